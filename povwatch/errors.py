@@ -1,0 +1,118 @@
+"""Every error that povwatch raises on purpose.
+
+    PovwatchError                what happened, and what to do about it
+    |-- ConfigError              config.toml or the command line: exit 2
+    |-- MachineError             this machine is not able: exit 3 with --once
+    |-- JournalError             the journal cannot be opened or trusted
+    |-- Transient                the same job may succeed later
+    |   |-- EnvironmentFault     not the job's doing: it waits and is charged nothing
+    |   |   |-- DiskFull
+    |   |   |-- GpuBusy
+    |   |   |-- GpuLost
+    |   |   `-- SourceChanged    the clip changed under our hands
+    |   `-- AttemptFailed        the attempt counts
+    |       |-- WorkerDied
+    |       |-- WorkerStalled
+    |       |-- OutOfMemory
+    |       `-- CheckFailed      the artifact is not what was asked for
+    `-- Permanent                trying again cannot help
+        |-- NotAVideo            rejected
+        |-- SpecInvalid          the JSON beside the clip; waits for an edit
+        |-- Blocked              the engine's guardrail
+        `-- JobFailed            the engine cannot do this job
+
+Transient or permanent is in the type; what to do about it is retry.py's decision.
+"""
+
+from __future__ import annotations
+
+
+class PovwatchError(Exception):
+    """An error with its remedy.
+
+    `what` names the file or field and what was found; `todo` says what the reader can do.
+    """
+
+    def __init__(self, what: str, todo: str = "") -> None:
+        super().__init__(what, todo)
+        self.what = what
+        self.todo = todo
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.todo}".rstrip()
+
+
+class ConfigError(PovwatchError):
+    """The configuration or the command line is wrong; the daemon does not start."""
+
+
+class MachineError(PovwatchError):
+    """This machine cannot run what was asked for."""
+
+
+class JournalError(PovwatchError):
+    """The journal cannot be opened, or its contents cannot be trusted."""
+
+
+class Transient(PovwatchError):  # noqa: N818 - a class of errors, named by what it means for the job
+    """The same job may succeed later."""
+
+
+class EnvironmentFault(Transient):
+    """Not the job's doing: the attempt is given back."""
+
+
+class DiskFull(EnvironmentFault):
+    """No space left where it is needed."""
+
+
+class GpuBusy(EnvironmentFault):
+    """Another process holds the GPU memory that the engine needs."""
+
+
+class GpuLost(EnvironmentFault):
+    """The GPU fell off the bus, or its driver was changed under us."""
+
+
+class SourceChanged(EnvironmentFault):
+    """The clip is not the one that was admitted; it arrives anew."""
+
+
+class AttemptFailed(Transient):
+    """The attempt counts; another may succeed."""
+
+
+class WorkerDied(AttemptFailed):
+    """The worker ended in the middle of the job."""
+
+
+class WorkerStalled(AttemptFailed):
+    """The worker made no progress for too long and was killed."""
+
+
+class OutOfMemory(AttemptFailed):
+    """The engine ran out of memory on this job."""
+
+
+class CheckFailed(AttemptFailed):
+    """The artifact is not what the job asked for."""
+
+
+class Permanent(PovwatchError):  # noqa: N818 - see Transient
+    """Trying again cannot help."""
+
+
+class NotAVideo(Permanent):
+    """The file is no video at all."""
+
+
+class SpecInvalid(Permanent):
+    """The JSON beside the clip cannot be run as it stands."""
+
+
+class Blocked(Permanent):
+    """The engine's guardrail refused the job."""
+
+
+class JobFailed(Permanent):
+    """The engine cannot do this job, however often it is tried."""

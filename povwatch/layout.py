@@ -1,0 +1,113 @@
+"""The names that belong to a clip: beside it in inputs/, and in outputs/. Pure.
+
+A clip goes by its **base**: its stem, or its full name where another clip of the folder has that stem already, or a
+shortened name with a digest where a file name would grow past what the file system takes.
+Which clip has a base is recorded in the journal, first come first served, so names never change under anybody.
+Paths are bytes: the file system's spelling, which need not be UTF-8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from dataclasses import dataclass
+
+NAME_MAX = 255
+"""Bytes in a file name on every file system that Linux people record to."""
+
+SUFFIX_MAX = 24
+"""Room kept behind a base for the longest name we add: `_preview_v999.json.part`, say."""
+
+UTF8_MAX = 4
+"""Bytes in the longest UTF-8 character."""
+
+OURS = b".povwatch-"
+"""Names in inputs/ that begin so are our temporary files; they are swept at start."""
+
+STAGING = b".povwatch"
+"""The folder in outputs/ that holds work in progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The files that belong to one clip in inputs/, as paths relative to inputs/."""
+
+    clip: bytes
+    spec: bytes
+    error: bytes
+    go: bytes
+    hold: bytes
+
+
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """Folder (empty for the top one) and name of a relative path."""
+    return posixpath.split(path)
+
+
+def stem_of(name: bytes) -> bytes:
+    """The name without its last suffix."""
+    return posixpath.splitext(name)[0]
+
+
+def bases(name: bytes) -> tuple[bytes, ...]:
+    """The bases that a clip of this name may have, best first; the last one is its own for certain."""
+    digest = hashlib.sha256(name).hexdigest()[:8].encode()
+    return (_shortened(stem_of(name), digest), _shortened(name, digest), _cut(name, digest))
+
+
+def beside(path: bytes, base: bytes) -> Beside:
+    """The files of the clip at `path` that goes by `base`."""
+    folder, _ = split(path)
+
+    def there(suffix: bytes) -> bytes:
+        return posixpath.join(folder, base + suffix)
+
+    return Beside(path, there(b".json"), there(b".error.txt"), there(b".go"), there(b".hold"))
+
+
+def output(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) -> bytes:
+    """Where the result goes, relative to outputs/: `publish.layout` filled in for this clip.
+
+    `version` above 1 is for another run of a clip whose earlier result is still there: `clip_aug_v2.mp4`.
+    """
+    folder, _ = split(path)
+    filled = b"/".join(
+        part.replace(b"{stem}", base).replace(b"{kind}", kind.encode())
+        for part in layout.encode().split(b"/")
+        if part != b"{folder}"
+    )
+    if "{folder}" in layout.split("/"):
+        filled = posixpath.join(folder, filled)
+    if version > 1:
+        root, suffix = posixpath.splitext(filled)
+        filled = b"%s_v%d%s" % (root, version, suffix)
+    return posixpath.normpath(filled)
+
+
+def manifest(output_path: bytes) -> bytes:
+    """The manifest beside a result: the same name with `.json`."""
+    return posixpath.splitext(output_path)[0] + b".json"
+
+
+def shown(name: bytes) -> str:
+    """A name for people: printable, on one line, whatever bytes it holds.
+
+    Control characters, quotes' cousins and bytes that are no UTF-8 come out as backslash escapes, so that no name can
+    forge a log line or move a terminal's cursor.
+    """
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _shortened(base: bytes, digest: bytes) -> bytes:
+    return base if len(base) + SUFFIX_MAX <= NAME_MAX else _cut(base, digest)
+
+
+def _cut(base: bytes, digest: bytes) -> bytes:
+    """As much of the base as leaves room for the digest, cut between characters."""
+    room = NAME_MAX - SUFFIX_MAX - len(digest) - 1
+    head = base[:room]
+    if len(head) < len(base):
+        whole = head.decode("utf-8", "ignore").encode()  # without the character that the cut went through
+        head = whole if head.startswith(whole) and len(head) - len(whole) < UTF8_MAX else head
+    return head + b"~" + digest
