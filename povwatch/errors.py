@@ -26,6 +26,8 @@ Transient or permanent is in the type; what to do about it is retry.py's decisio
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class PovwatchError(Exception):
     """An error with its remedy.
@@ -106,8 +108,35 @@ class NotAVideo(Permanent):
     """The file is no video at all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a spec."""
+
+    message: str
+    """What is wrong, as a sentence."""
+    todo: str = ""
+    """What to write instead."""
+    field: str = ""
+    """Where: `edge.control_weight`. Empty if it is the file as a whole."""
+    found: str = ""
+    """What stands there, on one line and not too long."""
+    line: int = 0
+    """In the file, from 1. 0: no line is to blame."""
+    column: int = 0
+    """In characters, from 1."""
+    source: str = ""
+    """The line as the file has it."""
+
+
 class SpecInvalid(Permanent):
     """The JSON beside the clip cannot be run as it stands."""
+
+    def __init__(self, what: str, todo: str = "", *, file: str = "", problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(what, todo)
+        self.file = file
+        """The JSON's name, for people."""
+        self.problems = problems
+        """Everything that is wrong, in the file's order."""
 
 
 class Blocked(Permanent):

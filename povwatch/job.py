@@ -8,6 +8,7 @@ The rules, which TRANSITIONS below spells out:
 4. From `checking` it goes back to `queued` when the artifact is not what was asked for.
 5. From `publishing` there is one way: `done`. Inference never runs again for that job.
 6. An end is final. Another run of the same clip is another job.
+7. A clip that comes again with the same JSON is `done` at once: its result is there already.
 
 The drawing in ARCHITECTURE.md is made from TRANSITIONS (`python -m povwatch.job`).
 """
@@ -44,11 +45,16 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
     """Withdrawn: the clip was deleted, or somebody said so."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing happens to such a job any more."""
+        return self in ENDS
+
 
 S = JobState
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    S.ARRIVING: frozenset({S.GRACE, S.REJECTED, S.FAILED, S.CANCELLED}),
+    S.ARRIVING: frozenset({S.GRACE, S.REJECTED, S.FAILED, S.DONE, S.CANCELLED}),
     S.GRACE: frozenset({S.QUEUED, S.ARRIVING, S.REJECTED, S.FAILED, S.DONE, S.CANCELLED}),
     S.QUEUED: frozenset({S.RUNNING, S.GRACE, S.ARRIVING, S.FAILED, S.CANCELLED}),
     S.RUNNING: frozenset({S.CHECKING, S.QUEUED, S.ARRIVING, S.FAILED, S.BLOCKED, S.CANCELLED}),
@@ -113,6 +119,8 @@ class Job:
     id: int
     path: bytes
     """The clip, relative to inputs/, as the file system spells it."""
+    base: bytes
+    """What the clip's files are called; see layout.py."""
     state: JobState
     waiting_on: Waiting | None = None
     detail: str = ""
@@ -126,29 +134,49 @@ class Job:
     priority: int = 0
     """Higher goes first; equal ones go by age."""
     hold: bool = False
+    """Somebody said `povwatch hold`."""
     go: bool = False
+    """Somebody said `povwatch go`."""
+    force: bool = False
+    """Somebody said `povwatch retry --force`: it runs even if the same was published before."""
     spec_hash: str | None = None
     """Over the canonical values of the spec, without our own block."""
     spec_json: str | None = None
     """The spec, frozen at the claim."""
+    spec_digest: str | None = None
+    """SHA-256 of the JSON's bytes when grace last began: other bytes restart it."""
+    spec_stat: bytes | None = None
+    """The JSON's stat signature when it was last read."""
     source_hash: str | None = None
     """SHA-256 of the clip's bytes."""
     source_stat: bytes | None = None
-    """The clip's stat signature when it was hashed."""
-    spec_digest: str | None = None
-    """SHA-256 of the JSON's bytes when grace last began: another one restarts it."""
+    """The clip's stat signature when it was last looked at."""
+    source_info: str | None = None
+    """What the probe found in the clip, as JSON."""
     grace_left: float | None = None
     """Seconds of grace that were left at `grace_saved_at`."""
     grace_saved_at: float | None = None
+    invalid_since: float | None = None
+    """Since when the JSON cannot be run."""
     not_before: float = 0.0
     """No attempt before this time."""
     engine: str | None = None
     """The kind of engine that ran it last."""
+    artifact: str | None = None
+    """What the worker handed over, as JSON, from `checking` on."""
+    promise: str | None = None
+    """What will be published, as JSON, from `publishing` on."""
     output: str | None = None
     """The published file, relative to outputs/."""
     error: str | None = None
+    """Why it ended, and what to do."""
     created_at: float = 0.0
     updated_at: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing happens to it any more."""
+        return self.state.ended
 
 
 def may_go(old: JobState, new: JobState) -> bool:

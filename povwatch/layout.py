@@ -11,6 +11,10 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 NAME_MAX = 255
 """Bytes in a file name on every file system that Linux people record to."""
@@ -55,6 +59,23 @@ def bases(name: bytes) -> tuple[bytes, ...]:
     return (_shortened(stem_of(name), digest), _shortened(name, digest), _cut(name, digest))
 
 
+def assign_bases(paths: Iterable[bytes], known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The base of each clip, where no journal is written: as known, else the first that no other clip has.
+
+    Args:
+        paths: clips, in the order in which they may choose.
+        known: clips that have a base already.
+    """
+    found: dict[bytes, bytes] = {}
+    taken = {(split(path)[0], base) for path, base in known.items()}
+    for path in paths:
+        folder, name = split(path)
+        base = known.get(path) or next(base for base in bases(name) if (folder, base) not in taken)
+        taken.add((folder, base))
+        found[path] = base
+    return found
+
+
 def beside(path: bytes, base: bytes) -> Beside:
     """The files of the clip at `path` that goes by `base`."""
     folder, _ = split(path)
@@ -71,17 +92,22 @@ def output(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) -
     `version` above 1 is for another run of a clip whose earlier result is still there: `clip_aug_v2.mp4`.
     """
     folder, _ = split(path)
-    filled = b"/".join(
-        part.replace(b"{stem}", base).replace(b"{kind}", kind.encode())
-        for part in layout.encode().split(b"/")
-        if part != b"{folder}"
-    )
-    if "{folder}" in layout.split("/"):
-        filled = posixpath.join(folder, filled)
+    path = filled(layout, folder=folder, stem=base, kind=kind.encode())
     if version > 1:
-        root, suffix = posixpath.splitext(filled)
-        filled = b"%s_v%d%s" % (root, version, suffix)
-    return posixpath.normpath(filled)
+        root, suffix = posixpath.splitext(path)
+        path = b"%s_v%d%s" % (root, version, suffix)
+    return path
+
+
+def filled(pattern: str, **values: bytes) -> bytes:
+    """A pattern of the configuration with its placeholders filled in: `{folder}/.done/{name}`."""
+    path = pattern.encode()
+    for name in values:
+        # One after the other would fill in what an earlier value holds: a clip may be called "{kind}.mp4".
+        path = path.replace(b"{%s}" % name.encode(), b"\0%s\0" % name.encode())
+    for name, value in values.items():
+        path = path.replace(b"\0%s\0" % name.encode(), value)
+    return posixpath.normpath(path).lstrip(b"/")
 
 
 def manifest(output_path: bytes) -> bytes:

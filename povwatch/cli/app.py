@@ -1,0 +1,89 @@
+"""The application that verbs register with, and what they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from povwatch import __version__
+from povwatch.config import Config, load_config
+from povwatch.errors import PovwatchError
+from povwatch.journal import JournalReader, open_reader
+from povwatch.layout import shown
+from povwatch.lookup import find
+
+if TYPE_CHECKING:
+    from povwatch.job import Job
+
+DEFAULT = Path("config.toml")
+
+app = typer.Typer(
+    name="povwatch",
+    help="Copy videos into inputs/; what NVIDIA Cosmos-Transfer2.5 makes of them comes out in outputs/.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(highlight=False)
+
+
+@dataclass(slots=True)
+class Shared:
+    """What every verb gets."""
+
+    config_file: Path | None
+
+    def config(self, *, grace: str | None = None, engine: str | None = None) -> Config:
+        """The configuration."""
+        return load_config(self.config_file, grace=grace, engine=engine)
+
+    def reader(self) -> JournalReader:
+        """The journal, read-only."""
+        return open_reader(self.config().paths.state)
+
+
+@app.callback()
+def _main(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="POVWATCH_CONFIG", help="The configuration; config.toml of this folder if left out."),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Say which povwatch this is.")] = False,  # noqa: FBT002 - typer's way
+) -> None:
+    if version:
+        console.print(f"povwatch {__version__}")
+        raise typer.Exit
+    context.obj = Shared(config if config is not None else DEFAULT if DEFAULT.exists() else None)
+    if context.invoked_subcommand is None:
+        raise typer.Exit(2)
+
+
+def shared(context: typer.Context) -> Shared:
+    """What the callback left for the verbs."""
+    found: Shared = context.ensure_object(Shared)
+    return found
+
+
+def job_of(reader: JournalReader, clip: str) -> Job:
+    """The newest job of the clip that somebody means.
+
+    Raises:
+        PovwatchError: no clip is called so, or several are.
+    """
+    if clip.isdigit() and (job := reader.job(int(clip))):
+        return job
+    paths = find(reader.known().keys(), clip)
+    if not paths:
+        raise PovwatchError(f"No clip here is called {clip}.", "povwatch jobs lists them; povwatch why says more.")
+    if len(paths) > 1:
+        which = ", ".join(shown(path) for path in paths[:5])
+        raise PovwatchError(f"{clip} is the name of {len(paths)} clips: {which}.", "Give the path.")
+    job = reader.latest(paths[0])
+    assert job is not None  # noqa: S101 - it is known
+    return job

@@ -1,0 +1,186 @@
+"""povwatch doctor: can this machine run it? One line each: ok, or what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from povwatch import gpu
+from povwatch.arrival.health import NETWORK, identity
+from povwatch.arrival.writers import Writers, writer_open
+from povwatch.cli.app import app, console, shared
+from povwatch.engine.choice import choose
+from povwatch.errors import JournalError, PovwatchError
+from povwatch.fs import fsync_dir, rename_noreplace
+from povwatch.journal import open_reader
+from povwatch.media.run import call
+from povwatch.spec.prompts import load_templates
+from povwatch.units import spell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from povwatch.config import Config
+
+INOTIFY = Path("/proc/sys/fs/inotify")
+WATCHES_WANTED = 8192
+"""A watch is one folder; below that many, a large tree is seen by rescans only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line."""
+
+    about: str
+    seen: str
+    todo: str = ""
+    """What to do; empty if all is well."""
+    fatal: bool = False
+    """Whether povwatch cannot work like this."""
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Look whether this machine can run povwatch, and say what to do where it cannot."""
+    config = shared(context).config()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    able = True
+    for finding in _findings(config):
+        verdict = (
+            "[green]ok[/green]" if not finding.todo else "[red]no[/red]" if finding.fatal else "[yellow]hm[/yellow]"
+        )
+        table.add_row(verdict, finding.about, escape(f"{finding.seen} {finding.todo}".strip()))
+        able = able and not finding.fatal
+    console.print(table)
+    if not able:
+        raise typer.Exit(3)
+
+
+def _findings(config: Config) -> Iterator[Finding]:
+    yield Finding("python", sys.version.split()[0])
+    for look in (_inputs, _outputs, _state, _events, _leases, _templates, _codecs, _gpus, _engine):
+        try:
+            yield from look(config)
+        except (OSError, PovwatchError) as error:
+            yield Finding(look.__name__.removeprefix("_"), str(error), "Mend that first.", fatal=True)
+
+
+def _inputs(config: Config) -> Iterator[Finding]:
+    folder = config.paths.inputs
+    if not folder.is_dir():
+        yield Finding("inputs", f"{folder} is not there", "povwatch makes it at its start.")
+        return
+    fstype = identity(folder).fstype
+    if fstype in NETWORK:
+        yield Finding("inputs", f"{folder} is on a network file system ({fstype}): clips are found by rescans.")
+    else:
+        yield Finding("inputs", f"{folder} ({fstype})")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding("inputs", f"{folder} may not be written", "The JSON files go there: chmod g+w.", fatal=True)
+
+
+def _outputs(config: Config) -> Iterator[Finding]:
+    folder = config.paths.outputs
+    if not folder.is_dir():
+        yield Finding("outputs", f"{folder} is not there", "povwatch makes it at its start.")
+        return
+    with tempfile.TemporaryDirectory(prefix=".povwatch-", dir=folder) as place:
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            Path(place, "a").touch()
+            rename_noreplace(fd, b"a", fd, b"b")
+            fsync_dir(fd)
+        finally:
+            os.close(fd)
+    free = shutil.disk_usage(folder).free
+    todo = ""
+    if free < config.disk.reserve:
+        todo = f"Less than disk.reserve ({spell_size(config.disk.reserve)}): no clip is started. Make room."
+    yield Finding("outputs", f"{folder} ({identity(folder).fstype}), {spell_size(free)} free", todo, fatal=bool(todo))
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    folder = config.paths.state
+    place = folder if folder.is_dir() else folder.parent
+    fstype = identity(place).fstype
+    if fstype in NETWORK:
+        yield Finding("state", f"{folder} is on {fstype}", "SQLite is not safe there: set paths.state.", fatal=True)
+        return
+    try:
+        with open_reader(folder) as reader:
+            jobs = sum(reader.counts().values())
+        yield Finding("state", f"{folder} ({fstype}), {jobs} jobs, SQLite {sqlite3.sqlite_version}")
+    except JournalError as error:
+        fresh = not (folder / "journal.sqlite3").exists()
+        yield Finding(
+            "state", f"{folder}: no journal yet" if fresh else str(error), "" if fresh else "Mend that first."
+        )
+
+
+def _events(config: Config) -> Iterator[Finding]:
+    del config
+    watches = int((INOTIFY / "max_user_watches").read_text())
+    todo = "" if watches >= WATCHES_WANTED else f"sudo sysctl fs.inotify.max_user_watches={WATCHES_WANTED}"
+    yield Finding("events", f"inotify may watch {watches} folders", todo)
+
+
+def _leases(config: Config) -> Iterator[Finding]:
+    if not config.paths.inputs.is_dir():
+        return
+    with (
+        tempfile.NamedTemporaryFile(prefix=".povwatch-", dir=config.paths.inputs) as file,
+        Path(file.name).open("rb") as reader,
+    ):
+        seen = writer_open(reader.fileno())
+    if seen is Writers.OPEN:  # our own: it was seen
+        yield Finding("writers", "a program that still writes a clip is seen")
+    else:
+        yield Finding(
+            "writers", "who writes cannot be seen here", "Clips settle by time and content; raise arrival.settle."
+        )
+
+
+def _templates(config: Config) -> Iterator[Finding]:
+    found = load_templates(Path(config.spec.templates) if config.spec.templates else None)
+    yield Finding("templates", ", ".join(sorted(found)))
+
+
+def _codecs(config: Config) -> Iterator[Finding]:
+    del config
+    found = call("codecs", {}, timeout=60)
+    missing = [name for name, there in found["codecs"].items() if not there]
+    todo = f"PyAV lacks {', '.join(missing)}: reinstall it from its wheel (script/bootstrap)." if missing else ""
+    yield Finding("codecs", f"PyAV {found['av']}, FFmpeg {found['ffmpeg']}", todo, fatal=bool(missing))
+
+
+def _gpus(config: Config) -> Iterator[Finding]:
+    del config
+    seen = gpu.look()
+    for found in seen.found:
+        memory = f"{spell_size(found.free)} of {spell_size(found.memory)} free"
+        yield Finding("gpu", f"{found.name}, {memory}, driver {seen.driver}")
+    if seen.problem:
+        yield Finding("gpu", seen.problem, "Only the preview engine runs without one.")
+
+
+def _engine(config: Config) -> Iterator[Finding]:
+    try:
+        with open_reader(config.paths.state) as reader:
+            before = reader.real_engine()
+    except JournalError:
+        before = None
+    choice = choose(config, gpu.look(), before)
+    if choice.problem:
+        yield Finding("engine", f"{choice.kind}: {choice.why}", f"It cannot run now: {choice.problem}.", fatal=True)
+    else:
+        yield Finding("engine", f"{choice.kind}: {choice.why}")

@@ -1,0 +1,181 @@
+"""povwatch status, jobs, show: what the journal says."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from povwatch.cli.app import app, console, job_of, shared
+from povwatch.job import Job, JobState
+from povwatch.journal.lock import holder
+from povwatch.layout import shown
+from povwatch.units import spell_duration, spell_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from povwatch.journal import JournalReader
+
+WATCH_EVERY = 1.0
+ROWS_MAX = 30
+
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+Clip = Annotated[str, typer.Argument(help="A path below inputs/, a file name, a stem, or a job's number.")]
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen, until Ctrl-C.")] = False,  # noqa: FBT002
+) -> None:
+    """Show the queue, what runs, the engine and the GPUs."""
+    state = shared(context).config().paths.state
+    with shared(context).reader() as reader:
+        if not watch:
+            console.print(_status(reader, state))
+            return
+        with Live(console=console, auto_refresh=False, screen=False) as live:
+            try:
+                while True:
+                    live.update(_status(reader, state), refresh=True)
+                    time.sleep(WATCH_EVERY)
+            except KeyboardInterrupt:
+                return
+
+
+@app.command()
+def jobs(
+    context: typer.Context,
+    as_json: Json = False,  # noqa: FBT002
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+) -> None:
+    """List the jobs, oldest first."""
+    with shared(context).reader() as reader:
+        found = reader.jobs(state)
+        if as_json:
+            typer.echo(json.dumps([as_object(job, reader) for job in found], indent=2))
+            return
+        console.print(_table(found, reader))
+
+
+@app.command()
+def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # noqa: FBT002
+    """Show everything about one clip, its history too."""
+    with shared(context).reader() as reader:
+        job = job_of(reader, clip)
+        events = reader.events(job.id)
+        if as_json:
+            history = [
+                {"at": _iso(e.at), "event": e.event, "was": e.was, "state": e.state, "run_id": e.run_id, "data": e.data}
+                for e in events
+            ]
+            typer.echo(json.dumps(as_object(job, reader, whole=True) | {"events": history}, indent=2))
+            return
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for key, value in as_object(job, reader, whole=True).items():
+            if value not in {None, ""} if not isinstance(value, dict) else value:
+                text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+                table.add_row(key, escape(text))
+        console.print(table)
+        console.print()
+        for event in events:
+            change = f"{event.was} -> {event.state}" if event.was and event.was != event.state else event.state
+            data = ", ".join(f"{k}={v}" for k, v in event.data.items() if not isinstance(v, dict))
+            console.print(escape(f"{_local(event.at)}  {event.event:<14} {change:<24} {data}"), soft_wrap=True)
+
+
+def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[str, Any]:
+    """A job as programs get it; `whole` adds the spec and what the probe found."""
+    found: dict[str, Any] = {
+        "id": job.id,
+        "clip": shown(job.path),
+        "state": str(job.state),
+        "waiting_on": str(job.waiting_on) if job.waiting_on else None,
+        "detail": job.detail,
+        "attempts": job.attempts,
+        "crashes": job.crashes,
+        "priority": job.priority,
+        "hold": job.hold,
+        "go": job.go,
+        "spec_hash": job.spec_hash,
+        "source_hash": job.source_hash,
+        "engine": job.engine,
+        "output": job.output,
+        "error": job.error,
+        "created_at": _iso(job.created_at),
+        "updated_at": _iso(job.updated_at),
+        "progress": reader.progress(job.id),
+    }
+    if whole:
+        found["run_id"] = job.run_id
+        found["source"] = json.loads(job.source_info) if job.source_info else None
+        found["spec"] = json.loads(job.spec_json) if job.spec_json else None
+    return found
+
+
+def _status(reader: JournalReader, state: Path) -> RenderableType:
+    pid = holder(state)
+    facts = reader.fact("daemon") or {}
+    lines: list[RenderableType] = []
+    if pid is None:
+        lines.append("No daemon is running.")
+    else:
+        lines.append(escape(f"povwatch {facts.get('version', '')} runs, pid {pid}. Engine: {facts.get('engine', '?')}"))
+        problems = filter(None, (facts.get("problem"), facts.get("blocked")))
+        lines.extend(f"[red]{escape(problem)}[/red]" for problem in problems)
+        for gpu in facts.get("gpus", []):
+            used = spell_size(gpu["memory"] - gpu["free"])
+            lines.append(escape(f"GPU {gpu['name']}: {used} of {spell_size(gpu['memory'])} in use"))
+    counts = reader.counts()
+    lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
+    active = reader.active()
+    if active:
+        lines.append(_table(active[:ROWS_MAX], reader))
+    if len(active) > ROWS_MAX:
+        lines.append(f"... and {len(active) - ROWS_MAX} more: povwatch jobs")
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
+    )
+    for job in active:
+        if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+            eta = (
+                f"{progress['stage']}, {spell_duration(progress['eta'])} left"
+                if progress.get("eta")
+                else progress["stage"]
+            )
+            bars.add_task(escape(shown(job.path)), total=1.0, completed=progress["fraction"], eta=escape(eta))
+    if bars.tasks:
+        lines.append(bars)
+    return Group(*lines)
+
+
+def _table(found: list[Job], reader: JournalReader) -> Table:
+    table = Table("job", "clip", "state", "waits on", "attempts", "what", box=None, pad_edge=False)
+    for job in found:
+        what = job.output or job.error or job.detail
+        if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+            what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+        waits = str(job.waiting_on or "")
+        table.add_row(
+            str(job.id), escape(shown(job.path)), str(job.state), waits, str(job.attempts or ""), escape(what or "")
+        )
+    return table
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _local(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,199 @@
+"""povwatch why: every gate of one clip, its last value, and what comes next."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from povwatch import layout
+from povwatch.arrival import names
+from povwatch.arrival.writers import Writers, writer_open
+from povwatch.cli.app import app, console, shared
+from povwatch.container import examine
+from povwatch.errors import PovwatchError, SpecInvalid
+from povwatch.fs import open_beneath
+from povwatch.job import Job, JobState
+from povwatch.journal.lock import holder
+from povwatch.lookup import find
+from povwatch.spec import parse
+from povwatch.spec.beside import InputsFolder
+from povwatch.units import spell_duration, spell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from povwatch.config import Config
+    from povwatch.journal import JournalReader
+
+OK, WAITS, STOPS = "[green]ok[/green]", "[yellow]waits[/yellow]", "[red]stops here[/red]"
+
+Gate = tuple[str, str, str]
+"""A gate's name, its verdict, and what was seen there."""
+
+
+@app.command()
+def why(
+    context: typer.Context,
+    clip: Annotated[str, typer.Argument(help="A path below inputs/, a file name, a stem, or a job's number.")],
+) -> None:
+    """Say why a clip is where it is: every gate, what was seen there, what comes next."""
+    config = shared(context).config()
+    with shared(context).reader() as reader:
+        path, job = _clip(config, reader, clip)
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, verdict, seen in _gates(config, reader, path, job):
+            table.add_row(name, verdict, escape(seen))
+        console.print(table)
+
+
+def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job | None]:
+    """The clip that is meant: one that the journal knows, or else a file in inputs/."""
+    if word.isdigit() and (job := reader.job(int(word))):
+        return job.path, job
+    paths = find(reader.known().keys(), word)
+    if len(paths) > 1:
+        raise PovwatchError(f"{word} is the name of {len(paths)} clips.", "Give the path.")
+    if paths:
+        return paths[0], reader.latest(paths[0])
+    path = os.fsencode(word).removeprefix(b"./").removeprefix(b"inputs/")
+    if not os.path.lexists(config.paths.inputs / os.fsdecode(path)):
+        raise PovwatchError(f"No clip here is called {word}.", f"Look into {config.paths.inputs}, or: povwatch jobs.")
+    return path, None
+
+
+def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[Gate]:
+    yield "clip", OK if job else WAITS, layout.shown(path)
+    yield _daemon(config, reader)
+    yield from _name(config, path)
+    if job is None:
+        yield "journal", WAITS, "not seen yet; the next rescan is within arrival.rescan"
+        return
+    if job.state.ended:
+        yield (
+            "state",
+            OK if job.state is JobState.DONE else STOPS,
+            f"{job.state}. {job.output or job.error or job.detail}",
+        )
+        yield (
+            "next",
+            OK,
+            f"an edit of its JSON, another video, or povwatch retry {layout.shown(path)} starts another run",
+        )
+        return
+    yield "state", OK, f"{job.state} since {time.strftime('%H:%M:%S', time.localtime(job.updated_at))}"
+    if job.waiting_on:
+        yield "waits on", WAITS, f"{job.waiting_on}. {job.detail}".strip()
+    yield from _file(config, path)
+    yield from _spec(config, job)
+    yield from _queue(reader, job)
+
+
+def _daemon(config: Config, reader: JournalReader) -> Gate:
+    pid = holder(config.paths.state)
+    if pid is None:
+        return "daemon", STOPS, "not running: script/run, or systemctl start povwatch"
+    facts = reader.fact("daemon") or {}
+    if problem := facts.get("blocked") or facts.get("problem"):
+        return "daemon", WAITS, f"pid {pid}, engine {facts.get('engine')}. {problem}"
+    return "daemon", OK, f"pid {pid}, engine {facts.get('engine')}"
+
+
+def _name(config: Config, path: bytes) -> Iterator[Gate]:
+    folder, name = layout.split(path)
+    extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
+    ignored = [part for part in folder.split(b"/") if part and names.is_ignored_folder(part)]
+    if ignored:
+        yield "name", STOPS, f"the folder {layout.shown(ignored[0])} is not looked into"
+    elif names.is_ignored(name):
+        yield "name", STOPS, "names that begin with a dot or ~, and partial copies, are left alone"
+    elif not names.is_clip_name(name, extensions):
+        yield "name", STOPS, f"it ends in none of arrival.extensions ({', '.join(config.arrival.extensions)})"
+    else:
+        yield "name", OK, "a clip's"
+
+
+def _file(config: Config, path: bytes) -> Iterator[Gate]:
+    """The four parts of "arrived", as they are this moment."""
+    root = os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fd = open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        yield "file", STOPS, f"cannot be opened: {error.strerror}"
+        return
+    finally:
+        os.close(root)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            yield "file", STOPS, "no plain file"
+            return
+        age = spell_duration(max(0.0, time.time() - status.st_ctime))
+        yield (
+            "file",
+            OK,
+            f"{spell_size(status.st_size)}, last changed {age} ago (arrival.settle counts what is observed)",
+        )
+        writers = writer_open(fd)
+        yield (
+            "writers",
+            WAITS if writers is Writers.OPEN else OK,
+            {
+                Writers.OPEN: "a program has it open for writing",
+                Writers.NONE: "nobody here writes to it",
+                Writers.UNKNOWN: "it cannot be seen who writes to it; settling and content decide",
+            }[writers],
+        )
+        report = examine(fd, status.st_size)
+        yield "content", OK if report.complete else STOPS if report.not_video else WAITS, report.why
+    finally:
+        os.close(fd)
+
+
+def _spec(config: Config, job: Job) -> Iterator[Gate]:
+    beside = layout.beside(job.path, job.base)
+    folder = InputsFolder(config.paths.inputs)
+    try:
+        file = folder.read_spec(beside.spec)
+        if file is None:
+            yield "JSON", WAITS, f"{layout.shown(beside.spec)} is not there; it is written when the clip has arrived"
+            return
+        spec = parse(file.data, clip_name=layout.split(job.path)[1], file=layout.shown(beside.spec))
+        folder.check_references(spec, beside.spec, file.data)
+    except SpecInvalid as error:
+        yield "JSON", STOPS, f"{error.what} See {layout.shown(beside.error)}"
+        return
+    yield "JSON", OK, f"{layout.shown(beside.spec)} can be run"
+    markers = folder.markers(beside)
+    start = spec.povwatch.start
+    if markers.hold or job.hold or start == "hold":
+        by = (
+            layout.shown(beside.hold)
+            if markers.hold
+            else "povwatch hold"
+            if job.hold
+            else '"start": "hold" in the JSON'
+        )
+        yield "hold", STOPS, f"{by}; hold goes before go"
+    if folder.editor_open(beside.spec, time.time()):
+        yield "editor", WAITS, "an editor has the JSON open"
+    if markers.go or job.go or start == "now":
+        yield "go", OK, "it starts without the rest of its grace"
+    elif job.state is JobState.GRACE and job.grace_left is not None and job.grace_saved_at is not None:
+        left = max(0.0, job.grace_left - (time.time() - job.grace_saved_at))
+        yield "grace", WAITS, f"about {spell_duration(left)} left of {spell_duration(config.grace.period)}"
+
+
+def _queue(reader: JournalReader, job: Job) -> Iterator[Gate]:
+    if job.state is JobState.QUEUED:
+        queue = [other.id for other in reader.active() if other.state is JobState.QUEUED]
+        yield "queue", WAITS, f"number {queue.index(job.id) + 1} of {len(queue)}, priority {job.priority}"
+        if job.not_before > time.time():
+            yield "attempt", WAITS, f"the next one in {spell_duration(job.not_before - time.time())}"
+    elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+        yield "progress", OK, f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"

@@ -1,0 +1,329 @@
+"""The configuration: config.toml, then POVWATCH_* environment variables over it.
+
+Every key has its default here and its reason in config.toml. Unknown keys are refused, with the nearest known one.
+A relative path is relative to config.toml. POVWATCH_GRACE__PERIOD=5m sets [grace] period.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from povwatch.errors import ConfigError
+from povwatch.units import Bytes, Seconds, parse_duration
+
+PREFIX = "POVWATCH_"
+ControlKey = Literal["edge", "vis", "depth", "seg"]
+"""The controls, in upstream's order."""
+
+ENGINE_KINDS = ("auto", "cosmos", "diffusers", "preview")
+
+
+class Section(BaseModel):
+    """A table of config.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Paths(Section):
+    """Where things are."""
+
+    inputs: Path = Path("inputs")
+    """Clips are copied here."""
+    outputs: Path = Path("outputs")
+    """Results appear here."""
+    state: Path = Path(".povwatch")
+    """The journal; under systemd $STATE_DIRECTORY. Never on a network file system."""
+
+
+def _suffixes(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        for item in value:
+            if not re.fullmatch(r"\.[A-Za-z0-9]+", item):
+                raise ValueError(f'{item!r} is no file suffix: write it with its dot, such as ".mp4"')
+        return tuple(item.lower() for item in value)
+    return value
+
+
+class Arrival(Section):
+    """When a file in inputs/ counts as arrived."""
+
+    extensions: Annotated[tuple[str, ...], BeforeValidator(_suffixes)] = (
+        ".mp4",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".m4v",
+    )
+    """File suffixes that make a clip, in lower case."""
+    settle: Seconds = 5.0
+    """A clip has arrived when it has not changed for so long."""
+    network_settle: Seconds = 20.0
+    """The same where inputs/ is on a network file system."""
+    rescan: Seconds = 30.0
+    """The longest pause between two looks at the whole folder."""
+    recursive: bool = True
+    """Whether folders in inputs/ are watched as well."""
+
+
+class Grace(Section):
+    """Time to edit the JSON."""
+
+    period: Seconds = 120.0
+    """From the clip's arrival, or the last edit of its JSON, to its start."""
+    max: Seconds = 86400.0
+    """A JSON that stays invalid for so long rejects its clip."""
+
+
+class SpecDefaults(Section):
+    """What a default JSON holds."""
+
+    template: str = "hand_manipulation"
+    """The prompt template."""
+    folders: dict[str, str] = Field(default_factory=dict)
+    """Another template for some folders: pattern (as in "kitchen/**") to template."""
+    templates: str = ""
+    """A folder with templates of your own; it may be missing."""
+    controls: dict[ControlKey, Annotated[float, Field(ge=0, le=1)]] = Field({"edge": 1.0}, min_length=1)
+    """Controls and their weights."""
+    seed: int = Field(0, ge=0)
+    """The seed; the same one gives the same video again."""
+    guidance: int = Field(3, ge=0, le=7)
+    """How closely the video follows the prompt."""
+
+
+class Engine(Section):
+    """What generates."""
+
+    kind: str = "auto"
+    """auto, cosmos, diffusers or preview; or an engine of your own as `file.py:Class` or `module:Class`."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """How many workers; auto is one a GPU that has room."""
+    python: Path = Path("cosmos-transfer2.5/.venv/bin/python")
+    """The interpreter of upstream's own environment."""
+    load_timeout: Seconds = 1800.0
+    """A model that takes longer to load is given up."""
+    stall_timeout: Seconds = 600.0
+    """A step that takes longer is a stall; the worker is killed."""
+    attempts: int = Field(3, ge=1)
+    """How often a clip may fail before it is given up."""
+
+    @model_validator(mode="after")
+    def _known_kind(self) -> Self:
+        if self.kind not in ENGINE_KINDS and ":" not in self.kind:
+            raise ValueError(f"kind = {self.kind!r} is no engine: choose one of {', '.join(ENGINE_KINDS)}")
+        return self
+
+
+class Publish(Section):
+    """What appears in outputs/."""
+
+    layout: str = "{folder}/{stem}/{stem}_{kind}.mp4"
+    """Where a result goes: folder (below inputs/), stem, kind (aug or preview)."""
+    source: Literal["keep", "move"] = "keep"
+    """What happens to a finished clip: it stays, or is moved aside."""
+    source_to: str = "{folder}/.done/{name}"
+    """Where it is moved, below inputs/."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        _check_pattern("layout", self.layout, allowed={"folder", "stem", "kind"}, needed={"stem", "kind"})
+        if not self.layout.endswith(".mp4"):
+            raise ValueError(f"layout = {self.layout!r} has to end in .mp4")
+        _check_pattern("source_to", self.source_to, allowed={"folder", "name"}, needed={"name"})
+        if not any(part.startswith(".") for part in self.source_to.split("/")[:-1]):
+            raise ValueError(
+                f"source_to = {self.source_to!r} would be watched again: "
+                'put a folder into it whose name begins with a dot, such as "{folder}/.done/{name}"'
+            )
+        return self
+
+
+class Disk(Section):
+    """Space that povwatch leaves alone."""
+
+    reserve: Bytes = 5_000_000_000
+    """With less free space than this no clip is started."""
+
+
+class Config(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    paths: Paths = Field(default_factory=Paths)
+    arrival: Arrival = Field(default_factory=Arrival)
+    grace: Grace = Field(default_factory=Grace)
+    spec: SpecDefaults = Field(default_factory=SpecDefaults)
+    engine: Engine = Field(default_factory=Engine)
+    publish: Publish = Field(default_factory=Publish)
+    disk: Disk = Field(default_factory=Disk)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; no .env file and no secrets folder."""
+        del dotenv_settings, file_secret_settings
+        toml = settings_cls.model_config.get("toml_file")
+        file = (TomlConfigSettingsSource(settings_cls, toml),) if toml else ()
+        return (env_settings, *file, init_settings)
+
+
+def load_config(file: Path | None, *, grace: str | None = None, engine: str | None = None) -> Config:
+    """Read the configuration.
+
+    Args:
+        file: config.toml, or None for the defaults, relative to the current folder.
+        grace: the command line's --grace, over everything else.
+        engine: the command line's --engine, likewise.
+
+    Raises:
+        ConfigError: naming the file, the key, what was found and what is allowed.
+    """
+    shown = str(file) if file else "the environment"
+    if file is not None and not file.is_file():
+        raise ConfigError(f"{file} is not there.", "Give the right one with --config FILE.")
+    _check_environment()
+    model = type("_Config", (Config,), {"model_config": {**Config.model_config, "toml_file": file}})
+    try:
+        config: Config = model()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {error}.", "Put the syntax right: values that are text need quotes.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is no UTF-8 text.", "Save it as UTF-8.") from error
+    except ValidationError as error:
+        raise ConfigError(_explain(error, file, shown), "") from error
+    here = (file.parent if file else Path()).resolve()
+    paths = {name: here / path for name, path in config.paths.model_dump().items()}
+    state = os.environ.get("STATE_DIRECTORY")
+    if state and "state" not in config.paths.model_fields_set:
+        paths["state"] = Path(state.split(":")[0])
+    changes: dict[str, Any] = {
+        "paths": Paths(**paths),
+        # Not resolved: a virtual environment's python is a link out of it.
+        "engine": config.engine.model_copy(
+            update={"python": here / config.engine.python} | ({"kind": engine} if engine else {})
+        ),
+    }
+    if config.spec.templates:
+        changes["spec"] = config.spec.model_copy(update={"templates": str(here / config.spec.templates)})
+    if grace is not None:
+        try:
+            changes["grace"] = config.grace.model_copy(update={"period": parse_duration(grace)})
+        except ValueError as error:
+            raise ConfigError(f"--grace: {error}.") from error
+    if engine and engine not in ENGINE_KINDS and ":" not in engine:
+        raise ConfigError(f"--engine {engine} is no engine.", f"Choose one of {', '.join(ENGINE_KINDS)}.")
+    config = config.model_copy(update=changes)
+    _check_apart(config.paths)
+    return config
+
+
+def _check_pattern(key: str, pattern: str, *, allowed: set[str], needed: set[str]) -> None:
+    found = set(re.findall(r"\{(.*?)\}", pattern))
+    if unknown := sorted(found - allowed):
+        raise ValueError(f"{key} = {pattern!r}: {{{unknown[0]}}} is unknown, known are {_braced(allowed)}")
+    if missing := sorted(needed - found):
+        raise ValueError(f"{key} = {pattern!r} needs {_braced(set(missing))}")
+    parts = pattern.split("/")
+    if pattern.startswith("/") or ".." in parts:
+        raise ValueError(f"{key} = {pattern!r} has to stay inside: no leading / and no ..")
+    if any("{folder}" in part and part != "{folder}" for part in parts):
+        raise ValueError(f"{key} = {pattern!r}: {{folder}} has to stand alone between slashes")
+
+
+def _braced(names: set[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in sorted(names))
+
+
+def _check_apart(paths: Paths) -> None:
+    """Output inside input would be taken in again, for ever."""
+    inputs, outputs, state = (Path(os.path.realpath(p)) for p in (paths.inputs, paths.outputs, paths.state))
+    for one, one_name, other, other_name in (
+        (outputs, "outputs", inputs, "inputs"),
+        (inputs, "inputs", outputs, "outputs"),
+        (state, "state", inputs, "inputs"),
+    ):
+        if one == other or other in one.parents:
+            raise ConfigError(
+                f"paths.{one_name} ({one}) lies inside paths.{other_name} ({other}).",
+                "Give each a folder of its own, side by side.",
+            )
+
+
+def _check_environment() -> None:
+    """A misspelt section in a variable's name would be passed over in silence."""
+    for name in os.environ:
+        section, nested, _ = name.removeprefix(PREFIX).partition("__")
+        if name.startswith(PREFIX) and nested and section.lower() not in Config.model_fields:
+            near = difflib.get_close_matches(section.lower(), Config.model_fields, n=1)
+            raise ConfigError(
+                f"The environment variable {name} names no section of the configuration.",
+                f"Did you mean {PREFIX}{near[0].upper()}__...?" if near else "Unset it.",
+            )
+
+
+def _explain(error: ValidationError, file: Path | None, shown: str) -> str:
+    """One line a fault: where, what was found, what is allowed."""
+    lines = []
+    for fault in error.errors():
+        where = [str(part) for part in fault["loc"]]
+        key = ".".join(where)
+        line = _line_of(file, where)
+        place = f"{shown}, line {line}" if line else shown
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(where[-1], _keys_of(where[:-1]), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_keys_of(where[:-1]))}."
+            lines.append(f"{place}: {key} is no setting; {hint}")
+            continue
+        message = fault["msg"].removeprefix("Value error, ")
+        found = (
+            "" if repr(fault["input"]) in message or isinstance(fault["input"], dict) else f", not {fault['input']!r}"
+        )
+        lines.append(f"{place}: {key}: {message}{found}.")
+    return "\n".join(lines)
+
+
+def _keys_of(where: list[str]) -> list[str]:
+    fields = Config.model_fields
+    for part in where:
+        section = fields[part].annotation if part in fields else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return []
+        fields = section.model_fields
+    return list(fields)
+
+
+def _line_of(file: Path | None, where: list[str]) -> int | None:
+    """The line in which a key stands, found by its section's header; None where it came from elsewhere."""
+    if file is None:
+        return None
+    section = ""
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
+            section = header[1]
+            if [section] == where:
+                return number
+        elif len(where) > 1 and section == where[0] and re.match(rf"\s*{re.escape(where[1])}\s*[=.]", line):
+            return number
+    return None

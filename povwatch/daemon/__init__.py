@@ -1,0 +1,1 @@
+"""The daemon: one loop, which takes clips in, times their grace, has them generated and publishes."""

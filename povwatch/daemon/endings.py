@@ -1,0 +1,134 @@
+"""What becomes of a claimed job that did not come out: retried, released, failed, blocked or cancelled.
+
+retry.py decides; here the decision is journalled, said, and written beside the clip.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch import retry
+from povwatch.errors import PovwatchError, SourceChanged
+from povwatch.job import Job, JobState, Waiting
+from povwatch.retry import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from povwatch.config import Config
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.notices import Notices
+    from povwatch.publish import Publisher
+
+CLEARED = {"run_id": None, "artifact": None, "promise": None}
+"""What an attempt leaves in a job's row, and what goes with it."""
+
+
+class Endings:
+    """The ways back from an attempt."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        notices: Notices,
+        publisher: Publisher,
+        back: Callable[[Job], None],
+        ended: Callable[[Job], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            ledger: the jobs.
+            notices: the error files.
+            publisher: clears the private folders.
+            back: told of a job that is in the queue, or arriving, again.
+            ended: told of a job that ended.
+        """
+        self._config = config
+        self._ledger = ledger
+        self._notices = notices
+        self._publisher = publisher
+        self._back = back
+        self._ended = ended
+
+    def after(self, job: Job, error: PovwatchError) -> None:
+        """An attempt ended in an error."""
+        wall = self._ledger.clock.wall()
+        decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
+        match decision.kind:
+            case Kind.RETRY:
+                said = {
+                    "attempt": job.attempts,
+                    "problem": str(error),
+                    "at": self._ledger.clock.spell(self._ledger.clock.boot() + decision.at - wall),
+                }
+                self._requeue(job, "retry", said, not_before=decision.at, detail=decision.reason)
+            case Kind.RELEASE if isinstance(error, SourceChanged):
+                self._discard(job)
+                said = {"problem": str(error)}
+                to = {"state": JobState.ARRIVING, "waiting_on": Waiting.SETTLING, "attempts": max(job.attempts - 1, 0)}
+                self._back(self._ledger.move(job, "released", said=said, **CLEARED, **to, detail=""))
+            case Kind.RELEASE:
+                self.release(job, str(error), waiting=decision.waiting, not_before=decision.at)
+            case Kind.BLOCK:
+                self._end(job, "blocked", JobState.BLOCKED, error, "was blocked by the engine's guardrail")
+            case Kind.FAIL | Kind.REJECT:
+                self.fail(job, error)
+
+    def release(self, job: Job, why: str, *, waiting: Waiting | None = Waiting.TURN, not_before: float = 0.0) -> None:
+        """Back to the queue; the attempt is given back."""
+        said = {"problem": why}
+        attempts = max(job.attempts - 1, 0)
+        self._requeue(job, "released", said, not_before=not_before, detail=why, attempts=attempts, waiting=waiting)
+
+    def fail(self, job: Job, error: PovwatchError) -> None:
+        """Given up."""
+        self._end(job, "failed", JobState.FAILED, error, "failed")
+
+    def cancel(self, job: Job, why: str) -> None:
+        """Withdrawn."""
+        self._discard(job, entirely=True)
+        self._notices.clear(job)
+        to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why}
+        self._ended(self._ledger.move(job, "cancelled", said={"why": why}, **CLEARED, **to))
+
+    def _requeue(
+        self,
+        job: Job,
+        event: str,
+        said: Mapping[str, object],
+        *,
+        not_before: float,
+        detail: str,
+        attempts: int | None = None,
+        waiting: Waiting | None = Waiting.RETRY_AT,
+    ) -> None:
+        self._discard(job)
+        to = {
+            "state": JobState.QUEUED,
+            "waiting_on": waiting,
+            "detail": detail,
+            "not_before": not_before,
+            "attempts": job.attempts if attempts is None else attempts,
+        }
+        self._back(self._ledger.move(job, event, said=said, **CLEARED, **to))
+
+    def _end(self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str) -> None:
+        self._discard(job, entirely=True)
+        todo = error.todo or "See what povwatch show says about it; then povwatch retry runs it again."
+        self._notices.write(job, happened, error.what, todo)
+        to = {"state": state, "waiting_on": None, "detail": "", "error": str(error)}
+        self._ended(self._ledger.move(job, event, said={"problem": str(error)}, **CLEARED, **to))
+
+    def _discard(self, job: Job, *, entirely: bool = False) -> None:
+        """Throw the attempt's files away; with the job's end, the checkpoints as well."""
+        try:
+            if entirely:
+                self._publisher.finish(job.id)
+            elif job.run_id is not None:
+                self._publisher.discard(job.id, job.run_id)
+        except PovwatchError:
+            return  # outputs/ is away: swept at the next start

@@ -1,0 +1,226 @@
+"""From a generated artifact to `done`: finished, checked, sealed, promised, published.
+
+The COMMITs between the steps are the protocol of reliability: a promise is journalled before anything is visible, and
+from then on inference never runs again for that job.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from povwatch import layout
+from povwatch.daemon.workpiece import Workpiece
+from povwatch.errors import CheckFailed, PovwatchError
+from povwatch.job import Job, JobState
+from povwatch.manifest import manifest
+from povwatch.media.errors import MediaStopped
+from povwatch.media.info import Checked
+from povwatch.publish import Published, Sealed, TargetTaken
+from povwatch.units import spell_duration
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from povwatch.config import Config
+    from povwatch.daemon.background import Background
+    from povwatch.daemon.endings import Endings
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.publish import Entry, Publisher
+
+PUBLISH_AGAIN = 30.0
+"""Seconds until a promise that could not be kept yet is tried again."""
+
+
+class Finisher:
+    """Takes jobs from `checking` to `done`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        publisher: Publisher,
+        background: Background,
+        endings: Endings,
+        done: Callable[[Job], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            ledger: the jobs.
+            publisher: makes things visible.
+            background: where the work runs.
+            endings: what becomes of a job whose artifact is not what was asked for.
+            done: told of a job that is published.
+        """
+        self._config = config
+        self._ledger = ledger
+        self._publisher = publisher
+        self._background = background
+        self._endings = endings
+        self._done = done
+        self._again: dict[int, float] = {}
+        self._cancelled: dict[int, str] = {}
+
+    # -- the daemon's side
+
+    def check(self, job: Job, piece: Workpiece) -> None:
+        """Finish and judge a job that is `checking`."""
+        started_at = self._started(job)
+
+        def work(cancelled: threading.Event) -> tuple[Checked, Sealed]:
+            checked = piece.finish(lambda _: None, cancelled)
+            return checked, self._seal(job, piece, checked, started_at)
+
+        self._background.submit(("finish", job.id), work, lambda outcome: self._checked(job, outcome))
+
+    def cancel(self, job: Job, why: str) -> None:
+        """A job that is being checked is no longer wanted; its end follows."""
+        self._cancelled[job.id] = why
+        self._background.cancel(("finish", job.id))
+
+    def publish(self, job: Job) -> None:
+        """Keep a promise; safe to repeat after any interruption."""
+        sealed = Sealed.from_json(job.promise or "")
+        self._background.submit(
+            ("publish", job.id),
+            lambda _: self._publisher.publish(sealed),
+            lambda outcome: self._published(job, sealed, outcome),
+        )
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        return min(self._again.values(), default=None)
+
+    def tick(self, now: float) -> None:
+        """Try again to keep the promises that could not be kept."""
+        for job_id in [n for n, when in self._again.items() if when <= now]:
+            del self._again[job_id]
+            self.publish(self._ledger.job(job_id))
+
+    # -- the steps
+
+    def _checked(self, job: Job, outcome: tuple[Checked, Sealed] | Exception) -> None:
+        why = self._cancelled.pop(job.id, None)
+        if why is not None:
+            self._endings.cancel(job, why)
+        elif isinstance(outcome, MediaStopped):
+            return  # povwatch stops: the artifact is kept, and this step is done again at the next start
+        elif isinstance(outcome, (PovwatchError, OSError)):
+            self._endings.after(job, outcome if isinstance(outcome, PovwatchError) else _told(outcome))
+        elif isinstance(outcome, Exception):
+            raise outcome
+        else:
+            checked, sealed = outcome
+            said = {
+                "frames": checked.frames,
+                "shape": f"{checked.width}x{checked.height}",
+                "rate": f"{_number(checked.rate):.3f}".rstrip("0").rstrip("."),
+                "duration": spell_duration(checked.duration),
+                "sound": f"sound {checked.audio}" if checked.audio else "no sound",
+            } | {"numbers": checked.to_json()}
+            job = self._ledger.move(job, "checked", said=said, state=JobState.PUBLISHING, promise=sealed.to_json())
+            self.publish(job)
+
+    def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
+        if isinstance(outcome, TargetTaken):
+            self._reseal(job, sealed)
+        elif isinstance(outcome, PovwatchError):
+            # The promise stands, whatever keeps us from keeping it.
+            self._again[job.id] = self._ledger.clock.boot() + PUBLISH_AGAIN
+            at = self._ledger.clock.spell(self._again[job.id])
+            say("queue-paused", job, problem=f"{layout.shown(job.path)} cannot be published yet: {outcome}", at=at)
+        elif isinstance(outcome, Exception):
+            raise outcome
+        else:
+            output = layout.shown(sealed.output)
+            took = self._ledger.clock.wall() - self._ledger.journal.events(job.id)[0].at
+            job = self._ledger.move(
+                job,
+                "done",
+                said={"took": spell_duration(took), "output": self._config.paths.outputs / output},
+                state=JobState.DONE,
+                waiting_on=None,
+                detail=outcome.note,
+                output=output,
+                error=None,
+            )
+            self._background.submit(("tidy", job.id), lambda _: self._publisher.finish(job.id), _ignore)
+            self._done(job)
+
+    def _reseal(self, job: Job, sealed: Sealed) -> None:
+        """Somebody took a name between the promise and its keeping: promise the next one."""
+        piece = Workpiece.from_json(job.artifact or "{}")
+        checked = self._found(job)
+
+        def work(_: threading.Event) -> Sealed:
+            names, describe = self._naming(job, piece, checked, self._started(job))
+            return self._publisher.reseal(sealed, names=names, describe=describe)
+
+        def then(outcome: Sealed | Exception) -> None:
+            if isinstance(outcome, PovwatchError):
+                self._published(job, sealed, outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                self.publish(self._ledger.set_quietly(job, "waiting", promise=outcome.to_json()))
+
+        self._background.submit(("publish", job.id), work, then)
+
+    def _seal(self, job: Job, piece: Workpiece, checked: Checked, started_at: str) -> Sealed:
+        if job.run_id is None:
+            raise CheckFailed(f"Job {job.id} has no run.")
+        names, describe = self._naming(job, piece, checked, started_at)
+        return self._publisher.seal(job.id, job.run_id, [piece.final], names=names, describe=describe)
+
+    def _naming(
+        self, job: Job, piece: Workpiece, checked: Checked, started_at: str
+    ) -> tuple[Callable[[int], Sequence[bytes]], Callable[[Sequence[Entry]], bytes]]:
+        """How the results are called in each version, and the manifest that says so."""
+        kind = "aug" if piece.capabilities.get("real") else "preview"
+        finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+
+        def names(version: int) -> list[bytes]:
+            return [layout.output(self._config.publish.layout, job.path, job.base, kind, version)]
+
+        def describe(entries: Sequence[Entry]) -> bytes:
+            return manifest(
+                job,
+                entries[0],
+                info=piece.info,
+                spec=piece.frozen.upstream(),
+                capabilities=piece.capabilities,
+                artifact=piece.artifact,
+                checked=checked,
+                seconds=piece.seconds,
+                started_at=started_at,
+                finished_at=finished_at,
+            )
+
+        return names, describe
+
+    def _started(self, job: Job) -> str:
+        starts = [event.at for event in self._ledger.journal.events(job.id) if event.event == "started"]
+        return datetime.fromtimestamp(starts[-1] if starts else job.created_at, UTC).isoformat(timespec="seconds")
+
+    def _found(self, job: Job) -> Checked:
+
+        (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
+        return Checked.from_json(found)
+
+
+def _number(rate: str) -> float:
+    top, _, bottom = rate.partition("/")
+    return float(top) / float(bottom or 1)
+
+
+def _told(error: OSError) -> PovwatchError:
+    return CheckFailed(f"The artifact cannot be read: {error.strerror}.")
+
+
+def _ignore(_: Any) -> None:  # noqa: ANN401 - whatever it was, the next start sweeps
+    return

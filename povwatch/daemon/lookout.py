@@ -1,0 +1,267 @@
+"""What is in inputs/: events as hints, the look at the whole folder as the truth, and whether the folder is there.
+
+An unmounted share is not an emptied one: while the root is away, nothing is cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.arrival import names
+from povwatch.arrival.scan import InputsAway, Listing, scan
+from povwatch.arrival.signature import signature
+from povwatch.arrival.watch import Watcher
+from povwatch.units import spell_duration
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.arrival.health import RootGuard
+    from povwatch.config import Config
+    from povwatch.daemon.clock import Clock
+    from povwatch.daemon.gates import Gates
+    from povwatch.daemon.intake import Intake
+
+HEALTH_EVERY = 1.0
+"""Seconds between two looks at the root and the watcher."""
+
+NETWORK_RESCAN = 10.0
+"""Seconds between two rescans of a network file system, which tells of no one else's changes."""
+
+RESCAN_SHARE = 150
+"""A rescan comes never sooner than so many times its own duration: less than 1 % of a core."""
+
+WATCH_PAUSE = 1.0
+"""Seconds until events that ended are started again; doubled while that fails."""
+
+WATCH_PAUSE_MAX = 300.0
+
+HINTS_MAX = 10_000
+"""More hints than that, and the rescan is cheaper."""
+
+
+class Lookout:
+    """Watches the folder and tells the intake and the gates."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        guard: RootGuard,
+        intake: Intake,
+        gates: Gates,
+        respec: Callable[[Listing], None],
+        adopted: Callable[[], None],
+        wake: Callable[[], None],
+    ) -> None:
+        """Make it; nothing is watched yet.
+
+        Args:
+            config: the configuration.
+            clock: the time.
+            guard: knows whether inputs/ is the folder that it was.
+            intake: told which clips are there and which are not.
+            gates: told that something beside a clip may have changed.
+            respec: told of each whole listing, for clips that ended and whose JSON may have been edited.
+            adopted: told when another folder is taken for inputs/ from now on.
+            wake: called from the watcher's thread.
+        """
+        self._config = config
+        self._clock = clock
+        self._intake = intake
+        self._gates = gates
+        self._respec = respec
+        self._root = config.paths.inputs
+        self._guard = guard
+        self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
+        self._adopted = adopted
+        self._wake = wake
+        self._hints: deque[bytes | None] = deque(maxlen=HINTS_MAX)
+        self._watcher = Watcher(self._root, self._hint, recursive=config.arrival.recursive)
+        self._watch_pause = WATCH_PAUSE
+        self._watch_again_at = 0.0
+        self._rescan_at = 0.0
+        self._health_at = 0.0
+        self._scan_seconds = 0.0
+        self._unreadable: frozenset[bytes] = frozenset()
+        self.away: str | None = None
+        """Why the folder cannot be watched at present."""
+        self.clips: frozenset[bytes] = frozenset()
+        """The clips that the last rescan saw, links included; kept for --once alone."""
+        self.scanned_at: float | None = None
+        """When the last rescan ended, on the boot clock."""
+
+    @property
+    def rescan_every(self) -> float:
+        """Seconds between two rescans."""
+        wanted = self._config.arrival.rescan
+        if self._guard.is_network:
+            wanted = min(wanted, NETWORK_RESCAN)
+        return max(wanted, RESCAN_SHARE * self._scan_seconds)
+
+    def start(self) -> None:
+        """Watch, then look at the whole folder: what comes in between is seen twice, not never."""
+        self._watch()
+        self._check_health(self._clock.boot())
+        if self.away is None:
+            self._intake.open_root()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._watcher.stop()
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        return min(self._health_at, self._rescan_at)
+
+    def tick(self, now: float) -> None:
+        """Look at what is due."""
+        if now >= self._health_at:
+            self._health_at = now + HEALTH_EVERY
+            self._check_health(now)
+        if self.away is not None:
+            self._hints.clear()
+            return
+        self._take_hints(now)
+        if now >= self._rescan_at:
+            self._rescan(now)
+
+    def present(self, path: bytes) -> bool:
+        """Whether a clip is there, as far as can be told; an unhealthy root tells nothing."""
+        return self.away is None and self._lstat(path) is not None
+
+    def soon(self, now: float) -> None:
+        """Look at the whole folder as soon as that is cheap enough."""
+        last = self.scanned_at or 0.0
+        self._rescan_at = min(self._rescan_at, max(now, last + RESCAN_SHARE * self._scan_seconds))
+
+    # -- hints
+
+    def _hint(self, path: bytes | None) -> None:
+        """Called in the watcher's thread."""
+        self._hints.append(path)
+        self._wake()
+
+    def _take_hints(self, now: float) -> None:
+        hints = set()
+        while self._hints:
+            hints.add(self._hints.popleft())
+        if not hints:
+            return
+        if None in hints or len(hints) >= HINTS_MAX:
+            self._rescan_at = now
+            return
+        if any(not names.is_clip_name(layout.split(path)[1], self._extensions) for path in hints if path is not None):
+            self._gates.poke()
+        for path in hints:
+            if path is not None:
+                self._take_hint(path, now)
+
+    def _take_hint(self, path: bytes, now: float) -> None:
+        folder, name = layout.split(path)
+        if any(names.is_ignored_folder(part) for part in folder.split(b"/") if part):
+            return
+        if not names.is_clip_name(name, self._extensions) or names.is_ignored(name):
+            if not name.startswith(layout.OURS):
+                self.soon(now)  # a folder that was moved in, a JSON of a finished clip, a partial copy that is done
+            return
+        status = self._lstat(path)
+        if status is None:
+            self._intake.absent(path, now)
+        elif stat.S_ISREG(status.st_mode):
+            self._intake.appeared([(path, signature(status))], now)
+        else:
+            self.soon(now)
+
+    def _lstat(self, path: bytes) -> os.stat_result | None:
+        try:
+            return (self._root / os.fsdecode(path)).lstat()
+        except OSError:
+            return None
+
+    # -- the whole folder
+
+    def _rescan(self, now: float) -> None:
+        try:
+            listing = scan(
+                self._root,
+                extensions=self._extensions,
+                recursive=self._config.arrival.recursive,
+                clock=self._clock.boot,
+            )
+        except InputsAway as error:
+            self._leave(error.what)
+            return
+        if not self._guard.check():  # it went away while we looked: what was not seen may be there
+            self._check_health(now)
+            return
+        self._scan_seconds = listing.seconds
+        self._intake.appeared(sorted(listing.clips.items()), now)
+        for path in [p for p in self._intake.paths if p not in listing.clips and not listing.is_blind(p)]:
+            self._intake.absent(path, now)
+        for path, seen in listing.links.items():
+            self._intake.linked(path, seen)
+        self._intake.hold_back(listing.held_back, now)
+        self.clips = frozenset(listing.clips) | frozenset(listing.links)
+        self._respec(listing)
+        self._say_unreadable(listing)
+        ended = self._clock.boot()
+        self.scanned_at = ended
+        self._rescan_at = ended + self.rescan_every
+
+    def _say_unreadable(self, listing: Listing) -> None:
+        """Each folder that cannot be read, once."""
+        found = dict(listing.unreadable)
+        for path in found.keys() - self._unreadable:
+            say("unreadable", path=self._root / os.fsdecode(path), problem=found[path])
+        self._unreadable = frozenset(found)
+
+    # -- the root and the watcher
+
+    def _check_health(self, now: float) -> None:
+        health = self._guard.check()
+        # Made anew on the same file system, or nothing that could be lost: it is taken as it is.
+        if not health and (health.adoptable or not any(self._intake.paths)):
+            self._guard.adopt()
+            again = self._guard.check()
+            if again:
+                self._adopted()
+                health = again
+        if not health:
+            if self.away is None:
+                self._leave(health.reason or "")
+            return
+        if self.away is not None:
+            self.away = None
+            say("inputs-back", inputs=self._root)
+            self._intake.open_root()
+            self._watch()
+            self._rescan_at = now
+        elif now >= self._watch_again_at and not self._watcher.alive():
+            if self._watcher.problem is None:
+                say("watch-restarted", problem="the emitter had ended.")
+            self._intake.open_root()
+            self._watch()
+            self._rescan_at = now
+
+    def _leave(self, problem: str) -> None:
+        self.away = problem
+        say("inputs-away", inputs=self._root, problem=problem)
+
+    def _watch(self) -> None:
+        """Start the events anew; where that cannot be, say so once and try again later."""
+        said = self._watcher.problem
+        if self._watcher.start():
+            self._watch_pause = WATCH_PAUSE
+        else:
+            self._watch_pause = min(self._watch_pause * 2, WATCH_PAUSE_MAX)
+            if self._watcher.problem != said:
+                rescan = spell_duration(self.rescan_every)
+                say("watch-unavailable", inputs=self._root, problem=self._watcher.problem, rescan=rescan)
+        self._watch_again_at = self._clock.boot() + self._watch_pause

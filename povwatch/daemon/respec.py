@@ -1,0 +1,65 @@
+"""Clips that ended and whose JSON was edited since: a new run without a new upload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.errors import EnvironmentFault, SpecInvalid
+from povwatch.job import CLAIMED, Job, JobState
+from povwatch.spec import parse
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from povwatch.arrival.scan import Listing
+    from povwatch.daemon.intake import Intake
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.spec.beside import InputsFolder, SpecFile
+
+
+class Respec:
+    """Compares what lies beside finished clips with what they ran with."""
+
+    def __init__(self, ledger: Ledger, intake: Intake, folder: InputsFolder) -> None:
+        self._ledger = ledger
+        self._intake = intake
+        self._folder = folder
+        self._late: dict[int, bytes] = {}
+        """Running jobs whose JSON was edited meanwhile: said once an edit."""
+
+    def look(self, listing: Listing) -> None:
+        """Take in again every clip whose JSON says something else than its last run."""
+        for path in listing.clips:
+            known = self._ledger.known.get(path)
+            if known is None or not (known.state.ended or known.state in CLAIMED):
+                continue
+            seen = listing.specs.get(layout.beside(path, known.base).spec)
+            if seen is None or seen == known.spec_stat:
+                continue
+            if known.state.ended:
+                self._consider(self._ledger.job(known.job), seen)
+            elif self._late.get(known.job) != seen:
+                self._late[known.job] = seen
+                say("late-edit", self._ledger.job(known.job), spec=layout.beside(path, known.base).spec)
+
+    def _consider(self, job: Job, seen: bytes) -> None:
+        spec = layout.beside(job.path, job.base).spec
+        try:
+            file = self._folder.read_spec(spec)
+        except (SpecInvalid, EnvironmentFault):
+            file = None
+        if file is None or self._same(job, file, spec):
+            self._ledger.touch(job, spec_stat=seen)
+        else:
+            self._intake.again(job.path, self._ledger.clock.boot())
+
+    def _same(self, job: Job, file: SpecFile, path: bytes) -> bool:
+        """Whether the JSON means what it meant when the job ended."""
+        if job.spec_hash is None:  # it never came to a run: its bytes have to do
+            return job.spec_digest in {None, file.digest} and job.state is not JobState.DONE
+        _, name = layout.split(job.path)
+        try:
+            spec = parse(file.data, clip_name=name, file="")
+            return self._folder.check_references(spec, path, file.data).digest() == job.spec_hash
+        except SpecInvalid:
+            return False

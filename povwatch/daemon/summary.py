@@ -1,0 +1,55 @@
+"""What --once ends with: what became of every clip, and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.job import Job, JobState
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DONE, NOT_DONE, NOT_ABLE = 0, 1, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How things stand when a daemon ends."""
+
+    jobs: Sequence[Job]
+    """The newest job of every clip that is in inputs/, or that ended in this run."""
+    unable: str | None = None
+    """Why the engine could not be used, if clips still wait for it."""
+    away: str | None = None
+    """Why inputs/ could not be watched, if so."""
+
+
+def summarise(outcome: Outcome) -> int:
+    """Say what became of every clip, a line each, and give the exit code."""
+    counts = {state: sum(job.state is state for job in outcome.jobs) for state in JobState}
+    for job in outcome.jobs:
+        say("summary", job, text=f"{layout.shown(job.path)}: {_fate(job)}")
+    done = counts[JobState.DONE]
+    gone = counts[JobState.CANCELLED]
+    open_ = len(outcome.jobs) - done - gone
+    text = f"{done} done, {open_} not done" + (f", {gone} cancelled" if gone else "")
+    if outcome.away:
+        text += f". {outcome.away}"
+    if outcome.unable:
+        text += f". The engine is not available: {outcome.unable}"
+    say("summary", text=text)
+    if outcome.unable:
+        return NOT_ABLE
+    return NOT_DONE if open_ or outcome.away else DONE
+
+
+def _fate(job: Job) -> str:
+    if job.state is JobState.DONE:
+        return f"done, {job.output}"
+    if job.ended:
+        return f"{job.state}: {job.error or job.detail}"
+    why = f": {job.detail}" if job.detail else ""
+    return f"{job.state}, waits on {job.waiting_on}{why}" if job.waiting_on else str(job.state)

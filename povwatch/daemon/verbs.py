@@ -1,0 +1,146 @@
+"""What people ask for: go, hold, retry, cancel. Each is answered in one sentence that says what happens next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.job import Job, JobState, Waiting
+from povwatch.lookup import find
+from povwatch.spool import Answer, Request, Spool
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.daemon.gates import Gates
+    from povwatch.daemon.intake import Intake
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.spec.beside import InputsFolder
+
+EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
+"""The states in which a job can still be held or sent off."""
+
+
+class Verbs:
+    """Answers requests."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        ledger: Ledger,
+        intake: Intake,
+        gates: Gates,
+        folder: InputsFolder,
+        engine: str,
+        withdraw: Callable[[Job, str], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            spool: the requests.
+            ledger: the jobs.
+            intake: takes a clip in again.
+            gates: look again when a job was told to go or hold.
+            folder: the markers.
+            engine: the kind that runs here.
+            withdraw: cancels a job, whatever state it is in.
+        """
+        self._spool = spool
+        self._ledger = ledger
+        self._intake = intake
+        self._gates = gates
+        self._folder = folder
+        self._engine = engine
+        self._withdraw = withdraw
+
+    def tick(self, now: float) -> None:
+        """Answer what waits."""
+        for request in self._spool.take():
+            answer = self._perform(request, now)
+            self._spool.answer(request, answer)
+            say("request", verb=request.verb, clip=request.clip, answer=answer.text)
+
+    def _perform(self, request: Request, now: float) -> Answer:
+        if request.verb == "retry" and request.options.get("previews"):
+            return self._retry_previews(now)
+        found = self._find(request.clip)
+        if not found:
+            return Answer(done=False, text=f"no clip here is called {request.clip}: povwatch jobs lists them.")
+        if len(found) > 1:
+            which = ", ".join(layout.shown(job.path) for job in found[:5])
+            return Answer(
+                done=False, text=f"{request.clip} is the name of {len(found)} clips ({which}): give the path."
+            )
+        (job,) = found
+        perform: dict[str, Callable[[Job], Answer]] = {"go": self._go, "hold": self._hold, "cancel": self._cancel}
+        if request.verb in perform:
+            return perform[request.verb](job)
+        return self._retry(job, now, force=bool(request.options.get("force")))
+
+    def _find(self, clip: str) -> list[Job]:
+        """The newest jobs of the clips that a word may mean: a job's number, or see lookup.py."""
+        if clip.isdigit() and (job := self._ledger.journal.job(int(clip))):
+            newest = self._ledger.of_path(job.path)
+            return [newest] if newest else []
+        return [job for path in find(self._ledger.known.keys(), clip) if (job := self._ledger.of_path(path))]
+
+    def _go(self, job: Job) -> Answer:
+        if job.state not in EARLY:
+            return self._too_late(job)
+        job = self._ledger.set_quietly(job, "request", go=True, hold=False)
+        self._gates.poke()
+        marker = layout.beside(job.path, job.base).hold
+        if self._folder.markers(layout.beside(job.path, job.base)).hold:
+            return Answer(done=False, text=f"the file {layout.shown(marker)} still holds it: remove that.")
+        match job.waiting_on:
+            case Waiting.INVALID_SPEC:
+                text = f"it starts as soon as its JSON is right: {job.detail}"
+            case _ if job.state is JobState.ARRIVING:
+                text = "it starts as soon as it has arrived."
+            case _:
+                text = "it starts as soon as a worker is free."
+        return Answer(done=True, text=text)
+
+    def _hold(self, job: Job) -> Answer:
+        if job.state not in EARLY:
+            return self._too_late(job)
+        job = self._ledger.set_quietly(job, "request", hold=True, go=False)
+        self._gates.poke()
+        return Answer(done=True, text="it is held until povwatch go.")
+
+    def _cancel(self, job: Job) -> Answer:
+        if job.ended:
+            return Answer(done=False, text=f"it is {job.state} already.")
+        if job.state is JobState.PUBLISHING:
+            return Answer(done=False, text="it is being published this moment: too late.")
+        self._withdraw(job, "somebody said povwatch cancel")
+        return Answer(done=True, text="it is cancelled; povwatch retry takes it in again.")
+
+    def _retry(self, job: Job, now: float, *, force: bool) -> Answer:
+        if not job.ended:
+            if job.not_before and job.state is JobState.QUEUED:
+                self._ledger.set_quietly(job, "request", not_before=0.0)
+                return Answer(done=True, text="its next attempt starts now, not after the pause.")
+            return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
+        if job.state is JobState.DONE and not force:
+            return Answer(done=False, text=f"it is done ({job.output}). To run the same again: povwatch retry --force.")
+        again = self._intake.again(job.path, now, force=force)
+        if again is None:
+            return Answer(done=False, text="the clip is not there any more: copy it into inputs/ again.")
+        return Answer(done=True, text=f"it is taken in again as job {again.id}.")
+
+    def _retry_previews(self, now: float) -> Answer:
+        if self._engine == "preview":
+            return Answer(done=False, text="the engine here is the preview: choose a real one first (povwatch doctor).")
+        jobs = self._ledger.journal.previews()
+        taken = [job for job in jobs if self._intake.again(job.path, now)]
+        left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
+        return Answer(done=True, text=f"{len(taken)} previewed clip(s) are taken in again{left}.")
+
+    @staticmethod
+    def _too_late(job: Job) -> Answer:
+        if job.ended:
+            return Answer(done=False, text=f"it is {job.state} already: povwatch retry runs it again.")
+        return Answer(done=False, text=f"it is {job.state} already.")

@@ -1,0 +1,30 @@
+"""How the loop sleeps and what wakes it: an eventfd, which a thread and a signal handler may both write to."""
+
+from __future__ import annotations
+
+import os
+import select
+
+
+class Waker:
+    """Sleep until the time is up or somebody calls."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def wake(self) -> None:
+        """End the sleep, or the next one if nobody sleeps."""
+        if self._fd >= 0:
+            os.eventfd_write(self._fd, 1)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for at most so long."""
+        if self._poll.poll(max(0.0, seconds) * 1000):
+            os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        """Let go of the descriptor; later calls of `wake` do nothing."""
+        fd, self._fd = self._fd, -1
+        os.close(fd)

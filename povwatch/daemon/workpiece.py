@@ -1,0 +1,237 @@
+"""A claimed job's files, in its private folder: the copy of the clip, the working copy, and the finished result.
+
+Called in background threads. Nothing here knows the journal; what has to survive a crash goes through `to_json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch import layout
+from povwatch.errors import SourceChanged
+from povwatch.fs import open_beneath
+from povwatch.media.errors import MediaStopped
+from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
+from povwatch.media.run import call
+from povwatch.spec import Spec
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+WORK_TIMEOUT = 4 * 3600.0
+"""Seconds for one pass over a clip's frames: an hour of 4K on a busy machine."""
+
+NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What copy_file_range says where the two file systems cannot do it together."""
+
+COPY_CHUNK = 64 * 1024 * 1024
+"""Bytes copied between two looks at whether the copy is still wanted."""
+
+
+@dataclass(slots=True)
+class Workpiece:
+    """One attempt's files and figures."""
+
+    folder: str
+    """The private folder, absolute."""
+    info: dict[str, Any]
+    """VideoInfo of the clip, as JSON."""
+    spec: dict[str, Any]
+    """The frozen spec, as JSON."""
+    source: str = ""
+    """The private copy of the clip."""
+    prepared: dict[str, Any] = field(default_factory=dict)
+    """Prepared, as JSON."""
+    references: dict[str, str] = field(default_factory=dict)
+    """The private copies of the files that the spec names: its field to the copy."""
+    artifact: dict[str, Any] = field(default_factory=dict)
+    """What the engine handed over."""
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    """Of the engine that did."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Stage to wall-clock seconds."""
+
+    def to_json(self) -> str:
+        """For the journal."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Workpiece:
+        """From the journal."""
+        return cls(**json.loads(text))
+
+    @property
+    def frozen(self) -> Spec:
+        """The spec."""
+        return Spec.model_validate(self.spec)
+
+    @property
+    def final(self) -> Path:
+        """The file to publish."""
+        return Path(self.folder, "final.mp4")
+
+    def prepare(self, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event) -> None:
+        """Take a private copy of the clip and of the files that its spec names, and make the working copy.
+
+        Raises:
+            SourceChanged: the clip is not the one that was admitted.
+            PovwatchError: whatever else media.run says.
+        """
+        with self._timed("prepare"):
+            self.source = str(Path(self.folder, "source" + Path(os.fsdecode(clip)).suffix.lower()))
+            root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _copy(root_fd, clip, self.source, cancelled)
+                self._take_references(root_fd, layout.split(clip)[0], cancelled)
+            finally:
+                os.close(root_fd)
+            working = str(Path(self.folder, "working.mp4"))
+            self.prepared = call(
+                "prepare",
+                {"source": self.source, "info": self.info, "out_path": working},
+                timeout=WORK_TIMEOUT,
+                on_progress=report,
+                cancelled=cancelled,
+            )
+            if self.prepared["copied"]:  # the working copy is the clip itself, sound and all
+                Path(self.source).unlink()
+                self.source = self.prepared["path"]
+
+    def request(self, job_id: int) -> dict[str, Any]:
+        """The job as the engine gets it; see engine.port."""
+        ready = Prepared.from_json(self.prepared)
+        return {
+            "id": job_id,
+            "name": "generated",
+            "video": ready.path,
+            "frames": ready.frames,
+            "width": ready.width,
+            "height": ready.height,
+            "fps_num": ready.fps_num,
+            "fps_den": ready.fps_den,
+            "spec": self._for_engine(ready),
+        }
+
+    def finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
+        """Make the publishable file from what the engine generated, and judge it.
+
+        Raises:
+            CheckFailed: it is not what was asked for.
+            PovwatchError: whatever else media.run says.
+        """
+        expected = self._expected()
+        with self._timed("finish"):
+            self.final.unlink(missing_ok=True)  # of a run of this step that a crash cut short
+            call(
+                "finish",
+                {
+                    "source": self.source,
+                    "info": self.info,
+                    "prepared": self.prepared,
+                    "generated": self.artifact["path"],
+                    "out_path": str(self.final),
+                    "frames": expected.frames,
+                    "panels": expected.panels,
+                    "keep_size": expected.width is None,
+                },
+                timeout=WORK_TIMEOUT,
+                on_progress=lambda fraction: report(fraction / 2),
+                cancelled=cancelled,
+            )
+        with self._timed("check"):
+            found = call(
+                "check",
+                {"artifact": str(self.final), "expectation": expected.to_json()},
+                timeout=WORK_TIMEOUT,
+                on_progress=lambda fraction: report(0.5 + fraction / 2),
+                cancelled=cancelled,
+            )
+        return Checked.from_json(found)
+
+    def _expected(self) -> Expectation:
+        """The shape that the spec asks for; without a word, the clip's own."""
+        ready, info, spec = Prepared.from_json(self.prepared), VideoInfo.from_json(self.info), self.frozen
+        real = bool(self.capabilities.get("real"))
+        panels = 1
+        if real:  # a preview shows the control alone, whatever is asked for beside it
+            panels += int(spec.show_input) + (len(spec.controls) if spec.show_control_condition else 0)
+        frames = min(spec.max_frames or ready.frames, ready.frames)
+        keep = spec.keep_input_resolution or not real
+        whole = frames == ready.frames
+        return Expectation(
+            frames=frames,
+            width=info.display_width if keep else None,
+            height=info.display_height if keep else None,
+            panels=panels,
+            rate=ready.rate if whole else None,
+            constant=ready.constant,
+            times=ready.times,
+            time_base=ready.time_base,
+            sound=info.audio is not None,
+            not_blank=real,
+        )
+
+    def _for_engine(self, ready: Prepared) -> dict[str, Any]:
+        """Upstream's fields, with the private copies for every file that they name."""
+        fields = self.frozen.upstream() | {"name": "generated", "video_path": ready.path}
+        for where, copy in self.references.items():
+            control, _, key = where.rpartition(".")
+            (fields[control] if control else fields)[key] = copy
+        return fields
+
+    def _take_references(self, root_fd: int, folder: bytes, cancelled: threading.Event) -> None:
+        """Copy the files that the spec names, and name the copies in it."""
+        for where, path in self.frozen.referenced_paths().items():
+            if where == "prompt_path":
+                continue  # its text is the prompt already
+            copy = os.path.join(self.folder, f"{where.replace('.', '_')}{Path(path).suffix.lower()}")  # noqa: PTH118
+            _copy(root_fd, os.path.join(folder, os.fsencode(path)), copy, cancelled)  # noqa: PTH118 - bytes
+            self.references[where] = copy
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(time.monotonic() - begun, 3)
+
+
+def _copy(root_fd: int, path: bytes, to: str, cancelled: threading.Event) -> None:
+    """Copy a file that is below an open folder, following no symlink. Blocks are shared where possible."""
+    try:
+        source = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise SourceChanged(f"inputs/{layout.shown(path)} cannot be opened: {error.strerror}.") from error
+    try:
+        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            while _copy_some(source, target):
+                if cancelled.is_set():
+                    raise MediaStopped("The copy was called off.")
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def _copy_some(source: int, target: int) -> int:
+    """Copy the next part; how many bytes that were. The kernel shares blocks where the file system can."""
+    try:
+        return os.copy_file_range(source, target, COPY_CHUNK)
+    except OSError as error:
+        if error.errno not in NO_COPY_FILE_RANGE:
+            raise
+    data = os.read(source, COPY_CHUNK)
+    with open(target, "wb", closefd=False) as file:
+        file.write(data)
+    return len(data)

@@ -1,0 +1,147 @@
+"""Which engine runs here: chosen once, at start, by what this machine can really run.
+
+`auto` takes cosmos, then diffusers, then preview. It never steps down: once a real engine has run on this journal, a
+machine that no longer can takes clips in and waits, instead of making fifty previews.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.units import spell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.config import Config
+    from povwatch.gpu import Gpus
+
+MEMORY_NEEDED = {"cosmos": 65_400_000_000, "diffusers": 35_000_000_000}
+"""Bytes of GPU memory. cosmos: upstream's own figure. diffusers: 13.7 GB measured for 93 frames at 704x1280 beside
+about 16 GB for the text encoder, and room to spare."""
+
+ENGINES = {
+    "cosmos": "povwatch.engine.cosmos:CosmosEngine",
+    "diffusers": "povwatch.engine.diffusers:DiffusersEngine",
+    "preview": "povwatch.engine.preview:PreviewEngine",
+}
+"""Kind to the engine's class, as a worker is told."""
+
+PROBE_SECONDS = 60.0
+"""For an interpreter to say whether it has upstream's package; a cold disk takes its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs, and why."""
+
+    kind: str
+    engine: str
+    """As a worker is told: module:Class or file:Class."""
+    python: str
+    why: str
+    """One or two sentences."""
+    problem: str = ""
+    """Why it cannot run now; empty if it can."""
+    workers: int = 1
+
+
+def choose(config: Config, gpus: Gpus, real_before: str | None) -> Choice:
+    """Choose.
+
+    Args:
+        config: the configuration.
+        gpus: what NVML sees.
+        real_before: the kind of the real engine that ran last on this journal, if one did.
+    """
+    kind = config.engine.kind
+    if ":" in kind:
+        return _make(config, gpus, kind, f"engine.kind names it: {kind}.")
+    if kind != "auto":
+        return _make(config, gpus, kind, f"engine.kind asks for {kind}.")
+    reasons: list[str] = []
+    for candidate in ("cosmos", "diffusers"):
+        problem = _PROBES[candidate](config, gpus)
+        if not problem:
+            return _make(config, gpus, candidate, f"It was chosen because this machine can run it.{_not(reasons)}")
+        reasons.append(f"{candidate} cannot: {problem}")
+    if real_before is not None:
+        problem = next((r for r in reasons if r.startswith(real_before)), reasons[0])
+        why = f"The {real_before} engine has run on this journal, and previews do not take its place."
+        return _make(config, gpus, real_before, why, problem=problem)
+    why = f"It shows the control video, not a generated one.{_not(reasons)}"
+    return _make(config, gpus, "preview", why)
+
+
+def unable(kind: str, config: Config, gpus: Gpus) -> str:
+    """Why this machine cannot run an engine; empty if it can."""
+    probe = _PROBES.get(kind)
+    return probe(config, gpus) if probe else ""
+
+
+def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | None = None) -> Choice:
+    if problem is None:
+        problem = unable(kind, config, gpus)
+    wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
+    workers = wanted if isinstance(wanted, int) else 1
+    if wanted == "auto" and needed:
+        workers = max(1, sum(gpu.memory >= needed for gpu in gpus.found))
+    python = str(config.engine.python) if kind == "cosmos" else sys.executable
+    return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers)
+
+
+def _not(reasons: list[str]) -> str:
+    return "".join(f" {reason[0].upper()}{reason[1:]}." for reason in reasons)
+
+
+def _cosmos(config: Config, gpus: Gpus) -> str:
+    if problem := _room("cosmos", gpus):
+        return problem
+    python = config.engine.python
+    if not os.access(python, os.X_OK):
+        return f"engine.python ({python}) is not there; script/cosmos prepares it"
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('cosmos_transfer2') is None)"
+    try:
+        done = subprocess.run([python, "-c", code], check=False, timeout=PROBE_SECONDS, capture_output=True)  # noqa: S603 - configured
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"engine.python ({python}) does not run: {error}"
+    if done.returncode:
+        return f"engine.python ({python}) has no cosmos_transfer2; script/cosmos prepares it"
+    return _written("cosmos")
+
+
+def _diffusers(config: Config, gpus: Gpus) -> str:
+    del config
+    if problem := _room("diffusers", gpus):
+        return problem
+    for package in ("torch", "diffusers", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed: pip install 'povwatch[diffusers]'"
+    return _written("diffusers")
+
+
+def _room(kind: str, gpus: Gpus) -> str:
+    if not gpus.found:
+        return gpus.problem
+    largest = max(gpus.found, key=lambda gpu: gpu.memory)
+    if largest.memory < MEMORY_NEEDED[kind]:
+        need = spell_size(MEMORY_NEEDED[kind])
+        return (
+            f"it needs {need} of GPU memory, and the largest GPU here ({largest.name}) has {spell_size(largest.memory)}"
+        )
+    return ""
+
+
+def _written(kind: str) -> str:
+    if not Path(__file__).with_name(f"{kind}.py").exists():
+        return "this version of povwatch does not have that engine yet"
+    return ""
+
+
+_PROBES: dict[str, Callable[[Config, Gpus], str]] = {"cosmos": _cosmos, "diffusers": _diffusers}

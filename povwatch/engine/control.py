@@ -1,0 +1,115 @@
+"""The control inputs that upstream computes on the fly, to the pixel: edge (Canny) and vis (blur).
+
+Source: cosmos_transfer2/_src/transfer2/datasets/augmentors/control_input.py (AddControlInputEdge, AddControlInputBlur)
+and blur.py at upstream's pinned commit, as inference calls them: `use_random=False`, the bilateral blur, on the CPU.
+Frames are RGB, uint8, shape (height, width, 3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Frame = NDArray[np.uint8]
+
+ORDER = ("edge", "vis", "depth", "seg")
+"""The hint keys in upstream's order."""
+
+COMPUTED = ("edge", "vis")
+"""Those that need no model."""
+
+EDGE_THRESHOLDS = {
+    "very_low": (20, 50),
+    "low": (50, 100),
+    "medium": (100, 200),
+    "high": (200, 300),
+    "very_high": (300, 400),
+}
+"""Canny's lower and upper threshold."""
+
+BLUR_FACTORS = {
+    "very_low": (1, 4),
+    "low": (4, 4),
+    "medium": (2, 10),
+    "high": (1, 16),
+    "very_high": (4, 16),
+}
+"""How much smaller the frame is blurred, and how much smaller it is made after that."""
+
+BILATERAL = (30, 150, 100)
+"""Diameter, sigma of colour, sigma of space."""
+
+MODELS = {"depth": "Video Depth Anything", "seg": "Grounding DINO and SAM 2"}
+
+
+def edge(frame: Frame, preset: str = "medium") -> Frame:
+    """Canny edges, white on black, the same in the three channels.
+
+    Raises:
+        KeyError: no such preset.
+    """
+    lower, upper = EDGE_THRESHOLDS[preset]
+    edges = cv2.Canny(np.ascontiguousarray(frame), lower, upper)
+    return np.repeat(edges[:, :, None], 3, axis=2)
+
+
+def blur(frame: Frame, preset: str = "medium") -> Frame:
+    """Blurred: made smaller, bilateral filter, back again; then smaller and back once more by antialiased bicubic.
+
+    Raises:
+        KeyError: no such preset.
+    """
+    before, after = BLUR_FACTORS[preset]
+    height, width = frame.shape[:2]
+    frame = np.ascontiguousarray(frame)
+    small = cv2.resize(frame, (width // before, height // before), interpolation=cv2.INTER_AREA)
+    blurred = cv2.bilateralFilter(small, *BILATERAL)
+    full = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
+    return bicubic(bicubic(full, (int(width / after), int(height / after))), (width, height))
+
+
+def bicubic(frame: Frame, size: tuple[int, int]) -> Frame:
+    """Resize to (width, height) as torchvision's `resize(..., BICUBIC, antialias=True)` does on uint8.
+
+    That is Keys' kernel with a = -0.5, widened when shrinking, in float32, clamped and rounded at the end: Pillow's own
+    kernel on single floating-point channels. (On uint8 Pillow rounds between the two directions as well.)
+    """
+    channels = [
+        np.asarray(Image.fromarray(frame[..., c].astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
+        for c in range(frame.shape[2])
+    ]
+    return np.rint(np.clip(np.stack(channels, axis=2), 0, 255)).astype(np.uint8)
+
+
+def note(key: str, size: tuple[int, int]) -> Frame:
+    """A card that says why there is nothing to see, size (width, height)."""
+    width, height = size
+    card = Image.new("RGB", size, (24, 24, 24))
+    lines = [
+        f"{key} is computed by a model that comes with Cosmos",
+        f"({MODELS[key]}).",
+        "The preview cannot show it.",
+    ]
+    draw = ImageDraw.Draw(card)
+    font = ImageFont.load_default(max(8, min(width // 28, height // 8)))
+    draw.multiline_text(
+        (width / 2, height / 2), "\n".join(lines), fill=(230, 230, 230), font=font, anchor="mm", align="center"
+    )
+    return np.asarray(card).copy()
+
+
+def maker(key: str, preset: str) -> Callable[[Frame], Frame]:
+    """What makes the control `key` from a frame; a note for those that need a model."""
+    if key == "edge":
+        return lambda frame: edge(frame, preset)
+    if key == "vis":
+        return lambda frame: blur(frame, preset)
+    return lambda frame: note(key, (frame.shape[1], frame.shape[0]))

@@ -1,0 +1,170 @@
+"""What the supervisor tells the daemon: frozen, one class an event. A job that was dispatched gets exactly one end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from povwatch import errors
+from povwatch.engine import protocol
+
+# -- the engine --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoaded:
+    """The engine is ready for jobs."""
+
+    capabilities: dict[str, Any]
+    seconds: float
+    """From the start of the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnavailable:
+    """The engine could not be loaded; it is tried again by itself."""
+
+    kind: str
+    """See port.FailureKind."""
+    message: str
+    todo: str
+    retry_at: float
+    """On the clock of `poll`; infinity while a dead worker does not go away."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """A line that the worker, or a library in it, printed. Untrusted text: escape it."""
+
+    line: str
+
+
+# -- a job on its way --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far the job is: `chunk` of `chunks` are finished, and `step` of `steps` of the chunk at hand."""
+
+    job_id: int
+    run_id: str
+    stage: str
+    chunk: int
+    chunks: int
+    step: int
+    steps: int
+
+    @property
+    def fraction(self) -> float:
+        """0 to 1, over the chunks and the steps; stages are not weighed."""
+        within = min(1.0, self.step / self.steps) if self.steps > 0 else 0.0
+        return min(1.0, (self.chunk + within) / self.chunks) if self.chunks > 0 else 0.0
+
+
+# -- its end -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobGenerated:
+    """The engine is done; the artifact is to be checked."""
+
+    job_id: int
+    run_id: str
+    artifact: dict[str, Any]
+    """See port.Engine.generate."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobBlocked:
+    """The guardrail refused the job."""
+
+    job_id: int
+    run_id: str
+    error: errors.Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """The attempt failed and the worker said why."""
+
+    job_id: int
+    run_id: str
+    kind: str
+    """See port.FailureKind."""
+    error: errors.PovwatchError
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelled:
+    """The job was left, because of `cancel` or `stop`, or because it could not begin; not its own doing."""
+
+    job_id: int
+    run_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The worker died, or was killed because it hung. With a job, that job's attempt ends with it."""
+
+    job_id: int | None
+    run_id: str | None
+    error: errors.WorkerDied | errors.WorkerStalled
+    retry_at: float
+    """When another one starts, on the clock of `poll`."""
+
+
+Event = (
+    EngineLoaded
+    | EngineUnavailable
+    | EngineOutput
+    | JobProgress
+    | JobGenerated
+    | JobBlocked
+    | JobFailed
+    | JobCancelled
+    | WorkerLost
+)
+
+
+Loss = errors.WorkerDied | errors.WorkerStalled
+"""How a worker is lost."""
+
+JobEnd = protocol.Generated | protocol.Blocked | protocol.Failed | protocol.Cancelled
+"""The messages that end a job."""
+
+JOB_ENDS = (protocol.Generated, protocol.Blocked, protocol.Failed, protocol.Cancelled)
+
+
+def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
+    """The event for a message that ends a job; a job that was cancelled ends so, however it ended.
+
+    `stop_why` is why the worker was told to end, for a job that it left because of that.
+    """
+    ids = (message.job_id, message.run_id)
+    if cancel_why is not None or isinstance(message, protocol.Cancelled):
+        return JobCancelled(*ids, stop_why if cancel_why is None else cancel_why)
+    if isinstance(message, protocol.Generated):
+        return JobGenerated(*ids, message.artifact)
+    if isinstance(message, protocol.Blocked):
+        return JobBlocked(*ids, errors.Blocked(message.message, "Change the prompt or the clip."))
+    return JobFailed(*ids, message.kind, job_error(message.kind, message.message, message.todo))
+
+
+def job_progress(message: protocol.Progress) -> JobProgress:
+    """The event for a message of progress."""
+    return JobProgress(**{field.name: getattr(message, field.name) for field in fields(JobProgress)})
+
+
+def job_error(kind: str, message: str, todo: str) -> errors.PovwatchError:
+    """The error that a failure of this kind is; see port.FailureKind. An unknown kind is `error`."""
+    return _ERRORS.get(kind, errors.AttemptFailed)(message, todo)
+
+
+_ERRORS: dict[str, type[errors.PovwatchError]] = {
+    "out-of-memory": errors.OutOfMemory,
+    "gpu-lost": errors.GpuLost,
+    "gpu-busy": errors.GpuBusy,
+    "disk-full": errors.DiskFull,
+    "invalid": errors.JobFailed,
+}

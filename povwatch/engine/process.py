@@ -1,0 +1,266 @@
+"""A worker as its parent holds it: started, listened to, killed, reaped.
+
+One thread a worker listens to its channel, its output and its end, and puts what comes into an inbox.
+It owns the descriptors, and lets go of them when the process is gone: nothing is closed under a waiting reader, and no
+zombie stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engine.channel import Channel
+from povwatch.engine.protocol import Message, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+WORKER = Path(__file__).with_name("worker.py")
+
+SEND_SECONDS = 2.0
+"""A worker that does not read for so long has hung, or is stopped."""
+
+OUTPUT_BYTES = 65536
+
+LINE_MAX = 4096
+"""Bytes of one line of output that are kept."""
+
+LINES_MAX = 1000
+"""Lines of output that wait to be taken; a flood beyond it is left out."""
+
+LAST_READS = 1000
+"""How often a dead worker's descriptors are read; a program that it left behind may go on printing."""
+
+NOT_INHERITED = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|PYTHON(PATH|HOME)|VIRTUAL_ENV")
+"""Variables that speak to the daemon alone, or that would show another interpreter our packages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a worker is started."""
+
+    python: str
+    """The interpreter that the engine lives under."""
+    engine: str
+    """`package.module:Class` or `/path/to/file.py:Class`."""
+    config: dict[str, Any]
+    """What the engine's `load` gets: JSON values."""
+    env: Mapping[str, str]
+    """Set on top of the daemon's environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The worker said something."""
+
+    at: float
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A line of output."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """The channel is dead: the worker closed it, or what came is no message."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The process is gone and reaped, and nothing comes after this."""
+
+    returncode: int
+
+
+Item = Received | Printed | HungUp | Exited
+
+
+class WorkerProcess:
+    """One worker process, which leads a session of its own."""
+
+    def __init__(self, launch: Launch, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
+        """Start it.
+
+        Raises:
+            OSError: The interpreter cannot be started.
+        """
+        self._clock = clock
+        self._wake = wake
+        self._inbox: deque[Item] = deque()
+        self._left_out = 0
+        self._rest = b""
+        self._reaping = threading.Lock()
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            self._output, output = os.pipe()
+            undo.callback(os.close, self._output)
+            with theirs, os.fdopen(output, "wb") as stdout:
+                self._popen = _start(launch, theirs, stdout.fileno())
+            undo.callback(self._popen.wait)
+            undo.callback(self._popen.kill)
+            self._exit = os.pidfd_open(self._popen.pid)
+            undo.pop_all()
+        self._channel = Channel(ours)
+        self._channel.give_up_after(SEND_SECONDS)
+        self._thread = threading.Thread(target=self._listen, name=f"worker-{self.pid}", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id, which is its group's too."""
+        return self._popen.pid
+
+    def send(self, message: Message) -> bool:
+        """Say something; False when the worker does not listen any more. Then its end follows, or it is to be killed.
+
+        Raises:
+            ProtocolError: The message makes no line.
+        """
+        try:
+            self._channel.send(message)
+        except OSError:
+            return False
+        return True
+
+    def take(self) -> list[Item]:
+        """What has come since the last call, in order. Never waits."""
+        items: list[Item] = []
+        while self._inbox:
+            items.append(self._inbox.popleft())
+        return items
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker and to whatever it started; nothing if it is gone."""
+        with self._reaping, contextlib.suppress(ProcessLookupError):
+            if self._popen.returncode is None:  # else the number may be another's by now
+                os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it. Its `Exited` follows."""
+        self.signal(signal.SIGKILL)
+
+    def join(self, timeout: float) -> bool:
+        """Wait until the process is gone and everything about it is released; whether it is."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # -- the listening thread ------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        with selectors.PollSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ, self._hear)
+            selector.register(self._output, selectors.EVENT_READ, self._copy)
+            selector.register(self._exit, selectors.EVENT_READ)
+            while not any(self._listen_once(selector, wait=True)):
+                self._wake()
+            returncode = self._reap()
+            for _ in range(LAST_READS):  # its last words
+                if not list(self._listen_once(selector, wait=False)):
+                    break
+        self._print(self._rest)
+        self._channel.close()
+        os.close(self._output)
+        os.close(self._exit)
+        self._inbox.append(Exited(returncode))
+        self._wake()
+
+    def _listen_once(self, selector: selectors.BaseSelector, *, wait: bool) -> Iterator[bool]:
+        """Take in what is there; for each source that had something, whether it was the process's end."""
+        for key, _ in selector.select(None if wait else 0):
+            ended = key.data is None
+            if ended or not key.data():
+                selector.unregister(key.fileobj)
+            yield ended
+
+    def _hear(self) -> bool:
+        """Take in what the channel holds; False when it is dead."""
+        try:
+            messages = self._channel.receive(wait=False)
+        except ProtocolError as error:
+            self._inbox.append(HungUp(f"It broke the protocol: {error}"))
+            return False
+        if messages is None:
+            self._inbox.append(HungUp("It closed its line."))
+            return False
+        now = self._clock()
+        self._inbox.extend(Received(now, message) for message in messages)
+        return True
+
+    def _copy(self) -> bool:
+        """Take in what the output holds; False when there is no more."""
+        data = os.read(self._output, OUTPUT_BYTES)
+        *lines, self._rest = re.split(rb"[\r\n]+", self._rest + data)  # a progress bar ends its lines with \r
+        for line in lines:
+            self._print(line)
+        if len(self._rest) > LINE_MAX:
+            self._print(self._rest)
+            self._rest = b""
+        return bool(data)
+
+    def _print(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        if len(self._inbox) >= LINES_MAX:
+            self._left_out += 1
+            return
+        note = f"({self._left_out} lines left out) " if self._left_out else ""
+        self._left_out = 0
+        self._inbox.append(Printed(note + line[:LINE_MAX].decode(errors="backslashreplace")))
+
+    def _reap(self) -> int:
+        with self._reaping:
+            with contextlib.suppress(ProcessLookupError):
+                # Whatever it started goes with it. Before the wait: after it, the number may be another's.
+                os.killpg(self.pid, signal.SIGKILL)
+            return self._popen.wait()
+
+
+def ending(returncode: int) -> str:
+    """How a process ended, in words that follow its name."""
+    if returncode >= 0:
+        return f"exited with status {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-returncode}"
+    hint = _HINTS.get(-returncode, "")
+    return f"was killed by {name}{hint}"
+
+
+_HINTS: dict[int, str] = {
+    signal.SIGKILL: " (often the kernel's out-of-memory killer: see journalctl -k)",
+    signal.SIGSEGV: " (a crash in a library: its traceback is in the log)",
+    signal.SIGABRT: " (a library gave up: its last words are in the log)",
+}
+
+
+def _start(launch: Launch, channel: socket.socket, output: int) -> subprocess.Popen[bytes]:
+    fd = channel.fileno()
+    inherited = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
+    return subprocess.Popen(  # noqa: S603 - the configuration names the interpreter
+        [launch.python, str(WORKER), "--engine", launch.engine, "--fd", str(fd)],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=(fd,),
+        env={**inherited, **launch.env},
+        start_new_session=True,
+    )

@@ -1,0 +1,267 @@
+"""What the daemon and a worker say to each other. Python 3.10, standard library alone.
+
+One message is one line of JSON in ASCII, at most 1 MiB, over a socket pair that nothing else uses: a worker's standard
+output belongs to the libraries that print there.
+Each line carries its message's `type` and `seq`, which counts the sender's lines from 1.
+Whatever concerns a job carries the job's id and its attempt (`run_id`).
+A line that is not exactly one of the messages below is refused: both ends are ours, so it is a fault and no dialect.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, dataclass, fields
+from math import isfinite
+from types import UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+VERSION = 1
+"""Raised whenever a message changes."""
+
+LINE_MAX = 1024 * 1024
+"""Bytes in a line, its newline included."""
+
+
+class ProtocolError(ValueError):
+    """A line that is no message, or a message that makes no line."""
+
+
+# -- from the daemon ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load the engine; sent once, first."""
+
+    type: ClassVar[str] = "load"
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Do this job; sent only while no other is under way."""
+
+    type: ClassVar[str] = "generate"
+    job: dict[str, Any]
+    """See port.Engine.generate."""
+    run_id: str
+    workdir: str
+    checkpoint_dir: str
+
+    def __post_init__(self) -> None:
+        if type(self.job.get("id")) is not int:
+            raise ProtocolError(f"generate.job.id is {self.job.get('id')!r}, not an int.")
+
+    @property
+    def job_id(self) -> int:
+        """The job's id in the journal."""
+        return int(self.job["id"])
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """This attempt is no longer wanted. It is answered by whatever the attempt ends with."""
+
+    type: ClassVar[str] = "cancel"
+    job_id: int
+    run_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Leave what is under way and exit."""
+
+    type: ClassVar[str] = "shutdown"
+
+
+# -- from the worker ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The worker is up; sent once, first."""
+
+    type: ClassVar[str] = "hello"
+    pid: int
+    python: str
+    protocol: int = VERSION
+
+
+@dataclass(frozen=True)
+class LoadProgress:
+    """How far the load is; the fraction is 0 to 1, or null where it cannot be known."""
+
+    type: ClassVar[str] = "load-progress"
+    stage: str
+    fraction: float | None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The engine is ready for jobs."""
+
+    type: ClassVar[str] = "loaded"
+    capabilities: dict[str, Any]
+    """See port.Engine.load."""
+
+
+@dataclass(frozen=True)
+class LoadFailed:
+    """The engine cannot be loaded; the worker exits after it."""
+
+    type: ClassVar[str] = "load-failed"
+    kind: str
+    message: str
+    todo: str
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The process still runs; every second, whatever else it does."""
+
+    type: ClassVar[str] = "heartbeat"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The engine has the job. A worker that dies before this died of something else."""
+
+    type: ClassVar[str] = "started"
+    job_id: int
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the job is: `chunk` of `chunks` are finished, and `step` of `steps` of the chunk at hand."""
+
+    type: ClassVar[str] = "progress"
+    job_id: int
+    run_id: str
+    stage: str
+    chunk: int
+    chunks: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The job is done."""
+
+    type: ClassVar[str] = "generated"
+    job_id: int
+    run_id: str
+    artifact: dict[str, Any]
+    """See port.Engine.generate."""
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The guardrail refused the job."""
+
+    type: ClassVar[str] = "blocked"
+    job_id: int
+    run_id: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job failed."""
+
+    type: ClassVar[str] = "failed"
+    job_id: int
+    run_id: str
+    kind: str
+    """See port.FailureKind."""
+    message: str
+    todo: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job was left as asked."""
+
+    type: ClassVar[str] = "cancelled"
+    job_id: int
+    run_id: str
+
+
+FromDaemon = Union[Load, Generate, Cancel, Shutdown]  # noqa: UP007 - get_args takes it apart below
+FromWorker = Union[  # noqa: UP007
+    Hello, LoadProgress, Loaded, LoadFailed, Heartbeat, Started, Progress, Generated, Blocked, Failed, Cancelled
+]
+Message = Union[FromDaemon, FromWorker]  # noqa: UP007
+
+_BY_TYPE: dict[str, type[Message]] = {kind.type: kind for kind in get_args(Message)}
+_HINTS: dict[str, dict[str, Any]] = {
+    name: {field: hint for field, hint in get_type_hints(kind).items() if field != "type"}
+    for name, kind in _BY_TYPE.items()
+}
+
+
+def encode(message: Message, seq: int) -> bytes:
+    """The message as a line, its newline included.
+
+    Raises:
+        ProtocolError: It holds what JSON does not, or makes too long a line.
+    """
+    values = {field.name: getattr(message, field.name) for field in fields(message)}
+    try:
+        text = json.dumps({"type": message.type, "seq": seq, **values}, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProtocolError(f"{message.type}: {error}.") from error
+    line = text.encode("ascii") + b"\n"
+    if len(line) > LINE_MAX:
+        raise ProtocolError(f"{message.type}: the line would be {len(line)} bytes, at most {LINE_MAX} are sent.")
+    return line
+
+
+def decode(line: bytes) -> tuple[Message, int]:
+    """A line's message, and its `seq`.
+
+    Raises:
+        ProtocolError: It is not exactly one of the messages above.
+    """
+    if len(line) > LINE_MAX:
+        raise ProtocolError(f"A line of {len(line)} bytes came, at most {LINE_MAX} are taken.")
+    try:
+        values = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"Not JSON: {error}: {line[:80]!r}.") from error
+    if not isinstance(values, dict):
+        raise ProtocolError(f"Not an object: {line[:80]!r}.")
+    name, seq = values.pop("type", None), values.pop("seq", None)
+    kind = _BY_TYPE.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ProtocolError(f"Unknown type {name!r}.")
+    if type(seq) is not int or seq < 1:
+        raise ProtocolError(f"{name}.seq is {seq!r}, not a count.")
+    _check(kind, values)
+    return kind(**values), seq
+
+
+def _check(kind: type[Message], values: dict[str, Any]) -> None:
+    hints = _HINTS[kind.type]
+    required = {field.name for field in fields(kind) if field.default is MISSING}
+    if missing := required - values.keys():
+        raise ProtocolError(f"{kind.type} lacks {', '.join(sorted(missing))}.")
+    if unknown := values.keys() - hints.keys():
+        raise ProtocolError(f"{kind.type} has unknown {', '.join(sorted(unknown))}.")
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise ProtocolError(f"{kind.type}.{name} is {str(value)[:80]!r}, not {hints[name]}.")
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type, or what typing makes of one
+    if isinstance(hint, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if hint is float:
+        return type(value) is int or (type(value) is float and isfinite(value))
+    return type(value) is (get_origin(hint) or hint)  # a bool is no int here
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,209 @@
+"""The worker's loop: load once, then one job after the other. Python 3.10, standard library alone.
+
+The main thread belongs to the engine.
+One thread beats; another reads, so that a cancellation is heard while the engine works, and ends the process when the
+daemon is gone or says so and the engine does not let go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import platform
+import queue
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engine import protocol
+from povwatch.engine.faults import MESSAGE_MAX, classify
+from povwatch.engine.port import Context, EngineBlocked, EngineCancelled, EngineFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.engine.channel import Channel
+    from povwatch.engine.port import Engine
+
+HEARTBEAT = 1.0
+"""Seconds between heartbeats."""
+
+LINGER = 2.0
+"""Seconds that an engine gets to let go of a job before the process ends under it."""
+
+PROGRESS_EVERY = 0.1
+"""Seconds between two reports from within one chunk: nobody reads faster."""
+
+LOAD_FAILED = 3
+"""Exit status after a failed load."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The job at hand."""
+
+    request: protocol.Generate
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Serving:
+    """A worker, from its first word to its exit status."""
+
+    def __init__(self, channel: Channel, engine: str) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._inbox: queue.SimpleQueue[protocol.Load | Attempt | None] = queue.SimpleQueue()
+        self._attempt: Attempt | None = None
+        """The last one that was asked for. The reading thread sets it, so that no cancellation comes before it."""
+
+    def run(self) -> int:
+        """Serve until the daemon says Shutdown or hangs up; the exit status."""
+        self._say(protocol.Hello(os.getpid(), platform.python_version()))
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        load = self._inbox.get()
+        if not isinstance(load, protocol.Load):
+            return 0
+        engine = self._load(load.config)
+        if engine is None:
+            return LOAD_FAILED
+        while isinstance(attempt := self._inbox.get(), Attempt):
+            self._answer(attempt.request, self._generate(engine, attempt))
+        return 0
+
+    def _load(self, config: dict[str, Any]) -> Engine | None:
+        def report(stage: str, fraction: float | None) -> None:
+            self._say(protocol.LoadProgress(stage, None if fraction is None else float(fraction)))
+
+        try:
+            engine = find_engine(self._engine)
+            capabilities = engine.load(config, report)
+            if not isinstance(capabilities, dict):
+                raise EngineFailure("error", f"The engine's load returned {capabilities!r}, not a dict.")  # noqa: TRY301 - one way for all
+            self._say(protocol.Loaded(capabilities))
+        except BaseException as error:  # noqa: BLE001 - sys.exit in an engine is a failure of the load, no more
+            traceback.print_exc()
+            self._say(protocol.LoadFailed(*classify(error)))
+            return None
+        return engine
+
+    def _generate(self, engine: Engine, attempt: Attempt) -> protocol.Message:
+        request = attempt.request
+        whose = (request.job_id, request.run_id)
+        self._say(protocol.Started(*whose))
+        try:
+            artifact = engine.generate(request.job, self._context(attempt))
+            return protocol.Generated(*whose, checked(artifact, request.workdir))
+        except EngineCancelled:
+            if attempt.cancelled.is_set():
+                return protocol.Cancelled(*whose)
+            return protocol.Failed(*whose, "error", "The engine raised EngineCancelled, which nobody asked for.", "")
+        except EngineBlocked as refusal:
+            return protocol.Blocked(*whose, str(refusal)[:MESSAGE_MAX])
+        except BaseException as error:  # noqa: BLE001 - upstream calls sys.exit(1) where it should raise
+            traceback.print_exc()
+            return protocol.Failed(*whose, *classify(error))
+
+    def _context(self, attempt: Attempt) -> Context:
+        request = attempt.request
+        last: tuple[str, int] | None = None
+        said_at = 0.0
+
+        def report(stage: str, chunk: int, chunks: int, step: int, steps: int) -> None:
+            nonlocal last, said_at
+            now = time.monotonic()
+            if (stage, chunk) == last and now - said_at < PROGRESS_EVERY and step < steps:
+                return
+            last, said_at = (stage, chunk), now
+            numbers = (int(chunk), int(chunks), int(step), int(steps))  # NumPy's integers are no JSON
+            self._say(protocol.Progress(request.job_id, request.run_id, stage, *numbers))
+
+        return Context(request.workdir, request.checkpoint_dir, report=report, is_cancelled=attempt.cancelled.is_set)
+
+    def _answer(self, request: protocol.Generate, answer: protocol.Message) -> None:
+        try:
+            self._say(answer)
+        except protocol.ProtocolError as error:  # the artifact holds what JSON does not
+            self._say(protocol.Failed(request.job_id, request.run_id, "error", f"No artifact: {error}", ""))
+
+    def _say(self, message: protocol.Message) -> None:
+        with contextlib.suppress(OSError):  # the daemon is gone: the reading thread sees it too, and ends the process
+            self._channel.send(message)
+
+    def _beat(self) -> None:
+        while True:
+            self._say(protocol.Heartbeat())
+            time.sleep(HEARTBEAT)
+
+    def _read(self) -> None:
+        try:
+            while (messages := self._channel.receive()) is not None and all(map(self._take, messages)):
+                pass
+        except protocol.ProtocolError:
+            traceback.print_exc()
+        self._inbox.put(None)
+        if self._attempt is not None:
+            self._attempt.cancelled.set()
+        time.sleep(LINGER)
+        os._exit(1)  # the engine hangs, perhaps in C, where nothing else ends it
+
+    def _take(self, message: protocol.Message) -> bool:
+        """Act on a message of the daemon's; False when it was the last one."""
+        if isinstance(message, protocol.Generate):
+            self._attempt = Attempt(message)
+            self._inbox.put(self._attempt)
+        elif isinstance(message, protocol.Cancel):
+            if self._attempt is not None and self._attempt.request.run_id == message.run_id:
+                self._attempt.cancelled.set()
+        elif isinstance(message, protocol.Load):
+            self._inbox.put(message)
+        else:
+            return False
+        return True
+
+
+def find_engine(name: str) -> Engine:
+    """The engine that is called `package.module:Class` or `/path/to/file.py:Class`, made but not loaded.
+
+    Raises:
+        EngineFailure: There is none of that name; whatever the import raises comes through.
+    """
+    where, _, what = name.rpartition(":")
+    if not where or not what:
+        raise EngineFailure("invalid", f"engine {name!r} is not of the form module:Class or /path/to/file.py:Class.")
+    if where.endswith(".py"):
+        module_name = f"povwatch_engine_{os.path.basename(where)[:-3]}"  # noqa: PTH119 - pathlib is slow to import
+        spec = importlib.util.spec_from_file_location(module_name, where)
+        if spec is None or spec.loader is None:
+            raise EngineFailure("invalid", f"{where} is no Python file.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(where)
+    make: Callable[[], Engine] | None = getattr(module, what, None)
+    if make is None:
+        raise EngineFailure("invalid", f"{where} has no {what}.")
+    return make()
+
+
+def checked(artifact: object, workdir: str) -> dict[str, Any]:
+    """The artifact, if it names a file inside the work folder.
+
+    Raises:
+        EngineFailure: It does not.
+    """
+    path = artifact.get("path") if isinstance(artifact, dict) else None
+    if not isinstance(artifact, dict) or not isinstance(path, str):
+        raise EngineFailure("error", f"The engine returned {artifact!r}, not a dict with a path.")
+    inside = os.path.join(os.path.realpath(workdir), "")  # noqa: PTH118 - see find_engine
+    if not os.path.realpath(path).startswith(inside):
+        raise EngineFailure("error", f"The engine's artifact {path!r} is not inside its work folder {workdir!r}.")
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise EngineFailure("error", f"The engine's artifact {path!r} is no file.")
+    return artifact

@@ -1,0 +1,187 @@
+"""Calls on files that Python has no safe word for: no overwrite, no symlink on the way, on the disk for certain.
+
+Everything is relative to an open folder, and a path is walked component by component, so nothing that somebody swaps
+for a symlink in between can lead us elsewhere.
+(openat2 would do it in one call, but a service with RestrictSUIDSGID gets ENOSYS for it.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RENAME_NOREPLACE = 1
+"""From <linux/fs.h>."""
+
+UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What renameat2 says where the file system (NFS, some FUSE ones) or the kernel does not know the flag."""
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+"""How a folder is opened when it is to be listed or synced."""
+
+_WALK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+"""How a folder on the way is opened: as in any path, the right to search it is enough."""
+
+
+def rename_noreplace(src_dir_fd: int, src: bytes, dst_dir_fd: int, dst: bytes) -> None:
+    """Rename a file; never over another one.
+
+    Where the file system cannot do that in one step, a hard link and an unlink take its place. That never overwrites
+    either, but for a moment both names are there.
+
+    Args:
+        src_dir_fd: The open folder that `src` is in.
+        src: A name, without a slash.
+        dst_dir_fd: The open folder that `dst` goes to, on the same mount.
+        dst: A name, without a slash.
+
+    Raises:
+        FileExistsError: `dst` is there, whatever it is.
+        OSError: Anything else that renameat2 or link says.
+    """
+    if b"\0" in src or b"\0" in dst:
+        raise ValueError("embedded null byte")  # ctypes would cut the name there
+    if _renameat2()(src_dir_fd, src, dst_dir_fd, dst, RENAME_NOREPLACE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in UNSUPPORTED:
+        raise OSError(code, os.strerror(code), src, None, dst)
+    os.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+    os.unlink(src, dir_fd=src_dir_fd)
+
+
+def fsync_dir(fd: int) -> None:
+    """Put the names in an open folder on the disk.
+
+    A file system that cannot sync a folder (EINVAL) has nothing to sync there; EIO and all others are raised.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def open_beneath(root_fd: int, path: bytes, flags: int, mode: int = 0o666) -> int:
+    """Open a path below an open folder without following any symlink, the last component's included.
+
+    Args:
+        root_fd: The open folder. `path` cannot lead out of it.
+        path: Relative, `/` between components; empty or `.` for the folder itself.
+        flags: As for os.open; O_NOFOLLOW is added.
+        mode: For a file that O_CREAT makes, under the umask.
+
+    Returns:
+        A file descriptor, which the caller closes.
+
+    Raises:
+        ValueError: The path is absolute, or has `..` or a null byte in it.
+        OSError: As os.open; a symlink is ENOTDIR on the way and ELOOP at the end. `filename` is the path up to there.
+    """
+    *folders, name = components(path) or [b"."]
+    with _walked(root_fd, folders, _enter) as parent:
+        return _open(name, flags | os.O_NOFOLLOW, mode, parent, [*folders, name])
+
+
+def make_dirs_beneath(root_fd: int, path: bytes) -> int:
+    """Open a folder below an open folder; the folders that are missing are made, and all are on the disk.
+
+    New folders have mode 0777 under the umask and inherit a setgid group.
+
+    Args:
+        root_fd: The open folder, opened for reading.
+        path: As for `open_beneath`.
+
+    Returns:
+        A file descriptor of the last folder, opened for reading, which the caller closes.
+
+    Raises:
+        ValueError: As `open_beneath`.
+        OSError: As os.mkdir and os.open; NotADirectoryError where something else, a symlink too, has a folder's name.
+    """
+    with _walked(root_fd, components(path), _make) as folder:
+        return os.open(b".", FOLDER, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """Close a descriptor when the block ends."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read_at_most(fd: int, size: int) -> bytes:
+    """The first `size` bytes of an open plain file, fewer if it has no more."""
+    data = b""
+    while len(data) < size and (more := os.pread(fd, size - len(data), len(data))):
+        data += more
+    return data
+
+
+def components(path: bytes) -> list[bytes]:
+    """The names in a relative path.
+
+    Raises:
+        ValueError: The path could lead out of the folder it is relative to.
+    """
+    if path.startswith(b"/"):
+        raise ValueError(f"not a relative path: {path!r}")
+    if b"\0" in path:
+        raise ValueError(f"a null byte in a path: {path!r}")
+    names = [name for name in path.split(b"/") if name not in (b"", b".")]
+    if b".." in names:
+        raise ValueError(f"'..' in a path: {path!r}")
+    return names
+
+
+@contextlib.contextmanager
+def _walked(root_fd: int, folders: list[bytes], enter: Callable[[int, bytes, list[bytes]], int]) -> Iterator[int]:
+    """The folder at the end of a walk, open until the block ends."""
+    current = root_fd
+    try:
+        for depth, name in enumerate(folders, start=1):
+            onward = enter(current, name, folders[:depth])
+            if current != root_fd:
+                os.close(current)
+            current = onward
+        yield current
+    finally:
+        if current != root_fd:
+            os.close(current)
+
+
+def _enter(parent: int, name: bytes, so_far: list[bytes]) -> int:
+    return _open(name, _WALK, 0, parent, so_far)
+
+
+def _make(parent: int, name: bytes, so_far: list[bytes]) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=parent)
+    # A folder that is there already may date from before a crash, when nobody got to sync its name.
+    fsync_dir(parent)
+    return _open(name, FOLDER, 0, parent, so_far)
+
+
+def _open(name: bytes, flags: int, mode: int, parent: int, so_far: list[bytes]) -> int:
+    try:
+        return os.open(name, flags, mode, dir_fd=parent)
+    except OSError as error:
+        error.filename = b"/".join(so_far)
+        raise
+
+
+@functools.cache
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int]:
+    function = ctypes.CDLL(None, use_errno=True).renameat2  # glibc 2.28, musl 1.2.6 or later
+    function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    function.restype = ctypes.c_int
+    return function

@@ -1,0 +1,191 @@
+"""Reading the journal: the daemon's own reads, and the commands' read-only ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import aiosql
+
+from povwatch.errors import JournalError
+from povwatch.job import Job, JobState, Waiting
+from povwatch.journal.lock import holder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "journal.sqlite3"
+SCHEMA_VERSION = 1
+"""The number of the last file in sql/migrations/."""
+
+_FIELDS = [field.name for field in dataclasses.fields(Job)]
+
+
+class Known(NamedTuple):
+    """What is known of a clip without looking into it: its newest job."""
+
+    job: int
+    base: bytes
+    state: JobState
+    source_stat: bytes | None
+    spec_stat: bytes | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a job's history."""
+
+    at: float
+    event: str
+    was: str | None
+    state: str
+    run_id: str | None
+    data: dict[str, Any]
+
+
+class JournalReader:
+    """The journal's questions."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._db.row_factory = sqlite3.Row
+        self._read: Any = aiosql.from_str(
+            (files(__package__) / "sql" / "read.sql").read_text(), "sqlite3", mandatory_parameters=False
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def job(self, job_id: int) -> Job | None:
+        """One job by its number."""
+        return _job(self._read.job_by_id(self._db, id=job_id))
+
+    def latest(self, path: bytes) -> Job | None:
+        """The newest job of a clip."""
+        return _job(self._read.latest_of_path(self._db, path=path))
+
+    def active(self) -> list[Job]:
+        """Every job that has not ended: higher priority first, then older first."""
+        return _jobs(self._read.active_jobs(self._db))
+
+    def jobs(self, state: JobState | None = None) -> list[Job]:
+        """Every job, or those in one state, oldest first."""
+        rows = self._read.jobs_in_state(self._db, state=str(state)) if state else self._read.all_jobs(self._db)
+        return _jobs(rows)
+
+    def known(self) -> dict[bytes, Known]:
+        """For every clip that was ever seen, its newest job."""
+        return {
+            row["path"]: Known(row["id"], row["base"], JobState(row["state"]), row["source_stat"], row["spec_stat"])
+            for row in self._read.known_clips(self._db)
+        }
+
+    def done_run(self, path: bytes, source_hash: str, spec_hash: str, engine: str) -> Job | None:
+        """The published run of the same video with the same spec by the same engine, if there is one."""
+        return _job(
+            self._read.done_run(self._db, path=path, source_hash=source_hash, spec_hash=spec_hash, engine=engine)
+        )
+
+    def previews(self) -> list[Job]:
+        """The clips whose newest run is a published preview."""
+        return _jobs(self._read.done_previews(self._db))
+
+    def real_engine(self) -> str | None:
+        """The kind of the real engine that ran last on this journal."""
+        row = self._read.real_engine(self._db)
+        return str(row["engine"]) if row else None
+
+    def events(self, job_id: int) -> list[Event]:
+        """A job's history, oldest first."""
+        return [_event(row) for row in self._read.events_of(self._db, job=job_id)]
+
+    def events_named(self, event: str, since: float = 0.0) -> list[tuple[int, Event]]:
+        """Every event of one name, with its job."""
+        return [(row["job"], _event(row)) for row in self._read.events_named(self._db, event=event, since=since)]
+
+    def progress(self, job_id: int) -> dict[str, Any] | None:
+        """How far a running job is."""
+        row = self._read.progress_of(self._db, job=job_id)
+        return dict(json.loads(row["data"])) if row else None
+
+    def fact(self, name: str) -> Any:  # noqa: ANN401 - whatever the daemon said
+        """One thing that the daemon says of itself; None if it never did."""
+        row = self._read.fact(self._db, name=name)
+        return json.loads(row["value"]) if row else None
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs there are in each state."""
+        return {JobState(row["state"]): row["jobs"] for row in self._read.state_counts(self._db)}
+
+
+def open_reader(state: Path) -> JournalReader:
+    """Open the journal read-only, as the commands do.
+
+    Raises:
+        JournalError: there is none, or this user may not read it.
+    """
+    file = state / FILE
+    try:
+        file.stat()
+    except FileNotFoundError:
+        raise JournalError(
+            f"There is no journal at {file}.",
+            "Start the daemon (script/run, or systemctl start povwatch), or name its configuration with --config.",
+        ) from None
+    except PermissionError:
+        raise _no_right(state) from None
+    try:
+        reader = JournalReader(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5))
+        reader.counts()
+    except sqlite3.OperationalError as error:
+        # A reader who may not write the folder cannot make the -shm file that WAL needs. After a clean stop the
+        # journal is one file and may be read as it is; while the daemon runs it may not.
+        wal = file.with_name(f"{FILE}-wal")
+        if holder(state) is not None or (wal.exists() and wal.stat().st_size):
+            raise _no_right(state) from error
+        try:
+            reader = JournalReader(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True))
+            reader.counts()
+        except sqlite3.Error as again:
+            raise _no_right(state) from again
+    return reader
+
+
+def _no_right(state: Path) -> JournalError:
+    try:
+        group = state.group()
+    except (KeyError, OSError):
+        group = "povwatch"
+    return JournalError(
+        f"You may not read the journal in {state}.",
+        f"Join the group: sudo usermod -aG {group} $USER, then log in anew.",
+    )
+
+
+def _job(row: sqlite3.Row | None) -> Job | None:
+    if row is None:
+        return None
+    values = {name: row[name] for name in _FIELDS}
+    values["state"] = JobState(values["state"])
+    values["waiting_on"] = Waiting(values["waiting_on"]) if values["waiting_on"] else None
+    for flag in ("hold", "go", "force"):
+        values[flag] = bool(values[flag])
+    return Job(**values)
+
+
+def _jobs(rows: Any) -> list[Job]:  # noqa: ANN401 - the loader has no types
+    return [job for row in rows if (job := _job(row))]
+
+
+def _event(row: sqlite3.Row) -> Event:
+    return Event(row["at"], row["event"], row["was"], row["state"], row["run_id"], json.loads(row["data"]))

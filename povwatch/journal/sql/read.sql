@@ -1,0 +1,73 @@
+-- name: job_by_id^
+-- One job.
+SELECT * FROM jobs WHERE id = :id;
+
+-- name: latest_of_path^
+-- The newest job of a clip.
+SELECT * FROM jobs WHERE path = :path ORDER BY id DESC LIMIT 1;
+
+-- name: active_jobs
+-- Every job that has not ended, in the queue's order.
+SELECT * FROM jobs
+WHERE state NOT IN ('done', 'failed', 'blocked', 'rejected', 'cancelled')
+ORDER BY priority DESC, created_at, id;
+
+-- name: all_jobs
+-- Every job, newest last.
+SELECT * FROM jobs ORDER BY id;
+
+-- name: jobs_in_state
+-- Every job in one state, newest last.
+SELECT * FROM jobs WHERE state = :state ORDER BY id;
+
+-- name: known_clips
+-- What is known of each clip: its newest job, without the long columns.
+SELECT path, max(id) AS id, base, state, source_stat, spec_stat FROM jobs GROUP BY path;
+
+-- name: done_run^
+-- The newest published run of the same video with the same spec.
+SELECT * FROM jobs
+WHERE path = :path AND source_hash = :source_hash AND spec_hash = :spec_hash AND engine = :engine AND state = 'done'
+ORDER BY id DESC LIMIT 1;
+
+-- name: done_previews
+-- The clips whose newest finished run is a preview.
+SELECT * FROM jobs AS j
+WHERE state = 'done' AND engine = 'preview'
+  AND id = (SELECT max(id) FROM jobs WHERE path = j.path);
+
+-- name: has_done^
+-- Whether anything was ever published for a clip.
+SELECT 1 FROM jobs WHERE path = :path AND state = 'done' LIMIT 1;
+
+-- name: real_engine^
+-- The real engine that ran last on this journal, if one ever did.
+SELECT engine FROM jobs WHERE engine IN ('cosmos', 'diffusers') ORDER BY id DESC LIMIT 1;
+
+-- name: events_of
+-- The history of one job.
+SELECT * FROM job_events WHERE job = :job ORDER BY id;
+
+-- name: events_named
+-- Every event of some name since a time, oldest first.
+SELECT * FROM job_events WHERE event = :event AND at >= :since ORDER BY id;
+
+-- name: progress_of^
+-- How far a job is.
+SELECT data FROM progress WHERE job = :job;
+
+-- name: base_of_path^
+-- The base that a clip goes by.
+SELECT base FROM bases WHERE path = :path;
+
+-- name: owner_of_base^
+-- The clip that goes by a base.
+SELECT path FROM bases WHERE folder = :folder AND base = :base;
+
+-- name: fact^
+-- One thing that the daemon says of itself.
+SELECT value FROM facts WHERE name = :name;
+
+-- name: state_counts
+-- How many jobs there are in each state.
+SELECT state, count(*) AS jobs FROM jobs GROUP BY state;

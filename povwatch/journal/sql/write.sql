@@ -1,0 +1,52 @@
+-- name: add_job<!
+-- A clip was seen.
+INSERT INTO jobs (path, base, state, priority, force, waiting_on, source_stat, created_at, updated_at)
+VALUES (:path, :base, 'arriving', :priority, :force, 'settling', :source_stat, :now, :now);
+
+-- name: advance!
+-- Compare and set: changes exactly one row, or none if the job is not what the caller believes it to be.
+UPDATE jobs SET
+    state = :state, waiting_on = :waiting_on, detail = :detail, run_id = :run_id,
+    attempts = :attempts, crashes = :crashes, priority = :priority, hold = :hold, go = :go, force = :force,
+    spec_hash = :spec_hash, spec_json = :spec_json, spec_digest = :spec_digest, spec_stat = :spec_stat,
+    source_hash = :source_hash, source_stat = :source_stat, source_info = :source_info,
+    grace_left = :grace_left, grace_saved_at = :grace_saved_at, invalid_since = :invalid_since,
+    not_before = :not_before, engine = :engine, artifact = :artifact, promise = :promise,
+    output = :output, error = :error, updated_at = :updated_at
+WHERE id = :id AND state = :was AND run_id IS :was_run;
+
+-- name: add_event!
+-- What happened, beside the row that it changed.
+INSERT INTO job_events (job, at, event, was, state, run_id, data)
+VALUES (:job, :at, :event, :was, :state, :run_id, :data);
+
+-- name: save_grace*!
+-- The grace that is left to some jobs.
+UPDATE jobs SET grace_left = :grace_left, grace_saved_at = :now WHERE id = :id AND state = 'grace';
+
+-- name: save_spec_stat!
+-- A JSON was looked at and means nothing new.
+UPDATE jobs SET spec_stat = :spec_stat WHERE id = :id;
+
+-- name: save_source_stat!
+-- A clip was looked at and holds the same bytes.
+UPDATE jobs SET source_stat = :source_stat WHERE id = :id;
+
+-- name: set_progress!
+INSERT INTO progress (job, at, data) VALUES (:job, :at, :data)
+ON CONFLICT (job) DO UPDATE SET at = excluded.at, data = excluded.data;
+
+-- name: drop_progress!
+DELETE FROM progress WHERE job = :job;
+
+-- name: take_base!
+-- Takes a base for a clip, unless another clip has it.
+INSERT OR IGNORE INTO bases (folder, base, path) VALUES (:folder, :base, :path);
+
+-- name: drop_base!
+-- Gives the base of a clip back that is gone and never came out.
+DELETE FROM bases WHERE path = :path;
+
+-- name: set_fact!
+INSERT INTO facts (name, value) VALUES (:name, :value)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;

@@ -1,0 +1,237 @@
+"""Writing the journal: one connection in one process, every change of a job one transaction.
+
+A transition is a compare-and-set: it names the state and the run that the caller believes the job to be in, and
+changes exactly one row or raises. `run_id` is the fencing token.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import aiosql
+
+from povwatch import layout
+from povwatch.errors import JournalError
+from povwatch.job import Job, JobState, Waiting, may_go
+from povwatch.journal.lock import JournalLock
+from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+
+class StaleJobError(JournalError):
+    """The job is no longer what the caller believes it to be; nothing was changed."""
+
+
+class Journal(JournalReader):
+    """The journal as the daemon has it."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: JournalLock) -> None:
+        super().__init__(connection)
+        self._lock = lock
+        self._write: Any = aiosql.from_str(
+            (files(__package__) / "sql" / "write.sql").read_text(), "sqlite3", mandatory_parameters=False
+        )
+
+    @classmethod
+    def open(cls, state: Path) -> Journal:
+        """Take the lock, open the journal (making it if there is none) and bring it up to date.
+
+        Raises:
+            ConfigError: another daemon has it.
+            JournalError: the file is damaged, or from a newer povwatch.
+        """
+        state.mkdir(parents=True, exist_ok=True)
+        lock = JournalLock(state)
+        try:
+            return cls(_connect(state / FILE), lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file, then let go of the lock."""
+        super().close()
+        self._lock.close()
+
+    def add(
+        self,
+        clips: Iterable[tuple[bytes, bytes]],
+        now: float,
+        *,
+        force: bool = False,
+        hints: Mapping[bytes, object] | None = None,
+    ) -> list[Job]:
+        """Clips that were seen: one `arriving` job each, in one transaction.
+
+        Args:
+            clips: path and stat signature of each.
+            now: seconds since the epoch.
+            force: run them even if the same was published before.
+            hints: what else is noted with the arrival, by path.
+        """
+        jobs = []
+        with self._transaction():
+            for path, signature in clips:
+                base = self._take_base(path)
+                row = {"path": path, "base": base, "priority": 0, "force": force, "source_stat": signature, "now": now}
+                number = int(self._write.add_job(self._db, **row))
+                job = Job(
+                    id=number,
+                    path=path,
+                    base=base,
+                    state=JobState.ARRIVING,
+                    waiting_on=Waiting.SETTLING,
+                    force=force,
+                    source_stat=signature,
+                    created_at=now,
+                    updated_at=now,
+                )
+                self._note(job, None, "seen", now, (hints or {}).get(path) or {})
+                jobs.append(job)
+        return jobs
+
+    def advance(self, old: Job, event: str, now: float, *, data: Mapping[str, object] | None = None, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
+        """Change a job, and note why: one transaction.
+
+        Args:
+            old: the job as the caller knows it.
+            event: a name from voice.SENTENCES.
+            now: seconds since the epoch.
+            data: what else is worth keeping with the event.
+            to: the fields that change.
+
+        Raises:
+            StaleJobError: it is no longer in that state or run.
+            JournalError: there is no such transition.
+        """
+        new = dataclasses.replace(old, **to, updated_at=now)
+        if new.state != old.state and not may_go(old.state, new.state):
+            raise JournalError(f"Job {old.id} cannot go from {old.state} to {new.state} ({event}).")
+        with self._transaction():
+            row = dataclasses.asdict(new) | {"was": str(old.state), "was_run": old.run_id, "state": str(new.state)}
+            row["waiting_on"] = str(new.waiting_on) if new.waiting_on else None
+            if self._write.advance(self._db, **row) != 1:
+                raise StaleJobError(f"Job {old.id} is no longer {old.state} in run {old.run_id} ({event}).")
+            self._note(new, old.state, event, now, data or {})
+            if new.ended:
+                self._write.drop_progress(self._db, job=new.id)
+        return new
+
+    def note(self, job: Job, event: str, now: float, data: Mapping[str, object] | None = None) -> None:
+        """Something worth keeping about a job that changes nothing."""
+        with self._transaction():
+            self._note(job, job.state, event, now, data or {})
+
+    def save_grace(self, left: Mapping[int, float], now: float) -> None:
+        """Keep what is left of some jobs' grace, so that a restart neither grants it anew nor forgets it."""
+        with self._transaction():
+            self._write.save_grace(self._db, [{"id": n, "grace_left": s, "now": now} for n, s in left.items()])
+
+    def save_signatures(self, job_id: int, *, source_stat: bytes | None = None, spec_stat: bytes | None = None) -> None:
+        """A clip or its JSON was touched and holds the same: remember that, so that it is not read again."""
+        with self._transaction():
+            if source_stat is not None:
+                self._write.save_source_stat(self._db, id=job_id, source_stat=source_stat)
+            if spec_stat is not None:
+                self._write.save_spec_stat(self._db, id=job_id, spec_stat=spec_stat)
+
+    def set_progress(self, job_id: int, data: Mapping[str, object], now: float) -> None:
+        """How far a job is."""
+        with self._transaction():
+            self._write.set_progress(self._db, job=job_id, at=now, data=json.dumps(data))
+
+    def set_facts(self, **facts: object) -> None:
+        """What the daemon says of itself."""
+        with self._transaction():
+            for name, value in facts.items():
+                self._write.set_fact(self._db, name=name, value=json.dumps(value))
+
+    def give_base_back(self, path: bytes) -> None:
+        """Let another clip have the base of one that is gone and never came out."""
+        with self._transaction():
+            if not self._read.has_done(self._db, path=path):
+                self._write.drop_base(self._db, path=path)
+
+    def _take_base(self, path: bytes) -> bytes:
+        if row := self._read.base_of_path(self._db, path=path):
+            return bytes(row["base"])
+        folder, name = layout.split(path)
+        for base in layout.bases(name):
+            if self._write.take_base(self._db, folder=folder, base=base, path=path):
+                return base
+        raise JournalError(f"No base is free for {layout.shown(path)}.")
+
+    def _note(self, job: Job, was: JobState | None, event: str, now: float, data: Any) -> None:  # noqa: ANN401 - JSON
+        self._write.add_event(
+            self._db,
+            job=job.id,
+            at=now,
+            event=event,
+            was=str(was) if was else None,
+            state=str(job.state),
+            run_id=job.run_id,
+            data=json.dumps(data, default=_plain),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(file, isolation_level=None, timeout=10)
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",  # a commit that was answered survives a power cut
+            "foreign_keys = ON",
+            "trusted_schema = OFF",
+        ):
+            db.execute(f"PRAGMA {pragma}")
+        _check(db)
+        _migrate(db, file)
+    except sqlite3.DatabaseError as error:
+        raise JournalError(
+            f"The journal {file} cannot be used: {error}.",
+            f"Check the disk; if the file is damaged, move it aside (mv {file} {file}.damaged) and start again.",
+        ) from error
+    return db
+
+
+def _check(db: sqlite3.Connection) -> None:
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+def _migrate(db: sqlite3.Connection, file: Path) -> None:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"The journal {file} is from a newer povwatch (schema {version}, this one knows {SCHEMA_VERSION}).",
+            "Run the newer povwatch.",
+        )
+    scripts = sorted((files(__package__) / "sql" / "migrations").iterdir(), key=lambda script: script.name)
+    for number, script in enumerate(scripts, 1):
+        if number > version:
+            # executescript would commit what is open: the whole step is one script with its own transaction.
+            db.executescript(f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _plain(value: object) -> object:
+    return layout.shown(value) if isinstance(value, bytes) else str(value)

@@ -1,0 +1,109 @@
+"""Where log lines go and what they look like.
+
+On a terminal they are for eyes. Under systemd they go to the journal with fields (`journalctl JOB=7`, `EVENT=done`).
+Anywhere else they are JSON lines.
+Whatever a file name or a library's message holds, a line stays one line and moves no cursor: see `layout.shown`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+from povwatch.layout import shown
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+_JOURNAL_FIELDS = {"job": "JOB", "clip": "VIDEO", "state": "STATE", "event": "EVENT"}
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_COLOUR = {"debug": "\033[2m", "info": "", "warning": "\033[33m", "error": "\033[31m", "critical": "\033[31;1m"}
+_DIM, _PLAIN = "\033[2m", "\033[0m"
+
+
+def configure(stream: TextIO | None = None, *, verbose: bool = False) -> None:
+    """Choose the form by what the stream is, and set structlog up.
+
+    Args:
+        stream: where lines go, standard error if left out.
+        verbose: show the engine's own output too.
+    """
+    stream = stream or sys.stderr
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            _spell,
+            *_form(stream),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+
+
+def one_line(text: str) -> str:
+    """Any text as one printable line."""
+    return shown(text.encode("utf-8", "surrogateescape"))
+
+
+def _form(stream: TextIO) -> list[Any]:
+    if _is_journal(stream):
+        return [_to_journal]
+    if stream.isatty():
+        return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _for_eyes]
+    return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+
+
+def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Make every value printable, then fill in the sentence."""
+    for key, value in event.items():
+        if key == "sentence":
+            continue
+        if isinstance(value, bytes):
+            event[key] = shown(value)
+        elif isinstance(value, str) and not value.isprintable():
+            event[key] = one_line(value)
+        elif isinstance(value, os.PathLike):
+            event[key] = shown(os.fsencode(value))
+    if sentence := event.pop("sentence", None):
+        event["message"] = sentence.format_map(event)
+    return event
+
+
+def _for_eyes(_: WrappedLogger, __: str, event: EventDict) -> str:
+    level = event["level"]
+    text = event.get("message") or event["event"]
+    if error := event.get("exception"):
+        text = f"{text}\n{error}"
+    return f"{_DIM}{event['timestamp']}{_PLAIN} {_COLOUR[level]}{text}{_PLAIN}"
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether the stream is the journal's own: systemd names its device and inode in JOURNAL_STREAM."""
+    try:
+        stat = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
+
+
+def _to_journal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    from systemd import journal  # noqa: PLC0415 - only a daemon under systemd needs it
+
+    message = event.pop("message", None) or event["event"]
+    fields = {
+        _JOURNAL_FIELDS.get(key, f"POVWATCH_{key.upper()}"): str(value)
+        for key, value in event.items()
+        if value is not None
+    }
+    journal.send(message, PRIORITY=_PRIORITY[event["level"]], SYSLOG_IDENTIFIER="povwatch", **fields)
+    raise structlog.DropEvent

@@ -1,0 +1,93 @@
+"""One staged or shown file at a time: measure it, compare it, write it. Folders are given as open descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+
+from povwatch import fs
+from povwatch.errors import CheckFailed
+from povwatch.layout import shown
+from povwatch.publish.promise import Entry
+
+NOT_A_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
+"""What opening says of nothing, of a symlink and of a socket."""
+
+
+def settle(folder: int, name: bytes, mode: int) -> Entry:
+    """Measure a staged file and put it on the disk for certain.
+
+    Args:
+        folder: The open room.
+        name: The file's name in it.
+        mode: The permissions that the file is to have.
+
+    Returns:
+        The file's entry; its target is still empty.
+
+    Raises:
+        CheckFailed: The file is missing, is no plain file, or has a second name somewhere.
+        OSError: What the disk says.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            fd = _opened(folder, name, opened)
+        except OSError as error:
+            if error.errno not in NOT_A_FILE:
+                raise
+            raise CheckFailed(f"The engine left no file {shown(name)}.") from error
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            # A second name may be the user's clip: its mode, which is set below, is not ours to change.
+            raise CheckFailed(f"The engine left no plain file of its own as {shown(name)}.")
+        if stat.S_IMODE(found.st_mode) != mode:
+            with contextlib.suppress(PermissionError):  # a file system without modes
+                os.fchmod(fd, mode)  # temporary files are often 0600, which the group could not read
+        digest = _sha256(fd)
+        os.fsync(fd)
+    return Entry(name, b"", found.st_size, digest)
+
+
+def write(folder: int, name: bytes, data: bytes, mode: int) -> None:
+    """Write a staged file, on the disk for certain."""
+    fd = fs.open_beneath(folder, name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+
+
+def same(folder: int, name: bytes, entry: Entry) -> bool:
+    """Whether a plain file of that name has the promised bytes. A symlink, folder or FIFO never does."""
+    with contextlib.ExitStack() as opened:
+        try:
+            fd = _opened(folder, name, opened)
+        except OSError as error:
+            if error.errno in {*NOT_A_FILE, errno.EACCES}:
+                return False
+            raise
+        found = os.fstat(fd)
+        return stat.S_ISREG(found.st_mode) and found.st_size == entry.size and _sha256(fd) == entry.sha256
+
+
+def exists(folder: int, name: bytes) -> bool:
+    """Whether anything has that name."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _opened(folder: int, name: bytes, opened: contextlib.ExitStack) -> int:
+    fd = fs.open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would block
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _sha256(fd: int) -> str:
+    with open(fd, "rb", closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,116 @@
+"""The folder outputs/.povwatch, where work in progress is: one room a run, and one for a job's checkpoints.
+
+    outputs/.povwatch/17.3f2a/     what the run 3f2a of job 17 writes; gone when the run is over
+    outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; gone when the job is over
+
+It is inside outputs/ because a rename never crosses a mount, and private because nobody is to see half a video.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from povwatch import fs, layout
+from povwatch.publish.faults import told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+PRIVATE = 0o700
+"""Mode of the folder and of the rooms. A setgid bit is inherited, so files in there get the group of outputs/."""
+
+_OURS = re.compile(r"(?P<job>[0-9]{1,19})(?:\.(?P<run>.+))?", re.DOTALL)
+
+
+class Staging:
+    """The rooms in `outputs`/.povwatch. Making one fails in words; clearing one is safe to repeat."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._outputs = outputs
+
+    def make(self, job_id: int, run_id: str) -> Path:
+        """The room of a run, made if it is missing."""
+        return self._made(room(job_id, run_id))
+
+    def checkpoints(self, job_id: int) -> Path:
+        """The folder for what outlives a job's attempts, made if it is missing."""
+        return self._made(f"{job_id}", "chunks")
+
+    def discard(self, job_id: int, run_id: str) -> None:
+        """Throw away what a run wrote."""
+        self._clear(lambda job, run: (job, run) == (job_id, run_id))
+
+    def finish(self, job_id: int) -> None:
+        """Throw away everything of a job: all its runs, and its checkpoints."""
+        self._clear(lambda job, _: job == job_id)
+
+    def sweep(self, keep: Collection[int], keep_runs: Collection[str]) -> int:
+        """Throw away every room but those of the jobs and runs to keep; names that are not ours stay.
+
+        What cannot be removed is left for the next sweep.
+
+        Returns:
+            How many rooms were removed.
+        """
+
+        def left_over(job: int, run: str | None) -> bool:
+            return job not in keep if run is None else run not in keep_runs
+
+        return self._clear(left_over)
+
+    def _made(self, *names: str) -> Path:
+        path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
+        with told(self._outputs, path), contextlib.ExitStack() as opened:
+            root = root_of(self._outputs, opened)
+            for made in _prefixes(path):
+                folder, name = layout.split(made)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, PRIVATE, dir_fd=folder_of(root, folder, opened))
+            folder_of(root, path, opened)  # and not a symlink that was there already
+        return self._outputs / os.fsdecode(path)
+
+    def _clear(self, unwanted: Callable[[int, str | None], bool]) -> int:
+        removed = 0
+        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+            try:
+                folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
+            except FileNotFoundError:
+                return 0
+            for name in os.listdir(folder):  # noqa: PTH208 - a descriptor
+                found = _OURS.fullmatch(name)
+                if found and unwanted(int(found["job"]), found["run"]):
+                    with contextlib.suppress(OSError):
+                        shutil.rmtree(name, dir_fd=folder)
+                        removed += 1
+        return removed
+
+
+def room(job_id: int, run_id: str) -> str:
+    """The name of a run's room."""
+    return f"{job_id}.{run_id}"
+
+
+def root_of(outputs: Path, opened: contextlib.ExitStack) -> int:
+    """The outputs folder itself, open until `opened` ends. It alone may be a symlink: the configuration names it."""
+    return _kept(os.open(outputs, os.O_RDONLY | os.O_DIRECTORY), opened)
+
+
+def folder_of(root: int, path: bytes, opened: contextlib.ExitStack) -> int:
+    """A folder below `root`, reached without following a symlink, open until `opened` ends."""
+    return _kept(fs.open_beneath(root, path, fs.FOLDER), opened)
+
+
+def _kept(fd: int, opened: contextlib.ExitStack) -> int:
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _prefixes(path: bytes) -> list[bytes]:
+    """`a`, `a/b`, `a/b/c` for `a/b/c`."""
+    names = path.split(b"/")
+    return [b"/".join(names[:depth]) for depth in range(1, len(names) + 1)]

@@ -1,0 +1,124 @@
+"""What becomes of a job whose attempt ended in an error. Pure: a decision is returned, nothing is done.
+
+1. What cannot get better ends the job: rejected, blocked or failed, by the error's type.
+2. What is not the job's doing releases it: the attempt is given back, and it waits for its reason to go.
+3. Everything else is charged: another attempt after a pause of 2, 4, 8 ... 60 s, until `limit` attempts are used up.
+4. Out of memory is tried once more, on a fresh worker; what does not fit twice does not fit.
+5. A job that was running when the daemon or the machine went down is counted apart, and fails at the third time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from povwatch import errors
+from povwatch.job import Waiting
+
+BACKOFF_MAX = 60.0
+"""Seconds of the longest pause."""
+
+ENVIRONMENT_PAUSE = 30.0
+"""Seconds until a fault of the environment is looked at again."""
+
+CRASHES_MAX = 3
+"""A job that was running at so many crashes is taken for their cause."""
+
+OUT_OF_MEMORY_MAX = 2
+"""Attempts, however many are allowed, of a job that runs out of memory."""
+
+
+class Kind(StrEnum):
+    """What to do with the job."""
+
+    RETRY = "retry"
+    """Back to the queue for another attempt at `at`."""
+    RELEASE = "release"
+    """Back to where it waits; the attempt is given back."""
+    FAIL = "fail"
+    """End: `failed`."""
+    BLOCK = "block"
+    """End: `blocked`."""
+    REJECT = "reject"
+    """End: `rejected`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, when, and why."""
+
+    kind: Kind
+    at: float
+    """Not before this time, on the clock of `now`; for an end, now."""
+    charge: bool
+    """Whether the attempt counts; if not, it is given back."""
+    waiting: Waiting | None
+    """What the job waits on; None for an end."""
+    reason: str
+    """One sentence for people."""
+
+
+def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float) -> Decision:
+    """What becomes of a job after an error.
+
+    Args:
+        error: What the attempt ended with.
+        attempts: Attempts charged so far, this one included.
+        limit: Attempts that a job has (`engine.attempts`).
+        now: Seconds, on any clock.
+    """
+    for cause, ending in _ENDS.items():
+        if isinstance(error, cause):
+            return Decision(ending, now, charge=True, waiting=None, reason=str(error))
+    for cause, (waiting, pause) in _RELEASES.items():
+        if isinstance(error, cause):
+            return Decision(Kind.RELEASE, now + pause, charge=False, waiting=waiting, reason=str(error))
+    if isinstance(error, errors.OutOfMemory):
+        limit = min(limit, OUT_OF_MEMORY_MAX)
+    if attempts >= limit:
+        reason = f"{error} Given up after {_times(attempts, 'attempt')}."
+        return Decision(Kind.FAIL, now, charge=True, waiting=None, reason=reason)
+    reason = f"{error} Attempt {attempts} of {limit}."
+    return Decision(Kind.RETRY, now + backoff(attempts), charge=True, waiting=Waiting.RETRY_AT, reason=reason)
+
+
+def after_crash(crashes: int, now: float) -> Decision:
+    """What becomes of an orphaned job: one that was running when the daemon or the machine went down.
+
+    Args:
+        crashes: How often that happened to this job, this time included.
+        now: Seconds, on any clock.
+    """
+    often = _times(crashes, "time")
+    if crashes >= CRASHES_MAX:
+        reason = f"The daemon or the machine went down {often} while this job ran. It may be the cause."
+        return Decision(Kind.FAIL, now, charge=False, waiting=None, reason=reason)
+    reason = f"The daemon or the machine went down while this job ran ({often})."
+    return Decision(Kind.RETRY, now + backoff(crashes), charge=False, waiting=Waiting.RETRY_AT, reason=reason)
+
+
+def backoff(times: int) -> float:
+    """Seconds to wait after something failed so many times in a row: 2, 4, 8 ... 60."""
+    return min(BACKOFF_MAX, 2.0 ** min(max(times, 1), 10))
+
+
+_ENDS: dict[type[errors.PovwatchError], Kind] = {
+    errors.NotAVideo: Kind.REJECT,
+    errors.Blocked: Kind.BLOCK,
+    errors.JobFailed: Kind.FAIL,
+}
+
+_RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {
+    errors.DiskFull: (Waiting.DISK_FULL, ENVIRONMENT_PAUSE),
+    errors.GpuBusy: (Waiting.GPU_BUSY, ENVIRONMENT_PAUSE),
+    errors.GpuLost: (Waiting.GPU_LOST, ENVIRONMENT_PAUSE),
+    errors.SourceChanged: (Waiting.SETTLING, 0.0),
+    errors.SpecInvalid: (Waiting.INVALID_SPEC, 0.0),
+    # Of no class above, but no doing of the job either.
+    errors.EnvironmentFault: (Waiting.RETRY_AT, ENVIRONMENT_PAUSE),
+    errors.MachineError: (Waiting.ENGINE_UNAVAILABLE, ENVIRONMENT_PAUSE),
+}
+
+
+def _times(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

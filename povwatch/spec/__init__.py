@@ -1,0 +1,11 @@
+"""The JSON beside a clip: what it may say, and what is wrong with it.
+
+`prompts` makes the first one, and `beside` reads and writes it in inputs/; the rest is pure.
+"""
+
+from povwatch.spec.lint import lint
+from povwatch.spec.model import CONTROLS, Control, Spec
+from povwatch.spec.parse import SIZE_MAX, as_json, parse
+from povwatch.spec.problems import explain, invalid
+
+__all__ = ["CONTROLS", "SIZE_MAX", "Control", "Spec", "as_json", "explain", "invalid", "lint", "parse"]

@@ -1,0 +1,106 @@
+"""What can be run, but is hardly what was meant. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
+    from povwatch.spec.model import Spec
+
+COARSE = ("480", "480p", "256")
+"""Resolutions that lose quality (cosmos-transfer2.5#144)."""
+
+DISTILLED_STEPS = 4
+"""What the distilled model is made for."""
+
+COMPUTING = ("preset_edge_threshold", "preset_blur_strength", "control_prompt")
+"""The fields that say how a control is computed from the clip."""
+
+FEW_STEPS = 10
+MANY_STEPS = 100
+
+SUM_MAX = 1.0 + 1e-9
+"""Ten weights of 0.1 are no more than 1."""
+
+
+def lint(spec: Spec) -> list[str]:
+    """Warnings, each a sentence or two that name the field."""
+    return [*_controls(spec), *_quality(spec), *_without_effect(spec), *_guided(spec), *_shape(spec)]
+
+
+def _controls(spec: Spec) -> Iterator[str]:
+    weights = {key: control.control_weight for key, control in spec.controls.items()}
+    total = sum(weights.values())
+    if total > SUM_MAX:
+        yield (
+            f"The control weights add up to {total:.3g}. They are not scaled down: "
+            "above 1 the output keeps so close to the clip that the prompt hardly counts."
+        )
+    if total == 0:
+        yield "Every control_weight is 0: the output has nothing to do with the clip."
+    for key, control in spec.controls.items():
+        for field in COMPUTING:
+            if control.control_path is not None and _set(control, field):
+                yield f"{key}.{field} has no effect, because {key}.control_path gives the control ready-made."
+
+
+def _quality(spec: Spec) -> Iterator[str]:
+    if spec.resolution in COARSE:
+        yield f'resolution "{spec.resolution}" loses quality: the model is trained at "720".'
+    if spec.num_steps < FEW_STEPS and spec.num_steps != DISTILLED_STEPS:
+        yield f"num_steps {spec.num_steps} gives a coarse picture; the full models are made for 35."
+    if spec.num_steps == DISTILLED_STEPS:
+        yield "num_steps 4 is for the distilled model; any other gives a coarse picture."
+    if spec.num_steps > MANY_STEPS:
+        yield f"num_steps {spec.num_steps} takes {spec.num_steps / 35:.0f} times as long as 35, for little."
+    if spec.guidance == 0:
+        yield "guidance 0 leaves the prompt hardly any say; 3 is the default."
+
+
+def _without_effect(spec: Spec) -> Iterator[str]:
+    if spec.sigma_max is not None:
+        yield "sigma_max has no effect upstream."
+    if spec.image_context_path is not None and spec.context_frame_index is not None:
+        yield "image_context_path has no effect, because context_frame_index is set and wins."
+    if len(spec.controls) > 1:
+        for field in ("image_context_path", "context_frame_index"):
+            if getattr(spec, field) is not None:
+                yield f"{field} has no effect with several controls: the model for several ignores it."
+    if (
+        spec.max_frames is not None
+        and spec.context_frame_index is not None
+        and spec.context_frame_index >= spec.max_frames
+    ):
+        yield "context_frame_index is beyond max_frames: the style comes from a part of the clip that is not made."
+
+
+def _guided(spec: Spec) -> Iterator[str]:
+    labels = spec.guided_generation_foreground_labels
+    if spec.guided_generation_mask is None:
+        for field in ("guided_generation_step_threshold", "guided_generation_foreground_labels"):
+            if _set(spec, field):
+                yield f"{field} has no effect without guided_generation_mask."
+    elif labels is not None and spec.guided_generation_mask.endswith(".mp4"):
+        yield "guided_generation_foreground_labels has no effect on an .mp4 mask, only on an .npz one."
+
+
+def _shape(spec: Spec) -> Iterator[str]:
+    if spec.max_frames is not None:
+        yield f"max_frames {spec.max_frames}: a longer clip's output ends there, and labels for later frames have none."
+    for field in ("show_input", "show_control_condition"):
+        if getattr(spec, field):
+            yield f"{field} makes the output wider than the clip: labels made for the clip do not fit it."
+    if not spec.keep_input_resolution:
+        yield "keep_input_resolution false gives the model's size: labels made for the clip do not fit the output."
+    if spec.num_video_frames_per_chunk == 1 and spec.max_frames != 1:
+        yield "num_video_frames_per_chunk 1 makes a single image; say max_frames 1 too if that is what you want."
+
+
+def _set(model: BaseModel, field: str) -> bool:
+    """Whether a field is there and not at its default; a spec that was stored has every field written out."""
+    info = type(model).model_fields.get(field)
+    return info is not None and getattr(model, field) != info.default

@@ -1,0 +1,230 @@
+"""What can be asked for: the fields of the JSON beside a clip. Pure.
+
+They are those of upstream's `InferenceArguments` (cosmos_transfer2/config.py at 2ff49d0), with its types and defaults.
+Where upstream lets a mistake pass that costs GPU minutes or gives another result than was asked for, this is stricter;
+so what passes here passes there too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from povwatch.spec.fields import (
+    ChunkSize,
+    ClipName,
+    Guidance,
+    GuidedMask,
+    Int,
+    NegativeText,
+    NoBool,
+    Positive,
+    Priority,
+    RelativePath,
+    Seed,
+    Sigma,
+    Text,
+    Weight,
+    rule,
+)
+
+CONTROLS = ("edge", "vis", "depth", "seg")
+"""The controls in upstream's order (CONTROL_KEYS)."""
+
+DEFAULT_NEGATIVE_PROMPT = (
+    "The video captures a game playing, with bad crappy graphics and cartoonish frames. "
+    "It represents a recording of old outdated games. The lighting looks very fake. "
+    "The textures are very raw and basic. The geometries are very primitive. "
+    "The images are very pixelated and of poor CG quality. There are many subtitles in the footage. "
+    "Overall, the video is unrealistic at all."
+)
+"""Upstream's own."""
+
+Preset = Literal["very_low", "low", "medium", "high", "very_high"]
+
+Resolution = Literal["1080", "1024", "720", "512", "480", "480p", "720p", "720robocasa", "256"]
+"""The keys of upstream's VIDEO_RES_SIZE_INFO; any other is a KeyError once the model is loaded."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
+
+
+class Control(_Strict):
+    """What every control takes. `{}` is the whole control with its defaults."""
+
+    control_path: RelativePath | None = None
+    """A control video of your own, as long as the clip. Without it the control is computed from the clip."""
+    control_weight: Weight = 1.0
+    """How closely the output keeps to the control, from 0 to 1. Weights are not scaled to a common sum."""
+    mask_path: RelativePath | None = None
+    """A black and white video: the control acts where it is white. Not together with mask_prompt."""
+    mask_prompt: Text | None = None
+    """What the control acts on ("hands cup"): a mask is made for it. Not together with mask_path."""
+
+    @model_validator(mode="after")
+    def _one_mask(self) -> Self:
+        if self.mask_path is not None and self.mask_prompt is not None:
+            raise rule(
+                "both_masks",
+                "is set together with mask_path",
+                "Keep one: mask_path if you have a mask, mask_prompt to have one made.",
+                field="mask_prompt",
+            )
+        return self
+
+
+class EdgeControl(Control):
+    """Edges: shapes stay, colours and materials are free."""
+
+    preset_edge_threshold: Preset = "medium"
+    """How strong an edge must be to count: very_low finds many (and noise), very_high few."""
+
+
+class VisControl(Control):
+    """A blurred picture: colours and layout stay, detail is free. Upstream's documents call it blur."""
+
+    preset_blur_strength: Preset = "medium"
+    """How much is blurred away before the control is taken."""
+
+
+class DepthControl(Control):
+    """Depth: the layout in space stays."""
+
+
+class SegControl(Control):
+    """Segments: what is where stays."""
+
+    control_prompt: Text | None = None
+    """What to segment ("hands cup table"). Without it, the first 128 words of the prompt."""
+
+
+class Own(_Strict):
+    """What povwatch itself reads; no engine sees it."""
+
+    start: Literal["now", "hold"] | None = None
+    """Say "now" and the time to edit is over at once; say "hold" and the clip waits until this line is gone."""
+    priority: Priority = 0
+    """Higher goes first, from -100 to 100."""
+
+
+class Spec(_Strict):
+    """One clip's job: the JSON beside the clip."""
+
+    schema_: str | None = Field(default=None, alias="$schema")
+    """For your editor; not read."""
+    name: str
+    """A label. The output is named after the clip, whatever this says."""
+    video_path: ClipName
+    """The clip's own file name: a JSON that was copied from another clip is noticed."""
+    prompt: Text | None = None
+    """What the output shows: scene, light, materials, motion, camera. Either this or prompt_path."""
+    prompt_path: RelativePath | None = None
+    """A text file with the prompt in it. Either this or prompt."""
+    negative_prompt: NegativeText = DEFAULT_NEGATIVE_PROMPT
+    """What the output shall not look like."""
+    seed: Seed = 2025
+    """The same seed and the same JSON give the same output."""
+    guidance: Guidance = 3
+    """How closely the output keeps to the prompt, a whole number from 0 to 7."""
+    max_frames: Positive | None = None
+    """Only the first so many frames of the clip. Without it, all."""
+    context_frame_index: Positive | None = None
+    """The frame of the clip whose look is taken as the style, counted from 0; upstream does not take frame 0."""
+    image_context_path: RelativePath | None = None
+    """An image whose look is taken as the style. Not together with vis."""
+    num_conditional_frames: Annotated[Literal[0, 1, 2], NoBool] = 1
+    """How many frames of a chunk the next one goes on from: 0, 1 or 2."""
+    resolution: Resolution = "720"
+    """What the model works at, as a text: "720". Others give worse or slower results."""
+    sigma_max: Sigma | None = None
+    """A number from 0 to 200 in quotes. It has no effect upstream."""
+    num_video_frames_per_chunk: ChunkSize = 93
+    """How many frames are made at once: 93, or 1 for a single image."""
+    num_steps: Positive = 35
+    """How many steps of denoising: more take longer. 35 is right for the full models, 4 for the distilled one."""
+    show_control_condition: bool = False
+    """Put the control videos beside the picture in the output, which gets wider."""
+    show_input: bool = False
+    """Put the clip beside the picture in the output, which gets wider."""
+    keep_input_resolution: bool = True
+    """Give the output the clip's own size; false leaves it at the model's."""
+    edge: EdgeControl | None = None
+    """Keep to the clip's edges."""
+    depth: DepthControl | None = None
+    """Keep to the clip's depth."""
+    vis: VisControl | None = None
+    """Keep to the blurred clip."""
+    seg: SegControl | None = None
+    """Keep to the clip's segments."""
+    guided_generation_mask: GuidedMask | None = None
+    """A mask (.mp4 or .npz) of what is to be kept as it is in the clip."""
+    guided_generation_step_threshold: Int = 25
+    """Up to which step guided_generation_mask acts."""
+    guided_generation_foreground_labels: Annotated[tuple[Int, ...], Field(min_length=1)] | None = None
+    """Which labels of an .npz mask count. Without it, all but 0."""
+    povwatch: Own = Own()
+    """When and in which order the clip runs; no part of what is generated."""
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> Self:
+        if self.prompt is None and self.prompt_path is None:
+            raise rule("no_prompt", "is missing", "Say in it what the output shall show.", field="prompt")
+        if self.prompt is not None and self.prompt_path is not None:
+            raise rule(
+                "both_prompts",
+                "is set together with prompt, which silently wins upstream",
+                "Keep one of the two.",
+                field="prompt_path",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_control(self) -> Self:
+        if not self.controls:
+            raise rule("no_control", "no control is set", 'Add at least one of edge, vis, depth, seg: "edge": {}')
+        if self.vis is not None and self.image_context_path is not None:
+            raise rule(
+                "two_styles",
+                "is set together with vis, and both set the style",
+                "Keep one of the two.",
+                field="image_context_path",
+            )
+        return self
+
+    @property
+    def controls(self) -> dict[str, Control]:
+        """The controls that are set, in upstream's order."""
+        return {key: control for key in CONTROLS if (control := getattr(self, key)) is not None}
+
+    def canonical(self) -> dict[str, Any]:
+        """Everything that decides what is generated, defaults filled in, as JSON values.
+
+        `name` and `video_path` are left out: a clip that is renamed along with its JSON is still the same run.
+        """
+        left_out = {"schema_", "povwatch", "name", "video_path"}
+        return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+
+    def digest(self) -> str:
+        """SHA-256 in hexadecimal of the canonical values: formatting and order do not change it."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def upstream(self) -> dict[str, Any]:
+        """What upstream's `InferenceArguments` takes, defaults filled in, as JSON values."""
+        return self.model_dump(mode="json", exclude={"schema_", "povwatch"}, exclude_none=True)
+
+    def referenced_paths(self) -> dict[str, str]:
+        """The files that the spec names beside the clip: field (`edge.control_path`) to path from the JSON's folder."""
+        named: dict[str, str | None] = {
+            "prompt_path": self.prompt_path,
+            "image_context_path": self.image_context_path,
+            "guided_generation_mask": self.guided_generation_mask,
+        }
+        for key, control in self.controls.items():
+            named[f"{key}.control_path"] = control.control_path
+            named[f"{key}.mask_path"] = control.mask_path
+        return {field: path for field, path in named.items() if path is not None}

@@ -1,0 +1,196 @@
+"""From the bytes of a JSON file to a spec, or to everything that is wrong with it. Pure."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
+
+from povwatch.errors import Problem
+from povwatch.spec import hints
+from povwatch.spec.model import Spec
+from povwatch.spec.problems import PROBLEMS_MAX, invalid, placed, value_at
+from povwatch.spec.reader import Document, Fault, Malformed, Path, read
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+SIZE_MAX = 64 * 1024
+"""Bytes in a JSON file."""
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+MESSAGES = {
+    "missing": "is missing",
+    "literal_error": "is none of the allowed values",
+    "int_type": "is no whole number",
+    "int_parsing": "is no whole number",
+    "int_from_float": "is no whole number",
+    "float_type": "is no number",
+    "float_parsing": "is no number",
+    "finite_number": "is no number that can be used",
+    "bool_type": "is neither true nor false",
+    "bool_parsing": "is neither true nor false",
+    "string_type": "is no text",
+    "tuple_type": "is no list",
+    "too_short": "is an empty list",
+    "model_type": "is no object",
+    "greater_than": "is too small",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
+}
+"""pydantic's kinds of errors, in our words; they follow the field's name."""
+
+
+def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
+    """Read a spec.
+
+    Args:
+        data: The file's bytes.
+        clip_name: The file name of the clip that it stands beside: `video_path` must name it.
+        file: The JSON's name, for people.
+
+    Raises:
+        SpecInvalid: With everything that is wrong, in the file's order.
+    """
+    document = _read(data, file)
+    halves = _half_characters(document)
+    faults = [*document.faults, *halves]
+    value = document.value
+    if not isinstance(value, dict):
+        fault = Fault(
+            document.values[()], "the file holds no object", 'Begin it with { and end it with }: {"prompt": ...}'
+        )
+        raise invalid(file, placed([fault], document))
+    members = cast("dict[str, Any]", value)
+    faults += _other_clip(members, document, clip_name)
+    spec = None
+    if not halves:  # else pydantic only says that the whole cannot be read
+        try:
+            spec = Spec.model_validate(_printable(members))
+        except ValidationError as error:
+            told = {fault.path for fault in faults}
+            found = (_fault(detail, document, clip_name) for detail in error.errors(include_url=False)[:PROBLEMS_MAX])
+            faults += [fault for fault in found if fault.path not in told]
+    if faults or spec is None:
+        raise invalid(file, placed(faults, document))
+    return spec
+
+
+def locate(data: bytes, field: str) -> Problem | None:
+    """A field's place in a JSON file that parses, as a problem without a message; None if it is not there."""
+    try:
+        document = read(data.decode("utf-8-sig"))
+    except ValueError:
+        return None
+    path = tuple(field.split("."))
+    at = document.values.get(path)
+    return None if at is None else placed([Fault(at, "", "", path)], document)[0]
+
+
+def _read(data: bytes, file: str) -> Document:
+    """The file as a document, or the one thing that keeps it from being one."""
+    if len(data) > SIZE_MAX:
+        problem = Problem(
+            f"the file has {len(data):,} bytes or more; a spec has at most {SIZE_MAX:,}",
+            "Is it the right file? Move it away, and a new one is written.",
+        )
+        raise invalid(file, [problem])
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise invalid(file, [Problem("the file is in UTF-16", "Save it as UTF-8: editors call this the encoding.")])
+    try:
+        text = data.decode("utf-8-sig")  # Windows' Notepad puts a byte order mark in front
+    except UnicodeDecodeError as error:
+        at = len(error.object[: error.start].decode())
+        message = f"the file is not UTF-8: a byte 0x{error.object[error.start]:02x}"
+        fault = Fault(at, message, "Save it as UTF-8: editors call this the encoding.")
+        raise invalid(file, placed([fault], Document(error.object.decode(errors="replace")))) from None
+    if not text.strip():
+        todo = "Delete it, and a new one is written; or fill it in."
+        raise invalid(file, [Problem("the file is empty", todo, line=1, column=1)])
+    try:
+        return read(text)
+    except Malformed as error:
+        raise invalid(file, placed([error.fault], Document(text))) from None
+
+
+def _half_characters(document: Document) -> list[Fault]:
+    r"""Escapes like \ud83d, half a character each; only `video_path` may hold them, for names that are no UTF-8."""
+    faults = []
+    for path, at in document.values.items():
+        value = value_at(document, path)
+        key = path[-1] if path else ""
+        if isinstance(key, str) and SURROGATE.search(key):
+            faults.append(Fault(document.keys[path], "has half a character in its name", "Delete it.", path))
+        elif isinstance(value, str) and path != ("video_path",) and SURROGATE.search(value):
+            faults.append(Fault(at, "has half a character in it", "Delete the \\ud... escape.", path))
+    return faults
+
+
+def _other_clip(members: dict[str, Any], document: Document, clip_name: bytes) -> list[Fault]:
+    """The fault that `video_path` names another clip."""
+    named, path = members.get("video_path"), ("video_path",)
+    if not isinstance(named, str) or not named.strip():
+        return []  # the model says so
+    try:
+        name = named.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        name = b""
+    while name.startswith(b"./"):
+        name = name[2:].lstrip(b"/")
+    if name == clip_name:
+        return []
+    message = "names another clip than the one that this file stands beside"
+    if _composed(name) == _composed(clip_name):
+        message = "is spelled with other characters that look the same"
+    todo = f'If the rest is meant for this clip, write "video_path": {as_json(clip_name)}'
+    return [Fault(document.values[path], message, todo, path)]
+
+
+def as_json(name: bytes) -> str:
+    """A file name as a JSON text that stands for exactly these bytes (as os.fsdecode has it)."""
+    text = name.decode("utf-8", "surrogateescape")
+    plain = text.isprintable() and _composed(name) == name
+    return json.dumps(text, ensure_ascii=not plain)
+
+
+def _composed(name: bytes) -> bytes:
+    return unicodedata.normalize("NFC", name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def _printable(members: dict[str, Any]) -> dict[str, Any]:
+    """The members with a `video_path` that any JSON can hold: it has been compared, and nothing opens it."""
+    named = members.get("video_path")
+    if not isinstance(named, str):
+        return members
+    return members | {"video_path": SURROGATE.sub(lambda half: f"\\x{ord(half.group()) & 0xFF:02x}", named)}
+
+
+def _fault(detail: ErrorDetails, document: Document, clip_name: bytes) -> Fault:
+    """What pydantic found, in our words and with its place."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    path: Path = detail["loc"]
+    if field := context.get("field"):
+        path = (*path, field)
+    if kind == "extra_forbidden":
+        return Fault(document.keys[path], "is unknown", hints.meant(path), path)
+    message = context.get("message") or MESSAGES.get(kind) or f"is not allowed: {detail['msg']}"
+    todo = context.get("todo") or _todo(path, kind, detail["input"], clip_name)
+    at = document.values[path] if path in document.values else document.values[path[:-1]]
+    return Fault(at, message, todo, path)
+
+
+def _todo(path: Path, kind: str, value: object, clip_name: bytes) -> str:
+    verb = "Add" if kind == "missing" else "Write"
+    if path == ("video_path",):
+        return f'{verb} "video_path": {as_json(clip_name)}'
+    if kind == "missing":
+        return f'Add "{path[-1]}": "...".'
+    allowed = hints.allowed(path)
+    if isinstance(value, (int, float)) and f'"{value}"' in allowed:
+        return f'Put it in double quotes: "{value}".'
+    return f"Write {allowed}." if allowed else ""

@@ -1,0 +1,107 @@
+"""The templates, and the first JSON that is made from one.
+
+A template is a TOML file; its name is the file's.
+The ones that come with povwatch are in povwatch/prompts/.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from povwatch.errors import ConfigError
+from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
+from povwatch.spec.parse import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
+
+FIELDS = frozenset({"prompt", "negative_prompt", "description"})
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a kind of clip starts with."""
+
+    name: str
+    prompt: str
+    negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
+    description: str = ""
+    """For what clips, in one sentence."""
+
+
+def load_templates(extra: Path | None) -> dict[str, Template]:
+    """Every template by its name: ours, and those of an extra folder, which go before ours of the same name.
+
+    Args:
+        extra: A folder of yours; it may be missing.
+
+    Raises:
+        ConfigError: A template cannot be read; names the file and the line.
+    """
+    folders: list[Traversable] = [resources.files("povwatch") / "prompts"]
+    if extra is not None and extra.exists():
+        if not extra.is_dir():
+            raise ConfigError(f"{extra} is no folder.", "Point spec.templates in config.toml at a folder, or empty it.")
+        folders.append(extra)
+    templates = {}
+    for folder in folders:
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            name = file.name.removesuffix(".toml")
+            if name != file.name and not name.startswith("."):
+                templates[name] = _template(name, file)
+    return templates
+
+
+def default_spec(
+    clip_name: bytes, base: bytes, template: Template, *, controls: Mapping[str, float], seed: int, guidance: int
+) -> bytes:
+    """The text of the JSON that a new clip gets. Upstream's own command line takes it as it stands.
+
+    Args:
+        clip_name: The clip's file name.
+        base: What the clip goes by (`layout.bases`).
+        template: The prompts.
+        controls: Control to weight, `{"edge": 1.0}`.
+        seed: As the spec's field.
+        guidance: As the spec's field.
+    """
+    members = {
+        "name": as_json(base.decode("utf-8", "backslashreplace").encode()),  # a label: not worth half characters
+        "video_path": as_json(clip_name),
+        "prompt": json.dumps(template.prompt, ensure_ascii=False),
+        "negative_prompt": json.dumps(template.negative_prompt, ensure_ascii=False),
+        "seed": str(seed),
+        "guidance": str(guidance),
+    }
+    for control, weight in controls.items():
+        members[control] = f'{{\n    "control_weight": {float(weight)!r}\n  }}'
+    lines = ",\n".join(f'  "{key}": {value}' for key, value in members.items())
+    return f"{{\n{lines}\n}}\n".encode()
+
+
+def _template(name: str, file: Traversable) -> Template:
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be read: {error.strerror}.", "Let povwatch read it, or move it away."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8.", "Save it as UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        todo = 'A template has lines such as prompt = "...", each text on one line in double quotes.'
+        raise ConfigError(f"{file} is no TOML: {error}.", todo) from error
+    for key in values:
+        if key not in FIELDS:
+            raise ConfigError(f"{file}: {key} is unknown.", f"A template has {', '.join(sorted(FIELDS))}.")
+    for key in FIELDS & ({"prompt"} | values.keys()):
+        text = values.get(key)
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f"{file}: {key} is missing or no text.", f'Write {key} = "...", or move the file away.')
+    return Template(name, **values)

@@ -1,0 +1,98 @@
+"""The files that a spec names: they must be there, and they must be what they look like."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from povwatch.errors import Problem
+from povwatch.fs import closing, open_beneath, read_at_most
+from povwatch.layout import shown
+from povwatch.spec.parse import SIZE_MAX, locate
+from povwatch.spec.problems import invalid
+
+if TYPE_CHECKING:
+    from povwatch.spec.model import Spec
+
+NEAR = "Put the file itself into the JSON's folder, or a folder below it."
+
+REASONS = {
+    errno.ENOENT: ("names a file that is not there", "Put it there, correct the name, or take the line out."),
+    errno.ENOTDIR: ("goes through something that is no folder, or through a symlink", NEAR),
+    errno.ELOOP: ("names a symlink", NEAR),
+    errno.EACCES: ("names a file that povwatch may not read", "Let its group read it: chmod g+r."),
+    errno.ENXIO: ("names a socket or a device", NEAR),
+    errno.ENAMETOOLONG: ("has a name that is too long", "Give the file a shorter name."),
+}
+
+
+class _Unfit(Exception):  # noqa: N818 - what the file is
+    """A named file that cannot be taken: (message, todo)."""
+
+
+def check_references(folder_fd: int, spec: Spec, *, file: str, data: bytes = b"") -> Spec:
+    """See that every file that a spec names can be read, and read the prompt if it is in one.
+
+    Nothing is opened through a symlink, and a file with a second name (a hard link) is not taken either: both would
+    let somebody have another's file read.
+
+    Args:
+        folder_fd: The open folder that the JSON is in.
+        spec: What it says.
+        file: The JSON's name, for people.
+        data: The JSON's bytes, to say in which line the name stands.
+
+    Returns:
+        The spec, with the text of `prompt_path` as its `prompt`: so it is frozen, and hashed, with its words.
+
+    Raises:
+        SpecInvalid: Names each field and what is wrong with its file.
+    """
+    problems = []
+    for field, path in spec.referenced_paths().items():
+        try:
+            text = _look(folder_fd, path, prompt=field == "prompt_path")
+        except _Unfit as error:
+            message, todo = error.args
+            place = locate(data, field) or Problem("", field=field, found=f'"{shown(path.encode())}"')
+            problems.append(replace(place, message=message, todo=todo))
+        else:
+            if text is not None:
+                spec = spec.model_copy(update={"prompt": text, "prompt_path": None})
+    if problems:
+        raise invalid(file, problems)
+    return spec
+
+
+def _look(folder_fd: int, path: str, *, prompt: bool) -> str | None:
+    """Open a named file; the text in it if it is a prompt."""
+    try:
+        # O_NONBLOCK: a FIFO that somebody put there must not keep us waiting for its writer.
+        fd = open_beneath(folder_fd, os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        default = (f"names a file that cannot be opened: {error.strerror}", NEAR)
+        raise _Unfit(*REASONS.get(error.errno or 0, default)) from error
+    with closing(fd):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise _Unfit("names a folder, a FIFO or a device", "Name a plain file.")
+        if status.st_nlink != 1:
+            raise _Unfit(f"names a file that has {status.st_nlink} names (hard links)", "Put a copy there instead.")
+        if status.st_size == 0:
+            raise _Unfit("names an empty file", "Fill it, or take the line out.")
+        return _prompt(read_at_most(fd, SIZE_MAX + 1)) if prompt else None
+
+
+def _prompt(data: bytes) -> str:
+    if len(data) > SIZE_MAX:
+        raise _Unfit(f"names a file of more than {SIZE_MAX:,} bytes", "A prompt is a few sentences.")
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise _Unfit("names a file that is not UTF-8", "Save it as UTF-8.") from error
+    if not text:
+        raise _Unfit("names a file with nothing but blanks in it", "Write the prompt into it.")
+    return text

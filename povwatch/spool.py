@@ -1,0 +1,147 @@
+"""Requests from the command line to the daemon: files in <state>/requests/, maildir's way.
+
+A command writes its request under a temporary name and renames it; the daemon, the only writer of the journal, takes
+it within a second, answers beside it, and the command reads the answer and removes it. A request made while no daemon
+runs is taken at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from povwatch.errors import PovwatchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER = "requests"
+VERBS = ("go", "hold", "retry", "cancel")
+_ANSWER_KEPT = 3600.0  # seconds; the command that asked is long gone
+_REQUEST_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody wants."""
+
+    verb: str
+    clip: str
+    """As typed: a path below inputs/, a file name, a stem or a job's number."""
+    options: dict[str, Any] = field(default_factory=dict)
+    token: str = ""
+    """Names the request's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of it."""
+
+    done: bool
+    text: str
+
+
+class Spool:
+    """The folder of requests."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / FOLDER
+
+    # -- the daemon's side
+
+    def prepare(self) -> None:
+        """Make the folder, writable by those who may write the state folder."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self) -> list[Request]:
+        """The requests that wait, oldest first. One that cannot be read is answered so."""
+        found = []
+        for file in sorted(self._folder.glob("*.request")):
+            token = file.stem
+            try:
+                found.append(_parse(file.read_bytes()[:_REQUEST_MAX], token))
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                self.answer(
+                    Request("", "", token=token), Answer(done=False, text=f"the request cannot be read: {error}")
+                )
+        return found
+
+    def answer(self, request: Request, answer: Answer) -> None:
+        """Answer a request and take it off the pile, in this order: an answer may be given twice, never not at all."""
+        _put(self._folder, f"{request.token}.answer", asdict(answer))
+        (self._folder / f"{request.token}.request").unlink(missing_ok=True)
+
+    def sweep(self, now: float) -> None:
+        """Remove answers that nobody came for, and what a command left half-written."""
+        for entry in os.scandir(self._folder):
+            with contextlib.suppress(FileNotFoundError):
+                stale = now - entry.stat(follow_symlinks=False).st_mtime > _ANSWER_KEPT
+                if stale and entry.name.endswith((".answer", ".part")):
+                    (self._folder / entry.name).unlink()
+
+    # -- the command's side
+
+    def ask(self, verb: str, clip: str, **options: Any) -> Request:  # noqa: ANN401 - JSON values
+        """Leave a request.
+
+        Raises:
+            PovwatchError: the folder is not there or may not be written.
+        """
+        request = Request(verb, clip, options, token=f"{time.time_ns():020d}-{secrets.token_hex(4)}")
+        try:
+            _put(
+                self._folder,
+                f"{request.token}.request",
+                {"verb": request.verb, "clip": request.clip, "options": request.options},
+            )
+        except FileNotFoundError:
+            raise PovwatchError(
+                f"There is no {self._folder}: no daemon ever ran here.",
+                "Start it (script/run, or systemctl start povwatch), or name its configuration with --config.",
+            ) from None
+        except PermissionError:
+            raise PovwatchError(
+                f"You may not write to {self._folder}.",
+                f"Join the group: sudo usermod -aG {_group(self._folder)} $USER",
+            ) from None
+        return request
+
+    def wait(self, request: Request, timeout: float) -> Answer | None:
+        """The daemon's answer, or None if it does not come within `timeout` seconds."""
+        file = self._folder / f"{request.token}.answer"
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            with contextlib.suppress(FileNotFoundError):
+                answer = Answer(**json.loads(file.read_text("utf-8")))
+                with contextlib.suppress(PermissionError):  # the daemon's own; it sweeps them
+                    file.unlink()
+                return answer
+            time.sleep(0.05)
+        return None
+
+
+def _parse(data: bytes, token: str) -> Request:
+    request = json.loads(data)
+    if request["verb"] not in VERBS:
+        raise ValueError(f"unknown verb {request['verb']!r}")
+    if not isinstance(request["clip"], str) or not isinstance(request["options"], dict):
+        raise TypeError("clip or options of another type")
+    return Request(request["verb"], request["clip"], request["options"], token)
+
+
+def _put(folder: Path, name: str, content: object) -> None:
+    part = folder / f"{name}.part"
+    part.write_text(json.dumps(content), "utf-8")
+    part.rename(folder / name)
+
+
+def _group(folder: Path) -> str:
+    try:
+        return folder.group()
+    except (KeyError, OSError):
+        return "povwatch"

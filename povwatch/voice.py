@@ -1,0 +1,120 @@
+"""Every sentence that povwatch logs, by its event's name.
+
+The names are fixed: people grep for them and `journalctl EVENT=` matches them. One line an event; a line about a job
+begins with its clip. What is said is also journalled where it is about a job.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from povwatch.job import Job
+
+INFO, WARNING, ERROR, DEBUG = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
+
+SENTENCES: dict[str, tuple[int, str]] = {
+    # -- the daemon
+    "daemon-started": (INFO, "povwatch {version} watches {inputs}, results go to {outputs} (pid {pid})"),
+    "daemon-stopping": (INFO, "stopping: {why}"),
+    "daemon-stopped": (INFO, "stopped; {left} clip(s) go on at the next start"),
+    "recovered": (INFO, "after the last stop: {summary}"),
+    "engine-chosen": (INFO, "engine: {engine}. {why}"),
+    "engine-loading": (INFO, "the {engine} engine is being loaded"),
+    "engine-load-progress": (INFO, "loading the {engine} engine: {stage}"),
+    "engine-ready": (INFO, "the {engine} engine is ready after {took}"),
+    "engine-unavailable": (
+        ERROR,
+        "the {engine} engine is not available: {problem} Clips are taken in and wait. Next try {at}",
+    ),
+    "engine-output": (DEBUG, "{line}"),
+    "worker-lost": (ERROR, "the worker is gone: {problem} A new one starts"),
+    "inputs-away": (ERROR, "{inputs} is away: {problem} Nothing is cancelled; it goes on when the folder is back"),
+    "inputs-back": (INFO, "{inputs} is back"),
+    "watch-restarted": (
+        WARNING,
+        "the folder's events had stopped: {problem} They are started anew; nothing was missed, the rescan sees all",
+    ),
+    "watch-unavailable": (
+        WARNING,
+        "no events from {inputs}: {problem} New clips are seen at the rescan, every {rescan}",
+    ),
+    "writers-unseen": (
+        WARNING,
+        "no way to see who is writing into {inputs} here: clips settle by time and content alone",
+    ),
+    "disk-full": (
+        ERROR,
+        "{where} has {free} left, less than disk.reserve ({reserve}): no clip is started. Make room; it goes on by itself",
+    ),
+    "disk-room": (INFO, "{where} has room again ({free}): going on"),
+    "unreadable": (ERROR, "{path}: cannot be read ({problem}). Give the group of povwatch the right to read it"),
+    "request": (INFO, "{verb} {clip}: {answer}"),
+    "queue-paused": (WARNING, "the queue waits: {problem} Next try {at}"),
+    # -- a clip on its way
+    "seen": (INFO, "{clip}: seen, {size}"),
+    "base-chosen": (INFO, "{clip}: the name {stem} is taken by another clip; its files are {spec} and {output}"),
+    "arriving": (INFO, "{clip}: arriving, {percent} of {size} is here"),
+    "waiting": (INFO, "{clip}: waits ({waiting}): {detail}"),
+    "arrived": (INFO, "{clip}: arrived, {frames} frames, {shape}, {rate} frames a second, {duration}"),
+    "changed": (INFO, "{clip}: changed; it arrives anew"),
+    "incomplete": (WARNING, "{clip}: still incomplete: {problem} See {error_file}"),
+    "rejected": (ERROR, "{clip}: rejected: {problem} See {error_file}"),
+    "spec-written": (
+        INFO,
+        "{clip}: JSON written: {spec}, prompt of the template {template}. Edit it before the grace ends",
+    ),
+    "spec-rewritten": (INFO, "{clip}: its JSON was deleted; written anew: {spec}"),
+    "grace": (
+        INFO,
+        "{clip}: grace, starts at {deadline} unless {spec} is edited (now: povwatch go {clip}, later: povwatch hold {clip})",
+    ),
+    "edited": (INFO, "{clip}: edited; grace starts anew, until {deadline}"),
+    "editing": (INFO, "{clip}: {spec} is open in an editor; the grace waits"),
+    "held": (INFO, "{clip}: held ({by}); povwatch go {clip} lets it go"),
+    "unheld": (INFO, "{clip}: no longer held; starts at {deadline}"),
+    "invalid-spec": (ERROR, "{clip}: {spec} cannot be run: {problem} See {error_file}"),
+    "valid-spec": (INFO, "{clip}: {spec} is right again"),
+    "lint": (WARNING, "{clip}: {spec}: {warning}"),
+    "queued": (INFO, "{clip}: queued, {ahead} ahead of it"),
+    "done-already": (
+        INFO,
+        "{clip}: done already, same video and same JSON: {output}. To run it again: povwatch retry --force {clip}",
+    ),
+    "late-edit": (INFO, "{clip}: {spec} was edited while the clip runs; the edit makes another run after this one"),
+    # -- a job that runs
+    "started": (INFO, "{clip}: started, attempt {attempt} of {attempts}"),
+    "prepared": (INFO, "{clip}: working copy ready, {frames} frames, {shape} ({how})"),
+    "progress": (INFO, "{clip}: {percent} % ({stage}), {eta} left"),
+    "generated": (INFO, "{clip}: generated in {took}; being checked"),
+    "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {rate} frames a second, {duration}, {sound}"),
+    "done": (INFO, "{clip}: done in {took}: {output}"),
+    "moved": (INFO, "{clip}: the clip was moved to {to}"),
+    "move-failed": (WARNING, "{clip}: done, but the clip could not be moved to {to}: {problem}"),
+    "retry": (WARNING, "{clip}: attempt {attempt} failed: {problem} Next attempt {at}"),
+    "released": (WARNING, "{clip}: handed back, nothing charged: {problem}"),
+    "failed": (ERROR, "{clip}: failed: {problem} When that is mended: povwatch retry {clip}"),
+    "blocked": (ERROR, "{clip}: blocked by the engine's guardrail: {problem} Change the prompt or the video"),
+    "cancelled": (INFO, "{clip}: cancelled: {why}"),
+    "orphaned": (WARNING, "{clip}: was {state} when povwatch ended; {what}"),
+    # -- --once
+    "summary": (INFO, "{text}"),
+}
+"""Event name -> its level and its sentence."""
+
+
+def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN401 - a field is whatever the sentence shows
+    """Log one event.
+
+    Args:
+        event: a name in SENTENCES.
+        job: the job that it is about: its id, clip and state become the line's fields.
+        fields: what the sentence names, and anything else worth keeping.
+    """
+    level, sentence = SENTENCES[event]
+    if job is not None:
+        fields = {"clip": job.path, "job": job.id, "state": str(job.state)} | fields
+    structlog.get_logger().log(level, event, sentence=sentence, **fields)

@@ -1,0 +1,21 @@
+"""`examine` on bytes that never had a name."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from povwatch.container import examine
+
+if TYPE_CHECKING:
+    from povwatch.container import Report
+
+
+def examine_bytes(data: bytes) -> Report:
+    """The report on a file that holds these bytes."""
+    fd = os.memfd_create("clip")
+    try:
+        os.write(fd, data)
+        return examine(fd, len(data))
+    finally:
+        os.close(fd)

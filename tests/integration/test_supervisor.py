@@ -1,0 +1,450 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+from supervising import ENGINES, Loop, request
+
+import povwatch
+from povwatch import errors
+from povwatch.engine import events
+from povwatch.engine.states import SupervisorState
+
+S = SupervisorState
+CLIP = b"not really a film, but an engine of the tests does not look"
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Makes requests: each with a work folder of its own, all with one checkpoint folder."""
+    (tmp_path / "clip.mp4").write_bytes(CLIP)
+    (tmp_path / "checkpoints").mkdir()
+
+    def make(run_id="r1"):
+        workdir = tmp_path / f"work {run_id} \udcff"
+        workdir.mkdir()
+        checkpoints = tmp_path / "checkpoints"
+        return request(run_id, 1, workdir, checkpoints, video=str(tmp_path / "clip.mp4"), frames=3)
+
+    return make
+
+
+def alive(pid):
+    """Whether the process is there and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pid, within=5.0):
+    end = time.monotonic() + within
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+@cache
+def oldest_python():
+    """A Python 3.10, the oldest that a worker runs under."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates = ["python3.10", "/usr/bin/python3.10", *sorted(map(str, root.glob("versions/3.10.*/bin/python3.10")))]
+    return next(filter(runs, candidates), None) or pytest.skip("no Python 3.10 here")
+
+
+@cache
+def system_python():
+    """An interpreter that has none of our packages."""
+    return "/usr/bin/python3" if runs("/usr/bin/python3") else pytest.skip("no /usr/bin/python3 here")
+
+
+def runs(python):
+    try:
+        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+PYTHONS = {"ours": lambda: sys.executable, "the system's": system_python, "3.10": oldest_python}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_good_engine_does_one_job_after_the_other_in_one_process(job, python):
+    with Loop("copies", python=PYTHONS[python](), config={"preset": "low"}) as loop:
+        loop.ready()
+        assert loop.supervisor.capabilities["preset"] == "low"
+        pids = set()
+        for run_id in ("r1", "r2"):
+            loop.forget()
+            loop.supervisor.generate(job(run_id))
+            done = loop.until(events.JobGenerated)
+            assert (done.job_id, done.run_id, done.artifact["frames"]) == (1, run_id, 3)
+            assert Path(done.artifact["path"]).read_bytes() == CLIP
+            assert [told.step for told in loop.of(events.JobProgress)] == [0, 1]
+            pids.add(done.artifact["pid"])
+        assert pids == {loop.supervisor.pid}
+
+
+@pytest.mark.parametrize("python", ["the system's", "3.10"])
+def test_a_worker_sees_nothing_of_ours_but_the_package(monkeypatch, python):
+    python = PYTHONS[python]()
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "PYTHONPATH", "PYTHONHOME"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("HF_HOME", "/kept")
+    with Loop("shadows", python=python, env={"HF_HUB_OFFLINE": "1"}) as loop:
+        seen = loop.ready().supervisor.capabilities
+    assert seen["ours"] == []
+    assert seen["found"] == []
+    assert seen["povwatch"] == povwatch.__file__
+    environment = seen["environment"]
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "PYTHONPATH"} & environment.keys()
+    assert (environment["HF_HOME"], environment["HF_HUB_OFFLINE"]) == ("/kept", "1")
+
+
+def test_killed_in_generate(job):
+    with Loop("killed_in_generate") as loop:
+        first = loop.ready().supervisor.pid
+        loop.supervisor.generate(job())
+        lost = loop.until(events.WorkerLost)
+        assert (lost.job_id, lost.run_id, type(lost.error)) == (1, "r1", errors.WorkerDied)
+        assert "killed by SIGKILL (often the kernel's out-of-memory killer" in lost.error.what
+        assert not Path(f"/proc/{first}").exists()  # reaped: not even a zombie
+        loop.until_state(S.READY)
+        assert loop.supervisor.pid != first
+
+
+def test_a_crash_in_a_library_leaves_its_traceback_in_the_log(job):
+    with Loop("crashes") as loop:
+        loop.ready().supervisor.generate(job())
+        assert "killed by SIGSEGV" in loop.until(events.WorkerLost).error.what
+        printed = [told.line for told in loop.of(events.EngineOutput)]
+        assert "about to read address zero" in printed
+        assert any("Fatal Python error: Segmentation fault" in line for line in printed)
+
+
+def test_hangs_is_a_stall(job):
+    with Loop("hangs", stall_timeout=0.4) as loop:
+        pid = loop.ready().supervisor.pid
+        loop.supervisor.generate(job())
+        lost = loop.until(events.WorkerLost)
+        assert (lost.run_id, type(lost.error)) == ("r1", errors.WorkerStalled)
+        assert "'denoise', step 7 of 35, chunk 1 of 3" in lost.error.what
+        printed = [told.line for told in loop.of(events.EngineOutput)]
+        assert any("hangs.py" in line and "in generate" in line for line in printed)  # where it hung
+        assert not alive(pid)
+
+
+def test_hangs_is_not_cancelled_but_killed(job):
+    with Loop("hangs", cancel_timeout=0.3) as loop:
+        loop.ready().supervisor.generate(job())
+        loop.until(events.JobProgress)
+        loop.supervisor.cancel("r1", "deleted")
+        assert loop.until(events.JobCancelled).why == "deleted"
+
+
+def test_hangs_is_stopped_and_its_job_released(job):
+    with Loop("hangs", stop_timeout=0.3) as loop:
+        pid = loop.ready().supervisor.pid
+        loop.supervisor.generate(job())
+        loop.until(events.JobProgress)
+        began = time.monotonic()
+        loop.supervisor.stop("the daemon ends")
+        loop.until_state(S.STOPPED)
+        assert time.monotonic() - began < 3
+        assert [(told.run_id, told.why) for told in loop.of(events.JobCancelled)] == [("r1", "the daemon ends")]
+        assert not alive(pid)
+
+
+def test_hangs_in_load():
+    with Loop("hangs_in_load", load_timeout=0.6) as loop:
+        loop.supervisor.start()
+        told = loop.until(events.EngineUnavailable)
+        assert "not loaded within 0.6 s (stage 'reading weights')" in told.message
+        assert loop.supervisor.state is S.BACKOFF
+
+
+def test_exc_in_load():
+    with Loop("exc_in_load") as loop:
+        loop.supervisor.start()
+        told = loop.until(events.EngineUnavailable)
+        assert told.message == "FileNotFoundError: [Errno 2] No such file or directory: 'model.safetensors'"
+        assert any("Traceback" in line.line for line in loop.of(events.EngineOutput))
+        loop.until_state(S.LOADING)  # it is tried again
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ("exits_in_load", "The engine called sys.exit(4)."),
+        ("no_such_file", "no_such_file.py"),
+        (f"{ENGINES}/copies.py:Nothing", "has no Nothing"),
+        ("no.such.module:Engine", "No module named 'no'"),
+        (":", "is not of the form"),
+    ],
+)
+def test_what_is_no_engine_is_told_in_words(engine, says):
+    with Loop(engine) as loop:
+        loop.supervisor.start()
+        assert says in loop.until(events.EngineUnavailable).message
+
+
+def test_an_interpreter_that_is_none_is_told_in_words(tmp_path):
+    for python in (tmp_path / "missing", tmp_path):
+        with Loop("copies", python=str(python)) as loop:
+            loop.supervisor.start()
+            assert f"engine.python '{python}' cannot be started" in loop.until(events.EngineUnavailable).message
+    with Loop("copies", python="/bin/false") as loop:
+        loop.supervisor.start()
+        assert "exited with status 1" in loop.until(events.EngineUnavailable).message
+
+
+def test_prints_to_stdout_disturbs_nothing(job):
+    with Loop("prints_to_stdout") as loop:
+        assert loop.ready().supervisor.capabilities == {"name": "prints_to_stdout"}
+        loop.supervisor.generate(job())
+        assert loop.until(events.JobGenerated).artifact["path"].endswith("out.mp4")
+        loop.supervisor.stop("enough")
+        loop.until_state(S.STOPPED)
+        printed = [told.line for told in loop.of(events.EngineOutput)]
+    assert printed[:5] == ['{"type": "loaded", "seq": 1, "capabilities": {}}', "no newline yet", "from C", "10%", "20%"]
+    assert "a name \\udcff that is no UTF-8 \x1b[31m" in printed
+    assert "from a program" in printed
+
+
+def test_a_flood_of_output_is_cut_and_counted():
+    with Loop("floods") as loop:
+        loop.supervisor.start()
+        time.sleep(0.5)  # nobody reads
+        loop.until(events.EngineLoaded)
+        loop.supervisor.stop("enough")
+        loop.until_state(S.STOPPED)
+        printed = [told.line for told in loop.of(events.EngineOutput)]
+    assert len(printed) < 200_000
+    assert any("lines left out) " in line for line in printed)
+    assert max(map(len, printed)) < 5000
+
+
+def test_slow_load_tells_how_far_it_is():
+    with Loop("slow_load") as loop:
+        loop.supervisor.start()
+        seen = set()
+        while loop.supervisor.state is S.LOADING:
+            loop.woken.wait(0.5)
+            loop.woken.clear()
+            loop.events += loop.supervisor.poll(time.monotonic())
+            seen.add(loop.supervisor.loading)
+        assert {("weights", 0.2), ("weights", 0.4), ("weights", 0.6)} <= seen
+        assert loop.of(events.EngineLoaded)[0].seconds > 0.4
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "error", "says"),
+    [
+        ("oom", "out-of-memory", errors.OutOfMemory, "decoding failed"),
+        ("sticky", "sticky", errors.AttemptFailed, "illegal memory access"),
+        ("gpu_lost", "gpu-lost", errors.GpuLost, "GPU 0 does not answer."),
+    ],
+)
+def test_a_spoilt_worker_is_replaced(job, engine, kind, error, says):
+    with Loop(engine) as loop:
+        first = loop.ready().supervisor.pid
+        loop.supervisor.generate(job())
+        failed = loop.until(events.JobFailed)
+        assert (failed.run_id, failed.kind, type(failed.error)) == ("r1", kind, error)
+        assert says in failed.error.what
+        loop.until_state(S.READY)
+        assert loop.supervisor.pid != first
+        assert not alive(first)
+        assert loop.of(events.WorkerLost) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "error", "says"),
+    [
+        ("exits", errors.AttemptFailed, "sys.exit(1)"),
+        ("disk_full", errors.DiskFull, "No space left on device"),
+        ("artifact_elsewhere", errors.AttemptFailed, "is not inside its work folder"),
+        ("artifact_no_json", errors.AttemptFailed, "not JSON serializable"),
+    ],
+)
+def test_a_failed_job_leaves_the_worker_as_it_is(job, engine, error, says):
+    with Loop(engine) as loop:
+        first = loop.ready().supervisor.pid
+        for run_id in ("r1", "r2"):
+            loop.forget()
+            loop.supervisor.generate(job(run_id))
+            failed = loop.until(events.JobFailed)
+            assert (failed.run_id, type(failed.error)) == (run_id, error)
+            assert says in failed.error.what
+        assert loop.supervisor.pid == first
+
+
+def test_blocked(job):
+    with Loop("blocked") as loop:
+        loop.ready().supervisor.generate(job())
+        blocked = loop.until(events.JobBlocked)
+        assert (blocked.run_id, blocked.error.what) == ("r1", "The prompt is not allowed.")
+        assert loop.supervisor.state is S.READY
+
+
+def test_truncated_artifact_is_for_the_check_to_find(job):
+    with Loop("truncated_artifact") as loop:
+        loop.ready().supervisor.generate(job())
+        assert Path(loop.until(events.JobGenerated).artifact["path"]).read_bytes() == CLIP[: len(CLIP) // 2]
+
+
+@pytest.mark.parametrize("engine", ["no_heartbeat", "locks_the_interpreter"])
+def test_no_heartbeat(job, engine):
+    with Loop(engine, heartbeat_timeout=1.5) as loop:
+        pid = loop.ready().supervisor.pid
+        loop.supervisor.generate(job())
+        lost = loop.until(events.WorkerLost)
+        assert (lost.run_id, type(lost.error)) == ("r1", errors.WorkerStalled)
+        assert "said nothing for 1.5 s" in lost.error.what
+        assert not alive(pid)
+
+
+def test_a_busy_worker_beats(job):
+    with Loop("slow", config={"step": 2.2, "steps": 1}, heartbeat_timeout=1.6) as loop:
+        loop.ready().supervisor.generate(job())
+        loop.until(events.JobGenerated)
+        assert loop.of(events.WorkerLost) == []
+
+
+def test_fails_once_and_finds_its_checkpoint_at_the_next_attempt(job):
+    with Loop("fails_once") as loop:
+        loop.ready().supervisor.generate(job("r1"))
+        assert loop.until(events.JobFailed).error.what == "RuntimeError: the first time"
+        loop.supervisor.generate(job("r2"))
+        assert loop.until(events.JobGenerated).run_id == "r2"
+
+
+def test_slow_is_cancelled_and_takes_the_next_job(job):
+    with Loop("slow", config={"step": 0.02, "steps": 500}) as loop:
+        pid = loop.ready().supervisor.pid
+        for run_id in ("r1", "r2"):
+            loop.forget()
+            loop.supervisor.generate(job(run_id))
+            loop.until(events.JobProgress)
+            loop.supervisor.cancel(run_id, "deleted")
+            assert loop.until(events.JobCancelled).run_id == run_id
+        assert (loop.supervisor.state, loop.supervisor.pid) == (S.READY, pid)
+
+
+def test_a_job_that_is_cancelled_at_once_is_not_done(job):
+    with Loop("slow", config={"step": 0.02, "steps": 500}) as loop:
+        loop.ready().supervisor.generate(job())
+        loop.supervisor.cancel("r1", "deleted")
+        assert loop.until(events.JobCancelled, within=3).run_id == "r1"
+
+
+def test_slow_lets_go_at_a_stop(job):
+    with Loop("slow", config={"step": 0.02, "steps": 500}) as loop:
+        loop.ready().supervisor.generate(job())
+        loop.until(events.JobProgress)
+        began = time.monotonic()
+        loop.supervisor.stop("the daemon ends")
+        loop.until_state(S.STOPPED)
+        assert time.monotonic() - began < 1.5
+        assert [told.why for told in loop.of(events.JobCancelled)] == ["the daemon ends"]
+        assert loop.log.lines[-1][1]["returncode"] == 0
+
+
+def test_what_a_dead_worker_left_behind_goes_with_it(job):
+    with Loop("leaves_children") as loop:
+        loop.ready().supervisor.generate(job())
+        lost = loop.until(events.WorkerLost)
+        assert "exited with status 9" in lost.error.what
+        child = next(
+            int(told.line.split()[1]) for told in loop.of(events.EngineOutput) if told.line.startswith("child")
+        )
+        assert gone(child)
+
+
+def test_ctrl_c_and_a_signal_in_the_daemons_terminal_do_not_reach_the_worker(job):
+    with Loop("slow", config={"step": 0.02, "steps": 20}) as loop:
+        loop.ready().supervisor.generate(job())
+        pid = loop.supervisor.pid
+        os.kill(pid, signal.SIGINT)
+        assert os.getsid(pid) == os.getpgid(pid) == pid
+        assert loop.until(events.JobGenerated).run_id == "r1"
+
+
+DAEMON = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from supervising import Loop, request
+from povwatch.engine import events
+loop = Loop(sys.argv[2]).ready()
+loop.supervisor.generate(request("r1", 1, sys.argv[3], sys.argv[3], video="", frames=1))
+loop.until(events.JobProgress)
+print(loop.supervisor.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("engine", ["slow", "hangs", "locks_the_interpreter"])
+def test_a_worker_does_not_outlive_its_daemon(tmp_path, engine):
+    command = [sys.executable, "-c", DAEMON, str(ENGINES.parent), engine, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+        worker = int(daemon.stdout.readline())
+        assert alive(worker)
+        daemon.kill()
+        assert gone(worker)
+
+
+def test_a_worker_without_the_kernels_help_ends_when_its_line_does(tmp_path):
+    """As after a daemon's death where PR_SET_PDEATHSIG does not reach: only the socket is closed."""
+    with Loop("hangs", stop_timeout=60) as loop:
+        worker = loop.ready().supervisor.pid
+        loop.supervisor.generate(request("r1", 1, tmp_path, tmp_path))
+        loop.until(events.JobProgress)
+        process = loop.supervisor._life.process
+        process._channel._socket.shutdown(2)
+        lost = loop.until(events.WorkerLost, within=6)
+        assert (lost.run_id, "exited with status 1" in lost.error.what) == ("r1", True), lost
+        assert not alive(worker)
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_fifty_workers_leave_nothing_behind():
+    with Loop("copies", python="/bin/true") as loop:  # exits at once: a worker's whole life in a millisecond
+        before = descriptors()
+        threads = threading.active_count()
+        loop.supervisor.start()
+        for _ in range(50):
+            loop.until(events.EngineUnavailable)
+            loop.forget()
+            loop.supervisor._retry_at = 0.0
+        loop.supervisor.close()
+        assert loop.log.names().count("worker-started") >= 50
+        assert descriptors() == before
+        assert threading.active_count() == threads
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_cannot_be_started_leaves_nothing_behind(tmp_path):
+    with Loop("copies", python=str(tmp_path / "missing")) as loop:
+        before = descriptors()
+        loop.supervisor.start()
+        loop.until(events.EngineUnavailable)
+        assert descriptors() == before
+
+
+def test_a_job_for_a_worker_that_died_unseen_is_released(job):
+    with Loop("copies") as loop:
+        pid = loop.ready().supervisor.pid
+        os.kill(pid, signal.SIGKILL)
+        assert gone(pid)
+        loop.supervisor.generate(job())
+        assert loop.until(events.JobCancelled).why == "The worker was lost before the job began."
+        loop.until_state(S.READY)

@@ -1,0 +1,198 @@
+"""The watcher against the kernel's own inotify."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import queue
+import threading
+
+import pytest
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD
+
+from povwatch.arrival.watch import Watcher
+
+PATIENCE = 10
+"""Seconds that a hint may take on a busy machine."""
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def hints():
+    return queue.Queue()
+
+
+@pytest.fixture
+def watcher(inputs, hints):
+    watcher = Watcher(inputs, hints.put, recursive=True)
+    assert watcher.start()
+    yield watcher
+    watcher.stop()
+
+
+def expect(hints, path):
+    """Wait for a hint."""
+    seen = []
+    while path not in seen:
+        try:
+            seen.append(hints.get(timeout=PATIENCE))
+        except queue.Empty:
+            pytest.fail(f"no hint at {path}, only {seen}")
+
+
+@pytest.mark.usefixtures("watcher")
+def test_every_way_a_file_comes(inputs, hints, tmp_path):
+    (inputs / "written.mp4").write_bytes(b"x")
+    expect(hints, b"written.mp4")
+    (tmp_path / "outside.mp4").write_bytes(b"x")
+    (tmp_path / "outside.mp4").rename(inputs / "moved.mp4")
+    expect(hints, b"moved.mp4")
+    (inputs / "hard.mp4").hardlink_to(inputs / "moved.mp4")
+    expect(hints, b"hard.mp4")
+    (inputs / "soft.mp4").symlink_to("moved.mp4")
+    expect(hints, b"soft.mp4")
+    (inputs / "moved.mp4").rename(inputs / "renamed.mp4")
+    expect(hints, b"renamed.mp4")
+    (inputs / "renamed.mp4").unlink()
+    expect(hints, b"renamed.mp4")
+
+
+@pytest.mark.usefixtures("watcher")
+def test_folders_that_come_are_watched(inputs, hints, tmp_path):
+    (inputs / "new").mkdir()
+    expect(hints, None)  # rescan: files may have come before the folder was watched
+    expect(hints, b"new")
+    (inputs / "new" / "a.mp4").touch()
+    expect(hints, b"new/a.mp4")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "b.mp4").touch()
+    (tmp_path / "whole").rename(inputs / "whole")
+    expect(hints, b"whole")
+    (inputs / "whole" / "c.mp4").touch()
+    expect(hints, b"whole/c.mp4")
+
+
+@pytest.mark.usefixtures("watcher")
+def test_names_that_are_no_text(inputs, hints):
+    with open(os.fsencode(inputs) + b"/\xff\n.mp4", "wb"):  # noqa: PTH123 - bytes
+        pass
+    expect(hints, b"\xff\n.mp4")
+
+
+@pytest.mark.usefixtures("watcher")
+def test_reading_is_no_hint(inputs, hints):
+    (inputs / "a.mp4").write_bytes(b"x")
+    expect(hints, b"a.mp4")
+    for _ in range(20):
+        (inputs / "a.mp4").read_bytes()
+        list(inputs.iterdir())
+    (inputs / "end.mp4").touch()
+    seen = []
+    while b"end.mp4" not in seen:
+        seen.append(hints.get(timeout=PATIENCE))
+    assert seen.count(b"a.mp4") <= 1  # the end of the writing
+
+
+def test_a_root_removed_and_made_anew(inputs, hints, watcher):
+    """What kills watchdog's emitter while its observer says that it is alive."""
+    assert watcher.alive()
+    inputs.rmdir()
+    expect(hints, None)
+    assert not watcher.alive()
+    inputs.mkdir()
+    assert not watcher.alive()
+    assert watcher.restart()
+    assert watcher.alive()
+    expect(hints, None)
+    (inputs / "a.mp4").touch()
+    expect(hints, b"a.mp4")
+
+
+def test_a_root_renamed_away_is_not_the_one_that_is_watched(inputs, watcher):
+    inputs.rename(inputs.with_name("old"))
+    assert not watcher.alive()
+    inputs.mkdir()
+    assert not watcher.alive()
+
+
+@pytest.mark.parametrize("which", ["_inotify", "_observer"])
+def test_a_thread_that_died_alone_is_seen(watcher, which):
+    thread = getattr(watcher, which)
+    thread.stop()
+    thread.join(PATIENCE)
+    assert not watcher.alive()
+    assert watcher.restart()
+    assert watcher.alive()
+
+
+def test_many_folders_at_once_kill_nothing(inputs, watcher):
+    """watchdog 7.1 warns when it meets a folder twice, and a warning that is made an error ends its thread."""
+    for i in range(200):
+        (inputs / str(i) / "deep" / "deeper").mkdir(parents=True)
+    (inputs / "0" / "a.mp4").touch()
+    assert watcher.alive()
+
+
+def test_no_root_is_no_crash(inputs, hints):
+    inputs.rmdir()
+    watcher = Watcher(inputs, hints.put, recursive=True)
+    assert not watcher.start()
+    assert not watcher.alive()
+    assert "rescan" in watcher.problem
+    inputs.mkdir()
+    assert watcher.restart()
+    assert watcher.problem is None
+    watcher.stop()
+
+
+def test_a_link_to_the_folder_is_followed(inputs, hints, tmp_path):
+    (tmp_path / "link").symlink_to(inputs)
+    watcher = Watcher(tmp_path / "link", hints.put, recursive=True)
+    assert watcher.start()
+    (inputs / "a.mp4").touch()
+    expect(hints, b"a.mp4")
+    assert watcher.alive()
+    watcher.stop()
+
+
+@pytest.mark.parametrize(("code", "limit"), [(errno.ENOSPC, "max_user_watches"), (errno.EMFILE, "max_user_instances")])
+def test_a_limit_of_the_kernel_leaves_the_rescan(inputs, hints, monkeypatch, code, limit):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(InotifyFD, "add_callback" if code == errno.ENOSPC else "_create_inotify_fd", refuse)
+    watcher = Watcher(inputs, hints.put, recursive=True)
+    assert not watcher.start()
+    assert limit in watcher.problem
+    assert "rescan" in watcher.problem
+
+
+def test_a_lost_event_asks_for_a_rescan(hints, watcher):
+    """The kernel's word for it, given to watchdog by hand: its queue holds 16,384 events."""
+    overflow = InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b"")
+    watcher._inotify.handle_event(overflow)
+    expect(hints, None)
+    assert watcher.alive()
+    watcher.stop()
+    while not hints.empty():
+        hints.get()
+    logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed")
+    assert hints.empty()
+
+
+def test_stopping_leaves_no_thread_and_no_descriptor(inputs, hints):
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    watcher = Watcher(inputs, hints.put, recursive=True)
+    for _ in range(3):
+        assert watcher.restart()
+    watcher.stop()
+    watcher.stop()
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == files  # noqa: PTH208

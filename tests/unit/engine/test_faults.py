@@ -1,0 +1,71 @@
+import errno
+
+import pytest
+
+from povwatch.engine.faults import MESSAGE_MAX, classify
+from povwatch.engine.port import FAILURE_KINDS, EngineFailure
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls its own."""
+
+
+class AcceleratorError(RuntimeError):
+    """As torch calls its own."""
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (MemoryError(), "out-of-memory", "MemoryError"),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out-of-memory", "Tried to allocate 2 GiB"),
+        (AcceleratorError("CUDA error: out of memory"), "out-of-memory", "out of memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "sticky", "illegal memory"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "sticky", "device-side"),
+        (RuntimeError("NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."), "gpu-lost", "fallen"),
+        (RuntimeError("CUDA error: GPU is lost"), "gpu-lost", "lost"),
+        (RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"), "gpu-busy", "busy"),
+        (OSError(errno.ENOSPC, "No space left on device", "/w/out.mp4"), "disk-full", "/w/out.mp4"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk-full", "quota"),
+        (OSError(errno.EACCES, "Permission denied"), "error", "Permission denied"),
+        (KeyError("720i"), "error", "KeyError: '720i'"),
+        (SystemExit(1), "error", "sys.exit(1)"),
+        (KeyboardInterrupt(), "error", "KeyboardInterrupt"),
+        (EngineFailure("invalid", "Too long.", "Cut it."), "invalid", "Too long."),
+        (caused(ValueError("decode"), OutOfMemoryError("CUDA out of memory")), "out-of-memory", "ValueError: decode"),
+        (caused(ValueError("decode"), EngineFailure("gpu-busy", "held")), "gpu-busy", "ValueError: decode"),
+    ],
+)
+def test_an_exception_is_known_by_its_class_and_text(error, kind, message):
+    found, said, _ = classify(error)
+    assert (found, message in said) == (kind, True), said
+    assert found in FAILURE_KINDS
+
+
+def test_an_error_raised_while_another_is_handled_counts_unless_it_was_put_aside():
+    first = OSError(errno.ENOSPC, "No space left on device")
+    second = ValueError("cleaning up")
+    second.__context__ = first
+    assert classify(second)[0] == "disk-full"
+    second.__suppress_context__ = True
+    assert classify(second)[0] == "error"
+
+
+def test_a_circle_of_causes_ends():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert classify(first)[0] == "error"
+
+
+def test_an_engines_own_advice_stands():
+    assert classify(EngineFailure("out-of-memory", "11.6 GiB", "Use 480."))[2] == "Use 480."
+    assert classify(EngineFailure("out-of-memory", "11.6 GiB"))[2] != ""
+
+
+def test_a_message_has_an_end():
+    assert len(classify(ValueError("x" * 10**6))[1]) == MESSAGE_MAX

@@ -1,0 +1,492 @@
+import signal
+from math import inf
+
+import pytest
+from supervising import ListLog, World, request
+
+from povwatch import errors
+from povwatch.engine import events, protocol
+from povwatch.engine.process import HungUp, Launch, Printed
+from povwatch.engine.states import InvalidState, SupervisorState
+from povwatch.engine.supervisor import Supervisor
+
+S = SupervisorState
+ASKED_THEN_KILLED = [signal.SIGUSR1, signal.SIGKILL]
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_start_sends_the_configuration_and_loads(world):
+    world.supervisor.start()
+    assert (world.supervisor.state, world.worker.sent) == (S.LOADING, [protocol.Load({"model": "edge"})])
+    world.worker.says(protocol.Hello(1, "3.10.0"))
+    world.worker.says(protocol.LoadProgress("weights", 0.5))
+    assert world.poll() == []
+    assert world.supervisor.loading == ("weights", 0.5)
+    assert world.supervisor.capabilities is None
+    world.now += 7
+    world.worker.says(protocol.Loaded({"name": "fake"}))
+    assert world.poll() == [events.EngineLoaded({"name": "fake"}, 7.0)]
+    assert world.supervisor.state is S.READY
+    assert world.supervisor.capabilities == {"name": "fake"}
+    assert world.supervisor.loaded_at == world.now
+
+
+def test_a_configuration_that_is_no_json_is_refused_before_anything_starts():
+    with pytest.raises(protocol.ProtocolError):
+        Supervisor(
+            Launch("python", "x:Y", {"x": object()}, {}),
+            load_timeout=1,
+            stall_timeout=1,
+            clock=lambda: 0.0,
+            wake=lambda: None,
+            log=ListLog(),
+        )
+
+
+def test_a_job_runs_and_its_progress_is_told_when_it_changes(world):
+    world.busy()
+    assert world.worker.sent[-1] == request()
+    for step in (1, 1, 2):
+        world.worker.says(protocol.Progress(1, "r1", "denoise", 0, 2, step, 4))
+    steps = [events.JobProgress(1, "r1", "denoise", 0, 2, step, 4) for step in (1, 2)]
+    assert world.poll() == steps
+    assert world.supervisor.progress == steps[-1]
+    assert world.supervisor.progress.fraction == 0.25
+    world.worker.says(protocol.Generated(1, "r1", {"path": "x"}))
+    assert world.poll() == [events.JobGenerated(1, "r1", {"path": "x"})]
+    assert world.supervisor.state is S.READY
+    assert world.supervisor.progress is None
+
+
+@pytest.mark.parametrize(
+    ("chunk", "chunks", "step", "steps", "fraction"), [(0, 0, 0, 0, 0), (3, 3, 0, 1, 1), (2, 3, 9, 3, 1)]
+)
+def test_a_fraction_is_one(chunk, chunks, step, steps, fraction):
+    assert events.JobProgress(1, "r", "s", chunk, chunks, step, steps).fraction == fraction
+
+
+def test_messages_of_an_attempt_that_is_not_under_way_are_dropped_and_logged(world):
+    world.busy()
+    world.worker.says(protocol.Generated(1, "r0", {"path": "old"}))
+    assert world.poll() == []
+    assert world.supervisor.state is S.BUSY
+    assert ("late-message", {"type": "generated", "run_id": "r0"}) in world.log.lines
+    world.worker.says(protocol.Generated(1, "r1", {"path": "x"}))
+    world.worker.says(protocol.Failed(1, "r1", "error", "again", ""))
+    assert world.poll() == [events.JobGenerated(1, "r1", {"path": "x"})]
+
+
+def test_a_worker_that_speaks_another_protocol_is_not_used(world):
+    world.supervisor.start()
+    world.worker.says(protocol.Hello(1, "3.10.0", protocol.VERSION + 1))
+    world.worker.says(protocol.Loaded({}))
+    assert world.poll() == []
+    world.worker.exits(-9)
+    (told,) = world.poll()
+    assert isinstance(told, events.EngineUnavailable)
+    assert "protocol" in told.message
+
+
+def test_a_load_that_fails_is_told_at_once_and_tried_again_after_ever_longer_pauses(world):
+    world.supervisor.start()
+    pauses = []
+    for attempt in range(1, 9):
+        assert len(world.workers) == attempt
+        world.worker.says(protocol.LoadFailed("gpu-lost", "no GPU", "look"))
+        (told,) = world.poll()
+        assert (told.kind, told.message, told.todo) == ("gpu-lost", "no GPU", "look")
+        assert isinstance(world.supervisor.last_error, errors.GpuLost)
+        pauses.append(told.retry_at - world.now)
+        world.worker.exits(3)
+        assert world.wait(pauses[-1] - 0.1) == []
+        assert world.supervisor.state is S.BACKOFF
+        world.wait(0.1)
+        assert world.supervisor.state is S.LOADING
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_failed_worker_that_stays_is_killed_and_the_next_one_waits_for_its_end(world):
+    world.supervisor.start()
+    world.worker.says(protocol.LoadFailed("error", "no", ""))
+    world.poll()
+    world.wait(2.9)
+    assert world.worker.signals == []
+    world.wait(1)
+    assert world.worker.signals == [signal.SIGKILL]
+    assert len(world.workers) == 1
+    world.worker.exits(-9)
+    assert world.wait(1) == []
+    assert len(world.workers) == 2
+
+
+def test_an_interpreter_that_is_not_there_is_told_and_tried_again(world):
+    world.cannot_start = FileNotFoundError(2, "No such file or directory")
+    world.supervisor.start()
+    (told,) = world.poll()
+    assert "engine.python 'python' cannot be started: No such file" in told.message
+    world.cannot_start = None
+    world.wait(2)
+    assert world.supervisor.state is S.LOADING
+
+
+@pytest.mark.parametrize("returncode", [0, 1])
+def test_a_worker_that_dies_while_loading_is_no_engine(world, returncode):
+    world.supervisor.start()
+    world.worker.items.append(Printed("ImportError: no torch"))
+    world.worker.exits(returncode)
+    output, told = world.poll()
+    assert output == events.EngineOutput("ImportError: no torch")
+    assert told.message == f"The worker exited with status {returncode}. It last printed: ImportError: no torch"
+
+
+def test_a_load_has_a_deadline_however_it_beats(world):
+    world.supervisor.start()
+    world.worker.says(protocol.LoadProgress("weights", 0.1))
+    assert world.wait(1799) == []
+    world.wait(1.5)
+    assert world.worker.signals == ASKED_THEN_KILLED
+    world.worker.exits(-9)
+    (told,) = world.poll()
+    assert "not loaded within 1800 s (stage 'weights')" in told.message
+
+
+def test_a_step_that_does_not_advance_is_a_stall(world):
+    world.busy()
+    world.wait(500)
+    world.worker.says(protocol.Progress(1, "r1", "denoise", 0, 1, 1, 35))
+    world.wait(300)
+    world.worker.says(protocol.Progress(1, "r1", "denoise", 0, 1, 1, 35))  # says it again: no advance
+    assert world.wait(299) == []
+    world.wait(1)
+    assert world.worker.signals == [signal.SIGUSR1]
+    world.worker.says(protocol.Generated(1, "r1", {"path": "too late"}))
+    assert world.wait(0.5) == []
+    assert world.worker.signals == ASKED_THEN_KILLED
+    world.worker.exits(-9)
+    (told,) = world.poll()
+    assert (told.job_id, told.run_id) == (1, "r1")
+    assert isinstance(told.error, errors.WorkerStalled)
+    assert "600 s ('denoise', step 1 of 35, chunk 0 of 1)" in told.error.what
+
+
+@pytest.mark.parametrize("state", ["loading", "ready", "busy"])
+def test_a_silent_worker_is_killed(world, state):
+    {"loading": world.supervisor.start, "ready": world.loaded, "busy": world.busy}[state]()
+    assert world.wait(29.9, beating=False) == []
+    world.wait(0.6, beating=False)
+    assert world.worker.signals == ASKED_THEN_KILLED
+    world.worker.exits(-9)
+    (told,) = world.poll()
+    assert isinstance(told, events.EngineUnavailable if state == "loading" else events.WorkerLost)
+    assert "said nothing for 30 s" in str(world.supervisor.last_error)
+
+
+def test_a_sleep_of_the_machine_is_no_fault_of_the_worker(world):
+    world.busy()
+    world.now += 8 * 3600
+    assert world.poll() == []
+    assert world.worker.signals == []
+    world.wait(29, beating=False)
+    assert world.worker.signals == []
+    world.wait(1.5, beating=False)
+    assert world.worker.signals == ASKED_THEN_KILLED
+
+
+@pytest.mark.parametrize(
+    ("returncode", "says"),
+    [
+        (0, "exited with status 0"),
+        (9, "exited with status 9"),
+        (-9, "was killed by SIGKILL (often the kernel's out-of-memory killer: see journalctl -k)"),
+        (-11, "was killed by SIGSEGV"),
+        (-40, "was killed by signal 40"),
+    ],
+)
+def test_a_worker_that_dies_takes_its_job_along(world, returncode, says):
+    world.busy()
+    world.worker.exits(returncode)
+    (told,) = world.poll()
+    assert (told.job_id, told.run_id, told.retry_at) == (1, "r1", world.now + 2)
+    assert isinstance(told.error, errors.WorkerDied)
+    assert told.error.what.startswith(f"The worker {says}")
+    world.wait(2)
+    assert world.supervisor.state is S.LOADING
+
+
+def test_a_worker_that_dies_between_jobs_is_lost_without_one(world):
+    world.loaded()
+    world.worker.exits(1)
+    (told,) = world.poll()
+    assert (told.job_id, told.run_id) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "replaced_after"),
+    [
+        ("out-of-memory", errors.OutOfMemory, 0),
+        ("sticky", errors.AttemptFailed, 0),
+        ("gpu-lost", errors.GpuLost, 2),
+        ("gpu-busy", errors.GpuBusy, None),
+        ("disk-full", errors.DiskFull, None),
+        ("invalid", errors.JobFailed, None),
+        ("error", errors.AttemptFailed, None),
+        ("unheard-of", errors.AttemptFailed, None),
+    ],
+)
+def test_a_failure_is_its_error_and_a_spoilt_worker_is_replaced(world, kind, error, replaced_after):
+    world.busy()
+    world.worker.says(protocol.Failed(1, "r1", kind, "what", "todo"))
+    (told,) = world.poll()
+    assert (told.kind, type(told.error), told.error.what, told.error.todo) == (kind, error, "what", "todo")
+    if replaced_after is None:
+        assert (world.supervisor.state, world.worker.signals) == (S.READY, [])
+        return
+    assert (world.supervisor.state, world.worker.signals) == (S.BACKOFF, [signal.SIGKILL])
+    assert world.supervisor.retry_at == world.now + replaced_after
+    world.worker.exits(-9)
+    assert world.wait(replaced_after) == []
+    assert (world.supervisor.state, len(world.workers)) == (S.LOADING, 2)
+
+
+def test_the_pauses_begin_anew_after_a_job_or_a_minute(world):
+    for _ in range(3):
+        world.supervisor.start() if not world.workers else world.wait(60)
+        world.worker.says(protocol.Loaded({}))
+        world.poll()
+        world.worker.exits(1)
+        world.poll()
+    assert world.supervisor.retry_at == world.now + 8
+    world.wait(8)
+    world.worker.says(protocol.Loaded({}))
+    world.poll()
+    world.supervisor.generate(request())
+    world.worker.says(protocol.Blocked(1, "r1", "no"))
+    assert isinstance(world.poll()[0].error, errors.Blocked)
+    world.worker.exits(1)
+    world.poll()
+    assert world.supervisor.retry_at == world.now + 2
+    world.wait(2)
+    world.worker.says(protocol.Loaded({}))
+    world.poll()
+    world.wait(60)
+    world.worker.exits(1)
+    world.poll()
+    assert world.supervisor.retry_at == world.now + 2
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        protocol.Cancelled(1, "r1"),
+        protocol.Generated(1, "r1", {"path": "x"}),
+        protocol.Failed(1, "r1", "error", "cleaning up", ""),
+    ],
+)
+def test_a_cancelled_job_ends_so_however_it_ends(world, end):
+    world.busy()
+    world.supervisor.cancel("r1", "deleted")
+    world.supervisor.cancel("r1", "deleted twice")
+    assert world.worker.sent[-1] == protocol.Cancel(1, "r1", "deleted")
+    world.worker.says(end)
+    assert world.poll() == [events.JobCancelled(1, "r1", "deleted")]
+    assert world.supervisor.state is S.READY
+
+
+def test_a_cancellation_that_is_not_heeded_kills_the_worker(world):
+    world.busy()
+    world.supervisor.cancel("r1", "deleted")
+    assert world.wait(59) == []
+    world.wait(1.5)
+    assert world.worker.signals == ASKED_THEN_KILLED
+    world.worker.exits(-9)
+    cancelled, lost = world.poll()
+    assert cancelled == events.JobCancelled(1, "r1", "deleted")
+    assert (lost.run_id, type(lost.error)) == (None, errors.WorkerStalled)
+
+
+def test_a_cancellation_does_not_carry_over_to_the_next_job(world):
+    world.busy()
+    world.supervisor.cancel("r1", "deleted")
+    world.worker.says(protocol.Cancelled(1, "r1"))
+    world.poll()
+    world.supervisor.generate(request("r2", 2))
+    world.worker.says(protocol.Generated(2, "r2", {}))
+    assert world.poll() == [events.JobGenerated(2, "r2", {})]
+
+
+def test_stop_tells_then_terminates_then_kills_and_gives_up_within_eight_seconds(world):
+    world.busy()
+    world.supervisor.stop("the daemon ends")
+    assert (world.supervisor.state, world.worker.sent[-1]) == (S.STOPPING, protocol.Shutdown())
+    world.wait(4.9)
+    assert world.worker.signals == []
+    world.wait(0.1)
+    assert world.worker.signals == [signal.SIGTERM]
+    world.wait(1)
+    assert world.worker.signals == [signal.SIGTERM, signal.SIGKILL]
+    told = world.wait(1.5)
+    assert told == [events.JobCancelled(1, "r1", "the daemon ends")]
+    assert world.supervisor.state is S.STOPPED
+    assert "worker-unkillable" in world.log.names()
+
+
+@pytest.mark.parametrize(
+    ("end", "event"),
+    [
+        (None, events.JobCancelled(1, "r1", "bye")),
+        (protocol.Cancelled(1, "r1"), events.JobCancelled(1, "r1", "bye")),
+        (protocol.Generated(1, "r1", {"path": "x"}), events.JobGenerated(1, "r1", {"path": "x"})),
+    ],
+)
+def test_a_job_under_way_at_a_stop_is_cancelled_unless_it_is_just_done(world, end, event):
+    world.busy()
+    world.supervisor.stop("bye")
+    if end is not None:
+        world.worker.says(end)
+    world.worker.exits(1)
+    assert world.poll() == [event]
+    assert (world.supervisor.state, world.supervisor.next_deadline()) == (S.STOPPED, None)
+
+
+def test_a_stop_between_workers_is_done_at_once(world):
+    world.loaded()
+    world.worker.exits(1)
+    world.poll()
+    world.supervisor.stop("bye")
+    assert world.supervisor.state is S.STOPPED
+    assert world.wait(120) == []
+    world.supervisor.start()
+    assert world.supervisor.state is S.LOADING
+
+
+def test_a_loss_that_was_not_told_yet_is_told_at_a_stop(world):
+    world.busy()
+    world.wait(30, beating=False)
+    world.supervisor.stop("bye")
+    world.worker.exits(-9)
+    (told,) = world.poll()
+    assert (type(told), told.run_id) == (events.WorkerLost, "r1")
+    assert world.supervisor.state is S.STOPPED
+
+
+def test_a_worker_that_does_not_die_is_told_and_nothing_is_started_beside_it(world):
+    world.busy()
+    world.wait(30.5, beating=False)
+    lost, unavailable = world.wait(10)
+    assert (lost.run_id, unavailable.kind, unavailable.retry_at) == ("r1", "gpu-lost", inf)
+    assert world.wait(3600) == []
+    assert len(world.workers) == 1
+    world.worker.exits(-9)
+    assert world.poll() == []
+    assert len(world.workers) == 2
+
+
+def test_a_worker_that_hung_up_gets_a_moment_to_exit_and_is_then_killed(world):
+    world.busy()
+    world.worker.items.append(HungUp("It broke the protocol: Not JSON."))
+    world.wait(2.9)
+    assert world.worker.signals == []
+    world.wait(0.6)
+    assert world.worker.signals == ASKED_THEN_KILLED
+    world.worker.exits(-9)
+    (told,) = world.poll()
+    assert told.error.what == "The worker listens no more and was killed. It broke the protocol: Not JSON."
+
+
+@pytest.mark.parametrize("returncode", [0, -9])
+def test_a_worker_that_dies_before_it_has_the_job_is_no_fault_of_the_job(world, returncode):
+    world.loaded()
+    world.supervisor.generate(request())
+    world.worker.exits(returncode)
+    cancelled, lost = world.poll()
+    assert cancelled == events.JobCancelled(1, "r1", "The worker was lost before the job began.")
+    assert (type(lost), lost.run_id) == (events.WorkerLost, None)
+
+
+def test_that_one_job_has_begun_says_nothing_about_the_next(world):
+    world.busy()
+    world.worker.says(protocol.Generated(1, "r1", {}))
+    world.poll()
+    world.supervisor.generate(request("r2", 2))
+    world.worker.exits(1)
+    assert isinstance(world.poll()[0], events.JobCancelled)
+
+
+def test_a_job_for_a_worker_that_is_gone_already_is_released_and_not_charged(world):
+    world.loaded()
+    world.worker.listens = False
+    world.supervisor.generate(request())
+    world.wait(0.5)
+    assert world.worker.signals == ASKED_THEN_KILLED
+    world.worker.exits(-9)
+    cancelled, lost = world.poll()
+    assert cancelled == events.JobCancelled(1, "r1", "The worker was lost before the job began.")
+    assert (type(lost), lost.run_id) == (events.WorkerLost, None)
+
+
+def test_a_job_that_is_no_json_changes_nothing(world):
+    world.loaded()
+    world.worker.send = lambda message: protocol.encode(message, 1)
+    with pytest.raises(protocol.ProtocolError):
+        world.supervisor.generate(request(spec=object()))
+    assert world.supervisor.state is S.READY
+
+
+CALLS = {
+    "start": lambda supervisor: supervisor.start(),
+    "generate": lambda supervisor: supervisor.generate(request()),
+    "cancel": lambda supervisor: supervisor.cancel("r1", "why"),
+    "stop": lambda supervisor: supervisor.stop("why"),
+}
+ALLOWED = {
+    "stopped": {"start"},
+    "loading": {"stop"},
+    "ready": {"generate", "stop"},
+    "busy": {"cancel", "stop"},
+    "backoff": {"stop"},
+    "stopping": set(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("state", ALLOWED)
+def test_a_call_does_what_it_says_or_is_refused_and_changes_nothing(world, state, call):
+    if state == "loading":
+        world.supervisor.start()
+    elif state in ("ready", "backoff", "stopping"):
+        world.loaded()
+    elif state == "busy":
+        world.busy()
+    if state == "backoff":
+        world.worker.exits(1)
+        world.poll()
+    elif state == "stopping":
+        world.supervisor.stop("why")
+    assert world.supervisor.state == state
+    before = (list(world.worker.sent) if world.workers else [], len(world.workers), world.supervisor.next_deadline())
+    if call in ALLOWED[state]:
+        CALLS[call](world.supervisor)
+        return
+    with pytest.raises(InvalidState):
+        CALLS[call](world.supervisor)
+    after = (list(world.worker.sent) if world.workers else [], len(world.workers), world.supervisor.next_deadline())
+    assert (world.supervisor.state, after) == (state, before)
+
+
+def test_another_attempt_than_the_one_under_way_is_not_cancelled(world):
+    world.busy()
+    with pytest.raises(InvalidState, match="'r0'"):
+        world.supervisor.cancel("r0", "why")
+    assert world.worker.sent[-1] == request()
+
+
+def test_close_ends_everything_in_any_state(world):
+    world.busy()
+    world.supervisor.close()
+    world.supervisor.close()
+    assert (world.supervisor.state, world.worker.signals) == (S.STOPPED, [signal.SIGKILL])
+    assert "worker-unkillable" in world.log.names()

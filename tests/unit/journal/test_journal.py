@@ -1,0 +1,216 @@
+"""The journal on a real file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from povwatch.errors import ConfigError, JournalError
+from povwatch.job import ENDS, TRANSITIONS, JobState, Waiting, may_go
+from povwatch.journal import Journal, StaleJobError, open_reader
+from povwatch.journal.lock import holder
+from povwatch.journal.reader import FILE
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with Journal.open(tmp_path) as opened:
+        yield opened
+
+
+def test_a_clip_that_was_seen_is_an_arriving_job_with_its_event(journal) -> None:
+    (job,) = journal.add([(b"a.mp4", b"sig")], 10.0)
+    assert journal.job(job.id) == journal.latest(b"a.mp4")
+    assert (job.state, job.base, job.source_stat, job.created_at) == (JobState.ARRIVING, b"a", b"sig", 10.0)
+    assert [(e.event, e.was, e.state) for e in journal.events(job.id)] == [("seen", None, "arriving")]
+
+
+def test_the_job_that_is_read_is_the_job_that_was_written(journal) -> None:
+    (job,) = journal.add([(b"\xff.mp4", b"")], 1.0)
+    new = journal.advance(
+        job,
+        "grace",
+        2.0,
+        state=JobState.GRACE,
+        waiting_on=Waiting.HELD,
+        hold=True,
+        go=True,
+        force=True,
+        detail="d",
+        spec_hash="s",
+        spec_digest="g",
+        spec_stat=b"1",
+        source_hash="h",
+        source_stat=b"2",
+        source_info="{}",
+        grace_left=1.5,
+        grace_saved_at=2.5,
+        invalid_since=3.5,
+        priority=4,
+    )
+    assert journal.job(job.id) == new
+
+
+def test_a_transition_of_a_job_that_moved_on_changes_nothing(journal) -> None:
+    (job,) = journal.add([(b"a.mp4", b"")], 1.0)
+    grace = journal.advance(job, "grace", 2.0, state=JobState.GRACE)
+    with pytest.raises(StaleJobError):
+        journal.advance(job, "grace", 3.0, state=JobState.GRACE)
+    assert journal.job(job.id) == grace
+    assert len(journal.events(job.id)) == 2
+
+
+def test_a_run_that_lost_its_token_changes_nothing(journal) -> None:
+    (job,) = journal.add([(b"a.mp4", b"")], 1.0)
+    job = journal.advance(job, "grace", 2.0, state=JobState.GRACE)
+    job = journal.advance(job, "queued", 2.0, state=JobState.QUEUED)
+    first = journal.advance(job, "started", 3.0, state=JobState.RUNNING, run_id="one", attempts=1)
+    back = journal.advance(first, "released", 4.0, state=JobState.QUEUED, run_id=None, attempts=0)
+    second = journal.advance(back, "started", 5.0, state=JobState.RUNNING, run_id="two", attempts=1)
+    with pytest.raises(StaleJobError):
+        journal.advance(first, "generated", 6.0, state=JobState.CHECKING)
+    assert journal.job(job.id) == second
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.sampled_from(JobState), max_size=12))
+def test_only_the_table_moves_a_job(tmp_path_factory, steps) -> None:
+    """Whatever is tried, a job goes only where TRANSITIONS says, and its events tell the whole way."""
+    with Journal.open(tmp_path_factory.mktemp("journal")) as journal:
+        (job,) = journal.add([(b"a.mp4", b"")], 0.0)
+        way = [JobState.ARRIVING]
+        for now, state in enumerate(steps, 1):
+            if state == job.state or may_go(job.state, state):
+                job = journal.advance(job, "waiting", float(now), state=state)
+                way.append(state)
+            else:
+                with pytest.raises(JournalError):
+                    journal.advance(job, "waiting", float(now), state=state)
+            assert journal.job(job.id) == job
+        assert [event.state for event in journal.events(job.id)] == way
+
+
+def test_from_publishing_there_is_one_way() -> None:
+    assert TRANSITIONS[JobState.PUBLISHING] == {JobState.DONE}
+    assert {JobState.DONE, JobState.FAILED, JobState.BLOCKED, JobState.REJECTED, JobState.CANCELLED} == ENDS
+
+
+def test_every_state_can_end_and_every_state_is_reached() -> None:
+    reached, frontier = {JobState.ARRIVING}, [JobState.ARRIVING]
+    while frontier:
+        for onward in TRANSITIONS[frontier.pop()] - reached:
+            reached.add(onward)
+            frontier.append(onward)
+    assert reached == set(JobState)
+
+
+def test_a_clip_has_one_job_at_a_time(journal) -> None:
+    (job,) = journal.add([(b"a.mp4", b"")], 1.0)
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.add([(b"a.mp4", b"")], 2.0)
+    journal.advance(job, "cancelled", 2.0, state=JobState.CANCELLED)
+    (again,) = journal.add([(b"a.mp4", b"")], 3.0)
+    assert journal.known()[b"a.mp4"].job == again.id
+
+
+def test_two_clips_of_one_stem_go_by_two_names_for_good(journal, tmp_path) -> None:
+    one, two, other = journal.add([(b"d/a.mp4", b""), (b"d/a.mov", b""), (b"a.mov", b"")], 1.0)
+    assert (one.base, two.base, other.base) == (b"a", b"a.mov", b"a")
+    journal.advance(two, "cancelled", 2.0, state=JobState.CANCELLED)
+    assert journal.add([(b"d/a.mov", b"")], 3.0)[0].base == b"a.mov"
+
+
+def test_a_base_is_free_again_when_its_clip_left_without_a_result(journal) -> None:
+    (wrong,) = journal.add([(b"a.mov", b"")], 1.0)
+    journal.advance(wrong, "cancelled", 2.0, state=JobState.CANCELLED)
+    journal.give_base_back(b"a.mov")
+    assert journal.add([(b"a.mp4", b"")], 3.0)[0].base == b"a"
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from povwatch.journal import Journal
+journal = Journal.open(Path(sys.argv[1]))
+print("open", flush=True)
+input()
+"""
+
+
+def test_a_second_daemon_is_refused_with_the_first_ones_pid(tmp_path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert child.stdout.readline() == b"open\n"
+        assert holder(tmp_path) == child.pid
+        with pytest.raises(ConfigError, match=f"pid {child.pid}"):
+            Journal.open(tmp_path)
+    finally:
+        child.kill()
+        child.communicate()
+    assert holder(tmp_path) is None
+    Journal.open(tmp_path).close()
+
+
+def test_the_commands_read_while_the_daemon_writes(journal, tmp_path) -> None:
+    journal.add([(b"a.mp4", b"")], 1.0)
+    with open_reader(tmp_path) as reader:
+        assert reader.counts() == {JobState.ARRIVING: 1}
+        journal.add([(b"b.mp4", b"")], 1.0)
+        assert reader.counts() == {JobState.ARRIVING: 2}
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._db.execute("DELETE FROM jobs")
+
+
+def test_no_journal_is_a_clear_error(tmp_path) -> None:
+    with pytest.raises(JournalError, match="Start the daemon"):
+        open_reader(tmp_path)
+
+
+def test_a_damaged_journal_is_a_clear_error(tmp_path) -> None:
+    with Journal.open(tmp_path) as journal:
+        journal.add([(b"%d.mp4" % n, b"") for n in range(500)], 1.0)
+    file = tmp_path / FILE
+    data = bytearray(file.read_bytes())
+    data[4096:12288] = os.urandom(8192)
+    file.write_bytes(data)
+    with pytest.raises(JournalError, match="move it aside"):
+        Journal.open(tmp_path)
+    assert file.read_bytes() == data
+
+
+def test_a_journal_from_the_future_is_left_alone(tmp_path) -> None:
+    Journal.open(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("PRAGMA user_version = 999")
+    db.close()
+    with pytest.raises(JournalError, match="newer povwatch"):
+        Journal.open(tmp_path)
+
+
+def test_progress_and_facts(journal) -> None:
+    (job,) = journal.add([(b"a.mp4", b"")], 1.0)
+    journal.set_progress(job.id, {"step": 1}, 2.0)
+    journal.set_progress(job.id, {"step": 2}, 3.0)
+    assert journal.progress(job.id) == {"step": 2}
+    journal.advance(job, "cancelled", 4.0, state=JobState.CANCELLED)
+    assert journal.progress(job.id) is None
+    journal.set_facts(engine="preview", gpu=None)
+    assert (journal.fact("engine"), journal.fact("gpu"), journal.fact("nothing")) == ("preview", None, None)
+
+
+def test_every_query_has_its_reason() -> None:
+    """SQL lives in files, each query named and with a comment or a plain upsert."""
+    folder = Path(__file__).parents[3] / "povwatch" / "journal" / "sql"
+    for file in ("read.sql", "write.sql"):
+        assert (folder / file).read_text().count("-- name:") > 10

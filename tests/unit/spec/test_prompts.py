@@ -1,0 +1,111 @@
+import json
+import os
+
+import pytest
+
+from povwatch.errors import ConfigError
+from povwatch.layout import bases
+from povwatch.spec import lint, parse
+from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
+from povwatch.spec.prompts import Template, default_spec, load_templates
+
+
+def spec_of(name=b"clip.mp4", base=b"clip", template=None, **controls):
+    template = template or load_templates(None)["hand_manipulation"]
+    return default_spec(name, base, template, controls=controls or {"edge": 1.0}, seed=0, guidance=3)
+
+
+def test_the_templates_that_come_with_it():
+    templates = load_templates(None)
+    assert templates.keys() == {"hand_manipulation", "driving", "placeholder"}
+    hands = templates["hand_manipulation"]
+    assert hands.prompt.startswith("A photorealistic video demonstration of precise hand movements and gestures. The ")
+    assert hands.prompt.endswith(
+        "capturing realistic skin tones and textures. " + hands.prompt.partition("textures. ")[2]
+    )
+    assert hands.prompt.endswith("focusing on the detailed hand motions.")
+    assert templates["driving"].prompt.endswith("Camera movement is smooth and stable.")
+    for word in ("Scene", "Light", "Materials", "Motion", "Camera"):
+        assert word in templates["placeholder"].prompt
+    for template in templates.values():
+        assert template.negative_prompt == DEFAULT_NEGATIVE_PROMPT
+        assert template.description
+        assert "\n" not in template.prompt
+        assert "  " not in template.prompt
+
+
+def test_a_folder_of_yours_adds_and_goes_first(tmp_path):
+    (tmp_path / "kitchen.toml").write_text('prompt = "a kitchen"\n')
+    (tmp_path / "driving.toml").write_text('prompt = "rain"\nnegative_prompt = "sun"\n')
+    (tmp_path / "README").write_text("no template")
+    (tmp_path / ".swp.toml").write_text("no template")
+    templates = load_templates(tmp_path)
+    assert templates["kitchen"] == Template("kitchen", "a kitchen", DEFAULT_NEGATIVE_PROMPT, "")
+    assert templates["driving"].negative_prompt == "sun"
+    assert templates.keys() == {"hand_manipulation", "driving", "placeholder", "kitchen"}
+    assert load_templates(tmp_path / "missing").keys() == load_templates(None).keys()
+
+
+BAD = {
+    "syntax": (b'prompt = "a"\nprompt "b"\n', "line 2"),
+    "unknown": (b'prompt = "a"\npromt = "b"\n', "promt"),
+    "no prompt": (b'description = "a"\n', "prompt is missing"),
+    "blank": (b'prompt = "a"\nnegative_prompt = " "\n', "negative_prompt"),
+    "a number": (b"prompt = 3\n", "prompt"),
+    "encoding": (b'prompt = "\xe9"\n', "UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), BAD.values(), ids=BAD)
+def test_a_bad_template_names_the_file(tmp_path, data, words):
+    (tmp_path / "mine.toml").write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        load_templates(tmp_path)
+    assert words in caught.value.what
+    assert "mine.toml" in caught.value.what
+    assert caught.value.todo
+
+
+def test_a_file_is_no_folder_of_templates(tmp_path):
+    (tmp_path / "f").touch()
+    with pytest.raises(ConfigError):
+        load_templates(tmp_path / "f")
+
+
+def test_the_first_json_has_the_seeds_shape_and_order():
+    data = spec_of()
+    assert data.decode() == json.dumps(json.loads(data), indent=2, ensure_ascii=False) + "\n"
+    loaded = json.loads(data)
+    assert list(loaded) == ["name", "video_path", "prompt", "negative_prompt", "seed", "guidance", "edge"]
+    assert loaded["name"] == "clip"
+    assert loaded["video_path"] == "clip.mp4"
+    assert (loaded["seed"], loaded["guidance"], loaded["edge"]) == (0, 3, {"control_weight": 1.0})
+
+
+NAMES = [
+    b"clip.mp4",
+    b"clip.MOV",
+    b"a b'c\"d\\e.mp4",
+    b"line\nbreak\x1b[2J.mp4",
+    "\U0001f600\u202e.mp4".encode(),
+    b"\xff\xfe.mp4",
+    b"x" * 251 + b".mp4",
+    "e\u0301.mp4".encode(),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("template", ["hand_manipulation", "driving", "placeholder"])
+def test_the_first_json_is_right_for_any_name(name, template):
+    data = spec_of(name, bases(name)[0], load_templates(None)[template], edge=0.5, vis=0.5)
+    spec = parse(data, clip_name=name, file="clip.json")
+    assert lint(spec) == []
+    assert list(spec.controls) == ["edge", "vis"]
+    assert os.fsencode(json.loads(data)["video_path"]) == name
+    assert data.decode().replace("\n", "").isprintable()
+
+
+def test_a_prompt_in_any_language_stays_readable():
+    data = spec_of(template=Template("t", 'Hände "nah"\n手'))
+    assert "Hände" in data.decode()
+    assert parse(data, clip_name=b"clip.mp4", file="f").prompt == 'Hände "nah"\n手'

@@ -1,0 +1,90 @@
+import pytest
+
+from povwatch import errors
+from povwatch.job import Waiting
+from povwatch.retry import Kind, after_crash, backoff, decide
+
+NOW = 1000.0
+
+CHARGED = [errors.WorkerDied, errors.WorkerStalled, errors.CheckFailed, errors.AttemptFailed, errors.JournalError]
+
+
+def every_error(root=errors.PovwatchError):
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from every_error(child)
+
+
+@pytest.mark.parametrize("error", CHARGED)
+@pytest.mark.parametrize(("attempts", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0)])
+def test_a_failed_attempt_is_charged_until_the_limit(error, attempts, kind, pause):
+    decision = decide(error("It broke."), attempts=attempts, limit=3, now=NOW)
+    assert (decision.kind, decision.at, decision.charge) == (kind, NOW + pause, True)
+    assert decision.waiting == (Waiting.RETRY_AT if kind is Kind.RETRY else None)
+    assert decision.reason.startswith("It broke.")
+    assert str(attempts) in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "waiting"),
+    [
+        (errors.DiskFull, Waiting.DISK_FULL),
+        (errors.GpuBusy, Waiting.GPU_BUSY),
+        (errors.GpuLost, Waiting.GPU_LOST),
+        (errors.SourceChanged, Waiting.SETTLING),
+        (errors.EnvironmentFault, Waiting.RETRY_AT),
+        (errors.MachineError, Waiting.ENGINE_UNAVAILABLE),
+        (errors.SpecInvalid, Waiting.INVALID_SPEC),
+    ],
+)
+@pytest.mark.parametrize("attempts", [1, 3, 99])
+def test_what_is_not_the_jobs_doing_gives_the_attempt_back_however_often(error, waiting, attempts):
+    decision = decide(error("Not now."), attempts=attempts, limit=3, now=NOW)
+    assert (decision.kind, decision.charge, decision.waiting) == (Kind.RELEASE, False, waiting)
+    assert decision.at >= NOW
+
+
+@pytest.mark.parametrize("error", [errors.DiskFull, errors.GpuBusy, errors.GpuLost, errors.EnvironmentFault])
+def test_a_fault_of_the_environment_pauses(error):
+    assert decide(error("Not now."), attempts=1, limit=3, now=NOW).at > NOW
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(errors.NotAVideo, Kind.REJECT), (errors.Blocked, Kind.BLOCK), (errors.JobFailed, Kind.FAIL)],
+)
+def test_what_cannot_get_better_ends_at_the_first_attempt(error, kind):
+    decision = decide(error("No."), attempts=1, limit=3, now=NOW)
+    assert (decision.kind, decision.at, decision.waiting) == (kind, NOW, None)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "limit", "kind"),
+    [(1, 3, Kind.RETRY), (2, 3, Kind.FAIL), (2, 9, Kind.FAIL), (1, 1, Kind.FAIL)],
+)
+def test_out_of_memory_is_tried_once_more(attempts, limit, kind):
+    assert decide(errors.OutOfMemory("Too large."), attempts=attempts, limit=limit, now=NOW).kind is kind
+
+
+@pytest.mark.parametrize("error", sorted(set(every_error()), key=lambda error: error.__name__))
+def test_every_error_ends_or_uses_up_its_attempts_or_waits_for_a_reason(error):
+    decision = decide(error("What.", "Todo."), attempts=10**6, limit=3, now=NOW)
+    assert "What. Todo." in decision.reason
+    if decision.kind is Kind.RELEASE:
+        assert decision.waiting is not None
+        assert not decision.charge
+    else:
+        assert decision.kind in (Kind.FAIL, Kind.BLOCK, Kind.REJECT)
+
+
+@pytest.mark.parametrize(
+    ("crashes", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0), (4, Kind.FAIL, 0)]
+)
+def test_a_job_that_is_there_at_three_crashes_fails(crashes, kind, pause):
+    decision = after_crash(crashes, NOW)
+    assert (decision.kind, decision.at, decision.charge) == (kind, NOW + pause, False)
+
+
+def test_the_pauses_double_up_to_a_minute():
+    assert [backoff(times) for times in (1, 2, 3, 4, 5, 6, 7, 10**9)] == [2, 4, 8, 16, 32, 60, 60, 60]
