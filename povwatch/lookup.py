@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from povwatch import layout
@@ -20,7 +19,7 @@ def find(paths: Collection[bytes], word: str) -> list[bytes]:
         paths: clips, relative to inputs/.
         word: as typed, `inputs/` in front allowed.
     """
-    wanted = os.fsencode(word)
+    wanted = word.encode("utf-8", "surrogateescape")
     ways: tuple[Callable[[bytes], bool], ...] = (
         lambda path: path in {wanted, wanted.removeprefix(b"./").removeprefix(b"inputs/")},
         lambda path: layout.shown(path) == word,

@@ -1,0 +1,64 @@
+"""What a name in inputs/ says: a clip, somebody's unfinished download, or nothing of ours. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PARTIALS = frozenset({b".part", b".crdownload", b".filepart", b".download", b".tmp", b".partial", b".!qb", b".aria2"})
+"""Endings that copy and download tools use while they work, in lower case."""
+
+FOLDERS = frozenset({b"@eaDir", b"#recycle", b".rsync-partial"})
+"""Folders that storage boxes and rsync keep for themselves."""
+
+_RSYNC = re.compile(rb"\.(?P<name>.+)\.[A-Za-z0-9]{6}", re.DOTALL)
+"""rsync's temporary name: `.clip.mp4.Ab3xYz`."""
+
+
+def is_clip_name(name: bytes, extensions: frozenset[bytes]) -> bool:
+    """Whether the name ends as a clip's does; `CLIP.MP4` does too.
+
+    Args:
+        name: A file name without its folder.
+        extensions: In lower case, with their dots: `b".mp4"`.
+    """
+    end = suffix(name)
+    return end in extensions and len(end) < len(name)
+
+
+def suffix(name: bytes) -> bytes:
+    """From the last dot on, in lower case; without a dot, empty."""
+    dot = name.rfind(b".")
+    return name[dot:].lower() if dot >= 0 else b""
+
+
+def is_ignored(name: bytes) -> bool:
+    """Whether a file of this name is none of our business, whatever it holds."""
+    return name.startswith((b".", b"~")) or name.endswith(b"~") or suffix(name) in PARTIALS
+
+
+def is_ignored_folder(name: bytes) -> bool:
+    """Whether a folder of this name is not looked into."""
+    return name.startswith(b".") or name in FOLDERS
+
+
+def named_by_partial(name: bytes) -> bytes | None:
+    """The file that an unfinished one will become: `clip.mp4` for `clip.mp4.part` or `.clip.mp4.Ab3xYz`."""
+    if suffix(name) in PARTIALS:
+        return name[: name.rindex(b".")].removeprefix(b".") or None
+    rsync = _RSYNC.fullmatch(name)
+    return rsync["name"] if rsync else None
+
+
+def held_back(names: Iterable[bytes], clips: frozenset[bytes] | set[bytes]) -> dict[bytes, bytes]:
+    """Clips of a folder that an unfinished file beside them still speaks for, each with that file's name.
+
+    Args:
+        names: The unfinished files of one folder (others may be among them).
+        clips: The clips of the same folder.
+    """
+    found = ((named_by_partial(name), name) for name in names)
+    return {clip: name for clip, name in found if clip is not None and clip in clips}

@@ -1,0 +1,45 @@
+"""What stat says about a file, packed: equal bytes mean that nothing has changed."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+Signature = bytes
+"""(dev, ino, size, mtime_ns, ctime_ns, blocks), packed because 100,000 of them stay in memory.
+
+The blocks are there for downloads that reserve their size first and fill it without touching the times that we see.
+"""
+
+_FORMAT = struct.Struct("<QQqqqq")
+
+
+def signature(stat: os.stat_result) -> Signature:
+    """The signature of a file.
+
+    Args:
+        stat: From os.stat or os.fstat.
+    """
+    return _FORMAT.pack(
+        stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, getattr(stat, "st_blocks", 0)
+    )
+
+
+def size_of(sig: Signature) -> int:
+    """The file's size in bytes."""
+    size: int = _FORMAT.unpack(sig)[2]
+    return size
+
+
+def identity_of(sig: Signature) -> tuple[int, int]:
+    """(dev, ino): which file it is, whatever its name."""
+    dev, ino, *_ = _FORMAT.unpack(sig)
+    return dev, ino
+
+
+def is_empty(sig: Signature) -> bool:
+    """Whether there is nothing in it: such a file waits without limit."""
+    return size_of(sig) == 0

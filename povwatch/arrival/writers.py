@@ -1,0 +1,118 @@
+"""Does a local process have a file open for writing?
+
+A read lease says so in microseconds: the kernel refuses it while anybody, a file server included, may write.
+Where leases do not work (other owners' files without CAP_LEASE, network file systems), /proc is looked through.
+Writers on other machines are seen by neither.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROC = Path("/proc")
+
+
+class Writers(StrEnum):
+    """The answer."""
+
+    NONE = "none"
+    OPEN = "open"
+    """A local process may still write."""
+    UNKNOWN = "unknown"
+    """Neither way could see all processes; only the settle time and the container's own structure are left."""
+
+
+def ignore_sigio() -> None:
+    """Survive a writer that opens a file at the very moment we probe it: the kernel sends SIGIO, which would kill us.
+
+    To be called once, in the main thread, before the first probe.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+def writer_open(fd: int, *, network: bool = False, writing: OpenForWriting | None = None) -> Writers:
+    """Whether a local process has this file open for writing.
+
+    Args:
+        fd: The file, opened for reading only (for writing, we would be found ourselves).
+        network: It is on a network file system. There a lease needs the server's leave, so its refusal means nothing.
+        writing: What `open_for_writing` found, where many files are asked about; else /proc is read for this one.
+    """
+    if not network:
+        answer = _lease(fd)
+        if answer is not Writers.UNKNOWN:
+            return answer
+    seen = open_for_writing() if writing is None else writing
+    status = os.fstat(fd)
+    if (status.st_dev, status.st_ino) in seen.files:
+        return Writers.OPEN
+    return Writers.UNKNOWN if network or not seen.everybody else Writers.NONE
+
+
+class OpenForWriting:
+    """What one look through /proc found."""
+
+    __slots__ = ("everybody", "files")
+
+    def __init__(self, files: set[tuple[int, int]], *, everybody: bool) -> None:
+        self.files = files
+        """(dev, ino) of each regular file that is open for writing."""
+        self.everybody = everybody
+        """Whether every process could be looked at."""
+
+
+def open_for_writing(proc: Path = PROC) -> OpenForWriting:
+    """Look through the open files of every process that we may see. Takes milliseconds; ask once for many files."""
+    files: set[tuple[int, int]] = set()
+    everybody = (proc / "1").exists()  # ProtectProc=invisible and hidepid hide what we may not look at
+    for process in _processes(proc):
+        try:
+            files.update(_writable(process))
+        except PermissionError:
+            everybody = False
+        except OSError:  # it has ended
+            continue
+    return OpenForWriting(files, everybody=everybody)
+
+
+def _lease(fd: int) -> Writers:
+    """Try to take a read lease, and give it back at once."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as e:
+        return Writers.OPEN if e.errno == errno.EAGAIN else Writers.UNKNOWN
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return Writers.NONE
+
+
+def _processes(proc: Path) -> Iterator[Path]:
+    return (proc / name for name in os.listdir(proc) if name.isdigit())  # noqa: PTH208 - plain names, thousands of them
+
+
+def _writable(process: Path) -> Iterator[tuple[int, int]]:
+    """The regular files that a process has open for writing."""
+    for number in os.listdir(process / "fd"):  # noqa: PTH208 - likewise
+        try:
+            status = os.stat(process / "fd" / number)  # noqa: PTH116 - of the open file, even if its name is gone
+            if stat.S_ISREG(status.st_mode) and _flags(process, number) & os.O_ACCMODE != os.O_RDONLY:
+                yield status.st_dev, status.st_ino
+        except FileNotFoundError:  # closed meanwhile
+            continue
+
+
+def _flags(process: Path, number: str) -> int:
+    """The flags that a file was opened with, which fdinfo has in octal."""
+    for line in (process / "fdinfo" / number).read_text().splitlines():
+        if line.startswith("flags:"):
+            return int(line.split()[1], 8)
+    return os.O_RDONLY

@@ -1,0 +1,66 @@
+"""Is a file a video, and has all of it arrived? Its own structure says; nothing is decoded, nothing else is opened.
+
+ffprobe cannot tell: it shows a faststart MP4 of which half is there with its full duration.
+A walk over the boxes (MP4), elements (Matroska) or chunks (AVI) can, and knows how many per cent have come.
+"""
+
+from __future__ import annotations
+
+from povwatch.container import ebml, mp4, riff
+from povwatch.container.reader import Reader
+from povwatch.container.report import VIDEO_KINDS, Incomplete, Kind, NoVideo, Report, Whole
+from povwatch.container.signature import HEAD, classify
+
+__all__ = ["VIDEO_KINDS", "Kind", "Report", "examine"]
+
+WALKS = {Kind.MP4: mp4.walk, Kind.MATROSKA: ebml.walk, Kind.AVI: riff.walk}
+"""How each container is judged."""
+
+PLAIN_NAMES = {Kind.MP4: "MP4", Kind.MATROSKA: "Matroska", Kind.AVI: "AVI"}
+
+
+def examine(fd: int, size: int) -> Report:
+    """Judge one file. It may still grow; only its first `size` bytes count.
+
+    Reads are bounded in number and size, whatever the file says about itself. The descriptor stays open; its own file
+    offset is left anywhere.
+
+    Args:
+        fd: Open for reading, a regular file.
+        size: Its size in bytes, from fstat.
+
+    Raises:
+        EnvironmentFault: the file cannot be read at all (a broken disk, a share that went away).
+    """
+    reader = Reader(fd, size)
+    kind, words = classify(reader.read(0, HEAD))
+    if words is not None:
+        return _no_video(kind, words)
+    walk = WALKS.get(kind)
+    if walk is None:
+        why = "The file is empty." if kind is Kind.EMPTY else "Its beginning has not arrived yet."
+        return Report(kind, complete=False, why=why, percent=0.0)
+    try:
+        whole = walk(reader)
+    except NoVideo as verdict:
+        return _no_video(kind, verdict.what)
+    except Incomplete as verdict:
+        return Report(kind, complete=False, why=_partly(verdict), percent=verdict.percent, video=verdict.video)
+    return _whole(kind, whole)
+
+
+def _no_video(kind: Kind, words: str) -> Report:
+    return Report(kind, complete=False, why=f"It is {words}.", video=False, not_video=words)
+
+
+def _partly(verdict: Incomplete) -> str:
+    if verdict.percent is None:
+        return verdict.why
+    return f"{verdict.why} About {int(verdict.percent)} % of it has arrived."
+
+
+def _whole(kind: Kind, whole: Whole) -> Report:
+    text = f"{PLAIN_NAMES[kind]}, whole."
+    if not whole.end_known:
+        text = f"{PLAIN_NAMES[kind]}, whole as far as it goes; the format does not say where it ends."
+    return Report(kind, complete=True, why=text, video=whole.video, end_known=whole.end_known)

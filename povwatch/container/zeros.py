@@ -1,0 +1,73 @@
+"""Space that was reserved but never filled: holes, and zeros where a frame should be."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from povwatch.container.reader import Reader
+
+PROBE = 32
+"""Bytes at the start of a compressed frame that are never all zero: each codec begins with a length or a mark."""
+
+BLOCK = 4096
+"""Bytes of a file-system block: the least that counts as a hole, or as a run of zeros inside a frame."""
+
+PROBES = 2048
+"""Frames that are looked at in a track, evenly spread. Download tools fill pieces of 16 KiB to 16 MiB."""
+
+
+@dataclass(slots=True)
+class Frames:
+    """Where the frames of one track lie in the file, in bytes; `starts` and `ends` run in parallel."""
+
+    starts: array[int] = field(default_factory=lambda: array("Q"))
+    ends: array[int] = field(default_factory=lambda: array("Q"))
+    solid: bool = False
+    """No frame has a block of zeros inside.
+
+    Other codecs may pad their frames with zeros, and `cp --sparse=always` makes holes of those.
+    """
+
+    @property
+    def end(self) -> int:
+        """The byte behind the last one; 0 without frames."""
+        return max(self.ends, default=0)
+
+
+def find_missing(reader: Reader, tracks: list[Frames]) -> int | None:
+    """The first byte found where a frame of compressed video should be and nothing was written; None without one."""
+    holes = [(low, high) for low, high in reader.holes() if high - low >= BLOCK]
+    found = [_in_holes(holes, track) for track in tracks if holes]
+    found += [_in_probes(reader, track) for track in tracks]
+    return min((at for at in found if at is not None), default=None)
+
+
+def _in_holes(holes: list[tuple[int, int]], track: Frames) -> int | None:
+    """The first frame that begins in a hole, or has one inside where there can be none."""
+    starts, ends = sorted(track.starts), sorted(track.ends)  # frames do not overlap, so both have one order
+    for low, high in holes:
+        after = bisect_left(starts, low)
+        if track.solid and after and min(ends[after - 1], high) - low >= BLOCK:
+            return low
+        if after < len(starts) and starts[after] + PROBE <= high:
+            return starts[after]
+    return None
+
+
+def _in_probes(reader: Reader, track: Frames) -> int | None:
+    """The first of the probed frames that begins with zeros, or has a block of them inside where there can be none."""
+    count = len(track.starts)
+    chosen = [*range(0, count, max(1, count // PROBES)), count - 1] if count else []
+    for i in chosen:
+        start: int = track.starts[i]
+        end: int = track.ends[i]
+        if end - start >= PROBE and reader.is_zero(start, PROBE):
+            return start
+        middle = start + (end - start) // 2
+        if track.solid and end - middle >= BLOCK and reader.is_zero(middle, BLOCK):
+            return middle
+    return None

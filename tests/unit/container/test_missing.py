@@ -1,0 +1,138 @@
+"""Space that was reserved and not filled, and bytes that make no sense."""
+
+from __future__ import annotations
+
+import os
+
+import made_containers as made
+import pytest
+from examining import examine_bytes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from povwatch.container import Kind, examine, reader
+
+FILMS = {
+    "mp4": lambda: made.video(size=(320, 240)),
+    "mp4 faststart": lambda: made.video(size=(320, 240), movflags="faststart"),
+    "mp4 fragments": lambda: made.video(size=(320, 240), movflags="frag_keyframe+empty_moov"),
+    "mkv": lambda: made.video("matroska", size=(320, 240)),
+    "webm": lambda: made.video("webm", "libvpx", size=(320, 240)),
+    "avi": lambda: made.video("avi", "mpeg4", size=(320, 240)),
+}
+
+
+@pytest.fixture(scope="module", params=FILMS)
+def film(request):
+    return FILMS[request.param]()
+
+
+def test_a_body_of_zeros_is_incomplete(film):
+    report = examine_bytes(bytes(len(film)))
+    assert (report.kind, report.complete, report.not_video) == (Kind.UNKNOWN, False, None)
+
+
+@pytest.mark.parametrize("there", [0.3, 0.6, 0.9])
+def test_a_file_that_was_given_its_size_first_is_incomplete(film, there):
+    have = int(len(film) * there)
+    report = examine_bytes(film[:have] + bytes(len(film) - have))
+    assert not report.complete
+    assert report.not_video is None
+
+
+def test_zeros_in_the_middle_are_found(film):
+    low = len(film) // 2
+    report = examine_bytes(film[:low] + bytes(len(film) // 4) + film[low + len(film) // 4 :])
+    assert not report.complete, report
+
+
+def test_a_hole_is_found_without_reading_it(film, tmp_path):
+    path = tmp_path / "clip"
+    path.write_bytes(film)
+    hole = (len(film) // 2 // 4096 * 4096, 4096 * 8)
+    with path.open("r+b") as file:
+        file.seek(hole[0])
+        file.write(bytes(hole[1]))
+        file.flush()
+        os.system(f"fallocate --punch-hole --offset {hole[0]} --length {hole[1]} {path}")  # noqa: S605
+        report = examine(file.fileno(), len(film))
+    assert not report.complete
+
+
+def test_a_reserved_file_that_is_otherwise_whole(tmp_path):
+    """The index is at the end and came first, as with downloads in several parts."""
+    film = made.video(size=(320, 240))
+    mdat = film.index(b"mdat") + 4
+    path = tmp_path / "clip"
+    with path.open("w+b") as file:
+        file.truncate(len(film))
+        os.pwrite(file.fileno(), film[: mdat + 20_000], 0)
+        tail = film.index(b"moov") - 4
+        os.pwrite(file.fileno(), film[tail:], tail)
+        report = examine(file.fileno(), len(film))
+    assert not report.complete
+    assert report.percent == pytest.approx(100 * 20_000 / len(film), abs=25)
+
+
+def test_black_raw_video_is_whole():
+    film = bytearray(made.video("avi", "rawvideo", frames=4))
+    for at in (i for i in range(len(film)) if film.startswith(b"00dc", i)):
+        size = int.from_bytes(film[at + 4 : at + 8], "little")
+        if 1000 < size < len(film):
+            film[at + 8 : at + 8 + size] = bytes(size)
+    assert examine_bytes(bytes(film)).complete
+
+
+def test_avi_padding_may_be_zero():
+    film = made.video("avi", "mpeg4")
+    assert b"JUNK" in film
+    assert examine_bytes(film).complete
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.floats(0, 1), junk=st.binary(min_size=1, max_size=24))
+def test_damage_never_raises(film, at, junk):
+    """In the first kilobyte and the last ten, where the structure is, or anywhere."""
+    edge = 1000
+    for place in (int(at * edge), len(film) - 1 - int(at * 10 * edge), int(at * len(film))):
+        place = max(0, place)  # noqa: PLW2901
+        report = examine_bytes(film[:place] + junk + film[place + len(junk) :])
+        assert report.why
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    start=st.sampled_from([b"", b"\0\0\0\x18ftyp", b"\0\0\0\x08free", b"\x1aE\xdf\xa3", b"RIFF\xff\xff\0\0AVI LIST"]),
+    body=st.binary(max_size=600),
+)
+def test_random_bytes_never_raise_and_are_never_a_film(start, body):
+    assert not examine_bytes(start + body).complete
+
+
+def test_a_bomb_of_headers_ends(monkeypatch):
+    monkeypatch.setattr(reader, "STEPS", 10_000)
+    assert "more than 10,000 parts" in examine_bytes(b"\0\0\0\x08free" * 20_000).why
+    assert not examine_bytes(b"\0\0\0\x08free" * 5_000).complete
+
+
+def test_a_very_long_matroska_is_judged_by_its_clusters(monkeypatch):
+    """Clusters of known size need no look inside, so nothing is too long to be whole."""
+    film = made.video("matroska", sound="aac")
+    monkeypatch.setattr(reader, "STEPS", 60)
+    assert examine_bytes(film).complete
+    assert not examine_bytes(film[:-1]).complete
+
+
+def test_tables_of_many_tracks_together_are_bounded(monkeypatch):
+    film = made.video(sound="aac")
+    assert examine_bytes(film).complete
+    monkeypatch.setattr(reader, "TABLES_MAX", 500)
+    assert "claims more than 500 bytes" in examine_bytes(film).why
+
+
+def test_a_table_that_claims_too_much_is_not_read():
+    film = made.video()
+    at = film.index(b"stsz") + 12
+    report = examine_bytes(film[:at] + b"\xff\xff\xff\xff" + film[at + 4 :])
+    assert not report.complete
+    assert "damaged" in report.why

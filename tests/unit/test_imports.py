@@ -1,0 +1,130 @@
+"""The house rules, as absences: who may import what."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "povwatch"
+
+PURE = [
+    *("job.py", "grace.py", "retry.py", "layout.py", "lookup.py", "manifest.py", "units.py", "publish/promise.py"),
+    *("arrival/names.py", "arrival/settle.py", "engine/overdue.py"),
+    *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py"),
+]
+"""No clock, disk or threads."""
+
+OUTSIDE = {"os", "time", "sqlite3", "threading", "subprocess", "socket", "datetime", "pathlib", "shutil", "tempfile"}
+
+ONLY = {
+    "sqlite3": {"journal/reader.py", "journal/writer.py", "cli/doctor.py"},
+    "aiosql": {"journal/reader.py", "journal/writer.py"},
+    "pynvml": {"gpu.py"},
+    "systemd": {"log.py"},
+    "watchdog": {"arrival/watch.py"},
+}
+"""A module to the files that may import it. doctor only asks SQLite for its version."""
+
+CHILD = [
+    *("__init__.py", "engine/__init__.py", "engine/worker.py", "engine/serve.py"),
+    *("engine/protocol.py", "engine/port.py", "engine/channel.py", "engine/faults.py"),
+]
+"""What a worker's interpreter reads before its engine: any Python from 3.10 on, standard library alone."""
+
+HEAVY = {"av", "cv2", "numpy", "torch", "diffusers", "transformers", "PIL"}
+
+
+def imports(file: Path, *, typing_too: bool = False) -> set[str]:
+    """The modules that a file imports when it is imported, by their full names."""
+    found: set[str] = set()
+
+    def visit(nodes: list[ast.stmt]) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module or "")
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not typing_too:
+                continue
+            for part in ("body", "orelse", "finalbody", "handlers"):
+                visit(getattr(node, part, []))
+
+    visit(ast.parse(file.read_text()).body)
+    return found
+
+
+def roots(file: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(file)}
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).as_posix()
+
+
+def reached(start: str) -> set[str]:
+    """Every file of ours that importing one file imports."""
+    known = {
+        "povwatch." + name_of(f).removesuffix(".py").replace("/", ".").removesuffix(".__init__"): f for f in files()
+    }
+    known["povwatch"] = PACKAGE / "__init__.py"
+    seen: set[str] = set()
+    todo = [PACKAGE / start]
+    while todo:
+        file = todo.pop()
+        if name_of(file) in seen:
+            continue
+        seen.add(name_of(file))
+        todo += [known[name] for name in imports(file) if name in known]
+    return seen
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_pure_core_reads_no_clock_disk_or_thread(name) -> None:
+    assert not roots(PACKAGE / name) & OUTSIDE
+
+
+@pytest.mark.parametrize("module", ONLY)
+def test_one_door_to_each_outside_thing(module) -> None:
+    assert {name_of(f) for f in files() if module in roots(f)} <= ONLY[module]
+
+
+@pytest.mark.parametrize("name", CHILD)
+def test_what_a_worker_starts_with_is_standard_library(name) -> None:
+    outside = {m for m in imports(PACKAGE / name) if m.split(".")[0] not in sys.stdlib_module_names}
+    assert {m for m in outside if not m.startswith("povwatch")} == set()
+    ours = {
+        part
+        for m in outside
+        for part in [m.replace("povwatch.", "").replace(".", "/") + ".py"]
+        if (PACKAGE / part).exists()
+    }
+    assert ours <= set(CHILD)
+
+
+def test_the_daemon_never_loads_a_decoder_or_a_model() -> None:
+    """A hostile file, or a bug in a decoder, must not take the daemon down; and its memory stays small."""
+    loaded = {m for name in reached("daemon/loop.py") for m in roots(PACKAGE / name)}
+    assert not loaded & HEAVY
+
+
+def test_nothing_in_the_package_imports_the_command_line() -> None:
+    others = [f for f in files() if not name_of(f).startswith("cli/") and name_of(f) != "__main__.py"]
+    assert not [name_of(f) for f in others if any(m.startswith("povwatch.cli") for m in imports(f))]
+
+
+def test_the_parts_do_not_know_the_daemon() -> None:
+    others = [f for f in files() if not name_of(f).startswith(("cli/", "daemon/")) and name_of(f) != "__main__.py"]
+    assert not [name_of(f) for f in others if any(m.startswith("povwatch.daemon") for m in imports(f, typing_too=True))]
+
+
+def test_workers_and_media_children_never_open_the_journal() -> None:
+    for start in ("engine/serve.py", "media/child.py"):
+        assert not {name for name in reached(start) if name.startswith("journal/")}
