@@ -97,7 +97,7 @@ def _is_journal(stream: TextIO) -> bool:
 
 
 def _to_journal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    from systemd import journal  # noqa: PLC0415 - only a daemon under systemd needs it
+    from systemd import journal  # type: ignore[attr-defined]  # noqa: PLC0415 - only a daemon under systemd needs it
 
     message = event.pop("message", None) or event["event"]
     fields = {

@@ -56,6 +56,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "queue-paused": (WARNING, "the queue waits: {problem} Next try {at}"),
     # -- a clip on its way
     "seen": (INFO, "{clip}: seen, {size}"),
+    "seen-many": (INFO, "{count} new clips seen, the first is {first}; each of them has a line when it moves on"),
     "base-chosen": (INFO, "{clip}: the name {stem} is taken by another clip; its files are {spec} and {output}"),
     "arriving": (INFO, "{clip}: arriving, {percent} of {size} is here"),
     "waiting": (INFO, "{clip}: waits ({waiting}): {detail}"),

@@ -47,6 +47,12 @@ class Shared:
         return open_reader(self.config().paths.state)
 
 
+def _say_version(asked: bool) -> None:  # noqa: FBT001 - typer's way
+    if asked:
+        console.print(f"povwatch {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     context: typer.Context,
@@ -54,14 +60,11 @@ def _main(
         Path | None,
         typer.Option(envvar="POVWATCH_CONFIG", help="The configuration; config.toml of this folder if left out."),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Say which povwatch this is.")] = False,  # noqa: FBT002 - typer's way
+    _version: Annotated[  # noqa: FBT002 - typer's way
+        bool, typer.Option("--version", help="Say which povwatch this is.", is_eager=True, callback=_say_version)
+    ] = False,
 ) -> None:
-    if version:
-        console.print(f"povwatch {__version__}")
-        raise typer.Exit
     context.obj = Shared(config if config is not None else DEFAULT if DEFAULT.exists() else None)
-    if context.invoked_subcommand is None:
-        raise typer.Exit(2)
 
 
 def shared(context: typer.Context) -> Shared:

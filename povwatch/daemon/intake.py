@@ -59,6 +59,12 @@ PERCENT_STEP = 10
 INSPECT_TIMEOUT = 1800.0
 """Seconds for a look at every packet: a day of video on a slow disk."""
 
+SEEN_MAX = 200
+"""More clips than that at once are one line in the log."""
+
+TICK_SECONDS = 0.2
+"""The loop has other things to do as well."""
+
 ENDLESS_SHARE = 3
 """So many times `arrival.settle` must a file be quiet whose format does not say where it ends."""
 
@@ -167,8 +173,14 @@ class Intake:
                 fresh.append((path, signature))
             elif not known.state.ended:
                 self._follow(self._ledger.job(known.job), signature, now)
-        for job in self._ledger.add(fresh):
-            say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
+        if not fresh:
+            return
+        jobs = self._ledger.add(fresh)
+        if len(jobs) > SEEN_MAX:
+            say("seen-many", count=len(jobs), first=jobs[0].path)
+        for job in jobs:
+            if len(jobs) <= SEEN_MAX:
+                say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
             self._track(job, now)
 
     def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
@@ -226,16 +238,24 @@ class Intake:
         return self._due[0][0] if self._due else None
 
     def tick(self, now: float) -> None:
-        """Look at every clip whose time has come."""
-        while self._due and self._due[0][0] <= now:
-            _, path = heapq.heappop(self._due)
-            track = self._tracks.get(path)
-            if track is None:
-                continue
-            if track.gone_at is not None:
-                self._check_gone(path, track, now)
-            elif track.phase in {Phase.SETTLING, Phase.WAITING}:
-                self._look(path, track, now)
+        """Look at the clips whose time has come, as many as fit into a part of a second; the rest is due at once."""
+        if not self._due or self._due[0][0] > now:
+            return
+        until = self._ledger.clock.boot() + TICK_SECONDS
+        with self._ledger.journal.batch():
+            while self._due and self._due[0][0] <= now and self._ledger.clock.boot() < until:
+                self._look_at_next(now)
+
+    def _look_at_next(self, now: float) -> None:
+        """Look at the clip that is due first."""
+        _, path = heapq.heappop(self._due)
+        track = self._tracks.get(path)
+        if track is None:
+            return
+        if track.gone_at is not None:
+            self._check_gone(path, track, now)
+        elif track.phase in {Phase.SETTLING, Phase.WAITING}:
+            self._look(path, track, now)
 
     def _look(self, path: bytes, track: Track, now: float) -> None:
         """Sample a clip that still arrives; go on with it when it has settled."""

@@ -188,6 +188,7 @@ class Lookout:
     # -- the whole folder
 
     def _rescan(self, now: float) -> None:
+        now = self._clock.boot()
         try:
             listing = scan(
                 self._root,
@@ -201,7 +202,6 @@ class Lookout:
         if not self._guard.check():  # it went away while we looked: what was not seen may be there
             self._check_health(now)
             return
-        self._scan_seconds = listing.seconds
         self._intake.appeared(sorted(listing.clips.items()), now)
         for path in [p for p in self._intake.paths if p not in listing.clips and not listing.is_blind(p)]:
             self._intake.absent(path, now)
@@ -213,6 +213,7 @@ class Lookout:
         self._say_unreadable(listing)
         ended = self._clock.boot()
         self.scanned_at = ended
+        self._scan_seconds = ended - now
         self._rescan_at = ended + self.rescan_every
 
     def _say_unreadable(self, listing: Listing) -> None:

@@ -33,7 +33,7 @@ class Respec:
             known = self._ledger.known.get(path)
             if known is None or not (known.state.ended or known.state in CLAIMED):
                 continue
-            seen = listing.specs.get(layout.beside(path, known.base).spec)
+            seen = listing.specs.get(layout.spec_beside(path, known.base))
             if seen is None or seen == known.spec_stat:
                 continue
             if known.state.ended:

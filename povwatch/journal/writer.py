@@ -22,7 +22,7 @@ from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -36,6 +36,7 @@ class Journal(JournalReader):
     def __init__(self, connection: sqlite3.Connection, lock: JournalLock) -> None:
         super().__init__(connection)
         self._lock = lock
+        self._batched = False
         self._write: Any = aiosql.from_str(
             (files(__package__) / "sql" / "write.sql").read_text(), "sqlite3", mandatory_parameters=False
         )
@@ -67,7 +68,6 @@ class Journal(JournalReader):
         now: float,
         *,
         force: bool = False,
-        hints: Mapping[bytes, object] | None = None,
     ) -> list[Job]:
         """Clips that were seen: one `arriving` job each, in one transaction.
 
@@ -75,18 +75,16 @@ class Journal(JournalReader):
             clips: path and stat signature of each.
             now: seconds since the epoch.
             force: run them even if the same was published before.
-            hints: what else is noted with the arrival, by path.
         """
-        jobs = []
+        signatures = dict(clips)
         with self._transaction():
-            for path, signature in clips:
-                base = self._take_base(path)
-                row = {"path": path, "base": base, "priority": 0, "force": force, "source_stat": signature, "now": now}
-                number = int(self._write.add_job(self._db, **row))
-                job = Job(
+            bases = self._take_bases(signatures)
+            first = int(self._read.last_job(self._db)["id"]) + 1
+            jobs = [
+                Job(
                     id=number,
                     path=path,
-                    base=base,
+                    base=bases[path],
                     state=JobState.ARRIVING,
                     waiting_on=Waiting.SETTLING,
                     force=force,
@@ -94,8 +92,23 @@ class Journal(JournalReader):
                     created_at=now,
                     updated_at=now,
                 )
-                self._note(job, None, "seen", now, (hints or {}).get(path) or {})
-                jobs.append(job)
+                for number, (path, signature) in enumerate(signatures.items(), first)
+            ]
+            self._write.add_jobs(
+                self._db,
+                [
+                    {
+                        "id": j.id,
+                        "path": j.path,
+                        "base": j.base,
+                        "source_stat": j.source_stat,
+                        "force": force,
+                        "now": now,
+                    }
+                    for j in jobs
+                ],
+            )
+            self._write.add_seen(self._db, [{"job": job.id, "now": now} for job in jobs])
         return jobs
 
     def advance(self, old: Job, event: str, now: float, *, data: Mapping[str, object] | None = None, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
@@ -160,14 +173,21 @@ class Journal(JournalReader):
             if not self._read.has_done(self._db, path=path):
                 self._write.drop_base(self._db, path=path)
 
-    def _take_base(self, path: bytes) -> bytes:
-        if row := self._read.base_of_path(self._db, path=path):
-            return bytes(row["base"])
-        folder, name = layout.split(path)
-        for base in layout.bases(name):
-            if self._write.take_base(self._db, folder=folder, base=base, path=path):
-                return base
-        raise JournalError(f"No base is free for {layout.shown(path)}.")
+    def _take_bases(self, paths: Collection[bytes]) -> dict[bytes, bytes]:
+        """The base of each clip: the one that it has, or the first that is free, taken for good."""
+        folders = {layout.split(path)[0] for path in paths}
+        rows = [row for folder in folders for row in self._read.bases_in(self._db, folder=folder)]
+        known = {row["path"]: row["base"] for row in rows}
+        bases = layout.assign_bases(paths, known)
+        self._write.take_bases(
+            self._db,
+            [
+                {"folder": layout.split(path)[0], "base": base, "path": path}
+                for path, base in bases.items()
+                if path not in known
+            ],
+        )
+        return bases
 
     def _note(self, job: Job, was: JobState | None, event: str, now: float, data: Any) -> None:  # noqa: ANN401 - JSON
         self._write.add_event(
@@ -182,7 +202,23 @@ class Journal(JournalReader):
         )
 
     @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make all changes of the block one transaction: a commit costs a sync of the disk.
+
+        Only for changes that nothing outside depends on yet. An exception takes the whole block back.
+        """
+        with self._transaction():
+            self._batched = True
+            try:
+                yield
+            finally:
+                self._batched = False
+
+    @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._batched:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

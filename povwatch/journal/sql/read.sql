@@ -56,13 +56,13 @@ SELECT * FROM job_events WHERE event = :event AND at >= :since ORDER BY id;
 -- How far a job is.
 SELECT data FROM progress WHERE job = :job;
 
--- name: base_of_path^
--- The base that a clip goes by.
-SELECT base FROM bases WHERE path = :path;
+-- name: bases_in
+-- The clips of a folder and the bases that they go by.
+SELECT path, base FROM bases WHERE folder = :folder;
 
--- name: owner_of_base^
--- The clip that goes by a base.
-SELECT path FROM bases WHERE folder = :folder AND base = :base;
+-- name: last_job^
+-- The highest number that a job ever had.
+SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'jobs';
 
 -- name: fact^
 -- One thing that the daemon says of itself.

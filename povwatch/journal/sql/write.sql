@@ -1,7 +1,11 @@
--- name: add_job<!
--- A clip was seen.
-INSERT INTO jobs (path, base, state, priority, force, waiting_on, source_stat, created_at, updated_at)
-VALUES (:path, :base, 'arriving', :priority, :force, 'settling', :source_stat, :now, :now);
+-- name: add_jobs*!
+-- Clips were seen.
+INSERT INTO jobs (id, path, base, state, force, waiting_on, source_stat, created_at, updated_at)
+VALUES (:id, :path, :base, 'arriving', :force, 'settling', :source_stat, :now, :now);
+
+-- name: add_seen*!
+-- The first event of each.
+INSERT INTO job_events (job, at, event, state) VALUES (:job, :now, 'seen', 'arriving');
 
 -- name: advance!
 -- Compare and set: changes exactly one row, or none if the job is not what the caller believes it to be.
@@ -39,9 +43,9 @@ ON CONFLICT (job) DO UPDATE SET at = excluded.at, data = excluded.data;
 -- name: drop_progress!
 DELETE FROM progress WHERE job = :job;
 
--- name: take_base!
--- Takes a base for a clip, unless another clip has it.
-INSERT OR IGNORE INTO bases (folder, base, path) VALUES (:folder, :base, :path);
+-- name: take_bases*!
+-- Takes a base for each clip.
+INSERT INTO bases (folder, base, path) VALUES (:folder, :base, :path);
 
 -- name: drop_base!
 -- Gives the base of a clip back that is gone and never came out.

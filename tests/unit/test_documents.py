@@ -1,0 +1,44 @@
+"""What the documents say about the code is what the code says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from povwatch.cli.app import app
+from povwatch.config import Config
+from povwatch.job import JobState, drawing
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_drawing_of_the_states_is_the_table() -> None:
+    assert drawing() in (ROOT / "ARCHITECTURE.md").read_text()
+
+
+def test_every_state_is_explained_to_users() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [state for state in JobState if f"`{state}`" not in readme and f"-> {state}" not in readme] == []
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert [c for c in commands if not re.search(rf"povwatch (\w+ \| )*{c}\b", readme)] == []
+
+
+def test_every_setting_is_in_config_toml_with_its_default() -> None:
+    written = tomllib.loads((ROOT / "config.toml").read_text())
+    assert {name: set(section) for name, section in written.items()} == {
+        name: set(field.annotation.model_fields) for name, field in Config.model_fields.items()
+    }
+    for name, section in written.items():
+        assert Config(**{name: section}) == Config(), name
+
+
+def test_every_file_that_architecture_names_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    names = set(re.findall(r"`?([a-z_]+(?:/[a-z_]+)*\.py)`?", text))
+    package = {p.name for p in (ROOT / "povwatch").rglob("*.py")} | {p.name for p in (ROOT / "tests").rglob("*.py")}
+    assert sorted(n for n in names if n.split("/")[-1] not in package) == []
