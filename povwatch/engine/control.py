@@ -15,10 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from numpy.typing import NDArray
 
-    Frame = NDArray[np.uint8]
+    Frame = NDArray[Any]
 
 ORDER = ("edge", "vis", "depth", "seg")
 """The hint keys in upstream's order."""
@@ -70,10 +71,11 @@ def blur(frame: Frame, preset: str = "medium") -> Frame:
     before, after = BLUR_FACTORS[preset]
     height, width = frame.shape[:2]
     frame = np.ascontiguousarray(frame)
-    small = cv2.resize(frame, (width // before, height // before), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(frame, (max(1, width // before), max(1, height // before)), interpolation=cv2.INTER_AREA)
     blurred = cv2.bilateralFilter(small, *BILATERAL)
     full = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
-    return bicubic(bicubic(full, (int(width / after), int(height / after))), (width, height))
+    tiny = bicubic(full, (max(1, int(width / after)), max(1, int(height / after))))
+    return bicubic(tiny, (width, height))
 
 
 def bicubic(frame: Frame, size: tuple[int, int]) -> Frame:
@@ -86,7 +88,8 @@ def bicubic(frame: Frame, size: tuple[int, int]) -> Frame:
         np.asarray(Image.fromarray(frame[..., c].astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
         for c in range(frame.shape[2])
     ]
-    return np.rint(np.clip(np.stack(channels, axis=2), 0, 255)).astype(np.uint8)
+    rounded: Frame = np.rint(np.clip(np.stack(channels, axis=2), 0, 255)).astype(np.uint8)
+    return rounded
 
 
 def note(key: str, size: tuple[int, int]) -> Frame:

@@ -1,0 +1,131 @@
+"""The child that does one piece of media work: `python -m povwatch.media.child OP`.
+
+One line of JSON comes in on stdin (args, limits, the parent's pid); lines of JSON go out on stdout: `{"progress": f}`,
+then one `{"result": {...}}` or `{"error": {class, what, todo}}`. Limits are set before anything is read.
+The child ends when its stdin closes: its parent is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from povwatch.errors import DiskFull, PovwatchError
+from povwatch.media.errors import MediaError
+
+OPERATIONS = {
+    "inspect": "povwatch.media.probe:inspect",
+    "prepare": "povwatch.media.prepare:prepare",
+    "finish": "povwatch.media.finish:finish",
+    "check": "povwatch.media.check:check",
+    "codecs": "povwatch.media.codecs:codecs",
+}
+"""What can be asked for: a function that takes the args as keywords, and `report`, and returns an object for JSON."""
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Do what the command line names."""
+    channel = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # libraries that print must not reach the channel
+    request = json.loads(sys.stdin.buffer.readline())
+    limits = request["limits"]
+    confine(limits, request["parent"])
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits)
+    channel.write(json.dumps(answer).encode() + b"\n")
+
+
+def confine(limits: dict[str, int], parent: int) -> None:
+    """Set the limits on this process, for good."""
+    for what, value in (
+        (resource.RLIMIT_AS, limits["memory"]),
+        (resource.RLIMIT_CPU, limits["cpu_seconds"]),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        # the processor limit's hard bound a little higher: SIGXCPU comes first and says what happened
+        above = 5 if what == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else 0
+        resource.setrlimit(what, (allowed, allowed + above))
+    with contextlib.suppress(OSError):
+        os.nice(limits["nice"])
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+
+
+def perform(op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int]) -> dict[str, Any]:
+    """Run an operation; every way that it can end comes out as an answer."""
+    try:
+        module, name = OPERATIONS[op].split(":")
+        result = getattr(importlib.import_module(module), name)(**args, report=report)
+    except Exception as error:  # noqa: BLE001 - the parent has to be told whatever it was
+        fault = _known(op, error, limits) or _unforeseen(op, error)
+        return {"error": {"class": type(fault).__name__, "what": fault.what, "todo": fault.todo}}
+    return {"result": result.to_json()}
+
+
+class Reporter:
+    """Tells the parent how far the work is, at most every tenth of a second."""
+
+    EVERY = 0.1
+
+    def __init__(self, channel: Any) -> None:  # noqa: ANN401 - anything with write(bytes)
+        self._channel = channel
+        self._last = 0.0
+
+    def __call__(self, fraction: float) -> None:
+        """Tell it, unless it was told a moment ago."""
+        now = time.monotonic()
+        if now - self._last >= self.EVERY:
+            self._last = now
+            self._channel.write(b'{"progress": %.4f}\n' % min(max(fraction, 0.0), 1.0))
+
+
+def _follow_parent() -> None:
+    """End this process when the parent's end of stdin closes, whatever the main thread is doing."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+def _known(op: str, error: Exception, limits: dict[str, int]) -> PovwatchError | None:
+    """The error as one of ours, if its cause is known."""
+    code = error.errno if isinstance(error, OSError) else None
+    # a library that finds no room for its code says so in these words only
+    unmapped = isinstance(error, ImportError) and "failed to map" in str(error)
+    if isinstance(error, PovwatchError):
+        return error
+    if isinstance(error, MemoryError) or unmapped or code == errno.ENOMEM:
+        return MediaError(
+            f"{op} needed more memory than its limit of {limits['memory'] / 2**30:.1f} GiB.",
+            "The clip's frames are too large for this machine's limits.",
+        )
+    if code in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFull(f"No space is left to {op} the clip.", "Free some space.")
+    if code == errno.EFBIG:
+        return MediaError(f"{op} wrote more than its limit of {limits['file_bytes']} bytes.")
+    return None
+
+
+def _unforeseen(op: str, error: Exception) -> MediaError:
+    traceback.print_exc(file=sys.stderr)
+    return MediaError(f"{op} failed: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

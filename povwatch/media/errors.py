@@ -1,0 +1,25 @@
+"""What can go wrong with a clip's frames, beyond the common tree.
+
+AttemptFailed
+`-- MediaError       the child that worked on the clip failed or died
+NotAVideo
+`-- TooLarge         more pixels, frames or hours than the limits allow
+PovwatchError
+`-- MediaStopped     the work was called off; neither the clip nor the machine is at fault
+"""
+
+from __future__ import annotations
+
+from povwatch.errors import AttemptFailed, NotAVideo, PovwatchError
+
+
+class MediaError(AttemptFailed):
+    """The child that worked on the clip failed, died, or took too long."""
+
+
+class TooLarge(NotAVideo):
+    """The clip is beyond a limit that protects this machine."""
+
+
+class MediaStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
+    """The work was called off while it ran."""

@@ -1,0 +1,195 @@
+"""Make the publishable file: generated frame k at the time, in the size and beside the sound of source frame k.
+
+Where nothing about the pictures has to change, their packets are put on the source's times as they are, without any
+loss; else they are encoded once more.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.errors import CheckFailed
+from povwatch.media import encode, times
+from povwatch.media.info import Finished, Prepared, VideoInfo
+from povwatch.media.picture import FULL, NO_PAD, Fitted
+from povwatch.media.prepare import read_times
+from povwatch.media.sound import Sound
+from povwatch.media.source import Source, opened, turn_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from av.audio.stream import AudioStream
+    from av.container import OutputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+    from povwatch.media.times import Grid
+
+WRONG = "Run it again; if it comes out the same, the engine is at fault."
+
+
+def finish(
+    source: str,
+    info: dict[str, Any],
+    prepared: dict[str, Any],
+    generated: str,
+    out_path: str,
+    *,
+    frames: int | None = None,
+    panels: int = 1,
+    keep_size: bool = False,
+    report: Callable[[float], None] = lambda _: None,
+) -> Finished:
+    """Put a generated video back on its source.
+
+    Args:
+        source: the clip, for its sound.
+        info: its VideoInfo as JSON.
+        prepared: its Prepared as JSON.
+        generated: what the engine made, an MP4.
+        out_path: the publishable file.
+        frames: how many frames were asked for, the first ones; None for all.
+        panels: pictures side by side in a generated frame (show_input, show_control_condition).
+        keep_size: leave the generated size as it is (keep_input_resolution = false).
+        report: told the fraction that is done.
+
+    Raises:
+        CheckFailed: the generated video cannot be read or has another number of frames.
+        SourceChanged: the clip is gone.
+    """
+    about, ready = VideoInfo.from_json(info), Prepared.from_json(prepared)
+    shown = read_times(ready.times)
+    base = Fraction(ready.time_base)
+    grid = times.source_grid(shown, base, Fraction(ready.rate), constant=ready.constant)
+    count = min(frames or ready.frames, ready.frames)
+    grid = grid.first(count)
+    panel = (ready.width, ready.height)
+    aspect = Fraction(about.sample_aspect)
+    pad = ready.pad
+    try:
+        with ExitStack() as stack:
+            made = stack.enter_context(opened(generated, "mp4"))
+            clip = stack.enter_context(opened(source, about.container))
+            container = stack.enter_context(encode.mp4(out_path, grid.timescale))
+            if keep_size:
+                panel, pad, aspect = (made.stream.width // panels, made.stream.height), NO_PAD, Fraction(1)
+            fit = Fitted(panel, pad, panels)
+            order = _order(generated, fit) if aspect == 1 else None
+            pictures = _Copied(made, container, grid, order) if order else _Encoded(made, container, grid, fit, aspect)
+            sound = None
+            if clip.audio is not None and clip.audio.codec_context is not None:
+                cut = grid.end if count < ready.frames else None
+                sound = Sound(clip, container, -min(shown[0], 0) * base, cut)
+            _mux(container, pictures.packets(), sound, lambda moment: report(float(moment / grid.end)))
+            outcome = Finished(
+                path=out_path,
+                frames=count,
+                width=fit.width,
+                height=fit.height,
+                remuxed=order is not None,
+                audio=None if sound is None else sound.out.codec_context.name,
+                audio_copied=sound is not None and sound.copied,
+            )
+    except BaseException:
+        Path(out_path).unlink(missing_ok=True)
+        raise
+    return outcome
+
+
+class _Copied:
+    """The generated packets, on the source's times."""
+
+    def __init__(self, made: Source, container: OutputContainer, grid: Grid, order: list[int]) -> None:
+        if len(order) != len(grid.ticks):
+            raise _wrong_count(len(order), len(grid.ticks))
+        self.made, self.grid, self.order = made, grid, order
+        self.out = container.add_stream_from_template(made.stream)
+        self.out.time_base = Fraction(1, grid.timescale)
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        for packet in encode.retimed(self.order, (p for p in self.made.packets() if p.size), self.grid):
+            packet.stream = self.out
+            yield packet
+
+
+class _Encoded:
+    """The generated frames, fitted and encoded once more."""
+
+    def __init__(self, made: Source, container: OutputContainer, grid: Grid, fit: Fitted, aspect: Fraction) -> None:
+        self.made, self.grid = made, grid
+        self.count = 0
+        self.frames = (fit(frame) for frame in made.frames())
+        first = next(self.frames, None)
+        if first is None:
+            raise CheckFailed("The engine made a video of which no frame can be decoded.", WRONG)
+        self.first = first
+        self.encoder = encode.Encoder(container, first, grid, encode.PUBLISHED, aspect)
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        for frame in chain((self.first,), self.frames):
+            if self.count == len(self.grid.ticks):
+                raise _wrong_count("more", self.count)
+            self.count += 1
+            yield from self.encoder.add(frame)
+        if self.count < len(self.grid.ticks):
+            raise _wrong_count(self.count, len(self.grid.ticks))
+        yield from self.encoder.rest()
+
+
+def _order(generated: str, fit: Fitted) -> list[int] | None:
+    """For each packet the frame that it shows, if the packets can be published as they are; else None."""
+    with opened(generated, "mp4") as made:
+        context = made.stream.codec_context
+        first = next(made.frames(), None)
+        if (
+            first is None
+            or turn_of(first)
+            or any(fit.pad)
+            or context.name != "h264"
+            or first.format.name not in {"yuv420p", "yuv444p"}
+            or (first.width, first.height) != (fit.width, fit.height)
+            or (made.stream.sample_aspect_ratio or 1) != 1
+            or first.color_range == FULL
+        ):
+            return None
+    with opened(generated, "mp4") as made:
+        packets = [(p.pts, p.is_discard) for p in made.packets() if p.size]
+    moments = sorted(pts for pts, discarded in packets if pts is not None and not discarded)
+    place = {pts: index for index, pts in enumerate(moments)}
+    if len(place) != len(packets):  # a time that is missing, given twice, or cut off by an edit list
+        return None
+    return [place[pts] for pts, _ in packets if pts is not None]
+
+
+def _mux(
+    container: OutputContainer,
+    pictures: Iterator[Packet[VideoStream]],
+    sound: Sound | None,
+    report: Callable[[Fraction], None],
+) -> None:
+    """Write both in the order of time, so that players need not seek and nothing piles up in memory."""
+    waiting: list[tuple[Fraction, Packet[AudioStream]]] = []
+    sounds = iter(()) if sound is None else sound.packets()
+    for packet in pictures:
+        moment = (packet.pts or 0) * packet.time_base
+        report(moment)
+        while not waiting or waiting[0][0] <= moment:
+            if waiting:
+                container.mux(waiting.pop()[1])
+            following = next(sounds, None)
+            if following is None:
+                break
+            waiting.append(following)
+        container.mux(packet)
+    for _, rest in chain(waiting, sounds):
+        container.mux(rest)
+
+
+def _wrong_count(made: int | str, asked: int) -> CheckFailed:
+    return CheckFailed(f"The engine made {made} frames instead of {asked}.", WRONG)

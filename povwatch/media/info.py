@@ -1,0 +1,189 @@
+"""What is known about a clip, a working copy and an artifact: plain data that crosses the pipe as JSON.
+
+Standard library alone: the daemon imports this.
+Paths cross as text in Python's own file-system encoding (surrogate escapes stand for bytes that are no UTF-8).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Self
+
+
+class JsonObject:
+    """A dataclass to and from a JSON object; unknown keys are refused."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]  # every subclass is a dataclass
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """From what `to_json` made.
+
+        Raises:
+            TypeError: a key is unknown, or one is missing.
+        """
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds(JsonObject):
+    """The largest clip that is looked at: a file can promise far more than its bytes hold."""
+
+    pixels: int = 8192 * 8192
+    frames: int = 2_000_000
+    seconds: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo(JsonObject):
+    """A clip as `inspect` found it. Sizes are in pixels, `duration` and starts in seconds."""
+
+    complete: bool
+    """Every packet demuxes and the tail decodes."""
+    why: str = ""
+    """If it is not complete: what is missing, for people. The fields below then hold what could be read."""
+    container: str = ""
+    """The demuxer: mov, matroska or avi."""
+    codec: str = ""
+    width: int = 0
+    """As coded, before the rotation."""
+    height: int = 0
+    display_width: int = 0
+    """Upright, in the clip's own pixels: the size of what is published."""
+    display_height: int = 0
+    sample_aspect: str = "1/1"
+    """Width to height of one pixel, upright. Pixels are never resampled for it; it is carried over."""
+    turn: str = "none"
+    """How the stored picture is brought upright: `none`, or the steps of picture.Turn."""
+    rotation: int = 0
+    """Degrees clockwise that a player turns the stored picture: 0, 90, 180 or 270."""
+    pix_fmt: str = ""
+    depth: int = 8
+    """Bits a component."""
+    frames: int = 0
+    """By packets. `prepare` decodes them all and has the last word."""
+    time_base: str = "1/1"
+    """Seconds a tick."""
+    start: float = 0.0
+    """When the first frame is shown."""
+    constant: bool = False
+    """Every frame lies within half a tick of an even grid."""
+    rate: str = "0/1"
+    """Frames a second: exact if constant, else the average."""
+    duration: float = 0.0
+    audio: str | None = None
+    """The sound's codec."""
+    video_streams: int = 1
+    size: int = 0
+    """Bytes of the file."""
+    sha256: str = ""
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames a second."""
+        return Fraction(self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(JsonObject):
+    """A working copy: constant rate, upright, even size, H.264 in MP4, 8 bit, one frame a source frame."""
+
+    path: str
+    frames: int
+    """Decoded, every one: the truth from here on."""
+    width: int
+    height: int
+    pad: tuple[int, int, int, int]
+    """Pixels added at the left, top, right and bottom to make the size even."""
+    fps_num: int
+    fps_den: int
+    copied: bool
+    """The bytes are the source's own."""
+    times: str
+    """A file with the source's timestamps: int64 little-endian ticks, one a frame."""
+    time_base: str
+    """Seconds a tick of `times`."""
+    rate: str
+    """The source's rational rate: exact if `constant`, else its average."""
+    constant: bool
+    damaged: int = 0
+    """Packets of the source that do not decode; the frames of a player's view are the ones that count."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pad", tuple(self.pad))  # JSON has lists
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(JsonObject):
+    """A publishable file."""
+
+    path: str
+    frames: int
+    width: int
+    height: int
+    remuxed: bool
+    """The engine's packets as they were, on the source's times: nothing was lost."""
+    audio: str | None
+    audio_copied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation(JsonObject):
+    """What an artifact has to be. `None` means: not asked."""
+
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    panels: int = 1
+    """Pictures side by side: `width` is that of one of them (show_input, show_control_condition)."""
+    rate: str | None = None
+    """The source's rational rate."""
+    constant: bool = True
+    """Whether `rate` is exact; an average is compared loosely."""
+    times: str | None = None
+    """The file of Prepared.times."""
+    time_base: str = "1/1"
+    sound: bool | None = None
+    not_blank: bool = False
+    """Refuse blank frames: for real engines, whose blocked videos may come back black."""
+    duration: float | None = None
+    """Seconds, within one frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(JsonObject):
+    """An artifact in numbers, as `check` found it."""
+
+    frames: int
+    width: int
+    height: int
+    rate: str
+    duration: float
+    pix_fmt: str
+    codec: str
+    audio: str | None
+    size: int
+    sha256: str
+    max_time_error: float | None = None
+    """Seconds: the largest distance of a frame from its source frame's time."""
+    blank: list[int] = field(default_factory=list)
+    """Frames without any contrast, the first 20 of them."""
+    blank_count: int = 0
+    contrast: float = 0.0
+    """Standard deviation of the luma over the frame that has most of it, in 8-bit steps."""
+
+
+def fraction(value: str) -> Fraction:
+    """A rational as it stands in JSON: `30000/1001`."""
+    return Fraction(value)
+
+
+def text(value: Fraction) -> str:
+    """A rational for JSON, always with its denominator."""
+    return f"{value.numerator}/{value.denominator}"

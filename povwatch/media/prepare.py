@@ -1,0 +1,191 @@
+"""Make the working copy that an engine reads: constant rate, upright, even size, 8-bit H.264 in MP4.
+
+Exactly one frame for each frame of the source, in order: engines count frames, and labels are by frame number.
+A source that is all of that already is copied byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from array import array
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.errors import NotAVideo, SourceChanged
+from povwatch.media import encode, times
+from povwatch.media.info import Prepared, VideoInfo, text
+from povwatch.media.picture import NO_PAD, Turn, Working
+from povwatch.media.probe import BLOCK, digest
+from povwatch.media.source import Source, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from av.video.frame import VideoFrame
+
+FICLONE = 0x40049409
+"""ioctl: share the blocks of another file (btrfs, XFS). Source: linux/fs.h."""
+
+TIMES_SUFFIX = ".times"
+
+
+def prepare(
+    source: str,
+    info: dict[str, Any],
+    out_path: str,
+    *,
+    report: Callable[[float], None] = lambda _: None,
+) -> Prepared:
+    """Make the working copy of `source` at `out_path`, and the file of its timestamps beside it.
+
+    Args:
+        source: the clip.
+        info: its VideoInfo as JSON.
+        out_path: the copy, a name that ends in .mp4.
+        report: told the fraction that is done.
+
+    Raises:
+        SourceChanged: the clip is not the one that `info` speaks of.
+        NotAVideo: no frame of it decodes.
+    """
+    about = VideoInfo.from_json(info)
+    with opened(source, about.container) as clip:
+        copied = _fit_to_copy(clip, about)
+        if copied:
+            _copy(clip, about, out_path)
+            pad = NO_PAD
+            for _ in _counted(clip, about, report):
+                pass
+        else:
+            pad = _transcode(clip, about, out_path, report)
+            if digest(clip.fd) != about.sha256:
+                Path(out_path).unlink()
+                raise _changed(clip)
+        shown = clip.times()
+        if not shown:
+            raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
+        rate, constant = times.measure(shown, clip.base, clip.rates)
+        fps = times.working_rate(about.fps, constant=about.constant)
+        return Prepared(
+            path=out_path,
+            frames=len(shown),
+            width=about.display_width + pad[0] + pad[2],
+            height=about.display_height + pad[1] + pad[3],
+            pad=pad,
+            fps_num=fps.numerator,
+            fps_den=fps.denominator,
+            copied=copied,
+            times=_keep_times(shown, out_path),
+            time_base=text(clip.base),
+            rate=text(rate),
+            constant=constant,
+            damaged=clip.damaged,
+        )
+
+
+def read_times(path: str) -> list[int]:
+    """The timestamps that `prepare` kept: ticks, one a frame."""
+    ticks = array("q")
+    with Path(path).open("rb") as file:
+        ticks.frombytes(file.read())
+    if sys.byteorder == "big":
+        ticks.byteswap()
+    return ticks.tolist()
+
+
+def _fit_to_copy(clip: Source, about: VideoInfo) -> bool:
+    """Whether the clip's own bytes will do.
+
+    Every reader that engines use must see the same frames in them: no second video stream, no fragments (whose count
+    is not in the index), nothing before zero, no QuickTime brand.
+    """
+    brand = clip.container.metadata.get("major_brand", "").strip()
+    return (
+        about.container == "mov"
+        and brand != "qt"
+        and about.codec == "h264"
+        and about.pix_fmt == "yuv420p"
+        and about.constant
+        and about.fps >= 1
+        and about.turn == "none"
+        and Fraction(about.sample_aspect) == 1
+        and about.width % 2 == 0
+        and about.height % 2 == 0
+        and about.start == 0
+        and about.video_streams == 1
+        and clip.stream.frames == about.frames
+        and clip.stream.codec_context.color_range != 2  # noqa: PLR2004 - AVCOL_RANGE_JPEG
+    )
+
+
+def _copy(clip: Source, about: VideoInfo, out_path: str) -> None:
+    """Copy the bytes, sharing blocks where the file system can, and prove that they are the admitted ones."""
+    fd = os.open(out_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        shared = False
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, FICLONE, clip.fd)
+            shared = True
+        at = 0
+        while not shared and (data := os.pread(clip.fd, BLOCK, at)):
+            at += _write(fd, data)
+        if digest(fd) != about.sha256:
+            Path(out_path).unlink()
+            raise _changed(clip)
+    finally:
+        os.close(fd)
+
+
+def _write(fd: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)
+
+
+def _transcode(
+    clip: Source, about: VideoInfo, out_path: str, report: Callable[[float], None]
+) -> tuple[int, int, int, int]:
+    """Encode every frame anew; returns the padding.
+
+    The rate is `info`'s, measured over every packet: frames are not known to be the last until they are.
+    """
+    turn = Turn.from_text(about.turn)
+    work = Working(turn, (about.width, about.height))
+    grid = times.Even(times.working_rate(about.fps, constant=about.constant))
+    encoder: encode.Encoder | None = None
+    with encode.mp4(out_path, grid.timescale) as container:
+        for frame in _counted(clip, about, report):
+            fitted = work(frame)
+            if encoder is None:
+                encoder = encode.Encoder(container, fitted, grid, encode.WORKING)
+            container.mux(encoder.add(fitted))
+        if encoder is None:
+            raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
+        container.mux(encoder.rest())
+    return turn.pad_of(about.width % 2, about.height % 2)
+
+
+def _counted(clip: Source, about: VideoInfo, report: Callable[[float], None]) -> Iterator[VideoFrame]:
+    for count, frame in enumerate(clip.frames(), 1):
+        report(count / max(about.frames, count))
+        yield frame
+
+
+def _keep_times(shown: list[int], out_path: str) -> str:
+    path = out_path + TIMES_SUFFIX
+    ticks = array("q", shown)
+    if sys.byteorder == "big":
+        ticks.byteswap()
+    with Path(path).open("wb") as file:
+        file.write(ticks.tobytes())
+    return path
+
+
+def _changed(clip: Source) -> SourceChanged:
+    return SourceChanged(f"{clip.name} is not the file that was admitted: its bytes changed.")

@@ -1,0 +1,189 @@
+"""A video file, opened safely: pinned demuxer, one inode, the real video stream, its frames in order.
+
+A file that calls itself .mp4 may hold a playlist that makes FFmpeg open other files of this machine. The demuxer is
+therefore named by whoever looked at the file's signature, and FFmpeg may use no other.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from array import array
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+
+from povwatch.errors import NotAVideo, SourceChanged
+from povwatch.layout import shown
+from povwatch.media import times
+from povwatch.media.picture import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska", "avi": "avi"}
+"""A container's kind, as its signature tells, and FFmpeg's demuxer for it."""
+
+THREADS_MAX = 8
+"""Decoder threads: each holds frames of its own, and the address space is limited."""
+
+NOT_REAL = ("attached_pic", "timed_thumbnails")
+"""Dispositions of picture streams that are no video: cover art and the like."""
+
+# PyAV's log stays off, its default. Switched on, a decoder thread that logs waits for the interpreter's lock, while
+# whoever frees the decoder holds that lock and waits for the thread: a deadlock (seen with PyAV 18.1).
+
+
+class Source:
+    """An open video file. Its frames are read once, in the order of showing."""
+
+    def __init__(self, fd: int, name: str, kind: str, container: InputContainer) -> None:
+        self.fd = fd
+        self.name = name
+        """For people."""
+        self.kind = kind
+        self.container = container
+        self.stream = _real_video(container, name)
+        self.stream.thread_type = "AUTO"
+        self.stream.thread_count = min(THREADS_MAX, os.cpu_count() or 1)
+        self.damaged = 0
+        """Packets that did not decode so far."""
+        self._shown: list[int | None] = []
+        self._decoded = array("q")
+
+    @property
+    def base(self) -> Fraction:
+        """Seconds a tick of the video stream."""
+        return self.stream.time_base or Fraction(1, 90_000)
+
+    @property
+    def audio(self) -> AudioStream | None:
+        """The sound that a player would choose."""
+        streams = self.container.streams.audio
+        marked = [s for s in streams if _disposed(s.disposition, "default")]
+        return next(iter((*marked, *streams)), None)
+
+    @property
+    def rates(self) -> tuple[Fraction | None, ...]:
+        """The frame rates that the container claims, the likeliest first."""
+        return (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate)
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """Every video packet, the empty one that flushes the decoder last."""
+        yield from self.container.demux(self.stream)
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Every frame that a player would show.
+
+        A packet that does not decode is counted and passed over, as players do.
+        """
+        for packet in self.packets():
+            if packet.size and packet.dts is not None:
+                self._decoded.append(packet.dts)
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+                continue
+            for frame in frames:
+                self._shown.append(frame.pts)
+                yield frame
+
+    def times(self) -> list[int]:
+        """When the frames read so far are shown, in ticks of `base`."""
+        if self.kind == "avi":
+            # AVI has no times of showing: chunk i is shown from i on, whatever order it is decoded in
+            if len(self._decoded) == len(self._shown):
+                return times.mend(sorted(self._decoded), 1)
+            # some chunk did not decode; FFmpeg's guesses are out of order and late where frames are reordered
+            guesses = times.mend(self._shown, 1)
+            late = 0 if list(self._shown) == guesses else max(0, guesses[0] - self._decoded[0])
+            return [guess - late for guess in guesses]
+        rate = next((r for r in self.rates if r), Fraction(30))
+        return times.mend(self._shown, max(1, round(1 / (rate * self.base))))
+
+
+@contextmanager
+def opened(path: str | bytes, kind: str, options: dict[str, str] | None = None) -> Iterator[Source]:
+    """Open a video file whose signature is known to be of `kind`.
+
+    Args:
+        path: the file; the last component may not be a symbolic link.
+        kind: one of DEMUXERS.
+        options: further options for the demuxer and the decoders.
+
+    Raises:
+        NotAVideo: the demuxer does not know it, it has no video stream, or there is no decoder for that.
+        SourceChanged: it is gone.
+    """
+    name = shown(os.fsencode(Path(os.fsdecode(path)).name))
+    if kind not in DEMUXERS:
+        raise NotAVideo(f"{name} is of an unknown kind, {kind!r}.", "Use MP4, MOV, Matroska, WebM or AVI.")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise SourceChanged(f"{name} is gone.") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise NotAVideo(f"{name} is a symbolic link.", "Put the video itself there.") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise NotAVideo(f"{name} is no regular file.")
+        demuxer = DEMUXERS[kind]
+        try:
+            # by descriptor: the same bytes for every pass, whatever is renamed over the path meanwhile
+            container = av.open(
+                f"/proc/self/fd/{fd}",
+                "r",
+                format=demuxer,
+                options={"format_whitelist": demuxer, "protocol_whitelist": "file", **(options or {})},
+                metadata_errors="replace",
+            )
+        except (av.error.InvalidDataError, av.error.EOFError) as error:
+            raise NotAVideo(
+                f"{name} begins like {kind} but cannot be opened as such: {error.strerror}.", "Export it again."
+            ) from None
+        with container:
+            yield Source(fd, name, DEMUXERS[kind], container)
+    finally:
+        os.close(fd)
+
+
+def turn_of(frame: VideoFrame) -> Turn:
+    """How the decoded frame has to be turned, by its display matrix."""
+    items: Any = frame.side_data  # typed as a mapping, but it iterates over its values
+    for item in items:
+        if item.type.name == "DISPLAYMATRIX":
+            return Turn.from_matrix(bytes(item))
+    return Turn()
+
+
+def _real_video(container: InputContainer, name: str) -> VideoStream:
+    """The stream that a player would show: the default one, else the first, never cover art."""
+    real = [s for s in container.streams.video if not any(_disposed(s.disposition, d) for d in NOT_REAL)]
+    if not real:
+        if container.streams.audio:
+            raise NotAVideo(f"{name} holds sound but no video.", "Put a video file there.")
+        raise NotAVideo(f"{name} holds no video stream.", "Put a video file there.")
+    chosen = next((s for s in real if _disposed(s.disposition, "default")), real[0])
+    if chosen.codec_context is None or not chosen.width or not chosen.height:
+        raise NotAVideo(f"{name} holds video that cannot be decoded here.", "Convert it to H.264 in MP4.")
+    return chosen
+
+
+def _disposed(disposition: object, what: str) -> bool:
+    from av.stream import Disposition  # noqa: PLC0415 - kept beside its only use
+
+    return bool(int(disposition) & int(Disposition[what]))  # type: ignore[call-overload]

@@ -1,0 +1,186 @@
+"""When each frame is shown. Pure: timestamps in, timestamps out.
+
+A clip's times are integer ticks of a rational time base, one a frame, in the order of showing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USUAL_RATES = tuple(
+    sorted(
+        {Fraction(n) for n in (1, 2, 5, 6, 8, 10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60, 72, 90, 100, 120, 240)}
+        | {Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120, 240)}
+    )
+)
+"""Rates that cameras record at, frames a second."""
+
+NEAR = Fraction(5, 1000)
+"""A measured rate this close to a usual one (relative) is taken for it."""
+
+TIMESCALE_MAX = 2**31 - 1
+"""The finest MP4 clock, ticks a second."""
+
+TIMESCALE_GOOD = 10_000
+"""FFmpeg's muxer doubles a coarser clock until it is this fine; asking for it outright keeps the two the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the frames of a file go: frame k at `ticks[k]` / `timescale` seconds, shown for `last` ticks at the end."""
+
+    ticks: list[int]
+    timescale: int
+    last: int
+    rate: Fraction
+
+    def tick(self, frame: int) -> int:
+        """When a frame is shown."""
+        return self.ticks[frame]
+
+    def length(self, frame: int) -> int:
+        """Ticks that a frame is shown."""
+        return self.ticks[frame + 1] - self.ticks[frame] if frame + 1 < len(self.ticks) else self.last
+
+    def first(self, count: int) -> Grid:
+        """The same grid for the first `count` frames."""
+        if count >= len(self.ticks):
+            return self
+        return Grid(self.ticks[:count], self.timescale, self.ticks[count] - self.ticks[count - 1], self.rate)
+
+    @property
+    def end(self) -> Fraction:
+        """Seconds at which the last frame ends."""
+        return Fraction(self.ticks[-1] + self.last, self.timescale)
+
+
+@dataclass(frozen=True, slots=True)
+class Even:
+    """A grid without an end: frame k at k / rate, exactly."""
+
+    rate: Fraction
+
+    @property
+    def timescale(self) -> int:
+        """Ticks a second."""
+        return _fine(self.rate.numerator)
+
+    def tick(self, frame: int) -> int:
+        """When a frame is shown."""
+        return frame * self.length(frame)
+
+    def length(self, frame: int) -> int:  # noqa: ARG002 - the same for all
+        """Ticks that a frame is shown."""
+        return int(self.timescale / self.rate)
+
+
+def mend(times: Sequence[int | None], step: int) -> list[int]:
+    """Strictly increasing times for frames in the order of showing.
+
+    Some containers have no times of showing (AVI), or repeat one: those in hand are sorted, a missing one comes `step`
+    after the one before, and an equal one is moved on by a tick.
+    """
+    known = sorted(t for t in times if t is not None)
+    if len(known) == len(times):
+        filled: list[int] = known
+    else:
+        filled = []
+        for t in times:
+            filled.append(t if t is not None else (filled[-1] + step if filled else 0))
+    out: list[int] = []
+    for t in filled:
+        out.append(t if not out or t > out[-1] else out[-1] + 1)
+    return out
+
+
+def measure(times: Sequence[int], base: Fraction, hints: Sequence[Fraction | None]) -> tuple[Fraction, bool]:
+    """The rate of a clip, and whether it is constant.
+
+    It is constant if every frame lies within half a tick of an even grid that starts at the first frame: rounding to
+    the container's clock explains nothing larger. `hints` are rates that the container claims; the usual rates and
+    the measured mean are tried as well.
+    """
+    usable = [h for h in hints if h]
+    if len(times) == 1:
+        return (usable[0] if usable else Fraction(1), True)
+    mean = (len(times) - 1) / (base * (times[-1] - times[0]))
+    near = sorted((r for r in USUAL_RATES if abs(r - mean) <= mean * NEAR), key=lambda r: abs(r - mean))
+    for rate in (*usable, *near, mean):
+        if _even(times, base, rate):
+            return rate, True
+    return mean, False
+
+
+def working_rate(rate: Fraction, *, constant: bool) -> Fraction:
+    """The rate of the working copy: the source's own, or a usual one near its average; at least one frame a second.
+
+    Upstream cuts the rate to an integer, so anything below one would become zero.
+    """
+    if constant:
+        chosen = rate
+    else:
+        nearest = min(USUAL_RATES, key=lambda r: abs(r - rate))
+        chosen = nearest if abs(nearest - rate) <= rate * NEAR else Fraction(round(rate * 100), 100)
+    return max(chosen, Fraction(1))
+
+
+def source_grid(times: Sequence[int], base: Fraction, rate: Fraction, *, constant: bool) -> Grid:
+    """The source's own times on a clock that MP4 can hold.
+
+    A constant clip is put on the exact grid (within half a tick of the source's clock), so that its rational rate is
+    kept. A start below zero is moved to zero: MP4 players drop what lies before.
+    """
+    start = max(times[0], 0) * base
+    if constant:
+        timescale = lcm(rate.numerator, start.denominator)
+        if timescale <= TIMESCALE_MAX:
+            timescale = _fine(timescale)
+            step, first = int(timescale / rate), int(start * timescale)
+            return Grid([first + k * step for k in range(len(times))], timescale, step, rate)
+    shift = min(times[0], 0)
+    timescale = _fine(base.denominator)
+    factor = base * timescale
+    ticks = [round((t - shift) * factor) for t in times]
+    last = round(timescale / rate) if len(ticks) == 1 else _middle(ticks)
+    return Grid(ticks, timescale, max(1, last), rate)
+
+
+def decode_times(order: Sequence[int], grid: Grid) -> list[int]:
+    """Times of decoding for packets in their order of decoding; `order[i]` is the frame that packet i shows.
+
+    A packet is decoded at the time of the frame that is shown as many places earlier as the stream reorders at most;
+    the first ones come before the first frame, as encoders have it. Never after its frame is shown, always increasing.
+    """
+    delay = max((place - shown for place, shown in enumerate(order)), default=0)
+    step = grid.length(0)
+    return [
+        grid.ticks[place - delay] if place >= delay else grid.ticks[0] - (delay - place) * step
+        for place in range(len(order))
+    ]
+
+
+def _even(times: Sequence[int], base: Fraction, rate: Fraction) -> bool:
+    """In integers: 2 |(t_k - t_0) * step_den - k * step_num| <= step_den, where a frame takes step ticks."""
+    step = 1 / (rate * base)
+    n, d, first = step.numerator, step.denominator, times[0]
+    return all(2 * abs((t - first) * d - k * n) <= d for k, t in enumerate(times))
+
+
+def _fine(timescale: int) -> int:
+    """The clock, doubled until it is fine enough."""
+    while timescale < TIMESCALE_GOOD:
+        timescale *= 2
+    return timescale
+
+
+def _middle(ticks: Sequence[int]) -> int:
+    """The middle one of the distances."""
+    gaps = sorted(after - before for before, after in pairwise(ticks))
+    return gaps[len(gaps) // 2]

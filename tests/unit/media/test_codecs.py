@@ -1,0 +1,13 @@
+"""What doctor asks about codecs, through a real child."""
+
+from __future__ import annotations
+
+from povwatch.media.codecs import NEEDED
+from povwatch.media.run import call
+
+
+def test_every_codec_that_is_needed_is_in_the_wheel() -> None:
+    found = call("codecs", {}, timeout=30)
+    assert found["codecs"] == dict.fromkeys(NEEDED, True)
+    assert found["av"]
+    assert found["ffmpeg"]

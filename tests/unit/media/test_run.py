@@ -1,0 +1,195 @@
+"""The child: what it finds, how it fails, and that it never outlives its use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from clips import make_clip
+
+from povwatch.errors import DiskFull, NotAVideo
+from povwatch.media import run
+from povwatch.media.errors import MediaError, MediaStopped, TooLarge
+from povwatch.media.run import PROBE, Limits, call
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return make_clip(tmp_path / "a.mov", frames=20)
+
+
+@pytest.fixture
+def long_clip(tmp_path):
+    return make_clip(tmp_path / "long.mov", frames=240, size=(640, 360), options={"preset": "ultrafast", "crf": "10"})
+
+
+def look(clip, **how):
+    return call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=30, **{"limits": PROBE, **how})
+
+
+def children():
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+
+
+def test_the_whole_way_through_children(clip, tmp_path):
+    told = []
+    info = look(clip)
+    work, out = str(tmp_path / "work.mp4"), str(tmp_path / "out.mp4")
+    ready = call("prepare", {"source": str(clip), "info": info, "out_path": work}, timeout=30, on_progress=told.append)
+    call(
+        "finish",
+        {"source": str(clip), "info": info, "prepared": ready, "generated": work, "out_path": out},
+        timeout=30,
+    )
+    found = call("check", {"artifact": out, "expectation": {"frames": 20, "times": ready["times"],
+                                                           "time_base": ready["time_base"]}}, timeout=30)  # fmt: skip
+    assert found["frames"] == ready["frames"] == 20
+    assert told
+    assert all(0 < fraction <= 1 for fraction in told)
+    assert not children()
+
+
+def test_errors_keep_their_class(clip, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(NotAVideo, match=r"text\.mp4") as caught:
+        look(tmp_path / "text.mp4")
+    assert caught.value.todo
+    with pytest.raises(TooLarge, match="more than 5 frames"):
+        call("inspect", {"path": str(clip), "kind": "mp4", "bounds": {"frames": 5}}, timeout=30)
+
+
+def test_an_unforeseen_error_is_told_in_one_line():
+    with pytest.raises(MediaError, match="inspect failed: TypeError"):
+        call("inspect", {"colour": "blue"}, timeout=30)
+
+
+def test_a_full_disk_is_the_disks_fault(clip, tmp_path):
+    info = look(clip)
+    (tmp_path / "work.mp4").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match="No space"):
+        call("prepare", {"source": str(clip), "info": info, "out_path": str(tmp_path / "work.mp4")}, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [(Limits(memory=192 * 2**20), "memory than its limit of 0.2 GiB"), (Limits(file_bytes=4096), "4096 bytes")],
+)
+def test_a_broken_limit_is_named(clip, tmp_path, limits, words):
+    info = look(clip)
+    with pytest.raises(MediaError, match=words):
+        call(
+            "prepare",
+            {"source": str(clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            timeout=60,
+            limits=limits,
+        )
+
+
+def test_the_limit_of_processor_time_is_named(tmp_path):
+    clip = make_clip(tmp_path / "a.mov", frames=200, size=(1280, 720), codec="mpeg4")
+    info = look(clip)
+    with pytest.raises(MediaError, match="1 s of processor time"):
+        call(
+            "prepare",
+            {"source": str(clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            timeout=60,
+            limits=Limits(cpu_seconds=1),
+        )
+
+
+def test_too_slow_is_stopped(long_clip, tmp_path):
+    info = look(long_clip)
+    began = time.monotonic()
+    with pytest.raises(MediaError, match="took longer than 0 s"):
+        call(
+            "prepare",
+            {"source": str(long_clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            timeout=0.3,
+        )
+    assert time.monotonic() - began < 3
+    assert not children()
+
+
+@pytest.mark.parametrize("as_event", [True, False])
+def test_it_can_be_called_off(long_clip, tmp_path, as_event):
+    info = look(long_clip)
+    stop = threading.Event()
+    with pytest.raises(MediaStopped):
+        call(
+            "prepare",
+            {"source": str(long_clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            timeout=60,
+            on_progress=lambda _: stop.set(),
+            cancelled=stop if as_event else stop.is_set,
+        )
+    assert not children()
+
+
+def test_a_killed_child_is_told_in_words(clip, monkeypatch):
+    start = subprocess.Popen
+
+    def start_and_kill(*args, **kwargs):
+        process = start(*args, **kwargs)
+        process.kill()
+        return process
+
+    monkeypatch.setattr(run.subprocess, "Popen", start_and_kill)
+    with pytest.raises(MediaError, match="SIGKILL"):
+        look(clip)
+
+
+def test_nothing_is_left_behind(clip):
+    look(clip)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        look(clip)
+    with pytest.raises(MediaError):
+        call("inspect", {}, timeout=30)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not children()
+
+
+def test_several_threads_at_once(clip):
+    seen = []
+    threads = [threading.Thread(target=lambda: seen.append(look(clip)["frames"])) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [20, 20, 20]
+
+
+def test_the_child_dies_with_its_parent(long_clip, tmp_path):
+    """Even one that is stuck: it is stopped here, so that it cannot notice by itself."""
+    script = textwrap.dedent(f"""
+        from povwatch.media.run import call
+        info = call("inspect", {{"path": {str(long_clip)!r}, "kind": "mp4"}}, timeout=60)
+        args = {{"source": {str(long_clip)!r}, "info": info, "out_path": {str(tmp_path / "w.mp4")!r}}}
+        call("prepare", args, timeout=60, on_progress=lambda _: print("working", flush=True))
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        child = int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0])
+        os.kill(child, signal.SIGSTOP)
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}/status").exists() and "zombie" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < deadline, "the child outlived its parent"
+        time.sleep(0.02)
+
+
+def test_the_daemons_side_loads_no_media_library():
+    code = (
+        "import sys, povwatch.media.run, povwatch.media.info;"
+        "print(sorted({'av', 'cv2', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
