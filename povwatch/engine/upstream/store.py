@@ -1,0 +1,122 @@
+"""Finished chunks of a job, each in a file that survives the worker. Standard library alone.
+
+The files are safetensors: 8 bytes of length, a JSON header of that length, then the values; nothing in them is ever
+unpickled. Source of the format: https://github.com/huggingface/safetensors#format.
+A file that is cut short, damaged or of another job counts as missing, and its chunk is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+HEADER_MAX = 65536
+"""Bytes; ours take some 400."""
+
+TENSOR = "latents"
+
+PART = ".part"
+"""What the names of unfinished files end with."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """One chunk's result, before it is decoded into pictures."""
+
+    dtype: str
+    """As safetensors spells it: F32, BF16 ..."""
+    shape: tuple[int, ...]
+    data: bytes
+    device: str
+    """Where upstream left it: `cuda` or `cpu`."""
+
+
+class ChunkStore:
+    """The finished chunks of one job."""
+
+    def __init__(self, folder: str, key: str) -> None:
+        """Take a folder, which need not exist yet.
+
+        Args:
+            folder: outlives the attempt.
+            key: a digest of everything that decides the result.
+        """
+        self._folder = Path(folder)
+        self._key = key
+
+    def get(self, chunk: int, seed: int) -> Latents | None:
+        """A chunk's result, if it is there and whole and was made with this very job and seed."""
+        try:
+            with self._path(chunk).open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                if length > HEADER_MAX:
+                    return None
+                header = json.loads(file.read(length))
+                data = file.read()
+            about, tensor = header["__metadata__"], header[TENSOR]
+            expected = {**self._about(chunk, seed), "device": about["device"], "sha256": _digest(data)}
+            if about != expected or tensor["data_offsets"] != [0, len(data)]:
+                return None
+            return Latents(tensor["dtype"], tuple(tensor["shape"]), data, about["device"])
+        except (OSError, ValueError, KeyError, TypeError, struct.error):
+            return None
+
+    def put(self, chunk: int, seed: int, latents: Latents) -> None:
+        """Keep a chunk's result; it is on the disk when this returns.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        about = {**self._about(chunk, seed), "device": latents.device, "sha256": _digest(latents.data)}
+        tensor = {"dtype": latents.dtype, "shape": list(latents.shape), "data_offsets": [0, len(latents.data)]}
+        header = json.dumps({"__metadata__": about, TENSOR: tensor}).encode()
+        header += b" " * (-len(header) % 8)  # the values begin at a multiple of 8
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(chunk)
+        part = path.with_name(path.name + PART)
+        try:
+            with part.open("wb") as file:
+                file.write(struct.pack("<Q", len(header)) + header)
+                file.write(latents.data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _path(self, chunk: int) -> Path:
+        return self._folder / f"cosmos-{chunk:04d}.safetensors"
+
+    def _about(self, chunk: int, seed: int) -> dict[str, str]:
+        """Safetensors' metadata are texts."""
+        return {"key": self._key, "chunk": str(chunk), "seed": str(seed)}
+
+
+def key_of(**deciding: object) -> str:
+    """A digest of values that JSON holds."""
+    return _digest(json.dumps(deciding, sort_keys=True).encode())
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:  # noqa: PTH123
+        while block := file.read(1024 * 1024):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

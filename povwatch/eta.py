@@ -1,0 +1,76 @@
+"""How long a job will take, learned from the jobs that were done. Pure.
+
+The rule: generating costs seconds in proportion to the chunks, the steps and the pixels of the model's own size; the
+factor is that of the latest jobs of the same engine on the same GPU. The median of a few is taken, as one job in a
+while shares its GPU with somebody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LATEST = 9
+"""Jobs that are looked at; older ones are of another driver, another model, another season."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one job took."""
+
+    engine: str
+    gpu: str
+    frames: int
+    steps: int
+    pixels: int
+    """Of one frame of the clip."""
+    seconds: float
+    """Of generating."""
+
+    @property
+    def work(self) -> float:
+        """What the seconds are in proportion to."""
+        return work(self.frames, self.steps, self.pixels)
+
+
+def work(frames: int, steps: int, pixels: int) -> float:
+    """The size of a job, in no unit that matters."""
+    return float(max(frames, 1)) * max(steps, 1) * max(pixels, 1)
+
+
+def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, steps: int, pixels: int) -> float | None:
+    """Seconds that generating will take; None where nothing of its kind was done yet.
+
+    Args:
+        history: what was done, oldest first.
+        engine: the kind of engine.
+        gpu: the GPU's name; empty without one.
+        frames: of the job.
+        steps: of the job.
+        pixels: of one frame of the clip.
+    """
+    alike = [done for done in history if (done.engine, done.gpu) == (engine, gpu) and done.seconds > 0]
+    if not alike:
+        return None
+    return median(done.seconds / done.work for done in alike[-LATEST:]) * work(frames, steps, pixels)
+
+
+def left(fraction: float, elapsed: float, expected: float | None) -> float | None:
+    """Seconds that a running job still needs.
+
+    What it does itself counts the more the further it is; before its first step only experience speaks.
+
+    Args:
+        fraction: how far it is, 0 to 1.
+        elapsed: seconds since it started.
+        expected: what `estimate` said.
+    """
+    by_itself = elapsed / fraction - elapsed if fraction > 0 else None
+    by_experience = None if expected is None else max(expected - elapsed, 0.0)
+    if by_itself is None or by_experience is None:
+        return by_itself if by_experience is None else by_experience
+    return fraction * by_itself + (1 - fraction) * by_experience

@@ -1,0 +1,178 @@
+"""A double of cosmos_transfer2/_src/transfer2/inference/inference_pipeline.py and of the model behind it."""
+
+import os
+import random
+import signal
+import time
+import zlib
+
+import numpy as np
+import torch
+
+from cosmos_transfer2._src import collective
+from cosmos_transfer2._src.imaginaire.utils import log
+from cosmos_transfer2._src.transfer2.inference import utils
+
+STEP = float(os.environ.get("DOUBLE_STEP_SECONDS", "0"))
+
+
+class Net:
+    """A torch.nn.Module as far as its forward pre-hooks go."""
+
+    def __init__(self):
+        self.hooks = []
+        self.calls = 0
+
+    def register_forward_pre_hook(self, hook):
+        self.hooks.append(hook)
+        net = self
+
+        class Handle:
+            def remove(self):
+                net.hooks.remove(hook)
+
+        return Handle()
+
+    def __call__(self, latents, condition):
+        for hook in list(self.hooks):
+            hook(self, (latents, condition))
+        self.calls += 1
+        collective.barrier()
+        time.sleep(STEP)
+        return np.tanh(latents * 0.9 + condition)
+
+
+class Model:
+    """_src/transfer2/models/vid2vid_model_control_vace_rectified_flow.py."""
+
+    def __init__(self, calls):
+        self.net = Net()
+        self.calls = calls
+
+    def _normalize_video_databatch_inplace(self, batch):
+        # Lines 457-496: bytes become values from -1 to 1, in the batch itself.
+        for key in [key for key in batch if key.startswith("control_input_")] + ["video"]:
+            if batch[key].dtype == np.uint8:
+                batch[key] = batch[key].astype(np.float32) / 127.5 - 1
+
+    def _augment_image_dim_inplace(self, batch):
+        batch["augmented"] = True  # lines 498-503
+
+    def generate_samples_from_batch(self, data_batch, guidance=1.5, seed=1, num_steps=35, **_more):
+        # Lines 330-449. Two calls a step (lines 322-323), one for the distilled model.
+        self._normalize_video_databatch_inplace(data_batch)
+        self._augment_image_dim_inplace(data_batch)
+        _provoke(data_batch["prompt"])
+        keys = sorted(key for key in data_batch if key.startswith("control_input_"))
+        weights = zip(keys, data_batch["weights"], strict=False)
+        condition = sum(weight * data_batch[key].mean() for key, weight in weights)
+        condition += data_batch["video"].mean() + data_batch["fps"][0] / 100 + data_batch["text"] + guidance / 10
+        latents = np.random.RandomState(seed).standard_normal((1, 4, 8, 8)).astype(np.float32)
+        for _ in range(num_steps):
+            for call in range(self.calls):
+                latents = self.net(latents, condition * (1 - call / 2)).astype(np.float32)
+        return torch.Tensor(latents, "cuda:0")
+
+    def decode(self, latents):
+        return latents
+
+
+class ControlVideo2WorldInference:
+    def __init__(self, calls):
+        self.model = Model(calls)
+        self.neg_t5_embeddings = 0.0
+
+    def _get_num_chunks(self, input_frames, num_video_frames_per_chunk, num_conditional_frames):
+        # Lines 262-281.
+        total = input_frames.shape[0]
+        step = num_video_frames_per_chunk - num_conditional_frames
+        rest = max(0, total - num_video_frames_per_chunk)
+        return total, 1 if num_video_frames_per_chunk == 1 else 1 + -(-rest // step), step
+
+    def generate_img2world(self, sample, control_weight, negative_prompt, guidance):
+        log.info("Loading input video...")
+        frames, fps = utils.read_video(str(sample.video_path), sample.resolution, sample.max_frames)
+        if negative_prompt:  # lines 500-510: without one the last job's embedding stays
+            self.neg_t5_embeddings = _embedding(negative_prompt)
+        paths = {}
+        for key in sample.hint_keys:
+            control = getattr(sample, key)
+            paths[key] = str(control.control_path) if control.control_path else None
+            paths[f"{key}_mask_prompt"] = control.mask_prompt
+        seg = sample.seg and (sample.seg.control_prompt or sample.prompt)
+        controls = utils.read_and_process_control_input(
+            str(sample.video_path), paths, sample.hint_keys, sample.resolution, seg
+        )
+        size = sample.num_video_frames_per_chunk
+        total, chunks, step = self._get_num_chunks(frames, size, sample.num_conditional_frames)
+        seed, previous, made = sample.seed, np.zeros_like(frames[:1]), []
+        shown = {key: [] for key in sample.hint_keys}
+        for chunk in range(chunks):
+            log.info(f"Generating chunk {chunk + 1}/{chunks}")
+            begin = chunk * step
+            current = _padded(frames[begin : begin + size], size)
+            if size not in (93, 1):  # vid2vid_model_control_vace_rectified_flow.py, 491-496
+                raise AssertionError("Input control_input length doesn't match expected length specified by state_t.")
+            batch = {
+                "prompt": sample.prompt,
+                "video": previous,
+                "text": _embedding(sample.prompt) - self.neg_t5_embeddings,
+                "weights": [float(weight) for weight in control_weight.split(",")],
+                "fps": torch.randint(16, 32, (1,)),  # line 235: drawn from the process's own random numbers
+            }
+            for key, control in controls.items():
+                batch[key] = _padded(control[begin : begin + size], size)
+            for key in sample.hint_keys:  # edge and vis are computed here, lines 620-627
+                batch.setdefault(f"control_input_{key}", 255 - current)
+            random.seed(seed)
+            seed = random.randint(0, 1_000_000)  # noqa: S311 - lines 638-639
+            latents = self.model.generate_samples_from_batch(
+                batch,
+                n_sample=1,
+                guidance=guidance or 0,
+                seed=seed,
+                is_negative_prompt=True,
+                num_steps=sample.num_steps,
+            )
+            pattern = self.model.decode(latents).cpu().numpy()[0, :3]
+            video = _painted(current, pattern, previous)
+            for key in sample.hint_keys:
+                control = batch[f"control_input_{key}"]
+                if control.dtype == np.uint8:
+                    raise AssertionError("The controls are still bytes where they are shown (lines 664-674).")
+                shown[key].append(control[sample.num_conditional_frames if chunk else 0 :])
+            made.append(video[sample.num_conditional_frames if chunk else 0 :])
+            previous = video[-max(sample.num_conditional_frames, 1) :]
+        if sample.keep_input_resolution and "[oom at the end]" in sample.prompt:  # lines 725-737
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 11.59 GiB. GPU 0 has a total")
+        controls = {key: np.concatenate(parts)[:total] for key, parts in shown.items()}
+        return np.concatenate(made)[:total], controls, fps
+
+
+def _padded(frames, size):
+    if frames.shape[0] == 0:  # lines 293-296
+        raise ValueError("No input frames; cannot pad. Verify that video frame counts match.")
+    return np.concatenate([frames, np.repeat(frames[-1:], max(0, size - len(frames)), axis=0)])[:size]
+
+
+def _painted(frames, pattern, previous):
+    """The clip's pictures, with the latents laid over them in squares, and a trace of the chunk before."""
+    height, width = frames.shape[1:3]
+    tiles = np.kron(pattern.transpose(1, 2, 0), np.ones((-(-height // 8), -(-width // 8), 1)))[:height, :width]
+    return np.clip(frames * 0.5 + 60 + 40 * tiles + previous[-1].mean() / 20, 0, 255).astype(np.uint8)
+
+
+def _embedding(text):
+    return zlib.crc32(text.encode()) / 2**32
+
+
+def _provoke(prompt):
+    """What goes wrong on a GPU."""
+    if "[oom]" in prompt:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    if "[sticky]" in prompt:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    if "[all ranks fail]" in prompt or ("[rank 1 fails]" in prompt and collective.RANK == 1):
+        raise RuntimeError("the model is unwell")
+    if "[rank 1 dies]" in prompt and collective.RANK == 1:
+        os.kill(os.getpid(), signal.SIGKILL)

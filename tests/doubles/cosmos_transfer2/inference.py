@@ -1,0 +1,127 @@
+"""A double of cosmos_transfer2/inference.py."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import av
+import torch
+from PIL import Image
+
+from cosmos_transfer2._src import collective
+from cosmos_transfer2._src.imaginaire.utils import checkpoint_db, log
+from cosmos_transfer2._src.transfer2.inference.inference_pipeline import ControlVideo2WorldInference
+
+LOAD = os.environ.get("DOUBLE_LOAD", "")
+
+
+class GatedRepoError(Exception):
+    """As huggingface_hub's."""
+
+
+class LocalEntryNotFoundError(Exception):
+    """As huggingface_hub's."""
+
+
+class guardrail_presets:  # noqa: N801 - a module in upstream
+    @staticmethod
+    def run_text_guardrail(prompt, runner):
+        runner.append(prompt)
+        if "[blocked prompt]" in prompt:  # guardrail/common/presets.py, 46-57
+            log.critical("GUARDRAIL BLOCKED: Prompt blocked by Blocklist. censored: *****")
+            return False
+        return True
+
+
+class Control2WorldInference:
+    def __init__(self, args, batch_hint_keys):
+        _fail_to_load()
+        self.setup_args = args
+        self.batch_hint_keys = batch_hint_keys
+        self.is_distilled = args.model_key.distilled
+        collective.join()  # lines 80-88
+        leads = collective.RANK == 0
+        self.text_guardrail_runner = [] if leads and not args.disable_guardrails else None  # lines 90-101
+        self.inference_pipeline = ControlVideo2WorldInference(1 if self.is_distilled else 2)
+        if LOAD == "other version":
+            del type(self.inference_pipeline)._get_num_chunks
+        if leads:  # lines 145-157
+            args.output_dir.mkdir(parents=True, exist_ok=True)
+            (args.output_dir / "config.yaml").write_text("model: {}\n")
+
+    def generate(self, samples, output_dir):
+        # Lines 158-183: what the guardrail refused is missing from the list.
+        written = [self._generate_sample(sample, output_dir) for sample in samples]
+        return [path for path in written if path is not None]
+
+    def _generate_sample(self, sample, output_dir):  # noqa: C901 - it has many ways to fail
+        path = output_dir / sample.name  # line 187: the name is taken as it is
+        negative = None if self.is_distilled else sample.negative_prompt
+        if "[exits]" in sample.prompt:
+            sys.exit(1)  # as config.py, 102 and 378
+        if "[chdir]" in sample.prompt:
+            os.chdir("/")  # as config.py, 370
+        if collective.RANK == 0:
+            Path(f"{path}.json").write_text(sample.model_dump_json())
+            for text in filter(None, [sample.prompt, negative]):  # lines 210-242
+                runner = self.text_guardrail_runner
+                if runner is not None and not guardrail_presets.run_text_guardrail(text, runner):
+                    return None
+        weights = ",".join(
+            str(getattr(sample, key).control_weight) if getattr(sample, key) else "0.0" for key in self.batch_hint_keys
+        )
+        video, controls, fps = self.inference_pipeline.generate_img2world(
+            sample, weights, negative, None if self.is_distilled else sample.guidance
+        )
+        if "[rank 1 fails late]" in sample.prompt and collective.RANK == 1:
+            raise RuntimeError("the end is unwell")
+        extension = "jpg" if len(video) == 1 else "mp4"  # lines 293-296
+        if collective.RANK == 0:
+            if "[disk full]" in sample.prompt:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            for key, control in controls.items():
+                _save(((control + 1) * 127.5).astype("uint8"), f"{path}_control_{key}", fps)
+            if self.text_guardrail_runner is not None and "[blocked video]" in sample.prompt:  # lines 318-327
+                log.critical("GUARDRAIL BLOCKED: Unsafe content in frame 3")
+                return None
+            _save(video, str(path), fps)
+            Path(f"{path}.txt").write_text(sample.prompt)
+        torch.cuda.empty_cache()
+        return f"{path}.{extension}"  # line 350: also in the ranks that wrote nothing
+
+
+def _save(pictures, path, fps):
+    """visualize/video.py, 40-95: one frame is a JPEG; a video grows under its final name."""
+    if len(pictures) == 1:
+        Image.fromarray(pictures[0]).save(f"{path}.jpg", quality=85)
+        return
+    with av.open(f"{path}.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = pictures.shape[2], pictures.shape[1], "yuv420p"
+        stream.codec_context.thread_count = 1
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def _fail_to_load():
+    if LOAD == "exits":
+        sys.exit(1)
+    if LOAD == "out of memory":
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB.")
+    if LOAD == "gated":
+        raise GatedRepoError(
+            "403 Client Error. Cannot access gated repo for url "
+            "https://huggingface.co/nvidia/Cosmos-Guardrail1/resolve/main/README.md."
+        )
+    if LOAD == "offline":
+        raise LocalEntryNotFoundError(
+            "Cannot find an appropriate cached snapshot folder for nvidia/Cosmos-Predict2.5-2B and outgoing traffic "
+            "has been disabled. To enable repo look-ups and downloads online, set 'HF_HUB_OFFLINE=0'."
+        )
+    if LOAD in ("command", "no uvx"):  # checkpoint_db.py, 198-210
+        revision = "b67b64abda3801a9aceddbff2bdb86126c06db74"
+        checkpoint_db._hf_download(
+            ["nvidia/Cosmos-Transfer2.5-2B", "--repo-type", "model", "--revision", revision, "general/edge/w.pt"]
+        )

@@ -1,0 +1,449 @@
+"""The cosmos engine in a real worker under a real supervisor; upstream's package is the double in tests/doubles."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from clips import upright_frames
+from cosmos_jobs import Desk, Worker, clip, job
+
+from povwatch import errors
+from povwatch.engine import events
+from povwatch.engine.states import SupervisorState
+
+ALL = ["edge", "vis", "depth", "seg"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Clips by number of frames."""
+    folder = tmp_path_factory.mktemp("clips")
+    return {frames: clip(folder / f"{frames}.mp4", frames) for frames in (1, 12, 200)}
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory):
+    """One worker for many jobs, as it is meant to be used."""
+    with Worker({"controls": ALL}) as loop:
+        yield Desk(loop.ready(), tmp_path_factory.mktemp("resident"))
+        assert loop.supervisor.state is SupervisorState.READY
+
+
+@pytest.fixture
+def desk(resident, tmp_path):
+    """The resident worker, with chunks of this test's own."""
+    resident.chunks = tmp_path / "chunks"
+    return resident
+
+
+def pictures(artifact):
+    return [frame.tobytes() for frame in upright_frames(artifact["path"])]
+
+
+def refused(end, *words):
+    """That a job failed for good, in words."""
+    assert isinstance(end, events.JobFailed), end
+    assert (end.kind, type(end.error)) == ("invalid", errors.JobFailed), end
+    for word in words:
+        assert word in str(end.error)
+    return True
+
+
+# -- what it is, and what it makes -------------------------------------------------------------------------------------
+
+
+def test_it_says_what_is_loaded_though_upstream_prints_on_standard_output(tmp_path):
+    with Worker({"controls": ["edge"], "output_dir": str(tmp_path / "load")}) as loop:
+        loop.ready()
+        told = loop.supervisor.capabilities
+    assert (told["name"], told["version"], told["real"], told["max_frames"]) == ("cosmos", "1.5.0", True, 5000)
+    assert (told["controls"], told["model"], told["guardrails"], told["gpus"]) == (["edge"], "edge", True, 1)
+    assert (told["gpu"], told["torch"]) == ("NVIDIA H200 (double)", "2.7.0+double")
+    [weights] = told["checkpoints"]
+    assert (weights["control"], weights["repository"]) == ("edge", "nvidia/Cosmos-Transfer2.5-2B")
+    assert weights["revision"] == "b67b64abda3801a9aceddbff2bdb86126c06db74"
+    assert any('"type":"loaded"' in printed.line for printed in loop.of(events.EngineOutput))
+    assert (tmp_path / "load/config.yaml").exists()
+
+
+def test_a_clip_comes_out_frame_for_frame(desk, clips):
+    end = desk.do(job(clips[200], 200))
+    artifact = end.artifact
+    assert (artifact["frames"], artifact["width"], artifact["height"]) == (200, 64, 48)
+    assert len(pictures(artifact)) == 200
+    assert (artifact["seed"], artifact["steps"], artifact["guidance"], artifact["guardrails"]) == (7, 2, 3, True)
+    assert (artifact["chunks"], artifact["chunks_kept"], artifact["peak_memory"]) == (3, 0, 13_700_000_000)
+    assert set(artifact["seconds"]) == {"read", "denoise", "decode", "finish"}
+    workdir = Path(artifact["path"]).parent
+    assert json.loads((workdir / "generated.json").read_text())["video_path"] == str(clips[200])
+
+
+def test_progress_goes_through_chunks_and_steps(clips, tmp_path):
+    with Worker(env={"DOUBLE_STEP_SECONDS": "0.06"}) as loop:
+        Desk(loop.ready(), tmp_path).do(job(clips[200], 200, num_steps=3))
+        told = [(p.chunk, p.chunks, p.step, p.steps) for p in loop.of(events.JobProgress) if p.stage == "denoise"]
+    assert told == sorted(told)
+    assert {(chunk, chunks, steps) for chunk, chunks, _, steps in told} == {(0, 3, 3), (1, 3, 3), (2, 3, 3)}
+    assert {step for chunk, _, step, _ in told if chunk == 1} == {0, 1, 2, 3}
+
+
+def test_the_same_job_gives_the_same_pictures_whatever_ran_before(desk, clips):
+    wanted = job(clips[12])
+    first = pictures(desk.do(wanted).artifact)
+    desk.chunks = desk.folder / "others"
+    desk.do(job(clips[12], negative_prompt="somebody else's", seed=99))
+    desk.chunks = desk.folder / "none"
+    again = desk.do(wanted).artifact
+    assert again["chunks_kept"] == 0
+    assert pictures(again) == first
+
+
+def test_another_seed_gives_other_pictures(desk, clips):
+    one, other = (desk.do(job(clips[12], seed=seed)).artifact for seed in (1, 2))
+    assert pictures(one) != pictures(other)
+
+
+def test_one_frame_is_a_video_too(desk, clips):
+    artifact = desk.do(job(clips[1], 1)).artifact
+    assert (artifact["frames"], artifact["width"], artifact["height"]) == (1, 64, 48)
+    [picture] = upright_frames(artifact["path"])
+    assert picture.mean() > 30
+
+
+def test_max_frames_is_heeded(desk, clips):
+    assert desk.do(job(clips[200], 200, max_frames=50)).artifact["frames"] == 50
+
+
+def test_upstream_may_change_the_folder_it_works_in(desk, clips):
+    here = Path(f"/proc/{desk.loop.supervisor.pid}/cwd").readlink()
+    assert isinstance(desk.do(job(clips[12], prompt="[chdir]")), events.JobGenerated)
+    assert Path(f"/proc/{desk.loop.supervisor.pid}/cwd").readlink() == here
+    assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+
+
+def test_masks_made_from_words_do_not_meet(desk, clips):
+    masked = {"edge": {"mask_prompt": "hands"}}
+    for _ in range(2):  # the double fails where a mask of another job lies already
+        artifact = desk.do(job(clips[12], **masked)).artifact
+        assert (Path(artifact["path"]).parent / "tmp/12_edge_mask.mp4").exists()
+
+
+def test_guardrails_are_turned_off_by_word_alone(clips, tmp_path):
+    with Worker({"controls": ["edge"], "guardrails": False}) as loop:
+        assert loop.ready().supervisor.capabilities["guardrails"] is False
+        end = Desk(loop, tmp_path).do(job(clips[12], prompt="[blocked prompt]"))
+        assert end.artifact["guardrails"] is False
+
+
+def test_the_distilled_model_takes_four_steps(clips, tmp_path):
+    with Worker({"controls": ["edge"], "model": "edge/distilled"}) as loop:
+        assert loop.ready().supervisor.capabilities["max_frames"] == 93
+        desk = Desk(loop, tmp_path)
+        artifact = desk.do(job(clips[12], num_steps=35)).artifact
+        assert (artifact["steps"], artifact["guidance"]) == (4, None)
+        assert refused(desk.do(job(clips[200], 200)), "200 frames", "93 at most")
+
+
+# -- what it refuses ---------------------------------------------------------------------------------------------------
+
+
+def test_a_control_that_is_not_loaded_is_refused(clips, tmp_path):
+    with Worker({"controls": ["edge"]}) as loop:
+        end = Desk(loop.ready(), tmp_path).do(job(clips[12], depth={}))
+    assert refused(end, "depth is asked for", "takes edge only", "engine.controls")
+
+
+def test_what_upstream_would_pass_over_or_trip_on_is_refused(desk, clips, tmp_path):
+    short = clip(tmp_path / "short.mp4", 9)
+    assert refused(desk.do(job(clips[12], edge={"control_path": str(short)})), "edge.control_path has 9 frames", "12")
+    assert refused(desk.do(job(clips[12], 6001)), "6001 frames", "5,000", "diffusers")
+    assert refused(desk.do(job(clips[12], negative_prompt="")), "negative_prompt is empty")
+    assert refused(desk.do(job(clips[12], num_video_frames_per_chunk=50)), "num_video_frames_per_chunk is 50")
+    assert refused(desk.do(job(clips[12], context_frame_index=3)), "context_frame_index has no effect")
+    assert refused(desk.do(job(clips[12], resolution="721")), "resolution is '721'")
+    assert refused(desk.do(job(clips[12], guidance=9)), "guidance: Input should be less than or equal to 7")
+    assert refused(desk.do(job(clips[12], typo=1)), "typo: Extra inputs are not permitted")
+
+
+def test_nothing_found_for_a_control_is_the_specs_fault(desk, clips):
+    end = desk.do(job(clips[12], seg={"control_prompt": "nothing"}))
+    assert refused(end, "seg: nothing like 'nothing'", "first frame", "control_path")
+    end = desk.do(job(clips[12], edge={"mask_prompt": "nothing here"}))
+    assert refused(end, "edge.mask_prompt: nothing like 'nothing here'", "mask_path")
+
+
+def test_a_job_that_cannot_be_enlarged_on_this_gpu_is_refused_before_it_runs(clips, tmp_path):
+    with Worker(env={"DOUBLE_GPU_BYTES": "4000000"}) as loop:
+        desk = Desk(loop.ready(), tmp_path)
+        assert refused(desk.do(job(clips[200], 200)), "at the end", '"keep_input_resolution": false')
+        assert isinstance(desk.do(job(clips[200], 200, keep_input_resolution=False)), events.JobGenerated)
+
+
+@pytest.mark.parametrize(("prompt", "what"), [("[blocked prompt]", "the prompt"), ("[blocked video]", "the generated")])
+def test_a_guardrails_refusal_is_an_answer(desk, clips, prompt, what):
+    end = desk.do(job(clips[12], prompt=prompt))
+    assert isinstance(end, events.JobBlocked)
+    assert f"The guardrail refused {what}" in end.error.what
+    assert "censored" in end.error.what or "Unsafe content in frame 3" in end.error.what
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+FAILURES = {
+    "[exits]": ("error", "sys.exit(1)"),
+    "[oom]": ("out-of-memory", "in chunk 1 of 1"),
+    "[oom at the end]": ("out-of-memory", "at the very end", 'Set "keep_input_resolution": false'),
+    "[sticky]": ("sticky", "illegal memory access"),
+    "[disk full]": ("disk-full", "No space left"),
+    "[all ranks fail]": ("error", "the model is unwell"),
+}
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory):
+    """A worker that may be replaced, with a few jobs on each."""
+    with Worker() as loop:
+        yield Desk(loop.ready(), tmp_path_factory.mktemp("fragile"))
+
+
+@pytest.mark.parametrize("prompt", FAILURES)
+def test_a_failure_is_told_for_what_it_is(fragile, clips, prompt):
+    kind, *words = FAILURES[prompt]
+    end = fragile.do(job(clips[12], prompt=prompt))
+    assert isinstance(end, events.JobFailed)
+    assert end.kind == kind
+    for word in words:
+        assert word in str(end.error)
+    fragile.loop.until_state(SupervisorState.READY)
+    assert isinstance(fragile.do(job(clips[12])), events.JobGenerated)
+
+
+def test_depth_that_cannot_be_computed(clips, tmp_path):
+    with Worker({"controls": ["depth"]}, env={"DOUBLE_LOAD": "broken depth"}) as loop:
+        end = Desk(loop.ready(), tmp_path).do(job(clips[12], depth={}))
+    assert (end.kind, "depth could not be computed" in str(end.error)) == ("error", True)
+
+
+LOADS = {
+    "gated": ("error", "nvidia/Cosmos-Guardrail1 is gated", "Accept the licence", "povwatch prefetch"),
+    "command": ("error", "nvidia/Cosmos-Transfer2.5-2B (general/edge/w.pt) is gated", "povwatch prefetch"),
+    "offline": ("error", "nvidia/Cosmos-Predict2.5-2B is not on this machine", "povwatch prefetch"),
+    "no uvx": ("error", "uvx, which is not on the service's PATH", "script/cosmos"),
+    "exits": ("error", "sys.exit(1)"),
+    "out of memory": ("out-of-memory", "while the model was loaded", "nvidia-smi"),
+    "no extra": ("error", "CUDA extra not installed", "script/cosmos"),
+    "other version": ("invalid", "no inference_pipeline._get_num_chunks", "script/cosmos"),
+}
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_a_load_that_fails_says_what_to_do(load, tmp_path):
+    kind, *words = LOADS[load]
+    path = str(tmp_path)
+    if load == "command":
+        fake = tmp_path / "uvx"
+        fake.write_text(
+            "#!/bin/sh\necho 'Error: Access denied. This repository requires approval (403).' >&2\nexit 1\n"
+        )
+        fake.chmod(0o755)
+        path += ":/usr/bin:/bin"
+    with Worker(env={"DOUBLE_LOAD": load, "PATH": path}) as loop:
+        loop.supervisor.start()
+        end = loop.until(events.EngineUnavailable)
+    assert end.kind == kind
+    for word in words:
+        assert word in f"{end.message} {end.todo}"
+
+
+def test_offline_a_missing_file_is_named_and_nothing_is_run():
+    with Worker(env={"DOUBLE_LOAD": "no uvx", "HF_HUB_OFFLINE": "1"}) as loop:
+        loop.supervisor.start()
+        end = loop.until(events.EngineUnavailable)
+    assert end.message == (
+        "nvidia/Cosmos-Transfer2.5-2B (general/edge/w.pt) is not on this machine, and HF_HUB_OFFLINE is set."
+    )
+    assert "povwatch prefetch" in end.todo
+
+
+def test_what_is_in_the_cache_needs_no_program_to_fetch_it(tmp_path):
+    held = tmp_path / "nvidia/Cosmos-Transfer2.5-2B/general/edge/w.pt"
+    held.parent.mkdir(parents=True)
+    held.touch()
+    with Worker(env={"DOUBLE_LOAD": "no uvx", "HF_HUB_OFFLINE": "1", "DOUBLE_CACHE": str(tmp_path)}) as loop:
+        loop.ready()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"controls": ["edge", "depth"]}, "exactly one control, or all four"),
+        ({"controls": ["blur"]}, "names blur; known are edge, vis, depth, seg"),
+        ({"controls": ["vis"], "model": "edge"}, "does not go with engine.controls"),
+        ({"controls": ["edge"], "guardrails": "no"}, "engine.guardrails is 'no', not true or false"),
+        ({"controls": ["edge"], "gpus_per_worker": 0}, "engine.gpus_per_worker is 0"),
+    ],
+)
+def test_settings_that_cannot_be_used(config, words):
+    with Worker(config) as loop:
+        loop.supervisor.start()
+        end = loop.until(events.EngineUnavailable)
+    assert end.kind == "invalid"
+    assert words in f"{end.message} {end.todo}"
+
+
+# -- leaving a job, and going on with it -------------------------------------------------------------------------------
+
+
+def test_a_cancelled_job_is_left_between_two_calls_and_the_model_stays(clips, tmp_path):
+    with Worker(env={"DOUBLE_STEP_SECONDS": "0.05"}) as loop:
+        desk = Desk(loop.ready(), tmp_path)
+        pid = loop.supervisor.pid
+        run_id = desk.begin(job(clips[12], num_steps=400))
+        loop.until(events.JobProgress)
+        loop.supervisor.cancel(run_id, "deleted")
+        assert loop.until(events.JobCancelled).why == "deleted"
+        assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+        assert loop.supervisor.pid == pid
+
+
+def kill_in_chunk(desk, wanted, number):
+    """Kill -9 the worker while it works on a chunk."""
+    loop = desk.loop
+    desk.begin(wanted)
+    while not any(p.chunk == number - 1 and p.step >= 1 and p.stage == "denoise" for p in loop.of(events.JobProgress)):
+        loop.events.append(loop.until(events.JobProgress))
+        loop.woken.wait(0.02)
+        loop.events += loop.supervisor.poll(time.monotonic())
+    os.kill(loop.supervisor.pid, signal.SIGKILL)
+    assert isinstance(loop.until(events.WorkerLost).error, errors.WorkerDied)
+    loop.until_state(SupervisorState.READY)
+
+
+def test_after_a_kill_in_chunk_2_of_3_the_job_goes_on_with_chunk_2(clips, tmp_path):
+    wanted = job(clips[200], 200, num_steps=6, show_control_condition=False)
+    with Worker(env={"DOUBLE_STEP_SECONDS": "0.02"}) as loop:
+        desk = Desk(loop.ready(), tmp_path)
+        desk.chunks = tmp_path / "whole"
+        whole = desk.do(wanted).artifact
+        desk.chunks = tmp_path / "cut"
+        kill_in_chunk(desk, wanted, 2)
+        assert [file.name for file in desk.chunks.iterdir()] == ["cosmos-0000.safetensors"]
+        went_on = desk.do(wanted).artifact
+    assert (went_on["chunks"], went_on["chunks_kept"]) == (3, 1)
+    assert Path(went_on["path"]).read_bytes() == Path(whole["path"]).read_bytes()
+    controls = [Path(one["path"]).with_name("generated_control_edge.mp4").read_bytes() for one in (whole, went_on)]
+    assert controls[0] == controls[1]  # kept chunks' controls are scaled as made ones' are
+
+
+def test_chunks_of_another_job_or_damaged_ones_are_made_again(desk, clips):
+    wanted = job(clips[200], 200)
+    first = desk.do(wanted).artifact
+    assert desk.do(wanted).artifact["chunks_kept"] == 3
+    assert desk.do(job(clips[200], 200, seed=8)).artifact["chunks_kept"] == 0
+    assert desk.do(wanted).artifact["chunks_kept"] == 0  # seed 8 took the places
+    second = desk.chunks / "cosmos-0001.safetensors"
+    second.write_bytes(second.read_bytes()[:-1])
+    again = desk.do(wanted).artifact
+    assert again["chunks_kept"] == 1  # the third would not continue a second that is made anew
+    assert pictures(again) == pictures(first)
+
+
+# -- several GPUs ------------------------------------------------------------------------------------------------------
+
+PAIR = {"controls": ["edge"], "gpus_per_worker": 2}
+
+
+def ranks(loop):
+    """The processes of the group, by what they were started with."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status = (entry / "stat").read_text().rpartition(")")[2].split()
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(status[2]) == loop.supervisor.pid and status[0] != "Z" and b"worker.py" in command:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    with Worker(PAIR) as loop:
+        yield Desk(loop.ready(), tmp_path_factory.mktemp("pair"))
+
+
+def test_two_ranks_do_one_job_together(pair, desk, clips):
+    assert pair.loop.supervisor.capabilities["gpus"] == 2
+    assert len(ranks(pair.loop)) == 2
+    artifact = pair.do(job(clips[200], 200)).artifact
+    assert (artifact["frames"], artifact["chunks_kept"]) == (200, 0)
+    assert pair.do(job(clips[200], 200)).artifact["chunks_kept"] == 3  # both take them, or they would not meet
+
+
+def test_what_ends_a_job_in_all_ranks_leaves_the_group_whole(pair, clips):
+    before = ranks(pair.loop)
+    assert isinstance(pair.do(job(clips[12], prompt="[blocked prompt]")), events.JobBlocked)
+    assert isinstance(pair.do(job(clips[12], prompt="[blocked video]")), events.JobBlocked)
+    assert pair.do(job(clips[12], prompt="[all ranks fail]")).kind == "error"
+    assert refused(pair.do(job(clips[12], depth={})), "depth is asked for")
+    assert isinstance(pair.do(job(clips[12])), events.JobGenerated)
+    assert ranks(pair.loop) == before
+
+
+def test_all_ranks_leave_a_cancelled_job_at_the_same_call(clips, tmp_path):
+    with Worker(PAIR, env={"DOUBLE_STEP_SECONDS": "0.05"}) as loop:
+        desk = Desk(loop.ready(), tmp_path)
+        before = ranks(loop)
+        run_id = desk.begin(job(clips[12], num_steps=400))
+        loop.until(events.JobProgress)
+        loop.supervisor.cancel(run_id, "deleted")
+        assert loop.until(events.JobCancelled).why == "deleted"
+        assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+        assert ranks(loop) == before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [("[rank 1 dies]", "Rank 1 is gone (was killed by SIGKILL"), ("[rank 1 fails]", "Rank 1 failed")],
+)
+def test_a_lost_rank_ends_the_group_and_another_comes(clips, tmp_path, prompt, words):
+    with Worker(PAIR, engine="cosmos_in_a_hurry") as loop:
+        desk = Desk(loop.ready(), tmp_path)
+        before = ranks(loop)
+        end = desk.do(job(clips[12], prompt=prompt))
+        assert isinstance(end, events.WorkerLost)
+        assert (end.job_id, words in str(end.error)) == (1, True), end
+        loop.until_state(SupervisorState.READY)
+        assert len(ranks(loop)) == 2
+        assert not set(before) & set(ranks(loop))
+        assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+
+
+def test_a_rank_that_fails_after_the_result_was_made_costs_no_result(clips, tmp_path):
+    with Worker(PAIR) as loop:
+        desk = Desk(loop.ready(), tmp_path)
+        assert desk.do(job(clips[12], prompt="[rank 1 fails late]")).artifact["frames"] == 12
+        lost = loop.until(events.WorkerLost)
+        assert (lost.job_id, "Rank 1 failed: RuntimeError: the end is unwell" in str(lost.error)) == (None, True)
+        loop.until_state(SupervisorState.READY)
+
+
+def test_the_group_goes_with_its_worker(clips, tmp_path):
+    with Worker(PAIR) as loop:
+        before = ranks(loop.ready())
+        assert len(before) == 2
+    end = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in before):
+        assert time.monotonic() < end, before
+        time.sleep(0.02)
+
+
+def test_a_rank_that_cannot_load_is_told(tmp_path):
+    with Worker(PAIR, env={"DOUBLE_LOAD": "out of memory"}) as loop:
+        loop.supervisor.start()
+        assert loop.until(events.EngineUnavailable).kind == "out-of-memory"
