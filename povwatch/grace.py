@@ -4,7 +4,7 @@ The rules:
 
 1. Grace starts when the clip has arrived and its JSON exists.
 2. Another content of the JSON starts it anew; a bare touch does not.
-3. Hold stops the clock, whoever says it (marker, command, JSON). Hold beats go.
+3. Hold stops the clock, whoever says it. Hold beats go; only the JSON's own hold gives way, as go was said after it.
 4. A JSON that cannot be run stops the clock; after `max` of that the clip is rejected.
 5. An editor that has the JSON open stops the clock.
 6. Go ends the grace at once, also over an open editor, but never with a JSON that cannot be run.
@@ -75,7 +75,7 @@ def resume(digest: str, period: float, now: float, *, left: float, away: float, 
         away: wall-clock seconds since; may be negative after a clock step.
         invalid_for: for how long the JSON could not be run, if it could not.
     """
-    floor = min(RESTART_FLOOR, period, left)
+    floor = min(RESTART_FLOOR, period)
     remaining = min(max(left - max(away, 0.0), floor), period)
     return Grace(
         left=remaining,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _JOURNAL_FIELDS = {"job": "JOB", "clip": "VIDEO", "state": "STATE", "event": "EVENT"}
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _COLOUR = {"debug": "\033[2m", "info": "", "warning": "\033[33m", "error": "\033[31m", "critical": "\033[31;1m"}
+_BYTE_80, _BYTE_FF = 0xDC80, 0xDCFF  # PEP 383
 _DIM, _PLAIN = "\033[2m", "\033[0m"
 
 
@@ -48,8 +49,18 @@ def configure(stream: TextIO | None = None, *, verbose: bool = False) -> None:
 
 
 def one_line(text: str) -> str:
-    """Any text as one printable line."""
-    return shown(text.encode("utf-8", "surrogateescape"))
+    """Any text as one printable line.
+
+    A byte of a file name that is no UTF-8 comes out as in `layout.shown`; Python holds it as half a character.
+    """
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if _BYTE_80 <= code <= _BYTE_FF:
+        return f"\\x{code - _BYTE_80 + 0x80:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _form(stream: TextIO) -> list[Any]:
@@ -68,6 +79,9 @@ def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if key == "sentence":
             continue
+        if key == "exception":  # a traceback is read in lines
+            event[key] = "\n".join(map(one_line, str(value).splitlines()))
+            continue
         if isinstance(value, bytes):
             event[key] = shown(value)
         elif isinstance(value, str) and not value.isprintable():
@@ -75,16 +89,29 @@ def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         elif isinstance(value, os.PathLike):
             event[key] = shown(os.fsencode(value))
     if sentence := event.pop("sentence", None):
-        event["message"] = sentence.format_map(event)
+        event["message"] = sentence.format_map(_Known(event))
     return event
+
+
+class _Known(dict[str, Any]):
+    """A sentence's fields; one that nobody gave is a question mark, never the end of the daemon."""
+
+    def __missing__(self, _: str) -> str:
+        return "?"
 
 
 def _for_eyes(_: WrappedLogger, __: str, event: EventDict) -> str:
     level = event["level"]
-    text = event.get("message") or event["event"]
+    text = event.get("message") or _listed(event)
     if error := event.get("exception"):
         text = f"{text}\n{error}"
     return f"{_DIM}{event['timestamp']}{_PLAIN} {_COLOUR[level]}{text}{_PLAIN}"
+
+
+def _listed(event: EventDict) -> str:
+    """An event without a sentence: its name and its fields."""
+    fields = (f"{key}={value}" for key, value in event.items() if key not in {"event", "level", "timestamp"})
+    return " ".join([event["event"], *fields])
 
 
 def _is_journal(stream: TextIO) -> bool:
@@ -99,7 +126,7 @@ def _is_journal(stream: TextIO) -> bool:
 def _to_journal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     from systemd import journal  # type: ignore[attr-defined]  # noqa: PLC0415 - only a daemon under systemd needs it
 
-    message = event.pop("message", None) or event["event"]
+    message = event.pop("message", None) or _listed(event)
     fields = {
         _JOURNAL_FIELDS.get(key, f"POVWATCH_{key.upper()}"): str(value)
         for key, value in event.items()

@@ -99,4 +99,5 @@ def manifest(
         "started_at": started_at,
         "finished_at": finished_at,
     }
-    return (json.dumps(text, indent=2, ensure_ascii=False) + "\n").encode()
+    # Halves of characters, which an engine's words may hold, come out as JSON's own escapes.
+    return (json.dumps(text, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

@@ -67,12 +67,12 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
         limit: Attempts that a job has (`engine.attempts`).
         now: Seconds, on any clock.
     """
-    for cause, ending in _ENDS.items():
-        if isinstance(error, cause):
-            return Decision(ending, now, charge=True, waiting=None, reason=str(error))
     for cause, (waiting, pause) in _RELEASES.items():
         if isinstance(error, cause):
             return Decision(Kind.RELEASE, now + pause, charge=False, waiting=waiting, reason=str(error))
+    for cause, ending in _ENDS.items():
+        if isinstance(error, cause):
+            return Decision(ending, now, charge=True, waiting=None, reason=str(error))
     if isinstance(error, errors.OutOfMemory):
         limit = min(limit, OUT_OF_MEMORY_MAX)
     if attempts >= limit:
@@ -105,7 +105,7 @@ def backoff(times: int) -> float:
 _ENDS: dict[type[errors.PovwatchError], Kind] = {
     errors.NotAVideo: Kind.REJECT,
     errors.Blocked: Kind.BLOCK,
-    errors.JobFailed: Kind.FAIL,
+    errors.Permanent: Kind.FAIL,
 }
 
 _RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {

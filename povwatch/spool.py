@@ -11,11 +11,13 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from povwatch.errors import PovwatchError
+from povwatch.fs import closing, read_at_most
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,13 +64,14 @@ class Spool:
         """The requests that wait, oldest first. One that cannot be read is answered so."""
         found = []
         for file in sorted(self._folder.glob("*.request")):
-            token = file.stem
+            data = _read(file)
+            if data is None:
+                continue
             try:
-                found.append(_parse(file.read_bytes()[:_REQUEST_MAX], token))
-            except (ValueError, KeyError, TypeError, OSError) as error:
-                self.answer(
-                    Request("", "", token=token), Answer(done=False, text=f"the request cannot be read: {error}")
-                )
+                found.append(_parse(data, file.stem))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                text = f"the request cannot be read: {error}"
+                self.answer(Request("", "", token=file.stem), Answer(done=False, text=text))
         return found
 
     def answer(self, request: Request, answer: Answer) -> None:
@@ -79,7 +82,7 @@ class Spool:
     def sweep(self, now: float) -> None:
         """Remove answers that nobody came for, and what a command left half-written."""
         for entry in os.scandir(self._folder):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 stale = now - entry.stat(follow_symlinks=False).st_mtime > _ANSWER_KEPT
                 if stale and entry.name.endswith((".answer", ".part")):
                     (self._folder / entry.name).unlink()
@@ -134,9 +137,23 @@ def _parse(data: bytes, token: str) -> Request:
     return Request(request["verb"], request["clip"], request["options"], token)
 
 
+def _read(file: Path) -> bytes | None:
+    """A request's bytes; None for what is no plain file: a FIFO would hold the daemon up."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with closing(fd):
+        return read_at_most(fd, _REQUEST_MAX) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+
 def _put(folder: Path, name: str, content: object) -> None:
     part = folder / f"{name}.part"
-    part.write_text(json.dumps(content), "utf-8")
+    part.unlink(missing_ok=True)
+    # Made, never opened: in a folder that others write to, what has the name may be a link to somewhere else.
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
+    with os.fdopen(fd, "w", encoding="utf-8") as opened:
+        opened.write(json.dumps(content))
     part.rename(folder / name)
 
 

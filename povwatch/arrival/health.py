@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from povwatch import layout
@@ -65,6 +65,9 @@ class Identity:
     fsid: int
     """The file system's own id; 0 where it has none."""
     inode: int
+    mounted_at: str = field(default="", compare=False)
+    """Where the mount is that it lies on. A share may come back at another place, so it does not count for itself; but
+    another folder on another mount of the same file system was mounted over this one, not made in its place."""
 
     def dumps(self) -> str:
         """As text, to be kept."""
@@ -118,7 +121,12 @@ class RootGuard:
         if now == self.known:
             return Health()
         if (now.fstype, now.source, now.fsid) == (self.known.fstype, self.known.source, self.known.fsid):
-            return Health(f"The inputs folder {shown} was made anew.", adoptable=True)
+            if self.known.mounted_at in {"", now.mounted_at}:
+                return Health(f"The inputs folder {shown} was made anew.", adoptable=True)
+            return Health(
+                f"The inputs folder {shown} is on the mount at {now.mounted_at} and was on the one at "
+                f"{self.known.mounted_at}: something was mounted over it, or taken away."
+            )
         return Health(
             f"The inputs folder {shown} is on {now.source} ({now.fstype}) and was on {self.known.source} "
             f"({self.known.fstype}): its share or disk is not mounted, or another one is."
@@ -145,21 +153,21 @@ def identity(folder: Path) -> Identity:
     """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fstype, source = _mount(fd)
-        return Identity(fstype, source, os.fstatvfs(fd).f_fsid, os.fstat(fd).st_ino)
+        fstype, source, mounted_at = _mount(fd)
+        return Identity(fstype, source, os.fstatvfs(fd).f_fsid, os.fstat(fd).st_ino, mounted_at)
     finally:
         os.close(fd)
 
 
-def _mount(fd: int) -> tuple[str, str]:
-    """The type and source of the mount that an open file is on (proc(5): fdinfo, mountinfo).
+def _mount(fd: int) -> tuple[str, str, str]:
+    """The type, source and place of the mount that an open file is on (proc(5): fdinfo, mountinfo).
 
-    A mount of another namespace is not listed; then both are unknown, and the rest of the identity has to do.
+    A mount of another namespace is not listed; then they are unknown, and the rest of the identity has to do.
     """
     number = re.search(r"^mnt_id:\s*(\d+)", (_FDINFO / str(fd)).read_text(), re.MULTILINE)
     for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():
         left, _, right = line.partition(" - ")
         if number is not None and left.split(" ", 1)[0] == number[1]:
             fstype, source, *_ = right.split(" ")
-            return fstype, source
-    return "unknown", "unknown"
+            return fstype, source, left.split(" ")[4]
+    return "unknown", "unknown", ""

@@ -19,7 +19,17 @@ T = TypeVar("T")
 class Background:
     """A few threads and the ends of their work."""
 
-    def __init__(self, wake: Callable[[], None], *, threads: int) -> None:
+    def __init__(
+        self, wake: Callable[[], None], *, threads: int, broken: Callable[[Hashable, Exception], None]
+    ) -> None:
+        """Make it.
+
+        Args:
+            wake: called from a thread when its work has ended.
+            threads: how many.
+            broken: called in the loop with a work's key and an exception that the handling of its end raised.
+        """
+        self._broken = broken
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="background")
         self._wake = wake
         self._ended: deque[Callable[[], None]] = deque()
@@ -77,4 +87,7 @@ class Background:
 
     def _end(self, key: Hashable, outcome: Any, then: Callable[[Any], None]) -> None:  # noqa: ANN401 - the work's own
         del self._cancels[key]
-        then(outcome)
+        try:
+            then(outcome)
+        except Exception as error:  # noqa: BLE001 - what is done about it is the daemon's to say
+            self._broken(key, error)

@@ -1,23 +1,26 @@
 """From the queue to a worker and back: claim, prepare, generate.
 
 A job is claimed when a worker is ready for it: until then its JSON may still be edited.
-What comes back goes on in finish.py, while the worker has the next job already.
+What comes back goes on in finisher.py, while the worker has the next job already.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from povwatch.daemon.places import Hurdle, Place, Run
+from povwatch.daemon.reports import Reports
+from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.workpiece import Workpiece
 from povwatch.engine import events
 from povwatch.engine.protocol import Generate
 from povwatch.engine.states import SupervisorState
-from povwatch.errors import PovwatchError, SourceChanged
+from povwatch.errors import DiskFull, EnvironmentFault, PovwatchError, SourceChanged
 from povwatch.job import Job, JobState, Waiting
 from povwatch.layout import output
+from povwatch.publish.faults import FULL
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -33,34 +36,8 @@ if TYPE_CHECKING:
     from povwatch.engine.supervisor import Supervisor
     from povwatch.publish import Publisher
 
-PROGRESS_STEP = 0.1
-"""A line in the log for every tenth of a job."""
-
-PROGRESS_EVERY = 2.0
-"""Seconds between two notes of a job's progress in the journal."""
-
-
-@dataclass(slots=True)
-class Run:
-    """An attempt under way at a worker."""
-
-    job: int
-    run_id: str
-    piece: Workpiece
-    started: float
-    generating_since: float | None = None
-    said: float = 0.0
-    noted_at: float = 0.0
-    cancel: str | None = None
-    """Why it is to be cancelled, if it is."""
-
-
-@dataclass(slots=True)
-class Place:
-    """A worker and the attempt that it has, or waits for."""
-
-    supervisor: Supervisor
-    run: Run | None = None
+PAUSE = 30.0
+"""Seconds until outputs/ is looked at again that was away."""
 
 
 class Dispatch:
@@ -101,8 +78,11 @@ class Dispatch:
         self._endings = endings
         self._places = [Place(supervisor) for supervisor in supervisors]
         self._generated = generated
-        self._loading_said: str | None = None
-        self.unavailable: str | None = None
+        self._reports = Reports(ledger, kind)
+        self._paused: Hurdle | None = None
+        self.pauses = 0
+        """How often in a row the machine failed a job through no fault of the job's."""
+        self.unavailable: Hurdle | None = None
         """Why no job can be given to the engine, if that is so."""
         self.failed_loads = 0
         """How often in a row the engine could not be loaded."""
@@ -118,29 +98,43 @@ class Dispatch:
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         deadlines = [d for place in self._places if (d := place.supervisor.next_deadline()) is not None]
+        if self._paused is not None:
+            deadlines.append(self._paused.until)
         deadlines += [self._boot(job.not_before) for job in self._ledger.in_state(JobState.QUEUED) if job.not_before]
         return min(deadlines, default=None)
 
-    def tick(self, now: float, *, blocked: tuple[Waiting, str] | None) -> None:
+    def tick(self, now: float, *, hurdle: Hurdle | None) -> None:
         """Take in what the workers say, and give the next jobs out.
 
         Args:
             now: boot clock.
-            blocked: why no job may start now, if that is so.
+            hurdle: why no job may start now, if that is so.
         """
+        self.settle(now)
+        self._reports.loading(self._places)
         for place in self._places:
-            for event in place.supervisor.poll(now):
-                self._take_in(place, event, now)
-            self._say_loading(place)
-        if blocked is None and self.unavailable is not None:
-            blocked = (Waiting.ENGINE_UNAVAILABLE, self.unavailable)
-        if blocked is not None:
-            self._wait(*blocked)
-            return
-        for place in self._places:
-            if place.run is None and place.supervisor.state is SupervisorState.READY:
+            hurdle = hurdle or self.hurdle(now)  # claiming a job may meet one
+            if hurdle is None and place.run is None and place.supervisor.state is SupervisorState.READY:
                 self._claim_next(place, now)
-        self._wait(Waiting.TURN, "other clips go first" if any(p.run for p in self._places) else "the engine loads")
+        self._wait(hurdle or self.hurdle(now) or Hurdle(Waiting.TURN, "it starts when a worker is free"))
+
+    def hurdle(self, now: float) -> Hurdle | None:
+        """Why no job may be given out, as far as the engine and the last jobs tell."""
+        if self._paused is not None and now >= self._paused.until:
+            self._paused = None
+        return self.unavailable or self._paused
+
+    def pause(self, waiting: Waiting, problem: str, until: float) -> None:
+        """The machine failed a job through no fault of the job's: start none for a while.
+
+        Args:
+            waiting: what the jobs wait on.
+            problem: as sentences.
+            until: on the wall clock.
+        """
+        self._paused = Hurdle(waiting, problem, self._boot(until))
+        self.pauses += 1
+        say("queue-paused", problem=problem, at=self._spell(self._paused.until))
 
     @property
     def busy(self) -> bool:
@@ -168,6 +162,14 @@ class Dispatch:
                 if place.run.generating_since is not None and place.supervisor.state is SupervisorState.BUSY:
                     place.supervisor.cancel(place.run.run_id, why)
 
+    def fail(self, job: Job, error: PovwatchError) -> None:
+        """A running job's attempt ends in an error that did not come from its worker."""
+        for place in self._places:
+            if place.run is not None and place.run.job == job.id:
+                if place.supervisor.state is SupervisorState.BUSY:
+                    place.supervisor.cancel(place.run.run_id, str(error))
+                self._failed(place, error)
+
     def stop(self, why: str) -> None:
         """Tell the workers to end; `tick` until `stopped`."""
         for place in self._places:
@@ -180,15 +182,21 @@ class Dispatch:
         return all(place.supervisor.state is SupervisorState.STOPPED for place in self._places)
 
     def settle(self, now: float) -> None:
-        """Take in what the workers say, without giving anything out: for the end."""
+        """Take in what the workers say, without giving anything out."""
         for place in self._places:
             for event in place.supervisor.poll(now):
-                self._take_in(place, event, now)
+                run = place.run
+                try:
+                    self._take_in(place, event, now)
+                except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
+                    place.run = run
+                    self._failed(place, in_words(error, "while a worker's word was taken in"))
 
     def close(self) -> None:
         """End the workers here and now; give their jobs back, nothing charged."""
-        for place in self._places:
+        for place in self._places:  # all of them first: giving back may fail
             place.supervisor.close()
+        for place in self._places:
             if place.run is not None:
                 self._endings.release(self._ledger.job(place.run.job), "povwatch was stopped.")
                 place.run = None
@@ -206,6 +214,9 @@ class Dispatch:
             job = self._ledger.job(queued.id)
             try:
                 self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
+            except EnvironmentFault as error:
+                self.pause(Waiting.PAUSED, str(error), wall + PAUSE)
+                return
             except PovwatchError as error:
                 self._endings.fail(job, error)
                 continue
@@ -213,7 +224,6 @@ class Dispatch:
             return
 
     def _claim(self, place: Place, job: Job, spec: dict[str, Any], digest: str, now: float) -> None:
-
         run_id = uuid.uuid4().hex
         job = self._ledger.move(
             job,
@@ -249,18 +259,19 @@ class Dispatch:
         if place.run is not run or job.run_id != run.run_id:
             return  # the attempt ended meanwhile
         if run.cancel is not None:
-            self._drop(place)
+            place.run = None
             self._endings.cancel(job, run.cancel)
-        elif isinstance(outcome, (PovwatchError, OSError)):
-            self._drop(place)
-            self._endings.after(job, outcome if isinstance(outcome, PovwatchError) else _told(outcome))
         elif isinstance(outcome, Exception):
-            raise outcome
+            error = _told(outcome) if isinstance(outcome, OSError) else in_words(outcome, "while it was prepared")
+            self._failed(place, error)
         elif place.supervisor.state is not SupervisorState.READY:  # the worker was lost meanwhile: not the job's doing
-            self._drop(place)
-            self._endings.release(job, "the worker was lost before it had the job.")
+            place.run = None
+            self._endings.release(job, "The worker was lost before it had the job.")
         else:
-            self._generate(place, run, job)
+            try:
+                self._generate(place, run, job)
+            except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
+                self._failed(place, in_words(error, "while it was handed to the worker"))
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
         ready = run.piece.prepared
@@ -269,6 +280,7 @@ class Dispatch:
         say("prepared", job, frames=ready["frames"], shape=shape, how=how)
         checkpoints = str(self._publisher.checkpoints(job.id))
         request = Generate(run.piece.request(job.id), run.run_id, run.piece.folder, checkpoints)
+        place.forget_words()
         place.supervisor.generate(request)
         run.generating_since = self._ledger.clock.boot()
 
@@ -278,16 +290,19 @@ class Dispatch:
         match event:
             case events.EngineLoaded():
                 self.unavailable, self.failed_loads = None, 0
+                place.forget_words()
                 say("engine-ready", engine=self._kind, took=spell_duration(event.seconds))
             case events.EngineUnavailable():
                 problem = f"{event.message} {event.todo}".strip()
-                self._not_available(problem, event.retry_at, "engine-unavailable")
+                self._reports.last_words(place)
+                self._not_available(problem, _WAITS.get(event.kind, Waiting.ENGINE_UNAVAILABLE))
+                say("engine-unavailable", engine=self._kind, problem=problem, at=self._spell(event.retry_at))
             case events.WorkerLost():
                 self._lost(place, event)
             case events.EngineOutput():
-                say("engine-output", line=event.line)
-            case events.JobProgress():
-                self._progress(place, event, now)
+                self._reports.output(place, event.line)
+            case events.JobProgress() if place.run is not None and place.run.run_id == event.run_id:
+                self._reports.progress(place.run, event, now)
             case events.JobGenerated() | events.JobFailed() | events.JobBlocked() | events.JobCancelled():
                 self._end(place, event, now)
 
@@ -301,17 +316,19 @@ class Dispatch:
         if run is None or run.run_id != event.run_id:
             return
         job = self._ledger.job(run.job)
-        place.run = None
         match event:
+            case _ if run.cancel is not None:
+                place.run = None
+                self._endings.cancel(job, run.cancel)
             case events.JobCancelled():
-                if run.cancel is not None:
-                    self._endings.cancel(job, run.cancel)
-                else:
-                    self._endings.release(job, f"{event.why}.")
+                place.run = None
+                self._endings.release(job, event.why)
             case events.JobGenerated():
                 self._has_generated(place, run, job, event, now)
-            case _:
-                self._endings.after(job, event.error)
+            case events.JobBlocked() | events.JobFailed():
+                if isinstance(event, events.JobFailed):
+                    self._reports.last_words(place)
+                self._failed(place, event.error)
 
     def _has_generated(self, place: Place, run: Run, job: Job, event: events.JobGenerated, now: float) -> None:
         took = now - (run.generating_since or run.started)
@@ -325,74 +342,53 @@ class Dispatch:
             state=JobState.CHECKING,
             artifact=run.piece.to_json(),
         )
+        place.run, self.pauses = None, 0
         self._generated(job, run.piece)
 
     def _lost(self, place: Place, event: events.WorkerLost) -> None:
+        self._reports.last_words(place)
         say("worker-lost", problem=str(event.error))
-        run, place.run = place.run, None
-        if run is not None and run.run_id == event.run_id:
-            self._endings.after(self._ledger.job(run.job), event.error)
-        elif run is not None:
-            place.run = run  # it is still being prepared; _prepared sees that the worker is gone
-        else:
-            self._not_available(str(event.error), event.retry_at, None)
+        run = place.run
+        if run is None:
+            self._not_available(str(event.error), Waiting.ENGINE_UNAVAILABLE)
+        elif run.run_id == event.run_id:  # else it is being prepared: _prepared sees that the worker is gone
+            self._failed(place, event.error)
 
-    def _not_available(self, problem: str, retry_at: float, event: str | None) -> None:
+    def _not_available(self, problem: str, waiting: Waiting) -> None:
         self.failed_loads += 1
         if not any(p.supervisor.capabilities for p in self._places):
-            self.unavailable = problem
-        if event:
-            say(event, engine=self._kind, problem=problem, at=self._spell(retry_at))
+            self.unavailable = Hurdle(waiting, problem)
 
-    def _progress(self, place: Place, event: events.JobProgress, now: float) -> None:
-        run = place.run
-        if run is None or run.run_id != event.run_id:
+    def _failed(self, place: Place, error: PovwatchError) -> None:
+        """The attempt at this place ended in an error."""
+        run, place.run = place.run, None
+        if run is None:
             return
-        fraction = event.fraction
-        elapsed = now - (run.generating_since or now)
-        eta = elapsed / fraction - elapsed if fraction > 0 else None
-        if fraction >= run.said + PROGRESS_STEP and fraction < 1:
-            run.said = fraction - fraction % PROGRESS_STEP
-            left = spell_duration(eta) if eta is not None else "unknown"
-            say("progress", self._ledger.job(run.job), percent=f"{fraction * 100:.0f}", stage=event.stage, eta=left)
-        if now - run.noted_at >= PROGRESS_EVERY:
-            run.noted_at = now
-            self._ledger.journal.set_progress(
-                run.job,
-                {
-                    "fraction": round(fraction, 4),
-                    "stage": event.stage,
-                    "chunk": event.chunk,
-                    "chunks": event.chunks,
-                    "step": event.step,
-                    "steps": event.steps,
-                    "eta": None if eta is None else round(eta, 1),
-                },
-                self._ledger.clock.wall(),
-            )
+        job = self._ledger.job(run.job)
+        if job.run_id != run.run_id or job.state not in {JobState.RUNNING, JobState.CHECKING}:
+            return  # its attempt ended already
+        if run.cancel is not None:
+            self._endings.cancel(job, run.cancel)
+        else:
+            self._endings.after(job, error)
 
     # -- helpers
 
-    def _drop(self, place: Place) -> None:
-        place.run = None
+    def _wait(self, hurdle: Hurdle) -> None:
+        """Note for every queued job what it waits on, but for those that wait on something of their own.
 
-    def _wait(self, waiting: Waiting, detail: str) -> None:
-        """Tell every queued job what it waits on, but for those that wait on something of their own."""
-        wall = self._ledger.clock.wall()
-        for job in self._ledger.in_state(JobState.QUEUED):
-            if job.not_before <= wall:
-                self._ledger.wait(job, waiting, detail, quiet=waiting is Waiting.TURN)
-
-    def _say_loading(self, place: Place) -> None:
-        loading = place.supervisor.loading
-        if loading is None:
-            self._loading_said = None if place is self._places[0] else self._loading_said
-            return
-        stage, fraction = loading
-        text = stage if fraction is None else f"{stage}, {int(fraction * 10) * 10} %"
-        if text != self._loading_said:
-            self._loading_said = text
-            say("engine-load-progress", engine=self._kind, stage=text)
+        The log has one line about it already, which is not said again for each of a thousand jobs.
+        """
+        wall, now = self._ledger.clock.wall(), (hurdle.waiting, hurdle.problem)
+        waiting = [
+            job
+            for job in self._ledger.in_state(JobState.QUEUED)
+            if job.not_before <= wall and (job.waiting_on, job.detail) != now
+        ]
+        if waiting:
+            with self._ledger.journal.batch():
+                for job in waiting:
+                    self._ledger.wait(job, hurdle.waiting, hurdle.problem, quiet=True)
 
     def _boot(self, wall: float) -> float:
         return wall - self._ledger.clock.wall() + self._ledger.clock.boot()
@@ -401,5 +397,11 @@ class Dispatch:
         return "after a reboot" if boot == float("inf") else self._ledger.clock.spell(boot)
 
 
+_WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
+"""Kinds of failed loads that a wait of their own stands for."""
+
+
 def _told(error: OSError) -> PovwatchError:
+    if error.errno in FULL:
+        return DiskFull(f"No space is left for the working copy ({error.strerror}).", "Free some.")
     return SourceChanged(f"The clip cannot be copied: {error.strerror}.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch import retry
-from povwatch.errors import PovwatchError, SourceChanged
+from povwatch.errors import EnvironmentFault, PovwatchError, SourceChanged
 from povwatch.job import Job, JobState, Waiting
 from povwatch.retry import Kind
 
@@ -36,6 +36,7 @@ class Endings:
         publisher: Publisher,
         back: Callable[[Job], None],
         ended: Callable[[Job], None],
+        pause: Callable[[Waiting, str, float], None],
     ) -> None:
         """Make it.
 
@@ -46,6 +47,7 @@ class Endings:
             publisher: clears the private folders.
             back: told of a job that is in the queue, or arriving, again.
             ended: told of a job that ended.
+            pause: told when the machine is at fault: what to wait on, the problem, until when (wall clock).
         """
         self._config = config
         self._ledger = ledger
@@ -53,6 +55,7 @@ class Endings:
         self._publisher = publisher
         self._back = back
         self._ended = ended
+        self._pause = pause
 
     def after(self, job: Job, error: PovwatchError) -> None:
         """An attempt ended in an error."""
@@ -73,6 +76,8 @@ class Endings:
                 self._back(self._ledger.move(job, "released", said=said, **CLEARED, **to, detail=""))
             case Kind.RELEASE:
                 self.release(job, str(error), waiting=decision.waiting, not_before=decision.at)
+                if isinstance(error, EnvironmentFault):  # the next job would only meet the same
+                    self._pause(decision.waiting or Waiting.PAUSED, str(error), decision.at)
             case Kind.BLOCK:
                 self._end(job, "blocked", JobState.BLOCKED, error, "was blocked by the engine's guardrail")
             case Kind.FAIL | Kind.REJECT:

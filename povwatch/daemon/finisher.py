@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
+from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.workpiece import Workpiece
 from povwatch.errors import CheckFailed, PovwatchError
-from povwatch.job import Job, JobState
+from povwatch.job import Job, JobState, Waiting
 from povwatch.manifest import manifest
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from povwatch.config import Config
+    from povwatch.daemon.aside import Aside
     from povwatch.daemon.background import Background
     from povwatch.daemon.endings import Endings
     from povwatch.daemon.ledger import Ledger
@@ -45,6 +47,7 @@ class Finisher:
         publisher: Publisher,
         background: Background,
         endings: Endings,
+        aside: Aside,
         done: Callable[[Job], None],
     ) -> None:
         """Make it.
@@ -55,13 +58,15 @@ class Finisher:
             publisher: makes things visible.
             background: where the work runs.
             endings: what becomes of a job whose artifact is not what was asked for.
-            done: told of a job that is published.
+            aside: moves a published clip, where that is asked for.
+            done: told of a job that is done.
         """
         self._config = config
         self._ledger = ledger
         self._publisher = publisher
         self._background = background
         self._endings = endings
+        self._aside = aside
         self._done = done
         self._again: dict[int, float] = {}
         self._cancelled: dict[int, str] = {}
@@ -110,10 +115,9 @@ class Finisher:
             self._endings.cancel(job, why)
         elif isinstance(outcome, MediaStopped):
             return  # povwatch stops: the artifact is kept, and this step is done again at the next start
-        elif isinstance(outcome, (PovwatchError, OSError)):
-            self._endings.after(job, outcome if isinstance(outcome, PovwatchError) else _told(outcome))
         elif isinstance(outcome, Exception):
-            raise outcome
+            error = _told(outcome) if isinstance(outcome, OSError) else in_words(outcome, "while it was checked")
+            self._endings.after(job, error)
         else:
             checked, sealed = outcome
             said = {
@@ -129,14 +133,14 @@ class Finisher:
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
         if isinstance(outcome, TargetTaken):
             self._reseal(job, sealed)
-        elif isinstance(outcome, PovwatchError):
-            # The promise stands, whatever keeps us from keeping it.
-            self._again[job.id] = self._ledger.clock.boot() + PUBLISH_AGAIN
-            at = self._ledger.clock.spell(self._again[job.id])
-            say("queue-paused", job, problem=f"{layout.shown(job.path)} cannot be published yet: {outcome}", at=at)
         elif isinstance(outcome, Exception):
-            raise outcome
+            # The promise stands, whatever keeps us from keeping it.
+            error = in_words(outcome, "while it was published")
+            self._again[job.id] = self._ledger.clock.boot() + PUBLISH_AGAIN
+            self._ledger.set_quietly(job, "waiting", waiting_on=Waiting.PAUSED, detail=str(error))
+            say("publish-later", job, problem=str(error), at=self._ledger.clock.spell(self._again[job.id]))
         else:
+            self._aside.move(job)
             output = layout.shown(sealed.output)
             took = self._ledger.clock.wall() - self._ledger.journal.events(job.id)[0].at
             job = self._ledger.move(
@@ -162,10 +166,8 @@ class Finisher:
             return self._publisher.reseal(sealed, names=names, describe=describe)
 
         def then(outcome: Sealed | Exception) -> None:
-            if isinstance(outcome, PovwatchError):
+            if isinstance(outcome, Exception):
                 self._published(job, sealed, outcome)
-            elif isinstance(outcome, Exception):
-                raise outcome
             else:
                 self.publish(self._ledger.set_quietly(job, "waiting", promise=outcome.to_json()))
 
@@ -208,7 +210,6 @@ class Finisher:
         return datetime.fromtimestamp(starts[-1] if starts else job.created_at, UTC).isoformat(timespec="seconds")
 
     def _found(self, job: Job) -> Checked:
-
         (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
         return Checked.from_json(found)
 

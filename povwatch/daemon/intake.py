@@ -13,36 +13,31 @@ A clip has a timer of its own: a slow copy never delays its neighbours.
 from __future__ import annotations
 
 import dataclasses
-import heapq
-import os
-from dataclasses import dataclass
-from enum import Enum, auto
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from povwatch import layout
-from povwatch.arrival.scan import ClipUnreadable, sample
+from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
-from povwatch.arrival.writers import Writers, writer_open
-from povwatch.container import Report, examine
+from povwatch.daemon.clip_files import ClipFiles
+from povwatch.daemon.tracks import INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
 from povwatch.errors import NotAVideo, PovwatchError
-from povwatch.fs import open_beneath
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
 from povwatch.media.errors import MediaStopped
-from povwatch.media.info import VideoInfo
-from povwatch.media.run import PROBE, call
-from povwatch.units import spell_duration, spell_size
+from povwatch.units import spell_size
 from povwatch.voice import say
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from povwatch.container import Report
     from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
+    from povwatch.media.info import VideoInfo
 
 INCOMPLETE_PATIENCE = 900.0
 """Seconds after which an incomplete clip gets an error file."""
@@ -52,12 +47,6 @@ GONE_PATIENCE = 5.0
 
 WRITER_RETRY = 1.0
 """Seconds between two looks at who writes."""
-
-PERCENT_STEP = 10
-"""Percent between two lines about an arriving clip."""
-
-INSPECT_TIMEOUT = 1800.0
-"""Seconds for a look at every packet: a day of video on a slow disk."""
 
 SEEN_MAX = 200
 """More clips than that at once are one line in the log."""
@@ -69,34 +58,6 @@ ENDLESS_SHARE = 3
 """So many times `arrival.settle` must a file be quiet whose format does not say where it ends."""
 
 LINK_TODO = "Links are not followed: copy the video itself into the folder."
-
-
-class Phase(Enum):
-    """Where a clip is on its way in."""
-
-    SETTLING = auto()
-    """Sampled until it stays the same."""
-    INSPECTING = auto()
-    """A child looks at every packet."""
-    WAITING = auto()
-    """Something is missing; the next change wakes it."""
-    IN = auto()
-    """Arrived; watched for changes only."""
-
-
-@dataclass(slots=True)
-class Track:
-    """One clip that has a job under way."""
-
-    job: int
-    signature: bytes
-    phase: Phase
-    since: float
-    settle: Settle | None = None
-    percent: int = -PERCENT_STEP
-    gone_at: float | None = None
-    held_back: bytes | None = None
-    warned: bool = False
 
 
 class Intake:
@@ -113,6 +74,7 @@ class Intake:
         notices: Notices,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
+        broken: Callable[[tuple[str, int], Exception], None],
     ) -> None:
         """Make it.
 
@@ -125,37 +87,41 @@ class Intake:
             notices: the error files.
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip is gone or changed, and why.
+            broken: told of a job whose clip raised what nobody foresaw.
         """
-        self._root = root
+        self._clips = ClipFiles(root, network=network)
         self._settle = settle
-        self._network = network
-        self._blind_said = False
         self._ledger = ledger
         self._background = background
         self._notices = notices
         self._arrived = arrived
         self._withdrawn = withdrawn
-        self._tracks: dict[bytes, Track] = {}
-        self._due: list[tuple[float, bytes]] = []
-        self._root_fd = -1
+        self._broken = broken
+        self._tracks = Tracks()
+        self.patience = INCOMPLETE_PATIENCE
+        """Seconds after which an incomplete clip gets an error file."""
 
     def open_root(self) -> None:
         """Open inputs/, anew after it was away."""
-        if self._root_fd >= 0:
-            os.close(self._root_fd)
-        self._root_fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._clips.open_root()
 
     @property
     def moving(self) -> bool:
         """Whether a clip is on its way in and will go on without anybody's help."""
         return any(
-            t.phase in {Phase.SETTLING, Phase.INSPECTING} or t.gone_at is not None for t in self._tracks.values()
+            (t.phase in {Phase.SETTLING, Phase.INSPECTING} and t.held_back is None) or t.gone_at is not None
+            for t in self._tracks.values()
         )
+
+    @property
+    def jobs_left(self) -> bool:
+        """Whether a job is under way that would be lost if another folder were taken for inputs/."""
+        return any(count for state, count in self._ledger.counts.items() if not state.ended)
 
     @property
     def paths(self) -> Iterable[bytes]:
         """The clips with a job under way."""
-        return self._tracks.keys()
+        return iter(self._tracks)
 
     # -- what the lookout sees
 
@@ -166,7 +132,8 @@ class Intake:
             if track := self._tracks.get(path):
                 track.gone_at = None
                 if signature != track.signature:
-                    self._changed(path, track, signature, now)
+                    with self._at_its_expense(track.job):
+                        self._changed(path, track, signature, now)
                 continue
             known = self._ledger.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
@@ -181,11 +148,22 @@ class Intake:
         for job in jobs:
             if len(jobs) <= SEEN_MAX:
                 say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
+            self._say_base(job)
             self._track(job, now)
 
+    def recall(self, now: float) -> None:
+        """Follow the clips of all jobs from before the last start, seen or not: what is not there is `absent` next."""
+        for path, known in self._ledger.known.items():
+            if not known.state.ended and path not in self._tracks:
+                self._follow(self._ledger.job(known.job), known.source_stat or b"", now)
+
     def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
-        """A clip is to run once more: it arrives anew, with a new job. None if it is not there."""
-        signature = self._sample(path)
+        """A clip is to run once more: it arrives anew, with a new job. None if it is not there.
+
+        Raises:
+            ClipUnreadable: it is there and cannot be opened.
+        """
+        signature = self._clips.sample(path)
         if signature is None:
             return None
         (job,) = self._ledger.add([(path, signature)], force=force)
@@ -197,7 +175,7 @@ class Intake:
         track = self._tracks.get(path)
         if track is not None and track.gone_at is None:
             track.gone_at = now
-            self._plan(path, now + GONE_PATIENCE)
+            self._tracks.plan(path, now + GONE_PATIENCE)
 
     def linked(self, path: bytes, signature: Signature) -> None:
         """A symlink to a video: rejected in words, never followed."""
@@ -208,11 +186,11 @@ class Intake:
         self._reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
 
     def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
-        """Clips beside which an unfinished copy of them lies, with its name: they wait for it."""
+        """Take in beside which clips an unfinished copy of them lies, with its name: they wait for it."""
         for path, track in self._tracks.items():
             was, track.held_back = track.held_back, partials.get(path)
             if was and not track.held_back:
-                self._plan(path, now)
+                self._tracks.plan(path, now)
 
     def forget(self, job: Job) -> None:
         """A job ended: its clip is known by its signature alone from now on."""
@@ -229,40 +207,37 @@ class Intake:
     def return_to_arriving(self, job: Job) -> None:
         """A claimed clip turned out to have changed: it arrives anew."""
         now = self._ledger.clock.boot()
-        self._track(dataclasses.replace(job, source_stat=self._sample(job.path) or b""), now)
+        self._track(dataclasses.replace(job, source_stat=self._clips.sample_or_none(job.path) or b""), now)
 
     # -- the timers
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        return self._due[0][0] if self._due else None
+        return self._tracks.next_deadline()
 
     def tick(self, now: float) -> None:
         """Look at the clips whose time has come, as many as fit into a part of a second; the rest is due at once."""
-        if not self._due or self._due[0][0] > now:
+        due = self._tracks.next_deadline()
+        if due is None or due > now:
             return
         until = self._ledger.clock.boot() + TICK_SECONDS
         with self._ledger.journal.batch():
-            while self._due and self._due[0][0] <= now and self._ledger.clock.boot() < until:
-                self._look_at_next(now)
+            while self._ledger.clock.boot() < until and (path := self._tracks.take_due(now)) is not None:
+                self._look_at(path, self._tracks[path], now)
 
-    def _look_at_next(self, now: float) -> None:
-        """Look at the clip that is due first."""
-        _, path = heapq.heappop(self._due)
-        track = self._tracks.get(path)
-        if track is None:
-            return
-        if track.gone_at is not None:
-            self._check_gone(path, track, now)
-        elif track.phase in {Phase.SETTLING, Phase.WAITING}:
-            self._look(path, track, now)
+    def _look_at(self, path: bytes, track: Track, now: float) -> None:
+        with self._at_its_expense(track.job):
+            if track.gone_at is not None:
+                self._check_gone(path, track, now)
+            elif track.phase in {Phase.SETTLING, Phase.WAITING}:
+                self._look(path, track, now)
 
     def _look(self, path: bytes, track: Track, now: float) -> None:
         """Sample a clip that still arrives; go on with it when it has settled."""
         try:
-            signature = self._sample(path)
+            signature = self._clips.sample(path)
         except ClipUnreadable as error:
-            self._incomplete(path, track, self._ledger.job(track.job), str(error), now)
+            self._incomplete(path, track, self._ledger.job(track.job), error, now)
             return
         if signature is None:
             self.absent(path, now)
@@ -271,45 +246,40 @@ class Intake:
             self._changed(path, track, signature, now)
             return
         if track.phase is Phase.WAITING:
-            self._warn(track, now)
+            self._warn(path, track, now)
             return
         assert track.settle is not None  # noqa: S101 - settling clips have one
         track.settle.observe(signature, now, self._settle)
         job = self._ledger.job(track.job)
         if track.held_back:
             self._wait(job, Waiting.INCOMPLETE, f"{layout.shown(track.held_back)} is still beside it")
-            self._plan(path, now + self._settle)
+            self._tracks.plan(path, now + self._settle)
         elif not track.settle.settled(self._settle):
             self._report_arriving(job, track)
-            self._plan(path, track.settle.next_sample(self._settle))
+            self._tracks.plan(path, track.settle.next_sample(self._settle))
         else:
             self._settled(path, track, job, now)
 
     def _settled(self, path: bytes, track: Track, job: Job, now: float) -> None:
         """It stays the same: is anybody writing, is it whole, is it a video?"""
         assert track.settle is not None  # noqa: S101 - settling clips have one
-        fd = self._open(path)
-        if fd is None:
+        if self._clips.is_written(path):
+            self._wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
+            self._tracks.plan(path, now + WRITER_RETRY)
+        elif (report := self._clips.report(path, size_of(track.signature))) is None:
             self.absent(path, now)
-            return
-        try:
-            writers = writer_open(fd, network=self._network)
-            if writers is Writers.UNKNOWN and not self._network and not self._blind_said:
-                self._blind_said = True
-                say("writers-unseen")
-            if writers is Writers.OPEN:
-                self._wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
-                self._plan(path, now + WRITER_RETRY)
-                return
-            report = examine(fd, size_of(track.signature))
-        finally:
-            os.close(fd)
+        else:
+            self._judge(path, track, job, report, now)
+
+    def _judge(self, path: bytes, track: Track, job: Job, report: Report, now: float) -> None:
+        """Go by what the container says of itself."""
+        assert track.settle is not None  # noqa: S101 - settling clips have one
         if report.not_video:
             self._reject(job, NotAVideo(report.why, "Replace it with the video itself, or delete it."), track.signature)
         elif not report.complete:
-            self._incomplete(path, track, job, report.why, now)
+            self._incomplete(path, track, job, PovwatchError(report.why, INCOMPLETE_TODO), now)
         elif not report.end_known and not track.settle.settled(ENDLESS_SHARE * self._settle):
-            self._plan(path, track.settle.next_sample(self._settle))
+            self._tracks.plan(path, track.settle.next_sample(self._settle))
         else:
             self._inspect(track, job, report)
 
@@ -318,13 +288,7 @@ class Intake:
         key, signature = ("inspect", job.id), track.signature
         if self._background.busy(key):  # one that is being cancelled: its end looks again
             return
-        file = str(self._root / os.fsdecode(job.path))
-
-        def work(cancelled: threading.Event) -> VideoInfo:
-            args = {"path": file, "kind": str(report.kind)}
-            found = call("inspect", args, timeout=INSPECT_TIMEOUT, limits=PROBE, cancelled=cancelled)
-            return VideoInfo.from_json(found)
-
+        work = self._clips.inspection(job.path, report.kind)
         self._background.submit(key, work, lambda outcome: self._inspected(job.path, job.id, signature, outcome))
 
     def _inspected(self, path: bytes, job_id: int, signature: bytes, outcome: VideoInfo | Exception) -> None:
@@ -332,40 +296,43 @@ class Intake:
         track = self._tracks.get(path)
         if track is None or track.job != job_id:
             return
-        if track.signature != signature or self._sample(path) != signature or isinstance(outcome, MediaStopped):
+        if (
+            track.signature != signature
+            or self._clips.sample_or_none(path) != signature
+            or isinstance(outcome, MediaStopped)
+        ):
             track.phase = Phase.SETTLING  # it changed meanwhile: what was found is about another file
-            self._plan(path, now)
+            self._tracks.plan(path, now)
             return
         job = self._ledger.job(job_id)
         if isinstance(outcome, NotAVideo):
             self._reject(job, outcome, signature)
         elif isinstance(outcome, PovwatchError):
-            self._incomplete(path, track, job, str(outcome), now)
+            self._incomplete(path, track, job, outcome, now)
         elif isinstance(outcome, Exception):
             raise outcome
         elif not outcome.complete:
-            self._incomplete(path, track, job, outcome.why, now)
+            self._incomplete(path, track, job, PovwatchError(outcome.why, INCOMPLETE_TODO), now)
         else:
             track.phase = Phase.IN
             self._notices.clear(job)
             self._arrived(dataclasses.replace(job, source_stat=signature), outcome)
 
-    def _incomplete(self, path: bytes, track: Track, job: Job, why: str, now: float) -> None:
-        self._wait(job, Waiting.INCOMPLETE, why)
-        track.phase = Phase.WAITING
-        if not track.warned:
-            self._plan(path, track.since + INCOMPLETE_PATIENCE)
-        if now - track.since >= INCOMPLETE_PATIENCE:
-            self._warn(track, now)
+    def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
+        self._wait(job, Waiting.INCOMPLETE, error.what)
+        track.phase, track.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
+        self._warn(path, track, now)
 
-    def _warn(self, track: Track, now: float) -> None:
+    def _warn(self, path: bytes, track: Track, now: float) -> None:
         """Something has been missing for long: say so beside the clip, once."""
-        if track.warned or now - track.since < INCOMPLETE_PATIENCE:
+        if track.warned:
+            return
+        if now - track.since < self.patience:
+            self._tracks.plan(path, track.since + self.patience)
             return
         track.warned = True
         job = self._ledger.job(track.job)
-        todo = "Copy it again. If it is still being copied, there is nothing to do: it goes on by itself."
-        file = self._notices.write(job, "is still incomplete", job.detail, todo)
+        file = self._notices.write(job, "is still incomplete", job.detail, track.todo)
         say("incomplete", job, problem=job.detail, error_file=file)
 
     def _reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
@@ -396,25 +363,27 @@ class Intake:
                 self._ledger.job(job.id), "changed", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, detail=""
             )
         elif job.waiting_on is not Waiting.SETTLING:
-            job = self._wait(job, Waiting.SETTLING, "")
+            job = self._wait(job, Waiting.SETTLING, "", quiet=True)
         if track.phase is not Phase.SETTLING:
             track.phase, track.since, track.warned = Phase.SETTLING, now, False
         if track.settle is None:
             track.settle = Settle()
         track.settle.observe(signature, now, self._settle)
         self._report_arriving(job, track)
-        self._plan(path, track.settle.next_sample(self._settle))
+        self._tracks.plan(path, track.settle.next_sample(self._settle))
 
     def _check_gone(self, path: bytes, track: Track, now: float) -> None:
         assert track.gone_at is not None  # noqa: S101 - the caller looked
-        signature = self._sample(path)
+        try:
+            signature = self._clips.sample(path)
+        except ClipUnreadable:
+            signature = track.signature  # it is there
         if signature is not None:
             track.gone_at = None
             self.appeared([(path, signature)], now)
-            if track.phase is Phase.SETTLING:
-                self._plan(path, now)
+            self._tracks.plan(path, now)
         elif now - track.gone_at < GONE_PATIENCE:
-            self._plan(path, track.gone_at + GONE_PATIENCE)
+            self._tracks.plan(path, track.gone_at + GONE_PATIENCE)
         else:
             self._withdrawn(self._ledger.job(track.job), "gone")
 
@@ -434,47 +403,34 @@ class Intake:
         settle = Settle()
         settle.observe(signature, now, self._settle)
         self._tracks[job.path] = Track(job.id, signature, Phase.SETTLING, now, settle)
-        self._plan(job.path, settle.next_sample(self._settle))
+        self._tracks.plan(job.path, settle.next_sample(self._settle))
 
-    def _plan(self, path: bytes, when: float) -> None:
-        heapq.heappush(self._due, (when, path))
-
-    def _sample(self, path: bytes) -> bytes | None:
-        return sample(self._root_fd, path)
-
-    def _open(self, path: bytes) -> int | None:
+    @contextmanager
+    def _at_its_expense(self, job: int) -> Iterator[None]:
+        """What nobody foresaw costs that clip's job, and no other."""
         try:
-            return open_beneath(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except FileNotFoundError:
-            return None
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._broken(("arrival", job), error)
 
-    def _wait(self, job: Job, waiting: Waiting, detail: str) -> Job:
+    def _say_base(self, job: Job) -> None:
+        """A clip whose files do not go by its stem is told apart in the log."""
+        stem = layout.stem_of(layout.split(job.path)[1])
+        if job.base != stem:
+            say("base-chosen", job, stem=stem, spec=layout.beside(job.path, job.base).spec)
+
+    def _wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
         try:
-            return self._ledger.wait(job, waiting, detail)
+            return self._ledger.wait(job, waiting, detail, quiet=quiet)
         except StaleJobError:
             return self._ledger.job(job.id)
 
     def _report_arriving(self, job: Job, track: Track) -> None:
         """How much has come, every ten per cent, where the container tells."""
-        fd = self._open(job.path)
-        if fd is None:
+        report = self._clips.report(job.path, size_of(track.signature))
+        if report is None:
             return
-        try:
-            report = examine(fd, size_of(track.signature))
-        finally:
-            os.close(fd)
         if report.percent is None or report.complete or report.percent < track.percent + PERCENT_STEP:
             return
         track.percent = int(report.percent)
         say("arriving", job, percent=f"{report.percent:.0f} %", size=spell_size(size_of(track.signature)))
-
-
-def describe(info: VideoInfo) -> dict[str, object]:
-    """What the log says of a clip that has arrived."""
-    return {
-        "frames": info.frames,
-        "shape": f"{info.display_width}x{info.display_height}",
-        "rate": f"{float(info.fps):.3f}".rstrip("0").rstrip("."),
-        "duration": spell_duration(info.duration),
-        "codec": info.codec,
-    }

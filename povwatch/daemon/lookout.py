@@ -57,6 +57,7 @@ class Lookout:
         intake: Intake,
         gates: Gates,
         respec: Callable[[Listing], None],
+        tidy: Callable[[Listing], None],
         adopted: Callable[[], None],
         wake: Callable[[], None],
     ) -> None:
@@ -69,6 +70,7 @@ class Lookout:
             intake: told which clips are there and which are not.
             gates: told that something beside a clip may have changed.
             respec: told of each whole listing, for clips that ended and whose JSON may have been edited.
+            tidy: told of each whole listing, for error files that are needed no more.
             adopted: told when another folder is taken for inputs/ from now on.
             wake: called from the watcher's thread.
         """
@@ -77,6 +79,7 @@ class Lookout:
         self._intake = intake
         self._gates = gates
         self._respec = respec
+        self._tidy = tidy
         self._root = config.paths.inputs
         self._guard = guard
         self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
@@ -149,16 +152,14 @@ class Lookout:
         self._wake()
 
     def _take_hints(self, now: float) -> None:
-        hints = set()
+        hints: dict[bytes | None, None] = {}  # in their order: the first clip of a stem gets the stem's names
         while self._hints:
-            hints.add(self._hints.popleft())
+            hints[self._hints.popleft()] = None
         if not hints:
             return
         if None in hints or len(hints) >= HINTS_MAX:
             self._rescan_at = now
             return
-        if any(not names.is_clip_name(layout.split(path)[1], self._extensions) for path in hints if path is not None):
-            self._gates.poke()
         for path in hints:
             if path is not None:
                 self._take_hint(path, now)
@@ -169,6 +170,7 @@ class Lookout:
             return
         if not names.is_clip_name(name, self._extensions) or names.is_ignored(name):
             if not name.startswith(layout.OURS):
+                self._gates.hint(path)
                 self.soon(now)  # a folder that was moved in, a JSON of a finished clip, a partial copy that is done
             return
         status = self._lstat(path)
@@ -203,12 +205,15 @@ class Lookout:
             self._check_health(now)
             return
         self._intake.appeared(sorted(listing.clips.items()), now)
+        if self.scanned_at is None:
+            self._intake.recall(now)
         for path in [p for p in self._intake.paths if p not in listing.clips and not listing.is_blind(p)]:
             self._intake.absent(path, now)
         for path, seen in listing.links.items():
             self._intake.linked(path, seen)
         self._intake.hold_back(listing.held_back, now)
         self.clips = frozenset(listing.clips) | frozenset(listing.links)
+        self._tidy(listing)
         self._respec(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()
@@ -227,13 +232,14 @@ class Lookout:
 
     def _check_health(self, now: float) -> None:
         health = self._guard.check()
+        adopted = False
         # Made anew on the same file system, or nothing that could be lost: it is taken as it is.
-        if not health and (health.adoptable or not any(self._intake.paths)):
+        if not health and (health.adoptable or not self._intake.jobs_left):
             self._guard.adopt()
             again = self._guard.check()
             if again:
                 self._adopted()
-                health = again
+                health, adopted = again, True
         if not health:
             if self.away is None:
                 self._leave(health.reason or "")
@@ -241,12 +247,13 @@ class Lookout:
         if self.away is not None:
             self.away = None
             say("inputs-back", inputs=self._root)
+            self._gates.stand_still(now)
             self._intake.open_root()
             self._watch()
             self._rescan_at = now
-        elif now >= self._watch_again_at and not self._watcher.alive():
-            if self._watcher.problem is None:
-                say("watch-restarted", problem="the emitter had ended.")
+        elif adopted or (now >= self._watch_again_at and not self._watcher.alive()):
+            if self._watcher.problem is None and self.scanned_at is not None:
+                say("watch-restarted", problem="the folder was made anew." if adopted else "the emitter had ended.")
             self._intake.open_root()
             self._watch()
             self._rescan_at = now

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from povwatch import __version__, gpu, layout
+from povwatch import __version__, gpu
 from povwatch.arrival.health import Identity, RootGuard
 from povwatch.arrival.writers import ignore_sigio
+from povwatch.daemon.aside import Aside
 from povwatch.daemon.background import Background
 from povwatch.daemon.clock import Clock
 from povwatch.daemon.dispatch import Dispatch
@@ -28,9 +30,11 @@ from povwatch.daemon.intake import Intake
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.lookout import Lookout
 from povwatch.daemon.notices import Notices
+from povwatch.daemon.places import Hurdle
 from povwatch.daemon.recovery import recover
 from povwatch.daemon.respec import Respec
 from povwatch.daemon.summary import Outcome
+from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
 from povwatch.daemon.waker import Waker
 from povwatch.engine.choice import Choice, choose, unable
@@ -112,7 +116,7 @@ class Daemon:
         self.journal = Journal.open(config.paths.state)
         self.ledger = Ledger(self.journal, self.clock)
         self.choice = choose(config, gpu.look(), self.journal.real_engine())
-        self._background = Background(self._waker.wake, threads=4)
+        self._background = Background(self._waker.wake, threads=4, broken=self._broken)
         self._folder = InputsFolder(config.paths.inputs)
         self._notices = Notices(self._folder)
         self._publisher = Publisher(config.paths.outputs)
@@ -127,6 +131,7 @@ class Daemon:
             notices=self._notices,
             arrived=self._arrived,
             withdrawn=self._withdraw,
+            broken=self._broken,
         )
         self._gates = Gates(
             config,
@@ -136,6 +141,8 @@ class Daemon:
             templates=templates,
             engine=self.choice.kind,
             present=self._present,
+            ended=self._ended,
+            broken=self._broken,
         )
         self._respec = Respec(self.ledger, self._intake, self._folder)
         self._lookout = Lookout(
@@ -145,9 +152,11 @@ class Daemon:
             intake=self._intake,
             gates=self._gates,
             respec=self._respec.look,
+            tidy=lambda listing: self._notices.tidy(self.ledger.known, listing),
             adopted=self._keep_root,
             wake=self._waker.wake,
         )
+        self._aside = Aside(config, self._folder)
         self._endings = Endings(
             config,
             ledger=self.ledger,
@@ -155,6 +164,7 @@ class Daemon:
             publisher=self._publisher,
             back=self._back,
             ended=self._ended,
+            pause=self._pause_queue,
         )
         self._finisher = Finisher(
             config,
@@ -162,6 +172,7 @@ class Daemon:
             publisher=self._publisher,
             background=self._background,
             endings=self._endings,
+            aside=self._aside,
             done=self._ended,
         )
         self._dispatch = Dispatch(
@@ -223,13 +234,15 @@ class Daemon:
         say("daemon-started", version=__version__, inputs=paths.inputs, outputs=paths.outputs, pid=os.getpid())
         say("engine-chosen", engine=self.choice.kind, why=self.choice.why)
         self._spool.prepare()
+        self._spool.sweep(self.clock.wall())
         self._keep_root()
-        recover(self.ledger, self._gates, self._endings, self._finisher, self._publisher)
+        crashed = self.journal.fact("daemon") is not None  # `_end` takes it back
+        recover(self.ledger, self._gates, self._endings, self._finisher, self._publisher, crashed=crashed)
         self._lookout.start()
         if self._lookout.away is None:
             self._folder.sweep()
         if self.choice.problem:
-            self._dispatch.unavailable = self.choice.problem
+            self._dispatch.unavailable = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{self.choice.problem}.")
             at = self.clock.spell(self.clock.boot() + self._probe.every)
             say("engine-unavailable", engine=self.choice.kind, problem=f"{self.choice.problem}.", at=at)
         else:
@@ -251,7 +264,7 @@ class Daemon:
             self._check_disk()
         if not self._engine_started:
             self._probe_engine(now)
-        self._dispatch.tick(now, blocked=self._blocked())
+        self._dispatch.tick(now, hurdle=self._hurdle())
         self._finisher.tick(now)
         if self._facts.due(now):
             self._set_facts()
@@ -274,20 +287,22 @@ class Daemon:
         if self._stop is not None:
             say("daemon-stopping", why=self._stop)
         self._notifier.stopping()
-        self._lookout.stop()
-        self._dispatch.stop(self._stop or "all is done")
-        deadline = self.clock.boot() + STOP_PATIENCE
-        while not self._dispatch.stopped and self.clock.boot() < deadline:
-            self._waker.sleep(0.1)
-            self._dispatch.settle(self.clock.boot())
-        self._background.close()
-        self._dispatch.close()
+        with ExitStack() as closing:  # whatever fails on the way, the rest is done: nothing of ours outlives us
+            for close in (self._waker.close, self._notifier.close, self.journal.close):
+                closing.callback(close)
+            closing.callback(self._dispatch.close)
+            closing.callback(self._background.close)
+            self._lookout.stop()
+            self._dispatch.stop(f"povwatch stops ({self._stop or 'all is done'}).")
+            deadline = self.clock.boot() + STOP_PATIENCE
+            while not self._dispatch.stopped and self.clock.boot() < deadline:
+                self._waker.sleep(0.1)
+                self._dispatch.settle(self.clock.boot())
+            self._background.close()
+            self._dispatch.close()
+            self.journal.set_facts(daemon=None)
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in self.ledger.counts.items() if not state.ended))
-        self.journal.set_facts(daemon=None)
-        self.journal.close()
-        self._notifier.close()
-        self._waker.close()
 
     def _set_signals(self) -> None:
         ignore_sigio()
@@ -324,17 +339,17 @@ class Daemon:
             if outcome == "":
                 self._start_engine()
             elif isinstance(outcome, str):
-                self._dispatch.unavailable = outcome
+                self._dispatch.unavailable = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
 
         self._background.submit("probe", lambda _: unable(self.choice.kind, self._config, gpu.look()), then)
 
     # -- what holds everything up
 
-    def _blocked(self) -> tuple[Waiting, str] | None:
+    def _hurdle(self) -> Hurdle | None:
         if self._full is not None:
-            return Waiting.DISK_FULL, self._full
+            return Hurdle(Waiting.DISK_FULL, self._full)
         if self._lookout.away is not None:
-            return Waiting.INPUTS_AWAY, self._lookout.away
+            return Hurdle(Waiting.INPUTS_AWAY, self._lookout.away)
         return None
 
     def _check_disk(self) -> None:
@@ -347,7 +362,8 @@ class Daemon:
             if free < reserve:
                 if self._full is None:
                     say("disk-full", where=where, free=spell_size(free), reserve=spell_size(reserve))
-                self._full = f"{where} has {spell_size(free)} left, less than disk.reserve ({spell_size(reserve)})"
+                    # Not said anew for every byte: it is noted with every job.
+                    self._full = f"{where} has less room left than disk.reserve ({spell_size(reserve)})."
                 return
         if self._full is not None:
             self._full = None
@@ -392,6 +408,24 @@ class Daemon:
             to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why, "source_stat": signature}
             self._ended(self.ledger.move(self.ledger.job(job.id), "cancelled", said={"why": why}, **to))
 
+    def _broken(self, key: object, error: Exception) -> None:
+        """The end of some background work could not be handled: its job pays, the daemon goes on."""
+        found = in_words(error, f"while it handled {key}")
+        job_id = key[1] if isinstance(key, tuple) else None
+        job = self.ledger.job(job_id) if isinstance(job_id, int) else None
+        if job is None or job.ended:
+            return
+        if job.state is JobState.RUNNING:
+            self._dispatch.fail(job, found)
+        elif job.state is JobState.CHECKING:
+            self._endings.after(job, found)
+        elif job.state is not JobState.PUBLISHING:  # that is a promise: it is tried again at the next start
+            self._gates.drop(job)
+            self._endings.fail(job, found)
+
+    def _pause_queue(self, waiting: Waiting, problem: str, until: float) -> None:
+        self._dispatch.pause(waiting, problem, until)
+
     def _back(self, job: Job) -> None:
         """An attempt ended and the job goes on."""
         if job.state is JobState.ARRIVING:
@@ -404,20 +438,9 @@ class Daemon:
         self._intake.forget(job)
         if job.state is JobState.CANCELLED and not self._lookout.present(job.path):
             self.journal.give_base_back(job.path)
-        if job.state is JobState.DONE and self._config.publish.source == "move":
-            self._move_aside(job)
+        if job.state is JobState.DONE:
+            self._aside.move(job)  # one that was done already, too
         self._lookout.soon(self.clock.boot())  # the clip or its JSON may have changed while the job ran
-
-    def _move_aside(self, job: Job) -> None:
-        """publish.source = "move": the finished clip goes to publish.source_to."""
-        folder, name = layout.split(job.path)
-        to = layout.filled(self._config.publish.source_to, folder=folder, name=name)
-        try:
-            self._folder.move_aside(job.path, to)
-        except (OSError, ValueError) as error:
-            say("move-failed", job, to=to, problem=f"{error}.")
-        else:
-            say("moved", job, to=to)
 
     # -- what --once asks
 
@@ -432,20 +455,28 @@ class Daemon:
                 continue
             if job.state is JobState.QUEUED and self._hopeless():
                 continue
+            if job.state is JobState.PUBLISHING and job.waiting_on is not None:
+                continue  # its promise cannot be kept now; the next start tries again
             return False
         return True
 
     def _hopeless(self) -> bool:
-        """Whether the engine will not come: it cannot be run here, or failed to load as often as a clip may fail."""
-        return self._dispatch.unavailable is not None and (
-            not self._engine_started or self._dispatch.failed_loads >= self._config.engine.attempts
-        )
+        """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
+        limit, dispatch = self._config.engine.attempts, self._dispatch
+        if self._full is not None or dispatch.pauses >= limit:
+            return True
+        return dispatch.unavailable is not None and (not self._engine_started or dispatch.failed_loads >= limit)
 
     def _outcome(self) -> Outcome:
         here = self._lookout.clips | {job.path for job in self.ledger.ended.values()}
         jobs = [job for path in sorted(here) if (job := self.ledger.of_path(path))]
-        waiting = any(job.waiting_on is Waiting.ENGINE_UNAVAILABLE for job in jobs)
-        return Outcome(jobs, self._dispatch.unavailable if waiting else None, self._lookout.away)
+        waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
+        hurdle = self._hurdle() or self._dispatch.hurdle(self.clock.boot()) if waiting else None
+        unable = None
+        if hurdle is not None:
+            engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
+            unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
+        return Outcome(jobs, unable, self._lookout.away)
 
     # -- what others see
 
@@ -453,8 +484,8 @@ class Daemon:
         counts = self.ledger.counts
         active = [f"{counts[state]} {state}" for state in JobState if counts[state] and not state.ended]
         text = ", ".join(active) or "nothing to do"
-        if problem := self._lookout.away or self._full or self._dispatch.unavailable:
-            text += f"; {problem}"
+        if hurdle := self._hurdle() or self._dispatch.hurdle(self.clock.boot()):
+            text += f"; {hurdle.problem}"
         return text
 
     def _set_facts(self) -> None:
@@ -465,8 +496,8 @@ class Daemon:
             "outputs": str(self._config.paths.outputs),
             "engine": self.choice.kind,
             "why": self.choice.why,
-            "problem": self._dispatch.unavailable,
-            "blocked": (self._blocked() or (None, None))[1],
+            "problem": hurdle.problem if (hurdle := self._dispatch.hurdle(self.clock.boot())) else None,
+            "blocked": hurdle.problem if (hurdle := self._hurdle()) else None,
             "workers": self._dispatch.workers(),
             "gpus": [{"name": g.name, "memory": g.memory, "free": g.free} for g in gpu.look().found],
         }
@@ -476,7 +507,6 @@ class Daemon:
 
 
 def _templates_folder(config: Config) -> Path | None:
-
     return Path(config.spec.templates) if config.spec.templates else None
 
 

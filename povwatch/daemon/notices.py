@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING
 
 from povwatch import layout
 from povwatch.errors import EnvironmentFault, SpecInvalid
+from povwatch.job import JobState
 from povwatch.spec import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from povwatch.arrival.scan import Listing
     from povwatch.job import Job
+    from povwatch.journal.reader import Known
     from povwatch.spec.beside import InputsFolder
+
+BAD_ENDS = frozenset({JobState.REJECTED, JobState.FAILED, JobState.BLOCKED})
+"""The ends that leave an error file."""
 
 GOES_AWAY = "This file goes away by itself when that is mended."
 
@@ -42,8 +50,25 @@ class Notices:
 
     def clear(self, job: Job) -> None:
         """Nothing is wrong with the clip any more."""
+        self._remove(layout.beside(job.path, job.base).error)
+
+    def tidy(self, known: Mapping[bytes, Known], listing: Listing) -> None:
+        """Remove the error files of clips that ended badly and were deleted since.
+
+        Args:
+            known: the newest job of every clip that was ever seen.
+            listing: what is in inputs/.
+        """
+        for path, last in known.items():
+            if last.state not in BAD_ENDS or path in listing.clips or path in listing.links or listing.is_blind(path):
+                continue
+            error = layout.beside(path, last.base).error
+            if error in listing.names and not _is_used(error, known, listing):
+                self._remove(error)
+
+    def _remove(self, file: bytes) -> None:
         try:
-            self._folder.remove_error(layout.beside(job.path, job.base).error)
+            self._folder.remove_error(file)
         except EnvironmentFault:
             return
 
@@ -54,3 +79,9 @@ class Notices:
         except EnvironmentFault:
             return file
         return file
+
+
+def _is_used(error_file: bytes, known: Mapping[bytes, Known], listing: Listing) -> bool:
+    """Whether the error file belongs to a clip that is there, which took the base of one that is gone."""
+    present = ((path, known.get(path)) for path in (*listing.clips, *listing.links))
+    return any(last is not None and layout.beside(path, last.base).error == error_file for path, last in present)

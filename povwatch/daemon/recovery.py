@@ -30,8 +30,19 @@ if TYPE_CHECKING:
 S = JobState
 
 
-def recover(ledger: Ledger, gates: Gates, endings: Endings, finisher: Finisher, publisher: Publisher) -> None:
-    """Settle every job that has not ended, and clear what belongs to none."""
+def recover(
+    ledger: Ledger, gates: Gates, endings: Endings, finisher: Finisher, publisher: Publisher, *, crashed: bool
+) -> None:
+    """Settle every job that has not ended, and clear what belongs to none.
+
+    Args:
+        ledger: the jobs.
+        gates: take back what was between arrival and claim.
+        endings: what becomes of a job after a crash.
+        finisher: takes back what was being checked or published.
+        publisher: clears the private folders.
+        crashed: whether the last daemon had no time to say goodbye.
+    """
     counts: Counter[str] = Counter()
     claimed = list(ledger.claimed)
     for job in ledger.in_state(S.PUBLISHING):  # first: nothing of ours is made in outputs/ before the promises are kept
@@ -39,7 +50,7 @@ def recover(ledger: Ledger, gates: Gates, endings: Endings, finisher: Finisher, 
         finisher.publish(job)
         counts["published"] += 1
     for job in ledger.in_state(S.CHECKING):
-        counts[_check_again(job, ledger, endings, finisher)] += 1
+        counts[_check_again(job, ledger, endings, finisher, crashed=crashed)] += 1
     for job in [job for job in claimed if job.state is S.RUNNING]:
         _requeue(job, ledger, endings)
         counts["to run again"] += 1
@@ -52,13 +63,13 @@ def recover(ledger: Ledger, gates: Gates, endings: Endings, finisher: Finisher, 
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
-def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher) -> str:
+def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher, *, crashed: bool) -> str:
     piece = Workpiece.from_json(job.artifact or "{}") if job.artifact else None
     if piece is None or not Path(piece.artifact.get("path", "")).is_file() or not Path(piece.source).is_file():
         _requeue(job, ledger, endings)
         return "to run again"
-    crashes = job.crashes + 1
-    if crashes >= retry.CRASHES_MAX:
+    crashes = job.crashes + crashed
+    if crashed and crashes >= retry.CRASHES_MAX:
         _requeue(job, ledger, endings)
         return "given up"
     say("orphaned", job, what="its artifact is checked again")

@@ -40,18 +40,35 @@ class Respec:
                 self._consider(self._ledger.job(known.job), seen)
             elif self._late.get(known.job) != seen:
                 self._late[known.job] = seen
-                say("late-edit", self._ledger.job(known.job), spec=layout.beside(path, known.base).spec)
+                self._say_late(self._ledger.job(known.job))
+        claimed = {job.id for job in self._ledger.claimed}
+        self._late = {job: seen for job, seen in self._late.items() if job in claimed}
 
     def _consider(self, job: Job, seen: bytes) -> None:
+        try:
+            if self._says_the_same(job):
+                self._ledger.touch(job, spec_stat=seen)
+            else:
+                self._intake.again(job.path, self._ledger.clock.boot())
+        except EnvironmentFault:
+            return  # the folder is away, or the clip cannot be opened: the next rescan tries again
+
+    def _say_late(self, job: Job) -> None:
+        try:
+            same = self._says_the_same(job)
+        except EnvironmentFault:
+            return
+        if not same:
+            say("late-edit", job, spec=layout.beside(job.path, job.base).spec)
+
+    def _says_the_same(self, job: Job) -> bool:
+        """Whether the JSON, if there is one that can be read, means what it meant when the job was claimed or ended."""
         spec = layout.beside(job.path, job.base).spec
         try:
             file = self._folder.read_spec(spec)
-        except (SpecInvalid, EnvironmentFault):
-            file = None
-        if file is None or self._same(job, file, spec):
-            self._ledger.touch(job, spec_stat=seen)
-        else:
-            self._intake.again(job.path, self._ledger.clock.boot())
+        except SpecInvalid:
+            return True
+        return file is None or self._same(job, file, spec)
 
     def _same(self, job: Job, file: SpecFile, path: bytes) -> bool:
         """Whether the JSON means what it meant when the job ended."""

@@ -22,7 +22,7 @@ class Outcome:
     jobs: Sequence[Job]
     """The newest job of every clip that is in inputs/, or that ended in this run."""
     unable: str | None = None
-    """Why the engine could not be used, if clips still wait for it."""
+    """What this machine is not able to do, if clips still wait for it: as sentences."""
     away: str | None = None
     """Why inputs/ could not be watched, if so."""
 
@@ -39,7 +39,7 @@ def summarise(outcome: Outcome) -> int:
     if outcome.away:
         text += f". {outcome.away}"
     if outcome.unable:
-        text += f". The engine is not available: {outcome.unable}"
+        text += f". {outcome.unable}"
     say("summary", text=text)
     if outcome.unable:
         return NOT_ABLE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch import layout
+from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
 from povwatch.lookup import find
 from povwatch.spool import Answer, Request, Spool
@@ -58,7 +59,10 @@ class Verbs:
     def tick(self, now: float) -> None:
         """Answer what waits."""
         for request in self._spool.take():
-            answer = self._perform(request, now)
+            try:
+                answer = self._perform(request, now)
+            except EnvironmentFault as error:
+                answer = Answer(done=False, text=str(error))
             self._spool.answer(request, answer)
             say("request", verb=request.verb, clip=request.clip, answer=answer.text)
 
@@ -90,7 +94,7 @@ class Verbs:
         if job.state not in EARLY:
             return self._too_late(job)
         job = self._ledger.set_quietly(job, "request", go=True, hold=False)
-        self._gates.poke()
+        self._gates.poke(job)
         marker = layout.beside(job.path, job.base).hold
         if self._folder.markers(layout.beside(job.path, job.base)).hold:
             return Answer(done=False, text=f"the file {layout.shown(marker)} still holds it: remove that.")
@@ -107,7 +111,7 @@ class Verbs:
         if job.state not in EARLY:
             return self._too_late(job)
         job = self._ledger.set_quietly(job, "request", hold=True, go=False)
-        self._gates.poke()
+        self._gates.poke(job)
         return Answer(done=True, text="it is held until povwatch go.")
 
     def _cancel(self, job: Job) -> Answer:

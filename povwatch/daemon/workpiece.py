@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
-from povwatch.errors import SourceChanged
+from povwatch.errors import CheckFailed, NotAVideo, SourceChanged
 from povwatch.fs import open_beneath
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
@@ -128,6 +128,13 @@ class Workpiece:
             CheckFailed: it is not what was asked for.
             PovwatchError: whatever else media.run says.
         """
+        try:
+            return self._finish(report, cancelled)
+        except NotAVideo as error:  # said of the artifact: the clip itself was read before
+            what = f"The engine's artifact cannot be used: {error.what}"
+            raise CheckFailed(what, "The engine's output before that may say why.") from error
+
+    def _finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
         expected = self._expected()
         with self._timed("finish"):
             self.final.unlink(missing_ok=True)  # of a run of this step that a crash cut short

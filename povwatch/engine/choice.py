@@ -65,16 +65,15 @@ def choose(config: Config, gpus: Gpus, real_before: str | None) -> Choice:
         return _make(config, gpus, kind, f"engine.kind names it: {kind}.")
     if kind != "auto":
         return _make(config, gpus, kind, f"engine.kind asks for {kind}.")
-    reasons: list[str] = []
+    reasons: dict[str, str] = {}
     for candidate in ("cosmos", "diffusers"):
         problem = _PROBES[candidate](config, gpus)
         if not problem:
             return _make(config, gpus, candidate, f"It was chosen because this machine can run it.{_not(reasons)}")
-        reasons.append(f"{candidate} cannot: {problem}")
+        reasons[candidate] = problem
     if real_before is not None:
-        problem = next((r for r in reasons if r.startswith(real_before)), reasons[0])
         why = f"The {real_before} engine has run on this journal, and previews do not take its place."
-        return _make(config, gpus, real_before, why, problem=problem)
+        return _make(config, gpus, real_before, why, problem=reasons.get(real_before))
     why = f"It shows the control video, not a generated one.{_not(reasons)}"
     return _make(config, gpus, "preview", why)
 
@@ -96,8 +95,8 @@ def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | Non
     return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers)
 
 
-def _not(reasons: list[str]) -> str:
-    return "".join(f" {reason[0].upper()}{reason[1:]}." for reason in reasons)
+def _not(reasons: dict[str, str]) -> str:
+    return "".join(f" {kind.capitalize()} cannot: {problem}." for kind, problem in reasons.items())
 
 
 def _cosmos(config: Config, gpus: Gpus) -> str:

@@ -147,7 +147,7 @@ def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
     if isinstance(message, protocol.Generated):
         return JobGenerated(*ids, message.artifact)
     if isinstance(message, protocol.Blocked):
-        return JobBlocked(*ids, errors.Blocked(message.message, "Change the prompt or the clip."))
+        return JobBlocked(*ids, errors.Blocked(storable(message.message), "Change the prompt or the clip."))
     return JobFailed(*ids, message.kind, job_error(message.kind, message.message, message.todo))
 
 
@@ -158,7 +158,16 @@ def job_progress(message: protocol.Progress) -> JobProgress:
 
 def job_error(kind: str, message: str, todo: str) -> errors.PovwatchError:
     """The error that a failure of this kind is; see port.FailureKind. An unknown kind is `error`."""
-    return _ERRORS.get(kind, errors.AttemptFailed)(message, todo)
+    return _ERRORS.get(kind, errors.AttemptFailed)(storable(message), storable(todo))
+
+
+def storable(text: str) -> str:
+    """An engine's words without what moves a cursor, and what no file and no database takes: both come out as escapes.
+
+    The latter are halves of characters: Python spells the bytes of a file name so that are no UTF-8, and an engine's
+    exception may well name a file.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 _ERRORS: dict[str, type[errors.PovwatchError]] = {

@@ -44,9 +44,11 @@ def classify(error: BaseException) -> tuple[FailureKind, str, str]:
     """
     if isinstance(error, EngineFailure):
         return error.kind, error.message[:MESSAGE_MAX], error.todo or _TODO.get(error.kind, "")
-    kinds = (_kind(one) for one in _chain(error))
-    kind: FailureKind = next((kind for kind in kinds if kind is not None), "error")
-    return kind, _last_line(error), _TODO[kind]
+    for one in _chain(error):
+        if (kind := _kind(one)) is not None:
+            wrapped = "" if one is error else f" ({_last_line(one)})"
+            return kind, f"{_last_line(error)}{wrapped}"[:MESSAGE_MAX], _TODO[kind]
+    return "error", _last_line(error), _TODO["error"]
 
 
 def _kind(error: BaseException) -> FailureKind | None:

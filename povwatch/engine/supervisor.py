@@ -389,8 +389,8 @@ class Supervisor:
         self._retry_at = now if at_once else now + backoff(self._failures)
 
     def _unavailable(self, kind: str, message: str, todo: str) -> None:
-        self.last_error = events.job_error(kind, message, todo)
-        self._events.append(events.EngineUnavailable(kind, message, todo, self._retry_at))
+        self.last_error = error = events.job_error(kind, message, todo)
+        self._events.append(events.EngineUnavailable(kind, error.what, error.todo, self._retry_at))
 
     def _alive(self) -> Life:
         if self._life is None:

@@ -1,6 +1,7 @@
 """The journal: what povwatch knows, in SQLite. The only package that touches it."""
 
 from povwatch.journal.reader import JournalReader, open_reader
+from povwatch.journal.statements import JournalFailed
 from povwatch.journal.writer import Journal, StaleJobError
 
-__all__ = ["Journal", "JournalReader", "StaleJobError", "open_reader"]
+__all__ = ["Journal", "JournalFailed", "JournalReader", "StaleJobError", "open_reader"]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
-
-import aiosql
 
 from povwatch.errors import JournalError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
+from povwatch.journal.statements import JournalFailed, Statements, in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,9 +50,7 @@ class JournalReader:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._db.row_factory = sqlite3.Row
-        self._read: Any = aiosql.from_str(
-            (files(__package__) / "sql" / "read.sql").read_text(), "sqlite3", mandatory_parameters=False
-        )
+        self._read = Statements("read.sql")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -145,20 +141,45 @@ def open_reader(state: Path) -> JournalReader:
     except PermissionError:
         raise _no_right(state) from None
     try:
-        reader = JournalReader(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5))
-        reader.counts()
-    except sqlite3.OperationalError as error:
+        return _opened(f"{file.absolute().as_uri()}?mode=ro")
+    except JournalFailed as error:
+        if not _is_of_rights(error):
+            raise
         # A reader who may not write the folder cannot make the -shm file that WAL needs. After a clean stop the
         # journal is one file and may be read as it is; while the daemon runs it may not.
         wal = file.with_name(f"{FILE}-wal")
         if holder(state) is not None or (wal.exists() and wal.stat().st_size):
             raise _no_right(state) from error
-        try:
-            reader = JournalReader(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True))
-            reader.counts()
-        except sqlite3.Error as again:
-            raise _no_right(state) from again
+    try:
+        return _opened(f"{file.absolute().as_uri()}?immutable=1")
+    except JournalFailed as error:
+        raise _no_right(state) from error
+
+
+def _opened(uri: str) -> JournalReader:
+    """A reader that can read.
+
+    Raises:
+        JournalFailed: it cannot.
+        JournalError: the daemon has only just begun with it.
+    """
+    with in_words():
+        connection = sqlite3.connect(uri, uri=True, timeout=5)
+    reader = JournalReader(connection)
+    try:
+        reader.counts()
+    except JournalFailed as error:
+        reader.close()
+        if "no such table" in str(error.__cause__):
+            raise JournalError("The journal is only just being made.", "Ask again in a moment.") from error
+        raise
     return reader
+
+
+def _is_of_rights(error: JournalFailed) -> bool:
+    """Whether the file is there and sound, but this user may not do what SQLite has to."""
+    code = getattr(error.__cause__, "sqlite_errorcode", None) or 0
+    return code & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 
 
 def _no_right(state: Path) -> JournalError:

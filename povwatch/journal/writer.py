@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import aiosql
-
 from povwatch import layout
 from povwatch.errors import JournalError
 from povwatch.job import Job, JobState, Waiting, may_go
 from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
+from povwatch.journal.statements import Statements, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -37,9 +36,7 @@ class Journal(JournalReader):
         super().__init__(connection)
         self._lock = lock
         self._batched = False
-        self._write: Any = aiosql.from_str(
-            (files(__package__) / "sql" / "write.sql").read_text(), "sqlite3", mandatory_parameters=False
-        )
+        self._write = Statements("write.sql")
 
     @classmethod
     def open(cls, state: Path) -> Journal:
@@ -219,10 +216,12 @@ class Journal(JournalReader):
         if self._batched:
             yield
             return
-        self._db.execute("BEGIN IMMEDIATE")
+        with in_words():
+            self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._db.execute("COMMIT")
+            with in_words():
+                self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -20,8 +20,8 @@ PURE = [
 OUTSIDE = {"os", "time", "sqlite3", "threading", "subprocess", "socket", "datetime", "pathlib", "shutil", "tempfile"}
 
 ONLY = {
-    "sqlite3": {"journal/reader.py", "journal/writer.py", "cli/doctor.py"},
-    "aiosql": {"journal/reader.py", "journal/writer.py"},
+    "sqlite3": {"journal/reader.py", "journal/writer.py", "journal/statements.py", "cli/doctor.py"},
+    "aiosql": {"journal/statements.py"},
     "pynvml": {"gpu.py"},
     "systemd": {"log.py"},
     "watchdog": {"arrival/watch.py"},

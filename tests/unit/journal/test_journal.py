@@ -113,7 +113,7 @@ def test_every_state_can_end_and_every_state_is_reached() -> None:
 
 def test_a_clip_has_one_job_at_a_time(journal) -> None:
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(JournalError, match="refuses a change: UNIQUE"):
         journal.add([(b"a.mp4", b"")], 2.0)
     journal.advance(job, "cancelled", 2.0, state=JobState.CANCELLED)
     (again,) = journal.add([(b"a.mp4", b"")], 3.0)

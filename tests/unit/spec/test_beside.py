@@ -8,6 +8,7 @@ import pytest
 from spec_texts import CLIP, members, text
 
 from povwatch import layout
+from povwatch.arrival.signature import signature
 from povwatch.errors import DiskFull, EnvironmentFault, SpecInvalid
 from povwatch.spec import Spec, explain, parse, whole
 from povwatch.spec.beside import FolderGone, InputsFolder, InputsRefused, Markers
@@ -128,7 +129,7 @@ def test_a_spec_is_read(inputs, root):
     status = (root / "clip.json").stat()
     spec = inputs.read_spec(b"clip.json")
     assert (spec.data, spec.digest) == (b"{}", hashlib.sha256(b"{}").hexdigest())
-    assert spec.signature == (status.st_dev, status.st_ino, 2, status.st_mtime_ns, status.st_ctime_ns)
+    assert spec.signature == signature(status)
 
 
 def test_a_huge_file_is_not_read_whole(inputs, root):

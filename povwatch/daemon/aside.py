@@ -1,0 +1,81 @@
+"""publish.source = "move": a published clip goes to publish.source_to, and its JSON with it.
+
+It is moved before the job is `done`, so that a crash in between moves it at the next start.
+What is no longer what was run stays: a clip that was replaced meanwhile is another clip, and one whose JSON was edited
+meanwhile is needed for the run that the edit asks for.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.arrival.signature import signature
+from povwatch.errors import PovwatchError, SpecInvalid
+from povwatch.spec import parse
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+    from povwatch.job import Job
+    from povwatch.spec.beside import InputsFolder
+
+VERSIONS_MAX = 999
+"""Clips of one name that are kept."""
+
+
+class Aside:
+    """Moves finished clips, where that is asked for."""
+
+    def __init__(self, config: Config, folder: InputsFolder) -> None:
+        self._config = config
+        self._folder = folder
+
+    def move(self, job: Job) -> None:
+        """Move a job's clip and JSON. Safe to repeat; what fails is said, and the clip stays."""
+        if self._config.publish.source != "move":
+            return
+        folder, name = layout.split(job.path)
+        to = layout.filled(self._config.publish.source_to, folder=folder, name=name)
+        try:
+            if not self._is_what_ran(job):
+                return
+            to, version = self._put(job.path, to, 1)
+            say("moved", job, to=to)
+            spec = layout.beside(job.path, job.base).spec
+            to = posixpath.join(layout.split(to)[0], layout.split(spec)[1])
+            self._put(spec, to, version)
+        except FileNotFoundError:
+            return  # moved before, or taken away; or it has no JSON
+        except (OSError, ValueError, PovwatchError) as error:
+            problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            say("move-failed", job, to=to, problem=f"{problem}.")
+
+    def _is_what_ran(self, job: Job) -> bool:
+        """Whether the clip and its JSON are there as they were claimed."""
+        status = (self._config.paths.inputs / os.fsdecode(job.path)).lstat()
+        if signature(status) != job.source_stat:
+            return False
+        path = layout.beside(job.path, job.base).spec
+        file = self._folder.read_spec(path)
+        if file is None:
+            return True
+        try:
+            spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
+            return self._folder.check_references(spec, path, file.data).digest() == job.spec_hash
+        except SpecInvalid:
+            return False
+
+    def _put(self, path: bytes, to: bytes, version: int) -> tuple[bytes, int]:
+        """Move a file to the first free version of a name, from `version` on; where it went."""
+        root, suffix = posixpath.splitext(to)
+        for number in range(version, VERSIONS_MAX + 1):
+            target = to if number == 1 else b"%s_v%d%s" % (root, number, suffix)
+            try:
+                self._folder.move_aside(path, target)
+            except FileExistsError:
+                continue
+            return target, number
+        raise FileExistsError(f"{layout.shown(to)} and all its versions exist")

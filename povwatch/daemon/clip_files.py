@@ -1,0 +1,109 @@
+"""Looking at one clip in inputs/: is it there, does anybody write it, is it whole, what is in it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from povwatch.arrival.scan import ClipUnreadable, sample
+from povwatch.arrival.writers import Writers, writer_open
+from povwatch.container import Report, examine
+from povwatch.fs import closing, open_beneath
+from povwatch.media.info import VideoInfo
+from povwatch.media.run import PROBE, call
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from povwatch.arrival.signature import Signature
+
+INSPECT_TIMEOUT = 1800.0
+"""Seconds for a look at every packet: a day of video on a slow disk."""
+
+
+class ClipFiles:
+    """The clips, reached from the open inputs folder without following a symlink."""
+
+    def __init__(self, root: Path, *, network: bool) -> None:
+        """Make it; `open_root` comes before the first look.
+
+        Args:
+            root: inputs/.
+            network: whether it is on a network file system, where leases mean nothing.
+        """
+        self._root = root
+        self._network = network
+        self._root_fd = -1
+        self._blind_said = False
+
+    def open_root(self) -> None:
+        """Open inputs/, anew after it was away."""
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+        self._root_fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def sample(self, path: bytes) -> Signature | None:
+        """A clip's signature as it is now; None if it is not there.
+
+        Raises:
+            ClipUnreadable: it is there and cannot be opened.
+        """
+        return sample(self._root_fd, path)
+
+    def sample_or_none(self, path: bytes) -> Signature | None:
+        """The same; None too if it cannot be opened, which the next look says in words."""
+        try:
+            return self.sample(path)
+        except ClipUnreadable:
+            return None
+
+    def is_written(self, path: bytes) -> bool:
+        """Whether a local process may still write it."""
+        fd = self._open(path)
+        if fd is None:
+            return False
+        with closing(fd):
+            writers = writer_open(fd, network=self._network)
+        if writers is Writers.UNKNOWN and not self._network and not self._blind_said:
+            self._blind_said = True
+            say("writers-unseen", inputs=self._root)
+        return writers is Writers.OPEN
+
+    def report(self, path: bytes, size: int) -> Report | None:
+        """What its container says of itself, also while it is being written; None if it cannot be opened any more.
+
+        Args:
+            path: the clip.
+            size: in bytes, as sampled.
+        """
+        fd = self._open(path)
+        if fd is None:
+            return None
+        with closing(fd):
+            return examine(fd, size)
+
+    def inspection(self, path: bytes, kind: object) -> Callable[[threading.Event], VideoInfo]:
+        """Work for a background thread: have a child look at every packet.
+
+        Args:
+            path: the clip.
+            kind: of the container, as its own signature says.
+        """
+        args = {"path": str(self._root / os.fsdecode(path)), "kind": str(kind)}
+
+        def work(cancelled: threading.Event) -> VideoInfo:
+            return VideoInfo.from_json(
+                call("inspect", args, timeout=INSPECT_TIMEOUT, limits=PROBE, cancelled=cancelled)
+            )
+
+        return work
+
+    def _open(self, path: bytes) -> int | None:
+        """Open a clip that was just sampled; None if it has gone or changed since, so that it is looked at again."""
+        try:
+            return open_beneath(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return None

@@ -1,0 +1,88 @@
+"""What is told of the workers while they work: how far a load and a job are, and the last words of one that failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.daemon.places import LAST_WORDS
+from povwatch.units import spell_duration
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.places import Place, Run
+    from povwatch.engine.events import JobProgress
+
+PROGRESS_STEP = 0.1
+"""A line in the log for every tenth of a job."""
+
+PROGRESS_EVERY = 2.0
+"""Seconds between two notes of a job's progress in the journal."""
+
+
+class Reports:
+    """Tells the log and the journal."""
+
+    def __init__(self, ledger: Ledger, kind: str) -> None:
+        """Make it.
+
+        Args:
+            ledger: the jobs.
+            kind: of the engine.
+        """
+        self._ledger = ledger
+        self._kind = kind
+        self._loading: dict[int, str] = {}
+
+    def loading(self, places: list[Place]) -> None:
+        """How far the loads are; what several workers say alike is said once."""
+        now = {number: _stage(place) for number, place in enumerate(places)}
+        for text in sorted({text for text in now.values() if text} - set(self._loading.values())):
+            say("engine-load-progress", engine=self._kind, stage=text)
+        self._loading = now
+
+    def progress(self, run: Run, event: JobProgress, now: float) -> None:
+        """How far a job is."""
+        fraction = event.fraction
+        elapsed = now - (run.generating_since or now)
+        eta = elapsed / fraction - elapsed if fraction > 0 else None
+        if fraction >= run.said + PROGRESS_STEP and fraction < 1:
+            run.said = fraction - fraction % PROGRESS_STEP
+            left = spell_duration(eta) if eta is not None else "unknown"
+            say("progress", self._ledger.job(run.job), percent=f"{fraction * 100:.0f}", stage=event.stage, eta=left)
+        if now - run.noted_at >= PROGRESS_EVERY:
+            run.noted_at = now
+            data = {
+                "fraction": round(fraction, 4),
+                "stage": event.stage,
+                "chunk": event.chunk,
+                "chunks": event.chunks,
+                "step": event.step,
+                "steps": event.steps,
+                "eta": None if eta is None else round(eta, 1),
+            }
+            self._ledger.journal.set_progress(run.job, data, self._ledger.clock.wall())
+
+    @staticmethod
+    def output(place: Place, line: str) -> None:
+        """A line that a worker printed: kept for a while, and shown with --verbose."""
+        say("engine-output", line=line)
+        place.last_words.append(line)
+        if place.to_tell:
+            place.to_tell -= 1
+            say("engine-last-words", line=place.last_words.pop())
+
+    @staticmethod
+    def last_words(place: Place) -> None:
+        """The end of what a worker printed: it failed, and its traceback is in there."""
+        place.to_tell = LAST_WORDS - len(place.last_words)
+        while place.last_words:
+            say("engine-last-words", line=place.last_words.popleft())
+
+
+def _stage(place: Place) -> str:
+    loading = place.supervisor.loading
+    if loading is None:
+        return ""
+    stage, fraction = loading
+    return stage if fraction is None else f"{stage}, {int(fraction * 10) * 10} %"

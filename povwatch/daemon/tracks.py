@@ -1,0 +1,111 @@
+"""Where each clip is on its way in, and when it is looked at next. Pure; time is passed in."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from povwatch.arrival.settle import Settle
+
+PERCENT_STEP = 10
+"""Percent between two lines about an arriving clip."""
+
+INCOMPLETE_TODO = "Copy it again. If it is still being copied, there is nothing to do: it goes on by itself."
+
+
+class Phase(Enum):
+    """Where a clip is on its way in."""
+
+    SETTLING = auto()
+    """Sampled until it stays the same."""
+    INSPECTING = auto()
+    """A child looks at every packet."""
+    WAITING = auto()
+    """Something is missing; the next change wakes it."""
+    IN = auto()
+    """Arrived; watched for changes only."""
+
+
+@dataclass(slots=True)
+class Track:
+    """One clip that has a job under way."""
+
+    job: int
+    signature: bytes
+    phase: Phase
+    since: float
+    settle: Settle | None = None
+    due: float | None = None
+    """When it is looked at next; a clip has one timer."""
+    percent: int = -PERCENT_STEP
+    gone_at: float | None = None
+    held_back: bytes | None = None
+    """The unfinished copy of it that lies beside it."""
+    warned: bool = False
+    todo: str = INCOMPLETE_TODO
+    """What helps a clip that waits."""
+
+
+class Tracks:
+    """The clips that have a job under way, each with one timer."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[bytes, Track] = {}
+        self._due: list[tuple[float, bytes]] = []
+        """Every setting of a timer; those that were set anew since are passed over."""
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._tracks
+
+    def __getitem__(self, path: bytes) -> Track:
+        return self._tracks[path]
+
+    def __setitem__(self, path: bytes, track: Track) -> None:
+        self._tracks[path] = track
+
+    def __delitem__(self, path: bytes) -> None:
+        del self._tracks[path]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._tracks)
+
+    def get(self, path: bytes) -> Track | None:
+        """A clip's track, if it has one."""
+        return self._tracks.get(path)
+
+    def items(self) -> Iterable[tuple[bytes, Track]]:
+        """Every clip with its track."""
+        return self._tracks.items()
+
+    def values(self) -> Iterable[Track]:
+        """Every track."""
+        return self._tracks.values()
+
+    def plan(self, path: bytes, when: float) -> None:
+        """Set a clip's timer; an earlier setting counts no longer."""
+        self._tracks[path].due = when
+        heapq.heappush(self._due, (when, path))
+
+    def next_deadline(self) -> float | None:
+        """When the first timer ends."""
+        while self._due:
+            when, path = self._due[0]
+            track = self._tracks.get(path)
+            if track is not None and track.due == when:
+                return when
+            heapq.heappop(self._due)
+        return None
+
+    def take_due(self, now: float) -> bytes | None:
+        """A clip whose timer has ended; it has none until the next `plan`."""
+        when = self.next_deadline()
+        if when is None or when > now:
+            return None
+        _, path = heapq.heappop(self._due)
+        self._tracks[path].due = None
+        return path

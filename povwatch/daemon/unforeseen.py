@@ -1,0 +1,33 @@
+"""What nobody foresaw: an exception in the midst of a job's way. It costs that job an attempt, never the daemon."""
+
+from __future__ import annotations
+
+from povwatch.errors import AttemptFailed, JournalError, PovwatchError
+from povwatch.journal import JournalFailed
+from povwatch.voice import say
+
+
+class Unforeseen(AttemptFailed):
+    """A fault in povwatch itself."""
+
+
+def in_words(error: Exception, where: str) -> PovwatchError:
+    """The error for retry.py that an exception means; of one that nobody foresaw the log gets the traceback.
+
+    Args:
+        error: what was raised.
+        where: what was being done: "while it was checked".
+
+    Raises:
+        JournalFailed: that is what it was; without its journal nothing can go on.
+    """
+    if isinstance(error, JournalFailed):
+        raise error
+    if isinstance(error, PovwatchError) and not isinstance(error, JournalError):
+        return error
+    problem = f"{type(error).__name__}: {error}"
+    say("unforeseen", where=where, problem=problem, exc_info=error)
+    return Unforeseen(
+        f"povwatch itself failed {where} ({problem}).",
+        "That is a bug: please report it, with the traceback in the log.",
+    )

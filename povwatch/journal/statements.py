@@ -1,0 +1,65 @@
+"""The named statements of the SQL files, with SQLite's errors in words."""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from contextlib import contextmanager
+from importlib.resources import files
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+import aiosql
+
+from povwatch.errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class JournalFailed(JournalError):  # noqa: N818 - what happened, not a mistake in it
+    """The file does not take or give what it should: without it nothing can go on."""
+
+
+class Statements:
+    """The statements of one file, as methods that take the connection first."""
+
+    def __init__(self, file: str) -> None:
+        """Load them.
+
+        Args:
+            file: in sql/.
+        """
+        text = (files(__package__) / "sql" / file).read_text()
+        self._loaded: Any = aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        statement = getattr(self._loaded, name)
+
+        @functools.wraps(statement)
+        def run(*args: object, **values: object) -> Any:  # noqa: ANN401 - as the statement has it
+            with in_words():
+                found = statement(*args, **values)
+                return list(found) if isinstance(found, GeneratorType) else found
+
+        self.__dict__[name] = run  # found without this method from now on
+        return run
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn SQLite's errors into ours.
+
+    Raises:
+        JournalFailed: the disk is full or fails, or the file is damaged.
+        JournalError: a rule of the schema was broken.
+    """
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise JournalError(f"The journal refuses a change: {error}.") from error
+    except sqlite3.Error as error:
+        raise JournalFailed(
+            f"The journal cannot be written or read any more: {error}.",
+            "See to the disk that paths.state is on (df, journalctl -k); what was under way goes on at the next start.",
+        ) from error

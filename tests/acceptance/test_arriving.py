@@ -1,0 +1,131 @@
+"""How clips come in, and what a user sees of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+from clips import make_clip, read_numbers
+from daemons import Corner, Daemon
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    with Daemon(tmp_path_factory.mktemp("shared") / "pov", grace={"period": "1h"}) as daemon:
+        yield daemon.start()
+
+
+@pytest.fixture
+def here(shared, request):
+    """A folder of its own in a daemon that the tests here share."""
+    return Corner(shared, request.node.name)
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A daemon of its own, not yet started."""
+    with Daemon(tmp_path / "pov") as daemon:
+        yield daemon
+
+
+def test_every_way_to_put_a_clip_there_brings_it_out(here):
+    made = make_clip(here.folder / "made.mp4")
+    here.copy(made, "copied.mp4")
+    shutil.copyfile(made, here.folder / "other.mp4")
+    (here.folder / "other.mp4").rename(here.inputs / "moved.mp4")
+    os.link(made, here.inputs / "linked.mp4")
+    shutil.copyfile(made, here.inputs / ".rsync.mp4.Ab3xYz")
+    (here.inputs / ".rsync.mp4.Ab3xYz").rename(here.inputs / "rsync.mp4")
+    here.copy(made, "UPPER.MP4")
+    names = ["copied.mp4", "moved.mp4", "linked.mp4", "rsync.mp4", "UPPER.MP4"]
+    for name in names:
+        here.wait_for("grace", clip=name)
+        here.ask("go", name)
+    for name in names:
+        here.wait_for("done", clip=name)
+    stems = sorted(name.split(".")[0] for name in names)
+    assert here.published() == [f"{s}/{s}_preview.{end}" for s in stems for end in ("json", "mp4")]
+    assert len(here.events("seen")) == len(names)
+    assert read_numbers(here.outputs / "moved/moved_preview.mp4") == list(range(12))
+
+
+def test_a_clip_that_was_there_before_the_start_comes_out(alone):
+    alone.clip("a.mp4")
+    assert alone.start().wait_for("done")["clip"] == "a.mp4"
+
+
+def test_a_folder_that_is_moved_in_keeps_its_structure(alone):
+    aside = alone.folder / "aside"
+    (aside / "kitchen" / "morning").mkdir(parents=True)
+    make_clip(aside / "kitchen" / "a.mp4")
+    make_clip(aside / "kitchen" / "morning" / "a.mp4")
+    alone.configure(arrival={"settle": "200ms", "rescan": "1h"})
+    alone.start()
+    alone.wait_for("engine-ready")
+    (aside / "kitchen").rename(alone.inputs / "kitchen")
+    for name in ("kitchen/a.mp4", "kitchen/morning/a.mp4"):
+        alone.wait_for("done", clip=name)
+    assert [name for name in alone.published() if name.endswith(".mp4")] == [
+        "kitchen/a/a_preview.mp4",
+        "kitchen/morning/a/a_preview.mp4",
+    ]
+    assert (alone.inputs / "kitchen" / "morning" / "a.json").is_file()
+
+
+def test_a_slow_copy_says_how_much_is_here_and_delays_nobody(here):
+    data = make_clip(here.folder / "made.mp4", frames=60, size=(320, 240)).read_bytes()
+    with (here.inputs / "slow.mp4").open("wb", buffering=0) as file:
+        written = 0
+        for number, share in enumerate((0.15, 0.45, 0.8), 1):
+            upto = int(len(data) * share)
+            file.write(data[written:upto])
+            written = upto
+            here.wait_for("arriving", clip="slow.mp4", count=number)
+        here.clip("fast.mp4")
+        here.wait_for("grace", clip="fast.mp4")
+        file.write(data[written:])
+        here.wait_state("slow.mp4", "arriving", waiting_on="writer-open")
+    here.wait_for("grace", clip="slow.mp4")
+    percent = [int(line["percent"].removesuffix(" %")) for line in here.events("arriving", clip="slow.mp4")]
+    assert percent == [pytest.approx(15, abs=10), pytest.approx(45, abs=10), pytest.approx(80, abs=10)]
+    assert here.peek("slow.mp4")["attempts"] == 0
+
+
+def test_a_partial_file_beside_a_clip_holds_it_back(alone):
+    alone.configure(grace={"period": "100ms"})
+    alone.clip("a.mp4")
+    (alone.inputs / "a.mp4.part").write_bytes(b"more of it")
+    alone.start()
+    waits = alone.wait_state("a.mp4", "arriving", waiting_on="incomplete")
+    assert "a.mp4.part" in waits["detail"]
+    assert "a.mp4.part" in alone.call("why", "a.mp4").stdout
+    (alone.inputs / "a.mp4.part").unlink()
+    alone.wait_for("done", clip="a.mp4")
+
+
+def test_a_killed_rsync_waits_and_goes_on_when_it_is_completed(here):
+    data = make_clip(here.folder / "made.mp4", frames=60, size=(320, 240)).read_bytes()
+    half = here.folder / "half.mp4"
+    half.write_bytes(data[: len(data) // 2])
+    os.utime(half, (0, 0))
+    half.rename(here.inputs / "a.mp4")
+    waits = here.wait_state("a.mp4", "arriving", waiting_on="incomplete")
+    assert 40 <= int(re.search(r"(\d+) %", waits["detail"])[1]) <= 60
+    assert "incomplete" in here.call("why", "a.mp4").stdout
+    whole = here.folder / "whole.mp4"
+    whole.write_bytes(data)
+    os.utime(whole, (0, 0))
+    whole.rename(here.inputs / "a.mp4")
+    here.wait_for("grace", clip="a.mp4")
+    assert here.peek("a.mp4")["attempts"] == 0
+
+
+def test_files_that_are_none_of_its_business_are_left_alone(here):
+    made = make_clip(here.folder / "made.mp4")
+    for name in (".hidden.mp4", "~a.mp4", "a.mp4~", "b.mp4.crdownload", "notes.txt", ".done/c.mp4", "@eaDir/d.mp4"):
+        here.copy(made, name)
+    here.clip("real.mp4")
+    here.wait_for("grace", clip="real.mp4")
+    assert len(here.events("seen")) == 1

@@ -1,0 +1,193 @@
+"""What the commands say at every stage, with a daemon and without one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from daemons import toy
+from waiting import Waiting, newest
+
+KEYS = {
+    *("id", "clip", "state", "waiting_on", "attempts", "spec_hash", "source_hash", "output", "error"),
+    *("created_at", "updated_at", "progress"),
+}
+
+
+@pytest.fixture
+def here(tmp_path):
+    with Waiting(tmp_path / "pov") as daemon:
+        yield daemon
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
+def test_what_is_told_of_a_clip_on_its_way(here):
+    here.configure(grace={"period": "1h"}, engine={"kind": toy("waits")})
+    here.start()
+    here.clip("d/a.mp4")
+    here.wait_for("grace")
+    why = flat(here.call("why", "a.mp4").stdout)
+    assert "clip ok d/a.mp4" in why
+    assert "content ok" in why
+    assert "JSON ok d/a.json can be run" in why
+    assert "grace waits about 59 min" in why
+    status = here.call("status").stdout
+    assert "1 grace" in status
+    assert f"pid {here.pid}" in status
+
+    assert here.call("go", "d/a.mp4").stdout == "d/a.mp4: it starts as soon as a worker is free.\n"
+    here.until(lambda: here.runs)
+    here.wait_for("progress")
+    here.until(lambda: newest(here, b"d/a.mp4") and here.jobs()[0]["progress"])
+    (job,) = here.jobs()
+    assert job.keys() >= KEYS
+    assert (job["state"], job["clip"], job["attempts"], job["error"]) == ("running", "d/a.mp4", 1, None)
+    assert (job["progress"]["stage"], job["progress"]["fraction"]) == ("waiting", 0.25)
+    assert "25 %" in here.call("status").stdout
+    assert "progress ok 25 % (waiting)" in flat(here.call("why", "a").stdout)
+    assert here.call("hold", "a").returncode == 1
+    assert here.jobs(state="done") == []
+
+    here.let_go()
+    here.wait_for("done")
+    assert "d/a/a_preview.mp4" in flat(here.call("why", "1").stdout)
+    shown = here.show("a.mp4")
+    assert [event["state"] for event in shown["events"] if event["was"] != event["state"]] == [
+        *("arriving", "grace", "queued", "running", "checking", "publishing", "done")
+    ]
+    assert shown["spec"]["video_path"] == "a.mp4"
+    assert shown["source"]["frames"] == 12
+    text = here.call("show", "a.mp4").stdout
+    assert "publishing -> done" in text
+    here.stop()
+    report = here.call("report").stdout
+    assert "1 done, 0 not done" in report
+    assert "No daemon is running." in here.call("status").stdout
+    assert "not running" in here.call("why", "a.mp4").stdout
+
+
+def test_requests_without_a_daemon_are_taken_at_its_start(here):
+    here.configure(grace={"period": "1h"}, engine={"kind": toy("waits")})
+    here.let_go()
+    here.start()
+    here.clip()
+    here.wait_for("grace")
+    here.stop()
+    asked = here.call("go", "a.mp4")
+    assert asked.returncode == 0
+    assert "the request is kept and taken at its start" in flat(asked.stdout)
+    here.start()
+    here.wait_for("done")
+    assert "a.mp4: it starts as soon as" in here.events("request")[-1]["message"]
+
+
+def test_what_nobody_knows_is_said(here):
+    for command in ("jobs", "status", "report"):
+        done = here.call(command)
+        assert done.returncode == 1
+        assert "There is no journal" in done.stderr
+    assert "no daemon ever ran here" in here.call("go", "a.mp4").stderr
+    here.start()
+    assert here.call("show", "nothing.mp4").returncode == 1
+    assert "no clip here is called nothing.mp4" in here.call("go", "nothing.mp4").stdout
+    assert "No clip here is called nothing.mp4" in here.call("why", "nothing.mp4").stderr
+    assert here.call("jobs", "--state", "nowhere").returncode == 2
+
+
+def test_a_running_clip_is_cancelled_and_runs_again_when_asked(here):
+    here.start()
+    here.clip()
+    here.until(lambda: here.runs)
+    assert here.call("cancel", "a.mp4").returncode == 0
+    here.wait_for("cancelled")
+    here.clip("b.mp4")
+    here.let_go()
+    here.wait_for("done", clip="b.mp4")
+    assert here.call("retry", "a.mp4").returncode == 0
+    here.wait_for("done", clip="a.mp4")
+    assert here.call("retry", "a.mp4").returncode == 1
+    assert "povwatch retry --force" in here.call("retry", "a.mp4").stdout
+    here.call("retry", "--force", "a.mp4")
+    here.wait_for("done", clip="a.mp4", count=2)
+    assert len(here.runs) == 4
+    here.stop()
+
+
+def test_a_clip_is_cancelled_while_it_is_checked(here):
+    here.let_go()
+    here.start()
+    here.clip("a.mkv", frames=250, size=(640, 360))
+    here.wait_for("generated")
+    answer = here.call("cancel", "a.mkv")
+    if answer.returncode == 0:  # else it was quicker
+        here.wait_for("cancelled")
+        assert here.published() == []
+    here.stop()
+
+
+def on_a_terminal(here, *arguments, until, patience=20):
+    """What a command writes to a terminal until a pattern is there; then Ctrl-C, and its exit code."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "povwatch", *arguments],
+        cwd=here.folder,
+        env=here._environment() | {"TERM": "xterm", "COLUMNS": "160", "LINES": "40"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    text = b""
+    deadline = time.monotonic() + patience
+    asked = False
+    try:
+        while time.monotonic() < deadline:
+            if select.select([ours], [], [], 0.1)[0]:
+                try:
+                    text += os.read(ours, 65536)
+                except OSError:  # the other end is closed
+                    break
+            if not asked and re.search(until, text):
+                process.send_signal(signal.SIGINT)
+                asked = True
+        return process.wait(5), text.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_status_on_a_terminal_keeps_on_showing(here):
+    here.start()
+    here.clip()
+    here.until(lambda: here.runs)
+    here.wait_for("progress")
+    code, text = on_a_terminal(here, "status", "--watch", until=rb"25 %(?s:.)*25 %")
+    assert code == 0
+    assert "waiting" in text
+    assert "Traceback" not in text
+    here.stop()
+
+
+def test_the_log_on_a_terminal_is_for_eyes(here):
+    here.let_go()
+    here.clip("a\n\x1b[31mred.mp4")
+    code, text = on_a_terminal(here, "run", until=rb": done in")
+    assert code == 0
+    lines = text.replace("\r", "").splitlines()
+    (done,) = [line for line in lines if ": done in" in line]
+    assert re.search(r"\d\d:\d\d:\d\d", done)
+    assert r"a\n\x1b[31mred.mp4: done in" in done
+    assert "{" not in done
+    assert "\x1b[31mred" not in text
+    assert any("stopping: SIGINT" in line for line in lines)

@@ -1,0 +1,128 @@
+"""The inputs folder itself: made, removed, covered by a mount, away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from clips import make_clip
+from daemons import Daemon
+
+
+@pytest.fixture
+def here(tmp_path):
+    with Daemon(tmp_path / "pov", grace={"period": "1h"}) as daemon:
+        yield daemon
+
+
+@contextmanager
+def mounted(*arguments):
+    """A mount, taken away at the end or before."""
+    target = arguments[-1]
+    done = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting is not possible here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", target], check=False, capture_output=True)
+
+
+root_only = pytest.mark.skipif(os.getuid() != 0, reason="mounting takes root")
+
+
+def test_a_folder_that_is_not_there_is_made(here):
+    here.inputs.rmdir()
+    here.start()
+    here.until(here.inputs.is_dir)
+    here.clip("a.mp4")
+    here.wait_for("grace", clip="a.mp4")
+
+
+def test_a_folder_that_is_made_anew_is_watched_again(here):
+    here.configure(grace={"period": "1h"}, arrival={"settle": "200ms", "rescan": "1h"})
+    here.clip("a.mp4")
+    here.start().wait_for("grace", clip="a.mp4")
+    shutil.rmtree(here.inputs)
+    here.inputs.mkdir()
+    here.wait_for("watch-restarted")
+    here.clip("b.mp4")
+    here.wait_for("grace", clip="b.mp4")
+    here.wait_for("cancelled", clip="a.mp4")
+
+
+def test_while_the_folder_is_gone_nothing_is_cancelled(here):
+    here.clip("a.mp4")
+    here.start().wait_for("grace", clip="a.mp4")
+    aside = here.folder / "aside"
+    here.inputs.rename(aside)
+    here.wait_for("inputs-away")
+    aside.rename(here.inputs)
+    here.wait_for("inputs-back")
+    here.clip("b.mp4")
+    here.wait_for("grace", clip="b.mp4")
+    assert here.ask("go", "a.mp4").done
+    here.wait_for("queued", clip="a.mp4")
+    assert not here.events("cancelled")
+
+
+@root_only
+@pytest.mark.parametrize("what", ["tmpfs", "bind"])
+def test_a_mount_over_the_folder_cancels_nothing(here, what):
+    here.clip("a.mp4")
+    here.start().wait_for("grace", clip="a.mp4")
+    over = here.folder / "over"
+    over.mkdir()
+    arguments = ["-t", "tmpfs", "none"] if what == "tmpfs" else ["--bind", str(over)]
+    with mounted(*arguments, str(here.inputs)):
+        said = here.wait_for("inputs-away")
+        assert "mount" in said["message"]
+    here.wait_for("inputs-back")
+    here.clip("b.mp4")
+    here.wait_for("grace", clip="b.mp4")
+    assert not here.events("cancelled")
+    assert here.peek("a.mp4")["state"] == "grace"
+    assert list(over.iterdir()) == []
+
+
+@root_only
+def test_a_share_that_is_not_mounted_at_the_next_start_cancels_nothing(here):
+    with mounted("-t", "tmpfs", "none", str(here.inputs)):
+        make_clip(here.inputs / "a.mp4")
+        here.start().wait_for("grace", clip="a.mp4")
+        here.stop()
+    here.start()
+    here.wait_for("inputs-away", start=2)
+    assert here.peek("a.mp4")["state"] == "grace"
+    here.stop()
+    assert not here.events("cancelled")
+
+
+def test_a_clip_deleted_while_no_daemon_ran_is_cancelled(here):
+    here.configure(grace={"period": "1h"}, arrival={"settle": "200ms"})
+    here.clip("a.mp4")
+    (here.inputs / "cut.mp4").write_bytes(here.inputs.joinpath("a.mp4").read_bytes()[:1000])
+    here.start().wait_for("grace", clip="a.mp4")
+    here.wait_state("cut.mp4", "arriving", waiting_on="incomplete")
+    here.kill()
+    (here.inputs / "a.mp4").unlink()
+    (here.inputs / "cut.mp4").unlink()
+    here.start()
+    here.wait_for("cancelled", clip="a.mp4")
+    here.wait_for("cancelled", clip="cut.mp4")
+
+
+def test_the_rest_of_the_grace_survives_a_kill(here):
+    here.configure(grace={"period": "4s"})
+    here.clip("a.mp4")
+    here.start().wait_for("grace", clip="a.mp4")
+    here.kill()
+    here.start()
+    assert here.wait_for("grace", clip="a.mp4", start=2)
+    assert len(here.events("spec-written")) == 1
+    here.wait_for("queued", clip="a.mp4", start=2)
+    assert len(here.events("arrived")) == 1
+    here.wait_for("queued", clip="a.mp4")

@@ -1,0 +1,52 @@
+"""The log as machines read it: JSON lines, one an event, whatever a file is called."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from daemons import Daemon, toy
+
+
+def test_a_line_for_everything_on_the_way(tmp_path):
+    with Daemon(tmp_path / "pov") as here:
+        here.start()
+        here.clip()
+        here.wait_for("done")
+        here.stop()
+        lines = [json.loads(line) for line in here.text().splitlines()]
+        about = [line for line in lines if line.get("clip") == "a.mp4"]
+        said = [line["event"] for line in about]
+        assert [event for event in said if event not in {"arriving", "waiting", "progress"}] == [
+            *("seen", "spec-written", "arrived", "grace", "queued", "started", "prepared"),
+            *("generated", "checked", "done"),
+        ]
+        for line in about:
+            assert line["job"] == 1
+            assert line["message"].startswith("a.mp4: ")
+            assert "{" not in line["message"]
+            assert datetime.fromisoformat(line["timestamp"])
+        assert about[-1]["message"].endswith("outputs/a/a_preview.mp4")
+        assert about[-1]["state"] == "done"
+
+
+def test_a_failed_engine_s_traceback_is_in_the_log(tmp_path):
+    with Daemon(tmp_path / "pov", engine={"kind": toy("sticky"), "attempts": 1}) as here:
+        here.start()
+        here.clip()
+        here.wait_for("failed")
+        here.stop()
+        words = [event["line"] for event in here.events("engine-last-words")]
+        assert "Traceback (most recent call last):" in words
+        assert words[-1] == "RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+def test_the_engine_s_own_output_is_shown_when_asked_for(tmp_path):
+    with Daemon(tmp_path / "pov", engine={"kind": toy("prints_to_stdout"), "attempts": 1}) as here:
+        here.start()
+        here.wait_for("engine-ready")
+        here.stop()
+        assert here.events("engine-output") == []
+        here.start("--verbose")
+        here.wait_for("engine-output", line="from C")
+        here.stop()

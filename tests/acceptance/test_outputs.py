@@ -1,0 +1,235 @@
+"""What stands in outputs/ already, and what becomes of a finished clip."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from clips import make_clip
+from daemons import Daemon
+from waiting import Waiting, newest, sound
+
+PAIR = ["a/a_preview.json", "a/a_preview.mp4"]
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
+
+
+@pytest.fixture
+def here(tmp_path):
+    with Daemon(tmp_path / "pov") as daemon:
+        yield daemon
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_manifest_says_what_exactly_was_run(here):
+    here.clip("d/a.mov", frames=7, size=(98, 66), audio="aac")
+    assert here.once().returncode == 0
+    manifest = json.loads((here.outputs / "d/a/a_preview.json").read_text())
+    job = here.show("d/a.mov")
+    assert manifest["clip"] == "d/a.mov"
+    assert bytes.fromhex(manifest["source"]["path_hex"]) == b"d/a.mov"
+    assert manifest["kind"] == "preview"
+    assert "not a generated video" in manifest["note"]
+    assert manifest["source"]["sha256"] == job["source_hash"]
+    assert manifest["spec_hash"] == job["spec_hash"]
+    assert manifest["spec"]["edge"]["control_weight"] == 1.0
+    assert "povwatch" not in manifest["spec"]
+    assert manifest["engine"]["name"] == "copies"
+    assert manifest["output"]["file"] == "a_preview.mp4"
+    assert (manifest["output"]["frames"], manifest["output"]["width"], manifest["output"]["height"]) == (7, 98, 66)
+    assert manifest["output"]["audio"]
+    assert set(manifest["seconds"]) == {"prepare", "generate", "finish", "check"}
+    assert manifest["run_id"] == job["run_id"]
+    assert manifest["started_at"] <= manifest["finished_at"]
+    assert not [value for value in manifest["generated"].values() if str(here.folder) in str(value)]
+    sound(here)
+
+
+def test_somebody_else_s_file_stays_and_the_result_gets_the_next_name(here):
+    theirs = here.outputs / "a/a_preview.mp4"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    overlay = here.outputs / "a/1_mano_overlay.mp4"
+    overlay.write_text("hands")
+    here.clip()
+    assert here.once().returncode == 0
+    assert theirs.read_text() == "theirs"
+    assert overlay.read_text() == "hands"
+    assert here.published() == [
+        *("a/1_mano_overlay.mp4", "a/a_preview.mp4", "a/a_preview_v2.json", "a/a_preview_v2.mp4"),
+    ]
+    assert here.job("a.mp4")["output"] == "a/a_preview_v2.mp4"
+    assert json.loads((here.outputs / "a/a_preview_v2.json").read_text())["output"]["file"] == "a_preview_v2.mp4"
+    sound(here)
+
+
+def test_a_symlink_in_the_way_is_refused_before_the_engine_works(tmp_path):
+    with Waiting(tmp_path / "pov") as here:
+        here.let_go()
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        here.outputs.mkdir()
+        (here.outputs / "a").symlink_to(elsewhere)
+        here.clip()
+        assert here.once().returncode == 1
+        assert here.runs == []
+        assert list(elsewhere.iterdir()) == []
+        note = (here.inputs / "a.error.txt").read_text()
+        assert "is a symlink to" in note
+        assert "povwatch retry" in note
+        (here.outputs / "a").unlink()
+        here.call("retry", "a.mp4")
+        assert here.once().returncode == 0
+        assert here.published() == PAIR
+        assert not (here.inputs / "a.error.txt").exists()
+
+
+def test_a_symlink_that_appears_while_the_engine_works_is_refused_at_once(tmp_path):
+    with Waiting(tmp_path / "pov") as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        (here.outputs / "a").symlink_to(tmp_path)
+        here.let_go()
+        here.wait_for("failed")
+        here.stop()
+        assert here.runs == [1]
+        assert "is a symlink to" in here.job("a.mp4")["error"]
+
+
+def test_a_name_that_is_taken_while_the_engine_works(tmp_path):
+    with Waiting(tmp_path / "pov") as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        (here.outputs / "a").mkdir()
+        (here.outputs / "a/a_preview.json").write_text("theirs")
+        here.let_go()
+        here.wait_for("done")
+        here.stop()
+        assert (here.outputs / "a/a_preview.json").read_text() == "theirs"
+        assert here.published() == ["a/a_preview.json", "a/a_preview_v2.json", "a/a_preview_v2.mp4"]
+
+
+def test_less_room_than_the_reserve_holds_everything_up(here):
+    here.configure(disk={"reserve": "900TB"})
+    here.clip()
+    done = here.once()
+    assert done.returncode == 3, done.stderr
+    assert "less room left than disk.reserve (900 TB)" in done.stderr.splitlines()[-1]
+    job = here.job("a.mp4")
+    assert (job["state"], job["waiting_on"], job["attempts"]) == ("queued", "disk-full", 0)
+    here.configure()
+    assert here.once().returncode == 0
+
+
+@ROOT
+def test_a_full_disk_is_waited_for_and_goes_on_by_itself(here):
+    here.outputs.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", here.outputs], check=True)
+    try:
+        here.configure(disk={"reserve": "4MB"})
+        filler = here.outputs / "filler"
+        filler.write_bytes(bytes(6_000_000))
+        here.start()
+        here.clip()
+        full = here.wait_for("disk-full")
+        assert "Make room; it goes on by itself" in full["message"]
+        here.until(lambda: (job := newest(here)) and job.waiting_on == "disk-full")
+        assert "less room left" in here.call("why", "a.mp4").stdout.replace("\n", " ")
+        filler.unlink()
+        here.wait_for("disk-room")
+        here.wait_for("done")
+        here.stop()
+        assert here.published() == PAIR
+    finally:
+        subprocess.run(["umount", "-l", here.outputs], check=True)
+
+
+def test_outputs_that_went_away_hold_the_queue_and_cost_nothing(tmp_path):
+    with Waiting(tmp_path / "pov", load=False) as here:
+        here.start()
+        here.clip()
+        here.wait_for("queued")
+        shutil.rmtree(here.outputs)
+        here.let_load()
+        paused = here.wait_for("queue-paused")
+        assert "is not there" in paused["message"]
+        here.until(lambda: newest(here).waiting_on == "paused")
+        assert newest(here).attempts == 0
+        here.stop()
+        here.let_go()
+        here.start()
+        here.wait_for("done")
+        here.stop()
+        assert here.published() == PAIR
+
+
+def test_a_finished_clip_is_moved_aside_with_its_json_if_that_is_asked_for(here):
+    here.configure(publish={"source": "move"}, arrival={"rescan": "300ms"})
+    bytes_ = here.clip("d/a.mp4").read_bytes()
+    here.start()
+    moved = here.wait_for("moved")
+    assert moved["message"] == "d/a.mp4: the clip was moved to d/.done/a.mp4"
+    assert (here.inputs / "d/.done/a.mp4").read_bytes() == bytes_
+    assert json.loads((here.inputs / "d/.done/a.json").read_text())["video_path"] == "a.mp4"
+    assert names(here.inputs / "d") == [".done"]
+    # another clip of that name is another clip: it runs, and finds its place beside the first
+    other = make_clip(here.folder / "other.mp4", frames=5)
+    here.copy(other, "d/a.mp4")
+    here.wait_for("moved", count=2)
+    here.wait_for("done", count=2)
+    here.stop()
+    assert names(here.inputs / "d/.done") == ["a.json", "a.mp4", "a_v2.json", "a_v2.mp4"]
+    assert (here.inputs / "d/.done/a_v2.mp4").read_bytes() == other.read_bytes()
+    assert [event["clip"] for event in here.events("cancelled")] == []
+    assert len(here.events("seen")) == 2
+    sound(here)
+
+
+def test_a_clip_that_was_replaced_while_the_old_one_ran_is_not_moved_but_run(tmp_path):
+    with Waiting(tmp_path / "pov", publish={"source": "move"}) as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        make_clip(here.folder / "other.mp4", frames=5).rename(here.inputs / "a.mp4")
+        here.let_go()
+        here.wait_for("done", count=2)
+        here.stop()
+        assert len(here.events("moved")) == 1
+        manifests = [json.loads((here.outputs / name).read_text()) for name in here.published() if "json" in name]
+        assert sorted(manifest["output"]["frames"] for manifest in manifests) == [5, 12]
+
+
+def test_a_clip_whose_json_was_edited_while_it_ran_stays_for_the_run_after(tmp_path):
+    with Waiting(tmp_path / "pov", publish={"source": "move"}) as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        spec = here.inputs / "a.json"
+        spec.write_text(spec.read_text().replace('"seed": 0', '"seed": 7'))
+        here.wait_for("late-edit")
+        here.let_go()
+        here.wait_for("done", count=2)
+        here.wait_for("moved")
+        here.stop()
+        assert names(here.inputs) == [".done"]
+        assert len(here.runs) == 2
+
+
+def test_a_clip_that_cannot_be_moved_is_done_all_the_same(here):
+    here.configure(publish={"source": "move"})
+    (here.inputs / ".done").write_text("a file where the folder ought to be")
+    here.clip()
+    here.start()
+    failed = here.wait_for("move-failed")
+    assert "could not be moved to .done/a.mp4" in failed["message"]
+    here.wait_for("done")
+    here.stop()
+    assert (here.inputs / "a.mp4").exists()
+    assert here.published() == PAIR

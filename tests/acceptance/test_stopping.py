@@ -1,0 +1,90 @@
+"""A stop, however it is asked for: quick, clean, and at no clip's cost."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from daemons import toy
+from waiting import Waiting, left_over, newest, sound
+
+from povwatch.job import JobState
+
+PAIR = ["a/a_preview.json", "a/a_preview.mp4"]
+
+
+@pytest.fixture
+def here(tmp_path):
+    with Waiting(tmp_path / "pov") as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_hands_the_running_clip_back(here, number):
+    here.start()
+    here.clip()
+    here.until(lambda: here.runs)
+    begun = time.monotonic()
+    assert here.stop(number) == 0
+    assert time.monotonic() - begun < 10
+    assert left_over(here.folder) == []
+    job = newest(here)
+    assert (job.state, job.attempts, job.crashes) == (JobState.QUEUED, 0, 0)
+    assert "nothing charged" in here.events("released")[-1]["message"]
+    assert "1 clip(s) go on" in here.events("daemon-stopped")[-1]["message"]
+    here.let_go()
+    here.start()
+    here.wait_for("done")
+    here.stop()
+    assert here.published() == PAIR
+    assert here.job("a.mp4")["attempts"] == 1
+    sound(here)
+
+
+@pytest.mark.parametrize("name", ["hangs", "locks_the_interpreter"])
+def test_an_engine_that_does_not_listen_is_ended_all_the_same(here, name):
+    here.configure(engine={"kind": toy(name), "stall_timeout": "1h"})
+    here.start()
+    here.clip()
+    here.wait_for("prepared")
+    begun = time.monotonic()
+    assert here.stop() == 0
+    assert time.monotonic() - begun < 10
+    assert left_over(here.folder) == []
+
+
+def test_a_stop_while_the_working_copy_is_made(here):
+    here.start()
+    here.clip("a.mkv", frames=250, size=(640, 360))
+    here.wait_for("started")
+    assert here.stop() == 0
+    job = newest(here, b"a.mkv")
+    assert (job.state, job.attempts, job.crashes) == (JobState.QUEUED, 0, 0)
+    assert left_over(here.folder) == []
+    sound(here)
+
+
+def test_stops_while_a_clip_is_checked_are_no_crashes(here):
+    here.let_go()
+    here.clip("a.mkv", frames=250, size=(640, 360))
+    here.start()
+    here.wait_for("generated")
+    for start in (1, 2, 3):
+        assert here.stop() == 0
+        assert newest(here, b"a.mkv").state is JobState.CHECKING
+        here.start()
+        here.wait_for("orphaned", count=start)
+    here.wait_for("done")
+    here.stop()
+    assert here.published() == PAIR
+    assert newest(here, b"a.mkv").crashes == 0
+    assert len(here.runs) == 1
+    sound(here)
+
+
+def test_a_stop_before_anything_came(here):
+    here.start()
+    assert here.stop() == 0
+    assert left_over(here.folder) == []
+    assert "no daemon" in here.call("status").stdout.lower()

@@ -1,0 +1,87 @@
+"""What nobody thought of: one clip pays for it at most, and the daemon says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+from daemons import Daemon, toy
+from waiting import Waiting, left_over, newest, sound
+
+
+def test_words_that_no_file_takes(tmp_path):
+    with Daemon(tmp_path / "pov", engine={"kind": toy("odd_words"), "attempts": 1}) as here:
+        spec = {"name": "a", "video_path": "a.mp4", "prompt": "hands", "seed": 666, "edge": {}}
+        (here.inputs / "a.json").write_text(json.dumps(spec))
+        here.clip("a.mp4")
+        here.clip("b.mp4")
+        here.start()
+        failed = here.wait_for("failed")
+        assert r"no \udcff\x1b[31m" in failed["message"]
+        here.wait_for("done", clip="b.mp4")
+        assert here.stop() == 0
+        manifest = json.loads((here.outputs / "b/b_preview.json").read_text())
+        assert manifest["generated"]["note"] == "\udcff\x1b[31m"
+        assert r"no \udcff" in here.job("a.mp4")["error"]
+        assert "\x1b" not in (here.inputs / "a.error.txt").read_text()
+        sound(here)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
+def test_a_journal_that_takes_no_more_ends_the_daemon_in_words(tmp_path):
+    with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here:
+        here.state.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", here.state], check=True)
+        try:
+            here.start()
+            here.clip()
+            here.until(lambda: here.runs)
+            with (here.state / "filler").open("wb", buffering=0) as filler:
+                try:
+                    while filler.write(bytes(65536)):
+                        pass
+                except OSError:
+                    pass
+            here.clip("b.mp4")
+            assert here.ended() == 1
+            (line,) = [line for line in here.text().splitlines() if line.startswith("povwatch: ")]
+            assert "The journal cannot be written or read any more" in line
+            assert "Traceback" not in here.text()
+            assert left_over(here.folder) == []
+            (here.state / "filler").unlink()
+            here.let_go()
+            here.start()
+            here.wait_for("done", clip="a.mp4")
+            here.wait_for("done", clip="b.mp4")
+            assert here.stop() == 0
+            sound(here)
+        finally:
+            subprocess.run(["umount", "-l", here.state], check=True)
+
+
+def test_a_journal_that_is_damaged_is_refused_at_the_start(tmp_path):
+    here = Daemon(tmp_path / "pov")
+    here.state.mkdir()
+    (here.state / "journal.sqlite3").write_bytes(b"SQLite format 3\0" + bytes(8000))
+    done = here.once()
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
+    assert "move it aside" in done.stderr
+    asked = here.call("jobs")
+    assert asked.returncode == 1
+    assert "Traceback" not in asked.stderr
+
+
+def test_a_clip_that_goes_away_while_the_daemon_is_down(tmp_path):
+    with Waiting(tmp_path / "pov", grace={"period": "1h"}) as here:
+        here.start()
+        clip = here.clip()
+        here.wait_for("grace")
+        here.kill()
+        clip.unlink()
+        here.start()
+        here.wait_for("cancelled", patience=15)
+        here.stop()
+        assert newest(here).state == "cancelled"

@@ -1,0 +1,150 @@
+"""go, hold, cancel and retry, by marker and by command."""
+
+from __future__ import annotations
+
+import pytest
+from daemons import Corner, Daemon
+from waiting import Waiting
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    with Waiting(tmp_path_factory.mktemp("shared") / "pov", load=False, grace={"period": "1h"}) as daemon:
+        yield daemon.start()
+
+
+@pytest.fixture
+def here(shared, request):
+    """A folder of its own in a daemon that the tests here share."""
+    return Corner(shared, request.node.name)
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A daemon of its own, not yet started."""
+    with Daemon(tmp_path / "pov", grace={"period": "1h"}) as daemon:
+        yield daemon
+
+
+def test_markers_hold_and_let_go_and_hold_beats_go(here):
+    here.clip("a.mp4")
+    here.wait_for("grace", clip="a.mp4")
+    hold, go = here.inputs / "a.hold", here.inputs / "a.go"
+    hold.touch()
+    assert here.wait_for("held", clip="a.mp4")["by"] == "a.hold is there"
+    go.touch()
+    hold.touch()
+    answer = here.call("go", "a.mp4")
+    assert answer.returncode == 1
+    assert "a.hold" in answer.stdout
+    assert here.peek("a.mp4")["waiting_on"] == "held"
+    hold.unlink()
+    here.wait_for("queued", clip="a.mp4")
+
+
+def test_commands_hold_and_let_go(alone):
+    alone.clip("a.mp4")
+    alone.start().wait_for("grace", clip="a.mp4")
+    answer = alone.call("hold", "a")
+    assert (answer.returncode, "held" in answer.stdout) == (0, True)
+    assert alone.wait_for("held", clip="a.mp4")["by"] == "povwatch hold"
+    assert alone.call("go", "inputs/a.mp4").returncode == 0
+    alone.wait_for("queued", clip="a.mp4")
+
+
+def test_a_hold_survives_a_restart(alone):
+    alone.configure(grace={"period": "1s"})
+    (alone.inputs / "a.hold").touch()
+    (alone.inputs / "b.hold").touch()
+    alone.clip("a.mp4")
+    alone.clip("b.mp4")
+    alone.start().wait_for("held", clip="a.mp4")
+    alone.ask("hold", "b.mp4")
+    (alone.inputs / "b.hold").unlink()
+    alone.until(lambda: alone.peek("b.mp4")["detail"] == "povwatch hold")
+    alone.kill()
+    alone.start().wait_for("held", clip="a.mp4", start=2)
+    alone.wait_for("held", clip="b.mp4", start=2)
+    alone.ask("go", "b.mp4")
+    alone.wait_for("queued", clip="b.mp4")
+    assert alone.peek("a.mp4")["waiting_on"] == "held"
+
+
+def test_go_while_it_still_arrives(alone):
+    alone.configure(arrival={"settle": "1s"}, grace={"period": "1h"})
+    alone.clip("a.mp4")
+    alone.start().wait_for("seen", clip="a.mp4")
+    answer = alone.ask("go", "a.mp4")
+    assert answer.done
+    alone.wait_for("queued", clip="a.mp4")
+
+
+def test_cancel_and_retry_in_the_grace(here):
+    here.clip("a.mp4")
+    here.wait_for("grace", clip="a.mp4")
+    assert here.ask("cancel", "a.mp4").done
+    here.wait_for("cancelled", clip="a.mp4")
+    again = here.ask("cancel", "a.mp4")
+    assert (again.done, "cancelled already" in again.text) == (False, True)
+    assert here.ask("retry", "a.mp4").done
+    here.wait_for("grace", clip="a.mp4", count=2)
+    here.ask("go", "a.mp4")
+    here.wait_for("queued", clip="a.mp4")
+
+
+def test_a_cancelled_clip_stays_cancelled_over_rescans_and_restarts(alone):
+    alone.clip("a.mp4")
+    alone.start().wait_for("grace", clip="a.mp4")
+    alone.ask("cancel", "a.mp4")
+    alone.wait_for("cancelled", clip="a.mp4")
+    alone.clip("b.mp4")
+    alone.wait_for("grace", clip="b.mp4")
+    alone.kill()
+    alone.start()
+    alone.clip("c.mp4")
+    alone.wait_for("grace", clip="c.mp4")
+    assert len(alone.events("seen", clip="a.mp4")) == 1
+    assert alone.peek("a.mp4")["state"] == "cancelled"
+
+
+def test_a_clip_is_cancelled_while_it_runs(tmp_path):
+    with Waiting(tmp_path / "pov") as here:
+        here.clip("a.mp4")
+        here.start()
+        here.until(lambda: here.runs)
+        assert here.ask("cancel", "a.mp4").done
+        here.let_go()
+        here.wait_for("cancelled", clip="a.mp4")
+        assert here.published() == []
+
+
+def test_words_that_fit_nothing_or_several(alone):
+    alone.clip("x/a.mp4")
+    alone.clip("y/a.mp4")
+    alone.start()
+    alone.wait_for("grace", clip="x/a.mp4")
+    alone.wait_for("grace", clip="y/a.mp4")
+    several = alone.ask("go", "a.mp4")
+    assert not several.done
+    assert "x/a.mp4" in several.text
+    assert "y/a.mp4" in several.text
+    nothing = alone.ask("hold", "zebra")
+    assert not nothing.done
+    assert "zebra" in nothing.text
+    assert alone.ask("go", "y/a.mp4").done
+    alone.wait_for("queued", clip="y/a.mp4")
+    assert alone.peek("x/a.mp4")["state"] == "grace"
+
+
+def test_retry_of_what_is_done_needs_force(alone):
+    alone.configure(grace={"period": "100ms"})
+    alone.clip("a.mp4")
+    alone.start().wait_for("done", clip="a.mp4")
+    plain = alone.ask("retry", "a.mp4")
+    assert not plain.done
+    assert "--force" in plain.text
+    assert alone.ask("retry", "a.mp4", force=True).done
+    alone.wait_for("done", clip="a.mp4", count=2)
+    videos = [name for name in alone.published() if name.endswith(".mp4")]
+    assert videos in (["a/a_preview.mp4"], ["a/a_preview.mp4", "a/a_preview_v2.mp4"])
+    assert len(alone.events("started")) == 2

@@ -1,0 +1,286 @@
+"""From arrived to queued, with time passed in: real files, a real journal, and a clock that stands until it is set."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from clips import make_clip
+from hand_clock import HandClock
+
+from povwatch.config import Config, Grace
+from povwatch.daemon.gates import Gates
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.notices import Notices
+from povwatch.job import JobState, Waiting
+from povwatch.journal import Journal
+from povwatch.media.info import VideoInfo
+from povwatch.media.run import call
+from povwatch.spec.beside import InputsFolder, InputsRefused
+from povwatch.spec.prompts import load_templates
+
+PERIOD, LIMIT = 120.0, 3600.0
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory):
+    clip = make_clip(tmp_path_factory.mktemp("clip") / "a.mp4")
+    return VideoInfo.from_json(call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60))
+
+
+class Post:
+    """A clip at the gate, and what came of it."""
+
+    def __init__(self, folder, info):
+        self.folder, self.info = folder, info
+        self.inputs = folder / "inputs"
+        self.inputs.mkdir()
+        (self.inputs / "a.mp4").touch()
+        self.spec, self.error = self.inputs / "a.json", self.inputs / "a.error.txt"
+        self.clock = HandClock()
+        self.ended, self.broken = [], []
+        self.open()
+        (self.first,) = self.ledger.add([(b"a.mp4", b"signature")])
+
+    def open(self):
+        self.journal = Journal.open(self.folder / "state")
+        self.ledger = Ledger(self.journal, self.clock)
+        self.beside = InputsFolder(self.inputs)
+        self.gates = Gates(
+            Config(grace=Grace(period="2m", max="1h")),
+            ledger=self.ledger,
+            folder=self.beside,
+            notices=Notices(self.beside),
+            templates=load_templates(None),
+            engine="toy",
+            present=lambda path: (self.inputs / path.decode()).exists(),
+            ended=self.ended.append,
+            broken=lambda _, error: self.broken.append(error),
+        )
+
+    def restart(self, *, away):
+        """As after a kill -9 and some time."""
+        self.journal.close()
+        self.clock.now += away
+        self.open()
+        self.gates.resume(self.job)
+
+    def admit(self):
+        self.gates.admit(self.job, self.info)
+
+    def until(self, when):
+        while (due := self.gates.next_deadline()) is not None and max(due, self.clock.now) <= when:
+            self.clock.now = max(self.clock.now, due)
+            self.gates.tick(self.clock.now)
+            self.clock.now += 0.001
+        self.clock.now = when
+        assert self.broken == []
+
+    def edit(self, **changes):
+        self.spec.write_text(json.dumps(json.loads(self.spec.read_text()) | changes))
+
+    @property
+    def job(self):
+        return self.ledger.of_path(b"a.mp4")
+
+    def at(self):
+        return self.job.state, self.job.waiting_on
+
+
+@pytest.fixture
+def post(tmp_path, info):
+    made = Post(tmp_path, info)
+    yield made
+    made.journal.close()
+
+
+GRACE, QUEUED = (JobState.GRACE, Waiting.GRACE), (JobState.QUEUED, Waiting.TURN)
+
+
+def test_a_clip_is_queued_when_its_grace_is_over(post):
+    post.admit()
+    post.until(1000 + PERIOD - 1)
+    assert post.at() == GRACE
+    post.until(1000 + PERIOD + 1)
+    assert post.at() == QUEUED
+    assert post.gates.spec_of(post.job).seed == 0
+
+
+def test_an_edit_starts_it_anew_and_goes_into_the_run(post):
+    post.admit()
+    post.until(1100)
+    post.edit(seed=9)
+    post.until(1100 + PERIOD - 1)
+    assert post.at() == GRACE
+    post.until(1100 + PERIOD + 1)
+    assert post.at() == QUEUED
+    assert post.gates.spec_of(post.job).seed == 9
+
+
+def test_what_is_left_survives_a_kill(post):
+    post.admit()
+    post.until(1060)
+    post.restart(away=5)
+    post.until(1000 + PERIOD - 1)
+    assert post.at() == GRACE
+    post.until(1000 + PERIOD + 12)  # what is left is noted every ten seconds
+    assert post.at() == QUEUED
+
+
+def test_after_a_long_stop_thirty_seconds_are_left(post):
+    post.admit()
+    post.until(1060)
+    post.restart(away=86400)
+    post.until(1060 + 86400 + 29)
+    assert post.at() == GRACE
+    post.until(1060 + 86400 + 31)
+    assert post.at() == QUEUED
+
+
+def test_a_queued_clip_is_still_queued_after_a_restart(post):
+    post.admit()
+    post.until(1000 + PERIOD + 1)
+    post.restart(away=100)
+    post.until(post.clock.now + 2)
+    assert post.at() == QUEUED
+    assert post.gates.spec_of(post.job) is not None
+
+
+def test_time_while_the_folder_was_away_does_not_count(post):
+    post.admit()
+    post.until(1010)
+    post.clock.now = 5000
+    post.gates.stand_still(5000)
+    post.until(5000 + PERIOD - 12)
+    assert post.at() == GRACE
+    post.until(5000 + PERIOD - 8)
+    assert post.at() == QUEUED
+
+
+def test_an_invalid_json_is_given_up_after_the_longest_grace(post):
+    post.admit()
+    post.spec.write_text("{")
+    post.until(1000 + LIMIT - 1)
+    assert post.at() == (JobState.GRACE, Waiting.INVALID_SPEC)
+    post.until(1000 + LIMIT + 2)
+    assert post.job.state is JobState.REJECTED
+    assert [job.id for job in post.ended] == [post.first.id]
+    assert post.error.exists()
+
+
+def test_how_long_it_was_invalid_survives_a_restart(post):
+    post.admit()
+    post.spec.write_text("{")
+    post.until(1000 + LIMIT / 2)
+    post.restart(away=LIMIT / 4)
+    post.until(1000 + LIMIT - 2)
+    assert post.at() == (JobState.GRACE, Waiting.INVALID_SPEC)
+    post.until(1000 + LIMIT + 2)
+    assert post.job.state is JobState.REJECTED
+
+
+def test_a_reference_that_comes_puts_a_json_right(post):
+    post.admit()
+    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
+    post.until(1005)
+    assert post.at() == (JobState.GRACE, Waiting.INVALID_SPEC)
+    assert "edge.mp4" in post.error.read_text()
+    make_clip(post.inputs / "edge.mp4")
+    post.until(1010)
+    assert post.at() == GRACE
+    assert not post.error.exists()
+
+
+def test_a_json_that_is_missing_for_a_moment_is_not_written(post):
+    post.admit()
+    post.until(1010)
+    mine = post.spec.read_bytes()
+    post.spec.unlink()
+    post.until(1011.5)
+    assert not post.spec.exists()
+    post.spec.write_bytes(mine)
+    post.until(1000 + PERIOD + 1)
+    assert post.at() == QUEUED
+
+
+def test_a_json_that_is_missing_is_not_claimed_without(post):
+    post.admit()
+    post.until(1000 + PERIOD + 1)
+    post.spec.unlink()
+    assert post.gates.spec_of(post.job) is None
+    post.until(post.clock.now + 3)
+    assert post.spec.exists()
+    assert post.at() == GRACE
+
+
+def test_no_json_is_written_for_a_clip_that_is_gone(post):
+    post.admit()
+    (post.inputs / "a.mp4").unlink()
+    post.spec.unlink()
+    post.until(1030)
+    assert not post.spec.exists()
+
+
+def test_a_folder_that_refuses_is_said_and_the_clock_waits(post, monkeypatch):
+    def refuse(path, data):
+        raise InputsRefused("May not write inputs/a.json: Permission denied.", "chmod g+w.")
+
+    monkeypatch.setattr(post.beside, "write_spec", refuse)
+    post.admit()
+    post.until(1000 + 2 * PERIOD)
+    assert post.at() == (JobState.GRACE, Waiting.INPUTS_AWAY)
+    assert "Permission denied" in post.job.detail
+    monkeypatch.undo()
+    post.until(1001 + 2 * PERIOD)
+    assert post.at() == GRACE
+    post.until(1000 + 3 * PERIOD - 2)
+    assert post.at() == GRACE
+    post.until(1000 + 3 * PERIOD + 2)
+    assert post.at() == QUEUED
+
+
+@pytest.mark.parametrize("by", ["marker", "command", "json"])
+def test_who_holds_it_is_said_and_only_the_json_gives_way_to_go(post, by):
+    post.admit()
+    if by == "marker":
+        (post.inputs / "a.hold").touch()
+    elif by == "json":
+        post.edit(povwatch={"start": "hold"})
+    else:
+        post.ledger.set_quietly(post.job, "request", hold=True)
+    post.until(1002)
+    assert post.at() == (JobState.GRACE, Waiting.HELD)
+    said = {"marker": "a.hold is there", "command": "povwatch hold", "json": "its JSON says hold"}
+    assert post.job.detail == said[by]
+    (post.inputs / "a.go").touch()
+    post.until(1004)
+    assert post.at() == (QUEUED if by == "json" else (JobState.GRACE, Waiting.HELD))
+
+
+def test_a_fault_of_ours_costs_one_clip_only(post, monkeypatch):
+    post.admit()
+    monkeypatch.setattr(post.beside, "markers", lambda _: 1 / 0)
+    post.gates.tick(1001)
+    assert [type(error) for error in post.broken] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize(
+    "name", [b"a.json", b"a.go", b"a.hold", b".a.json.swp", b".#a.json", b".~lock.a.json#", b"a.error.txt"]
+)
+def test_a_change_beside_a_clip_makes_the_next_look_come_at_once(post, name):
+    post.admit()
+    post.until(1010)
+    waits = post.gates.next_deadline()
+    assert waits > 1010
+    post.gates.hint(b"elsewhere/" + name)
+    post.gates.hint(b"b.json")
+    assert post.gates.next_deadline() == waits
+    post.gates.hint(name)
+    assert post.gates.next_deadline() <= 1010 or name == b"a.error.txt"
+
+
+def test_a_clip_among_many_starts_on_time(post, monkeypatch):
+    monkeypatch.setattr("povwatch.daemon.gates.LOOKS_A_SECOND", 0.01)
+    post.admit()
+    post.until(1000 + PERIOD + 0.1)
+    assert post.at() == QUEUED

@@ -1,0 +1,222 @@
+"""Clips on their way in, with time passed in: real files, a real journal, and a clock that stands until it is set."""
+
+from __future__ import annotations
+
+import pytest
+from clips import make_clip
+from hand_clock import HandClock
+
+from povwatch.arrival.scan import scan
+from povwatch.daemon.background import Background
+from povwatch.daemon.intake import GONE_PATIENCE, INCOMPLETE_PATIENCE, Intake
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.notices import Notices
+from povwatch.daemon.tracks import Tracks
+from povwatch.job import JobState, Waiting
+from povwatch.journal import Journal
+from povwatch.spec.beside import InputsFolder
+
+SETTLE = 5.0
+
+
+class Station:
+    """An intake and what it told."""
+
+    def __init__(self, folder):
+        self.inputs = folder / "inputs"
+        self.inputs.mkdir()
+        self.clock = HandClock()
+        self.journal = Journal.open(folder / "state")
+        self.ledger = Ledger(self.journal, self.clock)
+        self.withdrawn = []
+        self.broken = []
+        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
+        self.notices = Notices(InputsFolder(self.inputs))
+        self.intake = Intake(
+            self.inputs,
+            settle=SETTLE,
+            network=False,
+            ledger=self.ledger,
+            background=self.background,
+            notices=self.notices,
+            arrived=lambda *_: None,
+            withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
+            broken=lambda _, error: self.broken.append(error),
+        )
+        self.intake.open_root()
+
+    def rescan(self):
+        listing = scan(self.inputs, extensions=frozenset({b".mp4", b".mov"}), recursive=True, clock=self.clock.boot)
+        self.intake.appeared(sorted(listing.clips.items()), self.clock.now)
+        for path in [p for p in self.intake.paths if p not in listing.clips]:
+            self.intake.absent(path, self.clock.now)
+        self.intake.hold_back(listing.held_back, self.clock.now)
+        self.notices.tidy(self.ledger.known, listing)
+
+    def until(self, when):
+        """Let time pass, from one deadline to the next."""
+        while (due := self.intake.next_deadline()) is not None and due <= when:
+            self.clock.now = max(self.clock.now, due)
+            self.intake.tick(self.clock.now)
+        self.clock.now = when
+        assert self.broken == []
+
+    def job(self, path=b"a.mp4"):
+        return self.ledger.of_path(path)
+
+
+@pytest.fixture
+def station(tmp_path):
+    made = Station(tmp_path)
+    yield made
+    made.background.close()
+    made.journal.close()
+
+
+def test_an_error_file_comes_after_fifteen_minutes_and_only_then(station):
+    clip = station.inputs / "a.mp4"
+    data = make_clip(station.inputs.parent / "made.mp4").read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+    error = station.inputs / "a.error.txt"
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 1)
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert not error.exists()
+    station.until(1000 + INCOMPLETE_PATIENCE + SETTLE)
+    assert "incomplete" in error.read_text()
+    assert "%" in error.read_text()
+    assert "Copy it again" in error.read_text()
+
+
+def test_more_bytes_start_the_patience_anew(station):
+    clip = station.inputs / "a.mp4"
+    data = make_clip(station.inputs.parent / "made.mp4").read_bytes()
+    clip.write_bytes(data[: len(data) // 4])
+    station.rescan()
+    station.until(1800)
+    clip.write_bytes(data[: len(data) // 2])
+    station.rescan()
+    station.until(1800 + INCOMPLETE_PATIENCE - 1)
+    assert not (station.inputs / "a.error.txt").exists()
+    station.until(1800 + INCOMPLETE_PATIENCE + SETTLE)
+    assert (station.inputs / "a.error.txt").exists()
+
+
+def test_the_patience_can_be_set(station):
+    station.intake.patience = 60.0
+    (station.inputs / "a.mp4").touch()
+    station.rescan()
+    station.until(1000 + 60 + SETTLE)
+    assert "empty" in (station.inputs / "a.error.txt").read_text()
+
+
+def test_a_clip_has_one_timer_however_often_it_changes(station):
+    clip = station.inputs / "a.mp4"
+    for size in range(1, 200):
+        clip.write_bytes(bytes(size))
+        station.rescan()
+        station.clock.now += 0.01
+    looks = []
+    look = station.intake._look
+    station.intake._look = lambda *args: (looks.append(args), look(*args))
+    station.until(station.clock.now + SETTLE + 1)
+    assert len(looks) <= 4
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+
+
+def test_a_clip_that_is_gone_has_five_seconds_to_come_back(station):
+    clip, aside = station.inputs / "a.mp4", station.inputs.parent / "aside.mp4"
+    clip.touch()
+    station.rescan()
+    station.until(1010)
+    clip.rename(aside)
+    station.rescan()
+    station.until(1010 + GONE_PATIENCE - 0.1)
+    assert station.withdrawn == []
+    aside.rename(clip)
+    station.until(1030)
+    assert station.withdrawn == []
+    clip.unlink()
+    station.rescan()
+    station.until(1030 + GONE_PATIENCE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+
+
+def test_many_waiting_clips_have_nothing_due_but_their_patience(station):
+    for number in range(50):
+        (station.inputs / f"{number}.mp4").touch()
+    station.rescan()
+    station.until(1000 + 3 * SETTLE)
+    assert station.intake.next_deadline() == 1000 + INCOMPLETE_PATIENCE
+    assert not station.intake.moving
+
+
+def test_a_partial_beside_it_holds_it_back_and_keeps_nobody_waiting(station):
+    make_clip(station.inputs / "a.mp4")
+    (station.inputs / "a.mp4.part").touch()
+    station.rescan()
+    station.until(1000 + 2 * SETTLE)
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert not station.intake.moving
+    (station.inputs / "a.mp4.part").unlink()
+    station.rescan()
+    assert station.intake.moving
+
+
+def test_a_fault_of_ours_costs_one_clip_only(station, monkeypatch):
+    (station.inputs / "a.mp4").touch()
+    (station.inputs / "b.mp4").touch()
+    station.rescan()
+    real = station.intake._clips.sample
+
+    def sample(path):
+        if path == b"a.mp4":
+            raise ZeroDivisionError
+        return real(path)
+
+    monkeypatch.setattr(station.intake._clips, "sample", sample)
+    station.clock.now += SETTLE
+    station.intake.tick(station.clock.now)
+    assert [type(error) for error in station.broken] == [ZeroDivisionError]
+    station.broken.clear()
+    station.intake.forget(station.job())
+    station.until(1000 + 4 * SETTLE)
+    assert station.job(b"b.mp4").waiting_on is Waiting.INCOMPLETE
+
+
+def test_jobs_of_clips_that_are_gone_at_the_start_are_followed(station):
+    (station.inputs / "a.mp4").touch()
+    station.rescan()
+    (station.inputs / "a.mp4").unlink()
+    station.intake._tracks = Tracks()  # as after a start
+    station.intake.recall(station.clock.now)
+    station.rescan()
+    station.until(1000 + GONE_PATIENCE + SETTLE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+
+
+def test_the_error_file_of_a_rejected_clip_goes_with_it(station):
+    (station.inputs / "a.mp4").write_text("no video\n" * 20)
+    station.rescan()
+    station.until(1000 + 2 * SETTLE)
+    assert station.job().state is JobState.REJECTED
+    assert (station.inputs / "a.error.txt").exists()
+    station.rescan()
+    assert (station.inputs / "a.error.txt").exists()
+    (station.inputs / "a.mp4").unlink()
+    station.rescan()
+    assert not (station.inputs / "a.error.txt").exists()
+
+
+def test_an_error_file_stays_that_another_clip_has_taken_over(station):
+    (station.inputs / "a.mp4").write_text("no video\n" * 20)
+    station.rescan()
+    station.until(1000 + 2 * SETTLE)
+    (station.inputs / "a.mp4").unlink()
+    station.journal.give_base_back(b"a.mp4")
+    (station.inputs / "a.mov").write_text("no video either\n" * 20)
+    station.rescan()
+    station.until(1000 + 5 * SETTLE)
+    assert station.job(b"a.mov").base == b"a"
+    station.rescan()
+    assert "a.mov" in (station.inputs / "a.error.txt").read_text()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+from povwatch import __version__
+from povwatch.job import Job, JobState
+from povwatch.manifest import PREVIEW_NOTE, SOURCE_FIELDS, manifest
+from povwatch.media.info import Checked, VideoInfo
+from povwatch.publish import Entry
+
+JOB = Job(
+    id=7,
+    path=b"d/caf\xe9.mp4",
+    base=b"caf",
+    state=JobState.CHECKING,
+    run_id="r1",
+    attempts=2,
+    crashes=1,
+    spec_hash="5bec",
+)
+CHECKED = Checked(
+    frames=12,
+    width=96,
+    height=64,
+    rate="30000/1001",
+    duration=0.4,
+    pix_fmt="yuv420p",
+    codec="h264",
+    audio="aac",
+    size=10,
+    sha256="c0de",
+)
+
+
+def made(**changes):
+    values = {
+        "info": VideoInfo(complete=True, frames=12, sha256="50c3").to_json(),
+        "spec": {"name": "caf", "seed": 3, "prompt": "Hände", "edge": {"control_weight": 1.0}},
+        "capabilities": {"name": "cosmos", "version": "1", "real": True},
+        "artifact": {"path": "/secret/out.mp4", "frames": 12, "peak_memory": 5},
+        "checked": CHECKED,
+        "seconds": {"generate": 1.5},
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "finished_at": "2026-01-01T00:01:00+00:00",
+    }
+    return manifest(JOB, Entry(b"final.mp4", b"d/caf/caf_aug_v2.mp4", 10, "c0de"), **(values | changes))
+
+
+def test_it_holds_all_that_it_takes_to_run_it_again():
+    text = json.loads(made())
+    assert (text["povwatch"], text["manifest_version"], text["kind"]) == (__version__, 1, "aug")
+    assert bytes.fromhex(text["source"]["path_hex"]) == JOB.path
+    assert text["clip"] == r"d/caf\xe9.mp4"
+    assert set(text["source"]) == {"path_hex", *SOURCE_FIELDS}
+    assert text["source"]["sha256"] == "50c3"
+    assert text["spec"]["prompt"] == "Hände"
+    assert (text["seed"], text["spec_hash"]) == (3, "5bec")
+    assert (text["job"], text["run_id"], text["attempt"], text["crashes"]) == (7, "r1", 2, 1)
+    assert text["engine"]["name"] == "cosmos"
+    assert text["seconds"] == {"generate": 1.5}
+
+
+def test_it_describes_the_file_beside_it():
+    output = json.loads(made())["output"]
+    assert (output["file"], output["sha256"], output["size"]) == ("caf_aug_v2.mp4", "c0de", 10)
+    assert (output["frames"], output["rate"], output["audio"]) == (12, "30000/1001", "aac")
+
+
+def test_private_paths_stay_private():
+    assert b"/secret" not in made()
+    assert json.loads(made())["generated"] == {"frames": 12, "peak_memory": 5}
+
+
+def test_a_preview_says_what_it_is():
+    for capabilities in ({"name": "preview", "real": False}, {"name": "toy"}):
+        text = json.loads(made(capabilities=capabilities))
+        assert (text["kind"], text["note"]) == ("preview", PREVIEW_NOTE)
+    assert "note" not in json.loads(made())
+
+
+def test_it_is_for_people_too():
+    data = made()
+    assert data.endswith(b"}\n")
+    assert "Hände".encode() in data
+    assert data.count(b"\n") > 40
+
+
+def test_halves_of_characters_are_json_s_own_escapes():
+    data = made(artifact={"path": "", "note": "\udcff\ud800"})
+    assert json.loads(data.decode())["generated"]["note"] == "\udcff\ud800"
