@@ -109,6 +109,14 @@ class Engine(Section):
     """How many workers; auto is one a GPU that has room."""
     python: Path = Path("cosmos-transfer2.5/.venv/bin/python")
     """The interpreter of upstream's own environment."""
+    controls: Annotated[tuple[ControlKey, ...], Field(min_length=1)] = ("edge",)
+    """What is loaded, and so may be asked for: one control, or all four."""
+    model: str = ""
+    """Another model than the engine's own: a folder or repository (diffusers), or a variant (cosmos)."""
+    guardrails: bool = True
+    """Prompts and videos are checked; without it the model's licence does not hold."""
+    gpus_per_worker: int = Field(1, ge=1, le=64)
+    """How many GPUs work on one clip together (cosmos): sooner done, but fewer clips an hour."""
     load_timeout: Seconds = 1800.0
     """A model that takes longer to load is given up."""
     stall_timeout: Seconds = 600.0

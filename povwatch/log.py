@@ -70,6 +70,7 @@ def _form(stream: TextIO) -> list[Any]:
         return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _for_eyes]
     return [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _in_order,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
 
@@ -91,6 +92,12 @@ def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if sentence := event.pop("sentence", None):
         event["message"] = sentence.format_map(_Known(event))
     return event
+
+
+def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What everybody reads first stands first."""
+    first = ("timestamp", "level", "event", "message")
+    return {key: event[key] for key in (*(k for k in first if k in event), *(k for k in event if k not in first))}
 
 
 class _Known(dict[str, Any]):

@@ -7,12 +7,13 @@ from then on inference never runs again for that job.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.workpiece import Workpiece
-from povwatch.errors import CheckFailed, PovwatchError
+from povwatch.errors import CheckFailed, DiskFull, EnvironmentFault, PovwatchError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.manifest import manifest
 from povwatch.media.errors import MediaStopped
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from povwatch.daemon.ledger import Ledger
     from povwatch.publish import Entry, Publisher
 
-PUBLISH_AGAIN = 30.0
-"""Seconds until a promise that could not be kept yet is tried again."""
+AGAIN = 30.0
+"""Seconds until a step is tried again that the machine did not allow."""
 
 
 class Finisher:
@@ -68,7 +69,7 @@ class Finisher:
         self._endings = endings
         self._aside = aside
         self._done = done
-        self._again: dict[int, float] = {}
+        self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
 
     # -- the daemon's side
@@ -81,10 +82,13 @@ class Finisher:
             checked = piece.finish(lambda _: None, cancelled)
             return checked, self._seal(job, piece, checked, started_at)
 
-        self._background.submit(("finish", job.id), work, lambda outcome: self._checked(job, outcome))
+        self._background.submit(("finish", job.id), work, lambda outcome: self._checked(job, piece, outcome))
 
     def cancel(self, job: Job, why: str) -> None:
         """A job that is being checked is no longer wanted; its end follows."""
+        if self._later.pop(job.id, None) is not None:  # it waits: nothing is under way
+            self._endings.cancel(job, why)
+            return
         self._cancelled[job.id] = why
         self._background.cancel(("finish", job.id))
 
@@ -99,17 +103,17 @@ class Finisher:
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        return min(self._again.values(), default=None)
+        return min((when for when, _ in self._later.values()), default=None)
 
     def tick(self, now: float) -> None:
-        """Try again to keep the promises that could not be kept."""
-        for job_id in [n for n, when in self._again.items() if when <= now]:
-            del self._again[job_id]
-            self.publish(self._ledger.job(job_id))
+        """Try again what could not be done."""
+        for job_id in [n for n, (when, _) in self._later.items() if when <= now]:
+            _, again = self._later.pop(job_id)
+            again()
 
     # -- the steps
 
-    def _checked(self, job: Job, outcome: tuple[Checked, Sealed] | Exception) -> None:
+    def _checked(self, job: Job, piece: Workpiece, outcome: tuple[Checked, Sealed] | Exception) -> None:
         why = self._cancelled.pop(job.id, None)
         if why is not None:
             self._endings.cancel(job, why)
@@ -117,7 +121,10 @@ class Finisher:
             return  # povwatch stops: the artifact is kept, and this step is done again at the next start
         elif isinstance(outcome, Exception):
             error = _told(outcome) if isinstance(outcome, OSError) else in_words(outcome, "while it was checked")
-            self._endings.after(job, error)
+            if isinstance(error, EnvironmentFault) and Path(piece.artifact["path"]).is_file():
+                self._check_later(job, piece, error)
+            else:
+                self._endings.after(job, error)
         else:
             checked, sealed = outcome
             said = {
@@ -127,8 +134,17 @@ class Finisher:
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
-            job = self._ledger.move(job, "checked", said=said, state=JobState.PUBLISHING, promise=sealed.to_json())
+            to = {"state": JobState.PUBLISHING, "waiting_on": None, "detail": "", "promise": sealed.to_json()}
+            job = self._ledger.move(job, "checked", said=said, **to)
             self.publish(job)
+
+    def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault) -> None:
+        """Not the job's doing, and what the engine made is kept: no GPU time is spent again."""
+        when = self._ledger.clock.boot() + AGAIN
+        waiting = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.PAUSED
+        job = self._ledger.set_quietly(job, "check-later", waiting_on=waiting, detail=str(error))
+        say("check-later", job, problem=str(error), at=self._ledger.clock.spell(when))
+        self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
         if isinstance(outcome, TargetTaken):
@@ -136,9 +152,10 @@ class Finisher:
         elif isinstance(outcome, Exception):
             # The promise stands, whatever keeps us from keeping it.
             error = in_words(outcome, "while it was published")
-            self._again[job.id] = self._ledger.clock.boot() + PUBLISH_AGAIN
-            self._ledger.set_quietly(job, "waiting", waiting_on=Waiting.PAUSED, detail=str(error))
-            say("publish-later", job, problem=str(error), at=self._ledger.clock.spell(self._again[job.id]))
+            when = self._ledger.clock.boot() + AGAIN
+            job = self._ledger.set_quietly(job, "publish-later", waiting_on=Waiting.PAUSED, detail=str(error))
+            say("publish-later", job, problem=str(error), at=self._ledger.clock.spell(when))
+            self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
         else:
             self._aside.move(job)
             output = layout.shown(sealed.output)

@@ -7,14 +7,10 @@ Signal handlers set and wake; the loop acts. Nothing in the loop waits but its s
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import structlog
 
 from povwatch import __version__, gpu
 from povwatch.arrival.health import Identity, RootGuard
@@ -24,7 +20,10 @@ from povwatch.daemon.background import Background
 from povwatch.daemon.clock import Clock
 from povwatch.daemon.dispatch import Dispatch
 from povwatch.daemon.endings import Endings
+from povwatch.daemon.engine_room import EngineRoom
+from povwatch.daemon.facts import Facts
 from povwatch.daemon.finisher import Finisher
+from povwatch.daemon.free_space import FreeSpace
 from povwatch.daemon.gates import Gates
 from povwatch.daemon.intake import Intake
 from povwatch.daemon.ledger import Ledger
@@ -37,19 +36,15 @@ from povwatch.daemon.summary import Outcome
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
 from povwatch.daemon.waker import Waker
-from povwatch.engine.choice import Choice, choose, unable
-from povwatch.engine.process import Launch
-from povwatch.engine.supervisor import Supervisor
+from povwatch.engine.choice import choose
 from povwatch.errors import ConfigError
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.notify import Notifier
 from povwatch.publish import Publisher
-from povwatch.retry import backoff
 from povwatch.spec.beside import InputsFolder
 from povwatch.spec.prompts import load_templates
 from povwatch.spool import Spool
-from povwatch.units import spell_size
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -59,35 +54,11 @@ if TYPE_CHECKING:
 REQUESTS_EVERY = 0.5
 """Seconds between two looks into the spool."""
 
-FACTS_EVERY = 5.0
-"""Seconds between two notes of what the daemon is at."""
-
-DISK_EVERY = 5.0
-"""Seconds between two looks at the free space."""
-
 STOP_PATIENCE = 8.0
 """Seconds for workers to end; the manager's own limit is longer."""
 
-PROBE_MAX = 300.0
-"""Seconds between two looks whether the engine can be run, at most."""
-
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY})
 """What --once never waits on: somebody has to do something first."""
-
-
-@dataclass(slots=True)
-class Timer:
-    """Something that is done every so often."""
-
-    every: float
-    next: float = 0.0
-
-    def due(self, now: float) -> bool:
-        """Whether it is time; then the next one is planned."""
-        if now < self.next:
-            return False
-        self.next = now + self.every
-        return True
 
 
 class Daemon:
@@ -175,6 +146,7 @@ class Daemon:
             aside=self._aside,
             done=self._ended,
         )
+        self._engine_room = EngineRoom(config, self.choice, self.clock, self._background)
         self._dispatch = Dispatch(
             config,
             kind=self.choice.kind,
@@ -183,9 +155,11 @@ class Daemon:
             publisher=self._publisher,
             background=self._background,
             endings=self._endings,
-            supervisors=[self._supervisor(self.choice) for _ in range(self.choice.workers)],
+            supervisors=self._engine_room.supervisors(self._waker.wake),
             generated=self._finisher.check,
         )
+        self._free_space = FreeSpace(config)
+        self._facts = Facts(config, self.choice, self.ledger, self._dispatch)
         self._spool = Spool(config.paths.state)
         self._verbs = Verbs(
             self._spool,
@@ -196,15 +170,8 @@ class Daemon:
             engine=self.choice.kind,
             withdraw=self._withdraw,
         )
-        self._requests = Timer(REQUESTS_EVERY)
-        self._facts = Timer(FACTS_EVERY)
-        self._disk = Timer(DISK_EVERY)
-        self._probe = Timer(backoff(1))
-        self._probes = 0
-        self._full: str | None = None
+        self._requests_at = 0.0
         self._stop: str | None = None
-        self._engine_started = False
-        self._said: dict[str, object] = {}
 
     # -- the life of a daemon
 
@@ -241,14 +208,9 @@ class Daemon:
         self._lookout.start()
         if self._lookout.away is None:
             self._folder.sweep()
-        if self.choice.problem:
-            self._dispatch.unavailable = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{self.choice.problem}.")
-            at = self.clock.spell(self.clock.boot() + self._probe.every)
-            say("engine-unavailable", engine=self.choice.kind, problem=f"{self.choice.problem}.", at=at)
-        else:
-            self._start_engine()
-        self._set_facts()
-        self._notifier.ready(self._status())
+        self._engine_room.start(self._dispatch)
+        self._facts.tick(self.clock.boot(), self._hurdle())
+        self._notifier.ready(self._facts.status(self._hurdle()))
 
     def _turn(self) -> None:
         """One turn of the loop."""
@@ -258,17 +220,15 @@ class Daemon:
         if self._lookout.away is None:
             self._intake.tick(now)
             self._gates.tick(now)
-        if self._requests.due(now):
+        if now >= self._requests_at:
+            self._requests_at = now + REQUESTS_EVERY
             self._verbs.tick(now)
-        if self._disk.due(now):
-            self._check_disk()
-        if not self._engine_started:
-            self._probe_engine(now)
+        self._free_space.tick(now)
+        self._engine_room.tick(now, self._dispatch)
         self._dispatch.tick(now, hurdle=self._hurdle())
         self._finisher.tick(now)
-        if self._facts.due(now):
-            self._set_facts()
-        self._notifier.status(self._status())
+        self._facts.tick(now, self._hurdle())
+        self._notifier.status(self._facts.status(self._hurdle()))
         self._notifier.watchdog()
 
     def _pause(self) -> float:
@@ -278,7 +238,7 @@ class Daemon:
             self._gates.next_deadline(),
             self._dispatch.next_deadline(),
             self._finisher.next_deadline(),
-            self._requests.next,
+            self._requests_at,
         ]
         return min(d for d in deadlines if d is not None) - self.clock.boot()
 
@@ -300,7 +260,7 @@ class Daemon:
                 self._dispatch.settle(self.clock.boot())
             self._background.close()
             self._dispatch.close()
-            self.journal.set_facts(daemon=None)
+            self._facts.close()
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in self.ledger.counts.items() if not state.ended))
 
@@ -309,65 +269,12 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda n, _: self.stop(signal.Signals(n).name))
 
-    # -- the engine
-
-    def _supervisor(self, choice: Choice) -> Supervisor:
-        engine = self._config.engine
-
-        return Supervisor(
-            Launch(python=choice.python, engine=choice.engine, config={}, env={}),
-            load_timeout=engine.load_timeout,
-            stall_timeout=engine.stall_timeout,
-            clock=self.clock.boot,
-            wake=self._waker.wake,
-            log=structlog.get_logger(),
-        )
-
-    def _start_engine(self) -> None:
-        self._engine_started = True
-        self._dispatch.unavailable = None
-        self._dispatch.start()
-
-    def _probe_engine(self, now: float) -> None:
-        """Look again whether this machine can run the engine; less and less often."""
-        if not self._probe.due(now) or self._background.busy("probe"):
-            return
-        self._probes += 1
-        self._probe.every = min(backoff(self._probes) * 5, PROBE_MAX)
-
-        def then(outcome: str | Exception) -> None:
-            if outcome == "":
-                self._start_engine()
-            elif isinstance(outcome, str):
-                self._dispatch.unavailable = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
-
-        self._background.submit("probe", lambda _: unable(self.choice.kind, self._config, gpu.look()), then)
-
     # -- what holds everything up
 
     def _hurdle(self) -> Hurdle | None:
-        if self._full is not None:
-            return Hurdle(Waiting.DISK_FULL, self._full)
         if self._lookout.away is not None:
             return Hurdle(Waiting.INPUTS_AWAY, self._lookout.away)
-        return None
-
-    def _check_disk(self) -> None:
-        reserve = self._config.disk.reserve
-        for where in (self._config.paths.outputs, self._config.paths.state):
-            try:
-                free = shutil.disk_usage(where).free
-            except OSError:
-                continue
-            if free < reserve:
-                if self._full is None:
-                    say("disk-full", where=where, free=spell_size(free), reserve=spell_size(reserve))
-                    # Not said anew for every byte: it is noted with every job.
-                    self._full = f"{where} has less room left than disk.reserve ({spell_size(reserve)})."
-                return
-        if self._full is not None:
-            self._full = None
-            say("disk-room", where=self._config.paths.outputs, free=spell_size(free))
+        return self._free_space.hurdle
 
     def _known_root(self) -> Identity | None:
         """The inputs folder of the last start, if it was at the same path."""
@@ -455,17 +362,17 @@ class Daemon:
                 continue
             if job.state is JobState.QUEUED and self._hopeless():
                 continue
-            if job.state is JobState.PUBLISHING and job.waiting_on is not None:
-                continue  # its promise cannot be kept now; the next start tries again
+            if job.state in {JobState.CHECKING, JobState.PUBLISHING} and job.waiting_on is not None:
+                continue  # the machine does not allow the step now; the next start tries again
             return False
         return True
 
     def _hopeless(self) -> bool:
         """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
         limit, dispatch = self._config.engine.attempts, self._dispatch
-        if self._full is not None or dispatch.pauses >= limit:
+        if self._free_space.hurdle is not None or dispatch.pauses >= limit:
             return True
-        return dispatch.unavailable is not None and (not self._engine_started or dispatch.failed_loads >= limit)
+        return dispatch.unavailable is not None and (not self._engine_room.started or dispatch.failed_loads >= limit)
 
     def _outcome(self) -> Outcome:
         here = self._lookout.clips | {job.path for job in self.ledger.ended.values()}
@@ -477,33 +384,6 @@ class Daemon:
             engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
             unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
         return Outcome(jobs, unable, self._lookout.away)
-
-    # -- what others see
-
-    def _status(self) -> str:
-        counts = self.ledger.counts
-        active = [f"{counts[state]} {state}" for state in JobState if counts[state] and not state.ended]
-        text = ", ".join(active) or "nothing to do"
-        if hurdle := self._hurdle() or self._dispatch.hurdle(self.clock.boot()):
-            text += f"; {hurdle.problem}"
-        return text
-
-    def _set_facts(self) -> None:
-        facts: dict[str, object] = {
-            "pid": os.getpid(),
-            "version": __version__,
-            "inputs": str(self._config.paths.inputs),
-            "outputs": str(self._config.paths.outputs),
-            "engine": self.choice.kind,
-            "why": self.choice.why,
-            "problem": hurdle.problem if (hurdle := self._dispatch.hurdle(self.clock.boot())) else None,
-            "blocked": hurdle.problem if (hurdle := self._hurdle()) else None,
-            "workers": self._dispatch.workers(),
-            "gpus": [{"name": g.name, "memory": g.memory, "free": g.free} for g in gpu.look().found],
-        }
-        if facts != self._said:  # each note is a write to the disk
-            self._said = facts
-            self.journal.set_facts(daemon=facts)
 
 
 def _templates_folder(config: Config) -> Path | None:

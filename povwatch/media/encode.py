@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 THREADS_MAX = 8
 """Encoder threads: more gain little, and each takes address space, which is limited."""
 
-WORKING = {"crf": "8", "preset": "veryfast", "bf": "0", "g": "48"}
+WORKING = {"crf": "8", "preset": "veryfast", "bf": "0", "g": "48", "mbtree": "0"}
 """A working copy: near-lossless, and without B-frames, so that no edit list is needed and any reader gets it right."""
 
-PUBLISHED = {"crf": "12", "preset": "fast"}
-"""An artifact that has to be encoded anew."""
+PUBLISHED = {"crf": "12", "preset": "fast", "mbtree": "0"}
+"""An artifact that has to be encoded anew.
+
+Without mbtree in both: with it x264 now and then makes another file from the same frames, even in one thread.
+"""
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Publisher:
 
         Raises:
             CheckFailed: A file is missing, is no plain file, or has a second name somewhere.
-            DiskFull: The disk does not take it all. The room is gone.
+            DiskFull: The disk does not take it all. `files` are gone, the rest of the room is not.
             WriteFailed: The disk reports an error. The room is gone.
             OutputRefused: A symlink or a file has the name of a target's folder.
         """
@@ -100,9 +100,14 @@ class Publisher:
                     fs.fsync_dir(here)
                     fs.fsync_dir(folder_of(root, layout.STAGING, opened))
                     fs.fsync_dir(root)
-            except (WriteFailed, DiskFull):
+            except WriteFailed:
                 # After a failed fsync the kernel may have dropped the bytes, and the next fsync says yes to that.
                 self._rooms.discard(job_id, run_id)
+                raise
+            except DiskFull:
+                # The same holds, but what these files were made from was synced before: only they are made again.
+                for file in files:
+                    file.unlink(missing_ok=True)
                 raise
         return Sealed(job_id, run_id, version, entries)
 

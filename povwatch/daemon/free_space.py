@@ -1,0 +1,50 @@
+"""Whether there is room: below `disk.reserve` no clip is started, and it goes on by itself when there is room again."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from povwatch.daemon.places import Hurdle
+from povwatch.job import Waiting
+from povwatch.units import spell_size
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks."""
+
+
+class FreeSpace:
+    """Watches the disks of outputs/ and of the journal."""
+
+    def __init__(self, config: Config) -> None:
+        self._reserve = config.disk.reserve
+        self._places = (config.paths.outputs, config.paths.state)
+        self._next = 0.0
+        self.hurdle: Hurdle | None = None
+        """Why no job may start, if there is too little room."""
+
+    def tick(self, now: float) -> None:
+        """Look, if it is time."""
+        if now < self._next:
+            return
+        self._next = now + LOOK_EVERY
+        for where in self._places:
+            try:
+                free = shutil.disk_usage(where).free
+            except OSError:
+                continue
+            if free < self._reserve:
+                if self.hurdle is None:
+                    reserve = spell_size(self._reserve)
+                    say("disk-full", where=where, free=spell_size(free), reserve=reserve)
+                    # Not said anew for every byte: it is noted with every job.
+                    problem = f"{where} has less room left than disk.reserve ({reserve})."
+                    self.hurdle = Hurdle(Waiting.DISK_FULL, problem)
+                return
+        if self.hurdle is not None:
+            self.hurdle = None
+            say("disk-room", where=self._places[0], free=spell_size(free))

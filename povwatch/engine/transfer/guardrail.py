@@ -1,0 +1,89 @@
+"""The checker of prompts and videos that the model's licence asks for.
+
+Source: cosmos_guardrail 0.3 (CosmosSafetyChecker), as the pipeline calls it; but a chunk at a time. Its filters look at
+one frame at a time, so that the outcome is the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engine.port import EngineBlocked, EngineFailure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TODO = (
+    "Install it with: pip install cosmos_guardrail, and accept the licence of nvidia/Cosmos-1.0-Guardrail; "
+    "or set engine.guardrails = false, if your licence allows it."
+)
+
+
+class Guardrail:
+    """The checker; or none, if guardrails are off."""
+
+    def __init__(self, checker: Any) -> None:  # noqa: ANN401 - an untyped library's
+        self._checker = checker
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is checked."""
+        return self._checker is not None
+
+    def check_text(self, field: str, text: str) -> None:
+        """Check a prompt.
+
+        Raises:
+            EngineBlocked: it is refused.
+        """
+        if self.on and text and not self._checker.check_text_safety(text):
+            raise EngineBlocked(f"The guardrail refused the {field}: {text[:200]!r}")
+
+    def check_frames(self, frames: NDArray[np.uint8], first: int) -> NDArray[np.uint8]:
+        """Check a part of a generated video.
+
+        Args:
+            frames: shape (count, height, width, 3); may be written to.
+            first: the number of the first frame, for people.
+
+        Returns:
+            The frames, faces made unrecognizable.
+
+        Raises:
+            EngineBlocked: it is refused. The pipeline shows that by frames that are all zero.
+        """
+        if not self.on:
+            return frames
+        checked: NDArray[np.uint8] | None = self._checker.check_video_safety(frames)
+        if checked is None or not checked.any():
+            raise EngineBlocked(
+                f"The guardrail refused the generated video, frames {first} to {first + len(frames) - 1}."
+            )
+        return checked
+
+
+def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
+    """Load the checker.
+
+    Args:
+        device: where it runs, a torch.device.
+        on: False for none.
+
+    Raises:
+        EngineFailure: it is not installed, or its files are not there.
+    """
+    if not on:
+        return Guardrail(None)
+    try:
+        from cosmos_guardrail import CosmosSafetyChecker  # noqa: PLC0415 - an extra's dependency
+    except ImportError as error:
+        raise EngineFailure(
+            "invalid", f"Guardrails are on, and cosmos_guardrail cannot be imported: {error}.", TODO
+        ) from error
+    try:
+        checker = CosmosSafetyChecker()
+    except (OSError, ValueError) as error:  # what the hub's client raises for gated or missing files
+        raise EngineFailure("invalid", f"The guardrail's own files cannot be read: {error}", TODO) from error
+    checker.to(device)
+    return Guardrail(checker)

@@ -1,0 +1,139 @@
+"""From a generated artifact to done, where the machine does not allow it: real journal, publisher and clip."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+from clips import make_clip
+from hand_clock import HandClock
+
+from povwatch.config import Config, Paths
+from povwatch.daemon import finisher as module
+from povwatch.daemon.background import Background
+from povwatch.daemon.finisher import Finisher
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.workpiece import Workpiece
+from povwatch.errors import CheckFailed, DiskFull
+from povwatch.job import JobState, Waiting
+from povwatch.journal import Journal
+from povwatch.media.run import call
+from povwatch.publish import Publisher
+from povwatch.spec import parse
+from povwatch.spec.prompts import default_spec, load_templates
+
+
+class Endings:
+    def __init__(self):
+        self.seen = []
+
+    def after(self, job, error):
+        self.seen.append((job.id, type(error)))
+
+    def cancel(self, job, why):
+        self.seen.append((job.id, why))
+
+
+class Aside:
+    @staticmethod
+    def move(_):
+        return
+
+
+class Bench:
+    """A job that is `checking`, with an artifact that is a copy of its working copy."""
+
+    def __init__(self, folder):
+        self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
+        for path in (self.paths.inputs, self.paths.outputs):
+            path.mkdir()
+        self.clock, self.endings, self.done = HandClock(), Endings(), []
+        self.journal = Journal.open(self.paths.state)
+        self.ledger = Ledger(self.journal, self.clock)
+        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
+        self.broken = []
+        publisher = Publisher(self.paths.outputs)
+        self.finisher = Finisher(
+            Config(paths=self.paths),
+            ledger=self.ledger,
+            publisher=publisher,
+            background=self.background,
+            endings=self.endings,
+            aside=Aside,
+            done=self.done.append,
+        )
+        clip = make_clip(self.paths.inputs / "a.mp4")
+        (job,) = self.ledger.add([(b"a.mp4", b"")])
+        for state in (JobState.GRACE, JobState.QUEUED):
+            job = self.ledger.move(job, "waiting", state=state)
+        room = publisher.staging(job.id, "run")
+        info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
+        text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
+        spec = parse(text, clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
+        self.piece = Workpiece(str(room), info, spec, capabilities={"real": False})
+        self.piece.source = str(clip)
+        args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
+        self.piece.prepared = call("prepare", args, timeout=60)
+        shutil.copy(room / "working.mp4", room / "generated.mp4")
+        self.piece.artifact = {"path": str(room / "generated.mp4")}
+        job = self.ledger.move(job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
+        self.job = self.ledger.move(job, "generated", state=JobState.CHECKING, artifact=self.piece.to_json())
+
+    def settle(self):
+        deadline = time.monotonic() + 60
+        while not self.background.idle:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            self.background.settle()
+        assert self.broken == []
+
+    def now(self):
+        return self.ledger.job(self.job.id)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path)
+    yield made
+    made.background.close()
+    made.journal.close()
+
+
+def full(_, *_args):
+    raise DiskFull("No space left.", "Free some.")
+
+
+def test_a_full_disk_while_it_is_finished_costs_no_second_generation(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Workpiece, "finish", full)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
+        bench.clock.now += module.AGAIN - 1
+        bench.finisher.tick(bench.clock.now)
+        assert bench.background.idle
+    bench.clock.now += 1
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    assert (bench.now().state, bench.now().waiting_on) == (JobState.DONE, None)
+    assert [e.event for e in bench.journal.events(bench.job.id)].count("started") == 1
+    assert (bench.paths.outputs / "a" / "a_preview.mp4").exists()
+
+
+def test_one_that_waits_so_can_be_cancelled(bench, monkeypatch):
+    monkeypatch.setattr(Workpiece, "finish", full)
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    bench.finisher.cancel(bench.now(), "enough")
+    assert bench.endings.seen == [(bench.job.id, "enough")]
+    assert bench.finisher.next_deadline() is None
+
+
+def test_an_artifact_that_is_not_what_was_asked_for_is_the_jobs_own_fault(bench):
+    make_clip(bench.paths.outputs.parent / "shorter.mp4", frames=5)
+    shutil.copy(bench.paths.outputs.parent / "shorter.mp4", bench.piece.artifact["path"])
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, CheckFailed)]
