@@ -108,7 +108,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} What was generated is kept. Next try {at}"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),
     "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {rate} frames a second, {duration}, {sound}"),
-    "done": (INFO, "{clip}: done in {took}: {output}"),
+    "done": (INFO, "{clip}: done in {took}: {output}{remark}"),
     "moved": (INFO, "{clip}: the clip was moved to {to}"),
     "move-failed": (WARNING, "{clip}: done, but the clip could not be moved to {to}: {problem}"),
     "retry": (WARNING, "{clip}: attempt {attempt} failed: {problem} Next attempt {at}"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from povwatch import __version__
 from povwatch.config import Config, load_config
@@ -21,8 +22,22 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("config.toml")
 
+ORDER = ("run", "status", "jobs", "show", "why", "go", "hold", "retry", "cancel", "specs", "check", "doctor", "schema")
+"""The verbs as people meet them; what is not named here comes last."""
+
+
+class Ordered(TyperGroup):
+    """Lists the verbs in that order."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own context
+        """The verbs' names."""
+        found = super().list_commands(ctx)
+        return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
     name="povwatch",
+    cls=Ordered,
     help="Copy videos into inputs/; what NVIDIA Cosmos-Transfer2.5 makes of them comes out in outputs/.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -37,6 +37,9 @@ AGAIN = 30.0
 """Seconds until a step is tried again that the machine did not allow."""
 
 
+PREVIEW_REMARK = " (a preview: the control video, nothing is generated)"
+
+
 class Finisher:
     """Takes jobs from `checking` to `done`."""
 
@@ -163,7 +166,11 @@ class Finisher:
             job = self._ledger.move(
                 job,
                 "done",
-                said={"took": spell_duration(took), "output": self._config.paths.outputs / output},
+                said={
+                    "took": spell_duration(took),
+                    "output": self._config.paths.outputs / output,
+                    "remark": "" if _is_real(job) else PREVIEW_REMARK,
+                },
                 state=JobState.DONE,
                 waiting_on=None,
                 detail=outcome.note,
@@ -229,6 +236,10 @@ class Finisher:
     def _found(self, job: Job) -> Checked:
         (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
         return Checked.from_json(found)
+
+
+def _is_real(job: Job) -> bool:
+    return bool(Workpiece.from_json(job.artifact or "{}").capabilities.get("real"))
 
 
 def _number(rate: str) -> float:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PROGRESS_STEP = 0.1
 """A line in the log for every tenth of a job."""
 
+STARTING = "starting"
+"""What a supervisor calls the time until its worker says something itself."""
+
 PROGRESS_EVERY = 2.0
 """Seconds between two notes of a job's progress in the journal."""
 
@@ -85,4 +88,6 @@ def _stage(place: Place) -> str:
     if loading is None:
         return ""
     stage, fraction = loading
+    if stage == STARTING:
+        return ""  # that it is being loaded was said already
     return stage if fraction is None else f"{stage}, {int(fraction * 10) * 10} %"
