@@ -95,8 +95,6 @@ class Lookout:
         self._unreadable: frozenset[bytes] = frozenset()
         self.away: str | None = None
         """Why the folder cannot be watched at present."""
-        self.clips: frozenset[bytes] = frozenset()
-        """The clips that the last rescan saw, links included; kept for --once alone."""
         self.scanned_at: float | None = None
         """When the last rescan ended, on the boot clock."""
 
@@ -134,6 +132,14 @@ class Lookout:
         self._take_hints(now)
         if now >= self._rescan_at:
             self._rescan(now)
+
+    def clips(self) -> frozenset[bytes]:
+        """The clips that are there now, links included: looked up anew, as only the end of --once asks."""
+        try:
+            listing = self._listing()
+        except InputsAway:
+            return frozenset()
+        return frozenset(listing.clips) | frozenset(listing.links)
 
     def present(self, path: bytes) -> bool:
         """Whether a clip is there, as far as can be told; an unhealthy root tells nothing."""
@@ -192,12 +198,7 @@ class Lookout:
     def _rescan(self, now: float) -> None:
         now = self._clock.boot()
         try:
-            listing = scan(
-                self._root,
-                extensions=self._extensions,
-                recursive=self._config.arrival.recursive,
-                clock=self._clock.boot,
-            )
+            listing = self._listing()
         except InputsAway as error:
             self._leave(error.what)
             return
@@ -212,7 +213,6 @@ class Lookout:
         for path, seen in listing.links.items():
             self._intake.linked(path, seen)
         self._intake.hold_back(listing.held_back, now)
-        self.clips = frozenset(listing.clips) | frozenset(listing.links)
         self._tidy(listing)
         self._respec(listing)
         self._say_unreadable(listing)
@@ -220,6 +220,10 @@ class Lookout:
         self.scanned_at = ended
         self._scan_seconds = ended - now
         self._rescan_at = ended + self.rescan_every
+
+    def _listing(self) -> Listing:
+        recursive = self._config.arrival.recursive
+        return scan(self._root, extensions=self._extensions, recursive=recursive, clock=self._clock.boot)
 
     def _say_unreadable(self, listing: Listing) -> None:
         """Each folder that cannot be read, once."""

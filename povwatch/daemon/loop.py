@@ -19,6 +19,7 @@ from povwatch.daemon.aside import Aside
 from povwatch.daemon.background import Background
 from povwatch.daemon.clock import Clock
 from povwatch.daemon.dispatch import Dispatch
+from povwatch.daemon.drain import Drain
 from povwatch.daemon.endings import Endings
 from povwatch.daemon.engine_room import EngineRoom
 from povwatch.daemon.facts import Facts
@@ -32,13 +33,12 @@ from povwatch.daemon.notices import Notices
 from povwatch.daemon.places import Hurdle
 from povwatch.daemon.recovery import recover
 from povwatch.daemon.respec import Respec
-from povwatch.daemon.summary import Outcome
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
 from povwatch.daemon.waker import Waker
 from povwatch.engine.choice import choose
 from povwatch.errors import ConfigError
-from povwatch.job import CLAIMED, Job, JobState, Waiting
+from povwatch.job import Job, JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.notify import Notifier
 from povwatch.publish import Publisher
@@ -49,6 +49,7 @@ from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.config import Config
+    from povwatch.daemon.summary import Outcome
     from povwatch.media.info import VideoInfo
 
 REQUESTS_EVERY = 0.5
@@ -56,9 +57,6 @@ REQUESTS_EVERY = 0.5
 
 STOP_PATIENCE = 8.0
 """Seconds for workers to end; the manager's own limit is longer."""
-
-STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY})
-"""What --once never waits on: somebody has to do something first."""
 
 
 class Daemon:
@@ -159,6 +157,16 @@ class Daemon:
             generated=self._finisher.check,
         )
         self._free_space = FreeSpace(config)
+        self._drain = Drain(
+            config,
+            ledger=self.ledger,
+            lookout=self._lookout,
+            intake=self._intake,
+            background=self._background,
+            dispatch=self._dispatch,
+            engine_room=self._engine_room,
+            hurdle=self._hurdle,
+        )
         self._facts = Facts(config, self.choice, self.ledger, self._dispatch)
         self._spool = Spool(config.paths.state)
         self._verbs = Verbs(
@@ -184,10 +192,10 @@ class Daemon:
         self._set_signals()
         try:
             self._start()
-            while self._stop is None and not (self._once and self._drained()):
+            while self._stop is None and not (self._once and self._drain.over()):
                 self._turn()
                 self._waker.sleep(self._pause())
-            return self._outcome()
+            return self._drain.outcome()
         finally:
             self._end()
 
@@ -348,42 +356,6 @@ class Daemon:
         if job.state is JobState.DONE:
             self._aside.move(job)  # one that was done already, too
         self._lookout.soon(self.clock.boot())  # the clip or its JSON may have changed while the job ran
-
-    # -- what --once asks
-
-    def _drained(self) -> bool:
-        """Whether nothing can move any more without somebody's help."""
-        if self._lookout.away is not None:
-            return True
-        if self._lookout.scanned_at is None or self._intake.moving or not self._background.idle:
-            return False
-        for job in self.ledger.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED):
-            if job.waiting_on in STUCK:
-                continue
-            if job.state is JobState.QUEUED and self._hopeless():
-                continue
-            if job.state in {JobState.CHECKING, JobState.PUBLISHING} and job.waiting_on is not None:
-                continue  # the machine does not allow the step now; the next start tries again
-            return False
-        return True
-
-    def _hopeless(self) -> bool:
-        """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
-        limit, dispatch = self._config.engine.attempts, self._dispatch
-        if self._free_space.hurdle is not None or dispatch.pauses >= limit:
-            return True
-        return dispatch.unavailable is not None and (not self._engine_room.started or dispatch.failed_loads >= limit)
-
-    def _outcome(self) -> Outcome:
-        here = self._lookout.clips | {job.path for job in self.ledger.ended.values()}
-        jobs = [job for path in sorted(here) if (job := self.ledger.of_path(path))]
-        waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
-        hurdle = self._hurdle() or self._dispatch.hurdle(self.clock.boot()) if waiting else None
-        unable = None
-        if hurdle is not None:
-            engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
-            unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
-        return Outcome(jobs, unable, self._lookout.away)
 
 
 def _templates_folder(config: Config) -> Path | None:

@@ -1,0 +1,98 @@
+"""When --once is over: nothing can move any more without somebody's help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.daemon.summary import Outcome
+from povwatch.job import CLAIMED, JobState, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.config import Config
+    from povwatch.daemon.background import Background
+    from povwatch.daemon.dispatch import Dispatch
+    from povwatch.daemon.engine_room import EngineRoom
+    from povwatch.daemon.intake import Intake
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.lookout import Lookout
+    from povwatch.daemon.places import Hurdle
+    from povwatch.job import Job
+
+STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY})
+"""What is never waited on: somebody has to do something first."""
+
+
+class Drain:
+    """Looks whether the folder is drained."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        lookout: Lookout,
+        intake: Intake,
+        background: Background,
+        dispatch: Dispatch,
+        engine_room: EngineRoom,
+        hurdle: Callable[[], Hurdle | None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            ledger: the jobs.
+            lookout: what is in inputs/.
+            intake: the clips on their way in.
+            background: the work under way.
+            dispatch: the workers.
+            engine_room: whether the engine was started.
+            hurdle: why no job may start, as far as the machine's folders tell.
+        """
+        self._patience = config.engine.attempts
+        self._ledger = ledger
+        self._lookout = lookout
+        self._intake = intake
+        self._background = background
+        self._dispatch = dispatch
+        self._engine_room = engine_room
+        self._hurdle = hurdle
+
+    def over(self) -> bool:
+        """Whether nothing can move any more."""
+        if self._lookout.away is not None:
+            return True
+        if self._lookout.scanned_at is None or self._intake.moving or not self._background.idle:
+            return False
+        return all(map(self._stands, self._ledger.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
+
+    def outcome(self) -> Outcome:
+        """What became of every clip that is there, or that ended in this run."""
+        here = self._lookout.clips() | {job.path for job in self._ledger.ended.values()}
+        jobs = [job for path in sorted(here) if (job := self._ledger.of_path(path))]
+        waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
+        hurdle = self._hurdle() or self._dispatch.hurdle(self._ledger.clock.boot()) if waiting else None
+        unable = None
+        if hurdle is not None:
+            engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
+            unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
+        return Outcome(jobs, unable, self._lookout.away)
+
+    def _stands(self, job: Job) -> bool:
+        """Whether a job goes nowhere by itself."""
+        if job.waiting_on in STUCK:
+            return True
+        if job.state is JobState.QUEUED:
+            return self._hopeless()
+        # The machine does not allow the step now; the next start tries again.
+        return job.state in {JobState.CHECKING, JobState.PUBLISHING} and job.waiting_on is not None
+
+    def _hopeless(self) -> bool:
+        """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
+        dispatch = self._dispatch
+        if self._hurdle() is not None or dispatch.pauses >= self._patience:
+            return True
+        failing = dispatch.failed_loads >= self._patience
+        return dispatch.unavailable is not None and (failing or not self._engine_room.started)
