@@ -10,6 +10,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from povwatch.daemon.availability import PAUSE
 from povwatch.daemon.places import Hurdle, Place, Run
 from povwatch.daemon.reports import Reports
 from povwatch.daemon.unforeseen import in_words
@@ -29,15 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Config
+    from povwatch.daemon.availability import Availability
     from povwatch.daemon.background import Background
     from povwatch.daemon.endings import Endings
     from povwatch.daemon.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.engine.supervisor import Supervisor
     from povwatch.publish import Publisher
-
-PAUSE = 30.0
-"""Seconds until outputs/ is looked at again that was away."""
 
 
 class Dispatch:
@@ -53,6 +52,7 @@ class Dispatch:
         publisher: Publisher,
         background: Background,
         endings: Endings,
+        availability: Availability,
         supervisors: list[Supervisor],
         generated: Callable[[Job, Workpiece], None],
     ) -> None:
@@ -66,6 +66,7 @@ class Dispatch:
             publisher: makes the private folders.
             background: where preparing runs.
             endings: what becomes of a job after an error.
+            availability: whether the engine can take jobs.
             supervisors: one a worker.
             generated: told of a job whose artifact is there, `checking` already.
         """
@@ -79,13 +80,7 @@ class Dispatch:
         self._places = [Place(supervisor) for supervisor in supervisors]
         self._generated = generated
         self._reports = Reports(ledger, kind)
-        self._paused: Hurdle | None = None
-        self.pauses = 0
-        """How often in a row the machine failed a job through no fault of the job's."""
-        self.unavailable: Hurdle | None = None
-        """Why no job can be given to the engine, if that is so."""
-        self.failed_loads = 0
-        """How often in a row the engine could not be loaded."""
+        self.availability = availability
 
     # -- the daemon's side
 
@@ -98,8 +93,8 @@ class Dispatch:
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         deadlines = [d for place in self._places if (d := place.supervisor.next_deadline()) is not None]
-        if self._paused is not None:
-            deadlines.append(self._paused.until)
+        if (pause := self.availability.next_deadline()) is not None:
+            deadlines.append(pause)
         deadlines += [self._boot(job.not_before) for job in self._ledger.in_state(JobState.QUEUED) if job.not_before]
         return min(deadlines, default=None)
 
@@ -113,28 +108,10 @@ class Dispatch:
         self.settle(now)
         self._reports.loading(self._places)
         for place in self._places:
-            hurdle = hurdle or self.hurdle(now)  # claiming a job may meet one
+            hurdle = hurdle or self.availability.hurdle(now)  # claiming a job may meet one
             if hurdle is None and place.run is None and place.supervisor.state is SupervisorState.READY:
                 self._claim_next(place, now)
-        self._wait(hurdle or self.hurdle(now) or Hurdle(Waiting.TURN, "it starts when a worker is free"))
-
-    def hurdle(self, now: float) -> Hurdle | None:
-        """Why no job may be given out, as far as the engine and the last jobs tell."""
-        if self._paused is not None and now >= self._paused.until:
-            self._paused = None
-        return self.unavailable or self._paused
-
-    def pause(self, waiting: Waiting, problem: str, until: float) -> None:
-        """The machine failed a job through no fault of the job's: start none for a while.
-
-        Args:
-            waiting: what the jobs wait on.
-            problem: as sentences.
-            until: on the wall clock.
-        """
-        self._paused = Hurdle(waiting, problem, self._boot(until))
-        self.pauses += 1
-        say("queue-paused", problem=problem, at=self._spell(self._paused.until))
+        self._wait(hurdle or self.availability.hurdle(now) or Hurdle(Waiting.TURN, "it starts when a worker is free"))
 
     @property
     def busy(self) -> bool:
@@ -215,7 +192,7 @@ class Dispatch:
             try:
                 self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
             except EnvironmentFault as error:
-                self.pause(Waiting.PAUSED, str(error), wall + PAUSE)
+                self.availability.pause(Waiting.PAUSED, str(error), wall + PAUSE)
                 return
             except PovwatchError as error:
                 self._endings.fail(job, error)
@@ -289,14 +266,13 @@ class Dispatch:
     def _take_in(self, place: Place, event: events.Event, now: float) -> None:
         match event:
             case events.EngineLoaded():
-                self.unavailable, self.failed_loads = None, 0
+                self.availability.loaded()
                 place.forget_words()
                 say("engine-ready", engine=self._kind, took=spell_duration(event.seconds))
             case events.EngineUnavailable():
-                problem = f"{event.message} {event.todo}".strip()
                 self._reports.last_words(place)
-                self._not_available(problem, _WAITS.get(event.kind, Waiting.ENGINE_UNAVAILABLE))
-                say("engine-unavailable", engine=self._kind, problem=problem, at=self._spell(event.retry_at))
+                problem = f"{event.message} {event.todo}".strip()
+                self.availability.load_failed(event.kind, problem, event.retry_at, others=self._loaded)
             case events.WorkerLost():
                 self._lost(place, event)
             case events.EngineOutput():
@@ -342,7 +318,8 @@ class Dispatch:
             state=JobState.CHECKING,
             artifact=run.piece.to_json(),
         )
-        place.run, self.pauses = None, 0
+        place.run = None
+        self.availability.generated()
         self._generated(job, run.piece)
 
     def _lost(self, place: Place, event: events.WorkerLost) -> None:
@@ -350,14 +327,14 @@ class Dispatch:
         say("worker-lost", problem=str(event.error))
         run = place.run
         if run is None:
-            self._not_available(str(event.error), Waiting.ENGINE_UNAVAILABLE)
+            self.availability.lost(str(event.error), others=self._loaded)
         elif run.run_id == event.run_id:  # else it is being prepared: _prepared sees that the worker is gone
             self._failed(place, event.error)
 
-    def _not_available(self, problem: str, waiting: Waiting) -> None:
-        self.failed_loads += 1
-        if not any(p.supervisor.capabilities for p in self._places):
-            self.unavailable = Hurdle(waiting, problem)
+    @property
+    def _loaded(self) -> bool:
+        """Whether any worker has the engine loaded."""
+        return any(place.supervisor.capabilities for place in self._places)
 
     def _failed(self, place: Place, error: PovwatchError) -> None:
         """The attempt at this place ended in an error."""
@@ -392,13 +369,6 @@ class Dispatch:
 
     def _boot(self, wall: float) -> float:
         return wall - self._ledger.clock.wall() + self._ledger.clock.boot()
-
-    def _spell(self, boot: float) -> str:
-        return "after a reboot" if boot == float("inf") else self._ledger.clock.spell(boot)
-
-
-_WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
-"""Kinds of failed loads that a wait of their own stands for."""
 
 
 def _told(error: OSError) -> PovwatchError:

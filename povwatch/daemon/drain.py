@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Config
+    from povwatch.daemon.availability import Availability
     from povwatch.daemon.background import Background
-    from povwatch.daemon.dispatch import Dispatch
     from povwatch.daemon.engine_room import EngineRoom
     from povwatch.daemon.intake import Intake
     from povwatch.daemon.ledger import Ledger
@@ -35,7 +35,7 @@ class Drain:
         lookout: Lookout,
         intake: Intake,
         background: Background,
-        dispatch: Dispatch,
+        availability: Availability,
         engine_room: EngineRoom,
         hurdle: Callable[[], Hurdle | None],
     ) -> None:
@@ -47,7 +47,7 @@ class Drain:
             lookout: what is in inputs/.
             intake: the clips on their way in.
             background: the work under way.
-            dispatch: the workers.
+            availability: whether the engine can take jobs.
             engine_room: whether the engine was started.
             hurdle: why no job may start, as far as the machine's folders tell.
         """
@@ -56,7 +56,7 @@ class Drain:
         self._lookout = lookout
         self._intake = intake
         self._background = background
-        self._dispatch = dispatch
+        self._availability = availability
         self._engine_room = engine_room
         self._hurdle = hurdle
 
@@ -73,7 +73,7 @@ class Drain:
         here = self._lookout.clips() | {job.path for job in self._ledger.ended.values()}
         jobs = [job for path in sorted(here) if (job := self._ledger.of_path(path))]
         waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
-        hurdle = self._hurdle() or self._dispatch.hurdle(self._ledger.clock.boot()) if waiting else None
+        hurdle = self._hurdle() or self._availability.hurdle(self._ledger.clock.boot()) if waiting else None
         unable = None
         if hurdle is not None:
             engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
@@ -91,8 +91,8 @@ class Drain:
 
     def _hopeless(self) -> bool:
         """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
-        dispatch = self._dispatch
-        if self._hurdle() is not None or dispatch.pauses >= self._patience:
+        available = self._availability
+        if self._hurdle() is not None or available.pauses >= self._patience:
             return True
-        failing = dispatch.failed_loads >= self._patience
-        return dispatch.unavailable is not None and (failing or not self._engine_room.started)
+        failing = available.failed_loads >= self._patience
+        return available.engine is not None and (failing or not self._engine_room.started)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Config
+    from povwatch.daemon.availability import Availability
     from povwatch.daemon.background import Background
     from povwatch.daemon.clock import Clock
     from povwatch.daemon.dispatch import Dispatch
@@ -54,17 +55,17 @@ class EngineRoom:
             for launch in launches(self._config, self._choice, gpu.look())
         ]
 
-    def start(self, dispatch: Dispatch) -> None:
+    def start(self, dispatch: Dispatch, availability: Availability) -> None:
         """Start the workers, or say why they cannot be started."""
         if not self._choice.problem:
-            self._start(dispatch)
+            self._start(dispatch, availability)
             return
         problem = f"{self._choice.problem}."
-        dispatch.unavailable = Hurdle(Waiting.ENGINE_UNAVAILABLE, problem)
+        availability.engine = Hurdle(Waiting.ENGINE_UNAVAILABLE, problem)
         self._plan()
         say("engine-unavailable", engine=self._choice.kind, problem=problem, at=self._clock.spell(self._probe_at))
 
-    def tick(self, now: float, dispatch: Dispatch) -> None:
+    def tick(self, now: float, dispatch: Dispatch, availability: Availability) -> None:
         """Look again whether this machine can run the engine; less and less often."""
         if self.started or now < self._probe_at or self._background.busy("probe"):
             return
@@ -72,15 +73,15 @@ class EngineRoom:
 
         def then(outcome: str | Exception) -> None:
             if outcome == "":
-                self._start(dispatch)
+                self._start(dispatch, availability)
             elif isinstance(outcome, str):
-                dispatch.unavailable = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
+                availability.engine = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
 
         self._background.submit("probe", lambda _: unable(self._choice.kind, self._config, gpu.look()), then)
 
-    def _start(self, dispatch: Dispatch) -> None:
+    def _start(self, dispatch: Dispatch, availability: Availability) -> None:
         self.started = True
-        dispatch.unavailable = None
+        availability.engine = None
         dispatch.start()
 
     def _plan(self) -> None:

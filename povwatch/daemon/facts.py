@@ -10,6 +10,7 @@ from povwatch.job import JobState
 
 if TYPE_CHECKING:
     from povwatch.config import Config
+    from povwatch.daemon.availability import Availability
     from povwatch.daemon.dispatch import Dispatch
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.places import Hurdle
@@ -22,11 +23,14 @@ NOTE_EVERY = 5.0
 class Facts:
     """Says what the daemon is at."""
 
-    def __init__(self, config: Config, choice: Choice, ledger: Ledger, dispatch: Dispatch) -> None:
+    def __init__(
+        self, config: Config, choice: Choice, ledger: Ledger, *, dispatch: Dispatch, availability: Availability
+    ) -> None:
         self._config = config
         self._choice = choice
         self._ledger = ledger
         self._dispatch = dispatch
+        self._availability = availability
         self._noted: dict[str, object] = {}
         self._next = 0.0
 
@@ -35,7 +39,7 @@ class Facts:
         counts = self._ledger.counts
         active = [f"{counts[state]} {state}" for state in JobState if counts[state] and not state.ended]
         text = ", ".join(active) or "nothing to do"
-        if hurdle := hurdle or self._dispatch.hurdle(self._ledger.clock.boot()):
+        if hurdle := hurdle or self._availability.hurdle(self._ledger.clock.boot()):
             text += f"; {hurdle.problem}"
         return text
 
@@ -44,7 +48,7 @@ class Facts:
         if now < self._next:
             return
         self._next = now + NOTE_EVERY
-        engine_hurdle = self._dispatch.hurdle(now)
+        engine_hurdle = self._availability.hurdle(now)
         facts: dict[str, object] = {
             "pid": os.getpid(),
             "version": __version__,

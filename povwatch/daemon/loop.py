@@ -16,6 +16,7 @@ from povwatch import __version__, gpu
 from povwatch.arrival.health import Identity, RootGuard
 from povwatch.arrival.writers import ignore_sigio
 from povwatch.daemon.aside import Aside
+from povwatch.daemon.availability import Availability
 from povwatch.daemon.background import Background
 from povwatch.daemon.clock import Clock
 from povwatch.daemon.dispatch import Dispatch
@@ -145,6 +146,7 @@ class Daemon:
             done=self._ended,
         )
         self._engine_room = EngineRoom(config, self.choice, self.clock, self._background)
+        self._availability = Availability(self.clock, self.choice.kind)
         self._dispatch = Dispatch(
             config,
             kind=self.choice.kind,
@@ -153,6 +155,7 @@ class Daemon:
             publisher=self._publisher,
             background=self._background,
             endings=self._endings,
+            availability=self._availability,
             supervisors=self._engine_room.supervisors(self._waker.wake),
             generated=self._finisher.check,
         )
@@ -163,11 +166,11 @@ class Daemon:
             lookout=self._lookout,
             intake=self._intake,
             background=self._background,
-            dispatch=self._dispatch,
+            availability=self._availability,
             engine_room=self._engine_room,
             hurdle=self._hurdle,
         )
-        self._facts = Facts(config, self.choice, self.ledger, self._dispatch)
+        self._facts = Facts(config, self.choice, self.ledger, dispatch=self._dispatch, availability=self._availability)
         self._spool = Spool(config.paths.state)
         self._verbs = Verbs(
             self._spool,
@@ -216,7 +219,7 @@ class Daemon:
         self._lookout.start()
         if self._lookout.away is None:
             self._folder.sweep()
-        self._engine_room.start(self._dispatch)
+        self._engine_room.start(self._dispatch, self._availability)
         self._facts.tick(self.clock.boot(), self._hurdle())
         self._notifier.ready(self._facts.status(self._hurdle()))
 
@@ -232,7 +235,7 @@ class Daemon:
             self._requests_at = now + REQUESTS_EVERY
             self._verbs.tick(now)
         self._free_space.tick(now)
-        self._engine_room.tick(now, self._dispatch)
+        self._engine_room.tick(now, self._dispatch, self._availability)
         self._dispatch.tick(now, hurdle=self._hurdle())
         self._finisher.tick(now)
         self._facts.tick(now, self._hurdle())
@@ -339,7 +342,7 @@ class Daemon:
             self._endings.fail(job, found)
 
     def _pause_queue(self, waiting: Waiting, problem: str, until: float) -> None:
-        self._dispatch.pause(waiting, problem, until)
+        self._availability.pause(waiting, problem, until)
 
     def _back(self, job: Job) -> None:
         """An attempt ended and the job goes on."""

@@ -1,0 +1,89 @@
+"""Whether the engine can take jobs at present: it may not be loaded, or the machine failed the last ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.daemon.places import Hurdle
+from povwatch.job import Waiting
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from povwatch.daemon.clock import Clock
+
+PAUSE = 30.0
+"""Seconds until outputs/ is looked at again that was away."""
+
+_WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
+"""Kinds of failed loads that a wait of their own stands for."""
+
+
+class Availability:
+    """Why no job may be given out, as far as the engine and the last jobs tell."""
+
+    def __init__(self, clock: Clock, kind: str) -> None:
+        """Make it.
+
+        Args:
+            clock: the time.
+            kind: of the engine.
+        """
+        self._clock = clock
+        self._kind = kind
+        self._paused: Hurdle | None = None
+        self.pauses = 0
+        """How often in a row the machine failed a job through no fault of the job's."""
+        self.engine: Hurdle | None = None
+        """Why the engine cannot be used, if so."""
+        self.failed_loads = 0
+        """How often in a row it could not be loaded."""
+
+    def hurdle(self, now: float) -> Hurdle | None:
+        """What stands in the way at this time on the boot clock."""
+        if self._paused is not None and now >= self._paused.until:
+            self._paused = None
+        return self.engine or self._paused
+
+    def next_deadline(self) -> float | None:
+        """When a pause ends."""
+        return self._paused.until if self._paused else None
+
+    def pause(self, waiting: Waiting, problem: str, until: float) -> None:
+        """The machine failed a job through no fault of the job's: start none for a while.
+
+        Args:
+            waiting: what the jobs wait on.
+            problem: as sentences.
+            until: on the wall clock.
+        """
+        when = until - self._clock.wall() + self._clock.boot()
+        self._paused = Hurdle(waiting, problem, when)
+        self.pauses += 1
+        say("queue-paused", problem=problem, at=self._clock.spell(when))
+
+    def generated(self) -> None:
+        """A job came through: the machine is well."""
+        self.pauses = 0
+
+    def loaded(self) -> None:
+        """The engine is there."""
+        self.engine, self.failed_loads = None, 0
+
+    def load_failed(self, kind: str, problem: str, retry_at: float, *, others: bool) -> None:
+        """The engine could not be loaded.
+
+        Args:
+            kind: see engine.port.FailureKind.
+            problem: as sentences.
+            retry_at: on the boot clock; infinity if it is not tried again.
+            others: whether other workers have it loaded.
+        """
+        self.lost(problem, _WAITS.get(kind, Waiting.ENGINE_UNAVAILABLE), others=others)
+        at = "after a reboot" if retry_at == float("inf") else self._clock.spell(retry_at)
+        say("engine-unavailable", engine=self._kind, problem=problem, at=at)
+
+    def lost(self, problem: str, waiting: Waiting = Waiting.ENGINE_UNAVAILABLE, *, others: bool) -> None:
+        """A worker that had no job is gone."""
+        self.failed_loads += 1
+        if not others:
+            self.engine = Hurdle(waiting, problem)
