@@ -297,8 +297,10 @@ def _explain(error: ValidationError, file: Path | None, shown: str) -> str:
     for fault in error.errors():
         where = [str(part) for part in fault["loc"]]
         key = ".".join(where)
+        variable = f"{PREFIX}{'__'.join(where).upper()}"
         line = _line_of(file, where)
         place = f"{shown}, line {line}" if line else shown
+        place = next((f"the environment variable {name}" for name in os.environ if name.upper() == variable), place)
         if fault["type"] == "extra_forbidden":
             near = difflib.get_close_matches(where[-1], _keys_of(where[:-1]), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_keys_of(where[:-1]))}."

@@ -76,6 +76,13 @@ def assign_bases(paths: Iterable[bytes], known: Mapping[bytes, bytes]) -> dict[b
     return found
 
 
+def precedence(path: bytes) -> tuple[bytes, bytes, bool, bytes]:
+    """In which order clips that are seen together choose their bases: of one stem, the MP4 first."""
+    folder, name = split(path)
+    stem, suffix = posixpath.splitext(name)
+    return folder, stem, suffix.lower() != b".mp4", name
+
+
 def beside(path: bytes, base: bytes) -> Beside:
     """The files of the clip at `path` that goes by `base`."""
     folder, _ = split(path)

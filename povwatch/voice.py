@@ -64,6 +64,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "disk-room": (INFO, "{where} has room again ({free}): going on"),
     "unreadable": (ERROR, "{path}: cannot be read ({problem}). Give the group of povwatch the right to read it"),
     "request": (INFO, "{verb} {clip}: {answer}"),
+    "unanswered": (ERROR, "the answer to a request ({verb}) cannot be left in the spool: {problem}"),
     "queue-paused": (WARNING, "the queue waits: {problem} Next try {at}"),
     "publish-later": (WARNING, "{clip}: cannot be published yet: {problem} Nothing is lost. Next try {at}"),
     # -- a clip on its way
@@ -108,7 +109,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} What was generated is kept. Next try {at}"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),
     "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {rate} frames a second, {duration}, {sound}"),
-    "done": (INFO, "{clip}: done in {took}: {output}{remark}"),
+    "done": (INFO, "{clip}: done in {took}: {output}"),
     "moved": (INFO, "{clip}: the clip was moved to {to}"),
     "move-failed": (WARNING, "{clip}: done, but the clip could not be moved to {to}: {problem}"),
     "retry": (WARNING, "{clip}: attempt {attempt} failed: {problem} Next attempt {at}"),

@@ -15,7 +15,7 @@ from povwatch.config import Config, load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
 from povwatch.layout import shown
-from povwatch.lookup import find
+from povwatch.lookup import find, number_of
 
 if TYPE_CHECKING:
     from povwatch.job import Job
@@ -94,9 +94,10 @@ def job_of(reader: JournalReader, clip: str) -> Job:
     Raises:
         PovwatchError: no clip is called so, or several are.
     """
-    if clip.isdigit() and (job := reader.job(int(clip))):
-        return job
     paths = find(reader.known().keys(), clip)
+    number = number_of(clip)
+    if not paths and number is not None and (job := reader.job(number)):
+        return job
     if not paths:
         raise PovwatchError(f"No clip here is called {clip}.", "povwatch jobs lists them; povwatch why says more.")
     if len(paths) > 1:

@@ -128,4 +128,4 @@ def _bases(config: Config) -> dict[bytes, bytes]:
             known = {path: known.base for path, known in reader.known().items()}
     except JournalError:
         known = {}
-    return layout.assign_bases(sorted(listing.clips), known)
+    return layout.assign_bases(sorted(listing.clips, key=layout.precedence), known)

@@ -20,7 +20,7 @@ from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.fs import open_beneath
 from povwatch.job import Job, JobState
 from povwatch.journal.lock import holder
-from povwatch.lookup import find
+from povwatch.lookup import find, number_of
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder
 from povwatch.units import spell_duration, spell_size
@@ -54,9 +54,11 @@ def why(
 
 def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job | None]:
     """The clip that is meant: one that the journal knows, or else a file in inputs/."""
-    if word.isdigit() and (job := reader.job(int(word))):
-        return job.path, job
+    word = word.removeprefix(f"{config.paths.inputs}/")
     paths = find(reader.known().keys(), word)
+    number = number_of(word)
+    if not paths and number is not None and (job := reader.job(number)):
+        return job.path, job
     if len(paths) > 1:
         raise PovwatchError(f"{word} is the name of {len(paths)} clips.", "Give the path.")
     if paths:
@@ -83,7 +85,7 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
         yield (
             "next",
             OK,
-            f"an edit of its JSON, another video, or povwatch retry {layout.shown(path)} starts another run",
+            f"an edit of its JSON, another video, or {_again(job)} {layout.shown(path)} starts another run",
         )
         return
     yield "state", OK, f"{job.state} since {time.strftime('%H:%M:%S', time.localtime(job.updated_at))}"
@@ -92,6 +94,10 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
     yield from _file(config, path)
     yield from _spec(config, job)
     yield from _queue(reader, job)
+
+
+def _again(job: Job) -> str:
+    return "povwatch retry --force" if job.state is JobState.DONE else "povwatch retry"
 
 
 def _daemon(config: Config, reader: JournalReader) -> Gate:

@@ -19,7 +19,11 @@ WALKS = {Kind.MP4: mp4.walk, Kind.MATROSKA: ebml.walk, Kind.AVI: riff.walk}
 PLAIN_NAMES = {Kind.MP4: "MP4", Kind.MATROSKA: "Matroska", Kind.AVI: "AVI"}
 
 
-def examine(fd: int, size: int) -> Report:
+GLANCE = 500
+"""Steps of a glance: milliseconds."""
+
+
+def examine(fd: int, size: int, *, glance: bool = False) -> Report:
     """Judge one file. It may still grow; only its first `size` bytes count.
 
     Reads are bounded in number and size, whatever the file says about itself. The descriptor stays open; its own file
@@ -28,11 +32,12 @@ def examine(fd: int, size: int) -> Report:
     Args:
         fd: Open for reading, a regular file.
         size: Its size in bytes, from fstat.
+        glance: Only how much has come is asked: parts that say where they end are not looked into one by one.
 
     Raises:
         EnvironmentFault: the file cannot be read at all (a broken disk, a share that went away).
     """
-    reader = Reader(fd, size)
+    reader = Reader(fd, size, GLANCE) if glance else Reader(fd, size)
     kind, words = classify(reader.read(0, HEAD))
     if words is not None:
         return _no_video(kind, words)

@@ -23,11 +23,19 @@ class Reader:
     The descriptor's own file offset is moved by `holes` and left anywhere.
     """
 
-    __slots__ = ("fd", "size", "steps", "tables")
+    __slots__ = ("fd", "patience", "size", "steps", "tables")
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, patience: int | None = None) -> None:
+        """Make it.
+
+        Args:
+            fd: open for reading.
+            size: how many of its bytes count.
+            patience: steps after which `tired` says so; half of STEPS if left out.
+        """
         self.fd = fd
         self.size = size
+        self.patience = STEPS // 2 if patience is None else patience
         self.steps = 0
         self.tables = 0
 
@@ -65,8 +73,8 @@ class Reader:
         return data
 
     def tired(self) -> bool:
-        """Whether half the steps are used up, and looks that are a mere precaution should be left out."""
-        return self.steps > STEPS // 2
+        """Whether so many steps are used up that looks that are a mere precaution should be left out."""
+        return self.steps > self.patience
 
     def is_zero(self, offset: int, length: int) -> bool:
         """Whether the bytes there are all zero (and there is at least one)."""

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from povwatch.config import Config
     from povwatch.daemon.availability import Availability
-    from povwatch.daemon.background import Background
     from povwatch.daemon.engine_room import EngineRoom
     from povwatch.daemon.intake import Intake
     from povwatch.daemon.ledger import Ledger
@@ -34,7 +33,7 @@ class Drain:
         ledger: Ledger,
         lookout: Lookout,
         intake: Intake,
-        background: Background,
+        idle: Callable[[], bool],
         availability: Availability,
         engine_room: EngineRoom,
         hurdle: Callable[[], Hurdle | None],
@@ -46,7 +45,7 @@ class Drain:
             ledger: the jobs.
             lookout: what is in inputs/.
             intake: the clips on their way in.
-            background: the work under way.
+            idle: whether no work is under way.
             availability: whether the engine can take jobs.
             engine_room: whether the engine was started.
             hurdle: why no job may start, as far as the machine's folders tell.
@@ -55,7 +54,7 @@ class Drain:
         self._ledger = ledger
         self._lookout = lookout
         self._intake = intake
-        self._background = background
+        self._idle = idle
         self._availability = availability
         self._engine_room = engine_room
         self._hurdle = hurdle
@@ -64,7 +63,7 @@ class Drain:
         """Whether nothing can move any more."""
         if self._lookout.away is not None:
             return True
-        if self._lookout.scanned_at is None or self._intake.moving or not self._background.idle:
+        if self._lookout.scanned_at is None or self._intake.moving or not self._idle():
             return False
         return all(map(self._stands, self._ledger.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
 

@@ -37,9 +37,6 @@ AGAIN = 30.0
 """Seconds until a step is tried again that the machine did not allow."""
 
 
-PREVIEW_REMARK = " (a preview: the control video, nothing is generated)"
-
-
 class Finisher:
     """Takes jobs from `checking` to `done`."""
 
@@ -137,7 +134,13 @@ class Finisher:
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
-            to = {"state": JobState.PUBLISHING, "waiting_on": None, "detail": "", "promise": sealed.to_json()}
+            to = {
+                "state": JobState.PUBLISHING,
+                "waiting_on": None,
+                "detail": "",
+                "promise": sealed.to_json(),
+                "artifact": piece.to_json(),
+            }
             job = self._ledger.move(job, "checked", said=said, **to)
             self.publish(job)
 
@@ -169,7 +172,6 @@ class Finisher:
                 said={
                     "took": spell_duration(took),
                     "output": self._config.paths.outputs / output,
-                    "remark": "" if _is_real(job) else PREVIEW_REMARK,
                 },
                 state=JobState.DONE,
                 waiting_on=None,
@@ -236,10 +238,6 @@ class Finisher:
     def _found(self, job: Job) -> Checked:
         (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
         return Checked.from_json(found)
-
-
-def _is_real(job: Job) -> bool:
-    return bool(Workpiece.from_json(job.artifact or "{}").capabilities.get("real"))
 
 
 def _number(rate: str) -> float:

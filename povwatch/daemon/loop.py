@@ -87,6 +87,8 @@ class Daemon:
         self.ledger = Ledger(self.journal, self.clock)
         self.choice = choose(config, gpu.look(), self.journal.real_engine())
         self._background = Background(self._waker.wake, threads=4, broken=self._broken)
+        # Apart: a thousand clips that arrive must not keep one waiting that runs.
+        self._inspections = Background(self._waker.wake, threads=2, broken=self._broken)
         self._folder = InputsFolder(config.paths.inputs)
         self._notices = Notices(self._folder)
         self._publisher = Publisher(config.paths.outputs)
@@ -97,7 +99,7 @@ class Daemon:
             settle=arrival.network_settle if self._guard.is_network else arrival.settle,
             network=self._guard.is_network,
             ledger=self.ledger,
-            background=self._background,
+            background=self._inspections,
             notices=self._notices,
             arrived=self._arrived,
             withdrawn=self._withdraw,
@@ -165,7 +167,7 @@ class Daemon:
             ledger=self.ledger,
             lookout=self._lookout,
             intake=self._intake,
-            background=self._background,
+            idle=lambda: self._background.idle and self._inspections.idle,
             availability=self._availability,
             engine_room=self._engine_room,
             hurdle=self._hurdle,
@@ -227,6 +229,7 @@ class Daemon:
         """One turn of the loop."""
         now = self.clock.boot()
         self._background.settle()
+        self._inspections.settle()
         self._lookout.tick(now)
         if self._lookout.away is None:
             self._intake.tick(now)
@@ -263,12 +266,14 @@ class Daemon:
                 closing.callback(close)
             closing.callback(self._dispatch.close)
             closing.callback(self._background.close)
+            closing.callback(self._inspections.close)
             self._lookout.stop()
             self._dispatch.stop(f"povwatch stops ({self._stop or 'all is done'}).")
             deadline = self.clock.boot() + STOP_PATIENCE
             while not self._dispatch.stopped and self.clock.boot() < deadline:
                 self._waker.sleep(0.1)
                 self._dispatch.settle(self.clock.boot())
+            self._inspections.close()
             self._background.close()
             self._dispatch.close()
             self._facts.close()
@@ -321,7 +326,7 @@ class Daemon:
         elif job.state is not JobState.PUBLISHING:
             self._gates.drop(job)
             self._notices.clear(job)
-            self._background.cancel(("inspect", job.id))
+            self._inspections.cancel(("inspect", job.id))
             signature = self._intake.signature(job)
             to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why, "source_stat": signature}
             self._ended(self.ledger.move(self.ledger.job(job.id), "cancelled", said={"why": why}, **to))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch import layout
+from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
-from povwatch.lookup import find
+from povwatch.journal import JournalFailed
+from povwatch.lookup import find, number_of
 from povwatch.spool import Answer, Request, Spool
 from povwatch.voice import say
 
@@ -63,15 +65,22 @@ class Verbs:
                 answer = self._perform(request, now)
             except EnvironmentFault as error:
                 answer = Answer(done=False, text=str(error))
-            self._spool.answer(request, answer)
+            except JournalFailed:
+                raise
+            except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, twice over
+                answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
             say("request", verb=request.verb, clip=request.clip, answer=answer.text)
+            try:
+                self._spool.answer(request, answer)
+            except OSError as error:
+                say("unanswered", verb=request.verb, clip=request.clip, problem=error.strerror)
 
     def _perform(self, request: Request, now: float) -> Answer:
         if request.verb == "retry" and request.options.get("previews"):
             return self._retry_previews(now)
         found = self._find(request.clip)
         if not found:
-            return Answer(done=False, text=f"no clip here is called {request.clip}: povwatch jobs lists them.")
+            return Answer(done=False, text=f"no clip here is called {request.clip or 'so'}: povwatch jobs lists them.")
         if len(found) > 1:
             which = ", ".join(layout.shown(job.path) for job in found[:5])
             return Answer(
@@ -84,11 +93,17 @@ class Verbs:
         return self._retry(job, now, force=bool(request.options.get("force")))
 
     def _find(self, clip: str) -> list[Job]:
-        """The newest jobs of the clips that a word may mean: a job's number, or see lookup.py."""
-        if clip.isdigit() and (job := self._ledger.journal.job(int(clip))):
-            newest = self._ledger.of_path(job.path)
-            return [newest] if newest else []
-        return [job for path in find(self._ledger.known.keys(), clip) if (job := self._ledger.of_path(path))]
+        """The newest jobs of the clips that a word may mean; see lookup.py."""
+        if paths := find(self._ledger.known.keys(), self._relative(clip)):
+            return [job for path in paths if (job := self._ledger.of_path(path))]
+        number = number_of(clip)
+        job = self._ledger.journal.job(number) if number is not None else None
+        newest = self._ledger.of_path(job.path) if job else None
+        return [newest] if newest else []
+
+    def _relative(self, clip: str) -> str:
+        """A path as it is below inputs/: what a shell completes is often absolute."""
+        return clip.removeprefix(f"{self._folder.root}/")
 
     def _go(self, job: Job) -> Answer:
         if job.state not in EARLY:
@@ -130,7 +145,9 @@ class Verbs:
             return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
         if job.state is JobState.DONE and not force:
             return Answer(done=False, text=f"it is done ({job.output}). To run the same again: povwatch retry --force.")
-        again = self._intake.again(job.path, now, force=force)
+        again = self._intake.again(job.path, now, force=force or job.force)
+        if again is None and job.state is JobState.REJECTED:
+            return Answer(done=False, text="there is no plain file of that name: put the video itself there.")
         if again is None:
             return Answer(done=False, text="the clip is not there any more: copy it into inputs/ again.")
         return Answer(done=True, text=f"it is taken in again as job {again.id}.")
@@ -146,5 +163,6 @@ class Verbs:
     @staticmethod
     def _too_late(job: Job) -> Answer:
         if job.ended:
-            return Answer(done=False, text=f"it is {job.state} already: povwatch retry runs it again.")
+            again = "povwatch retry --force" if job.state is JobState.DONE else "povwatch retry"
+            return Answer(done=False, text=f"it is {job.state} already: {again} runs it again.")
         return Answer(done=False, text=f"it is {job.state} already.")

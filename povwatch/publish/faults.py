@@ -77,7 +77,8 @@ def translated(error: OSError, outputs: Path, path: bytes) -> PovwatchError:
             "Let povwatch's user write there, or change publish.layout or paths.outputs, then: povwatch retry",
         )
     if error.errno in {errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ENOTCONN}:
-        return OutputsAway(f"{where} is not there ({reason}).", f"Is the disk of {outputs} mounted? Mount it again.")
+        gone = where if outputs.is_dir() else str(outputs)
+        return OutputsAway(f"{gone} is not there ({reason}).", f"Is the disk of {outputs} mounted? Mount it again.")
     return WriteFailed(
         f"{where} could not be written: {reason}.",
         "The disk may be failing: look at `journalctl -k`. What was written is thrown away and made again.",

@@ -96,3 +96,9 @@ def test_the_bases_are_names(name):
     for base in layout.bases(name):
         assert base
         assert os.sep.encode() not in base
+
+
+def test_of_one_stem_the_mp4_chooses_first():
+    paths = [b"a.mov", b"a.MP4", b"b/a.avi", b"a.mkv"]
+    assert sorted(paths, key=layout.precedence) == [b"a.MP4", b"a.mkv", b"a.mov", b"b/a.avi"]
+    assert layout.assign_bases(sorted(paths, key=layout.precedence), {})[b"a.MP4"] == b"a"

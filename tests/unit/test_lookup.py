@@ -1,6 +1,6 @@
 import pytest
 
-from povwatch.lookup import find
+from povwatch.lookup import find, number_of
 
 PATHS = [b"a.mp4", b"d/a.mp4", b"d/b.mov", b"e/b.mov", b"caf\xe9.mp4", b"d/x\ny.mp4", b"c.tar.mp4"]
 
@@ -36,3 +36,30 @@ def test_the_way_that_fits_best_counts_alone():
 
 def test_no_clips_no_meaning():
     assert find([], "a") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [
+        ("12", 12),
+        ("#12", 12),
+        ("0", 0),
+        ("²", None),
+        ("9" * 23, None),
+        ("-1", None),
+        ("", None),
+        ("#", None),
+        ("a", None),
+    ],
+)
+def test_what_may_be_a_jobs_number(word, number):
+    assert number_of(word) == number
+
+
+def test_a_clip_goes_before_a_number_and_the_mark_says_number():
+    assert find([b"1.mp4"], "1") == [b"1.mp4"]
+    assert find([b"1.mp4", b"#1.mp4"], "#1") == []
+
+
+def test_nothing_means_nothing():
+    assert find([b"a.mp4"], "") == []

@@ -10,6 +10,7 @@ from examining import examine_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from povwatch import container
 from povwatch.container import Kind, examine, reader
 
 FILMS = {
@@ -136,3 +137,21 @@ def test_a_table_that_claims_too_much_is_not_read():
     report = examine_bytes(film[:at] + b"\xff\xff\xff\xff" + film[at + 4 :])
     assert not report.complete
     assert "damaged" in report.why
+
+
+def test_a_glance_tells_how_much_has_come_from_a_few_parts(tmp_path, monkeypatch):
+    """A copy that grows is looked at again and again: not block by block, and with the same answer."""
+    film = made.video("matroska", sound="aac")
+    path = tmp_path / "growing.mkv"
+    path.write_bytes(film[: len(film) * 2 // 3])
+    reads = []
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda *args: reads.append(args) or real(*args))
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        whole = container.examine(file.fileno(), size)
+        looked, reads[:] = len(reads), []
+        monkeypatch.setattr(container, "GLANCE", 10)
+        glance = container.examine(file.fileno(), size, glance=True)
+    assert glance.percent == whole.percent
+    assert len(reads) < looked / 2
