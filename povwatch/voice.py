@@ -43,7 +43,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "late-message": (DEBUG, "a worker's message came too late to matter: {type} of run {run_id}"),
     "slept": (INFO, "the machine slept for {seconds} s; the workers' time is counted from now"),
     "worker-lost": (ERROR, "the worker is gone: {problem} A new one starts"),
-    "inputs-away": (ERROR, "{inputs} is away: {problem} Nothing is cancelled; it goes on when the folder is back"),
+    "inputs-away": (ERROR, "{problem} Nothing is cancelled; it goes on when the folder is back"),
     "inputs-back": (INFO, "{inputs} is back"),
     "watch-restarted": (
         WARNING,

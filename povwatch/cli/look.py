@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from povwatch.cli.app import app, console, job_of, shared
-from povwatch.job import Job, JobState
+from povwatch.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
 from povwatch.units import spell_duration, spell_size
@@ -124,6 +124,13 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     return found
 
 
+def grace_left(job: Job) -> float | None:
+    """Seconds of grace that are left, from the last note of it; None where it does not run."""
+    if job.state is not JobState.GRACE or job.grace_left is None or job.grace_saved_at is None:
+        return None
+    return max(0.0, job.grace_left - (time.time() - job.grace_saved_at))
+
+
 def _status(reader: JournalReader, state: Path) -> RenderableType:
     pid = holder(state)
     facts = reader.fact("daemon") or {}
@@ -140,6 +147,8 @@ def _status(reader: JournalReader, state: Path) -> RenderableType:
     counts = reader.counts()
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
     active = reader.active()
+    if lost := sum(counts.get(state, 0) for state in (JobState.FAILED, JobState.BLOCKED, JobState.REJECTED)):
+        lines.append(f"{lost} did not come out: povwatch report says why.")
     if active:
         lines.append(_table(active[:ROWS_MAX], reader))
     if len(active) > ROWS_MAX:
@@ -166,6 +175,8 @@ def _table(found: list[Job], reader: JournalReader) -> Table:
         what = job.output or job.error or job.detail
         if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
             what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+        elif job.waiting_on is Waiting.GRACE and (left := grace_left(job)) is not None:
+            what = f"about {spell_duration(left)} left to edit its JSON"
         waits = str(job.waiting_on or "")
         table.add_row(
             str(job.id), escape(shown(job.path)), str(job.state), waits, str(job.attempts or ""), escape(what or "")

@@ -17,6 +17,9 @@ from povwatch.units import spell_duration, spell_size
 if TYPE_CHECKING:
     from povwatch.journal import JournalReader
 
+REST = ("prepare", "finish", "check")
+"""The stages that need no GPU."""
+
 FAILED = (JobState.FAILED, JobState.BLOCKED, JobState.REJECTED)
 
 
@@ -37,25 +40,20 @@ def report(context: typer.Context) -> None:
 
 
 def _done(found: list[Job], reader: JournalReader) -> Table:
-    table = Table(
-        "clip", "engine", "frames", "waited", "prepare", "generate", "finish", "check", "memory", "output", box=None
-    )
+    table = Table("clip", "frames", "waited", "generated", "the rest", "memory", "output", box=None)
+    for column in (0, 6):
+        table.columns[column].overflow = "fold"
     for job in found:
         seconds = _seconds(job)
         artifact = json.loads(job.artifact or "{}").get("artifact", {})
-        frames = json.loads(job.source_info or "{}").get("frames", "")
         started = [event.at for event in reader.events(job.id) if event.event == "started"]
-        waited = spell_duration(started[-1] - job.created_at) if started else ""
         memory = artifact.get("peak_memory")
         table.add_row(
             escape(shown(job.path)),
-            job.engine or "",
-            str(frames),
-            waited,
-            *(
-                spell_duration(seconds[stage]) if stage in seconds else ""
-                for stage in ("prepare", "generate", "finish", "check")
-            ),
+            str(json.loads(job.source_info or "{}").get("frames", "")),
+            spell_duration(started[-1] - job.created_at) if started else "",
+            spell_duration(seconds["generate"]) if "generate" in seconds else "",
+            spell_duration(sum(seconds.get(stage, 0.0) for stage in REST)),
             spell_size(memory) if memory else "",
             escape(job.output or ""),
         )

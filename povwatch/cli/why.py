@@ -15,6 +15,7 @@ from povwatch import layout
 from povwatch.arrival import names
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import app, console, shared
+from povwatch.cli.look import grace_left
 from povwatch.container import examine
 from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.fs import open_beneath
@@ -190,8 +191,7 @@ def _spec(config: Config, job: Job) -> Iterator[Gate]:
         yield "editor", WAITS, "an editor has the JSON open"
     if markers.go or job.go or start == "now":
         yield "go", OK, "it starts without the rest of its grace"
-    elif job.state is JobState.GRACE and job.grace_left is not None and job.grace_saved_at is not None:
-        left = max(0.0, job.grace_left - (time.time() - job.grace_saved_at))
+    elif (left := grace_left(job)) is not None:
         yield "grace", WAITS, f"about {spell_duration(left)} left of {spell_duration(config.grace.period)}"
 
 
