@@ -1,7 +1,8 @@
 """The daemon on a folder of 100,000 clips: its first scan and insert, then what it costs while nothing happens.
 
-    python benchmarks/folder_100k.py [COUNT]
+    python benchmarks/folder_100k.py [COUNT [IDLE [A_FOLDER]]]
 
+COUNT clips, A_FOLDER of them in each folder; IDLE seconds are watched.
 The clips are empty files, so each waits as `incomplete`. Then all of them are marked done and the daemon starts again.
 The figures are the daemon's own process as the kernel counts it (/proc/PID/stat and status).
 """
@@ -18,29 +19,29 @@ import time
 from pathlib import Path
 
 COUNT = 100_000
+IDLE = 30
 A_FOLDER = 1_000
-IDLE = 30.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def main(count: int) -> None:
+def main(count: int = COUNT, idle: int = IDLE, a_folder: int = A_FOLDER) -> None:
     """Make the files, run the daemon twice, print the figures."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "inputs").mkdir()
         for number in range(count):
-            place = root / "inputs" / f"day-{number // A_FOLDER:04}"
+            place = root / "inputs" / f"day-{number // a_folder:04}"
             place.mkdir(exist_ok=True)
             (place / f"clip-{number:06}.mp4").touch()
         (root / "config.toml").write_text("")
-        measure("all new", root, count, settled="waiting_on = 'incomplete'")
+        measure("all new", root, count, idle, settled="waiting_on = 'incomplete'")
         with sqlite3.connect(root / ".povwatch" / "journal.sqlite3") as db:
             db.execute("UPDATE jobs SET state = 'done', waiting_on = NULL")
         db.close()
-        measure("all done", root, count, settled="state = 'done'")
+        measure("all done", root, count, idle, settled="state = 'done'")
 
 
-def measure(name: str, root: Path, count: int, *, settled: str) -> None:
+def measure(name: str, root: Path, count: int, idle: int, *, settled: str) -> None:
     """Start the daemon; wait for its scan, then for quiet; watch it idle; stop it."""
     began = time.monotonic()
     with (root / "log").open("ab") as log:
@@ -54,9 +55,10 @@ def measure(name: str, root: Path, count: int, *, settled: str) -> None:
         print(f"{name}: all at rest after {time.monotonic() - began:.1f} s")
         time.sleep(10)
         before = cpu(daemon.pid)
-        time.sleep(IDLE)
-        share = 100 * (cpu(daemon.pid) - before) / IDLE
-        print(f"{name}: idle for {IDLE:.0f} s: {share:.2f} % of a core; memory {memory(daemon.pid):.0f} MB")
+        time.sleep(idle)
+        share = 100 * (cpu(daemon.pid) - before) / idle
+        now, most = memory(daemon.pid)
+        print(f"{name}: idle for {idle} s: {share:.2f} % of a core; memory {now:.0f} MB, at most {most:.0f} MB")
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(30)
@@ -84,11 +86,12 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def memory(pid: int) -> float:
-    """Resident memory of a process now, in MB."""
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
-    return int(line.split()[1]) / 1000
+def memory(pid: int) -> tuple[float, float]:
+    """Resident memory of a process in MB: now, and the most that it ever was."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kilobytes = {name: int(value.split()[0]) for name, _, value in (x.partition(":") for x in lines) if "kB" in value}
+    return kilobytes["VmRSS"] / 1000, kilobytes["VmHWM"] / 1000
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else COUNT)
+    main(*map(int, sys.argv[1:]))

@@ -39,11 +39,12 @@ class Gpu:
 
     index: int
     uuid: str
+    """Its index where NVML does not say; CUDA takes either."""
     name: str
     memory: int
-    """In all."""
+    """In all; 0 where NVML does not say, as on machines whose GPU shares the main memory."""
     free: int
-    """What nobody uses."""
+    """What nobody uses; 0 where NVML does not say."""
     power: float | None = None
     processes: tuple[Process, ...] = ()
 
@@ -54,6 +55,8 @@ class Gpus:
 
     found: tuple[Gpu, ...] = ()
     driver: str = ""
+    cuda: str = ""
+    """The newest CUDA that the driver can do: "12.8"."""
     problem: str = ""
     """Why NVML shows none, and what to do; empty if it does."""
     lost: bool = False
@@ -66,7 +69,7 @@ class Xid:
 
     code: int
     gpu: str
-    """The GPU's UUID."""
+    """The GPU's UUID; empty where it does not answer any more."""
 
 
 _TODO = {
@@ -78,6 +81,13 @@ _TODO = {
     pynvml.NVML_ERROR_RESET_REQUIRED: "a GPU asks for a reset: stop what uses it, then sudo nvidia-smi --gpu-reset",
 }
 """NVML's error codes in words."""
+
+_UNKNOWN = {
+    pynvml.NVML_ERROR_NOT_SUPPORTED,
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+    pynvml.NVML_ERROR_NO_DATA,
+}
+"""The GPU is well, but it or its driver cannot say."""
 
 _LOST = {
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
@@ -92,7 +102,8 @@ def look() -> Gpus:
     problem, lost = "", False
     try:
         with _session():
-            driver = str(pynvml.nvmlSystemGetDriverVersion())
+            driver = _maybe(lambda: str(pynvml.nvmlSystemGetDriverVersion())) or ""
+            cuda = _maybe(_cuda) or ""
             for index in range(pynvml.nvmlDeviceGetCount()):
                 try:
                     found.append(_gpu(index))
@@ -100,7 +111,7 @@ def look() -> Gpus:
                     problem, lost = _words(error), lost or error.value in _LOST
     except pynvml.NVMLError as error:
         return Gpus(problem=_words(error), lost=error.value in _LOST)
-    return Gpus(tuple(found), driver, problem if found or problem else "the NVIDIA driver shows no GPU", lost)
+    return Gpus(tuple(found), driver, cuda, problem if found or problem else "the NVIDIA driver shows no GPU", lost)
 
 
 class XidWatch:
@@ -112,16 +123,19 @@ class XidWatch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> bool:
-        """Begin to listen; False where there is no driver, or one that does not report."""
+        """Begin to listen; False where there is no driver, or no GPU that reports."""
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError:
             return False
         try:
+            count = pynvml.nvmlDeviceGetCount()
             events = pynvml.nvmlEventSetCreate()
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+            # One that cannot report, or is lost, does not silence the others.
+            if not [index for index in range(count) if _reports(index, events)]:
+                pynvml.nvmlEventSetFree(events)
+                pynvml.nvmlShutdown()
+                return False
         except pynvml.NVMLError:
             pynvml.nvmlShutdown()
             return False
@@ -143,27 +157,42 @@ class XidWatch:
                 if error.value == pynvml.NVML_ERROR_TIMEOUT:
                     continue
                 break  # the GPU or the driver is gone: `look` says so
-            uuid = _maybe(lambda: str(pynvml.nvmlDeviceGetUUID(event.device))) or ""  # noqa: B023 - called at once
-            self._report(Xid(int(event.eventData), uuid))
+            self._report(Xid(int(event.eventData), _uuid(event.device)))
         with suppress(pynvml.NVMLError):
             pynvml.nvmlEventSetFree(events)
             pynvml.nvmlShutdown()
 
 
+def _cuda() -> str:
+    version = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())  # 12080 is 12.8
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
 def _gpu(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    handle = _known(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
+    if handle is None:
+        return Gpu(index, str(index), "NVIDIA GPU", 0, 0)
+    memory = _known(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
     power = _maybe(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000)
     running = _maybe(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
     return Gpu(
         index=index,
-        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
-        name=str(pynvml.nvmlDeviceGetName(handle)),
-        memory=int(memory.total),
-        free=int(memory.free),
+        uuid=_maybe(lambda: str(pynvml.nvmlDeviceGetUUID(handle))) or str(index),
+        name=_maybe(lambda: str(pynvml.nvmlDeviceGetName(handle))) or "NVIDIA GPU",
+        memory=int(memory.total) if memory else 0,
+        free=int(memory.free) if memory else 0,
         power=power,
         processes=tuple(Process(p.pid, _name_of(p.pid), p.usedGpuMemory) for p in running),
     )
+
+
+def _reports(index: int, events: Any) -> bool:  # noqa: ANN401 - NVML's handle
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+    except pynvml.NVMLError:
+        return False
+    return True
 
 
 def _name_of(pid: int) -> str:
@@ -174,11 +203,30 @@ def _name_of(pid: int) -> str:
         return f"process {pid}"
 
 
-def _maybe(ask: Callable[[], T]) -> T | None:
-    """What NVML answers; None where it does not know. A GPU that is lost is told by whoever asks for its memory."""
+def _uuid(handle: Any) -> str:  # noqa: ANN401 - NVML's handle
+    try:
+        return str(pynvml.nvmlDeviceGetUUID(handle))
+    except pynvml.NVMLError:  # it is lost, which is what the Xid is about to say
+        return ""
+
+
+def _known(ask: Callable[[], T]) -> T | None:
+    """What NVML answers; None where it cannot know. Any other error is the GPU's own."""
     try:
         return ask()
-    except pynvml.NVMLError:
+    except pynvml.NVMLError as error:
+        if error.value not in _UNKNOWN:
+            raise
+        return None
+
+
+def _maybe(ask: Callable[[], T]) -> T | None:
+    """What NVML answers to a question that nothing hangs on; None for any error but a GPU that is lost."""
+    try:
+        return ask()
+    except pynvml.NVMLError as error:
+        if error.value in _LOST:
+            raise
         return None
 
 

@@ -39,7 +39,7 @@ ENGINES = Path(__file__).parent / "engines"
 
 SHORT: dict[str, dict[str, Any]] = {
     "arrival": {"settle": "200ms", "rescan": "1s"},
-    "grace": {"period": "500ms"},
+    "grace": {"period": "200ms"},
     "engine": {"kind": f"{ENGINES / 'copies.py'}:Engine"},
     "disk": {"reserve": "1MB"},
 }
@@ -207,11 +207,6 @@ class Daemon:
         assert done.returncode == 0, done.stderr
         found: list[dict[str, Any]] = json.loads(done.stdout)
         return found
-
-    def job(self, clip: str) -> dict[str, Any] | None:
-        """The newest job of a clip, by the path that people see."""
-        found = [job for job in self.jobs() if job["clip"] == clip]
-        return found[-1] if found else None
 
     def show(self, clip: str) -> dict[str, Any]:
         """`povwatch show CLIP --json`."""

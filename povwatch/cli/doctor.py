@@ -7,9 +7,8 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -18,6 +17,7 @@ from rich.table import Table
 from povwatch import gpu
 from povwatch.arrival.health import NETWORK, identity
 from povwatch.arrival.writers import Writers, writer_open
+from povwatch.cli.able import Finding, examine
 from povwatch.cli.app import app, console, shared
 from povwatch.engine.choice import choose
 from povwatch.errors import JournalError, PovwatchError
@@ -37,29 +37,20 @@ WATCHES_WANTED = 8192
 """A watch is one folder; below that many, a large tree is seen by rescans only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line."""
-
-    about: str
-    seen: str
-    todo: str = ""
-    """What to do; empty if all is well."""
-    fatal: bool = False
-    """Whether povwatch cannot work like this."""
-
-
 @app.command()
-def doctor(context: typer.Context) -> None:
+def doctor(
+    context: typer.Context,
+    engine: Annotated[str | None, typer.Option(help="Look whether it can run this engine, over config.toml.")] = None,
+) -> None:
     """Look whether this machine can run povwatch, and say what to do where it cannot."""
-    config = shared(context).config()
+    config = shared(context).config(engine=engine)
     table = Table(show_header=False, box=None, pad_edge=False)
     able = True
     for finding in _findings(config):
         verdict = (
             "[green]ok[/green]" if not finding.todo else "[red]no[/red]" if finding.fatal else "[yellow]hm[/yellow]"
         )
-        table.add_row(verdict, finding.about, escape(f"{finding.seen} {finding.todo}".strip()))
+        table.add_row(verdict, finding.about, escape(finding.words))
         able = able and not finding.fatal
     console.print(table)
     if not able:
@@ -170,7 +161,7 @@ def _gpus(config: Config) -> Iterator[Finding]:
         memory = f"{spell_size(found.free)} of {spell_size(found.memory)} free"
         yield Finding("gpu", f"{found.name}, {memory}, driver {seen.driver}")
     if seen.problem:
-        yield Finding("gpu", seen.problem, "Only the preview engine runs without one.")
+        yield Finding("gpu", f"{seen.problem}.", "Only the preview engine runs without one.")
 
 
 def _engine(config: Config) -> Iterator[Finding]:
@@ -179,7 +170,9 @@ def _engine(config: Config) -> Iterator[Finding]:
             before = reader.real_engine()
     except JournalError:
         before = None
-    choice = choose(config, gpu.look(), before)
+    seen = gpu.look()
+    choice = choose(config, seen, before)
+    yield from examine(choice.kind, config, seen)
     if choice.problem:
         yield Finding("engine", f"{choice.kind}: {choice.why}", f"It cannot run now: {choice.problem}.", fatal=True)
     else:

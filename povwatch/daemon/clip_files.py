@@ -72,18 +72,19 @@ class ClipFiles:
             say("writers-unseen", inputs=self._root)
         return writers is Writers.OPEN
 
-    def report(self, path: bytes, size: int) -> Report | None:
+    def report(self, path: bytes, size: int, *, glance: bool = False) -> Report | None:
         """What its container says of itself, also while it is being written; None if it cannot be opened any more.
 
         Args:
             path: the clip.
             size: in bytes, as sampled.
+            glance: only how much has come is asked; see container.examine.
         """
         fd = self._open(path)
         if fd is None:
             return None
         with closing(fd):
-            return examine(fd, size)
+            return examine(fd, size, glance=glance)
 
     def inspection(self, path: bytes, kind: object) -> Callable[[threading.Event], VideoInfo]:
         """Work for a background thread: have a child look at every packet.

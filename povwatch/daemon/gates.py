@@ -1,6 +1,6 @@
-"""A clip from arrived to queued, and while it is queued: its JSON, its markers, its editor, its grace.
+"""The clips between arrival and claim: how each comes, when it is looked at, what is left of its grace when it goes.
 
-grace.py decides; here is what it decides on, and what follows.
+gatekeeper.py looks at one of them; grace.py decides.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from povwatch import grace as clockwork
 from povwatch import layout
 from povwatch.daemon.gate import Gate, SpecFiles
+from povwatch.daemon.gatekeeper import REWRITE_AFTER, Gatekeeper
 from povwatch.daemon.grace_notes import GraceNotes
-from povwatch.errors import DiskFull, EnvironmentFault
-from povwatch.grace import Grace, Sample
+from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
 from povwatch.units import spell_duration
+from povwatch.voice import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from povwatch.config import Config
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
+    from povwatch.grace import Grace
     from povwatch.media.info import VideoInfo
     from povwatch.spec import Spec
     from povwatch.spec.beside import InputsFolder
@@ -37,9 +39,6 @@ LOOKS_A_SECOND = 100
 
 TICK_EVERY = 0.05
 """Seconds between two passes over the clips, at least."""
-
-REWRITE_AFTER = 2.0
-"""Seconds after which a JSON that was deleted is written anew: editors delete and rename."""
 
 SAVE_EVERY = 10.0
 """Seconds between two notes of what is left."""
@@ -74,16 +73,23 @@ class Gates:
             ended: told of a job that ended here: its JSON was wrong for too long, or the same is done already.
             broken: told of a job whose JSON raised what nobody foresaw.
         """
-        self._present = present
-        self._ended = ended
         self._broken = broken
+        self._ended = ended
         self._config = config
         self._ledger = ledger
-        self._folder = folder
-        self._notices = notices
         self._files = SpecFiles(config.spec, ledger, folder, templates)
         self._notes = GraceNotes(ledger, notices)
-        self._engine = engine
+        self._keeper = Gatekeeper(
+            config.grace,
+            ledger=ledger,
+            folder=folder,
+            files=self._files,
+            notes=self._notes,
+            notices=notices,
+            engine=engine,
+            present=present,
+            ended=self._end,
+        )
         self._gates: dict[int, Gate] = {}
         self._by_base: dict[tuple[bytes, bytes], int] = {}
         """Folder and base of each clip, also of some that are no longer here, to its job."""
@@ -96,6 +102,8 @@ class Gates:
         """A clip has arrived: see to its JSON and start its grace, or go on with what was left of it."""
         now, wall = self._ledger.clock.boot(), self._ledger.clock.wall()
         same_video = job.source_hash == info.sha256
+        described = _described(info)
+        say("arrived", job, **described)  # before the JSON that is written for it
         file, refused = None, None
         try:
             file = self._files.ensure(job)
@@ -108,16 +116,17 @@ class Gates:
             "source_info": json.dumps(info.to_json()),
         }
         spec = self._files.meaning(job, file) if file else None
-        if file and spec and self._same_run(dataclasses.replace(job, **to), spec, spec_stat=file.signature, **to):
+        hashed = dataclasses.replace(job, **to)
+        if file and spec and self._keeper.done_already(hashed, spec, spec_stat=file.signature, **to):
             return
         if same_video and job.grace_left is not None and job.spec_digest == digest:
             begun = clockwork.begin(digest, job.grace_left, now)
         else:
             begun = clockwork.begin(digest, self._config.grace.period, now)
-        job = self._ledger.move(
+        job = self._ledger.record(
             job,
             "arrived",
-            said=_described(info),
+            described,
             state=JobState.GRACE,
             waiting_on=Waiting.GRACE,
             detail="",
@@ -128,10 +137,10 @@ class Gates:
         )
         gate = self._open(job, begun, now)
         if refused:
-            self._refused(gate, refused, now)
+            self._keeper.refused(gate, refused, now)
             return
         self._notes.began(job, gate.grace)
-        self._look(gate, now)
+        self._keeper.look(gate, now)
 
     def resume(self, job: Job) -> None:
         """A job from before the last start."""
@@ -159,7 +168,7 @@ class Gates:
         gate = self._gates.get(job.id)
         if gate is None:
             return None
-        self._look(gate, self._ledger.clock.boot())
+        self._keeper.look(gate, self._ledger.clock.boot())
         if gate.missing_since is not None or self._ledger.job(job.id).state is not JobState.QUEUED:
             return None
         return gate.spec if gate.grace.over else None
@@ -212,7 +221,7 @@ class Gates:
             if gate.job in self._gates and gate.look_at <= now:
                 gate.look_at = now + pause
                 try:
-                    self._look(gate, now)
+                    self._keeper.look(gate, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                     self._broken(("grace", gate.job), error)
                 gate.look_at = min(gate.look_at, self._due(gate, now))
@@ -230,6 +239,11 @@ class Gates:
         self._next_look = min(self._next_look, now)
         return gate
 
+    def _end(self, job: Job) -> None:
+        """A job ended at its gate."""
+        self._gates.pop(job.id, None)
+        self._ended(job)
+
     def _due(self, gate: Gate, now: float) -> float:
         """When a clip's time comes by itself."""
         if gate.missing_since is not None:
@@ -237,147 +251,6 @@ class Gates:
         if gate.grace.waiting is Waiting.GRACE:
             return gate.grace.seen_at + gate.grace.left
         return now + self._config.grace.max
-
-    # -- one look
-
-    def _look(self, gate: Gate, now: float) -> None:
-        job = self._ledger.job(gate.job)
-        beside = layout.beside(job.path, job.base)
-        try:
-            if not self._files.read(gate, job) and not self._write_missing(gate, job, now):
-                return
-            markers = self._folder.markers(beside)
-            editing = self._folder.editor_open(beside.spec, self._ledger.clock.wall())
-        except EnvironmentFault:  # the folder is away or refuses; the lookout says so, and the clock stands still
-            gate.grace = dataclasses.replace(gate.grace, seen_at=now)
-            return
-        start = gate.spec.povwatch.start if gate.spec else None
-        go = job.go or markers.go
-        first = not gate.grace.digest
-        sample = Sample(
-            digest=gate.digest,
-            valid=gate.spec is not None,
-            editing=editing,
-            # Go is said after the JSON was written, and over its hold; the other two holds are said over go.
-            hold=job.hold or markers.hold or (start == "hold" and not go),
-            go=go or (start == "now" and not editing),
-        )
-        marker = layout.shown(layout.split(beside.hold)[1])
-        held_by = f"{marker} is there" if markers.hold else "povwatch hold" if job.hold else "its JSON says hold"
-        gate.grace = clockwork.observe(
-            gate.grace, sample, now, period=self._config.grace.period, limit=self._config.grace.max
-        )
-        self._follow(gate, job, held_by, first=first)
-
-    def _write_missing(self, gate: Gate, job: Job, now: float) -> bool:
-        """Write a JSON anew that has been missing for a while, and read it; False while there is none."""
-        if gate.missing_since is None:
-            gate.missing_since = now
-        if now - gate.missing_since < REWRITE_AFTER or not self._present(job.path):
-            return False
-        try:
-            self._files.ensure(job, again=bool(gate.grace.digest))
-        except EnvironmentFault as error:
-            self._refused(gate, error, now)
-            return False
-        gate.digest = ""
-        gate.grace = clockwork.begin("", self._config.grace.period, now)
-        return self._files.read(gate, job)
-
-    def _refused(self, gate: Gate, error: EnvironmentFault, now: float) -> None:
-        """The folder does not take a JSON: the clip waits until it does, and the clock stands still."""
-        gate.grace = dataclasses.replace(gate.grace, seen_at=now)
-        gate.said = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.INPUTS_AWAY
-        self._ledger.wait(self._ledger.job(gate.job), gate.said, str(error))
-
-    def _follow(self, gate: Gate, job: Job, held_by: str, *, first: bool) -> None:
-        """What follows from a look; `first`: the first one at this JSON."""
-        job = self._ledger.job(job.id)
-        grace, was = gate.grace, gate.said
-        gate.said = grace.waiting
-        if grace.invalid_since is None and job.invalid_since is not None:
-            self._notices.clear(job)
-            spec = layout.beside(job.path, job.base).spec
-            job = self._ledger.move(job, "valid-spec", said={"spec": spec}, invalid_since=None)
-        if grace.expired:
-            self._expire(gate, job)
-            return
-        if grace.over:
-            if job.state is JobState.GRACE:
-                self._queue(gate, job)
-            return
-        detail = self._notes.detail(gate, held_by)
-        to: dict[str, object] = {"waiting_on": grace.waiting, "detail": detail}
-        if grace.restarted:
-            to |= {"spec_digest": grace.digest, "grace_left": grace.left, "grace_saved_at": self._ledger.clock.wall()}
-        if job.state is JobState.QUEUED:
-            to |= {"state": JobState.GRACE, "grace_left": grace.left, "grace_saved_at": self._ledger.clock.wall()}
-        if grace.invalid_since is not None and job.invalid_since is None:
-            to["invalid_since"] = self._ledger.clock.wall()
-        same = grace.waiting is was and (grace.waiting is Waiting.GRACE or detail == job.detail)
-        if same and not grace.restarted and to.keys() == {"waiting_on", "detail"}:
-            return
-        self._notes.tell(gate, job, was, to, held_by=held_by, first=first)
-
-    def _expire(self, gate: Gate, job: Job) -> None:
-        what = gate.problem.what if gate.problem else "its JSON cannot be run."
-        del self._gates[gate.job]
-        rejected = self._ledger.move(
-            job,
-            "rejected",
-            said={"problem": what, "error_file": layout.beside(job.path, job.base).error},
-            state=JobState.REJECTED,
-            waiting_on=None,
-            detail="",
-            spec_digest=gate.digest,
-            spec_stat=gate.stat,
-            error=f"Its JSON could not be run for longer than grace.max: {what} Edit it, and it is taken in again.",
-        )
-        self._ended(rejected)
-
-    def _queue(self, gate: Gate, job: Job) -> None:
-        assert gate.spec is not None  # noqa: S101 - grace is never over with an invalid spec
-        self._notices.clear(job)
-        if self._same_run(job, gate.spec, spec_digest=gate.digest, spec_stat=gate.stat):
-            del self._gates[gate.job]
-            return
-        ahead = len(self._ledger.in_state(JobState.QUEUED))
-        self._ledger.move(
-            job,
-            "queued",
-            said={"ahead": ahead},
-            state=JobState.QUEUED,
-            waiting_on=Waiting.TURN,
-            detail="",
-            grace_left=0.0,
-            invalid_since=None,
-            spec_digest=gate.digest,
-            spec_stat=gate.stat,
-            spec_hash=gate.spec.digest(),
-        )
-
-    # -- helpers
-
-    def _same_run(self, job: Job, spec: Spec, **to: Any) -> bool:  # noqa: ANN401 - a job's own fields
-        if job.force or job.source_hash is None:
-            return False
-        done = self._ledger.journal.done_run(job.path, job.source_hash, spec.digest(), self._engine)
-        if done is None:
-            return False
-        ended = self._ledger.move(
-            job,
-            "done-already",
-            said={"output": done.output},
-            state=JobState.DONE,
-            waiting_on=None,
-            detail="the same was published before",
-            output=done.output,
-            engine=done.engine,
-            spec_hash=done.spec_hash,
-            **to,
-        )
-        self._ended(ended)
-        return True
 
 
 def _described(info: VideoInfo) -> dict[str, object]:

@@ -1,11 +1,4 @@
-"""A clip from first sight to arrived: settled, closed by its writer, whole, and a video.
-
-The rule (all four hold):
-
-1. Its stat signature is the same in at least 3 samples over `arrival.settle`.
-2. It is not empty.
-3. No local process has it open for writing.
-4. Its container is complete, every packet demuxes and its tail decodes.
+"""Which clips are on their way in, and when each is looked at next; arriving.py looks.
 
 A clip has a timer of its own: a slow copy never delays its neighbours.
 """
@@ -18,14 +11,12 @@ from typing import TYPE_CHECKING
 
 from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
-from povwatch.arrival.settle import Settle
-from povwatch.arrival.signature import Signature, size_of
+from povwatch.arrival.signature import Signature, identity_of, size_of
+from povwatch.daemon.arriving import Arriving
 from povwatch.daemon.clip_files import ClipFiles
-from povwatch.daemon.tracks import INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
-from povwatch.errors import NotAVideo, PovwatchError
-from povwatch.job import CLAIMED, Job, JobState, Waiting
-from povwatch.journal import StaleJobError
-from povwatch.media.errors import MediaStopped
+from povwatch.daemon.tracks import GONE_PATIENCE, Phase, Track, Tracks
+from povwatch.errors import NotAVideo
+from povwatch.job import Job, JobState
 from povwatch.units import spell_size
 from povwatch.voice import say
 
@@ -33,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from povwatch.container import Report
     from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
@@ -42,26 +32,23 @@ if TYPE_CHECKING:
 INCOMPLETE_PATIENCE = 900.0
 """Seconds after which an incomplete clip gets an error file."""
 
-GONE_PATIENCE = 5.0
-"""Seconds after which a clip that is gone cancels its job: an editor or a sync tool may put it back."""
-
-WRITER_RETRY = 1.0
-"""Seconds between two looks at who writes."""
-
 SEEN_MAX = 200
 """More clips than that at once are one line in the log."""
+
+ADD_AT_ONCE = 2_000
+"""Clips in one transaction: about as quick as all at once, and 100,000 new clips need no memory for all their rows."""
 
 TICK_SECONDS = 0.2
 """The loop has other things to do as well."""
 
-ENDLESS_SHARE = 3
-"""So many times `arrival.settle` must a file be quiet whose format does not say where it ends."""
+LET_GO_QUIET = 90.0
+"""Seconds in which a cancelled copy that still grows is looked at again; rescans are half a minute apart."""
 
 LINK_TODO = "Links are not followed: copy the video itself into the folder."
 
 
 class Intake:
-    """Every clip on its way in."""
+    """Every clip on its way in, and every clip with a job that has not ended."""
 
     def __init__(
         self,
@@ -75,6 +62,7 @@ class Intake:
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
         broken: Callable[[tuple[str, int], Exception], None],
+        patience: float = INCOMPLETE_PATIENCE,
     ) -> None:
         """Make it.
 
@@ -88,18 +76,26 @@ class Intake:
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip is gone or changed, and why.
             broken: told of a job whose clip raised what nobody foresaw.
+            patience: seconds after which an incomplete clip gets an error file.
         """
-        self._clips = ClipFiles(root, network=network)
-        self._settle = settle
         self._ledger = ledger
-        self._background = background
-        self._notices = notices
-        self._arrived = arrived
         self._withdrawn = withdrawn
         self._broken = broken
+        self._clips = ClipFiles(root, network=network)
         self._tracks = Tracks()
-        self.patience = INCOMPLETE_PATIENCE
-        """Seconds after which an incomplete clip gets an error file."""
+        self._arriving = Arriving(
+            self._tracks,
+            self._clips,
+            settle=settle,
+            patience=patience,
+            ledger=ledger,
+            background=background,
+            notices=notices,
+            arrived=arrived,
+            withdrawn=withdrawn,
+        )
+        self._let_go: dict[bytes, tuple[Signature, float]] = {}
+        """Clips that were cancelled while they came in: how they were seen last, and when."""
 
     def open_root(self) -> None:
         """Open inputs/, anew after it was away."""
@@ -128,28 +124,21 @@ class Intake:
     def appeared(self, clips: Iterable[tuple[bytes, bytes]], now: float) -> None:
         """Clips that are in the folder, with their signatures."""
         fresh = []
-        for path, signature in clips:
+        for clip in clips:
+            path, signature = clip
             if track := self._tracks.get(path):
                 track.gone_at = None
                 if signature != track.signature:
                     with self._at_its_expense(track.job):
-                        self._changed(path, track, signature, now)
+                        self._arriving.changed(path, track, signature, now)
                 continue
             known = self._ledger.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
-                fresh.append((path, signature))
+                if not self._still_comes(path, signature, now):
+                    fresh.append(clip)
             elif not known.state.ended:
                 self._follow(self._ledger.job(known.job), signature, now)
-        if not fresh:
-            return
-        jobs = self._ledger.add(fresh)
-        if len(jobs) > SEEN_MAX:
-            say("seen-many", count=len(jobs), first=jobs[0].path)
-        for job in jobs:
-            if len(jobs) <= SEEN_MAX:
-                say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
-            self._say_base(job)
-            self._track(job, now)
+        self._add(fresh, now)
 
     def recall(self, now: float) -> None:
         """Follow the clips of all jobs from before the last start, seen or not: what is not there is `absent` next."""
@@ -167,15 +156,12 @@ class Intake:
         if signature is None:
             return None
         (job,) = self._ledger.add([(path, signature)], force=force)
-        self._track(job, now)
+        self._arriving.begin(job, now)
         return job
 
     def absent(self, path: bytes, now: float) -> None:
         """A clip is not in the folder any more; it has a few seconds to come back."""
-        track = self._tracks.get(path)
-        if track is not None and track.gone_at is None:
-            track.gone_at = now
-            self._tracks.plan(path, now + GONE_PATIENCE)
+        self._tracks.lose(path, now)
 
     def linked(self, path: bytes, signature: Signature) -> None:
         """A symlink to a video: rejected in words, never followed."""
@@ -183,7 +169,7 @@ class Intake:
         if known is not None and (not known.state.ended or known.source_stat == signature):
             return
         (job,) = self._ledger.add([(path, signature)])
-        self._reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
+        self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
 
     def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
         """Take in beside which clips an unfinished copy of them lies, with its name: they wait for it."""
@@ -195,9 +181,31 @@ class Intake:
     def forget(self, job: Job) -> None:
         """A job ended: its clip is known by its signature alone from now on."""
         track = self._tracks.get(job.path)
-        if track is not None and track.job == job.id:
-            self._background.cancel(("inspect", job.id))
-            del self._tracks[job.path]
+        if job.state is JobState.CANCELLED and track is not None and track.phase is not Phase.IN:
+            self._let_go[job.path] = (track.signature, self._ledger.clock.boot())
+        self._arriving.forget(job)
+
+    def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
+        """New clips: a job each."""
+        if len(fresh) > SEEN_MAX:
+            say("seen-many", count=len(fresh), first=fresh[0][0])
+        for start in range(0, len(fresh), ADD_AT_ONCE):
+            for job in self._ledger.add(fresh[start : start + ADD_AT_ONCE]):
+                if len(fresh) <= SEEN_MAX:
+                    say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
+                self._say_base(job)
+                self._arriving.begin(job, now)
+
+    def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
+        """Whether this is the rest of a copy that was cancelled while it came in, and no new clip."""
+        last, seen_at = self._let_go.get(path, (signature, now - LET_GO_QUIET))
+        grows = identity_of(signature) == identity_of(last) and size_of(signature) >= size_of(last)
+        if not grows or now - seen_at >= LET_GO_QUIET:
+            self._let_go.pop(path, None)
+            return False
+        self._let_go[path] = (signature, now)
+        self._ledger.touch(self._ledger.job(self._ledger.known[path].job), source_stat=signature)
+        return True
 
     def signature(self, job: Job) -> Signature | None:
         """The clip's signature as it was last seen."""
@@ -207,7 +215,7 @@ class Intake:
     def return_to_arriving(self, job: Job) -> None:
         """A claimed clip turned out to have changed: it arrives anew."""
         now = self._ledger.clock.boot()
-        self._track(dataclasses.replace(job, source_stat=self._clips.sample_or_none(job.path) or b""), now)
+        self._arriving.begin(dataclasses.replace(job, source_stat=self._clips.sample_or_none(job.path) or b""), now)
 
     # -- the timers
 
@@ -230,147 +238,7 @@ class Intake:
             if track.gone_at is not None:
                 self._check_gone(path, track, now)
             elif track.phase in {Phase.SETTLING, Phase.WAITING}:
-                self._look(path, track, now)
-
-    def _look(self, path: bytes, track: Track, now: float) -> None:
-        """Sample a clip that still arrives; go on with it when it has settled."""
-        try:
-            signature = self._clips.sample(path)
-        except ClipUnreadable as error:
-            self._incomplete(path, track, self._ledger.job(track.job), error, now)
-            return
-        if signature is None:
-            self.absent(path, now)
-            return
-        if signature != track.signature:
-            self._changed(path, track, signature, now)
-            return
-        if track.phase is Phase.WAITING:
-            self._warn(path, track, now)
-            return
-        assert track.settle is not None  # noqa: S101 - settling clips have one
-        track.settle.observe(signature, now, self._settle)
-        job = self._ledger.job(track.job)
-        if track.held_back:
-            self._wait(job, Waiting.INCOMPLETE, f"{layout.shown(track.held_back)} is still beside it")
-            self._tracks.plan(path, now + self._settle)
-        elif not track.settle.settled(self._settle):
-            self._report_arriving(job, track)
-            self._tracks.plan(path, track.settle.next_sample(self._settle))
-        else:
-            self._settled(path, track, job, now)
-
-    def _settled(self, path: bytes, track: Track, job: Job, now: float) -> None:
-        """It stays the same: is anybody writing, is it whole, is it a video?"""
-        assert track.settle is not None  # noqa: S101 - settling clips have one
-        if self._clips.is_written(path):
-            self._wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
-            self._tracks.plan(path, now + WRITER_RETRY)
-        elif (report := self._clips.report(path, size_of(track.signature))) is None:
-            self.absent(path, now)
-        else:
-            self._judge(path, track, job, report, now)
-
-    def _judge(self, path: bytes, track: Track, job: Job, report: Report, now: float) -> None:
-        """Go by what the container says of itself."""
-        assert track.settle is not None  # noqa: S101 - settling clips have one
-        if report.not_video:
-            self._reject(job, NotAVideo(report.why, "Replace it with the video itself, or delete it."), track.signature)
-        elif not report.complete:
-            self._incomplete(path, track, job, PovwatchError(report.why, INCOMPLETE_TODO), now)
-        elif not report.end_known and not track.settle.settled(ENDLESS_SHARE * self._settle):
-            self._tracks.plan(path, track.settle.next_sample(self._settle))
-        else:
-            self._inspect(track, job, report)
-
-    def _inspect(self, track: Track, job: Job, report: Report) -> None:
-        track.phase = Phase.INSPECTING
-        key, signature = ("inspect", job.id), track.signature
-        if self._background.busy(key):  # one that is being cancelled: its end looks again
-            return
-        work = self._clips.inspection(job.path, report.kind)
-        self._background.submit(key, work, lambda outcome: self._inspected(job.path, job.id, signature, outcome))
-
-    def _inspected(self, path: bytes, job_id: int, signature: bytes, outcome: VideoInfo | Exception) -> None:
-        now = self._ledger.clock.boot()
-        track = self._tracks.get(path)
-        if track is None or track.job != job_id:
-            return
-        if (
-            track.signature != signature
-            or self._clips.sample_or_none(path) != signature
-            or isinstance(outcome, MediaStopped)
-        ):
-            track.phase = Phase.SETTLING  # it changed meanwhile: what was found is about another file
-            self._tracks.plan(path, now)
-            return
-        job = self._ledger.job(job_id)
-        if isinstance(outcome, NotAVideo):
-            self._reject(job, outcome, signature)
-        elif isinstance(outcome, PovwatchError):
-            self._incomplete(path, track, job, outcome, now)
-        elif isinstance(outcome, Exception):
-            raise outcome
-        elif not outcome.complete:
-            self._incomplete(path, track, job, PovwatchError(outcome.why, INCOMPLETE_TODO), now)
-        else:
-            track.phase = Phase.IN
-            self._notices.clear(job)
-            self._arrived(dataclasses.replace(job, source_stat=signature), outcome)
-
-    def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
-        self._wait(job, Waiting.INCOMPLETE, error.what)
-        track.phase, track.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
-        self._warn(path, track, now)
-
-    def _warn(self, path: bytes, track: Track, now: float) -> None:
-        """Something has been missing for long: say so beside the clip, once."""
-        if track.warned:
-            return
-        if now - track.since < self.patience:
-            self._tracks.plan(path, track.since + self.patience)
-            return
-        track.warned = True
-        job = self._ledger.job(track.job)
-        file = self._notices.write(job, "is still incomplete", job.detail, track.todo)
-        say("incomplete", job, problem=job.detail, error_file=file)
-
-    def _reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
-        file = self._notices.write(job, "is rejected", error.what, error.todo)
-        said = {"problem": str(error), "error_file": file}
-        job = self._ledger.move(
-            job,
-            "rejected",
-            said=said,
-            state=JobState.REJECTED,
-            waiting_on=None,
-            detail="",
-            error=str(error),
-            source_stat=signature,
-        )
-        self.forget(job)
-
-    def _changed(self, path: bytes, track: Track, signature: bytes, now: float) -> None:
-        """A clip under way has another signature."""
-        track.signature = signature
-        job = self._ledger.job(track.job)
-        if job.state in CLAIMED:
-            return  # the run has its private copy; the new file is looked at when the run is over
-        self._background.cancel(("inspect", job.id))
-        if job.state is not JobState.ARRIVING:
-            self._withdrawn(job, "changed")
-            job = self._ledger.move(
-                self._ledger.job(job.id), "changed", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, detail=""
-            )
-        elif job.waiting_on is not Waiting.SETTLING:
-            job = self._wait(job, Waiting.SETTLING, "", quiet=True)
-        if track.phase is not Phase.SETTLING:
-            track.phase, track.since, track.warned = Phase.SETTLING, now, False
-        if track.settle is None:
-            track.settle = Settle()
-        track.settle.observe(signature, now, self._settle)
-        self._report_arriving(job, track)
-        self._tracks.plan(path, track.settle.next_sample(self._settle))
+                self._arriving.look(path, track, now)
 
     def _check_gone(self, path: bytes, track: Track, now: float) -> None:
         assert track.gone_at is not None  # noqa: S101 - the caller looked
@@ -392,18 +260,11 @@ class Intake:
     def _follow(self, job: Job, signature: bytes, now: float) -> None:
         """A job from before the last start: go on with it."""
         if job.state is JobState.ARRIVING:
-            self._track(dataclasses.replace(job, source_stat=signature), now)
+            self._arriving.begin(dataclasses.replace(job, source_stat=signature), now)
             return
         self._tracks[job.path] = track = Track(job.id, job.source_stat or b"", Phase.IN, now)
         if signature != job.source_stat:
-            self._changed(job.path, track, signature, now)
-
-    def _track(self, job: Job, now: float) -> None:
-        signature = job.source_stat or b""
-        settle = Settle()
-        settle.observe(signature, now, self._settle)
-        self._tracks[job.path] = Track(job.id, signature, Phase.SETTLING, now, settle)
-        self._tracks.plan(job.path, settle.next_sample(self._settle))
+            self._arriving.changed(job.path, track, signature, now)
 
     @contextmanager
     def _at_its_expense(self, job: int) -> Iterator[None]:
@@ -418,19 +279,3 @@ class Intake:
         stem = layout.stem_of(layout.split(job.path)[1])
         if job.base != stem:
             say("base-chosen", job, stem=stem, spec=layout.beside(job.path, job.base).spec)
-
-    def _wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
-        try:
-            return self._ledger.wait(job, waiting, detail, quiet=quiet)
-        except StaleJobError:
-            return self._ledger.job(job.id)
-
-    def _report_arriving(self, job: Job, track: Track) -> None:
-        """How much has come, every ten per cent, where the container tells."""
-        report = self._clips.report(job.path, size_of(track.signature))
-        if report is None:
-            return
-        if report.percent is None or report.complete or report.percent < track.percent + PERCENT_STEP:
-            return
-        track.percent = int(report.percent)
-        say("arriving", job, percent=f"{report.percent:.0f} %", size=spell_size(size_of(track.signature)))

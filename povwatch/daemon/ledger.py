@@ -86,6 +86,12 @@ class Ledger:
         say(event, new, **(said or {}))
         return new
 
+    def record(self, job: Job, event: str, said: Mapping[str, Any], /, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
+        """Change a job that the log has heard about already; `said` is journalled with the event."""
+        new = self.journal.advance(job, event, self.clock.wall(), data=said, **to)
+        self._remember(new)
+        return new
+
     def set_quietly(self, job: Job, event: str, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
         """Change a job without a word in the log: the journal has it."""
         new = self.journal.advance(job, event, self.clock.wall(), **to)

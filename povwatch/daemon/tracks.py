@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from povwatch.arrival.settle import Settle
 
+GONE_PATIENCE = 5.0
+"""Seconds after which a clip that is gone cancels its job: an editor or a sync tool may put it back."""
+
 PERCENT_STEP = 10
 """Percent between two lines about an arriving clip."""
 
@@ -40,6 +43,7 @@ class Track:
     phase: Phase
     since: float
     settle: Settle | None = None
+    """While it settles and is inspected."""
     due: float | None = None
     """When it is looked at next; a clip has one timer."""
     percent: int = -PERCENT_STEP
@@ -90,6 +94,13 @@ class Tracks:
         """Set a clip's timer; an earlier setting counts no longer."""
         self._tracks[path].due = when
         heapq.heappush(self._due, (when, path))
+
+    def lose(self, path: bytes, now: float) -> None:
+        """A clip was not found; `gone_at` says since when, and its timer ends when its time to come back does."""
+        track = self._tracks.get(path)
+        if track is not None and track.gone_at is None:
+            track.gone_at = now
+            self.plan(path, now + GONE_PATIENCE)
 
     def next_deadline(self) -> float | None:
         """When the first timer ends."""

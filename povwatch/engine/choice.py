@@ -90,7 +90,7 @@ def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | Non
     wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
     workers = wanted if isinstance(wanted, int) else 1
     if wanted == "auto" and needed:
-        workers = max(1, sum(gpu.memory >= needed for gpu in gpus.found))
+        workers = max(1, sum(not gpu.memory or gpu.memory >= needed for gpu in gpus.found))
     python = str(config.engine.python) if kind == "cosmos" else sys.executable
     return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers)
 
@@ -129,7 +129,7 @@ def _room(kind: str, gpus: Gpus) -> str:
     if not gpus.found:
         return gpus.problem
     largest = max(gpus.found, key=lambda gpu: gpu.memory)
-    if largest.memory < MEMORY_NEEDED[kind]:
+    if 0 < largest.memory < MEMORY_NEEDED[kind]:
         need = spell_size(MEMORY_NEEDED[kind])
         return (
             f"it needs {need} of GPU memory, and the largest GPU here ({largest.name}) has {spell_size(largest.memory)}"

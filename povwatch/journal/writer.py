@@ -172,9 +172,17 @@ class Journal(JournalReader):
 
     def _take_bases(self, paths: Collection[bytes]) -> dict[bytes, bytes]:
         """The base of each clip: the one that it has, or the first that is free, taken for good."""
-        folders = {layout.split(path)[0] for path in paths}
-        rows = [row for folder in folders for row in self._read.bases_in(self._db, folder=folder)]
-        known = {row["path"]: row["base"] for row in rows}
+        wanted: dict[bytes, tuple[bytes, bytes]] = {}
+        for path in paths:
+            folder, name = layout.split(path)
+            may = layout.bases(name)
+            first, last = wanted.get(folder, (may[0], may[0]))
+            wanted[folder] = (min(first, *may), max(last, *may))
+        known = {
+            row["path"]: row["base"]
+            for folder, (first, last) in wanted.items()
+            for row in self._read.bases_in(self._db, folder=folder, first=first, last=last)
+        }
         bases = layout.assign_bases(paths, known)
         self._write.take_bases(
             self._db,

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from daemons import toy
-from waiting import Waiting, newest
+from waiting import Waiting
 
 KEYS = {
     *("id", "clip", "state", "waiting_on", "attempts", "spec_hash", "source_hash", "output", "error"),
@@ -48,7 +48,7 @@ def test_what_is_told_of_a_clip_on_its_way(here):
     assert here.call("go", "d/a.mp4").stdout == "d/a.mp4: it starts as soon as a worker is free.\n"
     here.until(lambda: here.runs)
     here.wait_for("progress")
-    here.until(lambda: newest(here, b"d/a.mp4") and here.jobs()[0]["progress"])
+    here.until(lambda: here.peek("d/a.mp4")["progress"])
     (job,) = here.jobs()
     assert job.keys() >= KEYS
     assert (job["state"], job["clip"], job["attempts"], job["error"]) == ("running", "d/a.mp4", 1, None)

@@ -44,7 +44,7 @@ def test_auto_is_the_preview_here_and_says_why(here):
     manifest = json.loads((here.outputs / "a/a_preview.json").read_text())
     assert (manifest["kind"], manifest["engine"]["name"]) == ("preview", "preview")
     assert manifest["output"]["frames"] == 9
-    assert here.job("a.mp4")["engine"] == "preview"
+    assert here.peek("a.mp4")["engine"] == "preview"
 
 
 def test_auto_never_steps_down_from_a_real_engine(here):
@@ -53,7 +53,7 @@ def test_auto_never_steps_down_from_a_real_engine(here):
     done = here.once()
     assert done.returncode == 3, done.stderr
     assert here.published() == []
-    job = here.job("a.mp4")
+    job = here.peek("a.mp4")
     assert (job["state"], job["waiting_on"]) == ("queued", "engine-unavailable")
     assert "The engine is not available: there is no NVIDIA driver here." in done.stderr
     assert "previews do not take its place" in done.stderr

@@ -28,7 +28,7 @@ def test_a_failure_of_the_engine_is_told_beside_the_clip(tmp_path, name, says):
     here.clip()
     done = here.once()
     assert done.returncode == 1, done.stderr
-    job = here.job("a.mp4")
+    job = here.peek("a.mp4")
     assert (job["state"], job["attempts"]) == ("failed", 1)
     assert says in job["error"]
     note = (here.inputs / "a.error.txt").read_text()
@@ -53,7 +53,7 @@ def test_every_attempt_is_taken_with_a_pause_between(tmp_path):
         assert 0 < waiting.not_before - time.time() <= 2
         here.wait_for("failed")
         here.stop()
-    assert here.job("a.mp4")["attempts"] == 2
+    assert here.peek("a.mp4")["attempts"] == 2
     assert len(here.events("started")) == 2
 
 
@@ -61,8 +61,8 @@ def test_what_does_not_fit_twice_is_given_up(tmp_path):
     here = failing(tmp_path, "oom", attempts=5)
     here.clip()
     assert here.once().returncode == 1
-    assert here.job("a.mp4")["attempts"] == 2
-    assert "CUDA out of memory" in here.job("a.mp4")["error"]
+    assert here.peek("a.mp4")["attempts"] == 2
+    assert "CUDA out of memory" in here.peek("a.mp4")["error"]
     assert "lower resolution" in (here.inputs / "a.error.txt").read_text()
 
 
@@ -70,7 +70,7 @@ def test_the_guardrail_s_word_is_final(tmp_path):
     here = failing(tmp_path, "blocked", attempts=3)
     here.clip()
     assert here.once().returncode == 1
-    job = here.job("a.mp4")
+    job = here.peek("a.mp4")
     assert (job["state"], job["attempts"]) == ("blocked", 1)
     note = (here.inputs / "a.error.txt").read_text()
     assert "The prompt is not allowed." in note
@@ -81,7 +81,7 @@ def test_a_second_attempt_finds_what_the_first_one_kept(tmp_path):
     here = failing(tmp_path, "fails_once", attempts=2)
     here.clip()
     assert here.once().returncode == 0
-    assert here.job("a.mp4")["attempts"] == 2
+    assert here.peek("a.mp4")["attempts"] == 2
     assert not (here.inputs / "a.error.txt").exists()
     sound(here)
 
@@ -91,7 +91,7 @@ def test_a_stall_is_a_failed_attempt(tmp_path):
     here.clip()
     done = here.once()
     assert done.returncode == 1
-    assert "made no progress for 1 s ('denoise', step 7 of 35, chunk 1 of 3)" in here.job("a.mp4")["error"]
+    assert "made no progress for 1 s ('denoise', step 7 of 35, chunk 1 of 3)" in here.peek("a.mp4")["error"]
     assert left_over(here.folder) == []
 
 
@@ -139,7 +139,7 @@ def test_once_does_not_wait_for_a_machine_that_is_not_able(tmp_path, name, says)
     done = here.once()
     assert done.returncode == 3, done.stderr
     assert says in done.stderr.splitlines()[-1]
-    assert here.job("a.mp4")["state"] == "queued"
+    assert here.peek("a.mp4")["state"] == "queued"
 
 
 def test_once_with_an_engine_that_cannot_be_loaded(tmp_path):
@@ -148,7 +148,7 @@ def test_once_with_an_engine_that_cannot_be_loaded(tmp_path):
     done = here.once()
     assert done.returncode == 3, done.stderr
     assert "model.safetensors" in done.stderr.splitlines()[-1]
-    job = here.job("a.mp4")
+    job = here.peek("a.mp4")
     assert (job["state"], job["waiting_on"], job["attempts"]) == ("queued", "engine-unavailable", 0)
 
 

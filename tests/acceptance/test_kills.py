@@ -68,7 +68,7 @@ def test_killed_while_a_clip_is_queued(here):
     done = here.wait_for("done")
     here.stop()
     assert here.published() == PAIR
-    assert (here.job("a.mp4")["crashes"], here.job("a.mp4")["attempts"]) == (0, 1)
+    assert (here.peek("a.mp4")["crashes"], here.peek("a.mp4")["attempts"]) == (0, 1)
     assert done["job"] == 1
     sound(here)
 
@@ -84,7 +84,7 @@ def test_killed_while_the_working_copy_is_made(here):
     here.wait_for("done")
     here.stop()
     assert here.published() == PAIR
-    assert here.job("a.mkv")["crashes"] == 1
+    assert here.peek("a.mkv")["crashes"] == 1
     sound(here)
 
 
@@ -102,7 +102,7 @@ def test_killed_while_it_generates(here):
     here.stop()
     assert here.published() == PAIR
     assert here.runs == [1, 1]
-    job = here.job("a.mp4")
+    job = here.peek("a.mp4")
     assert (job["attempts"], job["crashes"]) == (1, 1)
     sound(here)
 
@@ -193,7 +193,7 @@ def test_killed_again_and_again_at_any_moment(tmp_path):
 
 
 def test_a_killed_worker_costs_an_attempt_and_no_more(here):
-    here.start()
+    here.start("--verbose")
     here.clip()
     here.until(lambda: here.runs)
     os.kill(here.events("worker-started")[-1]["pid"], signal.SIGKILL)
@@ -206,14 +206,14 @@ def test_a_killed_worker_costs_an_attempt_and_no_more(here):
     here.wait_for("done")
     here.stop()
     assert here.published() == PAIR
-    assert (here.job("a.mp4")["attempts"], here.job("a.mp4")["crashes"]) == (2, 0)
+    assert (here.peek("a.mp4")["attempts"], here.peek("a.mp4")["crashes"]) == (2, 0)
     sound(here)
 
 
 def test_a_worker_that_is_killed_as_it_loads_is_replaced_at_no_cost(here):
     (here.folder / "TOY_LOAD").unlink()
     here.let_go()
-    here.start()
+    here.start("--verbose")
     here.clip()
     here.wait_for("queued")
     here.wait_for("engine-load-progress", stage="waiting, 50 %")
@@ -224,5 +224,5 @@ def test_a_worker_that_is_killed_as_it_loads_is_replaced_at_no_cost(here):
     here.let_load()
     here.wait_for("done")
     here.stop()
-    assert here.job("a.mp4")["attempts"] == 1
+    assert here.peek("a.mp4")["attempts"] == 1
     sound(here)

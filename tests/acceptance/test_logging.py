@@ -18,7 +18,7 @@ def test_a_line_for_everything_on_the_way(tmp_path):
         about = [line for line in lines if line.get("clip") == "a.mp4"]
         said = [line["event"] for line in about]
         assert [event for event in said if event not in {"arriving", "waiting", "progress"}] == [
-            *("seen", "spec-written", "arrived", "grace", "queued", "started", "prepared"),
+            *("seen", "arrived", "spec-written", "grace", "queued", "started", "prepared"),
             *("generated", "checked", "done"),
         ]
         for line in about:

@@ -27,14 +27,14 @@ def test_two_clips_of_one_stem_get_names_of_their_own(here):
     here.start()
     for name in ("a.mov", "a.mp4", "b.mp4"):
         here.wait_for("done", clip=name)
-    assert sorted(path.name for path in here.inputs.glob("*.json")) == ["a.json", "a.mp4.json", "b.json"]
-    assert json.loads((here.inputs / "a.mp4.json").read_text())["video_path"] == "a.mp4"
-    assert json.loads((here.inputs / "a.json").read_text())["video_path"] == "a.mov"
+    assert sorted(path.name for path in here.inputs.glob("*.json")) == ["a.json", "a.mov.json", "b.json"]
+    assert json.loads((here.inputs / "a.json").read_text())["video_path"] == "a.mp4"
+    assert json.loads((here.inputs / "a.mov.json").read_text())["video_path"] == "a.mov"
     videos = [name for name in here.published() if name.endswith(".mp4")]
-    assert videos == ["a.mp4/a.mp4_preview.mp4", "a/a_preview.mp4", "b/b_preview.mp4"]
+    assert videos == ["a.mov/a.mov_preview.mp4", "a/a_preview.mp4", "b/b_preview.mp4"]
     (said,) = here.events("base-chosen")
-    assert said["clip"] == "a.mp4"
-    assert said["spec"] == "a.mp4.json"
+    assert said["clip"] == "a.mov"
+    assert said["spec"] == "a.mov.json"
 
 
 def test_the_second_of_a_stem_has_its_markers_by_its_full_name(here):

@@ -63,7 +63,7 @@ def test_somebody_else_s_file_stays_and_the_result_gets_the_next_name(here):
     assert here.published() == [
         *("a/1_mano_overlay.mp4", "a/a_preview.mp4", "a/a_preview_v2.json", "a/a_preview_v2.mp4"),
     ]
-    assert here.job("a.mp4")["output"] == "a/a_preview_v2.mp4"
+    assert here.peek("a.mp4")["output"] == "a/a_preview_v2.mp4"
     assert json.loads((here.outputs / "a/a_preview_v2.json").read_text())["output"]["file"] == "a_preview_v2.mp4"
     sound(here)
 
@@ -99,7 +99,7 @@ def test_a_symlink_that_appears_while_the_engine_works_is_refused_at_once(tmp_pa
         here.wait_for("failed")
         here.stop()
         assert here.runs == [1]
-        assert "is a symlink to" in here.job("a.mp4")["error"]
+        assert "is a symlink to" in here.peek("a.mp4")["error"]
 
 
 def test_a_name_that_is_taken_while_the_engine_works(tmp_path):
@@ -122,7 +122,7 @@ def test_less_room_than_the_reserve_holds_everything_up(here):
     done = here.once()
     assert done.returncode == 3, done.stderr
     assert "less room left than disk.reserve (900 TB)" in done.stderr.splitlines()[-1]
-    job = here.job("a.mp4")
+    job = here.peek("a.mp4")
     assert (job["state"], job["waiting_on"], job["attempts"]) == ("queued", "disk-full", 0)
     here.configure()
     assert here.once().returncode == 0

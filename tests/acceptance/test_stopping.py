@@ -38,7 +38,7 @@ def test_a_stop_hands_the_running_clip_back(here, number):
     here.wait_for("done")
     here.stop()
     assert here.published() == PAIR
-    assert here.job("a.mp4")["attempts"] == 1
+    assert here.peek("a.mp4")["attempts"] == 1
     sound(here)
 
 

@@ -24,7 +24,7 @@ def test_words_that_no_file_takes(tmp_path):
         assert here.stop() == 0
         manifest = json.loads((here.outputs / "b/b_preview.json").read_text())
         assert manifest["generated"]["note"] == "\udcff\x1b[31m"
-        assert r"no \udcff" in here.job("a.mp4")["error"]
+        assert r"no \udcff" in here.peek("a.mp4")["error"]
         assert "\x1b" not in (here.inputs / "a.error.txt").read_text()
         sound(here)
 

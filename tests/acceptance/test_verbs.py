@@ -6,6 +6,8 @@ import pytest
 from daemons import Corner, Daemon
 from waiting import Waiting
 
+from povwatch.spool import Spool
+
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
@@ -148,3 +150,13 @@ def test_retry_of_what_is_done_needs_force(alone):
     videos = [name for name in alone.published() if name.endswith(".mp4")]
     assert videos in (["a/a_preview.mp4"], ["a/a_preview.mp4", "a/a_preview_v2.mp4"])
     assert len(alone.events("started")) == 2
+
+
+@pytest.mark.parametrize("word", ["9" * 23, "²", "#", "-1", ""])
+def test_no_word_ends_the_daemon(shared, word):
+    """A request that cannot be met is answered: it must not be there to end the next start as well."""
+    spool = Spool(shared.state)
+    answer = spool.wait(spool.ask("go", word), 20)
+    assert answer is not None
+    assert "no clip here is called" in answer.text
+    assert list((shared.state / "requests").glob("*.request")) == []

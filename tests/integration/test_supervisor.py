@@ -404,7 +404,7 @@ def test_a_worker_without_the_kernels_help_ends_when_its_line_does(tmp_path):
         worker = loop.ready().supervisor.pid
         loop.supervisor.generate(request("r1", 1, tmp_path, tmp_path))
         loop.until(events.JobProgress)
-        process = loop.supervisor._life.process
+        process = loop.supervisor._post.life.process
         process._channel._socket.shutdown(2)
         lost = loop.until(events.WorkerLost, within=6)
         assert (lost.run_id, "exited with status 1" in lost.error.what) == ("r1", True), lost
@@ -423,7 +423,7 @@ def test_fifty_workers_leave_nothing_behind():
         for _ in range(50):
             loop.until(events.EngineUnavailable)
             loop.forget()
-            loop.supervisor._retry_at = 0.0
+            loop.supervisor._post.retry_at = 0.0
         loop.supervisor.close()
         assert loop.log.names().count("worker-started") >= 50
         assert descriptors() == before

@@ -25,6 +25,8 @@ ONLY = {
     "pynvml": {"gpu.py"},
     "systemd": {"log.py"},
     "watchdog": {"arrival/watch.py"},
+    "httpx2": {"models/hub.py"},
+    "huggingface_hub": {"models/hub.py", "engine/transfer/weights.py"},
 }
 """A module to the files that may import it. doctor only asks SQLite for its version."""
 

@@ -65,7 +65,9 @@ def _download(original: Callable[[list[str]], str], operands: list[str]) -> str:
     """The path of a file, or of a folder with files, in the cache."""
     hub = importlib.import_module("huggingface_hub")
     repository, revision, files, patterns = parse(operands)
-    offline = hub.constants.HF_HUB_OFFLINE
+    # A submodule that nothing need have imported: as an attribute it is there only if somebody did.
+    constants = getattr(hub, "constants", None) or importlib.import_module("huggingface_hub.constants")
+    offline = constants.HF_HUB_OFFLINE
     if len(files) == 1:
         # A branch's name would go on meaning what it meant when it was fetched.
         settled = offline or COMMIT.fullmatch(revision or "") is not None

@@ -57,8 +57,8 @@ SELECT * FROM job_events WHERE event = :event AND at >= :since ORDER BY id;
 SELECT data FROM progress WHERE job = :job;
 
 -- name: bases_in
--- The clips of a folder and the bases that they go by.
-SELECT path, base FROM bases WHERE folder = :folder;
+-- The clips of a folder that go by some bases, and others between: as many as are new, not as many as there are.
+SELECT path, base FROM bases WHERE folder = :folder AND base BETWEEN :first AND :last;
 
 -- name: last_job^
 -- The highest number that a job ever had.

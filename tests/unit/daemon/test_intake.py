@@ -8,10 +8,10 @@ from hand_clock import HandClock
 
 from povwatch.arrival.scan import scan
 from povwatch.daemon.background import Background
-from povwatch.daemon.intake import GONE_PATIENCE, INCOMPLETE_PATIENCE, Intake
+from povwatch.daemon.intake import INCOMPLETE_PATIENCE, LET_GO_QUIET, Intake
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
-from povwatch.daemon.tracks import Tracks
+from povwatch.daemon.tracks import GONE_PATIENCE
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.spec.beside import InputsFolder
@@ -32,6 +32,10 @@ class Station:
         self.broken = []
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
         self.notices = Notices(InputsFolder(self.inputs))
+        self.open()
+
+    def open(self, patience=INCOMPLETE_PATIENCE):
+        """Begin, or begin anew as after a start."""
         self.intake = Intake(
             self.inputs,
             settle=SETTLE,
@@ -42,6 +46,7 @@ class Station:
             arrived=lambda *_: None,
             withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
             broken=lambda _, error: self.broken.append(error),
+            patience=patience,
         )
         self.intake.open_root()
 
@@ -103,7 +108,7 @@ def test_more_bytes_start_the_patience_anew(station):
 
 
 def test_the_patience_can_be_set(station):
-    station.intake.patience = 60.0
+    station.open(patience=60.0)
     (station.inputs / "a.mp4").touch()
     station.rescan()
     station.until(1000 + 60 + SETTLE)
@@ -117,8 +122,8 @@ def test_a_clip_has_one_timer_however_often_it_changes(station):
         station.rescan()
         station.clock.now += 0.01
     looks = []
-    look = station.intake._look
-    station.intake._look = lambda *args: (looks.append(args), look(*args))
+    look = station.intake._arriving.look
+    station.intake._arriving.look = lambda *args: (looks.append(args), look(*args))
     station.until(station.clock.now + SETTLE + 1)
     assert len(looks) <= 4
     assert station.job().waiting_on is Waiting.INCOMPLETE
@@ -188,7 +193,7 @@ def test_jobs_of_clips_that_are_gone_at_the_start_are_followed(station):
     (station.inputs / "a.mp4").touch()
     station.rescan()
     (station.inputs / "a.mp4").unlink()
-    station.intake._tracks = Tracks()  # as after a start
+    station.open()
     station.intake.recall(station.clock.now)
     station.rescan()
     station.until(1000 + GONE_PATIENCE + SETTLE)
@@ -220,3 +225,38 @@ def test_an_error_file_stays_that_another_clip_has_taken_over(station):
     assert station.job(b"a.mov").base == b"a"
     station.rescan()
     assert "a.mov" in (station.inputs / "a.error.txt").read_text()
+
+
+def test_a_copy_that_was_cancelled_is_not_taken_in_again_while_it_grows(station):
+    def grow():
+        with (station.inputs / "a.mp4").open("ab") as file:
+            file.write(b"more")
+        station.rescan()
+        return len(station.journal.jobs())
+
+    assert grow() == 1
+    job = station.job()
+    job = station.ledger.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    )
+    station.intake.forget(job)
+    for _ in range(5):
+        station.clock.now += 30
+        assert grow() == 1
+    station.clock.now += LET_GO_QUIET
+    assert grow() == 2
+
+
+def test_another_file_in_its_place_is_taken_in_at_once(station):
+    clip = station.inputs / "a.mp4"
+    clip.write_bytes(b"some of it")
+    station.rescan()
+    job = station.job()
+    job = station.ledger.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    )
+    station.intake.forget(job)
+    (station.inputs / "b").write_bytes(b"something else altogether")
+    (station.inputs / "b").rename(clip)
+    station.rescan()
+    assert len(station.journal.jobs()) == 2

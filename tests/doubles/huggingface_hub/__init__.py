@@ -4,10 +4,6 @@ import os
 from pathlib import Path
 
 
-class constants:  # noqa: N801 - a module in huggingface_hub
-    HF_HUB_OFFLINE = os.environ.get("HF_HUB_OFFLINE") == "1"
-
-
 def try_to_load_from_cache(repo_id, filename, revision=None):
     del revision
     path = Path(os.environ.get("DOUBLE_CACHE", "/nowhere"), repo_id, filename)

@@ -1,0 +1,89 @@
+"""povwatch prefetch: the model files of the engine, fetched and checked, so that the service needs no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from povwatch import gpu
+from povwatch.cli.app import app, console, shared
+from povwatch.engine.choice import choose
+from povwatch.errors import JournalError
+from povwatch.journal import open_reader
+from povwatch.models.needs import Wishes, needs
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+
+
+@app.command()
+def prefetch(
+    context: typer.Context,
+    engine: Annotated[
+        str | None, typer.Option(help="Fetch for this engine: cosmos or diffusers. Left out: the one of config.toml.")
+    ] = None,
+    *,
+    mask_prompts: Annotated[
+        bool, typer.Option("--mask-prompts", help="Fetch also what finds a mask by its prompt (cosmos).")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only look what is here; needs no network.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file again, even those that have not changed.")
+    ] = False,
+) -> None:
+    """Fetch and check the model files, so that the service can run without a network.
+
+    Safe to repeat: what is here stays, and what was cut off goes on.
+    """
+    config = shared(context).config(engine=engine)
+    kind = kind_here(config)
+    wanted = needs(kind, wishes(config, mask_prompts=mask_prompts))
+    if not wanted:
+        console.print(
+            f"The engine is {escape(kind)}: no model files are known for it. "
+            "For a real one: povwatch prefetch --engine cosmos (or diffusers)",
+            soft_wrap=True,
+        )
+        return
+    # The hub's client is slow to import, and no other verb needs it.
+    from povwatch.models import screen  # noqa: PLC0415
+
+    run = screen.check if check else screen.bring
+    problems = run(console, kind, wanted, config.paths.state, verify=verify)
+    for problem in problems:
+        console.print(f"[red]missing[/red]  {escape(problem)}", soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+    console.print(f"The {kind} engine needs no network now. For the service: {environment()}", soft_wrap=True)
+
+
+def wishes(config: Config, *, mask_prompts: bool = False) -> Wishes:
+    """What the configured engine is to do, as far as it decides which files are needed."""
+    engine = config.engine
+    model = engine.model
+    if "/" in model and Path(model).expanduser().is_dir():  # as the engine tells a folder from a repository
+        model = str(Path(model).expanduser().resolve())
+    return Wishes(tuple(engine.controls), model, engine.guardrails, mask_prompts)
+
+
+def kind_here(config: Config) -> str:
+    """The engine that is configured, or that would be chosen on this machine."""
+    if config.engine.kind != "auto":
+        return config.engine.kind
+    try:
+        with open_reader(config.paths.state) as reader:
+            before = reader.real_engine()
+    except JournalError:
+        before = None
+    return choose(config, gpu.look(), before).kind
+
+
+def environment() -> str:
+    """The line for the service's unit after which it keeps to what is here."""
+    names = ("HF_HOME", "HF_HUB_CACHE", "COSMOS_CACHE_DIR")
+    places = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
+    return " ".join(["Environment=HF_HUB_OFFLINE=1", *places])

@@ -1,0 +1,261 @@
+"""One clip under way, from its first bytes to arrived: settled, closed by its writer, whole, and a video.
+
+The rule (all four hold):
+
+1. Its stat signature is the same in at least 3 samples over `arrival.settle`.
+2. It is not empty.
+3. No local process has it open for writing.
+4. Its container is complete, every packet demuxes and its tail decodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.arrival.scan import ClipUnreadable
+from povwatch.arrival.settle import Settle
+from povwatch.arrival.signature import Signature, size_of
+from povwatch.daemon.tracks import INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
+from povwatch.errors import NotAVideo, PovwatchError
+from povwatch.job import CLAIMED, Job, JobState, Waiting
+from povwatch.journal import StaleJobError
+from povwatch.media.errors import MediaStopped
+from povwatch.units import spell_size
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.container import Report
+    from povwatch.daemon.background import Background
+    from povwatch.daemon.clip_files import ClipFiles
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.notices import Notices
+    from povwatch.media.info import VideoInfo
+
+WRITER_RETRY = 1.0
+"""Seconds between two looks at who writes."""
+
+ENDLESS_SHARE = 3
+"""So many times `arrival.settle` must a file be quiet whose format does not say where it ends."""
+
+
+class Arriving:
+    """Looks at one clip at a time; when, its track says."""
+
+    def __init__(
+        self,
+        tracks: Tracks,
+        clips: ClipFiles,
+        *,
+        settle: float,
+        patience: float,
+        ledger: Ledger,
+        background: Background,
+        notices: Notices,
+        arrived: Callable[[Job, VideoInfo], None],
+        withdrawn: Callable[[Job, str], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            tracks: the clips under way.
+            clips: the files.
+            settle: seconds.
+            patience: seconds after which an incomplete clip gets an error file.
+            ledger: the jobs.
+            background: where the inspection runs.
+            notices: the error files.
+            arrived: told of a job whose clip is in.
+            withdrawn: told of a job whose clip changed, and why.
+        """
+        self._tracks = tracks
+        self._clips = clips
+        self._settle = settle
+        self._patience = patience
+        self._ledger = ledger
+        self._background = background
+        self._notices = notices
+        self._arrived = arrived
+        self._withdrawn = withdrawn
+
+    def begin(self, job: Job, now: float) -> None:
+        """A job's clip has just been seen."""
+        signature = job.source_stat or b""
+        settle = Settle()
+        settle.observe(signature, now, self._settle)
+        self._tracks[job.path] = Track(job.id, signature, Phase.SETTLING, now, settle)
+        self._tracks.plan(job.path, settle.next_sample(self._settle))
+
+    def look(self, path: bytes, track: Track, now: float) -> None:
+        """Sample a clip that still arrives; go on with it when it has settled."""
+        try:
+            signature = self._clips.sample(path)
+        except ClipUnreadable as error:
+            self._incomplete(path, track, self._ledger.job(track.job), error, now)
+            return
+        if signature is None:
+            self._tracks.lose(path, now)
+            return
+        if signature != track.signature:
+            self.changed(path, track, signature, now)
+            return
+        if track.phase is Phase.WAITING:
+            self._warn(path, track, now)
+            return
+        assert track.settle is not None  # noqa: S101 - settling clips have one
+        track.settle.observe(signature, now, self._settle)
+        job = self._ledger.job(track.job)
+        if track.held_back:
+            self._wait(job, Waiting.INCOMPLETE, f"{layout.shown(track.held_back)} is still beside it")
+            self._tracks.plan(path, now + self._settle)
+        elif not track.settle.settled(self._settle):
+            self._report_arriving(job, track)
+            self._tracks.plan(path, track.settle.next_sample(self._settle))
+        else:
+            self._settled(path, track, job, now)
+
+    def changed(self, path: bytes, track: Track, signature: bytes, now: float) -> None:
+        """A clip under way has another signature."""
+        track.signature = signature
+        job = self._ledger.job(track.job)
+        if job.state in CLAIMED:
+            return  # the run has its private copy; the new file is looked at when the run is over
+        self._background.cancel(("inspect", job.id))
+        if job.state is not JobState.ARRIVING:
+            self._withdrawn(job, "changed")
+            job = self._ledger.move(
+                self._ledger.job(job.id), "changed", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, detail=""
+            )
+        elif job.waiting_on is not Waiting.SETTLING:
+            job = self._wait(job, Waiting.SETTLING, "", quiet=True)
+        if track.phase is not Phase.SETTLING:
+            track.phase, track.since, track.warned = Phase.SETTLING, now, False
+        if track.settle is None:
+            track.settle = Settle()
+        track.settle.observe(signature, now, self._settle)
+        self._report_arriving(job, track)
+        self._tracks.plan(path, track.settle.next_sample(self._settle))
+
+    def reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
+        """It is no video: that is its end, and the file beside it says why."""
+        file = self._notices.write(job, "is rejected", error.what, error.todo)
+        said = {"problem": str(error), "error_file": file}
+        job = self._ledger.move(
+            job,
+            "rejected",
+            said=said,
+            state=JobState.REJECTED,
+            waiting_on=None,
+            detail="",
+            error=str(error),
+            source_stat=signature,
+        )
+        self.forget(job)
+
+    def forget(self, job: Job) -> None:
+        """A job ended: its clip is known by its signature alone from now on."""
+        track = self._tracks.get(job.path)
+        if track is not None and track.job == job.id:
+            self._background.cancel(("inspect", job.id))
+            del self._tracks[job.path]
+
+    # -- once it has settled
+
+    def _settled(self, path: bytes, track: Track, job: Job, now: float) -> None:
+        """It stays the same: is anybody writing, is it whole, is it a video?"""
+        assert track.settle is not None  # noqa: S101 - settling clips have one
+        if self._clips.is_written(path):
+            self._wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
+            self._tracks.plan(path, now + WRITER_RETRY)
+        elif (report := self._clips.report(path, size_of(track.signature))) is None:
+            self._tracks.lose(path, now)
+        else:
+            self._judge(path, track, job, report, now)
+
+    def _judge(self, path: bytes, track: Track, job: Job, report: Report, now: float) -> None:
+        """Go by what the container says of itself."""
+        assert track.settle is not None  # noqa: S101 - settling clips have one
+        if report.not_video:
+            self.reject(job, NotAVideo(report.why, "Replace it with the video itself, or delete it."), track.signature)
+        elif not report.complete:
+            self._incomplete(path, track, job, PovwatchError(report.why, INCOMPLETE_TODO), now)
+        elif not report.end_known and not track.settle.settled(ENDLESS_SHARE * self._settle):
+            self._tracks.plan(path, track.settle.next_sample(self._settle))
+        else:
+            self._inspect(track, job, report)
+
+    def _inspect(self, track: Track, job: Job, report: Report) -> None:
+        track.phase = Phase.INSPECTING
+        key, signature = ("inspect", job.id), track.signature
+        if self._background.busy(key):  # one that is being cancelled: its end looks again
+            return
+        work = self._clips.inspection(job.path, report.kind)
+        self._background.submit(key, work, lambda outcome: self._inspected(job.path, job.id, signature, outcome))
+
+    def _inspected(self, path: bytes, job_id: int, signature: bytes, outcome: VideoInfo | Exception) -> None:
+        now = self._ledger.clock.boot()
+        track = self._tracks.get(path)
+        if track is None or track.job != job_id:
+            return
+        if (
+            track.signature != signature
+            or self._clips.sample_or_none(path) != signature
+            or isinstance(outcome, MediaStopped)
+        ):
+            track.phase = Phase.SETTLING  # it changed meanwhile: what was found is about another file
+            self._tracks.plan(path, now)
+            return
+        job = self._ledger.job(job_id)
+        if isinstance(outcome, NotAVideo):
+            self.reject(job, outcome, signature)
+        elif isinstance(outcome, PovwatchError):
+            self._incomplete(path, track, job, outcome, now)
+        elif isinstance(outcome, Exception):
+            raise outcome
+        elif not outcome.complete:
+            self._incomplete(path, track, job, PovwatchError(outcome.why, INCOMPLETE_TODO), now)
+        else:
+            track.phase, track.settle = Phase.IN, None
+            self._notices.clear(job)
+            self._arrived(dataclasses.replace(job, source_stat=signature), outcome)
+
+    def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
+        self._wait(job, Waiting.INCOMPLETE, error.what)
+        track.phase, track.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
+        track.settle = None  # a hundred thousand clips may wait so: the same bytes are kept once
+        if (seen := self._ledger.known[path].source_stat) == track.signature:
+            track.signature = seen
+        self._warn(path, track, now)
+
+    def _warn(self, path: bytes, track: Track, now: float) -> None:
+        """Something has been missing for long: say so beside the clip, once."""
+        if track.warned:
+            return
+        if now - track.since < self._patience:
+            self._tracks.plan(path, track.since + self._patience)
+            return
+        track.warned = True
+        job = self._ledger.job(track.job)
+        file = self._notices.write(job, "is still incomplete", job.detail, track.todo)
+        say("incomplete", job, problem=job.detail, error_file=file)
+
+    # -- helpers
+
+    def _wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
+        try:
+            return self._ledger.wait(job, waiting, detail, quiet=quiet)
+        except StaleJobError:
+            return self._ledger.job(job.id)
+
+    def _report_arriving(self, job: Job, track: Track) -> None:
+        """How much has come, every ten per cent, where the container tells."""
+        report = self._clips.report(job.path, size_of(track.signature), glance=True)
+        if report is None:
+            return
+        if report.percent is None or report.complete or report.percent < track.percent + PERCENT_STEP:
+            return
+        track.percent = int(report.percent)
+        say("arriving", job, percent=f"{report.percent:.0f} %", size=spell_size(size_of(track.signature)))

@@ -1,0 +1,194 @@
+"""One file from the hub into the cache: gone on with after a cut or a kill, and checked before it has its name.
+
+huggingface_hub itself begins a file anew when its process was killed, and believes the size alone; a file here is
+five gigabytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from povwatch.errors import MachineError
+from povwatch.fs import fsync_dir
+from povwatch.models import hub
+from povwatch.models.errors import ContentError, CutError, RoomError, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from povwatch.models.hub import HubFile, Listing
+
+PART = ".povwatch-part"
+"""Ends the name of a file that is not whole yet."""
+
+ATTEMPTS = 5
+"""Cuts in a row, with not a byte between them, after which the network counts as down."""
+
+PAUSE = 1.0
+"""Seconds after the first cut; twice as many after each further one."""
+
+SHA256_DIGITS = 64
+
+
+def fetch(
+    listing: Listing, file: HubFile, told: Callable[[int], None], stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Bring one file's bytes into the cache, under their digest; `hub.link` gives it its name.
+
+    Args:
+        listing: where it belongs.
+        file: which.
+        told: called with the number of bytes more that are here; below zero when some were of no use.
+        stopped: whether to give up; asked now and then.
+
+    Raises:
+        ContentError: what the hub sends is not what it describes; nothing is kept.
+        RoomError: the disk is full; what is here is kept.
+        CutError: the connection broke, again and again; what is here is kept.
+        AccessError: the file is not ours to take.
+        StoppedError: `stopped` said so; what is here is kept.
+    """
+    blob = blob_of(listing, file)
+    if blob.exists():
+        told(file.size)
+        return
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    part = blob.with_name(blob.name + PART)
+    with _room(part), _opened(part) as out:
+        resumed = os.fstat(out.fileno()).st_size > 0
+        digest = _complete(listing, file, out, told, stopped)
+        if resumed and digest != file.digest:  # what an earlier run left may be to blame
+            told(-out.tell())
+            out.seek(0)
+            out.truncate()
+            digest = _complete(listing, file, out, told, stopped)
+        size = out.tell()
+        if (size, digest) != (file.size, file.digest):
+            told(-size)
+            part.unlink()
+            raise wrong(listing, file, size, digest)
+        out.flush()
+        os.fsync(out.fileno())
+        part.rename(blob)
+    folder = os.open(blob.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fsync_dir(folder)
+    finally:
+        os.close(folder)
+
+
+def blob_of(listing: Listing, file: HubFile) -> Path:
+    """Where the cache keeps a file's bytes."""
+    return hub.store_of(listing.need) / "blobs" / file.digest
+
+
+def here_of(listing: Listing, file: HubFile) -> int:
+    """How many bytes of a file are here, whole or not."""
+    blob = blob_of(listing, file)
+    for path in (blob, blob.with_name(blob.name + PART)):
+        if path.exists():
+            return path.stat().st_size
+    return 0
+
+
+def digest_of(path: Path, file: HubFile, told: Callable[[int], None] = lambda _: None) -> str:
+    """The digest of a file's bytes, of the same kind as the hub's own."""
+    hashing = _hashing(file)
+    with path.open("rb") as source:
+        while data := source.read(hub.CHUNK):
+            hashing.update(data)
+            told(len(data))
+    return hashing.hexdigest()
+
+
+def wrong(listing: Listing, file: HubFile, size: int, digest: str) -> ContentError:
+    """What to say of a file that is not what it should be."""
+    found = f"{size} bytes instead of {file.size}" if size != file.size else f"{digest} instead of {file.digest}"
+    return ContentError(
+        f"{file.name} of {listing.need.repository} came with the wrong bytes: {found}.",
+        "It was thrown away. Run povwatch prefetch again; if it stays so, ask who runs your proxy or mirror.",
+    )
+
+
+def _complete(
+    listing: Listing, file: HubFile, out: BinaryIO, told: Callable[[int], None], stopped: Callable[[], bool]
+) -> str:
+    """Append what is missing; the digest of the whole. The file's position is its end."""
+    hashing = _hashing(file)
+    while data := out.read(hub.CHUNK):
+        hashing.update(data)
+        told(len(data))
+    cuts = 0
+    while out.tell() < file.size:
+        start = out.tell()
+        try:
+            with hub.stream(listing, file, start) as (began, data_of):
+                if began != start:
+                    out.seek(0)
+                    out.truncate()
+                    hashing = _hashing(file)
+                    told(-start)
+                for data in data_of:
+                    out.write(data)
+                    hashing.update(data)
+                    told(len(data))
+                    _go_on(stopped)
+            _whole(out.tell(), file)
+        except CutError:
+            cuts = cuts + 1 if out.tell() <= start else 1
+            if cuts >= ATTEMPTS:
+                raise
+            _go_on(stopped)
+            time.sleep(PAUSE * 2 ** (cuts - 1))
+    return hashing.hexdigest()
+
+
+def _go_on(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise StoppedError("Stopped.", "What is here is kept: run povwatch prefetch again to go on.")
+
+
+def _whole(size: int, file: HubFile) -> None:
+    if size < file.size:  # ended early and politely: as good as a cut
+        raise CutError("The hub ended the connection too early.", "Run povwatch prefetch again.")
+
+
+def _hashing(file: HubFile) -> hashlib._Hash:
+    if len(file.digest) == SHA256_DIGITS:
+        return hashlib.sha256()
+    # git's id of a file: its kind and length stand before the bytes.
+    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+
+
+@contextmanager
+def _opened(part: Path) -> Iterator[BinaryIO]:
+    """The part, for this process alone."""
+    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with os.fdopen(fd, "r+b") as out:
+        try:
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MachineError(
+                "Another povwatch prefetch is fetching the same file.", "Wait until it is through."
+            ) from error
+        yield out
+
+
+@contextmanager
+def _room(part: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RoomError(
+            f"The disk is full: {part.parent}.",
+            "Make room, or set HF_HOME to another disk; then run povwatch prefetch again, which goes on where it was.",
+        ) from error

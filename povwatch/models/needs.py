@@ -1,0 +1,216 @@
+"""Which files an engine needs: repositories, revisions, names. Pure.
+
+cosmos: upstream's own list at the pinned commit (packages/cosmos-oss/cosmos_oss/checkpoints*.py, and what its source
+loads by name from the hub). diffusers: povwatch.engine.transfer, and cosmos_guardrail 0.3.2.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch.engine.transfer import settings, weights
+from povwatch.engine.upstream import ability
+from povwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TRANSFER = "nvidia/Cosmos-Transfer2.5-2B"
+PREDICT = "nvidia/Cosmos-Predict2.5-2B"
+REASON = "nvidia/Cosmos-Reason1-7B"
+
+GATED = frozenset({TRANSFER, PREDICT, "nvidia/Cosmos-Guardrail1", "nvidia/Cosmos-1.0-Guardrail"})
+"""Their licence has to be accepted on their page. The hub has the last word; this is for machines without it."""
+
+TRANSFORMERS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+"""What transformers' from_pretrained takes from a repository; the same weights as pickles stay where they are."""
+
+DISTILLED = "/distilled"
+
+SIZES = {"cosmos": (36_000_000_000, 5_400_000_000), "diffusers": (25_000_000_000, 950_000_000)}
+"""Bytes with one control, and for each one more. cosmos: 36 GB and 52 GB were seen. diffusers: by its parameters."""
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Some files of one repository."""
+
+    repository: str
+    revision: str
+    """A commit, or a branch whose newest commit is taken."""
+    why: str
+    """What it is, for people."""
+    files: tuple[str, ...] = ()
+    """By name; each has to be there."""
+    patterns: tuple[str, ...] = ()
+    """As in `*.json`; without files and patterns it is the whole repository."""
+    depth: bool = False
+    """Whether it belongs into the cache that upstream's depth model has for itself."""
+
+    @property
+    def licence(self) -> str:
+        """The page on which its licence is accepted; empty if it is free for all."""
+        return page(self.repository) if self.repository in GATED else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the engine is to do."""
+
+    controls: tuple[str, ...] = ("edge",)
+    model: str = ""
+    """engine.model."""
+    guardrails: bool = True
+    mask_prompts: bool = False
+    """Whether specs may name what a mask covers (`mask_prompt`), instead of giving a mask."""
+
+
+def needs(kind: str, wishes: Wishes) -> tuple[Need, ...]:
+    """The files of an engine, each once.
+
+    Args:
+        kind: as in engine.kind; one that is not ours needs nothing that we know of.
+        wishes: what it is to do.
+
+    Raises:
+        ConfigError: the engine cannot do that.
+    """
+    match kind:
+        case "cosmos":
+            found = _cosmos(wishes)
+        case "diffusers":
+            found = _diffusers(wishes)
+        case _:
+            found = []
+    return tuple(dict.fromkeys(found))
+
+
+def about(kind: str, wishes: Wishes) -> int:
+    """About how many bytes that is, for a machine that cannot ask the hub. Source: upstream's users; see SIZES."""
+    one, more = SIZES.get(kind, (0, 0))
+    return one + more * (len(wishes.controls) - 1)
+
+
+def page(repository: str) -> str:
+    """The repository's page, where its licence is accepted."""
+    return f"https://huggingface.co/{repository}"
+
+
+def depth_cache(environment: Mapping[str, str], home: str) -> str:
+    """Where upstream's depth model looks for its file (_src/transfer2/auxiliary/depth_anything/model_utils.py)."""
+    if own := environment.get("COSMOS_CACHE_DIR"):
+        folder = f"{own}/depth_models"
+    elif hub := environment.get("HF_HOME"):
+        folder = f"{hub}/cosmos_depth_models"
+    else:
+        folder = f"{home}/.cache/cosmos_transfer2/depth_models"
+    return f"{folder}/video_depth_anything_vits"
+
+
+CHECKPOINTS = {
+    "edge": Need(
+        TRANSFER,
+        "b67b64abda3801a9aceddbff2bdb86126c06db74",
+        "the model for edge",
+        ("general/edge/61f5694b-0ad5-4ecd-8ad7-c8545627d125_ema_bf16.pt",),
+    ),
+    "vis": Need(
+        TRANSFER,
+        "eb5325b77d358944da58a690157dd2b8071bbf85",
+        "the model for vis",
+        ("general/blur/ba2f44f2-c726-4fe7-949f-597069d9b91c_ema_bf16.pt",),
+    ),
+    "depth": Need(
+        TRANSFER,
+        "dea7737ca29dd8d9086413c6dc5724b8250a0bb4",
+        "the model for depth",
+        ("general/depth/626e6618-bfcd-4d9a-a077-1409e2ce353f_ema_bf16.pt",),
+    ),
+    "seg": Need(
+        TRANSFER,
+        "23057a4167b89de89a4a397fdbf3887994d115eb",
+        "the model for seg",
+        ("general/seg/5136ef49-6d8d-42e8-8abf-7dac722a304a_ema_bf16.pt",),
+    ),
+}
+"""checkpoints_transfer2.py, by the ids that cosmos_transfer2/config.py names."""
+
+DISTILLED_CHECKPOINTS = (
+    Need(
+        TRANSFER,
+        "bbaeedb2b57cc8b14a44653099e2551adb69dcc7",
+        "the distilled model for edge",
+        ("distilled/general/edge/41f07f13-f2e4-4e34-ba4c-86f595acbc20_ema_bf16.pt",),
+    ),
+    # Not used, but upstream fetches it as it imports its experiments (experiments_dmd2_ac_predict2p5.py, 171).
+    Need(
+        PREDICT,
+        "main",
+        "a teacher that upstream asks for when it loads the distilled model",
+        ("robot/action-cond/38c6c645-7d41-4560-8eeb-6f4ddc0e6574_ema_bf16.pt",),
+    ),
+)
+
+VAE = Need(PREDICT, "f176dc95b4a70f53ce01c4b302851595e7322b00", "the video encoder and decoder", ("tokenizer.pth",))
+TEXT_ENCODER = Need(REASON, "3210bec0495fdc7a8d3dbb8d58da5711eab4b423", "the text encoder")
+IMAGE_CONTEXT = Need(
+    "google/siglip2-so400m-patch16-naflex", "main", "the encoder of image_context_path", (), TRANSFORMERS
+)
+DEPTH = Need(
+    "depth-anything/Video-Depth-Anything-Small",
+    "main",
+    "depth on the fly",
+    ("video_depth_anything_vits.pth",),
+    depth=True,
+)
+SEGMENTS = (
+    Need("facebook/sam2-hiera-large", "main", "segments on the fly", ("sam2_hiera_large.pt",)),
+    Need("IDEA-Research/grounding-dino-base", "main", "finding what a prompt names", (), TRANSFORMERS),
+)
+PROMPT_GUARD = Need("Qwen/Qwen3Guard-Gen-0.6B", "main", "guardrail of prompts", (), TRANSFORMERS)
+
+
+def _cosmos(wishes: Wishes) -> list[Need]:
+    if problem := ability.unloadable(wishes.controls):
+        raise ConfigError(problem, 'Correct engine.controls: ["edge"], say.')
+    distilled = wishes.model.endswith(DISTILLED)
+    found = list(DISTILLED_CHECKPOINTS) if distilled else [CHECKPOINTS[key] for key in wishes.controls]
+    found += [VAE, TEXT_ENCODER]
+    if len(wishes.controls) == 1 and not distilled:  # the other models have no input for an image
+        found.append(IMAGE_CONTEXT)
+    if "depth" in wishes.controls:
+        found.append(DEPTH)
+    if "seg" in wishes.controls or wishes.mask_prompts:
+        found += SEGMENTS
+    if wishes.guardrails:
+        found += [
+            Need("nvidia/Cosmos-Guardrail1", "d6d4bfa899a71454a700907664f3e88f503950cf", "guardrails"),
+            PROMPT_GUARD,
+            Need("google/siglip-so400m-patch14-384", "main", "guardrail of videos", (), TRANSFORMERS),
+        ]
+    return found
+
+
+def _diffusers(wishes: Wishes) -> list[Need]:
+    found = []
+    asked = settings.Settings(model=wishes.model or settings.MODEL, controls=wishes.controls)
+    if REPOSITORY.fullmatch(asked.model):
+        for part, revision in weights.revisions(asked).items():
+            why = "the model" if part == "base" else f"the model for {part}"
+            found.append(Need(asked.model, revision, why, (), weights.PATTERNS))
+    if wishes.guardrails:
+        found += [
+            Need(
+                "nvidia/Cosmos-1.0-Guardrail",
+                "main",
+                "guardrails",
+                ("face_blur_filter/Resnet50_Final.pth",),
+                ("blocklist/*",),
+            ),
+            PROMPT_GUARD,
+        ]
+    return found

@@ -1,0 +1,254 @@
+"""povwatch prefetch, from the hub to a service that needs no network: the real command, and a hub on 127.0.0.1."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hubs import Accident, Hub
+
+from povwatch.models import needs
+
+BIG = random.Random(3).randbytes(2_000_000)  # noqa: S311 - only has to be the same each time
+BRANCHES = ("main", "diffusers/general", "diffusers/controlnet/general/edge")
+MODEL = {
+    "model_index.json": b"{}",
+    "tokenizer/tokenizer_config.json": b"{}",
+    "scheduler/scheduler_config.json": b"{}",
+    **{f"{part}/config.json": b"{}" for part in ("text_encoder", "transformer", "vae")},
+    **{f"{part}/model.safetensors": part.encode() * 100 for part in ("text_encoder", "vae")},
+    "transformer/model.safetensors": BIG,
+    "config.json": b"{}",
+    "controlnet.safetensors": b"controlnet" * 100,
+    "old.ckpt": b"a pickle" * 100,
+}
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def hub():
+    with Hub() as running:
+        running.add("nvidia/Cosmos-Transfer2.5-2B", MODEL, branches=BRANCHES, gated=True)
+        files = {"blocklist/words": b"bad", "face_blur_filter/Resnet50_Final.pth": BIG[:5000], "unused.pt": BIG}
+        running.add("nvidia/Cosmos-1.0-Guardrail", files, gated=True)
+        running.add("Qwen/Qwen3Guard-Gen-0.6B", {"config.json": b"{}", "model.safetensors": BIG[:9000]})
+        yield running
+
+
+class Machine:
+    """A folder with a config.toml, and the command."""
+
+    def __init__(self, folder, hub) -> None:
+        self.folder = folder
+        self.hub = hub
+        self.env: dict[str, str] = hub.environment(folder / "hf") | {"HF_TOKEN": hub.token, "COLUMNS": "120"}
+        self.started: list[subprocess.Popen[str]] = []
+        self.configure(kind="diffusers")
+
+    def configure(self, **engine) -> None:
+        text = "".join(f"{key} = {value!r}\n" for key, value in engine.items())
+        (self.folder / "config.toml").write_text(f"[engine]\n{text}")
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "COSMOS_"))}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "povwatch", *arguments],
+            cwd=self.folder,
+            env=plain | self.env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+    def prefetch(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        process = self.start("prefetch", *arguments, **env)
+        out, err = process.communicate(timeout=PATIENCE)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def python(self, code: str, **env: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=dict(os.environ) | self.env | env,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+
+@pytest.fixture
+def machine(tmp_path, hub):
+    machine = Machine(tmp_path, hub)
+    yield machine
+    machine.end()
+
+
+def test_all_is_fetched_and_the_engine_finds_it_without_a_network(machine, hub):
+    done = machine.prefetch()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The diffusers engine: 2.0 MB, of which 2.0 MB to fetch." in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("The diffusers engine needs no network now.")
+    assert last.endswith(f"Environment=HF_HUB_OFFLINE=1 HF_HOME={machine.folder / 'hf'}")
+    names = {name for name, _ in hub.downloads()}
+    assert not {"old.ckpt", "unused.pt"} & names, "a pickle, and what nobody asked for"
+    offline = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    found = machine.python(
+        "from povwatch.engine.transfer import settings, weights\n"
+        "files = weights.locate(settings.Settings(offline=True))\n"
+        "print(sorted(weights.digests(files)))",
+        **offline,
+    )
+    assert "transformer/model.safetensors" in found
+    assert "controlnet/edge/controlnet.safetensors" in found
+    assert machine.prefetch(**offline).returncode == 0
+    assert machine.prefetch("--check", "--verify", **offline).returncode == 0
+
+
+def test_a_second_run_fetches_nothing(machine, hub):
+    machine.prefetch()
+    hub.requests.clear()
+    done = machine.prefetch()
+    assert done.returncode == 0
+    assert "of which 0 B to fetch" in done.stdout
+    assert hub.downloads() == []
+
+
+def test_cosmos_finds_its_files_in_the_cache_without_uvx(machine, hub):
+    machine.configure(kind="cosmos", controls=["edge"])
+    wanted = needs.needs("cosmos", needs.Wishes())
+    for need in wanted:
+        files = dict.fromkeys(need.files, BIG[:3000]) or {"config.json": b"{}", "a.safetensors": BIG[:2000]}
+        known = hub.repositories.get(need.repository)
+        if known is None or need.repository == needs.TRANSFER:
+            hub.add(need.repository, files)
+        hub.repositories[need.repository].earlier += (need.revision,)
+    done = machine.prefetch()
+    assert (done.returncode, done.stderr) == (0, "")
+    found = machine.python(
+        "import huggingface_hub.constants\n"  # upstream's libraries have done so long before
+        "from povwatch.engine.upstream import cached\n"
+        "def never(operands): raise AssertionError(operands)\n"
+        f"print(cached._download(never, ['{needs.VAE.repository}', '--repo-type', 'model',"
+        f" '--revision', '{needs.VAE.revision}', 'tokenizer.pth']))\n"
+        f"print(cached._download(never, ['{needs.TEXT_ENCODER.repository}', '--repo-type', 'model',"
+        f" '--revision', '{needs.TEXT_ENCODER.revision}', '--include', '*']))",
+        HF_HUB_OFFLINE="1",
+    )
+    vae, encoder = found.split()
+    assert vae.endswith(f"snapshots/{needs.VAE.revision}/tokenizer.pth")
+    assert sorted(path.name for path in Path(encoder).iterdir()) == ["a.safetensors", "config.json"]
+
+
+def test_a_licence_is_named_with_its_page_and_the_rest_is_fetched(machine, hub):
+    done = machine.prefetch(HF_TOKEN="")
+    assert done.returncode == 1
+    for name in ("nvidia/Cosmos-Transfer2.5-2B", "nvidia/Cosmos-1.0-Guardrail"):
+        assert f"missing  {name} is gated" in done.stdout
+        assert f"https://huggingface.co/{name} and set HF_TOKEN" in done.stdout
+    assert "needs no network" not in done.stdout
+    assert {name for name, _ in hub.downloads()} == {"config.json", "model.safetensors"}
+    done = machine.prefetch("--check", HF_TOKEN="")
+    assert done.returncode == 1
+    assert "ok  Qwen/Qwen3Guard-Gen-0.6B" in done.stdout
+    assert "Its licence is accepted at https://huggingface.co/nvidia/Cosmos-1.0-Guardrail" in done.stdout
+    # the licence is accepted, and the token is there
+    assert machine.prefetch().returncode == 0
+
+
+def test_wrong_bytes_are_named(machine, hub):
+    hub.accidents["transformer/model.safetensors"] = Accident(swapped=BIG[::-1])
+    done = machine.prefetch()
+    assert done.returncode == 1
+    assert (
+        "missing  transformer/model.safetensors of nvidia/Cosmos-Transfer2.5-2B came with the wrong bytes"
+        in done.stdout
+    )
+    hub.accidents.clear()
+    assert machine.prefetch().returncode == 0
+
+
+def test_a_kill_in_the_middle_of_a_file_costs_little(machine, hub):
+    hub.accidents["transformer/model.safetensors"] = Accident(stall_after=1_500_000)
+    first = machine.start("prefetch")
+    blobs = machine.folder / "hf/hub/models--nvidia--Cosmos-Transfer2.5-2B/blobs"
+    wait_until(lambda: any(path.stat().st_size >= 1_400_000 for path in blobs.glob("*-part")))
+    first.kill()
+    first.communicate()
+    hub.accidents.clear()
+    hub.requests.clear()
+    assert machine.prefetch().returncode == 0
+    (range_,) = [asked for name, asked in hub.downloads() if name == "transformer/model.safetensors"]
+    assert int(range_.removeprefix("bytes=").rstrip("-")) >= 1_400_000
+    assert machine.prefetch("--check", "--verify").returncode == 0
+
+
+def test_ctrl_c_ends_it_and_keeps_what_is_here(machine, hub):
+    slow = Accident(stall_after=1_500_000)
+    hub.accidents["transformer/model.safetensors"] = slow
+    process = machine.start("prefetch", HF_HUB_ETAG_TIMEOUT="1")
+    blobs = machine.folder / "hf/hub/models--nvidia--Cosmos-Transfer2.5-2B/blobs"
+    wait_until(lambda: any(path.stat().st_size >= 1_400_000 for path in blobs.glob("*-part")))
+    process.send_signal(signal.SIGINT)
+    hub.over.set()  # the next bytes, or the end of the connection, wake the thread
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode not in (0, None)
+    assert "Traceback" not in err
+    assert any(path.stat().st_size >= 1_400_000 for path in blobs.glob("*-part"))
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(machine, hub):
+    hub.repositories["nvidia/Cosmos-Transfer2.5-2B"].claims["transformer/model.safetensors"] = 10**16
+    done = machine.prefetch()
+    assert done.returncode == 3
+    assert "10000 TB are still to be fetched" in done.stderr
+    assert hub.downloads() == []
+
+
+def test_no_network_is_exit_3(machine):
+    done = machine.prefetch(HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 3
+    assert "http://127.0.0.1:9 cannot be reached" in done.stderr
+    done = machine.prefetch(HF_HUB_OFFLINE="1")
+    assert done.returncode == 3
+    assert "HF_HUB_OFFLINE is set" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--engine", "comos"), ("--nothing",)])
+def test_usage_is_exit_2(machine, arguments):
+    assert machine.prefetch(*arguments).returncode == 2
+
+
+def test_controls_that_cannot_be_loaded_are_exit_2(machine):
+    machine.configure(kind="cosmos", controls=["edge", "depth"])
+    done = machine.prefetch()
+    assert done.returncode == 2
+    assert "Name exactly one control, or all four" in done.stderr
+
+
+def test_the_preview_engine_needs_nothing(machine, hub):
+    done = machine.prefetch("--engine", "preview")
+    assert done.returncode == 0
+    assert "no model files" in done.stdout
+    assert hub.requests == []
+
+
+def wait_until(true) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,193 @@
+"""Which files an engine needs. Where upstream's work tree is at hand, its own list is the judge."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+
+from povwatch.errors import ConfigError
+from povwatch.models import needs
+from povwatch.models.needs import Wishes
+
+ALL = ("edge", "vis", "depth", "seg")
+
+UPSTREAM = os.environ.get("POVWATCH_UPSTREAM", "")
+with_upstream = pytest.mark.skipif(
+    not Path(UPSTREAM, "packages/cosmos-oss").is_dir(), reason="POVWATCH_UPSTREAM names no complete work tree"
+)
+
+
+def repositories(kind, **wishes):
+    return [need.repository for need in needs.needs(kind, Wishes(**wishes))]
+
+
+def test_cosmos_with_one_control():
+    found = needs.needs("cosmos", Wishes())
+    assert [(need.repository, need.files) for need in found] == [
+        ("nvidia/Cosmos-Transfer2.5-2B", ("general/edge/61f5694b-0ad5-4ecd-8ad7-c8545627d125_ema_bf16.pt",)),
+        ("nvidia/Cosmos-Predict2.5-2B", ("tokenizer.pth",)),
+        ("nvidia/Cosmos-Reason1-7B", ()),
+        ("google/siglip2-so400m-patch16-naflex", ()),
+        ("nvidia/Cosmos-Guardrail1", ()),
+        ("Qwen/Qwen3Guard-Gen-0.6B", ()),
+        ("google/siglip-so400m-patch14-384", ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("control", "extra"),
+    [
+        ("edge", set()),
+        ("vis", set()),
+        ("depth", {"depth-anything/Video-Depth-Anything-Small"}),
+        ("seg", {"facebook/sam2-hiera-large", "IDEA-Research/grounding-dino-base"}),
+    ],
+)
+def test_a_control_on_the_fly_needs_its_own_model(control, extra):
+    found = set(repositories("cosmos", controls=(control,)))
+    assert found - set(repositories("cosmos")) == extra
+
+
+def test_all_four_controls_have_all_four_models_and_no_image_context():
+    found = needs.needs("cosmos", Wishes(controls=ALL))
+    assert {need.why for need in found if need.repository == needs.TRANSFER} == {f"the model for {key}" for key in ALL}
+    assert needs.IMAGE_CONTEXT not in found
+    assert needs.DEPTH in found
+    assert set(needs.SEGMENTS) <= set(found)
+
+
+def test_mask_prompts_need_what_finds_them():
+    assert set(repositories("cosmos", mask_prompts=True)) - set(repositories("cosmos")) == {
+        "facebook/sam2-hiera-large",
+        "IDEA-Research/grounding-dino-base",
+    }
+    assert len(repositories("cosmos", controls=ALL, mask_prompts=True)) == len(repositories("cosmos", controls=ALL))
+
+
+def test_without_guardrails_their_models_are_not_fetched():
+    lacking = set(repositories("cosmos")) - set(repositories("cosmos", guardrails=False))
+    assert lacking == {"nvidia/Cosmos-Guardrail1", "Qwen/Qwen3Guard-Gen-0.6B", "google/siglip-so400m-patch14-384"}
+    lacking = set(repositories("diffusers")) - set(repositories("diffusers", guardrails=False))
+    assert lacking == {"nvidia/Cosmos-1.0-Guardrail", "Qwen/Qwen3Guard-Gen-0.6B"}
+
+
+def test_the_distilled_model():
+    found = needs.needs("cosmos", Wishes(model="edge/distilled"))
+    files = {need.files for need in found if need.repository in {needs.TRANSFER, needs.PREDICT}}
+    assert {name for names in files for name in names} == {
+        "distilled/general/edge/41f07f13-f2e4-4e34-ba4c-86f595acbc20_ema_bf16.pt",
+        "robot/action-cond/38c6c645-7d41-4560-8eeb-6f4ddc0e6574_ema_bf16.pt",
+        "tokenizer.pth",
+    }
+
+
+def test_controls_that_cannot_be_loaded_are_refused():
+    with pytest.raises(ConfigError, match=r"edge, depth.*Name exactly one control"):
+        needs.needs("cosmos", Wishes(controls=("edge", "depth")))
+
+
+def test_diffusers_has_a_revision_for_each_control():
+    found = needs.needs("diffusers", Wishes(controls=("edge", "vis")))
+    assert [need.revision for need in found if need.repository == needs.TRANSFER] == [
+        "diffusers/general",
+        "diffusers/controlnet/general/edge",
+        "diffusers/controlnet/general/blur",
+    ]
+    assert not any("pt" in pattern for need in found for pattern in need.patterns if need.repository == needs.TRANSFER)
+
+
+def test_diffusers_with_a_model_of_ones_own():
+    found = repositories("diffusers", model="me/mine", guardrails=False)
+    assert set(found) == {"me/mine"}
+    assert repositories("diffusers", model="/srv/models/mine", guardrails=False) == []
+
+
+@pytest.mark.parametrize("kind", ["preview", "tests/engines/copies.py:Engine"])
+def test_other_engines_need_nothing(kind):
+    assert repositories(kind) == []
+
+
+def test_a_licence_has_its_page():
+    assert needs.CHECKPOINTS["edge"].licence == "https://huggingface.co/nvidia/Cosmos-Transfer2.5-2B"
+    assert needs.DEPTH.licence == ""
+
+
+def test_where_the_depth_model_is_looked_for():
+    assert needs.depth_cache({}, "/home/me").startswith("/home/me/.cache/cosmos_transfer2/depth_models/")
+    assert needs.depth_cache({"HF_HOME": "/hf"}, "/x") == "/hf/cosmos_depth_models/video_depth_anything_vits"
+    both = {"HF_HOME": "/hf", "COSMOS_CACHE_DIR": "/cosmos"}
+    assert needs.depth_cache(both, "/x") == "/cosmos/depth_models/video_depth_anything_vits"
+
+
+# -- upstream's own list
+
+
+def calls(path, name):
+    """The keyword arguments of every call of `name` in a file, those that are constants."""
+    for node in ast.walk(ast.parse(Path(UPSTREAM, path).read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name:
+            yield {
+                word.arg: ast.literal_eval(word.value) for word in node.keywords if isinstance(word.value, ast.Constant)
+            } | {"_": node}
+
+
+def registered():
+    """Every checkpoint that upstream registers: id to repository, revision and file."""
+    found = {}
+    for file in ("checkpoints", "checkpoints_predict2", "checkpoints_transfer2"):
+        for call in calls(f"packages/cosmos-oss/cosmos_oss/{file}.py", "CheckpointConfig"):
+            (where,) = [word.value for word in call["_"].keywords if word.arg == "hf"]
+            if isinstance(where, ast.Call):
+                about = {word.arg: ast.literal_eval(word.value) for word in where.keywords}
+                found[call["uuid"]] = (about["repository"], about["revision"], about.get("filename", ""))
+    return found
+
+
+@with_upstream
+def test_the_checkpoints_are_upstreams():
+    known = registered()
+    ours = [
+        *needs.CHECKPOINTS.values(),
+        *needs.DISTILLED_CHECKPOINTS,
+        needs.VAE,
+        needs.TEXT_ENCODER,
+    ]
+    for need in ours:
+        assert (need.repository, need.revision, "".join(need.files)) in known.values(), need
+
+
+@with_upstream
+def test_upstream_loads_these_checkpoints_for_these_controls():
+    text = Path(UPSTREAM, "cosmos_transfer2/config.py").read_text()
+    known = registered()
+    for key, need in needs.CHECKPOINTS.items():
+        _, _, after = text.partition(f"ModelKey(variant=ModelVariant.{key.upper()}): CheckpointConfig.from_uri(")
+        uuid = after.partition('"')[2].partition('"')[0]
+        assert known[uuid] == (need.repository, need.revision, need.files[0])
+
+
+@with_upstream
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("imaginaire/auxiliary/guardrail/common/core.py", ["nvidia/Cosmos-Guardrail1", "d6d4bfa899a7"]),
+        ("imaginaire/auxiliary/guardrail/qwen3guard/qwen3guard.py", ["Qwen/Qwen3Guard-Gen-0.6B"]),
+        (
+            "imaginaire/auxiliary/guardrail/video_content_safety_filter/vision_encoder.py",
+            ["google/siglip-so400m-patch14-384"],
+        ),
+        ("transfer2/auxiliary/sam2/sam2_model.py", ["facebook/sam2-hiera-large", "IDEA-Research/grounding-dino-base"]),
+        (
+            "transfer2/auxiliary/depth_anything/video_depth_model.py",
+            ['encoder: str = "vits"', "depth-anything/Video-Depth-Anything-Small", "video_depth_anything_vits.pth"],
+        ),
+        ("transfer2/auxiliary/depth_anything/model_utils.py", ["COSMOS_CACHE_DIR", "cosmos_depth_models"]),
+        ("transfer2/networks/siglip2_image_context.py", ["google/siglip2-so400m-patch16-naflex"]),
+    ],
+)
+def test_what_upstream_loads_by_name(file, names):
+    text = Path(UPSTREAM, "cosmos_transfer2/_src", file).read_text()
+    assert [name for name in names if name not in text] == []
