@@ -45,7 +45,8 @@ class Beside:
 
 def split(path: bytes) -> tuple[bytes, bytes]:
     """Folder (empty for the top one) and name of a relative path."""
-    return posixpath.split(path)
+    folder, _, name = path.rpartition(b"/")  # asked for every clip of a scan: posixpath.split is five times slower
+    return folder, name
 
 
 def stem_of(name: bytes) -> bytes:
