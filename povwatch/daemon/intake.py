@@ -134,7 +134,7 @@ class Intake:
                 continue
             known = self._ledger.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
-                if not self._still_comes(path, signature, now):
+                if path not in self._let_go or not self._still_comes(path, signature, now):
                     fresh.append(clip)
             elif not known.state.ended:
                 self._follow(self._ledger.job(known.job), signature, now)
@@ -186,7 +186,8 @@ class Intake:
         self._arriving.forget(job)
 
     def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
-        """New clips: a job each."""
+        """New clips: a job each; of two with one stem the MP4 gets the stem's names."""
+        fresh.sort(key=lambda clip: layout.precedence(clip[0]))
         if len(fresh) > SEEN_MAX:
             say("seen-many", count=len(fresh), first=fresh[0][0])
         for start in range(0, len(fresh), ADD_AT_ONCE):
@@ -198,10 +199,10 @@ class Intake:
 
     def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
         """Whether this is the rest of a copy that was cancelled while it came in, and no new clip."""
-        last, seen_at = self._let_go.get(path, (signature, now - LET_GO_QUIET))
+        last, seen_at = self._let_go[path]
         grows = identity_of(signature) == identity_of(last) and size_of(signature) >= size_of(last)
         if not grows or now - seen_at >= LET_GO_QUIET:
-            self._let_go.pop(path, None)
+            del self._let_go[path]
             return False
         self._let_go[path] = (signature, now)
         self._ledger.touch(self._ledger.job(self._ledger.known[path].job), source_stat=signature)

@@ -205,7 +205,7 @@ class Lookout:
         if not self._guard.check():  # it went away while we looked: what was not seen may be there
             self._check_health(now)
             return
-        self._intake.appeared(sorted(listing.clips.items(), key=lambda clip: layout.precedence(clip[0])), now)
+        self._intake.appeared(listing.clips.items(), now)
         if self.scanned_at is None:
             self._intake.recall(now)
         for path in [p for p in self._intake.paths if p not in listing.clips and not listing.is_blind(p)]:

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+BROUGHT = """
+CREATE TEMP TABLE brought (
+    id INTEGER PRIMARY KEY, path BLOB, folder BLOB, base BLOB, has_base INTEGER, source_stat BLOB
+) STRICT
+"""
+"""Clips on their way into the journal. A statement for all of them is twice as quick as one for each."""
+
+
 class StaleJobError(JournalError):
     """The job is no longer what the caller believes it to be; nothing was changed."""
 
@@ -75,7 +83,7 @@ class Journal(JournalReader):
         """
         signatures = dict(clips)
         with self._transaction():
-            bases = self._take_bases(signatures)
+            known, bases = self._choose_bases(signatures)
             first = int(self._read.last_job(self._db)["id"]) + 1
             jobs = [
                 Job(
@@ -91,21 +99,24 @@ class Journal(JournalReader):
                 )
                 for number, (path, signature) in enumerate(signatures.items(), first)
             ]
-            self._write.add_jobs(
+            self._write.bring(
                 self._db,
                 [
                     {
-                        "id": j.id,
-                        "path": j.path,
-                        "base": j.base,
-                        "source_stat": j.source_stat,
-                        "force": force,
-                        "now": now,
+                        "id": job.id,
+                        "path": job.path,
+                        "folder": layout.split(job.path)[0],
+                        "base": job.base,
+                        "has_base": job.path in known,
+                        "source_stat": job.source_stat,
                     }
-                    for j in jobs
+                    for job in jobs
                 ],
             )
-            self._write.add_seen(self._db, [{"job": job.id, "now": now} for job in jobs])
+            self._write.take_bases(self._db)
+            self._write.add_jobs(self._db, force=force, now=now)
+            self._write.add_seen(self._db, now=now)
+            self._write.brought(self._db)
         return jobs
 
     def advance(self, old: Job, event: str, now: float, *, data: Mapping[str, object] | None = None, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
@@ -170,29 +181,21 @@ class Journal(JournalReader):
             if not self._read.has_done(self._db, path=path):
                 self._write.drop_base(self._db, path=path)
 
-    def _take_bases(self, paths: Collection[bytes]) -> dict[bytes, bytes]:
-        """The base of each clip: the one that it has, or the first that is free, taken for good."""
+    def _choose_bases(self, paths: Collection[bytes]) -> tuple[Collection[bytes], dict[bytes, bytes]]:
+        """The base of each clip: the one that it has, or the first that is free; and the clips that have theirs."""
         wanted: dict[bytes, tuple[bytes, bytes]] = {}
         for path in paths:
             folder, name = layout.split(path)
-            may = layout.bases(name)
-            first, last = wanted.get(folder, (may[0], may[0]))
-            wanted[folder] = (min(first, *may), max(last, *may))
+            first, last = layout.bases_like(name)
+            if folder in wanted:
+                first, last = min(first, wanted[folder][0]), max(last, wanted[folder][1])
+            wanted[folder] = (first, last)
         known = {
             row["path"]: row["base"]
             for folder, (first, last) in wanted.items()
             for row in self._read.bases_in(self._db, folder=folder, first=first, last=last)
         }
-        bases = layout.assign_bases(paths, known)
-        self._write.take_bases(
-            self._db,
-            [
-                {"folder": layout.split(path)[0], "base": base, "path": path}
-                for path, base in bases.items()
-                if path not in known
-            ],
-        )
-        return bases
+        return known, layout.assign_bases(paths, known)
 
     def _note(self, job: Job, was: JobState | None, event: str, now: float, data: Any) -> None:  # noqa: ANN401 - JSON
         self._write.add_event(
@@ -244,10 +247,12 @@ def _connect(file: Path) -> sqlite3.Connection:
             "synchronous = FULL",  # a commit that was answered survives a power cut
             "foreign_keys = ON",
             "trusted_schema = OFF",
+            "temp_store = MEMORY",
         ):
             db.execute(f"PRAGMA {pragma}")
         _check(db)
         _migrate(db, file)
+        db.execute(BROUGHT)
     except sqlite3.DatabaseError as error:
         raise JournalError(
             f"The journal {file} cannot be used: {error}.",

@@ -1,7 +1,8 @@
 import os
+import posixpath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from povwatch import layout
@@ -102,3 +103,16 @@ def test_of_one_stem_the_mp4_chooses_first():
     paths = [b"a.mov", b"a.MP4", b"b/a.avi", b"a.mkv"]
     assert sorted(paths, key=layout.precedence) == [b"a.MP4", b"a.mkv", b"a.mov", b"b/a.avi"]
     assert layout.assign_bases(sorted(paths, key=layout.precedence), {})[b"a.MP4"] == b"a"
+
+
+@given(st.binary().filter(lambda n: b"/" not in n))
+def test_a_stem_is_what_the_library_calls_so(name):
+    assert layout.stem_of(name) == posixpath.splitext(name)[0]
+
+
+@given(NAMES)
+@example(b"\xff" * 255)
+@example(b"\xf0\x9f\x96\x90" * 60)
+def test_all_bases_of_a_clip_lie_between_the_two_names_that_are_asked_for(name):
+    first, last = layout.bases_like(name)
+    assert all(first <= base <= last for base in layout.bases(name))

@@ -1,11 +1,24 @@
--- name: add_jobs*!
--- Clips were seen.
-INSERT INTO jobs (id, path, base, state, force, waiting_on, source_stat, created_at, updated_at)
-VALUES (:id, :path, :base, 'arriving', :force, 'settling', :source_stat, :now, :now);
+-- name: bring*!
+-- Clips that were seen, for the statements that follow.
+INSERT INTO brought (id, path, folder, base, has_base, source_stat)
+VALUES (:id, :path, :folder, :base, :has_base, :source_stat);
 
--- name: add_seen*!
+-- name: take_bases!
+-- Takes a base for each clip that has none; in the table's own order, which is the quickest.
+INSERT INTO bases (folder, base, path)
+SELECT folder, base, path FROM brought WHERE NOT has_base ORDER BY folder, base;
+
+-- name: add_jobs!
+INSERT INTO jobs (id, path, base, state, force, waiting_on, source_stat, created_at, updated_at)
+SELECT id, path, base, 'arriving', :force, 'settling', source_stat, :now, :now FROM brought ORDER BY id;
+
+-- name: add_seen!
 -- The first event of each.
-INSERT INTO job_events (job, at, event, state) VALUES (:job, :now, 'seen', 'arriving');
+INSERT INTO job_events (job, at, event, state) SELECT id, :now, 'seen', 'arriving' FROM brought ORDER BY id;
+
+-- name: brought!
+-- They are all in.
+DELETE FROM brought;
 
 -- name: advance!
 -- Compare and set: changes exactly one row, or none if the job is not what the caller believes it to be.
@@ -42,10 +55,6 @@ ON CONFLICT (job) DO UPDATE SET at = excluded.at, data = excluded.data;
 
 -- name: drop_progress!
 DELETE FROM progress WHERE job = :job;
-
--- name: take_bases*!
--- Takes a base for each clip.
-INSERT INTO bases (folder, base, path) VALUES (:folder, :base, :path);
 
 -- name: drop_base!
 -- Gives the base of a clip back that is gone and never came out.

@@ -97,7 +97,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("template", ["hand_manipulation", "driving", "placeholder"])
 def test_the_first_json_is_right_for_any_name(name, template):
-    data = spec_of(name, bases(name)[0], load_templates(None)[template], edge=0.5, vis=0.5)
+    data = spec_of(name, next(bases(name)), load_templates(None)[template], edge=0.5, vis=0.5)
     spec = parse(data, clip_name=name, file="clip.json")
     assert lint(spec) == []
     assert list(spec.controls) == ["edge", "vis"]
