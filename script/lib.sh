@@ -4,6 +4,8 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034  # for those who source this
 venv=$root/.venv
+# shellcheck disable=SC2034
+diffusers_venv=$root/.venv-diffusers
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

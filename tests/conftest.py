@@ -5,8 +5,27 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+import tiny_needs
+
 # povwatch, its workers and children are started a thousand times: each start would compile every file anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A shell that runs the suite in the background has it ignore Ctrl-C, and every program that a test starts with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def environment_as_it_was():
+    """An engine that a test loads in its own process sets what it needs there; the next test is another process."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def tiny(request):
+    """The tiny model's folder; nobody may write there."""
+    return tiny_needs.tiny_model(request.config.cache.mkdir("tiny-model"))

@@ -4,9 +4,12 @@ Its configuration is the real one's (see benchmarks/build_random_2b.py) but for 
 """
 
 import importlib
+import json
 import os
-import signal
+import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -70,34 +73,69 @@ CONFIG = {
 
 
 class TinyEngine(DiffusersEngine):
-    """The diffusers engine for worker processes of tests: `tests/tiny_model.py:TinyEngine`."""
+    """The diffusers engine for worker processes of tests: `tests/tiny_model.py:TinyEngine`.
+
+    What it is told comes through environment variables, since a worker is told nothing of an engine by name:
+    TINY_MODEL is the model's folder; TINY_CONFIG holds settings over CONFIG, in JSON.
+    TINY_TRACE is a file that gets a line for each progress. TINY_HOLD is a file that says when a job stands still, as
+    "chunk step"; it does so from there until that file is gone or the job is cancelled.
+    """
 
     def load(self, config, report):
         torch.set_num_threads(1)
-        return super().load({**CONFIG, "model": os.environ.get("POVWATCH_TINY_MODEL", ""), **config}, report)
+        told = json.loads(os.environ.get("TINY_CONFIG", "{}"))
+        if told.get("guardrails"):
+            module = ModuleType("cosmos_guardrail")
+            module.CosmosSafetyChecker = Checker
+            sys.modules["cosmos_guardrail"] = module
+        return super().load({**CONFIG, "model": os.environ.get("TINY_MODEL", ""), **told, **config}, report)
 
     def generate(self, job, context):
-        """The job; POVWATCH_TINY_KILL=1:2 kills the process in its second chunk after two steps, the first time."""
-        if fatal := os.environ.get("POVWATCH_TINY_KILL"):
-            chunk, step = map(int, fatal.split(":"))
-            context = _Fatal(context, Path(context.checkpoint_dir, "killed"), {"chunk": chunk, "step": step})
-        return super().generate(job, context)
+        return super().generate(job, _Watched(context, job["id"]))
 
 
-class _Fatal:
-    """A context that kills the process at one step, unless it has done so already."""
+class Checker:
+    """Stands in for the gated one, and is called as that is: it refuses what is said to be forbidden."""
 
-    def __init__(self, context, marker, where):
-        self._context, self._marker, self._where = context, marker, where
+    def __init__(self):
+        self._refuses = False
+
+    def to(self, _device):
+        pass
+
+    def check_text_safety(self, text):
+        self._refuses |= "forbidden scene" in text
+        return "forbidden word" not in text
+
+    def check_video_safety(self, frames):
+        refuses, self._refuses = self._refuses, False
+        return None if refuses else frames
+
+
+class _Watched:
+    """A context that writes down what the engine says, and stands still where it is told to."""
+
+    def __init__(self, context, number):
+        self._context, self._job = context, number
+        self._trace = Path(os.environ.get("TINY_TRACE", os.devnull))
+        self._hold = Path(os.environ.get("TINY_HOLD", "no such file"))
 
     def __getattr__(self, name):
         return getattr(self._context, name)
 
     def progress(self, stage, **numbers):
         self._context.progress(stage, **numbers)
-        if stage == "denoise" and self._where.items() <= numbers.items() and not self._marker.exists():
-            self._marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        where = f"{numbers.get('chunk', 0)} {numbers.get('step', 0)}"
+        with self._trace.open("a") as file:
+            file.write(f"{self._job} {stage} {where}\n")
+        while stage == "denoise" and self._held(where) and not self._context.cancelled():
+            time.sleep(0.01)
+
+    def _held(self, where):
+        try:
+            return self._hold.read_text() == where
+        except FileNotFoundError:
+            return False
 
 
 def build(folder: Path, controls: tuple[str, ...] = ("edge", "blur")) -> Path:
@@ -162,3 +200,7 @@ def _text_encoder() -> Qwen2_5_VLForConditionalGeneration:
         video_token_id=264,
     )
     return Qwen2_5_VLForConditionalGeneration(config)
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

@@ -4,28 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_needs
 
-pytest.importorskip("torch", reason="the diffusers engine's libraries are an extra")
-pytest.importorskip("diffusers", reason="the diffusers engine's libraries are an extra")
+tiny_needs.skip_without()
 
 import tiny_jobs
-import tiny_model
 import torch
 from safetensors.torch import load_file
-from supervising import Loop, protocol
 
-from povwatch.engine import events
 from povwatch.engine.port import EngineCancelled
-from povwatch.engine.states import SupervisorState
 from povwatch.engine.transfer.checkpoint import Finished, Key, Store
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
 FRAMES = 22
 """Three chunks of 9, two of them with a frame of the one before."""
-
-SLOW = 90.0
-"""Seconds that a worker may take to import torch on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -159,28 +152,6 @@ def test_a_key_depends_on_all_frames_so_far() -> None:
     assert one[0] != keys({"seed": 2}, frames)[0]
     assert one[1] != keys({"seed": 1}, other, frames)[1]
     assert one[0] != keys({"seed": 1}, frames.reshape(3, 5, 4, 3))[0]
-
-
-def test_a_killed_workers_job_goes_on_in_the_next_worker(engine, tiny, tmp_path) -> None:
-    """kill -9 of a real worker in the second of three chunks."""
-    job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, FRAMES), FRAMES)
-    whole, _ = generate(engine, tmp_path / "whole", job)
-    name = f"{tiny_model.__file__}:TinyEngine"
-    limits = {"load_timeout": SLOW, "stall_timeout": SLOW, "heartbeat_timeout": SLOW}
-    with Loop(name, config={"model": str(tiny)}, env={"POVWATCH_TINY_KILL": "1:1"}, **limits) as loop:
-        loop.ready(within=SLOW)
-        for attempt in ("first", "second"):
-            (tmp_path / attempt).mkdir()
-        chunks = str(tmp_path / "chunks")
-        loop.supervisor.generate(protocol.Generate(job, "first", str(tmp_path / "first"), chunks))
-        lost = loop.until(events.WorkerLost, within=SLOW)
-        assert "SIGKILL" in str(lost.error)
-        assert sorted(path.name for path in Path(chunks).iterdir()) == ["chunk-00000.safetensors", "killed"]
-        loop.until_state(SupervisorState.READY, within=SLOW)
-        loop.supervisor.generate(protocol.Generate(job, "second", str(tmp_path / "second"), chunks))
-        artifact = loop.until(events.JobGenerated, within=SLOW).artifact
-    assert artifact["chunks_resumed"] == 1
-    assert Path(artifact["path"]).read_bytes() == Path(whole["path"]).read_bytes()
 
 
 def test_chunks_outlive_a_control_that_is_added_to_the_engine(engine, tiny, tmp_path) -> None:

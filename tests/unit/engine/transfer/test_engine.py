@@ -4,9 +4,9 @@ import sys
 import av
 import numpy as np
 import pytest
+import tiny_needs
 
-pytest.importorskip("torch", reason="the diffusers engine's libraries are an extra")
-pytest.importorskip("diffusers", reason="the diffusers engine's libraries are an extra")
+tiny_needs.skip_without()
 
 import tiny_jobs
 from clips import make_clip, painted

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import tiny_needs
 
-pytest.importorskip("torch", reason="the diffusers engine's libraries are an extra")
-pytest.importorskip("diffusers", reason="the diffusers engine's libraries are an extra")
+tiny_needs.skip_without()
 
 import tiny_jobs
 import torch

@@ -4,9 +4,9 @@ import os
 import shutil
 
 import pytest
+import tiny_needs
 
-pytest.importorskip("torch", reason="the diffusers engine's libraries are an extra")
-pytest.importorskip("diffusers", reason="the diffusers engine's libraries are an extra")
+tiny_needs.skip_without()
 
 import tiny_jobs
 import torch

@@ -1,0 +1,252 @@
+"""The diffusers engine itself, on a tiny model on the CPU, through the whole daemon: clip in, `_aug.mp4` out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import tiny_needs
+from clips import make_clip, painted, read_times, upright_frames
+from daemons import PATIENCE, Daemon
+from waiting import sound
+
+from povwatch.engine import control
+
+tiny_needs.skip_without()
+
+SIZE = (48, 32)
+"""What tiny_model.CONFIG works at: such a clip is not scaled."""
+
+FRAMES = 22
+"""Three chunks of 9, two of them with a frame of the one before."""
+
+STEPS = 2
+
+HELD = (1, 1)
+"""The second of the three chunks, after its first step."""
+
+LONG = 3 * PATIENCE
+"""Seconds: a worker imports torch first, and on a busy machine that takes its time."""
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+class Tiny(Daemon):
+    """Its engine is tests/tiny_model.py."""
+
+    def __init__(self, folder: Path, model: Path, **config) -> None:
+        super().__init__(folder, engine={"kind": f"{tiny_needs.MODEL}:TinyEngine", "load_timeout": "5m"})
+        self.hold_file, self.trace_file = folder / "hold", folder / "trace"
+        self.env = {
+            "TINY_MODEL": str(model),
+            "TINY_CONFIG": json.dumps(config),
+            "TINY_HOLD": str(self.hold_file),
+            "TINY_TRACE": str(self.trace_file),
+        }
+
+    def ask_for(self, name: str, *, made: Path | None = None, frames: int = FRAMES, **fields) -> None:
+        """Drop a clip whose JSON is there already: `made`, or one of so many frames of the model's own size."""
+        controls = {} if "vis" in fields else {"edge": {"control_weight": 0.7}}
+        words = {"prompt": "hands fold a towel", "negative_prompt": "blur"}
+        shared = {"name": Path(name).stem, "video_path": name, "seed": 3, "num_steps": STEPS}
+        spec = shared | words | controls | fields
+        (self.inputs / name).with_suffix(".json").write_text(json.dumps(spec))
+        if made is None:
+            made = self.folder / f"made{frames}.mp4"
+            if not made.exists():  # x264 now and then makes another file of the same frames
+                make_clip(made, frames=frames, size=SIZE, options={"crf": "12"})
+        self.copy(made, name)
+
+    def done(self, name: str) -> dict:
+        """Wait until a clip has come out; its manifest."""
+
+        def ended() -> bool:
+            wrong = self.events("invalid-spec", clip=name) + self.events("failed", clip=name)
+            assert not wrong, wrong
+            return bool(self.events("done", clip=name))
+
+        self.until(ended, f"{name} is done", LONG)
+        stem = Path(name).stem
+        return json.loads((self.outputs / stem / f"{stem}_aug.json").read_text())
+
+    def pictures(self, name: str) -> np.ndarray:
+        """The frames that came out."""
+        stem = Path(name).stem
+        return np.stack(list(upright_frames(self.outputs / stem / f"{stem}_aug.mp4")))
+
+    def hold(self) -> None:
+        """Have the next job stand still where HELD says."""
+        self.hold_file.write_text("{} {}".format(*HELD))
+
+    def let_go(self) -> None:
+        self.hold_file.unlink()
+
+    def held(self, name: str) -> int:
+        """Wait until a clip's job stands still; its number."""
+        job = self.wait_for("started", clip=name, patience=LONG)["job"]
+        self.until(lambda: self.steps(job)[-1:] == [HELD], f"{name} is held", LONG)
+        return job
+
+    def steps(self, job: int) -> list[tuple[int, int]]:
+        """Chunk and step of everything that was generated for a job."""
+        lines = [line.split() for line in self.trace_file.read_text().splitlines()] if self.trace_file.exists() else []
+        return [
+            (int(chunk), int(step)) for number, stage, chunk, step in lines if (int(number), stage) == (job, "denoise")
+        ]
+
+    @property
+    def worker(self) -> int:
+        """The worker's process id."""
+        return self.events("worker-started")[-1]["pid"]
+
+
+@pytest.fixture(scope="module")
+def here(tiny, tmp_path_factory):
+    """One daemon for all: loading is what takes the time. `whole.mp4` has come out."""
+    with Tiny(tmp_path_factory.mktemp("tiny") / "pov", tiny, controls=["edge", "vis"], guardrails=True) as daemon:
+        daemon.ask_for("whole.mp4")
+        daemon.start("--verbose")
+        daemon.done("whole.mp4")
+        yield daemon
+
+
+def test_a_clip_comes_out_generated_in_several_chunks(here) -> None:
+    manifest = here.done("whole.mp4")
+    assert (manifest["kind"], manifest["engine"]["name"], manifest["engine"]["real"]) == ("aug", "diffusers", True)
+    assert {"torch", "diffusers", "transformers"} <= manifest["libraries"].keys()
+    assert len(manifest["model"]["files"]["transformer/diffusion_pytorch_model.safetensors"]["sha256"]) == 64
+    asked = {"seed": 3, "num_steps": STEPS, "guidance": 3, "controls": {"edge": 0.7}, "chunks": 3, "chunks_resumed": 0}
+    assert {key: manifest[key] for key in asked} == asked
+    assert manifest["guardrails"] is True
+    assert {"prompt", "encode", "denoise", "decode"} <= manifest["seconds_of_generate"].keys()
+    assert (manifest["output"]["frames"], manifest["output"]["rate"]) == (FRAMES, "30/1")
+    pictures = here.pictures("whole.mp4")
+    assert pictures.shape == (FRAMES, SIZE[1], SIZE[0], 3)
+    clip = np.stack(list(upright_frames(here.inputs / "whole.mp4")))
+    assert abs(pictures.astype(int) - clip).mean() > 20, "it is the clip itself"
+
+
+def test_every_frame_keeps_its_time_and_an_odd_size_is_kept(here) -> None:
+    times = [0, 40, 70, 130, 150, 200, 290]
+    made = make_clip(
+        here.folder / "made.mp4", frames=7, size=(75, 45), times=times, time_base=Fraction(1, 1000), pix_fmt="yuv444p"
+    )
+    here.ask_for("odd.mp4", made=made)
+    manifest = here.done("odd.mp4")
+    assert manifest["chunks"] == 1
+    assert here.pictures("odd.mp4").shape == (7, 45, 75, 3)
+    assert read_times(here.outputs / "odd/odd_aug.mp4") == [Fraction(time, 1000) for time in times]
+
+
+def test_controls_change_between_jobs_and_the_model_stays(here) -> None:
+    worker = here.worker
+    here.ask_for("blurred.mp4", vis={"preset_blur_strength": "high", "control_weight": 0.7})
+    assert here.done("blurred.mp4")["generated"]["control"] == "vis"
+    here.ask_for("edged.mp4")
+    assert here.done("edged.mp4")["generated"]["control"] == "edge"
+    assert here.worker == worker
+    assert not np.array_equal(here.pictures("blurred.mp4"), here.pictures("whole.mp4"))
+    np.testing.assert_array_equal(here.pictures("edged.mp4"), here.pictures("whole.mp4"))
+
+
+def test_a_control_that_is_given_stands_for_the_computed_one(here) -> None:
+    given = here.inputs / ".controls"
+    given.mkdir()
+    clip = list(upright_frames(here.inputs / "whole.mp4"))
+    lossless(given / "edges.mkv", [control.edge(frame) for frame in clip])
+    lossless(given / "others.mkv", [painted(number, SIZE) for number in range(FRAMES)])
+    for name in ("edges", "others"):
+        path = {"control_path": f".controls/{name}.mkv", "control_weight": 0.7}
+        here.ask_for(f"with_{name}.mp4", edge=path)
+        assert here.done(f"with_{name}.mp4")["generated"]["preset"] is None
+    np.testing.assert_array_equal(here.pictures("with_edges.mp4"), here.pictures("whole.mp4"))
+    assert not np.array_equal(here.pictures("with_others.mp4"), here.pictures("whole.mp4"))
+
+
+def test_a_job_is_cancelled_between_two_steps(here) -> None:
+    worker = here.worker
+    here.hold()
+    here.ask_for("unwanted.mp4")
+    job = here.held("unwanted.mp4")
+    assert here.ask("cancel", "unwanted.mp4").done
+    here.wait_state("unwanted.mp4", "cancelled")
+    here.let_go()
+    assert here.steps(job)[-1] == HELD
+    here.ask_for("wanted.mp4", frames=5)
+    here.done("wanted.mp4")
+    assert here.worker == worker
+    assert not (here.outputs / "unwanted").exists()
+
+
+@pytest.mark.parametrize(("name", "prompt"), [("said", "a forbidden word"), ("shown", "a forbidden scene")])
+def test_what_the_guardrail_refuses_is_blocked(here, name, prompt) -> None:
+    here.ask_for(f"{name}.mp4", frames=5, prompt=prompt)
+    blocked = here.wait_for("blocked", clip=f"{name}.mp4", patience=LONG)
+    what = {"said": f"the prompt: {prompt!r}", "shown": "the generated video, frames 0 to 4"}[name]
+    assert what in blocked["message"]
+    job = here.peek(f"{name}.mp4")
+    assert (job["state"], job["attempts"]) == ("blocked", 1)
+    assert what in (here.inputs / f"{name}.error.txt").read_text()
+    assert not (here.outputs / name).exists()
+
+
+def test_a_job_outlives_a_killed_worker(here) -> None:
+    here.hold()
+    here.ask_for("worker.mp4")
+    job = here.held("worker.mp4")
+    os.kill(here.worker, signal.SIGKILL)
+    here.wait_for("worker-lost")
+    here.let_go()
+    goes_on(here, "worker.mp4", job)
+    assert (here.peek("worker.mp4")["attempts"], here.peek("worker.mp4")["crashes"]) == (2, 0)
+
+
+def test_a_job_outlives_a_killed_daemon(here) -> None:
+    here.hold()
+    here.ask_for("daemon.mp4")
+    job = here.held("daemon.mp4")
+    here.kill()
+    here.let_go()
+    here.start("--verbose")
+    goes_on(here, "daemon.mp4", job)
+    assert (here.peek("daemon.mp4")["attempts"], here.peek("daemon.mp4")["crashes"]) == (1, 1)
+
+
+def goes_on(here: Tiny, name: str, job: int) -> None:
+    """See that a job went on with its second chunk, and came out as if nothing had been."""
+    manifest = here.done(name)
+    assert manifest["chunks_resumed"] == 1
+    whole = [[(chunk, step) for step in range(STEPS + 1)] for chunk in range(3)]
+    assert here.steps(job) == [*whole[0], *whole[1][: HELD[1] + 1], *whole[1], *whole[2]]
+    np.testing.assert_array_equal(here.pictures(name), here.pictures("whole.mp4"))
+    assert not list((here.outputs / ".povwatch").glob(f"{job}*")), "its chunks go with the job's end"
+
+
+def test_once_with_a_real_clip(tiny, tmp_path) -> None:
+    with Tiny(tmp_path / "pov", tiny, chunk_frames=45) as here:
+        here.ask_for("bunny.mp4", made=DATA / "bigbuckbunny.mp4")
+        here.start("--once", watching=False)
+        assert here.ended(LONG) == 0, here.text()
+        manifest = here.done("bunny.mp4")
+        assert here.published() == ["bunny/bunny_aug.json", "bunny/bunny_aug.mp4"]
+        assert (manifest["chunks"], manifest["guardrails"]) == (2, False)
+        assert here.pictures("bunny.mp4").shape == (50, 360, 640, 3)
+        assert read_times(here.outputs / "bunny/bunny_aug.mp4") == read_times(DATA / "bigbuckbunny.mp4")
+        sound(here)
+
+
+def lossless(path: Path, pictures: list[np.ndarray]) -> None:
+    """Write a video that keeps RGB to the bit."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("libx264rgb", rate=30, options={"qp": "0"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "rgb24"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))

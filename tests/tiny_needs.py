@@ -1,0 +1,52 @@
+"""The tiny model for whoever asks, and what its tests need: torch and diffusers, which script/test installs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+LIBRARIES = ("torch", "diffusers", "transformers", "safetensors")
+
+MODEL = Path(__file__).with_name("tiny_model.py")
+
+
+def skip_without() -> None:
+    """Skip the module that is imported, where a library is missing; with POVWATCH_TEST_ALL that is an error.
+
+    Raises:
+        ModuleNotFoundError: one is missing, and everything is to be tested.
+    """
+    lacking = [name for name in LIBRARIES if find_spec(name) is None]
+    if not lacking:
+        return
+    reason = f"{lacking[0]} is not installed: script/bootstrap-diffusers does that"
+    if os.environ.get("POVWATCH_TEST_ALL"):
+        raise ModuleNotFoundError(reason)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def tiny_model(cache: Path) -> Path:
+    """The tiny model's folder, built if it is not there: in a process of its own, since not every test loads torch.
+
+    Args:
+        cache: a folder that outlives the tests; what is in it goes by a hash of all that decides the model.
+    """
+    decisive = [MODEL.read_text(), *(f"{name} {version(name)}" for name in LIBRARIES)]
+    folder = cache / hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:16]
+    if not folder.exists():
+        made = Path(tempfile.mkdtemp(dir=cache))
+        path = os.pathsep.join(str(place) for place in (MODEL.parent, MODEL.parents[1]))
+        subprocess.run([sys.executable, MODEL, made], check=True, env=os.environ | {"PYTHONPATH": path})
+        try:
+            made.rename(folder)
+        except OSError:  # another process of the suite was faster
+            assert folder.exists()
+    return folder
