@@ -244,6 +244,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
         raise ConfigError(f"--engine {engine} is no engine.", f"Choose one of {', '.join(ENGINE_KINDS)}.")
     config = config.model_copy(update=changes)
     _check_apart(config.paths)
+    _check_controls(config)
     return config
 
 
@@ -277,6 +278,17 @@ def _check_apart(paths: Paths) -> None:
                 f"paths.{one_name} ({one}) lies inside paths.{other_name} ({other}).",
                 "Give each a folder of its own, side by side.",
             )
+
+
+def _check_controls(config: Config) -> None:
+    """A default JSON that asks for what is not loaded would have to be edited for every clip."""
+    asked, loaded = config.spec.controls, config.engine.controls
+    lacking = [key for key in asked if key not in loaded]
+    if config.engine.kind in ("cosmos", "diffusers") and lacking:
+        raise ConfigError(
+            f"spec.controls asks for {', '.join(lacking)}, and engine.controls has {', '.join(loaded)} only.",
+            "Every new JSON would ask in vain: make the two go together.",
+        )
 
 
 def _check_environment() -> None:

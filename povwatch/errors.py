@@ -127,6 +127,11 @@ class Problem:
     source: str = ""
     """The line as the file has it."""
 
+    @property
+    def sentence(self) -> str:
+        """The field and what is wrong with it."""
+        return f"{self.field} {self.message}." if self.field else f"{self.message}."
+
 
 class SpecInvalid(Permanent):
     """The JSON beside the clip cannot be run as it stands."""

@@ -8,7 +8,8 @@ The rules:
 4. A JSON that cannot be run stops the clock; after `max` of that the clip is rejected.
 5. An editor that has the JSON open stops the clock.
 6. Go ends the grace at once, also over an open editor, but never with a JSON that cannot be run.
-7. What is left survives a restart: never a full reset, never an instant start.
+7. A file that the JSON names and that is not known yet keeps the clip from starting; the clock runs meanwhile.
+8. What is left survives a restart: never a full reset, never an instant start.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Sample:
     """Whether an editor has it open."""
     hold: bool = False
     go: bool = False
+    looking: bool = False
+    """Whether a file that the JSON names is still being looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +109,11 @@ def observe(grace: Grace, sample: Sample, now: float, *, period: float, limit: f
     elif sample.hold:
         waiting = Waiting.HELD
     elif sample.go:
-        waiting = None
+        waiting = Waiting.GRACE if sample.looking else None
     elif sample.editing:
         waiting = Waiting.EDITING
     else:
-        waiting = Waiting.GRACE if left > 0 else None
+        waiting = Waiting.GRACE if left > 0 or sample.looking else None
     return replace(
         grace,
         left=max(left, 0.0),

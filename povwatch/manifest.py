@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from povwatch import __version__, layout
+from povwatch.spec.model import CONTROLS
 
 if TYPE_CHECKING:
     from povwatch.job import Job
@@ -19,6 +20,9 @@ PREVIEW_NOTE = (
     "This is a preview: the control video that the model would have been given, not a generated video. "
     "Run it for real with: povwatch retry --previews"
 )
+
+APART = frozenset({"files", "checkpoints", "libraries", "revisions"})
+"""What of an engine's capabilities has a place of its own in the manifest."""
 
 SOURCE_FIELDS = (
     "sha256",
@@ -46,6 +50,7 @@ def manifest(
     artifact: dict[str, Any],
     checked: Checked,
     seconds: dict[str, float],
+    gpu: dict[str, Any],
     started_at: str,
     finished_at: str,
 ) -> bytes:
@@ -60,6 +65,7 @@ def manifest(
         artifact: what the engine said of its result; paths are left out.
         checked: what the check found.
         seconds: stage to wall-clock seconds.
+        gpu: what was seen of the GPU meanwhile; see Workpiece.
         started_at: ISO 8601, with the zone.
         finished_at: likewise.
     """
@@ -73,9 +79,18 @@ def manifest(
         "source": {"path_hex": job.path.hex(), **{key: info[key] for key in SOURCE_FIELDS}},
         "spec": spec,
         "spec_hash": job.spec_hash,
-        "seed": spec["seed"],
-        "engine": capabilities,
-        "generated": {key: value for key, value in artifact.items() if key != "path"},
+        **_asked(spec, artifact),
+        "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
+        "engine": {key: value for key, value in capabilities.items() if key not in APART},
+        "model": {
+            "name": capabilities.get("model"),
+            "revisions": capabilities.get("revisions", {}),
+            "files": capabilities.get("files", {}),
+            "checkpoints": capabilities.get("checkpoints", []),
+        },
+        "libraries": capabilities.get("libraries", {}),
+        "gpu": _gpu(capabilities, artifact, gpu),
+        "generated": {key: value for key, value in artifact.items() if key not in {"path", "seconds"}},
         "output": {
             "file": layout.shown(layout.split(entry.target)[1]),
             "sha256": entry.sha256,
@@ -96,8 +111,30 @@ def manifest(
         "attempt": job.attempts,
         "crashes": job.crashes,
         "seconds": seconds,
+        "seconds_of_generate": artifact.get("seconds", {}),
         "started_at": started_at,
         "finished_at": finished_at,
     }
     # Halves of characters, which an engine's words may hold, come out as JSON's own escapes.
     return (json.dumps(text, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def peak_memory(artifact: dict[str, Any], gpu: dict[str, Any]) -> int | None:
+    """Bytes of GPU memory that a job needed at most: as the engine counted, else as was seen from outside."""
+    for found in (artifact.get("peak_memory"), artifact.get("peak_memory_bytes"), gpu.get("peak_memory")):
+        if found:
+            return int(found)
+    return None
+
+
+def _asked(spec: dict[str, Any], artifact: dict[str, Any]) -> dict[str, Any]:
+    """What decides the result, as the engine took it; where it does not say so, as the spec has it."""
+    found = {key: artifact.get(key, spec.get(key)) for key in ("seed", "num_steps", "guidance")}
+    controls = {key: spec[key].get("control_weight", 1.0) for key in CONTROLS if spec.get(key) is not None}
+    chunks: dict[str, Any] = {key: artifact[key] for key in ("chunks", "chunks_resumed") if key in artifact}
+    return {**found, "controls": controls, **chunks}
+
+
+def _gpu(capabilities: dict[str, Any], artifact: dict[str, Any], gpu: dict[str, Any]) -> dict[str, Any]:
+    name = capabilities.get("gpu") or capabilities.get("device")
+    return {"name": name, **gpu, "peak_memory": peak_memory(artifact, gpu)}

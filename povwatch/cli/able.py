@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from povwatch.cli.prefetch import wishes
 from povwatch.engine.choice import MEMORY_NEEDED
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer import settings, weights
 from povwatch.engine.upstream.facts import commit_of
+from povwatch.models.lacking import wishes
 from povwatch.models.needs import REPOSITORY, about, needs
 from povwatch.units import spell_size
 
@@ -92,6 +92,7 @@ def examine(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
         yield submodule(config)
     yield from libraries(kind, config, gpus)
     yield from model_files(kind, config)
+    yield guardrails(config)
 
 
 def driver(kind: str, gpus: Gpus) -> Finding:
@@ -204,6 +205,14 @@ def model_files(kind: str, config: Config) -> Iterator[Finding]:
         todo = "Make room, or set HF_HOME to a larger disk." if free < size else ""
         seen_room = f"{place} has {spell_size(free)} free; some {spell_size(size)} are to be fetched"
         yield Finding("room", seen_room, todo, fatal=bool(todo))
+
+
+def guardrails(config: Config) -> Finding:
+    """Whether prompts and videos are checked."""
+    if config.engine.guardrails:
+        return Finding("guardrails", "on: prompts and videos are checked")
+    todo = "The model's licence does not hold like this: take engine.guardrails = false out, unless you have another."
+    return Finding("guardrails", "off (engine.guardrails = false): nothing is checked", todo)
 
 
 def _model(seen: Look, command: str) -> Finding:

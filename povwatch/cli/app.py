@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from povwatch.config import Config, load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
 from povwatch.layout import shown
+from povwatch.log import one_line
 from povwatch.lookup import find, number_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,20 @@ ORDER = ("run", "status", "jobs", "show", "why", "go", "hold", "retry", "cancel"
 
 
 class Ordered(TyperGroup):
-    """Lists the verbs in that order."""
+    """Lists the verbs in that order, and knows that clips may have names like options."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own context
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            taken = getattr(error, "option_name", None)  # of a wrong option alone; `-rf.mp4` is taken for -r
+            command = getattr(getattr(error, "ctx", None), "command", None)
+            if taken and any(param.name == "clip" for param in getattr(command, "params", ())):
+                clip = one_line(next((word for word in sys.argv[2:] if word.startswith(taken)), taken))
+                # What typer prints.
+                error.message = f"{error}\nIf {clip} is a clip: put -- before it, or write ./{clip}"  # type: ignore[attr-defined]
+            raise
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own context
         """The verbs' names."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,8 @@ from povwatch.cli.app import app, console, shared
 from povwatch.engine.choice import choose
 from povwatch.errors import JournalError
 from povwatch.journal import open_reader
-from povwatch.models.needs import Wishes, needs
+from povwatch.models.lacking import wishes
+from povwatch.models.needs import needs
 
 if TYPE_CHECKING:
     from povwatch.config import Config
@@ -59,15 +59,6 @@ def prefetch(
     if problems:
         raise typer.Exit(1)
     console.print(f"The {kind} engine needs no network now. For the service: {environment()}", soft_wrap=True)
-
-
-def wishes(config: Config, *, mask_prompts: bool = False) -> Wishes:
-    """What the configured engine is to do, as far as it decides which files are needed."""
-    engine = config.engine
-    model = engine.model
-    if "/" in model and Path(model).expanduser().is_dir():  # as the engine tells a folder from a repository
-        model = str(Path(model).expanduser().resolve())
-    return Wishes(tuple(engine.controls), model, engine.guardrails, mask_prompts)
 
 
 def kind_here(config: Config) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from povwatch.cli.app import app, console, shared
 from povwatch.job import Job, JobState
 from povwatch.layout import shown
+from povwatch.manifest import peak_memory
 from povwatch.units import spell_duration, spell_size
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def _done(found: list[Job], reader: JournalReader) -> Table:
         table.columns[column].overflow = "fold"
     for job in found:
         seconds = _seconds(job)
-        artifact = json.loads(job.artifact or "{}").get("artifact", {})
+        kept = json.loads(job.artifact or "{}")
         started = [event.at for event in reader.events(job.id) if event.event == "started"]
-        memory = artifact.get("peak_memory")
+        memory = peak_memory(kept.get("artifact", {}), kept.get("gpu", {}))
         table.add_row(
             escape(shown(job.path)),
             str(json.loads(job.source_info or "{}").get("frames", "")),

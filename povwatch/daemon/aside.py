@@ -12,7 +12,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from povwatch import layout
-from povwatch.arrival.signature import signature
+from povwatch.arrival.signature import identity_of, signature
 from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.spec import parse
 from povwatch.voice import say
@@ -40,10 +40,14 @@ class Aside:
         folder, name = layout.split(job.path)
         to = layout.filled(self._config.publish.source_to, folder=folder, name=name)
         try:
-            if not self._is_what_ran(job):
+            if not self._json_is_what_ran(job):
                 return
-            to, version = self._put(job.path, to, 1)
-            say("moved", job, to=to)
+            if (moved := self._moved_before(job, to)) is None:
+                if not self._clip_is_what_ran(job):
+                    return
+                moved = self._put(job.path, to, 1)
+                say("moved", job, to=moved[0])
+            to, version = moved
             spec = layout.beside(job.path, job.base).spec
             to = posixpath.join(layout.split(to)[0], layout.split(spec)[1])
             self._put(spec, to, version)
@@ -53,11 +57,12 @@ class Aside:
             problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             say("move-failed", job, to=to, problem=f"{problem}.")
 
-    def _is_what_ran(self, job: Job) -> bool:
-        """Whether the clip and its JSON are there as they were claimed."""
-        status = (self._config.paths.inputs / os.fsdecode(job.path)).lstat()
-        if signature(status) != job.source_stat:
-            return False
+    def _clip_is_what_ran(self, job: Job) -> bool:
+        """Whether the clip is there as it was claimed."""
+        return signature((self._config.paths.inputs / os.fsdecode(job.path)).lstat()) == job.source_stat
+
+    def _json_is_what_ran(self, job: Job) -> bool:
+        """Whether the clip's JSON, if there is one, is there as it was claimed."""
         path = layout.beside(job.path, job.base).spec
         file = self._folder.read_spec(path)
         if file is None:
@@ -68,14 +73,33 @@ class Aside:
         except SpecInvalid:
             return False
 
+    def _moved_before(self, job: Job, to: bytes) -> tuple[bytes, int] | None:
+        """Where the clip went, and as which version, if a crash came between it and its JSON."""
+        inputs = self._config.paths.inputs
+        if job.source_stat is None or os.path.lexists(inputs / os.fsdecode(job.path)):
+            return None
+        for number in range(1, VERSIONS_MAX + 1):
+            target = _version(to, number)
+            try:
+                status = (inputs / os.fsdecode(target)).lstat()
+            except OSError:
+                return None
+            if identity_of(signature(status)) == identity_of(job.source_stat):
+                return target, number
+        return None
+
     def _put(self, path: bytes, to: bytes, version: int) -> tuple[bytes, int]:
         """Move a file to the first free version of a name, from `version` on; where it went."""
-        root, suffix = posixpath.splitext(to)
         for number in range(version, VERSIONS_MAX + 1):
-            target = to if number == 1 else b"%s_v%d%s" % (root, number, suffix)
+            target = _version(to, number)
             try:
                 self._folder.move_aside(path, target)
             except FileExistsError:
                 continue
             return target, number
         raise FileExistsError(f"{layout.shown(to)} and all its versions exist")
+
+
+def _version(to: bytes, number: int) -> bytes:
+    root, suffix = posixpath.splitext(to)
+    return to if number == 1 else b"%s_v%d%s" % (root, number, suffix)

@@ -18,7 +18,7 @@ from povwatch.job import Job, JobState, Waiting
 from povwatch.manifest import manifest
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked
-from povwatch.publish import Published, Sealed, TargetTaken
+from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -80,7 +80,7 @@ class Finisher:
 
         def work(cancelled: threading.Event) -> tuple[Checked, Sealed]:
             checked = piece.finish(lambda _: None, cancelled)
-            return checked, self._seal(job, piece, checked, started_at)
+            return checked, self._seal(job, piece, checked, started_at, cancelled)
 
         self._background.submit(("finish", job.id), work, lambda outcome: self._checked(job, piece, outcome))
 
@@ -97,7 +97,7 @@ class Finisher:
         sealed = Sealed.from_json(job.promise or "")
         self._background.submit(
             ("publish", job.id),
-            lambda _: self._publisher.publish(sealed),
+            lambda cancelled: self._publisher.publish(sealed, cancelled.is_set),
             lambda outcome: self._published(job, sealed, outcome),
         )
 
@@ -117,7 +117,7 @@ class Finisher:
         why = self._cancelled.pop(job.id, None)
         if why is not None:
             self._endings.cancel(job, why)
-        elif isinstance(outcome, MediaStopped):
+        elif isinstance(outcome, (MediaStopped, PublishStopped)):
             return  # povwatch stops: the artifact is kept, and this step is done again at the next start
         elif isinstance(outcome, Exception):
             error = _told(outcome) if isinstance(outcome, OSError) else in_words(outcome, "while it was checked")
@@ -199,11 +199,15 @@ class Finisher:
 
         self._background.submit(("publish", job.id), work, then)
 
-    def _seal(self, job: Job, piece: Workpiece, checked: Checked, started_at: str) -> Sealed:
+    def _seal(
+        self, job: Job, piece: Workpiece, checked: Checked, started_at: str, cancelled: threading.Event
+    ) -> Sealed:
         if job.run_id is None:
             raise CheckFailed(f"Job {job.id} has no run.")
         names, describe = self._naming(job, piece, checked, started_at)
-        return self._publisher.seal(job.id, job.run_id, [piece.final], names=names, describe=describe)
+        return self._publisher.seal(
+            job.id, job.run_id, [piece.final], names=names, describe=describe, stopped=cancelled.is_set
+        )
 
     def _naming(
         self, job: Job, piece: Workpiece, checked: Checked, started_at: str
@@ -225,6 +229,7 @@ class Finisher:
                 artifact=piece.artifact,
                 checked=checked,
                 seconds=piece.seconds,
+                gpu=piece.gpu,
                 started_at=started_at,
                 finished_at=finished_at,
             )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch import layout
+from povwatch.daemon.named_files import upright
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import Job, Waiting
-from povwatch.spec import Spec, lint, parse
+from povwatch.media.info import VideoInfo
+from povwatch.spec import Spec, lint, parse, refused
 from povwatch.spec.folders import template_for
 from povwatch.spec.prompts import Template, default_spec
 from povwatch.voice import say
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
     from povwatch.config import SpecDefaults
     from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.named_files import NamedFiles
+    from povwatch.engine.abilities import Abilities
+    from povwatch.engine.fit import Shape
     from povwatch.grace import Grace
     from povwatch.spec.beside import InputsFolder, SpecFile
 
@@ -36,6 +42,8 @@ class Gate:
     refers: bool = False
     """Whether the JSON names other files: those may come or go without it."""
     problem: SpecInvalid | None = None
+    looking: str = ""
+    """The fields whose files are still being looked at, for people."""
     missing_since: float | None = None
     said: Waiting | None = field(default=Waiting.GRACE)
 
@@ -44,7 +52,14 @@ class SpecFiles:
     """The JSON files of clips."""
 
     def __init__(
-        self, defaults: SpecDefaults, ledger: Ledger, folder: InputsFolder, templates: Mapping[str, Template]
+        self,
+        defaults: SpecDefaults,
+        ledger: Ledger,
+        folder: InputsFolder,
+        *,
+        templates: Mapping[str, Template],
+        abilities: Abilities,
+        named: NamedFiles,
     ) -> None:
         """Make it.
 
@@ -53,7 +68,11 @@ class SpecFiles:
             ledger: the jobs.
             folder: where they are.
             templates: the prompts, by name.
+            abilities: what the engine can be asked for.
+            named: the files that JSONs name.
         """
+        self._abilities = abilities
+        self._named = named
         self._defaults = defaults
         self._ledger = ledger
         self._folder = folder
@@ -69,7 +88,7 @@ class SpecFiles:
         try:
             file = self._folder.read_spec(path)
         except SpecInvalid as error:
-            gate.spec, gate.problem, gate.digest = None, error, error.what
+            gate.spec, gate.problem, gate.digest, gate.looking = None, error, error.what, ""
             return True
         if file is None:
             return False
@@ -79,12 +98,11 @@ class SpecFiles:
             self._judge(gate, job, path, file)
         return True
 
-    def meaning(self, job: Job, file: SpecFile) -> Spec | None:
+    def meaning(self, job: Job, file: SpecFile, info: VideoInfo) -> Spec | None:
         """What a JSON asks for; None if it cannot be run."""
-        _, name = layout.split(job.path)
         try:
-            spec = parse(file.data, clip_name=name, file="")
-            return self._folder.check_references(spec, layout.beside(job.path, job.base).spec, file.data)
+            spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
+            return self._able(spec, layout.beside(job.path, job.base).spec, file, upright(info))
         except (SpecInvalid, EnvironmentFault):
             return None
 
@@ -110,19 +128,50 @@ class SpecFiles:
             return None
 
     def _judge(self, gate: Gate, job: Job, path: bytes, file: SpecFile) -> None:
-        _, name = layout.split(job.path)
         new = file.digest != gate.digest
-        gate.digest = file.digest
+        gate.digest, gate.looking = file.digest, ""
+        clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
+        name = layout.shown(layout.split(path)[1])
         try:
-            spec = parse(file.data, clip_name=name, file=layout.shown(layout.split(path)[1]))
+            spec = parse(file.data, clip_name=layout.split(job.path)[1], file=name)
             gate.refers = bool(spec.referenced_paths())
-            spec = self._folder.check_references(spec, path, file.data)
+            spec = self._able(spec, path, file, clip)
+            looking = self._look(gate, spec, path, file, clip) if clip else []
         except SpecInvalid as error:
             gate.spec, gate.problem = None, error
             return
+        gate.looking = ", ".join(looking)
+        if looking and gate.problem and not new:
+            return  # it was wrong, and is not yet known to be right
         gate.spec, gate.problem = spec, None
         if new:
-            for warning in lint(spec):
+            for warning in [*lint(spec), *self._abilities.notes(spec.upstream())]:
                 say("lint", job, spec=path, warning=warning)
         if spec.povwatch.priority != job.priority:
             self._ledger.set_quietly(self._ledger.job(job.id), "waiting", priority=spec.povwatch.priority)
+
+    def _able(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
+        """A spec with its prompt, if its files are there and the engine can do it.
+
+        Raises:
+            SpecInvalid: it cannot be run.
+            EnvironmentFault: the folder is away, or fails.
+        """
+        spec = self._folder.check_references(spec, path, file.data)
+        if problems := self._abilities.refusals(spec.upstream(), clip):
+            raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
+        return spec
+
+    def _look(self, gate: Gate, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
+        """Hold the files that a JSON names against its clip; the fields of those that are not known yet.
+
+        Raises:
+            SpecInvalid: one does not fit.
+            EnvironmentFault: the folder is away, or fails.
+        """
+        if not spec.referenced_paths():
+            return []
+        problems, unknown = self._named.judge(gate.job, spec, path, clip, self._ledger.clock.boot())
+        if problems:
+            raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
+        return unknown

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch import grace as clockwork
 from povwatch import layout
+from povwatch.daemon.grace_notes import LOOKED_AT
 from povwatch.errors import DiskFull, EnvironmentFault
 from povwatch.grace import Sample
 from povwatch.job import Job, JobState, Waiting
@@ -87,6 +88,7 @@ class Gatekeeper:
             # Go is said after the JSON was written, and over its hold; the other two holds are said over go.
             hold=job.hold or markers.hold or (start == "hold" and not go),
             go=go or (start == "now" and not editing),
+            looking=bool(gate.looking),
         )
         marker = layout.shown(layout.split(beside.hold)[1])
         held_by = f"{marker} is there" if markers.hold else "povwatch hold" if job.hold else "its JSON says hold"
@@ -168,7 +170,9 @@ class Gatekeeper:
             to |= {"state": JobState.GRACE, "grace_left": grace.left, "grace_saved_at": self._ledger.clock.wall()}
         if grace.invalid_since is not None and job.invalid_since is None:
             to["invalid_since"] = self._ledger.clock.wall()
-        same = grace.waiting is was and (grace.waiting is Waiting.GRACE or detail == job.detail)
+        # The clock of a grace that runs is no news; that a file is looked at, or is no longer, is.
+        looked = LOOKED_AT in detail or LOOKED_AT in job.detail
+        same = grace.waiting is was and ((grace.waiting is Waiting.GRACE and not looked) or detail == job.detail)
         if same and not grace.restarted and to.keys() == {"waiting_on", "detail"}:
             return
         self._notes.tell(gate, job, was, to, held_by=held_by, first=first)

@@ -14,6 +14,8 @@ from povwatch import layout
 from povwatch.daemon.gate import Gate, SpecFiles
 from povwatch.daemon.gatekeeper import REWRITE_AFTER, Gatekeeper
 from povwatch.daemon.grace_notes import GraceNotes
+from povwatch.daemon.named_files import NamedFiles
+from povwatch.engine.abilities import Abilities
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
 from povwatch.units import spell_duration
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from povwatch.config import Config
+    from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
     from povwatch.grace import Grace
@@ -54,6 +57,7 @@ class Gates:
         ledger: Ledger,
         folder: InputsFolder,
         notices: Notices,
+        background: Background,
         templates: Mapping[str, Template],
         engine: str,
         present: Callable[[bytes], bool],
@@ -67,6 +71,7 @@ class Gates:
             ledger: the jobs.
             folder: what lies beside the clips.
             notices: the error files.
+            background: where the files that JSONs name are measured.
             templates: the prompts, by name.
             engine: the kind that runs here: what another kind published is no run of this one.
             present: whether a clip is there; no JSON is written for one that is not.
@@ -77,7 +82,9 @@ class Gates:
         self._ended = ended
         self._config = config
         self._ledger = ledger
-        self._files = SpecFiles(config.spec, ledger, folder, templates)
+        abilities = Abilities.of(engine, config.engine)
+        named = NamedFiles(folder, background, abilities=abilities, settle=config.arrival.settle, known=self._poke)
+        self._files = SpecFiles(config.spec, ledger, folder, templates=templates, abilities=abilities, named=named)
         self._notes = GraceNotes(ledger, notices)
         self._keeper = Gatekeeper(
             config.grace,
@@ -115,7 +122,7 @@ class Gates:
             "source_stat": job.source_stat,
             "source_info": json.dumps(info.to_json()),
         }
-        spec = self._files.meaning(job, file) if file else None
+        spec = self._files.meaning(job, file, info) if file else None
         hashed = dataclasses.replace(job, **to)
         if file and spec and self._keeper.done_already(hashed, spec, spec_stat=file.signature, **to):
             return
@@ -190,9 +197,7 @@ class Gates:
 
     def poke(self, job: Job) -> None:
         """Somebody said something about a clip: look at once."""
-        gate = self._gates.get(job.id)
-        if gate is not None:
-            gate.look_at = self._next_look = 0.0
+        self._poke(job.id)
 
     def hint(self, path: bytes) -> None:
         """A file changed that is no clip: if it lies beside one, look there at once.
@@ -239,6 +244,11 @@ class Gates:
         self._next_look = min(self._next_look, now)
         return gate
 
+    def _poke(self, job: int) -> None:
+        gate = self._gates.get(job)
+        if gate is not None:
+            gate.look_at = self._next_look = 0.0
+
     def _end(self, job: Job) -> None:
         """A job ended at its gate."""
         self._gates.pop(job.id, None)
@@ -248,6 +258,8 @@ class Gates:
         """When a clip's time comes by itself."""
         if gate.missing_since is not None:
             return max(gate.missing_since + REWRITE_AFTER, now + LOOK_EVERY)
+        if gate.looking:
+            return now + LOOK_EVERY
         if gate.grace.waiting is Waiting.GRACE:
             return gate.grace.seen_at + gate.grace.left
         return now + self._config.grace.max

@@ -19,6 +19,10 @@ NOT_BEFORE = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is clos
 """After what the clock of a clip goes on that stands still."""
 
 
+LOOKED_AT = "held against the clip"
+"""What is said of a file that a JSON names until it is known."""
+
+
 class GraceNotes:
     """Tells of gates."""
 
@@ -38,6 +42,8 @@ class GraceNotes:
                 return gate.problem.what if gate.problem else ""
             case Waiting.HELD:
                 return held_by
+            case Waiting.GRACE if gate.looking:
+                return f"the file of {gate.looking} is {LOOKED_AT} first"
             case Waiting.GRACE:
                 return f"starts at {self._ledger.clock.spell(gate.grace.seen_at + gate.grace.left)}"
             case _:

@@ -59,6 +59,8 @@ class Workpiece:
     """Of the engine that did."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage to wall-clock seconds."""
+    gpu: dict[str, Any] = field(default_factory=dict)
+    """What was seen of the GPU while the engine generated: name, uuid, peak_memory in bytes, energy and so on."""
 
     def to_json(self) -> str:
         """For the journal."""

@@ -11,9 +11,9 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.models.lacking import lacking
 from povwatch.units import spell_size
 
 if TYPE_CHECKING:
@@ -84,15 +84,19 @@ def unable(kind: str, config: Config, gpus: Gpus) -> str:
     return probe(config, gpus) if probe else ""
 
 
+def workers(kind: str, config: Config, gpus: Gpus) -> int:
+    """How many workers an engine gets here: as many as are asked for, or one for each GPU that has room."""
+    wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
+    if wanted != "auto":
+        return wanted
+    return max(1, sum(not gpu.memory or gpu.memory >= needed for gpu in gpus.found)) if needed else 1
+
+
 def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | None = None) -> Choice:
     if problem is None:
         problem = unable(kind, config, gpus)
-    wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
-    workers = wanted if isinstance(wanted, int) else 1
-    if wanted == "auto" and needed:
-        workers = max(1, sum(not gpu.memory or gpu.memory >= needed for gpu in gpus.found))
     python = str(config.engine.python) if kind == "cosmos" else sys.executable
-    return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers)
+    return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers(kind, config, gpus))
 
 
 def _not(reasons: dict[str, str]) -> str:
@@ -112,17 +116,16 @@ def _cosmos(config: Config, gpus: Gpus) -> str:
         return f"engine.python ({python}) does not run: {error}"
     if done.returncode:
         return f"engine.python ({python}) has no cosmos_transfer2; script/cosmos prepares it"
-    return _written("cosmos")
+    return lacking("cosmos", config)
 
 
 def _diffusers(config: Config, gpus: Gpus) -> str:
-    del config
     if problem := _room("diffusers", gpus):
         return problem
     for package in ("torch", "diffusers", "transformers"):
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed: pip install 'povwatch[diffusers]'"
-    return _written("diffusers")
+    return lacking("diffusers", config)
 
 
 def _room(kind: str, gpus: Gpus) -> str:
@@ -134,12 +137,6 @@ def _room(kind: str, gpus: Gpus) -> str:
         return (
             f"it needs {need} of GPU memory, and the largest GPU here ({largest.name}) has {spell_size(largest.memory)}"
         )
-    return ""
-
-
-def _written(kind: str) -> str:
-    if not Path(__file__).with_name(f"{kind}.py").exists():
-        return "this version of povwatch does not have that engine yet"
     return ""
 
 

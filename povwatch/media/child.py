@@ -26,6 +26,7 @@ from povwatch.media.errors import MediaError
 
 OPERATIONS = {
     "inspect": "povwatch.media.probe:inspect",
+    "measure": "povwatch.media.measure:measure",
     "prepare": "povwatch.media.prepare:prepare",
     "finish": "povwatch.media.finish:finish",
     "check": "povwatch.media.check:check",

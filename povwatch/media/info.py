@@ -91,6 +91,20 @@ class VideoInfo(JsonObject):
 
 
 @dataclass(frozen=True, slots=True)
+class Measured(JsonObject):
+    """A file that a spec names, in short."""
+
+    frames: int
+    width: int
+    """Upright, in pixels."""
+    height: int
+    rate: str
+    """Frames a second, on average; 0/1 for an array."""
+    turned: bool = False
+    """Whether players turn or mirror the stored picture; engines do not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared(JsonObject):
     """A working copy: constant rate, upright, even size, H.264 in MP4, 8 bit, one frame a source frame."""
 

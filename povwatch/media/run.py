@@ -80,7 +80,7 @@ def call(
     """Do `op` with `args` in a child and return what it found.
 
     Args:
-        op: `inspect`, `prepare`, `finish` or `check`; see child.py.
+        op: `inspect`, `measure`, `prepare`, `finish` or `check`; see child.py.
         args: JSON-able; paths as `os.fsdecode` has them.
         timeout: seconds by the wall clock.
         limits: what the child may use.

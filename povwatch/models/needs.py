@@ -27,8 +27,6 @@ GATED = frozenset({TRANSFER, PREDICT, "nvidia/Cosmos-Guardrail1", "nvidia/Cosmos
 TRANSFORMERS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """What transformers' from_pretrained takes from a repository; the same weights as pickles stay where they are."""
 
-DISTILLED = "/distilled"
-
 SIZES = {"cosmos": (36_000_000_000, 5_400_000_000), "diffusers": (25_000_000_000, 950_000_000)}
 """Bytes with one control, and for each one more. cosmos: 36 GB and 52 GB were seen. diffusers: by its parameters."""
 
@@ -177,7 +175,7 @@ PROMPT_GUARD = Need("Qwen/Qwen3Guard-Gen-0.6B", "main", "guardrail of prompts", 
 def _cosmos(wishes: Wishes) -> list[Need]:
     if problem := ability.unloadable(wishes.controls):
         raise ConfigError(problem, 'Correct engine.controls: ["edge"], say.')
-    distilled = wishes.model.endswith(DISTILLED)
+    distilled = wishes.model.endswith(ability.DISTILLED)
     found = list(DISTILLED_CHECKPOINTS) if distilled else [CHECKPOINTS[key] for key in wishes.controls]
     found += [VAE, TEXT_ENCODER]
     if len(wishes.controls) == 1 and not distilled:  # the other models have no input for an image

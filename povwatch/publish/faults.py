@@ -27,6 +27,10 @@ class WriteFailed(AttemptFailed):
     """The disk did not take the bytes, so what was staged cannot be trusted any more."""
 
 
+class PublishStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
+    """The work was called off while a file was read; what was promised stands."""
+
+
 class OutputsAway(EnvironmentFault):
     """The outputs folder is gone, or is not the one that work was staged in."""
 

@@ -7,29 +7,45 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from typing import TypeAlias
 
 from povwatch import fs
 from povwatch.errors import CheckFailed
 from povwatch.layout import shown
+from povwatch.publish.faults import PublishStopped
 from povwatch.publish.promise import Entry
 
 NOT_A_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 """What opening says of nothing, of a symlink and of a socket."""
 
 
-def settle(folder: int, name: bytes, mode: int) -> Entry:
+Stopped: TypeAlias = Callable[[], bool]
+"""Whether the work is no longer wanted; asked while a large file is read."""
+
+BLOCK = 1 << 22
+"""Bytes that are read between two such questions."""
+
+
+def _never() -> bool:
+    return False
+
+
+def settle(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> Entry:
     """Measure a staged file and put it on the disk for certain.
 
     Args:
         folder: The open room.
         name: The file's name in it.
         mode: The permissions that the file is to have.
+        stopped: Whether the work is no longer wanted.
 
     Returns:
         The file's entry; its target is still empty.
 
     Raises:
         CheckFailed: The file is missing, is no plain file, or has a second name somewhere.
+        PublishStopped: The work is no longer wanted.
         OSError: What the disk says.
     """
     with contextlib.ExitStack() as opened:
@@ -46,7 +62,7 @@ def settle(folder: int, name: bytes, mode: int) -> Entry:
         if stat.S_IMODE(found.st_mode) != mode:
             with contextlib.suppress(PermissionError):  # a file system without modes
                 os.fchmod(fd, mode)  # temporary files are often 0600, which the group could not read
-        digest = _sha256(fd)
+        digest = _sha256(fd, stopped)
         os.fsync(fd)
     return Entry(name, b"", found.st_size, digest)
 
@@ -60,7 +76,7 @@ def write(folder: int, name: bytes, data: bytes, mode: int) -> None:
         os.fsync(fd)
 
 
-def same(folder: int, name: bytes, entry: Entry) -> bool:
+def same(folder: int, name: bytes, entry: Entry, stopped: Stopped = _never) -> bool:
     """Whether a plain file of that name has the promised bytes. A symlink, folder or FIFO never does."""
     with contextlib.ExitStack() as opened:
         try:
@@ -70,7 +86,9 @@ def same(folder: int, name: bytes, entry: Entry) -> bool:
                 return False
             raise
         found = os.fstat(fd)
-        return stat.S_ISREG(found.st_mode) and found.st_size == entry.size and _sha256(fd) == entry.sha256
+        if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
+            return False
+        return _sha256(fd, stopped) == entry.sha256
 
 
 def exists(folder: int, name: bytes) -> bool:
@@ -88,6 +106,11 @@ def _opened(folder: int, name: bytes, opened: contextlib.ExitStack) -> int:
     return fd
 
 
-def _sha256(fd: int) -> str:
+def _sha256(fd: int, stopped: Stopped) -> str:
+    sha = hashlib.sha256()
     with open(fd, "rb", closefd=False) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while data := file.read(BLOCK):
+            if stopped():
+                raise PublishStopped("It was called off while the result was read.", "It goes on at the next start.")
+            sha.update(data)
+    return sha.hexdigest()

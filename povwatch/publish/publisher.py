@@ -70,7 +70,16 @@ class Publisher:
                 if os.fstat(there).st_dev != os.fstat(root).st_dev:
                     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-    def seal(self, job_id: int, run_id: str, files: Sequence[Path], *, names: Names, describe: Describe) -> Sealed:
+    def seal(
+        self,
+        job_id: int,
+        run_id: str,
+        files: Sequence[Path],
+        *,
+        names: Names,
+        describe: Describe,
+        stopped: staged.Stopped = lambda: False,
+    ) -> Sealed:
         """Put a run's files on the disk for certain, write the manifest, and choose the final names.
 
         All names are of the lowest version whose every name is free, or has the very same bytes already.
@@ -82,8 +91,10 @@ class Publisher:
             files: Checked files directly in that room, the artifact first.
             names: Version 1, 2, ... to their final paths. The manifest goes beside the first one.
             describe: The manifest, given the entries of `files`; it knows the chosen names.
+            stopped: Whether the work is no longer wanted.
 
         Raises:
+            PublishStopped: It is not.
             CheckFailed: A file is missing, is no plain file, or has a second name somewhere.
             DiskFull: The disk does not take it all. `files` are gone, the rest of the room is not.
             WriteFailed: The disk reports an error. The room is gone.
@@ -95,7 +106,7 @@ class Publisher:
             here = folder_of(root, at, opened)
             try:
                 with told(self._outputs, at):
-                    measured = [staged.settle(here, os.fsencode(file.name), self._mode) for file in files]
+                    measured = [staged.settle(here, os.fsencode(file.name), self._mode, stopped) for file in files]
                     version, entries = self._chosen(root, here, measured, first=1, names=names, describe=describe)
                     fs.fsync_dir(here)
                     fs.fsync_dir(folder_of(root, layout.STAGING, opened))
@@ -132,12 +143,17 @@ class Publisher:
             fs.fsync_dir(here)
         return Sealed(sealed.job_id, sealed.run_id, version, entries)
 
-    def publish(self, sealed: Sealed) -> Published:
+    def publish(self, sealed: Sealed, stopped: staged.Stopped = lambda: False) -> Published:
         """Show what was promised, and let the disk have it. Safe to repeat after any interruption.
 
         For each file: it is there already -> nothing to do; it is staged -> renamed; neither -> somebody took it.
 
+        Args:
+            sealed: The promise.
+            stopped: Whether the work is to be left for another time.
+
         Raises:
+            PublishStopped: It is; the promise stands.
             TargetTaken: A name was taken by something else meanwhile: `reseal`, commit that, publish again.
             OutputsAway: outputs/ has no folder of ours in it, so it is not the one that we staged in.
             PovwatchError: DiskFull, WriteFailed, OutputRefused; the promise stands, so call again later.
@@ -150,7 +166,7 @@ class Publisher:
             here = self._room_if_there(root, at, opened)
             for entry in sealed.entries:
                 with told(self._outputs, entry.target):
-                    there = self._shown(root, here, entry)
+                    there = self._shown(root, here, entry, stopped)
                 (visible if there else gone).append(entry.target)
             if here is not None:
                 fs.fsync_dir(here)
@@ -233,14 +249,14 @@ class Publisher:
         except FileNotFoundError:
             return None
 
-    def _shown(self, root: int, here: int | None, entry: Entry) -> bool:
+    def _shown(self, root: int, here: int | None, entry: Entry, stopped: staged.Stopped) -> bool:
         """Give one file its final name; False where it is neither there nor staged."""
         folder, name = layout.split(entry.target)
         there = fs.make_dirs_beneath(root, folder)
         try:
             # Renamed first and looked at afterwards: the other order would leave a gap between the two.
             renamed = here is not None and _renamed(here, entry.staged, there, name)
-            if not renamed and not staged.same(there, name, entry):
+            if not renamed and not staged.same(there, name, entry, stopped):
                 if here is None or not staged.exists(here, entry.staged):
                     return False
                 raise TargetTaken(

@@ -5,7 +5,7 @@
 
 from povwatch.spec.lint import lint
 from povwatch.spec.model import CONTROLS, Control, Spec
-from povwatch.spec.parse import SIZE_MAX, as_json, parse
+from povwatch.spec.parse import SIZE_MAX, as_json, parse, refused
 from povwatch.spec.problems import explain, invalid
 
-__all__ = ["CONTROLS", "SIZE_MAX", "Control", "Spec", "as_json", "explain", "invalid", "lint", "parse"]
+__all__ = ["CONTROLS", "SIZE_MAX", "Control", "Spec", "as_json", "explain", "invalid", "lint", "parse", "refused"]

@@ -20,7 +20,7 @@ from povwatch.fs import FOLDER, closing, fsync_dir, make_dirs_beneath, open_bene
 from povwatch.layout import OURS, shown, split
 from povwatch.spec.parse import SIZE_MAX
 from povwatch.spec.problems import invalid
-from povwatch.spec.references import check_references
+from povwatch.spec.references import check_references, named_files
 from povwatch.spec.whole import create, replace
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from povwatch.layout import Beside
     from povwatch.spec.model import Spec
+    from povwatch.spec.references import NamedFile
 
 ERROR_MARK = b"povwatch: "
 """How our error files begin; one that begins otherwise is somebody else's."""
@@ -189,6 +190,19 @@ class InputsFolder:
         """
         with self._folder_of(path, "read") as (folder, name):
             return check_references(folder, spec, file=shown(name), data=data)
+
+    def named_files(self, spec: Spec, path: bytes) -> dict[str, NamedFile]:
+        """The files that a spec names, by field, as they are now. One that has gone meanwhile is left out.
+
+        Args:
+            spec: What the JSON says.
+            path: The JSON.
+
+        Raises:
+            InputsRefused: The inputs folder is away, or fails.
+        """
+        with self._folder_of(path, "read") as (folder, _):
+            return named_files(folder, split(path)[0], spec)
 
     def move_aside(self, path: bytes, to: bytes) -> None:
         """Move a clip, and never over another file. What lies beside it stays.

@@ -20,6 +20,9 @@ DISTILLED_STEPS = 4
 COMPUTING = ("preset_edge_threshold", "preset_blur_strength", "control_prompt")
 """The fields that say how a control is computed from the clip."""
 
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+"""What clips end in, unless arrival.extensions says otherwise."""
+
 FEW_STEPS = 10
 MANY_STEPS = 100
 
@@ -46,6 +49,10 @@ def _controls(spec: Spec) -> Iterator[str]:
         for field in COMPUTING:
             if control.control_path is not None and _set(control, field):
                 yield f"{key}.{field} has no effect, because {key}.control_path gives the control ready-made."
+    for field, path in spec.referenced_paths().items():
+        name = path.lower()
+        if name.endswith(VIDEOS) and not any(part.startswith(".") for part in path.split("/")):
+            yield f"{field} names a video that is taken for a clip too: put it into .controls/, which is not watched."
 
 
 def _quality(spec: Spec) -> Iterator[str]:

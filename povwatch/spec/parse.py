@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -17,7 +18,11 @@ from povwatch.spec.problems import PROBLEMS_MAX, invalid, placed, value_at
 from povwatch.spec.reader import Document, Fault, Malformed, Path, read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic_core import ErrorDetails
+
+    from povwatch.errors import SpecInvalid
 
 SIZE_MAX = 64 * 1024
 """Bytes in a JSON file."""
@@ -81,15 +86,34 @@ def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
     return spec
 
 
-def locate(data: bytes, field: str) -> Problem | None:
-    """A field's place in a JSON file that parses, as a problem without a message; None if it is not there."""
+def located(data: bytes, problem: Problem) -> Problem:
+    """A problem with its place: where its field stands, or the object that the field is missing in.
+
+    Args:
+        data: The bytes of a JSON file that parses.
+        problem: Without a place.
+    """
     try:
         document = read(data.decode("utf-8-sig"))
     except ValueError:
-        return None
-    path = tuple(field.split("."))
-    at = document.values.get(path)
-    return None if at is None else placed([Fault(at, "", "", path)], document)[0]
+        return problem
+    path = tuple(problem.field.split("."))
+    for known in (path, path[:-1]):
+        if known and (at := document.values.get(known)) is not None:
+            (found,) = placed([Fault(at, problem.message, problem.todo, known)], document)
+            return replace(found, field=problem.field, found=found.found if known == path else "")
+    return problem
+
+
+def refused(problems: Iterable[Problem], *, file: str, data: bytes) -> SpecInvalid:
+    """The error for things that are wrong with a spec that parses.
+
+    Args:
+        problems: At least one, without their places.
+        file: The JSON's name, for people.
+        data: The JSON's bytes.
+    """
+    return invalid(file, sorted((located(data, problem) for problem in problems), key=lambda found: found.line))
 
 
 def _read(data: bytes, file: str) -> Document:

@@ -29,8 +29,8 @@ SCALAR = re.compile(r"[^\s,\]}]+")
 def invalid(file: str, problems: list[Problem]) -> SpecInvalid:
     """The error that names the file, its first problem, and how many more there are."""
     first, more = problems[0], len(problems) - 1
-    what = f"{_place(file, first)}: {_sentence(first)}"
-    what += f" (found {first.found})." if first.found else "."
+    what = f"{_place(file, first)}: {first.sentence}"
+    what = f"{what[:-1]} (found {first.found})." if first.found else what
     what += f" And {more} more." if more else ""
     return SpecInvalid(what, first.todo, file=file, problems=tuple(problems))
 
@@ -102,10 +102,6 @@ def _place(file: str, problem: Problem) -> str:
     return f"{file}, line {problem.line}, column {problem.column}" if problem.line else file
 
 
-def _sentence(problem: Problem) -> str:
-    return f"{problem.field} {problem.message}" if problem.field else problem.message
-
-
 def _block(problem: Problem) -> str:
     lines = []
     if problem.line:
@@ -116,7 +112,7 @@ def _block(problem: Problem) -> str:
             f"  {number} | {window}".rstrip(),
             f"  {' ' * len(number)} | {' ' * caret}^",
         ]
-    lines += [f"  {_sentence(problem)}."]
+    lines += [f"  {problem.sentence}"]
     lines += [f"  Found: {problem.found}"] if problem.found else []
     lines += [f"  {problem.todo}"] if problem.todo else []
     return "\n".join(lines)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import stat
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from povwatch.arrival.signature import Signature, signature
+from povwatch.container.signature import HEAD
 from povwatch.errors import Problem
 from povwatch.fs import closing, open_beneath, read_at_most
 from povwatch.layout import shown
-from povwatch.spec.parse import SIZE_MAX, locate
-from povwatch.spec.problems import invalid
+from povwatch.spec.parse import SIZE_MAX, refused
 
 if TYPE_CHECKING:
     from povwatch.spec.model import Spec
@@ -57,14 +59,44 @@ def check_references(folder_fd: int, spec: Spec, *, file: str, data: bytes = b""
             text = _look(folder_fd, path, prompt=field == "prompt_path")
         except _Unfit as error:
             message, todo = error.args
-            place = locate(data, field) or Problem("", field=field, found=f'"{shown(path.encode())}"')
-            problems.append(replace(place, message=message, todo=todo))
+            problems.append(Problem(message, todo, field, found=f'"{shown(path.encode())}"'))
         else:
             if text is not None:
                 spec = spec.model_copy(update={"prompt": text, "prompt_path": None})
     if problems:
-        raise invalid(file, problems)
+        raise refused(problems, file=file, data=data)
     return spec
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that a spec names, as it was seen."""
+
+    path: bytes
+    """Relative to inputs/."""
+    signature: Signature
+    head: bytes
+    """Its first bytes, HEAD of them."""
+
+
+def named_files(folder_fd: int, folder: bytes, spec: Spec) -> dict[str, NamedFile]:
+    """The files that a spec names beside its prompt, by field. One that has gone meanwhile is left out.
+
+    Args:
+        folder_fd: The open folder that the JSON is in.
+        folder: Its path, relative to inputs/.
+        spec: What the JSON says.
+    """
+    found = {}
+    for field, path in spec.referenced_paths().items():
+        try:
+            fd = open_beneath(folder_fd, os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            continue
+        with closing(fd):
+            name = posixpath.join(folder, os.fsencode(path))
+            found[field] = NamedFile(name, signature(os.fstat(fd)), read_at_most(fd, HEAD))
+    return found
 
 
 def _look(folder_fd: int, path: str, *, prompt: bool) -> str | None:

@@ -106,10 +106,10 @@ def after_the_end(text: str, at: int) -> Slip:
     return "something follows the end of the spec", "One { ... } is all that a file may hold: take the rest out."
 
 
-def _anywhere(text: str, at: int) -> tuple[str, str] | None:
+def _anywhere(text: str, at: int) -> Slip | None:
     """What is wrong wherever it stands."""
     if at >= len(text):
-        return CUT_SHORT
+        return (*CUT_SHORT, len(text.rstrip(" \t\r\n")))  # behind the last thing that stands there
     char = text[at]
     if text.startswith(("//", "/*", "#"), at):
         return "a comment, which JSON does not have", "Take it out."

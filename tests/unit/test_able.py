@@ -288,4 +288,12 @@ def test_everything_is_looked_at(config):
     seen = [finding.about for finding in able.examine("cosmos", config, ONE)]
     assert list(dict.fromkeys(seen)) == [
         *("driver", "memory", "upstream", "interpreter", "torch", "model", "licences", "room"),
+        "guardrails",
     ]
+
+
+def test_guardrails_that_are_off_are_pointed_at(config, tmp_path):
+    assert able.guardrails(config).todo == ""
+    off = able.guardrails(configured(tmp_path, guardrails=False))
+    assert "licence does not hold" in off.todo
+    assert not off.fatal

@@ -180,3 +180,11 @@ def test_other_variables_of_ours_are_left_alone(load, monkeypatch):
 def test_the_command_line_is_held_to_the_same(load, option, says):
     with pytest.raises(ConfigError, match=says):
         load(**{option: "x"})
+
+
+def test_a_default_json_that_asks_for_what_is_not_loaded_is_refused(load):
+    asks = "[spec]\ncontrols = {edge = 1.0, depth = 0.5}\n"
+    with pytest.raises(ConfigError, match=r"spec\.controls asks for depth, and engine\.controls has edge only"):
+        load(asks, engine="cosmos")
+    assert load(asks, engine="preview").spec.controls == {"edge": 1.0, "depth": 0.5}
+    assert load(asks + '[engine]\nkind = "diffusers"\ncontrols = ["depth", "edge"]')

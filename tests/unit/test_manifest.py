@@ -40,6 +40,7 @@ def made(**changes):
         "artifact": {"path": "/secret/out.mp4", "frames": 12, "peak_memory": 5},
         "checked": CHECKED,
         "seconds": {"generate": 1.5},
+        "gpu": {},
         "started_at": "2026-01-01T00:00:00+00:00",
         "finished_at": "2026-01-01T00:01:00+00:00",
     }
@@ -64,6 +65,59 @@ def test_it_describes_the_file_beside_it():
     output = json.loads(made())["output"]
     assert (output["file"], output["sha256"], output["size"]) == ("caf_aug_v2.mp4", "c0de", 10)
     assert (output["frames"], output["rate"], output["audio"]) == (12, "30000/1001", "aac")
+
+
+DIFFUSERS = {
+    "name": "diffusers",
+    "version": "0.42.1",
+    "real": True,
+    "model": "nvidia/Cosmos-Transfer2.5-2B",
+    "revisions": {"base": "c0ffee"},
+    "files": {"vae/model.safetensors": {"size": 9, "sha256": "ab"}},
+    "libraries": {"torch": "2.13.0"},
+    "guardrails": True,
+    "device": "NVIDIA H200",
+}
+JOB_DONE = {
+    "path": "/secret/out.mp4",
+    "frames": 200,
+    "seed": 3,
+    "num_steps": 35,
+    "guidance": 3.0,
+    "chunks": 3,
+    "chunks_resumed": 1,
+    "guardrails": True,
+    "seconds": {"denoise": 200.5, "decode": 9.0},
+    "peak_memory_bytes": 13_700_000_000,
+}
+
+
+def test_what_made_it_is_on_record():
+    spec = {"name": "a", "seed": 3, "num_steps": 35, "guidance": 3, "edge": {"control_weight": 0.7}, "vis": {}}
+    seen = {"name": "NVIDIA H200", "uuid": "GPU-1", "peak_memory": 14_000_000_000, "energy": 5.5}
+    text = json.loads(made(spec=spec, capabilities=DIFFUSERS, artifact=JOB_DONE, gpu=seen))
+    assert text["model"]["name"] == "nvidia/Cosmos-Transfer2.5-2B"
+    assert text["model"]["revisions"] == {"base": "c0ffee"}
+    assert text["model"]["files"] == {"vae/model.safetensors": {"size": 9, "sha256": "ab"}}
+    assert text["libraries"] == {"torch": "2.13.0"}
+    assert (text["seed"], text["num_steps"], text["guidance"]) == (3, 35, 3.0)
+    assert text["controls"] == {"edge": 0.7, "vis": 1.0}
+    assert (text["chunks"], text["chunks_resumed"], text["guardrails"]) == (3, 1, True)
+    assert text["seconds_of_generate"] == {"denoise": 200.5, "decode": 9.0}
+    assert text["gpu"] == {"name": "NVIDIA H200", "uuid": "GPU-1", "peak_memory": 13_700_000_000, "energy": 5.5}
+
+
+def test_guardrails_are_named_whether_they_are_on_or_off():
+    for on in (True, False):
+        assert json.loads(made(capabilities={"name": "x", "real": True, "guardrails": on}))["guardrails"] is on
+    assert json.loads(made(capabilities={"name": "preview"}))["guardrails"] is None
+
+
+def test_what_the_engine_does_not_say_is_as_the_spec_has_it():
+    text = json.loads(made(artifact={"path": "x"}, gpu={"peak_memory": 7}))
+    assert (text["seed"], text["num_steps"], text["controls"]) == (3, None, {"edge": 1.0})
+    assert text["gpu"] == {"name": None, "peak_memory": 7}
+    assert "chunks" not in text
 
 
 def test_private_paths_stay_private():

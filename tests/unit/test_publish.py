@@ -24,6 +24,7 @@ from povwatch.publish import (
     OutputsAway,
     Published,
     Publisher,
+    PublishStopped,
     Sealed,
     TargetTaken,
     WriteFailed,
@@ -492,6 +493,20 @@ def test_a_failed_sync_of_the_target_is_told_and_the_promise_stands(outputs, cod
     assert publisher.publish(sealed).gone == ()
 
 
+def test_it_can_be_called_off_while_a_large_file_is_read(outputs):
+    publisher = Publisher(outputs)
+    room = publisher.staging(1, "run")
+    (room / "final.mp4").write_bytes(VIDEO)
+    files = [room / "final.mp4"]
+    with pytest.raises(PublishStopped):
+        publisher.seal(1, "run", files, names=names_of(), describe=describe, stopped=lambda: True)
+    sealed = publisher.seal(1, "run", files, names=names_of(), describe=describe)
+    publisher.publish(sealed)
+    with pytest.raises(PublishStopped):
+        publisher.publish(sealed, lambda: True)
+    assert publisher.publish(sealed).visible == tuple(entry.target for entry in sealed.entries)
+
+
 def test_the_engine_has_to_leave_plain_files_of_its_own(outputs, tmp_path):
     publisher = Publisher(outputs)
     room = publisher.staging(1, "ab")
@@ -549,7 +564,7 @@ def test_results_are_readable_under_the_umask_and_get_the_folders_group(outputs,
 @pytest.mark.parametrize("stem", [b"x" * 251, "\u00e9".encode() * 125, b"\xff\xfe \n\"'", "\U0001f44b".encode()])
 def test_any_name_goes_through(outputs, stem):
     path = b"day 1/" + stem + b".mp4"
-    base = layout.bases(layout.split(path)[1])[0]
+    base = next(layout.bases(layout.split(path)[1]))
 
     def names(version):
         return [layout.output("{folder}/{stem}/{stem}_{kind}.mp4", path, base, "aug", version)]

@@ -5,14 +5,14 @@ The spec check asks the same, so that it is said while the JSON can still be edi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer.settings import CONTROL_NAMES
+from povwatch.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 COMPUTED = ("edge", "vis")
 """The controls that are computed from the clip here."""
@@ -27,61 +27,58 @@ NOT_HERE = {
 """Fields of the spec that nothing in the pipeline takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One thing that is asked for in vain."""
-
-    field: str
-    """`edge.mask_path`."""
-    message: str
-    """A sentence, the field and what was found in it."""
-    todo: str
-
-
-def refusals(spec: dict[str, Any], controls: Collection[str]) -> Iterator[Refusal]:
+def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int | None = None) -> Iterator[Problem]:
     """Everything in a spec that this engine cannot do.
 
     Args:
         spec: upstream's fields.
         controls: the hint keys that are loaded.
+        frames: of the clip; None if it is not known.
     """
     asked = asked_controls(spec)
     if not asked:
-        yield Refusal("", "The spec asks for no control.", f"Add one of {', '.join(controls)}.")
-    if len(asked) > 1:
-        message = f"The spec asks for {len(asked)} controls ({', '.join(asked)}); the diffusers engine takes one."
-        yield Refusal(asked[1], message, f"Keep one of them; {ANOTHER}")
+        yield Problem("no control is asked for", f"Add one of {', '.join(controls)}.")
+    for key in asked[1:]:
+        message = f"is asked for beside {asked[0]}, and the diffusers engine takes one control"
+        yield Problem(message, f"Keep one of them; {ANOTHER}", key)
     for key in asked:
         yield from _of_control(key, spec[key], controls)
     for name, words in NOT_HERE.items():
-        if (found := spec.get(name)) is not None:
-            message = f"{name} is {found!r}; the diffusers engine takes no {words}."
-            yield Refusal(name, message, f"Leave it out; {ANOTHER}")
+        if spec.get(name) is not None:
+            yield Problem(f"is set, and the diffusers engine takes no {words}", f"Take it out; {ANOTHER}", name)
+    if frames is not None and spec.get("num_video_frames_per_chunk") == 1:
+        wanted = min(frames, spec.get("max_frames") or frames)
+        if wanted > 1:
+            message = f"is 1, and {wanted:,} frames are to be generated"
+            todo = 'Take it out for a video; for a single image write "max_frames": 1.'
+            yield Problem(message, todo, "num_video_frames_per_chunk")
 
 
-def refuse(spec: dict[str, Any], controls: Collection[str]) -> None:
+def refuse(spec: Mapping[str, Any], controls: Collection[str]) -> None:
     """Raise the first of them.
 
     Raises:
         EngineFailure: there is one.
     """
-    for refusal in refusals(spec, controls):
-        raise EngineFailure("invalid", refusal.message, refusal.todo)
+    for problem in refusals(spec, controls):
+        raise EngineFailure("invalid", problem.sentence, problem.todo)
 
 
-def asked_controls(spec: dict[str, Any]) -> list[str]:
+def asked_controls(spec: Mapping[str, Any]) -> list[str]:
     """The hint keys that a spec sets."""
     return [key for key in CONTROL_NAMES if spec.get(key) is not None]
 
 
-def _of_control(key: str, asked: dict[str, Any], controls: Collection[str]) -> Iterator[Refusal]:
+def _of_control(key: str, asked: Mapping[str, Any], controls: Collection[str]) -> Iterator[Problem]:
     if key not in controls:
-        message = f"The spec asks for {key}; engine.controls has {', '.join(controls)}."
-        yield Refusal(key, message, f"Ask for one of those, or add {key} to engine.controls and start povwatch again.")
+        message = f"is asked for, and engine.controls has {', '.join(controls)} only"
+        yield Problem(
+            message, f"Ask for {' or '.join(controls)}, or add {key} to engine.controls and restart povwatch.", key
+        )
     if asked.get("control_path") is None and key not in COMPUTED:
-        message = f"{key}.control_path is missing; the diffusers engine does not compute {key}."
-        yield Refusal(f"{key}.control_path", message, f"Give a control video of the clip's length and size; {ANOTHER}")
+        message = f"is missing, and the diffusers engine does not compute {key}"
+        todo = f"Give a control video of the clip's length and size; {ANOTHER}"
+        yield Problem(message, todo, f"{key}.control_path")
     for name in ("mask_path", "mask_prompt"):
-        if (found := asked.get(name)) is not None:
-            message = f"{key}.{name} is {found!r}; the diffusers engine takes no masks."
-            yield Refusal(f"{key}.{name}", message, f"Leave it out; {ANOTHER}")
+        if asked.get(name) is not None:
+            yield Problem("is set, and the diffusers engine takes no masks", f"Take it out; {ANOTHER}", f"{key}.{name}")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from povwatch.errors import Problem
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
+
+    from povwatch.engine.fit import Shape
 
 CONTROLS = ("edge", "vis", "depth", "seg")
 """Upstream's CONTROL_KEYS, in its order."""
@@ -16,7 +20,26 @@ FRAMES_MAX = 5000
 DISTILLED_FRAMES_MAX = 93
 """The distilled model was not trained to go on from one chunk to the next (cosmos_transfer2/inference.py)."""
 
+DISTILLED = "/distilled"
+"""What a distilled model's name ends with."""
+
+CHUNK, IMAGE = 93, 1
+"""The two chunk sizes that upstream's tokenizer takes; others fail an assertion once the model runs."""
+
 ALL = 'set engine.controls = ["edge", "vis", "depth", "seg"] and restart povwatch'
+
+FULL_MODEL = "load the full model: take engine.model out and restart povwatch"
+
+STYLES = ("image_context_path", "context_frame_index")
+"""What gives the style by a picture."""
+
+
+CHANNELS = 3
+
+DECODED_COPIES = 2
+"""imageio returns every frame, and numpy.stack copies them (_src/transfer2/inference/utils.py, 210 and 234)."""
+
+GIB = 1024**3
 
 
 def unloadable(controls: Collection[str]) -> str | None:
@@ -35,38 +58,99 @@ def unloadable(controls: Collection[str]) -> str | None:
     return None
 
 
-def unloaded(asked: Collection[str], loaded: Collection[str]) -> str | None:
-    """Why the model that is loaded cannot take a spec's controls; None if it can.
+def refusals(
+    spec: Mapping[str, Any], loaded: Collection[str], *, frames: int | None, distilled: bool = False
+) -> Iterator[Problem]:
+    """Everything in a spec that the model cannot do.
 
     Args:
-        asked: the hint keys that the spec sets.
-        loaded: those of the engine's capabilities.
+        spec: upstream's fields.
+        loaded: the hint keys that are loaded.
+        frames: of the clip; None if it is not known.
+        distilled: whether it is the distilled model.
     """
-    missing = [key for key in CONTROLS if key in asked and key not in loaded]
-    if not missing:
+    yield from _controls(spec, loaded)
+    if frames is not None:
+        yield from _length(spec, frames, distilled=distilled)
+        yield from _chunk(spec, wanted(spec, frames))
+    if distilled and spec.get("guided_generation_mask") is not None:
+        todo = f"Take it out, or {FULL_MODEL}."
+        yield Problem("has no effect on the distilled model, which is loaded", todo, "guided_generation_mask")
+
+
+def unheeded(spec: Mapping[str, Any], loaded: Collection[str], *, distilled: bool = False) -> Iterator[str]:
+    """What in a spec the model passes over, each a sentence that names the field.
+
+    The model of all four controls, and the distilled one, have no input for an image's style. The distilled one was
+    trained with one guidance, and ignores any other.
+    """
+    which = "of all four controls" if len(loaded) > 1 else "distilled" if distilled else ""
+    for field in STYLES:
+        if which and spec.get(field) is not None:
+            name = "distilled model" if which == "distilled" else f"model {which}"
+            yield f"{field} has no effect on the {name}, which is loaded."
+    if distilled and spec.get("guidance") not in (None, 3):
+        yield "guidance has no effect on the distilled model, which is loaded."
+
+
+def undecodable(clip: Shape, memory: int) -> Problem | None:
+    """Why a clip cannot be decoded as upstream does it, all of it into memory; None if it can.
+
+    Args:
+        clip: its frames and size count.
+        memory: bytes that this machine has.
+    """
+    decoded = clip.frames * clip.width * clip.height * CHANNELS * DECODED_COPIES
+    if decoded <= memory:
         return None
-    there = [key for key in CONTROLS if key in loaded]
-    return (
-        f"{_listed(missing)} asked for, but the model that is loaded takes {', '.join(there) or 'no control'} only. "
-        f"Use {' or '.join(there) or 'another engine'} instead, or {ALL}."
+    shape = f"{clip.frames:,} frames of {clip.width}x{clip.height}"
+    return Problem(
+        f"the clip's {shape} take {decoded / GIB:.1f} GiB once decoded, and this machine has {memory / GIB:.1f} GiB of "
+        "memory; upstream decodes all of them, whatever max_frames says",
+        'Cut the clip into parts, or use engine.kind = "diffusers", which decodes as it goes.',
     )
 
 
-def unheeded(spec: Mapping[str, Any], loaded: Collection[str]) -> str | None:
-    """Why something in a spec would have no effect with the controls that are loaded; None if all of it has.
+def wanted(spec: Mapping[str, Any], frames: int) -> int:
+    """How many frames the output is to have."""
+    return min(frames, spec.get("max_frames") or frames)
 
-    The model of all four controls has no input for an image's style and passes over it.
-    """
-    if len(loaded) == 1:
-        return None
-    for field in ("image_context_path", "context_frame_index"):
-        if spec.get(field) is not None:
-            return (
-                f"{field} has no effect on the model of all four controls, which is loaded. "
-                f"Take it out, or set engine.controls to one control and restart povwatch."
+
+def _controls(spec: Mapping[str, Any], loaded: Collection[str]) -> Iterator[Problem]:
+    there = [key for key in CONTROLS if key in loaded]
+    for key in CONTROLS:
+        if spec.get(key) is not None and key not in there:
+            yield Problem(
+                f"is asked for, but the model that is loaded takes {', '.join(there) or 'no control'} only",
+                f"Use {' or '.join(there) or 'another engine'} instead, or {ALL}.",
+                key,
             )
-    return None
 
 
-def _listed(keys: list[str]) -> str:
-    return f"{keys[0]} is" if len(keys) == 1 else f"{', '.join(keys[:-1])} and {keys[-1]} are"
+def _length(spec: Mapping[str, Any], frames: int, *, distilled: bool) -> Iterator[Problem]:
+    most = DISTILLED_FRAMES_MAX if distilled else FRAMES_MAX
+    asked = wanted(spec, frames)
+    if asked <= most:
+        return
+    if distilled:
+        limit = f"the distilled model makes {most} at most: it was not trained to go on from one chunk to the next"
+        todo = f"or {FULL_MODEL}"
+    else:
+        limit = (
+            f"the cosmos engine makes {most:,} at most: upstream holds a whole clip in memory and silently stops "
+            "reading there"
+        )
+        todo = 'cut the clip into parts, or use engine.kind = "diffusers", which has no such limit'
+    given = spec.get("max_frames") is not None
+    found = f"asks for {asked:,} frames" if given else f"is not set, and the clip has {asked:,} frames"
+    yield Problem(f"{found}; {limit}", f'Write "max_frames": {most}, {todo}.', "max_frames")
+
+
+def _chunk(spec: Mapping[str, Any], frames: int) -> Iterator[Problem]:
+    size = spec.get("num_video_frames_per_chunk") or CHUNK
+    if size == CHUNK or (size == IMAGE and frames == 1):
+        return
+    why = "upstream would make the first frame only" if size == IMAGE else "upstream's tokenizer takes 93, or 1 for one"
+    yield Problem(
+        f"is {size} for {frames} frames; {why}", "Set it to 93, or take the line out.", "num_video_frames_per_chunk"
+    )

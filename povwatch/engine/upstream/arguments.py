@@ -9,7 +9,7 @@ import os.path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.port import EngineFailure
-from povwatch.engine.upstream.ability import CONTROLS, DISTILLED_FRAMES_MAX, FRAMES_MAX, unheeded, unloaded
+from povwatch.engine.upstream.ability import CONTROLS, refusals, wanted
 
 if TYPE_CHECKING:
     from povwatch.engine.upstream.settings import Settings
@@ -24,17 +24,13 @@ effect, costs an encoding of every chunk, and fails on the distilled model (infe
 FULL_STEPS, DISTILLED_STEPS = 35, 4
 """Upstream's default number of steps, and the distilled model's."""
 
-CHUNK, IMAGE = 93, 1
-"""The two chunk sizes that upstream's tokenizer takes; others fail an assertion once the model runs."""
-
 PATHS = ("video_path", "image_context_path", "guided_generation_mask")
 CONTROL_PATHS = ("control_path", "mask_path")
 
 
 def wanted_frames(job: dict[str, Any]) -> int:
     """How many frames the output is to have."""
-    frames: int = job["frames"]
-    return min(frames, job["spec"].get("max_frames") or frames)
+    return wanted(job["spec"], job["frames"])
 
 
 def arguments(job: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -45,15 +41,8 @@ def arguments(job: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """
     spec = {key: value for key, value in job["spec"].items() if key not in NOT_PASSED_ON and value is not None}
     spec |= {"name": NAME, "video_path": job["video"]}
-    _check_controls(spec, settings)
-    _check_length(job, settings)
-    _check_chunk(spec, wanted_frames(job))
-    if settings.distilled and spec.get("guided_generation_mask"):
-        raise EngineFailure(
-            "invalid",
-            "guided_generation_mask has no effect on the distilled model, which is loaded.",
-            "Take it out, or load the full model: take engine.model out.",
-        )
+    for problem in refusals(spec, settings.controls, frames=job["frames"], distilled=settings.distilled):
+        raise EngineFailure("invalid", problem.sentence, problem.todo)
     if not str(spec.get("negative_prompt", "?")).strip():
         raise EngineFailure(
             "invalid",
@@ -77,41 +66,3 @@ def paths(spec: dict[str, Any]) -> dict[str, str]:
             if path := (spec.get(key) or {}).get(field):
                 found[f"{key}.{field}"] = path
     return found
-
-
-def _check_controls(spec: dict[str, Any], settings: Settings) -> None:
-    asked = [key for key in CONTROLS if key in spec]
-    problem = unloaded(asked, settings.controls) or unheeded(spec, settings.controls)
-    if problem is not None:
-        raise EngineFailure("invalid", problem)
-
-
-def _check_length(job: dict[str, Any], settings: Settings) -> None:
-    frames = wanted_frames(job)
-    if frames > FRAMES_MAX:
-        raise EngineFailure(
-            "invalid",
-            f"{frames} frames are asked for, and the cosmos engine makes {FRAMES_MAX:,} at most: upstream holds a "
-            "whole clip in memory and silently stops reading there.",
-            f'Set "max_frames": {FRAMES_MAX}, cut the clip into parts, or use engine.kind = "diffusers", which '
-            "has no such limit.",
-        )
-    if settings.distilled and frames > DISTILLED_FRAMES_MAX:
-        raise EngineFailure(
-            "invalid",
-            f"{frames} frames are asked for, and the distilled model makes {DISTILLED_FRAMES_MAX} at most: it was not "
-            "trained to go on from one chunk to the next.",
-            f'Set "max_frames": {DISTILLED_FRAMES_MAX}, or load the full model: take engine.model out.',
-        )
-
-
-def _check_chunk(spec: dict[str, Any], frames: int) -> None:
-    size = spec.get("num_video_frames_per_chunk", CHUNK)
-    if size == CHUNK or (size == IMAGE and frames == 1):
-        return
-    why = "upstream would make the first frame only" if size == IMAGE else "upstream's tokenizer takes 93, or 1 for one"
-    raise EngineFailure(
-        "invalid",
-        f"num_video_frames_per_chunk is {size} for {frames} frames; {why}.",
-        "Set it to 93, or take the line out.",
-    )

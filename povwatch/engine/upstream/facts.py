@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from povwatch.models.needs import Wishes, needs
+
+if TYPE_CHECKING:
+    from povwatch.engine.upstream.settings import Settings
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+
+LIBRARIES = ("torch", "transformers", "diffusers", "flash_attn", "transformer_engine", "natten", "numpy", "av")
+"""What decides what comes out, as far as it is installed."""
+
+WEIGHTS = (".pt", ".pth", ".safetensors", ".bin")
+"""Suffixes of files of weights."""
 
 
 def versions(package: Any) -> dict[str, Any]:  # noqa: ANN401 - the module cosmos_transfer2
@@ -22,6 +34,7 @@ def versions(package: Any) -> dict[str, Any]:  # noqa: ANN401 - the module cosmo
         "python": sys.version.split()[0],
         "torch": str(getattr(torch, "__version__", "")),
         "cuda": str(getattr(getattr(torch, "version", None), "cuda", None) or ""),
+        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
     }
 
 
@@ -64,6 +77,32 @@ def weights(checkpoints: Any, controls: tuple[str, ...], *, distilled: bool) -> 
     return found
 
 
+def files(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Every file of weights that the engine needs and that is in Hugging Face's cache.
+
+    Returns:
+        `files`: repository/name to size in bytes and sha256, and `revisions`: repository to the commits.
+    """
+    found: dict[str, Any] = {}
+    revisions: dict[str, set[str]] = {}
+    for need in needs("cosmos", Wishes(settings.controls, settings.model, settings.guardrails)):
+        folder = hub_cache() / f"models--{need.repository.replace('/', '--')}"
+        commit = _commit(folder, need.revision)
+        names = need.files or [path.name for path in sorted((folder / "snapshots" / commit).glob("*")) if commit]
+        for name in names:
+            path = folder / "snapshots" / commit / name
+            if path.suffix in WEIGHTS and path.is_file():
+                found[f"{need.repository}/{name}"] = {"size": path.stat().st_size, "sha256": _sha256(str(path))}
+                revisions.setdefault(need.repository, set()).add(commit)
+    return {"files": found, "revisions": {name: ", ".join(sorted(commits)) for name, commits in revisions.items()}}
+
+
+def hub_cache() -> Path:
+    """Hugging Face's cache, as its client finds it (huggingface_hub.constants)."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")  # noqa: PTH118
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()  # noqa: PTH118
+
+
 def gpu_name() -> str:
     """The GPU that torch uses; empty without one."""
     cuda = _cuda()
@@ -96,6 +135,23 @@ def _cuda() -> Any:  # noqa: ANN401 - torch.cuda, or None
     torch: Any = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     return cuda if cuda is not None and cuda.is_available() else None
+
+
+def _commit(folder: Path, revision: str) -> str:
+    """The commit that the cache has for a revision; empty if it has none."""
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    try:
+        return (folder / "refs" / revision).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _sha256(path: str | None) -> str:

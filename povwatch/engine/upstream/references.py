@@ -7,44 +7,16 @@ from __future__ import annotations
 
 import os.path
 import zipfile
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from povwatch.engine.fit import Shape, misfit
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.upstream.arguments import paths, wanted_frames
-
-VIDEOS = {".mp4": "mp4", ".mov": "mp4", ".webm": "matroska", ".avi": "avi"}
-"""The suffixes that upstream has a decoder for (easy_io/handlers/registry_utils.py), in lower case alone, and FFmpeg's
-demuxer for each."""
-
-IMAGES = {".jpg": "jpeg_pipe", ".jpeg": "jpeg_pipe", ".png": "png_pipe"}
-
-SIGNATURES = (
-    (4, b"ftyp", "mp4"),
-    (0, b"\x1aE\xdf\xa3", "matroska"),
-    (8, b"AVI ", "avi"),
-    (0, b"\xff\xd8\xff", "jpeg_pipe"),
-    (0, b"\x89PNG", "png_pipe"),
-)
-"""Offset and bytes that tell a format: a list of other files in a file called .mp4 must not be opened as one."""
-
-SIZE_SLACK = 1
-"""Pixels: the working copy of a clip with an odd size is one larger."""
+from povwatch.engine.upstream.formats import HEAD, IMAGES, VIDEOS, unreadable
 
 ARRAY = "arr_0.npy"
 """The array in an .npz that upstream reads as a mask of shape (T, H, W)."""
-
-
-@dataclass(frozen=True)
-class Video:
-    """A video in short."""
-
-    frames: int
-    width: int
-    height: int
-    rate: Fraction
-    """Frames a second, on average."""
 
 
 def check(job: dict[str, Any]) -> None:
@@ -53,7 +25,7 @@ def check(job: dict[str, Any]) -> None:
     Raises:
         EngineFailure: One does not fit; the message names its field and both numbers.
     """
-    clip = Video(job["frames"], job["width"], job["height"], Fraction(job["fps_num"], job["fps_den"]))
+    clip = Shape(job["frames"], job["width"], job["height"], Fraction(job["fps_num"], job["fps_den"]))
     for where, path in paths(job["spec"]).items():
         if where == "video_path":
             continue
@@ -67,7 +39,7 @@ def check(job: dict[str, Any]) -> None:
             _compare(where, probe(where, path), clip, wanted_frames(job))
 
 
-def probe(where: str, path: str) -> Video:
+def probe(where: str, path: str) -> Shape:
     """Length, size and rate of a video, from its packets; nothing is decoded.
 
     Raises:
@@ -82,12 +54,12 @@ def probe(where: str, path: str) -> Video:
                 raise EngineFailure("invalid", f"{where} holds no video.", "Give a video.")
             stream = container.streams.video[0]
             frames = sum(packet.size > 0 for packet in container.demux(stream))
-            return Video(frames, stream.width, stream.height, Fraction(stream.average_rate or stream.base_rate or 0))
+            return Shape(frames, stream.width, stream.height, Fraction(stream.average_rate or stream.base_rate or 0))
     except av.FFmpegError as error:
         raise EngineFailure("invalid", f"{where} cannot be read: {error}.", "Give a whole video file.") from error
 
 
-def array_length(where: str, path: str) -> Video:
+def array_length(where: str, path: str) -> Shape:
     """Length and size of the mask in an .npz, from the array's header.
 
     Raises:
@@ -109,45 +81,20 @@ def array_length(where: str, path: str) -> Video:
             f"{where} holds an array of shape {shape} and type {dtype}, not (frames, height, width) of numbers.",
             "Write it with numpy.savez(FILE, mask).",
         )
-    return Video(shape[0], shape[2], shape[1], Fraction(0))
+    return Shape(shape[0], shape[2], shape[1], Fraction(0))
 
 
 def _format_of(where: str, path: str, known: dict[str, str]) -> str:
     """FFmpeg's name of a file's format: as its suffix says and its first bytes confirm."""
-    suffix = os.path.splitext(path)[1]  # noqa: PTH122
-    expected = known.get(suffix)
-    if expected is None:
-        raise EngineFailure(
-            "invalid",
-            f"{where} ends in {suffix!r}, which upstream does not read; it reads {', '.join(sorted(known))}.",
-            f"Convert it: ffmpeg -i {os.path.basename(path)} -c copy OUT.mp4, say.",  # noqa: PTH119
-        )
     with open(path, "rb") as file:  # noqa: PTH123
-        head = file.read(16)
-    found = next((kind for at, mark, kind in SIGNATURES if head[at : at + len(mark)] == mark), None)
-    if found != expected:
-        what = "another kind of file" if found is None else f"{found.partition('_')[0]} data"
-        raise EngineFailure("invalid", f"{where} ends in {suffix} but is {what}.", "Give a file of the kind it says.")
-    return found
+        head = file.read(HEAD)
+    problem = unreadable(where, path, head, known)
+    if problem is not None:
+        raise EngineFailure("invalid", problem.sentence, problem.todo)
+    return known[os.path.splitext(path)[1]]  # noqa: PTH122
 
 
-def _compare(where: str, found: Video, clip: Video, wanted: int) -> None:
-    if found.frames not in (clip.frames, wanted):
-        raise EngineFailure(
-            "invalid",
-            f"{where} has {found.frames} frames, the clip has {clip.frames}.",
-            "Give one frame for each of the clip's.",
-        )
-    if abs(found.width - clip.width) > SIZE_SLACK or abs(found.height - clip.height) > SIZE_SLACK:
-        raise EngineFailure(
-            "invalid",
-            f"{where} is {found.width}x{found.height}, the clip is {clip.width}x{clip.height}.",
-            "Give it the clip's size.",
-        )
-    # Rates that stay within a frame of each other over the whole clip are one rate in two spellings.
-    if found.rate and abs(found.frames / found.rate - found.frames / clip.rate) * clip.rate >= 1:
-        raise EngineFailure(
-            "invalid",
-            f"{where} has {float(found.rate):.3f} frames a second, the clip has {float(clip.rate):.3f}.",
-            "Give it the clip's rate, so that frame k belongs to frame k.",
-        )
+def _compare(where: str, found: Shape, clip: Shape, wanted: int) -> None:
+    problem = misfit(where, found, clip, wanted)
+    if problem is not None:
+        raise EngineFailure("invalid", problem.sentence, problem.todo)

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from povwatch.engine.fit import Shape
 from povwatch.engine.port import EngineFailure
+from povwatch.engine.upstream.ability import CHANNELS, GIB, undecodable
 from povwatch.engine.upstream.arguments import wanted_frames
-
-CHANNELS = 3
-
-DECODED_COPIES = 2
-"""imageio returns every frame, and numpy.stack copies them (_src/transfer2/inference/utils.py, 210 and 234)."""
 
 FLOAT32 = 4
 """Bytes a value of a control on the GPU when it is enlarged to the clip's size: 11.6 GiB for 500 frames at 1080p."""
-
-GIB = 1024**3
 
 
 def check(job: dict[str, Any], main_memory: int, gpu_memory: int | None) -> None:
@@ -32,16 +27,10 @@ def check(job: dict[str, Any], main_memory: int, gpu_memory: int | None) -> None
     Raises:
         EngineFailure: It cannot; the message has both numbers.
     """
+    problem = undecodable(Shape(job["frames"], job["width"], job["height"]), main_memory)
+    if problem is not None:
+        raise EngineFailure("invalid", problem.sentence, problem.todo)
     picture = job["width"] * job["height"] * CHANNELS
-    decoding = job["frames"] * picture * DECODED_COPIES
-    if decoding > main_memory:
-        raise EngineFailure(
-            "invalid",
-            f"The clip's {job['frames']} frames of {job['width']}x{job['height']} take {_gib(decoding)} once decoded, "
-            f"and this machine has {_gib(main_memory)} of memory; upstream decodes all of them, whatever max_frames "
-            "says.",
-            'Cut the clip into parts, or use engine.kind = "diffusers", which decodes as it goes.',
-        )
     enlarging = wanted_frames(job) * picture * FLOAT32
     if job["spec"].get("keep_input_resolution", True) and gpu_memory is not None and enlarging > gpu_memory:
         raise EngineFailure(

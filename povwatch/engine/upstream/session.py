@@ -81,6 +81,7 @@ class Session:
             "guardrails": settings.guardrails,
             "gpu": facts.gpu_name(),
             "gpus": settings.gpus,
+            **facts.files(settings),
             "checkpoints": facts.weights(
                 self._config.MODEL_CHECKPOINTS, settings.controls, distilled=settings.distilled
             ),
@@ -161,11 +162,11 @@ class Session:
             "seconds": meter.ended(),
             "peak_memory": facts.peak(),
             "seed": sample.seed,
-            "steps": sample.num_steps,
+            "num_steps": sample.num_steps,
             "guidance": None if self._settings.distilled else sample.guidance,
             "guardrails": self._settings.guardrails,
             "chunks": chunks.made + chunks.kept,
-            "chunks_kept": chunks.kept,
+            "chunks_resumed": chunks.kept,
             **(_result(written[0], context.workdir, job) if gate.leads else {}),
         }
 

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from povwatch.engine.port import EngineFailure
-from povwatch.engine.upstream.ability import ALL, CONTROLS, unloadable
-
-DISTILLED = "/distilled"
-"""What a distilled model's name ends with."""
+from povwatch.engine.upstream.ability import ALL, CONTROLS, DISTILLED, unloadable
 
 
 @dataclass(frozen=True)

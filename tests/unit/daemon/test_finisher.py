@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 import time
 
 import pytest
 from clips import make_clip
 from hand_clock import HandClock
+from rich.console import Console
 
+from povwatch.cli import report
 from povwatch.config import Config, Paths
 from povwatch.daemon import finisher as module
 from povwatch.daemon.background import Background
@@ -17,7 +21,7 @@ from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.workpiece import Workpiece
 from povwatch.errors import CheckFailed, DiskFull
 from povwatch.job import JobState, Waiting
-from povwatch.journal import Journal
+from povwatch.journal import Journal, open_reader
 from povwatch.media.run import call
 from povwatch.publish import Publisher
 from povwatch.spec import parse
@@ -137,3 +141,37 @@ def test_an_artifact_that_is_not_what_was_asked_for_is_the_jobs_own_fault(bench)
     bench.finisher.check(bench.job, bench.piece)
     bench.settle()
     assert bench.endings.seen == [(bench.job.id, CheckFailed)]
+
+
+def test_a_stop_while_the_result_is_read_leaves_it_for_the_next_start(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        finish = Workpiece.finish
+
+        def and_stop(piece, told, cancelled):
+            found = finish(piece, told, cancelled)
+            cancelled.set()
+            return found
+
+        patch.setattr(Workpiece, "finish", and_stop)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    assert bench.now().state is JobState.CHECKING
+    assert bench.endings.seen == []
+    bench.finisher.check(bench.now(), bench.piece)
+    bench.settle()
+    assert bench.now().state is JobState.DONE
+
+
+def test_what_was_measured_is_kept_for_the_report(bench):
+    bench.piece.seconds["generate"] = 200.0
+    bench.piece.artifact["peak_memory_bytes"] = 13_700_000_000
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    seconds = json.loads(bench.now().artifact)["seconds"]
+    assert {"generate", "finish", "check"} <= set(seconds)
+    screen = Console(width=200, record=True, file=io.StringIO())
+    with open_reader(bench.paths.state) as reader:
+        screen.print(report._done(reader.jobs(JobState.DONE), reader))
+    row = next(line for line in screen.export_text().splitlines() if "a.mp4" in line)
+    assert "14 GB" in row
+    assert "3 min 20 s" in row

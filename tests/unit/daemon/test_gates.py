@@ -2,99 +2,26 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from clips import make_clip
-from hand_clock import HandClock
+from posts import GRACE, QUEUED, Post, inspected
 
-from povwatch.config import Config, Grace
-from povwatch.daemon.gates import Gates
-from povwatch.daemon.ledger import Ledger
-from povwatch.daemon.notices import Notices
 from povwatch.job import JobState, Waiting
-from povwatch.journal import Journal
-from povwatch.media.info import VideoInfo
-from povwatch.media.run import call
-from povwatch.spec.beside import InputsFolder, InputsRefused
-from povwatch.spec.prompts import load_templates
+from povwatch.spec.beside import InputsRefused
 
 PERIOD, LIMIT = 120.0, 3600.0
 
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory):
-    clip = make_clip(tmp_path_factory.mktemp("clip") / "a.mp4")
-    return VideoInfo.from_json(call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60))
-
-
-class Post:
-    """A clip at the gate, and what came of it."""
-
-    def __init__(self, folder, info):
-        self.folder, self.info = folder, info
-        self.inputs = folder / "inputs"
-        self.inputs.mkdir()
-        (self.inputs / "a.mp4").touch()
-        self.spec, self.error = self.inputs / "a.json", self.inputs / "a.error.txt"
-        self.clock = HandClock()
-        self.ended, self.broken = [], []
-        self.open()
-        (self.first,) = self.ledger.add([(b"a.mp4", b"signature")])
-
-    def open(self):
-        self.journal = Journal.open(self.folder / "state")
-        self.ledger = Ledger(self.journal, self.clock)
-        self.beside = InputsFolder(self.inputs)
-        self.gates = Gates(
-            Config(grace=Grace(period="2m", max="1h")),
-            ledger=self.ledger,
-            folder=self.beside,
-            notices=Notices(self.beside),
-            templates=load_templates(None),
-            engine="toy",
-            present=lambda path: (self.inputs / path.decode()).exists(),
-            ended=self.ended.append,
-            broken=lambda _, error: self.broken.append(error),
-        )
-
-    def restart(self, *, away):
-        """As after a kill -9 and some time."""
-        self.journal.close()
-        self.clock.now += away
-        self.open()
-        self.gates.resume(self.job)
-
-    def admit(self):
-        self.gates.admit(self.job, self.info)
-
-    def until(self, when):
-        while (due := self.gates.next_deadline()) is not None and max(due, self.clock.now) <= when:
-            self.clock.now = max(self.clock.now, due)
-            self.gates.tick(self.clock.now)
-            self.clock.now += 0.001
-        self.clock.now = when
-        assert self.broken == []
-
-    def edit(self, **changes):
-        self.spec.write_text(json.dumps(json.loads(self.spec.read_text()) | changes))
-
-    @property
-    def job(self):
-        return self.ledger.of_path(b"a.mp4")
-
-    def at(self):
-        return self.job.state, self.job.waiting_on
+    return inspected(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture
 def post(tmp_path, info):
     made = Post(tmp_path, info)
     yield made
-    made.journal.close()
-
-
-GRACE, QUEUED = (JobState.GRACE, Waiting.GRACE), (JobState.QUEUED, Waiting.TURN)
+    made.close()
 
 
 def test_a_clip_is_queued_when_its_grace_is_over(post):
@@ -186,7 +113,7 @@ def test_a_reference_that_comes_puts_a_json_right(post):
     assert post.at() == (JobState.GRACE, Waiting.INVALID_SPEC)
     assert "edge.mp4" in post.error.read_text()
     make_clip(post.inputs / "edge.mp4")
-    post.until(1010)
+    post.measured(1020)
     assert post.at() == GRACE
     assert not post.error.exists()
 

@@ -7,6 +7,7 @@ WARNED = {
     "add up to 2": {"vis": {}},
     "Every control_weight is 0": {"edge": {"control_weight": 0}},
     "preset_edge_threshold has no effect": {"edge": {"control_path": "e.mp4", "preset_edge_threshold": "low"}},
+    "names a video that is taken for a clip too": {"edge": {"control_path": "sub/e.mp4"}},
     'resolution "480"': {"resolution": "480"},
     'resolution "480p"': {"resolution": "480p"},
     'resolution "256"': {"resolution": "256"},
@@ -42,7 +43,8 @@ QUIET = [
     {"edge": {"control_weight": 0.7}, "depth": {"control_weight": 0.2}, "seg": {"control_weight": 0.1}},
     {"num_steps": 10, "guidance": 1},
     {"guided_generation_mask": "m.npz", "guided_generation_foreground_labels": [1]},
-    {"edge": {"control_path": "e.mp4"}},
+    {"edge": {"control_path": ".controls/e.mp4"}},
+    {"edge": {"control_path": "e.control"}},
 ]
 
 

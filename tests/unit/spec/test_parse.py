@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spec_texts import CLIP, members, text
 
-from povwatch.errors import SpecInvalid
+from povwatch.errors import Problem, SpecInvalid
 from povwatch.spec import SIZE_MAX, Spec, as_json, explain, parse
-from povwatch.spec.parse import locate
+from povwatch.spec.parse import located
 from povwatch.spec.reader import Malformed, read
 
 BASE = """{
@@ -100,7 +100,8 @@ SLIPS = {
     "backslash": ('{"a": "C:\\data"}', (1, 10), "backslash"),
     "open text": ('{"a": "b}', (1, 7), "never closed"),
     "line break in a text": ('{"a": "b\n"}', (1, 9), "line break"),
-    "cut short": ('{"a": ', (1, 7), "too early"),
+    "cut short": ('{"a": ', (1, 6), "too early"),
+    "cut at the end of a line": ('{\n "a": 1,\n\n', (2, 9), "too early"),
     "cut in a list": ('{"a": [1', (1, 9), "too early"),
     "two specs": ("{}\n{}", (2, 1), "follows"),
     "no-break space": ('{"a":\u00a01}', (1, 6), "U+00A0"),
@@ -210,12 +211,18 @@ def test_no_name_can_forge_a_line():
     assert "a\n" not in told
 
 
-def test_a_fields_place_can_be_looked_up():
+def test_a_problem_is_put_where_its_field_stands_or_where_it_is_missing():
     data = (BASE % ',\n  "seg": {"mask_path": "m.mp4"}').encode()
-    place = locate(data, "seg.mask_path")
+    place = located(data, Problem("is no mask", field="seg.mask_path"))
     assert (place.line, place.column, place.found) == (8, 24, '"m.mp4"')
-    assert locate(data, "vis.mask_path") is None
-    assert locate(b"{", "a") is None
+    assert place.sentence == "seg.mask_path is no mask."
+    missing = located(data, Problem("is missing", "Add it.", "seg.control_path"))
+    assert (missing.line, missing.column, missing.found) == (8, 10, "")
+    assert (missing.field, missing.todo) == ("seg.control_path", "Add it.")
+    for field in ("vis.mask_path", "max_frames", ""):
+        nowhere = Problem("is missing", field=field)
+        assert located(data, nowhere) == nowhere
+    assert located(b"{", missing) == missing
 
 
 json_values = st.recursive(

@@ -28,7 +28,8 @@ def named(spec, controls=ALL):
 def test_what_the_pipeline_lacks_is_refused_with_the_field_and_a_way_out(spec, field, says) -> None:
     (refusal,) = refusals(spec, ALL)
     assert refusal.field == field
-    assert field.rpartition(".")[2] in refusal.message
+    assert refusal.sentence.startswith(f"{field} is ")
+    assert "diffusers" in refusal.message
     assert says in refusal.todo
 
 
@@ -58,6 +59,14 @@ def job(**spec):
 def test_a_spec_without_a_control_is_refused() -> None:
     with pytest.raises(EngineFailure, match="no control"):
         read(job(), Settings())
+
+
+def test_chunks_of_one_frame_are_known_to_be_for_one_frame_before_the_job_is() -> None:
+    (refusal,) = refusals({"edge": {}, "num_video_frames_per_chunk": 1}, ALL, frames=200)
+    assert refusal.sentence == "num_video_frames_per_chunk is 1, and 200 frames are to be generated."
+    assert not list(refusals({"edge": {}, "num_video_frames_per_chunk": 1}, ALL))
+    assert not list(refusals({"edge": {}, "num_video_frames_per_chunk": 1, "max_frames": 1}, ALL, frames=200))
+    assert not list(refusals({"edge": {}}, ALL, frames=200))
 
 
 def test_chunks_of_one_frame_are_for_one_frame() -> None:

@@ -48,7 +48,7 @@ def test_5000_frames_are_the_most():
     arguments(job("/c.mp4", 5000), settings())
     arguments(job("/c.mp4", 5001, max_frames=5000), settings())
     error = wrong(job("/c.mp4", 5001))
-    assert (error.kind, "5001 frames" in error.message, "diffusers" in error.todo) == ("invalid", True, True)
+    assert (error.kind, "5,001 frames" in error.message, "diffusers" in error.todo) == ("invalid", True, True)
 
 
 @pytest.mark.parametrize(("size", "frames", "good"), [(93, 200, True), (1, 1, True), (1, 2, False), (92, 200, False)])

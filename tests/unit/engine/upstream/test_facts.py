@@ -7,6 +7,8 @@ from cosmos_jobs import job
 
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.upstream import facts, room
+from povwatch.engine.upstream.settings import Settings
+from povwatch.models.needs import CHECKPOINTS, VAE
 
 COMMIT = "2ff49d0717af02057ae79bc75c00fbff9da1b4e7"
 GIB = 1024**3
@@ -44,6 +46,25 @@ def test_the_digest_of_weights_is_their_blobs_name(tmp_path):
     assert found == {"control": "edge", "repository": "o/n", "revision": "r", "file": "f.pt", "sha256": digest}
     assert facts.weights(checkpoints, ("edge",), distilled=True) == []
     assert facts.weights(checkpoints, ("vis",), distilled=False) == []
+
+
+def test_the_files_of_the_cache_are_on_record_without_being_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    settings = Settings.parse({"controls": ["edge"], "output_dir": str(tmp_path / "out")})
+    assert facts.files(settings) == {"files": {}, "revisions": {}}
+    (control, vae) = (CHECKPOINTS["edge"], VAE)
+    for need in (control, vae):
+        folder = tmp_path / "hub" / f"models--{need.repository.replace('/', '--')}"
+        (name,) = need.files
+        path = folder / "snapshots" / need.revision / name
+        path.parent.mkdir(parents=True)
+        (folder / "blobs").mkdir()
+        (folder / "blobs" / ("ab" * 32)).write_bytes(b"0123456789")
+        path.symlink_to(folder / "blobs" / ("ab" * 32))
+    found = facts.files(settings)
+    assert found["files"][f"{vae.repository}/tokenizer.pth"] == {"size": 10, "sha256": "ab" * 32}
+    assert found["revisions"] == {control.repository: control.revision, vae.repository: vae.revision}
 
 
 def test_without_torch_there_is_no_gpu(monkeypatch):

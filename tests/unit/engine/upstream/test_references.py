@@ -3,8 +3,9 @@ import pytest
 from cosmos_jobs import clip, job
 from PIL import Image
 
+from povwatch.engine.fit import Shape
 from povwatch.engine.port import EngineFailure
-from povwatch.engine.upstream.references import Video, check, probe
+from povwatch.engine.upstream.references import check, probe
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def edge(path, **more):
 def test_a_control_of_the_clips_shape_is_good(tmp_path):
     control = clip(tmp_path / "e.mp4", 12)
     check(job(tmp_path / "c.mp4", 12, **edge(control, mask_path=str(control))))
-    assert probe("x", str(control)) == Video(12, 64, 48, 24)
+    assert probe("x", str(control)) == Shape(12, 64, 48, 24)
 
 
 def test_a_control_for_the_wanted_frames_alone_is_good(tmp_path):
@@ -36,7 +37,7 @@ def test_a_control_for_the_wanted_frames_alone_is_good(tmp_path):
 
 def test_another_length_is_refused_with_both_numbers(tmp_path, refused):
     text = refused(**edge(clip(tmp_path / "e.mp4", 11)))
-    assert "edge.control_path has 11 frames, the clip has 12." in text
+    assert "edge.control_path has 11 frames at 24 a second, the clip has 12 frames at 24 a second." in text
 
 
 def test_another_size_is_refused_with_both_numbers(tmp_path, refused):
@@ -45,12 +46,13 @@ def test_another_size_is_refused_with_both_numbers(tmp_path, refused):
 
 
 def test_an_odd_size_made_even_is_the_same_size(tmp_path):
-    check(job(tmp_path / "c.mp4", 12, size=(65, 47), **edge(clip(tmp_path / "e.mp4", 12))))
+    odd = clip(tmp_path / "e.avi", 12, size=(63, 47), codec="ffv1", pix_fmt="yuv444p")
+    check(job(tmp_path / "c.mp4", 12, size=(64, 48), **edge(odd)))
 
 
 def test_another_rate_is_refused_with_both_numbers(tmp_path, refused):
     text = refused(**edge(clip(tmp_path / "e.mp4", 12, fps=30)))
-    assert "edge.control_path has 30.000 frames a second, the clip has 24.000." in text
+    assert "edge.control_path has 30 frames a second, the clip has 24." in text
 
 
 def test_two_spellings_of_a_rate_are_one(tmp_path):
@@ -59,7 +61,7 @@ def test_two_spellings_of_a_rate_are_one(tmp_path):
 
 def test_a_mask_is_checked_like_a_control(tmp_path, refused):
     text = refused(edge={"mask_path": str(clip(tmp_path / "m.mp4", 5))})
-    assert "edge.mask_path has 5 frames, the clip has 12." in text
+    assert "edge.mask_path has 5 frames at 24 a second, the clip has 12 frames at 24 a second." in text
 
 
 def test_what_upstream_has_no_decoder_for(tmp_path, refused):

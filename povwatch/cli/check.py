@@ -1,0 +1,155 @@
+"""povwatch check: JSON files judged as the daemon would, without one."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path  # noqa: TC003 - typer reads it as it runs
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from povwatch import layout
+from povwatch.arrival.signature import signature
+from povwatch.cli.app import app, shared
+from povwatch.cli.prefetch import kind_here
+from povwatch.cli.specs import bases
+from povwatch.container.report import VIDEO_KINDS
+from povwatch.container.signature import HEAD, classify
+from povwatch.daemon.named_files import judge, measure, unusable, upright
+from povwatch.engine.abilities import REAL, Abilities
+from povwatch.engine.fit import Shape
+from povwatch.errors import JournalError, PovwatchError, SpecInvalid
+from povwatch.journal import open_reader
+from povwatch.media.info import VideoInfo
+from povwatch.spec import explain, lint, parse, refused
+from povwatch.spec.beside import InputsFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from povwatch.config import Config
+    from povwatch.errors import Problem
+    from povwatch.media.info import Measured
+    from povwatch.spec import Spec
+    from povwatch.spec.references import NamedFile
+
+NO_CLIP = (b".json", b".txt", b".go", b".hold")
+"""Suffixes of what lies beside clips."""
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    files: Annotated[list[Path] | None, typer.Argument(help="JSON files; all of inputs/ if left out.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Judge for this engine, over config.toml.")] = None,
+) -> None:
+    """Validate JSON files as the daemon would."""
+    config = shared(context).config(engine=engine)
+    judged = _Judge(config, Abilities.of(kind_here(config), config.engine))
+    wrong = 0
+    found = list(files or _all_specs(config))
+    for file in found:
+        problem = judged.problem(file)
+        wrong += problem is not None
+        typer.echo(problem if problem is not None else f"{layout.shown(os.fsencode(file))}: ok")
+    if files is None:
+        typer.echo(f"{len(found)} looked at, {wrong} to be put right.")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges one JSON after the other."""
+
+    config: Config
+    abilities: Abilities
+
+    def problem(self, file: Path) -> str | None:
+        """What is wrong with a JSON; None, and its warnings on the screen, if nothing is."""
+        shown = layout.shown(os.fsencode(file))
+        folder, path = InputsFolder(file.parent), os.fsencode(file.name)
+        try:
+            read = folder.read_spec(path)
+            if read is None:
+                return f"{shown}: there is no such file."
+            clip = file.parent / os.fsdecode(_clip_of(file, read.data))
+            spec = parse(read.data, clip_name=os.fsencode(clip.name), file=shown)
+            spec = folder.check_references(spec, path, read.data)
+            if problems := self._problems(folder, path, spec, clip):
+                raise refused(problems, file=shown, data=read.data)
+        except SpecInvalid as error:
+            return explain(error).rstrip()
+        except PovwatchError as error:
+            return f"{shown}: {error}"
+        for warning in [*lint(spec), *self.abilities.notes(spec.upstream())]:
+            typer.echo(f"{shown}: warning: {warning}")
+        return None
+
+    def _problems(self, folder: InputsFolder, path: bytes, spec: Spec, clip: Path) -> list[Problem]:
+        """What the engine cannot do, and which files do not fit the clip, as far as that is known."""
+        files = folder.named_files(spec, path)
+        # To look into a clip takes a while: only where it says something.
+        shape = self._shape(clip) if files or self.abilities.kind in REAL else None
+        problems = self.abilities.refusals(spec.upstream(), shape)
+        if shape is None:
+            return problems
+
+        def measured(named: NamedFile, kind: str) -> Measured | Problem:
+            try:
+                return measure(folder.root / os.fsdecode(named.path), kind)
+            except PovwatchError as error:
+                return unusable(error)
+
+        return [*problems, *judge(files, spec, shape, abilities=self.abilities, measured=measured)[0]]
+
+    def _shape(self, clip: Path) -> Shape | None:
+        """A clip's, as journalled if it has not changed since; None if there is no whole video."""
+        if info := self._journalled(clip):
+            return upright(info)
+        try:
+            with clip.open("rb") as file:
+                kind, _ = classify(file.read(HEAD))
+            if kind not in VIDEO_KINDS:
+                return None
+            found = measure(clip, str(kind))
+        except (OSError, PovwatchError):
+            return None
+        return Shape(found.frames, found.width, found.height, Fraction(found.rate))
+
+    def _journalled(self, clip: Path) -> VideoInfo | None:
+        try:
+            path = os.fsencode(clip.absolute().relative_to(self.config.paths.inputs))
+            status = clip.lstat()
+            with open_reader(self.config.paths.state) as reader:
+                job = reader.latest(path)
+        except (ValueError, OSError, JournalError):
+            return None
+        if job is None or job.source_info is None or job.source_stat != signature(status):
+            return None
+        return VideoInfo.from_json(json.loads(job.source_info))
+
+
+def _clip_of(file: Path, data: bytes) -> bytes:
+    """The clip that a JSON belongs to: the one beside it that goes by its name."""
+    stem = os.fsencode(file.stem)
+    beside = sorted(os.listdir(os.fsencode(file.parent)))  # noqa: PTH208 - bytes
+    clips = [name for name in beside if layout.stem_of(name) == stem and not name.endswith(NO_CLIP)]
+    full = [name for name in beside if name == stem]
+    try:
+        named = os.fsencode(str(json.loads(data)["video_path"]))
+    except (ValueError, KeyError, TypeError):
+        named = b""
+    if named in clips + full:
+        return named
+    return (full or clips or [named])[0]
+
+
+def _all_specs(config: Config) -> Iterable[Path]:
+    for path, base in bases(config).items():
+        spec = config.paths.inputs / os.fsdecode(layout.beside(path, base).spec)
+        if spec.exists():
+            yield spec

@@ -1,0 +1,61 @@
+"""Measure a file that a spec names: a control video, or a mask as a video or an array. Nothing of it is kept."""
+
+from __future__ import annotations
+
+import zipfile
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from numpy.lib import format as npy
+
+from povwatch.errors import NotAVideo
+from povwatch.media.info import Measured, text
+from povwatch.media.probe import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ARRAY = "arr_0.npy"
+"""The array in an .npz that upstream reads as a mask."""
+
+DIMENSIONS = 3
+"""Time, height, width."""
+
+SAVE = "Write it with numpy.savez(FILE, mask)."
+
+
+def measure(path: str, kind: str, *, report: Callable[[float], None] = lambda _: None) -> Measured:
+    """Measure the file at `path`.
+
+    Args:
+        path: the file.
+        kind: mp4, matroska or avi, as its signature tells, or npz.
+        report: told the fraction that is done.
+
+    Raises:
+        NotAVideo: it cannot be read, or part of it is missing.
+        SourceChanged: it is gone.
+    """
+    if kind == "npz":
+        return _array(path)
+    found = inspect(path, kind, report=report)
+    if not found.complete:
+        raise NotAVideo(found.why, "Give a whole video file.")
+    return Measured(found.frames, found.display_width, found.display_height, text(found.fps), found.turn != "none")
+
+
+def _array(path: str) -> Measured:
+    """By the array's header alone: an array may promise far more than fits into memory, or hold a pickle."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(ARRAY) as file:
+            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+            shape, _, dtype = read(file)
+    except KeyError as error:
+        raise NotAVideo("It holds no array arr_0.", SAVE) from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise NotAVideo(f"It holds no array that can be read ({error}).", SAVE) from error
+    if len(shape) != DIMENSIONS or dtype.hasobject:
+        what = f"It holds an array of shape {shape} and type {dtype}, not (frames, height, width) of numbers."
+        raise NotAVideo(what, SAVE)
+    frames, height, width = shape
+    return Measured(frames, width, height, text(Fraction(0)))

@@ -1,0 +1,81 @@
+"""Whether an engine's model files are here, before anything is loaded: by their names, without torch or the network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.engine.port import EngineFailure
+from povwatch.engine.transfer import settings, weights
+from povwatch.errors import ConfigError
+from povwatch.models.needs import Wishes, needs
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+
+YES = frozenset({"1", "ON", "YES", "TRUE"})
+"""Values of HF_HUB_OFFLINE by which the hub's client keeps to what is here."""
+
+SHOWN = 3
+"""Names that are listed."""
+
+
+def lacking(kind: str, config: Config) -> str:
+    """Which of an engine's model files are missing or cannot be used, and what to do, as a part of a sentence.
+
+    Empty if none is known to be. An engine that may use the network fetches what it lacks.
+
+    Args:
+        kind: cosmos or diffusers.
+        config: the configuration.
+    """
+    engine = config.engine
+    if kind == "diffusers" and engine.model and _is_folder(engine.model):
+        return _of_folder(config)
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() not in YES:
+        return ""
+    try:
+        wanted = needs(kind, wishes(config))
+    except ConfigError as error:
+        return f"{error.what} {error.todo}".rstrip(". ")
+    # The hub's client is slow to import; only a machine without a network needs it here.
+    from povwatch.models import look, record  # noqa: PLC0415
+
+    snapshots = record.load(config.paths.state)
+    for need in wanted:
+        seen = look.look(need, snapshots)
+        if not seen.there:
+            names = [name for name in seen.missing if "*" not in name][:SHOWN]
+            files = f"{', '.join(names)} of {need.repository}" if names else need.repository
+            return f"{files} ({need.why}) is not here, and HF_HUB_OFFLINE is set: run povwatch prefetch --engine {kind}"
+    return ""
+
+
+def wishes(config: Config, *, mask_prompts: bool = False) -> Wishes:
+    """What the configured engine is to do, as far as it decides which files are needed."""
+    engine = config.engine
+    model = engine.model
+    if "/" in model and Path(model).expanduser().is_dir():  # as the engine tells a folder from a repository
+        model = str(Path(model).expanduser().resolve())
+    return Wishes(tuple(engine.controls), model, engine.guardrails, mask_prompts)
+
+
+def _is_folder(model: str) -> bool:
+    """As transfer.weights tells it."""
+    folder = Path(model).expanduser()
+    return folder.is_absolute() or folder.exists()
+
+
+def _of_folder(config: Config) -> str:
+    engine = config.engine
+    try:
+        weights.locate(settings.Settings(model=engine.model, controls=tuple(engine.controls), offline=True))
+    except EngineFailure as failure:
+        todo = failure.todo
+        if todo == weights.PREFETCH:  # it does not fetch into folders
+            todo = "Put it there, or take engine.model out and run povwatch prefetch --engine diffusers"
+        return f"{failure.message} {todo}".rstrip(".")
+    except (OSError, ValueError, LookupError) as error:
+        return f"{engine.model} (engine.model) cannot be read: {error}"
+    return ""

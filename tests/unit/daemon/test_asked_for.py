@@ -1,0 +1,187 @@
+"""What the engine here does not have, and files that do not fit the clip: said while the JSON can be edited."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from clips import make_clip
+from posts import GRACE, INVALID, QUEUED, Post, inspected
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory):
+    return inspected(tmp_path_factory.mktemp("clip"), frames=12)
+
+
+@pytest.fixture
+def at(tmp_path, info):
+    """Makes a clip at the gate of an engine."""
+    made = []
+
+    def post(kind="toy.py:Engine", *, clip=info, **engine):
+        made.append(Post(tmp_path, clip, kind=kind, **engine))
+        made[0].admit()
+        return made[0]
+
+    yield post
+    made[0].close()
+
+
+def test_a_control_that_is_not_loaded_waits_for_an_edit(at):
+    post = at("cosmos")
+    post.edit(edge=None, depth={})
+    post.until(1010)
+    assert post.at() == INVALID
+    text = post.error.read_text()
+    assert "line 1, column" in text
+    assert "depth is asked for, but the model that is loaded takes edge only." in text
+    assert 'set engine.controls = ["edge", "vis", "depth", "seg"]' in text
+    post.edit(edge={"control_weight": 1.0}, depth=None)
+    post.until(1020)
+    assert post.at() == GRACE
+    assert not post.error.exists()
+
+
+def test_what_diffusers_lacks_names_the_engine_that_has_it(at):
+    post = at("diffusers", controls=("edge", "depth"))
+    post.edit(edge={"control_weight": 1.0, "mask_prompt": "hands"}, depth={}, context_frame_index=3)
+    post.until(1010)
+    assert post.at() == INVALID
+    text = post.error.read_text()
+    assert "4 things to put right" in text
+    for words in ("depth is asked for beside edge", "depth.control_path is missing", "no masks", "no style frame"):
+        assert words in text
+    assert text.count('engine.kind = "cosmos" can do it') == 4
+
+
+def test_the_preview_takes_everything(at):
+    post = at("preview")
+    post.edit(depth={}, seg={"mask_prompt": "hands"}, context_frame_index=3)
+    post.until(1010)
+    assert post.at() == GRACE
+
+
+def test_a_clip_that_is_too_long_goes_with_max_frames(at, info):
+    post = at("cosmos", clip=dataclasses.replace(info, frames=6000))
+    post.until(1010)
+    assert post.at() == INVALID
+    assert "the clip has 6,000 frames; the cosmos engine makes 5,000 at most" in post.job.detail
+    post.edit(max_frames=5000)
+    post.until(1020)
+    assert post.at() == GRACE
+
+
+def test_a_clip_that_upstream_cannot_decode_into_memory_is_told_so(at, info):
+    post = at("cosmos", clip=dataclasses.replace(info, frames=4999, display_width=2**20, display_height=2**20))
+    post.until(1010)
+    assert post.at() == INVALID
+    assert "the clip's 4,999 frames of 1048576x1048576 take" in post.job.detail
+    assert "which decodes as it goes" in post.error.read_text()
+
+
+def test_what_has_no_effect_here_is_a_warning(at, capsys):
+    post = at("cosmos", controls=("edge", "vis", "depth", "seg"))
+    post.edit(edge={"control_weight": 1.0}, context_frame_index=3)
+    post.until(1010)
+    assert post.at() == GRACE
+    assert "context_frame_index has no effect on the model of all four controls" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"frames": 9}, "edge.control_path has 9 frames at 30 a second, the clip has 12 frames at 30 a second"),
+        ({"size": (64, 64)}, "edge.control_path is 64x64, the clip is 96x64"),
+        ({"fps": 25}, "edge.control_path has 25 frames a second, the clip has 30"),
+        ({"rotation": 180}, "edge.control_path is turned or mirrored"),
+    ],
+)
+def test_a_control_of_another_shape_is_refused_with_both_numbers(at, shape, words):
+    post = at()
+    make_clip(post.inputs / "edge.mp4", **({"frames": 12} | shape))
+    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
+    post.measured(1010)
+    assert post.at() == INVALID
+    assert words in post.job.detail
+    (post.inputs / "edge.mp4").unlink()
+    make_clip(post.inputs / "edge.mp4", frames=12)
+    post.measured(1020)
+    assert post.at() == GRACE
+    assert not post.error.exists()
+
+
+def test_a_control_of_two_spellings_of_a_rate_and_of_max_frames_fits(at):
+    post = at()
+    make_clip(post.inputs / "edge.mkv", frames=7, fps=Fraction(30_000, 1001))
+    post.edit(max_frames=7, edge={"control_weight": 1.0, "control_path": "edge.mkv"})
+    post.measured(1010)
+    post.until(1130)
+    assert post.at() == QUEUED
+
+
+def test_no_clip_starts_before_its_control_is_known(at):
+    post = at()
+    make_clip(post.inputs / "edge.mp4", frames=12)
+    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
+    post.until(1003)
+    assert post.at() == GRACE
+    assert post.job.detail == "the file of edge.control_path is held against the clip first"
+    post.measured(1010)
+    assert post.at() == QUEUED
+    assert post.gates.spec_of(post.job).edge.control_path == "edge.mp4"
+
+
+def test_a_control_that_is_replaced_in_the_queue_is_measured_anew(at):
+    post = at()
+    make_clip(post.inputs / "edge.mp4", frames=12)
+    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
+    post.measured(1010)
+    assert post.at() == QUEUED
+    make_clip(post.inputs / "new.mp4", frames=5).rename(post.inputs / "edge.mp4")
+    assert post.gates.spec_of(post.job) is None
+    post.measured(1020)
+    assert post.at() == INVALID
+
+
+def test_what_is_no_video_is_refused_without_being_opened(at):
+    post = at()
+    (post.inputs / "edge.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
+    post.until(1010)
+    assert post.at() == INVALID
+    assert "a list of other files" in post.job.detail
+
+
+def test_a_control_that_is_cut_short_says_so(at):
+    post = at()
+    whole = make_clip(post.inputs / "edge.mp4", frames=12)
+    whole.write_bytes(whole.read_bytes()[:300])
+    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
+    post.measured(1010)
+    assert post.at() == INVALID
+    assert "edge.control_path cannot be used" in post.job.detail
+
+
+def test_a_mask_in_an_array_is_measured_by_its_header(at):
+    post = at("cosmos")
+    np.savez(post.inputs / "mask.npz", np.zeros((9, 64, 96), np.uint8))
+    post.edit(guided_generation_mask="mask.npz")
+    post.measured(1010)
+    assert "guided_generation_mask has 9 frames, the clip has 12 frames" in post.job.detail
+    np.savez(post.inputs / "mask.npz", np.zeros((12, 64, 96), np.uint8))
+    post.measured(1020)
+    assert post.at() == GRACE
+    np.savez(post.inputs / "mask.npz", other=np.zeros((12, 64, 96), np.uint8))
+    post.measured(1030)
+    assert "It holds no array arr_0" in post.job.detail
+
+
+def test_cosmos_reads_some_formats_alone(at):
+    post = at("cosmos")
+    make_clip(post.inputs / "edge.mkv", frames=12)
+    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mkv"})
+    post.until(1010)
+    assert "edge.control_path ends in '.mkv', which upstream does not read" in post.job.detail
