@@ -6,6 +6,7 @@ Memory is in bytes, power in watts.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Process:
     name: str
     memory: int | None
     """None where NVML does not say."""
+    visible: bool = True
+    """Whether it is a process of this machine as we see it; NVML also counts those of other containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class Gpus:
     """Why NVML shows none, and what to do; empty if it does."""
     lost: bool = False
     """A GPU was there and does not answer any more; only a reboot or a reset brings it back."""
+    upgraded: bool = False
+    """The driver was replaced under us: what runs may go on, nothing new can begin before a reboot."""
+    silent: bool = False
+    """NVML was asked and did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,8 @@ def look() -> Gpus:
                 except pynvml.NVMLError as error:
                     problem, lost = _words(error), lost or error.value in _LOST
     except pynvml.NVMLError as error:
-        return Gpus(problem=_words(error), lost=error.value in _LOST)
+        upgraded = error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
+        return Gpus(problem=_words(error), lost=error.value in _LOST, upgraded=upgraded)
     return Gpus(tuple(found), driver, cuda, problem if found or problem else "the NVIDIA driver shows no GPU", lost)
 
 
@@ -121,6 +129,8 @@ class XidWatch:
         self._report = report
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._uuids: dict[Any, str] = {}
+        """Of each GPU's handle, from when it still answered."""
 
     def start(self) -> bool:
         """Begin to listen; False where there is no driver, or no GPU that reports."""
@@ -132,7 +142,7 @@ class XidWatch:
             count = pynvml.nvmlDeviceGetCount()
             events = pynvml.nvmlEventSetCreate()
             # One that cannot report, or is lost, does not silence the others.
-            if not [index for index in range(count) if _reports(index, events)]:
+            if not [index for index in range(count) if self._register(index, events)]:
                 pynvml.nvmlEventSetFree(events)
                 pynvml.nvmlShutdown()
                 return False
@@ -142,6 +152,11 @@ class XidWatch:
         self._thread = threading.Thread(target=self._listen, args=(events,), name="xid", daemon=True)
         self._thread.start()
         return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether it listens; it ends by itself when the GPU or the driver is gone."""
+        return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
         """Listen no more."""
@@ -157,10 +172,21 @@ class XidWatch:
                 if error.value == pynvml.NVML_ERROR_TIMEOUT:
                     continue
                 break  # the GPU or the driver is gone: `look` says so
-            self._report(Xid(int(event.eventData), _uuid(event.device)))
+            handle = event.device
+            self._report(Xid(int(event.eventData), self._uuids.get(_key(handle)) or _uuid(handle)))
         with suppress(pynvml.NVMLError):
             pynvml.nvmlEventSetFree(events)
             pynvml.nvmlShutdown()
+
+    def _register(self, index: int, events: Any) -> bool:  # noqa: ANN401 - NVML's handle
+        """Listen to one GPU; False where it does not report."""
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+        except pynvml.NVMLError:
+            return False
+        self._uuids[_key(handle)] = _uuid(handle)
+        return True
 
 
 def _cuda() -> str:
@@ -182,25 +208,24 @@ def _gpu(index: int) -> Gpu:
         memory=int(memory.total) if memory else 0,
         free=int(memory.free) if memory else 0,
         power=power,
-        processes=tuple(Process(p.pid, _name_of(p.pid), p.usedGpuMemory) for p in running),
+        processes=tuple(_process(p.pid, p.usedGpuMemory) for p in running),
     )
 
 
-def _reports(index: int, events: Any) -> bool:  # noqa: ANN401 - NVML's handle
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
-    except pynvml.NVMLError:
-        return False
-    return True
+def _key(handle: Any) -> Any:  # noqa: ANN401 - NVML's handle
+    """What is the same for two handles of one GPU: NVML gives out a new pointer object each time."""
+    if isinstance(handle, ctypes._Pointer):  # noqa: SLF001 - the only name of that class
+        return ctypes.cast(handle, ctypes.c_void_p).value
+    return handle
 
 
-def _name_of(pid: int) -> str:
-    """The command of a process; just its number where it cannot be seen (another container's, say)."""
+def _process(pid: int, memory: int | None) -> Process:
+    """With the command's name; just its number where it cannot be seen (another container's, say)."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="backslashreplace").strip()
+        name = Path(f"/proc/{pid}/comm").read_text(errors="backslashreplace").strip()
     except OSError:
-        return f"process {pid}"
+        return Process(pid, f"process {pid}", memory, visible=False)
+    return Process(pid, "".join(c if c.isprintable() else "?" for c in name), memory)
 
 
 def _uuid(handle: Any) -> str:  # noqa: ANN401 - NVML's handle

@@ -18,6 +18,9 @@ from povwatch.job import Waiting
 BACKOFF_MAX = 60.0
 """Seconds of the longest pause."""
 
+CLOCK_MARGIN = 5.0
+"""Seconds by which a clock may be corrected without a job's pause being looked at."""
+
 ENVIRONMENT_PAUSE = 30.0
 """Seconds until a fault of the environment is looked at again."""
 
@@ -97,6 +100,18 @@ def after_crash(crashes: int, now: float) -> Decision:
     return Decision(Kind.RETRY, now + backoff(crashes), charge=False, waiting=Waiting.RETRY_AT, reason=reason)
 
 
+def clamped(not_before: float, now: float) -> float:
+    """When the next attempt may come, where that is written down as a time of the wall clock.
+
+    No pause is longer than BACKOFF_MAX, so a time that is further away is one of before the clock was set back.
+
+    Args:
+        not_before: what is written down.
+        now: seconds, on the same clock.
+    """
+    return not_before if not_before <= now + BACKOFF_MAX + CLOCK_MARGIN else now + BACKOFF_MAX
+
+
 def backoff(times: int) -> float:
     """Seconds to wait after something failed so many times in a row: 2, 4, 8 ... 60."""
     return min(BACKOFF_MAX, 2.0 ** min(max(times, 1), 10))
@@ -115,7 +130,7 @@ _RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {
     errors.SourceChanged: (Waiting.SETTLING, 0.0),
     errors.SpecInvalid: (Waiting.INVALID_SPEC, 0.0),
     # Of no class above, but no doing of the job either.
-    errors.EnvironmentFault: (Waiting.RETRY_AT, ENVIRONMENT_PAUSE),
+    errors.EnvironmentFault: (Waiting.PAUSED, ENVIRONMENT_PAUSE),
     errors.MachineError: (Waiting.ENGINE_UNAVAILABLE, ENVIRONMENT_PAUSE),
 }
 

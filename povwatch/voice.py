@@ -23,6 +23,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "daemon-stopped": (INFO, "stopped; {left} clip(s) go on at the next start"),
     "recovered": (INFO, "after the last stop: {summary}"),
     "engine-chosen": (INFO, "engine: {engine}. {why}"),
+    "guardrails-off": (
+        WARNING,
+        "guardrails are off (engine.guardrails = false): no prompt and no video is checked, and the model's licence no longer holds. Every manifest says so",
+    ),
     "engine-loading": (INFO, "the {engine} engine is being loaded"),
     "engine-load-progress": (INFO, "loading the {engine} engine: {stage}"),
     "engine-ready": (INFO, "the {engine} engine is ready after {took}"),
@@ -30,6 +34,11 @@ SENTENCES: dict[str, tuple[int, str]] = {
         ERROR,
         "the {engine} engine is not available: {problem} Clips are taken in and wait. Next try {at}",
     ),
+    "gpu-room": (INFO, "there is room on the GPU now: the {engine} engine is being loaded"),
+    "gpu-note": (WARNING, "the GPU {gpu} reported Xid {code}: {what}"),
+    "gpu-fault": (ERROR, "the GPU {gpu} reported Xid {code}: {what}. {answer}"),
+    "gpu-away": (ERROR, "{problem} No clip is started on it; clips are taken in and wait"),
+    "gpu-back": (INFO, "the GPUs answer again: going on"),
     "engine-output": (DEBUG, "{line}"),
     "engine-last-words": (WARNING, "the engine printed: {line}"),
     "unforeseen": (ERROR, "povwatch itself failed {where}: {problem}. Please report it, with the traceback"),
@@ -45,6 +54,8 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "worker-lost": (ERROR, "the worker is gone: {problem} A new one starts"),
     "inputs-away": (ERROR, "{problem} Nothing is cancelled; it goes on when the folder is back"),
     "inputs-back": (INFO, "{inputs} is back"),
+    "outputs-away": (ERROR, "{problem} No clip is started meanwhile; it goes on by itself when the folder is back"),
+    "outputs-back": (INFO, "{outputs} is back"),
     "watch-restarted": (
         WARNING,
         "the folder's events had stopped: {problem} They are started anew; nothing was missed, the rescan sees all",
@@ -135,4 +146,6 @@ def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN
     level, sentence = SENTENCES[event]
     if job is not None:
         fields = {"clip": job.path, "job": job.id, "state": str(job.state)} | fields
+    if fields.get("frames") == 1:
+        sentence = sentence.replace("{frames} frames", "{frames} frame")
     structlog.get_logger().log(level, event, sentence=sentence, **fields)

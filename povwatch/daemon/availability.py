@@ -11,7 +11,7 @@ from povwatch.voice import say
 if TYPE_CHECKING:
     from povwatch.daemon.clock import Clock
 
-PAUSE = 30.0
+PAUSE = 5.0
 """Seconds until outputs/ is looked at again that was away."""
 
 _WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
@@ -37,12 +37,16 @@ class Availability:
         """Why the engine cannot be used, if so."""
         self.failed_loads = 0
         """How often in a row it could not be loaded."""
+        self.gpu: Hurdle | None = None
+        """Why no GPU can be given a job, if so, though an engine may be loaded."""
+        self.blind_looks = 0
+        """How often in a row that was seen."""
 
     def hurdle(self, now: float) -> Hurdle | None:
         """What stands in the way at this time on the boot clock."""
         if self._paused is not None and now >= self._paused.until:
             self._paused = None
-        return self.engine or self._paused
+        return self.gpu or self.engine or self._paused
 
     def next_deadline(self) -> float | None:
         """When a pause ends."""
@@ -69,7 +73,21 @@ class Availability:
         """The engine is there."""
         self.engine, self.failed_loads = None, 0
 
-    def load_failed(self, kind: str, problem: str, retry_at: float, *, others: bool) -> None:
+    def gpu_is_away(self, hurdle: Hurdle) -> None:
+        """No GPU can be given a job."""
+        self.gpu = hurdle
+        self.blind_looks += 1
+
+    def gpu_is_back(self) -> None:
+        """The GPUs can be used again."""
+        self.gpu, self.blind_looks = None, 0
+
+    def room_again(self) -> None:
+        """The GPU that a worker waits for is there and has room: it loads."""
+        if self.engine is not None and self.engine.waiting in {Waiting.GPU_BUSY, Waiting.GPU_LOST}:
+            self.engine = None
+
+    def load_failed(self, kind: str, problem: str, retry_at: float, *, others: bool, news: bool = True) -> None:
         """The engine could not be loaded.
 
         Args:
@@ -77,8 +95,11 @@ class Availability:
             problem: as sentences.
             retry_at: on the boot clock; infinity if it is not tried again.
             others: whether other workers have it loaded.
+            news: whether it is worth a line: the same was said before if not.
         """
         self.lost(problem, _WAITS.get(kind, Waiting.ENGINE_UNAVAILABLE), others=others)
+        if not news:
+            return
         at = "after a reboot" if retry_at == float("inf") else self._clock.spell(retry_at)
         say("engine-unavailable", engine=self._kind, problem=problem, at=at)
 

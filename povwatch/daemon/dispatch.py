@@ -1,32 +1,30 @@
 """From the queue to a worker and back: claim, prepare, generate.
 
-A job is claimed when a worker is ready for it: until then its JSON may still be edited.
+A job is claimed when a worker is ready for it (claims.py), and what it needs may be there already (preparing.py).
 What comes back goes on in finisher.py, while the worker has the next job already.
 """
 
 from __future__ import annotations
 
-import json
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from povwatch.daemon.availability import PAUSE
+from povwatch.daemon.claims import Claims
+from povwatch.daemon.neighbours import Neighbours, of_workers
 from povwatch.daemon.places import Hurdle, Place, Run
+from povwatch.daemon.preparing import Preparing
 from povwatch.daemon.reports import Reports
+from povwatch.daemon.turns import Turns
 from povwatch.daemon.unforeseen import in_words
-from povwatch.daemon.workpiece import Workpiece
 from povwatch.engine import events
 from povwatch.engine.protocol import Generate
 from povwatch.engine.states import SupervisorState
-from povwatch.errors import DiskFull, EnvironmentFault, PovwatchError, SourceChanged
+from povwatch.errors import DiskFull, GpuLost, OutOfMemory, PovwatchError, SourceChanged
 from povwatch.job import Job, JobState, Waiting
-from povwatch.layout import output
 from povwatch.publish.faults import FULL
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from povwatch.config import Config
@@ -34,8 +32,10 @@ if TYPE_CHECKING:
     from povwatch.daemon.background import Background
     from povwatch.daemon.endings import Endings
     from povwatch.daemon.gates import Gates
+    from povwatch.daemon.gpu_eye import GpuEye
     from povwatch.daemon.ledger import Ledger
-    from povwatch.engine.supervisor import Supervisor
+    from povwatch.daemon.workpiece import Workpiece
+    from povwatch.gpu import Gpus
     from povwatch.publish import Publisher
 
 
@@ -53,10 +53,10 @@ class Dispatch:
         background: Background,
         endings: Endings,
         availability: Availability,
-        supervisors: list[Supervisor],
+        eye: GpuEye,
         generated: Callable[[Job, Workpiece], None],
     ) -> None:
-        """Make it; no worker is started yet.
+        """Make it; it has no workers yet.
 
         Args:
             config: the configuration.
@@ -67,26 +67,47 @@ class Dispatch:
             background: where preparing runs.
             endings: what becomes of a job after an error.
             availability: whether the engine can take jobs.
-            supervisors: one a worker.
+            eye: looks at the GPUs.
             generated: told of a job whose artifact is there, `checking` already.
         """
-        self._config = config
         self._kind = kind
         self._ledger = ledger
-        self._gates = gates
         self._publisher = publisher
-        self._background = background
         self._endings = endings
-        self._places = [Place(supervisor) for supervisor in supervisors]
+        self._eye = eye
+        self._neighbours = Neighbours(eye, lambda: self.pids)
+        self._places: list[Place] = []
         self._generated = generated
         self._reports = Reports(ledger, kind)
+        self._turns = Turns(ledger)
+        self._preparing = Preparing(
+            config.paths.inputs,
+            ledger=ledger,
+            gates=gates,
+            publisher=publisher,
+            background=background,
+            ready=self._prepared,
+        )
+        self._claims = Claims(
+            config,
+            kind=kind,
+            ledger=ledger,
+            gates=gates,
+            publisher=publisher,
+            preparing=self._preparing,
+            turns=self._turns,
+            endings=endings,
+            availability=availability,
+        )
         self.availability = availability
+        eye.watch(self.sample)
 
     # -- the daemon's side
 
-    def start(self) -> None:
+    def start(self, places: list[Place]) -> None:
         """Start the workers; they load while clips arrive."""
         say("engine-loading", engine=self._kind)
+        self._places = places
         for place in self._places:
             place.supervisor.start()
 
@@ -95,7 +116,8 @@ class Dispatch:
         deadlines = [d for place in self._places if (d := place.supervisor.next_deadline()) is not None]
         if (pause := self.availability.next_deadline()) is not None:
             deadlines.append(pause)
-        deadlines += [self._boot(job.not_before) for job in self._ledger.in_state(JobState.QUEUED) if job.not_before]
+        if (turn := self._turns.next_deadline()) is not None:
+            deadlines.append(turn)
         return min(deadlines, default=None)
 
     def tick(self, now: float, *, hurdle: Hurdle | None) -> None:
@@ -107,16 +129,34 @@ class Dispatch:
         """
         self.settle(now)
         self._reports.loading(self._places)
+        self._turns.mend()
         for place in self._places:
             hurdle = hurdle or self.availability.hurdle(now)  # claiming a job may meet one
             if hurdle is None and place.run is None and place.supervisor.state is SupervisorState.READY:
-                self._claim_next(place, now)
-        self._wait(hurdle or self.availability.hurdle(now) or Hurdle(Waiting.TURN, "it starts when a worker is free"))
+                self._give(place)
+        self._prepare_ahead(now, hurdle)
+        hurdle = hurdle or self.availability.hurdle(now)
+        self._turns.wait(hurdle or Hurdle(Waiting.TURN, "it starts when a worker is free"))
 
     @property
-    def busy(self) -> bool:
-        """Whether a worker has a job."""
-        return any(place.run is not None for place in self._places)
+    def generating(self) -> bool:
+        """Whether a worker has a job at hand."""
+        return any(place.generating for place in self._places)
+
+    @property
+    def on_gpus(self) -> list[Place]:
+        """The workers that have a GPU."""
+        return [place for place in self._places if place.gpus]
+
+    @property
+    def pids(self) -> set[int]:
+        """The workers' process ids."""
+        return {place.supervisor.pid for place in self._places if place.supervisor.pid is not None}
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any worker has the engine loaded."""
+        return any(place.supervisor.capabilities for place in self._places)
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers, for `status`."""
@@ -130,12 +170,19 @@ class Dispatch:
             for place in self._places
         ]
 
+    def sample(self, gpus: Gpus) -> None:
+        """Note what the jobs at hand use of their GPUs."""
+        now = self._ledger.clock.boot()
+        for place in self.on_gpus:
+            if place.run is not None and place.generating and place.supervisor.pid is not None:
+                place.run.use.add(now, gpus, place.gpus, of_workers(gpus, {place.supervisor.pid}))
+
     def cancel(self, job: Job, why: str) -> None:
         """A running job is no longer wanted; its end follows."""
         for place in self._places:
             if place.run is not None and place.run.job == job.id:
                 place.run.cancel = why
-                self._background.cancel(("prepare", job.id))
+                self._preparing.cancel(place.run)
                 if place.run.generating_since is not None and place.supervisor.state is SupervisorState.BUSY:
                     place.supervisor.cancel(place.run.run_id, why)
 
@@ -177,63 +224,26 @@ class Dispatch:
             if place.run is not None:
                 self._endings.release(self._ledger.job(place.run.job), "povwatch was stopped.")
                 place.run = None
+        self._preparing.close()
 
     # -- claim and prepare
 
-    def _claim_next(self, place: Place, now: float) -> None:
-        wall = self._ledger.clock.wall()
-        for queued in self._ledger.in_state(JobState.QUEUED):
-            if queued.not_before > wall:
-                continue
-            spec = self._gates.spec_of(queued)
-            if spec is None:  # it was edited, held or withdrawn this very moment
-                continue
-            job = self._ledger.job(queued.id)
-            try:
-                self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
-            except EnvironmentFault as error:
-                self.availability.pause(Waiting.PAUSED, str(error), wall + PAUSE)
-                return
-            except PovwatchError as error:
-                self._endings.fail(job, error)
-                continue
-            self._claim(place, job, spec.model_dump(mode="json", by_alias=True), spec.digest(), now)
-            return
+    def _give(self, place: Place) -> None:
+        """Claim the next job for a worker; it has it at once if its copies were made ahead."""
+        place.run = run = self._claims.next()
+        if run is not None and run.prepared:
+            self._prepared(run, None)
 
-    def _claim(self, place: Place, job: Job, spec: dict[str, Any], digest: str, now: float) -> None:
-        run_id = uuid.uuid4().hex
-        job = self._ledger.move(
-            job,
-            "started",
-            said={"attempt": job.attempts + 1, "attempts": self._config.engine.attempts},
-            state=JobState.RUNNING,
-            run_id=run_id,
-            attempts=job.attempts + 1,
-            waiting_on=None,
-            detail="",
-            spec_json=json.dumps(spec),
-            spec_hash=digest,
-            engine=self._kind,
-            go=False,
-            error=None,
-        )
-        self._gates.drop(job)
-        try:
-            folder = self._publisher.staging(job.id, run_id)
-        except PovwatchError as error:
-            self._endings.after(job, error)
-            return
-        piece = Workpiece(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=spec)
-        place.run = run = Run(job.id, run_id, piece, now)
+    def _prepare_ahead(self, now: float, hurdle: Hurdle | None) -> None:
+        if hurdle is not None and hurdle.waiting is Waiting.DISK_FULL:
+            self._preparing.make_room()
+        generating = sum(place.generating for place in self._places)
+        self._preparing.tick(now, wanted=generating if hurdle is None else 0, next_up=self._turns.due)
 
-        def work(cancelled: threading.Event) -> None:
-            piece.prepare(self._config.paths.inputs, job.path, lambda _: None, cancelled)
-
-        self._background.submit(("prepare", job.id), work, lambda outcome: self._prepared(place, run, outcome))
-
-    def _prepared(self, place: Place, run: Run, outcome: Exception | None) -> None:
+    def _prepared(self, run: Run, outcome: Exception | None) -> None:
+        place = next((place for place in self._places if place.run is run), None)
         job = self._ledger.job(run.job)
-        if place.run is not run or job.run_id != run.run_id:
+        if place is None or job.run_id != run.run_id:
             return  # the attempt ended meanwhile
         if run.cancel is not None:
             place.run = None
@@ -251,15 +261,13 @@ class Dispatch:
                 self._failed(place, in_words(error, "while it was handed to the worker"))
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
-        ready = run.piece.prepared
-        how = "the clip as it is" if ready["copied"] else f"made in {spell_duration(run.piece.seconds['prepare'])}"
-        shape = f"{ready['width']}x{ready['height']}"
-        say("prepared", job, frames=ready["frames"], shape=shape, how=how)
         checkpoints = str(self._publisher.checkpoints(job.id))
         request = Generate(run.piece.request(job.id), run.run_id, run.piece.folder, checkpoints)
         place.forget_words()
         place.supervisor.generate(request)
         run.generating_since = self._ledger.clock.boot()
+        if place.gpus:
+            self._eye.ask(lambda _: None)  # for the first sample; a short job may see no other
 
     # -- what the workers say
 
@@ -272,7 +280,7 @@ class Dispatch:
             case events.EngineUnavailable():
                 self._reports.last_words(place)
                 problem = f"{event.message} {event.todo}".strip()
-                self.availability.load_failed(event.kind, problem, event.retry_at, others=self._loaded)
+                self.availability.load_failed(event.kind, problem, event.retry_at, others=self.loaded)
             case events.WorkerLost():
                 self._lost(place, event)
             case events.EngineOutput():
@@ -304,17 +312,30 @@ class Dispatch:
             case events.JobBlocked() | events.JobFailed():
                 if isinstance(event, events.JobFailed):
                     self._reports.last_words(place)
-                self._failed(place, event.error)
+                if isinstance(event.error, OutOfMemory) and place.gpus:
+                    self._out_of_memory(place, run, event.error)
+                else:
+                    self._failed(place, event.error)
+
+    def _out_of_memory(self, place: Place, run: Run, error: OutOfMemory) -> None:
+        """Whose doing it was is seen by a look at the GPU; until then the job stays at its place."""
+
+        def then(judged: PovwatchError) -> None:
+            if place.run is run:
+                self._failed(place, judged)
+
+        self._neighbours.judge(place, run.job, error, then)
 
     def _has_generated(self, place: Place, run: Run, job: Job, event: events.JobGenerated, now: float) -> None:
         took = now - (run.generating_since or run.started)
         run.piece.artifact = event.artifact
         run.piece.capabilities = place.supervisor.capabilities or {}
         run.piece.seconds["generate"] = round(took, 3)
+        run.piece.gpu = run.use.figures()
         job = self._ledger.move(
             job,
             "generated",
-            said={"took": spell_duration(took)},
+            said={"took": spell_duration(took), "gpu": run.piece.gpu},
             state=JobState.CHECKING,
             artifact=run.piece.to_json(),
         )
@@ -327,14 +348,10 @@ class Dispatch:
         say("worker-lost", problem=str(event.error))
         run = place.run
         if run is None:
-            self.availability.lost(str(event.error), others=self._loaded)
+            waiting = Waiting.GPU_LOST if isinstance(event.error, GpuLost) else Waiting.ENGINE_UNAVAILABLE
+            self.availability.lost(str(event.error), waiting, others=self.loaded)
         elif run.run_id == event.run_id:  # else it is being prepared: _prepared sees that the worker is gone
             self._failed(place, event.error)
-
-    @property
-    def _loaded(self) -> bool:
-        """Whether any worker has the engine loaded."""
-        return any(place.supervisor.capabilities for place in self._places)
 
     def _failed(self, place: Place, error: PovwatchError) -> None:
         """The attempt at this place ended in an error."""
@@ -348,27 +365,6 @@ class Dispatch:
             self._endings.cancel(job, run.cancel)
         else:
             self._endings.after(job, error)
-
-    # -- helpers
-
-    def _wait(self, hurdle: Hurdle) -> None:
-        """Note for every queued job what it waits on, but for those that wait on something of their own.
-
-        The log has one line about it already, which is not said again for each of a thousand jobs.
-        """
-        wall, now = self._ledger.clock.wall(), (hurdle.waiting, hurdle.problem)
-        waiting = [
-            job
-            for job in self._ledger.in_state(JobState.QUEUED)
-            if job.not_before <= wall and (job.waiting_on, job.detail) != now
-        ]
-        if waiting:
-            with self._ledger.journal.batch():
-                for job in waiting:
-                    self._ledger.wait(job, hurdle.waiting, hurdle.problem, quiet=True)
-
-    def _boot(self, wall: float) -> float:
-        return wall - self._ledger.clock.wall() + self._ledger.clock.boot()
 
 
 def _told(error: OSError) -> PovwatchError:

@@ -91,7 +91,7 @@ class Drain:
     def _hopeless(self) -> bool:
         """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
         available = self._availability
-        if self._hurdle() is not None or available.pauses >= self._patience:
+        if self._hurdle() is not None or max(available.pauses, available.blind_looks) >= self._patience:
             return True
         failing = available.failed_loads >= self._patience
         return available.engine is not None and (failing or not self._engine_room.started)

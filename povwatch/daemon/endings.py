@@ -5,11 +5,14 @@ retry.py decides; here the decision is journalled, said, and written beside the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from povwatch import retry
-from povwatch.errors import EnvironmentFault, PovwatchError, SourceChanged
+from povwatch import layout, retry
+from povwatch.errors import AttemptFailed, EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
 from povwatch.job import Job, JobState, Waiting
+from povwatch.publish.faults import OutputsAway, WriteFailed
+from povwatch.publish.staging import room
 from povwatch.retry import Kind
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 CLEARED = {"run_id": None, "artifact": None, "promise": None}
 """What an attempt leaves in a job's row, and what goes with it."""
+
+AWAY_PAUSE = 2.0
+"""Seconds until a job goes on whose files went away with outputs/; outputs_watch.py knows whether it is back."""
 
 
 class Endings:
@@ -60,7 +66,10 @@ class Endings:
     def after(self, job: Job, error: PovwatchError) -> None:
         """An attempt ended in an error."""
         wall = self._ledger.clock.wall()
+        error = self._excused(job, error)
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
+        if isinstance(error, OutputsAway):
+            decision = replace(decision, at=wall + AWAY_PAUSE)
         match decision.kind:
             case Kind.RETRY:
                 said = {
@@ -99,6 +108,18 @@ class Endings:
         self._notices.clear(job)
         to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why}
         self._ended(self._ledger.move(job, "cancelled", said={"why": why}, **CLEARED, **to))
+
+    def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
+        """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
+        if job.run_id is None or not isinstance(error, (AttemptFailed, NotAVideo)) or isinstance(error, WriteFailed):
+            return error  # after a failed write it is we who threw them away
+        outputs = self._config.paths.outputs
+        if (outputs / layout.STAGING.decode() / room(job.id, job.run_id)).is_dir():
+            return error
+        return OutputsAway(
+            f"The files of this attempt went away while it ran, and with them the work ({error.what})",
+            f"Is the disk of {outputs} mounted? Nobody but povwatch may remove what is in {outputs}/.povwatch.",
+        )
 
     def _requeue(
         self,

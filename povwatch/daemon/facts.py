@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from povwatch import __version__, gpu
+from povwatch import __version__
 from povwatch.job import JobState
 
 if TYPE_CHECKING:
     from povwatch.config import Config
     from povwatch.daemon.availability import Availability
     from povwatch.daemon.dispatch import Dispatch
+    from povwatch.daemon.gpu_eye import GpuEye
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.places import Hurdle
     from povwatch.engine.choice import Choice
@@ -24,13 +25,21 @@ class Facts:
     """Says what the daemon is at."""
 
     def __init__(
-        self, config: Config, choice: Choice, ledger: Ledger, *, dispatch: Dispatch, availability: Availability
+        self,
+        config: Config,
+        choice: Choice,
+        ledger: Ledger,
+        *,
+        dispatch: Dispatch,
+        availability: Availability,
+        eye: GpuEye,
     ) -> None:
         self._config = config
         self._choice = choice
         self._ledger = ledger
         self._dispatch = dispatch
         self._availability = availability
+        self._eye = eye
         self._noted: dict[str, object] = {}
         self._next = 0.0
 
@@ -59,7 +68,7 @@ class Facts:
             "problem": engine_hurdle.problem if engine_hurdle else None,
             "blocked": hurdle.problem if hurdle else None,
             "workers": self._dispatch.workers(),
-            "gpus": [{"name": g.name, "memory": g.memory, "free": g.free} for g in gpu.look().found],
+            "gpus": [{"name": g.name, "memory": g.memory, "free": g.free} for g in self._eye.latest.found],
         }
         if facts != self._noted:
             self._noted = facts

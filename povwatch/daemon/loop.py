@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch import __version__, gpu
+from povwatch import __version__
 from povwatch.arrival.health import Identity, RootGuard
 from povwatch.arrival.writers import ignore_sigio
 from povwatch.daemon.aside import Aside
@@ -27,16 +27,20 @@ from povwatch.daemon.facts import Facts
 from povwatch.daemon.finisher import Finisher
 from povwatch.daemon.free_space import FreeSpace
 from povwatch.daemon.gates import Gates
+from povwatch.daemon.gpu_eye import GpuEye
+from povwatch.daemon.gpu_faults import GpuFaults
 from povwatch.daemon.intake import Intake
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.lookout import Lookout
 from povwatch.daemon.notices import Notices
+from povwatch.daemon.outputs_watch import OutputsWatch
 from povwatch.daemon.places import Hurdle
 from povwatch.daemon.recovery import recover
 from povwatch.daemon.respec import Respec
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
 from povwatch.daemon.waker import Waker
+from povwatch.engine.abilities import REAL
 from povwatch.engine.choice import choose
 from povwatch.errors import ConfigError
 from povwatch.job import Job, JobState, Waiting
@@ -55,6 +59,12 @@ if TYPE_CHECKING:
 
 REQUESTS_EVERY = 0.5
 """Seconds between two looks into the spool."""
+
+SAMPLE_EVERY = 3.0
+"""Seconds between two looks at the GPUs while a worker generates."""
+
+LOOK_EVERY = 15.0
+"""The same while none does."""
 
 STOP_PATIENCE = 8.0
 """Seconds for workers to end; the manager's own limit is longer."""
@@ -85,7 +95,8 @@ class Daemon:
             _make_folder(folder)
         self.journal = Journal.open(config.paths.state)
         self.ledger = Ledger(self.journal, self.clock)
-        self.choice = choose(config, gpu.look(), self.journal.real_engine())
+        self._eye = GpuEye(self.clock, self._waker.wake)
+        self.choice = choose(config, self._eye.first(), self.journal.real_engine())
         self._background = Background(self._waker.wake, threads=4, broken=self._broken)
         # Apart: a thousand clips that arrive must not keep one waiting that runs.
         self._inspections = Background(self._waker.wake, threads=2, broken=self._broken)
@@ -110,6 +121,7 @@ class Daemon:
             ledger=self.ledger,
             folder=self._folder,
             notices=self._notices,
+            background=self._inspections,
             templates=templates,
             engine=self.choice.kind,
             present=self._present,
@@ -147,7 +159,6 @@ class Daemon:
             aside=self._aside,
             done=self._ended,
         )
-        self._engine_room = EngineRoom(config, self.choice, self.clock, self._background)
         self._availability = Availability(self.clock, self.choice.kind)
         self._dispatch = Dispatch(
             config,
@@ -158,10 +169,28 @@ class Daemon:
             background=self._background,
             endings=self._endings,
             availability=self._availability,
-            supervisors=self._engine_room.supervisors(self._waker.wake),
+            eye=self._eye,
             generated=self._finisher.check,
         )
+        self._engine_room = EngineRoom(
+            config,
+            self.choice,
+            clock=self.clock,
+            background=self._background,
+            eye=self._eye,
+            availability=self._availability,
+            dispatch=self._dispatch,
+            wake=self._waker.wake,
+        )
+        self._gpu_faults = GpuFaults(
+            ledger=self.ledger,
+            eye=self._eye,
+            dispatch=self._dispatch,
+            availability=self._availability,
+            wake=self._waker.wake,
+        )
         self._free_space = FreeSpace(config)
+        self._outputs_watch = OutputsWatch(config.paths.outputs)
         self._drain = Drain(
             config,
             ledger=self.ledger,
@@ -172,7 +201,14 @@ class Daemon:
             engine_room=self._engine_room,
             hurdle=self._hurdle,
         )
-        self._facts = Facts(config, self.choice, self.ledger, dispatch=self._dispatch, availability=self._availability)
+        self._facts = Facts(
+            config,
+            self.choice,
+            self.ledger,
+            dispatch=self._dispatch,
+            availability=self._availability,
+            eye=self._eye,
+        )
         self._spool = Spool(config.paths.state)
         self._verbs = Verbs(
             self._spool,
@@ -213,6 +249,8 @@ class Daemon:
         paths = self._config.paths
         say("daemon-started", version=__version__, inputs=paths.inputs, outputs=paths.outputs, pid=os.getpid())
         say("engine-chosen", engine=self.choice.kind, why=self.choice.why)
+        if self.choice.kind in REAL and not self._config.engine.guardrails:
+            say("guardrails-off")
         self._spool.prepare()
         self._spool.sweep(self.clock.wall())
         self._keep_root()
@@ -221,7 +259,7 @@ class Daemon:
         self._lookout.start()
         if self._lookout.away is None:
             self._folder.sweep()
-        self._engine_room.start(self._dispatch, self._availability)
+        self._engine_room.start()
         self._facts.tick(self.clock.boot(), self._hurdle())
         self._notifier.ready(self._facts.status(self._hurdle()))
 
@@ -237,8 +275,11 @@ class Daemon:
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
             self._verbs.tick(now)
+        self._outputs_watch.tick(now)
         self._free_space.tick(now)
-        self._engine_room.tick(now, self._dispatch, self._availability)
+        self._eye.tick(now, every=SAMPLE_EVERY if self._dispatch.generating else LOOK_EVERY)
+        self._gpu_faults.tick(now)
+        self._engine_room.tick(now)
         self._dispatch.tick(now, hurdle=self._hurdle())
         self._finisher.tick(now)
         self._facts.tick(now, self._hurdle())
@@ -252,6 +293,7 @@ class Daemon:
             self._gates.next_deadline(),
             self._dispatch.next_deadline(),
             self._finisher.next_deadline(),
+            self._eye.next_deadline(),
             self._requests_at,
         ]
         return min(d for d in deadlines if d is not None) - self.clock.boot()
@@ -268,6 +310,7 @@ class Daemon:
             closing.callback(self._background.close)
             closing.callback(self._inspections.close)
             self._lookout.stop()
+            self._gpu_faults.stop()
             self._dispatch.stop(f"povwatch stops ({self._stop or 'all is done'}).")
             deadline = self.clock.boot() + STOP_PATIENCE
             while not self._dispatch.stopped and self.clock.boot() < deadline:
@@ -290,7 +333,7 @@ class Daemon:
     def _hurdle(self) -> Hurdle | None:
         if self._lookout.away is not None:
             return Hurdle(Waiting.INPUTS_AWAY, self._lookout.away)
-        return self._free_space.hurdle
+        return self._outputs_watch.hurdle or self._free_space.hurdle
 
     def _known_root(self) -> Identity | None:
         """The inputs folder of the last start, if it was at the same path."""
@@ -347,6 +390,8 @@ class Daemon:
             self._endings.fail(job, found)
 
     def _pause_queue(self, waiting: Waiting, problem: str, until: float) -> None:
+        if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self._dispatch.loaded:
+            return  # the other workers have GPUs of their own
         self._availability.pause(waiting, problem, until)
 
     def _back(self, job: Job) -> None:

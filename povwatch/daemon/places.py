@@ -6,7 +6,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from povwatch.daemon.gpu_use import Use
+
 if TYPE_CHECKING:
+    from povwatch.daemon.preflight import Preflight
     from povwatch.daemon.workpiece import Workpiece
     from povwatch.engine.supervisor import Supervisor
     from povwatch.job import Waiting
@@ -23,6 +26,9 @@ class Run:
     run_id: str
     piece: Workpiece
     started: float
+    """When it was claimed, or when it was begun ahead of that."""
+    prepared: bool = False
+    """Whether its working copy is there."""
     generating_since: float | None = None
     said: float = 0.0
     """The fraction that the log was told last."""
@@ -30,6 +36,10 @@ class Run:
     """When the journal was told last."""
     cancel: str | None = None
     """Why it is to be cancelled, if it is."""
+    use: Use = field(default_factory=Use)
+    """Of the GPU."""
+    expected: float | None = None
+    """Seconds that generating is expected to take, from what was learned so far."""
 
 
 @dataclass(slots=True)
@@ -37,11 +47,25 @@ class Place:
     """A worker and the attempt that it has, or waits for."""
 
     supervisor: Supervisor
+    gpus: tuple[str, ...] = ()
+    """The UUIDs of the GPUs that the worker sees; empty for an engine that needs none."""
+    preflight: Preflight | None = None
+    """Asks for room on them before a worker is started."""
     run: Run | None = None
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_WORDS))
     """What the worker printed last, and nobody was told."""
     to_tell: int = 0
     """Lines that are still to be told: it failed, and what it printed may come after the word of that."""
+
+    @property
+    def before(self) -> frozenset[int]:
+        """The processes that were on the GPUs before the worker was."""
+        return self.preflight.before if self.preflight else frozenset()
+
+    @property
+    def generating(self) -> bool:
+        """Whether the worker has a job at hand, not merely waits for its copies."""
+        return self.run is not None and self.run.generating_since is not None
 
     def forget_words(self) -> None:
         """What was printed so far says nothing about what comes."""

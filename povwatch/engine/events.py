@@ -8,6 +8,9 @@ from typing import Any
 from povwatch import errors
 from povwatch.engine import protocol
 
+Loss = errors.Transient
+"""How a worker is lost: it died, it stalled, or its GPU failed under it."""
+
 # -- the engine --------------------------------------------------------------------------------------------------------
 
 
@@ -105,11 +108,11 @@ class JobCancelled:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The worker died, or was killed because it hung. With a job, that job's attempt ends with it."""
+    """The worker died, or was killed for it hung or its GPU failed. With a job, that job's attempt ends with it."""
 
     job_id: int | None
     run_id: str | None
-    error: errors.WorkerDied | errors.WorkerStalled
+    error: Loss
     retry_at: float
     """When another one starts, on the clock of `poll`."""
 
@@ -126,9 +129,6 @@ Event = (
     | WorkerLost
 )
 
-
-Loss = errors.WorkerDied | errors.WorkerStalled
-"""How a worker is lost."""
 
 JobEnd = protocol.Generated | protocol.Blocked | protocol.Failed | protocol.Cancelled
 """The messages that end a job."""
@@ -159,6 +159,11 @@ def job_progress(message: protocol.Progress) -> JobProgress:
 def job_error(kind: str, message: str, todo: str) -> errors.PovwatchError:
     """The error that a failure of this kind is; see port.FailureKind. An unknown kind is `error`."""
     return _ERRORS.get(kind, errors.AttemptFailed)(storable(message), storable(todo))
+
+
+def kind_of(error: errors.PovwatchError) -> str:
+    """The kind of failure that an error is; see port.FailureKind."""
+    return next((kind for kind, cause in _ERRORS.items() if isinstance(error, cause)), "error")
 
 
 def storable(text: str) -> str:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from povwatch.engine.choice import Choice
     from povwatch.gpu import Gpu, Gpus
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that hides every other GPU from CUDA."""
+
 
 def launches(config: Config, choice: Choice, gpus: Gpus) -> list[Launch]:
     """One a worker.
@@ -37,6 +40,11 @@ def launches(config: Config, choice: Choice, gpus: Gpus) -> list[Launch]:
     ]
 
 
+def gpus_of(launch: Launch) -> tuple[str, ...]:
+    """The UUIDs of the GPUs that a worker sees; none for an engine that needs none."""
+    return tuple(filter(None, launch.env.get(VISIBLE, "").split(",")))
+
+
 def _told(config: Config, kind: str, number: int) -> dict[str, Any]:
     engine = config.engine
     shared = {"controls": list(engine.controls), "guardrails": engine.guardrails}
@@ -53,4 +61,4 @@ def _told(config: Config, kind: str, number: int) -> dict[str, Any]:
 
 
 def _sees(gpus: list[Gpu]) -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in gpus)} if gpus else {}
+    return {VISIBLE: ",".join(gpu.uuid for gpu in gpus)} if gpus else {}

@@ -131,7 +131,7 @@ class Post:
         self.back_off(now)
         self.last_error = error
         if life.loaded_at is None:
-            return [events.EngineUnavailable("error", error.what, error.todo, self.retry_at)]
+            return [events.EngineUnavailable(events.kind_of(error), error.what, error.todo, self.retry_at)]
         request, life.request, life.progress = life.request, None, None
         without = events.WorkerLost(None, None, error, self.retry_at)
         if request is None:

@@ -1,11 +1,11 @@
 """The parent of a worker: starts it, watches its deadlines, replaces it, ends it.
 
-    STOPPED   start -> LOADING
+    STOPPED   start -> LOADING, or BACKOFF where the GPU has no room yet
     LOADING   loaded -> READY       failed, dead, overdue -> BACKOFF              stop -> STOPPING
     READY     generate -> BUSY      dead, silent -> BACKOFF                       stop -> STOPPING
     BUSY      the job's end -> READY, or BACKOFF where it spoilt the worker;
-              dead, silent, stalled -> BACKOFF                                    stop -> STOPPING
-    BACKOFF   the worker gone and the pause over -> LOADING                       stop -> STOPPING, or STOPPED
+              dead, silent, stalled, replaced -> BACKOFF                          stop -> STOPPING
+    BACKOFF   the worker gone, the pause over, room on the GPU -> LOADING         stop -> STOPPING, or STOPPED
     STOPPING  the worker gone -> STOPPED
 
 hearing.py knows what a worker's words mean for it, post.py how one worker follows another.
@@ -58,6 +58,7 @@ class Supervisor:
         wake: Callable[[], None],
         log: Log,
         spawn: Callable[..., Process] = WorkerProcess,
+        clear: Callable[[float], bool] = lambda _: True,
     ) -> None:
         """Prepare; `start` starts.
 
@@ -72,6 +73,8 @@ class Supervisor:
             wake: Called from other threads when there is something to poll.
             log: Where it says what it does.
             spawn: Makes a process from (launch, clock=, wake=).
+            clear: Whether a worker may be started now, on the clock of `poll`: a GPU may have no room for it. Asked
+                again and again until it is so.
 
         Raises:
             ProtocolError: The engine's configuration is not made of JSON values.
@@ -81,6 +84,7 @@ class Supervisor:
         self._post = Post(launch, limits, log, lambda: spawn(launch, clock=clock, wake=wake))
         self._hearing = Hearing(self._post)
         self._clock = clock
+        self._clear = clear
         self._polled_at = 0.0
 
     # -- what the daemon does ------------------------------------------------------------------------------------------
@@ -91,7 +95,10 @@ class Supervisor:
         self._require(S.STOPPED)
         post.failures = 0
         self._polled_at = self._clock()
-        post.fill(self._polled_at)
+        if self._clear(self._polled_at):
+            post.fill(self._polled_at)
+        else:
+            post.back_off(self._polled_at, at_once=True)
 
     def generate(self, request: protocol.Generate) -> None:
         """Give the worker a job. Exactly one end of it follows (see events.py).
@@ -116,6 +123,19 @@ class Supervisor:
         if life.cancel_why is None:
             life.cancel_why, life.cancelled_at = why, self._clock()
             life.process.send(protocol.Cancel(life.request.job_id, run_id, why))
+
+    def replace(self, error: errors.Transient) -> None:
+        """End the worker here and now for a fault that it does not know of itself, its GPU's; another one follows.
+
+        WorkerLost follows with this error once the worker is gone, EngineUnavailable if it was loading. Nothing happens
+        where there is no worker, or the one that is there is on its way out already.
+        """
+        post = self._post
+        if post.state not in (S.LOADING, S.READY, S.BUSY):
+            return
+        life, now = self._alive(), self._clock()
+        post.put_down(life, now, error)
+        post.kill(life, now)
 
     def stop(self, why: str) -> None:
         """End the worker: it is told, then terminated after `stop_timeout`, then killed. Go on polling until STOPPED.
@@ -156,7 +176,7 @@ class Supervisor:
                 self._hearing.take_in(item, now)
             self._enforce(now)
         self._polled_at = now
-        if post.state is S.BACKOFF and post.life is None and now >= post.retry_at:
+        if post.state is S.BACKOFF and post.life is None and now >= post.retry_at and self._clear(now):
             post.fill(now)
         told, post.events = post.events, []
         return told
@@ -168,7 +188,9 @@ class Supervisor:
             return self._polled_at
         if post.life is not None:
             return min([self._polled_at + WATCH, *(at for at, _ in deadlines(post.life, post.state, post.limits))])
-        return post.retry_at if post.state is S.BACKOFF else None
+        if post.state is not S.BACKOFF:
+            return None
+        return post.retry_at if post.retry_at > self._polled_at else self._polled_at + WATCH
 
     # -- what can be seen ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from clips import make_clip
-from daemons import Daemon
+from daemons import Daemon, toy
 from waiting import Waiting, newest, sound
 
 PAIR = ["a/a_preview.json", "a/a_preview.mp4"]
@@ -158,16 +158,68 @@ def test_outputs_that_went_away_hold_the_queue_and_cost_nothing(tmp_path):
         here.wait_for("queued")
         shutil.rmtree(here.outputs)
         here.let_load()
-        paused = here.wait_for("queue-paused")
-        assert "is not there" in paused["message"]
-        here.until(lambda: newest(here).waiting_on == "paused")
-        assert newest(here).attempts == 0
-        here.stop()
         here.let_go()
-        here.start()
+        away = here.wait_for("outputs-away")
+        assert "is not there. Mount its disk" in away["message"]
+        here.until(lambda: newest(here).waiting_on == "paused")
+        assert "outputs folder" in here.call("why", "a.mp4").stdout
+        assert newest(here).attempts == 0
+        here.outputs.mkdir()
+        here.wait_for("outputs-back")
         here.wait_for("done")
         here.stop()
         assert here.published() == PAIR
+        assert here.runs == [1]
+
+
+def test_outputs_that_went_away_under_a_running_job_cost_it_nothing(tmp_path):
+    with Waiting(tmp_path / "pov", engine={"kind": toy("waits"), "attempts": 1}) as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        shutil.rmtree(here.outputs)
+        here.let_go()
+        released = here.wait_for("released")
+        assert "went away while it ran" in released["message"]
+        assert (newest(here).state, newest(here).attempts) == ("queued", 0)
+        here.until(lambda: newest(here).waiting_on == "paused")
+        assert here.events("failed") == []
+        here.outputs.mkdir()
+        here.wait_for("done")
+        here.stop()
+        assert here.published() == PAIR
+        assert newest(here).attempts == 1
+        assert not (here.inputs / "a.error.txt").exists()
+        sound(here)
+
+
+@ROOT
+def test_outputs_that_are_unmounted_under_a_running_job_wait_for_their_disk(tmp_path):
+    with Waiting(tmp_path / "pov", engine={"kind": toy("waits"), "attempts": 1}) as here:
+        disk = tmp_path / "disk"
+        for folder in (disk, here.outputs):
+            folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
+        try:
+            subprocess.run(["mount", "--bind", disk, here.outputs], check=True)
+            here.start()
+            here.clip()
+            here.until(lambda: here.runs)
+            subprocess.run(["umount", "-l", here.outputs], check=True)
+            here.let_go()
+            here.wait_for("outputs-away")
+            here.wait_for("released")
+            here.until(lambda: newest(here).waiting_on == "paused")
+            assert newest(here).attempts == 0
+            assert list(here.outputs.iterdir()) == [], "nothing is written below a mount point without its disk"
+            subprocess.run(["mount", "--bind", disk, here.outputs], check=True)
+            here.wait_for("done")
+            here.stop()
+            assert here.published() == PAIR
+            sound(here)
+        finally:
+            for folder in (here.outputs, disk):
+                subprocess.run(["umount", "-l", folder], check=False)
 
 
 def test_a_finished_clip_is_moved_aside_with_its_json_if_that_is_asked_for(here):

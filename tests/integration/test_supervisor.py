@@ -423,7 +423,7 @@ def test_fifty_workers_leave_nothing_behind():
         for _ in range(50):
             loop.until(events.EngineUnavailable)
             loop.forget()
-            loop.supervisor._post.retry_at = 0.0
+            loop.supervisor._post.retry_at = time.monotonic()
         loop.supervisor.close()
         assert loop.log.names().count("worker-started") >= 50
         assert descriptors() == before

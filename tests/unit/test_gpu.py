@@ -193,6 +193,16 @@ def test_a_lost_gpu_is_lost_whichever_question_finds_it(nvml, call, code):
     assert seen.lost
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_a_driver_that_was_replaced_is_told_from_a_gpu_that_is_lost(nvml, code):
+    nvml.fail("init", code)
+    assert gpu.look().upgraded is (code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+
+
+def test_a_process_of_another_container_has_a_number_for_a_name():
+    assert gpu._process(2**22 + 1, 5) == gpu.Process(2**22 + 1, f"process {2**22 + 1}", 5, visible=False)
+
+
 def test_a_driver_that_does_not_know_its_version(nvml):
     nvml.fail("driver", pynvml.NVML_ERROR_NOT_SUPPORTED)
     nvml.fail("cuda", pynvml.NVML_ERROR_NOT_SUPPORTED)
@@ -220,7 +230,9 @@ def xid(code, device=0):
 
 
 def test_xids_are_reported_with_their_gpu(nvml, watch):
+    assert not watch.alive
     assert watch.start()
+    assert watch.alive
     assert nvml.registered == [0, 1]
     nvml.events.put(xid(31, 1))
     nvml.events.put(xid(13, 0))
@@ -228,11 +240,24 @@ def test_xids_are_reported_with_their_gpu(nvml, watch):
     assert watch.heard.get(timeout=5) == gpu.Xid(13, "GPU-0")
 
 
-def test_xid_79_is_reported_though_its_gpu_answers_no_more(nvml, watch):
+def test_xid_79_names_its_gpu_though_that_answers_no_more(nvml, watch):
     assert watch.start()
     nvml.fail("GetUUID", pynvml.NVML_ERROR_GPU_IS_LOST)
+    nvml.events.put(xid(79, 1))
+    assert watch.heard.get(timeout=5) == gpu.Xid(79, "GPU-1")
+
+
+def test_a_gpu_that_never_said_its_name_reports_without_one(nvml, watch):
+    nvml.fail("GetUUID", pynvml.NVML_ERROR_NOT_SUPPORTED)
+    assert watch.start()
     nvml.events.put(xid(79))
     assert watch.heard.get(timeout=5) == gpu.Xid(79, "")
+
+
+def test_two_handles_of_one_gpu_are_known_for_the_same():
+    first, second = (pynvml.c_nvmlDevice_t.from_buffer(bytearray(at.to_bytes(8, "little"))) for at in (4096, 4096))
+    assert first is not second
+    assert gpu._key(first) == gpu._key(second) == 4096
 
 
 def test_the_watch_goes_on_after_quiet_times(nvml, watch):
@@ -247,7 +272,7 @@ def test_the_watch_ends_with_the_driver(nvml, watch, code):
     assert watch.start()
     nvml.events.put(code)
     watch._thread.join(5)
-    assert not watch._thread.is_alive()
+    assert not watch.alive
     assert (nvml.sessions, nvml.sets) == (0, 0)
 
 

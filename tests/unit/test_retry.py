@@ -2,7 +2,7 @@ import pytest
 
 from povwatch import errors
 from povwatch.job import Waiting
-from povwatch.retry import Kind, after_crash, backoff, decide
+from povwatch.retry import BACKOFF_MAX, Kind, after_crash, backoff, clamped, decide
 
 NOW = 1000.0
 
@@ -33,7 +33,7 @@ def test_a_failed_attempt_is_charged_until_the_limit(error, attempts, kind, paus
         (errors.GpuBusy, Waiting.GPU_BUSY),
         (errors.GpuLost, Waiting.GPU_LOST),
         (errors.SourceChanged, Waiting.SETTLING),
-        (errors.EnvironmentFault, Waiting.RETRY_AT),
+        (errors.EnvironmentFault, Waiting.PAUSED),
         (errors.MachineError, Waiting.ENGINE_UNAVAILABLE),
         (errors.SpecInvalid, Waiting.INVALID_SPEC),
     ],
@@ -88,3 +88,25 @@ def test_a_job_that_is_there_at_three_crashes_fails(crashes, kind, pause):
 
 def test_the_pauses_double_up_to_a_minute():
     assert [backoff(times) for times in (1, 2, 3, 4, 5, 6, 7, 10**9)] == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("written", "counts"),
+    [
+        (0.0, 0.0),
+        (NOW - 5, NOW - 5),
+        (NOW + 2, NOW + 2),
+        (NOW + BACKOFF_MAX, NOW + BACKOFF_MAX),
+        (NOW + BACKOFF_MAX + 3, NOW + BACKOFF_MAX + 3),
+        (NOW + BACKOFF_MAX + 6, NOW + BACKOFF_MAX),
+        (NOW + 86400, NOW + BACKOFF_MAX),
+    ],
+)
+def test_a_clock_that_was_set_back_makes_no_pause_longer(written, counts):
+    assert clamped(written, NOW) == counts
+
+
+def test_no_pause_is_so_long_that_it_is_taken_for_a_clock_set_back():
+    for error in (errors.DiskFull("."), errors.EnvironmentFault("."), errors.WorkerDied(".")):
+        at = decide(error, attempts=90, limit=99, now=NOW).at
+        assert clamped(at, NOW) == at

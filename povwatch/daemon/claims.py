@@ -1,0 +1,108 @@
+"""The next job for a worker that is ready: chosen, and claimed. Until then its JSON may still be edited."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+from povwatch.daemon.availability import PAUSE
+from povwatch.daemon.preparing import frozen
+from povwatch.errors import EnvironmentFault, PovwatchError
+from povwatch.job import Job, JobState, Waiting
+from povwatch.layout import output
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+    from povwatch.daemon.availability import Availability
+    from povwatch.daemon.endings import Endings
+    from povwatch.daemon.gates import Gates
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.places import Run
+    from povwatch.daemon.preparing import Preparing
+    from povwatch.daemon.turns import Turns
+    from povwatch.publish import Publisher
+    from povwatch.spec import Spec
+
+
+class Claims:
+    """Takes jobs out of the queue."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        kind: str,
+        ledger: Ledger,
+        gates: Gates,
+        publisher: Publisher,
+        preparing: Preparing,
+        turns: Turns,
+        endings: Endings,
+        availability: Availability,
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            kind: of the engine.
+            ledger: the jobs.
+            gates: know whether a JSON is still the one that the grace ran for.
+            publisher: knows whether a result can be published at all.
+            preparing: makes the copies.
+            turns: the queue.
+            endings: what becomes of a job after an error.
+            availability: told if outputs/ is away.
+        """
+        self._config = config
+        self._kind = kind
+        self._ledger = ledger
+        self._gates = gates
+        self._publisher = publisher
+        self._preparing = preparing
+        self._turns = turns
+        self._endings = endings
+        self._availability = availability
+
+    def next(self) -> Run | None:
+        """Claim the next job; None if there is none that may start. Its copies may be there already."""
+        for queued in self._turns.due():
+            spec = self._gates.spec_of(queued)
+            if spec is None:  # it was edited, held or withdrawn this very moment
+                continue
+            job = self._ledger.job(queued.id)
+            try:
+                self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
+            except EnvironmentFault as error:
+                self._availability.pause(Waiting.PAUSED, str(error), self._ledger.clock.wall() + PAUSE)
+                return None
+            except PovwatchError as error:
+                self._endings.fail(job, error)
+                continue
+            return self._claim(job, spec)
+        return None
+
+    def _claim(self, job: Job, spec: Spec) -> Run | None:
+        run = self._preparing.take(job, spec)
+        run_id = run.run_id if run else uuid.uuid4().hex
+        job = self._ledger.move(
+            job,
+            "started",
+            said={"attempt": job.attempts + 1, "attempts": self._config.engine.attempts},
+            state=JobState.RUNNING,
+            run_id=run_id,
+            attempts=job.attempts + 1,
+            waiting_on=None,
+            detail="",
+            spec_json=json.dumps(frozen(spec)),
+            spec_hash=spec.digest(),
+            engine=self._kind,
+            go=False,
+            error=None,
+        )
+        self._gates.drop(job)
+        try:
+            return run or self._preparing.begin(job, run_id, spec)
+        except PovwatchError as error:
+            self._endings.after(job, error)
+            return None

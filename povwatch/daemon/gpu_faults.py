@@ -1,0 +1,155 @@
+"""What follows from a fault of a GPU: the table in ARCHITECTURE.md, row by row.
+
+The driver reports errors (Xids) in a thread; they are handled in the loop. A GPU that is lost or wants a reset is also
+seen by the regular looks, whether an Xid was heard or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from povwatch import gpu
+from povwatch.daemon.places import Hurdle
+from povwatch.engine.xid import Meaning, Verdict, meaning
+from povwatch.errors import EnvironmentFault, GpuLost, Transient, WorkerDied
+from povwatch.job import Waiting
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.daemon.availability import Availability
+    from povwatch.daemon.dispatch import Dispatch
+    from povwatch.daemon.gpu_eye import GpuEye
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.places import Place
+    from povwatch.gpu import Gpus, Xid
+
+LISTEN_AGAIN = 60.0
+"""Seconds until the driver's errors are listened to again, where that ended or could not be begun."""
+
+
+class GpuFaults:
+    """Decides about the workers whose GPU is at fault."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        eye: GpuEye,
+        dispatch: Dispatch,
+        availability: Availability,
+        wake: Callable[[], None],
+    ) -> None:
+        """Make it; nothing is listened to yet.
+
+        Args:
+            ledger: the jobs.
+            eye: looks at the GPUs.
+            dispatch: has the workers.
+            availability: told while no job may start.
+            wake: called from a thread when the driver reported something.
+        """
+        self._ledger = ledger
+        self._eye = eye
+        self._dispatch = dispatch
+        self._availability = availability
+        self._wake = wake
+        self._heard: deque[Xid] = deque()
+        self._watch: gpu.XidWatch | None = None
+        self._starting: threading.Thread | None = None
+        self._listen_at = 0.0
+        eye.watch(self._seen)
+
+    def tick(self, now: float) -> None:
+        """Listen, and act on what was heard."""
+        while self._heard:
+            self._act(self._heard.popleft())
+        if now >= self._listen_at and self._dispatch.on_gpus:
+            self._listen_at = now + LISTEN_AGAIN
+            self._listen()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    # -- what the driver reports
+
+    def _listen(self) -> None:
+        if (self._watch and self._watch.alive) or (self._starting and self._starting.is_alive()):
+            return
+        self._watch = gpu.XidWatch(self._hear)
+        # In a thread: the driver is asked for every GPU, and one that is lost may not answer.
+        self._starting = threading.Thread(target=self._watch.start, name="xid-start", daemon=True)
+        self._starting.start()
+
+    def _hear(self, xid: Xid) -> None:
+        self._heard.append(xid)
+        self._wake()
+
+    def _act(self, xid: Xid) -> None:
+        found = meaning(xid.code)
+        places = [place for place in self._dispatch.on_gpus if xid.gpu in place.gpus]
+        if found.verdict is Verdict.LOST and not xid.gpu:
+            self._eye.ask(lambda _: None)  # which one it was, the look shows
+        if found.verdict is Verdict.NOTE or not places:
+            say("gpu-note", gpu=xid.gpu, code=xid.code, what=found.what)
+        else:
+            say("gpu-fault", gpu=xid.gpu, code=xid.code, what=found.what, answer=_ANSWERS[found.verdict])
+        for place in places:
+            self._journal(place, xid, found)
+            if found.verdict is not Verdict.NOTE:
+                place.supervisor.replace(_error(xid, found))
+
+    def _journal(self, place: Place, xid: Xid, found: Meaning) -> None:
+        if place.run is not None:
+            data = {"gpu": xid.gpu, "xid": xid.code, "what": found.what, "verdict": str(found.verdict)}
+            event = "gpu-note" if found.verdict is Verdict.NOTE else "gpu-fault"
+            self._ledger.journal.note(self._ledger.job(place.run.job), event, self._ledger.clock.wall(), data)
+
+    # -- what a look shows
+
+    def _seen(self, seen: Gpus) -> None:
+        places = self._dispatch.on_gpus
+        if not places:
+            return  # the engine was not started: engine_room.py looks whether it can be
+        if seen.upgraded or seen.silent or not seen.found:
+            # What runs may go on: a driver that was replaced serves those who had opened it, and a silent one may
+            # only be slow. A worker that does hang is overdue before long.
+            self._away(seen)
+        elif self._availability.gpu is not None:
+            self._availability.gpu_is_back()
+            say("gpu-back")
+        if seen.lost and not seen.upgraded and not seen.silent:
+            there = {found.uuid for found in seen.found}
+            for place in places:
+                if not there.issuperset(place.gpus):
+                    place.supervisor.replace(GpuLost(f"The GPU of this worker is lost: {seen.problem}."))
+
+    def _away(self, seen: Gpus) -> None:
+        problem = f"{seen.problem[:1].upper()}{seen.problem[1:]}."
+        if self._availability.gpu is None or self._availability.gpu.problem != problem:
+            say("gpu-away", problem=problem)
+        self._availability.gpu_is_away(Hurdle(Waiting.GPU_LOST, problem))
+
+
+_ANSWERS = {
+    Verdict.REPLACE: "Its worker is replaced, and the attempt counts",
+    Verdict.SUSPECT: "Its worker is ended, nothing is charged, and the GPU is looked at before the next",
+    Verdict.LOST: "Its worker is ended, nothing is charged; clips are taken in and wait until the GPU is back",
+}
+
+
+def _error(xid: Xid, found: Meaning) -> Transient:
+    """What a worker is ended with."""
+    what = f"The GPU reported Xid {xid.code} ({found.what}), and the worker was ended."
+    match found.verdict:
+        case Verdict.LOST:
+            return GpuLost(what, found.todo)
+        case Verdict.SUSPECT:
+            return EnvironmentFault(what, found.todo)
+        case _:
+            return WorkerDied(what, "See journalctl -k for the driver's own words.")

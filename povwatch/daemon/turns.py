@@ -1,0 +1,51 @@
+"""Whose turn it is in the queue, and what the others are told that they wait on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch import retry
+from povwatch.job import Job, JobState
+
+if TYPE_CHECKING:
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.places import Hurdle
+
+
+class Turns:
+    """The queued jobs, in order."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def due(self) -> list[Job]:
+        """The jobs that may start now, the next one first."""
+        wall = self._ledger.clock.wall()
+        return [job for job in self._ledger.in_state(JobState.QUEUED) if job.not_before <= wall]
+
+    def mend(self) -> None:
+        """Let no job wait for a time that only a clock set back has made far away."""
+        wall = self._ledger.clock.wall()
+        for job in self._ledger.in_state(JobState.QUEUED):
+            at = retry.clamped(job.not_before, wall)
+            if at != job.not_before:
+                self._ledger.set_quietly(job, "waiting", not_before=at)
+
+    def wait(self, hurdle: Hurdle) -> None:
+        """Note for every queued job what it waits on, but for those that wait on something of their own.
+
+        The log has one line about it already, which is not said again for each of a thousand jobs.
+        """
+        now = (hurdle.waiting, hurdle.problem)
+        waiting = [job for job in self.due() if (job.waiting_on, job.detail) != now]
+        if waiting:
+            with self._ledger.journal.batch():
+                for job in waiting:
+                    self._ledger.wait(job, hurdle.waiting, hurdle.problem, quiet=True)
+
+    def next_deadline(self) -> float | None:
+        """When the next pause of a job ends, on the boot clock."""
+        clock = self._ledger.clock
+        # One that is due already waits on something else: its time has come long ago.
+        pauses = [job.not_before for job in self._ledger.in_state(JobState.QUEUED) if job.not_before]
+        return min(pauses) - clock.wall() + clock.boot() if pauses else None
