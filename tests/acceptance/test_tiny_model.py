@@ -20,6 +20,8 @@ from povwatch.engine import control
 
 tiny_needs.skip_without()
 
+pytestmark = pytest.mark.timeout(300)
+
 SIZE = (48, 32)
 """What tiny_model.CONFIG works at: such a clip is not scaled."""
 
@@ -31,7 +33,7 @@ STEPS = 2
 HELD = (1, 1)
 """The second of the three chunks, after its first step."""
 
-LONG = 3 * PATIENCE
+LONG = 4 * PATIENCE
 """Seconds: a worker imports torch first, and on a busy machine that takes its time."""
 
 DATA = Path(__file__).parents[1] / "data"

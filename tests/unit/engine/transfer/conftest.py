@@ -1,11 +1,9 @@
 import pytest
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """The tiny model's folder."""
-    pytest.importorskip("torch", reason="the diffusers engine's libraries are an extra")
-    pytest.importorskip("diffusers", reason="the diffusers engine's libraries are an extra")
-    import tiny_model  # noqa: PLC0415 - only where torch is
-
-    return tiny_model.build(tmp_path_factory.mktemp("tiny"))
+@pytest.fixture(scope="module", autouse=True)
+def _offline():
+    """An engine that is told to be offline says so to the whole process, in which other tests run later."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
