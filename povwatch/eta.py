@@ -8,14 +8,21 @@ while shares its GPU with somebody.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 LATEST = 9
 """Jobs that are looked at; older ones are of another driver, another model, another season."""
+
+KEPT = 200
+"""Jobs that are kept in mind, of all engines and GPUs together."""
+
+STEPS = 35
+"""Of a spec that does not say how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,11 @@ class Done:
     """Of one frame of the clip."""
     seconds: float
     """Of generating."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Done | None:
+        """From what is kept with a `generated` event; None where nothing can be learned from it."""
+        return cls(**found) if (found := data.get("learned")) else None
 
     @property
     def work(self) -> float:
@@ -57,6 +69,37 @@ def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, ste
     if not alike:
         return None
     return median(done.seconds / done.work for done in alike[-LATEST:]) * work(frames, steps, pixels)
+
+
+def size(info: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, int]:
+    """The frames, steps and pixels of a job.
+
+    Args:
+        info: VideoInfo of the clip, as JSON.
+        spec: upstream's fields; empty where it is not known.
+    """
+    frames = min(info["frames"], spec.get("max_frames") or info["frames"])
+    pixels = info["display_width"] * info["display_height"]
+    return {"frames": frames, "steps": spec.get("num_steps") or STEPS, "pixels": pixels}
+
+
+def forecast(busy: Sequence[float | None], waiting: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
+    """When each job of a queue starts and ends, in seconds from now; None where it cannot be known.
+
+    Args:
+        busy: for each worker, the seconds until it is free.
+        waiting: for each job in the queue's order, the seconds that it will take.
+    """
+    free = [inf if at is None else at for at in busy]
+    found: list[tuple[float | None, float | None]] = []
+    for takes in waiting:
+        worker = min(range(len(free)), key=free.__getitem__, default=None)
+        start = inf if worker is None else free[worker]
+        end = inf if takes is None else start + takes
+        if worker is not None:
+            free[worker] = end
+        found.append((None if start == inf else start, None if end == inf else end))
+    return found
 
 
 def left(fraction: float, elapsed: float, expected: float | None) -> float | None:

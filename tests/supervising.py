@@ -80,6 +80,7 @@ class World:
         self.workers = []
         self.log = ListLog()
         self.cannot_start = None
+        self.clear = True
         self.supervisor = Supervisor(
             Launch("python", "x:Y", {"model": "edge"}, {}),
             load_timeout=1800,
@@ -91,6 +92,7 @@ class World:
             wake=lambda: None,
             log=self.log,
             spawn=self.spawn,
+            clear=lambda _: self.clear,
         )
 
     def spawn(self, *args, **kwargs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,16 +16,18 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from povwatch.cli.app import app, console, job_of, shared
+from povwatch.cli.forecast import forecast
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
 from povwatch.units import spell_duration, spell_size
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from rich.console import RenderableType
 
+    from povwatch.config import Config
     from povwatch.journal import JournalReader
 
 WATCH_EVERY = 1.0
@@ -40,15 +43,15 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen, until Ctrl-C.")] = False,  # noqa: FBT002
 ) -> None:
     """Show the queue, what runs, the engine and the GPUs."""
-    state = shared(context).config().paths.state
+    config = shared(context).config()
     with shared(context).reader() as reader:
         if not watch:
-            console.print(_status(reader, state))
+            console.print(_status(reader, config))
             return
         with Live(console=console, auto_refresh=False, screen=False) as live:
             try:
                 while True:
-                    live.update(_status(reader, state), refresh=True)
+                    live.update(_status(reader, config), refresh=True)
                     time.sleep(WATCH_EVERY)
             except KeyboardInterrupt:
                 return
@@ -131,8 +134,8 @@ def grace_left(job: Job) -> float | None:
     return max(0.0, job.grace_left - (time.time() - job.grace_saved_at))
 
 
-def _status(reader: JournalReader, state: Path) -> RenderableType:
-    pid = holder(state)
+def _status(reader: JournalReader, config: Config) -> RenderableType:
+    pid = holder(config.paths.state)
     facts = reader.fact("daemon") or {}
     lines: list[RenderableType] = []
     if pid is None:
@@ -150,7 +153,8 @@ def _status(reader: JournalReader, state: Path) -> RenderableType:
     if lost := sum(counts.get(state, 0) for state in (JobState.FAILED, JobState.BLOCKED, JobState.REJECTED)):
         lines.append(f"{lost} did not come out: povwatch report says why.")
     if active:
-        lines.append(_table(active[:ROWS_MAX], reader))
+        turns = forecast(config, reader, active) if pid is not None else {}
+        lines.append(_table(active[:ROWS_MAX], reader, turns))
     if len(active) > ROWS_MAX:
         lines.append(f"... and {len(active) - ROWS_MAX} more: povwatch jobs")
     bars = Progress(
@@ -169,12 +173,15 @@ def _status(reader: JournalReader, state: Path) -> RenderableType:
     return Group(*lines)
 
 
-def _table(found: list[Job], reader: JournalReader) -> Table:
+def _table(found: list[Job], reader: JournalReader, turns: Mapping[int, str] = MappingProxyType({})) -> Table:
+    """Some jobs; `turns` says of some of the queued ones when they run."""
     table = Table("job", "clip", "state", "waits on", "attempts", "what", box=None, pad_edge=False)
     for job in found:
         what = job.output or job.error or job.detail
         if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
             what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+        elif job.id in turns:
+            what = turns[job.id]
         elif job.waiting_on is Waiting.GRACE and (left := grace_left(job)) is not None:
             what = f"about {spell_duration(left)} left to edit its JSON"
         waits = str(job.waiting_on or "")

@@ -15,6 +15,7 @@ from povwatch import layout
 from povwatch.arrival import names
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import app, console, shared
+from povwatch.cli.forecast import forecast
 from povwatch.cli.look import grace_left
 from povwatch.container import examine
 from povwatch.errors import PovwatchError, SpecInvalid
@@ -94,7 +95,7 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
         yield "waits on", WAITS, f"{job.waiting_on}. {job.detail}".strip()
     yield from _file(config, path)
     yield from _spec(config, job)
-    yield from _queue(reader, job)
+    yield from _queue(config, reader, job)
 
 
 def _again(job: Job) -> str:
@@ -195,11 +196,15 @@ def _spec(config: Config, job: Job) -> Iterator[Gate]:
         yield "grace", WAITS, f"about {spell_duration(left)} left of {spell_duration(config.grace.period)}"
 
 
-def _queue(reader: JournalReader, job: Job) -> Iterator[Gate]:
+def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
     if job.state is JobState.QUEUED:
-        queue = [other.id for other in reader.active() if other.state is JobState.QUEUED]
+        active = reader.active()
+        queue = [other.id for other in active if other.state is JobState.QUEUED]
         yield "queue", WAITS, f"number {queue.index(job.id) + 1} of {len(queue)}, priority {job.priority}"
+        if words := forecast(config, reader, active).get(job.id):
+            yield "turn", WAITS, words
         if job.not_before > time.time():
             yield "attempt", WAITS, f"the next one in {spell_duration(job.not_before - time.time())}"
     elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
-        yield "progress", OK, f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+        left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") is not None else ""
+        yield "progress", OK, f"{progress['fraction'] * 100:.0f} % ({progress['stage']}){left}"

@@ -6,10 +6,11 @@ What comes back goes on in finisher.py, while the worker has the next job alread
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from povwatch.daemon.claims import Claims
-from povwatch.daemon.neighbours import Neighbours, of_workers
+from povwatch.daemon.experience import Experience
+from povwatch.daemon.neighbours import Neighbours
 from povwatch.daemon.places import Hurdle, Place, Run
 from povwatch.daemon.preparing import Preparing
 from povwatch.daemon.reports import Reports
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from povwatch.config import Config
     from povwatch.daemon.availability import Availability
     from povwatch.daemon.background import Background
+    from povwatch.daemon.crew import Crew
     from povwatch.daemon.endings import Endings
     from povwatch.daemon.gates import Gates
     from povwatch.daemon.gpu_eye import GpuEye
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.workpiece import Workpiece
-    from povwatch.gpu import Gpus
     from povwatch.publish import Publisher
 
 
@@ -53,10 +54,11 @@ class Dispatch:
         background: Background,
         endings: Endings,
         availability: Availability,
+        crew: Crew,
         eye: GpuEye,
         generated: Callable[[Job, Workpiece], None],
     ) -> None:
-        """Make it; it has no workers yet.
+        """Make it.
 
         Args:
             config: the configuration.
@@ -67,6 +69,7 @@ class Dispatch:
             background: where preparing runs.
             endings: what becomes of a job after an error.
             availability: whether the engine can take jobs.
+            crew: the workers.
             eye: looks at the GPUs.
             generated: told of a job whose artifact is there, `checking` already.
         """
@@ -74,11 +77,12 @@ class Dispatch:
         self._ledger = ledger
         self._publisher = publisher
         self._endings = endings
+        self._crew = crew
         self._eye = eye
-        self._neighbours = Neighbours(eye, lambda: self.pids)
-        self._places: list[Place] = []
+        self._neighbours = Neighbours(eye, lambda: crew.pids)
         self._generated = generated
         self._reports = Reports(ledger, kind)
+        self._experience = Experience(ledger.journal, kind)
         self._turns = Turns(ledger)
         self._preparing = Preparing(
             config.paths.inputs,
@@ -100,20 +104,12 @@ class Dispatch:
             availability=availability,
         )
         self.availability = availability
-        eye.watch(self.sample)
 
     # -- the daemon's side
 
-    def start(self, places: list[Place]) -> None:
-        """Start the workers; they load while clips arrive."""
-        say("engine-loading", engine=self._kind)
-        self._places = places
-        for place in self._places:
-            place.supervisor.start()
-
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        deadlines = [d for place in self._places if (d := place.supervisor.next_deadline()) is not None]
+        deadlines = [d for place in self._crew.places if (d := place.supervisor.next_deadline()) is not None]
         if (pause := self.availability.next_deadline()) is not None:
             deadlines.append(pause)
         if (turn := self._turns.next_deadline()) is not None:
@@ -128,9 +124,9 @@ class Dispatch:
             hurdle: why no job may start now, if that is so.
         """
         self.settle(now)
-        self._reports.loading(self._places)
+        self._reports.loading(self._crew.places)
         self._turns.mend()
-        for place in self._places:
+        for place in self._crew.places:
             hurdle = hurdle or self.availability.hurdle(now)  # claiming a job may meet one
             if hurdle is None and place.run is None and place.supervisor.state is SupervisorState.READY:
                 self._give(place)
@@ -138,48 +134,9 @@ class Dispatch:
         hurdle = hurdle or self.availability.hurdle(now)
         self._turns.wait(hurdle or Hurdle(Waiting.TURN, "it starts when a worker is free"))
 
-    @property
-    def generating(self) -> bool:
-        """Whether a worker has a job at hand."""
-        return any(place.generating for place in self._places)
-
-    @property
-    def on_gpus(self) -> list[Place]:
-        """The workers that have a GPU."""
-        return [place for place in self._places if place.gpus]
-
-    @property
-    def pids(self) -> set[int]:
-        """The workers' process ids."""
-        return {place.supervisor.pid for place in self._places if place.supervisor.pid is not None}
-
-    @property
-    def loaded(self) -> bool:
-        """Whether any worker has the engine loaded."""
-        return any(place.supervisor.capabilities for place in self._places)
-
-    def workers(self) -> list[dict[str, Any]]:
-        """The workers, for `status`."""
-        return [
-            {
-                "pid": place.supervisor.pid,
-                "state": str(place.supervisor.state),
-                "job": place.run.job if place.run else None,
-                "problem": str(place.supervisor.last_error) if place.supervisor.last_error else None,
-            }
-            for place in self._places
-        ]
-
-    def sample(self, gpus: Gpus) -> None:
-        """Note what the jobs at hand use of their GPUs."""
-        now = self._ledger.clock.boot()
-        for place in self.on_gpus:
-            if place.run is not None and place.generating and place.supervisor.pid is not None:
-                place.run.use.add(now, gpus, place.gpus, of_workers(gpus, {place.supervisor.pid}))
-
     def cancel(self, job: Job, why: str) -> None:
         """A running job is no longer wanted; its end follows."""
-        for place in self._places:
+        for place in self._crew.places:
             if place.run is not None and place.run.job == job.id:
                 place.run.cancel = why
                 self._preparing.cancel(place.run)
@@ -188,26 +145,15 @@ class Dispatch:
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """A running job's attempt ends in an error that did not come from its worker."""
-        for place in self._places:
+        for place in self._crew.places:
             if place.run is not None and place.run.job == job.id:
                 if place.supervisor.state is SupervisorState.BUSY:
                     place.supervisor.cancel(place.run.run_id, str(error))
                 self._failed(place, error)
 
-    def stop(self, why: str) -> None:
-        """Tell the workers to end; `tick` until `stopped`."""
-        for place in self._places:
-            if place.supervisor.state is not SupervisorState.STOPPED:
-                place.supervisor.stop(why)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether every worker has ended."""
-        return all(place.supervisor.state is SupervisorState.STOPPED for place in self._places)
-
     def settle(self, now: float) -> None:
         """Take in what the workers say, without giving anything out."""
-        for place in self._places:
+        for place in self._crew.places:
             for event in place.supervisor.poll(now):
                 run = place.run
                 try:
@@ -218,9 +164,9 @@ class Dispatch:
 
     def close(self) -> None:
         """End the workers here and now; give their jobs back, nothing charged."""
-        for place in self._places:  # all of them first: giving back may fail
+        for place in self._crew.places:  # all of them first: giving back may fail
             place.supervisor.close()
-        for place in self._places:
+        for place in self._crew.places:
             if place.run is not None:
                 self._endings.release(self._ledger.job(place.run.job), "povwatch was stopped.")
                 place.run = None
@@ -237,11 +183,11 @@ class Dispatch:
     def _prepare_ahead(self, now: float, hurdle: Hurdle | None) -> None:
         if hurdle is not None and hurdle.waiting is Waiting.DISK_FULL:
             self._preparing.make_room()
-        generating = sum(place.generating for place in self._places)
-        self._preparing.tick(now, wanted=generating if hurdle is None else 0, next_up=self._turns.due)
+        wanted = self._crew.generating if hurdle is None else 0
+        self._preparing.tick(now, wanted=wanted, next_up=self._turns.due)
 
     def _prepared(self, run: Run, outcome: Exception | None) -> None:
-        place = next((place for place in self._places if place.run is run), None)
+        place = next((place for place in self._crew.places if place.run is run), None)
         job = self._ledger.job(run.job)
         if place is None or job.run_id != run.run_id:
             return  # the attempt ended meanwhile
@@ -266,6 +212,7 @@ class Dispatch:
         place.forget_words()
         place.supervisor.generate(request)
         run.generating_since = self._ledger.clock.boot()
+        run.expected = self._experience.expect(run.piece, self._crew.gpu_name(place))
         if place.gpus:
             self._eye.ask(lambda _: None)  # for the first sample; a short job may see no other
 
@@ -280,7 +227,7 @@ class Dispatch:
             case events.EngineUnavailable():
                 self._reports.last_words(place)
                 problem = f"{event.message} {event.todo}".strip()
-                self.availability.load_failed(event.kind, problem, event.retry_at, others=self.loaded)
+                self.availability.load_failed(event.kind, problem, event.retry_at, others=self._crew.loaded)
             case events.WorkerLost():
                 self._lost(place, event)
             case events.EngineOutput():
@@ -332,10 +279,11 @@ class Dispatch:
         run.piece.capabilities = place.supervisor.capabilities or {}
         run.piece.seconds["generate"] = round(took, 3)
         run.piece.gpu = run.use.figures()
+        learned = self._experience.learn(run.piece, self._crew.gpu_name(place), took)
         job = self._ledger.move(
             job,
             "generated",
-            said={"took": spell_duration(took), "gpu": run.piece.gpu},
+            said={"took": spell_duration(took), "gpu": run.piece.gpu, "learned": learned},
             state=JobState.CHECKING,
             artifact=run.piece.to_json(),
         )
@@ -349,7 +297,7 @@ class Dispatch:
         run = place.run
         if run is None:
             waiting = Waiting.GPU_LOST if isinstance(event.error, GpuLost) else Waiting.ENGINE_UNAVAILABLE
-            self.availability.lost(str(event.error), waiting, others=self.loaded)
+            self.availability.lost(str(event.error), waiting, others=self._crew.loaded)
         elif run.run_id == event.run_id:  # else it is being prepared: _prepared sees that the worker is gone
             self._failed(place, event.error)
 
@@ -361,6 +309,8 @@ class Dispatch:
         job = self._ledger.job(run.job)
         if job.run_id != run.run_id or job.state not in {JobState.RUNNING, JobState.CHECKING}:
             return  # its attempt ended already
+        if used := run.use.figures():
+            self._ledger.journal.note(job, "gpu-use", self._ledger.clock.wall(), used)
         if run.cancel is not None:
             self._endings.cancel(job, run.cancel)
         else:

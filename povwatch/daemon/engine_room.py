@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.availability import Availability
     from povwatch.daemon.background import Background
     from povwatch.daemon.clock import Clock
-    from povwatch.daemon.dispatch import Dispatch
+    from povwatch.daemon.crew import Crew
     from povwatch.daemon.gpu_eye import GpuEye
     from povwatch.engine.choice import Choice
     from povwatch.engine.headroom import Refusal
@@ -45,7 +45,7 @@ class EngineRoom:
         background: Background,
         eye: GpuEye,
         availability: Availability,
-        dispatch: Dispatch,
+        crew: Crew,
         wake: Callable[[], None],
     ) -> None:
         """Make it.
@@ -57,7 +57,7 @@ class EngineRoom:
             background: where it is looked whether the machine can run it.
             eye: looks at the GPUs.
             availability: told why the engine cannot be used.
-            dispatch: gets the workers.
+            crew: gets the workers.
             wake: called from threads when a worker has something to say.
         """
         self._config = config
@@ -66,7 +66,7 @@ class EngineRoom:
         self._background = background
         self._eye = eye
         self._availability = availability
-        self._dispatch = dispatch
+        self._crew = crew
         self._wake = wake
         self._probes = 0
         self._probe_at = 0.0
@@ -107,7 +107,7 @@ class EngineRoom:
         self.started = True
         self._availability.engine = None
         choice = replace(self._choice, workers=workers(self._choice.kind, self._config, gpus))
-        self._dispatch.start([self._place(launch) for launch in launches(self._config, choice, gpus)])
+        self._crew.start([self._place(launch) for launch in launches(self._config, choice, gpus)])
 
     def _place(self, launch: Launch) -> Place:
         engine, uuids = self._config.engine, gpus_of(launch)
@@ -116,7 +116,7 @@ class EngineRoom:
             MEMORY_NEEDED.get(self._choice.kind, 0),
             clock=self._clock,
             eye=self._eye,
-            ours=lambda gpus: of_workers(gpus, self._dispatch.pids),
+            ours=lambda gpus: of_workers(gpus, self._crew.pids),
             told=self._told,
         )
         supervisor = Supervisor(
@@ -136,7 +136,7 @@ class EngineRoom:
             self._availability.room_again()
             say("gpu-room", engine=self._choice.kind)
             return
-        self._availability.load_failed(no.kind, no.problem, retry_at, others=self._dispatch.loaded, news=news)
+        self._availability.load_failed(no.kind, no.problem, retry_at, others=self._crew.loaded, news=news)
 
     def _plan(self) -> None:
         self._probes += 1

@@ -11,7 +11,7 @@ from povwatch.job import JobState
 if TYPE_CHECKING:
     from povwatch.config import Config
     from povwatch.daemon.availability import Availability
-    from povwatch.daemon.dispatch import Dispatch
+    from povwatch.daemon.crew import Crew
     from povwatch.daemon.gpu_eye import GpuEye
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.places import Hurdle
@@ -30,14 +30,14 @@ class Facts:
         choice: Choice,
         ledger: Ledger,
         *,
-        dispatch: Dispatch,
+        crew: Crew,
         availability: Availability,
         eye: GpuEye,
     ) -> None:
         self._config = config
         self._choice = choice
         self._ledger = ledger
-        self._dispatch = dispatch
+        self._crew = crew
         self._availability = availability
         self._eye = eye
         self._noted: dict[str, object] = {}
@@ -67,7 +67,7 @@ class Facts:
             "why": self._choice.why,
             "problem": engine_hurdle.problem if engine_hurdle else None,
             "blocked": hurdle.problem if hurdle else None,
-            "workers": self._dispatch.workers(),
+            "workers": self._crew.facts(),
             "gpus": [{"name": g.name, "memory": g.memory, "free": g.free} for g in self._eye.latest.found],
         }
         if facts != self._noted:

@@ -1,5 +1,12 @@
-"""What follows from a fault of a GPU: the table in ARCHITECTURE.md, row by row.
+"""What follows from a fault of a GPU. engine/xid.py says what each error of the driver means.
 
+    the program's own fault    its worker is ended, the attempt counts
+    a fault of the memory      its worker is ended, nothing is charged; a reset that is asked for is waited for
+    a GPU that is lost         its worker is ended, nothing is charged; clips are taken in and wait until it is back
+    a driver that was upgraded, or says nothing
+                               what runs may end, nothing is started
+
+Out of memory is judged in neighbours.py, room before a load in preflight.py.
 The driver reports errors (Xids) in a thread; they are handled in the loop. A GPU that is lost or wants a reset is also
 seen by the regular looks, whether an Xid was heard or not.
 """
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.daemon.availability import Availability
-    from povwatch.daemon.dispatch import Dispatch
+    from povwatch.daemon.crew import Crew
     from povwatch.daemon.gpu_eye import GpuEye
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.places import Place
@@ -39,7 +46,7 @@ class GpuFaults:
         *,
         ledger: Ledger,
         eye: GpuEye,
-        dispatch: Dispatch,
+        crew: Crew,
         availability: Availability,
         wake: Callable[[], None],
     ) -> None:
@@ -48,13 +55,13 @@ class GpuFaults:
         Args:
             ledger: the jobs.
             eye: looks at the GPUs.
-            dispatch: has the workers.
+            crew: the workers.
             availability: told while no job may start.
             wake: called from a thread when the driver reported something.
         """
         self._ledger = ledger
         self._eye = eye
-        self._dispatch = dispatch
+        self._crew = crew
         self._availability = availability
         self._wake = wake
         self._heard: deque[Xid] = deque()
@@ -67,7 +74,7 @@ class GpuFaults:
         """Listen, and act on what was heard."""
         while self._heard:
             self._act(self._heard.popleft())
-        if now >= self._listen_at and self._dispatch.on_gpus:
+        if now >= self._listen_at and self._crew.on_gpus:
             self._listen_at = now + LISTEN_AGAIN
             self._listen()
 
@@ -92,7 +99,7 @@ class GpuFaults:
 
     def _act(self, xid: Xid) -> None:
         found = meaning(xid.code)
-        places = [place for place in self._dispatch.on_gpus if xid.gpu in place.gpus]
+        places = [place for place in self._crew.on_gpus if xid.gpu in place.gpus]
         if found.verdict is Verdict.LOST and not xid.gpu:
             self._eye.ask(lambda _: None)  # which one it was, the look shows
         if found.verdict is Verdict.NOTE or not places:
@@ -113,7 +120,7 @@ class GpuFaults:
     # -- what a look shows
 
     def _seen(self, seen: Gpus) -> None:
-        places = self._dispatch.on_gpus
+        places = self._crew.on_gpus
         if not places:
             return  # the engine was not started: engine_room.py looks whether it can be
         if seen.upgraded or seen.silent or not seen.found:

@@ -19,6 +19,7 @@ from povwatch.daemon.aside import Aside
 from povwatch.daemon.availability import Availability
 from povwatch.daemon.background import Background
 from povwatch.daemon.clock import Clock
+from povwatch.daemon.crew import Crew
 from povwatch.daemon.dispatch import Dispatch
 from povwatch.daemon.drain import Drain
 from povwatch.daemon.endings import Endings
@@ -160,6 +161,7 @@ class Daemon:
             done=self._ended,
         )
         self._availability = Availability(self.clock, self.choice.kind)
+        self._crew = Crew(self.clock, self._eye, self.choice.kind)
         self._dispatch = Dispatch(
             config,
             kind=self.choice.kind,
@@ -169,6 +171,7 @@ class Daemon:
             background=self._background,
             endings=self._endings,
             availability=self._availability,
+            crew=self._crew,
             eye=self._eye,
             generated=self._finisher.check,
         )
@@ -179,13 +182,13 @@ class Daemon:
             background=self._background,
             eye=self._eye,
             availability=self._availability,
-            dispatch=self._dispatch,
+            crew=self._crew,
             wake=self._waker.wake,
         )
         self._gpu_faults = GpuFaults(
             ledger=self.ledger,
             eye=self._eye,
-            dispatch=self._dispatch,
+            crew=self._crew,
             availability=self._availability,
             wake=self._waker.wake,
         )
@@ -205,7 +208,7 @@ class Daemon:
             config,
             self.choice,
             self.ledger,
-            dispatch=self._dispatch,
+            crew=self._crew,
             availability=self._availability,
             eye=self._eye,
         )
@@ -277,7 +280,7 @@ class Daemon:
             self._verbs.tick(now)
         self._outputs_watch.tick(now)
         self._free_space.tick(now)
-        self._eye.tick(now, every=SAMPLE_EVERY if self._dispatch.generating else LOOK_EVERY)
+        self._eye.tick(now, every=SAMPLE_EVERY if self._crew.generating else LOOK_EVERY)
         self._gpu_faults.tick(now)
         self._engine_room.tick(now)
         self._dispatch.tick(now, hurdle=self._hurdle())
@@ -310,10 +313,10 @@ class Daemon:
             closing.callback(self._background.close)
             closing.callback(self._inspections.close)
             self._lookout.stop()
+            self._crew.stop(f"povwatch stops ({self._stop or 'all is done'}).")
             self._gpu_faults.stop()
-            self._dispatch.stop(f"povwatch stops ({self._stop or 'all is done'}).")
             deadline = self.clock.boot() + STOP_PATIENCE
-            while not self._dispatch.stopped and self.clock.boot() < deadline:
+            while not self._crew.stopped and self.clock.boot() < deadline:
                 self._waker.sleep(0.1)
                 self._dispatch.settle(self.clock.boot())
             self._inspections.close()
@@ -390,7 +393,7 @@ class Daemon:
             self._endings.fail(job, found)
 
     def _pause_queue(self, waiting: Waiting, problem: str, until: float) -> None:
-        if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self._dispatch.loaded:
+        if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self._crew.loaded:
             return  # the other workers have GPUs of their own
         self._availability.pause(waiting, problem, until)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from povwatch import eta
 from povwatch.daemon.places import LAST_WORDS
 from povwatch.units import spell_duration
 from povwatch.voice import say
@@ -48,11 +49,11 @@ class Reports:
         """How far a job is."""
         fraction = event.fraction
         elapsed = now - (run.generating_since or now)
-        eta = elapsed / fraction - elapsed if fraction > 0 else None
+        left = eta.left(fraction, elapsed, run.expected)
         if fraction >= run.said + PROGRESS_STEP and fraction < 1:
             run.said = fraction - fraction % PROGRESS_STEP
-            left = spell_duration(eta) if eta is not None else "unknown"
-            say("progress", self._ledger.job(run.job), percent=f"{fraction * 100:.0f}", stage=event.stage, eta=left)
+            told = spell_duration(left) if left is not None else "unknown"
+            say("progress", self._ledger.job(run.job), percent=f"{fraction * 100:.0f}", stage=event.stage, eta=told)
         if now - run.noted_at >= PROGRESS_EVERY:
             run.noted_at = now
             data = {
@@ -62,7 +63,7 @@ class Reports:
                 "chunks": event.chunks,
                 "step": event.step,
                 "steps": event.steps,
-                "eta": None if eta is None else round(eta, 1),
+                "eta": None if left is None else round(left, 1),
             }
             self._ledger.journal.set_progress(run.job, data, self._ledger.clock.wall())
 

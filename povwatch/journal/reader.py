@@ -109,6 +109,10 @@ class JournalReader:
         """Every event of one name, with its job."""
         return [(row["job"], _event(row)) for row in self._read.events_named(self._db, event=event, since=since)]
 
+    def latest_events(self, event: str, limit: int) -> list[Event]:
+        """The latest events of one name, oldest first."""
+        return [_event(row) for row in self._read.latest_events(self._db, event=event, limit=limit)][::-1]
+
     def progress(self, job_id: int) -> dict[str, Any] | None:
         """How far a running job is."""
         row = self._read.progress_of(self._db, job=job_id)

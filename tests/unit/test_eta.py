@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
-from povwatch.eta import Done, estimate, left
+from povwatch.eta import STEPS, Done, estimate, forecast, left, size
 
 GPU = "NVIDIA H200"
 
@@ -44,3 +46,36 @@ def test_what_is_left_moves_from_experience_to_the_job_itself() -> None:
     assert left(0.5, 100, 300) == pytest.approx(150)
     assert left(1.0, 100, 300) == 0
     assert left(0.1, 400, 300) == pytest.approx(0.1 * 3600)
+
+
+def test_the_size_of_a_job_is_that_of_the_clip_and_what_its_json_asks_for() -> None:
+    info = {"frames": 200, "display_width": 1280, "display_height": 704}
+    whole = {"frames": 200, "steps": STEPS, "pixels": 1280 * 704}
+    assert size(info, {}) == whole
+    assert size(info, {"max_frames": None, "num_steps": 4}) == whole | {"steps": 4}
+    assert size(info, {"max_frames": 93}) == whole | {"frames": 93}
+    assert size(info, {"max_frames": 999}) == whole
+
+
+@pytest.mark.parametrize(
+    ("busy", "waiting", "found"),
+    [
+        ([0], [10, 20], [(0, 10), (10, 30)]),
+        ([5], [10], [(5, 15)]),
+        ([5, 100], [10, 10, 10], [(5, 15), (15, 25), (25, 35)]),
+        ([5, 8], [10, 10, 1], [(5, 15), (8, 18), (15, 16)]),
+        ([5], [None, 10], [(5, None), (None, None)]),
+        ([None, 5], [None, 10], [(5, None), (None, None)]),
+        ([None], [10], [(None, None)]),
+        ([], [10], [(None, None)]),
+    ],
+)
+def test_a_queue_is_foretold_as_far_as_it_can_be(busy, waiting, found) -> None:
+    assert forecast(busy, waiting) == found
+
+
+def test_what_was_learned_comes_back_from_the_journal() -> None:
+    one = done(300)
+    assert Done.of({"took": "5m", "learned": asdict(one)}) == one
+    assert Done.of({"took": "5m", "learned": None}) is None
+    assert Done.of({"took": "5m"}) is None

@@ -52,6 +52,10 @@ SELECT * FROM job_events WHERE job = :job ORDER BY id;
 -- Every event of some name since a time, oldest first.
 SELECT * FROM job_events WHERE event = :event AND at >= :since ORDER BY id;
 
+-- name: latest_events
+-- The latest events of some name, newest first.
+SELECT * FROM job_events WHERE event = :event ORDER BY id DESC LIMIT :limit;
+
 -- name: progress_of^
 -- How far a job is.
 SELECT data FROM progress WHERE job = :job;

@@ -490,3 +490,60 @@ def test_close_ends_everything_in_any_state(world):
     world.supervisor.close()
     assert (world.supervisor.state, world.worker.signals) == (S.STOPPED, [signal.SIGKILL])
     assert "worker-unkillable" in world.log.names()
+
+
+def test_a_worker_whose_gpu_failed_is_killed_and_its_job_ends_with_that(world):
+    world.busy()
+    error = errors.GpuLost("The GPU is gone.")
+    world.supervisor.replace(error)
+    assert world.worker.signals == [9]
+    assert world.poll() == [], "told once it is gone, and its memory free"
+    world.worker.says(protocol.Generated(1, "r1", {"path": "x"}))
+    world.worker.exits(-9)
+    (lost,) = [event for event in world.poll() if isinstance(event, events.WorkerLost)]
+    assert (lost.job_id, lost.run_id, lost.error) == (1, "r1", error)
+    world.wait(2)
+    assert len(world.workers) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(errors.GpuLost("Gone."), "gpu-lost"), (errors.EnvironmentFault("Xid."), "error")]
+)
+def test_a_gpu_that_fails_in_the_load_leaves_no_engine(world, error, kind):
+    world.supervisor.start()
+    world.supervisor.replace(error)
+    world.worker.exits(-9)
+    (told,) = world.poll()
+    assert isinstance(told, events.EngineUnavailable)
+    assert told.kind == kind
+
+
+def test_a_worker_that_is_on_its_way_out_is_not_replaced_again(world):
+    world.busy()
+    world.supervisor.replace(errors.WorkerDied("Xid 31."))
+    world.supervisor.replace(errors.GpuLost("Xid 79."))
+    world.worker.exits(-9)
+    (lost,) = world.poll()
+    assert str(lost.error) == "Xid 31."
+    world.supervisor.replace(errors.GpuLost("Xid 79."))
+    assert world.poll() == []
+
+
+def test_no_worker_is_started_before_there_is_room(world):
+    world.clear = False
+    world.supervisor.start()
+    assert world.wait(30) == []
+    assert world.workers == []
+    assert world.supervisor.state is SupervisorState.BACKOFF
+    assert world.supervisor.next_deadline() is not None
+    world.clear = True
+    world.poll()
+    assert len(world.workers) == 1
+    world.worker.says(protocol.Loaded({"name": "fake"}))
+    world.poll()
+    world.clear = False
+    world.worker.exits(1)
+    world.wait(30)
+    assert len(world.workers) == 1, "nor is the next one"
+    world.supervisor.stop("the test is over")
+    assert world.supervisor.state is SupervisorState.STOPPED

@@ -1,0 +1,277 @@
+"""What becomes of clips when a GPU is busy, fails, or goes away: every row of the fault table, in a whole povwatch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pynvml
+import pytest
+from gpu_machine import GB, OnGpus, gpu
+from waiting import left_over, newest, sound
+
+BUSY = [[os.getpid(), 120 * GB]]
+
+
+def ended(daemon):
+    assert daemon.stop() == 0
+    assert left_over(daemon.folder) == []
+    sound(daemon)
+
+
+def history(daemon, clip, name):
+    return [event["data"] for event in daemon.show(clip)["events"] if event["event"] == name]
+
+
+def test_what_a_job_uses_of_its_gpu_is_on_record(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits") as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        time.sleep(0.5)  # for some samples
+        here.let_go()
+        here.wait_for("done")
+        (generated,) = history(here, "a.mp4", "generated")
+        used = generated["gpu"]
+        assert (used["name"], used["uuid"], used["peak_memory"]) == ("NVIDIA Toy", "GPU-0", 30 * GB)
+        assert (used["peak_power"], used["mean_power"]) == (400.0, 400.0)
+        assert used["samples"] >= 3
+        assert 0 < used["energy"] < 400 * 60
+        manifest = json.loads((here.outputs / "a/a_preview.json").read_text())
+        assert manifest["gpu"]["name"] == "NVIDIA Toy"
+        assert manifest["gpu"]["peak_memory"] == 30 * GB
+        assert manifest["gpu"]["energy"] == used["energy"]
+        assert "NVIDIA Toy" in here.call("status").stdout
+        ended(here)
+
+
+def test_a_gpu_that_somebody_else_fills_is_waited_for_before_anything_is_loaded(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits", gpu(processes=BUSY)) as here:
+        here.let_go()
+        here.start()
+        here.clip()
+        busy = here.wait_for("engine-unavailable")
+        assert f"(pid {os.getpid()}, 120 GB)" in busy["message"]
+        assert "20 GB of 140 GB are free, and the engine needs 35 GB" in busy["message"]
+        assert "Next try" in busy["message"]
+        here.until(lambda: (job := newest(here)) and job.waiting_on == "gpu-busy")
+        assert newest(here).attempts == 0
+        assert here.workers == []
+        assert str(os.getpid()) in here.call("why", "a.mp4").stdout
+        here.machine.change(processes=[])
+        here.wait_for("gpu-room")
+        here.wait_for("done")
+        assert len(here.events("engine-unavailable")) == 1, "the same is said once"
+        ended(here)
+
+
+def test_once_does_not_wait_for_ever_for_a_neighbour(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits", gpu(processes=BUSY)) as here:
+        here.clip()
+        here.start("--once", watching=False)
+        assert here.ended() == 3
+        assert f"pid {os.getpid()}" in here.text()
+        assert (newest(here).state, newest(here).attempts) == ("queued", 0)
+
+
+def test_what_nvml_does_not_know_keeps_nobody_waiting(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits", gpu(total=0, worker=0, power=0, processes=[[os.getpid(), None]])) as here:
+        here.let_go()
+        here.start()
+        here.clip()
+        here.wait_for("done")
+        ended(here)
+
+
+def test_a_job_that_does_not_fit_gets_a_fresh_worker_once(tmp_path):
+    with OnGpus(tmp_path / "pov", "oom_while", engine={"attempts": 5}) as here:
+        here.env["TOY_OOM"] = str(here.inputs)
+        here.start()
+        here.clip()
+        here.wait_for("failed")
+        first, second = here.runs
+        assert first != second
+        assert newest(here).attempts == 2
+        ended(here)
+
+
+def test_a_job_that_a_neighbour_leaves_no_memory_for_is_charged_nothing(tmp_path):
+    with OnGpus(tmp_path / "pov", "oom_while", engine={"attempts": 1}) as here:
+        full = here.folder / "full"
+        here.env["TOY_OOM"] = str(full)
+        full.touch()
+        here.start()
+        here.wait_for("engine-ready")
+        here.machine.change(processes=BUSY)
+        here.clip()
+        released = here.wait_for("released")
+        assert "CUDA out of memory" in released["message"]
+        assert f"(pid {os.getpid()}, 120 GB)" in released["message"]
+        here.until(lambda: newest(here).waiting_on == "gpu-busy")
+        assert newest(here).attempts == 0
+        full.unlink()
+        here.machine.change(processes=[])
+        here.wait_for("done")
+        first, *_, last = here.runs
+        assert first != last, "what ran out of memory is replaced"
+        assert newest(here).attempts == 1
+        ended(here)
+
+
+def test_a_neighbour_that_never_leaves_does_not_excuse_a_clip_for_ever(tmp_path):
+    with OnGpus(tmp_path / "pov", "oom_while", engine={"attempts": 1}) as here:
+        here.env["TOY_OOM"] = str(here.inputs)
+        here.machine.change(processes=[[os.getpid(), 10 * GB]])  # the engine has room beside it, this clip has not
+        here.start()
+        here.clip()
+        here.wait_for("failed")
+        assert len(here.events("released")) == 3
+        assert len(here.runs) == 4
+        ended(here)
+
+
+def test_a_fault_of_the_program_costs_its_worker_and_an_attempt(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits") as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        (worker,) = here.workers
+        here.machine.xid(31)
+        fault = here.wait_for("gpu-fault")
+        assert "Xid 31: memory page fault" in fault["message"]
+        assert "the attempt counts" in fault["message"]
+        retry = here.wait_for("retry")
+        assert "reported Xid 31" in retry["message"]
+        assert newest(here).attempts == 1
+        here.let_go()
+        here.wait_for("done")
+        assert here.workers != [worker]
+        (noted,) = history(here, "a.mp4", "gpu-fault")
+        assert (noted["xid"], noted["gpu"], noted["verdict"]) == (31, "GPU-0", "replace")
+        ended(here)
+
+
+def test_a_fault_of_the_memory_is_not_charged_and_a_reset_is_waited_for(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits", engine={"attempts": 1}) as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        here.machine.xid(94)
+        here.machine.change(error=pynvml.NVML_ERROR_RESET_REQUIRED)
+        released = here.wait_for("released")
+        assert "Xid 94" in released["message"] or "reset" in released["message"]
+        here.until(lambda: newest(here).waiting_on == "gpu-lost")
+        assert newest(here).attempts == 0
+        assert "nvidia-smi --gpu-reset" in here.call("why", "a.mp4").stdout.replace("\n", " ").replace("  ", " ")
+        assert here.workers == []
+        here.let_go()
+        here.machine.change(error=None)
+        here.wait_for("done")
+        ended(here)
+
+
+def test_a_fault_of_the_memory_without_a_reset_goes_on_with_a_fresh_worker(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits", engine={"attempts": 1}) as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        (worker,) = here.workers
+        here.machine.xid(119)
+        here.let_go()
+        here.wait_for("released")
+        here.wait_for("done")
+        assert newest(here).attempts == 1
+        assert here.workers != [worker]
+        ended(here)
+
+
+@pytest.mark.parametrize("xid", [79, None])
+def test_a_lost_gpu_costs_nothing_and_clips_are_taken_in_meanwhile(tmp_path, xid):
+    with OnGpus(tmp_path / "pov", "waits", engine={"attempts": 1}) as here:
+        here.start()
+        here.clip("a.mp4")
+        here.until(lambda: here.runs)
+        if xid:
+            here.machine.xid(xid)
+            here.wait_for("gpu-fault")
+        here.machine.change(error=pynvml.NVML_ERROR_GPU_IS_LOST)
+        here.wait_for("released")
+        here.clip("b.mp4")
+        for clip in (b"a.mp4", b"b.mp4"):
+            here.until(lambda clip=clip: (job := newest(here, clip)) and job.waiting_on == "gpu-lost", clip)
+            assert newest(here, clip).attempts == 0
+        assert here.workers == []
+        assert "off the bus" in here.call("status").stdout.replace("\n", " ")
+        here.let_go()
+        here.machine.change(error=None)
+        here.wait_for("done", count=2)
+        assert not list(here.inputs.glob("*.error.txt"))
+        ended(here)
+
+
+def test_a_lost_gpu_does_not_stop_the_other(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits", gpu(0), gpu(1), engine={"attempts": 1}) as here:
+        here.start()
+        here.clip("a.mp4")
+        here.clip("b.mp4")
+        here.until(lambda: len(here.runs) == 2)
+        here.machine.change(1, error=pynvml.NVML_ERROR_GPU_IS_LOST)
+        here.wait_for("released")
+        here.let_go()
+        here.wait_for("done", count=2)
+        assert here.events("queue-paused") == []
+        assert len(here.workers) == 1
+        ended(here)
+
+
+def test_what_is_only_worth_a_note_is_noted(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits") as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        here.machine.xid(63)
+        here.wait_for("gpu-note")
+        here.let_go()
+        here.wait_for("done")
+        (noted,) = history(here, "a.mp4", "gpu-note")
+        assert (noted["xid"], newest(here).attempts) == (63, 1)
+        ended(here)
+
+
+def test_a_driver_that_was_upgraded_lets_what_runs_end_and_starts_nothing(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits") as here:
+        here.start()
+        here.clip("a.mp4")
+        here.until(lambda: here.runs)
+        here.machine.change(init=pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+        away = here.wait_for("gpu-away")
+        assert "upgraded while it was in use: reboot" in away["message"]
+        here.clip("b.mp4")
+        here.until(lambda: (job := newest(here, b"b.mp4")) and job.waiting_on == "gpu-lost")
+        here.let_go()
+        here.wait_for("done", clip="a.mp4")
+        time.sleep(0.3)
+        assert here.runs == [1]
+        here.machine.change(init=None)
+        here.wait_for("gpu-back")
+        here.wait_for("done", clip="b.mp4")
+        ended(here)
+
+
+def test_a_driver_that_hangs_holds_nothing_else_up(tmp_path):
+    with OnGpus(tmp_path / "pov", "waits") as here:
+        here.start()
+        here.clip("a.mp4")
+        here.until(lambda: here.runs)
+        here.machine.change(hangs=True)
+        here.wait_for("gpu-away")
+        here.clip("b.mp4")
+        here.until(lambda: (job := newest(here, b"b.mp4")) and job.waiting_on == "gpu-lost")
+        asked = time.monotonic()
+        assert here.ask("cancel", "b.mp4").done
+        assert time.monotonic() - asked < 3
+        asked = time.monotonic()
+        assert here.stop() == 0
+        assert time.monotonic() - asked < 10
+        assert newest(here, b"a.mp4").attempts == 0

@@ -1,0 +1,68 @@
+"""The queue: who may start, who waits for what, and a clock that is set back."""
+
+from __future__ import annotations
+
+import pytest
+from hand_clock import HandClock
+
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.places import Hurdle
+from povwatch.daemon.turns import Turns
+from povwatch.job import JobState, Waiting
+from povwatch.journal import Journal
+from povwatch.retry import BACKOFF_MAX
+
+
+class SteppedClock(HandClock):
+    """Its wall clock can be set."""
+
+    step = 0.0
+
+    def wall(self):
+        return super().wall() + self.step
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Journal.open(tmp_path) as journal:
+        yield Ledger(journal, SteppedClock())
+
+
+def queued(ledger, name, **to):
+    (job,) = ledger.add([(name, b"sig")])
+    job = ledger.set_quietly(job, "arrived", state=JobState.GRACE)
+    return ledger.set_quietly(job, "queued", state=JobState.QUEUED, **to)
+
+
+def test_a_clock_that_is_set_back_holds_no_job_for_longer_than_its_pause(ledger):
+    turns = Turns(ledger)
+    retried = queued(ledger, b"a.mp4", not_before=ledger.clock.wall() + 8, waiting_on=Waiting.RETRY_AT)
+    turns.mend()
+    assert ledger.job(retried.id).not_before == retried.not_before
+    ledger.clock.step = -86400.0
+    turns.mend()
+    assert ledger.job(retried.id).not_before == ledger.clock.wall() + BACKOFF_MAX
+    assert turns.next_deadline() == ledger.clock.boot() + BACKOFF_MAX
+    assert ledger.journal.job(retried.id).not_before == ledger.clock.wall() + BACKOFF_MAX
+    ledger.clock.now += BACKOFF_MAX - 1
+    turns.mend()
+    assert turns.due() == []
+    ledger.clock.now += 1
+    turns.mend()
+    assert [job.id for job in turns.due()] == [retried.id]
+
+
+def test_what_is_due_goes_by_priority_then_age(ledger):
+    first, second, third = (
+        queued(ledger, name, priority=priority) for name, priority in ((b"a", 0), (b"b", 0), (b"c", 5))
+    )
+    queued(ledger, b"d", not_before=ledger.clock.wall() + 8)
+    assert [job.id for job in Turns(ledger).due()] == [third.id, first.id, second.id]
+
+
+def test_who_waits_on_something_of_its_own_keeps_that(ledger):
+    due = queued(ledger, b"a")
+    paused = queued(ledger, b"b", not_before=ledger.clock.wall() + 8, waiting_on=Waiting.RETRY_AT, detail="It broke.")
+    Turns(ledger).wait(Hurdle(Waiting.DISK_FULL, "No room."))
+    assert (ledger.job(due.id).waiting_on, ledger.job(due.id).detail) == (Waiting.DISK_FULL, "No room.")
+    assert (ledger.job(paused.id).waiting_on, ledger.job(paused.id).detail) == (Waiting.RETRY_AT, "It broke.")
