@@ -228,6 +228,7 @@ def test_a_finished_clip_is_moved_aside_with_its_json_if_that_is_asked_for(here)
     here.start()
     moved = here.wait_for("moved")
     assert moved["message"] == "d/a.mp4: the clip was moved to d/.done/a.mp4"
+    here.wait_for("done")  # the JSON follows its clip
     assert (here.inputs / "d/.done/a.mp4").read_bytes() == bytes_
     assert json.loads((here.inputs / "d/.done/a.json").read_text())["video_path"] == "a.mp4"
     assert names(here.inputs / "d") == [".done"]
