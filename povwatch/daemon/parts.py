@@ -1,0 +1,280 @@
+"""The parts of the daemon, put together, and what they tell each other.
+
+A part is given what it asks; what it has to say to parts that are made later, it says through the functions here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.daemon.aside import Aside
+from povwatch.daemon.availability import Availability
+from povwatch.daemon.background import Background
+from povwatch.daemon.clock import Clock
+from povwatch.daemon.crew import Crew
+from povwatch.daemon.dispatch import Dispatch
+from povwatch.daemon.drain import Drain
+from povwatch.daemon.endings import Endings
+from povwatch.daemon.engine_room import EngineRoom
+from povwatch.daemon.facts import Facts
+from povwatch.daemon.finisher import Finisher
+from povwatch.daemon.free_space import FreeSpace
+from povwatch.daemon.gates import Gates
+from povwatch.daemon.gpu_eye import GpuEye
+from povwatch.daemon.gpu_faults import GpuFaults
+from povwatch.daemon.intake import Intake
+from povwatch.daemon.known_root import KnownRoot
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.lookout import Lookout
+from povwatch.daemon.notices import Notices
+from povwatch.daemon.outputs_watch import OutputsWatch
+from povwatch.daemon.places import Hurdle
+from povwatch.daemon.respec import Respec
+from povwatch.daemon.unforeseen import in_words
+from povwatch.daemon.verbs import Verbs
+from povwatch.daemon.waker import Waker
+from povwatch.engine.choice import choose
+from povwatch.errors import ConfigError
+from povwatch.job import Job, JobState, Waiting
+from povwatch.journal import Journal
+from povwatch.publish import Publisher
+from povwatch.spec.beside import InputsFolder
+from povwatch.spec.prompts import load_templates
+from povwatch.spool import Spool
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+    from povwatch.media.info import VideoInfo
+
+
+class Parts:
+    """Every part of one povwatch; the loop drives them."""
+
+    def __init__(self, config: Config) -> None:
+        """Make them. The journal is locked; nothing is recovered or watched yet.
+
+        Raises:
+            ConfigError: the configuration does not fit this machine, or another daemon has the journal.
+            JournalError: the journal cannot be used.
+        """
+        self.clock = Clock()
+        self.waker = Waker()
+        templates = load_templates(_templates_folder(config))
+        for template in (config.spec.template, *config.spec.folders.values()):
+            if template not in templates:
+                raise ConfigError(
+                    f"config.toml: spec.template = {template!r} is no template.", f"There are {', '.join(templates)}."
+                )
+        for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
+            _make_folder(folder)
+        self.journal = Journal.open(config.paths.state)
+        self.ledger = Ledger(self.journal, self.clock)
+        self.eye = GpuEye(self.clock, self.waker.wake)
+        self.choice = choose(config, self.eye.first(), self.journal.real_engine())
+        self.background = Background(self.waker.wake, threads=4, broken=self._broken)
+        # Apart: a thousand clips that arrive must not keep one waiting that runs.
+        self.inspections = Background(self.waker.wake, threads=2, broken=self._broken)
+        self.folder = InputsFolder(config.paths.inputs)
+        self._notices = Notices(self.folder)
+        self.publisher = Publisher(config.paths.outputs)
+        self.root = KnownRoot(self.journal, config.paths.inputs)
+        arrival = config.arrival
+        self.intake = Intake(
+            config.paths.inputs,
+            settle=arrival.network_settle if self.root.guard.is_network else arrival.settle,
+            network=self.root.guard.is_network,
+            ledger=self.ledger,
+            background=self.inspections,
+            notices=self._notices,
+            arrived=self._arrived,
+            withdrawn=self._withdraw,
+            broken=self._broken,
+        )
+        self.gates = Gates(
+            config,
+            ledger=self.ledger,
+            folder=self.folder,
+            notices=self._notices,
+            background=self.inspections,
+            templates=templates,
+            engine=self.choice.kind,
+            present=self._present,
+            ended=self._ended,
+            broken=self._broken,
+        )
+        self._respec = Respec(self.ledger, self.intake, self.folder)
+        self.lookout = Lookout(
+            config,
+            clock=self.clock,
+            guard=self.root.guard,
+            intake=self.intake,
+            gates=self.gates,
+            respec=self._respec.look,
+            tidy=lambda listing: self._notices.tidy(self.ledger.known, listing),
+            adopted=self.root.keep,
+            wake=self.waker.wake,
+        )
+        self._aside = Aside(config, self.folder)
+        self.endings = Endings(
+            config,
+            ledger=self.ledger,
+            notices=self._notices,
+            publisher=self.publisher,
+            back=self._back,
+            ended=self._ended,
+            pause=self._pause_queue,
+        )
+        self.finisher = Finisher(
+            config,
+            ledger=self.ledger,
+            publisher=self.publisher,
+            background=self.background,
+            endings=self.endings,
+            aside=self._aside,
+            done=self._ended,
+        )
+        self.availability = Availability(self.clock, self.choice.kind)
+        self.crew = Crew(self.clock, self.eye, self.choice.kind)
+        self.dispatch = Dispatch(
+            config,
+            kind=self.choice.kind,
+            ledger=self.ledger,
+            gates=self.gates,
+            publisher=self.publisher,
+            background=self.background,
+            endings=self.endings,
+            availability=self.availability,
+            crew=self.crew,
+            eye=self.eye,
+            generated=self.finisher.check,
+        )
+        self.engine_room = EngineRoom(
+            config,
+            self.choice,
+            clock=self.clock,
+            background=self.background,
+            eye=self.eye,
+            availability=self.availability,
+            crew=self.crew,
+            wake=self.waker.wake,
+        )
+        self.gpu_faults = GpuFaults(
+            ledger=self.ledger,
+            eye=self.eye,
+            crew=self.crew,
+            availability=self.availability,
+            wake=self.waker.wake,
+        )
+        self.free_space = FreeSpace(config)
+        self.outputs_watch = OutputsWatch(config.paths.outputs)
+        self.drain = Drain(
+            config,
+            ledger=self.ledger,
+            lookout=self.lookout,
+            intake=self.intake,
+            idle=lambda: self.background.idle and self.inspections.idle,
+            availability=self.availability,
+            engine_room=self.engine_room,
+            hurdle=self.hurdle,
+        )
+        self.facts = Facts(
+            config,
+            self.choice,
+            self.ledger,
+            crew=self.crew,
+            availability=self.availability,
+            eye=self.eye,
+        )
+        self.spool = Spool(config.paths.state)
+        self.verbs = Verbs(
+            self.spool,
+            ledger=self.ledger,
+            intake=self.intake,
+            gates=self.gates,
+            folder=self.folder,
+            engine=self.choice.kind,
+            withdraw=self._withdraw,
+        )
+
+    def hurdle(self) -> Hurdle | None:
+        """What holds everything up, if anything does."""
+        if self.lookout.away is not None:
+            return Hurdle(Waiting.INPUTS_AWAY, self.lookout.away)
+        return self.outputs_watch.hurdle or self.free_space.hurdle
+
+    # -- what the parts tell each other
+
+    def _arrived(self, job: Job, info: VideoInfo) -> None:
+        self.gates.admit(job, info)
+
+    def _present(self, path: bytes) -> bool:
+        return self.lookout.present(path)
+
+    def _withdraw(self, job: Job, why: str) -> None:
+        """A clip is gone or changed, or somebody cancelled it."""
+        if why == "changed":
+            self.gates.drop(job)
+            return
+        if why == "gone":
+            why = "the clip was deleted"
+        if job.state is JobState.RUNNING:
+            self.dispatch.cancel(job, why)
+        elif job.state is JobState.CHECKING:
+            self.finisher.cancel(job, why)
+        elif job.state is not JobState.PUBLISHING:
+            self.gates.drop(job)
+            self._notices.clear(job)
+            self.inspections.cancel(("inspect", job.id))
+            signature = self.intake.signature(job)
+            to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why, "source_stat": signature}
+            self._ended(self.ledger.move(self.ledger.job(job.id), "cancelled", said={"why": why}, **to))
+
+    def _broken(self, key: object, error: Exception) -> None:
+        """The end of some background work could not be handled: its job pays, the daemon goes on."""
+        found = in_words(error, f"while it handled {key}")
+        job_id = key[1] if isinstance(key, tuple) else None
+        job = self.ledger.job(job_id) if isinstance(job_id, int) else None
+        if job is None or job.ended:
+            return
+        if job.state is JobState.RUNNING:
+            self.dispatch.fail(job, found)
+        elif job.state is JobState.CHECKING:
+            self.endings.after(job, found)
+        elif job.state is not JobState.PUBLISHING:  # that is a promise: it is tried again at the next start
+            self.gates.drop(job)
+            self.endings.fail(job, found)
+
+    def _pause_queue(self, waiting: Waiting, problem: str, until: float) -> None:
+        if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self.crew.loaded:
+            return  # the other workers have GPUs of their own
+        self.availability.pause(waiting, problem, until)
+
+    def _back(self, job: Job) -> None:
+        """An attempt ended and the job goes on."""
+        if job.state is JobState.ARRIVING:
+            self.intake.return_to_arriving(job)
+        else:
+            self.gates.resume(job)
+
+    def _ended(self, job: Job) -> None:
+        """A job ended."""
+        self.intake.forget(job)
+        if job.state is JobState.CANCELLED and not self.lookout.present(job.path):
+            self.journal.give_base_back(job.path)
+        if job.state is JobState.DONE:
+            self._aside.move(job)  # one that was done already, too
+        self.lookout.soon(self.clock.boot())  # the clip or its JSON may have changed while the job ran
+
+
+def _templates_folder(config: Config) -> Path | None:
+    return Path(config.spec.templates) if config.spec.templates else None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The folder {folder} cannot be made: {error.strerror}.", "Make it by hand, or set [paths] in config.toml."
+        ) from error
