@@ -103,7 +103,7 @@ class Waiting(StrEnum):
     INPUTS_AWAY = "inputs-away"
     """The inputs folder is gone or is not the one that was there."""
     PAUSED = "paused"
-    """The queue is paused."""
+    """The queue is paused, or the machine starts no process to look at the clip."""
     HOOK = "hook"
     """A hook runs."""
     RETRY_AT = "retry-at"

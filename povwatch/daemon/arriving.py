@@ -18,10 +18,11 @@ from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
 from povwatch.daemon.tracks import INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
-from povwatch.errors import NotAVideo, PovwatchError
+from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
 from povwatch.media.errors import MediaStopped
+from povwatch.retry import backoff
 from povwatch.units import spell_size
 from povwatch.voice import say
 
@@ -200,6 +201,10 @@ class Arriving:
         track = self._tracks.get(path)
         if track is None or track.job != job_id:
             return
+        if isinstance(outcome, EnvironmentFault):  # before the clip is looked at: that may fail for the same cause
+            self._later(path, track, self._ledger.job(job_id), outcome, now)
+            return
+        track.faults = 0
         if (
             track.signature != signature
             or self._clips.sample_or_none(path) != signature
@@ -221,6 +226,12 @@ class Arriving:
             track.phase, track.settle = Phase.IN, None
             self._notices.clear(job)
             self._arrived(dataclasses.replace(job, source_stat=signature), outcome)
+
+    def _later(self, path: bytes, track: Track, job: Job, error: EnvironmentFault, now: float) -> None:
+        """The machine did not let us look, which says nothing about the clip: again after a pause."""
+        track.phase, track.faults = Phase.SETTLING, track.faults + 1
+        self._wait(job, Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.PAUSED, str(error))
+        self._tracks.plan(path, now + backoff(track.faults))
 
     def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
         self._wait(job, Waiting.INCOMPLETE, error.what)

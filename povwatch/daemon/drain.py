@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY})
 """What is never waited on: somebody has to do something first."""
 
+NOT_INSPECTED = frozenset({Waiting.PAUSED, Waiting.DISK_FULL})
+"""What an arriving clip waits on that the machine does not let us inspect."""
+
 
 class Drain:
     """Looks whether the folder is drained."""
@@ -77,6 +80,9 @@ class Drain:
         if hurdle is not None:
             engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
             unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
+        if unable is None:  # no clip can be inspected: what one waits on says why
+            faults = (job.detail for job in jobs if job.state is JobState.ARRIVING and job.waiting_on in NOT_INSPECTED)
+            unable = next(faults, None)
         return Outcome(jobs, unable, self._lookout.away)
 
     def _stands(self, job: Job) -> bool:

@@ -14,7 +14,7 @@ from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.signature import Signature, identity_of, size_of
 from povwatch.daemon.arriving import Arriving
 from povwatch.daemon.clip_files import ClipFiles
-from povwatch.daemon.tracks import GONE_PATIENCE, Phase, Track, Tracks
+from povwatch.daemon.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
 from povwatch.errors import NotAVideo
 from povwatch.job import Job, JobState
 from povwatch.units import spell_size
@@ -105,7 +105,8 @@ class Intake:
     def moving(self) -> bool:
         """Whether a clip is on its way in and will go on without anybody's help."""
         return any(
-            (t.phase in {Phase.SETTLING, Phase.INSPECTING} and t.held_back is None) or t.gone_at is not None
+            (t.phase in {Phase.SETTLING, Phase.INSPECTING} and t.held_back is None and t.faults < FAULTS_PATIENCE)
+            or t.gone_at is not None
             for t in self._tracks.values()
         )
 

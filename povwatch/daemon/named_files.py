@@ -15,7 +15,7 @@ from povwatch.container.report import VIDEO_KINDS, Kind
 from povwatch.container.signature import classify
 from povwatch.daemon.unforeseen import in_words
 from povwatch.engine.fit import Shape, misfit
-from povwatch.errors import Problem, SourceChanged
+from povwatch.errors import EnvironmentFault, Problem, SourceChanged
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Measured
 from povwatch.media.run import PROBE, call
@@ -198,6 +198,8 @@ class NamedFiles:
             known.measuring = False
             if isinstance(outcome, Measured):
                 known.found = outcome
+            elif isinstance(outcome, EnvironmentFault) and not isinstance(outcome, SourceChanged):
+                known.since = known.asked_at  # nor does this, but at once it would only happen again
             elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # those say nothing: it is looked at again
                 known.found = unusable(in_words(outcome, f"while it measured {layout.shown(file.path)}"))
             for job in known.asking:

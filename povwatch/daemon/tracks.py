@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 GONE_PATIENCE = 5.0
 """Seconds after which a clip that is gone cancels its job: an editor or a sync tool may put it back."""
 
+FAULTS_PATIENCE = 3
+"""So many times must the machine fail to inspect a clip before --once waits for it no longer."""
+
 PERCENT_STEP = 10
 """Percent between two lines about an arriving clip."""
 
@@ -51,6 +54,8 @@ class Track:
     held_back: bytes | None = None
     """The unfinished copy of it that lies beside it."""
     warned: bool = False
+    faults: int = 0
+    """How often in a row the machine did not let us inspect it."""
     todo: str = INCOMPLETE_TODO
     """What helps a clip that waits."""
 

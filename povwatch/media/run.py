@@ -7,6 +7,7 @@ neither a hostile file nor a bug in a decoder can take it down.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -47,6 +48,18 @@ PASSED_ON = {
     )
 }
 """The classes of error that a child may report."""
+
+NO_ROOM = {
+    errno.ENOMEM: "Free some memory, or raise MemoryMax where a limit is set.",
+    errno.EAGAIN: "End some processes, or raise the limit (ulimit -u, TasksMax under systemd).",
+    errno.EMFILE: "povwatch has too many files open: raise its limit (ulimit -n, LimitNOFILE under systemd).",
+    errno.ENFILE: "The whole machine has too many files open: end what holds them, or raise fs.file-max.",
+}
+"""Why the machine starts no process, and what helps."""
+
+
+class NoProcess(errors.EnvironmentFault):
+    """The machine did not let us start a child: that says nothing about the clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +104,17 @@ def call(
         PovwatchError: what the child reported, in its own class.
         MediaError: the child died, broke a limit or took longer than `timeout`.
         MediaStopped: `cancelled` said so.
+        NoProcess: no child could be started at present.
     """
     stop = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
-    child = _Child(op, args, limits)
-    try:
-        return child.talk(time.monotonic() + timeout, timeout, on_progress, stop)
-    finally:
-        child.end()
+    with contextlib.ExitStack() as opened:
+        try:
+            selector = opened.enter_context(selectors.DefaultSelector())
+            child = _Child(op, args, limits)
+        except OSError as error:
+            raise _no_process(op, error) from error
+        opened.callback(child.end)
+        return child.talk(selector, time.monotonic() + timeout, timeout, on_progress, stop)
 
 
 class _Child:
@@ -124,6 +141,7 @@ class _Child:
 
     def talk(
         self,
+        selector: selectors.BaseSelector,
         deadline: float,
         timeout: float,
         on_progress: Callable[[float], None] | None,
@@ -132,26 +150,25 @@ class _Child:
         """Listen until the child is done; return its result or raise its error."""
         assert self.process.stdout is not None and self.process.stderr is not None  # noqa: S101, PT018 - asked for above
         buffer = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            selector.register(self.process.stderr, selectors.EVENT_READ)
-            while selector.get_map():
-                if stop is not None and stop():
-                    raise MediaStopped(f"{self.op} was called off.")
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise MediaError(
-                        f"{self.op} took longer than {timeout:.0f} s and was stopped.",
-                        "If the machine is busy it may succeed later; else shorten the clip.",
-                    )
-                for key, _ in selector.select(min(TICK, left)):
-                    data = os.read(key.fd, 65536)
-                    if not data:
-                        selector.unregister(key.fileobj)
-                    elif key.fileobj is self.process.stderr:
-                        self.errors = (self.errors + data)[-TAIL:]
-                    else:
-                        buffer = self._take(buffer + data, on_progress)
+        selector.register(self.process.stdout, selectors.EVENT_READ)
+        selector.register(self.process.stderr, selectors.EVENT_READ)
+        while selector.get_map():
+            if stop is not None and stop():
+                raise MediaStopped(f"{self.op} was called off.")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise MediaError(
+                    f"{self.op} took longer than {timeout:.0f} s and was stopped.",
+                    "If the machine is busy it may succeed later; else shorten the clip.",
+                )
+            for key, _ in selector.select(min(TICK, left)):
+                data = os.read(key.fd, 65536)
+                if not data:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is self.process.stderr:
+                    self.errors = (self.errors + data)[-TAIL:]
+                else:
+                    buffer = self._take(buffer + data, on_progress)
         return self._outcome()
 
     def end(self) -> None:
@@ -205,6 +222,11 @@ class _Child:
     def _last_words(self) -> str:
         lines = self.errors.decode("utf-8", "backslashreplace").strip().splitlines()
         return f"Its last words: {lines[-1]}" if lines else "It left no message."
+
+
+def _no_process(op: str, error: OSError) -> NoProcess:
+    todo = NO_ROOM.get(error.errno or 0, f"Is povwatch installed as a whole? Its Python is {sys.executable}.")
+    return NoProcess(f"No process could be started for {op} ({error.strerror or error}).", todo)
 
 
 def _environment() -> dict[str, str]:

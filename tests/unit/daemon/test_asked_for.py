@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import subprocess
 from fractions import Fraction
 
 import numpy as np
@@ -185,3 +187,22 @@ def test_cosmos_reads_some_formats_alone(at):
     post.edit(edge={"control_weight": 1.0, "control_path": "edge.mkv"})
     post.until(1010)
     assert "edge.control_path ends in '.mkv', which upstream does not read" in post.job.detail
+
+
+def test_a_machine_that_cannot_measure_a_file_says_nothing_about_it(at, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    post = at()
+    make_clip(post.inputs / "control.mp4", frames=12)
+    post.edit(edge={"control_path": "control.mp4"})
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        post.measured(1020)
+        assert post.at() == GRACE
+        post.measured(1040)
+        assert post.at() == GRACE
+        assert "is held against the clip first" in post.job.detail
+    post.measured(1060)
+    assert post.at() == GRACE
+    assert "is held against" not in post.job.detail

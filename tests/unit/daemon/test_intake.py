@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import time
+
 import pytest
 from clips import make_clip
 from hand_clock import HandClock
@@ -29,6 +33,7 @@ class Station:
         self.journal = Journal.open(folder / "state")
         self.ledger = Ledger(self.journal, self.clock)
         self.withdrawn = []
+        self.arrived = []
         self.broken = []
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
         self.notices = Notices(InputsFolder(self.inputs))
@@ -43,7 +48,7 @@ class Station:
             ledger=self.ledger,
             background=self.background,
             notices=self.notices,
-            arrived=lambda *_: None,
+            arrived=lambda job, _: self.arrived.append(job.path),
             withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
             broken=lambda _, error: self.broken.append(error),
             patience=patience,
@@ -64,6 +69,15 @@ class Station:
             self.clock.now = max(self.clock.now, due)
             self.intake.tick(self.clock.now)
         self.clock.now = when
+        assert self.broken == []
+
+    def inspected(self):
+        """Let the inspection that is under way end."""
+        deadline = time.monotonic() + 30
+        while not self.background.idle:
+            assert time.monotonic() < deadline
+            self.background.settle()
+            time.sleep(0.01)
         assert self.broken == []
 
     def job(self, path=b"a.mp4"):
@@ -260,3 +274,30 @@ def test_another_file_in_its_place_is_taken_in_at_once(station):
     (station.inputs / "b").rename(clip)
     station.rescan()
     assert len(station.journal.jobs()) == 2
+
+
+def test_a_clip_that_the_machine_does_not_let_us_inspect_waits_and_is_tried_again(station, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        station.until(1000 + SETTLE + 1)
+        station.inspected()
+        tried = []
+        for _ in range(4):
+            assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.PAUSED)
+            assert "temporarily unavailable" in station.job().detail
+            assert station.intake.moving is (len(tried) < 2)
+            due = station.intake.next_deadline()
+            tried.append(due - station.clock.now)
+            station.until(due)
+            station.inspected()
+    assert tried == [2, 4, 8, 16]
+    assert station.arrived == []
+    station.until(station.intake.next_deadline())
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+    assert not (station.inputs / "a.error.txt").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 from clips import make_clip
 
-from povwatch.errors import DiskFull, NotAVideo
+from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo
 from povwatch.media import run
 from povwatch.media.errors import MediaError, MediaStopped, TooLarge
 from povwatch.media.run import PROBE, Limits, call
@@ -193,3 +195,35 @@ def test_the_daemons_side_loads_no_media_library():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOMEM, "memory"), (errno.EAGAIN, "TasksMax"), (errno.EMFILE, "LimitNOFILE")]
+)
+def test_a_child_that_cannot_be_started_is_the_machines_fault(clip, monkeypatch, number, words):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(run.subprocess, "Popen", refuse)
+    with pytest.raises(EnvironmentFault, match=os.strerror(number)) as caught:
+        look(clip)
+    assert words in caught.value.todo
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_no_file_descriptor_left_is_the_machines_fault(clip):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            taken.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(64))
+        for _ in range(4):  # the selector's, then those of the child's pipes
+            with pytest.raises(EnvironmentFault, match="Too many open files"):
+                look(clip)
+            os.close(taken.pop())
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
