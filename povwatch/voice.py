@@ -64,6 +64,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
         WARNING,
         "no events from {inputs}: {problem} New clips are seen at the rescan, every {rescan}",
     ),
+    "error-files-later": (
+        WARNING,
+        "an error file cannot be written or removed now: {problem} It is tried again until it can be",
+    ),
     "writers-unseen": (
         WARNING,
         "no way to see who is writing into {inputs} here: clips settle by time and content alone",
@@ -135,6 +139,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
 """Event name -> its level and its sentence."""
 
 
+SEE = " See {error_file}"
+"""Left away where there is none."""
+
+
 def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN401 - a field is whatever the sentence shows
     """Log one event.
 
@@ -146,6 +154,8 @@ def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN
     level, sentence = SENTENCES[event]
     if job is not None:
         fields = {"clip": job.path, "job": job.id, "state": str(job.state)} | fields
+    if fields.get("error_file", SEE) is None:  # it could not be written, or the name is somebody else's
+        sentence = sentence.removesuffix(SEE)
     if fields.get("frames") == 1:
         sentence = sentence.replace("{frames} frames", "{frames} frame")
     structlog.get_logger().log(level, event, sentence=sentence, **fields)

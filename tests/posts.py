@@ -54,7 +54,7 @@ class Post:
             Config(grace=Grace(period="2m", max="1h"), engine=Engine(**self.engine)),
             ledger=self.ledger,
             folder=self.beside,
-            notices=Notices(self.beside),
+            notices=Notices(self.beside, self.journal),
             background=self.background,
             templates=load_templates(None),
             engine=self.engine["kind"],

@@ -182,7 +182,7 @@ class Gatekeeper:
         rejected = self._ledger.move(
             job,
             "rejected",
-            said={"problem": what, "error_file": layout.beside(job.path, job.base).error},
+            said={"problem": what, "error_file": self._notices.there(job)},
             state=JobState.REJECTED,
             waiting_on=None,
             detail="",

@@ -104,6 +104,7 @@ class Daemon:
         if parts.lookout.away is None:
             parts.intake.tick(now)
             parts.gates.tick(now)
+            parts.notices.tick(now, parts.present)
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
             parts.verbs.tick(now)
@@ -154,6 +155,7 @@ class Daemon:
             parts.background.close()
             parts.dispatch.close()
             parts.facts.close()
+            parts.notices.save()
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in parts.ledger.counts.items() if not state.ended))
 

@@ -76,7 +76,7 @@ class Parts:
         # Apart: a thousand clips that arrive must not keep one waiting that runs.
         self.inspections = Background(self.waker.wake, threads=2, broken=self._broken)
         self.folder = InputsFolder(config.paths.inputs)
-        self._notices = Notices(self.folder)
+        self.notices = Notices(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
         self.root = KnownRoot(self.journal, config.paths.inputs)
         arrival = config.arrival
@@ -86,7 +86,7 @@ class Parts:
             network=self.root.guard.is_network,
             ledger=self.ledger,
             background=self.inspections,
-            notices=self._notices,
+            notices=self.notices,
             arrived=self._arrived,
             withdrawn=self._withdraw,
             broken=self._broken,
@@ -95,11 +95,11 @@ class Parts:
             config,
             ledger=self.ledger,
             folder=self.folder,
-            notices=self._notices,
+            notices=self.notices,
             background=self.inspections,
             templates=templates,
             engine=self.choice.kind,
-            present=self._present,
+            present=self.present,
             ended=self._ended,
             broken=self._broken,
         )
@@ -111,7 +111,7 @@ class Parts:
             intake=self.intake,
             gates=self.gates,
             respec=self._respec.look,
-            tidy=lambda listing: self._notices.tidy(self.ledger.known, listing),
+            tidy=lambda listing: self.notices.tidy(self.ledger.known, listing),
             adopted=self.root.keep,
             wake=self.waker.wake,
         )
@@ -119,7 +119,7 @@ class Parts:
         self.endings = Endings(
             config,
             ledger=self.ledger,
-            notices=self._notices,
+            notices=self.notices,
             publisher=self.publisher,
             back=self._back,
             ended=self._ended,
@@ -203,13 +203,14 @@ class Parts:
             return Hurdle(Waiting.INPUTS_AWAY, self.lookout.away)
         return self.outputs_watch.hurdle or self.free_space.hurdle
 
+    def present(self, path: bytes) -> bool:
+        """Whether a clip was there at the last look."""
+        return self.lookout.present(path)
+
     # -- what the parts tell each other
 
     def _arrived(self, job: Job, info: VideoInfo) -> None:
         self.gates.admit(job, info)
-
-    def _present(self, path: bytes) -> bool:
-        return self.lookout.present(path)
 
     def _withdraw(self, job: Job, why: str) -> None:
         """A clip is gone or changed, or somebody cancelled it."""
@@ -224,7 +225,7 @@ class Parts:
             self.finisher.cancel(job, why)
         elif job.state is not JobState.PUBLISHING:
             self.gates.drop(job)
-            self._notices.clear(job)
+            self.notices.clear(job)
             self.inspections.cancel(("inspect", job.id))
             signature = self.intake.signature(job)
             to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why, "source_stat": signature}

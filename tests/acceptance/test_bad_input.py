@@ -158,6 +158,37 @@ def test_a_folder_that_may_not_be_written_waits_and_says_so(alone):
     alone.wait_for("done", clip="a.mp4")
 
 
+@root_only
+def test_an_error_file_that_cannot_be_written_now_is_written_later(alone):
+    alone.wrapper = AS_ANYBODY
+    os.chown(alone.inputs, 65534, 65534)
+    alone.inputs.chmod(0o755)
+    (alone.inputs / "a.mp4").write_text("no video\n" * 30)
+    (alone.inputs / "gone.mp4").write_text("no video\n" * 30)
+    error = alone.inputs / "a.error.txt"
+    alone.start()
+    for clip in ("a.mp4", "gone.mp4"):
+        said = alone.wait_for("rejected", clip=clip)
+        assert "See" not in said["message"]
+    assert len(alone.events("error-files-later")) == 1
+    assert "chmod g+w" in alone.events("error-files-later")[0]["problem"]
+    alone.stop()
+    assert not error.exists()
+    (alone.inputs / "gone.mp4").unlink()
+    alone.start()
+    alone.inputs.chmod(0o777)
+    alone.until(error.exists, "the error file is written")
+    assert "a.mp4 is rejected" in error.read_text()
+    assert not (alone.inputs / "gone.error.txt").exists()
+    alone.inputs.chmod(0o755)
+    alone.clip("a.mp4")
+    alone.wait_state("a.mp4", "grace")
+    assert error.exists()
+    alone.inputs.chmod(0o777)
+    alone.wait_for("done", clip="a.mp4")
+    alone.until(lambda: not error.exists(), "the error file goes")
+
+
 def make_sound(path):
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=48000, layout="mono")

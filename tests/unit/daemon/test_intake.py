@@ -36,7 +36,7 @@ class Station:
         self.arrived = []
         self.broken = []
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
-        self.notices = Notices(InputsFolder(self.inputs))
+        self.notices = Notices(InputsFolder(self.inputs), self.journal)
         self.open()
 
     def open(self, patience=INCOMPLETE_PATIENCE):
