@@ -102,6 +102,8 @@ class Waiting(StrEnum):
     """Too little space is left."""
     INPUTS_AWAY = "inputs-away"
     """The inputs folder is gone or is not the one that was there."""
+    INPUTS_REFUSED = "inputs-refused"
+    """The inputs folder is there and does not take the clip's JSON: povwatch may not write in it."""
     PAUSED = "paused"
     """The queue is paused, or the machine starts no process to look at the clip."""
     HOOK = "hook"

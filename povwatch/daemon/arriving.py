@@ -266,7 +266,12 @@ class Arriving:
         report = self._clips.report(job.path, size_of(track.signature), glance=True)
         if report is None:
             return
-        if report.percent is None or report.complete or report.percent < track.percent + PERCENT_STEP:
+        if (
+            not size_of(track.signature)
+            or report.percent is None
+            or report.complete
+            or report.percent < track.percent + PERCENT_STEP
+        ):
             return
         track.percent = int(report.percent)
         say("arriving", job, percent=f"{report.percent:.0f} %", size=spell_size(size_of(track.signature)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.places import Hurdle
     from povwatch.job import Job
 
-STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY})
+STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
 """What is never waited on: somebody has to do something first."""
 
 NOT_INSPECTED = frozenset({Waiting.PAUSED, Waiting.DISK_FULL})

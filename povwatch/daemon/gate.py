@@ -45,6 +45,10 @@ class Gate:
     looking: str = ""
     """The fields whose files are still being looked at, for people."""
     missing_since: float | None = None
+    lock: bytes | None = None
+    """The file that says that an editor has the JSON open."""
+    announce: bool = False
+    """Whether the log is still to be told when the clip starts; not before it is known what keeps it."""
     said: Waiting | None = field(default=Waiting.GRACE)
 
 

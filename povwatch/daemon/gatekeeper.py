@@ -74,7 +74,7 @@ class Gatekeeper:
             if not self._files.read(gate, job) and not self._write_missing(gate, job, now):
                 return
             markers = self._folder.markers(beside)
-            editing = self._folder.editor_open(beside.spec, self._ledger.clock.wall())
+            gate.lock = self._folder.editor_open(beside.spec, self._ledger.clock.wall())
         except EnvironmentFault:  # the folder is away or refuses; the lookout says so, and the clock stands still
             gate.grace = dataclasses.replace(gate.grace, seen_at=now)
             return
@@ -84,10 +84,10 @@ class Gatekeeper:
         sample = Sample(
             digest=gate.digest,
             valid=gate.spec is not None,
-            editing=editing,
+            editing=gate.lock is not None,
             # Go is said after the JSON was written, and over its hold; the other two holds are said over go.
             hold=job.hold or markers.hold or (start == "hold" and not go),
-            go=go or (start == "now" and not editing),
+            go=go or (start == "now" and not gate.lock),
             looking=bool(gate.looking),
         )
         marker = layout.shown(layout.split(beside.hold)[1])
@@ -98,7 +98,7 @@ class Gatekeeper:
     def refused(self, gate: Gate, error: EnvironmentFault, now: float) -> None:
         """The folder does not take a JSON: the clip waits until it does, and the clock stands still."""
         gate.grace = dataclasses.replace(gate.grace, seen_at=now)
-        gate.said = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.INPUTS_AWAY
+        gate.said = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.INPUTS_REFUSED
         self._ledger.wait(self._ledger.job(gate.job), gate.said, str(error))
 
     def done_already(self, job: Job, spec: Spec, **to: Any) -> bool:  # noqa: ANN401 - a job's own fields
@@ -162,6 +162,7 @@ class Gatekeeper:
             if job.state is JobState.GRACE:
                 self._queue(gate, job)
             return
+        self._notes.announce(gate, job)
         detail = self._notes.detail(gate, held_by)
         to: dict[str, object] = {"waiting_on": grace.waiting, "detail": detail}
         if grace.restarted:

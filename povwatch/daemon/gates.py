@@ -143,10 +143,10 @@ class Gates:
             **to,
         )
         gate = self._open(job, begun, now)
+        gate.announce = True
         if refused:
             self._keeper.refused(gate, refused, now)
             return
-        self._notes.began(job, gate.grace)
         self._keeper.look(gate, now)
 
     def resume(self, job: Job) -> None:
@@ -161,8 +161,7 @@ class Gates:
             resumed = dataclasses.replace(resumed, waiting=None, left=0.0)
         gate = self._open(job, resumed, now)
         gate.said = resumed.waiting
-        if job.state is JobState.GRACE:
-            self._notes.began(job, gate.grace)
+        gate.announce = job.state is JobState.GRACE
 
     def drop(self, job: Job) -> None:
         """A job is no longer between arrival and claim; what is left of its grace stays with it."""
@@ -267,10 +266,12 @@ class Gates:
 
 def _described(info: VideoInfo) -> dict[str, object]:
     """What the log says of a clip that has arrived."""
+    rate = f"{float(info.fps):.3f}".rstrip("0").rstrip(".")
     return {
         "frames": info.frames,
         "shape": f"{info.display_width}x{info.display_height}",
-        "rate": f"{float(info.fps):.3f}".rstrip("0").rstrip("."),
+        "rate": rate,
+        "pace": f"{rate} frames a second" if info.constant else f"about {rate} frames a second, not evenly spaced",
         "duration": spell_duration(info.duration),
         "codec": info.codec,
     }

@@ -30,9 +30,10 @@ class GraceNotes:
         self._ledger = ledger
         self._notices = notices
 
-    def began(self, job: Job, grace: Grace) -> None:
-        """Say when the clip starts, if nobody does anything."""
-        if grace.left > 0:
+    def announce(self, gate: Gate, job: Job) -> None:
+        """Say once when the clip starts, if nobody does anything; of one that stands still `tell` says why."""
+        grace, gate.announce, wanted = gate.grace, False, gate.announce
+        if wanted and grace.waiting is Waiting.GRACE and grace.left > 0 and not grace.restarted:
             say("grace", job, deadline=self._deadline(grace), spec=layout.beside(job.path, job.base).spec)
 
     def detail(self, gate: Gate, held_by: str) -> str:
@@ -42,6 +43,8 @@ class GraceNotes:
                 return gate.problem.what if gate.problem else ""
             case Waiting.HELD:
                 return held_by
+            case Waiting.EDITING if gate.lock:
+                return f"{layout.shown(gate.lock)} is there"
             case Waiting.GRACE if gate.looking:
                 return f"the file of {gate.looking} is {LOOKED_AT} first"
             case Waiting.GRACE:
@@ -76,13 +79,16 @@ class GraceNotes:
             self._ledger.move(job, "held", said={"by": held_by}, **to)
             return
         elif grace.waiting is Waiting.EDITING and was is not Waiting.EDITING:
-            self._ledger.move(job, "editing", said={"spec": spec}, **to)
+            self._ledger.move(job, "editing", said={"spec": spec, "lock": gate.lock}, **to)
             return
         elif grace.restarted:
             self._ledger.move(job, "grace" if first else "edited", said={"deadline": deadline, "spec": spec}, **to)
             return
         elif was is Waiting.HELD:
             self._ledger.move(job, "unheld", said={"deadline": deadline}, **to)
+            return
+        elif was is Waiting.EDITING:
+            self._ledger.move(job, "editor-closed", said={"spec": spec, "deadline": deadline}, **to)
             return
         self._ledger.set_quietly(job, "waiting", **to)
 

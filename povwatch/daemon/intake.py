@@ -280,4 +280,6 @@ class Intake:
         """A clip whose files do not go by its stem is told apart in the log."""
         stem = layout.stem_of(layout.split(job.path)[1])
         if job.base != stem:
-            say("base-chosen", job, stem=stem, spec=layout.beside(job.path, job.base).spec)
+            holder = self._ledger.journal.holder(layout.split(job.path)[0], stem)
+            why = f"{layout.shown(stem)} is {'too long' if holder is None else f'taken by {layout.shown(holder)}'}"
+            say("base-chosen", job, why=why, stem=stem, holder=holder, spec=layout.beside(job.path, job.base).spec)

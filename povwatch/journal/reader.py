@@ -101,6 +101,11 @@ class JournalReader:
         row = self._read.real_engine(self._db)
         return str(row["engine"]) if row else None
 
+    def holder(self, folder: bytes, base: bytes) -> bytes | None:
+        """The clip of a folder that goes by a base, if one does."""
+        found = self._read.bases_in(self._db, folder=folder, first=base, last=base)
+        return next((bytes(row["path"]) for row in found), None)
+
     def events(self, job_id: int) -> list[Event]:
         """A job's history, oldest first."""
         return [_event(row) for row in self._read.events_of(self._db, job=job_id)]

@@ -159,8 +159,8 @@ class InputsFolder:
             return Markers(go=_is_file(folder, go), hold=_is_file(folder, split(beside.hold)[1]))
         return Markers(go=False, hold=False)
 
-    def editor_open(self, path: bytes, now: float) -> bool:
-        """Whether an editor has the JSON open, by the lock that it keeps beside it.
+    def editor_open(self, path: bytes, now: float) -> bytes | None:
+        """The lock that an editor keeps beside the JSON while it has it open; None if there is none.
 
         Args:
             path: The JSON.
@@ -168,11 +168,12 @@ class InputsFolder:
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, "read") as (folder, name):
             for lock in LOCKS:
-                status = _lstat(folder, lock % name)
+                found = lock % name
+                status = _lstat(folder, found)
                 # A lock from the far future is no more believable than an old one.
                 if status and not stat.S_ISDIR(status.st_mode) and abs(now - status.st_mtime) <= LOCK_STALE:
-                    return True
-        return False
+                    return found
+        return None
 
     def check_references(self, spec: Spec, path: bytes, data: bytes = b"") -> Spec:
         """See that the files that a spec names can be read; `references.check_references` has the rules.

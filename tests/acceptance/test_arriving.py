@@ -89,6 +89,8 @@ def test_a_slow_copy_says_how_much_is_here_and_delays_nobody(here):
         here.wait_state("slow.mp4", "arriving", waiting_on="writer-open")
     here.wait_for("grace", clip="slow.mp4")
     percent = [int(line["percent"].removesuffix(" %")) for line in here.events("arriving", clip="slow.mp4")]
+    for line in here.events("arriving", clip="slow.mp4"):
+        assert re.search(r"arriving, [\d.]+ kB is here, about \d+ %$", line["message"])
     assert percent == [pytest.approx(15, abs=10), pytest.approx(45, abs=10), pytest.approx(80, abs=10)]
     assert here.peek("slow.mp4")["attempts"] == 0
 

@@ -67,6 +67,7 @@ def test_incomplete_files_wait_without_an_attempt(here):
         job = here.wait_state(name, "arriving", waiting_on="incomplete")
         assert job["detail"], name
     assert "%" in here.peek("cut.mp4")["detail"]
+    assert not here.events("arriving", clip="empty.mp4")
     here.wait_for("grace", clip="good.mp4")
     assert list(here.inputs.glob("*.error.txt")) == []
     for name in ("empty.mp4", "cut.mp4", "zeros.mp4", "hole.mp4"):
@@ -152,7 +153,7 @@ def test_a_folder_that_may_not_be_written_waits_and_says_so(alone):
     alone.inputs.chmod(0o755)
     alone.clip("a.mp4")
     alone.start()
-    job = alone.wait_state("a.mp4", "grace", waiting_on="inputs-away")
+    job = alone.wait_state("a.mp4", "grace", waiting_on="inputs-refused")
     assert "a.json" in job["detail"]
     alone.inputs.chmod(0o777)
     alone.wait_for("done", clip="a.mp4")

@@ -90,3 +90,25 @@ def test_previews_are_run_again_for_real(here):
     here.stop()
     assert [name for name in here.published() if "_aug" in name] == ["a/a_aug.json", "a/a_aug.mp4"]
     assert "note" not in json.loads((here.outputs / "a/a_aug.json").read_text())
+
+
+def test_an_engine_named_by_file_that_says_it_is_real_is_not_stepped_down_from(here):
+    here.configure(engine={"kind": toy("real")})
+    here.clip()
+    assert here.once().returncode == 0
+    here.configure(engine={"kind": "auto"})
+    here.clip("b.mp4")
+    done = here.once()
+    assert done.returncode == 0, done.stderr
+    assert "previews do not take its place" in done.stderr
+    assert [name for name in here.published() if name.startswith("b/")] == ["b/b_aug.json", "b/b_aug.mp4"]
+
+
+def test_an_engine_named_by_file_that_is_no_real_one_is(here):
+    here.configure(engine={"kind": toy("copies")})
+    here.clip()
+    assert here.once().returncode == 0
+    here.configure(engine={"kind": "auto"})
+    here.clip("b.mp4")
+    assert here.once().returncode == 0
+    assert [name for name in here.published() if name.startswith("b/")] == ["b/b_preview.json", "b/b_preview.mp4"]

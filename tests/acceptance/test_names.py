@@ -35,6 +35,7 @@ def test_two_clips_of_one_stem_get_names_of_their_own(here):
     (said,) = here.events("base-chosen")
     assert said["clip"] == "a.mov"
     assert said["spec"] == "a.mov.json"
+    assert "a is taken by a.mp4" in said["message"]
 
 
 def test_the_second_of_a_stem_has_its_markers_by_its_full_name(here):

@@ -41,8 +41,11 @@ WHERE state = 'done' AND engine = 'preview'
 SELECT 1 FROM jobs WHERE path = :path AND state = 'done' LIMIT 1;
 
 -- name: real_engine^
--- The real engine that ran last on this journal, if one ever did.
-SELECT engine FROM jobs WHERE engine IN ('cosmos', 'diffusers') ORDER BY id DESC LIMIT 1;
+-- The real engine that ran last on this journal, if one ever did; one named by file said of itself that it is real.
+SELECT engine FROM jobs
+WHERE engine IN ('cosmos', 'diffusers')
+   OR (engine <> 'preview' AND json_valid(artifact) AND json_extract(artifact, '$.capabilities.real'))
+ORDER BY id DESC LIMIT 1;
 
 -- name: events_of
 -- The history of one job.

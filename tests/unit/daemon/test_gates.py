@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+
 import pytest
 from clips import make_clip
 from posts import GRACE, QUEUED, Post, inspected
+from structlog.testing import capture_logs
 
 from povwatch.job import JobState, Waiting
 from povwatch.spec.beside import InputsRefused
@@ -155,7 +159,7 @@ def test_a_folder_that_refuses_is_said_and_the_clock_waits(post, monkeypatch):
     monkeypatch.setattr(post.beside, "write_spec", refuse)
     post.admit()
     post.until(1000 + 2 * PERIOD)
-    assert post.at() == (JobState.GRACE, Waiting.INPUTS_AWAY)
+    assert post.at() == (JobState.GRACE, Waiting.INPUTS_REFUSED)
     assert "Permission denied" in post.job.detail
     monkeypatch.undo()
     post.until(1001 + 2 * PERIOD)
@@ -211,3 +215,65 @@ def test_a_clip_among_many_starts_on_time(post, monkeypatch):
     post.admit()
     post.until(1000 + PERIOD + 0.1)
     assert post.at() == QUEUED
+
+
+@pytest.mark.parametrize("by", ["marker", "command", "json"])
+def test_a_held_clip_is_announced_as_held_at_a_restart_and_not_with_a_deadline(post, by):
+    post.admit()
+    if by == "marker":
+        (post.inputs / "a.hold").touch()
+    elif by == "json":
+        post.edit(povwatch={"start": "hold"})
+    else:
+        post.ledger.set_quietly(post.job, "request", hold=True)
+    post.until(1002)
+    with capture_logs() as said:
+        post.restart(away=5)
+        post.until(post.clock.now + 2)
+    assert [line["event"] for line in said] == ["held"]
+
+
+def test_a_clip_whose_clock_runs_is_announced_at_a_restart_once(post):
+    post.admit()
+    post.until(1010)
+    with capture_logs() as said:
+        post.restart(away=5)
+        post.until(post.clock.now + 5)
+    assert [(line["event"], line["deadline"]) for line in said] == [("grace", "1120")]
+
+
+def test_a_clip_that_is_held_from_the_first_gets_no_deadline(post):
+    (post.inputs / "a.hold").touch()
+    with capture_logs() as said:
+        post.admit()
+        post.until(1002)
+    assert [line["event"] for line in said] == ["arrived", "spec-written", "held"]
+
+
+def test_an_editor_that_is_closed_without_a_change_gives_a_new_deadline(post):
+    post.admit()
+    post.until(1020)
+    lock = post.inputs / ".a.json.swp"
+    lock.touch()
+    os.utime(lock, (post.clock.wall(), post.clock.wall()))
+    with capture_logs() as said:
+        post.until(1060)
+        assert post.at() == (JobState.GRACE, Waiting.EDITING)
+        assert post.job.detail == ".a.json.swp is there"
+        lock.unlink()
+        post.until(1062)
+    editing, closed = said
+    assert (editing["event"], editing["lock"]) == ("editing", b".a.json.swp")
+    assert closed["event"] == "editor-closed"
+    assert 1160 <= float(closed["deadline"]) <= 1161
+    assert post.at() == GRACE
+
+
+def test_an_uneven_clip_is_not_said_to_have_one_rate(post, info):
+    for constant, pace in ((True, "30 frames a second"), (False, "about 30 frames a second, not evenly spaced")):
+        post.info = dataclasses.replace(info, constant=constant)
+        with capture_logs() as said:
+            post.admit()
+        assert [line["pace"] for line in said if line["event"] == "arrived"] == [pace]
+        post.gates.drop(post.job)
+        post.ledger.set_quietly(post.job, "changed", state=JobState.ARRIVING)
