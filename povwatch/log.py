@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
+from povwatch.command import command
 from povwatch.layout import shown
 
 if TYPE_CHECKING:
@@ -101,10 +102,14 @@ def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 class _Known(dict[str, Any]):
-    """A sentence's fields; one that nobody gave is a question mark, never the end of the daemon."""
+    """A sentence's fields; one that nobody gave is a question mark, never the end of the daemon.
 
-    def __missing__(self, _: str) -> str:
-        return "?"
+    One that begins with povwatch is a command about the line's clip.
+    """
+
+    def __missing__(self, key: str) -> str:
+        program, *words = key.split()
+        return command(*words, clip=self.get("clip")) if program == "povwatch" else "?"
 
 
 def _for_eyes(_: WrappedLogger, __: str, event: EventDict) -> str:

@@ -27,18 +27,27 @@ def find(paths: Collection[bytes], word: str) -> list[bytes]:
 
     Args:
         paths: clips, relative to inputs/.
-        word: as typed, `inputs/` in front allowed.
+        word: as typed, or as it is shown (`layout.shown`); `inputs/` in front allowed.
     """
     if not word or (word.startswith("#") and number_of(word) is not None):
         return []
     wanted = word.encode("utf-8", "surrogateescape")
-    ways: tuple[Callable[[bytes], bool], ...] = (
-        lambda path: path in {wanted, wanted.removeprefix(b"./").removeprefix(b"inputs/")},
-        lambda path: layout.shown(path) == word,
+    below = wanted.removeprefix(b"./").removeprefix(b"inputs/")
+    ways: list[Callable[[bytes], bool]] = [
+        lambda path: path == wanted,
+        lambda path: path == below,
         lambda path: layout.split(path)[1] == wanted,
-        lambda path: layout.stem_of(path) == wanted,
+        lambda path: layout.stem_of(path) in {wanted, below},
         lambda path: layout.stem_of(layout.split(path)[1]) == wanted,
-    )
+    ]
+    if "\\" in word:  # what cannot be printed is shown escaped; without a backslash nothing is
+        names = {word, word.removeprefix("./").removeprefix("inputs/")}
+        ways[2:2] = [lambda path: layout.shown(path) in names]
+        ways += [
+            lambda path: layout.shown(layout.split(path)[1]) == word,
+            lambda path: layout.shown(layout.stem_of(path)) in names,
+            lambda path: layout.shown(layout.stem_of(layout.split(path)[1])) == word,
+        ]
     for fits in ways:
         if found := [path for path in paths if fits(path)]:
             return found

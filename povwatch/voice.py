@@ -2,6 +2,7 @@
 
 The names are fixed: people grep for them and `journalctl EVENT=` matches them. One line an event; a line about a job
 begins with its clip. What is said is also journalled where it is about a job.
+`{povwatch go}` in a sentence is that command for its clip, as it can be pasted.
 """
 
 from __future__ import annotations
@@ -102,12 +103,12 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "spec-rewritten": (INFO, "{clip}: its JSON was deleted; written anew: {spec}"),
     "grace": (
         INFO,
-        "{clip}: grace, starts at {deadline} unless {spec} is edited (now: povwatch go {clip}, later: povwatch hold {clip})",
+        "{clip}: grace, starts at {deadline} unless {spec} is edited (now: {povwatch go}, later: {povwatch hold})",
     ),
     "edited": (INFO, "{clip}: edited; grace starts anew, until {deadline}"),
     "editing": (INFO, "{clip}: {spec} is open in an editor ({lock} is there); the grace waits"),
     "editor-closed": (INFO, "{clip}: {spec} was closed without a change; starts at {deadline}"),
-    "held": (INFO, "{clip}: held ({by}); povwatch go {clip} lets it go"),
+    "held": (INFO, "{clip}: held: {by}"),
     "unheld": (INFO, "{clip}: no longer held; starts at {deadline}"),
     "invalid-spec": (ERROR, "{clip}: {spec} cannot be run: {problem} See {error_file}"),
     "valid-spec": (INFO, "{clip}: {spec} is right again"),
@@ -115,7 +116,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "queued": (INFO, "{clip}: queued, {ahead} ahead of it"),
     "done-already": (
         INFO,
-        "{clip}: done already, same video and same JSON: {output}. To run it again: povwatch retry --force {clip}",
+        "{clip}: done already, same video and same JSON: {output}. To run it again: {povwatch retry --force}",
     ),
     "late-edit": (INFO, "{clip}: {spec} was edited while the clip runs; the edit makes another run after this one"),
     # -- a job that runs
@@ -130,7 +131,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "move-failed": (WARNING, "{clip}: done, but the clip could not be moved to {to}: {problem}"),
     "retry": (WARNING, "{clip}: attempt {attempt} failed: {problem} Next attempt {at}"),
     "released": (WARNING, "{clip}: handed back, nothing charged: {problem}"),
-    "failed": (ERROR, "{clip}: failed: {problem} When that is mended: povwatch retry {clip}"),
+    "failed": (ERROR, "{clip}: failed: {problem} When that is mended: {povwatch retry}"),
     "blocked": (ERROR, "{clip}: blocked by the engine's guardrail: {problem} Change the prompt or the video"),
     "cancelled": (INFO, "{clip}: cancelled: {why}"),
     "orphaned": (WARNING, "{clip}: was {state} when povwatch ended; {what}"),

@@ -10,6 +10,7 @@ from povwatch import layout
 from povwatch.daemon.grace_notes import LOOKED_AT
 from povwatch.errors import DiskFull, EnvironmentFault
 from povwatch.grace import Sample
+from povwatch.holding import held_by
 from povwatch.job import Job, JobState, Waiting
 
 if TYPE_CHECKING:
@@ -80,20 +81,18 @@ class Gatekeeper:
             return
         start = gate.spec.povwatch.start if gate.spec else None
         go = job.go or markers.go
+        by = held_by(job, beside, marker=markers.hold, go=go, start=start)
         first = not gate.grace.digest
         sample = Sample(
             digest=gate.digest,
             valid=gate.spec is not None,
-            editing=gate.lock is not None,
-            # Go is said after the JSON was written, and over its hold; the other two holds are said over go.
-            hold=job.hold or markers.hold or (start == "hold" and not go),
-            go=go or (start == "now" and not gate.lock),
+            editing=editing,
+            hold=bool(by),
+            go=go or (start == "now" and not editing),
             looking=bool(gate.looking),
         )
-        marker = layout.shown(layout.split(beside.hold)[1])
-        held_by = f"{marker} is there" if markers.hold else "povwatch hold" if job.hold else "its JSON says hold"
         gate.grace = clockwork.observe(gate.grace, sample, now, period=self._grace.period, limit=self._grace.max)
-        self._follow(gate, job, held_by, first=first)
+        self._follow(gate, job, by, first=first)
 
     def refused(self, gate: Gate, error: EnvironmentFault, now: float) -> None:
         """The folder does not take a JSON: the clip waits until it does, and the clock stands still."""
@@ -146,7 +145,7 @@ class Gatekeeper:
         gate.grace = clockwork.begin("", self._grace.period, now)
         return self._files.read(gate, job)
 
-    def _follow(self, gate: Gate, job: Job, held_by: str, *, first: bool) -> None:
+    def _follow(self, gate: Gate, job: Job, by: str, *, first: bool) -> None:
         """What follows from a look; `first`: the first one at this JSON."""
         job = self._ledger.job(job.id)
         grace, was = gate.grace, gate.said
@@ -163,12 +162,15 @@ class Gatekeeper:
                 self._queue(gate, job)
             return
         self._notes.announce(gate, job)
-        detail = self._notes.detail(gate, held_by)
+        detail = self._notes.detail(gate, by)
         to: dict[str, object] = {"waiting_on": grace.waiting, "detail": detail}
         if grace.restarted:
-            to |= {"spec_digest": grace.digest, "grace_left": grace.left, "grace_saved_at": self._ledger.clock.wall()}
+            to["spec_digest"] = grace.digest
         if job.state is JobState.QUEUED:
-            to |= {"state": JobState.GRACE, "grace_left": grace.left, "grace_saved_at": self._ledger.clock.wall()}
+            to["state"] = JobState.GRACE
+        if grace.restarted or job.state is JobState.QUEUED or grace.waiting is not was:
+            # Also where the clock stops or goes on: what is left is shown meanwhile.
+            to |= {"grace_left": grace.left, "grace_saved_at": self._ledger.clock.wall()}
         if grace.invalid_since is not None and job.invalid_since is None:
             to["invalid_since"] = self._ledger.clock.wall()
         # The clock of a grace that runs is no news; that a file is looked at, or is no longer, is.
@@ -176,7 +178,7 @@ class Gatekeeper:
         same = grace.waiting is was and ((grace.waiting is Waiting.GRACE and not looked) or detail == job.detail)
         if same and not grace.restarted and to.keys() == {"waiting_on", "detail"}:
             return
-        self._notes.tell(gate, job, was, to, held_by=held_by, first=first)
+        self._notes.tell(gate, job, was, to, held_by=by, first=first)
 
     def _expire(self, gate: Gate, job: Job) -> None:
         what = gate.problem.what if gate.problem else "its JSON cannot be run."

@@ -251,7 +251,7 @@ def test_priority_and_start_in_the_json(tmp_path):
         here.let_go()
         here.wait_for("done", clip="first.mp4")
         assert [line["clip"] for line in here.events("started")] == ["urgent.mp4", "first.mp4"]
-        assert here.wait_for("held", clip="held.mp4")["by"] == "its JSON says hold"
+        assert here.wait_for("held", clip="held.mp4")["by"].endswith("take that out, or: povwatch go held.mp4")
         assert here.ask("go", "held.mp4").done
         here.wait_for("done", clip="held.mp4")
         assert here.peek("urgent.mp4")["priority"] == 5

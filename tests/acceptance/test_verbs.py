@@ -33,7 +33,9 @@ def test_markers_hold_and_let_go_and_hold_beats_go(here):
     here.wait_for("grace", clip="a.mp4")
     hold, go = here.inputs / "a.hold", here.inputs / "a.go"
     hold.touch()
-    assert here.wait_for("held", clip="a.mp4")["by"] == "a.hold is there"
+    held = here.wait_for("held", clip="a.mp4")
+    assert held["by"] == f"{here.name}/a.hold is there; remove that file to let the clip go"
+    assert "povwatch go" not in held["message"]  # which would not help
     go.touch()
     hold.touch()
     answer = here.call("go", "a.mp4")
@@ -49,7 +51,8 @@ def test_commands_hold_and_let_go(alone):
     alone.start().wait_for("grace", clip="a.mp4")
     answer = alone.call("hold", "a")
     assert (answer.returncode, "held" in answer.stdout) == (0, True)
-    assert alone.wait_for("held", clip="a.mp4")["by"] == "povwatch hold"
+    held = alone.wait_for("held", clip="a.mp4")
+    assert held["message"] == "a.mp4: held: povwatch hold was said; povwatch go a.mp4 lets it go"
     assert alone.call("go", "inputs/a.mp4").returncode == 0
     alone.wait_for("queued", clip="a.mp4")
 
@@ -63,7 +66,7 @@ def test_a_hold_survives_a_restart(alone):
     alone.start().wait_for("held", clip="a.mp4")
     alone.ask("hold", "b.mp4")
     (alone.inputs / "b.hold").unlink()
-    alone.until(lambda: alone.peek("b.mp4")["detail"] == "povwatch hold")
+    alone.until(lambda: alone.peek("b.mp4")["detail"].startswith("povwatch hold was said"))
     alone.kill()
     alone.start().wait_for("held", clip="a.mp4", start=2)
     alone.wait_for("held", clip="b.mp4", start=2)

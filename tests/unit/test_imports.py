@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "povwatch"
 
 PURE = [
     *("job.py", "grace.py", "retry.py", "layout.py", "lookup.py", "manifest.py", "units.py", "publish/promise.py"),
+    *("command.py", "holding.py"),
     *("arrival/names.py", "arrival/settle.py", "engine/overdue.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py"),
 ]

@@ -64,6 +64,15 @@ def test_on_a_terminal_a_line_is_for_eyes():
     assert "{" not in text
 
 
+def test_a_command_in_a_line_can_be_pasted():
+    stream = configured(io.StringIO())
+    odd = Job(id=7, path=b"- my clip.mp4", base=b"- my clip", state=JobState.GRACE)
+    say("grace", odd, deadline="12:00:00", spec=b"- my clip.json")
+    assert lines(stream)[0]["message"].endswith(
+        "(now: povwatch go -- '- my clip.mp4', later: povwatch hold -- '- my clip.mp4')"
+    )
+
+
 def test_an_event_without_a_sentence_shows_its_fields():
     stream = configured(Terminal())
     structlog.get_logger().info("worker-gone", pid=12, returncode=-9)

@@ -19,6 +19,13 @@ PATHS = [b"a.mp4", b"d/a.mp4", b"d/b.mov", b"e/b.mov", b"caf\xe9.mp4", b"d/x\ny.
         (r"caf\xe9.mp4", [b"caf\xe9.mp4"]),
         ("caf\udce9.mp4", [b"caf\xe9.mp4"]),
         (r"d/x\ny.mp4", [b"d/x\ny.mp4"]),
+        (r"caf\xe9", [b"caf\xe9.mp4"]),
+        ("caf\udce9", [b"caf\xe9.mp4"]),
+        (r"inputs/caf\xe9.mp4", [b"caf\xe9.mp4"]),
+        (r"inputs/d/x\ny", [b"d/x\ny.mp4"]),
+        (r"x\ny.mp4", [b"d/x\ny.mp4"]),
+        (r"x\ny", [b"d/x\ny.mp4"]),
+        ("inputs/d/a", [b"d/a.mp4"]),
         ("c.tar", [b"c.tar.mp4"]),
         ("c", []),
         ("d", []),
@@ -32,6 +39,10 @@ def test_what_a_word_means(word, found):
 
 def test_the_way_that_fits_best_counts_alone():
     assert find([b"a", b"d/a", b"a.mp4"], "a") == [b"a"]
+
+
+def test_a_folder_called_inputs_below_inputs():
+    assert find([b"a.mp4", b"inputs/a.mp4"], "inputs/a.mp4") == [b"inputs/a.mp4"]
 
 
 def test_no_clips_no_meaning():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -25,7 +26,8 @@ FROM_ELSEWHERE = {"unforeseen": {"exc_info"}}
 
 
 def fields_of(sentence: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+    names = {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+    return {"clip" if name.startswith("povwatch ") else name for name in names}
 
 
 def calls():
@@ -110,6 +112,13 @@ def test_the_test_reads_off_most_of_them():
     read = [given(name, call, function) for _, _, name, call, function in calls() if name in {"say", "move"}]
     assert len(read) > 50
     assert read.count(None) < len(read) / 5
+
+
+def test_a_command_about_a_clip_is_one_that_can_be_pasted():
+    """`{povwatch go}` quotes the name; `povwatch go {clip}` would not."""
+    loose = [name for name, (_, sentence) in SENTENCES.items() if re.search(r"povwatch [a-z -]+\{clip\}", sentence)]
+    assert loose == []
+    assert "{povwatch go}" in SENTENCES["grace"][1]
 
 
 @pytest.mark.parametrize("name", SENTENCES)

@@ -181,7 +181,11 @@ def test_who_holds_it_is_said_and_only_the_json_gives_way_to_go(post, by):
         post.ledger.set_quietly(post.job, "request", hold=True)
     post.until(1002)
     assert post.at() == (JobState.GRACE, Waiting.HELD)
-    said = {"marker": "a.hold is there", "command": "povwatch hold", "json": "its JSON says hold"}
+    said = {
+        "marker": "a.hold is there; remove that file to let the clip go",
+        "command": "povwatch hold was said; povwatch go a.mp4 lets it go",
+        "json": 'its JSON says "start": "hold"; take that out, or: povwatch go a.mp4',
+    }
     assert post.job.detail == said[by]
     (post.inputs / "a.go").touch()
     post.until(1004)

@@ -1,0 +1,32 @@
+"""How a command is written down so that it can be pasted. Pure.
+
+`povwatch` alone is found only where it was installed: cli/app.py says once what is to be typed here.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from povwatch.layout import shown
+
+_words = ["povwatch"]
+
+
+def use(*words: str) -> None:
+    """From now on commands begin with these words: how povwatch is called here, and with which configuration."""
+    _words[:] = words
+
+
+def command(verb: str, *options: str, clip: bytes | str | None = None) -> str:
+    """A command for a shell: quoted where it has to be, with `--` before a name that looks like an option.
+
+    Args:
+        verb: such as "go".
+        options: that go before the clip.
+        clip: its path below inputs/. What cannot be printed in it is escaped, and understood like that (lookup.py).
+    """
+    words = [*_words, verb, *options]
+    if clip is not None:
+        name = shown(clip) if isinstance(clip, bytes) else clip
+        words += ["--", name] if name.startswith("-") else [name]
+    return shlex.join(words)
