@@ -35,7 +35,7 @@ main() {
   service
   configuration
   if [ -n "$root" ]; then
-    say "The files are in $root. On the machine itself: $prefix/script/bootstrap, systemd-sysusers, systemd-tmpfiles --create, systemctl enable --now povwatch"
+    image
     return
   fi
   accounts_and_folders
@@ -77,8 +77,8 @@ program() {
   for name in pyproject.toml README.md LICENSE config.toml; do
     place 644 "$source/$name" "$prefix/$name"
   done
-  printf '#!/bin/sh\n# Made by install.sh: povwatch with the configuration of the service.\nexec %s/.venv/bin/povwatch --config %s "$@"\n' \
-    "$prefix" "$config" >"$fresh/command"
+  printf '#!/bin/sh\n# Made by install.sh: povwatch with the configuration of the service.\nexport POVWATCH_COMMAND=povwatch POVWATCH_CONFIG=%s\nexec %s/.venv/bin/povwatch "$@"\n' \
+    "$config" "$prefix" >"$fresh/command"
   place 755 "$fresh/command" /usr/local/bin/povwatch
 }
 
@@ -148,6 +148,18 @@ povwatch is installed in $prefix.
   Its log          sudo journalctl -fu povwatch
   What it is at    povwatch status
   Configuration    $config    (then: sudo systemctl restart povwatch)"
+}
+
+# What is left to do for the machine whose files are below the root; this one is left as it is.
+image() {
+  local there
+  printf -v there %q "$(cd "$root" && pwd)"
+  say "
+The files are in $root, and nothing else of this machine was changed. What is left, from here:
+  Its environment  sudo chroot $there $prefix/script/bootstrap    (needs the network)
+  Its accounts     sudo systemd-sysusers --root=$there
+  Its folders      sudo systemd-tmpfiles --root=$there --create
+  Its start        sudo systemctl --root=$there enable povwatch    (from its next boot on)"
 }
 
 # place MODE FILE TARGET: installs a file below the root, if it is not there like that already.

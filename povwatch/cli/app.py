@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from povwatch import __version__
+from povwatch import __version__, command
 from povwatch.config import Config, load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
@@ -62,6 +64,18 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 
+def _said(clip: str) -> str:
+    if not clip:
+        raise typer.BadParameter("it is empty; give a clip's name")
+    return clip
+
+
+Clip = Annotated[
+    str,
+    typer.Argument(help="A path below inputs/, a file name, a stem, or a job's number.", callback=_said),
+]
+
+
 @dataclass(slots=True)
 class Shared:
     """What every verb gets."""
@@ -94,7 +108,20 @@ def _main(
         bool, typer.Option("--version", help="Say which povwatch this is.", is_eager=True, callback=_say_version)
     ] = False,
 ) -> None:
+    command.use(*_called(config))
     context.obj = Shared(config if config is not None else DEFAULT if DEFAULT.exists() else None)
+
+
+def _called(config: Path | None) -> list[str]:
+    """What is to be typed to get here again: how povwatch is found, and --config where it would take another file."""
+    program = sys.argv[0]
+    found = shutil.which("povwatch")
+    on_path = found is not None and Path(program).exists() and Path(found).samefile(program)
+    plain = on_path or Path(program).name != "povwatch"  # python -m povwatch
+    words = [os.environ.get("POVWATCH_COMMAND") or ("povwatch" if plain else program)]
+    if config is not None and config != Path(os.environ.get("POVWATCH_CONFIG") or DEFAULT):
+        words += ["--config", str(config)]
+    return words
 
 
 def shared(context: typer.Context) -> Shared:
@@ -114,10 +141,16 @@ def job_of(reader: JournalReader, clip: str) -> Job:
     if not paths and number is not None and (job := reader.job(number)):
         return job
     if not paths:
-        raise PovwatchError(f"No clip here is called {clip}.", "povwatch jobs lists them; povwatch why says more.")
+        todo = f"All that were seen: {command.command('jobs')}"
+        raise PovwatchError(f"No clip here is called {clip}.", todo)
     if len(paths) > 1:
-        which = ", ".join(shown(path) for path in paths[:5])
-        raise PovwatchError(f"{clip} is the name of {len(paths)} clips: {which}.", "Give the path.")
+        raise several(clip, paths)
     job = reader.latest(paths[0])
     assert job is not None  # noqa: S101 - it is known
     return job
+
+
+def several(clip: str, paths: list[bytes]) -> PovwatchError:
+    """What to raise where a word means several clips."""
+    which = ", ".join(shown(path) for path in paths[:5]) + (", ..." if len(paths) > 5 else "")  # noqa: PLR2004
+    return PovwatchError(f"{clip} is the name of {len(paths)} clips: {which}.", "Give the path.")

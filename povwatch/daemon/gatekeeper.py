@@ -86,9 +86,9 @@ class Gatekeeper:
         sample = Sample(
             digest=gate.digest,
             valid=gate.spec is not None,
-            editing=editing,
+            editing=gate.lock is not None,
             hold=bool(by),
-            go=go or (start == "now" and not editing),
+            go=go or (start == "now" and not gate.lock),
             looking=bool(gate.looking),
         )
         gate.grace = clockwork.observe(gate.grace, sample, now, period=self._grace.period, limit=self._grace.max)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -110,6 +111,18 @@ def test_twice_is_as_good_as_once(source, tmp_path):
     installed(source, root)
     assert tree(root) == once
     assert "opt/povwatch/povwatch/__init__.py" in once
+
+
+def test_what_is_left_for_an_image_is_done_to_the_image(source, tmp_path):
+    root = tmp_path / "my root"
+    said = installed(source, root).stderr
+    steps = [
+        shlex.split(line.partition("sudo ")[2].partition("    (")[0]) for line in said.splitlines() if "sudo" in line
+    ]
+    assert [step[0] for step in steps] == ["chroot", "systemd-sysusers", "systemd-tmpfiles", "systemctl"]
+    for step in steps:
+        assert str(root) in step or f"--root={root}" in step, step
+    assert "--now" not in said  # that would be this machine's
 
 
 def test_an_edited_configuration_is_kept(source, tmp_path):
