@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from povwatch.cli.app import app, console, shared
+from povwatch.cli.app import Clip, app, console, shared
 from povwatch.journal.lock import holder
 from povwatch.spool import Spool
 
 PATIENCE = 10.0
 """Seconds for an answer: the daemon looks twice a second, but a disk may be slow."""
-
-Clip = Annotated[str, typer.Argument(help="A path below inputs/, a file name, a stem, or a job's number.")]
 
 
 @app.command()

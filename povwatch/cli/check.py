@@ -82,7 +82,7 @@ class _Judge:
             if problems := self._problems(folder, path, spec, clip):
                 raise refused(problems, file=shown, data=read.data)
         except SpecInvalid as error:
-            return explain(error).rstrip()
+            return explain(error, in_file=False).rstrip()
         except PovwatchError as error:
             return f"{shown}: {error}"
         for warning in [*lint(spec), *self.abilities.notes(spec.upstream())]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from povwatch.cli.app import app, console, job_of, shared
+from povwatch import grace as clockwork
+from povwatch.cli.app import Clip, app, console, job_of, shared
 from povwatch.cli.forecast import forecast
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
@@ -34,7 +34,6 @@ WATCH_EVERY = 1.0
 ROWS_MAX = 30
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-Clip = Annotated[str, typer.Argument(help="A path below inputs/, a file name, a stem, or a job's number.")]
 
 
 @app.command()
@@ -64,12 +63,13 @@ def jobs(
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
 ) -> None:
     """List the jobs, oldest first."""
+    config = shared(context).config()
     with shared(context).reader() as reader:
         found = reader.jobs(state)
         if as_json:
             typer.echo(json.dumps([as_object(job, reader) for job in found], indent=2))
             return
-        console.print(_table(found, reader))
+        console.print(_table(found, reader, _graces(found, config, running=holder(config.paths.state) is not None)))
 
 
 @app.command()
@@ -127,11 +127,24 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     return found
 
 
-def grace_left(job: Job) -> float | None:
-    """Seconds of grace that are left, from the last note of it; None where it does not run."""
+def grace_words(job: Job, config: Config, *, running: bool) -> str:
+    """How much of a clip's grace is left, and whether it runs; empty where it has none.
+
+    Args:
+        job: the clip's.
+        config: the configuration.
+        running: whether a daemon is there.
+    """
     if job.state is not JobState.GRACE or job.grace_left is None or job.grace_saved_at is None:
-        return None
-    return max(0.0, job.grace_left - (time.time() - job.grace_saved_at))
+        return ""
+    since = max(0.0, time.time() - job.grace_saved_at)
+    if not running:
+        # What povwatch makes of it at its start.
+        resumed = clockwork.resume("", config.grace.period, 0.0, left=job.grace_left, away=since, invalid_for=None)
+        return f"stands still, as no daemon runs; about {spell_duration(resumed.left)} left if it is started now"
+    if job.waiting_on is Waiting.GRACE:
+        return f"about {spell_duration(max(0.0, job.grace_left - since))} left"
+    return f"stands still ({job.waiting_on or 'not looked at yet'}), about {spell_duration(job.grace_left)} left"
 
 
 def _status(reader: JournalReader, config: Config) -> RenderableType:
@@ -142,7 +155,8 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
         lines.append("No daemon is running.")
     else:
         lines.append(escape(f"povwatch {facts.get('version', '')} runs, pid {pid}. Engine: {facts.get('engine', '?')}"))
-        problems = filter(None, (facts.get("problem"), facts.get("blocked")))
+        off = "guardrails are off: nothing is checked" if facts.get("guardrails") is False else None
+        problems = filter(None, (facts.get("problem"), facts.get("blocked"), off))
         lines.extend(f"[red]{escape(problem)}[/red]" for problem in problems)
         for gpu in facts.get("gpus", []):
             used = spell_size(gpu["memory"] - gpu["free"])
@@ -154,7 +168,8 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
         lines.append(f"{lost} did not come out: povwatch report says why.")
     if active:
         turns = forecast(config, reader, active) if pid is not None else {}
-        lines.append(_table(active[:ROWS_MAX], reader, turns))
+        rows = active[:ROWS_MAX]
+        lines.append(_table(rows, reader, turns | _graces(rows, config, running=pid is not None)))
     if len(active) > ROWS_MAX:
         lines.append(f"... and {len(active) - ROWS_MAX} more: povwatch jobs")
     bars = Progress(
@@ -173,17 +188,23 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
     return Group(*lines)
 
 
-def _table(found: list[Job], reader: JournalReader, turns: Mapping[int, str] = MappingProxyType({})) -> Table:
-    """Some jobs; `turns` says of some of the queued ones when they run."""
+def _graces(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:
+    """For each clip in its grace: what it waits on, and what is left."""
+    words = {job.id: grace_words(job, config, running=running) for job in found}
+    ticking = {job.id for job in found if job.waiting_on is Waiting.GRACE}
+    details = {job.id: f"{job.detail.rstrip('.')}; " for job in found if job.detail and job.id not in ticking}
+    return {job: f"{details.get(job, '')}grace: {left}" for job, left in words.items() if left}
+
+
+def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str]) -> Table:
+    """Some jobs; `words` says of some of them what the journal alone does not."""
     table = Table("job", "clip", "state", "waits on", "attempts", "what", box=None, pad_edge=False)
     for job in found:
         what = job.output or job.error or job.detail
         if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
             what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
-        elif job.id in turns:
-            what = turns[job.id]
-        elif job.waiting_on is Waiting.GRACE and (left := grace_left(job)) is not None:
-            what = f"about {spell_duration(left)} left to edit its JSON"
+        elif job.id in words:
+            what = words[job.id]
         waits = str(job.waiting_on or "")
         table.add_row(
             str(job.id), escape(shown(job.path)), str(job.state), waits, str(job.attempts or ""), escape(what or "")

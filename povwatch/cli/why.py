@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
@@ -14,13 +14,16 @@ from rich.table import Table
 from povwatch import layout
 from povwatch.arrival import names
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.cli.app import app, console, shared
+from povwatch.cli.app import Clip, app, console, several, shared
 from povwatch.cli.forecast import forecast
-from povwatch.cli.look import grace_left
+from povwatch.cli.look import grace_words
+from povwatch.cli.unlike import unlike_a_clip
+from povwatch.command import command
 from povwatch.container import examine
 from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.fs import open_beneath
-from povwatch.job import Job, JobState
+from povwatch.holding import held_by
+from povwatch.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.lookup import find, number_of
 from povwatch.spec import parse
@@ -42,7 +45,7 @@ Gate = tuple[str, str, str]
 @app.command()
 def why(
     context: typer.Context,
-    clip: Annotated[str, typer.Argument(help="A path below inputs/, a file name, a stem, or a job's number.")],
+    clip: Clip,
 ) -> None:
     """Say why a clip is where it is: every gate, what was seen there, what comes next."""
     config = shared(context).config()
@@ -62,33 +65,34 @@ def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job 
     if not paths and number is not None and (job := reader.job(number)):
         return job.path, job
     if len(paths) > 1:
-        raise PovwatchError(f"{word} is the name of {len(paths)} clips.", "Give the path.")
+        raise several(word, paths)
     if paths:
         return paths[0], reader.latest(paths[0])
-    path = os.fsencode(word).removeprefix(b"./").removeprefix(b"inputs/")
-    if not os.path.lexists(config.paths.inputs / os.fsdecode(path)):
-        raise PovwatchError(f"No clip here is called {word}.", f"Look into {config.paths.inputs}, or: povwatch jobs.")
+    path = os.path.normpath(os.fsencode(word).removeprefix(b"./").removeprefix(b"inputs/"))
+    outside = path.startswith((b"/", b"..")) or path == b"."
+    if outside or not os.path.lexists(config.paths.inputs / os.fsdecode(path)):
+        raise PovwatchError(
+            f"No clip here is called {word}.", f"Look into {config.paths.inputs}, or: {command('jobs')}"
+        )
     return path, None
 
 
 def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[Gate]:
     yield "clip", OK if job else WAITS, layout.shown(path)
     yield _daemon(config, reader)
+    unlike = unlike_a_clip(config.paths.inputs, path)
+    if unlike:
+        yield "file", STOPS, unlike
+    if job is None and unlike:
+        return
     yield from _name(config, path)
     if job is None:
         yield "journal", WAITS, "not seen yet; the next rescan is within arrival.rescan"
         return
     if job.state.ended:
-        yield (
-            "state",
-            OK if job.state is JobState.DONE else STOPS,
-            f"{job.state}. {job.output or job.error or job.detail}",
-        )
-        yield (
-            "next",
-            OK,
-            f"an edit of its JSON, another video, or {_again(job)} {layout.shown(path)} starts another run",
-        )
+        done = job.state is JobState.DONE
+        yield "state", OK if done else STOPS, f"{job.state}. {job.output or job.error or job.detail}"
+        yield "next", OK, _next(config, job, unlike=unlike)
         return
     yield "state", OK, f"{job.state} since {time.strftime('%H:%M:%S', time.localtime(job.updated_at))}"
     if job.waiting_on:
@@ -98,8 +102,15 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
     yield from _queue(config, reader, job)
 
 
-def _again(job: Job) -> str:
-    return "povwatch retry --force" if job.state is JobState.DONE else "povwatch retry"
+def _next(config: Config, job: Job, *, unlike: str) -> str:
+    """What would start another run of a clip that ended."""
+    if unlike:
+        return "once the video itself is here under this name, it is taken in by itself"
+    if not os.path.lexists(config.paths.inputs / os.fsdecode(job.path)):
+        return "the clip is not in inputs/ any more: copied there again, it is taken in by itself"
+    force = ["--force"] if job.state is JobState.DONE else []
+    edit = "an edit of its JSON, " if job.spec_digest or job.spec_hash else ""
+    return f"{edit}another video of this name, or this starts another run: {command('retry', *force, clip=job.path)}"
 
 
 def _daemon(config: Config, reader: JournalReader) -> Gate:
@@ -175,25 +186,37 @@ def _spec(config: Config, job: Job) -> Iterator[Gate]:
         folder.check_references(spec, beside.spec, file.data)
     except SpecInvalid as error:
         yield "JSON", STOPS, f"{error.what} See {layout.shown(beside.error)}"
+        yield from _clock(config, job)
         return
-    yield "JSON", OK, f"{layout.shown(beside.spec)} can be run"
+    yield _verdict(job, beside, file.digest)
     markers = folder.markers(beside)
     start = spec.povwatch.start
-    if markers.hold or job.hold or start == "hold":
-        by = (
-            layout.shown(beside.hold)
-            if markers.hold
-            else "povwatch hold"
-            if job.hold
-            else '"start": "hold" in the JSON'
-        )
-        yield "hold", STOPS, f"{by}; hold goes before go"
+    go = job.go or markers.go
+    by = held_by(job, beside, marker=markers.hold, go=go, start=start)
+    if by:
+        yield "hold", STOPS, by
     if folder.editor_open(beside.spec, time.time()):
         yield "editor", WAITS, "an editor has the JSON open"
-    if markers.go or job.go or start == "now":
-        yield "go", OK, "it starts without the rest of its grace"
-    elif (left := grace_left(job)) is not None:
-        yield "grace", WAITS, f"about {spell_duration(left)} left of {spell_duration(config.grace.period)}"
+    if go or start == "now":
+        yield "go", OK, "it starts without the rest of its grace" + (", once nobody holds it" if by else "")
+    else:
+        yield from _clock(config, job)
+
+
+def _verdict(job: Job, beside: layout.Beside, digest: str) -> Gate:
+    """Of a JSON that reads well: whether the engine and the files that it names go with it, as the daemon found."""
+    name = layout.shown(beside.spec)
+    if job.waiting_on is not Waiting.INVALID_SPEC:
+        return "JSON", OK, f"{name} can be run"
+    if job.spec_digest != digest:
+        return "JSON", WAITS, f"{name} was edited; the daemon has not judged it yet"
+    return "JSON", STOPS, f"{job.detail} See {layout.shown(beside.error)}"
+
+
+def _clock(config: Config, job: Job) -> Iterator[Gate]:
+    """How much of the grace is left, and whether it runs."""
+    if words := grace_words(job, config, running=holder(config.paths.state) is not None):
+        yield "grace", WAITS, f"{words} (grace.period is {spell_duration(config.grace.period)})"
 
 
 def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from povwatch import __version__
+from povwatch.engine.abilities import REAL
 from povwatch.job import JobState
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Facts:
             "outputs": str(self._config.paths.outputs),
             "engine": self._choice.kind,
             "why": self._choice.why,
+            "guardrails": self._config.engine.guardrails if self._choice.kind in REAL else None,
             "problem": engine_hurdle.problem if engine_hurdle else None,
             "blocked": hurdle.problem if hurdle else None,
             "workers": self._crew.facts(),

@@ -35,15 +35,20 @@ def invalid(file: str, problems: list[Problem]) -> SpecInvalid:
     return SpecInvalid(what, first.todo, file=file, problems=tuple(problems))
 
 
-def explain(error: SpecInvalid) -> str:
-    """The text of the error file: every problem with its line, and what to do about it."""
+def explain(error: SpecInvalid, *, in_file: bool = True) -> str:
+    """Every problem with its line, and what to do about it.
+
+    Args:
+        error: what is wrong.
+        in_file: whether this is the text of the error file, which says that it goes away again.
+    """
     if not error.problems:
         return f"{error}\n"
     count = len(error.problems)
     many = "one thing" if count == 1 else f"{count} things"
     blocks = [f"{error.file} cannot be run as it stands: {many} to put right."]
     blocks += [_block(problem) for problem in error.problems]
-    blocks += ["This file goes away by itself when the JSON is right again."]
+    blocks += ["This file goes away by itself when the JSON is right again."] if in_file else []
     return "\n\n".join(blocks) + "\n"
 
 

@@ -109,6 +109,7 @@ def test_specs_and_check_need_no_daemon(here):
     assert "prompt" in checked.stdout
     assert "line 2" in checked.stdout
     assert "3 looked at, 1 to be put right" in checked.stdout
+    assert "This file goes away" not in checked.stdout  # it is no error file
     one = here.call("check", "inputs/a.json")
     assert (one.returncode, "ok" in one.stdout) == (0, True)
     missing = here.call("check", "inputs/zebra.json")
