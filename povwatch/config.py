@@ -6,20 +6,34 @@ A relative path is relative to config.toml. POVWATCH_GRACE__PERIOD=5m sets [grac
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
+from povwatch.config_faults import PREFIX, check_environment, explain, near
 from povwatch.errors import ConfigError
 from povwatch.units import Bytes, Seconds, parse_duration
 
-PREFIX = "POVWATCH_"
 ControlKey = Literal["edge", "vis", "depth", "seg"]
 """The controls, in upstream's order."""
 
@@ -124,11 +138,13 @@ class Engine(Section):
     attempts: int = Field(3, ge=1)
     """How often a clip may fail before it is given up."""
 
-    @model_validator(mode="after")
-    def _known_kind(self) -> Self:
-        if self.kind not in ENGINE_KINDS and ":" not in self.kind:
-            raise ValueError(f"kind = {self.kind!r} is no engine: choose one of {', '.join(ENGINE_KINDS)}")
-        return self
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if kind not in ENGINE_KINDS and ":" not in kind:
+            meant = near(kind, ENGINE_KINDS)
+            raise ValueError(f"{kind!r} is no engine: choose one of {', '.join(ENGINE_KINDS)}{meant and f';{meant}'}")
+        return kind
 
 
 class Publish(Section):
@@ -180,6 +196,12 @@ class Config(BaseSettings):
     engine: Engine = Field(default_factory=Engine)
     publish: Publish = Field(default_factory=Publish)
     disk: Disk = Field(default_factory=Disk)
+    _origin: str = PrivateAttr("config.toml")
+
+    @property
+    def origin(self) -> str:
+        """The file that it was read from, for messages."""
+        return self._origin
 
     @classmethod
     def settings_customise_sources(
@@ -208,19 +230,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
     Raises:
         ConfigError: naming the file, the key, what was found and what is allowed.
     """
-    shown = str(file) if file else "the environment"
-    if file is not None and not file.is_file():
-        raise ConfigError(f"{file} is not there.", "Give the right one with --config FILE.")
-    _check_environment()
-    model = type("_Config", (Config,), {"model_config": {**Config.model_config, "toml_file": file}})
-    try:
-        config: Config = model()
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: {error}.", "Put the syntax right: values that are text need quotes.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is no UTF-8 text.", "Save it as UTF-8.") from error
-    except ValidationError as error:
-        raise ConfigError(_explain(error, file, shown), "") from error
+    config = _read(file)
     here = (file.parent if file else Path()).resolve()
     paths = {name: here / path for name, path in config.paths.model_dump().items()}
     state = os.environ.get("STATE_DIRECTORY")
@@ -241,11 +251,44 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
         except ValueError as error:
             raise ConfigError(f"--grace: {error}.") from error
     if engine and engine not in ENGINE_KINDS and ":" not in engine:
-        raise ConfigError(f"--engine {engine} is no engine.", f"Choose one of {', '.join(ENGINE_KINDS)}.")
+        meant = near(engine, ENGINE_KINDS).replace("did", "Did")
+        raise ConfigError(f"--engine {engine} is no engine.", f"Choose one of {', '.join(ENGINE_KINDS)}.{meant}")
     config = config.model_copy(update=changes)
-    _check_apart(config.paths)
+    if file is not None:
+        config._origin = str(file)  # noqa: SLF001 - nobody else has it yet
+    _check_apart(config)
     _check_controls(config)
     return config
+
+
+def _read(file: Path | None) -> Config:
+    """The file and the environment, as they stand."""
+    if file is not None:
+        _check_readable(file)
+    check_environment(Config)
+    model = type("_Config", (Config,), {"model_config": {**Config.model_config, "toml_file": file}})
+    try:
+        config: Config = model()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {error}.", "Put the syntax right: values that are text need quotes.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is no UTF-8 text.", "Save it as UTF-8.") from error
+    except SettingsError as error:
+        raise ConfigError(f"{error}.", "Set one key with each variable, such as POVWATCH_GRACE__PERIOD=5m.") from error
+    except ValidationError as error:
+        raise ConfigError(explain(error, Config, file, str(file) if file else "the environment"), "") from error
+    return config
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except IsADirectoryError as error:
+        raise ConfigError(f"{file} is a folder.", f"Give the file: --config {file / 'config.toml'}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(f"{file} is not there.", "Give the right one with --config FILE.") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}.", "Let povwatch's user read it.") from error
 
 
 def _check_pattern(key: str, pattern: str, *, allowed: set[str], needed: set[str]) -> None:
@@ -265,8 +308,9 @@ def _braced(names: set[str]) -> str:
     return ", ".join(f"{{{name}}}" for name in sorted(names))
 
 
-def _check_apart(paths: Paths) -> None:
+def _check_apart(config: Config) -> None:
     """Output inside input would be taken in again, for ever."""
+    paths = config.paths
     inputs, outputs, state = (Path(os.path.realpath(p)) for p in (paths.inputs, paths.outputs, paths.state))
     for one, one_name, other, other_name in (
         (outputs, "outputs", inputs, "inputs"),
@@ -275,7 +319,7 @@ def _check_apart(paths: Paths) -> None:
     ):
         if one == other or other in one.parents:
             raise ConfigError(
-                f"paths.{one_name} ({one}) lies inside paths.{other_name} ({other}).",
+                f"{config.origin}: paths.{one_name} ({one}) lies inside paths.{other_name} ({other}).",
                 "Give each a folder of its own, side by side.",
             )
 
@@ -286,66 +330,7 @@ def _check_controls(config: Config) -> None:
     lacking = [key for key in asked if key not in loaded]
     if config.engine.kind in ("cosmos", "diffusers") and lacking:
         raise ConfigError(
-            f"spec.controls asks for {', '.join(lacking)}, and engine.controls has {', '.join(loaded)} only.",
+            f"{config.origin}: spec.controls asks for {', '.join(lacking)}, "
+            f"and engine.controls has {', '.join(loaded)} only.",
             "Every new JSON would ask in vain: make the two go together.",
         )
-
-
-def _check_environment() -> None:
-    """A misspelt section in a variable's name would be passed over in silence."""
-    for name in os.environ:
-        section, nested, _ = name.removeprefix(PREFIX).partition("__")
-        if name.startswith(PREFIX) and nested and section.lower() not in Config.model_fields:
-            near = difflib.get_close_matches(section.lower(), Config.model_fields, n=1)
-            raise ConfigError(
-                f"The environment variable {name} names no section of the configuration.",
-                f"Did you mean {PREFIX}{near[0].upper()}__...?" if near else "Unset it.",
-            )
-
-
-def _explain(error: ValidationError, file: Path | None, shown: str) -> str:
-    """One line a fault: where, what was found, what is allowed."""
-    lines = []
-    for fault in error.errors():
-        where = [str(part) for part in fault["loc"]]
-        key = ".".join(where)
-        variable = f"{PREFIX}{'__'.join(where).upper()}"
-        line = _line_of(file, where)
-        place = f"{shown}, line {line}" if line else shown
-        place = next((f"the environment variable {name}" for name in os.environ if name.upper() == variable), place)
-        if fault["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where[-1], _keys_of(where[:-1]), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_keys_of(where[:-1]))}."
-            lines.append(f"{place}: {key} is no setting; {hint}")
-            continue
-        message = fault["msg"].removeprefix("Value error, ")
-        found = (
-            "" if repr(fault["input"]) in message or isinstance(fault["input"], dict) else f", not {fault['input']!r}"
-        )
-        lines.append(f"{place}: {key}: {message}{found}.")
-    return "\n".join(lines)
-
-
-def _keys_of(where: list[str]) -> list[str]:
-    fields = Config.model_fields
-    for part in where:
-        section = fields[part].annotation if part in fields else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return []
-        fields = section.model_fields
-    return list(fields)
-
-
-def _line_of(file: Path | None, where: list[str]) -> int | None:
-    """The line in which a key stands, found by its section's header; None where it came from elsewhere."""
-    if file is None:
-        return None
-    section = ""
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
-            section = header[1]
-            if [section] == where:
-                return number
-        elif len(where) > 1 and section == where[0] and re.match(rf"\s*{re.escape(where[1])}\s*[=.]", line):
-            return number
-    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.config_faults import near
 from povwatch.daemon.aside import Aside
 from povwatch.daemon.availability import Availability
 from povwatch.daemon.background import Background
@@ -44,6 +45,8 @@ from povwatch.spec.prompts import load_templates
 from povwatch.spool import Spool
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from povwatch.config import Config
     from povwatch.media.info import VideoInfo
 
@@ -61,13 +64,9 @@ class Parts:
         self.clock = Clock()
         self.waker = Waker()
         templates = load_templates(_templates_folder(config))
-        for template in (config.spec.template, *config.spec.folders.values()):
-            if template not in templates:
-                raise ConfigError(
-                    f"config.toml: spec.template = {template!r} is no template.", f"There are {', '.join(templates)}."
-                )
+        _check_templates(config, templates)
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
-            _make_folder(folder)
+            _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state)
         self.ledger = Ledger(self.journal, self.clock)
         self.eye = GpuEye(self.clock, self.waker.wake)
@@ -272,10 +271,20 @@ def _templates_folder(config: Config) -> Path | None:
     return Path(config.spec.templates) if config.spec.templates else None
 
 
-def _make_folder(folder: Path) -> None:
+def _check_templates(config: Config, templates: Collection[str]) -> None:
+    folders = {f'spec.folders."{pattern}"': template for pattern, template in config.spec.folders.items()}
+    for key, template in ({"spec.template": config.spec.template} | folders).items():
+        if template not in templates:
+            meant = near(template, templates).replace("did", "Did")
+            raise ConfigError(
+                f"{config.origin}: {key} = {template!r} is no template.", f"There are {', '.join(templates)}.{meant}"
+            )
+
+
+def _make_folder(folder: Path, origin: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"The folder {folder} cannot be made: {error.strerror}.", "Make it by hand, or set [paths] in config.toml."
+            f"The folder {folder} cannot be made: {error.strerror}.", f"Make it by hand, or set [paths] in {origin}."
         ) from error

@@ -47,7 +47,7 @@ def load_templates(extra: Path | None) -> dict[str, Template]:
     folders: list[Traversable] = [resources.files("povwatch") / "prompts"]
     if extra is not None and extra.exists():
         if not extra.is_dir():
-            raise ConfigError(f"{extra} is no folder.", "Point spec.templates in config.toml at a folder, or empty it.")
+            raise ConfigError(f"{extra} is no folder.", "Point spec.templates at a folder, or empty it.")
         folders.append(extra)
     templates = {}
     for folder in folders:

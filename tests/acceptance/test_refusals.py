@@ -36,6 +36,21 @@ def test_a_wrong_configuration_is_refused_in_words(here, config, words):
     assert not here.state.exists()
 
 
+def test_messages_name_the_file_that_was_given(here):
+    (here.folder / "mine.toml").write_text('[spec]\nfolders = {"kitchen/**" = "drivin"}\n')
+    done = here.call("--config", "mine.toml", "run", "--once")
+    assert done.returncode == 2
+    assert "mine.toml: spec.folders.\"kitchen/**\" = 'drivin' is no template." in done.stderr
+    assert "Did you mean 'driving'?" in done.stderr
+    folder = here.call("--config", str(here.folder), "run", "--once")
+    assert folder.returncode == 2
+    assert f"--config {here.folder}/config.toml" in folder.stderr.replace("\n", "")
+    here.env["POVWATCH_GRACE_PERIOD"] = "5s"
+    stray = here.call("run", "--once")
+    assert stray.returncode == 2
+    assert "POVWATCH_GRACE__PERIOD" in stray.stderr
+
+
 def test_wrong_arguments_are_refused(here):
     for arguments in (["run", "--grace", "soon"], ["run", "--engine", "gpu"], ["fly"], ["--config", "no.toml", "run"]):
         done = here.call(*arguments)

@@ -94,12 +94,15 @@ def test_engines_have_a_kind_or_a_class(load, kind):
         ("[grace]\n\nperiod = 5", "line 3: grace.period: 5 is no duration: write a string with a unit"),
         ("[grace]\nperiod = '5'", "'5' is no duration"),
         ("[disk]\nreserve = '5'", "'5' is no size"),
-        ("[engine]\nkind = 'cosmo'", "kind = 'cosmo' is no engine: choose one of auto, cosmos, diffusers, preview"),
-        ("[engine]\nattempts = 0", "line 2: engine.attempts: Input should be greater than or equal to 1, not 0."),
+        (
+            "[engine]\nkind = 'cosmo'",
+            "line 2: engine.kind: 'cosmo' is no engine: choose one of auto, cosmos, diffusers, preview; did you mean 'cosmos",
+        ),
+        ("[engine]\nattempts = 0", "line 2: engine.attempts: has to be 1 or more, not 0."),
         ("[engine]\nworkers = 'many'", "engine.workers"),
         ("[spec]\ncontrols = {}", "spec.controls"),
         ("[spec]\ncontrols = {blur = 1.0}", "'edge', 'vis', 'depth' or 'seg'"),
-        ("[spec]\ncontrols = {edge = 1.5}", "less than or equal to 1, not 1.5"),
+        ("[spec]\ncontrols = {edge = 1.5}", "has to be 1 or less, not 1.5"),
         ("[spec]\nguidance = 3.5", "spec.guidance"),
         ("[arrival]\nextensions = ['mp4']", "'mp4' is no file suffix: write it with its dot"),
         ("[publish]\nlayout = '{stem}.mp4'", "needs {kind}"),
@@ -108,7 +111,26 @@ def test_engines_have_a_kind_or_a_class(load, kind):
         ("[publish]\nlayout = '../{stem}_{kind}.mp4'", "has to stay inside"),
         ("[publish]\nlayout = '{stem}_{kind}.mov'", "has to end in .mp4"),
         ("[publish]\nlayout = 'x{folder}/{stem}_{kind}.mp4'", "{folder} has to stand alone between slashes"),
-        ("[publish]\nsource = 'delete'", "Input should be 'keep' or 'move', not 'delete'"),
+        ("[publish]\nsource = 'delete'", "has to be 'keep' or 'move', not 'delete'."),
+        (
+            "[publish]\nsource = 'mvoe'",
+            "line 2: publish.source: has to be 'keep' or 'move', not 'mvoe'; did you mean 'move'?",
+        ),
+        ("[arrival]\nextensions = '.mp4'", "arrival.extensions: has to be a list, such as [\"...\"], not '.mp4'."),
+        ("[arrival]\nextensions = [1]", "arrival.extensions, entry 1: has to be text in quotes, not 1."),
+        ("[arrival]\nrecursive = 'maybe'", "arrival.recursive: has to be true or false, not 'maybe'."),
+        ("[engine]\nworkers = 'two'", "line 2: engine.workers: has to be 'auto' or a whole number, not 'two'."),
+        ("[engine]\nworkers = 0", "engine.workers: has to be 'auto' or 1 or more, not 0."),
+        (
+            "[engine]\ncontrols = ['egde']",
+            "engine.controls, entry 1: has to be 'edge', 'vis', 'depth' or 'seg', not 'egde'; did",
+        ),
+        ("[engine]\ncontrols = []", "line 2: engine.controls: needs at least one entry."),
+        ("[spec]\ncontrols = {egde = 1}", "not 'egde'; did you mean 'edge'?"),
+        ("[spec]\ncontrols = 1", "spec.controls: has to be a table, such as { name = 1.0 }, not 1."),
+        ("[spec]\ncontrols = {edge = 'x'}", "line 2: spec.controls.edge: has to be a number, not 'x'."),
+        ("[paths]\ninputs = 3", "line 2: paths.inputs: has to be text in quotes, not 3."),
+        ("\nengine = 'cosmos'", "line 2: engine: has to be a section: write [engine] on a line of its own"),
         ("[publish]\nsource_to = 'done/{name}'", "would be watched again"),
         ("[publish]\nsource_to = '.done'", "needs {name}"),
         ("grace = 5", "grace"),
@@ -120,6 +142,7 @@ def test_what_is_wrong_is_named_with_its_place(load, tmp_path, text, says):
         load(text)
     assert says in str(caught.value)
     assert str(tmp_path / "config.toml") in str(caught.value)
+    assert "Input should" not in str(caught.value)
 
 
 def test_all_that_is_wrong_is_said_at_once(load):
@@ -131,6 +154,8 @@ def test_all_that_is_wrong_is_said_at_once(load):
 def test_a_file_that_is_not_there_or_no_text(load, tmp_path):
     with pytest.raises(ConfigError, match=r"is not there\. Give the right one with --config FILE\."):
         load_config(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"is a folder\. Give the file: --config .*/config\.toml"):
+        load_config(tmp_path)
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is no UTF-8 text"):
         load_config(tmp_path / "b.toml")
@@ -149,8 +174,9 @@ def test_a_file_that_is_not_there_or_no_text(load, tmp_path):
 def test_folders_lie_side_by_side(load, tmp_path, paths, says):
     (tmp_path / "inputs").mkdir()
     (tmp_path / "link").symlink_to("inputs")
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as caught:
         load(f"[paths]\n{paths}")
+    assert str(caught.value).startswith(f"{tmp_path / 'config.toml'}: ")
 
 
 def test_names_that_only_begin_alike_are_side_by_side(load):
@@ -162,7 +188,11 @@ def test_names_that_only_begin_alike_are_side_by_side(load):
     [
         ("POVWATCH_GRAEC__PERIOD", r"names no section .* Did you mean POVWATCH_GRACE__"),
         ("POVWATCH_GRACE__PEROID", "grace.peroid is no setting; did you mean 'period'"),
-        ("POVWATCH_GRACE__PERIOD", "'x' is no duration"),
+        ("POVWATCH_GRACE__PERIOD", "the environment variable POVWATCH_GRACE__PERIOD: grace.period: 'x' is no duration"),
+        ("POVWATCH_GRACE_PERIOD", r"names no setting\. Did you mean POVWATCH_GRACE__PERIOD\?"),
+        ("POVWATCH_CONFG", r"names no setting\. Did you mean POVWATCH_CONFIG\?"),
+        ("POVWATCH_WHATEVER", r"POVWATCH_WHATEVER names no setting\. Unset it\."),
+        ("POVWATCH_GRACE", r"POVWATCH_GRACE__PERIOD=5m"),
     ],
 )
 def test_a_variable_that_is_misspelt_is_named(load, monkeypatch, name, says):
@@ -172,8 +202,9 @@ def test_a_variable_that_is_misspelt_is_named(load, monkeypatch, name, says):
 
 
 def test_other_variables_of_ours_are_left_alone(load, monkeypatch):
-    monkeypatch.setenv("POVWATCH_CONFIG", "config.toml")
-    load()
+    for name in ("POVWATCH_CONFIG", "POVWATCH_PYTHON", "POVWATCH_UPSTREAM", "POVWATCH_TEST_ALL"):
+        monkeypatch.setenv(name, "x")
+    assert load().origin.endswith("/config.toml")
 
 
 @pytest.mark.parametrize(("option", "says"), [("grace", "--grace: 'x' is no duration"), ("engine", "--engine x is no")])

@@ -103,4 +103,4 @@ def _is_count(value: object) -> bool:
 
 
 def _wrong(name: str, value: object, why: str) -> EngineFailure:
-    return EngineFailure("invalid", f"engine.{name} = {value!r} {why}.", "Correct it in config.toml.")
+    return EngineFailure("invalid", f"engine.{name} = {value!r} {why}.", "Correct that setting.")
