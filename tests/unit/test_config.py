@@ -96,7 +96,7 @@ def test_engines_have_a_kind_or_a_class(load, kind):
         ("[disk]\nreserve = '5'", "'5' is no size"),
         (
             "[engine]\nkind = 'cosmo'",
-            "line 2: engine.kind: 'cosmo' is no engine: choose one of auto, cosmos, diffusers, preview; did you mean 'cosmos",
+            "engine.kind: 'cosmo' is no engine: choose one of auto, cosmos, diffusers, preview; did you mean 'cosmos",
         ),
         ("[engine]\nattempts = 0", "line 2: engine.attempts: has to be 1 or more, not 0."),
         ("[engine]\nworkers = 'many'", "engine.workers"),
