@@ -100,7 +100,10 @@ class Endings:
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """Given up."""
-        self._end(job, "failed", JobState.FAILED, error, "failed")
+        again = (
+            "" if "povwatch retry" in error.todo else f"When that is mended: povwatch retry {layout.shown(job.path)}"
+        )
+        self._end(job, "failed", JobState.FAILED, error, "failed", again=again)
 
     def cancel(self, job: Job, why: str) -> None:
         """Withdrawn."""
@@ -142,9 +145,11 @@ class Endings:
         }
         self._back(self._ledger.move(job, event, said=said, **CLEARED, **to))
 
-    def _end(self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str) -> None:
+    def _end(
+        self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str, *, again: str = ""
+    ) -> None:
         self._discard(job, entirely=True)
-        todo = error.todo or "See what povwatch show says about it; then povwatch retry runs it again."
+        todo = " ".join(filter(None, (error.todo or "povwatch show says more about it.", again)))
         self._notices.write(job, happened, error.what, todo)
         to = {"state": state, "waiting_on": None, "detail": "", "error": str(error)}
         self._ended(self._ledger.move(job, event, said={"problem": str(error)}, **CLEARED, **to))

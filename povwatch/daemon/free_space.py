@@ -11,6 +11,8 @@ from povwatch.units import spell_size
 from povwatch.voice import say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from povwatch.config import Config
 
 LOOK_EVERY = 5.0
@@ -24,6 +26,7 @@ class FreeSpace:
         self._reserve = config.disk.reserve
         self._places = (config.paths.outputs, config.paths.state)
         self._next = 0.0
+        self._full: Path | None = None
         self.hurdle: Hurdle | None = None
         """Why no job may start, if there is too little room."""
 
@@ -32,19 +35,25 @@ class FreeSpace:
         if now < self._next:
             return
         self._next = now + LOOK_EVERY
-        for where in self._places:
-            try:
-                free = shutil.disk_usage(where).free
-            except OSError:
-                continue
+        left = {where: free for where in self._places if (free := _free(where)) is not None}
+        for where, free in left.items():
             if free < self._reserve:
                 if self.hurdle is None:
+                    self._full = where
                     reserve = spell_size(self._reserve)
                     say("disk-full", where=where, free=spell_size(free), reserve=reserve)
                     # Not said anew for every byte: it is noted with every job.
                     problem = f"{where} has less room left than disk.reserve ({reserve})."
                     self.hurdle = Hurdle(Waiting.DISK_FULL, problem)
                 return
-        if self.hurdle is not None:
-            self.hurdle = None
-            say("disk-room", where=self._places[0], free=spell_size(free))
+        if self._full in left:  # while it cannot be looked at it is as full as it was
+            say("disk-room", where=self._full, free=spell_size(left[self._full]))
+            self.hurdle = self._full = None
+
+
+def _free(where: Path) -> int | None:
+    """Bytes that are left on a folder's disk; None if that cannot be told."""
+    try:
+        return shutil.disk_usage(where).free
+    except OSError:
+        return None

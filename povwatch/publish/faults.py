@@ -36,7 +36,10 @@ class OutputsAway(EnvironmentFault):
 
 
 class OutputRefused(Permanent):
-    """Nothing is written there: a symlink or a file has a folder's name, or we may not write."""
+    """Nothing is written there: a symlink or a file has a folder's name, or we may not write.
+
+    It does not tell people to retry: a promise is tried again by itself, and of a job that fails `endings` says it.
+    """
 
 
 @contextlib.contextmanager
@@ -68,17 +71,17 @@ def translated(error: OSError, outputs: Path, path: bytes) -> PovwatchError:
         walked = error.filename if isinstance(error.filename, bytes) else path
         return OutputRefused(
             f"{outputs}/{shown(walked)} is {_kind(outputs, walked)}, where a folder is needed.",
-            "Results are never written through a link. Move it away, then: povwatch retry",
+            "Results are never written through a link. Move it away.",
         )
     if error.errno == errno.EXDEV:
         return OutputRefused(
             f"{where} is on another disk than {outputs}, and a rename cannot cross that.",
-            "Mount the disk as a whole as the outputs folder, then: povwatch retry",
+            "Mount the disk as a whole as the outputs folder.",
         )
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}:
         return OutputRefused(
             f"{where} cannot be written ({reason}).",
-            "Let povwatch's user write there, or change publish.layout or paths.outputs, then: povwatch retry",
+            "Let povwatch's user write there, or change publish.layout or paths.outputs.",
         )
     if error.errno in {errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ENOTCONN}:
         gone = where if outputs.is_dir() else str(outputs)

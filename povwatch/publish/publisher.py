@@ -202,7 +202,7 @@ class Publisher:
                 return version, tuple(entries)
         raise OutputRefused(
             f"{self._outputs}/{layout.shown(names(1)[0])} and all its versions up to {VERSION_MAX} exist.",
-            "Move old results away, then: povwatch retry",
+            "Move old results away.",
         )
 
     def _free(self, root: int, entry: Entry) -> bool:

@@ -76,12 +76,15 @@ def test_a_symlink_in_the_way_is_refused_before_the_engine_works(tmp_path):
         here.outputs.mkdir()
         (here.outputs / "a").symlink_to(elsewhere)
         here.clip()
-        assert here.once().returncode == 1
+        done = here.once()
+        assert done.returncode == 1
         assert here.runs == []
+        (failed,) = [line for line in done.stderr.splitlines() if '"event": "failed"' in line]
+        assert failed.count("povwatch retry") == 1
         assert list(elsewhere.iterdir()) == []
         note = (here.inputs / "a.error.txt").read_text()
         assert "is a symlink to" in note
-        assert "povwatch retry" in note
+        assert note.count("povwatch retry a.mp4") == 1
         (here.outputs / "a").unlink()
         here.call("retry", "a.mp4")
         assert here.once().returncode == 0

@@ -29,6 +29,7 @@ from povwatch.publish import (
     TargetTaken,
     WriteFailed,
 )
+from povwatch.publish.faults import translated
 
 VIDEO = b"a whole video " * 1000
 CALLS = ("open", "mkdir", "fsync", "fchmod", "link", "unlink", "rename", "stat")
@@ -676,3 +677,10 @@ def test_a_full_disk_stops_the_making_of_rooms_in_words(outputs, monkeypatch):
     monkeypatch.setattr(os, "mkdir", functools.partial(full))
     with pytest.raises(DiskFull, match="No space left on device"):
         Publisher(outputs).staging(1, "ab")
+
+
+@pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EXDEV, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])
+def test_nobody_is_told_to_do_again_what_is_tried_again_by_itself(tmp_path, number):
+    error = translated(OSError(number, os.strerror(number)), tmp_path, b"a/a_aug.mp4")
+    assert error.todo
+    assert "retry" not in str(error)
