@@ -10,6 +10,9 @@ diffusers_venv=$root/.venv-diffusers
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# The names of the packages in a lock.
+locked() { sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' "$1"; }
+
 # The newest Python that the locked dependencies have wheels for.
 find_python() {
   local candidate

@@ -42,3 +42,15 @@ def test_every_file_that_architecture_names_is_there() -> None:
     names = set(re.findall(r"`?([a-z_]+(?:/[a-z_]+)*\.py)`?", text))
     package = {p.name for p in (ROOT / "povwatch").rglob("*.py")} | {p.name for p in (ROOT / "tests").rglob("*.py")}
     assert sorted(n for n in names if n.split("/")[-1] not in package) == []
+
+
+def test_what_builds_is_locked_and_bootstrap_lets_pip_fetch_nothing_else() -> None:
+    lock = (ROOT / "requirements/build.lock").read_text()
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    for name in (*(re.split(r"\W", wanted)[0] for wanted in needed), "editables", "setuptools"):
+        assert re.search(rf"^{name}==\S+ \\\n +--hash=sha256:", lock, re.MULTILINE), name
+    installs = re.findall(r'"\$\{pip\[@\]\}" install .*', (ROOT / "script/bootstrap").read_text())
+    assert len(installs) == 2
+    for install in installs:
+        assert "--no-build-isolation" in install
+        assert "--require-hashes" in install or "--no-deps --no-build-isolation --editable" in install
