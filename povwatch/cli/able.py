@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from povwatch.command import command
 from povwatch.engine.choice import MEMORY_NEEDED
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer import settings, weights
@@ -188,9 +189,8 @@ def model_files(kind: str, config: Config) -> Iterator[Finding]:
         yield _own_model(wanted.model, wanted.controls)
     snapshots = record.load(config.paths.state)
     looks = [look.look(need, snapshots) for need in needs(kind, wanted)]
-    command = f"povwatch prefetch --engine {kind}"
     for seen in looks:
-        yield _model(seen, command)
+        yield _model(seen, command("prefetch", "--engine", kind))
     lacking = [seen for seen in looks if not seen.there]
     pages = sorted({seen.need.licence for seen in lacking if seen.need.licence})
     if pages:

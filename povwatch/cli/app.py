@@ -26,7 +26,22 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("config.toml")
 
-ORDER = ("run", "status", "jobs", "show", "why", "go", "hold", "retry", "cancel", "specs", "check", "doctor", "schema")
+ORDER = (
+    "run",
+    "status",
+    "jobs",
+    "show",
+    "why",
+    "go",
+    "hold",
+    "retry",
+    "cancel",
+    "specs",
+    "check",
+    "doctor",
+    "prefetch",
+    "schema",
+)
 """The verbs as people meet them; what is not named here comes last."""
 
 
@@ -64,6 +79,9 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 
+CLIP_HELP = "A path below inputs/, a file name, either without its suffix, or a job's number."
+
+
 def _said(clip: str) -> str:
     if not clip:
         raise typer.BadParameter("it is empty; give a clip's name")
@@ -72,7 +90,7 @@ def _said(clip: str) -> str:
 
 Clip = Annotated[
     str,
-    typer.Argument(help="A path below inputs/, a file name, a stem, or a job's number.", callback=_said),
+    typer.Argument(help=CLIP_HELP, callback=_said),
 ]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from povwatch.cli.app import Clip, app, console, shared
+from povwatch.cli.app import CLIP_HELP, Clip, app, console, shared
 from povwatch.journal.lock import holder
 from povwatch.spool import Spool
 
@@ -22,7 +22,7 @@ def go(context: typer.Context, clip: Clip) -> None:
 
 @app.command()
 def hold(context: typer.Context, clip: Clip) -> None:
-    """Keep a clip from starting, until povwatch go."""
+    """Keep a clip from starting, until `povwatch go` lets it."""
     _ask(context, "hold", clip)
 
 
@@ -35,13 +35,13 @@ def cancel(context: typer.Context, clip: Clip) -> None:
 @app.command()
 def retry(
     context: typer.Context,
-    clip: Annotated[str, typer.Argument(help="As for go; left out with --previews.")] = "",
+    clip: Annotated[str, typer.Argument(help=f"{CLIP_HELP} Left out with --previews.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Even if the same was published before.")] = False,  # noqa: FBT002
     previews: Annotated[bool, typer.Option("--previews", help="Every clip that has only a preview.")] = False,  # noqa: FBT002
 ) -> None:
     """Run a clip that ended once more."""
     if bool(clip) == previews:
-        raise typer.BadParameter("give a clip, or --previews")
+        raise typer.BadParameter("give a clip or --previews, and not both")
     _ask(context, "retry", clip, force=force, previews=previews)
 
 

@@ -71,6 +71,10 @@ class _Judge:
     def problem(self, file: Path) -> str | None:
         """What is wrong with a JSON; None, and its warnings on the screen, if nothing is."""
         shown = layout.shown(os.fsencode(file))
+        if file.is_dir():
+            return f"{shown}: a folder. Name the JSON files in it, or nothing for all of {self.config.paths.inputs}."
+        if file.suffix.lower() in self.config.arrival.extensions:
+            return f"{shown}: a clip. Name its JSON, which is beside it: {layout.shown(os.fsencode(file.stem))}.json."
         folder, path = InputsFolder(file.parent), os.fsencode(file.name)
         try:
             read = folder.read_spec(path)

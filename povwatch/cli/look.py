@@ -17,6 +17,7 @@ from rich.table import Table
 from povwatch import grace as clockwork
 from povwatch.cli.app import Clip, app, console, job_of, shared
 from povwatch.cli.forecast import forecast
+from povwatch.command import command
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
@@ -143,8 +144,8 @@ def grace_words(job: Job, config: Config, *, running: bool) -> str:
         resumed = clockwork.resume("", config.grace.period, 0.0, left=job.grace_left, away=since, invalid_for=None)
         return f"stands still, as no daemon runs; about {spell_duration(resumed.left)} left if it is started now"
     if job.waiting_on is Waiting.GRACE:
-        return f"about {spell_duration(max(0.0, job.grace_left - since))} left"
-    return f"stands still ({job.waiting_on or 'not looked at yet'}), about {spell_duration(job.grace_left)} left"
+        return f"runs, about {spell_duration(max(0.0, job.grace_left - since))} left"
+    return f"stands still, about {spell_duration(job.grace_left)} left"
 
 
 def _status(reader: JournalReader, config: Config) -> RenderableType:
@@ -165,13 +166,13 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
     active = reader.active()
     if lost := sum(counts.get(state, 0) for state in (JobState.FAILED, JobState.BLOCKED, JobState.REJECTED)):
-        lines.append(f"{lost} did not come out: povwatch report says why.")
+        lines.append(f"{lost} did not come out. Why: {command('report')}")
     if active:
         turns = forecast(config, reader, active) if pid is not None else {}
         rows = active[:ROWS_MAX]
         lines.append(_table(rows, reader, turns | _graces(rows, config, running=pid is not None)))
     if len(active) > ROWS_MAX:
-        lines.append(f"... and {len(active) - ROWS_MAX} more: povwatch jobs")
+        lines.append(f"... and {len(active) - ROWS_MAX} more: {command('jobs')}")
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
     )
@@ -192,13 +193,17 @@ def _graces(found: list[Job], config: Config, *, running: bool) -> dict[int, str
     """For each clip in its grace: what it waits on, and what is left."""
     words = {job.id: grace_words(job, config, running=running) for job in found}
     ticking = {job.id for job in found if job.waiting_on is Waiting.GRACE}
-    details = {job.id: f"{job.detail.rstrip('.')}; " for job in found if job.detail and job.id not in ticking}
-    return {job: f"{details.get(job, '')}grace: {left}" for job, left in words.items() if left}
+    # What holds it, without the way out, for which there is no room here: why tells it.
+    held = {job.id: job.detail.partition(";")[0] for job in found if job.waiting_on is Waiting.HELD}
+    details = {job.id: f"{held.get(job.id, job.detail.rstrip('.'))}; " for job in found if job.detail}
+    return {n: f"{'' if n in ticking else details.get(n, '')}grace {left}" for n, left in words.items() if left}
 
 
 def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str]) -> Table:
     """Some jobs; `words` says of some of them what the journal alone does not."""
     table = Table("job", "clip", "state", "waits on", "attempts", "what", box=None, pad_edge=False)
+    for column in (table.columns[1], table.columns[5]):
+        column.overflow = "fold"
     for job in found:
         what = job.output or job.error or job.detail
         if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from povwatch import gpu
 from povwatch.cli.app import app, console, shared
+from povwatch.command import command
 from povwatch.engine.choice import choose
 from povwatch.errors import JournalError
 from povwatch.journal import open_reader
@@ -45,7 +46,7 @@ def prefetch(
     if not wanted:
         console.print(
             f"The engine is {escape(kind)}: no model files are known for it. "
-            "For a real one: povwatch prefetch --engine cosmos (or diffusers)",
+            f"For a real one: {escape(command('prefetch', '--engine', 'cosmos'))} (or diffusers)",
             soft_wrap=True,
         )
         return

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from povwatch import layout
 from povwatch.arrival import names
@@ -36,10 +35,12 @@ if TYPE_CHECKING:
     from povwatch.config import Config
     from povwatch.journal import JournalReader
 
-OK, WAITS, STOPS = "[green]ok[/green]", "[yellow]waits[/yellow]", "[red]stops here[/red]"
-
 Gate = tuple[str, str, str]
 """A gate's name, its verdict, and what was seen there."""
+
+OK, WAITS, STOPS = "ok", "waits", "stops here"
+
+COLOUR = {OK: "green", WAITS: "yellow", STOPS: "red"}
 
 
 @app.command()
@@ -51,10 +52,9 @@ def why(
     config = shared(context).config()
     with shared(context).reader() as reader:
         path, job = _clip(config, reader, clip)
-        table = Table(show_header=False, box=None, pad_edge=False)
         for name, verdict, seen in _gates(config, reader, path, job):
-            table.add_row(name, verdict, escape(seen))
-        console.print(table)
+            # No table: it would break lines in the middle of a command that is to be copied.
+            console.print(f"{name:<8}  [{COLOUR[verdict]}]{verdict:<10}[/]  {escape(seen)}", soft_wrap=True)
 
 
 def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job | None]:
@@ -94,9 +94,10 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
         yield "state", OK if done else STOPS, f"{job.state}. {job.output or job.error or job.detail}"
         yield "next", OK, _next(config, job, unlike=unlike)
         return
-    yield "state", OK, f"{job.state} since {time.strftime('%H:%M:%S', time.localtime(job.updated_at))}"
+    yield "state", OK, f"{job.state}; last change at {time.strftime('%H:%M:%S', time.localtime(job.updated_at))}"
     if job.waiting_on:
-        yield "waits on", WAITS, f"{job.waiting_on}. {job.detail}".strip()
+        told_below = job.waiting_on in {Waiting.HELD, Waiting.INVALID_SPEC}
+        yield "waits on", WAITS, f"{job.waiting_on}{f': {job.detail}' if job.detail and not told_below else ''}"
     yield from _file(config, path)
     yield from _spec(config, job)
     yield from _queue(config, reader, job)

@@ -40,7 +40,7 @@ def test_what_is_told_of_a_clip_on_its_way(here):
     assert "clip ok d/a.mp4" in why
     assert "content ok" in why
     assert "JSON ok d/a.json can be run" in why
-    assert "grace waits about 59 min" in why
+    assert "grace waits runs, about 59 min" in why
     status = here.call("status").stdout
     assert "1 grace" in status
     assert f"pid {here.pid}" in status

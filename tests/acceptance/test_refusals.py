@@ -127,6 +127,12 @@ def test_specs_and_check_need_no_daemon(here):
     assert "This file goes away" not in checked.stdout  # it is no error file
     one = here.call("check", "inputs/a.json")
     assert (one.returncode, "ok" in one.stdout) == (0, True)
+    folder, clip = here.call("check", "inputs"), here.call("check", "inputs/a.mp4")
+    assert (folder.returncode, "inputs: a folder." in folder.stdout) == (1, True)
+    assert (clip.returncode, "inputs/a.mp4: a clip. Name its JSON, which is beside it: a.json." in clip.stdout) == (
+        1,
+        True,
+    )
     missing = here.call("check", "inputs/zebra.json")
     assert (missing.returncode, "no such file" in missing.stdout) == (1, True)
     assert json.loads(here.call("schema").stdout)["type"] == "object"
