@@ -16,10 +16,12 @@ POVWATCH = f"""#!/bin/sh
 exec {sys.executable} -c '
 import sys
 from povwatch import command
-from povwatch.cli.app import app
+from typer import Context
+from povwatch.cli.app import app, shared
 sys.argv[0] = "{{0}}"
 @app.command()
-def say():
+def say(context: Context):
+    shared(context).config()  # which takes what the scripts set
     print(command.command("go", clip=b"my a.mp4"))
 @app.command()
 def run(once: bool = False):

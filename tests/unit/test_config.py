@@ -202,7 +202,7 @@ def test_a_variable_that_is_misspelt_is_named(load, monkeypatch, name, says):
 
 
 def test_other_variables_of_ours_are_left_alone(load, monkeypatch):
-    for name in ("POVWATCH_CONFIG", "POVWATCH_PYTHON", "POVWATCH_UPSTREAM", "POVWATCH_TEST_ALL"):
+    for name in ("POVWATCH_CONFIG", "POVWATCH_COMMAND", "POVWATCH_PYTHON", "POVWATCH_UPSTREAM", "POVWATCH_TEST_ALL"):
         monkeypatch.setenv(name, "x")
     assert load().origin.endswith("/config.toml")
 
