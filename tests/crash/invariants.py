@@ -1,0 +1,116 @@
+"""What has to hold at every moment, and what has to hold when all is done. Each violation is one sentence."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING
+
+import toys
+from world import SOMEBODY
+
+from povwatch.job import ENDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from world import Folders
+
+CLIP = toys.result("clip", "camera", "microphone")
+USERS = {"notes.txt": b"mine", "a/old_aug.mp4": b"an old video of mine"}
+"""What lies in outputs/ and is nobody's business."""
+
+
+def visible(outputs: Path) -> dict[str, bytes]:
+    """Every file that a user sees in outputs/."""
+    return {
+        str(file.relative_to(outputs)): file.read_bytes()
+        for file in sorted(outputs.rglob("*"))
+        if file.is_file() and ".povwatch" not in file.parts
+    }
+
+
+def at_any_moment(folders: Folders) -> Iterator[str]:
+    """Nothing partial is visible, and no file of a user is touched."""
+    shown = visible(folders.outputs)
+    clips = {str(f.relative_to(folders.inputs)): f.read_bytes() for f in folders.inputs.rglob("*.mp4")}
+    if clips != {"a.mp4": CLIP}:
+        yield f"the clip was changed: {sorted(clips)}"
+    for name, data in USERS.items():
+        if shown.pop(name, None) != data:
+            yield f"a user's file was changed: {name}"
+    for name, data in shown.items():
+        if name.endswith(".mp4") and data != SOMEBODY:
+            said = toys.whole(data)
+            if said is None:
+                yield f"a partial file is visible: {name}, {len(data)} bytes"
+            elif (said["source"], said["sound"]) != (toys.digest(CLIP), toys.sound_of(CLIP)):
+                yield f"a result is visible that was not made from the whole clip: {name}"
+        elif name.endswith(".json"):
+            yield from _manifest(name, data, shown)
+        elif data != SOMEBODY:
+            yield f"what is that in outputs/: {name}"
+
+
+def in_the_end(folders: Folders, before: dict[str, bytes], *, may_fail: bool = False) -> Iterator[str]:
+    """Nothing is lost, nothing is there twice, and the journal is sound.
+
+    Args:
+        folders: of a daemon that has ended and had nothing left to do.
+        before: what was visible at the crash.
+        may_fail: whether there were so many faults that the job may have been given up.
+    """
+    yield from at_any_moment(folders)
+    shown = visible(folders.outputs)
+    for name, data in before.items():
+        if shown.get(name) != data:
+            yield f"what was visible is gone or changed: {name}"
+    db = sqlite3.connect(f"file:{folders.state / 'journal.sqlite3'}?mode=ro", uri=True)
+    db.row_factory = sqlite3.Row
+    try:
+        yield from _journal(db)
+        jobs = db.execute("SELECT * FROM jobs").fetchall()
+        results = [name for name, data in shown.items() if toys.whole(data)]
+        if len(jobs) != 1:
+            yield f"there are {len(jobs)} jobs"
+        elif jobs[0]["state"] == "done":
+            if len(results) != 1:
+                yield f"published {len(results)} times: {results} ({jobs[0]['detail']})"
+            if jobs[0]["output"] not in results or not shown.keys() >= {jobs[0]["output"][:-4] + ".json"}:
+                yield f"the result is lost: {jobs[0]['output']} ({jobs[0]['detail']})"
+        elif not (may_fail and jobs[0]["state"] == "failed" and jobs[0]["error"] and not results):
+            yield f"the job is lost: {jobs[0]['state']}, {jobs[0]['error'] or jobs[0]['detail']}"
+    finally:
+        db.close()
+    left = [str(file) for file in (folders.outputs / ".povwatch").rglob("*")]
+    if left:
+        yield f"left over: {left}"
+
+
+def _journal(db: sqlite3.Connection) -> Iterator[str]:
+    for pragma in ("integrity_check", "foreign_key_check"):
+        found = [tuple(row) for row in db.execute(f"PRAGMA {pragma}")]
+        if found not in ([], [("ok",)]):
+            yield f"{pragma}: {found}"
+    state, promised = None, 0
+    for event in db.execute("SELECT * FROM job_events ORDER BY id"):
+        if event["was"] != state:
+            yield f"the history has a gap: {event['event']} came from {event['was']}, not {state}"
+        if state in ENDS and event["state"] != state:
+            yield f"an end was not final: {event['event']} after {state}"
+        if promised and event["event"] in {"started", "generated", "checked"}:
+            yield f"{event['event']} after the promise"
+        state = event["state"]
+        promised += event["event"] == "checked"
+
+
+def _manifest(name: str, data: bytes, shown: dict[str, bytes]) -> Iterator[str]:
+    try:
+        output = json.loads(data)["output"]
+    except ValueError:
+        yield f"a partial manifest is visible: {name}"
+        return
+    described = shown.get(name.rpartition("/")[0] + "/" + output["file"], b"")
+    if toys.digest(described) != output["sha256"]:
+        yield f"a manifest describes what is not there: {name}"

@@ -1,0 +1,262 @@
+"""The child under test: what the daemon does between its start and its end, with a toy for everything slow.
+
+Journal, publishing, dispatch, finishing, endings and recovery are the daemon's own, put together as it does it. A toy
+engine, toy media work, no watcher, no grace and a clock that is set by hand take the place of the rest, and background
+work is done at once: so every run makes the same calls in the same order, and one takes hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import toys
+from hand_clock import HandClock
+from spec_texts import text
+
+from povwatch import fs, layout
+from povwatch.config import Config, Paths
+from povwatch.daemon import workpiece
+from povwatch.daemon.aside import Aside
+from povwatch.daemon.availability import Availability
+from povwatch.daemon.background import Background
+from povwatch.daemon.crew import Crew
+from povwatch.daemon.dispatch import Dispatch
+from povwatch.daemon.endings import Endings
+from povwatch.daemon.finisher import Finisher
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.loop import Daemon
+from povwatch.daemon.notices import Notices
+from povwatch.daemon.places import Place
+from povwatch.daemon.recovery import recover
+from povwatch.job import JobState
+from povwatch.journal import Journal, StaleJobError
+from povwatch.publish import Publisher, files
+from povwatch.spec import parse
+from povwatch.spec.beside import InputsFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.job import Job
+
+SCENARIOS = ("plain", "taken", "late")
+"""plain: one clip. taken: somebody takes the result's name when it is promised. late: an attempt that was given up
+comes back with its result while, and after, the next one runs."""
+
+TURNS = 60
+"""Of the loop, before a run is taken for stuck; a healthy one takes a dozen."""
+
+SOMEBODY = b"somebody else's video"
+
+workpiece.call = toys.media
+SPEC = parse(text(name="a", video_path="a.mp4"), clip_name=b"a.mp4", file="")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where one point has its files: the journal on one file system, the rest on another."""
+
+    state: Path
+    inputs: Path
+    outputs: Path
+
+
+class Inline(Background):
+    """Background work that is done at once; its end is handled by `settle`, as ever."""
+
+    def __init__(self, broken: Callable[[Any, Exception], None]) -> None:
+        super().__init__(lambda: None, threads=1, broken=broken)
+        self._pool = SimpleNamespace(submit=lambda run: run(), shutdown=lambda **_: None)
+        self.before: dict[str, Callable[[], None]] = {}
+        """Done once, before work of a kind."""
+        self.held: Callable[[], None] | None = None
+
+    def submit(self, key, work, then):
+        if happens := self.before.pop(key[0], None):
+            happens()
+        super().submit(key, work, then)
+
+
+class World:
+    """One life of the daemon on these folders."""
+
+    def __init__(self, folders: Folders, scenario: str, *, apart: Callable[[Callable[[], None]], None]) -> None:
+        """Put it together, as Daemon does.
+
+        Args:
+            folders: where.
+            scenario: one of SCENARIOS.
+            apart: calls its argument as somebody who is not under test.
+        """
+        paths = Paths(inputs=folders.inputs, outputs=folders.outputs, state=folders.state)
+        self.config = Config(paths=paths)
+        self.folders, self.scenario, self._apart = folders, scenario, apart
+        self.clock = HandClock()
+        self.journal = Journal.open(folders.state)
+        mutate(self.journal, os.environ.get("CRASH_MUTATION", ""))
+        # Every life begins later than the last one ended.
+        self.clock.now += 1000.0 * int(self.journal.fact("lives") or 0)
+        self.journal.set_facts(lives=int(self.journal.fact("lives") or 0) + 1)
+        self.ledger = Ledger(self.journal, self.clock)
+        self._background = Inline(self._broken)
+        folder = InputsFolder(folders.inputs)
+        publisher = Publisher(folders.outputs)
+        gates = SimpleNamespace(resume=lambda _: None, drop=lambda _: None, spec_of=lambda _: SPEC)
+        eye = SimpleNamespace(watch=lambda _: None, ask=lambda _: None, latest=SimpleNamespace(found=[]))
+        self.availability = Availability(self.clock, "toy")
+        self._endings = Endings(
+            self.config,
+            ledger=self.ledger,
+            notices=Notices(folder),
+            publisher=publisher,
+            back=lambda _: None,
+            ended=lambda _: None,
+            pause=self.availability.pause,
+        )
+        self._finisher = Finisher(
+            self.config,
+            ledger=self.ledger,
+            publisher=publisher,
+            background=self._background,
+            endings=self._endings,
+            aside=Aside(self.config, folder),
+            done=lambda _: None,
+        )
+        crew = Crew(self.clock, eye, "toy")
+        crew.places = [Place(toys.Worker())]
+        self._dispatch = Dispatch(
+            self.config,
+            kind="toy",
+            ledger=self.ledger,
+            gates=gates,
+            publisher=publisher,
+            background=self._background,
+            endings=self._endings,
+            availability=self.availability,
+            crew=crew,
+            eye=eye,
+            generated=self._generated,
+        )
+        self._gates, self._crew, self._publisher = gates, crew, publisher
+        self._late: tuple[Job, Any] | None = None
+
+    _broken = Daemon._broken
+
+    def live(self) -> bool:
+        """Start, work until nothing is left to do, end. False if it never came to that."""
+        try:
+            return self._start_and_work()
+        finally:
+            self._end()
+
+    def _start_and_work(self) -> bool:
+        crashed = self.journal.fact("daemon") is not None
+        recover(self.ledger, self._gates, self._endings, self._finisher, self._publisher, crashed=crashed)
+        self.journal.set_facts(daemon={"pid": 1})
+        if self.scenario == "taken":
+            self._background.before["publish"] = self._take_the_name
+        for _ in range(TURNS):
+            self._arrive()
+            self._background.settle()
+            self._dispatch.tick(self.clock.boot(), hurdle=None)
+            self._finisher.tick(self.clock.boot())
+            if self._background.idle and not self.journal.active():
+                self._come_late()
+                return True
+            self._pass_time()
+        return False
+
+    def _end(self) -> None:
+        with ExitStack() as closing:
+            closing.callback(self.journal.close)
+            closing.callback(self._dispatch.close)
+            closing.callback(self._background.close)
+            self._crew.stop("It stops.")
+            self._dispatch.settle(self.clock.boot())
+            self._dispatch.close()
+            self.journal.set_facts(daemon=None)
+
+    # -- what others do
+
+    def _arrive(self) -> None:
+        """Bring every clip into the queue, in the steps that it takes."""
+        for file in sorted(self.folders.inputs.rglob("*.mp4")):
+            path = os.fsencode(file.relative_to(self.folders.inputs))
+            job = self.ledger.of_path(path)
+            if job is None:
+                (job,) = self.ledger.add([(path, b"stat")])
+            if job.state is JobState.ARRIVING:
+                sha = toys.digest(file.read_bytes())
+                info = json.dumps(toys.INFO | {"sha256": sha, "size": file.stat().st_size})
+                job = self.ledger.set_quietly(
+                    job, "arrived", state=JobState.GRACE, source_hash=sha, source_info=info, waiting_on=None
+                )
+            if job.state is JobState.GRACE:
+                self.ledger.set_quietly(job, "queued", state=JobState.QUEUED)
+
+    def _pass_time(self) -> None:
+        """Until there is something to do."""
+        deadlines = [self._dispatch.next_deadline(), self._finisher.next_deadline()]
+        self.clock.now = max(self.clock.now + 1.0, *(d for d in deadlines if d is not None), 0.0)
+
+    def _take_the_name(self) -> None:
+        """Somebody makes a file with the name that was promised, and has it on the disk."""
+        self._apart(lambda: put(self.folders.outputs / "a" / "a_aug.mp4", SOMEBODY))
+
+    # -- the attempt that comes late
+
+    def _generated(self, job: Job, piece: workpiece.Workpiece) -> None:
+        if self.scenario != "late" or self._late or job.id != 1:
+            if self._late:
+                self._come_late()
+            self._finisher.check(job, piece)
+            return
+        # It is sealed, and before the daemon hears of that, the attempt is given back.
+        checked = piece.finish(lambda _: None, SimpleNamespace(is_set=lambda: False))
+        sealed = self._finisher._seal(job, piece, checked, "", SimpleNamespace(is_set=lambda: False))
+        self._late = (job, (checked, sealed), piece)
+        self._endings.release(job, "It was given back.", not_before=self.clock.wall())
+
+    def _come_late(self) -> None:
+        if self._late:
+            job, outcome, piece = self._late
+            with contextlib.suppress(StaleJobError):
+                self._finisher._checked(job, piece, outcome)
+            self._background.settle()
+
+
+def mutate(journal: Journal, what: str) -> None:
+    """Take one of the rules out, for the test that the harness sees it."""
+    if what == "file-fsync":
+        files.os = SimpleNamespace(**vars(os) | {"fsync": lambda _: None})
+    elif what == "folder-fsync":
+        fs.fsync_dir = lambda _: None
+    elif what == "noreplace":
+        fs.RENAME_NOREPLACE = 0
+    elif what == "compare-and-set":
+        sql = Path(layout.__file__).with_name("journal") / "sql" / "write.sql"
+        statement = sql.read_text().split("-- name: advance!")[1].split(";")[0]
+        statement = statement.replace("AND state = :was AND run_id IS :was_run", "")
+        journal._write.__dict__["advance"] = lambda db, **row: db.execute(statement, row).rowcount
+    elif what:
+        raise ValueError(what)
+
+
+def put(path: Path, data: bytes) -> None:
+    """A file that is on the disk for certain, with its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    for folder in (path.parent, path.parent.parent):
+        fd = os.open(folder, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
