@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
 from povwatch.errors import CheckFailed, NotAVideo, SourceChanged
-from povwatch.fs import open_beneath
+from povwatch.fs import FOLDER, closing, fsync_dir, open_beneath
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
 from povwatch.media.run import call
+from povwatch.publish.faults import FULL, WriteFailed
 from povwatch.spec import Spec
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Workpiece:
             if self.prepared["copied"]:  # the working copy is the clip itself, sound and all
                 Path(self.source).unlink()
                 self.source = self.prepared["path"]
+            self._keep(self.source, self.prepared["times"])
 
     def request(self, job_id: int) -> dict[str, Any]:
         """The job as the engine gets it; see engine.port."""
@@ -205,6 +207,27 @@ class Workpiece:
             copy = os.path.join(self.folder, f"{where.replace('.', '_')}{Path(path).suffix.lower()}")  # noqa: PTH118
             _copy(root_fd, os.path.join(folder, os.fsencode(path)), copy, cancelled)  # noqa: PTH118 - bytes
             self.references[where] = copy
+
+    def _keep(self, *paths: str) -> None:
+        """Put files that finishing needs on the disk: after a power cut an artifact is finished, not generated again.
+
+        Raises:
+            WriteFailed: the disk does not keep them.
+            OSError: it is full.
+        """
+        try:
+            for path in paths:
+                with closing(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as fd:
+                    os.fsync(fd)
+            with closing(os.open(self.folder, FOLDER | os.O_CLOEXEC)) as fd:
+                fsync_dir(fd)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise WriteFailed(
+                f"The copies in {self.folder} could not be kept: {error.strerror}.",
+                "The disk may be failing: look at `journalctl -k`. They are thrown away and made again.",
+            ) from error
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
