@@ -40,6 +40,8 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
     for name, data in USERS.items():
         if shown.pop(name, None) != data:
             yield f"a user's file was changed: {name}"
+    if folders.taken.exists() and shown.get("a/a_aug.mp4") != SOMEBODY:
+        yield "somebody's file was overwritten: a/a_aug.mp4"
     for name, data in shown.items():
         if name.endswith(".mp4") and data != SOMEBODY:
             said = toys.whole(data)

@@ -67,6 +67,11 @@ class Folders:
     inputs: Path
     outputs: Path
 
+    @property
+    def taken(self) -> Path:
+        """There from the moment that somebody has a file with the result's name."""
+        return self.outputs.with_name("taken")
+
 
 class Inline(Background):
     """Background work that is done at once; its end is handled by `settle`, as ever."""
@@ -208,7 +213,12 @@ class World:
 
     def _take_the_name(self) -> None:
         """Somebody makes a file with the name that was promised, and has it on the disk."""
-        self._apart(lambda: put(self.folders.outputs / "a" / "a_aug.mp4", SOMEBODY))
+
+        def take() -> None:
+            if put(self.folders.outputs / "a" / "a_aug.mp4", SOMEBODY):
+                put(self.folders.taken, b"")
+
+        self._apart(take)
 
     # -- the attempt that comes late
 
@@ -238,6 +248,8 @@ def mutate(journal: Journal, what: str) -> None:
         files.os = SimpleNamespace(**vars(os) | {"fsync": lambda _: None})
     elif what == "folder-fsync":
         fs.fsync_dir = lambda _: None
+    elif what == "copy-fsync":
+        workpiece.Workpiece._keep = lambda *_: None
     elif what == "noreplace":
         fs.RENAME_NOREPLACE = 0
     elif what == "compare-and-set":
@@ -249,14 +261,18 @@ def mutate(journal: Journal, what: str) -> None:
         raise ValueError(what)
 
 
-def put(path: Path, data: bytes) -> None:
-    """A file that is on the disk for certain, with its name."""
+def put(path: Path, data: bytes) -> bool:
+    """A new file that is on the disk for certain, with its name; False if something has that name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError), path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
     for folder in (path.parent, path.parent.parent):
         fd = os.open(folder, os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
+    return True
