@@ -186,10 +186,10 @@ def _spec(config: Config, job: Job) -> Iterator[Gate]:
         spec = parse(file.data, clip_name=layout.split(job.path)[1], file=layout.shown(beside.spec))
         folder.check_references(spec, beside.spec, file.data)
     except SpecInvalid as error:
-        yield "JSON", STOPS, f"{error.what} See {layout.shown(beside.error)}"
+        yield "JSON", STOPS, f"{error.what}{_see(config, beside)}"
         yield from _clock(config, job)
         return
-    yield _verdict(job, beside, file.digest)
+    yield _verdict(config, job, beside, file.digest)
     markers = folder.markers(beside)
     start = spec.povwatch.start
     go = job.go or markers.go
@@ -204,14 +204,20 @@ def _spec(config: Config, job: Job) -> Iterator[Gate]:
         yield from _clock(config, job)
 
 
-def _verdict(job: Job, beside: layout.Beside, digest: str) -> Gate:
+def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> Gate:
     """Of a JSON that reads well: whether the engine and the files that it names go with it, as the daemon found."""
     name = layout.shown(beside.spec)
     if job.waiting_on is not Waiting.INVALID_SPEC:
         return "JSON", OK, f"{name} can be run"
     if job.spec_digest != digest:
         return "JSON", WAITS, f"{name} was edited; the daemon has not judged it yet"
-    return "JSON", STOPS, f"{job.detail} See {layout.shown(beside.error)}"
+    return "JSON", STOPS, f"{job.detail}{_see(config, beside)}"
+
+
+def _see(config: Config, beside: layout.Beside) -> str:
+    """Where the whole of it is told, if that could be written."""
+    there = os.path.lexists(config.paths.inputs / os.fsdecode(beside.error))
+    return f" See {layout.shown(beside.error)}" if there else ""
 
 
 def _clock(config: Config, job: Job) -> Iterator[Gate]:
