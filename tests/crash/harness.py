@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import errno
+import fcntl
 import functools
 import gc
 import json
@@ -65,6 +66,7 @@ OPTIONS = "commit=600"
 NOT_HERE = 77
 """Exit status where a layer cannot be run: no root, no loop devices."""
 
+BLKFLSBUF = 0x1261
 CLONE_NEWNS = 0x20000
 MEMORY = "/dev/shm"  # noqa: S108 - folders of our own are made in it
 
@@ -186,6 +188,7 @@ class Disks:
     def __init__(self, base: Path, libc: ctypes.CDLL) -> None:
         self._libc = libc
         self._devices: list[str] = []
+        self._held: list[int] = []
         self._mounts = [base / "journal", base / "outputs"]
         self._images = [base / "journal.img", base / "outputs.img"]
 
@@ -218,7 +221,7 @@ class Disks:
             run("mount", "-o", f"loop,{OPTIONS}", str(image), str(folder))
             device = device_of(folder)
             self._devices.append(device)
-            os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+            self._held.append(os.open(device, os.O_RDONLY | os.O_CLOEXEC))
         self._open()
 
     def fresh(self, number: int):
@@ -228,7 +231,6 @@ class Disks:
         """All that is there now is on the disks; from here on the power may go."""
         for fd in self._fds:
             self._libc.syncfs(fd)
-        self._libc.crash_disks(*self._fds)
 
     def restart(self) -> None:
         """The power was cut: what the disks have is all that there is."""
@@ -248,6 +250,7 @@ class Disks:
 
     def _open(self) -> None:
         self._fds = [os.open(folder, os.O_RDONLY | os.O_CLOEXEC) for folder in self._mounts]
+        self._libc.crash_disks(*self._fds)
 
     def _unmount(self) -> None:
         for fd in self._fds:
@@ -255,6 +258,8 @@ class Disks:
         for folder in self._mounts:
             if self._libc.umount2(bytes(folder), 0):
                 raise OSError(ctypes.get_errno(), f"umount {folder}")
+        for fd in self._held:
+            fcntl.ioctl(fd, BLKFLSBUF)  # as the last close of a device does: nothing of it stays in memory
 
 
 class Harness:
@@ -262,13 +267,13 @@ class Harness:
 
     def __init__(self, library: ctypes.CDLL, place: Plain | Disks, log: Path) -> None:
         self._world, self._invariants = world, invariants
-        log_lines.configure()
         self._library = library
         self._library.crash_kind.restype = ctypes.c_char
         self._place = place
         self._log = log
         self._number = 0
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+        self._said = log.open("a", buffering=1)
+        log_lines.configure(self._said)
         statements.aiosql = SimpleNamespace(from_str=functools.cache(statements.aiosql.from_str))  # parsed once for all
         gc.collect()
         gc.freeze()  # a child is not to touch, and so to copy, what it will not collect
@@ -303,7 +308,7 @@ class Harness:
             found += self._invariants.in_the_end(folders, before, may_fail=lasting)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             found.append(f"the recovery fails: {type(error).__name__}: {error}")
-            traceback.print_exc()
+            traceback.print_exc(file=self._said)
             gc.collect()  # it may hold files open, and with them a disk
         self._place.clear(self._number)
         return found
@@ -336,7 +341,7 @@ class Harness:
             code = 0 if self._world.World(folders, scenario, apart=self._apart).live() else 3
         except BaseException:  # noqa: BLE001 - as a daemon that ends with a traceback
             self._library.crash_pause(1)
-            traceback.print_exc()
+            traceback.print_exc(file=self._said)
         finally:
             os._exit(code)
 

@@ -44,11 +44,7 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
         yield "somebody's file was overwritten: a/a_aug.mp4"
     for name, data in shown.items():
         if name.endswith(".mp4") and data != SOMEBODY:
-            said = toys.whole(data)
-            if said is None:
-                yield f"a partial file is visible: {name}, {len(data)} bytes"
-            elif (said["source"], said["sound"]) != (toys.digest(CLIP), toys.sound_of(CLIP)):
-                yield f"a result is visible that was not made from the whole clip: {name}"
+            yield from _result(name, data)
         elif name.endswith(".json"):
             yield from _manifest(name, data, shown)
         elif data != SOMEBODY:
@@ -105,6 +101,14 @@ def _journal(db: sqlite3.Connection) -> Iterator[str]:
             yield f"{event['event']} after the promise"
         state = event["state"]
         promised += event["event"] == "checked"
+
+
+def _result(name: str, data: bytes) -> Iterator[str]:
+    said = toys.whole(data)
+    if said is None:
+        yield f"a partial file is visible: {name}, {len(data)} bytes"
+    elif (said["source"], said["sound"]) != (toys.digest(CLIP), toys.sound_of(CLIP)):
+        yield f"a result is visible that was not made from the whole clip: {name}"
 
 
 def _manifest(name: str, data: bytes, shown: dict[str, bytes]) -> Iterator[str]:
