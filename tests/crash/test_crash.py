@@ -17,6 +17,9 @@ import pytest
 HARNESS = Path(__file__).with_name("harness.py")
 NOT_HERE = 77
 
+SHARE = 1 if os.environ.get("POVWATCH_TEST_ALL") else 5
+"""Continuous integration tries all the points that a test names; a developer's run a part of them."""
+
 pytestmark = pytest.mark.timeout(900)  # a thousand points, beside three other tests
 
 
@@ -32,7 +35,7 @@ def crash(tmp_path_factory):
         command = [sys.executable, str(HARNESS), layer, *map(str, args)]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode == NOT_HERE:
-            absent(done.stderr.strip())
+            pytest.skip(done.stderr.strip())
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -57,21 +60,21 @@ def sound(found, points):
 
 @pytest.mark.parametrize("shard", range(4))
 def test_a_kill_at_any_call_loses_nothing(crash, shard):
-    sound(crash("kill", "--most", 255, "--shard", f"{shard}/4"), 255)
+    sound(crash("kill", "--most", 255 // SHARE, "--shard", f"{shard}/4"), 255 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(3))
 def test_a_power_cut_at_any_call_loses_nothing(crash, shard):
-    sound(crash("cut", "--most", 335, "--shard", f"{shard}/3"), 335)
+    sound(crash("cut", "--most", 335 // SHARE, "--shard", f"{shard}/3"), 335 // SHARE)
 
 
 def test_a_disk_that_fails_or_is_full_at_any_write_sync_or_rename_loses_nothing(crash):
-    sound(crash("errno", "--most", 200), 200)
+    sound(crash("errno", "--most", 200 // SHARE), 200 // SHARE)
 
 
 @pytest.mark.parametrize("layer", ["again", "cut-again"])
 def test_a_crash_in_the_midst_of_a_recovery_loses_nothing(crash, layer):
-    sound(crash(layer, "--most", 70), 70)
+    sound(crash(layer, "--most", 70 // SHARE), 70 // SHARE)
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ from povwatch.daemon.dispatch import Dispatch
 from povwatch.daemon.endings import Endings
 from povwatch.daemon.finisher import Finisher
 from povwatch.daemon.ledger import Ledger
-from povwatch.daemon.loop import Daemon
 from povwatch.daemon.notices import Notices
+from povwatch.daemon.parts import Parts
 from povwatch.daemon.places import Place
 from povwatch.daemon.recovery import recover
 from povwatch.job import JobState
@@ -93,7 +93,7 @@ class World:
     """One life of the daemon on these folders."""
 
     def __init__(self, folders: Folders, scenario: str, *, apart: Callable[[Callable[[], None]], None]) -> None:
-        """Put it together, as Daemon does.
+        """Put it together, as Parts does.
 
         Args:
             folders: where.
@@ -116,43 +116,43 @@ class World:
         gates = SimpleNamespace(resume=lambda _: None, drop=lambda _: None, spec_of=lambda _: SPEC)
         eye = SimpleNamespace(watch=lambda _: None, ask=lambda _: None, latest=SimpleNamespace(found=[]))
         self.availability = Availability(self.clock, "toy")
-        self._endings = Endings(
+        self.endings = Endings(
             self.config,
             ledger=self.ledger,
-            notices=Notices(folder),
+            notices=Notices(folder, self.journal),
             publisher=publisher,
             back=lambda _: None,
             ended=lambda _: None,
             pause=self.availability.pause,
         )
-        self._finisher = Finisher(
+        self.finisher = Finisher(
             self.config,
             ledger=self.ledger,
             publisher=publisher,
             background=self._background,
-            endings=self._endings,
+            endings=self.endings,
             aside=Aside(self.config, folder),
             done=lambda _: None,
         )
         crew = Crew(self.clock, eye, "toy")
         crew.places = [Place(toys.Worker())]
-        self._dispatch = Dispatch(
+        self.dispatch = Dispatch(
             self.config,
             kind="toy",
             ledger=self.ledger,
             gates=gates,
             publisher=publisher,
             background=self._background,
-            endings=self._endings,
+            endings=self.endings,
             availability=self.availability,
             crew=crew,
             eye=eye,
             generated=self._generated,
         )
-        self._gates, self._crew, self._publisher = gates, crew, publisher
+        self.gates, self._crew, self._publisher = gates, crew, publisher
         self._late: tuple[Job, Any] | None = None
 
-    _broken = Daemon._broken
+    _broken = Parts._broken
 
     def live(self) -> bool:
         """Start, work until nothing is left to do, end. False if it never came to that."""
@@ -163,15 +163,15 @@ class World:
 
     def _start_and_work(self) -> bool:
         crashed = self.journal.fact("daemon") is not None
-        recover(self.ledger, self._gates, self._endings, self._finisher, self._publisher, crashed=crashed)
+        recover(self.ledger, self.gates, self.endings, self.finisher, self._publisher, crashed=crashed)
         self.journal.set_facts(daemon={"pid": 1})
         if self.scenario == "taken":
             self._background.before["publish"] = self._take_the_name
         for _ in range(TURNS):
             self._arrive()
             self._background.settle()
-            self._dispatch.tick(self.clock.boot(), hurdle=None)
-            self._finisher.tick(self.clock.boot())
+            self.dispatch.tick(self.clock.boot(), hurdle=None)
+            self.finisher.tick(self.clock.boot())
             if self._background.idle and not self.journal.active():
                 self._come_late()
                 return True
@@ -181,11 +181,11 @@ class World:
     def _end(self) -> None:
         with ExitStack() as closing:
             closing.callback(self.journal.close)
-            closing.callback(self._dispatch.close)
+            closing.callback(self.dispatch.close)
             closing.callback(self._background.close)
             self._crew.stop("It stops.")
-            self._dispatch.settle(self.clock.boot())
-            self._dispatch.close()
+            self.dispatch.settle(self.clock.boot())
+            self.dispatch.close()
             self.journal.set_facts(daemon=None)
 
     # -- what others do
@@ -208,7 +208,7 @@ class World:
 
     def _pass_time(self) -> None:
         """Until there is something to do."""
-        deadlines = [self._dispatch.next_deadline(), self._finisher.next_deadline()]
+        deadlines = [self.dispatch.next_deadline(), self.finisher.next_deadline()]
         self.clock.now = max(self.clock.now + 1.0, *(d for d in deadlines if d is not None), 0.0)
 
     def _take_the_name(self) -> None:
@@ -226,19 +226,19 @@ class World:
         if self.scenario != "late" or self._late or job.id != 1:
             if self._late:
                 self._come_late()
-            self._finisher.check(job, piece)
+            self.finisher.check(job, piece)
             return
         # It is sealed, and before the daemon hears of that, the attempt is given back.
         checked = piece.finish(lambda _: None, SimpleNamespace(is_set=lambda: False))
-        sealed = self._finisher._seal(job, piece, checked, "", SimpleNamespace(is_set=lambda: False))
+        sealed = self.finisher._seal(job, piece, checked, "", SimpleNamespace(is_set=lambda: False))
         self._late = (job, (checked, sealed), piece)
-        self._endings.release(job, "It was given back.", not_before=self.clock.wall())
+        self.endings.release(job, "It was given back.", not_before=self.clock.wall())
 
     def _come_late(self) -> None:
         if self._late:
             job, outcome, piece = self._late
             with contextlib.suppress(StaleJobError):
-                self._finisher._checked(job, piece, outcome)
+                self.finisher._checked(job, piece, outcome)
             self._background.settle()
 
 
