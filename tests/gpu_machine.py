@@ -191,7 +191,8 @@ def _gpu_of(worker: int) -> int:
 def main() -> None:
     """Run povwatch on the machine."""
     from povwatch import cli, gpu, retry  # noqa: PLC0415 - the double comes first
-    from povwatch.daemon import gpu_eye, loop  # noqa: PLC0415
+    from povwatch.daemon import loop  # noqa: PLC0415
+    from povwatch.daemon.gpus import eye  # noqa: PLC0415
     from povwatch.engine import choice  # noqa: PLC0415
     from povwatch.errors import EnvironmentFault  # noqa: PLC0415
 
@@ -202,7 +203,7 @@ def main() -> None:
         if issubclass(error, EnvironmentFault):
             retry._RELEASES[error] = (waiting, min(pause, 0.5))
     gpu.XID_WAIT = 50
-    gpu_eye.PATIENCE = 1.0
+    eye.PATIENCE = 1.0
     loop.SAMPLE_EVERY = loop.LOOK_EVERY = 0.1
     sys.argv = ["povwatch", *sys.argv[sys.argv.index("povwatch") + 1 :]]
     cli.main()

@@ -10,7 +10,7 @@ from hand_clock import HandClock
 
 from povwatch.config import Config, Engine, Grace
 from povwatch.daemon.background import Background
-from povwatch.daemon.gates import Gates
+from povwatch.daemon.graces.gates import Gates
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
 from povwatch.job import JobState, Waiting

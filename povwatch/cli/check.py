@@ -18,7 +18,7 @@ from povwatch.cli.prefetch import kind_here
 from povwatch.cli.specs import bases
 from povwatch.container.report import VIDEO_KINDS
 from povwatch.container.signature import HEAD, classify
-from povwatch.daemon.named_files import judge, measure, unusable, upright
+from povwatch.daemon.graces.named_files import judge, measure, unusable, upright
 from povwatch.engine.abilities import REAL, Abilities
 from povwatch.engine.fit import Shape
 from povwatch.errors import JournalError, PovwatchError, SpecInvalid

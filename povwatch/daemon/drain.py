@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Config
-    from povwatch.daemon.availability import Availability
-    from povwatch.daemon.engine_room import EngineRoom
-    from povwatch.daemon.intake import Intake
+    from povwatch.daemon.arrivals.intake import Intake
+    from povwatch.daemon.arrivals.lookout import Lookout
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.lookout import Lookout
-    from povwatch.daemon.places import Hurdle
+    from povwatch.daemon.runs.availability import Availability
+    from povwatch.daemon.runs.engine_room import EngineRoom
+    from povwatch.daemon.runs.places import Hurdle
     from povwatch.job import Job
 
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})

@@ -11,11 +11,11 @@ from povwatch.job import JobState
 
 if TYPE_CHECKING:
     from povwatch.config import Config
-    from povwatch.daemon.availability import Availability
-    from povwatch.daemon.crew import Crew
-    from povwatch.daemon.gpu_eye import GpuEye
+    from povwatch.daemon.gpus.eye import GpuEye
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.places import Hurdle
+    from povwatch.daemon.runs.availability import Availability
+    from povwatch.daemon.runs.crew import Crew
+    from povwatch.daemon.runs.places import Hurdle
     from povwatch.engine.choice import Choice
 
 NOTE_EVERY = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.places import Hurdle
+from povwatch.daemon.runs.places import Hurdle
 from povwatch.job import Waiting
 from povwatch.units import spell_size
 from povwatch.voice import say

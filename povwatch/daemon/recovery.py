@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch import retry
-from povwatch.daemon.endings import CLEARED
-from povwatch.daemon.workpiece import Workpiece
+from povwatch.daemon.ends.endings import CLEARED
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import JobFailed
 from povwatch.job import Job, JobState
 from povwatch.voice import say
 
 if TYPE_CHECKING:
-    from povwatch.daemon.endings import Endings
-    from povwatch.daemon.finisher import Finisher
-    from povwatch.daemon.gates import Gates
+    from povwatch.daemon.ends.endings import Endings
+    from povwatch.daemon.ends.finisher import Finisher
+    from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.publish import Publisher
 

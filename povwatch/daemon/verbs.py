@@ -16,8 +16,8 @@ from povwatch.voice import say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.daemon.gates import Gates
-    from povwatch.daemon.intake import Intake
+    from povwatch.daemon.arrivals.intake import Intake
+    from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.spec.beside import InputsFolder
 

@@ -22,19 +22,19 @@ from spec_texts import text
 
 from povwatch import fs, layout
 from povwatch.config import Config, Paths
-from povwatch.daemon import workpiece
-from povwatch.daemon.aside import Aside
-from povwatch.daemon.availability import Availability
 from povwatch.daemon.background import Background
-from povwatch.daemon.crew import Crew
-from povwatch.daemon.dispatch import Dispatch
-from povwatch.daemon.endings import Endings
-from povwatch.daemon.finisher import Finisher
+from povwatch.daemon.ends.aside import Aside
+from povwatch.daemon.ends.endings import Endings
+from povwatch.daemon.ends.finisher import Finisher
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
 from povwatch.daemon.parts import Parts
-from povwatch.daemon.places import Place
 from povwatch.daemon.recovery import recover
+from povwatch.daemon.runs import workpiece
+from povwatch.daemon.runs.availability import Availability
+from povwatch.daemon.runs.crew import Crew
+from povwatch.daemon.runs.dispatch import Dispatch
+from povwatch.daemon.runs.places import Place
 from povwatch.job import JobState
 from povwatch.journal import Journal, StaleJobError
 from povwatch.publish import Publisher, files

@@ -7,7 +7,7 @@ from clips import make_clip
 
 from povwatch.arrival.signature import signature
 from povwatch.config import Config, Paths, Publish
-from povwatch.daemon.aside import Aside
+from povwatch.daemon.ends.aside import Aside
 from povwatch.job import Job, JobState
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder

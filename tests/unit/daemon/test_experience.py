@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.daemon.experience import Experience
-from povwatch.daemon.workpiece import Workpiece
+from povwatch.daemon.runs.experience import Experience
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.journal import Journal
 
 INFO = {"frames": 93, "display_width": 1280, "display_height": 704}

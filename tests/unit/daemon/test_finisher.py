@@ -14,11 +14,11 @@ from rich.console import Console
 
 from povwatch.cli import report
 from povwatch.config import Config, Paths
-from povwatch.daemon import finisher as module
 from povwatch.daemon.background import Background
-from povwatch.daemon.finisher import Finisher
+from povwatch.daemon.ends import finisher as module
+from povwatch.daemon.ends.finisher import Finisher
 from povwatch.daemon.ledger import Ledger
-from povwatch.daemon.workpiece import Workpiece
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import CheckFailed, DiskFull
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal, open_reader

@@ -215,7 +215,7 @@ def test_a_change_beside_a_clip_makes_the_next_look_come_at_once(post, name):
 
 
 def test_a_clip_among_many_starts_on_time(post, monkeypatch):
-    monkeypatch.setattr("povwatch.daemon.gates.LOOKS_A_SECOND", 0.01)
+    monkeypatch.setattr("povwatch.daemon.graces.gates.LOOKS_A_SECOND", 0.01)
     post.admit()
     post.until(1000 + PERIOD + 0.1)
     assert post.at() == QUEUED

@@ -7,9 +7,9 @@ import threading
 import pytest
 from hand_clock import HandClock
 
-from povwatch.daemon import gpu_eye
-from povwatch.daemon.gpu_eye import SILENT, GpuEye
-from povwatch.daemon.preflight import Preflight
+from povwatch.daemon.gpus import eye
+from povwatch.daemon.gpus.eye import SILENT, GpuEye
+from povwatch.daemon.gpus.preflight import Preflight
 from povwatch.gpu import Gpu, Gpus, Process
 
 GB = 10**9
@@ -89,7 +89,7 @@ def test_a_look_that_does_not_come_back_is_told_once_it_is_late_and_no_other_is_
     world.may.clear()
     world.eye.watch(world.told.append)
     world.tick()
-    world.clock.now += gpu_eye.PATIENCE - 1
+    world.clock.now += eye.PATIENCE - 1
     world.tick()
     assert world.told == []
     assert world.eye.next_deadline() == world.clock.now + 1
@@ -109,7 +109,7 @@ def test_a_look_that_does_not_come_back_is_told_once_it_is_late_and_no_other_is_
 
 def test_the_first_look_is_waited_for_but_not_for_ever(world, monkeypatch):
     assert world.eye.first() is world.now
-    monkeypatch.setattr(gpu_eye, "PATIENCE", 0.05)
+    monkeypatch.setattr(eye, "PATIENCE", 0.05)
     world.may.clear()
     assert world.eye.first() is SILENT
 

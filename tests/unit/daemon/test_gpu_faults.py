@@ -8,9 +8,9 @@ import pytest
 from hand_clock import HandClock
 
 from povwatch import retry
-from povwatch.daemon.availability import Availability
-from povwatch.daemon.gpu_faults import GpuFaults
-from povwatch.daemon.places import Place, Run
+from povwatch.daemon.gpus.faults import GpuFaults
+from povwatch.daemon.runs.availability import Availability
+from povwatch.daemon.runs.places import Place, Run
 from povwatch.engine.supervisor import SupervisorState
 from povwatch.errors import EnvironmentFault, GpuLost, WorkerDied
 from povwatch.gpu import Gpu, Gpus, Xid

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from povwatch.daemon.gpu_use import Use
+from povwatch.daemon.gpus.use import Use
 from povwatch.gpu import Gpu, Gpus, Process
 
 GB = 10**9

@@ -11,11 +11,11 @@ from clips import make_clip
 from hand_clock import HandClock
 
 from povwatch.arrival.scan import scan
+from povwatch.daemon.arrivals.intake import INCOMPLETE_PATIENCE, LET_GO_QUIET, Intake
+from povwatch.daemon.arrivals.tracks import GONE_PATIENCE
 from povwatch.daemon.background import Background
-from povwatch.daemon.intake import INCOMPLETE_PATIENCE, LET_GO_QUIET, Intake
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
-from povwatch.daemon.tracks import GONE_PATIENCE
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.spec.beside import InputsFolder

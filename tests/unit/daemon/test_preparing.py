@@ -10,8 +10,8 @@ from hand_clock import HandClock
 
 from povwatch.daemon.background import Background
 from povwatch.daemon.ledger import Ledger
-from povwatch.daemon.preparing import Preparing
-from povwatch.daemon.workpiece import Workpiece
+from povwatch.daemon.runs.preparing import Preparing
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import NotAVideo
 from povwatch.job import JobState
 from povwatch.journal import Journal

@@ -6,8 +6,8 @@ import pytest
 from hand_clock import HandClock
 
 from povwatch.daemon.ledger import Ledger
-from povwatch.daemon.places import Hurdle
-from povwatch.daemon.turns import Turns
+from povwatch.daemon.runs.places import Hurdle
+from povwatch.daemon.runs.turns import Turns
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.retry import BACKOFF_MAX

@@ -11,7 +11,7 @@ import pytest
 from clips import make_clip
 from spec_texts import text
 
-from povwatch.daemon.workpiece import Workpiece
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.media.run import call
 from povwatch.publish.faults import WriteFailed
 from povwatch.spec import parse

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch import layout
-from povwatch.daemon.named_files import upright
+from povwatch.daemon.graces.named_files import upright
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import Job, Waiting
 from povwatch.media.info import VideoInfo
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from povwatch.config import SpecDefaults
+    from povwatch.daemon.graces.named_files import NamedFiles
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.named_files import NamedFiles
     from povwatch.engine.abilities import Abilities
     from povwatch.engine.fit import Shape
     from povwatch.grace import Grace

@@ -9,7 +9,7 @@ from povwatch.job import Job, JobState
 
 if TYPE_CHECKING:
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.places import Hurdle
+    from povwatch.daemon.runs.places import Hurdle
 
 
 class Turns:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
 from povwatch.arrival.signature import signature
-from povwatch.daemon.places import Run
-from povwatch.daemon.workpiece import Workpiece
+from povwatch.daemon.runs.places import Run
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import PovwatchError
 from povwatch.fs import closing, open_beneath
 from povwatch.job import Job, JobState
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.daemon.background import Background
-    from povwatch.daemon.gates import Gates
+    from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.publish import Publisher
     from povwatch.spec import Spec

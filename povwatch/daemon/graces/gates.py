@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch import grace as clockwork
 from povwatch import layout
-from povwatch.daemon.gate import Gate, SpecFiles
-from povwatch.daemon.gatekeeper import REWRITE_AFTER, Gatekeeper
-from povwatch.daemon.grace_notes import GraceNotes
-from povwatch.daemon.named_files import NamedFiles
+from povwatch.daemon.graces.gate import Gate, SpecFiles
+from povwatch.daemon.graces.gatekeeper import REWRITE_AFTER, Gatekeeper
+from povwatch.daemon.graces.named_files import NamedFiles
+from povwatch.daemon.graces.notes import GraceNotes
 from povwatch.engine.abilities import Abilities
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.claims import Claims
-from povwatch.daemon.experience import Experience
-from povwatch.daemon.neighbours import Neighbours
-from povwatch.daemon.places import Hurdle, Place, Run
-from povwatch.daemon.preparing import Preparing
-from povwatch.daemon.reports import Reports
-from povwatch.daemon.turns import Turns
+from povwatch.daemon.gpus.neighbours import Neighbours
+from povwatch.daemon.runs.claims import Claims
+from povwatch.daemon.runs.experience import Experience
+from povwatch.daemon.runs.places import Hurdle, Place, Run
+from povwatch.daemon.runs.preparing import Preparing
+from povwatch.daemon.runs.reports import Reports
+from povwatch.daemon.runs.turns import Turns
 from povwatch.daemon.unforeseen import in_words
 from povwatch.engine import events
 from povwatch.engine.protocol import Generate
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Config
-    from povwatch.daemon.availability import Availability
     from povwatch.daemon.background import Background
-    from povwatch.daemon.crew import Crew
-    from povwatch.daemon.endings import Endings
-    from povwatch.daemon.gates import Gates
-    from povwatch.daemon.gpu_eye import GpuEye
+    from povwatch.daemon.ends.endings import Endings
+    from povwatch.daemon.gpus.eye import GpuEye
+    from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.workpiece import Workpiece
+    from povwatch.daemon.runs.availability import Availability
+    from povwatch.daemon.runs.crew import Crew
+    from povwatch.daemon.runs.workpiece import Workpiece
     from povwatch.publish import Publisher
 
 

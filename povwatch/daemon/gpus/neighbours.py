@@ -13,8 +13,8 @@ from povwatch.errors import GpuBusy, OutOfMemory, PovwatchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from povwatch.daemon.gpu_eye import GpuEye
-    from povwatch.daemon.places import Place
+    from povwatch.daemon.gpus.eye import GpuEye
+    from povwatch.daemon.runs.places import Place
     from povwatch.gpu import Gpus
 
 EXCUSED_MAX = 3

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from povwatch.daemon.clock import Clock
-    from povwatch.daemon.gpu_eye import GpuEye
+    from povwatch.daemon.gpus.eye import GpuEye
     from povwatch.gpu import Gpus
 
 

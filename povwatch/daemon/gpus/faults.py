@@ -18,7 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from povwatch import gpu
-from povwatch.daemon.places import Hurdle
+from povwatch.daemon.runs.places import Hurdle
 from povwatch.engine.xid import Meaning, Verdict, meaning
 from povwatch.errors import EnvironmentFault, GpuLost, Transient, WorkerDied
 from povwatch.job import Waiting
@@ -27,11 +27,11 @@ from povwatch.voice import say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.daemon.availability import Availability
-    from povwatch.daemon.crew import Crew
-    from povwatch.daemon.gpu_eye import GpuEye
+    from povwatch.daemon.gpus.eye import GpuEye
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.places import Place
+    from povwatch.daemon.runs.availability import Availability
+    from povwatch.daemon.runs.crew import Crew
+    from povwatch.daemon.runs.places import Place
     from povwatch.gpu import Gpus, Xid
 
 LISTEN_AGAIN = 60.0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.signature import Signature, identity_of, size_of
-from povwatch.daemon.arriving import Arriving
-from povwatch.daemon.clip_files import ClipFiles
-from povwatch.daemon.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
+from povwatch.daemon.arrivals.arriving import Arriving
+from povwatch.daemon.arrivals.clip_files import ClipFiles
+from povwatch.daemon.arrivals.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
 from povwatch.errors import NotAVideo
 from povwatch.job import Job, JobState
 from povwatch.units import spell_size

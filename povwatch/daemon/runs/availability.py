@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.places import Hurdle
+from povwatch.daemon.runs.places import Hurdle
 from povwatch.job import Waiting
 from povwatch.voice import say
 

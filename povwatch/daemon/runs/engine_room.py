@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from povwatch.daemon.neighbours import of_workers
-from povwatch.daemon.places import Hurdle, Place
-from povwatch.daemon.preflight import Preflight
+from povwatch.daemon.gpus.neighbours import of_workers
+from povwatch.daemon.gpus.preflight import Preflight
+from povwatch.daemon.runs.places import Hurdle, Place
 from povwatch.engine.choice import MEMORY_NEEDED, unable, workers
 from povwatch.engine.launch import gpus_of, launches
 from povwatch.engine.supervisor import Supervisor
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Config
-    from povwatch.daemon.availability import Availability
     from povwatch.daemon.background import Background
     from povwatch.daemon.clock import Clock
-    from povwatch.daemon.crew import Crew
-    from povwatch.daemon.gpu_eye import GpuEye
+    from povwatch.daemon.gpus.eye import GpuEye
+    from povwatch.daemon.runs.availability import Availability
+    from povwatch.daemon.runs.crew import Crew
     from povwatch.engine.choice import Choice
     from povwatch.engine.headroom import Refusal
     from povwatch.engine.process import Launch

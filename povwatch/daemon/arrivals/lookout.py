@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from povwatch.arrival.health import RootGuard
     from povwatch.config import Config
+    from povwatch.daemon.arrivals.intake import Intake
     from povwatch.daemon.clock import Clock
-    from povwatch.daemon.gates import Gates
-    from povwatch.daemon.intake import Intake
+    from povwatch.daemon.graces.gates import Gates
 
 HEALTH_EVERY = 1.0
 """Seconds between two looks at the root and the watcher."""

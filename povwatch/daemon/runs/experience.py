@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch import eta
 
 if TYPE_CHECKING:
-    from povwatch.daemon.workpiece import Workpiece
+    from povwatch.daemon.runs.workpiece import Workpiece
     from povwatch.journal import JournalReader
 
 

@@ -6,11 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.gpu_use import Use
+from povwatch.daemon.gpus.use import Use
 
 if TYPE_CHECKING:
-    from povwatch.daemon.preflight import Preflight
-    from povwatch.daemon.workpiece import Workpiece
+    from povwatch.daemon.gpus.preflight import Preflight
+    from povwatch.daemon.runs.workpiece import Workpiece
     from povwatch.engine.supervisor import Supervisor
     from povwatch.job import Waiting
 

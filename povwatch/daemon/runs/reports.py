@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch import eta
-from povwatch.daemon.places import LAST_WORDS
+from povwatch.daemon.runs.places import LAST_WORDS
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.places import Place, Run
+    from povwatch.daemon.runs.places import Place, Run
     from povwatch.engine.events import JobProgress
 
 PROGRESS_STEP = 0.1

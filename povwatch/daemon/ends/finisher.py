@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.unforeseen import in_words
-from povwatch.daemon.workpiece import Workpiece
 from povwatch.errors import CheckFailed, DiskFull, EnvironmentFault, PovwatchError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.manifest import manifest
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from povwatch.config import Config
-    from povwatch.daemon.aside import Aside
     from povwatch.daemon.background import Background
-    from povwatch.daemon.endings import Endings
+    from povwatch.daemon.ends.aside import Aside
+    from povwatch.daemon.ends.endings import Endings
     from povwatch.daemon.ledger import Ledger
     from povwatch.publish import Entry, Publisher
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch import grace as clockwork
 from povwatch import layout
-from povwatch.daemon.grace_notes import LOOKED_AT
+from povwatch.daemon.graces.notes import LOOKED_AT
 from povwatch.errors import DiskFull, EnvironmentFault
 from povwatch.grace import Sample
 from povwatch.holding import held_by
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Grace
-    from povwatch.daemon.gate import Gate, SpecFiles
-    from povwatch.daemon.grace_notes import GraceNotes
+    from povwatch.daemon.graces.gate import Gate, SpecFiles
+    from povwatch.daemon.graces.notes import GraceNotes
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
     from povwatch.spec import Spec

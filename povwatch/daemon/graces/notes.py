@@ -10,7 +10,7 @@ from povwatch.units import spell_duration
 from povwatch.voice import say
 
 if TYPE_CHECKING:
-    from povwatch.daemon.gate import Gate
+    from povwatch.daemon.graces.gate import Gate
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
     from povwatch.grace import Grace

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from povwatch.daemon.neighbours import of_workers
+from povwatch.daemon.gpus.neighbours import of_workers
 from povwatch.engine.states import SupervisorState
 from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.daemon.clock import Clock
-    from povwatch.daemon.gpu_eye import GpuEye
-    from povwatch.daemon.places import Place
+    from povwatch.daemon.gpus.eye import GpuEye
+    from povwatch.daemon.runs.places import Place
     from povwatch.gpu import Gpus
 
 

@@ -12,7 +12,7 @@ from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.arrival.scan import Listing
-    from povwatch.daemon.intake import Intake
+    from povwatch.daemon.arrivals.intake import Intake
     from povwatch.daemon.ledger import Ledger
     from povwatch.spec.beside import InputsFolder, SpecFile
 

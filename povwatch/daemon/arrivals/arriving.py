@@ -17,7 +17,7 @@ from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
-from povwatch.daemon.tracks import INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
+from povwatch.daemon.arrivals.tracks import INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
 from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.container import Report
+    from povwatch.daemon.arrivals.clip_files import ClipFiles
     from povwatch.daemon.background import Background
-    from povwatch.daemon.clip_files import ClipFiles
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
     from povwatch.media.info import VideoInfo

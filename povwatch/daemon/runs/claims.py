@@ -6,21 +6,21 @@ import json
 import uuid
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.availability import PAUSE
-from povwatch.daemon.preparing import frozen
+from povwatch.daemon.runs.availability import PAUSE
+from povwatch.daemon.runs.preparing import frozen
 from povwatch.errors import EnvironmentFault, PovwatchError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.layout import output
 
 if TYPE_CHECKING:
     from povwatch.config import Config
-    from povwatch.daemon.availability import Availability
-    from povwatch.daemon.endings import Endings
-    from povwatch.daemon.gates import Gates
+    from povwatch.daemon.ends.endings import Endings
+    from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.places import Run
-    from povwatch.daemon.preparing import Preparing
-    from povwatch.daemon.turns import Turns
+    from povwatch.daemon.runs.availability import Availability
+    from povwatch.daemon.runs.places import Run
+    from povwatch.daemon.runs.preparing import Preparing
+    from povwatch.daemon.runs.turns import Turns
     from povwatch.publish import Publisher
     from povwatch.spec import Spec
 

@@ -1,0 +1,1 @@
+"""From a file in inputs/ to a clip that has arrived."""

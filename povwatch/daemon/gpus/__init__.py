@@ -1,0 +1,1 @@
+"""Room on the GPUs, their faults, what a job uses of them."""

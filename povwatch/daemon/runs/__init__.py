@@ -1,0 +1,1 @@
+"""From a place in the queue to an artifact: turns, working copies, workers."""
