@@ -91,6 +91,9 @@ class Point(NamedTuple):
     scenario: str
     faults: tuple[Fault, ...]
 
+    def __str__(self) -> str:
+        return f"{self.scenario}: {', then '.join(map(str, self.faults))}"
+
 
 @dataclass
 class Findings:
@@ -111,6 +114,7 @@ def main() -> None:
     asked.add_argument("--shard", default="0/1", help="this part of how many")
     asked.add_argument("--scenarios", default="plain,taken,late")
     asked.add_argument("--stop-after", type=int, default=0, help="failures")
+    asked.add_argument("--only", default="", help='one point, by its name: "plain: kill before call 12"')
     args = asked.parse_args()
     part, parts = map(int, args.shard.split("/"))
     with ExitStack() as opened:
@@ -132,14 +136,13 @@ def main() -> None:
                 )
             found.calls[scenario] = len(kinds)
             points += [Point(scenario, faults) for faults in plan(args.layer, kinds)]
-        points = points[part::parts]
+        points = [point for point in points[part::parts] if args.only in ("", str(point))]
         if args.most and len(points) > args.most:
             points = [points[n * len(points) // args.most] for n in range(args.most)]
         for point in points:
             found.points += 1
             if violations := harness.try_point(point):
-                told = f"{point.scenario}: {', then '.join(map(str, point.faults))}"
-                found.failures.append({"point": told, "violations": violations, "log": harness.tail()})
+                found.failures.append({"point": str(point), "violations": violations, "log": harness.tail()})
             if len(found.failures) >= args.stop_after > 0:
                 break
     json.dump(vars(found), sys.stdout, indent=1)
