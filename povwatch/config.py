@@ -43,7 +43,7 @@ ENGINE_KINDS = ("auto", "cosmos", "diffusers", "preview")
 class Section(BaseModel):
     """A table of config.toml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Paths(Section):
@@ -186,7 +186,6 @@ class Config(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
     )
 
     paths: Paths = Field(default_factory=Paths)

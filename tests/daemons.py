@@ -13,11 +13,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from clips import make_clip
+from forked import Forked
 
 from povwatch.cli.look import as_object
 from povwatch.errors import JournalError
@@ -26,7 +28,7 @@ from povwatch.layout import shown
 from povwatch.spool import Answer, Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 PATIENCE = 30.0
@@ -70,7 +72,7 @@ class Daemon:
         self.outputs = folder / "outputs"
         self.state = folder / ".povwatch"
         self.inputs.mkdir(exist_ok=True)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.env: dict[str, str] = {}
         """Environment variables of every command, over the test's own."""
         self.wrapper: list[str] = []
@@ -109,15 +111,9 @@ class Daemon:
         assert self.process is None or self.process.poll() is not None, "it runs already"
         self._starts += 1
         self._said[self._starts] = Log(self._log(self._starts))
-        with self._log(self._starts).open("wb") as log:
-            self.process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-m", "povwatch", "run", *arguments],
-                cwd=self.folder,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        log = self._log(self._starts)
+        log.touch()
+        self.process = self._started(["run", *arguments], log, log)
         if watching:
             self.wait_for("daemon-started", start=self._starts)
         return self
@@ -156,17 +152,17 @@ class Daemon:
 
     def call(self, *arguments: str | bytes) -> subprocess.CompletedProcess[str]:
         """Another verb, to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "povwatch", *arguments],
-            cwd=self.folder,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=2 * PATIENCE,
-            check=False,
-        )
+        words = [os.fsdecode(word) for word in arguments]
+        with tempfile.TemporaryDirectory() as place:
+            said = Path(place, "stdout"), Path(place, "stderr")
+            process = self._started(words, *said, wrapper=())
+            try:
+                code = process.wait(2 * PATIENCE)
+            finally:
+                process.kill()
+                process.wait()
+            out, err = (file.read_text("utf-8", "surrogateescape") for file in said)
+        return subprocess.CompletedProcess(["povwatch", *words], code, out, err)
 
     def ask(self, verb: str, clip: str, **options: bool) -> Answer:
         """What `povwatch VERB CLIP` asks, and the answer; without starting a command for it."""
@@ -285,6 +281,23 @@ class Daemon:
 
     def _log(self, start: int) -> Path:
         return self.folder / f"log.{start}"
+
+    def _started(
+        self, words: list[str], stdout: Path, stderr: Path, wrapper: Sequence[str] | None = None
+    ) -> subprocess.Popen[bytes] | Forked:
+        wrapper = self.wrapper if wrapper is None else wrapper
+        env = self._environment()
+        if not wrapper and "PYTHONPATH" not in env:
+            return Forked(words, cwd=self.folder, env=env, stdout=stdout, stderr=stderr)
+        with stdout.open("wb") as out, stderr.open("ab") as err:
+            return subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "povwatch", *words],
+                cwd=self.folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out if stderr == stdout else err,
+            )
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("POVWATCH_")}

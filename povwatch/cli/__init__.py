@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 
-from povwatch.cli import ask, check, doctor, look, prefetch, report, run, specs, why  # noqa: F401 - each registers its verbs
 from povwatch.cli.app import app
 from povwatch.errors import ConfigError, MachineError, PovwatchError
 from povwatch.log import one_line

@@ -7,18 +7,17 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from povwatch import __version__, command
+from povwatch.cli.verbs import Verbs
 from povwatch.config import Config, load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
 from povwatch.layout import shown
-from povwatch.log import one_line
 from povwatch.lookup import find, number_of
 
 if TYPE_CHECKING:
@@ -26,50 +25,9 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("config.toml")
 
-ORDER = (
-    "run",
-    "status",
-    "jobs",
-    "show",
-    "why",
-    "go",
-    "hold",
-    "retry",
-    "cancel",
-    "specs",
-    "check",
-    "doctor",
-    "prefetch",
-    "schema",
-)
-"""The verbs as people meet them; what is not named here comes last."""
-
-
-class Ordered(TyperGroup):
-    """Lists the verbs in that order, and knows that clips may have names like options."""
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own context
-        """Run the verb."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            taken = getattr(error, "option_name", None)  # of a wrong option alone; `-rf.mp4` is taken for -r
-            command = getattr(getattr(error, "ctx", None), "command", None)
-            if taken and any(param.name == "clip" for param in getattr(command, "params", ())):
-                clip = one_line(next((word for word in sys.argv[2:] if word.startswith(taken)), taken))
-                # What typer prints.
-                error.message = f"{error}\nIf {clip} is a clip: put -- before it, or write ./{clip}"  # type: ignore[attr-defined]
-            raise
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own context
-        """The verbs' names."""
-        found = super().list_commands(ctx)
-        return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-
-
 app = typer.Typer(
     name="povwatch",
-    cls=Ordered,
+    cls=Verbs,
     help="Copy videos into inputs/; what NVIDIA Cosmos-Transfer2.5 makes of them comes out in outputs/.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
