@@ -7,6 +7,7 @@ Memory is in bytes, power in watts.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -220,12 +221,21 @@ def _key(handle: Any) -> Any:  # noqa: ANN401 - NVML's handle
 
 
 def _process(pid: int, memory: int | None) -> Process:
-    """With the command's name; just its number where it cannot be seen (another container's, say)."""
+    """With the command's name; just its number where that is hidden (ProtectProc=) or it is another container's."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text(errors="backslashreplace").strip()
     except OSError:
-        return Process(pid, f"process {pid}", memory, visible=False)
+        return Process(pid, f"process {pid}", memory, visible=_exists(pid))
     return Process(pid, "".join(c if c.isprintable() else "?" for c in name), memory)
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process, even one that /proc does not show to us."""
+    try:
+        os.getsid(pid)
+    except OSError:
+        return False
+    return True
 
 
 def _uuid(handle: Any) -> str:  # noqa: ANN401 - NVML's handle

@@ -77,9 +77,28 @@ program() {
   for name in pyproject.toml README.md LICENSE config.toml; do
     place 644 "$source/$name" "$prefix/$name"
   done
-  printf '#!/bin/sh\n# Made by install.sh: povwatch with the configuration of the service.\nexport POVWATCH_COMMAND=povwatch POVWATCH_CONFIG=%s\nexec %s/.venv/bin/povwatch "$@"\n' \
-    "$config" "$prefix" >"$fresh/command"
+  wrapper >"$fresh/command"
   place 755 "$fresh/command" /usr/local/bin/povwatch
+}
+
+# povwatch on everybody's PATH, with the configuration and the model files of the service.
+wrapper() {
+  cat <<COMMAND
+#!/bin/sh
+# Made by install.sh: povwatch as the service is set up.
+export POVWATCH_COMMAND=povwatch POVWATCH_CONFIG=$config
+export HF_HOME="\${HF_HOME:-/var/cache/povwatch/huggingface}"
+case "\$1 \$* " in
+  prefetch*' --check '* | prefetch*' --help '* | prefetch*' -h '*) ;;
+  prefetch*)
+    if [ "\$(id -un)" != povwatch ]; then
+      echo 'The service has model files of its own. This fetches them: sudo systemctl start povwatch-prefetch@cosmos (or @diffusers)' >&2
+      echo 'How far it is: journalctl -fu "povwatch-prefetch@*"' >&2
+      exit 2
+    fi ;;
+esac
+exec $prefix/.venv/bin/povwatch "\$@"
+COMMAND
 }
 
 # The virtual environment, by the same script that developers use.
@@ -98,8 +117,11 @@ environment() {
 }
 
 service() {
-  sed "s|/opt/povwatch|$prefix|g" "$source/systemd/povwatch.service" >"$fresh/unit"
-  place 644 "$fresh/unit" /etc/systemd/system/povwatch.service
+  local unit
+  for unit in povwatch.service povwatch-gpu.service povwatch-prefetch@.service; do
+    sed "s|/opt/povwatch|$prefix|g" "$source/systemd/$unit" >"$fresh/unit"
+    place 644 "$fresh/unit" "/etc/systemd/system/$unit"
+  done
   place 644 "$source/systemd/povwatch.sysusers.conf" /etc/sysusers.d/povwatch.conf
   place 644 "$source/systemd/povwatch.tmpfiles.conf" /etc/tmpfiles.d/povwatch.conf
 }
@@ -146,6 +168,7 @@ povwatch is installed in $prefix.
   Copy videos to   $data/inputs
   Results come to  $data/outputs
   Its log          sudo journalctl -fu povwatch
+  Model files      sudo systemctl start povwatch-prefetch@cosmos    (or @diffusers; the service itself has no network)
   What it is at    povwatch status
   Configuration    $config    (then: sudo systemctl restart povwatch)"
 }

@@ -57,6 +57,8 @@ def test_the_files_go_where_systemd_looks_for_them(source, tmp_path):
     installed(source, root)
     for path, mode in {
         "etc/systemd/system/povwatch.service": 0o644,
+        "etc/systemd/system/povwatch-gpu.service": 0o644,
+        "etc/systemd/system/povwatch-prefetch@.service": 0o644,
         "etc/sysusers.d/povwatch.conf": 0o644,
         "etc/tmpfiles.d/povwatch.conf": 0o644,
         "etc/povwatch/config.toml": 0o644,
@@ -172,10 +174,32 @@ def test_another_prefix_is_used_throughout(source, tmp_path):
     installed(source, root, "--prefix", "/usr/lib/povwatch")
     assert (root / "usr/lib/povwatch/povwatch/__init__.py").exists()
     assert not (root / "opt").exists()
-    for path in ("etc/systemd/system/povwatch.service", "usr/local/bin/povwatch", "etc/povwatch/config.toml"):
+    prefetch = "etc/systemd/system/povwatch-prefetch@.service"
+    for path in ("etc/systemd/system/povwatch.service", prefetch, "usr/local/bin/povwatch", "etc/povwatch/config.toml"):
         text = (root / path).read_text()
         assert "/usr/lib/povwatch/" in text
         assert "/opt/" not in text
+
+
+def test_the_command_on_the_path_is_the_services(source, tmp_path):
+    installed(source, tmp_path / "root", "--prefix", tmp_path / "app")
+    program = tmp_path / "app/.venv/bin/povwatch"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$POVWATCH_COMMAND $POVWATCH_CONFIG $HF_HOME" "$@"\n')
+    program.chmod(0o755)
+
+    def typed(*words):
+        command = [tmp_path / "root/usr/local/bin/povwatch", *words]
+        env = {"PATH": os.environ["PATH"]}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+    own = "povwatch /etc/povwatch/config.toml /var/cache/povwatch/huggingface"
+    for words in ([], ["show", "prefetch"], ["prefetch", "--engine", "cosmos", "--check"]):
+        done = typed(*words)
+        assert (done.returncode, done.stdout) == (0, " ".join([own, *words]) + "\n")
+    done = typed("prefetch", "--engine", "cosmos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "sudo systemctl start povwatch-prefetch@cosmos" in done.stderr
 
 
 @pytest.mark.parametrize(

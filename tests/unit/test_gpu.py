@@ -203,6 +203,12 @@ def test_a_process_of_another_container_has_a_number_for_a_name():
     assert gpu._process(2**22 + 1, 5) == gpu.Process(2**22 + 1, f"process {2**22 + 1}", 5, visible=False)
 
 
+def test_a_process_that_is_hidden_is_there_all_the_same(monkeypatch):
+    """As under ProtectProc=invisible: a neighbour on the GPU counts, though its name is not to be seen."""
+    monkeypatch.setattr(gpu.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError()))
+    assert gpu._process(1, 5) == gpu.Process(1, "process 1", 5, visible=True)
+
+
 def test_a_driver_that_does_not_know_its_version(nvml):
     nvml.fail("driver", pynvml.NVML_ERROR_NOT_SUPPORTED)
     nvml.fail("cuda", pynvml.NVML_ERROR_NOT_SUPPORTED)

@@ -1,0 +1,157 @@
+"""The installed service under a real systemd: whatever ends it, every clip is published once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from systemd_service import CONFIG
+
+pytestmark = pytest.mark.timeout(300)  # the first test boots the machine
+
+
+def done(machine, clip, *, attempt=1):
+    """The clip comes to its end, once, in this attempt; its number."""
+    job = machine.wait_for("done", video=clip)["JOB"]
+    stem = clip.partition(".")[0]
+    assert machine.published(stem) == [f"{stem}_preview.json", f"{stem}_preview.mp4"]
+    assert machine.said("started", video=clip)[-1]["POVWATCH_ATTEMPT"] == str(attempt)
+    return job
+
+
+def test_what_the_installer_leaves_runs_and_a_clip_comes_out(machine):
+    """As a user has it, with the default configuration: copied by somebody else, started by a word."""
+    assert "povwatch is installed in /opt/povwatch" in machine.installed
+    machine.settle_as_installed()
+    assert machine.shown("UnitFileState") == "enabled"
+    machine.clip("first.mp4", frames=30, audio="aac")
+    machine.wait_for("grace", video="first.mp4")
+    assert machine.run("povwatch", "go", "first.mp4").returncode == 0
+    job = done(machine, "first.mp4")
+    # the journal's fields select a clip
+    by_job = machine.run("journalctl", "-o", "cat", f"JOB={job}").stdout.splitlines()
+    by_clip = machine.run("journalctl", "-o", "cat", "VIDEO=first.mp4").stdout.splitlines()
+    assert any("checked: 30 frames" in line for line in by_job)
+    assert set(by_job) < set(by_clip)  # what was asked for by name (go) has no number
+    events = machine.run("journalctl", "-o", "json", f"JOB={job}", "EVENT=done").stdout.splitlines()
+    assert [json.loads(line)["STATE"] for line in events] == ["done"]
+    assert machine.run("journalctl", f"JOB={int(job) + 1000}", "-o", "cat", "-q").stdout == ""
+
+
+def test_an_installation_that_changes_nothing_leaves_it_running(machine):
+    machine.settle("waits")
+    before = machine.pid
+    assert "Everything was up to date." in machine.install()
+    assert machine.pid == before
+
+
+def test_a_killed_daemon_is_back_and_takes_its_clip_up_again(machine):
+    machine.settle("waits")
+    before = machine.pid
+    machine.clip("killed.mp4")
+    machine.until(lambda: machine.runs, "it is generated")
+    machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "povwatch")
+    machine.until(lambda: machine.runs == 2, "it is generated again")
+    assert machine.pid not in {0, before}
+    machine.let_go()
+    done(machine, "killed.mp4")  # a crash of ours is no attempt of its
+
+
+def test_a_killed_worker_is_replaced_and_the_daemon_stays(machine):
+    machine.settle("waits")
+    before = machine.pid
+    machine.clip("worker.mp4")
+    machine.until(lambda: machine.runs, "it is generated")
+    machine.run("pkill", "-KILL", "-f", "engine/worker.py")
+    machine.until(lambda: machine.runs == 2, "it is generated again")
+    machine.let_go()
+    done(machine, "worker.mp4", attempt=2)
+    assert machine.pid == before
+
+
+def test_a_restart_in_mid_job_costs_nothing_of_the_clip(machine):
+    machine.settle("waits")
+    before = machine.pid
+    machine.clip("restarted.mp4")
+    machine.until(lambda: machine.runs, "it is generated")
+    machine.run("systemctl", "restart", "povwatch")
+    assert machine.pid != before
+    assert "nothing charged" in machine.said("released", video="restarted.mp4")[-1]["MESSAGE"]
+    machine.let_go()
+    done(machine, "restarted.mp4")
+    assert machine.said("orphaned") == []
+
+
+def test_a_daemon_that_stands_still_is_ended_by_the_watchdog_and_replaced(machine):
+    machine.settle("waits", service="WatchdogSec=3")
+    before = machine.pid
+    machine.clip("stopped.mp4")
+    machine.until(lambda: machine.runs, "it is generated")
+    machine.run("kill", "-STOP", str(before))
+    machine.until(lambda: "Watchdog timeout" in machine.texts(), "the watchdog barks")
+    machine.until(lambda: machine.runs == 2, "it is generated again")
+    assert machine.pid not in {0, before}
+    machine.let_go()
+    done(machine, "stopped.mp4")
+
+
+def test_a_stop_is_in_time_even_if_an_engine_does_not_listen(machine):
+    machine.settle("locks_the_interpreter")
+    machine.clip("deaf.mp4")
+    machine.wait_for("prepared", video="deaf.mp4")
+    machine.run("systemctl", "stop", "povwatch")
+    # had systemd lost patience (TimeoutStopSec), the result were "timeout"
+    assert [machine.shown(name) for name in ("ActiveState", "Result")] == ["inactive", "success"]
+    assert machine.run("pgrep", "-u", "povwatch", check=False).stdout == ""
+    machine.settle("waits")
+    machine.let_go()
+    machine.wait_for("done", video="deaf.mp4")
+
+
+MISTAKES = {
+    "[grace]\nperiod = 'soon'\n": "grace.period",
+    "[engine\n": "line 1",
+    '[paths]\noutputs = "/etc/results"\n': "Read-only file system",
+}
+
+
+def test_a_mistake_in_the_configuration_is_told_and_not_repeated(machine):
+    machine.settle("waits")
+    right = machine.at(CONFIG).read_text()
+    for wrong, words in MISTAKES.items():
+        machine.at(CONFIG).write_text(wrong)
+        assert machine.run("systemctl", "restart", "povwatch", check=False).returncode == 1
+        # a unit that is to be restarted is "activating", not "failed"
+        shown = {name: machine.shown(name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")}
+        assert shown == {"ActiveState": "failed", "ExecMainStatus": "2", "NRestarts": "0"}
+        machine.until(lambda words=words: words in machine.texts(), words)
+    machine.at(CONFIG).write_text(right)
+    machine.run("systemctl", "start", "povwatch")
+    assert machine.shown("ActiveState") == "active"
+
+
+def test_a_full_disk_makes_clips_wait_and_charges_nothing(machine):
+    machine.settle("waits")
+    machine.run("systemctl", "stop", "povwatch")
+    machine.run("mount", "-t", "tmpfs", "-o", "size=32m", "none", "/srv/povwatch")
+    try:
+        machine.run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/povwatch.conf")
+        machine.settle("waits")
+        machine.clip("midway.mp4")
+        machine.until(lambda: machine.runs, "it is generated")
+        machine.run("sh", "-c", "cat /dev/zero >/srv/povwatch/ballast || true")
+        machine.let_go()
+        assert "nothing charged" in machine.wait_for("released", video="midway.mp4")["MESSAGE"]
+        machine.run("povwatch", "cancel", "midway.mp4")
+        assert machine.published("midway") == []
+        # Room for a JSON, but less than disk.reserve. A new start spares the test the pause that the engine is given.
+        machine.run("truncate", "--size=-256K", "/srv/povwatch/ballast")
+        machine.run("systemctl", "restart", "povwatch")
+        machine.wait_for("disk-full")
+        machine.clip("full.mp4")
+        machine.until(lambda: machine.shows("full.mp4")["waiting_on"] == "disk-full", "it waits for room")
+        machine.at("/srv/povwatch/ballast").unlink()
+        done(machine, "full.mp4")
+    finally:
+        machine.run("systemctl", "stop", "povwatch")
+        machine.run("umount", "/srv/povwatch")

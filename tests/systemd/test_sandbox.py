@@ -1,0 +1,113 @@
+"""What the installed service may do, tried from within; and that what it is for works all the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from clips import make_clip
+from systemd_service import INPUTS, TOYS
+
+pytestmark = pytest.mark.timeout(300)  # the first test boots the machine
+
+CAP_LEASE = 1 << 28
+PLAIN = {"full", "null", "random", "tty", "urandom", "zero"}
+"""The devices of every service."""
+
+
+@pytest.mark.parametrize(
+    ("unit", "most"), [("povwatch", 1.0), ("povwatch-prefetch@cosmos", 1.1), ("povwatch-gpu", 2.4)]
+)
+def test_systemd_finds_little_exposed(machine, unit, most):
+    """A unit with a network cannot have less than 1.1, nor root with modules than 2.4."""
+    done = machine.run("systemd-analyze", "security", f"--threshold={most * 10:.0f}", f"{unit}.service", check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_systemd_finds_no_fault_with_the_units(machine):
+    units = [f"/etc/systemd/system/{name}.service" for name in ("povwatch", "povwatch-gpu", "povwatch-prefetch@")]
+    done = machine.run("systemd-analyze", "verify", "--man=no", *units)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_an_engine_that_is_taken_over_finds_nothing_to_take(machine):
+    machine.at("/tmp/of-somebody-else").touch()
+    # As the driver makes it; of the null device, which a service may open anyway: only the file is in question.
+    machine.run("sh", "-c", "test -e /dev/nvidiactl || mknod -m 666 /dev/nvidiactl c 1 3")
+    listener = machine.start("/opt/povwatch/.venv/bin/python", "-c", LISTENER)
+    try:
+        port = listener.stdout.readline().strip()
+        machine.settle("pries", service=f"Environment=TOY_PORT={port}")
+        machine.clip("pried.mp4")
+        machine.wait_for("done", video="pried.mp4")
+    finally:
+        listener.stdin.close()
+        listener.wait()
+        listener.stdout.close()
+    found = json.loads(machine.at(TOYS / "TOY_PRIED").read_text())
+    could = {attempt for attempt, result in found["could"].items() if result is True}
+    # Each has its reason in the unit: gpus_per_worker, torch, media work, the GPU.
+    assert could == {"reach itself", "write code into memory", "be nice", "use a GPU's device file"}, found["could"]
+    assert set(found["capabilities"].values()) == {CAP_LEASE}
+    assert not found["new privileges"]
+    assert found["interfaces"] == ["lo"]
+    assert set(found["devices"]) == PLAIN | {"nvidiactl"}
+    assert found["processes of others"] == []
+    assert found["files of others in /tmp"] == []
+    assert found["offline"] == "1"
+
+
+LISTENER = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_service_starts_where_there_is_no_gpu(machine):
+    machine.run("rm", "-f", "/dev/nvidiactl")
+    machine.settle("waits")
+    machine.run("systemctl", "restart", "povwatch")
+    assert machine.shown("ActiveState") == "active"
+
+
+@pytest.fixture
+def alice(machine):
+    """Somebody who may use povwatch; starts copying a clip into inputs/, and leaves it open until `close` is called."""
+    if machine.run("id", "alice", check=False).returncode:
+        machine.run("useradd", "--groups", "povwatch", "alice")
+    copying = []
+
+    def copy(name):
+        make_clip(machine.at(f"/var/tmp/{name}"))
+        script = f"exec 3>{INPUTS / name}; cat /var/tmp/{name} >&3; echo open; read over"
+        copying.append(machine.start("setpriv", "--reuid=alice", "--regid=alice", "--init-groups", "sh", "-c", script))
+        assert copying[-1].stdout.readline() == "open\n"
+
+    def close():
+        for process in copying:
+            process.communicate()
+
+    copy.close = close
+    yield copy
+    close()
+
+
+def test_a_file_that_somebody_else_has_open_is_waited_for(machine, alice):
+    machine.settle("waits")
+    machine.let_go()
+    alice("open.mp4")
+    machine.until(lambda: "open.mp4" in machine.run("povwatch", "status").stdout, "it is seen")
+    machine.until(lambda: machine.shows("open.mp4")["waiting_on"] == "writer-open", "its writer is seen")
+    assert machine.said("arrived", video="open.mp4") == []
+    alice.close()
+    machine.wait_for("done", video="open.mp4")
+
+
+def test_without_its_capability_it_would_not_be_seen(machine, alice):
+    """What the test before rests on: the writer's process is hidden, so that a lease alone tells."""
+    machine.settle("waits", service="AmbientCapabilities=\nCapabilityBoundingSet=\n")
+    machine.let_go()
+    alice("unseen.mp4")
+    machine.wait_for("done", video="unseen.mp4")
