@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import unquote, urlsplit
+
+BIG = random.Random(3).randbytes(2_000_000)  # noqa: S311 - only has to be the same each time
+BRANCHES = ("main", "diffusers/general", "diffusers/controlnet/general/edge")
+MODEL = {
+    "model_index.json": b"{}",
+    "tokenizer/tokenizer_config.json": b"{}",
+    "scheduler/scheduler_config.json": b"{}",
+    **{f"{part}/config.json": b"{}" for part in ("text_encoder", "transformer", "vae")},
+    **{f"{part}/model.safetensors": part.encode() * 100 for part in ("text_encoder", "vae")},
+    "transformer/model.safetensors": BIG,
+    "config.json": b"{}",
+    "controlnet.safetensors": b"controlnet" * 100,
+    "old.ckpt": b"a pickle" * 100,
+}
+"""The model's files, in small."""
 
 
 @dataclass
@@ -112,6 +128,14 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def furnish(hub: Hub) -> None:
+    """Give it what the diffusers engine needs."""
+    hub.add("nvidia/Cosmos-Transfer2.5-2B", MODEL, branches=BRANCHES, gated=True)
+    files = {"blocklist/words": b"bad", "face_blur_filter/Resnet50_Final.pth": BIG[:5000], "unused.pt": BIG}
+    hub.add("nvidia/Cosmos-1.0-Guardrail", files, gated=True)
+    hub.add("Qwen/Qwen3Guard-Gen-0.6B", {"config.json": b"{}", "model.safetensors": BIG[:9000]})
 
 
 class Server(ThreadingHTTPServer):

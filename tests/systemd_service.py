@@ -155,6 +155,7 @@ class Service(Machine):
 
     def _follow(self) -> None:
         """From now on read the journal; what was said before is read too."""
-        command = ["journalctl", "--follow", "--lines=all", "--output=json", "--unit=povwatch*"]
+        units = [f"--unit={name}" for name in ("povwatch", "povwatch-gpu", "povwatch-prefetch@diffusers")]
+        command = ["journalctl", "--follow", "--lines=all", "--output=json", *units]
         with (self.folder / "journal").open("wb") as to:
             self._follower = subprocess.Popen([*self.enter(), *command], stdin=subprocess.DEVNULL, stdout=to)

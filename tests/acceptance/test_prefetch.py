@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,33 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from hubs import Accident, Hub
+from hubs import BIG, Accident, Hub, furnish
 
 from povwatch.models import needs
 
-BIG = random.Random(3).randbytes(2_000_000)  # noqa: S311 - only has to be the same each time
-BRANCHES = ("main", "diffusers/general", "diffusers/controlnet/general/edge")
-MODEL = {
-    "model_index.json": b"{}",
-    "tokenizer/tokenizer_config.json": b"{}",
-    "scheduler/scheduler_config.json": b"{}",
-    **{f"{part}/config.json": b"{}" for part in ("text_encoder", "transformer", "vae")},
-    **{f"{part}/model.safetensors": part.encode() * 100 for part in ("text_encoder", "vae")},
-    "transformer/model.safetensors": BIG,
-    "config.json": b"{}",
-    "controlnet.safetensors": b"controlnet" * 100,
-    "old.ckpt": b"a pickle" * 100,
-}
 PATIENCE = 30.0
 
 
 @pytest.fixture
 def hub():
     with Hub() as running:
-        running.add("nvidia/Cosmos-Transfer2.5-2B", MODEL, branches=BRANCHES, gated=True)
-        files = {"blocklist/words": b"bad", "face_blur_filter/Resnet50_Final.pth": BIG[:5000], "unused.pt": BIG}
-        running.add("nvidia/Cosmos-1.0-Guardrail", files, gated=True)
-        running.add("Qwen/Qwen3Guard-Gen-0.6B", {"config.json": b"{}", "model.safetensors": BIG[:9000]})
+        furnish(running)
         yield running
 
 

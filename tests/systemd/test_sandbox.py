@@ -111,3 +111,33 @@ def test_without_its_capability_it_would_not_be_seen(machine, alice):
     machine.let_go()
     alice("unseen.mp4")
     machine.wait_for("done", video="unseen.mp4")
+
+
+def test_model_files_are_fetched_by_a_unit_of_its_own(machine):
+    """With the token in a file for root alone; who may use povwatch then finds them where the service does."""
+    hub = machine.start("/opt/povwatch/.venv/bin/python", "-c", HUB)
+    try:
+        url, token = hub.stdout.readline().split()
+        secrets = machine.at("/etc/povwatch/prefetch.env")
+        secrets.write_text(f"HF_ENDPOINT={url}\nHF_TOKEN={token}\nHF_HUB_DISABLE_TELEMETRY=1\n")
+        secrets.chmod(0o600)
+        machine.mark()
+        machine.run("systemctl", "start", "povwatch-prefetch@diffusers")
+    finally:
+        hub.communicate()
+    machine.until(lambda: "needs no network now" in machine.texts(), "it says that it has everything")
+    look = ["povwatch", "prefetch", "--engine", "diffusers", "--check"]
+    there = machine.run("setpriv", "--reuid=nobody", "--regid=povwatch", "--clear-groups", *look)
+    assert "needs no network now" in there.stdout
+    assert machine.run("povwatch", "prefetch", check=False).returncode == 2
+
+
+HUB = """
+import sys
+sys.path.insert(0, "/usr/src/povwatch/tests")
+from hubs import Hub, furnish
+with Hub() as hub:
+    furnish(hub)
+    print(hub.url, hub.token, flush=True)
+    sys.stdin.read()
+"""
