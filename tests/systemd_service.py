@@ -110,6 +110,12 @@ class Service(Machine):
         """The daemon's process id there; 0 if there is none."""
         return int(self.shown("MainPID"))
 
+    @property
+    def processes(self) -> set[int]:
+        """The process ids there of everything that runs as povwatch."""
+        found = self.run("find", "/proc", "-maxdepth", "1", "-user", "povwatch", "-printf", "%f\n", check=False).stdout
+        return {int(pid) for pid in found.split()}
+
     def shows(self, clip: str) -> dict[str, Any]:
         """`povwatch show CLIP --json`, typed by root."""
         found: dict[str, Any] = json.loads(self.run("povwatch", "show", clip, "--json").stdout)

@@ -32,8 +32,9 @@ def test_systemd_finds_no_fault_with_the_units(machine):
 
 def test_an_engine_that_is_taken_over_finds_nothing_to_take(machine):
     machine.at("/tmp/of-somebody-else").touch()
-    # As the driver makes it; of the null device, which a service may open anyway: only the file is in question.
-    machine.run("sh", "-c", "test -e /dev/nvidiactl || mknod -m 666 /dev/nvidiactl c 1 3")
+    driver = machine.at("/usr/bin/nvidia-modprobe")
+    driver.write_text(DRIVER)
+    driver.chmod(0o755)
     listener = machine.start("/opt/povwatch/.venv/bin/python", "-c", LISTENER)
     try:
         port = listener.stdout.readline().strip()
@@ -41,9 +42,8 @@ def test_an_engine_that_is_taken_over_finds_nothing_to_take(machine):
         machine.clip("pried.mp4")
         machine.wait_for("done", video="pried.mp4")
     finally:
-        listener.stdin.close()
-        listener.wait()
-        listener.stdout.close()
+        listener.communicate()
+        driver.unlink()
     found = json.loads(machine.at(TOYS / "TOY_PRIED").read_text())
     could = {attempt for attempt, result in found["could"].items() if result is True}
     # Each has its reason in the unit: gpus_per_worker, torch, media work, the GPU.
@@ -56,6 +56,15 @@ def test_an_engine_that_is_taken_over_finds_nothing_to_take(machine):
     assert found["files of others in /tmp"] == []
     assert found["offline"] == "1"
 
+
+DRIVER = """\
+#!/bin/sh
+[ "$*" = "-c 0 -u" ] || exit 1
+# Of the null device, which a service may open anyway: only the file is in question.
+[ -e /dev/nvidiactl ] || mknod -m 660 /dev/nvidiactl c 1 3
+chown root:video /dev/nvidiactl
+"""
+"""What povwatch-gpu.service runs where there is a driver, before povwatch is started."""
 
 LISTENER = """
 import socket, sys
