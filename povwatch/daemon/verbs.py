@@ -61,24 +61,27 @@ class Verbs:
     def tick(self, now: float) -> None:
         """Answer what waits."""
         for request in self._spool.take():
+            found: list[Job] = []
             try:
-                answer = self._perform(request, now)
+                found = self._find(request.clip)
+                answer = self._perform(request, found, now)
             except EnvironmentFault as error:
                 answer = Answer(done=False, text=str(error))
             except JournalFailed:
                 raise
             except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, twice over
                 answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
-            say("request", verb=request.verb, clip=request.clip, answer=answer.text)
+            # Under the clip's own name and number, whatever was typed; those that it has now, after a retry say.
+            job = self._ledger.of_path(found[0].path) if len(found) == 1 else None
+            say("request", job, verb=request.verb, answer=answer.text, **({} if job else {"clip": request.clip}))
             try:
                 self._spool.answer(request, answer)
             except OSError as error:
                 say("unanswered", verb=request.verb, clip=request.clip, problem=error.strerror)
 
-    def _perform(self, request: Request, now: float) -> Answer:
+    def _perform(self, request: Request, found: list[Job], now: float) -> Answer:
         if request.verb == "retry" and request.options.get("previews"):
             return self._retry_previews(now)
-        found = self._find(request.clip)
         if not found:
             return Answer(done=False, text=f"no clip here is called {request.clip or 'so'}: povwatch jobs lists them.")
         if len(found) > 1:

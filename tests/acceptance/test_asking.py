@@ -83,12 +83,14 @@ def test_requests_without_a_daemon_are_taken_at_its_start(here):
     here.clip()
     here.wait_for("grace")
     here.stop()
-    asked = here.call("go", "a.mp4")
+    asked = here.call("go", "a")
     assert asked.returncode == 0
     assert "the request is kept and taken at its start" in flat(asked.stdout)
     here.start()
     here.wait_for("done")
-    assert "a.mp4: it starts as soon as" in here.events("request")[-1]["message"]
+    said = here.events("request")[-1]
+    assert "go a.mp4: it starts as soon as" in said["message"]
+    assert (said["clip"], said["job"]) == ("a.mp4", 1)  # whatever was typed: the journal selects by them
 
 
 def test_what_nobody_knows_is_said(here):
