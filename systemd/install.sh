@@ -114,6 +114,8 @@ environment() {
       rm -rf "$prefix/.venv"
       die "$python is in a home folder, where the service cannot see it. Name another: POVWATCH_PYTHON=/usr/bin/python3 $0" ;;
   esac
+  # The service may not write beside the code; without this each of its processes would compile all of it anew.
+  "$prefix/.venv/bin/python" -m compileall -q "$prefix/povwatch"
 }
 
 service() {
