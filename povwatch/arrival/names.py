@@ -6,10 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 PARTIALS = frozenset({b".part", b".crdownload", b".filepart", b".download", b".tmp", b".partial", b".!qb", b".aria2"})
 """Endings that copy and download tools use while they work, in lower case."""
+
+COMPANIONS = frozenset({b".aria2"})
+"""Of those, what lies beside a file that grows under its own name; the others are renamed to it when they are whole."""
 
 FOLDERS = frozenset({b"@eaDir", b"#recycle", b".rsync-partial"})
 """Folders that storage boxes and rsync keep for themselves."""
@@ -53,12 +56,19 @@ def named_by_partial(name: bytes) -> bytes | None:
     return rsync["name"] if rsync else None
 
 
-def held_back(names: Iterable[bytes], clips: frozenset[bytes] | set[bytes]) -> dict[bytes, bytes]:
+def held_back(partials: Mapping[bytes, int], clips: Mapping[bytes, int]) -> dict[bytes, bytes]:
     """Clips of a folder that an unfinished file beside them still speaks for, each with that file's name.
 
+    One that has not changed since the clip did is a left-over: an rsync that is killed leaves its file for ever, and the
+    clip came whole from the next.
+
     Args:
-        names: The unfinished files of one folder (others may be among them).
-        clips: The clips of the same folder.
+        partials: The unfinished files of one folder (others may be among them), each with its ctime.
+        clips: The clips of the same folder, likewise.
     """
-    found = ((named_by_partial(name), name) for name in names)
-    return {clip: name for clip, name in found if clip is not None and clip in clips}
+    found = ((named_by_partial(name), name) for name in partials)
+    return {
+        clip: name
+        for clip, name in found
+        if clip is not None and clip in clips and (suffix(name) in COMPANIONS or partials[name] >= clips[clip])
+    }

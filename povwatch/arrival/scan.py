@@ -5,6 +5,7 @@ A scan opens no file and follows no symlink. 100,000 files take well under a sec
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import stat
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from povwatch import fs, layout
 from povwatch.arrival.names import held_back, is_clip_name, is_ignored, is_ignored_folder, named_by_partial
-from povwatch.arrival.signature import Signature, signature
+from povwatch.arrival.signature import Signature, changed_at, signature
 from povwatch.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Listing:
     Links to nothing or to anything else are left out.
     """
     held_back: dict[bytes, bytes] = field(default_factory=dict)
-    """Clips beside which a tool's unfinished file of the same name lies, each with that file."""
+    """Clips beside which a tool's unfinished file of the same name lies, no older than they are; each with that file."""
     names: set[bytes] = field(default_factory=set)
     """All other regular files: markers (`.go`, `.hold`), error files, editors' locks."""
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
@@ -126,8 +127,8 @@ def _folder(
     """List one folder; the folders in it."""
     prefix = folder + b"/" if folder else b""
     below: list[bytes] = []
-    clips: set[bytes] = set()
-    partials: list[bytes] = []
+    clips: list[bytes] = []
+    partials: dict[bytes, int] = {}
     with os.scandir(posixpath.join(top, folder)) as entries:
         for entry in entries:
             name = entry.name
@@ -137,14 +138,16 @@ def _folder(
             elif entry.is_file(follow_symlinks=False):
                 if is_ignored(name):
                     if named_by_partial(name) is not None:
-                        partials.append(name)
+                        _partial(entry, partials)
                     listing.names.add(prefix + name)
                 elif _file(entry, prefix + name, listing, extensions):
-                    clips.add(name)
+                    clips.append(name)
             elif entry.is_symlink() and is_clip_name(name, extensions) and not is_ignored(name):
                 _link(entry, prefix + name, listing, extensions)
-    for clip, partial in held_back(partials, clips).items():
-        listing.held_back[prefix + clip] = prefix + partial
+    if partials:
+        seen = {name: changed_at(listing.clips[prefix + name]) for name in clips}
+        for clip, partial in held_back(partials, seen).items():
+            listing.held_back[prefix + clip] = prefix + partial
     return below
 
 
@@ -160,6 +163,12 @@ def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: 
         return False
     (listing.clips if is_clip else listing.specs)[path] = seen
     return is_clip
+
+
+def _partial(entry: os.DirEntry[bytes], partials: dict[bytes, int]) -> None:
+    """Note an unfinished file."""
+    with contextlib.suppress(FileNotFoundError):  # finished while we looked
+        partials[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
 
 
 def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: frozenset[bytes]) -> None:

@@ -40,6 +40,12 @@ def identity_of(sig: Signature) -> tuple[int, int]:
     return dev, ino
 
 
+def changed_at(sig: Signature) -> int:
+    """When anything about the file was last changed, its name too: ctime, in nanoseconds."""
+    ctime: int = _FORMAT.unpack(sig)[4]
+    return ctime
+
+
 def is_empty(sig: Signature) -> bool:
     """Whether there is nothing in it: such a file waits without limit."""
     return size_of(sig) == 0

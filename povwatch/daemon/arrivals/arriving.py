@@ -17,7 +17,7 @@ from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
-from povwatch.daemon.arrivals.tracks import INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
+from povwatch.daemon.arrivals.tracks import HELD_BACK_TODO, INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
 from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
@@ -110,8 +110,7 @@ class Arriving:
         track.settle.observe(signature, now, self._settle)
         job = self._ledger.job(track.job)
         if track.held_back:
-            self._wait(job, Waiting.INCOMPLETE, f"{layout.shown(track.held_back)} is still beside it")
-            self._tracks.plan(path, now + self._settle)
+            self._held_back(path, track, job, layout.shown(track.held_back), now)
         elif not track.settle.settled(self._settle):
             self._report_arriving(job, track)
             self._tracks.plan(path, track.settle.next_sample(self._settle))
@@ -240,6 +239,13 @@ class Arriving:
         if (seen := self._ledger.known[path].source_stat) == track.signature:
             track.signature = seen
         self._warn(path, track, now)
+
+    def _held_back(self, path: bytes, track: Track, job: Job, partial: str, now: float) -> None:
+        self._wait(job, Waiting.INCOMPLETE, f"{partial} is still beside it")
+        track.todo = HELD_BACK_TODO.format(partial=partial)
+        if now - track.since >= self._patience:
+            self._warn(path, track, now)
+        self._tracks.plan(path, now + self._settle)
 
     def _warn(self, path: bytes, track: Track, now: float) -> None:
         """Something has been missing for long: say so beside the clip, once."""

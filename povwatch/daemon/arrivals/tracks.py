@@ -23,6 +23,8 @@ PERCENT_STEP = 10
 
 INCOMPLETE_TODO = "Copy it again. If it is still being copied, there is nothing to do: it goes on by itself."
 
+HELD_BACK_TODO = "If no program is copying it any more, delete {partial}: it is what an earlier copy has left."
+
 
 class Phase(Enum):
     """Where a clip is on its way in."""

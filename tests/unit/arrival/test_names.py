@@ -70,8 +70,18 @@ def test_what_an_unfinished_file_becomes(name, clip):
 
 
 def test_a_partial_holds_back_its_own_clip_alone():
-    clips = {b"a.mp4", b"b.mp4", b"c.mp4"}
-    assert held_back([b"a.mp4.part", b".b.mp4.Ab3xYz", b"d.mp4.part"], clips) == {
+    partials = {b"a.mp4.part": 5, b".b.mp4.Ab3xYz": 5, b"d.mp4.part": 5}
+    assert held_back(partials, {b"a.mp4": 5, b"b.mp4": 4, b"c.mp4": 4}) == {
         b"a.mp4": b"a.mp4.part",
         b"b.mp4": b".b.mp4.Ab3xYz",
     }
+
+
+def test_a_partial_that_is_older_than_the_clip_is_a_left_over():
+    partials = {b".a.mp4.Ab3xYz": 3, b".b.mp4.Ab3xYz": 7, b".b.mp4.Zz9xYz": 3, b"c.mp4.part": 3}
+    clips = dict.fromkeys((b"a.mp4", b"b.mp4", b"c.mp4"), 5)
+    assert held_back(partials, clips) == {b"b.mp4": b".b.mp4.Ab3xYz"}
+
+
+def test_what_lies_beside_the_growing_clip_itself_holds_it_back_however_old():
+    assert held_back({b"a.mp4.aria2": 3}, {b"a.mp4": 5}) == {b"a.mp4": b"a.mp4.aria2"}

@@ -182,6 +182,24 @@ def test_a_partial_beside_it_holds_it_back_and_keeps_nobody_waiting(station):
     assert station.intake.moving
 
 
+def test_a_clip_that_a_partial_holds_back_for_long_says_so_beside_it(station):
+    make_clip(station.inputs / "a.mp4")
+    (station.inputs / "a.mp4.part").touch()
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 1)
+    error = station.inputs / "a.error.txt"
+    assert not error.exists()
+    station.until(1000 + INCOMPLETE_PATIENCE + 2 * SETTLE)
+    assert "a.mp4.part is still beside it" in error.read_text()
+    assert "delete a.mp4.part" in error.read_text()
+    (station.inputs / "a.mp4.part").unlink()
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE + 4 * SETTLE)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+    assert not error.exists()
+
+
 def test_a_fault_of_ours_costs_one_clip_only(station, monkeypatch):
     (station.inputs / "a.mp4").touch()
     (station.inputs / "b.mp4").touch()
