@@ -1,0 +1,80 @@
+"""Browsers and download managers: another name, or a file beside it, until all of it is there."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from programs import Client, Feed, more, run
+
+
+def partly(here, film, part):
+    """A download that has written half of the clip under a name of its own."""
+    feed = Feed(here.folder / "network", film.read_bytes())
+    client = Client("cp", feed.path, here.inputs / part)
+    feed.give(0.5, here.inputs / part)
+    return feed, client
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "a.mov.crdownload",  # Chrome with a name that it knows
+        pytest.param("Unconfirmed 4711.crdownload", marks=more),  # Chrome before that
+        pytest.param("a.mov.tmp", marks=more),
+        pytest.param("a.mov.filepart", marks=more),  # WinSCP
+    ],
+)
+def test_a_download_under_another_name_is_seen_when_it_has_its_own(here, fast_film, part):
+    feed, client = partly(here, fast_film, part)
+    with client:
+        here.daemon.ask("go", "nothing.mov")  # the daemon has had its turn
+        assert not here.events()
+        feed.end()
+        client.ends()
+    run("mv", here.inputs / part, here.inputs / "a.mov")
+    here.came_in("a.mov", fast_film)
+    assert not here.events("arriving")
+
+
+def test_firefox_keeps_the_name_with_an_empty_file(here, fast_film):
+    (here.inputs / "a.mov").touch()
+    feed, client = partly(here, fast_film, "a.mov.part")
+    with client:
+        here.untouched(on="incomplete")
+        feed.end()
+        client.ends()
+    run("mv", here.inputs / "a.mov.part", here.inputs / "a.mov")
+    here.came_in("a.mov", fast_film)
+    here.comes_out("a.mov")
+
+
+@more
+def test_a_download_over_a_clip_that_is_there_holds_it_back_until_it_was_given_up(here, film, fast_film):
+    run("cp", film, here.folder / "a.mov")
+    feed, client = partly(here, fast_film, "a.mov.part")
+    run("mv", here.folder / "a.mov", here.inputs / "a.mov")
+    with client:
+        feed.give(0.5, here.inputs / "a.mov.part")
+        here.untouched(on="incomplete")
+    run("rm", here.inputs / "a.mov.part")
+    here.came_in("a.mov", film)
+
+
+@more
+def test_aria2_reserves_the_space_and_fills_it(here, film, fast_film):
+    data = fast_film.read_bytes()
+    half = len(data) // 2
+    (here.inputs / "a.mov.aria2").write_bytes(b"what is still missing")
+    with (here.inputs / "a.mov").open("wb", buffering=0) as file:
+        os.posix_fallocate(file.fileno(), 0, len(data))
+        file.write(data[:half])
+    here.untouched(on="incomplete")
+    with (here.inputs / "a.mov").open("r+b", buffering=0) as file:
+        file.seek(half)
+        file.write(data[half:])
+    run("cp", film, here.inputs / "b.mov")
+    here.came_in("b.mov", film)
+    here.untouched(on="incomplete")  # it is whole for longer than b.mov, but its own file says otherwise
+    run("rm", here.inputs / "a.mov.aria2")
+    here.came_in("a.mov", fast_film)
