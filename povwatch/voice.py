@@ -107,7 +107,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     ),
     "edited": (INFO, "{clip}: edited; grace starts anew, until {deadline}"),
     "editing": (INFO, "{clip}: {spec} is open in an editor ({lock} is there); the grace waits"),
-    "editor-closed": (INFO, "{clip}: {spec} was closed without a change; starts at {deadline}"),
+    "editor-closed": (INFO, "{clip}: {spec} was closed; starts at {deadline}"),
     "held": (INFO, "{clip}: held: {by}"),
     "unheld": (INFO, "{clip}: no longer held; starts at {deadline}"),
     "invalid-spec": (ERROR, "{clip}: {spec} cannot be run: {problem} See {error_file}"),

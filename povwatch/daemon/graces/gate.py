@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from povwatch.grace import Grace
     from povwatch.spec.beside import InputsFolder, SpecFile
 
+SURE_AFTER = 0.4
+"""Seconds after a change until a JSON that cannot be run is taken for a mistake: many editors truncate, then write."""
+
 
 @dataclass(slots=True)
 class Gate:
@@ -42,6 +45,8 @@ class Gate:
     refers: bool = False
     """Whether the JSON names other files: those may come or go without it."""
     problem: SpecInvalid | None = None
+    sure_at: float = 0.0
+    """Until then a JSON that cannot be run may be half written: it has just changed."""
     looking: str = ""
     """The fields whose files are still being looked at, for people."""
     missing_since: float | None = None
@@ -50,6 +55,10 @@ class Gate:
     announce: bool = False
     """Whether the log is still to be told when the clip starts; not before it is known what keeps it."""
     said: Waiting | None = field(default=Waiting.GRACE)
+
+    def unsure(self, now: float) -> bool:
+        """Whether nobody can say yet if the JSON is wrong or half written."""
+        return self.problem is not None and now < self.sure_at
 
 
 class SpecFiles:
@@ -92,11 +101,13 @@ class SpecFiles:
         try:
             file = self._folder.read_spec(path)
         except SpecInvalid as error:
-            gate.spec, gate.problem, gate.digest, gate.looking = None, error, error.what, ""
+            gate.spec, gate.problem, gate.digest, gate.looking, gate.sure_at = None, error, error.what, "", 0.0
             return True
         if file is None:
             return False
         gate.missing_since = None
+        if gate.stat not in {None, file.signature}:
+            gate.sure_at = self._ledger.clock.boot() + SURE_AFTER
         gate.stat = file.signature
         if file.digest != gate.digest or gate.problem or gate.refers:
             self._judge(gate, job, path, file)

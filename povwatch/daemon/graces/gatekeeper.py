@@ -74,6 +74,9 @@ class Gatekeeper:
         try:
             if not self._files.read(gate, job) and not self._write_missing(gate, job, now):
                 return
+            if gate.unsure(now):
+                gate.grace = dataclasses.replace(gate.grace, seen_at=now)
+                return
             markers = self._folder.markers(beside)
             gate.lock = self._folder.editor_open(beside.spec, self._ledger.clock.wall())
         except EnvironmentFault:  # the folder is away or refuses; the lookout says so, and the clock stands still

@@ -257,6 +257,8 @@ class Gates:
         """When a clip's time comes by itself."""
         if gate.missing_since is not None:
             return max(gate.missing_since + REWRITE_AFTER, now + LOOK_EVERY)
+        if gate.unsure(now):
+            return gate.sure_at
         if gate.looking:
             return now + LOOK_EVERY
         if gate.grace.waiting is Waiting.GRACE:

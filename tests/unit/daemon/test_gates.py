@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from povwatch.job import JobState, Waiting
 from povwatch.spec.beside import InputsRefused
+from povwatch.voice import SENTENCES
 
 PERIOD, LIMIT = 120.0, 3600.0
 
@@ -271,6 +272,44 @@ def test_an_editor_that_is_closed_without_a_change_gives_a_new_deadline(post):
     assert closed["event"] == "editor-closed"
     assert 1160 <= float(closed["deadline"]) <= 1161
     assert post.at() == GRACE
+
+
+def test_an_editor_that_saves_and_is_closed_later_is_not_said_to_have_changed_nothing(post):
+    post.admit()
+    lock = post.inputs / ".a.json.swp"
+    lock.touch()
+    os.utime(lock, (post.clock.wall(), post.clock.wall()))
+    post.until(1020)
+    post.edit(seed=9)
+    post.until(1040)
+    with capture_logs() as said:
+        lock.unlink()
+        post.until(1062)
+    assert [line["event"] for line in said] == ["editor-closed"]
+    assert "without a change" not in SENTENCES["editor-closed"][1]
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_json_that_is_seen_half_written_is_no_mistake(post, queued):
+    post.admit()
+    seen = 1000 + PERIOD + 1 if queued else 1050
+    post.until(seen)
+    whole = post.spec.read_text()
+    with capture_logs() as said:
+        post.spec.write_text(whole[: len(whole) // 2])
+        post.gates.hint(b"a.json")
+        post.gates.tick(post.clock.now)
+        if queued:
+            assert post.gates.spec_of(post.job) is None
+        assert not post.error.exists()
+        post.spec.write_text(whole.replace('"seed": 0', '"seed": 9'))
+        post.until(seen + 2)
+    assert [line["event"] for line in said] == ["edited"]
+    assert not post.error.exists()
+    post.until(seen + PERIOD - 1)
+    assert post.at() == GRACE
+    post.until(seen + PERIOD + 2)
+    assert post.gates.spec_of(post.job).seed == 9
 
 
 def test_an_uneven_clip_is_not_said_to_have_one_rate(post, info):
