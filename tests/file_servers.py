@@ -43,7 +43,7 @@ class Sshd:
         }
         (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
         if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it gives up its rights; its unit makes it elsewhere
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # as its unit does
         self.server = Client("sshd", "-D", "-e", "-f", folder / "sshd_config")
         until(lambda: listens(self.port) or not self.server.running)
         assert self.server.running, "sshd did not start"
@@ -83,10 +83,10 @@ class Samba:
             absent("smbd has to be started by root")
         self.port = free_port()
         self._conf = folder / "smb.conf"
-        kept = {"lock", "state", "cache", "private", "pid", "ncalrpc"}
+        kept = {f"{name} directory": folder / name for name in ("lock", "state", "cache", "pid")}
+        kept |= {f"{name} dir": folder / name for name in ("private", "ncalrpc")}
         lines = {
-            **{("ncalrpc dir" if name == "ncalrpc" else f"{name} directory"): folder / name for name in kept - {"private"}},
-            "private dir": folder / "private",
+            **kept,
             "log file": folder / "log",
             "server role": "standalone server",
             "smb ports": self.port,
@@ -97,8 +97,8 @@ class Samba:
             "disable spoolss": "yes",
             "smb2 max write": 65536,  # so that a clip comes in many pieces
         }
-        for name in kept:
-            (folder / name).mkdir(mode=0o755)
+        for path in kept.values():
+            path.mkdir(mode=0o755)
         share = {"path": shared, "read only": "no", "create mask": "0664", "directory mask": "2775"}
         self._conf.write_text("[global]\n" + _settings(lines) + "[inputs]\n" + _settings(share))
         run("smbpasswd", "-c", self._conf, "-s", "-a", SMB_USER, input=f"{SMB_PASSWORD}\n{SMB_PASSWORD}\n")

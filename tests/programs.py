@@ -88,7 +88,9 @@ class Client:
 
     def __init__(self, name: str, *arguments: object, **options: Any) -> None:
         self.process = subprocess.Popen(
-            [program(name), *map(str, arguments)], start_new_session=True, stdout=subprocess.DEVNULL, **options
+            [program(name), *map(str, arguments)],
+            start_new_session=True,
+            **{"stdout": subprocess.DEVNULL} | options,
         )
 
     def __enter__(self) -> Self:

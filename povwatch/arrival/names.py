@@ -59,8 +59,8 @@ def named_by_partial(name: bytes) -> bytes | None:
 def held_back(partials: Mapping[bytes, int], clips: Mapping[bytes, int]) -> dict[bytes, bytes]:
     """Clips of a folder that an unfinished file beside them still speaks for, each with that file's name.
 
-    One that has not changed since the clip did is a left-over: an rsync that is killed leaves its file for ever, and the
-    clip came whole from the next.
+    One that has not changed since the clip did is a left-over: an rsync that is killed leaves its file for ever, and
+    the clip came whole from the next.
 
     Args:
         partials: The unfinished files of one folder (others may be among them), each with its ctime.

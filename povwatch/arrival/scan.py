@@ -47,7 +47,7 @@ class Listing:
     Links to nothing or to anything else are left out.
     """
     held_back: dict[bytes, bytes] = field(default_factory=dict)
-    """Clips beside which a tool's unfinished file of the same name lies, no older than they are; each with that file."""
+    """Clips beside which a tool's unfinished file of the same name lies that is not older; each with that file."""
     names: set[bytes] = field(default_factory=set)
     """All other regular files: markers (`.go`, `.hold`), error files, editors' locks."""
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
@@ -137,17 +137,15 @@ def _folder(
                     below.append(prefix + name)
             elif entry.is_file(follow_symlinks=False):
                 if is_ignored(name):
-                    if named_by_partial(name) is not None:
-                        _partial(entry, partials)
+                    _partial(entry, partials)
                     listing.names.add(prefix + name)
                 elif _file(entry, prefix + name, listing, extensions):
                     clips.append(name)
             elif entry.is_symlink() and is_clip_name(name, extensions) and not is_ignored(name):
                 _link(entry, prefix + name, listing, extensions)
-    if partials:
-        seen = {name: changed_at(listing.clips[prefix + name]) for name in clips}
-        for clip, partial in held_back(partials, seen).items():
-            listing.held_back[prefix + clip] = prefix + partial
+    seen = {name: changed_at(listing.clips[prefix + name]) for name in clips} if partials else {}
+    for clip, partial in held_back(partials, seen).items():
+        listing.held_back[prefix + clip] = prefix + partial
     return below
 
 
@@ -166,9 +164,10 @@ def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: 
 
 
 def _partial(entry: os.DirEntry[bytes], partials: dict[bytes, int]) -> None:
-    """Note an unfinished file."""
-    with contextlib.suppress(FileNotFoundError):  # finished while we looked
-        partials[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
+    """Note an unfinished file; anything else that is ignored is passed over."""
+    if named_by_partial(entry.name) is not None:
+        with contextlib.suppress(FileNotFoundError):  # finished while we looked
+            partials[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
 
 
 def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: frozenset[bytes]) -> None:

@@ -44,7 +44,7 @@ class Incoming(Corner):
         self.ask("go", name)
         self.wait_for("done", clip=name)
         assert len(self.events("started", clip=name)) == 1
-        stem = name.split(".")[0]
+        stem = name.split(".", maxsplit=1)[0]
         new = sorted(set(self.published()) - set(before))
         assert new == [f"{stem}/{stem}_preview.json", f"{stem}/{stem}_preview.mp4"]
 

@@ -1,0 +1,195 @@
+"""Editors at the JSON of a clip in its grace: one that has it open, one that saves, and one that does neither."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import datetime
+
+import pytest
+from daemons import Corner, Daemon
+from programs import Client, Feed, more, run, until
+from terminal import Terminal
+
+PERIOD = 4.0
+"""Seconds of grace."""
+
+A_BIT = 1.0
+"""Seconds of it, after which there is enough left for a slow machine."""
+
+EARLY = 0.1
+"""Seconds that two clocks and the rounding of a log may make of it."""
+
+EDITED = "A hand in a green glove opens a box."
+
+
+class Desk(Corner):
+    """A clip `a.mp4` whose JSON is edited."""
+
+    def __init__(self, daemon, name):
+        super().__init__(daemon, name)
+        self.spec = self.inputs / "a.json"
+        self.hold = self.inputs / "a.hold"
+        self.hold.touch()
+        self.clip("a.mp4")
+        self.wait_for("held", clip="a.mp4")
+
+    def edited(self):
+        """The JSON with another prompt."""
+        return json.dumps(json.loads(self.spec.read_text()) | {"prompt": EDITED}, indent=2)
+
+    def outlasts(self):
+        """Wait until the whole grace of another clip is over, and see that this one's is not."""
+        self.clip("b.mp4")
+        self.wait_for("queued", clip="b.mp4")
+        assert not self.events("queued", clip="a.mp4")
+
+    def ran_once(self, *, edited, edits):
+        """See what came of it: one run, with the JSON as it was in the end, a whole grace after the last edit."""
+        self.wait_for("done", clip="a.mp4")
+        assert len(self.events("started", clip="a.mp4")) == 1
+        assert (self.show("a.mp4")["spec"]["prompt"] == EDITED) is edited
+        assert len(self.events("edited", clip="a.mp4")) == edits
+        assert not (self.inputs / "a.error.txt").exists()
+        for line in self.events("edited", clip="a.mp4"):
+            assert self.at("queued") - when(line) >= PERIOD - EARLY
+
+    def at(self, event):
+        """When the log said it of the clip last."""
+        return when(self.events(event, clip="a.mp4")[-1])
+
+
+def when(line):
+    return datetime.fromisoformat(line["timestamp"]).timestamp()
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    with Daemon(tmp_path_factory.mktemp("editors") / "pov", grace={"period": f"{PERIOD:.0f}s"}) as daemon:
+        yield daemon.start()
+
+
+@pytest.fixture
+def desk(daemon, request):
+    return Desk(daemon, request.node.name)
+
+
+def vim(desk):
+    """vim, with the JSON open; Debian's defaults."""
+    opened = Terminal("vim", desk.spec, home=desk.folder)
+    until(lambda: (desk.inputs / ".a.json.swp").exists() or not opened.client.running)
+    return opened
+
+
+def test_vim_holds_the_grace_while_it_is_open_and_its_saving_starts_it_anew(desk):
+    with vim(desk) as opened:
+        desk.hold.unlink()
+        desk.wait_for("editing", clip="a.mp4")
+        desk.outlasts()
+        opened.type(f':%s/"prompt": ".*"/"prompt": "{EDITED}"/\r:w\r')
+        desk.wait_for("edited", clip="a.mp4")
+        desk.wait_state("a.mp4", "grace", waiting_on="editing")
+        opened.type(":q\r")
+        opened.closes()
+    desk.ran_once(edited=True, edits=1)
+    assert desk.at("queued") - desk.at("editor-closed") >= PERIOD - EARLY
+    assert "without a change" not in desk.events("editor-closed", clip="a.mp4")[-1]["message"]  # it was saved
+
+
+@more
+def test_vim_that_is_closed_without_a_change_lets_the_grace_go_on(desk):
+    with vim(desk) as opened:
+        desk.hold.unlink()
+        desk.wait_for("editing", clip="a.mp4")
+        opened.type(":q\r")
+        opened.closes()
+    desk.ran_once(edited=False, edits=0)
+
+
+@more
+def test_vim_that_was_killed_holds_the_grace_until_its_lock_is_an_hour_old(desk):
+    with vim(desk):
+        desk.hold.unlink()
+        desk.wait_for("editing", clip="a.mp4")
+    desk.outlasts()
+    os.utime(desk.inputs / ".a.json.swp", (0, 0))
+    desk.ran_once(edited=False, edits=0)
+
+
+def nano(desk, *options):
+    """nano, with the JSON open."""
+    opened = Terminal("nano", "--ignorercfiles", *options, desk.spec, home=desk.folder)
+    opened.wait_for("a.json")
+    return opened
+
+
+def save_in_nano(desk, opened):
+    """Put another text in the place of the whole and save it; nano stays open."""
+    opened.type("\x1bt" + desk.edited().replace("\n", ""))
+    opened.type("\x0f\r")  # write out, yes
+
+
+@more
+def test_nano_with_locking_holds_the_grace(desk):
+    with nano(desk, "--locking") as opened:
+        until(lambda: (desk.inputs / ".a.json.swp").exists() or not opened.client.running)
+        desk.hold.unlink()
+        desk.wait_for("editing", clip="a.mp4")
+        desk.outlasts()
+        save_in_nano(desk, opened)
+        desk.wait_for("edited", clip="a.mp4")
+        opened.type("\x18")
+        opened.closes()
+    desk.ran_once(edited=True, edits=1)
+    assert not desk.events("invalid-spec")  # it truncates, then writes
+
+
+@more
+def test_nano_tells_nobody_that_it_is_open_but_its_saving_starts_the_grace_anew(desk):
+    with nano(desk) as opened:
+        save_in_nano(desk, opened)
+        desk.wait_for("edited", clip="a.mp4")
+        desk.hold.unlink()
+        desk.ran_once(edited=True, edits=1)
+
+
+@more
+def test_sed_starts_the_grace_anew_only_where_it_changes_something(desk):
+    desk.hold.unlink()
+    since = when(desk.wait_for("unheld", clip="a.mp4"))
+    desk.until(lambda: time.time() > since + A_BIT)
+    desk.hold.touch()
+    desk.wait_for("held", clip="a.mp4", count=2)
+    run("sed", "-i", "s/not in there/at all/", desk.spec)
+    run("sed", "-i", f's/"prompt": ".*"/"prompt": "{EDITED}"/', desk.spec)
+    desk.wait_for("edited", clip="a.mp4")
+    desk.hold.unlink()
+    desk.ran_once(edited=True, edits=1)
+    assert desk.at("queued") - desk.at("unheld") >= PERIOD - EARLY
+
+
+def test_an_editor_that_truncates_and_then_writes_is_waited_for(desk):
+    feed = Feed(desk.folder / "keyboard", desk.edited().encode())
+    with Client("sh", "-c", 'cat "$0" >"$1"', feed.path, desk.spec) as editor:
+        feed.give(0.5, desk.spec)
+        desk.wait_state("a.mp4", "grace", waiting_on="invalid-spec")
+        desk.hold.unlink()
+        desk.outlasts()
+        assert (desk.inputs / "a.error.txt").exists()
+        feed.end()
+        editor.ends()
+    desk.wait_for("valid-spec", clip="a.mp4")
+    desk.wait_for("done", clip="a.mp4")
+    desk.ran_once(edited=True, edits=len(desk.events("edited", clip="a.mp4")))
+
+
+def test_touching_it_again_and_again_starts_nothing_anew(desk):
+    desk.hold.unlink()
+
+    def queued():
+        run("touch", desk.spec)
+        return desk.events("queued", clip="a.mp4")
+
+    desk.until(queued)
+    desk.ran_once(edited=False, edits=0)
