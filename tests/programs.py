@@ -6,11 +6,14 @@ script/test installs them in continuous integration (CLIENTS there); elsewhere a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -139,17 +142,21 @@ class Feed:
         self._fd = os.open(path, os.O_RDWR)
 
     def give(self, share: float, to: Path) -> None:
-        """Give a part of what is left, and wait until the client has put it there."""
+        """Give a part of what is left, and wait until the client has taken it and writes."""
         part = self._data[: int(len(self._data) * share)]
         self._data = self._data[len(part) :]
         before = size(to)
         _write_all(self._fd, part)
-        until(lambda: size(to) > before or not part)
+        until(lambda: not self._untaken() and (size(to) != before or not part))
 
     def end(self) -> None:
         """Give the rest."""
         _write_all(self._fd, self._data)
         os.close(self._fd)
+
+    def _untaken(self) -> int:
+        """Bytes that the client has not read yet."""
+        return int.from_bytes(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def size(path: Path) -> int:

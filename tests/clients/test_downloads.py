@@ -50,18 +50,6 @@ def test_firefox_keeps_the_name_with_an_empty_file(here, fast_film):
 
 
 @more
-def test_a_download_over_a_clip_that_is_there_holds_it_back_until_it_was_given_up(here, film, fast_film):
-    run("cp", film, here.folder / "a.mov")
-    feed, client = partly(here, fast_film, "a.mov.part")
-    run("mv", here.folder / "a.mov", here.inputs / "a.mov")
-    with client:
-        feed.give(0.5, here.inputs / "a.mov.part")
-        here.untouched(on="incomplete")
-    run("rm", here.inputs / "a.mov.part")
-    here.came_in("a.mov", film)
-
-
-@more
 def test_aria2_reserves_the_space_and_fills_it(here, film, fast_film):
     data = fast_film.read_bytes()
     half = len(data) // 2

@@ -184,6 +184,7 @@ def test_an_editor_that_truncates_and_then_writes_is_waited_for(desk):
     desk.ran_once(edited=True, edits=len(desk.events("edited", clip="a.mp4")))
 
 
+@more
 def test_touching_it_again_and_again_starts_nothing_anew(desk):
     desk.hold.unlink()
 

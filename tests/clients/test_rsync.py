@@ -32,6 +32,7 @@ def half_sent(here, source, *options, name=None):
     return rsync
 
 
+@more
 def test_rsync_is_seen_when_it_is_done(here, source):
     with half_sent(here, source) as rsync:
         here.daemon.ask("go", "nothing.mov")  # the daemon has had its turn

@@ -66,6 +66,7 @@ def test_a_put_over_a_slow_line_is_waited_for(there, samba, fast_film):
     there.comes_out("a.mov")
 
 
+@more
 def test_a_put_whose_line_breaks_and_that_is_done_anew_is_one_clip(there, samba, fast_film):
     wire, client = half_put(there, samba, fast_film)
     with wire, client:
