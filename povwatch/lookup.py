@@ -31,7 +31,10 @@ def find(paths: Collection[bytes], word: str) -> list[bytes]:
     """
     if not word or (word.startswith("#") and number_of(word) is not None):
         return []
-    wanted = word.encode("utf-8", "surrogateescape")
+    try:
+        wanted = word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, which no file name holds
+        return []
     below = wanted.removeprefix(b"./").removeprefix(b"inputs/")
     ways: list[Callable[[bytes], bool]] = [
         lambda path: path == wanted,

@@ -3,6 +3,7 @@
 A command writes its request under a temporary name and renames it; the daemon, the only writer of the journal, takes
 it within a second, answers beside it, and the command reads the answer and removes it. A request made while no daemon
 runs is taken at the next start.
+A whole group may write to the folder: nothing that lies there may hold the daemon up, end it, or be done twice.
 """
 
 from __future__ import annotations
@@ -10,22 +11,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from povwatch.errors import PovwatchError
 from povwatch.fs import closing, read_at_most
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FOLDER = "requests"
 VERBS = ("go", "hold", "retry", "cancel")
 _ANSWER_KEPT = 3600.0  # seconds; the command that asked is long gone
 _REQUEST_MAX = 64 * 1024
+
+AT_ONCE = 100
+"""Requests that are taken at one look: however many there are, the daemon does its own work in between."""
+
+CLIP_MAX = 4096
+"""Characters in a clip's name: PATH_MAX."""
+
+_TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
+"""What a request is called, without its suffix: an answer's longer name fits too, and any log line shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class Spool:
 
     def __init__(self, state: Path) -> None:
         self._folder = state / FOLDER
+        self._stuck: set[str] = set()
+        """Requests that were met and cannot be taken away."""
 
     # -- the daemon's side
 
@@ -61,9 +72,9 @@ class Spool:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def take(self) -> list[Request]:
-        """The requests that wait, oldest first. One that cannot be read is answered so."""
+        """The requests that wait, oldest first, AT_ONCE of them. One that cannot be read is answered so."""
         found = []
-        for file in sorted(self._folder.glob("*.request")):
+        for file in self._waiting():
             data = _read(file)
             if data is None:
                 continue
@@ -71,13 +82,28 @@ class Spool:
                 found.append(_parse(data, file.stem))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 text = f"the request cannot be read: {error}"
-                self.answer(Request("", "", token=file.stem), Answer(done=False, text=text))
+                with contextlib.suppress(OSError):  # whoever wrote that put something in the answer's way too
+                    self.answer(Request("", "", token=file.stem), Answer(done=False, text=text))
         return found
 
     def answer(self, request: Request, answer: Answer) -> None:
-        """Answer a request and take it off the pile, in this order: an answer may be given twice, never not at all."""
-        _put(self._folder, f"{request.token}.answer", asdict(answer))
-        (self._folder / f"{request.token}.request").unlink(missing_ok=True)
+        """Answer a request and take it off the pile, in this order: an answer may be given twice, never not at all.
+
+        Raises:
+            OSError: The answer cannot be left there. The request is off the pile all the same: it has been met.
+        """
+        try:
+            _put(self._folder, f"{request.token}.answer", asdict(answer))
+        finally:
+            try:
+                (self._folder / f"{request.token}.request").unlink(missing_ok=True)
+            except OSError:
+                self._stuck.add(request.token)
+
+    def _waiting(self) -> list[Path]:
+        """The next requests. What has another name than ours is nobody's, and left alone."""
+        named = sorted(file for file in self._folder.glob("*.request") if _TOKEN.fullmatch(file.stem))
+        return [file for file in named if file.stem not in self._stuck][:AT_ONCE]
 
     def sweep(self, now: float) -> None:
         """Remove answers that nobody came for, and what a command left half-written."""
@@ -119,8 +145,7 @@ class Spool:
         file = self._folder / f"{request.token}.answer"
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            with contextlib.suppress(FileNotFoundError):
-                answer = Answer(**json.loads(file.read_text("utf-8")))
+            if answer := _answer(_read(file)):
                 with contextlib.suppress(PermissionError):  # the daemon's own; it sweeps them
                     file.unlink()
                 return answer
@@ -134,11 +159,22 @@ def _parse(data: bytes, token: str) -> Request:
         raise ValueError(f"unknown verb {request['verb']!r}")
     if not isinstance(request["clip"], str) or not isinstance(request["options"], dict):
         raise TypeError("clip or options of another type")
+    if len(request["clip"]) > CLIP_MAX:
+        raise ValueError("the clip's name is longer than any path")
     return Request(request["verb"], request["clip"], request["options"], token)
 
 
+def _answer(data: bytes | None) -> Answer | None:
+    """What the daemon wrote; None for anything that it did not write."""
+    try:
+        found = json.loads(data or b"")
+        return Answer(bool(found["done"]), str(found["text"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def _read(file: Path) -> bytes | None:
-    """A request's bytes; None for what is no plain file: a FIFO would hold the daemon up."""
+    """A request's or an answer's bytes; None for what is no plain file: a FIFO would hold us up."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -148,13 +184,16 @@ def _read(file: Path) -> bytes | None:
 
 
 def _put(folder: Path, name: str, content: object) -> None:
-    part = folder / f"{name}.part"
-    part.unlink(missing_ok=True)
-    # Made, never opened: in a folder that others write to, what has the name may be a link to somewhere else.
+    # Under a name that nobody knows before, made and never opened: what lies there may be a link to somewhere else.
+    part = folder / f"{name}.{secrets.token_hex(8)}.part"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
     with os.fdopen(fd, "w", encoding="utf-8") as opened:
         opened.write(json.dumps(content))
-    part.rename(folder / name)
+    try:
+        part.rename(folder / name)
+    except OSError:
+        part.unlink()
+        raise
 
 
 def _group(folder: Path) -> str:

@@ -54,7 +54,7 @@ def _ask(context: typer.Context, verb: str, clip: str, **options: bool) -> None:
         return
     answer = spool.wait(request, PATIENCE)
     if answer is None:
-        console.print(f"The daemon has not answered within {PATIENCE:.0f} s; it still has the request. See its log.")
+        console.print(f"The daemon has not answered within {PATIENCE:.0f} s. See its log.")
         raise typer.Exit(1)
     console.print(f"{clip}: {answer.text}" if clip else answer.text, soft_wrap=True, markup=False)
     if not answer.done:
