@@ -16,11 +16,13 @@ import secrets
 import stat
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from povwatch.errors import PovwatchError
 from povwatch.fs import closing, read_at_most
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = "requests"
 VERBS = ("go", "hold", "retry", "cancel")

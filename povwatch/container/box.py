@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from povwatch.container.reader import FAR
 from povwatch.container.report import Incomplete
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def header(reader: Reader, offset: int, limit: int) -> Box | None:
         return Box(kind, offset, offset + HEADER, limit, to_end=True)
     if size == 1:
         size = int.from_bytes(raw[HEADER:HEADER_64])
-        if len(raw) < HEADER_64 or size < HEADER_64:
+        if len(raw) < HEADER_64 or not HEADER_64 <= size < FAR:
             return None
         return Box(kind, offset, offset + HEADER_64, offset + size)
     return Box(kind, offset, offset + HEADER, offset + size) if size >= HEADER else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch.container.box import children
+from povwatch.container.reader import FAR
 from povwatch.container.report import Incomplete
 from povwatch.container.zeros import Frames
 
@@ -38,6 +39,10 @@ UNCOMPRESSED = frozenset(
 
 SOLID = frozenset([b"avc1", b"avc2", b"avc3", b"avc4", b"hvc1", b"hvc2", b"hev1", b"hev2", b"dvh1", b"dvhe"])
 """H.264 and H.265: a start code never occurs inside a frame, so neither does a run of zeros."""
+
+
+NESTING = 8
+"""Boxes within boxes of a track; the tables lie in the third."""
 
 
 @dataclass(slots=True)
@@ -114,11 +119,13 @@ def _track(reader: Reader, trak: Box) -> Track:
     return track
 
 
-def _below(reader: Reader, parent: Box) -> Iterator[Box]:
+def _below(reader: Reader, parent: Box, depth: int = 0) -> Iterator[Box]:
     """The boxes of a track, wherever they nest."""
+    if depth > NESTING:
+        raise Incomplete(f"Its index is damaged at byte {parent.start}: boxes within boxes without end.")
     for box in children(reader, parent):
         if box.type in {b"mdia", b"minf", b"stbl"}:
-            yield from _below(reader, box)
+            yield from _below(reader, box, depth + 1)
         else:
             yield box
 
@@ -141,7 +148,10 @@ def _offsets(reader: Reader, tables: dict[bytes, Box]) -> array[int]:
     if (box := tables.get(b"stco")) is not None:
         return _table(reader, box, 4, "I")
     if (box := tables.get(b"co64")) is not None:
-        return _table(reader, box, 4, "Q")
+        places = _table(reader, box, 4, "Q")
+        if max(places, default=0) >= FAR:
+            raise Incomplete(f"A table of its index is damaged at byte {box.start}.")
+        return places
     return array("Q")
 
 
@@ -194,7 +204,7 @@ def _place(track: Track, offsets: array[int], runs: list[tuple[int, int]], sizes
             uniform, total = sizes
             samples = min(samples, total - done)  # noqa: PLW2901 - the last chunk may claim more than there are
             track.frames.starts.append(chunk)
-            track.frames.ends.append(min(chunk + uniform * samples, 2**63))
+            track.frames.ends.append(min(chunk + uniform * samples, FAR))
         else:
             at = chunk
             for size in sizes[done : done + samples]:

@@ -13,6 +13,9 @@ STEPS = 2_000_000
 TABLES_MAX = 64 * 1024 * 1024
 """Bytes of index tables that are read in one file: ten hours of 60 frames a second with sound stay below."""
 
+FAR = 2**63
+"""Where no file reaches (off_t): a place that lies there is a lie, and sums of it would overflow."""
+
 HOLES_MAX = 4096
 """Holes that are listed; a file with more of them has plenty to be found incomplete by."""
 

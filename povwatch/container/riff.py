@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from povwatch.container.reader import FAR
 from povwatch.container.report import Incomplete, NoVideo, Whole
 from povwatch.container.riff_chunk import HEADER, LIST_HEADER, Chunk, chunk_at, chunks
 from povwatch.container.zeros import Frames, find_missing
@@ -157,6 +158,8 @@ def _standard_index(reader: Reader, film: _Film, place: int, number: int) -> Non
             raise _zeros(reader, place)
         raise Incomplete(f"Its index is damaged at byte {place}.", video=True)
     count, base = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:28], "little")
+    if base >= FAR:
+        raise Incomplete(f"Its index is damaged at byte {place}.", video=True)
     entries = reader.exactly(place + HEADER + SUPER_HEADER, 8 * count, "index")
     frames = film.frames[number]
     for at in range(0, len(entries), 8):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from daemons import Daemon
@@ -65,7 +66,7 @@ def test_a_request_that_cannot_be_taken_away_is_done_once(spool, folder, monkeyp
 
     (request,) = spool.take()
     with monkeypatch.context() as patched:
-        patched.setattr(spooling.Path, "unlink", refuse)
+        patched.setattr(Path, "unlink", refuse)
         spool.answer(request, Answer(done=True, text=""))
     assert spool.take() == []
 

@@ -1,0 +1,60 @@
+"""Containers that lie, put together by hand. What is in them is not video: only their structure counts."""
+
+from __future__ import annotations
+
+import struct
+
+BRAND = b"isom\0\0\0\0"
+
+
+def box(kind: bytes, body: bytes = b"", *, claims: int | None = None) -> bytes:
+    """An MP4 box; `claims` is the 64-bit size that it declares instead of its own."""
+    if claims is not None:
+        return struct.pack(">I4sQ", 1, kind, claims) + body
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def film(table: bytes) -> bytes:
+    """An MP4 with one video track and this sample table."""
+    handler = box(b"hdlr", bytes(8) + b"vide" + bytes(12))
+    track = box(b"trak", box(b"mdia", handler + box(b"minf", box(b"stbl", table))))
+    return box(b"ftyp", BRAND) + box(b"moov", track) + box(b"mdat", bytes(64))
+
+
+def samples(chunk: int, size: int, *, uniform: bool) -> bytes:
+    """A table of one sample of H.264, `size` bytes at `chunk`."""
+    description = box(b"stsd", struct.pack(">II", 0, 1) + struct.pack(">I4s", 16, b"avc1") + bytes(8))
+    sizes = struct.pack(">III", 0, size, 1) if uniform else struct.pack(">IIII", 0, 0, 1, size)
+    runs = box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 1, 1))
+    return description + box(b"co64", struct.pack(">IIQ", 0, 1, chunk)) + runs + box(b"stsz", sizes)
+
+
+def fragment_without_end() -> bytes:
+    """A fragmented MP4 whose last part claims to be as large as a 64-bit number can say."""
+    handler = box(b"hdlr", bytes(8) + b"vide" + bytes(12))
+    index = box(b"moov", box(b"mvex") + box(b"trak", box(b"mdia", handler)))
+    return box(b"ftyp", BRAND) + index + box(b"moof") + box(b"mdat", claims=2**64 - 1)
+
+
+def nested(depth: int) -> bytes:
+    """An MP4 whose track is boxes within boxes."""
+    track = b""
+    for _ in range(depth):
+        track = box(b"mdia", track)
+    return box(b"ftyp", BRAND) + box(b"moov", box(b"trak", track)) + box(b"mdat", b"x")
+
+
+def far_index() -> bytes:
+    """An AVI whose OpenDML index counts from the largest 64-bit number."""
+    at = 0x1000
+    name = b"00dc"
+    super_index = _chunk(b"indx", struct.pack("<HBBI4s12x", 4, 0, 0, 1, name) + struct.pack("<QII", at, 64, 1))
+    stream = _chunk(b"strh", b"vids" + bytes(52)) + _chunk(b"strf", bytes(16) + b"H264" + bytes(20)) + super_index
+    header = _chunk(b"LIST", b"hdrl" + _chunk(b"avih", bytes(56)) + _chunk(b"LIST", b"strl" + stream))
+    first = _chunk(b"RIFF", b"AVI " + header)
+    index = struct.pack("<HBBI4sQI", 2, 0, 1, 1, name, 2**64 - 1, 0) + struct.pack("<II", 5, 5)
+    return first + bytes(at - len(first)) + _chunk(b"ix00", index) + bytes(64)
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
