@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -84,15 +85,23 @@ def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         if key == "exception":  # a traceback is read in lines
             event[key] = "\n".join(map(one_line, str(value).splitlines()))
             continue
-        if isinstance(value, bytes):
-            event[key] = shown(value)
-        elif isinstance(value, str) and not value.isprintable():
-            event[key] = one_line(value)
-        elif isinstance(value, os.PathLike):
-            event[key] = shown(os.fsencode(value))
+        event[key] = _plain(value)
     if sentence := event.pop("sentence", None):
         event["message"] = sentence.format_map(_Known(event))
     return event
+
+
+def _plain(value: object) -> object:
+    """A field's value with every text in it printable, whatever it is made of."""
+    if isinstance(value, bytes):
+        return shown(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {one_line(str(key)): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    return one_line(str(value))  # a text, a path, an error: anything else that somebody else may have named
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -116,7 +125,9 @@ def _for_eyes(_: WrappedLogger, __: str, event: EventDict) -> str:
     level = event["level"]
     text = event.get("message") or _listed(event)
     if error := event.get("exception"):
-        text = f"{text}\n{error}"
+        text += "".join(
+            f"\n    {line}" for line in error.split("\n")
+        )  # set in: an error's own words are no line of ours
     return f"{_DIM}{event['timestamp']}{_PLAIN} {_COLOUR[level]}{text}{_PLAIN}"
 
 

@@ -115,8 +115,9 @@ def manifest(
         "started_at": started_at,
         "finished_at": finished_at,
     }
-    # Halves of characters, which an engine's words may hold, come out as JSON's own escapes.
-    return (json.dumps(text, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    # What a terminal would obey, and halves of characters, come out as JSON's own escapes; any language stays readable.
+    lines = json.dumps(text, indent=2, ensure_ascii=False) + "\n"
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in lines).encode()
 
 
 def peak_memory(artifact: dict[str, Any], gpu: dict[str, Any]) -> int | None:

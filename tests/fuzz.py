@@ -1,6 +1,7 @@
-"""Coverage-guided fuzzing of what reads files that nobody has judged yet: `fuzz.py TARGET CORPUS [libFuzzer's options]`.
+"""Coverage-guided fuzzing of what reads files that nobody has judged yet.
 
-script/fuzz calls it. Whatever is raised that is no verdict ends it, and libFuzzer keeps the input.
+`fuzz.py TARGET CORPUS [libFuzzer's options]`; script/fuzz calls it.
+Whatever is raised that is no verdict ends it, and libFuzzer keeps the input.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from spec_texts import text
 
 def spec(data: bytes) -> None:
     """A JSON is a spec, or everything that is wrong with it is told in printable lines."""
+    found = None
     try:
         parse(data, clip_name=b"clip.mp4", file="clip.json")
     except SpecInvalid as error:
-        assert error.problems
-        assert all(line.isprintable() for line in explain(error).splitlines())
+        found = error
+    if found:
+        assert found.problems
+        assert all(line.isprintable() for line in explain(found).splitlines())
 
 
 def containers(data: bytes) -> None:

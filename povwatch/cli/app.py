@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from povwatch import __version__, command
 from povwatch.cli.verbs import Verbs
@@ -18,6 +19,7 @@ from povwatch.config import Config, load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
 from povwatch.layout import shown
+from povwatch.log import one_line
 from povwatch.lookup import find, number_of
 
 if TYPE_CHECKING:
@@ -104,6 +106,11 @@ def shared(context: typer.Context) -> Shared:
     """What the callback left for the verbs."""
     found: Shared = context.ensure_object(Shared)
     return found
+
+
+def plain(text: str) -> str:
+    """A text that somebody else may have chosen, for the console: on one line, printable, and no markup."""
+    return escape(one_line(text))
 
 
 def job_of(reader: JournalReader, clip: str) -> Job:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from povwatch.cli.app import CLIP_HELP, Clip, app, console, shared
+from povwatch.cli.app import CLIP_HELP, Clip, app, console, plain, shared
 from povwatch.journal.lock import holder
 from povwatch.spool import Spool
 
@@ -56,6 +56,6 @@ def _ask(context: typer.Context, verb: str, clip: str, **options: bool) -> None:
     if answer is None:
         console.print(f"The daemon has not answered within {PATIENCE:.0f} s. See its log.")
         raise typer.Exit(1)
-    console.print(f"{clip}: {answer.text}" if clip else answer.text, soft_wrap=True, markup=False)
+    console.print(plain(f"{clip}: {answer.text}" if clip else answer.text), soft_wrap=True)
     if not answer.done:
         raise typer.Exit(1)

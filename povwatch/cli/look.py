@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from povwatch import grace as clockwork
-from povwatch.cli.app import Clip, app, console, job_of, shared
+from povwatch.cli.app import Clip, app, console, job_of, plain, shared
 from povwatch.cli.forecast import forecast
 from povwatch.command import command
 from povwatch.job import Job, JobState, Waiting
@@ -90,13 +89,13 @@ def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # 
         for key, value in as_object(job, reader, whole=True).items():
             if value not in {None, ""} if not isinstance(value, dict) else value:
                 text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-                table.add_row(key, escape(text))
+                table.add_row(key, plain(text))
         console.print(table)
         console.print()
         for event in events:
             change = f"{event.was} -> {event.state}" if event.was and event.was != event.state else event.state
             data = ", ".join(f"{k}={v}" for k, v in event.data.items() if not isinstance(v, dict))
-            console.print(escape(f"{_local(event.at)}  {event.event:<14} {change:<24} {data}"), soft_wrap=True)
+            console.print(plain(f"{_local(event.at)}  {event.event:<14} {change:<24} {data}"), soft_wrap=True)
 
 
 def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[str, Any]:
@@ -155,13 +154,13 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
     if pid is None:
         lines.append("No daemon is running.")
     else:
-        lines.append(escape(f"povwatch {facts.get('version', '')} runs, pid {pid}. Engine: {facts.get('engine', '?')}"))
+        lines.append(plain(f"povwatch {facts.get('version', '')} runs, pid {pid}. Engine: {facts.get('engine', '?')}"))
         off = "guardrails are off: nothing is checked" if facts.get("guardrails") is False else None
         problems = filter(None, (facts.get("problem"), facts.get("blocked"), off))
-        lines.extend(f"[red]{escape(problem)}[/red]" for problem in problems)
+        lines.extend(f"[red]{plain(problem)}[/red]" for problem in problems)
         for gpu in facts.get("gpus", []):
             used = spell_size(gpu["memory"] - gpu["free"])
-            lines.append(escape(f"GPU {gpu['name']}: {used} of {spell_size(gpu['memory'])} in use"))
+            lines.append(plain(f"GPU {gpu['name']}: {used} of {spell_size(gpu['memory'])} in use"))
     counts = reader.counts()
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
     active = reader.active()
@@ -183,7 +182,7 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
                 if progress.get("eta")
                 else progress["stage"]
             )
-            bars.add_task(escape(shown(job.path)), total=1.0, completed=progress["fraction"], eta=escape(eta))
+            bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], eta=plain(eta))
     if bars.tasks:
         lines.append(bars)
     return Group(*lines)
@@ -212,7 +211,7 @@ def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str]) ->
             what = words[job.id]
         waits = str(job.waiting_on or "")
         table.add_row(
-            str(job.id), escape(shown(job.path)), str(job.state), waits, str(job.attempts or ""), escape(what or "")
+            str(job.id), plain(shown(job.path)), str(job.state), waits, str(job.attempts or ""), plain(what or "")
         )
     return table
 

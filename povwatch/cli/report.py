@@ -6,10 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from povwatch.cli.app import app, console, shared
+from povwatch.cli.app import app, console, plain, shared
 from povwatch.job import Job, JobState
 from povwatch.layout import shown
 from povwatch.manifest import peak_memory
@@ -50,13 +49,13 @@ def _done(found: list[Job], reader: JournalReader) -> Table:
         started = [event.at for event in reader.events(job.id) if event.event == "started"]
         memory = peak_memory(kept.get("artifact", {}), kept.get("gpu", {}))
         table.add_row(
-            escape(shown(job.path)),
+            plain(shown(job.path)),
             str(json.loads(job.source_info or "{}").get("frames", "")),
             spell_duration(started[-1] - job.created_at) if started else "",
             spell_duration(seconds["generate"]) if "generate" in seconds else "",
             spell_duration(sum(seconds.get(stage, 0.0) for stage in REST)),
             spell_size(memory) if memory else "",
-            escape(job.output or ""),
+            plain(job.output or ""),
         )
     return table
 
@@ -64,7 +63,7 @@ def _done(found: list[Job], reader: JournalReader) -> Table:
 def _failed(found: list[Job]) -> Table:
     table = Table("clip", "state", "attempts", "why, and what to do", box=None)
     for job in found:
-        table.add_row(escape(shown(job.path)), str(job.state), str(job.attempts), escape(job.error or job.detail))
+        table.add_row(plain(shown(job.path)), str(job.state), str(job.attempts), plain(job.error or job.detail))
     return table
 
 

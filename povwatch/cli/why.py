@@ -8,12 +8,11 @@ import time
 from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
 
 from povwatch import layout
 from povwatch.arrival import names
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.cli.app import Clip, app, console, several, shared
+from povwatch.cli.app import Clip, app, console, plain, several, shared
 from povwatch.cli.forecast import forecast
 from povwatch.cli.look import grace_words
 from povwatch.cli.unlike import unlike_a_clip
@@ -54,7 +53,7 @@ def why(
         path, job = _clip(config, reader, clip)
         for name, verdict, seen in _gates(config, reader, path, job):
             # No table: it would break lines in the middle of a command that is to be copied.
-            console.print(f"{name:<8}  [{COLOUR[verdict]}]{verdict:<10}[/]  {escape(seen)}", soft_wrap=True)
+            console.print(f"{name:<8}  [{COLOUR[verdict]}]{verdict:<10}[/]  {plain(seen)}", soft_wrap=True)
 
 
 def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job | None]:

@@ -43,9 +43,11 @@ NUMBERS = st.sampled_from([0, 1, 7, 8, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**63
 """Where arithmetic breaks."""
 
 NAMES = st.sampled_from(
-    b"moov trak mdia minf stbl stsd stco co64 stsc stsz stz2 moof mdat sidx mvex mfra cmov hdlr free "
-    b"RIFF LIST hdrl strl strh strf indx ix00 idx1 movi 00dc".split()
-    + [b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\x16\x54\xae\x6b", b"\xa3\x81\x81\x81", b"\x01" + b"\xff" * 7]
+    [
+        *b"moov trak mdia minf stbl stsd stco co64 stsc stsz stz2 moof mdat sidx mvex mfra cmov hdlr free".split(),
+        *b"RIFF LIST hdrl strl strh strf indx ix00 idx1 movi 00dc".split(),
+        *(b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\x16\x54\xae\x6b", b"\xa3\x81\x81\x81", b"\x01" + b"\xff" * 7),
+    ]
 )
 """What the walkers look for."""
 

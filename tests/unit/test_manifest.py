@@ -142,3 +142,11 @@ def test_it_is_for_people_too():
 def test_halves_of_characters_are_json_s_own_escapes():
     data = made(artifact={"path": "", "note": "\udcff\ud800"})
     assert json.loads(data.decode())["generated"]["note"] == "\udcff\ud800"
+
+
+def test_a_terminal_obeys_nothing_in_it_and_every_language_is_readable():
+    words = "Hände 手 🖐 \x9b31m\u202e\u2028\U000e0001\ud800\x1b\x7f"
+    text = made(spec={"prompt": words}, artifact={"path": "/x", "note": words}).decode()
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert json.loads(text)["spec"]["prompt"] == words
+    assert "Hände 手 🖐" in text
