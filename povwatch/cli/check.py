@@ -104,7 +104,7 @@ class _Judge:
 
         def measured(named: NamedFile, kind: str) -> Measured | Problem:
             try:
-                return measure(folder.root / os.fsdecode(named.path), kind)
+                return measure(folder.root, named.path, kind)
             except PovwatchError as error:
                 return unusable(error)
 
@@ -119,7 +119,7 @@ class _Judge:
                 kind, _ = classify(file.read(HEAD))
             if kind not in VIDEO_KINDS:
                 return None
-            found = measure(clip, str(kind))
+            found = measure(clip.parent, os.fsencode(clip.name), str(kind))
         except (OSError, PovwatchError):
             return None
         return Shape(found.frames, found.width, found.height, Fraction(found.rate))

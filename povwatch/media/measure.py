@@ -11,6 +11,7 @@ from numpy.lib import format as npy
 from povwatch.errors import NotAVideo
 from povwatch.media.info import Measured, text
 from povwatch.media.probe import inspect
+from povwatch.media.source import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +25,13 @@ DIMENSIONS = 3
 SAVE = "Write it with numpy.savez(FILE, mask)."
 
 
-def measure(path: str, kind: str, *, report: Callable[[float], None] = lambda _: None) -> Measured:
+def measure(path: str, kind: str, *, root: str, report: Callable[[float], None] = lambda _: None) -> Measured:
     """Measure the file at `path`.
 
     Args:
         path: the file.
         kind: mp4, matroska or avi, as its signature tells, or npz.
+        root: the folder that it is below; no symlink leads to it.
         report: told the fraction that is done.
 
     Raises:
@@ -37,17 +39,22 @@ def measure(path: str, kind: str, *, report: Callable[[float], None] = lambda _:
         SourceChanged: it is gone.
     """
     if kind == "npz":
-        return _array(path)
-    found = inspect(path, kind, report=report)
+        return _array(path, root)
+    found = inspect(path, kind, root=root, report=report)
     if not found.complete:
         raise NotAVideo(found.why, "Give a whole video file.")
     return Measured(found.frames, found.display_width, found.display_height, text(found.fps), found.turn != "none")
 
 
-def _array(path: str) -> Measured:
+def _array(path: str, root: str) -> Measured:
     """By the array's header alone: an array may promise far more than fits into memory, or hold a pickle."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(ARRAY) as file:
+        with (
+            plain(path, root) as fd,
+            open(fd, "rb", closefd=False) as whole,
+            zipfile.ZipFile(whole) as archive,
+            archive.open(ARRAY) as file,
+        ):
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
             shape, _, dtype = read(file)
     except KeyError as error:

@@ -38,6 +38,7 @@ def inspect(
     path: str,
     kind: str,
     *,
+    root: str | None = None,
     bounds: dict[str, Any] | None = None,
     report: Callable[[float], None] = lambda _: None,
 ) -> VideoInfo:
@@ -46,6 +47,7 @@ def inspect(
     Args:
         path: the clip.
         kind: its container, as its signature tells: mp4, matroska or avi.
+        root: the folder that `path` is below and no symlink leads to; see source.plain.
         bounds: Bounds as JSON.
         report: told the fraction that is done.
 
@@ -57,7 +59,7 @@ def inspect(
         SourceChanged: it is gone.
     """
     limits = Bounds.from_json(bounds or {})
-    with opened(path, kind) as source:
+    with opened(path, kind, root=root) as source:
         _check_picture(source, limits)
         walk = _Walk(source, limits, report)
         why = walk.run() or _tail(source, walk)

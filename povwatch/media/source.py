@@ -19,6 +19,7 @@ import av
 import av.error
 
 from povwatch.errors import NotAVideo, SourceChanged
+from povwatch.fs import closing, open_beneath
 from povwatch.layout import shown
 from povwatch.media import times
 from povwatch.media.picture import Turn
@@ -115,13 +116,16 @@ class Source:
 
 
 @contextmanager
-def opened(path: str | bytes, kind: str, options: dict[str, str] | None = None) -> Iterator[Source]:
+def opened(
+    path: str | bytes, kind: str, options: dict[str, str] | None = None, *, root: str | None = None
+) -> Iterator[Source]:
     """Open a video file whose signature is known to be of `kind`.
 
     Args:
-        path: the file; the last component may not be a symbolic link.
+        path: the file, as `plain` takes it.
         kind: one of DEMUXERS.
         options: further options for the demuxer and the decoders.
+        root: the folder that `path` is below, for a path that somebody else may change meanwhile.
 
     Raises:
         NotAVideo: the demuxer does not know it, it has no video stream, or there is no decoder for that.
@@ -130,17 +134,7 @@ def opened(path: str | bytes, kind: str, options: dict[str, str] | None = None) 
     name = shown(os.fsencode(Path(os.fsdecode(path)).name))
     if kind not in DEMUXERS:
         raise NotAVideo(f"{name} is of an unknown kind, {kind!r}.", "Use MP4, MOV, Matroska, WebM or AVI.")
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise SourceChanged(f"{name} is gone.") from None
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise NotAVideo(f"{name} is a symbolic link.", "Put the video itself there.") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise NotAVideo(f"{name} is no regular file.")
+    with plain(path, root) as fd:
         demuxer = DEMUXERS[kind]
         try:
             # by descriptor: the same bytes for every pass, whatever is renamed over the path meanwhile
@@ -157,8 +151,38 @@ def opened(path: str | bytes, kind: str, options: dict[str, str] | None = None) 
             ) from None
         with container:
             yield Source(fd, name, DEMUXERS[kind], container)
-    finally:
-        os.close(fd)
+
+
+@contextmanager
+def plain(path: str | bytes, root: str | None = None) -> Iterator[int]:
+    """Open a plain file for reading: a descriptor, until the block ends.
+
+    Args:
+        path: the file. With a root, no component may be a symbolic link; without, not the last one.
+        root: the folder that it is below.
+
+    Raises:
+        NotAVideo: it is something else.
+        SourceChanged: it is gone, or a folder on its way is.
+    """
+    name = shown(os.fsencode(Path(os.fsdecode(path)).name))
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        if root is None:
+            fd = os.open(path, flags)
+        else:
+            with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
+                fd = open_beneath(folder, os.fsencode(path), flags)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise SourceChanged(f"{name} is gone.") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise NotAVideo(f"{name} is a symbolic link.", "Put the video itself there.") from None
+    with closing(fd):
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise NotAVideo(f"{name} is no regular file.")
+        yield fd
 
 
 def turn_of(frame: VideoFrame) -> Turn:

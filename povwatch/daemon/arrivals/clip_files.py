@@ -93,7 +93,7 @@ class ClipFiles:
             path: the clip.
             kind: of the container, as its own signature says.
         """
-        args = {"path": str(self._root / os.fsdecode(path)), "kind": str(kind)}
+        args = {"root": str(self._root), "path": os.fsdecode(path), "kind": str(kind)}
 
         def work(cancelled: threading.Event) -> VideoInfo:
             return VideoInfo.from_json(

@@ -100,13 +100,19 @@ def judge(
     return problems, unknown
 
 
-def measure(path: Path, kind: str, cancelled: threading.Event | None = None) -> Measured:
+def measure(root: Path, path: bytes, kind: str, cancelled: threading.Event | None = None) -> Measured:
     """Have a child measure a file; takes a while.
+
+    Args:
+        root: a folder.
+        path: the file, below it; no symlink leads to it.
+        kind: see media.measure.
+        cancelled: set when nobody wants to know any more.
 
     Raises:
         PovwatchError: it cannot be read, has gone, or the work was called off.
     """
-    args = {"path": str(path), "kind": kind}
+    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
     return Measured.from_json(call("measure", args, timeout=MEASURE_TIMEOUT, limits=PROBE, cancelled=cancelled))
 
 
@@ -189,10 +195,9 @@ class NamedFiles:
         if self._background.busy(key):  # it is of the file that had the name before
             return
         known.measuring = True
-        place = self._folder.root / os.fsdecode(file.path)
 
         def work(cancelled: threading.Event) -> Measured:
-            return measure(place, kind, cancelled)
+            return measure(self._folder.root, file.path, kind, cancelled)
 
         def then(outcome: Measured | Exception) -> None:
             known.measuring = False

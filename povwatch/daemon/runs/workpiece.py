@@ -6,7 +6,6 @@ Called in background threads. Nothing here knows the journal; what has to surviv
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
 import time
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
-from povwatch.errors import CheckFailed, NotAVideo, SourceChanged
-from povwatch.fs import FOLDER, closing, fsync_dir, open_beneath
-from povwatch.media.errors import MediaStopped
+from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
+from povwatch.errors import CheckFailed, NotAVideo
+from povwatch.fs import FOLDER, closing, fsync_dir
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
 from povwatch.media.run import call
 from povwatch.publish.faults import FULL, WriteFailed
@@ -30,12 +29,6 @@ if TYPE_CHECKING:
 
 WORK_TIMEOUT = 4 * 3600.0
 """Seconds for one pass over a clip's frames: an hour of 4K on a busy machine."""
-
-NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-"""What copy_file_range says where the two file systems cannot do it together."""
-
-COPY_CHUNK = 64 * 1024 * 1024
-"""Bytes copied between two looks at whether the copy is still wanted."""
 
 
 @dataclass(slots=True)
@@ -93,7 +86,7 @@ class Workpiece:
             self.source = str(Path(self.folder, "source" + Path(os.fsdecode(clip)).suffix.lower()))
             root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                _copy(root_fd, clip, self.source, cancelled)
+                take_copy(root_fd, clip, self.source, cancelled)
                 self._take_references(root_fd, layout.split(clip)[0], cancelled)
             finally:
                 os.close(root_fd)
@@ -205,7 +198,9 @@ class Workpiece:
             if where == "prompt_path":
                 continue  # its text is the prompt already
             copy = os.path.join(self.folder, f"{where.replace('.', '_')}{Path(path).suffix.lower()}")  # noqa: PTH118
-            _copy(root_fd, os.path.join(folder, os.fsencode(path)), copy, cancelled)  # noqa: PTH118 - bytes
+            named = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
+            take_copy(root_fd, named, copy, cancelled, names=1)
+            see_that_it_is_content(copy, named)
             self.references[where] = copy
 
     def _keep(self, *paths: str) -> None:
@@ -236,34 +231,3 @@ class Workpiece:
             yield
         finally:
             self.seconds[stage] = round(time.monotonic() - begun, 3)
-
-
-def _copy(root_fd: int, path: bytes, to: str, cancelled: threading.Event) -> None:
-    """Copy a file that is below an open folder, following no symlink. Blocks are shared where possible."""
-    try:
-        source = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise SourceChanged(f"inputs/{layout.shown(path)} cannot be opened: {error.strerror}.") from error
-    try:
-        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            while _copy_some(source, target):
-                if cancelled.is_set():
-                    raise MediaStopped("The copy was called off.")
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
-
-
-def _copy_some(source: int, target: int) -> int:
-    """Copy the next part; how many bytes that were. The kernel shares blocks where the file system can."""
-    try:
-        return os.copy_file_range(source, target, COPY_CHUNK)
-    except OSError as error:
-        if error.errno not in NO_COPY_FILE_RANGE:
-            raise
-    data = os.read(source, COPY_CHUNK)
-    with open(target, "wb", closefd=False) as file:
-        file.write(data)
-    return len(data)

@@ -1,0 +1,93 @@
+"""Private copies of files in inputs/. Whoever may write there may put another file in their place at any moment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.container.report import Kind
+from povwatch.container.signature import HEAD, classify
+from povwatch.errors import SourceChanged
+from povwatch.fs import open_beneath
+from povwatch.media.errors import MediaStopped
+
+if TYPE_CHECKING:
+    import threading
+
+NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What copy_file_range says where the two file systems cannot do it together."""
+
+TELLS_OF_FILES = frozenset({Kind.PLAYLIST, Kind.TEXT, Kind.EMPTY})
+"""What a reader of video may take for a list of other files; and what a FIFO leaves."""
+
+COPY_CHUNK = 64 * 1024 * 1024
+"""Bytes copied between two looks at whether the copy is still wanted."""
+
+
+def take_copy(root_fd: int, path: bytes, to: str, cancelled: threading.Event, *, names: int | None = None) -> None:
+    """Copy a plain file that is below an open folder, following no symlink. Blocks are shared where possible.
+
+    It was judged before; another one may have taken its name since.
+
+    Args:
+        root_fd: the folder.
+        path: below it.
+        to: the copy.
+        cancelled: looked at now and then.
+        names: how many names (hard links) it may have; any number if left out.
+
+    Raises:
+        SourceChanged: it is gone, or no longer a plain file of so many names.
+        MediaStopped: the copy is no longer wanted.
+    """
+    try:
+        source = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise SourceChanged(f"inputs/{layout.shown(path)} cannot be opened: {error.strerror}.") from error
+    status = os.fstat(source)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != (names or status.st_nlink):
+        os.close(source)
+        raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the plain file that it was.")
+    try:
+        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            while _copy_some(source, target):
+                if cancelled.is_set():
+                    raise MediaStopped("The copy was called off.")
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def see_that_it_is_content(copy: str, path: bytes) -> None:
+    """See that a private copy is no text: an engine's reader may take that for a list of other files to open.
+
+    Args:
+        copy: the copy.
+        path: what it was made of, below inputs/.
+
+    Raises:
+        SourceChanged: it is one. What was judged under this name was none.
+    """
+    with Path(copy).open("rb") as file:
+        kind, _ = classify(file.read(HEAD))
+    if kind in TELLS_OF_FILES:
+        raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the file that was judged.")
+
+
+def _copy_some(source: int, target: int) -> int:
+    """Copy the next part; how many bytes that were. The kernel shares blocks where the file system can."""
+    try:
+        return os.copy_file_range(source, target, COPY_CHUNK)
+    except OSError as error:
+        if error.errno not in NO_COPY_FILE_RANGE:
+            raise
+    data = os.read(source, COPY_CHUNK)
+    with open(target, "wb", closefd=False) as file:
+        file.write(data)
+    return len(data)
