@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import struct
+import zlib
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BRAND = b"isom\0\0\0\0"
 
@@ -58,3 +67,29 @@ def far_index() -> bytes:
 
 def _chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+@functools.cache
+def png(width: int, height: int) -> bytes:
+    """A black picture, a thousandth of its size in memory."""
+    packer = zlib.compressobj(9)
+    row = bytes(width + 1)
+    lines = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", lines), (b"IEND", b"")]
+    chunks = (
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def pictures(path: Path, *frames: bytes) -> Path:
+    """A QuickTime file with these PNG pictures for its frames; its header says 64x48, whatever they are."""
+    with av.open(str(path), "w", format="mov") as container:
+        stream = container.add_stream("png", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
+        for number, data in enumerate(frames):
+            packet = av.Packet(data)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, number, number, True
+            packet.time_base = Fraction(1, 30)
+            container.mux(packet)
+    return path

@@ -112,6 +112,8 @@ class _Walk:
                     self._check_length()
                 if self.first is None or not sure:
                     decoded += self._decode(packet)
+        except av.error.MemoryError:
+            raise  # that says nothing about the file: the child's own limit is named
         except av.error.FFmpegError as error:
             return f"It cannot be read past frame {len(self.shown)}: {error.strerror}."
         if self.first is None:
@@ -125,7 +127,7 @@ class _Walk:
 
     def _decode(self, packet: Any) -> list[int | None]:  # noqa: ANN401 - av.Packet
         try:
-            frames = packet.decode()
+            frames = self.source.decode(packet)
         except av.error.InvalidDataError:
             return []
         if frames and self.first is None:
@@ -161,8 +163,10 @@ def _tail(source: Source, walk: _Walk) -> str:
     try:
         source.container.seek(walk.last_key, stream=source.stream)
         for packet in source.packets():
-            for frame in packet.decode():
+            for frame in source.decode(packet):
                 last = frame
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         return f"Its end does not decode: {error.strerror}."
     if last is None:

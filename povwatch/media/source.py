@@ -22,6 +22,8 @@ from povwatch.errors import NotAVideo, SourceChanged
 from povwatch.fs import closing, open_beneath
 from povwatch.layout import shown
 from povwatch.media import times
+from povwatch.media.errors import TooLarge
+from povwatch.media.info import Bounds
 from povwatch.media.picture import Turn
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matrosk
 
 THREADS_MAX = 8
 """Decoder threads: each holds frames of its own, and the address space is limited."""
+
+MAX_PIXELS = Bounds().pixels
 
 NOT_REAL = ("attached_pic", "timed_thumbnails")
 """Dispositions of picture streams that are no video: cover art and the like."""
@@ -56,6 +60,8 @@ class Source:
         self.kind = kind
         self.container = container
         self.stream = _real_video(container, name)
+        # A frame may say that it is larger than the file said; the decoder refuses it before it takes any memory.
+        self.stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self.stream.thread_type = "AUTO"
         self.stream.thread_count = min(THREADS_MAX, os.cpu_count() or 1)
         self.damaged = 0
@@ -84,6 +90,21 @@ class Source:
         """Every video packet, the empty one that flushes the decoder last."""
         yield from self.container.demux(self.stream)
 
+    def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        """The frames that come out of the decoder for a packet.
+
+        Raises:
+            TooLarge: one is larger than it may be, whatever the file said before.
+            FFmpegError: it does not decode.
+        """
+        try:
+            return packet.decode()
+        except av.error.ArgumentError as error:  # what it says of pictures beyond max_pixels
+            raise TooLarge(
+                f"{self.name} holds a picture that the decoder refuses, as one of more than {MAX_PIXELS} pixels.",
+                "Export it again, all of it in one size.",
+            ) from error
+
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame that a player would show.
 
@@ -93,7 +114,7 @@ class Source:
             if packet.size and packet.dts is not None:
                 self._decoded.append(packet.dts)
             try:
-                frames = packet.decode()
+                frames = self.decode(packet)
             except av.error.InvalidDataError:
                 self.damaged += 1
                 continue

@@ -1,0 +1,94 @@
+"""Files that are small and ask for a lot: each limit of the media children bites, and is named."""
+
+from __future__ import annotations
+
+import hostile
+import pytest
+from clips import make_clip
+from daemons import Corner, Daemon
+
+from povwatch.media.errors import MediaError, TooLarge
+from povwatch.media.run import PROBE, Limits, call
+
+MEGABYTE = 2**20
+
+
+def inspect(path, limits=PROBE):
+    return call("inspect", {"path": str(path), "kind": "mp4"}, timeout=100, limits=limits)
+
+
+@pytest.fixture(scope="module")
+def bomb(tmp_path_factory):
+    """40 black pictures of 50 million pixels each: 2 GB of memory in 2 MB, and the decoder is at work for seconds."""
+    return hostile.pictures(tmp_path_factory.mktemp("bomb") / "bomb.mov", *[hostile.png(8000, 6250)] * 40)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """The header and the first picture are small, the others of 225 million pixels each."""
+    small, large = hostile.png(64, 48), hostile.png(15_000, 15_000)
+    return hostile.pictures(tmp_path_factory.mktemp("grown") / "grown.mov", small, large, large)
+
+
+def test_a_bomb_is_smaller_than_a_thousandth_of_itself(bomb, grown):
+    assert bomb.stat().st_size < 40 * 8000 * 6250 / 900
+    assert grown.stat().st_size < 2 * 15_000**2 / 900
+
+
+def test_the_limit_of_memory_bites(bomb):
+    with pytest.raises(MediaError, match=r"inspect needed more memory than its limit of 0\.4 GiB\.") as caught:
+        inspect(bomb, Limits(memory=400 * MEGABYTE))
+    assert "too large for this machine's limits" in caught.value.todo
+
+
+def test_the_limit_of_processor_time_bites(bomb):
+    with pytest.raises(MediaError, match="inspect used more than 1 s of processor time and was stopped"):
+        inspect(bomb, Limits(cpu_seconds=1))
+
+
+def test_the_limit_of_what_is_written_bites(tmp_path):
+    clip = make_clip(tmp_path / "a.mov", frames=60, size=(640, 360), codec="mpeg4", options={"qscale": "31"})
+    info = inspect(clip)
+    args = {"source": str(clip), "info": info, "out_path": str(tmp_path / "work.mp4")}
+    with pytest.raises(MediaError, match="prepare wrote more than its limit of 20000 bytes"):
+        call("prepare", args, timeout=100, limits=Limits(file_bytes=20_000))
+    assert (tmp_path / "work.mp4").stat().st_size <= 20_000
+
+
+def test_a_picture_larger_than_the_file_said_is_never_decoded(grown):
+    """800 MB of address space would not hold it: the decoder refuses before it asks for any."""
+    with pytest.raises(TooLarge, match="holds a picture that the decoder refuses, as one of more than 67108864 pixels"):
+        inspect(grown, Limits(memory=800 * MEGABYTE))
+
+
+def test_a_file_that_says_how_large_it_is_is_refused_by_that(tmp_path):
+    large = hostile.pictures(tmp_path / "a.mov", hostile.png(15_000, 15_000))
+    with pytest.raises(TooLarge, match="15000x15000"):
+        inspect(large)
+
+
+DISGUISED = {
+    "a.mp4": (b"ffconcat version 1.0\nfile /etc/passwd\n", "a list of other files (ffconcat)"),
+    "b.mkv": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "a playlist (M3U8)"),
+    "c.avi": (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n", "a text file"),
+    "d.mov": (b"file '/etc/passwd'\n" * 9, "a text file"),
+    "e.webm": (b"<?xml version='1.0'?>\n<MPD><BaseURL>file:///etc/passwd</BaseURL></MPD>\n", "an XML file"),
+}
+
+
+def test_what_people_are_told(tmp_path, grown):
+    with Daemon(tmp_path / "pov", grace={"period": "1h"}) as daemon:
+        here = Corner(daemon.start(), "told")
+        here.copy(grown, "grown.mov")
+        for name, (content, _) in DISGUISED.items():
+            (here.inputs / name).write_bytes(content)
+        for name, (_, words) in DISGUISED.items():
+            here.wait_for("rejected", clip=name)
+            assert words in (here.inputs / name).with_suffix(".error.txt").read_text()
+        here.wait_for("rejected", clip="grown.mov")
+        text = (here.inputs / "grown.error.txt").read_text()
+        assert "grown.mov is rejected" in text
+        assert "more than 67108864 pixels" in text
+        assert "Export it again, all of it in one size." in text
+        here.clip("good.mp4")
+        here.wait_for("grace", clip="good.mp4")
