@@ -23,10 +23,10 @@ def box(kind: bytes, body: bytes = b"", *, claims: int | None = None) -> bytes:
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
-def film(table: bytes) -> bytes:
-    """An MP4 with one video track and this sample table."""
+def film(table: bytes, references: bytes = b"") -> bytes:
+    """An MP4 with one video track, this sample table, and boxes that say where its samples are to be found."""
     handler = box(b"hdlr", bytes(8) + b"vide" + bytes(12))
-    track = box(b"trak", box(b"mdia", handler + box(b"minf", box(b"stbl", table))))
+    track = box(b"trak", box(b"mdia", handler + box(b"minf", references + box(b"stbl", table))))
     return box(b"ftyp", BRAND) + box(b"moov", track) + box(b"mdat", bytes(64))
 
 
