@@ -40,6 +40,7 @@ class DiffusersEngine:
         run, model = _libraries(settings)
         report("files", None)
         files = weights.locate(settings)
+        weights.check_owners(files)
         with ThreadPoolExecutor(1, "digests") as aside:  # the files are read from the disk once for both
             digests = aside.submit(weights.digests, files)
             report("guardrail", None)

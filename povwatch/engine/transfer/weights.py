@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.engine import trust
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer.settings import CONTROL_NAMES
 
@@ -101,6 +102,16 @@ def weights(folder: Path) -> list[Path]:
             )
         raise _missing(folder / "*.safetensors")
     return found
+
+
+def check_owners(files: Files) -> None:
+    """See that nobody else may change the model's files; see engine/trust.py.
+
+    Raises:
+        EngineFailure: somebody may.
+    """
+    folders = files.folders().values()
+    trust.check_owners(path for folder in folders for path in (folder / "config.json", *weights(folder)))
 
 
 def digests(files: Files) -> dict[str, dict[str, str | int]]:

@@ -7,11 +7,13 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from povwatch.models.needs import Wishes, needs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from povwatch.engine.upstream.settings import Settings
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -85,6 +87,24 @@ def files(settings: Settings) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, Any] = {}
     revisions: dict[str, set[str]] = {}
+    for file in present(settings):
+        found[file.name] = {"size": file.path.stat().st_size, "sha256": _sha256(str(file.path))}
+        revisions.setdefault(file.repository, set()).add(file.commit)
+    return {"files": found, "revisions": {name: ", ".join(sorted(commits)) for name, commits in revisions.items()}}
+
+
+class Present(NamedTuple):
+    """A file of weights in Hugging Face's cache."""
+
+    repository: str
+    commit: str
+    name: str
+    """Repository and name."""
+    path: Path
+
+
+def present(settings: Settings) -> Iterator[Present]:
+    """Every file of weights that the engine needs and that is there."""
     for need in needs("cosmos", Wishes(settings.controls, settings.model, settings.guardrails)):
         folder = hub_cache() / f"models--{need.repository.replace('/', '--')}"
         commit = _commit(folder, need.revision)
@@ -92,9 +112,7 @@ def files(settings: Settings) -> dict[str, dict[str, Any]]:
         for name in names:
             path = folder / "snapshots" / commit / name
             if path.suffix in WEIGHTS and path.is_file():
-                found[f"{need.repository}/{name}"] = {"size": path.stat().st_size, "sha256": _sha256(str(path))}
-                revisions.setdefault(need.repository, set()).add(commit)
-    return {"files": found, "revisions": {name: ", ".join(sorted(commits)) for name, commits in revisions.items()}}
+                yield Present(need.repository, commit, f"{need.repository}/{name}", path)
 
 
 def hub_cache() -> Path:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.port import EngineBlocked, EngineFailure
+from povwatch.engine.trust import check_owners
 from povwatch.engine.upstream import cached, causes, facts, hooks, references, room, tensors
 from povwatch.engine.upstream.arguments import NAME, arguments, paths
 from povwatch.engine.upstream.chunks import Chunks
@@ -51,6 +52,7 @@ class Session:
         """
         self._settings = settings
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # as upstream's own command line does
+        check_owners(file.path for file in facts.present(settings))
         if settings.distilled:
             os.environ["COSMOS_EXPERIMENTAL_CHECKPOINTS"] = "1"  # upstream reads it when it is imported
         try:

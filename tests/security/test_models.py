@@ -1,0 +1,77 @@
+"""Model files that somebody else may change are not loaded. (Pickles: unit/engine/transfer/test_weights.py.)"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from povwatch.engine import trust
+from povwatch.engine.port import EngineFailure
+from povwatch.engine.transfer import weights
+from povwatch.engine.upstream import facts
+from povwatch.engine.upstream.settings import Settings
+from povwatch.models.needs import VAE
+
+
+@pytest.fixture
+def file(tmp_path):
+    made = tmp_path / "model" / "a.safetensors"
+    made.parent.mkdir(mode=0o755)
+    made.write_bytes(b"x")
+    return made
+
+
+def refused(file):
+    with pytest.raises(EngineFailure) as caught:
+        trust.check_owners([file])
+    assert caught.value.kind == "invalid"
+    return f"{caught.value.message} {caught.value.todo}"
+
+
+def test_our_own_are_taken_and_so_is_a_link_to_one(file, tmp_path):
+    trust.check_owners([file])
+    (tmp_path / "link").symlink_to(file)
+    trust.check_owners([tmp_path / "link"])
+
+
+def test_what_everybody_may_write_is_refused(file):
+    file.chmod(0o666)
+    assert f"Everybody may write to {file}" in refused(file)
+    file.chmod(0o644)
+    file.parent.chmod(0o777)
+    assert f"Everybody may write to {file.parent}" in refused(file)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="makes files of another user, which takes root")
+def test_what_belongs_to_somebody_else_is_refused(file, tmp_path):
+    os.chown(file, 65534, 65534)
+    (tmp_path / "link").symlink_to(file)
+    said = refused(tmp_path / "link")
+    assert "belongs to the user nobody" in said
+    assert f"chown root {file}" in said
+    os.chown(file, 54321, 54321)
+    assert "unknown here (54321)" in refused(file)
+    os.chown(file, 0, 0)
+    os.chown(file.parent, 65534, 65534)
+    assert f"{file.parent}, of the model, belongs to" in refused(file)
+
+
+def test_every_file_that_an_engine_loads_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    folder = tmp_path / "hub" / f"models--{VAE.repository.replace('/', '--')}" / "snapshots" / VAE.revision
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.pth").write_bytes(b"x")
+    settings = Settings.parse({"controls": ["edge"], "output_dir": str(tmp_path / "out")})
+    assert [present.path for present in facts.present(settings)] == [folder / "tokenizer.pth"]
+
+    part = tmp_path / "part"
+    part.mkdir()
+    (part / "config.json").write_text("{}")
+    (part / "a.safetensors").write_bytes(b"x")
+    (part / "a.safetensors").chmod(0o666)
+    model = weights.Files(tmp_path / "base", {"edge": part}, {})
+    monkeypatch.setattr(weights, "COMPONENTS", ())
+    with pytest.raises(EngineFailure, match="Everybody may write"):
+        weights.check_owners(model)
