@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.health import Identity, identity
 from povwatch.daemon.runs.places import Hurdle
 from povwatch.job import Waiting
+from povwatch.layout import STAGING
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ class OutputsWatch:
     def __init__(self, outputs: Path) -> None:
         """Remember the folder as it is now."""
         self._outputs = outputs
+        self._staging = outputs / os.fsdecode(STAGING)
         self._known = self._look()
         self._next = 0.0
         self.hurdle: Hurdle | None = None
@@ -57,6 +61,10 @@ class OutputsWatch:
         """
         if found is None:
             return f"The outputs folder {self._outputs} is not there. Mount its disk, or make it again."
+        if strange := self._strange():
+            return (
+                f"{self._staging} is {strange}, where a folder is needed; nothing is written through it. Move it away."
+            )
         known = self._known
         if known is None or (found.fstype, found.source, found.fsid, found.mounted_at) == (
             *(known.fstype, known.source, known.fsid, known.mounted_at),
@@ -66,3 +74,13 @@ class OutputsWatch:
             f"The outputs folder {self._outputs} is on {found.source} ({found.fstype}) and was on {known.source} "
             f"({known.fstype}): is its disk mounted? Mount it, or restart povwatch if this is meant."
         )
+
+    def _strange(self) -> str:
+        """What somebody put in the place of the private folder, in words; empty if it is one, or is not there yet."""
+        try:
+            mode = self._staging.lstat().st_mode
+        except OSError:
+            return ""
+        if stat.S_ISDIR(mode):
+            return ""
+        return "a symlink" if stat.S_ISLNK(mode) else "no folder"

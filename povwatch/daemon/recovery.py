@@ -9,6 +9,7 @@ queued, grace, arriving   go on where they were
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from povwatch.daemon.ends.endings import CLEARED
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import JobFailed
 from povwatch.job import Job, JobState
+from povwatch.publish.faults import OutputRefused
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -58,7 +60,10 @@ def recover(
         gates.resume(job)
     kept = [job for job in ledger.in_state(S.QUEUED, S.GRACE) if job not in claimed]
     under_way = [job for job in ledger.claimed if job.run_id is not None]
-    publisher.sweep({job.id for job in (*kept, *ledger.claimed)}, {job.run_id for job in under_way if job.run_id})
+    with suppress(
+        OutputRefused
+    ):  # somebody put a link in its place: outputs_watch says so, and no job starts meanwhile
+        publisher.sweep({job.id for job in (*kept, *ledger.claimed)}, {job.run_id for job in under_way if job.run_id})
     if counts:
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
 

@@ -1,0 +1,31 @@
+"""outputs/, where others of the group may write too: nothing is put through a link of theirs."""
+
+from __future__ import annotations
+
+from daemons import Daemon
+
+
+def test_nothing_is_written_through_a_link_in_outputs(tmp_path):
+    with Daemon(tmp_path / "pov") as here:
+        outside = here.folder / "outside"
+        outside.mkdir()
+        here.outputs.mkdir(exist_ok=True)
+        (here.outputs / ".povwatch").symlink_to(outside)
+        (here.outputs / "b").symlink_to(outside)
+        here.clip("a.mp4")
+        here.start()  # as a restart by the manager would find it
+        said = here.wait_for("outputs-away")
+        assert ".povwatch is a symlink, where a folder is needed" in said["problem"]
+        here.wait_state("a.mp4", "queued")
+        (here.outputs / ".povwatch").unlink()
+        here.wait_for("done", clip="a.mp4")
+        here.clip("b.mp4")
+        said = here.wait_for("failed", clip="b.mp4")
+        assert "outputs/b" in said["problem"]
+        (here.outputs / "c").mkdir()
+        for name in ("c_preview.mp4", "c_preview.json"):
+            (here.outputs / "c" / name).symlink_to(outside / name)
+        here.clip("c.mp4")
+        here.wait_for("done", clip="c.mp4")
+        assert "c/c_preview_v2.mp4" in here.published()
+        assert list(outside.iterdir()) == []
