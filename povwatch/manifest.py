@@ -76,12 +76,17 @@ def manifest(
         "kind": "aug" if real else "preview",
         **({} if real else {"note": PREVIEW_NOTE}),
         "clip": layout.shown(job.path),
-        "source": {"path_hex": job.path.hex(), **{key: info[key] for key in SOURCE_FIELDS}},
+        "source": {
+            "path_hex": job.path.hex(),
+            "base_hex": job.base.hex(),
+            **{key: info[key] for key in SOURCE_FIELDS},
+        },
         "spec": spec,
         "spec_hash": job.spec_hash,
         **_asked(spec, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
-        "engine": {key: value for key, value in capabilities.items() if key not in APART},
+        # The kind is engine.kind as journalled: with it a lost journal knows again what ran (povwatch rebuild).
+        "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},
         "model": {
             "name": capabilities.get("model"),
             "revisions": capabilities.get("revisions", {}),
@@ -93,6 +98,7 @@ def manifest(
         "generated": {key: value for key, value in artifact.items() if key not in {"path", "seconds"}},
         "output": {
             "file": layout.shown(layout.split(entry.target)[1]),
+            "path_hex": entry.target.hex(),
             "sha256": entry.sha256,
             "size": entry.size,
             "frames": checked.frames,

@@ -31,6 +31,7 @@ VERBS = {
     "check": "check",
     "doctor": "doctor",
     "prefetch": "prefetch",
+    "rebuild": "rebuild",
     "schema": "specs",
     "report": "report",
 }

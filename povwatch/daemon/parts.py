@@ -40,6 +40,7 @@ from povwatch.errors import ConfigError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.publish import Publisher
+from povwatch.rebuild import lost
 from povwatch.spec.beside import InputsFolder
 from povwatch.spec.prompts import load_templates
 from povwatch.spool import Spool
@@ -58,7 +59,7 @@ class Parts:
         """Make them. The journal is locked; nothing is recovered or watched yet.
 
         Raises:
-            ConfigError: the configuration does not fit this machine, or another daemon has the journal.
+            ConfigError: the configuration does not fit this machine, another daemon has the journal, or it is lost.
             JournalError: the journal cannot be used.
         """
         self.clock = Clock()
@@ -67,7 +68,7 @@ class Parts:
         _check_templates(config, templates)
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
             _make_folder(folder, config.origin)
-        self.journal = Journal.open(config.paths.state)
+        self.journal = Journal.open(config.paths.state, fresh=lambda: lost.refuse(config))
         self.ledger = Ledger(self.journal, self.clock)
         self.eye = GpuEye(self.clock, self.waker.wake)
         self.choice = choose(config, self.eye.first(), self.journal.real_engine())

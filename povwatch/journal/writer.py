@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from povwatch import layout
+from povwatch.command import command
 from povwatch.errors import JournalError
 from povwatch.job import Job, JobState, Waiting, may_go
 from povwatch.journal.lock import JournalLock
@@ -21,7 +22,7 @@ from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
 from povwatch.journal.statements import Statements, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -47,8 +48,12 @@ class Journal(JournalReader):
         self._write = Statements("write.sql")
 
     @classmethod
-    def open(cls, state: Path) -> Journal:
+    def open(cls, state: Path, *, fresh: Callable[[], None] = lambda: None) -> Journal:
         """Take the lock, open the journal (making it if there is none) and bring it up to date.
+
+        Args:
+            state: the folder that it is in.
+            fresh: called before a journal is made where none is; what it raises keeps it from being made.
 
         Raises:
             ConfigError: another daemon has it.
@@ -57,7 +62,7 @@ class Journal(JournalReader):
         state.mkdir(parents=True, exist_ok=True)
         lock = JournalLock(state)
         try:
-            return cls(_connect(state / FILE), lock)
+            return cls(connect(state / FILE, fresh), lock)
         except BaseException:
             lock.close()
             raise
@@ -239,7 +244,11 @@ class Journal(JournalReader):
             raise
 
 
-def _connect(file: Path) -> sqlite3.Connection:
+def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Connection:
+    """The one connection that writes; see `Journal.open`."""
+    missing = not file.exists() or not file.stat().st_size
+    if missing:
+        fresh()
     try:
         db = sqlite3.connect(file, isolation_level=None, timeout=10)
         for pragma in (
@@ -251,12 +260,15 @@ def _connect(file: Path) -> sqlite3.Connection:
         ):
             db.execute(f"PRAGMA {pragma}")
         _check(db)
+        if not missing and not db.execute("PRAGMA user_version").fetchone()[0]:
+            fresh()  # one that was being made when povwatch was killed
         _migrate(db, file)
         db.execute(BROUGHT)
     except sqlite3.DatabaseError as error:
         raise JournalError(
             f"The journal {file} cannot be used: {error}.",
-            f"Check the disk; if the file is damaged, move it aside (mv {file} {file}.damaged) and start again.",
+            f"Check the disk. If the file is damaged: {command('rebuild', '--move-aside')} moves it aside and makes it "
+            "again from inputs/ and outputs/, so that nothing runs twice.",
         ) from error
     return db
 

@@ -69,7 +69,7 @@ class Sealed:
         if sealed is None or not sealed.entries:
             raise JournalError(
                 f"The journal holds a promise of publishing that cannot be read ({reason}).",
-                "Restore the journal from a backup, or move it aside: it is rebuilt from inputs/ and outputs/.",
+                "Restore the journal from a backup, or make it again: povwatch rebuild --move-aside.",
             )
         return sealed
 

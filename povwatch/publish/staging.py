@@ -63,6 +63,16 @@ class Staging:
 
         return self._clear(left_over)
 
+    def runs(self) -> list[tuple[int, str]]:
+        """The job and the run of every room that is there."""
+        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+            try:
+                folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
+            except FileNotFoundError:
+                return []
+            names = map(_OURS.fullmatch, os.listdir(folder))  # noqa: PTH208 - a descriptor
+            return [(int(found["job"]), found["run"]) for found in names if found and found["run"]]
+
     def _made(self, *names: str) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
         with told(self._outputs, path), contextlib.ExitStack() as opened:

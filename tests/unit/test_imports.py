@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "povwatch"
 
 PURE = [
     *("job.py", "grace.py", "retry.py", "layout.py", "lookup.py", "manifest.py", "units.py", "publish/promise.py"),
-    *("command.py", "holding.py"),
+    *("command.py", "holding.py", "rebuild/plan.py"),
     *("arrival/names.py", "arrival/settle.py", "engine/overdue.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py"),
 ]
@@ -21,7 +21,10 @@ PURE = [
 OUTSIDE = {"os", "time", "sqlite3", "threading", "subprocess", "socket", "datetime", "pathlib", "shutil", "tempfile"}
 
 ONLY = {
-    "sqlite3": {"journal/reader.py", "journal/writer.py", "journal/statements.py", "cli/doctor.py"},
+    "sqlite3": {
+        *("journal/reader.py", "journal/writer.py", "journal/statements.py", "journal/anew.py"),
+        "cli/doctor.py",
+    },
     "aiosql": {"journal/statements.py"},
     "pynvml": {"gpu.py"},
     "systemd": {"log.py"},

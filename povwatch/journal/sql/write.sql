@@ -63,3 +63,20 @@ DELETE FROM bases WHERE path = :path;
 -- name: set_fact!
 INSERT INTO facts (name, value) VALUES (:name, :value)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: restore_job!
+-- A job as povwatch rebuild found it again.
+INSERT INTO jobs (
+    id, path, base, state, waiting_on, detail, run_id, attempts, crashes, priority, hold, go, force,
+    spec_hash, spec_json, spec_digest, spec_stat, source_hash, source_stat, source_info,
+    grace_left, grace_saved_at, invalid_since, not_before, engine, artifact, promise, output, error,
+    created_at, updated_at
+) VALUES (
+    :id, :path, :base, :state, :waiting_on, :detail, :run_id, :attempts, :crashes, :priority, :hold, :go, :force,
+    :spec_hash, :spec_json, :spec_digest, :spec_stat, :source_hash, :source_stat, :source_info,
+    :grace_left, :grace_saved_at, :invalid_since, :not_before, :engine, :artifact, :promise, :output, :error,
+    :created_at, :updated_at
+);
+
+-- name: restore_base!
+INSERT INTO bases (folder, base, path) VALUES (:folder, :base, :path);

@@ -1,0 +1,88 @@
+"""Results that were sealed when the journal was lost: checked, on the disk, and not wholly visible yet.
+
+Their manifest lies in the room of their run (publish/): with it their promise can be made again and kept, so that no
+GPU time is spent a second time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.fs import closing, open_beneath, read_at_most
+from povwatch.publish import Entry, Sealed
+from povwatch.publish import files as staged
+from povwatch.publish.staging import Staging, folder_of, room, root_of
+from povwatch.rebuild.manifests import SIZE_MAX, Made, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RESULT = b"final.mp4"
+"""What a run's result is called in its room; see daemon/runs/workpiece.py."""
+
+_MANIFEST = re.compile(rb"manifest_v([0-9]{1,3})\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One run's promise."""
+
+    made: Made
+    sealed: Sealed
+
+
+def look(outputs: Path) -> tuple[list[Room], int]:
+    """The promises that can still be kept; and how many runs were under way that cannot go on."""
+    rooms, lost = [], 0
+    with ExitStack() as opened:
+        root = root_of(outputs, opened)
+        for job, run_id in sorted(Staging(outputs).runs()):
+            found = _room(root, job, run_id)
+            if found is not None:
+                rooms.append(found)
+            else:
+                lost += 1
+    return rooms, lost
+
+
+def _room(root: int, job: int, run_id: str) -> Room | None:
+    """A run's promise of the highest version whose result is there, in the room or shown already."""
+    with ExitStack() as opened:
+        try:
+            here = folder_of(root, layout.STAGING + b"/" + os.fsencode(room(job, run_id)), opened)
+        except OSError:
+            return None
+        names = [os.fsencode(name) for name in os.listdir(here)]  # noqa: PTH208 - a descriptor
+        versions = {int(found[1]): name for name in names if (found := _MANIFEST.fullmatch(name))}
+        for version in sorted(versions, reverse=True):
+            try:
+                with closing(open_beneath(here, versions[version], os.O_RDONLY | os.O_NONBLOCK)) as fd:
+                    data = read_at_most(fd, SIZE_MAX)
+            except OSError:
+                continue
+            made = parse(data)
+            if isinstance(made, Made) and (made.job, made.run_id) == (job, run_id) and _is_there(root, here, made):
+                result = dataclasses.replace(made.output, staged=RESULT)
+                beside = layout.manifest(result.target)
+                manifest = Entry(versions[version], beside, len(data), hashlib.sha256(data).hexdigest())
+                return Room(made, Sealed(job, run_id, version, (result, manifest)))
+    return None
+
+
+def _is_there(root: int, here: int, made: Made) -> bool:
+    """Whether the result is in its room, or has its final name already."""
+    if staged.same(here, RESULT, made.output):
+        return True
+    folder, name = layout.split(made.output.target)
+    with ExitStack() as opened:
+        try:
+            return staged.same(folder_of(root, folder, opened), name, made.output)
+        except OSError:
+            return False
