@@ -134,9 +134,9 @@ def _tell(found: Survey, *, dry_run: bool) -> None:
 
 
 def _line(verdict: Verdict) -> str:
-    said = TELLS[verdict.fate]
     if verdict.fate is Fate.HELD:
         return f"held: {verdict.why}. To run it: {command('go', clip=verdict.path)}"
+    said = TELLS[verdict.fate]
     return f"{said}: {verdict.why}" if verdict.why else said
 
 

@@ -65,8 +65,10 @@ class NewJournal(Journal):
                 row = dataclasses.asdict(job) | {"state": str(job.state)}
                 row["waiting_on"] = str(job.waiting_on) if job.waiting_on else None
                 self._write.restore_job(self._db, **row)
+                was = None
                 for at, event, data in restored.events:
-                    self._note(job, None, event, at, data)
+                    self._note(job, was, event, at, data)
+                    was = job.state
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def test_a_journal_that_is_damaged_is_refused_at_the_start(tmp_path):
     done = here.once()
     assert done.returncode == 1
     assert "cannot be used" in done.stderr
-    assert "move it aside" in done.stderr
+    assert "povwatch rebuild --move-aside moves it aside" in done.stderr
     asked = here.call("jobs")
     assert asked.returncode == 1
     assert "Traceback" not in asked.stderr

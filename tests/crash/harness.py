@@ -8,6 +8,7 @@ The layers:
 kill       the process dies before, in the midst of, and after each call that changes a file
 cut        the same, and the power with it: journal and outputs/ are two ext4 file systems that lose what was not synced
 errno      each write, sync and rename fails with EIO or ENOSPC, once or from then on; then comes a healthy run
+lost       the process dies, and the journal is lost: povwatch rebuild makes it again from the rest
 again      the process dies, and dies again while it recovers; the last recovery is left alone
 cut-again  the same with power cuts
 """
@@ -47,7 +48,7 @@ from povwatch.journal import statements  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LAYERS = ("kill", "cut", "errno", "again", "cut-again")
+LAYERS = ("kill", "cut", "errno", "lost", "again", "cut-again")
 COUNT, KILL, FAIL, FAIL_ON, CUT = range(5)
 BEFORE, HALF, AFTER = range(3)
 PHASES = ("before", "in the midst of", "after")
@@ -125,7 +126,7 @@ def main() -> None:
             )
         base = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="povwatch-crash-", dir=quick())))
         place = opened.enter_context(Disks.mounted(base)) if args.layer.startswith("cut") else Plain(base)
-        harness = Harness(ctypes.CDLL(None), place, base / "log")
+        harness = Harness(ctypes.CDLL(None), place, base / "log", loses=args.layer == "lost")
         found = Findings(args.layer)
         points = []
         for scenario in args.scenarios.split(","):
@@ -268,7 +269,8 @@ class Disks:
 class Harness:
     """Lives and deaths of the child."""
 
-    def __init__(self, library: ctypes.CDLL, place: Plain | Disks, log: Path) -> None:
+    def __init__(self, library: ctypes.CDLL, place: Plain | Disks, log: Path, *, loses: bool) -> None:
+        self._loses = loses
         self._world, self._invariants = world, invariants
         self._library = library
         self._library.crash_kind.restype = ctypes.c_char
@@ -304,11 +306,17 @@ class Harness:
             lasting |= fault.action == FAIL_ON
             found += [f"{said} (at the crash)" for said in self._invariants.at_any_moment(folders)]
             before = self._invariants.visible(folders.outputs)
+        promised = self._invariants.promised(folders) if self._loses else None
+        if self._loses:
+            shutil.rmtree(folders.state, ignore_errors=True)
         try:
+            if self._loses:
+                self._world.rebuild(folders)
             # In this process: it is to live, and a fork costs more than the whole recovery.
             if not self._world.World(folders, "plain", apart=self._apart).live():
                 found.append("the recovery comes to no end")
             found += self._invariants.in_the_end(folders, before, may_fail=lasting)
+            found += self._invariants.is_kept(folders, promised)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             found.append(f"the recovery fails: {type(error).__name__}: {error}")
             traceback.print_exc(file=self._said)

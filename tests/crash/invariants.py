@@ -86,6 +86,27 @@ def in_the_end(folders: Folders, before: dict[str, bytes], *, may_fail: bool = F
         yield f"left over: {left}"
 
 
+def promised(folders: Folders) -> str | None:
+    """The digest of the result that was promised, or published already."""
+    file = folders.state / "journal.sqlite3"
+    if not file.exists():
+        return None
+    db = sqlite3.connect(file)
+    try:
+        row = db.execute("SELECT promise FROM jobs WHERE promise IS NOT NULL").fetchone()
+    except sqlite3.OperationalError:  # it was only just being made
+        return None
+    finally:
+        db.close()
+    return str(json.loads(row[0])["entries"][0]["sha256"]) if row else None
+
+
+def is_kept(folders: Folders, promised: str | None) -> Iterator[str]:
+    """What was promised is what is there in the end: inference did not run again."""
+    if promised and promised not in map(toys.digest, visible(folders.outputs).values()):
+        yield "a promised result was made a second time"
+
+
 def _journal(db: sqlite3.Connection) -> Iterator[str]:
     for pragma in ("integrity_check", "foreign_key_check"):
         found = [tuple(row) for row in db.execute(f"PRAGMA {pragma}")]

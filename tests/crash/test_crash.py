@@ -72,6 +72,10 @@ def test_a_disk_that_fails_or_is_full_at_any_write_sync_or_rename_loses_nothing(
     sound(crash("errno", "--most", 200 // SHARE), 200 // SHARE)
 
 
+def test_a_journal_that_is_lost_at_any_call_is_made_again_and_nothing_is_published_twice(crash):
+    sound(crash("lost", "--most", 200 // SHARE), 200 // SHARE)
+
+
 @pytest.mark.parametrize("layer", ["again", "cut-again"])
 def test_a_crash_in_the_midst_of_a_recovery_loses_nothing(crash, layer):
     sound(crash(layer, "--most", 70 // SHARE), 70 // SHARE)
@@ -85,6 +89,7 @@ def test_a_crash_in_the_midst_of_a_recovery_loses_nothing(crash, layer):
         ("copy-fsync", "cut", "plain", "not made from the whole clip"),
         ("compare-and-set", "kill", "late", "no crash"),
         ("noreplace", "kill", "taken", "somebody's file was overwritten"),
+        ("rooms", "lost", "plain", "a promised result was made a second time"),
     ],
 )
 def test_the_harness_sees_that_a_rule_was_taken_out(crash, mutation, layer, scenario, said):

@@ -37,7 +37,10 @@ from povwatch.daemon.runs.dispatch import Dispatch
 from povwatch.daemon.runs.places import Place
 from povwatch.job import JobState
 from povwatch.journal import Journal, StaleJobError
+from povwatch.journal.anew import made_anew
 from povwatch.publish import Publisher, files
+from povwatch.rebuild import restore, rooms
+from povwatch.rebuild.survey import survey
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder
 
@@ -66,6 +69,11 @@ class Folders:
     state: Path
     inputs: Path
     outputs: Path
+
+    @property
+    def paths(self) -> Paths:
+        """For the configuration."""
+        return Paths(inputs=self.inputs, outputs=self.outputs, state=self.state)
 
     @property
     def taken(self) -> Path:
@@ -100,8 +108,7 @@ class World:
             scenario: one of SCENARIOS.
             apart: calls its argument as somebody who is not under test.
         """
-        paths = Paths(inputs=folders.inputs, outputs=folders.outputs, state=folders.state)
-        self.config = Config(paths=paths)
+        self.config = Config(paths=folders.paths)
         self.folders, self.scenario, self._apart = folders, scenario, apart
         self.clock = HandClock()
         self.journal = Journal.open(folders.state)
@@ -242,6 +249,15 @@ class World:
             self._background.settle()
 
 
+def rebuild(folders: Folders) -> None:
+    """Make the journal again, as povwatch rebuild does."""
+    if os.environ.get("CRASH_MUTATION") == "rooms":
+        rooms.look = lambda _: ([], 0)
+    found = survey(Config(paths=folders.paths), hold=False, tell=lambda *_: None)
+    with made_anew(folders.state) as journal:
+        journal.restore(restore.jobs(found.plan, found.clips, 0.0), found.plan.bases)
+
+
 def mutate(journal: Journal, what: str) -> None:
     """Take one of the rules out, for the test that the harness sees it."""
     if what == "file-fsync":
@@ -257,7 +273,7 @@ def mutate(journal: Journal, what: str) -> None:
         statement = sql.read_text().split("-- name: advance!")[1].split(";")[0]
         statement = statement.replace("AND state = :was AND run_id IS :was_run", "")
         journal._write.__dict__["advance"] = lambda db, **row: db.execute(statement, row).rowcount
-    elif what:
+    elif what not in {"", "rooms"}:
         raise ValueError(what)
 
 

@@ -17,6 +17,7 @@ JOB = Job(
     attempts=2,
     crashes=1,
     spec_hash="5bec",
+    engine="cosmos",
 )
 CHECKED = Checked(
     frames=12,
@@ -52,18 +53,20 @@ def test_it_holds_all_that_it_takes_to_run_it_again():
     assert (text["povwatch"], text["manifest_version"], text["kind"]) == (__version__, 1, "aug")
     assert bytes.fromhex(text["source"]["path_hex"]) == JOB.path
     assert text["clip"] == r"d/caf\xe9.mp4"
-    assert set(text["source"]) == {"path_hex", *SOURCE_FIELDS}
+    assert set(text["source"]) == {"path_hex", "base_hex", *SOURCE_FIELDS}
     assert text["source"]["sha256"] == "50c3"
     assert text["spec"]["prompt"] == "Hände"
     assert (text["seed"], text["spec_hash"]) == (3, "5bec")
     assert (text["job"], text["run_id"], text["attempt"], text["crashes"]) == (7, "r1", 2, 1)
-    assert text["engine"]["name"] == "cosmos"
+    assert (text["engine"]["name"], text["engine"]["kind"]) == ("cosmos", "cosmos")
+    assert bytes.fromhex(text["source"]["base_hex"]) == JOB.base
     assert text["seconds"] == {"generate": 1.5}
 
 
 def test_it_describes_the_file_beside_it():
     output = json.loads(made())["output"]
     assert (output["file"], output["sha256"], output["size"]) == ("caf_aug_v2.mp4", "c0de", 10)
+    assert bytes.fromhex(output["path_hex"]) == b"d/caf/caf_aug_v2.mp4"
     assert (output["frames"], output["rate"], output["audio"]) == (12, "30000/1001", "aac")
 
 

@@ -184,7 +184,7 @@ def test_a_damaged_journal_is_a_clear_error(tmp_path) -> None:
     data = bytearray(file.read_bytes())
     data[4096:12288] = os.urandom(8192)
     file.write_bytes(data)
-    with pytest.raises(JournalError, match="move it aside"):
+    with pytest.raises(JournalError, match="povwatch rebuild --move-aside"):
         Journal.open(tmp_path)
     assert file.read_bytes() == data
 
