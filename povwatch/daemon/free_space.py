@@ -1,4 +1,7 @@
-"""Whether there is room: below `disk.reserve` no clip is started, and it goes on by itself when there is room again."""
+"""Whether there is room: below `disk.reserve` no clip is started or finished, and it goes on by itself when there is.
+
+A promise is kept all the same: what is renamed takes no room.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from povwatch.daemon.runs.places import Hurdle
+from povwatch.errors import DiskFull
 from povwatch.job import Waiting
 from povwatch.units import spell_size
 from povwatch.voice import say
@@ -35,6 +39,16 @@ class FreeSpace:
         if now < self._next:
             return
         self._next = now + LOOK_EVERY
+        self._look()
+
+    def lacking(self) -> DiskFull | None:
+        """Look now, before something is begun that takes room; what is wrong, if there is too little."""
+        self._look()
+        if self.hurdle is None:
+            return None
+        return DiskFull(self.hurdle.problem, "Make room; it goes on by itself.")
+
+    def _look(self) -> None:
         left = {where: free for where in self._places if (free := _free(where)) is not None}
         for where, free in left.items():
             if free < self._reserve:

@@ -116,6 +116,7 @@ class Parts:
             wake=self.waker.wake,
         )
         self._aside = Aside(config, self.folder)
+        self.free_space = FreeSpace(config)
         self.endings = Endings(
             config,
             ledger=self.ledger,
@@ -132,6 +133,7 @@ class Parts:
             background=self.background,
             endings=self.endings,
             aside=self._aside,
+            room=self.free_space.lacking,
             done=self._ended,
         )
         self.availability = Availability(self.clock, self.choice.kind)
@@ -147,6 +149,7 @@ class Parts:
             availability=self.availability,
             crew=self.crew,
             eye=self.eye,
+            room=self.free_space.lacking,
             generated=self.finisher.check,
         )
         self.engine_room = EngineRoom(
@@ -166,7 +169,6 @@ class Parts:
             availability=self.availability,
             wake=self.waker.wake,
         )
-        self.free_space = FreeSpace(config)
         self.outputs_watch = OutputsWatch(config.paths.outputs)
         self.drain = Drain(
             config,

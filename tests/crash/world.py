@@ -139,6 +139,7 @@ class World:
             background=self._background,
             endings=self.endings,
             aside=Aside(self.config, folder),
+            room=lambda: None,
             done=lambda _: None,
         )
         crew = Crew(self.clock, eye, "toy")
@@ -154,6 +155,7 @@ class World:
             availability=self.availability,
             crew=crew,
             eye=eye,
+            room=lambda: None,
             generated=self._generated,
         )
         self.gates, self._crew, self._publisher = gates, crew, publisher

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 AGAIN = 30.0
 """Seconds until a step is tried again that the machine did not allow."""
 
+ROOM_AGAIN = 5.0
+"""Seconds until the room on the disks is looked at again."""
+
 
 class Finisher:
     """Takes jobs from `checking` to `done`."""
@@ -49,6 +52,7 @@ class Finisher:
         background: Background,
         endings: Endings,
         aside: Aside,
+        room: Callable[[], DiskFull | None],
         done: Callable[[Job], None],
     ) -> None:
         """Make it.
@@ -60,6 +64,7 @@ class Finisher:
             background: where the work runs.
             endings: what becomes of a job whose artifact is not what was asked for.
             aside: moves a published clip, where that is asked for.
+            room: whether a disk lacks room, as of now: finishing takes as much as the result.
             done: told of a job that is done.
         """
         self._config = config
@@ -68,6 +73,7 @@ class Finisher:
         self._background = background
         self._endings = endings
         self._aside = aside
+        self._room = room
         self._done = done
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
@@ -76,6 +82,10 @@ class Finisher:
 
     def check(self, job: Job, piece: Workpiece) -> None:
         """Finish and judge a job that is `checking`."""
+        full = self._room()
+        if full is not None:
+            self._check_later(job, piece, full, ROOM_AGAIN)
+            return
         started_at = self._started(job)
 
         def work(cancelled: threading.Event) -> tuple[Checked, Sealed]:
@@ -144,12 +154,10 @@ class Finisher:
             job = self._ledger.move(job, "checked", said=said, **to)
             self.publish(job)
 
-    def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault) -> None:
+    def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float = AGAIN) -> None:
         """Not the job's doing, and what the engine made is kept: no GPU time is spent again."""
-        when = self._ledger.clock.boot() + AGAIN
-        waiting = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.PAUSED
-        job = self._ledger.set_quietly(job, "check-later", waiting_on=waiting, detail=str(error))
-        say("check-later", job, problem=str(error), at=self._ledger.clock.spell(when))
+        when = self._ledger.clock.boot() + pause
+        self._wait(job, "check-later", error, when)
         self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
@@ -159,8 +167,7 @@ class Finisher:
             # The promise stands, whatever keeps us from keeping it.
             error = in_words(outcome, "while it was published")
             when = self._ledger.clock.boot() + AGAIN
-            job = self._ledger.set_quietly(job, "publish-later", waiting_on=Waiting.PAUSED, detail=str(error))
-            say("publish-later", job, problem=str(error), at=self._ledger.clock.spell(when))
+            self._wait(job, "publish-later", error, when)
             self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
         else:
             self._aside.move(job)
@@ -181,6 +188,14 @@ class Finisher:
             )
             self._background.submit(("tidy", job.id), lambda _: self._publisher.finish(job.id), _ignore)
             self._done(job)
+
+    def _wait(self, job: Job, event: str, error: PovwatchError, when: float) -> None:
+        """Note why a step is put off; the same is said once, however often it is tried."""
+        waiting = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.PAUSED
+        if (job.waiting_on, job.detail) == (waiting, str(error)):
+            return
+        job = self._ledger.set_quietly(job, event, waiting_on=waiting, detail=str(error))
+        say(event, job, problem=str(error), at=self._ledger.clock.spell(when))
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
         """Somebody took a name between the promise and its keeping: promise the next one."""

@@ -13,6 +13,8 @@ from povwatch.job import Job, JobState, Waiting
 from povwatch.layout import output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from povwatch.config import Config
     from povwatch.daemon.ends.endings import Endings
     from povwatch.daemon.graces.gates import Gates
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.runs.places import Run
     from povwatch.daemon.runs.preparing import Preparing
     from povwatch.daemon.runs.turns import Turns
+    from povwatch.errors import DiskFull
     from povwatch.publish import Publisher
     from povwatch.spec import Spec
 
@@ -40,6 +43,7 @@ class Claims:
         turns: Turns,
         endings: Endings,
         availability: Availability,
+        room: Callable[[], DiskFull | None],
     ) -> None:
         """Make it.
 
@@ -53,6 +57,7 @@ class Claims:
             turns: the queue.
             endings: what becomes of a job after an error.
             availability: told if outputs/ is away.
+            room: whether a disk lacks room, as of now; what does so is a hurdle from the next turn on.
         """
         self._config = config
         self._kind = kind
@@ -63,6 +68,7 @@ class Claims:
         self._turns = turns
         self._endings = endings
         self._availability = availability
+        self._room = room
 
     def next(self) -> Run | None:
         """Claim the next job; None if there is none that may start. Its copies may be there already."""
@@ -79,7 +85,7 @@ class Claims:
             except PovwatchError as error:
                 self._endings.fail(job, error)
                 continue
-            return self._claim(job, spec)
+            return None if self._room() is not None else self._claim(job, spec)
         return None
 
     def _claim(self, job: Job, spec: Spec) -> Run | None:

@@ -56,6 +56,7 @@ class Dispatch:
         availability: Availability,
         crew: Crew,
         eye: GpuEye,
+        room: Callable[[], DiskFull | None],
         generated: Callable[[Job, Workpiece], None],
     ) -> None:
         """Make it.
@@ -71,6 +72,7 @@ class Dispatch:
             availability: whether the engine can take jobs.
             crew: the workers.
             eye: looks at the GPUs.
+            room: whether a disk lacks room, as of now.
             generated: told of a job whose artifact is there, `checking` already.
         """
         self._kind = kind
@@ -102,6 +104,7 @@ class Dispatch:
             turns=self._turns,
             endings=endings,
             availability=availability,
+            room=room,
         )
         self.availability = availability
 

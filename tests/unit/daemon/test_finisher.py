@@ -11,6 +11,7 @@ import pytest
 from clips import make_clip
 from hand_clock import HandClock
 from rich.console import Console
+from structlog.testing import capture_logs
 
 from povwatch.cli import report
 from povwatch.config import Config, Paths
@@ -56,7 +57,7 @@ class Bench:
         self.journal = Journal.open(self.paths.state)
         self.ledger = Ledger(self.journal, self.clock)
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
-        self.broken = []
+        self.broken, self.lacks = [], None
         publisher = Publisher(self.paths.outputs)
         self.finisher = Finisher(
             Config(paths=self.paths),
@@ -65,6 +66,7 @@ class Bench:
             background=self.background,
             endings=self.endings,
             aside=Aside,
+            room=lambda: self.lacks,
             done=self.done.append,
         )
         clip = make_clip(self.paths.inputs / "a.mp4")
@@ -124,6 +126,41 @@ def test_a_full_disk_while_it_is_finished_costs_no_second_generation(bench, monk
     assert (bench.now().state, bench.now().waiting_on) == (JobState.DONE, None)
     assert [e.event for e in bench.journal.events(bench.job.id)].count("started") == 1
     assert (bench.paths.outputs / "a" / "a_preview.mp4").exists()
+
+
+def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, monkeypatch):
+    bench.lacks = DiskFull("There is less room left than disk.reserve.", "Make room.")
+    with monkeypatch.context() as patch, capture_logs() as said:
+        patch.setattr(Workpiece, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
+        bench.finisher.check(bench.job, bench.piece)
+        for _ in range(5):
+            bench.settle()
+            assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
+            bench.clock.now += module.ROOM_AGAIN
+            bench.finisher.tick(bench.clock.now)
+    assert [line["event"] for line in said] == ["check-later"]  # once, not every time that it is tried
+    bench.lacks = None
+    bench.clock.now += module.ROOM_AGAIN
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.now().waiting_on, bench.now().attempts) == (JobState.DONE, None, 1)
+    assert bench.endings.seen == []
+
+
+def test_a_disk_that_is_full_when_it_is_published_is_what_it_waits_on(bench, monkeypatch):
+    with monkeypatch.context() as patch, capture_logs() as said:
+        patch.setattr(Publisher, "publish", full)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        bench.clock.now += module.AGAIN
+        bench.finisher.tick(bench.clock.now)
+        bench.settle()
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.PUBLISHING, Waiting.DISK_FULL)
+    assert [line["event"] for line in said if "later" in line["event"]] == ["publish-later"]
+    bench.clock.now += module.AGAIN
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.now().state is JobState.DONE
 
 
 def test_one_that_waits_so_can_be_cancelled(bench, monkeypatch):

@@ -33,6 +33,19 @@ def test_too_little_room_is_a_hurdle_until_there_is_room(world):
     assert [(line["event"], line["where"]) for line in said] == [("disk-room", folder / "outputs")]
 
 
+def test_it_is_looked_at_afresh_before_something_is_begun(world):
+    folder, space = world
+    space.tick(10)
+    space._reserve = 2**62
+    space.tick(11)  # not due yet
+    assert space.hurdle is None
+    assert str(folder / "outputs") in str(space.lacking())
+    assert space.hurdle is not None
+    space._reserve = 1
+    assert space.lacking() is None
+    assert space.hurdle is None
+
+
 def test_a_disk_that_was_full_and_cannot_be_looked_at_is_still_full(world):
     folder, space = world
     space._reserve = 2**62
