@@ -13,6 +13,7 @@ from povwatch.layout import STAGING
 from povwatch.voice import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LOOK_EVERY = 1.0
@@ -22,8 +23,14 @@ LOOK_EVERY = 1.0
 class OutputsWatch:
     """Watches over outputs/."""
 
-    def __init__(self, outputs: Path) -> None:
-        """Remember the folder as it is now."""
+    def __init__(self, outputs: Path, back: Callable[[], None]) -> None:
+        """Remember the folder as it is now.
+
+        Args:
+            outputs: the folder.
+            back: told when it is there again.
+        """
+        self._back = back
         self._outputs = outputs
         self._staging = outputs / os.fsdecode(STAGING)
         self._known = self._look()
@@ -47,6 +54,7 @@ class OutputsWatch:
         if self.hurdle is not None:
             self.hurdle = None
             say("outputs-back", outputs=self._outputs)
+            self._back()
 
     def _look(self) -> Identity | None:
         try:

@@ -18,6 +18,7 @@ from povwatch.daemon.drain import Drain
 from povwatch.daemon.ends.aside import Aside
 from povwatch.daemon.ends.endings import Endings
 from povwatch.daemon.ends.finisher import Finisher
+from povwatch.daemon.ends.tidy import Tidy
 from povwatch.daemon.facts import Facts
 from povwatch.daemon.free_space import FreeSpace
 from povwatch.daemon.gpus.eye import GpuEye
@@ -78,6 +79,7 @@ class Parts:
         self.folder = InputsFolder(config.paths.inputs)
         self.notices = Notices(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
+        self._tidy = Tidy(self.ledger, self.publisher, self.background)
         self.root = KnownRoot(self.journal, config.paths.inputs)
         arrival = config.arrival
         self.intake = Intake(
@@ -89,6 +91,7 @@ class Parts:
             notices=self.notices,
             arrived=self._arrived,
             withdrawn=self._withdraw,
+            rejected=self._tidy.ended,
             broken=self._broken,
         )
         self.gates = Gates(
@@ -169,7 +172,7 @@ class Parts:
             availability=self.availability,
             wake=self.waker.wake,
         )
-        self.outputs_watch = OutputsWatch(config.paths.outputs)
+        self.outputs_watch = OutputsWatch(config.paths.outputs, back=self._tidy.all)
         self.drain = Drain(
             config,
             ledger=self.ledger,
@@ -263,6 +266,7 @@ class Parts:
     def _ended(self, job: Job) -> None:
         """A job ended."""
         self.intake.forget(job)
+        self._tidy.ended(job)
         if job.state is JobState.CANCELLED and not self.lookout.present(job.path):
             self.journal.give_base_back(job.path)
         if job.state is JobState.DONE:

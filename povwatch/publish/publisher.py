@@ -180,6 +180,10 @@ class Publisher:
         """Throw away all that is left of a job that has ended, its checkpoints too."""
         self._rooms.finish(job_id)
 
+    def jobs(self) -> set[int]:
+        """The jobs of which something is left in the private folder."""
+        return {job for job, _ in self._rooms.runs()}
+
     def sweep(self, keep: Collection[int], keep_runs: Collection[str]) -> int:
         """Throw away, at start, what belongs to no job and no run to keep; says how many rooms that were."""
         return self._rooms.sweep(keep, keep_runs)

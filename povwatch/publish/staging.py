@@ -63,15 +63,15 @@ class Staging:
 
         return self._clear(left_over)
 
-    def runs(self) -> list[tuple[int, str]]:
-        """The job and the run of every room that is there."""
+    def runs(self) -> list[tuple[int, str | None]]:
+        """The job and the run of every room that is there; no run for a job's checkpoints."""
         with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             try:
                 folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
             except FileNotFoundError:
                 return []
             names = map(_OURS.fullmatch, os.listdir(folder))  # noqa: PTH208 - a descriptor
-            return [(int(found["job"]), found["run"]) for found in names if found and found["run"]]
+            return [(int(found["job"]), found["run"]) for found in names if found]
 
     def _made(self, *names: str) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])

@@ -43,7 +43,7 @@ def look(outputs: Path) -> tuple[list[Room], int]:
     rooms, lost = [], 0
     with ExitStack() as opened:
         root = root_of(outputs, opened)
-        for job, run_id in sorted(Staging(outputs).runs()):
+        for job, run_id in sorted((job, run) for job, run in Staging(outputs).runs() if run):
             found = _room(root, job, run_id)
             if found is not None:
                 rooms.append(found)

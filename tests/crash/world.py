@@ -26,6 +26,7 @@ from povwatch.daemon.background import Background
 from povwatch.daemon.ends.aside import Aside
 from povwatch.daemon.ends.endings import Endings
 from povwatch.daemon.ends.finisher import Finisher
+from povwatch.daemon.ends.tidy import Tidy
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
 from povwatch.daemon.parts import Parts
@@ -140,7 +141,7 @@ class World:
             endings=self.endings,
             aside=Aside(self.config, folder),
             room=lambda: None,
-            done=lambda _: None,
+            done=Tidy(self.ledger, publisher, self._background).ended,
         )
         crew = Crew(self.clock, eye, "toy")
         crew.places = [Place(toys.Worker())]

@@ -66,6 +66,7 @@ class Station:
             notices=Notices(InputsFolder(self.inputs), self.journal),
             arrived=lambda *_: None,
             withdrawn=self._withdraw,
+            rejected=lambda _: None,
             broken=self._broken,
         )
         self.lookout = Lookout(

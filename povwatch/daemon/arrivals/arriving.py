@@ -58,6 +58,7 @@ class Arriving:
         notices: Notices,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
+        rejected: Callable[[Job], None],
     ) -> None:
         """Make it.
 
@@ -71,6 +72,7 @@ class Arriving:
             notices: the error files.
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip changed, and why.
+            rejected: told of a job whose clip is no video.
         """
         self._tracks = tracks
         self._clips = clips
@@ -81,6 +83,7 @@ class Arriving:
         self._notices = notices
         self._arrived = arrived
         self._withdrawn = withdrawn
+        self._rejected = rejected
 
     def begin(self, job: Job, now: float) -> None:
         """A job's clip has just been seen."""
@@ -154,6 +157,7 @@ class Arriving:
             source_stat=signature,
         )
         self.forget(job)
+        self._rejected(job)
 
     def forget(self, job: Job) -> None:
         """A job ended: its clip is known by its signature alone from now on."""

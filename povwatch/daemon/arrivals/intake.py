@@ -61,6 +61,7 @@ class Intake:
         notices: Notices,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
+        rejected: Callable[[Job], None],
         broken: Callable[[tuple[str, int], Exception], None],
         patience: float = INCOMPLETE_PATIENCE,
     ) -> None:
@@ -75,6 +76,7 @@ class Intake:
             notices: the error files.
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip is gone or changed, and why.
+            rejected: told of a job whose clip is no video.
             broken: told of a job whose clip raised what nobody foresaw.
             patience: seconds after which an incomplete clip gets an error file.
         """
@@ -93,6 +95,7 @@ class Intake:
             notices=notices,
             arrived=arrived,
             withdrawn=withdrawn,
+            rejected=rejected,
         )
         self._let_go: dict[bytes, tuple[Signature, float]] = {}
         """Clips that were cancelled while they came in: how they were seen last, and when."""

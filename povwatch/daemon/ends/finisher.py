@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from povwatch import layout
 from povwatch.daemon.runs.workpiece import Workpiece
@@ -186,7 +186,6 @@ class Finisher:
                 output=output,
                 error=None,
             )
-            self._background.submit(("tidy", job.id), lambda _: self._publisher.finish(job.id), _ignore)
             self._done(job)
 
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float) -> None:
@@ -267,7 +266,3 @@ def _number(rate: str) -> float:
 
 def _told(error: OSError) -> PovwatchError:
     return CheckFailed(f"The artifact cannot be read: {error.strerror}.")
-
-
-def _ignore(_: Any) -> None:  # noqa: ANN401 - whatever it was, the next start sweeps
-    return

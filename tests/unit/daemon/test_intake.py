@@ -50,6 +50,7 @@ class Station:
             notices=self.notices,
             arrived=lambda job, _: self.arrived.append(job.path),
             withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
+            rejected=lambda _: None,
             broken=lambda _, error: self.broken.append(error),
             patience=patience,
         )

@@ -1,0 +1,53 @@
+"""What a job leaves in outputs/.povwatch when it ends, in whatever way: nothing.
+
+An attempt's files go with the attempt where that fails (endings.py). Its checkpoints are for the next one, so they are
+still there when a job ends in between: its clip was deleted or replaced while it waited for its next attempt, its JSON
+was changed back, somebody said cancel.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from povwatch.errors import PovwatchError
+
+if TYPE_CHECKING:
+    from povwatch.daemon.background import Background
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.job import Job
+    from povwatch.publish import Publisher
+
+
+class Tidy:
+    """Clears after jobs that have ended; what cannot be cleared now is cleared at the next start."""
+
+    def __init__(self, ledger: Ledger, publisher: Publisher, background: Background) -> None:
+        self._ledger = ledger
+        self._publisher = publisher
+        self._background = background
+
+    def ended(self, job: Job) -> None:
+        """A job ended. One that never was claimed has left nothing."""
+        if job.engine is not None:
+            self._clear(job.id)
+
+    def all(self) -> None:
+        """outputs/ was away: clear after every job that ended meanwhile.
+
+        Numbers are never used again, so nothing that runs is touched, however late it is done.
+        """
+        with suppress(PovwatchError):
+            for job_id in self._publisher.jobs():
+                job = self._ledger.journal.job(job_id)
+                if job is None or job.ended:
+                    self._clear(job_id)
+
+    def _clear(self, job_id: int) -> None:
+        key = ("tidy", job_id)
+        if not self._background.busy(key):
+            self._background.submit(key, lambda _: self._publisher.finish(job_id), _ignore)
+
+
+def _ignore(_: Any) -> None:  # noqa: ANN401 - whatever it was, the next start sweeps
+    return
