@@ -264,6 +264,11 @@ def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Con
             fresh()  # one that was being made when povwatch was killed
         _migrate(db, file)
         db.execute(BROUGHT)
+    except sqlite3.OperationalError as error:  # of the disk, not of what is in the file
+        raise JournalError(
+            f"The journal {file} cannot be used: {error}.",
+            "Make room on its disk, or see what is wrong with it (df, journalctl -k).",
+        ) from error
     except sqlite3.DatabaseError as error:
         raise JournalError(
             f"The journal {file} cannot be used: {error}.",

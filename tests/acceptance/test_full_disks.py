@@ -1,0 +1,125 @@
+"""Disks that are full for real: small file systems for inputs/, outputs/ and the journal, each filled in its turn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from clips import make_clip
+from waiting import Waiting, newest, sound
+
+from povwatch.errors import JournalError
+from povwatch.journal import Journal
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
+
+MB = 1_000_000
+
+
+@contextmanager
+def small_disk(folder, size):
+    """A file system of so many MiB."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder, size=None):
+    """Take so many bytes of a disk, or all that there are; the file to remove again."""
+    filler = folder / ".filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while size is None or file.tell() < size:
+                if not file.write(bytes(4096)):
+                    break
+        except OSError:
+            pass
+    return filler
+
+
+def put(here, name):
+    """A clip into the disk of inputs/."""
+    return here.copy(make_clip(here.folder / "made.mp4"), name)
+
+
+def why(here, clip):
+    return " ".join(here.call("why", clip).stdout.split())
+
+
+def test_each_disk_that_is_full_is_waited_for_and_costs_nothing(tmp_path):
+    with (
+        Waiting(tmp_path / "pov", disk={"reserve": "8MB"}) as here,
+        small_disk(here.inputs, 1),
+        small_disk(here.outputs, 16),
+        small_disk(here.state, 16),
+    ):
+        # The journal's: nothing is claimed.
+        filler = fill(here.state, 11 * MB)
+        here.start()
+        put(here, "a.mp4")
+        assert str(here.state) in here.wait_for("disk-full")["message"]
+        here.until(lambda: (job := newest(here)) and job.waiting_on == "disk-full")
+        assert f"{here.state} has less room left than disk.reserve" in why(here, "a.mp4")
+        filler.unlink()
+        here.wait_for("disk-room")
+        here.until(lambda: here.runs)
+        # The one of outputs/, when the result is there: it is not finished, and not generated again.
+        filler = fill(here.outputs, 11 * MB)
+        here.let_go()
+        assert str(here.outputs) in here.wait_for("check-later")["message"]
+        assert (newest(here).state, newest(here).waiting_on) == ("checking", "disk-full")
+        assert "less room left" in why(here, "a.mp4")
+        assert here.published() == [".filler"]
+        filler.unlink()
+        here.wait_for("done", clip="a.mp4")
+        # The one of inputs/: no JSON can be written.
+        made = put(here, "b.mp4")
+        filler = fill(here.inputs)
+        here.until(lambda: (job := newest(here, b"b.mp4")) and job.waiting_on == "disk-full")
+        assert "space" in newest(here, b"b.mp4").detail
+        assert not made.with_suffix(".json").exists()
+        filler.unlink()
+        here.wait_for("done", clip="b.mp4")
+        assert made.with_suffix(".json").exists()
+        assert here.stop() == 0
+        assert here.runs == [1, 2]
+        assert [newest(here, clip).attempts for clip in (b"a.mp4", b"b.mp4")] == [1, 1]
+        assert not [line for line in here.events() if line["event"] in {"retry", "failed", "released"}]
+        sound(here)
+
+
+@pytest.mark.skipif(
+    not os.environ.get("POVWATCH_TEST_ALL"), reason="waits 30 s for the next attempt; with POVWATCH_TEST_ALL=1 it runs"
+)
+def test_a_disk_that_runs_full_under_the_engine_gives_the_attempt_back(tmp_path):
+    with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.outputs, 8):
+        here.start()
+        here.clip("a.mp4")
+        here.until(lambda: here.runs)
+        filler = fill(here.outputs)
+        here.let_go()
+        here.wait_for("released")
+        assert (newest(here).state, newest(here).waiting_on, newest(here).attempts) == ("queued", "disk-full", 0)
+        filler.unlink()
+        here.wait_for("done", patience=90)
+        assert here.stop() == 0
+        assert newest(here).attempts == 1
+        assert here.published() == ["a/a_preview.json", "a/a_preview.mp4"]
+        sound(here)
+
+
+def test_a_journal_on_a_full_disk_is_not_called_damaged(tmp_path):
+    state = tmp_path / "state"
+    with small_disk(state, 1):
+        Journal.open(state).close()
+        filler = fill(state)
+        with pytest.raises(JournalError, match="Make room") as full:
+            Journal.open(state)
+        assert "rebuild" not in str(full.value)
+        filler.unlink()
+        Journal.open(state).close()
