@@ -175,7 +175,7 @@ class Disk(Section):
     """Space that povwatch leaves alone."""
 
     reserve: Bytes = 5_000_000_000
-    """With less free space than this no clip is started."""
+    """With less free space than this no clip is started, and no result finished."""
 
 
 class Config(BaseSettings):

@@ -226,7 +226,7 @@ def test_a_queue_of_the_kernel_s_that_runs_over_asks_for_a_rescan(here):
     reader.handle_event = hold
     here.make("first.mp4")
     here.until(lambda: held)  # it stands still with this one; whatever comes now stays in the kernel
-    names = [os.fsencode(here.inputs / name) for name in ("x.tmp", "y.tmp")]
+    names = [os.fsencode(here.inputs / name) for name in (".povwatch-x", ".povwatch-y")]  # which ask for no look
     for n in range(limit + 1000):
         os.close(os.open(names[n % 2], os.O_CREAT | os.O_WRONLY))
         os.unlink(names[n % 2])  # noqa: PTH108 - bytes
