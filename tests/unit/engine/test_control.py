@@ -1,4 +1,4 @@
-"""The computed controls are upstream's, to the pixel."""
+"""The computed controls are upstream's; upstream/test_upstream_runs.py holds them against its own code."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import os
 from pathlib import Path
 
 import pytest
+import upstream_tree
 
 from povwatch.errors import ConfigError
 from povwatch.models import needs
@@ -14,10 +14,8 @@ from povwatch.models.needs import Wishes
 
 ALL = ("edge", "vis", "depth", "seg")
 
-UPSTREAM = os.environ.get("POVWATCH_UPSTREAM", "")
-with_upstream = pytest.mark.skipif(
-    not Path(UPSTREAM, "packages/cosmos-oss").is_dir(), reason="POVWATCH_UPSTREAM names no complete work tree"
-)
+UPSTREAM = upstream_tree.root()
+with_upstream = pytest.mark.skipif(not Path(UPSTREAM, "packages/cosmos-oss").is_dir(), reason=upstream_tree.MISSING)
 
 
 def repositories(kind, **wishes):

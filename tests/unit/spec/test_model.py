@@ -1,9 +1,9 @@
 import ast
 import json
-import os
 from pathlib import Path
 
 import pytest
+import upstream_tree
 from pydantic import ValidationError
 from spec_texts import members
 
@@ -177,10 +177,10 @@ def test_the_schema_helps_an_editor():
     assert "720p" in schema["properties"]["resolution"]["enum"]
 
 
-UPSTREAM = os.environ.get("POVWATCH_UPSTREAM", "")
+UPSTREAM = upstream_tree.root()
 
 
-@pytest.mark.skipif(not UPSTREAM, reason="POVWATCH_UPSTREAM names no work tree of cosmos-transfer2.5")
+@pytest.mark.skipif(not UPSTREAM, reason=upstream_tree.MISSING)
 def test_fields_and_defaults_are_upstreams():
     tree = ast.parse((Path(UPSTREAM) / "cosmos_transfer2" / "config.py").read_text())
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}

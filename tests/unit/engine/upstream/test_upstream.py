@@ -1,51 +1,23 @@
-"""What povwatch relies on, held against upstream's own sources: a work tree that POVWATCH_UPSTREAM names.
+"""What povwatch relies on, held against upstream's own sources; see upstream_tree.py for where they are.
 
-The sources are read, not imported: they import CUDA libraries.
+They are read, not imported: they import CUDA libraries. Each test names what it would take to mend what has moved.
 """
 
 import ast
 import importlib
-import os
 import sys
 from pathlib import Path
 
 import pytest
 from cosmos_jobs import DOUBLES
+from upstream_source import CONFIG, DISTILLED, MODEL, PIPELINE, ROOT, UTILS, classes, constant, functions, needed, tree
 
-from povwatch.engine.upstream import ability, arguments, references
+from povwatch.engine.upstream import ability, references
 from povwatch.spec import model as spec
 
-ROOT = os.environ.get("POVWATCH_UPSTREAM", "")
-pytestmark = pytest.mark.skipif(not ROOT, reason="POVWATCH_UPSTREAM names no work tree of cosmos-transfer2.5")
-
-CONFIG = "cosmos_transfer2/config.py"
-PIPELINE = "cosmos_transfer2/_src/transfer2/inference/inference_pipeline.py"
-UTILS = "cosmos_transfer2/_src/transfer2/inference/utils.py"
-MODEL = "cosmos_transfer2/_src/transfer2/models/vid2vid_model_control_vace_rectified_flow.py"
-DISTILLED = "cosmos_transfer2/_src/interactive/methods/cosmos2_interactive_model.py"
+pytestmark = needed
 
 OURS = {"schema_", "povwatch"}
-
-
-def tree(file):
-    return ast.parse(Path(ROOT, file).read_text())
-
-
-def classes(file, root=ROOT):
-    nodes = ast.walk(ast.parse(Path(root, file).read_text()))
-    return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
-
-
-def functions(file):
-    return {node.name: node for node in ast.walk(tree(file)) if isinstance(node, ast.FunctionDef)}
-
-
-def constant(file, name):
-    for node in ast.walk(tree(file)):
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == name:
-            return ast.literal_eval(node.value)
-    raise AssertionError(name)
 
 
 def fields(name, root=ROOT):
@@ -112,7 +84,7 @@ def test_constants_are_upstreams():
     assert constant(UTILS, "NUM_MAX_FRAMES") == ability.FRAMES_MAX
     assert {*references.VIDEOS} <= set(constant(UTILS, "_VIDEO_EXTENSIONS"))
     assert {*references.IMAGES} == set(constant(UTILS, "_IMAGE_EXTENSIONS"))
-    assert fields("InferenceArguments")["num_video_frames_per_chunk"] == str(arguments.CHUNK)
+    assert fields("InferenceArguments")["num_video_frames_per_chunk"] == str(ability.CHUNK)
 
 
 def test_what_the_model_is_set_up_with_exists():
