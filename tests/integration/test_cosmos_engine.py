@@ -145,6 +145,10 @@ def test_the_distilled_model_takes_four_steps(clips, tmp_path):
         artifact = desk.do(job(clips[12], num_steps=35)).artifact
         assert (artifact["num_steps"], artifact["guidance"]) == (4, None)
         assert refused(desk.do(job(clips[200], 200)), "200 frames", "93 at most")
+        again = desk.do(job(clips[12], num_steps=35)).artifact  # as after a kill while it was decoded
+        assert again["chunks_resumed"] == 1
+        controls = [Path(one["path"]).with_name("generated_control_edge.mp4").read_bytes() for one in (artifact, again)]
+        assert controls[0] == controls[1]
 
 
 # -- what it refuses ---------------------------------------------------------------------------------------------------

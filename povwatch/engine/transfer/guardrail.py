@@ -51,12 +51,13 @@ class Guardrail:
             The frames, faces made unrecognizable.
 
         Raises:
-            EngineBlocked: it is refused. The pipeline shows that by frames that are all zero.
+            EngineBlocked: it is refused: there is None, or nothing is left of frames that were not black.
         """
         if not self.on:
             return frames
+        black = not frames.any()
         checked: NDArray[np.uint8] | None = self._checker.check_video_safety(frames)
-        if checked is None or not checked.any():
+        if checked is None or not (black or checked.any()):
             raise EngineBlocked(
                 f"The guardrail refused the generated video, frames {first} to {first + len(frames) - 1}."
             )

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from povwatch.engine.upstream.store import ChunkStore, Latents
 
 
+CONTROL = "control_input_"
+"""What the names of controls begin with in upstream's batch."""
+
+
 class Chunks:
     """Stands before upstream's `generate_samples_from_batch`, which makes one chunk's latents a call."""
 
@@ -54,4 +58,8 @@ class Chunks:
         # (vid2vid_model_control_vace_rectified_flow.py, 354-355; inference_pipeline.py, 664-674).
         model._normalize_video_databatch_inplace(data_batch)  # noqa: SLF001
         model._augment_image_dim_inplace(data_batch)  # noqa: SLF001
+        # The distilled model does so only where it encodes them (condition_postprocessors.py, 127-141).
+        for key, value in data_batch.items():
+            if key.startswith(CONTROL) and str(value.dtype).endswith("uint8"):
+                data_batch[key] = value.to(**model.tensor_kwargs) / 127.5 - 1.0
         return tensors.unpack(found)

@@ -14,6 +14,7 @@ from clips import make_clip, painted
 from povwatch.engine import control
 from povwatch.engine.port import EngineBlocked, EngineCancelled, EngineFailure
 from povwatch.engine.transfer import frames as frames_module
+from povwatch.engine.transfer.guardrail import Guardrail
 from povwatch.engine.transfer.request import read
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
@@ -271,6 +272,15 @@ def test_what_the_guardrail_refuses_is_blocked(tiny, tmp_path, monkeypatch, chec
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 11), 11)
     with pytest.raises(EngineBlocked, match=says):
         engine.generate(job, tiny_jobs.context(tmp_path))
+
+
+def test_black_frames_are_no_refusal() -> None:
+    """A clip that fades to black may well come out black; the checker refuses by None, or blackens what was not."""
+    black = np.zeros((9, 32, 48, 3), np.uint8)
+    assert Guardrail(Checker()).check_frames(black, 0) is black
+    blackens = Guardrail(Checker(video=lambda frames: np.multiply(frames, 0, out=frames)))
+    with pytest.raises(EngineBlocked, match="frames 9 to 17"):
+        blackens.check_frames(black + 1, 9)
 
 
 def test_guardrails_that_are_not_installed_stop_the_load(tiny, monkeypatch) -> None:

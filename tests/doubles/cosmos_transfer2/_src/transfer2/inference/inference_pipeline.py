@@ -43,17 +43,23 @@ class Net:
 
 
 class Model:
-    """_src/transfer2/models/vid2vid_model_control_vace_rectified_flow.py."""
+    """_src/transfer2/models/vid2vid_model_control_vace_rectified_flow.py; with one call a step the distilled model,
+    _src/interactive/methods/cosmos2_interactive_model.py."""
 
     def __init__(self, calls):
         self.net = Net()
         self.calls = calls
+        self.tensor_kwargs = {"device": "cuda", "dtype": torch.float32}
 
     def _normalize_video_databatch_inplace(self, batch):
-        # Lines 457-496: bytes become values from -1 to 1, in the batch itself.
-        for key in [key for key in batch if key.startswith("control_input_")] + ["video"]:
+        # Lines 457-496: bytes become values from -1 to 1, in the batch itself. The distilled model's own does so with
+        # the clip alone (767-805).
+        self._scale(batch, ["video", *(controls_in(batch) if self.calls > 1 else ())])
+
+    def _scale(self, batch, keys):
+        for key in keys:
             if batch[key].dtype == np.uint8:
-                batch[key] = batch[key].astype(np.float32) / 127.5 - 1
+                batch[key] = batch[key].to(**self.tensor_kwargs) / 127.5 - 1
 
     def _augment_image_dim_inplace(self, batch):
         batch["augmented"] = True  # lines 498-503
@@ -63,7 +69,8 @@ class Model:
         self._normalize_video_databatch_inplace(data_batch)
         self._augment_image_dim_inplace(data_batch)
         _provoke(data_batch["prompt"])
-        keys = sorted(key for key in data_batch if key.startswith("control_input_"))
+        keys = controls_in(data_batch)
+        self._scale(data_batch, keys)  # of the distilled model: conditioner/condition_postprocessors.py, 127-141
         weights = zip(keys, data_batch["weights"], strict=False)
         condition = sum(weight * data_batch[key].mean() for key, weight in weights)
         condition += data_batch["video"].mean() + data_batch["fps"][0] / 100 + data_batch["text"] + guidance / 10
@@ -75,6 +82,18 @@ class Model:
 
     def decode(self, latents):
         return latents
+
+
+class Pixels(np.ndarray):
+    """Frames that also know the one thing that a tensor is asked here."""
+
+    def to(self, device, dtype):
+        del device
+        return self.astype(dtype.array)
+
+
+def controls_in(batch):
+    return sorted(key for key in batch if key.startswith("control_input_"))
 
 
 class ControlVideo2WorldInference:
@@ -105,7 +124,7 @@ class ControlVideo2WorldInference:
         )
         size = sample.num_video_frames_per_chunk
         total, chunks, step = self._get_num_chunks(frames, size, sample.num_conditional_frames)
-        seed, previous, made = sample.seed, np.zeros_like(frames[:1]), []
+        seed, previous, made = sample.seed, np.zeros_like(frames[:1]).view(Pixels), []
         shown = {key: [] for key in sample.hint_keys}
         for chunk in range(chunks):
             log.info(f"Generating chunk {chunk + 1}/{chunks}")
@@ -142,7 +161,7 @@ class ControlVideo2WorldInference:
                     raise AssertionError("The controls are still bytes where they are shown (lines 664-674).")
                 shown[key].append(control[sample.num_conditional_frames if chunk else 0 :])
             made.append(video[sample.num_conditional_frames if chunk else 0 :])
-            previous = video[-max(sample.num_conditional_frames, 1) :]
+            previous = video[-max(sample.num_conditional_frames, 1) :].view(Pixels)
         if sample.keep_input_resolution and "[oom at the end]" in sample.prompt:  # lines 725-737
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 11.59 GiB. GPU 0 has a total")
         controls = {key: np.concatenate(parts)[:total] for key, parts in shown.items()}
@@ -152,7 +171,7 @@ class ControlVideo2WorldInference:
 def _padded(frames, size):
     if frames.shape[0] == 0:  # lines 293-296
         raise ValueError("No input frames; cannot pad. Verify that video frame counts match.")
-    return np.concatenate([frames, np.repeat(frames[-1:], max(0, size - len(frames)), axis=0)])[:size]
+    return np.concatenate([frames, np.repeat(frames[-1:], max(0, size - len(frames)), axis=0)])[:size].view(Pixels)
 
 
 def _painted(frames, pattern, previous):
