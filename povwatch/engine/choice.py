@@ -33,6 +33,10 @@ ENGINES = {
 }
 """Kind to the engine's class, as a worker is told."""
 
+LOCKED = "pip install --require-hashes --no-deps -r requirements/diffusers.lock"
+"""Installs the diffusers engine's libraries but for torch; cosmos_guardrail without the OpenCV that it asks for, which
+would overwrite ours."""
+
 PROBE_SECONDS = 60.0
 """For an interpreter to say whether it has upstream's package; a cold disk takes its time."""
 
@@ -122,10 +126,18 @@ def _cosmos(config: Config, gpus: Gpus) -> str:
 def _diffusers(config: Config, gpus: Gpus) -> str:
     if problem := _room("diffusers", gpus):
         return problem
-    for package in ("torch", "diffusers", "transformers"):
+    guards = ("cosmos_guardrail",) if config.engine.guardrails else ()
+    for package in ("torch", "diffusers", "transformers", *guards):
         if importlib.util.find_spec(package) is None:
-            return f"{package} is not installed: pip install 'povwatch[diffusers]'"
+            return f"{package} is not installed: {install(package)}"
     return lacking("diffusers", config)
+
+
+def install(package: str) -> str:
+    """How a library of the diffusers engine is installed."""
+    if package in {"torch", "torchvision"}:  # in no lock, so that any build of it can take its place
+        return "pip install torch torchvision"
+    return LOCKED
 
 
 def _room(kind: str, gpus: Gpus) -> str:

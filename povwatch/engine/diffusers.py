@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from povwatch.engine.port import Context
     from povwatch.engine.transfer.run import Loaded
 
-INSTALL = "Install them with: pip install 'povwatch[diffusers]'; torch and torchvision have to be of one build."
+INSTALL = (
+    "Install them with: pip install torch torchvision (of one build), then "
+    "pip install --require-hashes --no-deps -r requirements/diffusers.lock."
+)
 
 
 class DiffusersEngine:
@@ -100,10 +103,10 @@ def _libraries(settings: Settings) -> tuple[Any, Any]:
         if torch.version.cuda is None:
             raise EngineFailure(
                 "invalid",
-                f"engine.device is {settings.device}, and torch {torch.__version__} is a build without CUDA.",
-                "Install a CUDA build of torch.",
+                f"The engine computes on {settings.device}, and torch {torch.__version__} is a build without CUDA.",
+                "Install a CUDA build of torch and torchvision.",
             )
-        raise EngineFailure("gpu-lost", f"engine.device is {settings.device}, and torch sees no GPU.")
+        raise EngineFailure("gpu-lost", f"The engine computes on {settings.device}, and torch sees no GPU.")
     return run, model
 
 

@@ -116,13 +116,20 @@ pynvml.nvmlDeviceGetName = lambda handle: "NVIDIA H200"
 """As sitecustomize.py: NVML of a machine with a GPU."""
 
 
+WITHOUT_GUARDRAILS = """
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "cosmos_guardrail" else found(name, *more)
+"""
+
+
 @pytest.fixture
 def able(here):
     """A machine with a GPU, and with the names of the libraries: whatever imports one of them fails."""
     place = here.folder / "machine"
     place.mkdir()
     (place / "sitecustomize.py").write_text(MACHINE)
-    for name in ("torch", "diffusers", "transformers"):
+    for name in ("torch", "diffusers", "transformers", "cosmos_guardrail"):
         (place / f"{name}.py").write_text("raise ImportError('the model was loaded')\n")
     here.env["PYTHONPATH"] = str(place)
     return here
@@ -164,6 +171,17 @@ def test_a_missing_model_file_is_named_with_the_command(able):
     (last,) = [line for line in done.stderr.splitlines() if '"summary"' in line and "not done" in line]
     assert f"The model's file {folder}/scheduler/scheduler_config.json is missing." in last
     assert "povwatch prefetch --engine diffusers" in last
+
+
+def test_guardrails_without_their_library_are_said_before_a_model_is_loaded(able):
+    (able.folder / "machine/cosmos_guardrail.py").unlink()
+    (able.folder / "machine/sitecustomize.py").write_text(MACHINE + WITHOUT_GUARDRAILS)
+    able.configure(engine={"kind": "diffusers", "model": str(model(able.folder / "model"))})
+    able.clip("a.mp4")
+    done = able.once()
+    assert done.returncode == 3, done.stderr
+    assert "cosmos_guardrail is not installed: pip install --require-hashes" in done.stderr
+    assert '"worker-started"' not in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["diffusers", "cosmos"])

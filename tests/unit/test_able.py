@@ -210,7 +210,15 @@ def test_the_diffusers_engine_runs_in_our_own_interpreter(config):
     python, *others = able.libraries("diffusers", config, ONE)
     assert sys.executable in python.seen
     if missing := [finding for finding in others if finding.about == "libraries"]:
-        assert "pip install 'povwatch[diffusers]'" in missing[0].todo
+        assert "requirements/diffusers.lock" in missing[0].todo
+
+
+def test_guardrails_need_their_library_unless_they_are_off(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(able, "_asked", lambda _, packages, __: asked.append(packages) or ANSWER)
+    for guardrails in (True, False):
+        list(able.libraries("diffusers", configured(tmp_path, guardrails=guardrails), ONE))
+    assert ["cosmos_guardrail" in packages for packages in asked] == [True, False]
 
 
 # -- model files

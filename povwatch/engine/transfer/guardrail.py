@@ -6,16 +6,22 @@ one frame at a time, so that the outcome is the same.
 
 from __future__ import annotations
 
+import os
+import tempfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.port import EngineBlocked, EngineFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
 TODO = (
-    "Install it with: pip install cosmos_guardrail, and accept the licence of nvidia/Cosmos-1.0-Guardrail; "
+    "Install it with: pip install --require-hashes --no-deps -r requirements/diffusers.lock (which leaves out its own "
+    "OpenCV), and accept the licence of nvidia/Cosmos-1.0-Guardrail; "
     "or set engine.guardrails = false, if your licence allows it."
 )
 
@@ -23,8 +29,10 @@ TODO = (
 class Guardrail:
     """The checker; or none, if guardrails are off."""
 
-    def __init__(self, checker: Any) -> None:  # noqa: ANN401 - an untyped library's
+    def __init__(self, checker: Any, keep: object = None) -> None:  # noqa: ANN401 - an untyped library's
+        """Take a checker, and what it reads from as long as it lives."""
         self._checker = checker
+        self._keep = keep
 
     @property
     def on(self) -> bool:
@@ -77,14 +85,34 @@ def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
     if not on:
         return Guardrail(None)
     try:
-        from cosmos_guardrail import CosmosSafetyChecker  # noqa: PLC0415 - an extra's dependency
+        import cosmos_guardrail  # noqa: PLC0415 - an extra's dependency
     except ImportError as error:
         raise EngineFailure(
             "invalid", f"Guardrails are on, and cosmos_guardrail cannot be imported: {error}.", TODO
         ) from error
     try:
-        checker = CosmosSafetyChecker()
+        with _room_for_its_copy(cosmos_guardrail) as copy:
+            checker = cosmos_guardrail.CosmosSafetyChecker()
     except (OSError, ValueError) as error:  # what the hub's client raises for gated or missing files
         raise EngineFailure("invalid", f"The guardrail's own files cannot be read: {error}", TODO) from error
     checker.to(device)
-    return Guardrail(checker)
+    return Guardrail(checker, copy)
+
+
+@contextmanager
+def _room_for_its_copy(library: Any) -> Iterator[tempfile.TemporaryDirectory[str] | None]:  # noqa: ANN401 - a module
+    """Let it copy its words below a folder of ours, where those below HF_HOME are somebody else's.
+
+    It does so because nltk follows no links (cosmos_guardrail.py, _materialize_nltk_data); but whoever ran prefetch,
+    root say, need not have left a folder that this user may write.
+    """
+    constants = getattr(getattr(library, "cosmos_guardrail", None), "hf_constants", None)
+    if constants is None or os.access(constants.HF_HOME, os.W_OK):
+        yield None
+        return
+    before, folder = constants.HF_HOME, tempfile.TemporaryDirectory(prefix="povwatch-guardrail-")
+    constants.HF_HOME = folder.name
+    try:
+        yield folder
+    finally:
+        constants.HF_HOME = before

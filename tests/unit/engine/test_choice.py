@@ -85,6 +85,22 @@ def test_too_small_a_gpu_is_named_with_its_size():
     assert unable("preview", config(), NONE) == ""
 
 
+@pytest.mark.parametrize(
+    ("missing", "guardrails", "words"),
+    [
+        ("torch", True, "torch is not installed: pip install torch torchvision"),
+        ("diffusers", True, "diffusers is not installed: pip install --require-hashes"),
+        ("cosmos_guardrail", True, "cosmos_guardrail is not installed: pip install --require-hashes"),
+        ("cosmos_guardrail", False, ""),
+    ],
+)
+def test_diffusers_needs_its_libraries_and_those_of_its_guardrails(monkeypatch, missing, guardrails, words):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else name)
+    found = unable("diffusers", config(guardrails=guardrails), gpus(141))
+    assert found.startswith(words)
+    assert bool(found) == bool(words)
+
+
 def test_upstream_s_interpreter_is_asked_for_its_package(tmp_path):
     assert "is not there; script/cosmos prepares it" in unable("cosmos", config(python=tmp_path / "no"), gpus(141))
     plain = config(python=sys.executable)

@@ -1,5 +1,9 @@
+import ast
 import json
 import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -14,8 +18,9 @@ from clips import make_clip, painted
 from povwatch.engine import control
 from povwatch.engine.port import EngineBlocked, EngineCancelled, EngineFailure
 from povwatch.engine.transfer import frames as frames_module
-from povwatch.engine.transfer.guardrail import Guardrail
+from povwatch.engine.transfer.guardrail import Guardrail, load
 from povwatch.engine.transfer.request import read
+from povwatch.models.needs import Wishes, needs
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -274,6 +279,57 @@ def test_what_the_guardrail_refuses_is_blocked(tiny, tmp_path, monkeypatch, chec
         engine.generate(job, tiny_jobs.context(tmp_path))
 
 
+def test_the_real_checker_is_what_we_take_it_for() -> None:
+    """Read, not imported: with its models missing nothing of it runs, and importing it takes seconds."""
+    found = find_spec("cosmos_guardrail")
+    assert found is not None
+    [folder] = found.submodule_search_locations
+    text = Path(folder, "cosmos_guardrail.py").read_text()
+    [kind] = [node for node in ast.parse(text).body if getattr(node, "name", "") == "CosmosSafetyChecker"]
+    methods = {node.name: [one.arg for one in node.args.args] for node in kind.body if hasattr(node, "args")}
+    assert methods["check_text_safety"] == ["self", "prompt"]
+    assert methods["check_video_safety"] == ["self", "frames"]
+    assert methods["to"][:2] == ["self", "device"]
+    refused = next(node for node in kind.body if getattr(node, "name", "") == "check_video_safety")
+    assert "return None" in ast.unparse(refused)
+    # What models/needs.py fetches for it: of its parts those that it is made of.
+    made = ast.unparse(kind)
+    assert "VideoContentSafetyFilter(" not in made
+    assert all(f"{part}(" in made for part in ("Blocklist", "Qwen3Guard", "RetinaFaceFilter"))
+    *_, guard, words = [need for need in needs("diffusers", Wishes()) if "guardrail" in need.why]
+    assert (guard.repository, guard.patterns) == ("nvidia/Cosmos-1.0-Guardrail", ("blocklist/*",))
+    for name in (guard.repository, *guard.files, *guard.patterns, words.repository):
+        assert name in text
+    assert "weights_only=False" not in text + Path(folder, "cosmos_utils.py").read_text()
+
+
+def test_the_checker_may_write_where_it_copies_its_words(monkeypatch, tmp_path) -> None:
+    """What prefetch left, run as root, is not for the service's user to write."""
+    constants = SimpleNamespace(HF_HOME="")
+    seen = []
+
+    class Copies(Checker):
+        def __init__(self):
+            super().__init__()
+            copy = Path(constants.HF_HOME, "cosmos_guardrail")
+            copy.mkdir()
+            seen.append(copy)
+
+    tiny_jobs.install_guardrail(monkeypatch, None)
+    monkeypatch.setattr(sys.modules["cosmos_guardrail"], "CosmosSafetyChecker", Copies)
+    inner = SimpleNamespace(hf_constants=constants)
+    monkeypatch.setattr(sys.modules["cosmos_guardrail"], "cosmos_guardrail", inner, raising=False)
+    (tmp_path / "file").touch()
+    for home in (tmp_path, tmp_path / "file/not to be written"):  # as root all else may be
+        constants.HF_HOME = str(home)
+        kept = load("cpu", on=True)
+        assert str(home) == constants.HF_HOME
+        assert seen[-1].is_dir()
+    assert seen[0].parent == tmp_path
+    kept._keep.cleanup()  # as its end does
+    assert not seen[1].exists()
+
+
 def test_black_frames_are_no_refusal() -> None:
     """A clip that fades to black may well come out black; the checker refuses by None, or blackens what was not."""
     black = np.zeros((9, 32, 48, 3), np.uint8)
@@ -288,7 +344,7 @@ def test_guardrails_that_are_not_installed_stop_the_load(tiny, monkeypatch) -> N
     with pytest.raises(EngineFailure, match="cosmos_guardrail") as caught:
         tiny_jobs.loaded(tiny, guardrails=True)
     assert caught.value.kind == "invalid"
-    assert "pip install" in caught.value.todo
+    assert "requirements/diffusers.lock" in caught.value.todo
 
 
 def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(tiny) -> None:
@@ -296,7 +352,7 @@ def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(tiny) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(EngineFailure, match=r"engine\.device is cuda"):
+    with pytest.raises(EngineFailure, match="computes on cuda"):
         tiny_jobs.loaded(tiny, device="cuda")
 
 
@@ -308,4 +364,4 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(tiny, monkeypat
     with pytest.raises(EngineFailure, match="import of diffusers halted") as caught:
         tiny_jobs.loaded(tiny)
     assert caught.value.kind == "invalid"
-    assert "povwatch[diffusers]" in caught.value.todo
+    assert "requirements/diffusers.lock" in caught.value.todo
