@@ -1,8 +1,9 @@
 """How long a job will take, learned from the jobs that were done. Pure.
 
-The rule: generating costs seconds in proportion to the chunks, the steps and the pixels of the model's own size; the
-factor is that of the latest jobs of the same engine on the same GPU. The median of a few is taken, as one job in a
-while shares its GPU with somebody.
+The rule: generating costs seconds in proportion to the frames, the steps and the pixels of a frame; the factor is that
+of the latest jobs of the same engine on the same GPU. The median of a few is taken, as one job in a while shares its
+GPU with somebody. Of a model's engine those are the frames of its chunks, each of which is a whole one, and the pixels
+of the size that it works at, whatever the clip's.
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ from math import inf
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from povwatch.engine.transfer import plan
+from povwatch.engine.transfer.settings import CHUNK_FRAMES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+MODELS = ("cosmos", "diffusers")
+"""The engines with a model, which works in chunks and at its own size."""
+
+RESOLUTION = "720"
+"""Of a spec that does not say which."""
 
 LATEST = 9
 """Jobs that are looked at; older ones are of another driver, another model, another season."""
@@ -34,7 +44,7 @@ class Done:
     frames: int
     steps: int
     pixels: int
-    """Of one frame of the clip."""
+    """Of one frame."""
     seconds: float
     """Of generating."""
 
@@ -63,7 +73,7 @@ def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, ste
         gpu: the GPU's name; empty without one.
         frames: of the job.
         steps: of the job.
-        pixels: of one frame of the clip.
+        pixels: of one frame.
     """
     alike = [done for done in history if (done.engine, done.gpu) == (engine, gpu) and done.seconds > 0]
     if not alike:
@@ -71,16 +81,22 @@ def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, ste
     return median(done.seconds / done.work for done in alike[-LATEST:]) * work(frames, steps, pixels)
 
 
-def size(info: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, int]:
+def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str) -> dict[str, int]:
     """The frames, steps and pixels of a job.
 
     Args:
         info: VideoInfo of the clip, as JSON.
         spec: upstream's fields; empty where it is not known.
+        engine: the kind of engine.
     """
     frames = min(info["frames"], spec.get("max_frames") or info["frames"])
-    pixels = info["display_width"] * info["display_height"]
-    return {"frames": frames, "steps": spec.get("num_steps") or STEPS, "pixels": pixels}
+    width, height = info["display_width"], info["display_height"]
+    if engine in MODELS:
+        length = spec.get("num_video_frames_per_chunk") or CHUNK_FRAMES
+        carried = spec.get("num_conditional_frames")
+        frames = length * len(plan.chunks(frames, length, min(1 if carried is None else carried, length - 1)))
+        width, height = plan.size(width, height, spec.get("resolution") or RESOLUTION)
+    return {"frames": frames, "steps": spec.get("num_steps") or STEPS, "pixels": width * height}
 
 
 def forecast(busy: Sequence[float | None], waiting: Sequence[float | None]) -> list[tuple[float | None, float | None]]:

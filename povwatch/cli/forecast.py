@@ -39,7 +39,9 @@ def forecast(config: Config, reader: JournalReader, active: Sequence[Job]) -> di
     queue = [job for job in active if job.state is JobState.QUEUED and job.waiting_on is Waiting.TURN][:AHEAD_MAX]
     folder = InputsFolder(config.paths.inputs)
     takes = [
-        eta.estimate(history, engine=facts["engine"], gpu=workers[0].get("gpu", ""), **_size(folder, job))
+        eta.estimate(
+            history, engine=facts["engine"], gpu=workers[0].get("gpu", ""), **_size(folder, job, facts["engine"])
+        )
         for job in queue
     ]
     return {
@@ -57,7 +59,7 @@ def _left(reader: JournalReader, worker: dict[str, Any]) -> float | None:
     return None if left is None else float(left)
 
 
-def _size(folder: InputsFolder, job: Job) -> dict[str, int]:
+def _size(folder: InputsFolder, job: Job, engine: str) -> dict[str, int]:
     spec: dict[str, Any] = {}
     try:
         file = folder.read_spec(layout.beside(job.path, job.base).spec)
@@ -65,7 +67,7 @@ def _size(folder: InputsFolder, job: Job) -> dict[str, int]:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file="").upstream()
     except (PovwatchError, OSError):  # it is wrong, or this user may not read it: the usual number of steps
         spec = {}
-    return eta.size(json.loads(job.source_info or "{}"), spec)
+    return eta.size(json.loads(job.source_info or "{}"), spec, engine)
 
 
 def _words(start: float | None, end: float | None) -> str:

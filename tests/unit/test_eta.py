@@ -51,10 +51,31 @@ def test_what_is_left_moves_from_experience_to_the_job_itself() -> None:
 def test_the_size_of_a_job_is_that_of_the_clip_and_what_its_json_asks_for() -> None:
     info = {"frames": 200, "display_width": 1280, "display_height": 704}
     whole = {"frames": 200, "steps": STEPS, "pixels": 1280 * 704}
-    assert size(info, {}) == whole
-    assert size(info, {"max_frames": None, "num_steps": 4}) == whole | {"steps": 4}
-    assert size(info, {"max_frames": 93}) == whole | {"frames": 93}
-    assert size(info, {"max_frames": 999}) == whole
+    assert size(info, {}, "preview") == whole
+    assert size(info, {"max_frames": None, "num_steps": 4}, "preview") == whole | {"steps": 4}
+    assert size(info, {"max_frames": 93}, "preview") == whole | {"frames": 93}
+    assert size(info, {"max_frames": 999}, "preview") == whole
+
+
+@pytest.mark.parametrize("engine", ["cosmos", "diffusers"])
+def test_a_model_works_on_whole_chunks_at_its_own_size(engine) -> None:
+    """So a clip of 30 frames takes as long as one of 93, and one of 4K no longer than one of 720p."""
+
+    def sized(frames: int, width: int = 1920, height: int = 1080, **spec) -> tuple[int, int]:
+        found = size({"frames": frames, "display_width": width, "display_height": height}, spec, engine)
+        return found["frames"], found["pixels"]
+
+    model = 1280 * 704
+    assert sized(30) == sized(93) == (93, model)
+    assert sized(94) == sized(185) == (2 * 93, model)
+    assert sized(200) == (3 * 93, model)
+    assert sized(184, num_conditional_frames=2) == (2 * 93, model)
+    assert sized(187, num_conditional_frames=0) == (3 * 93, model)
+    assert sized(200, max_frames=20) == (93, model)
+    assert sized(200, max_frames=1, num_video_frames_per_chunk=1) == (1, model)
+    assert sized(93, 3840, 2160) == sized(93, 640, 360) == (93, model)
+    assert sized(93, 1080, 1920) == (93, model)
+    assert sized(93, resolution="480") == (93, 768 * 432)
 
 
 @pytest.mark.parametrize(

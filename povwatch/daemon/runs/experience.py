@@ -34,12 +34,12 @@ class Experience:
             piece: the job.
             gpu: the GPU's name; empty without one.
         """
-        return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(piece.info, piece.spec))
+        return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(piece.info, piece.spec, self._kind))
 
     def learn(self, piece: Workpiece, gpu: str, seconds: float) -> dict[str, Any] | None:
         """Take a job in that was generated, if it was generated whole; what is to be journalled about it."""
         if piece.artifact.get("chunks_resumed"):
             return None
-        done = eta.Done(self._kind, gpu, **eta.size(piece.info, piece.spec), seconds=round(seconds, 3))
+        done = eta.Done(self._kind, gpu, **eta.size(piece.info, piece.spec, self._kind), seconds=round(seconds, 3))
         self._done.append(done)
         return asdict(done)
