@@ -10,6 +10,8 @@ from povwatch.errors import Problem
 RATE_SLACK = Fraction(1, 50)
 """How far a rate may be off (relative): 29.97 is 30, and the rate of a clip whose frames are uneven is an average."""
 
+MASK_TODO = "Write it with numpy.savez(FILE, mask.astype(numpy.uint8))."
+
 TODO = "Give a video with one frame for each of the clip's, in the clip's size and rate."
 
 
@@ -22,6 +24,19 @@ class Shape:
     height: int
     rate: Fraction = Fraction(0)
     """Frames a second, on average; 0 if there is none, as in an array."""
+
+
+def masks(kind: str, size: int) -> bool:
+    """Whether an array of such values does as a mask in an .npz, as upstream reads it.
+
+    Upstream writes 255 where there is anything, in the array itself, and divides by 255 later
+    (inference_pipeline.py, 363-368): of True that leaves next to nothing, and a signed byte does not hold it.
+
+    Args:
+        kind: NumPy's letter for the kind of its values.
+        size: bytes of one.
+    """
+    return kind in "uf" or (kind == "i" and size > 1)
 
 
 def misfit(field: str, found: Shape, clip: Shape, wanted: int) -> Problem | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from numpy.lib import format as npy
 
+from povwatch.engine.fit import MASK_TODO, masks
 from povwatch.errors import NotAVideo
 from povwatch.media.info import Measured, text
 from povwatch.media.probe import inspect
@@ -21,8 +22,6 @@ ARRAY = "arr_0.npy"
 
 DIMENSIONS = 3
 """Time, height, width."""
-
-SAVE = "Write it with numpy.savez(FILE, mask)."
 
 
 def measure(path: str, kind: str, *, root: str, report: Callable[[float], None] = lambda _: None) -> Measured:
@@ -58,11 +57,11 @@ def _array(path: str, root: str) -> Measured:
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
             shape, _, dtype = read(file)
     except KeyError as error:
-        raise NotAVideo("It holds no array arr_0.", SAVE) from error
+        raise NotAVideo("It holds no array arr_0.", MASK_TODO) from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise NotAVideo(f"It holds no array that can be read ({error}).", SAVE) from error
-    if len(shape) != DIMENSIONS or dtype.hasobject:
-        what = f"It holds an array of shape {shape} and type {dtype}, not (frames, height, width) of numbers."
-        raise NotAVideo(what, SAVE)
+        raise NotAVideo(f"It holds no array that can be read ({error}).", MASK_TODO) from error
+    if len(shape) != DIMENSIONS or not masks(dtype.kind, dtype.itemsize):
+        what = f"It holds an array of shape {shape} and type {dtype}, not (frames, height, width) of uint8."
+        raise NotAVideo(what, MASK_TODO)
     frames, height, width = shape
     return Measured(frames, width, height, text(Fraction(0)))

@@ -73,6 +73,7 @@ def refusals(
     if frames is not None:
         yield from _length(spec, frames, distilled=distilled)
         yield from _chunk(spec, wanted(spec, frames))
+        yield from _style(spec, frames)
     if distilled and spec.get("guided_generation_mask") is not None:
         todo = f"Take it out, or {FULL_MODEL}."
         yield Problem("has no effect on the distilled model, which is loaded", todo, "guided_generation_mask")
@@ -144,6 +145,14 @@ def _length(spec: Mapping[str, Any], frames: int, *, distilled: bool) -> Iterato
     given = spec.get("max_frames") is not None
     found = f"asks for {asked:,} frames" if given else f"is not set, and the clip has {asked:,} frames"
     yield Problem(f"{found}; {limit}", f'Write "max_frames": {most}, {todo}.', "max_frames")
+
+
+def _style(spec: Mapping[str, Any], frames: int) -> Iterator[Problem]:
+    """The clip's frame that gives the style; upstream takes the first frame for number 0, and reads all of the clip."""
+    index = spec.get("context_frame_index")
+    if index is not None and index >= frames:
+        last = f"the last one is {frames - 1}" if frames > 1 else "there is but one"
+        yield Problem(f"is {index}, and of the clip's frames {last}", "Name one of the clip's.", "context_frame_index")
 
 
 def _chunk(spec: Mapping[str, Any], frames: int) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ import zipfile
 from fractions import Fraction
 from typing import Any
 
-from povwatch.engine.fit import Shape, misfit
+from povwatch.engine.fit import MASK_TODO, Shape, masks, misfit
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.upstream.arguments import paths, wanted_frames
 from povwatch.engine.upstream.formats import HEAD, IMAGES, VIDEOS, unreadable
@@ -72,14 +72,12 @@ def array_length(where: str, path: str) -> Shape:
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
             shape, _, dtype = read(file)
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise EngineFailure(
-            "invalid", f"{where} holds no array arr_0: {error}.", "Write it with numpy.savez(FILE, mask)."
-        ) from error
-    if len(shape) != 3 or dtype.hasobject:  # noqa: PLR2004 - time, height, width
+        raise EngineFailure("invalid", f"{where} holds no array arr_0: {error}.", MASK_TODO) from error
+    if len(shape) != 3 or not masks(dtype.kind, dtype.itemsize):  # noqa: PLR2004 - time, height, width
         raise EngineFailure(
             "invalid",
-            f"{where} holds an array of shape {shape} and type {dtype}, not (frames, height, width) of numbers.",
-            "Write it with numpy.savez(FILE, mask).",
+            f"{where} holds an array of shape {shape} and type {dtype}, not (frames, height, width) of uint8.",
+            MASK_TODO,
         )
     return Shape(shape[0], shape[2], shape[1], Fraction(0))
 

@@ -179,6 +179,9 @@ def test_a_mask_in_an_array_is_measured_by_its_header(at):
     np.savez(post.inputs / "mask.npz", other=np.zeros((12, 64, 96), np.uint8))
     post.measured(1030)
     assert "It holds no array arr_0" in post.job.detail
+    np.savez(post.inputs / "mask.npz", np.zeros((12, 64, 96), bool))
+    post.measured(1040)
+    assert "type bool, not (frames, height, width) of uint8" in post.job.detail
 
 
 def test_cosmos_reads_some_formats_alone(at):

@@ -66,6 +66,16 @@ def test_a_chunk_is_93_frames_or_one_alone(size, frames, good):
     assert bool(refused({"edge": {}, "num_video_frames_per_chunk": size}, frames=frames)) is not good
 
 
+def test_a_style_frame_that_the_clip_does_not_have_is_refused():
+    """Upstream would fail on it once the prompts are encoded."""
+    spec = {"edge": {}, "context_frame_index": 12, "max_frames": 5}
+    assert not list(refusals(spec, ["edge"], frames=13))
+    [problem] = refusals(spec, ["edge"], frames=12)
+    assert problem.sentence == "context_frame_index is 12, and of the clip's frames the last one is 11."
+    [problem] = refusals(spec | {"max_frames": None}, ["edge"], frames=1)
+    assert "there is but one" in problem.sentence
+
+
 def test_what_is_passed_over_is_no_reason_to_refuse_it():
     assert list(unheeded({"image_context_path": "/a.png"}, ["edge"])) == []
     assert list(unheeded({"image_context_path": None, "guidance": 5}, ALL)) == []

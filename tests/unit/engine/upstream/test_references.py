@@ -97,6 +97,15 @@ def test_a_mask_in_an_array(tmp_path, refused):
     assert "object" in refused(guided_generation_mask=str(good))
 
 
+@pytest.mark.parametrize("kind", ["bool", "int8", "complex64", "U1"])
+def test_a_mask_whose_values_upstream_spoils(tmp_path, refused, kind):
+    """It writes 255 into the array: True stays 1 of 255, and a signed byte cannot hold it."""
+    path = tmp_path / "m.npz"
+    np.savez(path, np.zeros((12, 48, 64), kind))
+    found = refused(guided_generation_mask=str(path))
+    assert "of uint8" in found
+
+
 def test_an_image_for_the_style(tmp_path, refused):
     Image.new("RGB", (8, 8)).save(tmp_path / "i.png")
     check(job(tmp_path / "c.mp4", 12, image_context_path=str(tmp_path / "i.png")))
