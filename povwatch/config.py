@@ -129,6 +129,8 @@ class Engine(Section):
     """Another model than the engine's own: a folder or repository (diffusers), or a variant (cosmos)."""
     guardrails: bool = True
     """Prompts and videos are checked; without it the model's licence does not hold."""
+    offload_guardrails: bool = False
+    """The guardrails' models wait in main memory (cosmos): less of the GPU's, a little slower."""
     gpus_per_worker: int = Field(1, ge=1, le=64)
     """How many GPUs work on one clip together (cosmos): sooner done, but fewer clips an hour."""
     load_timeout: Seconds = 1800.0

@@ -53,7 +53,8 @@ def _told(config: Config, kind: str, number: int) -> dict[str, Any]:
         case "cosmos":
             # Upstream writes into its folder as it loads; it may not be one that anybody else uses.
             place = config.paths.state / "cosmos" / str(number)
-            return shared | model | {"gpus_per_worker": engine.gpus_per_worker, "output_dir": str(place)}
+            own = {"gpus_per_worker": engine.gpus_per_worker, "offload_guardrails": engine.offload_guardrails}
+            return shared | model | own | {"output_dir": str(place)}
         case "diffusers":
             return shared | model | {"offline": os.environ.get("HF_HUB_OFFLINE") == "1"}
         case _:
