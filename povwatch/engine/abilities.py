@@ -67,9 +67,13 @@ class Abilities:
 
     def notes(self, spec: Mapping[str, Any]) -> list[str]:
         """What in a spec has no effect on it, each a sentence."""
-        if self.kind != "cosmos":
-            return []
-        return list(cosmos.unheeded(spec, self.controls, distilled=self._distilled))
+        match self.kind:
+            case "cosmos":
+                return list(cosmos.unheeded(spec, self.controls, distilled=self._distilled))
+            case "diffusers":
+                return list(diffusers.unheeded(spec))
+            case _:
+                return []
 
     def unreadable(self, field: str, name: str, head: bytes) -> Problem | None:
         """Why it could not read a file that a spec names; None if it can, as far as its beginning tells.

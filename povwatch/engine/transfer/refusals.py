@@ -54,6 +54,12 @@ def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int 
             yield Problem(message, todo, "num_video_frames_per_chunk")
 
 
+def unheeded(spec: Mapping[str, Any]) -> Iterator[str]:
+    """What in a spec it passes over, each a sentence that names the field."""
+    if spec.get("guidance") == 1:  # the pipeline's rule: only what is above 1 counts
+        yield "guidance 1 is as good as 0 on the diffusers engine; cosmos takes it for 1."
+
+
 def refuse(spec: Mapping[str, Any], controls: Collection[str]) -> None:
     """Raise the first of them.
 

@@ -1,7 +1,7 @@
 import pytest
 
 from povwatch.engine.port import EngineFailure
-from povwatch.engine.transfer.refusals import refusals
+from povwatch.engine.transfer.refusals import refusals, unheeded
 from povwatch.engine.transfer.request import read
 from povwatch.engine.transfer.settings import Settings
 
@@ -105,3 +105,8 @@ def test_a_wrong_setting_is_named(config, names) -> None:
 def test_guardrails_are_on_unless_they_are_turned_off() -> None:
     assert Settings.from_config({}).guardrails
     assert not Settings.from_config({"guardrails": False}).guardrails
+
+
+@pytest.mark.parametrize(("guidance", "said"), [(0, 0), (1, 1), (3, 0), (None, 0)])
+def test_a_guidance_that_the_pipeline_passes_over_is_noted(guidance, said):
+    assert len(list(unheeded({"guidance": guidance}))) == said

@@ -46,6 +46,8 @@ def generated(monkeypatch):
             11, {"edge": {"preset_edge_threshold": "very_low", "control_weight": 0.2}}, id="preset and weight"
         ),
         pytest.param(6, {"guidance": 1}, id="no guidance"),
+        pytest.param(22, {"guidance": 0, "num_conditional_frames": 0}, id="three chunks, guidance 0, no frame carried"),
+        pytest.param(22, {"guidance": 7}, id="three chunks, the most guidance"),
         pytest.param(15, {"max_frames": 11, "seed": 2**31}, id="the first frames"),
     ],
 )
