@@ -6,10 +6,17 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from povwatch.layout import shown
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _words = ["povwatch"]
+
+CHOICES = 5
+"""Commands that are listed; of more, people give the path anyway."""
 
 
 def use(*words: str) -> None:
@@ -30,3 +37,9 @@ def command(verb: str, *options: str, clip: bytes | str | None = None) -> str:
         name = shown(clip) if isinstance(clip, bytes) else clip
         words += ["--", name] if name.startswith("-") else [name]
     return shlex.join(words)
+
+
+def choice(verb: str, *options: str, clips: Sequence[bytes]) -> str:
+    """For a word that means several clips: the command for each, so that one can be pasted."""
+    commands = [command(verb, *options, clip=clip) for clip in clips[:CHOICES]]
+    return " or ".join(commands) + (" or ..." if len(clips) > CHOICES else "")

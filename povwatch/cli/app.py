@@ -18,7 +18,6 @@ from povwatch.cli.verbs import Verbs
 from povwatch.config import Config, load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
-from povwatch.layout import shown
 from povwatch.log import one_line
 from povwatch.lookup import find, number_of
 
@@ -113,8 +112,8 @@ def plain(text: str) -> str:
     return escape(one_line(text))
 
 
-def job_of(reader: JournalReader, clip: str) -> Job:
-    """The newest job of the clip that somebody means.
+def job_of(reader: JournalReader, clip: str, verb: str) -> Job:
+    """The newest job of the clip that somebody means with `povwatch VERB CLIP`.
 
     Raises:
         PovwatchError: no clip is called so, or several are.
@@ -127,13 +126,12 @@ def job_of(reader: JournalReader, clip: str) -> Job:
         todo = f"All that were seen: {command.command('jobs')}"
         raise PovwatchError(f"No clip here is called {clip}.", todo)
     if len(paths) > 1:
-        raise several(clip, paths)
+        raise several(verb, clip, paths)
     job = reader.latest(paths[0])
     assert job is not None  # noqa: S101 - it is known
     return job
 
 
-def several(clip: str, paths: list[bytes]) -> PovwatchError:
+def several(verb: str, clip: str, paths: list[bytes]) -> PovwatchError:
     """What to raise where a word means several clips."""
-    which = ", ".join(shown(path) for path in paths[:5]) + (", ..." if len(paths) > 5 else "")  # noqa: PLR2004
-    return PovwatchError(f"{clip} is the name of {len(paths)} clips: {which}.", "Give the path.")
+    return PovwatchError(f"{clip} is the name of {len(paths)} clips.", f"Take one: {command.choice(verb, clips=paths)}")

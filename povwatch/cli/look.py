@@ -76,7 +76,7 @@ def jobs(
 def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # noqa: FBT002
     """Show everything about one clip, its history too."""
     with shared(context).reader() as reader:
-        job = job_of(reader, clip)
+        job = job_of(reader, clip, "show")
         events = reader.events(job.id)
         if as_json:
             history = [

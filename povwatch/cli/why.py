@@ -64,7 +64,7 @@ def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job 
     if not paths and number is not None and (job := reader.job(number)):
         return job.path, job
     if len(paths) > 1:
-        raise several(word, paths)
+        raise several("why", word, paths)
     if paths:
         return paths[0], reader.latest(paths[0])
     path = os.path.normpath(os.fsencode(word).removeprefix(b"./").removeprefix(b"inputs/"))

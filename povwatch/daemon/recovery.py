@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch import retry
+from povwatch.command import command
 from povwatch.daemon.ends.endings import CLEARED
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import JobFailed
@@ -87,7 +88,8 @@ def _requeue(job: Job, ledger: Ledger, endings: Endings) -> None:
     job = replace(job, crashes=job.crashes + 1)
     decision = retry.after_crash(job.crashes, wall)
     if decision.kind is retry.Kind.FAIL:
-        endings.fail(job, JobFailed(decision.reason, "Look at journalctl -k of that time; then povwatch retry."))
+        again = command("retry", clip=job.path)
+        endings.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
         return
     to = {
         "state": S.QUEUED,

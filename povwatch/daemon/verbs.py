@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch import layout
+from povwatch.command import choice, command
 from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
@@ -83,12 +84,11 @@ class Verbs:
         if request.verb == "retry" and request.options.get("previews"):
             return self._retry_previews(now)
         if not found:
-            return Answer(done=False, text=f"no clip here is called {request.clip or 'so'}: povwatch jobs lists them.")
+            return Answer(done=False, text=f"no clip here is called so. All that were seen: {command('jobs')}")
         if len(found) > 1:
-            which = ", ".join(layout.shown(job.path) for job in found[:5])
-            return Answer(
-                done=False, text=f"{request.clip} is the name of {len(found)} clips ({which}): give the path."
-            )
+            options = ["--force"] if request.options.get("force") else []
+            which = choice(request.verb, *options, clips=[job.path for job in found])
+            return Answer(done=False, text=f"{len(found)} clips are called so. Take one: {which}")
         (job,) = found
         perform: dict[str, Callable[[Job], Answer]] = {"go": self._go, "hold": self._hold, "cancel": self._cancel}
         if request.verb in perform:
@@ -130,7 +130,7 @@ class Verbs:
             return self._too_late(job)
         job = self._ledger.set_quietly(job, "request", hold=True, go=False)
         self._gates.poke(job)
-        return Answer(done=True, text="it is held until povwatch go.")
+        return Answer(done=True, text=f"it is held until {command('go', clip=job.path)}")
 
     def _cancel(self, job: Job) -> Answer:
         if job.ended:
@@ -138,7 +138,7 @@ class Verbs:
         if job.state is JobState.PUBLISHING:
             return Answer(done=False, text="it is being published this moment: too late.")
         self._withdraw(job, "somebody said povwatch cancel")
-        return Answer(done=True, text="it is cancelled; povwatch retry takes it in again.")
+        return Answer(done=True, text=f"it is cancelled. To take it in again: {command('retry', clip=job.path)}")
 
     def _retry(self, job: Job, now: float, *, force: bool) -> Answer:
         if not job.ended:
@@ -147,7 +147,8 @@ class Verbs:
                 return Answer(done=True, text="its next attempt starts now, not after the pause.")
             return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
         if job.state is JobState.DONE and not force:
-            return Answer(done=False, text=f"it is done ({job.output}). To run the same again: povwatch retry --force.")
+            again = command("retry", "--force", clip=job.path)
+            return Answer(done=False, text=f"it is done ({job.output}). To run the same again: {again}")
         again = self._intake.again(job.path, now, force=force or job.force)
         if again is None and job.state is JobState.REJECTED:
             return Answer(done=False, text="there is no plain file of that name: put the video itself there.")
@@ -157,7 +158,8 @@ class Verbs:
 
     def _retry_previews(self, now: float) -> Answer:
         if self._engine == "preview":
-            return Answer(done=False, text="the engine here is the preview: choose a real one first (povwatch doctor).")
+            text = f"the engine here is the preview. What a real one lacks on this machine: {command('doctor')}"
+            return Answer(done=False, text=text)
         jobs = self._ledger.journal.previews()
         taken = [job for job in jobs if self._intake.again(job.path, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
@@ -166,6 +168,6 @@ class Verbs:
     @staticmethod
     def _too_late(job: Job) -> Answer:
         if job.ended:
-            again = "povwatch retry --force" if job.state is JobState.DONE else "povwatch retry"
-            return Answer(done=False, text=f"it is {job.state} already: {again} runs it again.")
+            again = command("retry", *(["--force"] if job.state is JobState.DONE else []), clip=job.path)
+            return Answer(done=False, text=f"it is {job.state} already. To run it again: {again}")
         return Answer(done=False, text=f"it is {job.state} already.")

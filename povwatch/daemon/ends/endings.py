@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from povwatch import layout, retry
+from povwatch.command import command
 from povwatch.errors import AttemptFailed, EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
 from povwatch.job import Job, JobState, Waiting
 from povwatch.publish.faults import OutputsAway, WriteFailed
@@ -100,9 +101,8 @@ class Endings:
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """Given up."""
-        again = (
-            "" if "povwatch retry" in error.todo else f"When that is mended: povwatch retry {layout.shown(job.path)}"
-        )
+        retry_it = command("retry", clip=job.path)
+        again = "" if retry_it in error.todo else f"When that is mended: {retry_it}"
         self._end(job, "failed", JobState.FAILED, error, "failed", again=again)
 
     def cancel(self, job: Job, why: str) -> None:
@@ -149,7 +149,7 @@ class Endings:
         self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str, *, again: str = ""
     ) -> None:
         self._discard(job, entirely=True)
-        todo = " ".join(filter(None, (error.todo or "povwatch show says more about it.", again)))
+        todo = " ".join(filter(None, (error.todo or f"More about it: {command('show', clip=job.path)}", again)))
         self._notices.write(job, happened, error.what, todo)
         to = {"state": state, "waiting_on": None, "detail": "", "error": str(error)}
         self._ended(self._ledger.move(job, event, said={"problem": str(error)}, **CLEARED, **to))

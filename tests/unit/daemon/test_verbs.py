@@ -1,0 +1,105 @@
+"""The answers to requests: each says what to type, so that it can be pasted, and says nothing twice."""
+
+from __future__ import annotations
+
+import shlex
+from types import SimpleNamespace
+
+import pytest
+from hand_clock import HandClock
+
+from povwatch import command as module
+from povwatch.command import use
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.verbs import Verbs
+from povwatch.job import JobState
+from povwatch.journal import Journal
+from povwatch.spec.beside import InputsFolder
+from povwatch.spool import Spool
+
+CLIP = b"my clip.mp4"
+
+
+@pytest.fixture(autouse=True)
+def called():
+    before = list(module._words)
+    use("script/povwatch")
+    yield
+    use(*before)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Journal.open(tmp_path / "state") as journal:
+        yield Ledger(journal, HandClock())
+
+
+@pytest.fixture
+def ask(tmp_path, ledger):
+    """Ask something of a job in some state; the answer's words."""
+    (tmp_path / "inputs").mkdir()
+    spool = Spool(tmp_path / "state")
+    spool.prepare()
+    nothing = SimpleNamespace(poke=lambda _: None, again=lambda *_, **__: None)
+    verbs = Verbs(
+        spool,
+        ledger=ledger,
+        intake=nothing,
+        gates=nothing,
+        folder=InputsFolder(tmp_path / "inputs"),
+        engine="preview",
+        withdraw=lambda *_: None,
+    )
+
+    def ask(verb, word, **options):
+        request = spool.ask(verb, word, **options)
+        verbs.tick(0)
+        return spool.wait(request, 5).text
+
+    return ask
+
+
+def there(ledger, *states, path=CLIP):
+    (job,) = ledger.add([(path, b"sig")])
+    for state in states:
+        job = ledger.set_quietly(job, "waiting", state=state)
+
+
+DONE = (JobState.GRACE, JobState.DONE)
+
+
+@pytest.mark.parametrize(
+    ("states", "verb", "command"),
+    [
+        (DONE, "retry", "script/povwatch retry --force 'my clip.mp4'"),
+        (DONE, "go", "script/povwatch retry --force 'my clip.mp4'"),
+        ((JobState.CANCELLED,), "hold", "script/povwatch retry 'my clip.mp4'"),
+        ((), "cancel", "script/povwatch retry 'my clip.mp4'"),
+        ((), "hold", "script/povwatch go 'my clip.mp4'"),
+    ],
+)
+def test_what_to_type_can_be_pasted(ledger, ask, states, verb, command):
+    there(ledger, *states)
+    text = ask(verb, "my clip")
+    assert command in text
+    assert text.count("povwatch") == 1
+
+
+def test_an_unknown_clip_is_named_once_with_what_lists_the_known_ones(ask):
+    # The command line and the log put the word in front.
+    assert ask("go", "zebra") == "no clip here is called so. All that were seen: script/povwatch jobs"
+
+
+def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(ledger, ask):
+    there(ledger, path=b"x/my a.mp4")
+    there(ledger, path=b"y/my a.mp4")
+    text = ask("retry", "my a", force=True)
+    assert text == (
+        "2 clips are called so. Take one: "
+        "script/povwatch retry --force 'x/my a.mp4' or script/povwatch retry --force 'y/my a.mp4'"
+    )
+    assert shlex.split(text.partition(": ")[2])[:4] == ["script/povwatch", "retry", "--force", "x/my a.mp4"]
+
+
+def test_a_machine_that_only_previews_is_told_how_to_look(ask):
+    assert "script/povwatch doctor" in ask("retry", "", previews=True)
