@@ -9,7 +9,7 @@ The rules:
 5. An editor that has the JSON open stops the clock.
 6. Go ends the grace at once, also over an open editor, but never with a JSON that cannot be run.
 7. A file that the JSON names and that is not known yet keeps the clip from starting; the clock runs meanwhile.
-8. What is left survives a restart: never a full reset, never an instant start.
+8. What is left survives a restart: never a full reset, never an instant start. A clock that stood still stands meanwhile.
 """
 
 from __future__ import annotations
@@ -67,7 +67,16 @@ def begin(digest: str, period: float, now: float) -> Grace:
     return Grace(left=period, seen_at=now, digest=digest)
 
 
-def resume(digest: str, period: float, now: float, *, left: float, away: float, invalid_for: float | None) -> Grace:
+def resume(
+    digest: str,
+    period: float,
+    now: float,
+    *,
+    left: float,
+    away: float,
+    invalid_for: float | None,
+    stood: bool = False,
+) -> Grace:
     """The clock after a restart.
 
     Args:
@@ -77,9 +86,10 @@ def resume(digest: str, period: float, now: float, *, left: float, away: float, 
         left: seconds that were left when that was last written down.
         away: wall-clock seconds since; may be negative after a clock step.
         invalid_for: for how long the JSON could not be run, if it could not.
+        stood: whether it stood still then: nobody let the clip go while povwatch was off.
     """
     floor = min(RESTART_FLOOR, period)
-    remaining = min(max(left - max(away, 0.0), floor), period)
+    remaining = min(max(left - (0.0 if stood else max(away, 0.0)), floor), period)
     return Grace(
         left=remaining,
         seen_at=now,

@@ -82,14 +82,17 @@ def test_a_grace_that_stands_still_is_not_counted_down(tmp_path):
         text = why(here, "a.mp4")
         assert re.search(r"grace waits stands still, as no daemon runs; about .* left if it is started now", text)
         backdate(here, 100_000)
+        assert "about 1 h 00 min left if it is started now" in why(here, "a.mp4")
+        backdate(here, 0, waiting_on="grace")
         assert "about 30 s left if it is started now" in why(here, "a.mp4")
         assert "about 30 s left if it is started now" in " ".join(here.call("status").stdout.split())
 
 
-def backdate(here, seconds):
+def backdate(here, seconds, waiting_on=None):
     """As if the last note of the grace were older; it is written anew only every ten seconds."""
     with sqlite3.connect(here.state / "journal.sqlite3") as db:
         db.execute("UPDATE jobs SET grace_saved_at = grace_saved_at - ?", [seconds])
+        db.execute("UPDATE jobs SET waiting_on = coalesce(?, waiting_on)", [waiting_on])
     db.close()
     with open_reader(here.state) as reader:
         assert reader.active()

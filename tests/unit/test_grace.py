@@ -78,6 +78,11 @@ def test_a_short_period_has_a_short_floor() -> None:
     assert resume("a", 5.0, 0, left=4.0, away=100, invalid_for=None).left == pytest.approx(5.0)
 
 
+@pytest.mark.parametrize(("left", "expected"), [(100, 100), (10, 30)])
+def test_a_clock_that_stood_still_does_not_run_while_povwatch_is_off(left, expected) -> None:
+    assert resume("a", PERIOD, 7, left=left, away=86400, invalid_for=None, stood=True).left == expected
+
+
 @given(
     st.lists(
         st.tuples(

@@ -156,7 +156,13 @@ class Gates:
         away = wall - (job.grace_saved_at or wall)
         invalid_for = None if job.invalid_since is None else wall - job.invalid_since
         left = 0.0 if job.state is JobState.QUEUED else (period if job.grace_left is None else job.grace_left)
-        resumed = clockwork.resume(job.spec_digest or "", period, now, left=left, away=away, invalid_for=invalid_for)
+        resumed = clockwork.resume(
+            *(job.spec_digest or "", period, now),
+            left=left,
+            away=away,
+            invalid_for=invalid_for,
+            stood=job.waiting_on is not Waiting.GRACE,
+        )
         if job.state is JobState.QUEUED:
             resumed = dataclasses.replace(resumed, waiting=None, left=0.0)
         gate = self._open(job, resumed, now)

@@ -69,6 +69,36 @@ def test_after_a_long_stop_thirty_seconds_are_left(post):
     assert post.at() == QUEUED
 
 
+@pytest.mark.parametrize("way", ["held", "editing", "invalid"])
+def test_a_grace_that_stands_still_stands_still_over_a_stop_too(post, way):
+    post.admit()
+    post.until(1020)
+    lock = post.inputs / ".a.json.swp"
+    if way == "held":
+        (post.inputs / "a.hold").touch()
+    elif way == "editing":
+        lock.touch()
+        os.utime(lock, (post.clock.wall(), post.clock.wall()))
+    else:
+        right = post.spec.read_text()
+        post.spec.write_text("{")
+    post.until(1030)
+    post.restart(away=LIMIT / 2)
+    post.until(post.clock.now + 10)
+    if way == "invalid":
+        post.spec.write_text(right)
+        (left, because) = (PERIOD, "an edit starts it anew")
+    else:
+        (post.inputs / "a.hold").unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
+        (left, because) = (PERIOD - 20, "it stood still from then on")
+    begun = post.clock.now
+    post.until(begun + left - 2)
+    assert post.at() == GRACE, because
+    post.until(begun + left + 2)
+    assert post.at() == QUEUED, because
+
+
 def test_a_queued_clip_is_still_queued_after_a_restart(post):
     post.admit()
     post.until(1000 + PERIOD + 1)
