@@ -18,6 +18,9 @@ from dataclasses import dataclass, replace
 
 from povwatch.job import Waiting
 
+RUNS = frozenset({Waiting.GRACE, Waiting.PAUSED})
+"""What a clip in its grace waits on while its clock runs; paused: a file that its JSON names cannot be looked at."""
+
 RESTART_FLOOR = 30.0
 """Seconds that remain at least after a restart, or the period if that is shorter: nobody saw the deadline pass."""
 

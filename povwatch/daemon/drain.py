@@ -23,7 +23,8 @@ STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiti
 """What is never waited on: somebody has to do something first."""
 
 NOT_INSPECTED = frozenset({Waiting.PAUSED, Waiting.DISK_FULL})
-"""What an arriving clip waits on that the machine does not let us inspect."""
+"""What an arriving clip waits on that the machine does not let us inspect; in its grace, one whose JSON has no room or
+names a file that cannot be measured."""
 
 
 class Drain:
@@ -81,8 +82,8 @@ class Drain:
             engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
             unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
         if unable is None:  # no clip can be inspected: what one waits on says why
-            faults = (job.detail for job in jobs if job.state is JobState.ARRIVING and job.waiting_on in NOT_INSPECTED)
-            unable = next(faults, None)
+            early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
+            unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
         return Outcome(jobs, unable, self._lookout.away)
 
     def _stands(self, job: Job) -> bool:
@@ -91,6 +92,8 @@ class Drain:
             return True
         if job.state is JobState.QUEUED:
             return self._hopeless()
+        if job.state is JobState.GRACE:
+            return job.waiting_on in NOT_INSPECTED
         # The machine does not allow the step now; the next start tries again.
         return job.state in {JobState.CHECKING, JobState.PUBLISHING} and job.waiting_on is not None
 

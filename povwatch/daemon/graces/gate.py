@@ -49,6 +49,8 @@ class Gate:
     """Until then a JSON that cannot be run may be half written: it has just changed."""
     looking: str = ""
     """The fields whose files are still being looked at, for people."""
+    hindrance: str = ""
+    """Why the machine does not let us look at them, as sentences."""
     missing_since: float | None = None
     lock: bytes | None = None
     """The file that says that an editor has the JSON open."""
@@ -101,7 +103,8 @@ class SpecFiles:
         try:
             file = self._folder.read_spec(path)
         except SpecInvalid as error:
-            gate.spec, gate.problem, gate.digest, gate.looking, gate.sure_at = None, error, error.what, "", 0.0
+            gate.spec, gate.problem, gate.digest, gate.sure_at = None, error, error.what, 0.0
+            gate.looking = gate.hindrance = ""
             return True
         if file is None:
             return False
@@ -144,7 +147,7 @@ class SpecFiles:
 
     def _judge(self, gate: Gate, job: Job, path: bytes, file: SpecFile) -> None:
         new = file.digest != gate.digest
-        gate.digest, gate.looking = file.digest, ""
+        gate.digest, gate.looking, gate.hindrance = file.digest, "", ""
         clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
         name = layout.shown(layout.split(path)[1])
         try:
@@ -156,6 +159,8 @@ class SpecFiles:
             gate.spec, gate.problem = None, error
             return
         gate.looking = ", ".join(looking)
+        if looking:
+            gate.hindrance = self._named.hindrance(gate.job)
         if looking and gate.problem and not new:
             return  # it was wrong, and is not yet known to be right
         gate.spec, gate.problem = spec, None

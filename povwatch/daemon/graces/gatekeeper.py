@@ -166,7 +166,8 @@ class Gatekeeper:
             return
         self._notes.announce(gate, job)
         detail = self._notes.detail(gate, by)
-        to: dict[str, object] = {"waiting_on": grace.waiting, "detail": detail}
+        hindered = grace.waiting is Waiting.GRACE and gate.hindrance
+        to: dict[str, object] = {"waiting_on": Waiting.PAUSED if hindered else grace.waiting, "detail": detail}
         if grace.restarted:
             to["spec_digest"] = grace.digest
         if job.state is JobState.QUEUED:

@@ -161,7 +161,7 @@ class Gates:
             left=left,
             away=away,
             invalid_for=invalid_for,
-            stood=job.waiting_on is not Waiting.GRACE,
+            stood=job.waiting_on not in clockwork.RUNS,
         )
         if job.state is JobState.QUEUED:
             resumed = dataclasses.replace(resumed, waiting=None, left=0.0)

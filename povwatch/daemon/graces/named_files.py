@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from povwatch import layout
 from povwatch.container.report import VIDEO_KINDS, Kind
 from povwatch.container.signature import classify
+from povwatch.daemon.arrivals.tracks import FAULTS_PATIENCE
 from povwatch.daemon.unforeseen import in_words
 from povwatch.engine.fit import Shape, misfit
 from povwatch.errors import EnvironmentFault, Problem, SourceChanged
@@ -56,6 +57,10 @@ class _File:
     """When it was first seen so."""
     asked_at: float
     measuring: bool = False
+    faults: int = 0
+    """How often in a row the machine did not let us measure it."""
+    fault: str = ""
+    """Why not, as sentences."""
     found: Measured | Problem | None = None
     asking: set[int] = field(default_factory=set)
     """The jobs that wait for it."""
@@ -177,6 +182,11 @@ class NamedFiles:
 
         return judge(files, spec, clip, abilities=self._abilities, measured=measured)
 
+    def hindrance(self, job: int) -> str:
+        """Why the machine does not let us measure a file that a job waits for, once that has failed a few times."""
+        files = self._files.values()
+        return next((file.fault for file in files if job in file.asking and file.faults >= FAULTS_PATIENCE), "")
+
     def _measured(self, job: int, file: NamedFile, kind: str, now: float) -> Measured | Problem | None:
         """What was found in a file; None while it is not known."""
         known = self._files.get(file.path)
@@ -201,10 +211,12 @@ class NamedFiles:
 
         def then(outcome: Measured | Exception) -> None:
             known.measuring = False
+            faults, known.faults = known.faults + 1, 0
             if isinstance(outcome, Measured):
                 known.found = outcome
             elif isinstance(outcome, EnvironmentFault) and not isinstance(outcome, SourceChanged):
                 known.since = known.asked_at  # nor does this, but at once it would only happen again
+                known.faults, known.fault = faults, str(outcome)
             elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # those say nothing: it is looked at again
                 known.found = unusable(in_words(outcome, f"while it measured {layout.shown(file.path)}"))
             for job in known.asking:

@@ -45,6 +45,8 @@ class GraceNotes:
                 return held_by
             case Waiting.EDITING if gate.lock:
                 return f"{layout.shown(gate.lock)} is there"
+            case Waiting.GRACE if gate.hindrance:
+                return f"the file of {gate.looking} cannot be {LOOKED_AT} now: {gate.hindrance}"
             case Waiting.GRACE if gate.looking:
                 return f"the file of {gate.looking} is {LOOKED_AT} first"
             case Waiting.GRACE:
@@ -83,6 +85,9 @@ class GraceNotes:
             return
         elif grace.restarted:
             self._ledger.move(job, "grace" if first else "edited", said={"deadline": deadline, "spec": spec}, **to)
+            return
+        elif to["waiting_on"] is Waiting.PAUSED and job.waiting_on is not Waiting.PAUSED:
+            self._ledger.move(job, "waiting", said={"waiting": "paused", "detail": to["detail"]}, **to)
             return
         elif was is Waiting.HELD:
             self._ledger.move(job, "unheld", said={"deadline": deadline}, **to)

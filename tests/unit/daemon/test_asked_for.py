@@ -6,16 +6,35 @@ import dataclasses
 import errno
 import subprocess
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from clips import make_clip
 from posts import GRACE, INVALID, QUEUED, Post, inspected
 
+from povwatch.config import Config
+from povwatch.daemon.drain import Drain
+from povwatch.job import JobState, Waiting
+
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory):
     return inspected(tmp_path_factory.mktemp("clip"), frames=12)
+
+
+def drained(post):
+    """What --once goes by, where nothing but the gate keeps it."""
+    return Drain(
+        Config(),
+        ledger=post.ledger,
+        lookout=SimpleNamespace(away=None, scanned_at=0.0, clips=lambda: {b"a.mp4"}),
+        intake=SimpleNamespace(moving=False),
+        idle=lambda: True,
+        availability=None,
+        engine_room=None,
+        hurdle=lambda: None,
+    )
 
 
 @pytest.fixture
@@ -206,6 +225,14 @@ def test_a_machine_that_cannot_measure_a_file_says_nothing_about_it(at, monkeypa
         post.measured(1040)
         assert post.at() == GRACE
         assert "is held against the clip first" in post.job.detail
-    post.measured(1060)
+        assert not drained(post).over()
+        for again in (1050, 1060):
+            post.measured(again)
+        assert post.at() == (JobState.GRACE, Waiting.PAUSED)
+        assert "the file of edge.control_path cannot be held against the clip now: " in post.job.detail
+        assert "TasksMax" in post.job.detail
+        assert drained(post).over(), "--once would wait without end"
+        assert drained(post).outcome().unable == post.job.detail
+    post.measured(1080)
     assert post.at() == GRACE
     assert "is held against" not in post.job.detail
