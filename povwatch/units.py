@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import durationpy
 from pydantic import BeforeValidator, ByteSize, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
 _SIZE = TypeAdapter(ByteSize)
@@ -58,6 +61,17 @@ def spell_duration(seconds: float) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def spell_rate(rate: Fraction) -> str:
+    """Frames a second for people: "25", "29.97"."""
+    return f"{float(rate):.3f}".rstrip("0").rstrip(".")
+
+
+def spell_pace(rate: Fraction, *, constant: bool) -> str:
+    """The same as words: "25 frames a second", "about 24.3 frames a second, not evenly spaced"."""
+    pace = f"{spell_rate(rate)} frames a second"
+    return pace if constant else f"about {pace}, not evenly spaced"
 
 
 def spell_size(size: float) -> str:

@@ -17,9 +17,9 @@ from povwatch.errors import CheckFailed, DiskFull, EnvironmentFault, PovwatchErr
 from povwatch.job import Job, JobState, Waiting
 from povwatch.manifest import manifest
 from povwatch.media.errors import MediaStopped
-from povwatch.media.info import Checked
+from povwatch.media.info import Checked, fraction
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
-from povwatch.units import spell_duration
+from povwatch.units import spell_duration, spell_pace, spell_rate
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ class Finisher:
             said = {
                 "frames": checked.frames,
                 "shape": f"{checked.width}x{checked.height}",
-                "rate": f"{_number(checked.rate):.3f}".rstrip("0").rstrip("."),
+                "rate": spell_rate(fraction(checked.rate)),
+                "pace": spell_pace(fraction(checked.rate), constant=piece.prepared.get("constant", True)),
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
@@ -257,11 +258,6 @@ class Finisher:
     def _found(self, job: Job) -> Checked:
         (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
         return Checked.from_json(found)
-
-
-def _number(rate: str) -> float:
-    top, _, bottom = rate.partition("/")
-    return float(top) / float(bottom or 1)
 
 
 def _told(error: OSError) -> PovwatchError:

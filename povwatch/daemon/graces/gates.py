@@ -18,7 +18,7 @@ from povwatch.daemon.graces.notes import GraceNotes
 from povwatch.engine.abilities import Abilities
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
-from povwatch.units import spell_duration
+from povwatch.units import spell_duration, spell_pace, spell_rate
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -274,12 +274,11 @@ class Gates:
 
 def _described(info: VideoInfo) -> dict[str, object]:
     """What the log says of a clip that has arrived."""
-    rate = f"{float(info.fps):.3f}".rstrip("0").rstrip(".")
     return {
         "frames": info.frames,
         "shape": f"{info.display_width}x{info.display_height}",
-        "rate": rate,
-        "pace": f"{rate} frames a second" if info.constant else f"about {rate} frames a second, not evenly spaced",
+        "rate": spell_rate(info.fps),
+        "pace": spell_pace(info.fps, constant=info.constant),
         "duration": spell_duration(info.duration),
         "codec": info.codec,
     }

@@ -163,6 +163,17 @@ def test_a_disk_that_is_full_when_it_is_published_is_what_it_waits_on(bench, mon
     assert bench.now().state is JobState.DONE
 
 
+@pytest.mark.parametrize("constant", [True, False])
+def test_an_uneven_result_is_given_no_plain_frame_rate(bench, constant):
+    bench.piece.prepared |= {"constant": constant}
+    with capture_logs() as lines:
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    (checked,) = [line for line in lines if line["event"] == "checked"]
+    pace = "30 frames a second" if constant else "about 30 frames a second, not evenly spaced"
+    assert checked["sentence"].format_map(checked).startswith(f"b'a.mp4': checked: 12 frames, 96x64, {pace}, 0.4 s")
+
+
 def test_one_that_waits_so_can_be_cancelled(bench, monkeypatch):
     monkeypatch.setattr(Workpiece, "finish", full)
     bench.finisher.check(bench.job, bench.piece)
