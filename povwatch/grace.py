@@ -9,7 +9,7 @@ The rules:
 5. An editor that has the JSON open stops the clock.
 6. Go ends the grace at once, also over an open editor, but never with a JSON that cannot be run.
 7. A file that the JSON names and that is not known yet keeps the clip from starting; the clock runs meanwhile.
-8. What is left survives a restart: never a full reset, never an instant start. A clock that stood still stands meanwhile.
+8. What is left survives a restart: never a full reset, never an instant start. A clock that stood still stays.
 """
 
 from __future__ import annotations

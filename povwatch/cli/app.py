@@ -15,13 +15,14 @@ from rich.markup import escape
 
 from povwatch import __version__, command
 from povwatch.cli.verbs import Verbs
-from povwatch.config import Config, load_config
+from povwatch.config_load import load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
 from povwatch.log import one_line
 from povwatch.lookup import find, number_of
 
 if TYPE_CHECKING:
+    from povwatch.config import Config
     from povwatch.job import Job
 
 DEFAULT = Path("config.toml")

@@ -147,8 +147,8 @@ class Verbs:
                 return Answer(done=True, text="its next attempt starts now, not after the pause.")
             return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
         if job.state is JobState.DONE and not force:
-            again = command("retry", "--force", clip=job.path)
-            return Answer(done=False, text=f"it is done ({job.output}). To run the same again: {again}")
+            same = command("retry", "--force", clip=job.path)
+            return Answer(done=False, text=f"it is done ({job.output}). To run the same again: {same}")
         again = self._intake.again(job.path, now, force=force or job.force)
         if again is None and job.state is JobState.REJECTED:
             return Answer(done=False, text="there is no plain file of that name: put the video itself there.")

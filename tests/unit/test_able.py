@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 
 from povwatch.cli import able
-from povwatch.config import load_config
+from povwatch.config_load import load_config
 from povwatch.gpu import Gpu, Gpus, Process
 from povwatch.models import hub, record
 from povwatch.models.needs import Wishes, needs

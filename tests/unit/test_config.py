@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from povwatch.config import Config, load_config
+from povwatch.config import Config
+from povwatch.config_load import load_config
 from povwatch.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"

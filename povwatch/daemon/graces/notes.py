@@ -45,10 +45,9 @@ class GraceNotes:
                 return held_by
             case Waiting.EDITING if gate.lock:
                 return f"{layout.shown(gate.lock)} is there"
-            case Waiting.GRACE if gate.hindrance:
-                return f"the file of {gate.looking} cannot be {LOOKED_AT} now: {gate.hindrance}"
             case Waiting.GRACE if gate.looking:
-                return f"the file of {gate.looking} is {LOOKED_AT} first"
+                why = f"cannot be {LOOKED_AT} now: {gate.hindrance}" if gate.hindrance else f"is {LOOKED_AT} first"
+                return f"the file of {gate.looking} {why}"
             case Waiting.GRACE:
                 return f"starts at {self._ledger.clock.spell(gate.grace.seen_at + gate.grace.left)}"
             case _:
@@ -86,16 +85,16 @@ class GraceNotes:
         elif grace.restarted:
             self._ledger.move(job, "grace" if first else "edited", said={"deadline": deadline, "spec": spec}, **to)
             return
-        elif to["waiting_on"] is Waiting.PAUSED and job.waiting_on is not Waiting.PAUSED:
-            self._ledger.move(job, "waiting", said={"waiting": "paused", "detail": to["detail"]}, **to)
-            return
         elif was is Waiting.HELD:
             self._ledger.move(job, "unheld", said={"deadline": deadline}, **to)
             return
         elif was is Waiting.EDITING:
             self._ledger.move(job, "editor-closed", said={"spec": spec, "deadline": deadline}, **to)
             return
-        self._ledger.set_quietly(job, "waiting", **to)
+        if to["waiting_on"] is Waiting.PAUSED and job.waiting_on is not Waiting.PAUSED:
+            self._ledger.move(job, "waiting", said={"waiting": "paused", "detail": to["detail"]}, **to)
+        else:
+            self._ledger.set_quietly(job, "waiting", **to)
 
     def _deadline(self, grace: Grace) -> str:
         """When the clip starts, in words that also fit while its clock stands still."""
