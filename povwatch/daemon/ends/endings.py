@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from povwatch import layout, retry
 from povwatch.command import command
-from povwatch.errors import AttemptFailed, EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
+from povwatch.errors import AttemptFailed, EnvironmentFault, JobFailed, NotAVideo, PovwatchError, SourceChanged
 from povwatch.job import Job, JobState, Waiting
 from povwatch.publish.faults import OutputsAway, WriteFailed
 from povwatch.publish.staging import room
@@ -114,7 +114,7 @@ class Endings:
 
     def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
         """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
-        if job.run_id is None or not isinstance(error, (AttemptFailed, NotAVideo)) or isinstance(error, WriteFailed):
+        if job.run_id is None or not isinstance(error, (AttemptFailed, NotAVideo, JobFailed)) or isinstance(error, WriteFailed):
             return error  # after a failed write it is we who threw them away
         outputs = self._config.paths.outputs
         if (outputs / layout.STAGING.decode() / room(job.id, job.run_id)).is_dir():

@@ -30,8 +30,8 @@ class Run:
     prepared: bool = False
     """Whether its working copy is there."""
     generating_since: float | None = None
-    said: float = 0.0
-    """The fraction that the log was told last."""
+    said: int = 0
+    """The tenth that the log was told last."""
     noted_at: float = 0.0
     """When the journal was told last."""
     cancel: str | None = None

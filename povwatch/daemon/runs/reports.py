@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from povwatch.daemon.runs.places import Place, Run
     from povwatch.engine.events import JobProgress
 
-PROGRESS_STEP = 0.1
-"""A line in the log for every tenth of a job."""
+LINES = 10
+"""In the log: one for every tenth of a job."""
+
+ALMOST = 1e-9
+"""What a fraction of whole steps lacks to its tenth, at most: 0.3 times 10 is not always 3."""
 
 STARTING = "starting"
 """What a supervisor calls the time until its worker says something itself."""
@@ -50,10 +53,12 @@ class Reports:
         fraction = event.fraction
         elapsed = now - (run.generating_since or now)
         left = eta.left(fraction, elapsed, run.expected)
-        if fraction >= run.said + PROGRESS_STEP and fraction < 1:
-            run.said = fraction - fraction % PROGRESS_STEP
+        tenth = int(fraction * LINES + ALMOST)
+        if tenth > run.said and fraction < 1:
+            run.said = tenth
             told = spell_duration(left) if left is not None else "unknown"
-            say("progress", self._ledger.job(run.job), percent=f"{fraction * 100:.0f}", stage=event.stage, eta=told)
+            percent = f"{int(fraction * 100 + ALMOST)}"
+            say("progress", self._ledger.job(run.job), percent=percent, stage=event.stage, eta=told)
         if now - run.noted_at >= PROGRESS_EVERY:
             run.noted_at = now
             data = {

@@ -1,0 +1,65 @@
+"""What becomes of an attempt whose files were taken away: real journal, real folders."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from hand_clock import HandClock
+
+from povwatch.config import Config, Paths
+from povwatch.daemon.ends.endings import Endings
+from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.notices import Notices
+from povwatch.errors import JobFailed, WorkerDied
+from povwatch.job import JobState, Waiting
+from povwatch.journal import Journal
+from povwatch.publish import Publisher
+from povwatch.spec.beside import InputsFolder
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """Endings, a running job, and what the endings told."""
+    paths = Paths(inputs=tmp_path / "inputs", outputs=tmp_path / "outputs", state=tmp_path / "state")
+    for path in (paths.inputs, paths.outputs):
+        path.mkdir()
+    with Journal.open(paths.state) as journal:
+        ledger, publisher, told = Ledger(journal, HandClock()), Publisher(paths.outputs), []
+        endings = Endings(
+            Config(paths=paths),
+            ledger=ledger,
+            notices=Notices(InputsFolder(paths.inputs), journal),
+            publisher=publisher,
+            back=lambda job: told.append(job.state),
+            ended=lambda job: told.append(job.state),
+            pause=lambda waiting, *_: told.append(waiting),
+        )
+        (job,) = ledger.add([(b"my a.mp4", b"sig")])
+        for state in (JobState.GRACE, JobState.QUEUED):
+            job = ledger.set_quietly(job, "waiting", state=state)
+        job = ledger.set_quietly(job, "started", state=JobState.RUNNING, run_id="run", attempts=1)
+        publisher.staging(job.id, "run")
+        yield endings, job, told, paths
+
+
+ERRORS = [WorkerDied("It died."), JobFailed("The working copy cannot be read.")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["attempt", "job"])
+def test_no_attempt_is_charged_and_no_job_fails_for_files_that_somebody_removed(desk, error):
+    endings, job, told, paths = desk
+    shutil.rmtree(paths.outputs)
+    endings.after(job, error)
+    again = endings._ledger.job(job.id)
+    assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
+    assert told == [JobState.QUEUED, Waiting.PAUSED]
+    assert "went away while it ran" in again.detail
+
+
+def test_one_whose_files_are_there_is_told_how_to_run_it_again(desk):
+    endings, job, told, paths = desk
+    endings.after(job, ERRORS[1])
+    assert told == [JobState.FAILED]
+    text = (paths.inputs / "my a.error.txt").read_text()
+    assert "When that is mended: povwatch retry 'my a.mp4'" in text
