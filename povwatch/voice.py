@@ -110,7 +110,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "editor-closed": (INFO, "{clip}: {spec} was closed; starts at {deadline}"),
     "held": (INFO, "{clip}: held: {by}"),
     "unheld": (INFO, "{clip}: no longer held; starts at {deadline}"),
-    "invalid-spec": (ERROR, "{clip}: {spec} cannot be run: {problem} See {error_file}"),
+    "invalid-spec": (ERROR, "{clip}: its JSON cannot be run: {problem} See {error_file}"),
     "valid-spec": (INFO, "{clip}: {spec} is right again"),
     "lint": (WARNING, "{clip}: {spec}: {warning}"),
     "queued": (INFO, "{clip}: queued, {ahead} ahead of it"),

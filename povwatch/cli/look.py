@@ -17,7 +17,7 @@ from povwatch import grace as clockwork
 from povwatch.cli.app import Clip, app, console, job_of, plain, shared
 from povwatch.cli.forecast import forecast
 from povwatch.command import command
-from povwatch.job import Job, JobState, Waiting
+from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
 from povwatch.units import spell_duration, spell_size
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 WATCH_EVERY = 1.0
 ROWS_MAX = 30
+
+UNDER_WAY = "was under way when povwatch ended; it goes on at the next start"
+"""Of a claimed job, where no daemon is: what the journal says of its progress is how far it was."""
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -69,7 +72,7 @@ def jobs(
         if as_json:
             typer.echo(json.dumps([as_object(job, reader) for job in found], indent=2))
             return
-        console.print(_table(found, reader, _graces(found, config, running=holder(config.paths.state) is not None)))
+        console.print(_table(found, reader, _waits(found, config, running=holder(config.paths.state) is not None)))
 
 
 @app.command()
@@ -172,14 +175,14 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
     if active:
         turns = forecast(config, reader, active) if pid is not None else {}
         rows = active[:ROWS_MAX]
-        lines.append(_table(rows, reader, turns | _graces(rows, config, running=pid is not None)))
+        lines.append(_table(rows, reader, turns | _waits(rows, config, running=pid is not None)))
     if len(active) > ROWS_MAX:
         lines.append(f"... and {len(active) - ROWS_MAX} more: {command('jobs')}")
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
     )
     for job in active:
-        if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+        if pid is not None and job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
             eta = (
                 f"{progress['stage']}, {spell_duration(progress['eta'])} left"
                 if progress.get("eta")
@@ -191,14 +194,15 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
     return Group(*lines)
 
 
-def _graces(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:
-    """For each clip in its grace: what it waits on, and what is left."""
+def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:
+    """For each clip in its grace: what it waits on, and what is left; where no daemon is, also of what it had begun."""
     words = {job.id: grace_words(job, config, running=running) for job in found}
     ticking = {job.id for job in found if job.waiting_on is Waiting.GRACE}
     # What holds it, without the way out, for which there is no room here: why tells it.
     held = {job.id: job.detail.partition(";")[0] for job in found if job.waiting_on is Waiting.HELD}
     details = {job.id: f"{held.get(job.id, job.detail.rstrip('.'))}; " for job in found if job.detail}
-    return {n: f"{'' if n in ticking else details.get(n, '')}grace {left}" for n, left in words.items() if left}
+    begun = {} if running else {job.id: UNDER_WAY for job in found if job.state in CLAIMED}
+    return begun | {n: f"{'' if n in ticking else details.get(n, '')}grace {left}" for n, left in words.items() if left}
 
 
 def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str]) -> Table:
@@ -208,10 +212,10 @@ def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str]) ->
         column.overflow = "fold"
     for job in found:
         what = job.output or job.error or job.detail
-        if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
-            what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
-        elif job.id in words:
+        if job.id in words:
             what = words[job.id]
+        elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+            what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
         waits = str(job.waiting_on or "")
         table.add_row(
             str(job.id), plain(shown(job.path)), str(job.state), waits, str(job.attempts or ""), plain(what or "")

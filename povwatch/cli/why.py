@@ -14,14 +14,14 @@ from povwatch.arrival import names
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import Clip, app, console, plain, several, shared
 from povwatch.cli.forecast import forecast
-from povwatch.cli.look import grace_words
+from povwatch.cli.look import UNDER_WAY, grace_words
 from povwatch.cli.unlike import unlike_a_clip
 from povwatch.command import command
 from povwatch.container import examine
 from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.fs import open_beneath
 from povwatch.holding import held_by
-from povwatch.job import Job, JobState, Waiting
+from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.lookup import find, number_of
 from povwatch.spec import parse
@@ -108,6 +108,8 @@ def _next(config: Config, job: Job, *, unlike: str) -> str:
         return "once the video itself is here under this name, it is taken in by itself"
     if not os.path.lexists(config.paths.inputs / os.fsdecode(job.path)):
         return "the clip is not in inputs/ any more: copied there again, it is taken in by itself"
+    if job.state is JobState.REJECTED:  # what the same file would be again
+        return "the video itself under this name, or an edit of its JSON, is taken in by itself"
     force = ["--force"] if job.state is JobState.DONE else []
     edit = "an edit of its JSON, " if job.spec_digest or job.spec_hash else ""
     return f"{edit}another video of this name, or this starts another run: {command('retry', *force, clip=job.path)}"
@@ -226,14 +228,17 @@ def _clock(config: Config, job: Job) -> Iterator[Gate]:
 
 
 def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
+    running = holder(config.paths.state) is not None
     if job.state is JobState.QUEUED:
         active = reader.active()
         queue = [other.id for other in active if other.state is JobState.QUEUED]
         yield "queue", WAITS, f"number {queue.index(job.id) + 1} of {len(queue)}, priority {job.priority}"
-        if words := forecast(config, reader, active).get(job.id):
+        if running and (words := forecast(config, reader, active).get(job.id)):
             yield "turn", WAITS, words
         if job.not_before > time.time():
             yield "attempt", WAITS, f"the next one in {spell_duration(job.not_before - time.time())}"
+    elif job.state in CLAIMED and not running:
+        yield "attempt", WAITS, UNDER_WAY
     elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
         left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") is not None else ""
         yield "progress", OK, f"{progress['fraction'] * 100:.0f} % ({progress['stage']}){left}"

@@ -74,7 +74,7 @@ class Verbs:
                 answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
             # Under the clip's own name and number, whatever was typed; those that it has now, after a retry say.
             job = self._ledger.of_path(found[0].path) if len(found) == 1 else None
-            say("request", job, verb=request.verb, answer=answer.text, **({} if job else {"clip": request.clip}))
+            say("request", job, verb=request.verb, answer=answer.text, **({} if job else {"clip": request.clip or "--previews"}))
             try:
                 self._spool.answer(request, answer)
             except OSError as error:
@@ -115,7 +115,9 @@ class Verbs:
         self._gates.poke(job)
         marker = layout.beside(job.path, job.base).hold
         if self._folder.markers(layout.beside(job.path, job.base)).hold:
-            return Answer(done=False, text=f"the file {layout.shown(marker)} still holds it: remove that.")
+            return Answer(
+                done=False, text=f"the file {layout.shown(marker)} still holds it: remove that, and it starts."
+            )
         match job.waiting_on:
             case Waiting.INVALID_SPEC:
                 text = f"it starts as soon as its JSON is right: {job.detail}"
@@ -167,6 +169,8 @@ class Verbs:
 
     @staticmethod
     def _too_late(job: Job) -> Answer:
+        if job.state is JobState.REJECTED:
+            return Answer(done=False, text=f"it is {job.state} already: {job.error}")
         if job.ended:
             again = command("retry", *(["--force"] if job.state is JobState.DONE else []), clip=job.path)
             return Answer(done=False, text=f"it is {job.state} already. To run it again: {again}")

@@ -92,8 +92,14 @@ def test_killed_while_it_generates(here):
     here.start()
     here.clip()
     here.until(lambda: here.runs)
+    here.until(lambda: here.peek("a.mp4")["progress"])
     here.kill()
     assert left_over(here.folder) == []
+    for verb in ("status", "jobs", "why"):
+        said = " ".join(here.call(verb, *(["a.mp4"] if verb == "why" else [])).stdout.split())
+        assert "under way when povwatch ended; it goes on at the next start" in said
+        assert "left" not in said
+        assert "25 %" not in said
     here.let_go()
     here.start()
     orphaned = here.wait_for("orphaned")

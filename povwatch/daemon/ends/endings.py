@@ -114,7 +114,11 @@ class Endings:
 
     def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
         """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
-        if job.run_id is None or not isinstance(error, (AttemptFailed, NotAVideo, JobFailed)) or isinstance(error, WriteFailed):
+        if (
+            job.run_id is None
+            or not isinstance(error, (AttemptFailed, NotAVideo, JobFailed))
+            or isinstance(error, WriteFailed)
+        ):
             return error  # after a failed write it is we who threw them away
         outputs = self._config.paths.outputs
         if (outputs / layout.STAGING.decode() / room(job.id, job.run_id)).is_dir():

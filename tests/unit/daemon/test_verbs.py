@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from hand_clock import HandClock
+from structlog.testing import capture_logs
 
 from povwatch import command as module
 from povwatch.command import use
@@ -99,6 +100,25 @@ def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(led
         "script/povwatch retry --force 'x/my a.mp4' or script/povwatch retry --force 'y/my a.mp4'"
     )
     assert shlex.split(text.partition(": ")[2])[:4] == ["script/povwatch", "retry", "--force", "x/my a.mp4"]
+
+
+@pytest.mark.parametrize("verb", ["go", "hold"])
+def test_nobody_is_told_to_retry_what_is_no_video(ledger, ask, verb):
+    (job,) = ledger.add([(CLIP, b"sig")])
+    ledger.set_quietly(job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
+    assert ask(verb, "my clip") == "it is rejected already: It is a symbolic link. Copy the video itself."
+
+
+def test_who_is_held_by_a_file_as_well_is_told_that_it_goes_then(ledger, ask, tmp_path):
+    there(ledger)
+    (tmp_path / "inputs/my clip.hold").touch()
+    assert ask("go", "my clip") == "the file my clip.hold still holds it: remove that, and it starts."
+
+
+def test_a_line_in_the_log_about_no_clip_names_the_option(ask):
+    with capture_logs() as lines:
+        ask("retry", "", previews=True)
+    assert [line["clip"] for line in lines] == ["--previews"]
 
 
 def test_a_machine_that_only_previews_is_told_how_to_look(ask):
