@@ -74,7 +74,8 @@ class Verbs:
                 answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
             # Under the clip's own name and number, whatever was typed; those that it has now, after a retry say.
             job = self._ledger.of_path(found[0].path) if len(found) == 1 else None
-            say("request", job, verb=request.verb, answer=answer.text, **({} if job else {"clip": request.clip or "--previews"}))
+            named = {} if job else {"clip": request.clip or "--previews"}
+            say("request", job, verb=request.verb, answer=answer.text, **named)
             try:
                 self._spool.answer(request, answer)
             except OSError as error:
@@ -113,11 +114,15 @@ class Verbs:
             return self._too_late(job)
         job = self._ledger.set_quietly(job, "request", go=True, hold=False)
         self._gates.poke(job)
-        marker = layout.beside(job.path, job.base).hold
-        if self._folder.markers(layout.beside(job.path, job.base)).hold:
-            return Answer(
-                done=False, text=f"the file {layout.shown(marker)} still holds it: remove that, and it starts."
-            )
+        beside = layout.beside(job.path, job.base)
+        try:
+            held = self._folder.markers(beside).hold
+        except EnvironmentFault as error:
+            when = f"it is noted, and the clip starts when inputs/ can be read again: {error.what}"
+            return Answer(done=True, text=when)
+        if held:
+            text = f"the file {layout.shown(beside.hold)} still holds it: remove that, and it starts."
+            return Answer(done=False, text=text)
         match job.waiting_on:
             case Waiting.INVALID_SPEC:
                 text = f"it starts as soon as its JSON is right: {job.detail}"

@@ -112,9 +112,12 @@ class Arriving:
         assert track.settle is not None  # noqa: S101 - settling clips have one
         track.settle.observe(signature, now, self._settle)
         job = self._ledger.job(track.job)
+        settled = track.settle.settled(self._settle)
+        if settled and track.held_back is None:
+            track.held_back = self._clips.partial_beside(path, signature)  # it may have come after the last rescan
         if track.held_back:
             self._held_back(path, track, job, layout.shown(track.held_back), now)
-        elif not track.settle.settled(self._settle):
+        elif not settled:
             self._report_arriving(job, track)
             self._tracks.plan(path, track.settle.next_sample(self._settle))
         else:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import posixpath
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from povwatch import layout
+from povwatch.arrival.names import PARTIALS, held_back
 from povwatch.arrival.scan import ClipUnreadable, sample
+from povwatch.arrival.signature import changed_at
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.container import Report, examine
 from povwatch.fs import closing, open_beneath
@@ -59,6 +64,22 @@ class ClipFiles:
             return self.sample(path)
         except ClipUnreadable:
             return None
+
+    def partial_beside(self, path: bytes, signature: Signature) -> bytes | None:
+        """The unfinished copy that holds a clip back, if it has the clip's own name and an ending more.
+
+        Args:
+            path: the clip.
+            signature: as it was sampled: an unfinished copy that is older is a left-over.
+        """
+        folder, name = layout.split(path)
+        found: dict[bytes, int] = {}
+        for ending in PARTIALS:
+            with suppress(OSError):
+                status = os.stat(path + ending, dir_fd=self._root_fd, follow_symlinks=False)
+                found[name + ending] = status.st_ctime_ns
+        partial = held_back(found, {name: changed_at(signature)}).get(name)
+        return posixpath.join(folder, partial) if partial else None
 
     def is_written(self, path: bytes) -> bool:
         """Whether a local process may still write it."""

@@ -171,6 +171,30 @@ def test_many_waiting_clips_have_nothing_due_but_their_patience(station):
     assert not station.intake.moving
 
 
+def test_a_partial_that_came_after_the_last_rescan_holds_it_back_too(station):
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    (station.inputs / "a.mp4.crdownload").touch()
+    station.until(1000 + SETTLE + 1)
+    assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.INCOMPLETE)
+    assert station.job().detail == "a.mp4.crdownload is still beside it"
+    assert not station.intake.moving
+    (station.inputs / "a.mp4.crdownload").unlink()
+    station.rescan()
+    station.until(1000 + 3 * SETTLE)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_a_partial_that_is_older_than_the_clip_is_a_left_over(station):
+    (station.inputs / "a.mp4.part").touch()
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
 def test_a_partial_beside_it_holds_it_back_and_keeps_nobody_waiting(station):
     make_clip(station.inputs / "a.mp4")
     (station.inputs / "a.mp4.part").touch()

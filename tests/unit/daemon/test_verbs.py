@@ -115,6 +115,14 @@ def test_who_is_held_by_a_file_as_well_is_told_that_it_goes_then(ledger, ask, tm
     assert ask("go", "my clip") == "the file my clip.hold still holds it: remove that, and it starts."
 
 
+def test_a_go_while_the_folder_is_away_is_kept_and_said_so(ledger, ask, tmp_path):
+    there(ledger)
+    (tmp_path / "inputs").rename(tmp_path / "away")
+    text = ask("go", "my clip")
+    assert text.startswith("it is noted, and the clip starts when inputs/ can be read again: Cannot read ")
+    assert ledger.of_path(CLIP).go
+
+
 def test_a_line_in_the_log_about_no_clip_names_the_option(ask):
     with capture_logs() as lines:
         ask("retry", "", previews=True)
