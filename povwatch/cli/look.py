@@ -106,6 +106,7 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     found: dict[str, Any] = {
         "id": job.id,
         "clip": shown(job.path),
+        "clip_hex": job.path.hex(),  # its bytes: what cannot be printed in a name is escaped in `clip`
         "state": str(job.state),
         "waiting_on": str(job.waiting_on) if job.waiting_on else None,
         "detail": job.detail,

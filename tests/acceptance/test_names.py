@@ -79,6 +79,7 @@ def test_odd_names_come_out_and_stay_one_line_each(here):
         assert said.get("message", said["event"]).isprintable()
     jobs = here.jobs()
     assert {job["state"] for job in jobs} == {"done"}
+    assert {bytes.fromhex(job["clip_hex"]) for job in jobs} == set(map(os.fsencode, ODD.values()))
     assert here.call("jobs").returncode == 0
     clips = [job["clip"] for job in jobs if not job["clip"].startswith("-")]
     with open_reader(here.state) as reader:
