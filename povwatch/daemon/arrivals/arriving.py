@@ -85,12 +85,12 @@ class Arriving:
         self._withdrawn = withdrawn
         self._rejected = rejected
 
-    def begin(self, job: Job, now: float) -> None:
-        """A job's clip has just been seen."""
+    def begin(self, job: Job, now: float, *, since: float | None = None) -> None:
+        """A job's clip has just been seen; `since` when it has waited for what is missing, if not since now."""
         signature = job.source_stat or b""
         settle = Settle()
         settle.observe(signature, now, self._settle)
-        self._tracks[job.path] = Track(job.id, signature, Phase.SETTLING, now, settle)
+        self._tracks[job.path] = Track(job.id, signature, Phase.SETTLING, now if since is None else since, settle)
         self._tracks.plan(job.path, settle.next_sample(self._settle))
 
     def look(self, path: bytes, track: Track, now: float) -> None:

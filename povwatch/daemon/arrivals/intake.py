@@ -16,7 +16,7 @@ from povwatch.daemon.arrivals.arriving import Arriving
 from povwatch.daemon.arrivals.clip_files import ClipFiles
 from povwatch.daemon.arrivals.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
 from povwatch.errors import NotAVideo
-from povwatch.job import Job, JobState
+from povwatch.job import Job, JobState, Waiting
 from povwatch.units import spell_size
 from povwatch.voice import say
 
@@ -265,7 +265,10 @@ class Intake:
     def _follow(self, job: Job, signature: bytes, now: float) -> None:
         """A job from before the last start: go on with it."""
         if job.state is JobState.ARRIVING:
-            self._arriving.begin(dataclasses.replace(job, source_stat=signature), now)
+            waited = 0.0
+            if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the same bytes as then
+                waited = max(0.0, self._ledger.clock.wall() - job.updated_at)
+            self._arriving.begin(dataclasses.replace(job, source_stat=signature), now, since=now - waited)
             return
         self._tracks[job.path] = track = Track(job.id, job.source_stat or b"", Phase.IN, now)
         if signature != job.source_stat:

@@ -122,6 +122,20 @@ def test_more_bytes_start_the_patience_anew(station):
     assert (station.inputs / "a.error.txt").exists()
 
 
+def test_the_patience_goes_on_over_a_restart(station):
+    clip = station.inputs / "a.mp4"
+    clip.touch()
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 60)
+    station.open()  # a minute before it would be said
+    station.intake.recall(station.clock.now)
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 10)
+    assert not (station.inputs / "a.error.txt").exists()
+    station.until(1000 + INCOMPLETE_PATIENCE + 2 * SETTLE)
+    assert (station.inputs / "a.error.txt").exists()
+
+
 def test_the_patience_can_be_set(station):
     station.open(patience=60.0)
     (station.inputs / "a.mp4").touch()
