@@ -55,8 +55,10 @@ def traced(log, command, request=lambda _: b""):
     `request` is what it reads, given its parent's pid.
     """
     tracer = ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=open,openat,openat2,creat,%network", "-o", str(log)]
+    # OpenCV, once a test has imported it, leaves the current folder in there.
+    env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
     with subprocess.Popen(
-        [*tracer, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [*tracer, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
     ) as process:
         process.stdin.write(request(process.pid))
         process.stdin.flush()

@@ -227,8 +227,10 @@ def watch(nvml):
     watch = gpu.XidWatch(heard.put)
     watch.heard = heard
     yield watch
-    watch.stop()
-    assert not [thread for thread in threading.enumerate() if thread.name == "xid"]
+    watch.stop()  # it waits for twice XID_WAIT, which is short here for a busy machine
+    for thread in [thread for thread in threading.enumerate() if thread.name == "xid"]:
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def xid(code, device=0):
