@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from povwatch.config_faults import PREFIX, near
+from povwatch.hooks.settings import Hook
 from povwatch.units import Bytes, Seconds
 
 ControlKey = Literal["edge", "vis", "depth", "seg"]
@@ -191,12 +192,27 @@ class Config(BaseSettings):
     engine: Engine = Field(default_factory=Engine)
     publish: Publish = Field(default_factory=Publish)
     disk: Disk = Field(default_factory=Disk)
+    hooks: tuple[Hook, ...] = ()
     _origin: str = PrivateAttr("config.toml")
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
     @property
     def origin(self) -> str:
         """The file that it was read from, for messages."""
         return self._origin
+
+    @property
+    def folder(self) -> Path:
+        """Where that file is: what a relative path is relative to."""
+        return self._folder
+
+    @field_validator("hooks")
+    @classmethod
+    def _names_differ(cls, hooks: tuple[Hook, ...]) -> tuple[Hook, ...]:
+        names = [hook.name for hook in hooks]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two hooks are called {twice[0]!r}: give each a name of its own")
+        return hooks
 
     @classmethod
     def settings_customise_sources(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -46,6 +46,8 @@ LIMITS = {"ge": "{:g} or more", "gt": "more than {:g}", "le": "{:g} or less", "l
 
 _UNION = re.compile(r"literal\[.*\]|constrained-\w+")
 """The parts of a place that name a possibility, not a key."""
+
+_HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]")
 
 
 def near(word: str, known: Iterable[str]) -> str:
@@ -105,14 +107,21 @@ def keys_of(model: type[BaseModel], where: Sequence[str]) -> list[str]:
     """The settings of a section; those of the whole are the sections."""
     fields = model.model_fields
     for part in where:
+        if part.isdecimal():  # an entry of a list of tables
+            continue
         section = fields[part].annotation if part in fields else None
+        section = next(iter(get_args(section)), section) if get_origin(section) is tuple else section
         if not (isinstance(section, type) and issubclass(section, BaseModel)):
             return []
         fields = section.model_fields
     return list(fields)
 
 
-def _in_words(fault: Any, where: tuple[str, ...], model: type[BaseModel]) -> tuple[str, str]:  # noqa: ANN401 - pydantic's
+def _in_words(  # noqa: PLR0911 - one for each kind of fault
+    fault: Any,  # noqa: ANN401 - pydantic's
+    where: tuple[str, ...],
+    model: type[BaseModel],
+) -> tuple[str, str]:
     """What a fault means, behind its key, and the end of the line: what was found, and what was meant."""
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "extra_forbidden":
@@ -121,13 +130,19 @@ def _in_words(fault: Any, where: tuple[str, ...], model: type[BaseModel]) -> tup
     if kind == "value_error":
         message = str(fault["msg"]).removeprefix("Value error, ")
         end = "" if message.endswith("?") else "."
-        return f": {message}", end if repr(value) in message or isinstance(value, dict) else f", not {value!r}{end}"
+        tables = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+        told = repr(value) in message or tables
+        return f": {message}", end if told else f", not {value!r}{end}"
     if kind == "literal_error":
         meant = near(value, re.findall(r"'([^']*)'", context["expected"])) if isinstance(value, str) else ""
         return f": has to be {context['expected']}", f", not {value!r}" + (f";{meant}" if meant else ".")
     for limit, words in LIMITS.items():
         if limit in context:
             return f": has to be {words.format(context[limit])}", f", not {value!r}."
+    if kind == "missing":
+        return " is missing", "."
+    if kind == "tuple_type" and keys_of(model, where):
+        return f": write [[{where[0]}]] on a line of its own, once for each, and its settings below it", "."
     if kind.startswith("model") or (kind.startswith("dict") and len(where) == 1):
         return f": has to be a section: write [{where[0]}] on a line of its own, and its settings below it", "."
     message = WANTED.get(kind.partition("_")[0], "cannot be used as it stands")
@@ -161,9 +176,11 @@ def _line_of(file: Path | None, where: list[str]) -> int | None:
     """The line in which a key stands, found by its section's header; None where it came from elsewhere."""
     if file is None:
         return None
+    if len(where) > 1 and where[1].isdecimal():
+        return _line_in_list(file, where)
     section = ""
     for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+        if header := _HEADER.match(line):
             section = header[1]
             if [section] == where:
                 return number
@@ -172,3 +189,19 @@ def _line_of(file: Path | None, where: list[str]) -> int | None:
         if key is not None and re.match(rf"\s*{re.escape(key)}\s*[=.]", line):
             return number
     return None
+
+
+def _line_in_list(file: Path, where: list[str]) -> int | None:
+    """The same in a list of tables: `hooks.1.argv` is below the second [[hooks]], or that line itself."""
+    section, entry = where[0], int(where[1])
+    seen, found = -1, None
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        if header := _HEADER.match(line):
+            if seen == entry:
+                break
+            if header[1] == section:
+                seen += 1
+                found = number if seen == entry else None
+        elif found is not None and len(where) > 2 and re.match(rf"\s*{re.escape(where[2])}\s*[=.]", line):  # noqa: PLR2004 - a key
+            return number
+    return found

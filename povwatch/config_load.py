@@ -55,8 +55,9 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
         meant = near(engine, ENGINE_KINDS).replace("did", "Did")
         raise ConfigError(f"--engine {engine} is no engine.", f"Choose one of {', '.join(ENGINE_KINDS)}.{meant}")
     config = config.model_copy(update=changes)
+    config._folder = here  # noqa: SLF001 - nobody else has it yet
     if file is not None:
-        config._origin = str(file)  # noqa: SLF001 - nobody else has it yet
+        config._origin = str(file)  # noqa: SLF001 - likewise
     _check_apart(config)
     _check_controls(config)
     return config

@@ -9,11 +9,13 @@
     |   |   |-- DiskFull
     |   |   |-- GpuBusy
     |   |   |-- GpuLost
+    |   |   |-- HookUnavailable  a hook's program cannot be started
     |   |   `-- SourceChanged    the clip changed under our hands
     |   `-- AttemptFailed        the attempt counts
     |       |-- WorkerDied
     |       |-- WorkerStalled
     |       |-- OutOfMemory
+    |       |-- HookFailed       a hook did not do what it is for
     |       `-- CheckFailed      the artifact is not what was asked for
     `-- Permanent                trying again cannot help
         |-- NotAVideo            rejected
@@ -76,6 +78,10 @@ class GpuLost(EnvironmentFault):
     """The GPU fell off the bus, or its driver was changed under us."""
 
 
+class HookUnavailable(EnvironmentFault):
+    """A hook's program is not there, or cannot be started."""
+
+
 class SourceChanged(EnvironmentFault):
     """The clip is not the one that was admitted; it arrives anew."""
 
@@ -94,6 +100,10 @@ class WorkerStalled(AttemptFailed):
 
 class OutOfMemory(AttemptFailed):
     """The engine ran out of memory on this job."""
+
+
+class HookFailed(AttemptFailed):
+    """A hook ended badly, took too long, or left no file that was expected of it."""
 
 
 class CheckFailed(AttemptFailed):

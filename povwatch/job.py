@@ -8,7 +8,9 @@ The rules, which TRANSITIONS below spells out:
 4. From `checking` it goes back to `queued` when the artifact is not what was asked for.
 5. From `publishing` there is one way: `done`. Inference never runs again for that job.
 6. An end is final. Another run of the same clip is another job.
-7. A clip that comes again with the same JSON is `done` at once: its result is there already.
+7. Hooks are no states: `before` hooks run while a job is `queued`, `after` hooks while it is `publishing` and all of it
+   is there already. Meanwhile it waits on `hook`.
+8. A clip that comes again with the same JSON is `done` at once: its result is there already.
 
 The drawing in ARCHITECTURE.md is made from TRANSITIONS (`python -m povwatch.job`).
 """
@@ -107,7 +109,7 @@ class Waiting(StrEnum):
     PAUSED = "paused"
     """The queue is paused, or the machine starts no process to look at the clip."""
     HOOK = "hook"
-    """A hook runs."""
+    """A hook runs for it, or for another clip first."""
     RETRY_AT = "retry-at"
     """The next attempt comes after a pause."""
     TURN = "turn"
@@ -171,7 +173,7 @@ class Job:
     output: str | None = None
     """The published file, relative to outputs/."""
     error: str | None = None
-    """Why it ended, and what to do."""
+    """Why it ended, and what to do; of one that is done, which hook after it failed."""
     created_at: float = 0.0
     updated_at: float = 0.0
 

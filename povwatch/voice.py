@@ -135,6 +135,30 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "blocked": (ERROR, "{clip}: blocked by the engine's guardrail: {problem} Change the prompt or the video"),
     "cancelled": (INFO, "{clip}: cancelled: {why}"),
     "orphaned": (WARNING, "{clip}: was {state} when povwatch ended; {what}"),
+    # -- hooks
+    "hook-started": (INFO, "{clip}: hook {hook} starts ({when} the clip), attempt {attempt} of {attempts}"),
+    "hook-output": (INFO, "{clip}: {hook}: {line}"),
+    "hook-done": (INFO, "{clip}: hook {hook} done in {took}"),
+    "hook-skipped": (INFO, "{clip}: hook {hook} is not run: {why}"),
+    "hook-off": (INFO, "{clip}: hook {hook} was ended and charged nothing: {why}"),
+    "hook-retry": (WARNING, "{clip}: hook {hook} failed (attempt {attempt}): {problem} Next attempt {at}"),
+    "hook-later": (WARNING, "{clip}: hook {hook} cannot run now, nothing charged: {problem} Next try {at}"),
+    "hook-unavailable": (ERROR, "{clip}: hook {hook} cannot be started: {problem} Clips wait for it. Next try {at}"),
+    "hook-failed": (ERROR, "{clip}: hook {hook} failed: {problem} {follows}"),
+    "hook-orphaned": (WARNING, "{clip}: hook {hook} ran when povwatch ended; {what}"),
+    "hook-left": (
+        WARNING,
+        "{clip}: hook {hook} ended and left {left} behind, which were ended too. Have it wait for what it starts",
+    ),
+    "hook-inputs": (
+        WARNING,
+        "{clip}: while hook {hook} ran, {what} in inputs/. If the hook did that, have it write to {{outdir}} instead: inputs/ is the user's, and what looks like a clip there is taken for one",
+    ),
+    "hook-copy": (
+        WARNING,
+        "{clip}: hook {hook} changed its copy of the clip ({{video}}). The clip itself is as it was; have it write to {{outdir}} instead",
+    ),
+    "hook-flood": (INFO, "{clip}: hook {hook} printed too much: {lines} line(s) of it were left out here"),
     # -- --once
     "summary": (INFO, "{text}"),
 }

@@ -59,12 +59,12 @@ class Daemon:
     As a context manager it kills what it started, so that no test leaves a process behind.
     """
 
-    def __init__(self, folder: Path, **sections: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, **sections: Any) -> None:
         """Write config.toml; nothing is started.
 
         Args:
             folder: made if it is not there; inputs/ and outputs/ in it.
-            sections: over `SHORT`, as in `grace={"period": "1h"}`.
+            sections: over `SHORT`, as in `grace={"period": "1h"}`; and `hooks`, a list.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -81,12 +81,13 @@ class Daemon:
         self._said: dict[int, Log] = {}
         self.configure(**sections)
 
-    def configure(self, **sections: Mapping[str, Any]) -> None:
-        """Write config.toml anew: `SHORT`, then these."""
+    def configure(self, *, hooks: Sequence[Mapping[str, Any]] = (), **sections: Mapping[str, Any]) -> None:
+        """Write config.toml anew: `SHORT`, then these; and a [[hooks]] for each hook."""
         merged = {name: dict(keys) for name, keys in SHORT.items()}
         for name, keys in sections.items():
             merged.setdefault(name, {}).update(keys)
         text = "".join(f"[{name}]\n{_toml(keys)}\n" for name, keys in merged.items())
+        text += "".join(f"[[hooks]]\n{_toml(hook)}\n" for hook in hooks)
         (self.folder / "config.toml").write_text(text)
 
     # -- its life

@@ -41,6 +41,7 @@ class Drain:
         availability: Availability,
         engine_room: EngineRoom,
         hurdle: Callable[[], Hurdle | None],
+        hook_stuck: Callable[[Job], bool] = lambda _: False,
     ) -> None:
         """Make it.
 
@@ -53,6 +54,7 @@ class Drain:
             availability: whether the engine can take jobs.
             engine_room: whether the engine was started.
             hurdle: why no job may start, as far as the machine's folders tell.
+            hook_stuck: whether a job waits for a hook that cannot be started here.
         """
         self._patience = config.engine.attempts
         self._ledger = ledger
@@ -62,6 +64,7 @@ class Drain:
         self._availability = availability
         self._engine_room = engine_room
         self._hurdle = hurdle
+        self._hook_stuck = hook_stuck
 
     def over(self) -> bool:
         """Whether nothing can move any more."""
@@ -88,14 +91,15 @@ class Drain:
 
     def _stands(self, job: Job) -> bool:
         """Whether a job goes nowhere by itself."""
-        if job.waiting_on in STUCK:
+        if job.waiting_on in STUCK or self._hook_stuck(job):
             return True
         if job.state is JobState.QUEUED:
             return self._hopeless()
         if job.state is JobState.GRACE:
             return job.waiting_on in NOT_INSPECTED
-        # The machine does not allow the step now; the next start tries again.
-        return job.state in {JobState.CHECKING, JobState.PUBLISHING} and job.waiting_on is not None
+        # The machine does not allow the step now; the next start tries again. A hook goes on by itself.
+        steps = {JobState.CHECKING, JobState.PUBLISHING}
+        return job.state in steps and job.waiting_on not in {None, Waiting.HOOK, Waiting.RETRY_AT}
 
     def _hopeless(self) -> bool:
         """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""

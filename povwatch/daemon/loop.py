@@ -87,6 +87,7 @@ class Daemon:
         parts.root.keep()
         crashed = parts.journal.fact("daemon") is not None  # `_end` takes it back
         recover(parts.ledger, parts.gates, parts.endings, parts.finisher, parts.publisher, crashed=crashed)
+        parts.hooks.recover()
         parts.lookout.start()
         if parts.lookout.away is None:
             parts.folder.sweep()
@@ -113,6 +114,7 @@ class Daemon:
         parts.eye.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY)
         parts.gpu_faults.tick(now)
         parts.engine_room.tick(now)
+        parts.hooks.tick(now, hurdle=parts.hurdle())
         parts.dispatch.tick(now, hurdle=parts.hurdle())
         parts.finisher.tick(now)
         parts.facts.tick(now, parts.hurdle())
@@ -125,6 +127,7 @@ class Daemon:
             parts.lookout.next_deadline(),
             parts.intake.next_deadline(),
             parts.gates.next_deadline(),
+            parts.hooks.next_deadline(),
             parts.dispatch.next_deadline(),
             parts.finisher.next_deadline(),
             parts.eye.next_deadline(),
@@ -142,9 +145,11 @@ class Daemon:
             for close in (parts.waker.close, self._notifier.close, parts.journal.close):
                 closing.callback(close)
             closing.callback(parts.dispatch.close)
+            closing.callback(parts.hooks.close)
             closing.callback(parts.background.close)
             closing.callback(parts.inspections.close)
             parts.lookout.stop()
+            parts.hooks.stop()
             parts.crew.stop(f"povwatch stops ({self._stop or 'all is done'}).")
             parts.gpu_faults.stop()
             deadline = parts.clock.boot() + STOP_PATIENCE
@@ -153,6 +158,7 @@ class Daemon:
                 parts.dispatch.settle(parts.clock.boot())
             parts.inspections.close()
             parts.background.close()
+            parts.hooks.close()
             parts.dispatch.close()
             parts.facts.close()
             parts.notices.save()

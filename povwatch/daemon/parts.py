@@ -25,6 +25,7 @@ from povwatch.daemon.gpus.eye import GpuEye
 from povwatch.daemon.gpus.faults import GpuFaults
 from povwatch.daemon.graces.gates import Gates
 from povwatch.daemon.graces.respec import Respec
+from povwatch.daemon.hooks.stage import HookStage
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
 from povwatch.daemon.outputs_watch import OutputsWatch
@@ -129,6 +130,15 @@ class Parts:
             ended=self._ended,
             pause=self._pause_queue,
         )
+        self.hooks = HookStage(
+            config,
+            ledger=self.ledger,
+            gates=self.gates,
+            publisher=self.publisher,
+            endings=self.endings,
+            wake=self.waker.wake,
+            broken=self._broken,
+        )
         self.finisher = Finisher(
             config,
             ledger=self.ledger,
@@ -138,6 +148,7 @@ class Parts:
             aside=self._aside,
             room=self.free_space.lacking,
             done=self._ended,
+            after=self.hooks.after,
         )
         self.availability = Availability(self.clock, self.choice.kind)
         self.crew = Crew(self.clock, self.eye, self.choice.kind)
@@ -154,6 +165,7 @@ class Parts:
             eye=self.eye,
             room=self.free_space.lacking,
             generated=self.finisher.check,
+            ready=self.hooks.ready,
         )
         self.engine_room = EngineRoom(
             config,
@@ -178,10 +190,11 @@ class Parts:
             ledger=self.ledger,
             lookout=self.lookout,
             intake=self.intake,
-            idle=lambda: self.background.idle and self.inspections.idle,
+            idle=lambda: self.background.idle and self.inspections.idle and self.hooks.idle,
             availability=self.availability,
             engine_room=self.engine_room,
             hurdle=self.hurdle,
+            hook_stuck=self.hooks.stuck,
         )
         self.facts = Facts(
             config,
@@ -267,6 +280,7 @@ class Parts:
         """A job ended."""
         self.intake.forget(job)
         self._tidy.ended(job)
+        self.hooks.forget(job)
         if job.state is JobState.CANCELLED and not self.lookout.present(job.path):
             self.journal.give_base_back(job.path)
         if job.state is JobState.DONE:

@@ -43,12 +43,13 @@ def summarise(outcome: Outcome) -> int:
     say("summary", text=text)
     if outcome.unable:
         return NOT_ABLE
-    return NOT_DONE if open_ or outcome.away else DONE
+    hooks_failed = any(job.state is JobState.DONE and job.error for job in outcome.jobs)
+    return NOT_DONE if open_ or outcome.away or hooks_failed else DONE
 
 
 def _fate(job: Job) -> str:
     if job.state is JobState.DONE:
-        return f"done, {job.output}"
+        return f"done, {job.output}{f'. {job.error}' if job.error else ''}"
     if job.ended:
         return f"{job.state}: {job.error or job.detail}"
     why = f": {job.detail}" if job.detail else ""

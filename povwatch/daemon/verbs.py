@@ -142,6 +142,8 @@ class Verbs:
     def _cancel(self, job: Job) -> Answer:
         if job.ended:
             return Answer(done=False, text=f"it is {job.state} already.")
+        if job.state is JobState.PUBLISHING and job.waiting_on in {Waiting.HOOK, Waiting.RETRY_AT}:
+            return Answer(done=False, text="it is published already; only its hooks still run.")
         if job.state is JobState.PUBLISHING:
             return Answer(done=False, text="it is being published this moment: too late.")
         self._withdraw(job, "somebody said povwatch cancel")

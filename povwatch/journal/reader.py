@@ -8,6 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from povwatch.errors import JournalError
+from povwatch.hooks.record import HookRun, HookState
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.journal.statements import JournalFailed, Statements, in_words
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "journal.sqlite3"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The number of the last file in sql/migrations/."""
 
 _FIELDS = [field.name for field in dataclasses.fields(Job)]
@@ -118,6 +119,23 @@ class JournalReader:
         """The latest events of one name, oldest first."""
         return [_event(row) for row in self._read.latest_events(self._db, event=event, limit=limit)][::-1]
 
+    def hooks(self, job_id: int) -> dict[str, HookRun]:
+        """A job's hooks that were begun, by their names."""
+        return {row["hook"]: _hook(row) for row in self._read.hooks_of(self._db, job=job_id)}
+
+    def hooks_interrupted(self) -> list[HookRun]:
+        """The hooks that ran when povwatch ended."""
+        return [_hook(row) for row in self._read.hooks_interrupted(self._db)]
+
+    def hook_ran_for(self, hook: str, source_hash: str | None) -> bool:
+        """Whether a hook is done for a clip with these bytes, whatever the clip's name."""
+        return bool(self._read.hook_ran_for(self._db, hook=hook, source_hash=source_hash))
+
+    def hook_last_of(self, hook: str, path: bytes) -> str | None:
+        """The bytes' hash of the clip of this name that a hook was last done for."""
+        row = self._read.hook_last_of(self._db, hook=hook, path=path)
+        return row["source_hash"] if row else None
+
     def progress(self, job_id: int) -> dict[str, Any] | None:
         """How far a running job is."""
         row = self._read.progress_of(self._db, job=job_id)
@@ -215,6 +233,10 @@ def _job(row: sqlite3.Row | None) -> Job | None:
 
 def _jobs(rows: Any) -> list[Job]:  # noqa: ANN401 - the loader has no types
     return [job for row in rows if (job := _job(row))]
+
+
+def _hook(row: sqlite3.Row) -> HookRun:
+    return HookRun(**dict(row) | {"state": HookState(row["state"])})
 
 
 def _event(row: sqlite3.Row) -> Event:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from povwatch.hooks.record import HookRun
+
 
 BROUGHT = """
 CREATE TEMP TABLE brought (
@@ -168,6 +170,11 @@ class Journal(JournalReader):
                 self._write.save_source_stat(self._db, id=job_id, source_stat=source_stat)
             if spec_stat is not None:
                 self._write.save_spec_stat(self._db, id=job_id, spec_stat=spec_stat)
+
+    def set_hook(self, run: HookRun) -> None:
+        """How a hook of a job stands."""
+        with self._transaction():
+            self._write.set_hook(self._db, **dataclasses.asdict(run) | {"state": str(run.state)})
 
     def set_progress(self, job_id: int, data: Mapping[str, object], now: float) -> None:
         """How far a job is."""

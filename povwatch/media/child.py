@@ -30,6 +30,7 @@ OPERATIONS = {
     "prepare": "povwatch.media.prepare:prepare",
     "finish": "povwatch.media.finish:finish",
     "check": "povwatch.media.check:check",
+    "decode": "povwatch.media.decode:decode",
     "codecs": "povwatch.media.codecs:codecs",
 }
 """What can be asked for: a function that takes the args as keywords, and `report`, and returns an object for JSON."""

@@ -105,6 +105,15 @@ class Measured(JsonObject):
 
 
 @dataclass(frozen=True, slots=True)
+class Decoded(JsonObject):
+    """A video that somebody else made, as `decode` found it."""
+
+    frames: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared(JsonObject):
     """A working copy: constant rate, upright, even size, H.264 in MP4, 8 bit, one frame a source frame."""
 

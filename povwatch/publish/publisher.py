@@ -52,6 +52,25 @@ class Publisher:
         """The folder for what outlives a job's attempts, made if it is missing."""
         return self._rooms.checkpoints(job_id)
 
+    def for_hooks(self, job_id: int) -> Path:
+        """An empty private folder for what a hook of a job is given."""
+        return self._rooms.for_hooks(job_id)
+
+    def clear_hooks(self, job_id: int) -> None:
+        """Throw that folder away."""
+        self._rooms.clear_hooks(job_id)
+
+    def make_folder(self, folder: bytes) -> Path:
+        """A folder in outputs/ that a hook may write to, made if it is missing.
+
+        Raises:
+            OutputRefused: A symlink or a file has its name, or that of one on the way.
+            OutputsAway: outputs/ is not there.
+        """
+        with told(self._outputs, folder), ExitStack() as opened:
+            os.close(fs.make_dirs_beneath(root_of(self._outputs, opened), folder))
+        return self._outputs / os.fsdecode(folder)
+
     def preflight(self, target: bytes) -> None:
         """Refuse before any GPU time is spent what `publish` would have to refuse after it.
 

@@ -2,6 +2,7 @@
 
     outputs/.povwatch/17.3f2a/     what the run 3f2a of job 17 writes; gone when the run is over
     outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; gone when the job is over
+    outputs/.povwatch/17/hooks/    copies of the clip and its JSON for a hook of job 17; gone when the hook is over
 
 It is inside outputs/ because a rename never crosses a mount, and private because nobody is to see half a video.
 """
@@ -40,6 +41,25 @@ class Staging:
     def checkpoints(self, job_id: int) -> Path:
         """The folder for what outlives a job's attempts, made if it is missing."""
         return self._made(f"{job_id}", "chunks")
+
+    def for_hooks(self, job_id: int) -> Path:
+        """An empty folder for what a hook of a job is given."""
+        self.clear_hooks(job_id)
+        return self._made(f"{job_id}", "hooks")
+
+    def clear_hooks(self, job_id: int) -> None:
+        """Throw away what a hook was given; and the job's folder, if nothing else is in it."""
+        with (
+            told(self._outputs, layout.STAGING),
+            contextlib.ExitStack() as opened,
+            contextlib.suppress(FileNotFoundError),
+        ):
+            rooms = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
+            job = b"%d" % job_id
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(b"hooks", dir_fd=folder_of(rooms, job, opened))
+            with contextlib.suppress(OSError):  # there are checkpoints in it
+                os.rmdir(job, dir_fd=rooms)
 
     def discard(self, job_id: int, run_id: str) -> None:
         """Throw away what a run wrote."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from povwatch.cli.app import app
 from povwatch.config import Config
+from povwatch.hooks.placeholders import PLACEHOLDERS
+from povwatch.hooks.settings import Hook
 from povwatch.job import JobState, drawing
 
 ROOT = Path(__file__).parents[2]
@@ -31,10 +33,29 @@ def test_every_command_is_in_the_readme() -> None:
 def test_every_setting_is_in_config_toml_with_its_default() -> None:
     written = tomllib.loads((ROOT / "config.toml").read_text())
     assert {name: set(section) for name, section in written.items()} == {
-        name: set(field.annotation.model_fields) for name, field in Config.model_fields.items()
+        name: set(field.annotation.model_fields) for name, field in Config.model_fields.items() if name != "hooks"
     }
     for name, section in written.items():
         assert Config(**{name: section}) == Config(), name
+
+
+def test_the_hook_that_config_toml_shows_has_every_setting_of_one() -> None:
+    _, _, text = (ROOT / "config.toml").read_text().partition("# [[hooks]]")
+    shown = tomllib.loads("[[hooks]]" + re.sub(r"^# ", "", text, flags=re.MULTILINE))
+    (hook,) = Config(**shown).hooks
+    assert set(shown["hooks"][0]) == set(Hook.model_fields)
+    documented = (ROOT / "docs/hooks.md").read_text()
+    assert [name for name in Hook.model_fields if f"`{name}`" not in documented] == []
+    assert [name for name in PLACEHOLDERS if f"`{{{name}}}`" not in documented] == []
+    assert hook.name == "mano"
+
+
+def test_the_hook_for_mano_can_be_appended_to_config_toml() -> None:
+    example = (ROOT / "examples/mano/hooks.toml").read_text()
+    (hook,) = Config(**tomllib.loads((ROOT / "config.toml").read_text() + example)).hooks
+    assert (hook.when, hook.once, len(hook.expects)) == ("before", True, 4)
+    stand_in = re.search(r"^# (argv = .*)", example, re.MULTILINE)[1]
+    assert (ROOT / tomllib.loads(stand_in)["argv"][1]).read_text().startswith('"""A stand-in for MANO')
 
 
 def test_every_file_that_architecture_names_is_there() -> None:

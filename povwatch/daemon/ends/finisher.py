@@ -54,6 +54,7 @@ class Finisher:
         aside: Aside,
         room: Callable[[], DiskFull | None],
         done: Callable[[Job], None],
+        after: Callable[[Job, Callable[[Job, str], None]], None] = lambda job, then: then(job, ""),
     ) -> None:
         """Make it.
 
@@ -66,6 +67,8 @@ class Finisher:
             aside: moves a published clip, where that is asked for.
             room: whether a disk lacks room, as of now: finishing takes as much as the result.
             done: told of a job that is done.
+            after: does with a published job what is to be done after it; then calls back with the job, and a sentence
+                about what failed of that, if anything did.
         """
         self._config = config
         self._ledger = ledger
@@ -75,6 +78,7 @@ class Finisher:
         self._aside = aside
         self._room = room
         self._done = done
+        self._after = after
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
 
@@ -171,23 +175,27 @@ class Finisher:
             self._wait(job, "publish-later", error, when)
             self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
         else:
-            self._aside.move(job)
-            output = layout.shown(sealed.output)
-            took = self._ledger.clock.wall() - self._ledger.journal.events(job.id)[0].at
-            job = self._ledger.move(
-                job,
-                "done",
-                said={
-                    "took": spell_duration(took),
-                    "output": self._config.paths.outputs / output,
-                },
-                state=JobState.DONE,
-                waiting_on=None,
-                detail=outcome.note,
-                output=output,
-                error=None,
-            )
-            self._done(job)
+            self._after(job, lambda now, failed: self._end(now, sealed, outcome, failed))
+
+    def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
+        """Everything is there, and what was to be done after it is over."""
+        self._aside.move(job)
+        output = layout.shown(sealed.output)
+        took = self._ledger.clock.wall() - self._ledger.journal.events(job.id)[0].at
+        job = self._ledger.move(
+            job,
+            "done",
+            said={
+                "took": spell_duration(took),
+                "output": self._config.paths.outputs / output,
+            },
+            state=JobState.DONE,
+            waiting_on=None,
+            detail=outcome.note,
+            output=output,
+            error=failed or None,
+        )
+        self._done(job)
 
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float) -> None:
         """Note why a step is put off; the same is said once, however often it is tried."""

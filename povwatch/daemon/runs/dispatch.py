@@ -58,6 +58,7 @@ class Dispatch:
         eye: GpuEye,
         room: Callable[[], DiskFull | None],
         generated: Callable[[Job, Workpiece], None],
+        ready: Callable[[Job], bool] = lambda _: True,
     ) -> None:
         """Make it.
 
@@ -74,6 +75,7 @@ class Dispatch:
             eye: looks at the GPUs.
             room: whether a disk lacks room, as of now.
             generated: told of a job whose artifact is there, `checking` already.
+            ready: whether nothing has to be done before a job.
         """
         self._kind = kind
         self._ledger = ledger
@@ -85,7 +87,7 @@ class Dispatch:
         self._generated = generated
         self._reports = Reports(ledger, kind)
         self._experience = Experience(ledger.journal, kind)
-        self._turns = Turns(ledger)
+        self._turns = Turns(ledger, ready)
         self._preparing = Preparing(
             config.paths.inputs,
             ledger=ledger,

@@ -8,6 +8,8 @@ from povwatch import retry
 from povwatch.job import Job, JobState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.runs.places import Hurdle
 
@@ -15,13 +17,21 @@ if TYPE_CHECKING:
 class Turns:
     """The queued jobs, in order."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, ready: Callable[[Job], bool] = lambda _: True) -> None:
+        """Make it.
+
+        Args:
+            ledger: the jobs.
+            ready: whether nothing has to be done before a job.
+        """
         self._ledger = ledger
+        self._ready = ready
 
     def due(self) -> list[Job]:
         """The jobs that may start now, the next one first."""
         wall = self._ledger.clock.wall()
-        return [job for job in self._ledger.in_state(JobState.QUEUED) if job.not_before <= wall]
+        queued = self._ledger.in_state(JobState.QUEUED)
+        return [job for job in queued if job.not_before <= wall and self._ready(job)]
 
     def mend(self) -> None:
         """Let no job wait for a time that only a clock set back has made far away."""

@@ -78,3 +78,21 @@ SELECT value FROM facts WHERE name = :name;
 -- name: state_counts
 -- How many jobs there are in each state.
 SELECT state, count(*) AS jobs FROM jobs GROUP BY state;
+
+-- name: hooks_of
+-- The hooks of one job that were begun, in the order of their beginnings as far as that is known.
+SELECT * FROM hooks WHERE job = :job ORDER BY updated_at, hook;
+
+-- name: hooks_interrupted
+-- Those that ran when povwatch ended.
+SELECT * FROM hooks WHERE state = 'running' ORDER BY job;
+
+-- name: hook_ran_for^
+-- Whether a hook is done for a clip with these bytes, whatever its name.
+SELECT 1 FROM hooks WHERE hook = :hook AND source_hash = :source_hash AND state IN ('done', 'skipped') LIMIT 1;
+
+-- name: hook_last_of^
+-- The bytes' hash of the clip of this name that a hook was last done for.
+SELECT hooks.source_hash FROM hooks JOIN jobs ON jobs.id = hooks.job
+WHERE hooks.hook = :hook AND jobs.path = :path AND hooks.state IN ('done', 'skipped')
+ORDER BY hooks.job DESC LIMIT 1;

@@ -80,3 +80,12 @@ INSERT INTO jobs (
 
 -- name: restore_base!
 INSERT INTO bases (folder, base, path) VALUES (:folder, :base, :path);
+
+-- name: set_hook!
+-- How a hook of a job stands.
+INSERT INTO hooks (job, hook, state, attempts, crashes, source_hash, spec_hash, seconds, error, updated_at)
+VALUES (:job, :hook, :state, :attempts, :crashes, :source_hash, :spec_hash, :seconds, :error, :updated_at)
+ON CONFLICT (job, hook) DO UPDATE SET
+    state = excluded.state, attempts = excluded.attempts, crashes = excluded.crashes,
+    source_hash = excluded.source_hash, spec_hash = excluded.spec_hash, seconds = excluded.seconds,
+    error = excluded.error, updated_at = excluded.updated_at;

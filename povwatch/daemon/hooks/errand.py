@@ -1,0 +1,243 @@
+"""One run of a hook, from its copies to the files that are expected of it. Runs in a thread; never sees the journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch import layout
+from povwatch.arrival.signature import same_content, signature
+from povwatch.daemon.hooks.inputs_look import difference, look
+from povwatch.daemon.runs.copies import take_copy
+from povwatch.engine.process import ending
+from povwatch.errors import HookFailed, PovwatchError, SourceChanged
+from povwatch.hooks.expected import lacking
+from povwatch.hooks.placeholders import filled
+from povwatch.hooks.plan import needless
+from povwatch.hooks.run import run
+from povwatch.units import spell_duration
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from povwatch.config import Config
+    from povwatch.hooks.run import Ended
+    from povwatch.hooks.settings import Hook
+    from povwatch.job import Job
+    from povwatch.publish import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done, and what has to be known for it."""
+
+    hook: Hook
+    job: Job
+    spec: dict[str, Any]
+    """In upstream's fields."""
+    source: Path | None
+    """The private copy that the clip was run from; None before it has run."""
+    output: bytes | None
+    """What was published, relative to outputs/."""
+    ran_before: bool
+    """Whether the hook is done for a clip with these bytes."""
+    filled_for: str | None
+    """The bytes' hash of the clip of this name that it was last done for."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How it went."""
+
+    seconds: float = 0.0
+    skipped: str = ""
+    """Why it was not needed."""
+    called_off: bool = False
+    error: PovwatchError | None = None
+    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What else there is to say: events and their fields."""
+
+
+def perform(
+    order: Order, config: Config, publisher: Publisher, told: Callable[[str], None], cancelled: threading.Event
+) -> Outcome:
+    """Run a hook, or see that it is not needed.
+
+    Args:
+        order: what.
+        config: the configuration.
+        publisher: makes the folders in outputs/.
+        told: gets its lines.
+        cancelled: says when it is no longer wanted.
+
+    Raises:
+        PovwatchError: it could not be run, here and now.
+    """
+    outcome, begun = Outcome(), time.monotonic()
+    job, hook = order.job, order.hook
+    target = layout.output(config.publish.layout, job.path, job.base, "aug")
+    outdir = publisher.make_folder(layout.split(target)[0])
+    values = _values(order, config, publisher.for_hooks(job.id), outdir)
+    expects = [str(config.folder / filled(text, values)) for text in hook.expects]
+    try:
+        if hook.once and (why := _not_needed(order, expects, cancelled)):
+            outcome.skipped = why
+        else:
+            ended = _run(order, config, values, told, outcome, cancelled=cancelled)
+            outcome.called_off = ended.called_off
+            if not ended.called_off:
+                _judge(hook, ended, expects, cancelled)
+    except HookFailed as error:
+        outcome.error = error
+    finally:
+        publisher.clear_hooks(job.id)
+    outcome.seconds = round(time.monotonic() - begun, 3)
+    return outcome
+
+
+def _run(
+    order: Order,
+    config: Config,
+    values: dict[str, str],
+    told: Callable[[str], None],
+    outcome: Outcome,
+    *,
+    cancelled: threading.Event,
+) -> Ended:
+    """Run its program, and note what it did that it should not."""
+    job, hook = order.job, order.hook
+    copy = _give(order, config, values, cancelled)
+    before = look(config.paths.inputs, job)
+    ended = run(
+        [filled(text, values) for text in hook.argv],
+        cwd=config.folder,
+        env={name: filled(text, values) for name, text in hook.env.items()},
+        timeout=hook.timeout,
+        told=told,
+        cancelled=cancelled,
+    )
+    if changed := difference(before, look(config.paths.inputs, job), job):
+        outcome.notes.append(("hook-inputs", {"hook": hook.name, "what": changed}))
+    if copy is not None and not _same(Path(values["video"]), copy):
+        outcome.notes.append(("hook-copy", {"hook": hook.name}))
+    if ended.left_out:
+        outcome.notes.append(("hook-flood", {"hook": hook.name, "lines": ended.left_out}))
+    if ended.left and not ended.called_off:
+        outcome.notes.append(("hook-left", {"hook": hook.name, "left": _names(ended.left)}))
+    return ended
+
+
+def _values(order: Order, config: Config, room: Path, outdir: Path) -> dict[str, str]:
+    """What stands for each placeholder."""
+    job = order.job
+    name = layout.split(job.path)[1]
+    return {
+        "video": str(room / os.fsdecode(name)),
+        "spec": str(room / os.fsdecode(job.base + b".json")),
+        "outdir": str(outdir),
+        "stem": os.fsdecode(job.base),
+        "job": str(job.id),
+        "output": "" if order.output is None else str(config.paths.outputs / os.fsdecode(order.output)),
+    }
+
+
+def _not_needed(order: Order, expects: Sequence[str], cancelled: threading.Event) -> str:
+    """Why it need not run, as a clause."""
+    wrong, frames = lacking(expects, cancelled) if expects else ("", {})
+    why = needless(
+        order.hook,
+        ran_before=order.ran_before,
+        filled_for=order.filled_for,
+        source_hash=order.job.source_hash,
+        there=not wrong,
+    )
+    clip = json.loads(order.job.source_info or "{}").get("frames")
+    others = {name: count for name, count in frames.items() if clip and count != clip}
+    if why and others:
+        name, count = next(iter(others.items()))
+        why += (
+            f" (but {name} has {count} frames and the clip {clip}: if it is of another video, move it away and retry)"
+        )
+    return why
+
+
+def _give(order: Order, config: Config, values: dict[str, str], cancelled: threading.Event) -> bytes | None:
+    """Make the copies that the hook names; the signature of the clip's."""
+    named = order.hook.placeholders
+    if "spec" in named:
+        Path(values["spec"]).write_text(json.dumps(order.spec, indent=2) + "\n")
+    if "video" not in named:
+        return None
+    video = Path(values["video"])
+    if order.source is None:
+        with_root = os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            take_copy(with_root, order.job.path, str(video), cancelled)
+        finally:
+            os.close(with_root)
+        _see_that_it_was_the_clip(order.job, config)
+    else:
+        _link(order.source, video)
+    return signature(video.stat())
+
+
+def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
+    try:
+        there = signature((config.paths.inputs / os.fsdecode(job.path)).lstat())
+    except OSError as error:
+        raise SourceChanged(f"The clip is gone ({error.strerror}).") from error
+    if job.source_stat is not None and not same_content(there, job.source_stat):
+        raise SourceChanged("The clip is not the one that arrived.")
+
+
+def _link(source: Path, video: Path) -> None:
+    """Nothing needs the run's copy any more, so a second name for it does; where there are none, a copy."""
+    try:
+        video.hardlink_to(source)
+    except FileNotFoundError:
+        raise HookFailed(
+            "The private copy of the clip is gone.", "Nobody but povwatch may remove what is in outputs/.povwatch."
+        ) from None
+    except OSError:
+        shutil.copyfile(source, video)
+
+
+def _same(file: Path, was: bytes) -> bool:
+    try:
+        return same_content(signature(file.lstat()), was)
+    except OSError:
+        return False
+
+
+def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threading.Event) -> None:
+    """See that it ended well and left what is expected of it."""
+    if ended.timed_out:
+        raise HookFailed(
+            f"It took longer than {spell_duration(hook.timeout)} and was ended.",
+            f"If it needs more, raise its timeout; if it hangs, mend it{_words(ended.tail)}",
+        )
+    if ended.status != 0:
+        raise HookFailed(f"It {ending(ended.status)}.", f"Mend what it complains of{_words(ended.tail)}")
+    wrong, _ = lacking(expects, cancelled)
+    if wrong:
+        left = f" It left {_names(ended.left)} behind, which does not count." if ended.left else ""
+        todo = f"Have it write all that its `expects` names{_words(ended.tail)}"
+        raise HookFailed(f"It ended well, but {wrong}.{left}", todo)
+
+
+def _words(tail: Sequence[str]) -> str:
+    """The end of a sentence: the last line that it printed."""
+    if not tail:
+        return "; it printed nothing."
+    return f'. Its last words: "{layout.shown(tail[-1].encode("utf-8", "surrogateescape"))}".'
+
+
+def _names(left: Sequence[str]) -> str:
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""  # noqa: PLR2004 - enough to know it by
+    return f"{len(left)} process{'es' if len(left) > 1 else ''} ({', '.join(left[:3])}{more})"

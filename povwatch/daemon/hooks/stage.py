@@ -1,0 +1,301 @@
+"""When each hook of each job runs. Why it is done so: docs/hooks.md.
+
+1. `before` hooks run while a job is queued: nobody's grace is cut short, and no worker waits for them. Until all of
+   them are over the job does not start.
+2. `after` hooks run while a job is publishing, when its result is there. Nothing that they do takes that back.
+3. A hook runs for one clip at a time, in the queue's order; different hooks run beside each other.
+4. A run is called off when nobody needs it any more: the clip changed, the job ended, or the job of a hook that names
+   {spec} went back to its grace. Nothing is charged then, nor when povwatch is stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch import retry
+from povwatch.daemon.background import Background
+from povwatch.daemon.hooks.errand import Order, Outcome, perform
+from povwatch.daemon.hooks.outcomes import MOMENTS, Outcomes
+from povwatch.daemon.hooks.records import Records
+from povwatch.daemon.runs.workpiece import Workpiece
+from povwatch.daemon.unforeseen import in_words
+from povwatch.errors import DiskFull, HookFailed
+from povwatch.hooks.plan import BEFORE, current, next_hook
+from povwatch.hooks.record import HookRun, HookState
+from povwatch.job import Job, JobState, Waiting
+from povwatch.media.errors import MediaStopped
+from povwatch.publish import Sealed
+from povwatch.publish.faults import FULL
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+    from povwatch.config import Config
+    from povwatch.daemon.ends.endings import Endings
+    from povwatch.daemon.graces.gates import Gates
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.runs.places import Hurdle
+    from povwatch.hooks.settings import Hook
+    from povwatch.publish import Publisher
+
+STOPPED = "povwatch stops"
+
+
+@dataclass(slots=True)
+class _Errand:
+    """A run under way."""
+
+    hook: Hook
+    order: Order
+    record: HookRun
+    why: str = ""
+    """Why it was called off, if it was."""
+
+
+class HookStage:
+    """Runs the hooks."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        gates: Gates,
+        publisher: Publisher,
+        endings: Endings,
+        wake: Callable[[], None],
+        broken: Callable[[Any, Exception], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            ledger: the jobs.
+            gates: know what a JSON says now.
+            publisher: makes the folders in outputs/.
+            endings: what becomes of a job whose hook has failed.
+            wake: called from a thread when there is something to take in.
+            broken: told of what nobody foresaw.
+        """
+        self._config = config
+        self._hooks = config.hooks
+        self._ledger = ledger
+        self._gates = gates
+        self._publisher = publisher
+        self._wake = wake
+        self._records = Records(ledger)
+        self._outcomes = Outcomes(
+            attempts=config.engine.attempts, ledger=ledger, records=self._records, gates=gates, endings=endings
+        )
+        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=broken)
+        self._lines: deque[tuple[_Errand, str]] = deque()
+        self._errands: dict[str, _Errand] = {}
+        """By the hook's name."""
+        self._after: dict[int, Callable[[Job, str], None]] = {}
+        """Published jobs whose hooks are not over, and whom to tell then."""
+        self._unable: dict[str, tuple[float, str]] = {}
+        """Hooks whose program cannot be started: until when (boot clock), and why."""
+
+    # -- the daemon's side
+
+    @property
+    def idle(self) -> bool:
+        """Whether no hook is under way."""
+        return self._background.idle
+
+    def ready(self, job: Job) -> bool:
+        """Whether nothing has to run before a queued job."""
+        return not self._hooks or next_hook(self._hooks, BEFORE, job, self._records.of(job)) is None
+
+    def stuck(self, job: Job) -> bool:
+        """Whether a job waits for a hook that cannot be started here."""
+        hook = self._next(job)
+        return hook is not None and hook.name in self._unable and hook.name not in self._errands
+
+    def after(self, job: Job, then: Callable[[Job, str], None]) -> None:
+        """A job is published: run what is to run after it, then tell, with a sentence about what failed, or none."""
+        if self._next(job) is None:
+            then(job, self._outcomes.sentence(job, self._hooks))
+        else:
+            self._after[job.id] = then
+            self._wake()
+
+    def forget(self, job: Job) -> None:
+        """A job ended."""
+        self._records.forget(job)
+
+    def recover(self) -> None:
+        """Settle the hooks that ran when povwatch ended."""
+        hooks = {hook.name: hook for hook in self._hooks}
+        for found in self._ledger.journal.hooks_interrupted():
+            self._outcomes.interrupted(self._ledger.job(found.job), hooks.get(found.hook), found)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do; the pauses of queued jobs are known elsewhere."""
+        clock = self._ledger.clock
+        jobs = map(self._ledger.job, self._after)
+        pauses = [job.not_before - clock.wall() + clock.boot() for job in jobs if job.not_before > clock.wall()]
+        return min([*pauses, *(until for until, _ in self._unable.values())], default=None)
+
+    def tick(self, now: float, *, hurdle: Hurdle | None) -> None:
+        """Take in what the hooks say, call off what nobody needs, start what is due.
+
+        Args:
+            now: boot clock.
+            hurdle: why nothing may start now, if that is so.
+        """
+        self._hear()
+        self._background.settle()
+        if not self._hooks:
+            return
+        for errand in self._errands.values():
+            if not errand.why and (why := self._unwanted(errand)):
+                errand.why = why
+                self._background.cancel(errand.hook.name)
+        self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
+        waiting = [(job, why) for job, why in self._start(hurdle) if (job.waiting_on, job.detail) != why]
+        if waiting:
+            with self._ledger.journal.batch():
+                for job, (reason, detail) in waiting:
+                    self._ledger.wait(job, reason, detail, quiet=True)
+
+    def stop(self) -> None:
+        """End what runs; `close` waits for that."""
+        for name in self._errands:
+            self._background.cancel(name)
+
+    def close(self) -> None:
+        """End everything here and now; nothing is charged."""
+        self.stop()
+        self._background.close()
+        self._hear()
+        for errand in self._errands.values():
+            self._outcomes.off(self._ledger.job(errand.record.job), errand.hook, errand.record, STOPPED)
+        self._errands.clear()
+
+    # -- from the start of a run to its end
+
+    def _start(self, hurdle: Hurdle | None) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
+        """Start what is due; the jobs that wait for something, and for what."""
+        wall = self._ledger.clock.wall()
+        busy = {errand.record.job for errand in self._errands.values()}
+        for job in self._ledger.in_state(*MOMENTS):
+            if job.state is JobState.PUBLISHING and job.id not in self._after:
+                continue
+            hook = self._next(job)
+            if hook is None or job.id in busy or retry.clamped(job.not_before, wall) > wall:
+                continue
+            if hurdle is not None:
+                yield job, (hurdle.waiting, hurdle.problem)
+            elif hook.name in self._unable:
+                yield job, (Waiting.HOOK, self._unable[hook.name][1])
+            elif hook.name in self._errands:
+                yield job, (Waiting.HOOK, f"The hook {hook.name} runs for another clip first.")
+            elif order := self._order(job, hook):
+                self._begin(order)
+
+    def _order(self, job: Job, hook: Hook) -> Order | None:
+        """What is to be done; None if its JSON was edited, held or withdrawn this very moment."""
+        source, output = None, None
+        if job.state is JobState.QUEUED:
+            spec = self._gates.spec_of(job)
+            if spec is None:
+                return None
+            job = self._ledger.job(job.id)
+        else:
+            piece = Workpiece.from_json(job.artifact or "{}")
+            spec, source, output = piece.frozen, Path(piece.source), Sealed.from_json(job.promise or "").output
+        journal = self._ledger.journal
+        ran_before = journal.hook_ran_for(hook.name, job.source_hash)
+        filled_for = journal.hook_last_of(hook.name, job.path)
+        return Order(hook, job, spec.upstream(), source, output, ran_before, filled_for)
+
+    def _begin(self, order: Order) -> None:
+        job, hook = order.job, order.hook
+        known = current(self._records.of(job).get(hook.name), hook, job) or HookRun(
+            job.id, hook.name, HookState.WAITING
+        )
+        record = dataclasses.replace(
+            known,
+            state=HookState.RUNNING,
+            attempts=known.attempts + 1,
+            source_hash=job.source_hash,
+            spec_hash=job.spec_hash,
+        )
+        attempts = {"attempt": record.attempts, "attempts": self._config.engine.attempts}
+        self._records.keep(record)
+        to = {"waiting_on": Waiting.HOOK, "detail": f"The hook {hook.name} runs.", "not_before": 0.0}
+        self._ledger.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
+        errand = self._errands[hook.name] = _Errand(hook, order, record)
+
+        def told(line: str) -> None:
+            self._lines.append((errand, line))
+            self._wake()
+
+        def work(cancelled: threading.Event) -> Outcome:
+            return perform(order, self._config, self._publisher, told, cancelled)
+
+        self._background.submit(hook.name, work, lambda outcome: self._ended(errand, outcome))
+
+    def _unwanted(self, errand: _Errand) -> str:
+        """Why nobody needs a run any more; empty if it is needed."""
+        job, was = self._ledger.job(errand.record.job), errand.order.job
+        if job.ended:
+            return f"the clip is {job.state}"
+        if job.state is JobState.ARRIVING or job.source_hash != was.source_hash:
+            return "the clip changed"
+        if "spec" in errand.hook.placeholders and (job.state, job.spec_hash) != (was.state, was.spec_hash):
+            return "the clip went back to its grace"
+        return ""
+
+    def _ended(self, errand: _Errand, outcome: Outcome | Exception) -> None:
+        self._hear()
+        hook, record = errand.hook, errand.record
+        del self._errands[hook.name]
+        job = self._ledger.job(record.job)
+        for event, fields in [] if isinstance(outcome, Exception) else outcome.notes:
+            say(event, job, **fields)
+            self._ledger.journal.note(job, event, self._ledger.clock.wall(), fields)
+        why = errand.why or self._unwanted(errand)
+        if why or isinstance(outcome, MediaStopped) or (isinstance(outcome, Outcome) and outcome.called_off):
+            self._outcomes.off(job, hook, record, why or STOPPED)
+        elif isinstance(outcome, Outcome) and outcome.error is None:
+            self._outcomes.done(job, hook, record, outcome)
+        else:
+            error = outcome.error if isinstance(outcome, Outcome) and outcome.error else _told(outcome)
+            unable = self._outcomes.failed(job, hook, record, in_words(error, f"while the hook {hook.name} ran"))
+            if unable is not None:
+                self._unable[hook.name] = unable
+        self._finish(record.job)
+
+    def _finish(self, job_id: int) -> None:
+        """Go on with a published job whose last hook is over."""
+        if job_id in self._after and self._next(job := self._ledger.job(job_id)) is None:
+            self._after.pop(job_id)(job, self._outcomes.sentence(job, self._hooks))
+
+    # -- helpers
+
+    def _hear(self) -> None:
+        while self._lines:
+            errand, line = self._lines.popleft()
+            say("hook-output", self._ledger.job(errand.record.job), hook=errand.hook.name, line=line)
+
+    def _next(self, job: Job) -> Hook | None:
+        """The hook that a job waits for."""
+        moment = MOMENTS.get(job.state)
+        return next_hook(self._hooks, moment, job, self._records.of(job)) if moment and self._hooks else None
+
+
+def _told(error: Any) -> Exception:  # noqa: ANN401 - whatever the run ended with
+    """Of an error of the file system: what it means."""
+    if not isinstance(error, OSError):
+        return error if isinstance(error, Exception) else RuntimeError(str(error))
+    if error.errno in FULL:
+        return DiskFull(f"No space is left for the copy of the clip ({error.strerror}).", "Free some.")
+    return HookFailed(f"Its files could not be made: {error}.", "See to that.")

@@ -1,0 +1,12 @@
+"""Hooks: programs of the user's that run before or after a clip. Why it is done so: docs/hooks.md.
+
+settings.py      [[hooks]] in config.toml
+placeholders.py  {video} and the like (pure)
+plan.py          which hook of a job comes next, and whether it is needed (pure)
+record.py        what the journal remembers of one (pure)
+flow.py          what it prints, line by line, floods bounded (pure)
+run.py           runs one, through reaper.py, which leaves no process behind
+expected.py      are the files there that it is for
+
+daemon/hooks/ drives all that.
+"""

@@ -1,0 +1,106 @@
+"""Are the files there that a hook is for, and are they whole?
+
+A video is decoded to its end in a limited child, JSON is parsed, anything else has to be a file that is not empty.
+What is found good is put on the disk: once the journal says that a hook is done, a power cut takes nothing back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.container.report import VIDEO_KINDS
+from povwatch.container.signature import HEAD, classify
+from povwatch.errors import EnvironmentFault, NotAVideo, PovwatchError
+from povwatch.fs import closing, fsync_dir
+from povwatch.layout import shown
+from povwatch.media.run import call
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+"""Suffixes of files that have to decode."""
+
+JSON_MAX = 256 * 2**20
+"""Bytes of a JSON file that are parsed; a larger one has only to be there."""
+
+TIMEOUT = 4 * 3600.0
+"""Seconds to decode one file."""
+
+
+def lacking(paths: Sequence[str], cancelled: threading.Event) -> tuple[str, dict[str, int]]:
+    """What is wrong with the first of some files, as a clause ("x.mp4 is not there"), and the frames of each video.
+
+    Args:
+        paths: absolute.
+        cancelled: looked at now and then.
+
+    Raises:
+        EnvironmentFault: the machine does not let us look.
+        MediaStopped: it is no longer wanted.
+    """
+    frames: dict[str, int] = {}
+    for path in paths:
+        name = shown(os.fsencode(posixpath.basename(path)))
+        try:
+            with closing(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)) as fd:
+                wrong = _looked(path, fd, frames, cancelled)
+                os.fsync(fd)
+            with closing(os.open(posixpath.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
+                fsync_dir(folder)
+        except FileNotFoundError:
+            return f"{name} is not there", frames
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror}; a link counts for nothing)", frames
+        if wrong:
+            return f"{name} {wrong}", frames
+    return "", frames
+
+
+def _looked(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
+    """What is wrong with one file."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        return "is no plain file"
+    if not status.st_size:
+        return "is empty"
+    suffix = Path(path).suffix.lower()
+    if suffix in VIDEOS:
+        return _decoded(path, fd, frames, cancelled)
+    if suffix == ".json" and status.st_size <= JSON_MAX:
+        return _parsed(fd)
+    return ""
+
+
+def _parsed(fd: int) -> str:
+    try:
+        with open(fd, "rb", closefd=False) as file:
+            json.load(file)
+    except (ValueError, RecursionError) as error:
+        return f"is no JSON ({error})"
+    return ""
+
+
+def _decoded(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
+    kind, what = classify(os.pread(fd, HEAD, 0))
+    if kind not in VIDEO_KINDS:
+        return f"is no video ({what or 'of an unknown kind'})"
+    name = posixpath.basename(path)
+    try:
+        found = call("decode", {"path": path, "kind": str(kind)}, timeout=TIMEOUT, cancelled=cancelled)
+    except EnvironmentFault:
+        raise
+    except NotAVideo as error:
+        return error.what.removeprefix(f"{shown(os.fsencode(name))} ").rstrip(".")
+    except PovwatchError as error:
+        if cancelled.is_set():
+            raise
+        return f"cannot be judged ({error.what.rstrip('.')})"
+    frames[name] = found["frames"]
+    return ""
