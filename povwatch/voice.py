@@ -152,7 +152,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     ),
     "hook-inputs": (
         WARNING,
-        "{clip}: while hook {hook} ran, {what} in inputs/. If the hook did that, have it write to {{outdir}} instead: inputs/ is the user's, and what looks like a clip there is taken for one",
+        "{clip}: while hook {hook} ran, this happened in inputs/: {what}. If the hook did it, have it write to {{outdir}} instead: inputs/ is its user's, and what looks like a clip there is taken for one",
     ),
     "hook-copy": (
         WARNING,

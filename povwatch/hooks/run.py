@@ -100,7 +100,8 @@ class _Reaper:
     def __init__(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
         self.argv = argv
         inherited = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
-        request = {"argv": list(argv), "cwd": str(cwd), "env": {**inherited, **env}}
+        # Else a Python program that prints into a pipe has its lines in the log when it ends, and none if it hangs.
+        request = {"argv": list(argv), "cwd": str(cwd), "env": {"PYTHONUNBUFFERED": "1", **inherited, **env}}
         self.output, output = os.pipe()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and file

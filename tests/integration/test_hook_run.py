@@ -1,0 +1,165 @@
+"""A hook's process and everything below it: no way out, whatever it does; nothing is left when we are gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from povwatch.errors import HookFailed, HookUnavailable
+from povwatch.hooks.run import run
+
+PATIENCE = 30.0
+
+GETS_AWAY = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 3)
+        open("away", "w").write(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+while not os.path.exists("away") or not open("away").read():
+    time.sleep(0.01)
+"""
+"""A daemon of the old school: another session, another parent, no descriptor of ours."""
+
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("here", flush=True)
+open("stubborn", "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+def python(code):
+    return [sys.executable, "-I", "-S", "-c", code]
+
+
+def do(folder, argv, *, timeout=PATIENCE, cancelled=None, told=None, **env):
+    lines = []
+    ended = run(
+        argv,
+        cwd=folder,
+        env=env,
+        timeout=timeout,
+        told=told or lines.append,
+        cancelled=cancelled or threading.Event(),
+    )
+    return ended, lines
+
+
+def gone(pid):
+    deadline = time.monotonic() + PATIENCE
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, f"{pid} is still there"
+        time.sleep(0.01)
+    return True
+
+
+def written(file):
+    deadline = time.monotonic() + PATIENCE
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return int(file.read_text())
+
+
+def test_what_it_prints_how_it_ends_and_where_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    code = 'echo "$1 $PWD $X ${NOTIFY_SOCKET-none}"; echo no >&2; printf half; exit 3'
+    ended, lines = do(tmp_path, ["sh", "-c", code, "sh", "a \n$(b)"], X="y")
+    assert lines == ["a", f"$(b) {tmp_path} y none", "no", "half"]
+    assert (ended.status, ended.left, ended.timed_out, ended.called_off) == (3, (), False, False)
+    assert ended.tail[-1] == "half"
+    ended, _ = do(tmp_path, ["sh", "-c", "kill -SEGV $$"])
+    assert ended.status == -signal.SIGSEGV
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda _: None, "x cannot be started (No such file or directory). Is the path in `argv` right?"),
+        (lambda file: file.write_text("#!/bin/sh\n"), "x cannot be started (Permission denied). Let povwatch's user"),
+        (lambda file: file.write_bytes(b"no program") and file.chmod(0o755), "(Exec format error). Its first line"),
+    ],
+)
+def test_what_cannot_be_started_is_told_with_what_helps(tmp_path, make, says):
+    make(tmp_path / "x")
+    with pytest.raises(HookUnavailable) as caught:
+        do(tmp_path, ["./x"])
+    assert says in str(caught.value)
+
+
+def test_what_it_leaves_behind_is_ended_and_named(tmp_path):
+    ended, _ = do(tmp_path, python(GETS_AWAY))
+    assert ended.status == 0
+    assert len(ended.left) == 1
+    assert ended.left[0].startswith("python")
+    assert gone(written(tmp_path / "away"))
+
+
+def test_what_takes_too_long_is_ended_with_everything_below_it(tmp_path):
+    begun = time.monotonic()
+    ended, _ = do(tmp_path, python(GETS_AWAY + "time.sleep(600)"), timeout=0.5)
+    assert time.monotonic() - begun < PATIENCE
+    assert ended.timed_out
+    assert gone(written(tmp_path / "away"))
+
+
+def test_one_that_does_not_hear_sigterm_is_killed_when_it_is_called_off(tmp_path):
+    cancelled = threading.Event()
+    ended, _ = do(tmp_path, python(STUBBORN), cancelled=cancelled, told=lambda _: cancelled.set())
+    assert (ended.called_off, ended.status) == (True, -signal.SIGKILL)
+    assert gone(written(tmp_path / "stubborn"))
+
+
+def test_it_ends_when_we_are_killed(tmp_path):
+    ours = f"""
+import sys, threading, pathlib
+from povwatch.hooks.run import run
+run([sys.executable, "-c", {GETS_AWAY + STUBBORN!r}], cwd=pathlib.Path.cwd(), env={{}}, timeout=600,
+    told=print, cancelled=threading.Event())
+"""
+    with subprocess.Popen([sys.executable, "-c", ours], cwd=tmp_path, stdout=subprocess.DEVNULL) as daemon:
+        pids = [written(tmp_path / name) for name in ("away", "stubborn")]
+        daemon.kill()
+    assert all(map(gone, pids))
+
+
+def test_it_ends_when_the_process_between_us_is_killed(tmp_path):
+    def kill_its_parent(line):
+        os.kill(int(line), signal.SIGKILL)
+
+    with pytest.raises(HookFailed, match="watches over it was killed"):
+        do(tmp_path, ["sh", "-c", "echo $$ >me; echo $PPID; exec sleep 600"], told=kill_its_parent)
+    assert gone(written(tmp_path / "me"))
+
+
+def test_a_flood_is_bounded_and_hangs_nobody(tmp_path):
+    ended, lines = do(tmp_path, ["sh", "-c", "yes | head -c 1000000; echo end"])
+    assert ended.status == 0
+    assert 500 <= len(lines) < 2000
+    assert ended.left_out > 400_000
+    assert ended.tail[-1] == "end"
+    assert do(tmp_path, ["yes"], timeout=0.3)[0].timed_out
+
+
+def test_no_descriptor_and_no_zombie_is_left(tmp_path):
+    do(tmp_path, ["true"])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for argv in (["true"], ["false"], python(GETS_AWAY)):
+        do(tmp_path, argv)
+    with pytest.raises(HookUnavailable):
+        do(tmp_path, ["./not-there"])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,37 @@
+"""A hook's output, as lines: whole, cut, counted when they are too many."""
+
+from __future__ import annotations
+
+from povwatch.hooks.flow import A_SECOND, BURST, LINE_MAX, Flow
+
+
+def test_lines_come_out_when_they_end_however_they_came_in():
+    flow = Flow(0.0)
+    assert flow.take(b"one\ntw", 0.0) == ["one"]
+    assert flow.take(b"o\r 10 %\r\n\n  \nrest", 0.0) == ["two", " 10 %"]
+    assert flow.end(0.0) == ["rest"]
+    assert flow.end(0.0) == []
+
+
+def test_what_is_no_text_comes_out_as_escapes_and_a_long_line_is_cut():
+    flow = Flow(0.0)
+    assert flow.take(b"\xff\x1b[31m\n", 0.0) == ["\\xff\x1b[31m"], "the log escapes what no terminal is to see"
+    assert flow.take(b"x" * (LINE_MAX + 1), 0.0) == ["x" * LINE_MAX]
+    assert flow.take(b"y\n", 0.0) == ["y"]
+
+
+def test_of_a_flood_some_lines_go_through_and_the_last_are_kept():
+    flow = Flow(0.0)
+    many = b"".join(b"%d\n" % n for n in range(int(BURST) + 100))
+    assert len(flow.take(many, 0.0)) == BURST
+    assert flow.flooded
+    assert flow.left_out == 100
+    assert flow.tail[-1] == str(int(BURST) + 99)
+    assert len(flow.take(many, 3.0)) == 3 * A_SECOND
+    flow.take(b"", 1000.0)
+    assert not flow.flooded
+
+
+def test_a_clock_that_goes_back_does_no_harm():
+    flow = Flow(10.0)
+    assert flow.take(b"a\n", 5.0) == ["a"]

@@ -1,0 +1,91 @@
+"""Which hook of a job comes next, whether it is needed, and what its texts become."""
+
+from __future__ import annotations
+
+import pytest
+
+from povwatch.hooks.placeholders import filled
+from povwatch.hooks.plan import AFTER, BEFORE, needless, next_hook
+from povwatch.hooks.record import HookRun, HookState
+from povwatch.hooks.settings import Hook
+from povwatch.job import Job, JobState
+
+JOB = Job(7, b"a.mp4", b"a", JobState.QUEUED, source_hash="bytes", spec_hash="spec")
+
+
+def hook(name="mano", when="before", **settings):
+    return Hook(**{"name": name, "when": when, "argv": ["mano", "{video}"]} | settings)
+
+
+def records(**states):
+    return {
+        name: HookRun(7, name, HookState(state), source_hash="bytes", spec_hash="spec")
+        for name, state in states.items()
+    }
+
+
+def name(found):
+    return found and found.name
+
+
+HOOKS = [hook("one"), hook("last", "after"), hook("two")]
+
+
+@pytest.mark.parametrize(
+    ("known", "before", "after"),
+    [
+        ({}, "one", "last"),
+        ({"one": "running"}, "one", "last"),
+        ({"one": "waiting"}, "one", "last"),
+        ({"one": "done"}, "two", "last"),
+        ({"one": "skipped", "two": "done"}, None, "last"),
+        ({"one": "done", "two": "done", "last": "done"}, None, None),
+        ({"one": "failed"}, None, "last"),
+    ],
+)
+def test_they_run_in_order_and_what_is_over_is_over(known, before, after):
+    assert name(next_hook(HOOKS, BEFORE, JOB, records(**known))) == before
+    assert name(next_hook(HOOKS, AFTER, JOB, records(**known))) == after
+
+
+def test_after_one_that_failed_and_is_to_continue_comes_the_next():
+    hooks = [hook("one", on_failure="continue"), hook("two")]
+    assert name(next_hook(hooks, BEFORE, JOB, records(one="failed"))) == "two"
+
+
+def test_another_video_makes_all_of_it_due_again_another_spec_what_names_it():
+    hooks = [hook("one"), hook("two", argv=["x", "{spec}"])]
+    known = records(one="done", two="done")
+    assert next_hook(hooks, BEFORE, JOB, known) is None
+    edited = Job(7, b"a.mp4", b"a", JobState.QUEUED, source_hash="bytes", spec_hash="edited")
+    assert name(next_hook(hooks, BEFORE, edited, known)) == "two"
+    replaced = Job(7, b"a.mp4", b"a", JobState.QUEUED, source_hash="others", spec_hash="spec")
+    assert name(next_hook(hooks, BEFORE, replaced, known)) == "one"
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen", "why"),
+    [
+        ({}, {"ran_before": True, "there": True, "filled_for": "bytes"}, ""),
+        ({"once": True}, {}, ""),
+        ({"once": True}, {"ran_before": True}, "it has run for this video"),
+        ({"once": True, "expects": ["x"]}, {"ran_before": True, "filled_for": "bytes"}, ""),
+        ({"once": True, "expects": ["x"]}, {"there": True}, "all that it expects is there already"),
+        ({"once": True, "expects": ["x"]}, {"there": True, "filled_for": "others", "ran_before": True}, ""),
+        (
+            {"once": True, "expects": ["x"]},
+            {"there": True, "filled_for": "bytes"},
+            "it has run for this video, and all that it expects is there",
+        ),
+    ],
+)
+def test_once_is_for_a_video_and_for_a_folder_that_somebody_filled(settings, seen, why):
+    found = {"ran_before": False, "there": False, "filled_for": None} | seen
+    assert needless(hook(**settings), source_hash="bytes", **found) == why
+
+
+def test_what_a_value_holds_is_not_filled_in_again():
+    values = {"video": "/in/{stem}.mp4", "stem": "{job}", "job": "7"}
+    assert (
+        filled("{stem}: {video} is {job}; {} { } {A} {a b}", values) == "{job}: /in/{stem}.mp4 is 7; {} { } {A} {a b}"
+    )
