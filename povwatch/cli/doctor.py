@@ -59,7 +59,7 @@ def doctor(
 
 def _findings(config: Config) -> Iterator[Finding]:
     yield Finding("python", sys.version.split()[0])
-    for look in (_inputs, _outputs, _state, _events, _leases, _templates, _codecs, _gpus, _engine):
+    for look in (_inputs, _outputs, _state, _events, _leases, _templates, _hooks, _codecs, _gpus, _engine):
         try:
             yield from look(config)
         except (OSError, PovwatchError) as error:
@@ -144,6 +144,16 @@ def _leases(config: Config) -> Iterator[Finding]:
 def _templates(config: Config) -> Iterator[Finding]:
     found = load_templates(Path(config.spec.templates) if config.spec.templates else None)
     yield Finding("templates", ", ".join(sorted(found)))
+
+
+def _hooks(config: Config) -> Iterator[Finding]:
+    for hook in config.hooks:
+        program = hook.argv[0]
+        path = hook.env.get("PATH", os.environ.get("PATH"))
+        found = shutil.which(str(config.folder / program) if "/" in program else program, path=path)
+        todo = "" if found or "{" in program else "Clips wait until it is: see `argv` in config.toml, and chmod +x."
+        words = f"{hook.name}, {hook.when} each clip: {found or program}{' cannot be run' if todo else ''}"
+        yield Finding("hook", words, todo)
 
 
 def _codecs(config: Config) -> Iterator[Finding]:

@@ -13,8 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.container.report import VIDEO_KINDS
-from povwatch.container.signature import HEAD, classify
+from povwatch.container import examine
 from povwatch.errors import EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.fs import closing, fsync_dir
 from povwatch.layout import shown
@@ -88,12 +87,14 @@ def _parsed(fd: int) -> str:
 
 
 def _decoded(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
-    kind, what = classify(os.pread(fd, HEAD, 0))
-    if kind not in VIDEO_KINDS:
-        return f"is no video ({what or 'of an unknown kind'})"
+    report = examine(fd, os.fstat(fd).st_size)
+    if report.not_video:
+        return f"is no video ({report.not_video})"
+    if not report.complete:
+        return f"is not whole ({report.why.rstrip('.')})"
     name = posixpath.basename(path)
     try:
-        found = call("decode", {"path": path, "kind": str(kind)}, timeout=TIMEOUT, cancelled=cancelled)
+        found = call("decode", {"path": path, "kind": str(report.kind)}, timeout=TIMEOUT, cancelled=cancelled)
     except EnvironmentFault:
         raise
     except NotAVideo as error:

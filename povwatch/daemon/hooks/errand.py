@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from povwatch import layout
 from povwatch.arrival.signature import same_content, signature
 from povwatch.daemon.hooks.inputs_look import difference, look
-from povwatch.daemon.runs.copies import take_copy
+from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
 from povwatch.engine.process import ending
 from povwatch.errors import HookFailed, PovwatchError, SourceChanged
+from povwatch.fs import closing
 from povwatch.hooks.expected import lacking
 from povwatch.hooks.placeholders import filled
 from povwatch.hooks.plan import needless
@@ -176,11 +177,9 @@ def _give(order: Order, config: Config, values: dict[str, str], cancelled: threa
         return None
     video = Path(values["video"])
     if order.source is None:
-        with_root = os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            take_copy(with_root, order.job.path, str(video), cancelled)
-        finally:
-            os.close(with_root)
+        with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            take_copy(root, order.job.path, str(video), cancelled)
+        see_that_it_is_content(str(video), order.job.path)
         _see_that_it_was_the_clip(order.job, config)
     else:
         _link(order.source, video)

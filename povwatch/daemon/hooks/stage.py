@@ -57,6 +57,11 @@ class _Errand:
     why: str = ""
     """Why it was called off, if it was."""
 
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Its name in the background."""
+        return ("hook", self.record.job, self.hook.name)
+
 
 class HookStage:
     """Runs the hooks."""
@@ -157,7 +162,7 @@ class HookStage:
         for errand in self._errands.values():
             if not errand.why and (why := self._unwanted(errand)):
                 errand.why = why
-                self._background.cancel(errand.hook.name)
+                self._background.cancel(errand.key)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
         waiting = [(job, why) for job, why in self._start(hurdle) if (job.waiting_on, job.detail) != why]
         if waiting:
@@ -167,8 +172,8 @@ class HookStage:
 
     def stop(self) -> None:
         """End what runs; `close` waits for that."""
-        for name in self._errands:
-            self._background.cancel(name)
+        for errand in self._errands.values():
+            self._background.cancel(errand.key)
 
     def close(self) -> None:
         """End everything here and now; nothing is charged."""
@@ -241,7 +246,7 @@ class HookStage:
         def work(cancelled: threading.Event) -> Outcome:
             return perform(order, self._config, self._publisher, told, cancelled)
 
-        self._background.submit(hook.name, work, lambda outcome: self._ended(errand, outcome))
+        self._background.submit(errand.key, work, lambda outcome: self._ended(errand, outcome))
 
     def _unwanted(self, errand: _Errand) -> str:
         """Why nobody needs a run any more; empty if it is needed."""

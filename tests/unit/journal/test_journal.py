@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from povwatch.errors import ConfigError, JournalError
+from povwatch.hooks.record import HookRun, HookState
 from povwatch.job import ENDS, TRANSITIONS, JobState, Waiting, may_go
 from povwatch.journal import Journal, StaleJobError, open_reader
 from povwatch.journal.lock import holder
@@ -196,6 +198,24 @@ def test_a_journal_from_the_future_is_left_alone(tmp_path) -> None:
     db.close()
     with pytest.raises(JournalError, match="newer povwatch"):
         Journal.open(tmp_path)
+
+
+def test_a_journal_from_before_hooks_is_brought_up_to_date(tmp_path) -> None:
+    first = (files("povwatch.journal") / "sql/migrations/0001_jobs.sql").read_text()
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.executescript(first + "PRAGMA user_version = 1;")
+        db.execute(
+            "INSERT INTO jobs (path, base, state, created_at, updated_at) VALUES (x'61', x'61', 'arriving', 1, 1)"
+        )
+    db.close()
+    with Journal.open(tmp_path) as journal:
+        (job,) = journal.jobs()
+        assert journal.hooks(job.id) == {}
+        run = HookRun(job.id, "mano", HookState.RUNNING, 1, source_hash="bytes", updated_at=2.0)
+        journal.set_hook(run)
+        assert journal.hooks_interrupted() == [run]
+    with open_reader(tmp_path) as reader:
+        assert reader.hooks(job.id) == {"mano": run}
 
 
 def test_progress_and_facts(journal) -> None:
