@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from clips import make_clip
 from daemons import ENGINES, Daemon
+from programs import more
 from waiting import Waiting, left_over, newest, sound
 
 from povwatch.job import JobState
@@ -127,6 +128,7 @@ def test_the_engine_has_another_clip_meanwhile_and_what_is_over_runs_no_second_t
         sound(here)
 
 
+@more
 def test_killed_in_a_hook_after_the_clip_it_is_published_once_and_only_that_hook_runs_again(tmp_path):
     with Daemon(tmp_path / "pov", hooks=[waits("quick", "after"), waits("slow", "after")]) as here:
         here.start()
@@ -146,6 +148,7 @@ def test_killed_in_a_hook_after_the_clip_it_is_published_once_and_only_that_hook
         sound(here)
 
 
+@more
 def test_a_hook_that_names_the_json_is_ended_by_an_edit_and_any_by_the_end_of_its_clip(tmp_path):
     script = 'echo "$1 waits"; while [ ! -e let ]; do sleep 0.05; done; cp "$2" "$3/spec.txt"'
     argv = ["sh", "-c", script, "sh", "{stem}", "{spec}", "{outdir}"]
@@ -171,6 +174,7 @@ def test_a_hook_that_names_the_json_is_ended_by_an_edit_and_any_by_the_end_of_it
         sound(here)
 
 
+@more
 def test_a_program_that_is_not_there_makes_clips_wait_and_once_does_not_wait_for_it(tmp_path):
     hook = {"name": "mano", "when": "before", "argv": ["mano_est/run", "{video}"]}
     with Daemon(tmp_path / "pov", hooks=[hook]) as here:
@@ -208,6 +212,15 @@ def mano(tmp_path):
         yield here
 
 
+def filled_before(here, stem):
+    """Fill a folder of outputs/ with the files of a.mp4, if it is not there; when each was last changed."""
+    if not (here.outputs / stem).exists():
+        (here.outputs / stem).mkdir()
+        for name in FOUR:
+            shutil.copy(here.outputs / "a" / name, here.outputs / stem / name)
+    return {name: (here.outputs / stem / name).stat().st_mtime_ns for name in FOUR}
+
+
 def test_mano_then_cosmos_in_one_folder(mano):
     mano.start()
     clip = mano.clip(frames=7, size=(97, 65), pix_fmt="yuv444p", times=[0, 3, 4, 9, 12, 15, 18], time_base=None)
@@ -216,26 +229,41 @@ def test_mano_then_cosmos_in_one_folder(mano):
     for name in FOUR:
         assert frames(mano.outputs / "a" / name) == frames(clip), name
     assert "stand-in" in mano.events("hook-output")[0]["line"]
-    # A folder that was filled before its clip came is respected; and so it is for a run with another prompt.
-    (mano.outputs / "b").mkdir()
-    for name in FOUR:
-        shutil.copy(mano.outputs / "a" / name, mano.outputs / "b" / name)
-    before = {name: (mano.outputs / "b" / name).stat().st_mtime_ns for name in FOUR}
+    # A folder that was filled before its clip came is respected.
+    before = filled_before(mano, "b")
     mano.clip("b.mp4")
     skipped = mano.wait_for("hook-skipped", clip="b.mp4")
     assert "hook mano is not run: all that it expects is there already" in skipped["message"]
     assert "(but 1_mano_overlay.mp4 has 7 frames and the clip 12:" in skipped["message"]
     mano.wait_for("done", clip="b.mp4")
-    assert {name: (mano.outputs / "b" / name).stat().st_mtime_ns for name in FOUR} == before
+    assert filled_before(mano, "b") == before
+    mano.stop()
+    sound(mano)
+
+
+@more
+def test_an_edit_runs_mano_no_second_time_and_another_video_does(mano):
+    make_clip(mano.folder / "made.mp4", frames=7)
+    (mano.outputs / "a").mkdir(parents=True)
+    for name in FOUR:
+        shutil.copy(mano.folder / "made.mp4", mano.outputs / "a" / name)
+    mano.start()
+    mano.clip(frames=7)
+    mano.wait_for("done")
     spec = mano.inputs / "a.json"
     spec.write_text(spec.read_text().replace('"seed": 0', '"seed": 7'))
-    again = mano.wait_for("hook-skipped", clip="a.mp4")
-    assert "it has run for this video, and all that it expects is there" in again["message"]
-    # Another video of that name: what is there is of the first.
-    make_clip(mano.folder / "new.mp4", frames=5).rename(mano.inputs / "b.mp4")
-    mano.wait_for("hook-done", clip="b.mp4")
-    assert len(frames(mano.outputs / "b" / FOUR[0])[0]) == 5
-    mano.wait_for("done", clip="b.mp4", count=2)
-    assert "b/b_preview_v2.mp4" in mano.published()
+    again = mano.wait_for("hook-skipped", count=2)
+    assert again["message"].endswith("it has run for this video, and all that it expects is there")
+    mano.wait_for("done", count=2)
+    # What is there was made for the first video of that name. The stand-in replaces no file but its own.
+    make_clip(mano.folder / "new.mp4", frames=5).rename(mano.inputs / "a.mp4")
+    failed = mano.wait_for("hook-retry")
+    assert "there already, and not from a stand-in. Nothing is touched" in failed["problem"]
+    for name in FOUR:
+        (mano.outputs / "a" / name).unlink()
+    mano.wait_for("hook-done")
+    mano.wait_for("done", count=3)
+    assert len(frames(mano.outputs / "a" / FOUR[0])[0]) == 5
+    assert "a/a_preview_v3.mp4" in mano.published()
     mano.stop()
     sound(mano)
