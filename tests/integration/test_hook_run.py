@@ -78,6 +78,8 @@ def test_what_it_prints_how_it_ends_and_where_it_runs(tmp_path, monkeypatch):
     code = 'echo "$1 $PWD $X ${NOTIFY_SOCKET-none}"; echo no >&2; printf half; exit 3'
     ended, lines = do(tmp_path, ["sh", "-c", code, "sh", "a \n$(b)"], X="y")
     assert lines == ["a", f"$(b) {tmp_path} y none", "no", "half"]
+    odd = os.fsdecode(b"\xff\n")
+    assert do(tmp_path, ["sh", "-c", 'printf "$1" | od -An -tx1', "sh", odd])[1] == [" ff 0a"]
     assert (ended.status, ended.left, ended.timed_out, ended.called_off) == (3, (), False, False)
     assert ended.tail[-1] == "half"
     ended, _ = do(tmp_path, ["sh", "-c", "kill -SEGV $$"])
@@ -122,17 +124,46 @@ def test_one_that_does_not_hear_sigterm_is_killed_when_it_is_called_off(tmp_path
     assert gone(written(tmp_path / "stubborn"))
 
 
-def test_it_ends_when_we_are_killed(tmp_path):
-    ours = f"""
+def test_it_is_asked_to_end_before_it_is_killed(tmp_path):
+    cancelled = threading.Event()
+    code = "trap 'echo tidied; exit 5' TERM; echo here; while :; do sleep 0.05; done"
+    lines = []
+
+    def told(line):
+        lines.append(line)
+        cancelled.set()
+
+    ended, _ = do(tmp_path, ["sh", "-c", code], cancelled=cancelled, told=told)
+    assert (ended.called_off, ended.status, lines) == (True, 5, ["here", "tidied"])
+
+
+def ours(folder, code):
+    """A process that runs a hook, as the daemon does."""
+    call = f"""
 import sys, threading, pathlib
 from povwatch.hooks.run import run
-run([sys.executable, "-c", {GETS_AWAY + STUBBORN!r}], cwd=pathlib.Path.cwd(), env={{}}, timeout=600,
-    told=print, cancelled=threading.Event())
+run([sys.executable, "-c", {code!r}], cwd=pathlib.Path.cwd(), env={{}}, timeout=600, told=print,
+    cancelled=threading.Event())
 """
-    with subprocess.Popen([sys.executable, "-c", ours], cwd=tmp_path, stdout=subprocess.DEVNULL) as daemon:
+    return subprocess.Popen([sys.executable, "-c", call], cwd=folder, stdout=subprocess.DEVNULL)
+
+
+def test_it_ends_when_we_are_killed(tmp_path):
+    with ours(tmp_path, GETS_AWAY + STUBBORN) as daemon:
         pids = [written(tmp_path / name) for name in ("away", "stubborn")]
         daemon.kill()
     assert all(map(gone, pids))
+
+
+def test_it_ends_when_the_process_between_is_killed_and_we_can_do_nothing(tmp_path):
+    told = 'open("reaper", "w").write(str(os.getppid()))'
+    with ours(tmp_path, f"import os; {told}\n{STUBBORN}") as daemon:
+        pid, reaper = written(tmp_path / "stubborn"), written(tmp_path / "reaper")
+        daemon.send_signal(signal.SIGSTOP)
+        os.kill(reaper, signal.SIGKILL)
+        there = gone(pid)
+        daemon.kill()
+    assert there
 
 
 def test_it_ends_when_the_process_between_us_is_killed(tmp_path):
