@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from systemd_service import CONFIG
+from systemd_service import CONFIG, SHORT
 
 pytestmark = pytest.mark.timeout(300)  # the first test boots the machine
 
@@ -108,6 +108,30 @@ def test_a_stop_is_in_time_even_if_an_engine_does_not_listen(machine):
     machine.settle("waits")
     machine.let_go()
     machine.wait_for("done", video="deaf.mp4")
+
+
+HOOK = """\
+[[hooks]]
+name = "tells"
+when = "after"
+argv = [
+    "sh", "-c", "touch /etc/x || echo $1 refused; setsid sleep 600 & cp $2 $3/copy", "sh", "{job}", "{output}", "{outdir}"
+]
+"""
+
+
+def test_a_hook_has_the_services_rights_and_the_journals_fields_and_leaves_nothing(machine):
+    machine.settle("waits", config=SHORT + HOOK)
+    machine.let_go()
+    machine.clip("hooked.mp4")
+    job = machine.wait_for("done", video="hooked.mp4")["JOB"]
+    lines = {line["POVWATCH_LINE"] for line in machine.said("hook-output", video="hooked.mp4")}
+    assert {line["JOB"] for line in machine.said("hook-output", video="hooked.mp4")} == {job}
+    assert f"{job} refused" in lines
+    assert any("Read-only file system" in line for line in lines)
+    assert "left 1 process (s" in machine.said("hook-left", video="hooked.mp4")[-1]["MESSAGE"]
+    assert "sleep" not in machine.run("ps", "-eo", "comm").stdout.split()
+    assert machine.published("hooked") == ["copy", "hooked_preview.json", "hooked_preview.mp4"]
 
 
 MISTAKES = {
