@@ -109,13 +109,27 @@ class SpecDefaults(Section):
     """How closely the video follows the prompt."""
 
 
+def _devices(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    for item in value if isinstance(value, list) else ():
+        index = isinstance(item, int) and not isinstance(item, bool) and item >= 0
+        if not index and not (isinstance(item, str) and re.fullmatch(r"GPU-[\w-]+", item)):
+            raise ValueError(
+                f'{item!r} is no GPU: write an index such as 0, or a UUID such as "GPU-...": nvidia-smi -L'
+            )
+        if value.count(item) > 1:
+            raise ValueError(f"{item!r} is named twice: a GPU has one worker")
+    return value
+
+
 class Engine(Section):
     """What generates."""
 
     kind: str = "auto"
     """auto, cosmos, diffusers or preview; or an engine of your own as `file.py:Class` or `module:Class`."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    """How many workers; auto is one a GPU that has room."""
+    """How many workers; auto is one a GPU that has room. Never more than there are GPUs, where an engine needs one."""
+    devices: Annotated[tuple[Any, ...], BeforeValidator(_devices)] = ()
+    """The GPUs that may be used, in this order: indices or UUIDs, as nvidia-smi -L has them; empty for all."""
     python: Path = Path("cosmos-transfer2.5/.venv/bin/python")
     """The interpreter of upstream's own environment."""
     controls: Annotated[tuple[ControlKey, ...], Field(min_length=1)] = ("edge",)

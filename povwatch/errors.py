@@ -75,7 +75,7 @@ class GpuBusy(EnvironmentFault):
 
 
 class GpuLost(EnvironmentFault):
-    """The GPU fell off the bus, or its driver was changed under us."""
+    """The GPU fell off the bus or has a fault of its own, or its driver was changed under us."""
 
 
 class HookUnavailable(EnvironmentFault):

@@ -50,12 +50,13 @@ class Machine:
     def __init__(self, daemon: Daemon, *gpus: dict[str, Any]) -> None:
         self._file = daemon.folder / "nvml.json"
         self.state: dict[str, Any] = {"gpus": list(gpus) or [gpu()], "init": None, "hangs": False, "xids": []}
+        self.state["host"] = 1000 * GB
         self.change()
         daemon.env |= {"NVML": str(self._file)}
         daemon.wrapper = [sys.executable, __file__]
 
     def change(self, number: int = 0, **to: Any) -> None:
-        """Change a GPU, or the driver (`init`, `hangs`)."""
+        """Change a GPU, the driver (`init`, `hangs`), the GPUs (`gpus`), or the memory of the host that is free."""
         for key, value in to.items():
             (self.state if key in self.state else self.state["gpus"][number])[key] = value
         new = self._file.with_suffix(".new")
@@ -190,7 +191,7 @@ def _gpu_of(worker: int) -> int:
 
 def main() -> None:
     """Run povwatch on the machine."""
-    from povwatch import cli, gpu, retry  # noqa: PLC0415 - the double comes first
+    from povwatch import cli, gpu, host_memory, retry  # noqa: PLC0415 - the double comes first
     from povwatch.daemon import loop  # noqa: PLC0415
     from povwatch.daemon.gpus import eye  # noqa: PLC0415
     from povwatch.engine import choice  # noqa: PLC0415
@@ -198,10 +199,11 @@ def main() -> None:
 
     Nvml(Path(os.environ["NVML"])).install()
     choice.ENGINES["diffusers"] = os.environ["TOY"]
-    choice._PROBES["diffusers"] = lambda _, gpus: choice._room("diffusers", gpus)
+    choice._PROBES["diffusers"] = lambda config, gpus: choice._room("diffusers", config, gpus)
     for error, (waiting, pause) in retry._RELEASES.items():
         if issubclass(error, EnvironmentFault):
             retry._RELEASES[error] = (waiting, min(pause, 0.5))
+    host_memory.available = lambda: json.loads(Path(os.environ["NVML"]).read_text())["host"]
     gpu.XID_WAIT = 50
     eye.PATIENCE = 1.0
     loop.SAMPLE_EVERY = loop.LOOK_EVERY = 0.1

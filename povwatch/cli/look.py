@@ -16,11 +16,12 @@ from rich.table import Table
 from povwatch import grace as clockwork
 from povwatch.cli.app import Clip, app, console, job_of, plain, shared
 from povwatch.cli.forecast import forecast
+from povwatch.cli.workers import worker_lines
 from povwatch.command import command
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
-from povwatch.units import spell_duration, spell_size
+from povwatch.units import spell_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,9 +166,7 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
         off = "guardrails are off: nothing is checked" if facts.get("guardrails") is False else None
         problems = filter(None, (facts.get("problem"), facts.get("blocked"), off))
         lines.extend(f"[red]{plain(problem)}[/red]" for problem in problems)
-        for gpu in facts.get("gpus", []):
-            used = spell_size(gpu["memory"] - gpu["free"])
-            lines.append(plain(f"GPU {gpu['name']}: {used} of {spell_size(gpu['memory'])} in use"))
+        lines.extend(map(plain, worker_lines(facts, reader)))
     counts = reader.counts()
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
     active = reader.active()

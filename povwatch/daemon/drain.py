@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.arrivals.lookout import Lookout
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.runs.availability import Availability
+    from povwatch.daemon.runs.crew import Crew
     from povwatch.daemon.runs.engine_room import EngineRoom
     from povwatch.daemon.runs.places import Hurdle
     from povwatch.job import Job
@@ -39,6 +40,7 @@ class Drain:
         intake: Intake,
         idle: Callable[[], bool],
         availability: Availability,
+        crew: Crew,
         engine_room: EngineRoom,
         hurdle: Callable[[], Hurdle | None],
         hook_stuck: Callable[[Job], bool] = lambda _: False,
@@ -52,6 +54,7 @@ class Drain:
             intake: the clips on their way in.
             idle: whether no work is under way.
             availability: whether the engine can take jobs.
+            crew: the workers.
             engine_room: whether the engine was started.
             hurdle: why no job may start, as far as the machine's folders tell.
             hook_stuck: whether a job waits for a hook that cannot be started here.
@@ -62,6 +65,7 @@ class Drain:
         self._intake = intake
         self._idle = idle
         self._availability = availability
+        self._crew = crew
         self._engine_room = engine_room
         self._hurdle = hurdle
         self._hook_stuck = hook_stuck
@@ -106,5 +110,6 @@ class Drain:
         available = self._availability
         if self._hurdle() is not None or max(available.pauses, available.blind_looks) >= self._patience:
             return True
-        failing = available.failed_loads >= self._patience
+        # One that still loads, or waits for its turn to, may come through.
+        failing = all(place.failures >= self._patience for place in self._crew.places)
         return available.engine is not None and (failing or not self._engine_room.started)

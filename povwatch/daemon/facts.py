@@ -70,7 +70,10 @@ class Facts:
             "problem": engine_hurdle.problem if engine_hurdle else None,
             "blocked": hurdle.problem if hurdle else None,
             "workers": self._crew.facts(),
-            "gpus": [{"name": g.name, "memory": g.memory, "free": g.free} for g in self._eye.latest.found],
+            "gpus": [
+                {"index": g.index, "uuid": g.uuid, "name": g.name, "memory": g.memory, "free": g.free}
+                for g in self._eye.latest.found
+            ],
         }
         if facts != self._noted:
             self._noted = facts

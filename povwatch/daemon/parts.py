@@ -74,7 +74,9 @@ class Parts:
         self.ledger = Ledger(self.journal, self.clock)
         self.eye = GpuEye(self.clock, self.waker.wake)
         self.choice = choose(config, self.eye.first(), self.journal.real_engine())
-        self.background = Background(self.waker.wake, threads=4, broken=self._broken)
+        # For each worker the copies of its next clip and the finishing of its last one.
+        threads = max(4, 2 * self.choice.workers)
+        self.background = Background(self.waker.wake, threads=threads, broken=self._broken)
         # Apart: a thousand clips that arrive must not keep one waiting that runs.
         self.inspections = Background(self.waker.wake, threads=2, broken=self._broken)
         self.folder = InputsFolder(config.paths.inputs)
@@ -192,6 +194,7 @@ class Parts:
             intake=self.intake,
             idle=lambda: self.background.idle and self.inspections.idle and self.hooks.idle,
             availability=self.availability,
+            crew=self.crew,
             engine_room=self.engine_room,
             hurdle=self.hurdle,
             hook_stuck=self.hooks.stuck,

@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from povwatch.engine.devices import no_share, shares
 from povwatch.models.lacking import lacking
-from povwatch.units import spell_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,11 +89,15 @@ def unable(kind: str, config: Config, gpus: Gpus) -> str:
 
 
 def workers(kind: str, config: Config, gpus: Gpus) -> int:
-    """How many workers an engine gets here: as many as are asked for, or one for each GPU that has room."""
+    """How many workers an engine gets here: as many as are asked for, or one for each GPU that has room.
+
+    Of an engine that needs a GPU never more than there are GPUs for: two workers on one would run out of its memory.
+    """
     wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
-    if wanted != "auto":
-        return wanted
-    return max(1, sum(not gpu.memory or gpu.memory >= needed for gpu in gpus.found)) if needed else 1
+    if needed is None:
+        return 1 if wanted == "auto" else wanted
+    room = len(shares(gpus, devices=config.engine.devices, each=config.engine.gpus_per_worker, needed=needed))
+    return max(1, room if wanted == "auto" else min(wanted, room))
 
 
 def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | None = None) -> Choice:
@@ -108,7 +112,7 @@ def _not(reasons: dict[str, str]) -> str:
 
 
 def _cosmos(config: Config, gpus: Gpus) -> str:
-    if problem := _room("cosmos", gpus):
+    if problem := _room("cosmos", config, gpus):
         return problem
     python = config.engine.python
     if not os.access(python, os.X_OK):
@@ -124,7 +128,7 @@ def _cosmos(config: Config, gpus: Gpus) -> str:
 
 
 def _diffusers(config: Config, gpus: Gpus) -> str:
-    if problem := _room("diffusers", gpus):
+    if problem := _room("diffusers", config, gpus):
         return problem
     guards = ("cosmos_guardrail",) if config.engine.guardrails else ()
     for package in ("torch", "diffusers", "transformers", *guards):
@@ -140,16 +144,9 @@ def install(package: str) -> str:
     return LOCKED
 
 
-def _room(kind: str, gpus: Gpus) -> str:
-    if not gpus.found:
-        return gpus.problem
-    largest = max(gpus.found, key=lambda gpu: gpu.memory)
-    if 0 < largest.memory < MEMORY_NEEDED[kind]:
-        need = spell_size(MEMORY_NEEDED[kind])
-        return (
-            f"it needs {need} of GPU memory, and the largest GPU here ({largest.name}) has {spell_size(largest.memory)}"
-        )
-    return ""
+def _room(kind: str, config: Config, gpus: Gpus) -> str:
+    engine = config.engine
+    return no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=MEMORY_NEEDED[kind])
 
 
 _PROBES: dict[str, Callable[[Config, Gpus], str]] = {"cosmos": _cosmos, "diffusers": _diffusers}

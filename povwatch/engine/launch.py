@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from povwatch.engine.choice import MEMORY_NEEDED
+from povwatch.engine.devices import shares
 from povwatch.engine.process import Launch
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from povwatch.config import Config
     from povwatch.engine.choice import Choice
     from povwatch.gpu import Gpu, Gpus
@@ -15,28 +19,35 @@ if TYPE_CHECKING:
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable that hides every other GPU from CUDA."""
 
+ORDER = "CUDA_DEVICE_ORDER"
+"""The variable that says how CUDA counts the GPUs."""
 
-def launches(config: Config, choice: Choice, gpus: Gpus) -> list[Launch]:
+
+def launches(
+    config: Config, choice: Choice, gpus: Gpus, *, taken: Collection[str] = (), number: int = 0
+) -> list[Launch]:
     """One a worker.
 
-    A worker of a real engine sees its own GPUs alone, those with the most memory first: two workers on one GPU would
-    run out of it half way through a load.
+    A worker of a real engine sees its own GPUs alone: two workers on one GPU would run out of it half way through a
+    load. There are no more such workers than GPUs.
 
     Args:
         config: the configuration.
         choice: what runs.
         gpus: what NVML sees.
+        taken: the UUIDs of GPUs that have a worker already.
+        number: of the first worker; so many are there already.
     """
-    found = sorted(gpus.found, key=lambda gpu: (-gpu.memory, gpu.index))
-    each = config.engine.gpus_per_worker
+    needed, engine = MEMORY_NEEDED.get(choice.kind), config.engine
+    if needed is None:
+        return [
+            Launch(choice.python, choice.engine, _told(config, choice.kind, n), {})
+            for n in range(number, choice.workers)
+        ]
+    found = shares(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed, taken=taken)
     return [
-        Launch(
-            python=choice.python,
-            engine=choice.engine,
-            config=_told(config, choice.kind, number),
-            env=_sees(found[number * each : (number + 1) * each]) if choice.kind in {"cosmos", "diffusers"} else {},
-        )
-        for number in range(choice.workers)
+        Launch(choice.python, choice.engine, _told(config, choice.kind, n), _sees(share))
+        for n, share in enumerate(found[: choice.workers - number], number)
     ]
 
 
@@ -61,5 +72,7 @@ def _told(config: Config, kind: str, number: int) -> dict[str, Any]:
             return {}
 
 
-def _sees(gpus: list[Gpu]) -> dict[str, str]:
-    return {VISIBLE: ",".join(gpu.uuid for gpu in gpus)} if gpus else {}
+def _sees(gpus: Sequence[Gpu]) -> dict[str, str]:
+    seen = {VISIBLE: ",".join(gpu.uuid for gpu in gpus)}
+    # Where NVML knows no UUID it is an index, and CUDA counts otherwise than NVML unless it is told not to.
+    return seen | {ORDER: "PCI_BUS_ID"} if any(gpu.uuid.isdigit() for gpu in gpus) else seen

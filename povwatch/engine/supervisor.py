@@ -236,6 +236,11 @@ class Supervisor:
         return post.retry_at if post.state is S.BACKOFF else None
 
     @property
+    def failures(self) -> int:
+        """How often in a row a worker could not be loaded, or was lost."""
+        return self._post.failures
+
+    @property
     def last_error(self) -> errors.PovwatchError | None:
         """Why the engine is not available; None once it is loaded."""
         return self._post.last_error

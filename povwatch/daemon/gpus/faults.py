@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from povwatch import gpu
 from povwatch.daemon.runs.places import Hurdle
 from povwatch.engine.xid import Meaning, Verdict, meaning
-from povwatch.errors import EnvironmentFault, GpuLost, Transient, WorkerDied
+from povwatch.errors import GpuLost, Transient, WorkerDied
 from povwatch.job import Waiting
 from povwatch.voice import say
 
@@ -130,11 +130,12 @@ class GpuFaults:
         elif self._availability.gpu is not None:
             self._availability.gpu_is_back()
             say("gpu-back")
-        if seen.lost and not seen.upgraded and not seen.silent:
-            there = {found.uuid for found in seen.found}
+        # Without a problem NVML has looked at every GPU that it knows: one that is missing is gone for it.
+        if (seen.lost or not seen.problem) and not seen.upgraded and not seen.silent:
+            there, why = {found.uuid for found in seen.found}, seen.problem or "NVML does not see it any more"
             for place in places:
                 if not there.issuperset(place.gpus):
-                    place.supervisor.replace(GpuLost(f"The GPU of this worker is lost: {seen.problem}."))
+                    place.supervisor.replace(GpuLost(f"The GPU of this worker is lost: {why}."))
 
     def _away(self, seen: Gpus) -> None:
         problem = f"{seen.problem[:1].upper()}{seen.problem[1:]}."
@@ -154,9 +155,7 @@ def _error(xid: Xid, found: Meaning) -> Transient:
     """What a worker is ended with."""
     what = f"The GPU reported Xid {xid.code} ({found.what}), and the worker was ended."
     match found.verdict:
-        case Verdict.LOST:
+        case Verdict.LOST | Verdict.SUSPECT:  # of this GPU alone: workers on others go on
             return GpuLost(what, found.todo)
-        case Verdict.SUSPECT:
-            return EnvironmentFault(what, found.todo)
         case _:
             return WorkerDied(what, "See journalctl -k for the driver's own words.")

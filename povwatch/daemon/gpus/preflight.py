@@ -46,8 +46,9 @@ class Preflight:
         self._told = told
         self._looking = self._cleared = False
         self._next = 0.0
-        self._times = 0
         self._about: tuple[object, ...] = ()
+        self.refusals = 0
+        """How often in a row it said no."""
         self.before: frozenset[int] = frozenset()
         """Who was on the GPUs when it said yes."""
 
@@ -65,13 +66,13 @@ class Preflight:
         self._looking = False
         no = refusal(gpus, self._uuids, self._needed, self._ours(gpus))
         if no is None:
-            if self._times:
+            if self.refusals:
                 self._told(None, self._clock.boot(), True)  # noqa: FBT003 - a callback's
-            self._cleared, self._times, self._about = True, 0, ()
+            self._cleared, self.refusals, self._about = True, 0, ()
             mine = (gpu for gpu in gpus.found if gpu.uuid in self._uuids)
             self.before = frozenset(process.pid for gpu in mine for process in gpu.processes)
             return
-        self._times += 1
-        self._next = self._clock.boot() + backoff(self._times)
+        self.refusals += 1
+        self._next = self._clock.boot() + backoff(self.refusals)
         new, self._about = no.about != self._about, no.about
         self._told(no, self._next, new)

@@ -35,8 +35,6 @@ class Availability:
         """How often in a row the machine failed a job through no fault of the job's."""
         self.engine: Hurdle | None = None
         """Why the engine cannot be used, if so."""
-        self.failed_loads = 0
-        """How often in a row it could not be loaded."""
         self.gpu: Hurdle | None = None
         """Why no GPU can be given a job, if so, though an engine may be loaded."""
         self.blind_looks = 0
@@ -71,7 +69,7 @@ class Availability:
 
     def loaded(self) -> None:
         """The engine is there."""
-        self.engine, self.failed_loads = None, 0
+        self.engine = None
 
     def gpu_is_away(self, hurdle: Hurdle) -> None:
         """No GPU can be given a job."""
@@ -87,24 +85,29 @@ class Availability:
         if self.engine is not None and self.engine.waiting in {Waiting.GPU_BUSY, Waiting.GPU_LOST}:
             self.engine = None
 
-    def load_failed(self, kind: str, problem: str, retry_at: float, *, others: bool, news: bool = True) -> None:
-        """The engine could not be loaded.
+    def load_failed(
+        self, kind: str, problem: str, retry_at: float, *, others: bool, label: str, news: bool = True
+    ) -> None:
+        """A worker could not load the engine.
 
         Args:
             kind: see engine.port.FailureKind.
             problem: as sentences.
             retry_at: on the boot clock; infinity if it is not tried again.
             others: whether other workers have it loaded.
+            label: the worker for people.
             news: whether it is worth a line: the same was said before if not.
         """
         self.lost(problem, _WAITS.get(kind, Waiting.ENGINE_UNAVAILABLE), others=others)
         if not news:
             return
         at = "after a reboot" if retry_at == float("inf") else self._clock.spell(retry_at)
-        say("engine-unavailable", engine=self._kind, problem=problem, at=at)
+        if others:
+            say("worker-unavailable", label=label, problem=problem, at=at)
+        else:
+            say("engine-unavailable", engine=self._kind, problem=problem, at=at)
 
     def lost(self, problem: str, waiting: Waiting = Waiting.ENGINE_UNAVAILABLE, *, others: bool) -> None:
         """A worker that had no job is gone."""
-        self.failed_loads += 1
         if not others:
             self.engine = Hurdle(waiting, problem)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.runs.availability import Availability
-    from povwatch.daemon.runs.places import Run
+    from povwatch.daemon.runs.places import Place, Run
     from povwatch.daemon.runs.preparing import Preparing
     from povwatch.daemon.runs.turns import Turns
     from povwatch.errors import DiskFull
@@ -70,8 +70,8 @@ class Claims:
         self._availability = availability
         self._room = room
 
-    def next(self) -> Run | None:
-        """Claim the next job; None if there is none that may start. Its copies may be there already."""
+    def next(self, place: Place) -> Run | None:
+        """Claim the next job for a worker; None if there is none that may start. Its copies may be there already."""
         for queued in self._turns.due():
             spec = self._gates.spec_of(queued)
             if spec is None:  # it was edited, held or withdrawn this very moment
@@ -85,16 +85,21 @@ class Claims:
             except PovwatchError as error:
                 self._endings.fail(job, error)
                 continue
-            return None if self._room() is not None else self._claim(job, spec)
+            return None if self._room() is not None else self._claim(job, spec, place)
         return None
 
-    def _claim(self, job: Job, spec: Spec) -> Run | None:
+    def _claim(self, job: Job, spec: Spec, place: Place) -> Run | None:
         run = self._preparing.take(job, spec)
         run_id = run.run_id if run else uuid.uuid4().hex
         job = self._ledger.move(
             job,
             "started",
-            said={"attempt": job.attempts + 1, "attempts": self._config.engine.attempts},
+            said={
+                "attempt": job.attempts + 1,
+                "attempts": self._config.engine.attempts,
+                "worker": place.number,
+                "on": ", ".join(place.gpus),
+            },
             state=JobState.RUNNING,
             run_id=run_id,
             attempts=job.attempts + 1,

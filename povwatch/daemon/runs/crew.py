@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from povwatch.daemon.gpus.neighbours import of_workers
+from povwatch.daemon.runs.places import stage_of
 from povwatch.engine.states import SupervisorState
 from povwatch.voice import say
 
@@ -30,12 +31,18 @@ class Crew:
         self._eye = eye
         self._kind = kind
         self.places: list[Place] = []
+        self._since: dict[int, tuple[str, int]] = {}
+        """Each worker's state as it was noted last, and since when."""
         eye.watch(self._sample)
 
     def start(self, places: list[Place]) -> None:
         """Start the workers; they load while clips arrive."""
         say("engine-loading", engine=self._kind)
-        self.places = places
+        self.add(places)
+
+    def add(self, places: list[Place]) -> None:
+        """Start some workers more."""
+        self.places += places
         for place in places:
             place.supervisor.start()
 
@@ -56,6 +63,11 @@ class Crew:
         return any(place.supervisor.capabilities for place in self.places)
 
     @property
+    def loading(self) -> int:
+        """How many workers load the engine."""
+        return sum(place.supervisor.state is SupervisorState.LOADING for place in self.places)
+
+    @property
     def generating(self) -> int:
         """How many workers have a job at hand."""
         return sum(place.generating for place in self.places)
@@ -70,22 +82,37 @@ class Crew:
         """The workers' process ids."""
         return {place.supervisor.pid for place in self.places if place.supervisor.pid is not None}
 
+    def where(self, place: Place) -> str:
+        """Which worker it is, in brackets and for the end of a sentence; empty if there is one alone."""
+        return f" ({place.label})" if len(self.places) > 1 else ""
+
     def gpu_name(self, place: Place) -> str:
         """What the GPU of a worker is called, as far as was seen; empty without one."""
         return next((gpu.name for gpu in self._eye.latest.found if gpu.uuid in place.gpus), "")
 
     def facts(self) -> list[dict[str, Any]]:
         """The workers, for `status`."""
-        return [
-            {
-                "pid": place.supervisor.pid,
-                "state": str(place.supervisor.state),
-                "job": place.run.job if place.run else None,
-                "gpu": self.gpu_name(place),
-                "problem": str(place.supervisor.last_error) if place.supervisor.last_error else None,
-            }
-            for place in self.places
-        ]
+        return [self._fact(place) for place in self.places]
+
+    def _fact(self, place: Place) -> dict[str, Any]:
+        state = str(place.supervisor.state)
+        was, since = self._since.get(place.number, ("", 0))
+        if was != state:
+            since = round(self._clock.wall())
+            self._since[place.number] = state, since
+        error = place.supervisor.last_error
+        return {
+            "label": place.label,
+            "pid": place.supervisor.pid,
+            "state": state,
+            "since": since,
+            "loading": stage_of(place),
+            "job": place.run.job if place.run else None,
+            "gpu": self.gpu_name(place),
+            "gpus": list(place.gpus),
+            "waits": place.gate.waits if place.gate else "",
+            "problem": str(error) if error else None,
+        }
 
     def _sample(self, gpus: Gpus) -> None:
         """Note what the jobs at hand use of their GPUs."""

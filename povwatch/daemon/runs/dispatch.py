@@ -181,7 +181,7 @@ class Dispatch:
 
     def _give(self, place: Place) -> None:
         """Claim the next job for a worker; it has it at once if its copies were made ahead."""
-        place.run = run = self._claims.next()
+        place.run = run = self._claims.next(place)
         if run is not None and run.prepared:
             self._prepared(run, None)
 
@@ -228,11 +228,13 @@ class Dispatch:
             case events.EngineLoaded():
                 self.availability.loaded()
                 place.forget_words()
-                say("engine-ready", engine=self._kind, took=spell_duration(event.seconds))
+                where, took = self._crew.where(place), spell_duration(event.seconds)
+                say("engine-ready", engine=self._kind, took=took, worker=place.number, where=where)
             case events.EngineUnavailable():
                 self._reports.last_words(place)
                 problem = f"{event.message} {event.todo}".strip()
-                self.availability.load_failed(event.kind, problem, event.retry_at, others=self._crew.loaded)
+                others = self._crew.loaded
+                self.availability.load_failed(event.kind, problem, event.retry_at, others=others, label=place.label)
             case events.WorkerLost():
                 self._lost(place, event)
             case events.EngineOutput():
@@ -298,7 +300,7 @@ class Dispatch:
 
     def _lost(self, place: Place, event: events.WorkerLost) -> None:
         self._reports.last_words(place)
-        say("worker-lost", problem=str(event.error))
+        say("worker-lost", problem=str(event.error), worker=place.number, where=self._crew.where(place))
         run = place.run
         if run is None:
             waiting = Waiting.GPU_LOST if isinstance(event.error, GpuLost) else Waiting.ENGINE_UNAVAILABLE

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from povwatch import host_memory
 from povwatch.daemon.gpus.neighbours import of_workers
 from povwatch.daemon.gpus.preflight import Preflight
-from povwatch.daemon.runs.places import Hurdle, Place
+from povwatch.daemon.runs.loads import LoadGate
+from povwatch.daemon.runs.places import Hurdle, Place, label
 from povwatch.engine.choice import MEMORY_NEEDED, unable, workers
+from povwatch.engine.devices import strangers
 from povwatch.engine.launch import gpus_of, launches
 from povwatch.engine.supervisor import Supervisor
 from povwatch.job import Waiting
+from povwatch.models.weigh import weights
 from povwatch.retry import backoff
 from povwatch.voice import say
 
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from povwatch.engine.headroom import Refusal
     from povwatch.engine.process import Launch
     from povwatch.gpu import Gpus
+
+MANY = 1000
+"""More workers than there are GPUs in any machine."""
 
 PROBE_MAX = 300.0
 """Seconds between two looks whether the engine can be run, at most."""
@@ -68,10 +75,13 @@ class EngineRoom:
         self._availability = availability
         self._crew = crew
         self._wake = wake
+        self._needs = 0
+        """Bytes of the host's memory that a load may take."""
         self._probes = 0
         self._probe_at = 0.0
         self.started = False
         """Whether the workers were started; until then the machine cannot run the engine."""
+        eye.watch(self._seen)
 
     def start(self) -> None:
         """Start the workers, or say why they cannot be started."""
@@ -106,18 +116,48 @@ class EngineRoom:
         """Start the workers on the GPUs that are there now; at the daemon's own start there may have been none."""
         self.started = True
         self._availability.engine = None
-        choice = replace(self._choice, workers=workers(self._choice.kind, self._config, gpus))
-        self._crew.start([self._place(launch) for launch in launches(self._config, choice, gpus)])
+        if missing := strangers(gpus, self._config.engine.devices) if self._choice.kind in MEMORY_NEEDED else []:
+            say("devices-missing", missing=", ".join(missing))
+        self._needs = weights(self._choice.kind, self._config)
+        self._crew.start(self._new(gpus))
 
-    def _place(self, launch: Launch) -> Place:
+    def _seen(self, gpus: Gpus) -> None:
+        """A GPU that was not there, or not large enough together with others, may have come: it gets a worker."""
+        if not self.started or self._choice.kind not in MEMORY_NEEDED:
+            return
+        for place in (new := self._new(gpus)):
+            say("worker-added", label=place.label)
+        self._crew.add(new)
+
+    def _new(self, gpus: Gpus) -> list[Place]:
+        """The workers that there could be beside those that are there."""
+        there = self._crew.places
+        taken = [uuid for place in there for uuid in place.gpus]
+        wanted = self._config.engine.workers
+        if self._choice.kind not in MEMORY_NEEDED:
+            wanted = workers(self._choice.kind, self._config, gpus)
+        many = MANY if wanted == "auto" else wanted
+        found = launches(self._config, replace(self._choice, workers=many), gpus, taken=taken, number=len(there))
+        return [self._place(launch, number, gpus) for number, launch in enumerate(found, len(there) + 1)]
+
+    def _place(self, launch: Launch, number: int, gpus: Gpus) -> Place:
         engine, uuids = self._config.engine, gpus_of(launch)
+        indices = tuple(gpu.index for uuid in uuids for gpu in gpus.found if gpu.uuid == uuid)
+        name = label(number, indices)
         preflight = Preflight(
             uuids,
             MEMORY_NEEDED.get(self._choice.kind, 0),
             clock=self._clock,
             eye=self._eye,
             ours=lambda gpus: of_workers(gpus, self._crew.pids),
-            told=self._told,
+            told=lambda no, retry_at, news: self._told(no, retry_at, news, name),
+        )
+        gate = LoadGate(
+            preflight,
+            self._needs,
+            label=name,
+            under_way=lambda: self._crew.loading,
+            available=host_memory.available,
         )
         supervisor = Supervisor(
             launch,
@@ -126,17 +166,19 @@ class EngineRoom:
             clock=self._clock.boot,
             wake=self._wake,
             log=_Said(),
-            clear=preflight,
+            clear=gate,
         )
-        return Place(supervisor, uuids, preflight)
+        return Place(supervisor, uuids, preflight, gate, number, indices)
 
-    def _told(self, no: Refusal | None, retry_at: float, news: bool) -> None:  # noqa: FBT001 - a callback's
+    def _told(self, no: Refusal | None, retry_at: float, news: bool, name: str) -> None:  # noqa: FBT001 - a callback's
         """A worker may be started on its GPU now, or why not."""
         if no is None:
             self._availability.room_again()
-            say("gpu-room", engine=self._choice.kind)
+            where = f" ({name})" if len(self._crew.places) > 1 else ""
+            say("gpu-room", engine=self._choice.kind, where=where)
             return
-        self._availability.load_failed(no.kind, no.problem, retry_at, others=self._crew.loaded, news=news)
+        others = self._crew.loaded
+        self._availability.load_failed(no.kind, no.problem, retry_at, others=others, label=name, news=news)
 
     def _plan(self) -> None:
         self._probes += 1

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 from povwatch.daemon.gpus.use import Use
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from povwatch.daemon.gpus.preflight import Preflight
+    from povwatch.daemon.runs.loads import LoadGate
     from povwatch.daemon.runs.workpiece import Workpiece
     from povwatch.engine.supervisor import Supervisor
     from povwatch.job import Waiting
+
+STARTING = "starting"
+"""What a supervisor calls the time until its worker says something itself."""
 
 LAST_WORDS = 30
 """Lines of a worker's output that are kept for when it fails: a traceback and what stands before it."""
@@ -51,6 +57,12 @@ class Place:
     """The UUIDs of the GPUs that the worker sees; empty for an engine that needs none."""
     preflight: Preflight | None = None
     """Asks for room on them before a worker is started."""
+    gate: LoadGate | None = None
+    """Says when a worker may load."""
+    number: int = 1
+    """Among the workers, from 1."""
+    indices: tuple[int, ...] = ()
+    """Of its GPUs, as NVML counts them."""
     run: Run | None = None
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_WORDS))
     """What the worker printed last, and nobody was told."""
@@ -63,6 +75,16 @@ class Place:
         return self.preflight.before if self.preflight else frozenset()
 
     @property
+    def label(self) -> str:
+        """The worker for people: "worker 2 on GPU 1"."""
+        return label(self.number, self.indices)
+
+    @property
+    def failures(self) -> int:
+        """How often in a row its worker could not be started, could not be loaded, or was lost."""
+        return self.supervisor.failures + (self.preflight.refusals if self.preflight else 0)
+
+    @property
     def generating(self) -> bool:
         """Whether the worker has a job at hand, not merely waits for its copies."""
         return self.run is not None and self.run.generating_since is not None
@@ -71,6 +93,28 @@ class Place:
         """What was printed so far says nothing about what comes."""
         self.last_words.clear()
         self.to_tell = 0
+
+
+def stage_of(place: Place) -> str:
+    """How far a worker's load is, for people; empty where it does not load or has not said anything itself."""
+    loading = place.supervisor.loading
+    if loading is None:
+        return ""
+    stage, fraction = loading
+    if stage == STARTING:
+        return ""
+    return stage if fraction is None else f"{stage}, {int(fraction * 10) * 10} %"
+
+
+def label(number: int, indices: Sequence[int]) -> str:
+    """A worker for people.
+
+    Args:
+        number: among the workers, from 1.
+        indices: of its GPUs.
+    """
+    on = f" on GPU {', '.join(map(str, indices))}" if indices else ""
+    return f"worker {number}{on}"
 
 
 @dataclass(frozen=True, slots=True)

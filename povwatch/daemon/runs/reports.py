@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch import eta
-from povwatch.daemon.runs.places import LAST_WORDS
+from povwatch.daemon.runs.places import LAST_WORDS, stage_of
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -19,9 +19,6 @@ LINES = 10
 
 ALMOST = 1e-9
 """What a fraction of whole steps lacks to its tenth, at most: 0.3 times 10 is not always 3."""
-
-STARTING = "starting"
-"""What a supervisor calls the time until its worker says something itself."""
 
 PROGRESS_EVERY = 2.0
 """Seconds between two notes of a job's progress in the journal."""
@@ -43,7 +40,7 @@ class Reports:
 
     def loading(self, places: list[Place]) -> None:
         """How far the loads are; what several workers say alike is said once."""
-        now = {number: _stage(place) for number, place in enumerate(places)}
+        now = {number: stage_of(place) for number, place in enumerate(places)}
         for text in sorted({text for text in now.values() if text} - set(self._loading.values())):
             say("engine-load-progress", engine=self._kind, stage=text)
         self._loading = now
@@ -87,13 +84,3 @@ class Reports:
         place.to_tell = LAST_WORDS - len(place.last_words)
         while place.last_words:
             say("engine-last-words", line=place.last_words.popleft())
-
-
-def _stage(place: Place) -> str:
-    loading = place.supervisor.loading
-    if loading is None:
-        return ""
-    stage, fraction = loading
-    if stage == STARTING:
-        return ""  # that it is being loaded was said already
-    return stage if fraction is None else f"{stage}, {int(fraction * 10) * 10} %"

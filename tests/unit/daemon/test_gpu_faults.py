@@ -12,7 +12,7 @@ from povwatch.daemon.gpus.faults import GpuFaults
 from povwatch.daemon.runs.availability import Availability
 from povwatch.daemon.runs.places import Place, Run
 from povwatch.engine.supervisor import SupervisorState
-from povwatch.errors import EnvironmentFault, GpuLost, WorkerDied
+from povwatch.errors import GpuLost, WorkerDied
 from povwatch.gpu import Gpu, Gpus, Xid
 from povwatch.job import Waiting
 from povwatch.retry import Kind
@@ -68,7 +68,7 @@ def world():
     ("codes", "error", "kind"),
     [
         ((13, 31, 43), WorkerDied, Kind.RETRY),
-        ((48, 94, 95, 119), EnvironmentFault, Kind.RELEASE),
+        ((48, 94, 95, 119), GpuLost, Kind.RELEASE),
         ((79,), GpuLost, Kind.RELEASE),
     ],
 )
@@ -106,6 +106,16 @@ def test_a_gpu_that_a_look_does_not_find_is_lost_and_the_other_is_not(world):
     assert type(error) is GpuLost
     assert "asks for a reset" in str(error)
     assert world.availability.gpu is None
+
+
+def test_a_gpu_that_nvml_counts_no_longer_is_lost_too(world):
+    other, (error,) = world.see(0)
+    assert other == []
+    assert "does not see it any more" in str(error)
+
+
+def test_a_gpu_that_a_look_fails_at_for_another_reason_is_left_alone(world):
+    assert world.see(0, problem="NVML says: Timeout") == [[], []]
 
 
 def test_a_gpu_of_somebody_else_that_is_lost_is_nothing_to_us(world):

@@ -1,0 +1,52 @@
+"""When a worker may load: there is room on its GPUs, and the host's memory holds another load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.engine.loads import crowded
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.daemon.gpus.preflight import Preflight
+
+
+class LoadGate:
+    """Of one worker. A supervisor calls it until it says yes."""
+
+    def __init__(
+        self,
+        preflight: Preflight,
+        needs: int,
+        *,
+        label: str,
+        under_way: Callable[[], int],
+        available: Callable[[], int | None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            preflight: asks for room on the worker's GPUs.
+            needs: bytes of the host's memory that a load may take.
+            label: the worker for people.
+            under_way: how many workers load.
+            available: bytes of the host's memory that can be had.
+        """
+        self._preflight = preflight
+        self._needs = needs
+        self._label = label
+        self._under_way = under_way
+        self._available = available
+        self.waits = ""
+        """What the worker waits for if it is others' loads, as a sentence."""
+
+    def __call__(self, now: float) -> bool:
+        """Whether a worker may be started now."""
+        loads = self._under_way()
+        why = crowded(loads, self._needs, self._available() if loads and self._needs else None)
+        if why and not self.waits:
+            say("load-waits", label=self._label, problem=why)
+        self.waits = why
+        return not why and self._preflight(now)

@@ -1,0 +1,29 @@
+"""How large an engine's weights are, by what is known without loading them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.errors import ConfigError
+from povwatch.models.lacking import wishes
+from povwatch.models.needs import about
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+
+
+def weights(kind: str, config: Config) -> int:
+    """Bytes of an engine's weights; 0 for one of which nothing is known.
+
+    Args:
+        kind: the engine's.
+        config: the configuration.
+    """
+    folder = Path(config.engine.model).expanduser()
+    if kind == "diffusers" and config.engine.model and folder.is_dir():
+        return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    try:
+        return about(kind, wishes(config))
+    except ConfigError:
+        return 0

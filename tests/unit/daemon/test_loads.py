@@ -1,0 +1,87 @@
+"""Loads one after the other where the host's memory is short, and all at once where it is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from povwatch import host_memory
+from povwatch.config import Config, Engine
+from povwatch.daemon.runs.loads import LoadGate
+from povwatch.engine.loads import crowded
+from povwatch.models.weigh import weights
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("under_way", "needs", "available", "waits"),
+    [
+        (0, 36, 1, False),  # the first one is never kept waiting
+        (1, 36, 71, True),
+        (1, 36, 72, False),
+        (3, 36, 143, True),
+        (3, 36, 144, False),
+        (1, 36, None, True),  # nobody knows: one after the other
+        (7, 0, 0, False),  # an engine without weights
+    ],
+)
+def test_a_load_begins_while_the_host_holds_it_and_those_under_way(under_way, needs, available, waits):
+    found = crowded(under_way, needs * GB, None if available is None else available * GB)
+    assert bool(found) is waits
+    if waits:
+        assert "a load may take 36 GB" in found
+
+
+def test_a_gate_asks_for_room_on_the_gpu_when_the_host_has_some():
+    loads, free, asked = [0], [10 * GB], []
+
+    def preflight(now):
+        asked.append(now)
+        return True
+
+    gate = LoadGate(preflight, 36 * GB, label="worker 2", under_way=lambda: loads[0], available=lambda: free[0])
+    assert gate(1.0)
+    loads[0] = 1
+    assert not gate(2.0)
+    assert "another worker loads" in gate.waits
+    free[0] = 80 * GB
+    assert gate(3.0)
+    assert gate.waits == ""
+    assert asked == [1.0, 3.0]
+
+
+def test_weights_of_a_folder_are_weighed_and_others_known_by_size(tmp_path):
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae/model.safetensors").write_bytes(b"x" * 1000)
+    (tmp_path / "vae/config.json").write_bytes(b"{}")
+    assert weights("diffusers", Config(engine=Engine(model=str(tmp_path)))) == 1000
+    assert weights("diffusers", Config()) == 25 * GB
+    assert weights("cosmos", Config()) == 36 * GB
+    assert weights("mine.py:Engine", Config()) == 0
+
+
+def machine(root, *, group="", free_kb=8_000_000, **limits):
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/meminfo").write_text(f"MemTotal: 16000000 kB\nMemAvailable: {free_kb} kB\n")
+    (root / "proc/self/cgroup").write_text(f"0::/{group}\n")
+    for name, (limit, current, cached) in limits.items():
+        folder = root / host_memory.GROUPS / name.replace("_", "/")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{current}\n")
+        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\nactive_file 0\n")
+
+
+def test_what_the_kernel_says_is_available(tmp_path):
+    machine(tmp_path, group="system.slice")
+    assert host_memory.available(tmp_path) == 8_000_000 * 1024
+    assert host_memory.available(tmp_path / "nowhere") is None
+
+
+def test_the_limit_of_any_group_above_us_counts_and_the_page_cache_makes_room(tmp_path):
+    machine(tmp_path, group="a/b", a=(4 * GB, 3 * GB, GB), a_b=("max", 3 * GB, 0))
+    assert host_memory.available(tmp_path) == 2 * GB
+
+
+def test_this_machine_says_something():
+    assert host_memory.available()
