@@ -135,7 +135,7 @@ def test_a_fault_of_the_program_costs_its_worker_and_an_attempt(tmp_path):
     with OnGpus(tmp_path / "pov", "waits") as here:
         here.start()
         here.clip()
-        here.until(lambda: here.runs)
+        here.wait_for("progress")  # what is lost before the job began is charged to nobody
         (worker,) = here.workers
         here.machine.xid(31)
         fault = here.wait_for("gpu-fault")

@@ -242,13 +242,12 @@ class Dispatch:
             case events.JobProgress() if place.run is not None and place.run.run_id == event.run_id:
                 self._reports.progress(place.run, event, now)
             case events.JobGenerated() | events.JobFailed() | events.JobBlocked() | events.JobCancelled():
-                self._end(place, event, now)
+                self._end(place, event)
 
     def _end(
         self,
         place: Place,
         event: events.JobGenerated | events.JobFailed | events.JobBlocked | events.JobCancelled,
-        now: float,
     ) -> None:
         run = place.run
         if run is None or run.run_id != event.run_id:
@@ -262,7 +261,7 @@ class Dispatch:
                 place.run = None
                 self._endings.release(job, event.why)
             case events.JobGenerated():
-                self._has_generated(place, run, job, event, now)
+                self._has_generated(place, run, job, event)
             case events.JobBlocked() | events.JobFailed():
                 if isinstance(event, events.JobFailed):
                     self._reports.last_words(place)
@@ -280,8 +279,8 @@ class Dispatch:
 
         self._neighbours.judge(place, run.job, error, then)
 
-    def _has_generated(self, place: Place, run: Run, job: Job, event: events.JobGenerated, now: float) -> None:
-        took = now - (run.generating_since or run.started)
+    def _has_generated(self, place: Place, run: Run, job: Job, event: events.JobGenerated) -> None:
+        took = self._ledger.clock.boot() - (run.generating_since or run.started)
         run.piece.artifact = event.artifact
         run.piece.capabilities = place.supervisor.capabilities or {}
         run.piece.seconds["generate"] = round(took, 3)
