@@ -27,6 +27,7 @@ from pydantic_settings import (
 
 from povwatch.config_faults import PREFIX, near
 from povwatch.hooks.settings import Hook
+from povwatch.hours import parse as parse_hours
 from povwatch.units import Bytes, Seconds
 
 ControlKey = Literal["edge", "vis", "depth", "seg"]
@@ -99,6 +100,8 @@ class SpecDefaults(Section):
     """The prompt template."""
     folders: dict[str, str] = Field(default_factory=dict)
     """Another template for some folders: pattern (as in "kitchen/**") to template."""
+    priorities: dict[str, Annotated[int, Field(ge=-100, le=100)]] = Field(default_factory=dict)
+    """The priority of clips in some folders: pattern to number, higher goes first. A JSON's own goes before it."""
     templates: str = ""
     """A folder with templates of your own; it may be missing."""
     controls: dict[ControlKey, Annotated[float, Field(ge=0, le=1)]] = Field({"edge": 1.0}, min_length=1)
@@ -107,6 +110,10 @@ class SpecDefaults(Section):
     """The seed; the same one gives the same video again."""
     guidance: int = Field(3, ge=0, le=7)
     """How closely the video follows the prompt."""
+
+
+def _hours(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    return parse_hours(value).text
 
 
 def _devices(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
@@ -142,6 +149,8 @@ class Engine(Section):
     """The guardrails' models wait in main memory (cosmos): less of the GPU's, a little slower."""
     gpus_per_worker: int = Field(1, ge=1, le=64)
     """How many GPUs work on one clip together (cosmos): sooner done, but fewer clips an hour."""
+    hours: Annotated[str, BeforeValidator(_hours)] = ""
+    """When clips may be started, in local time; empty for always."""
     load_timeout: Seconds = 1800.0
     """A model that takes longer to load is given up."""
     stall_timeout: Seconds = 600.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
 import secrets
 import stat
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "requests"
-VERBS = ("go", "hold", "retry", "cancel")
+VERBS = ("go", "hold", "retry", "cancel", "pause", "resume")
 _ANSWER_KEPT = 3600.0  # seconds; the command that asked is long gone
 _REQUEST_MAX = 64 * 1024
 
@@ -49,6 +50,8 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
     token: str = ""
     """Names the request's file."""
+    by: str = field(default="", compare=False)
+    """Who left it: the user whose file it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,11 @@ class Spool:
         """The requests that wait, oldest first, AT_ONCE of them. One that cannot be read is answered so."""
         found = []
         for file in self._waiting():
-            data = _read(file)
+            data, owner = _read(file)
             if data is None:
                 continue
             try:
-                found.append(_parse(data, file.stem))
+                found.append(_parse(data, file.stem, owner))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 text = f"the request cannot be read: {error}"
                 with contextlib.suppress(OSError):  # whoever wrote that put something in the answer's way too
@@ -147,7 +150,7 @@ class Spool:
         file = self._folder / f"{request.token}.answer"
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            if answer := _answer(_read(file)):
+            if answer := _answer(_read(file)[0]):
                 with contextlib.suppress(PermissionError):  # the daemon's own; it sweeps them
                     file.unlink()
                 return answer
@@ -155,7 +158,7 @@ class Spool:
         return None
 
 
-def _parse(data: bytes, token: str) -> Request:
+def _parse(data: bytes, token: str, owner: int) -> Request:
     request = json.loads(data)
     if request["verb"] not in VERBS:
         raise ValueError(f"unknown verb {request['verb']!r}")
@@ -163,7 +166,7 @@ def _parse(data: bytes, token: str) -> Request:
         raise TypeError("clip or options of another type")
     if len(request["clip"]) > CLIP_MAX:
         raise ValueError("the clip's name is longer than any path")
-    return Request(request["verb"], request["clip"], request["options"], token)
+    return Request(request["verb"], request["clip"], request["options"], token, _user(owner))
 
 
 def _answer(data: bytes | None) -> Answer | None:
@@ -175,14 +178,15 @@ def _answer(data: bytes | None) -> Answer | None:
         return None
 
 
-def _read(file: Path) -> bytes | None:
-    """A request's or an answer's bytes; None for what is no plain file: a FIFO would hold us up."""
+def _read(file: Path) -> tuple[bytes | None, int]:
+    """A request's or an answer's bytes, and whose it is; None for what is no plain file: a FIFO would hold us up."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return None
+        return None, -1
     with closing(fd):
-        return read_at_most(fd, _REQUEST_MAX) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        status = os.fstat(fd)
+        return (read_at_most(fd, _REQUEST_MAX) if stat.S_ISREG(status.st_mode) else None), status.st_uid
 
 
 def _put(folder: Path, name: str, content: object) -> None:
@@ -196,6 +200,13 @@ def _put(folder: Path, name: str, content: object) -> None:
     except OSError:
         part.unlink()
         raise
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _group(folder: Path) -> str:

@@ -91,6 +91,9 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "unreadable": (ERROR, "{path}: cannot be read ({problem}). Give the group of povwatch the right to read it"),
     "request": (INFO, "{verb} {clip}: {answer}"),
     "unanswered": (ERROR, "the answer to a request ({verb}) cannot be left in the spool: {problem}"),
+    "closed": (INFO, "no clip is started: {problem} What runs is finished"),
+    "open": (INFO, "clips are started again"),
+    "request-all": (INFO, "{verb}: {answer}"),
     "queue-paused": (WARNING, "the queue waits: {problem} Next try {at}"),
     "publish-later": (WARNING, "{clip}: cannot be published yet: {problem} Nothing is lost. Next try {at}"),
     # -- a clip on its way

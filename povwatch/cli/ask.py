@@ -1,4 +1,4 @@
-"""povwatch go, hold, retry, cancel: requests to the daemon."""
+"""povwatch go, hold, retry, cancel, pause, resume: requests to the daemon."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def retry(
     if bool(clip) == previews:
         raise typer.BadParameter("give a clip or --previews, and not both")
     _ask(context, "retry", clip, force=force, previews=previews)
+
+
+@app.command()
+def pause(context: typer.Context) -> None:
+    """Finish what runs and start no more clips, until `povwatch resume`."""
+    _ask(context, "pause", "")
+
+
+@app.command()
+def resume(context: typer.Context) -> None:
+    """Start clips again after `povwatch pause`."""
+    _ask(context, "resume", "")
 
 
 def _ask(context: typer.Context, verb: str, clip: str, **options: bool) -> None:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from povwatch import grace as clockwork
+from povwatch import pausing
 from povwatch.cli.app import Clip, app, console, job_of, plain, shared
 from povwatch.cli.forecast import forecast
 from povwatch.cli.workers import worker_lines
@@ -161,6 +162,8 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
     lines: list[RenderableType] = []
     if pid is None:
         lines.append("No daemon is running.")
+        if paused := reader.fact(pausing.FACT):
+            lines.append(plain(pausing.in_words(paused)))
     else:
         lines.append(plain(f"povwatch {facts.get('version', '')} runs, pid {pid}. Engine: {facts.get('engine', '?')}"))
         off = "guardrails are off: nothing is checked" if facts.get("guardrails") is False else None

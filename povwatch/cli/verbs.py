@@ -27,6 +27,8 @@ VERBS = {
     "hold": "ask",
     "retry": "ask",
     "cancel": "ask",
+    "pause": "ask",
+    "resume": "ask",
     "specs": "specs",
     "check": "check",
     "doctor": "doctor",

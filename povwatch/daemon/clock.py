@@ -17,6 +17,11 @@ class Clock:
         """Seconds since the epoch: for what is written down."""
         return time.time()
 
+    def minute_of_day(self, wall: float) -> int:
+        """The minute of the day that local clocks show at a time of the wall clock."""
+        local = time.localtime(wall)
+        return local.tm_hour * 60 + local.tm_min
+
     def spell(self, boot: float) -> str:
         """A moment on the boot clock as local time for people: "14:03:05", with the date if it is another day."""
         moment = datetime.fromtimestamp(self.wall() + boot - self.boot()).astimezone()

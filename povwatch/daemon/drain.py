@@ -84,14 +84,16 @@ class Drain:
         jobs = [job for path in sorted(here) if (job := self._ledger.of_path(path))]
         waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
         hurdle = self._hurdle() or self._availability.hurdle(self._ledger.clock.boot()) if waiting else None
-        unable = None
-        if hurdle is not None:
+        unable = closed = None
+        if hurdle is not None and hurdle.asked:
+            closed = hurdle.problem
+        elif hurdle is not None:
             engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
             unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
         if unable is None:  # no clip can be inspected: what one waits on says why
             early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
             unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
-        return Outcome(jobs, unable, self._lookout.away)
+        return Outcome(jobs, unable, self._lookout.away, closed)
 
     def _stands(self, job: Job) -> bool:
         """Whether a job goes nowhere by itself."""

@@ -55,7 +55,8 @@ class Facts:
 
     def tick(self, now: float, hurdle: Hurdle | None) -> None:
         """Note it, if it is time and anything has changed."""
-        if now < self._next:
+        blocked = hurdle.problem if hurdle else None
+        if now < self._next and blocked == self._noted.get("blocked"):
             return
         self._next = now + NOTE_EVERY
         engine_hurdle = self._availability.hurdle(now)
@@ -68,7 +69,7 @@ class Facts:
             "why": self._choice.why,
             "guardrails": self._config.engine.guardrails if self._choice.kind in REAL else None,
             "problem": engine_hurdle.problem if engine_hurdle else None,
-            "blocked": hurdle.problem if hurdle else None,
+            "blocked": blocked,
             "workers": self._crew.facts(),
             "gpus": [
                 {"index": g.index, "uuid": g.uuid, "name": g.name, "memory": g.memory, "free": g.free}

@@ -91,6 +91,7 @@ class Daemon:
         parts.lookout.start()
         if parts.lookout.away is None:
             parts.folder.sweep()
+        parts.opening.tick()
         parts.engine_room.start()
         parts.facts.tick(parts.clock.boot(), parts.hurdle())
         self._notifier.ready(parts.facts.status(parts.hurdle()))
@@ -109,6 +110,7 @@ class Daemon:
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
             parts.verbs.tick(now)
+        parts.opening.tick()
         parts.outputs_watch.tick(now)
         parts.free_space.tick(now)
         parts.eye.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY)

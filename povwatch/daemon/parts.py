@@ -28,6 +28,7 @@ from povwatch.daemon.graces.respec import Respec
 from povwatch.daemon.hooks.stage import HookStage
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
+from povwatch.daemon.opening import Opening
 from povwatch.daemon.outputs_watch import OutputsWatch
 from povwatch.daemon.runs.availability import Availability
 from povwatch.daemon.runs.crew import Crew
@@ -39,6 +40,7 @@ from povwatch.daemon.verbs import Verbs
 from povwatch.daemon.waker import Waker
 from povwatch.engine.choice import choose
 from povwatch.errors import ConfigError
+from povwatch.hours import parse
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.publish import Publisher
@@ -153,7 +155,7 @@ class Parts:
             after=self.hooks.after,
         )
         self.availability = Availability(self.clock, self.choice.kind)
-        self.crew = Crew(self.clock, self.eye, self.choice.kind)
+        self.crew = Crew(self.clock, self.eye)
         self.dispatch = Dispatch(
             config,
             kind=self.choice.kind,
@@ -169,9 +171,11 @@ class Parts:
             generated=self.finisher.check,
             ready=self.hooks.ready,
         )
+        self.opening = Opening(parse(config.engine.hours), self.journal, self.clock)
         self.engine_room = EngineRoom(
             config,
             self.choice,
+            opening=self.opening,
             clock=self.clock,
             background=self.background,
             eye=self.eye,
@@ -215,6 +219,7 @@ class Parts:
             gates=self.gates,
             folder=self.folder,
             engine=self.choice.kind,
+            opening=self.opening,
             withdraw=self._withdraw,
         )
 
@@ -222,7 +227,7 @@ class Parts:
         """What holds everything up, if anything does."""
         if self.lookout.away is not None:
             return Hurdle(Waiting.INPUTS_AWAY, self.lookout.away)
-        return self.outputs_watch.hurdle or self.free_space.hurdle
+        return self.outputs_watch.hurdle or self.free_space.hurdle or self.opening.hurdle
 
     def present(self, path: bytes) -> bool:
         """Whether a clip was there at the last look."""

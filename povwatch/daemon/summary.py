@@ -25,6 +25,8 @@ class Outcome:
     """What this machine is not able to do, if clips still wait for it: as sentences."""
     away: str | None = None
     """Why inputs/ could not be watched, if so."""
+    closed: str | None = None
+    """Why people want no clip started now, if clips wait for that."""
 
 
 def summarise(outcome: Outcome) -> int:
@@ -38,6 +40,8 @@ def summarise(outcome: Outcome) -> int:
     text = f"{done} done, {open_} not done" + (f", {gone} cancelled" if gone else "")
     if outcome.away:
         text += f". {outcome.away}"
+    if outcome.closed:
+        text += f". {outcome.closed}"
     if outcome.unable:
         text += f". {outcome.unable}"
     say("summary", text=text)

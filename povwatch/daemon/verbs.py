@@ -1,4 +1,7 @@
-"""What people ask for: go, hold, retry, cancel. Each is answered in one sentence that says what happens next."""
+"""What people ask for: go, hold, retry, cancel, pause, resume.
+
+Each is answered in one sentence that says what happens next.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,15 @@ if TYPE_CHECKING:
     from povwatch.daemon.arrivals.intake import Intake
     from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.opening import Opening
     from povwatch.spec.beside import InputsFolder
 
 EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
 """The states in which a job can still be held or sent off."""
+
+
+OF_ALL = frozenset({"pause", "resume", "clean"})
+"""What is asked of no single clip."""
 
 
 class Verbs:
@@ -38,6 +46,7 @@ class Verbs:
         gates: Gates,
         folder: InputsFolder,
         engine: str,
+        opening: Opening,
         withdraw: Callable[[Job, str], None],
     ) -> None:
         """Make it.
@@ -49,6 +58,7 @@ class Verbs:
             gates: look again when a job was told to go or hold.
             folder: the markers.
             engine: the kind that runs here.
+            opening: pauses the queue.
             withdraw: cancels a job, whatever state it is in.
         """
         self._spool = spool
@@ -57,6 +67,7 @@ class Verbs:
         self._gates = gates
         self._folder = folder
         self._engine = engine
+        self._opening = opening
         self._withdraw = withdraw
 
     def tick(self, now: float) -> None:
@@ -64,7 +75,7 @@ class Verbs:
         for request in self._spool.take():
             found: list[Job] = []
             try:
-                found = self._find(request.clip)
+                found = self._find(request.clip) if request.clip else []
                 answer = self._perform(request, found, now)
             except EnvironmentFault as error:
                 answer = Answer(done=False, text=str(error))
@@ -74,16 +85,19 @@ class Verbs:
                 answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
             # Under the clip's own name and number, whatever was typed; those that it has now, after a retry say.
             job = self._ledger.of_path(found[0].path) if len(found) == 1 else None
-            named = {} if job else {"clip": request.clip or "--previews"}
-            say("request", job, verb=request.verb, answer=answer.text, **named)
+            if request.verb in OF_ALL:
+                say("request-all", verb=request.verb, answer=answer.text)
+            else:
+                named = {} if job else {"clip": request.clip or "--previews"}
+                say("request", job, verb=request.verb, answer=answer.text, **named)
             try:
                 self._spool.answer(request, answer)
             except OSError as error:
                 say("unanswered", verb=request.verb, clip=request.clip, problem=error.strerror)
 
     def _perform(self, request: Request, found: list[Job], now: float) -> Answer:
-        if request.verb == "retry" and request.options.get("previews"):
-            return self._retry_previews(now)
+        if (answer := self._of_all(request, now)) is not None:
+            return answer
         if not found:
             return Answer(done=False, text=f"no clip here is called so. All that were seen: {command('jobs')}")
         if len(found) > 1:
@@ -95,6 +109,17 @@ class Verbs:
         if request.verb in perform:
             return perform[request.verb](job)
         return self._retry(job, now, force=bool(request.options.get("force")))
+
+    def _of_all(self, request: Request, now: float) -> Answer | None:
+        """What is asked of no single clip; None for anything else."""
+        match request.verb:
+            case "pause":
+                return Answer(done=True, text=self._opening.pause(request.by))
+            case "resume":
+                return Answer(*self._opening.resume())
+            case "retry" if request.options.get("previews"):
+                return self._retry_previews(now)
+        return None
 
     def _find(self, clip: str) -> list[Job]:
         """The newest jobs of the clips that a word may mean; see lookup.py."""

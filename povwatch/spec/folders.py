@@ -1,28 +1,51 @@
-"""Which template a clip's folder asks for. Pure."""
+"""What a clip's folder asks for: its template, and its priority. Pure.
+
+Patterns: `driving/**` fits the folder `driving` and all below it; `*/night` fits one folder below any. The first match
+wins.
+"""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from povwatch import layout
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from povwatch.config import SpecDefaults
+    from povwatch.spec.model import Spec
+
+T = TypeVar("T")
 
 
 def template_for(config: SpecDefaults, clip: bytes) -> str:
     """The template of the first pattern of [spec.folders] that fits, else spec.template.
 
-    `driving/**` fits the folder `driving` and all below it; `*/night` fits one folder below any.
-
     Args:
         config: [spec] of the configuration.
         clip: its path, relative to inputs/.
     """
+    return _first(config.folders, clip, config.template)
+
+
+def priority_for(config: SpecDefaults, clip: bytes, spec: Spec) -> int:
+    """What the JSON says; else the first pattern of [spec.priorities] that fits the clip's folder; else 0.
+
+    Args:
+        config: [spec] of the configuration.
+        clip: its path, relative to inputs/.
+        spec: its JSON.
+    """
+    own = spec.povwatch
+    return own.priority if "priority" in own.model_fields_set else _first(config.priorities, clip, 0)
+
+
+def _first(patterns: Mapping[str, T], clip: bytes, default: T) -> T:
     folder = layout.shown(layout.split(clip)[0])
-    for pattern, template in config.folders.items():
+    for pattern, value in patterns.items():
         whole = pattern.removesuffix("/**")
         if fnmatchcase(folder, whole) or (whole != pattern and fnmatchcase(folder, f"{whole}/*")):
-            return template
-    return config.template
+            return value
+    return default

@@ -143,7 +143,7 @@ class World:
             room=lambda: None,
             done=Tidy(self.ledger, publisher, self._background).ended,
         )
-        crew = Crew(self.clock, eye, "toy")
+        crew = Crew(self.clock, eye)
         crew.places = [Place(toys.Worker())]
         self.dispatch = Dispatch(
             self.config,

@@ -242,3 +242,32 @@ def test_a_default_json_that_asks_for_what_is_not_loaded_is_refused(load):
         load(asks, engine="cosmos")
     assert load(asks, engine="preview").spec.controls == {"edge": 1.0, "depth": 0.5}
     assert load(asks + '[engine]\nkind = "diffusers"\ncontrols = ["depth", "edge"]')
+
+
+def test_gpus_hours_and_priorities(load, monkeypatch):
+    config = load(
+        '[engine]\ndevices = [1, "GPU-ab12-3"]\nhours = "20:00-08:00,12:00-13:00"\n[spec.priorities]\n"urgent/**" = 10'
+    )
+    assert config.engine.devices == (1, "GPU-ab12-3")
+    assert config.engine.hours == "20:00-08:00, 12:00-13:00"
+    assert config.spec.priorities == {"urgent/**": 10}
+    monkeypatch.setenv("POVWATCH_ENGINE__DEVICES", "[0]")
+    monkeypatch.setenv("POVWATCH_ENGINE__HOURS", "")
+    assert (load().engine.devices, load().engine.hours) == ((0,), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[engine]\ndevices = [-1]", "-1 is no GPU: write an index such as 0, or a UUID"),
+        ('[engine]\ndevices = ["0"]', "'0' is no GPU"),
+        ("[engine]\ndevices = [0, 0]", "0 is named twice"),
+        ("[engine]\ndevices = 0", "engine.devices: has to be a list"),
+        ('[engine]\nhours = "8-20"', "engine.hours: '8-20' is no range of hours"),
+        ('[spec.priorities]\n"a" = 200', "spec.priorities.a: has to be 100 or less"),
+    ],
+)
+def test_what_is_wrong_with_them(load, text, says):
+    with pytest.raises(ConfigError) as error:
+        load(text)
+    assert says in str(error.value)

@@ -11,9 +11,9 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "povwatch"
 
 PURE = [
-    *("job.py", "grace.py", "retry.py", "layout.py", "lookup.py", "manifest.py", "units.py", "publish/promise.py"),
-    *("command.py", "holding.py", "rebuild/plan.py"),
-    *("arrival/names.py", "arrival/settle.py", "engine/overdue.py"),
+    *("job.py", "grace.py", "retry.py", "hours.py", "layout.py", "lookup.py", "manifest.py", "units.py"),
+    *("command.py", "holding.py", "rebuild/plan.py", "publish/promise.py"),
+    *("arrival/names.py", "arrival/settle.py", "engine/overdue.py", "engine/devices.py", "engine/loads.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py"),
 ]
 """No clock, disk or threads."""

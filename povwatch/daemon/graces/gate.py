@@ -12,7 +12,7 @@ from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import Job, Waiting
 from povwatch.media.info import VideoInfo
 from povwatch.spec import Spec, lint, parse, refused
-from povwatch.spec.folders import template_for
+from povwatch.spec.folders import priority_for, template_for
 from povwatch.spec.prompts import Template, default_spec
 from povwatch.voice import say
 
@@ -167,8 +167,9 @@ class SpecFiles:
         if new:
             for warning in [*lint(spec), *self._abilities.notes(spec.upstream())]:
                 say("lint", job, spec=path, warning=warning)
-        if spec.povwatch.priority != job.priority:
-            self._ledger.set_quietly(self._ledger.job(job.id), "waiting", priority=spec.povwatch.priority)
+        priority = priority_for(self._defaults, job.path, spec)
+        if priority != job.priority:
+            self._ledger.set_quietly(self._ledger.job(job.id), "waiting", priority=priority)
 
     def _able(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
         """A spec with its prompt, if its files are there and the engine can do it.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from povwatch.daemon.gpus.neighbours import of_workers
 from povwatch.daemon.runs.places import stage_of
 from povwatch.engine.states import SupervisorState
-from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.daemon.clock import Clock
@@ -19,29 +18,22 @@ if TYPE_CHECKING:
 class Crew:
     """Starts them, ends them, and knows what they are at."""
 
-    def __init__(self, clock: Clock, eye: GpuEye, kind: str) -> None:
+    def __init__(self, clock: Clock, eye: GpuEye) -> None:
         """Nobody is there yet.
 
         Args:
             clock: the time.
             eye: looks at the GPUs.
-            kind: of the engine.
         """
         self._clock = clock
         self._eye = eye
-        self._kind = kind
         self.places: list[Place] = []
         self._since: dict[int, tuple[str, int]] = {}
         """Each worker's state as it was noted last, and since when."""
         eye.watch(self._sample)
 
-    def start(self, places: list[Place]) -> None:
-        """Start the workers; they load while clips arrive."""
-        say("engine-loading", engine=self._kind)
-        self.add(places)
-
     def add(self, places: list[Place]) -> None:
-        """Start some workers more."""
+        """Start some workers; they load while clips arrive."""
         self.places += places
         for place in places:
             place.supervisor.start()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.background import Background
     from povwatch.daemon.clock import Clock
     from povwatch.daemon.gpus.eye import GpuEye
+    from povwatch.daemon.opening import Opening
     from povwatch.daemon.runs.availability import Availability
     from povwatch.daemon.runs.crew import Crew
     from povwatch.engine.choice import Choice
@@ -48,6 +49,7 @@ class EngineRoom:
         config: Config,
         choice: Choice,
         *,
+        opening: Opening,
         clock: Clock,
         background: Background,
         eye: GpuEye,
@@ -60,6 +62,7 @@ class EngineRoom:
         Args:
             config: the configuration.
             choice: what runs.
+            opening: while people want nothing started, no worker is loaded.
             clock: the time.
             background: where it is looked whether the machine can run it.
             eye: looks at the GPUs.
@@ -69,6 +72,7 @@ class EngineRoom:
         """
         self._config = config
         self._choice = choice
+        self._opening = opening
         self._clock = clock
         self._background = background
         self._eye = eye
@@ -119,7 +123,9 @@ class EngineRoom:
         if missing := strangers(gpus, self._config.engine.devices) if self._choice.kind in MEMORY_NEEDED else []:
             say("devices-missing", missing=", ".join(missing))
         self._needs = weights(self._choice.kind, self._config)
-        self._crew.start(self._new(gpus))
+        if self._opening.hurdle is None:
+            say("engine-loading", engine=self._choice.kind)
+        self._crew.add(self._new(gpus))
 
     def _seen(self, gpus: Gpus) -> None:
         """A GPU that was not there, or not large enough together with others, may have come: it gets a worker."""
@@ -156,6 +162,7 @@ class EngineRoom:
             preflight,
             self._needs,
             label=name,
+            closed=lambda: self._opening.hurdle.problem if self._opening.hurdle else "",
             under_way=lambda: self._crew.loading,
             available=host_memory.available,
         )

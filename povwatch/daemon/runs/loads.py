@@ -1,4 +1,4 @@
-"""When a worker may load: there is room on its GPUs, and the host's memory holds another load."""
+"""When a worker may load: people want clips started, the host's memory holds another load, its GPUs have room."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class LoadGate:
         needs: int,
         *,
         label: str,
+        closed: Callable[[], str],
         under_way: Callable[[], int],
         available: Callable[[], int | None],
     ) -> None:
@@ -31,22 +32,27 @@ class LoadGate:
             preflight: asks for room on the worker's GPUs.
             needs: bytes of the host's memory that a load may take.
             label: the worker for people.
+            closed: why no clip may start, as a sentence; empty if one may: a GPU is not taken for nothing.
             under_way: how many workers load.
             available: bytes of the host's memory that can be had.
         """
         self._preflight = preflight
         self._needs = needs
         self._label = label
+        self._closed = closed
         self._under_way = under_way
         self._available = available
         self.waits = ""
-        """What the worker waits for if it is others' loads, as a sentence."""
+        """What the worker waits for, if not for its GPUs, as a sentence."""
 
     def __call__(self, now: float) -> bool:
         """Whether a worker may be started now."""
-        loads = self._under_way()
-        why = crowded(loads, self._needs, self._available() if loads and self._needs else None)
+        why = self._closed() or self._crowded()
         if why and not self.waits:
             say("load-waits", label=self._label, problem=why)
         self.waits = why
         return not why and self._preflight(now)
+
+    def _crowded(self) -> str:
+        loads = self._under_way()
+        return crowded(loads, self._needs, self._available() if loads and self._needs else None)

@@ -126,3 +126,5 @@ class Hurdle:
     """As sentences."""
     until: float = float("inf")
     """On the boot clock."""
+    asked: bool = False
+    """Whether people want it so: the machine could."""

@@ -33,13 +33,20 @@ def test_a_load_begins_while_the_host_holds_it_and_those_under_way(under_way, ne
 
 
 def test_a_gate_asks_for_room_on_the_gpu_when_the_host_has_some():
-    loads, free, asked = [0], [10 * GB], []
+    loads, free, asked, closed = [0], [10 * GB], [], [""]
 
     def preflight(now):
         asked.append(now)
         return True
 
-    gate = LoadGate(preflight, 36 * GB, label="worker 2", under_way=lambda: loads[0], available=lambda: free[0])
+    gate = LoadGate(
+        preflight,
+        36 * GB,
+        label="worker 2",
+        closed=lambda: closed[0],
+        under_way=lambda: loads[0],
+        available=lambda: free[0],
+    )
     assert gate(1.0)
     loads[0] = 1
     assert not gate(2.0)
@@ -47,6 +54,9 @@ def test_a_gate_asks_for_room_on_the_gpu_when_the_host_has_some():
     free[0] = 80 * GB
     assert gate(3.0)
     assert gate.waits == ""
+    closed[0] = "Paused by alice."
+    assert not gate(4.0)
+    assert gate.waits == "Paused by alice."
     assert asked == [1.0, 3.0]
 
 
