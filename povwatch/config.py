@@ -177,6 +177,9 @@ class Publish(Section):
     source_to: str = "{folder}/.done/{name}"
     """Where it is moved, below inputs/."""
 
+    keep_controls: bool = False
+    """The control videos of a real engine are published beside the result."""
+
     @model_validator(mode="after")
     def _usable(self) -> Self:
         _check_pattern("layout", self.layout, allowed={"folder", "stem", "kind"}, needed={"stem", "kind"})

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 NAME_MAX = 255
 """Bytes in a file name on every file system that Linux people record to."""
 
-SUFFIX_MAX = 24
-"""Room kept behind a base for the longest name we add: `_preview_v999.json.part`, say."""
+SUFFIX_MAX = 32
+"""Room kept behind a base for the longest name we add: `_aug_v999_control_depth.mp4`, say."""
 
 UTF8_MAX = 4
 """Bytes in the longest UTF-8 character."""
@@ -121,6 +121,12 @@ def output(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) -
         root, suffix = posixpath.splitext(path)
         path = b"%s_v%d%s" % (root, version, suffix)
     return path
+
+
+def control(output_path: bytes, key: str) -> bytes:
+    """The control video beside a result: `clip_aug_control_edge.mp4`, as upstream adds it to a name."""
+    root, suffix = posixpath.splitext(output_path)
+    return b"%s_control_%s%s" % (root, key.encode(), suffix)
 
 
 def filled(pattern: str, **values: bytes) -> bytes:

@@ -9,6 +9,8 @@ from povwatch import __version__, layout
 from povwatch.spec.model import CONTROLS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from povwatch.job import Job
     from povwatch.media.info import Checked
     from povwatch.publish import Entry
@@ -49,6 +51,7 @@ def manifest(
     capabilities: dict[str, Any],
     artifact: dict[str, Any],
     checked: Checked,
+    controls: Mapping[str, tuple[Entry, Checked]],
     seconds: dict[str, float],
     gpu: dict[str, Any],
     started_at: str,
@@ -64,6 +67,7 @@ def manifest(
         capabilities: what the engine said of itself.
         artifact: what the engine said of its result; paths are left out.
         checked: what the check found.
+        controls: the control videos that are published too, by hint key: each as `entry` and `checked`.
         seconds: stage to wall-clock seconds.
         gpu: what was seen of the GPU meanwhile; see Workpiece.
         started_at: ISO 8601, with the zone.
@@ -95,23 +99,9 @@ def manifest(
         },
         "libraries": capabilities.get("libraries", {}),
         "gpu": _gpu(capabilities, artifact, gpu),
-        "generated": {key: value for key, value in artifact.items() if key not in {"path", "seconds"}},
-        "output": {
-            "file": layout.shown(layout.split(entry.target)[1]),
-            "path_hex": entry.target.hex(),
-            "sha256": entry.sha256,
-            "size": entry.size,
-            "frames": checked.frames,
-            "width": checked.width,
-            "height": checked.height,
-            "rate": checked.rate,
-            "duration": checked.duration,
-            "codec": checked.codec,
-            "pix_fmt": checked.pix_fmt,
-            "audio": checked.audio,
-            "max_time_error": checked.max_time_error,
-            "contrast": checked.contrast,
-        },
+        "generated": {key: value for key, value in artifact.items() if key not in {"path", "controls", "seconds"}},
+        "output": _file(entry, checked),
+        "control_videos": {key: _file(*found) for key, found in controls.items()},
         "job": job.id,
         "run_id": job.run_id,
         "attempt": job.attempts,
@@ -124,6 +114,26 @@ def manifest(
     # What a terminal would obey, and halves of characters, come out as JSON's own escapes; any language stays readable.
     lines = json.dumps(text, indent=2, ensure_ascii=False) + "\n"
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in lines).encode()
+
+
+def _file(entry: Entry, checked: Checked) -> dict[str, Any]:
+    """A published video."""
+    return {
+        "file": layout.shown(layout.split(entry.target)[1]),
+        "path_hex": entry.target.hex(),
+        "sha256": entry.sha256,
+        "size": entry.size,
+        "frames": checked.frames,
+        "width": checked.width,
+        "height": checked.height,
+        "rate": checked.rate,
+        "duration": checked.duration,
+        "codec": checked.codec,
+        "pix_fmt": checked.pix_fmt,
+        "audio": checked.audio,
+        "max_time_error": checked.max_time_error,
+        "contrast": checked.contrast,
+    }
 
 
 def peak_memory(artifact: dict[str, Any], gpu: dict[str, Any]) -> int | None:

@@ -139,6 +139,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} What was generated is kept. Next try {at}"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),
     "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {pace}, {duration}, {sound}"),
+    "control-lost": (WARNING, "{clip}: its control video ({key}) is not published, the result is: {problem}"),
     "done": (INFO, "{clip}: done in {took}: {output}"),
     "moved": (INFO, "{clip}: the clip was moved to {to}"),
     "move-failed": (WARNING, "{clip}: done, but the clip could not be moved to {to}: {problem}"),

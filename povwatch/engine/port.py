@@ -45,10 +45,11 @@ class Engine(Protocol):
 
         `job` has `id` (int), `name` (a safe stem for files), `video` (absolute path of the prepared working copy:
         constant rate, upright, H.264 in MP4), `frames`, `width`, `height`, `fps_num`, `fps_den`, and `spec` (upstream's
-        fields, with absolute paths of controls).
+        fields, with absolute paths of controls). `keep_controls` is there and true if the control videos are wanted.
 
         Returns the artifact, as JSON values: `path` (a file inside `context.workdir`), `frames`, `seconds` (stage to
-        seconds), and whatever else should be on record.
+        seconds), and whatever else should be on record. `controls` (hint key to a file inside `context.workdir`) are
+        the control videos, if they are wanted and the engine has them: frame k is that of frame k of the artifact.
 
         Raises:
             EngineBlocked: The guardrail refused the job.

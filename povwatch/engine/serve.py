@@ -193,7 +193,7 @@ def find_engine(name: str) -> Engine:
 
 
 def checked(artifact: object, workdir: str) -> dict[str, Any]:
-    """The artifact, if it names a file inside the work folder.
+    """The artifact, if it names files inside the work folder alone.
 
     Raises:
         EngineFailure: It does not.
@@ -201,13 +201,22 @@ def checked(artifact: object, workdir: str) -> dict[str, Any]:
     path = artifact.get("path") if isinstance(artifact, dict) else None
     if not isinstance(artifact, dict) or not isinstance(path, str):
         raise EngineFailure("error", f"The engine returned {artifact!r}, not a dict with a path.")
+    controls = artifact.get("controls") or {}
+    if not isinstance(controls, dict) or not all(isinstance(name, str) for pair in controls.items() for name in pair):
+        raise EngineFailure("error", f"The engine's control videos are {controls!r}, not a dict of paths.")
+    for file in (path, *controls.values()):
+        _see(file, workdir)
+    return artifact
+
+
+def _see(path: str, workdir: str) -> None:
+    """See that a file is inside the work folder, and put it on the disk."""
     inside = os.path.join(os.path.realpath(workdir), "")  # noqa: PTH118 - see find_engine
     if not os.path.realpath(path).startswith(inside):
         raise EngineFailure("error", f"The engine's artifact {path!r} is not inside its work folder {workdir!r}.")
     if not os.path.isfile(path):  # noqa: PTH113
         raise EngineFailure("error", f"The engine's artifact {path!r} is no file.")
     sync(path)
-    return artifact
 
 
 def sync(path: str) -> None:

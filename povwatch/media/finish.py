@@ -44,6 +44,7 @@ def finish(
     frames: int | None = None,
     panels: int = 1,
     keep_size: bool = False,
+    sound: bool = True,
     report: Callable[[float], None] = lambda _: None,
 ) -> Finished:
     """Put a generated video back on its source.
@@ -57,6 +58,7 @@ def finish(
         frames: how many frames were asked for, the first ones; None for all.
         panels: pictures side by side in a generated frame (show_input, show_control_condition).
         keep_size: leave the generated size as it is (keep_input_resolution = false).
+        sound: whether the clip's sound goes with it, if it has some.
         report: told the fraction that is done.
 
     Raises:
@@ -82,19 +84,19 @@ def finish(
             fit = Fitted(panel, pad, panels)
             order = _order(generated, fit) if aspect == 1 else None
             pictures = _Copied(made, container, grid, order) if order else _Encoded(made, container, grid, fit, aspect)
-            sound = None
-            if clip.audio is not None and clip.audio.codec_context is not None:
+            heard = None
+            if sound and clip.audio is not None and clip.audio.codec_context is not None:
                 cut = grid.end if count < ready.frames else None
-                sound = Sound(clip, container, -min(shown[0], 0) * base, cut)
-            _mux(container, pictures.packets(), sound, lambda moment: report(float(moment / grid.end)))
+                heard = Sound(clip, container, -min(shown[0], 0) * base, cut)
+            _mux(container, pictures.packets(), heard, lambda moment: report(float(moment / grid.end)))
             outcome = Finished(
                 path=out_path,
                 frames=count,
                 width=fit.width,
                 height=fit.height,
                 remuxed=order is not None,
-                audio=None if sound is None else sound.out.codec_context.name,
-                audio_copied=sound is not None and sound.copied,
+                audio=None if heard is None else heard.out.codec_context.name,
+                audio_copied=heard is not None and heard.copied,
             )
     except BaseException:
         Path(out_path).unlink(missing_ok=True)

@@ -113,6 +113,19 @@ def test_one_frame_is_a_video_too(desk, clips):
     assert picture.mean() > 30
 
 
+@pytest.mark.parametrize("frames", [1, 12, 200])
+def test_control_videos_are_handed_over_if_they_are_wanted(desk, clips, frames):
+    wanted = job(clips[frames], frames, edge={}, vis={})
+    artifact = desk.do(wanted | {"keep_controls": True}).artifact
+    assert list(artifact["controls"]) == ["edge", "vis"]
+    for key, path in artifact["controls"].items():
+        assert Path(path).name == f"generated_control_{key}.mp4"
+        assert len(list(upright_frames(path))) == frames
+    again = desk.do(wanted).artifact
+    assert again["controls"] == {}
+    assert again["chunks_resumed"] == again["chunks"], "a wish for the controls is no other job"
+
+
 def test_max_frames_is_heeded(desk, clips):
     assert desk.do(job(clips[200], 200, max_frames=50)).artifact["frames"] == 50
 

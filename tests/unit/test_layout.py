@@ -59,6 +59,7 @@ def test_the_result_keeps_the_clip_s_folder(path, version, output):
 
 def test_the_manifest_is_beside_the_result():
     assert layout.manifest(b"d/a/a_aug_v2.mp4") == b"d/a/a_aug_v2.json"
+    assert layout.control(b"d/a/a_aug_v2.mp4", "edge") == b"d/a/a_aug_v2_control_edge.mp4"
 
 
 def test_a_clip_that_is_called_like_a_placeholder_is_only_a_name():

@@ -40,6 +40,7 @@ def made(**changes):
         "capabilities": {"name": "cosmos", "version": "1", "real": True},
         "artifact": {"path": "/secret/out.mp4", "frames": 12, "peak_memory": 5},
         "checked": CHECKED,
+        "controls": {},
         "seconds": {"generate": 1.5},
         "gpu": {},
         "started_at": "2026-01-01T00:00:00+00:00",

@@ -1,4 +1,6 @@
-"""publish.source = "move": a published clip goes to publish.source_to, and its JSON with it.
+"""publish.source = "move": a published clip goes to publish.source_to, and its JSON and its markers with it.
+
+A `clip.go` that stayed would start the next clip of that name without any grace.
 
 It is moved before the job is `done`, so that a crash in between moves it at the next start.
 What is no longer what was run stays: a clip that was replaced meanwhile is another clip, and one whose JSON was edited
@@ -7,8 +9,10 @@ meanwhile is needed for the run that the edit asks for.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from povwatch import layout
@@ -47,15 +51,16 @@ class Aside:
                     return
                 moved = self._put(job.path, to, 1)
                 say("moved", job, to=moved[0])
-            to, version = moved
-            spec = layout.beside(job.path, job.base).spec
-            to = posixpath.join(layout.split(to)[0], layout.split(spec)[1])
-            self._put(spec, to, version)
+            folder, version = layout.split(moved[0])[0], moved[1]
+            beside = layout.beside(job.path, job.base)
+            for path in (beside.spec, beside.go, beside.hold):
+                with suppress(FileNotFoundError):  # moved before, or never there
+                    to = posixpath.join(folder, layout.split(path)[1])
+                    self._put(path, to, version)
         except FileNotFoundError:
-            return  # moved before, or taken away; or it has no JSON
+            return  # moved before, or taken away
         except (OSError, ValueError, PovwatchError) as error:
-            problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            say("move-failed", job, to=to, problem=f"{problem}.")
+            say("move-failed", job, to=to, problem=_problem(error))
 
     def _clip_is_what_ran(self, job: Job) -> bool:
         """Whether the clip is there as it was claimed."""
@@ -98,6 +103,13 @@ class Aside:
                 continue
             return target, number
         raise FileExistsError(f"{layout.shown(to)} and all its versions exist")
+
+
+def _problem(error: Exception) -> str:
+    """Why a file cannot be moved, and what to do, as sentences."""
+    if isinstance(error, OSError) and error.errno == errno.EXDEV:
+        return "That is on another file system. Name a folder on this one in publish.source_to; nothing is copied."
+    return f"{(isinstance(error, OSError) and error.strerror) or error}."
 
 
 def _version(to: bytes, number: int) -> bytes:

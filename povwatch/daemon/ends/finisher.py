@@ -157,6 +157,8 @@ class Finisher:
                 "artifact": piece.to_json(),
             }
             job = self._ledger.move(job, "checked", said=said, **to)
+            for key, problem in piece.lost_controls.items():
+                say("control-lost", job, key=key, problem=problem)
             self.publish(job)
 
     def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float = AGAIN) -> None:
@@ -229,7 +231,7 @@ class Finisher:
             raise CheckFailed(f"Job {job.id} has no run.")
         names, describe = self._naming(job, piece, checked, started_at)
         return self._publisher.seal(
-            job.id, job.run_id, [piece.final], names=names, describe=describe, stopped=cancelled.is_set
+            job.id, job.run_id, piece.files, names=names, describe=describe, stopped=cancelled.is_set
         )
 
     def _naming(
@@ -240,7 +242,8 @@ class Finisher:
         finished_at = datetime.now(UTC).isoformat(timespec="seconds")
 
         def names(version: int) -> list[bytes]:
-            return [layout.output(self._config.publish.layout, job.path, job.base, kind, version)]
+            result = layout.output(self._config.publish.layout, job.path, job.base, kind, version)
+            return [result, *(layout.control(result, key) for key in piece.controls)]
 
         def describe(entries: Sequence[Entry]) -> bytes:
             return manifest(
@@ -251,6 +254,10 @@ class Finisher:
                 capabilities=piece.capabilities,
                 artifact=piece.artifact,
                 checked=checked,
+                controls={
+                    key: (entry, Checked.from_json(found))
+                    for (key, found), entry in zip(piece.controls.items(), entries[1:], strict=True)
+                },
                 seconds=piece.seconds,
                 gpu=piece.gpu,
                 started_at=started_at,

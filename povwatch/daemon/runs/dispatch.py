@@ -78,6 +78,7 @@ class Dispatch:
             ready: whether nothing has to be done before a job.
         """
         self._kind = kind
+        self._keep_controls = config.publish.keep_controls
         self._ledger = ledger
         self._publisher = publisher
         self._endings = endings
@@ -213,6 +214,7 @@ class Dispatch:
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
         checkpoints = str(self._publisher.checkpoints(job.id))
+        run.piece.keep_controls = self._keep_controls
         request = Generate(run.piece.request(job.id), run.run_id, run.piece.folder, checkpoints)
         place.forget_words()
         place.supervisor.generate(request)

@@ -56,6 +56,13 @@ class Workpiece:
     gpu: dict[str, Any] = field(default_factory=dict)
     """What was seen of the GPU while the engine generated: name, uuid, peak_memory in bytes, energy and so on."""
 
+    keep_controls: bool = False
+    """Whether the control videos are published too."""
+    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Those that are: hint key to what the check found."""
+    lost_controls: dict[str, str] = field(default_factory=dict)
+    """Those that cannot be: hint key to why."""
+
     def to_json(self) -> str:
         """For the journal."""
         return json.dumps(dataclasses.asdict(self))
@@ -74,6 +81,15 @@ class Workpiece:
     def final(self) -> Path:
         """The file to publish."""
         return Path(self.folder, "final.mp4")
+
+    def control(self, key: str) -> Path:
+        """The control video to publish."""
+        return Path(self.folder, f"control_{key}.mp4")
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is to be published, the result first."""
+        return [self.final, *map(self.control, self.controls)]
 
     def prepare(self, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event) -> None:
         """Take a private copy of the clip and of the files that its spec names, and make the working copy.
@@ -116,36 +132,58 @@ class Workpiece:
             "fps_num": ready.fps_num,
             "fps_den": ready.fps_den,
             "spec": self._for_engine(ready),
+            **({"keep_controls": True} if self.keep_controls else {}),
         }
 
     def finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
-        """Make the publishable file from what the engine generated, and judge it.
+        """Make the publishable files from what the engine generated, and judge them.
+
+        A control video that is not what it has to be is left out: it costs no result.
 
         Raises:
-            CheckFailed: it is not what was asked for.
+            CheckFailed: the artifact is not what was asked for.
             PovwatchError: whatever else media.run says.
         """
+        expected = self._expected()
         try:
-            return self._finish(report, cancelled)
+            checked = self._finish(self.artifact["path"], self.final, expected, report, cancelled)
         except NotAVideo as error:  # said of the artifact: the clip itself was read before
             what = f"The engine's artifact cannot be used: {error.what}"
             raise CheckFailed(what, "The engine's output before that may say why.") from error
+        self.controls, self.lost_controls = {}, {}
+        expected = dataclasses.replace(expected, panels=1, sound=False, not_blank=False)
+        for key, path in (self.artifact.get("controls") or {}).items() if self.keep_controls else ():
+            try:
+                found = self._finish(path, self.control(key), expected, report, cancelled)
+            except (NotAVideo, CheckFailed) as error:
+                self.lost_controls[key] = str(error)
+            else:
+                self.controls[key] = found.to_json()
+        return checked
 
-    def _finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
-        expected = self._expected()
+    def _finish(
+        self,
+        generated: str,
+        to: Path,
+        expected: Expectation,
+        report: Callable[[float], None],
+        cancelled: threading.Event,
+    ) -> Checked:
+        """One video."""
         with self._timed("finish"):
-            self.final.unlink(missing_ok=True)  # of a run of this step that a crash cut short
+            to.unlink(missing_ok=True)  # of a run of this step that a crash cut short
             call(
                 "finish",
                 {
                     "source": self.source,
                     "info": self.info,
                     "prepared": self.prepared,
-                    "generated": self.artifact["path"],
-                    "out_path": str(self.final),
+                    "generated": generated,
+                    "out_path": str(to),
                     "frames": expected.frames,
                     "panels": expected.panels,
                     "keep_size": expected.width is None,
+                    "sound": expected.sound,
                 },
                 timeout=WORK_TIMEOUT,
                 on_progress=lambda fraction: report(fraction / 2),
@@ -154,7 +192,7 @@ class Workpiece:
         with self._timed("check"):
             found = call(
                 "check",
-                {"artifact": str(self.final), "expectation": expected.to_json()},
+                {"artifact": str(to), "expectation": expected.to_json()},
                 timeout=WORK_TIMEOUT,
                 on_progress=lambda fraction: report(0.5 + fraction / 2),
                 cancelled=cancelled,
@@ -230,4 +268,4 @@ class Workpiece:
         try:
             yield
         finally:
-            self.seconds[stage] = round(time.monotonic() - begun, 3)
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)

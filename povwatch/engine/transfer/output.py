@@ -1,4 +1,4 @@
-"""The artifact: H.264 in MP4, written chunk by chunk."""
+"""The artifact, and a control video beside it: H.264 in MP4, written chunk by chunk."""
 
 from __future__ import annotations
 
@@ -29,12 +29,19 @@ job has to give what an uninterrupted one gives.
 class Output:
     """The artifact while it is written; a context manager. The file is whole when the block ends."""
 
-    def __init__(self, path: str, request: Request) -> None:
+    def __init__(self, path: str, request: Request, *, panels: int) -> None:
+        """Begin.
+
+        Args:
+            path: the file.
+            request: what is asked for.
+            panels: pictures side by side.
+        """
         self.path = path
         self.frames = 0
         """Written so far."""
         panel = (request.width, request.height) if request.keep_size else request.size
-        self._fit = Fitted(panel, panels=request.panels)
+        self._fit = Fitted(panel, panels=panels)
         self._grid = Even(request.rate)
         self._stack = ExitStack()
         self._container = self._stack.enter_context(encode.mp4(path, self._grid.timescale))

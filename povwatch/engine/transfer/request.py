@@ -63,6 +63,8 @@ class Request:
     """Whether the artifact has the working copy's size, instead of the model's."""
     show_control: bool
     show_input: bool
+    keep_control: bool
+    """Whether the control is wanted as a video of its own."""
 
     @property
     def chunks(self) -> list[plan.Chunk]:
@@ -125,6 +127,7 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
         keep_size=bool(spec.get("keep_input_resolution", True)),
         show_control=bool(spec.get("show_control_condition", False)),
         show_input=bool(spec.get("show_input", False)),
+        keep_control=bool(job.get("keep_controls", False)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +72,19 @@ class Loaded:
                 key=Key(self._decisive(request)),
             )
             path = str(Path(context.workdir, "generated.mp4"))
-            with Output(path, request) as output, Behind() as writer:
-                job.run(output, writer)
+            controls = {}
+            with ExitStack() as stack:
+                output = stack.enter_context(Output(path, request, panels=request.panels))
+                kept = None
+                if request.keep_control:
+                    key = request.control.key
+                    controls[key] = str(Path(context.workdir, f"generated_control_{key}.mp4"))
+                    kept = stack.enter_context(Output(controls[key], request, panels=1))
+                job.run(output, kept, stack.enter_context(Behind()))
         width, height = output.size
         return {
             "path": path,
+            "controls": controls,
             "frames": output.frames,
             "width": width,
             "height": height,
@@ -146,7 +154,20 @@ class _Job:
         self.resumed = 0
         """Chunks that an earlier attempt had finished."""
 
-    def run(self, output: Output, writer: Behind) -> None:
+    def run(self, output: Output, kept: Output | None, writer: Behind) -> None:
+        """Generate chunk after chunk.
+
+        Args:
+            output: gets the artifact's frames.
+            kept: gets the control's.
+            writer: writes them.
+        """
+
+        def write(panels: list[list[Frame]]) -> None:
+            output.add(panels[0])
+            if kept is not None:
+                kept.add(panels[1])
+
         carried: torch.Tensor | None = None
         with closing(pieces(self._request)) as source, closing(ahead(source)) as prepared:
             for chunk in self._request.chunks:
@@ -157,10 +178,10 @@ class _Job:
                 with self._clock("decode"):
                     video = self._denoiser.decode(latents)
                 carried = self._denoiser.carry(video)
-                panels = self._panels(chunk, piece, video)
+                panels = [self._panels(chunk, piece, video), [piece.control[chunk.fresh - chunk.start :]]]
                 del video, latents
                 with self._clock("write"):
-                    writer.do(output.add, panels)
+                    writer.do(write, panels)
                 self._progress("decode", chunk, self._request.steps)
         with self._clock("write"):
             writer.wait()

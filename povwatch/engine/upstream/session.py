@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.engine.port import EngineBlocked, EngineFailure
 from povwatch.engine.trust import check_owners
 from povwatch.engine.upstream import cached, causes, facts, hooks, references, room, tensors
+from povwatch.engine.upstream.ability import CONTROLS
 from povwatch.engine.upstream.arguments import NAME, arguments, paths
 from povwatch.engine.upstream.chunks import Chunks
 from povwatch.engine.upstream.guard import contained
@@ -227,4 +228,25 @@ def _result(path: str, workdir: str, job: dict[str, Any]) -> dict[str, Any]:
     if not Path(video).is_file():
         raise EngineFailure("error", f"Upstream says that it wrote {path}, which is not there.")
     found = references.probe("The result", video)
-    return {"path": video, "frames": found.frames, "width": found.width, "height": found.height}
+    controls = _controls(workdir, rate) if job.get("keep_controls") else {}
+    return {
+        "path": video,
+        "controls": controls,
+        "frames": found.frames,
+        "width": found.width,
+        "height": found.height,
+    }
+
+
+def _controls(workdir: str, rate: Fraction) -> dict[str, str]:
+    """The control videos, which upstream writes before the result."""
+    found = {}
+    for key in CONTROLS:
+        video, still = (Path(workdir, f"{NAME}_control_{key}{suffix}") for suffix in (".mp4", ".jpg"))
+        if still.is_file():  # a single frame
+            from povwatch.engine.upstream import stills  # noqa: PLC0415 - needs PyAV, for this alone
+
+            stills.to_video(str(still), str(video), rate)
+        if video.is_file():
+            found[key] = str(video)
+    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 from clips import make_clip
 
@@ -89,3 +92,30 @@ def test_a_clip_that_somebody_took_away_leaves_its_json(inputs, job):
     (inputs / "a.mp4").unlink()
     aside(inputs).move(job)
     assert below(inputs) == ["a.json"]
+
+
+def test_markers_go_with_their_clip(inputs, job):
+    for name in ("a.go", "a.hold", "b.go"):
+        (inputs / name).touch()
+    aside(inputs).move(job)
+    assert below(inputs) == [".done/a.go", ".done/a.hold", ".done/a.json", ".done/a.mp4", "b.go"]
+
+
+def test_markers_go_without_a_json_too(inputs, job):
+    (inputs / "a.json").unlink()
+    (inputs / "a.go").touch()
+    aside(inputs).move(job)
+    assert below(inputs) == [".done/a.go", ".done/a.mp4"]
+
+
+def test_another_file_system_is_said_with_what_to_do(inputs, job, monkeypatch):
+    said = []
+    monkeypatch.setattr("povwatch.daemon.ends.aside.say", lambda *_, **fields: said.append(fields))
+    monkeypatch.setattr(InputsFolder, "move_aside", _crosses)
+    aside(inputs).move(job)
+    assert said[0]["problem"].startswith("That is on another file system. Name a folder on this one")
+    assert below(inputs) == ["a.json", "a.mp4"]
+
+
+def _crosses(*_):
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))

@@ -81,6 +81,21 @@ def test_the_artifact_is_on_record(engine, tmp_path) -> None:
     assert (artifact["seed"], artifact["num_steps"], artifact["control"]) == (3, tiny_jobs.STEPS, "edge")
 
 
+def test_the_control_is_handed_over_frame_for_frame_if_it_is_wanted(engine, tmp_path) -> None:
+    clip = tiny_jobs.clip_of(tmp_path, 15)
+    plain = engine.generate(tiny_jobs.job(clip, 15), tiny_jobs.context(tmp_path))
+    assert plain["controls"] == {}
+    expected = tiny_jobs.decoded(plain["path"])
+    again = tiny_jobs.context(tmp_path)  # with the chunks of the first: the control is not among them
+    artifact = engine.generate(tiny_jobs.job(clip, 15) | {"keep_controls": True}, again)
+    assert artifact["chunks_resumed"] == artifact["chunks"] == 2
+    np.testing.assert_array_equal(tiny_jobs.decoded(artifact["path"]), expected)
+    kept = tiny_jobs.decoded(artifact["controls"]["edge"])
+    wanted = np.stack([control.edge(frame) for frame in tiny_jobs.decoded(clip)])
+    assert kept.shape == wanted.shape
+    assert np.abs(tiny_jobs.luma(kept) - tiny_jobs.luma(wanted)).mean() < 8
+
+
 def test_a_cancelled_job_is_left_between_steps_and_the_next_one_is_not_harmed(engine, tmp_path) -> None:
     clip = tiny_jobs.clip_of(tmp_path, 15)
     job = tiny_jobs.job(clip, 15)
