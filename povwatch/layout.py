@@ -31,6 +31,9 @@ SHARED = 200
 OURS = b".povwatch-"
 """Names in inputs/ that begin so are our temporary files; they are swept at start."""
 
+ERROR = b".error.txt"
+"""How the names of error files end."""
+
 STAGING = b".povwatch"
 """The folder in outputs/ that holds work in progress."""
 
@@ -102,7 +105,7 @@ def beside(path: bytes, base: bytes) -> Beside:
     def there(suffix: bytes) -> bytes:
         return posixpath.join(folder, base + suffix)
 
-    return Beside(path, there(b".json"), there(b".error.txt"), there(b".go"), there(b".hold"))
+    return Beside(path, there(b".json"), there(ERROR), there(b".go"), there(b".hold"))
 
 
 def spec_beside(path: bytes, base: bytes) -> bytes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "requests"
-VERBS = ("go", "hold", "retry", "cancel", "pause", "resume")
+VERBS = ("go", "hold", "retry", "cancel", "pause", "resume", "clean")
 _ANSWER_KEPT = 3600.0  # seconds; the command that asked is long gone
 _REQUEST_MAX = 64 * 1024
 
@@ -60,6 +60,8 @@ class Answer:
 
     done: bool
     text: str
+    lines: tuple[str, ...] = ()
+    """What there is to say one by one."""
 
 
 class Spool:
@@ -112,11 +114,28 @@ class Spool:
 
     def sweep(self, now: float) -> None:
         """Remove answers that nobody came for, and what a command left half-written."""
-        for entry in os.scandir(self._folder):
+        for name, _ in self.stale(now - _ANSWER_KEPT):
             with contextlib.suppress(OSError):
-                stale = now - entry.stat(follow_symlinks=False).st_mtime > _ANSWER_KEPT
-                if stale and entry.name.endswith((".answer", ".part")):
-                    (self._folder / entry.name).unlink()
+                self.remove(name)
+
+    def stale(self, before: float) -> list[tuple[bytes, int]]:
+        """Answers, and what a command left half-written, that were not changed since; with their sizes.
+
+        Args:
+            before: seconds since the epoch.
+        """
+        found = []
+        with contextlib.suppress(FileNotFoundError):  # no daemon ever ran here
+            for entry in os.scandir(self._folder):
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_mtime < before and entry.name.endswith((".answer", ".part")):
+                        found.append((os.fsencode(entry.name), status.st_size))
+        return found
+
+    def remove(self, name: bytes) -> None:
+        """Remove one of them."""
+        (self._folder / os.fsdecode(name)).unlink(missing_ok=True)
 
     # -- the command's side
 
@@ -173,7 +192,7 @@ def _answer(data: bytes | None) -> Answer | None:
     """What the daemon wrote; None for anything that it did not write."""
     try:
         found = json.loads(data or b"")
-        return Answer(bool(found["done"]), str(found["text"]))
+        return Answer(bool(found["done"]), str(found["text"]), tuple(map(str, found.get("lines", ()))))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -29,6 +29,7 @@ VERBS = {
     "cancel": "ask",
     "pause": "ask",
     "resume": "ask",
+    "clean": "clean",
     "specs": "specs",
     "check": "check",
     "doctor": "doctor",

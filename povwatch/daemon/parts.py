@@ -13,6 +13,7 @@ from povwatch.daemon.arrivals.intake import Intake
 from povwatch.daemon.arrivals.known_root import KnownRoot
 from povwatch.daemon.arrivals.lookout import Lookout
 from povwatch.daemon.background import Background
+from povwatch.daemon.cleaner import Cleaner
 from povwatch.daemon.clock import Clock
 from povwatch.daemon.drain import Drain
 from povwatch.daemon.ends.aside import Aside
@@ -220,6 +221,7 @@ class Parts:
             folder=self.folder,
             engine=self.choice.kind,
             opening=self.opening,
+            cleaner=Cleaner(config, self.ledger, self.background),
             withdraw=self._withdraw,
         )
 

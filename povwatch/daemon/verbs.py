@@ -1,10 +1,11 @@
-"""What people ask for: go, hold, retry, cancel, pause, resume.
+"""What people ask for: go, hold, retry, cancel, pause, resume, clean.
 
 Each is answered in one sentence that says what happens next.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch import layout
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.daemon.arrivals.intake import Intake
+    from povwatch.daemon.cleaner import Cleaner
     from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.opening import Opening
@@ -47,6 +49,7 @@ class Verbs:
         folder: InputsFolder,
         engine: str,
         opening: Opening,
+        cleaner: Cleaner,
         withdraw: Callable[[Job, str], None],
     ) -> None:
         """Make it.
@@ -59,6 +62,7 @@ class Verbs:
             folder: the markers.
             engine: the kind that runs here.
             opening: pauses the queue.
+            cleaner: removes what is left over; answers later.
             withdraw: cancels a job, whatever state it is in.
         """
         self._spool = spool
@@ -68,11 +72,15 @@ class Verbs:
         self._folder = folder
         self._engine = engine
         self._opening = opening
+        self._cleaner = cleaner
         self._withdraw = withdraw
 
     def tick(self, now: float) -> None:
         """Answer what waits."""
         for request in self._spool.take():
+            if request.verb == "clean":
+                self._cleaner.clean(request, partial(self._answer, request, None))
+                continue
             found: list[Job] = []
             try:
                 found = self._find(request.clip) if request.clip else []
@@ -85,15 +93,18 @@ class Verbs:
                 answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
             # Under the clip's own name and number, whatever was typed; those that it has now, after a retry say.
             job = self._ledger.of_path(found[0].path) if len(found) == 1 else None
-            if request.verb in OF_ALL:
-                say("request-all", verb=request.verb, answer=answer.text)
-            else:
-                named = {} if job else {"clip": request.clip or "--previews"}
-                say("request", job, verb=request.verb, answer=answer.text, **named)
-            try:
-                self._spool.answer(request, answer)
-            except OSError as error:
-                say("unanswered", verb=request.verb, clip=request.clip, problem=error.strerror)
+            self._answer(request, job, answer)
+
+    def _answer(self, request: Request, job: Job | None, answer: Answer) -> None:
+        if request.verb in OF_ALL:
+            say("request-all", verb=request.verb, answer=answer.text)
+        else:
+            named = {} if job else {"clip": request.clip or "--previews"}
+            say("request", job, verb=request.verb, answer=answer.text, **named)
+        try:
+            self._spool.answer(request, answer)
+        except OSError as error:
+            say("unanswered", verb=request.verb, clip=request.clip, problem=error.strerror)
 
     def _perform(self, request: Request, found: list[Job], now: float) -> Answer:
         if (answer := self._of_all(request, now)) is not None:

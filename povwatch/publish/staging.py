@@ -93,6 +93,20 @@ class Staging:
             names = map(_OURS.fullmatch, os.listdir(folder))  # noqa: PTH208 - a descriptor
             return [(int(found["job"]), found["run"]) for found in names if found]
 
+    def rooms(self) -> list[tuple[int, bytes, int]]:
+        """Every room that is there: its job, its path below outputs/, and the bytes in it."""
+        found = []
+        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+            try:
+                folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
+            except FileNotFoundError:
+                return []
+            for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a descriptor
+                if ours := _OURS.fullmatch(name):
+                    path = layout.STAGING + b"/" + os.fsencode(name)
+                    found.append((int(ours["job"]), path, _bytes_in(name, folder)))
+        return found
+
     def _made(self, *names: str) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
         with told(self._outputs, path), contextlib.ExitStack() as opened:
@@ -118,6 +132,15 @@ class Staging:
                         shutil.rmtree(name, dir_fd=folder)
                         removed += 1
         return removed
+
+
+def _bytes_in(name: str, folder: int) -> int:
+    size = 0
+    for _, _, names, here in os.fwalk(name, dir_fd=folder):
+        for file in names:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                size += os.stat(file, dir_fd=here, follow_symlinks=False).st_size
+    return size
 
 
 def room(job_id: int, run_id: str) -> str:

@@ -133,7 +133,7 @@ class InputsFolder:
         """
         data = ERROR_MARK + text.encode("utf-8", "backslashreplace")
         with self._folder_of(path, "write") as (folder, name):
-            old = _ours(folder, name)
+            old = ours(folder, name)
             if old is None:
                 return create(folder, name, data)
             if old and old != data:
@@ -147,7 +147,7 @@ class InputsFolder:
             InputsRefused: The folder does not let us.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, "write") as (folder, name):
-            if _ours(folder, name):
+            if ours(folder, name):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
                 return True
@@ -169,7 +169,7 @@ class InputsFolder:
         with contextlib.suppress(FolderGone), self._folder_of(path, "read") as (folder, name):
             for lock in LOCKS:
                 found = lock % name
-                status = _lstat(folder, found)
+                status = lstat(folder, found)
                 # A lock from the far future is no more believable than an old one.
                 if status and not stat.S_ISDIR(status.st_mode) and abs(now - status.st_mtime) <= LOCK_STALE:
                     return found
@@ -248,7 +248,7 @@ class InputsFolder:
             with closing(fd):
                 yield fd, name
         except OSError as error:
-            raise _in_words(error, verb, path) from error
+            raise in_words(error, verb, path) from error
 
 
 def _folder(root: int, path: bytes) -> int:
@@ -258,9 +258,9 @@ def _folder(root: int, path: bytes) -> int:
         raise FolderGone(f"inputs/{shown(path)} is no folder (any more).", "It is tried again.") from error
 
 
-def _ours(folder: int, name: bytes) -> bytes | None:
+def ours(folder: int, name: bytes) -> bytes | None:
     """The bytes of an error file of ours; empty for anything else of that name, None for nothing."""
-    if _lstat(folder, name) is None:
+    if lstat(folder, name) is None:
         return None
     try:
         fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
@@ -287,7 +287,7 @@ def _signature(fd: int) -> Signature:
     return signature(os.fstat(fd))
 
 
-def _lstat(folder: int, name: bytes) -> os.stat_result | None:
+def lstat(folder: int, name: bytes) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -297,11 +297,11 @@ def _lstat(folder: int, name: bytes) -> os.stat_result | None:
 
 
 def _is_file(folder: int, name: bytes) -> bool:
-    status = _lstat(folder, name)
+    status = lstat(folder, name)
     return status is not None and stat.S_ISREG(status.st_mode)
 
 
-def _in_words(error: OSError, verb: str, path: bytes) -> EnvironmentFault:
+def in_words(error: OSError, verb: str, path: bytes) -> EnvironmentFault:
     where = f"inputs/{shown(path)}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"No space left for {where}.", "Free some, or raise the quota.")

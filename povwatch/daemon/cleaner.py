@@ -1,0 +1,57 @@
+"""`povwatch clean` beside a running daemon: disks are looked at and cleared in threads, the journal is asked here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.cleaning import Cleaning, in_words
+from povwatch.daemon.unforeseen import in_words as as_ours
+from povwatch.spool import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.cleaning import Left
+    from povwatch.config import Config
+    from povwatch.daemon.background import Background
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.spool import Request
+
+
+class Cleaner:
+    """Cleans for one request at a time."""
+
+    def __init__(self, config: Config, ledger: Ledger, background: Background) -> None:
+        self._cleaning = Cleaning(config)
+        self._ledger = ledger
+        self._background = background
+
+    def clean(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Begin; `answer` is told the end. A request that waits for another's end, or comes again, is passed over."""
+        if self._background.busy("clean"):
+            return
+
+        def judge(outcome: list[Left] | Exception) -> None:
+            if isinstance(outcome, Exception):
+                answer(_failed(outcome))
+                return
+            found = self._cleaning.judge(outcome, self._ledger.journal)
+            if request.options.get("dry_run"):
+                answer(_answer(found, [], dry=True))
+            else:
+                self._background.submit("clean", lambda _: self._cleaning.remove(found), lambda kept: end(found, kept))
+
+        def end(found: list[Left], kept: list[Left] | Exception) -> None:
+            answer(_failed(kept) if isinstance(kept, Exception) else _answer(found, kept, dry=False))
+
+        now = self._ledger.clock.wall()
+        self._background.submit("clean", lambda _: self._cleaning.look(now), judge)
+
+
+def _answer(found: list[Left], kept: list[Left], *, dry: bool) -> Answer:
+    text, lines = in_words(found, kept, dry=dry)
+    return Answer(not kept, text, tuple(lines))
+
+
+def _failed(error: Exception) -> Answer:
+    return Answer(done=False, text=str(as_ours(error, "while it cleaned")))

@@ -1,0 +1,74 @@
+"""What is left over in inputs/ of ours, and nobody needs; for `povwatch clean`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from povwatch.fs import closing
+from povwatch.layout import ERROR, OURS, bases
+from povwatch.spec.beside import InputsFolder, in_words, lstat, ours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class LeftInInputs(InputsFolder):
+    """The inputs folder, as far as what is left over goes."""
+
+    def lonely_errors(self, suffixes: tuple[bytes, ...]) -> list[tuple[bytes, int]]:
+        """Our error files beside which nothing can be the clip that they are about, with their sizes.
+
+        Args:
+            suffixes: How the names of clips end, in lower case.
+
+        Raises:
+            InputsRefused: The inputs folder is away.
+        """
+        found: list[tuple[bytes, int]] = []
+        for path, names, folder in self._walk():
+            errors = {name.removesuffix(ERROR): name for name in names if name.endswith(ERROR)}
+            clips = (name for name in names if errors and name.lower().endswith(suffixes))
+            lonely = errors.keys() - {base for name in clips for base in bases(name)}
+            found += [(path + errors[base], len(data)) for base in lonely if (data := ours(folder, errors[base]))]
+        return sorted(found)
+
+    def temporary(self, before: float) -> list[tuple[bytes, int]]:
+        """Our temporary files that were not changed since, with their sizes.
+
+        Args:
+            before: Seconds since the epoch.
+
+        Raises:
+            InputsRefused: The inputs folder is away.
+        """
+        found = []
+        for path, names, folder in self._walk():
+            for name in names:
+                status = lstat(folder, name) if name.startswith(OURS) else None
+                if status and stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                    found.append((path + name, status.st_size))
+        return found
+
+    def remove_temporary(self, path: bytes) -> None:
+        """Remove one of them.
+
+        Raises:
+            InputsRefused: The folder does not let us.
+        """
+        with self._folder_of(path, "write") as (folder, name):
+            if name.startswith(OURS):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+
+    def _walk(self) -> Iterator[tuple[bytes, list[bytes], int]]:
+        """Every folder: its path with a slash behind it (empty for inputs/ itself), its files, and its descriptor."""
+        try:
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise in_words(error, "read", b"") from error
+        with closing(root):
+            for path, _, names, folder in os.fwalk(b".", dir_fd=root):
+                yield path[2:] + b"/" if path != b"." else b"", names, folder
