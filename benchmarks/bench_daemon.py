@@ -167,9 +167,10 @@ def moment(line: dict[str, Any]) -> float:
 
 
 class Sampler:
-    """Looks at the first GPU while the block runs; sees nothing where NVML does not."""
+    """Looks at a GPU while the block runs, the first one unless told; sees nothing where NVML does not."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int = 0) -> None:
+        self._index = index
         self._seen: list[tuple[float, int, int, float]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -203,7 +204,7 @@ class Sampler:
 
         try:
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            handle = pynvml.nvmlDeviceGetHandleByIndex(self._index)
             while not self._over.wait(EVERY):
                 busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
                 used = pynvml.nvmlDeviceGetMemoryInfo(handle).used

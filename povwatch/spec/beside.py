@@ -288,6 +288,7 @@ def _signature(fd: int) -> Signature:
 
 
 def lstat(folder: int, name: bytes) -> os.stat_result | None:
+    """What stands under a name in an open folder; None for nothing."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -302,6 +303,7 @@ def _is_file(folder: int, name: bytes) -> bool:
 
 
 def in_words(error: OSError, verb: str, path: bytes) -> EnvironmentFault:
+    """What the system says against reading or writing (`verb`) a path below inputs/."""
     where = f"inputs/{shown(path)}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"No space left for {where}.", "Free some, or raise the quota.")

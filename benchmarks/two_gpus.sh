@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Clips an hour on two GPUs against one: the whole daemon with the diffusers engine and the real 2B configuration (random
+# weights), equal clips of 93 frames with few steps, first with devices = [0], then with devices = [0, 1].
+# benchmarks/two_gpus.sh FOLDER [--dry] [options of benchmarks/bench_two_gpus.py]
+#   FOLDER     gets model/ (22 GB; kept, and used again), one/, two/ and figures.json and figures.md
+#   --dry      the tests' tiny model on the CPU and one and two workers instead: shows in a minute that all of this works
+#   PYTHON     the interpreter of an environment with povwatch, its dependencies and the diffusers engine's
+# By the figures of one H100 (a step takes 9.2 s, all else of a clip 20 s, a load 26 s) 4 clips of 3 steps take 4 minutes
+# on one and 2.5 on two, with the model's making 7 to 8 in all.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+[ $# -gt 0 ] || { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 2; }
+folder=$1; shift
+python=${PYTHON:-$root/.venv-diffusers/bin/python}
+export PYTHONUNBUFFERED=1
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+
+engine=()
+if [ "${1:-}" = --dry ]; then
+  shift
+  export OMP_NUM_THREADS=1
+  model=$folder/tiny
+  build=("$root/tests/tiny_model.py" "$model")
+  engine=(--tiny --steps 2 --size 192x112 --frames 61)
+else
+  model=$folder/model
+  build=("$root/benchmarks/build_random_2b.py" "$model")
+fi
+if ! [ -e "$model/built" ]; then
+  rm -rf "$model"
+  "$python" "${build[@]}"
+  touch "$model/built"
+fi
+exec "$python" "$root/benchmarks/bench_two_gpus.py" "$model" "$folder" "${engine[@]}" "$@"
