@@ -41,6 +41,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
     ),
     "load-waits": (INFO, "{label} waits. {problem}"),
     "worker-added": (INFO, "another GPU can be used: {label} is started"),
+    "workers-fewer": (
+        WARNING,
+        "engine.workers asks for {wanted}, and there are GPUs for {many}: another is started when a GPU comes",
+    ),
     "devices-missing": (
         WARNING,
         "engine.devices names {missing}, which NVML does not see: a worker is started there once it does",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.command import command
 from povwatch.engine.choice import LOCKED, MEMORY_NEEDED
+from povwatch.engine.devices import no_share, shares, strangers
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer import settings, weights
 from povwatch.engine.upstream.facts import commit_of
@@ -89,6 +90,7 @@ def examine(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
         return
     yield driver(kind, gpus)
     yield from memory(kind, gpus)
+    yield from devices(kind, config, gpus)
     if kind == "cosmos":
         yield submodule(config)
     yield from libraries(kind, config, gpus)
@@ -127,6 +129,22 @@ def memory(kind: str, gpus: Gpus) -> Iterator[Finding]:
             yield Finding("memory", seen, f"{spell_size(need)} are needed: end what holds it, or wait.")
         else:
             yield Finding("memory", f"{where} has {spell_size(gpu.free)} free, {spell_size(need)} are needed")
+
+
+def devices(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
+    """What engine.devices and engine.gpus_per_worker leave of the GPUs, where that is not all of them."""
+    engine, needed = config.engine, MEMORY_NEEDED[kind]
+    if not gpus.found or (not engine.devices and engine.gpus_per_worker == 1):
+        return
+    if problem := no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed):
+        yield Finding("devices", problem, "Correct them: nvidia-smi -L lists the GPUs.", fatal=True)
+    elif missing := strangers(gpus, engine.devices):
+        seen = f"engine.devices names {', '.join(missing)}, which NVML does not see"
+        yield Finding("devices", seen, "Correct it (nvidia-smi -L), or wait for that GPU.")
+    else:
+        each = shares(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed)
+        groups = ("+".join(str(gpu.index) for gpu in share) for share in each)
+        yield Finding("devices", f"a worker on each of GPU {', '.join(groups)}")
 
 
 def submodule(config: Config) -> Finding:

@@ -56,7 +56,8 @@ class Facts:
     def tick(self, now: float, hurdle: Hurdle | None) -> None:
         """Note it, if it is time and anything has changed."""
         blocked = hurdle.problem if hurdle else None
-        if now < self._next and blocked == self._noted.get("blocked"):
+        news = bool(blocked) != bool(self._noted.get("blocked"))  # who said pause wants to see it
+        if now < self._next and not news:
             return
         self._next = now + NOTE_EVERY
         engine_hurdle = self._availability.hurdle(now)

@@ -8,11 +8,14 @@ from waiting import left_over, newest, sound
 
 
 def test_loads_take_turns_and_a_lost_gpu_costs_its_own_job_alone_and_is_used_again(tmp_path):
-    with OnGpus(tmp_path / "pov", "waits", gpu(0), gpu(1), gpu(7, total=24 * GB), load=False) as here:
+    with OnGpus(
+        tmp_path / "pov", "waits", gpu(0), gpu(1), gpu(7, total=24 * GB), load=False, engine={"workers": 3}
+    ) as here:
         here.machine.change(host=30 * GB)  # room for one load
         here.start()
         waits = here.wait_for("load-waits")
         assert "a load may take 25 GB, and 30 GB of the host's memory are free" in waits["message"]
+        assert "asks for 3, and there are GPUs for 2" in here.wait_for("workers-fewer")["message"]
         here.until(lambda: len(here.workers) == 1)
         here.let_load()
         here.wait_for("engine-ready", count=2)

@@ -305,3 +305,16 @@ def test_guardrails_that_are_off_are_pointed_at(config, tmp_path):
     off = able.guardrails(configured(tmp_path, guardrails=False))
     assert "licence does not hold" in off.todo
     assert not off.fatal
+
+
+def test_devices_are_held_against_the_gpus_that_are_there(tmp_path):
+    two = Gpus((H200, Gpu(1, "GPU-1", "NVIDIA H200", 140 * 10**9, 139 * 10**9)), "580", "13.0")
+    assert list(able.devices("cosmos", configured(tmp_path), two)) == []
+    found = only(able.devices("cosmos", configured(tmp_path, devices=[1]), two))
+    assert (found.seen, found.todo) == ("a worker on each of GPU 1", "")
+    found = only(able.devices("cosmos", configured(tmp_path, gpus_per_worker=2), two))
+    assert found.seen == "a worker on each of GPU 0+1"
+    found = only(able.devices("cosmos", configured(tmp_path, devices=[1, 5]), two))
+    assert (found.fatal, "names 5" in found.seen) == (False, True)
+    found = only(able.devices("cosmos", configured(tmp_path, devices=[5]), two))
+    assert found.fatal

@@ -125,7 +125,10 @@ class EngineRoom:
         self._needs = weights(self._choice.kind, self._config)
         if self._opening.hurdle is None:
             say("engine-loading", engine=self._choice.kind)
-        self._crew.add(self._new(gpus))
+        new, wanted = self._new(gpus), self._config.engine.workers
+        if wanted != "auto" and len(new) < wanted:
+            say("workers-fewer", wanted=wanted, many=len(new))
+        self._crew.add(new)
 
     def _seen(self, gpus: Gpus) -> None:
         """A GPU that was not there, or not large enough together with others, may have come: it gets a worker."""

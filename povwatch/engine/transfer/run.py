@@ -178,7 +178,9 @@ class _Job:
                 with self._clock("decode"):
                     video = self._denoiser.decode(latents)
                 carried = self._denoiser.carry(video)
-                panels = [self._panels(chunk, piece, video), [piece.control[chunk.fresh - chunk.start :]]]
+                panels = [self._panels(chunk, piece, video)]
+                if kept is not None:
+                    panels.append([piece.control[chunk.fresh - chunk.start :]])
                 del video, latents
                 with self._clock("write"):
                     writer.do(write, panels)

@@ -32,6 +32,7 @@ def drained(post):
         intake=SimpleNamespace(moving=False),
         idle=lambda: True,
         availability=None,
+        crew=None,
         engine_room=None,
         hurdle=lambda: None,
     )

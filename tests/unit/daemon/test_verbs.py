@@ -49,6 +49,8 @@ def ask(tmp_path, ledger):
         gates=nothing,
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
+        opening=nothing,
+        cleaner=nothing,
         withdraw=lambda *_: None,
     )
 
