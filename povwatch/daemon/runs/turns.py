@@ -56,6 +56,7 @@ class Turns:
     def next_deadline(self) -> float | None:
         """When the next pause of a job ends, on the boot clock."""
         clock = self._ledger.clock
+        wall = clock.wall()
         # One that is due already waits on something else: its time has come long ago.
-        pauses = [job.not_before for job in self._ledger.in_state(JobState.QUEUED) if job.not_before]
-        return min(pauses) - clock.wall() + clock.boot() if pauses else None
+        pauses = [job.not_before for job in self._ledger.in_state(JobState.QUEUED) if job.not_before > wall]
+        return min(pauses) - wall + clock.boot() if pauses else None

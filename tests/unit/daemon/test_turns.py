@@ -66,3 +66,20 @@ def test_who_waits_on_something_of_its_own_keeps_that(ledger):
     Turns(ledger).wait(Hurdle(Waiting.DISK_FULL, "No room."))
     assert (ledger.job(due.id).waiting_on, ledger.job(due.id).detail) == (Waiting.DISK_FULL, "No room.")
     assert (ledger.job(paused.id).waiting_on, ledger.job(paused.id).detail) == (Waiting.RETRY_AT, "It broke.")
+
+
+def test_a_pause_that_is_over_wakes_nobody_while_its_job_waits_for_a_worker(ledger):
+    """The loop would not sleep at all, for as long as another clip is generated or its hook runs."""
+    turns = Turns(ledger)
+    queued(ledger, b"a", not_before=ledger.clock.wall() - 1, waiting_on=Waiting.TURN)
+    assert turns.next_deadline() is None
+    queued(ledger, b"b", not_before=ledger.clock.wall() + 8, waiting_on=Waiting.RETRY_AT)
+    assert turns.next_deadline() == ledger.clock.boot() + 8
+
+
+def test_who_is_not_ready_is_not_due_and_keeps_what_it_waits_on(ledger):
+    hooked, other = queued(ledger, b"a", waiting_on=Waiting.HOOK, detail="The hook mano runs."), queued(ledger, b"b")
+    turns = Turns(ledger, ready=lambda job: job.id != hooked.id)
+    assert [job.id for job in turns.due()] == [other.id]
+    turns.wait(Hurdle(Waiting.TURN, "It starts when a worker is free."))
+    assert (ledger.job(hooked.id).waiting_on, ledger.job(other.id).waiting_on) == (Waiting.HOOK, Waiting.TURN)
