@@ -103,15 +103,15 @@ def reaped() -> dict[int, int]:
 
 
 def end_all(known: set[int]) -> list[str]:
-    """Kill every descendant, until there is none.
+    """Kill every descendant and take note of its end, until there is none: no zombie is left to others.
 
     Returns:
         The names of those that were still there, without those that are `known`.
     """
     names: dict[int, str] = {}
     deadline = time.monotonic() + UNKILLABLE
-    while (found := descendants()) and time.monotonic() < deadline:
-        for pid, name in found.items():
+    while not childless() and time.monotonic() < deadline:
+        for pid, name in descendants().items():
             if pid not in known:
                 names.setdefault(pid, name)
             signal_one(pid, signal.SIGKILL)
@@ -120,12 +120,17 @@ def end_all(known: set[int]) -> list[str]:
     return [names[pid] for pid in sorted(names)]
 
 
-def descendants() -> dict[int, str]:
-    """Every process below this one that has not ended, and its name."""
+def childless() -> bool:
+    """Whether there is no child, not even a dead one; then there is no other descendant either."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return {}  # the plain case: nothing was left
+        return True
+    return False
+
+
+def descendants() -> dict[int, str]:
+    """Every process below this one that has not ended, and its name."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib would be another import
