@@ -116,7 +116,7 @@ class Daemon:
         parts.eye.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY)
         parts.gpu_faults.tick(now)
         parts.engine_room.tick(now)
-        parts.hooks.tick(now, hurdle=parts.hurdle())
+        parts.hooks.tick(now, hurdle=parts.hurdle(), fault=parts.fault())
         parts.dispatch.tick(now, hurdle=parts.hurdle())
         parts.finisher.tick(now)
         parts.facts.tick(now, parts.hurdle())

@@ -227,9 +227,13 @@ class Parts:
 
     def hurdle(self) -> Hurdle | None:
         """What holds everything up, if anything does."""
+        return self.fault() or self.opening.hurdle
+
+    def fault(self) -> Hurdle | None:
+        """What of that is wrong here, and nobody's wish."""
         if self.lookout.away is not None:
             return Hurdle(Waiting.INPUTS_AWAY, self.lookout.away)
-        return self.outputs_watch.hurdle or self.free_space.hurdle or self.opening.hurdle
+        return self.outputs_watch.hurdle or self.free_space.hurdle
 
     def present(self, path: bytes) -> bool:
         """Whether a clip was there at the last look."""

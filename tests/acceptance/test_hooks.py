@@ -149,6 +149,24 @@ def test_killed_in_a_hook_after_the_clip_it_is_published_once_and_only_that_hook
 
 
 @more
+def test_a_pause_lets_the_hooks_after_a_clip_under_way_run_and_starts_none_before_another(tmp_path):
+    with Waiting(tmp_path / "pov", hooks=[waits("quick"), waits("quick-after", "after")]) as here:
+        (here.folder / "let.a").touch()
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        assert here.call("pause").returncode == 0
+        here.let_go()
+        here.clip("b.mp4")
+        here.wait_for("done", clip="a.mp4")
+        here.wait_state("b.mp4", "queued", waiting_on="paused")
+        assert (runs(here, "quick"), runs(here, "quick-after")) == (["a"], ["a"])
+        assert here.call("resume").returncode == 0
+        here.wait_for("hook-output", line="b waits")
+        assert here.stop() == 0
+
+
+@more
 def test_a_hook_that_names_the_json_is_ended_by_an_edit_and_any_by_the_end_of_its_clip(tmp_path):
     script = 'echo "$1 waits"; while [ ! -e let ]; do sleep 0.05; done; cp "$2" "$3/spec.txt"'
     argv = ["sh", "-c", script, "sh", "{stem}", "{spec}", "{outdir}"]

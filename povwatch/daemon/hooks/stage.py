@@ -148,12 +148,13 @@ class HookStage:
         pauses = [job.not_before - clock.wall() + clock.boot() for job in jobs if job.not_before > clock.wall()]
         return min([*pauses, *(until for until, _ in self._unable.values())], default=None)
 
-    def tick(self, now: float, *, hurdle: Hurdle | None) -> None:
+    def tick(self, now: float, *, hurdle: Hurdle | None, fault: Hurdle | None) -> None:
         """Take in what the hooks say, call off what nobody needs, start what is due.
 
         Args:
             now: boot clock.
-            hurdle: why nothing may start now, if that is so.
+            hurdle: why no job may start now, if that is so.
+            fault: why one that is under way cannot be finished either: a paused queue is none.
         """
         self._hear()
         self._background.settle()
@@ -164,7 +165,7 @@ class HookStage:
                 errand.why = why
                 self._background.cancel(errand.key)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
-        waiting = [(job, why) for job, why in self._start(hurdle) if (job.waiting_on, job.detail) != why]
+        waiting = [(job, why) for job, why in self._start(hurdle, fault) if (job.waiting_on, job.detail) != why]
         if waiting:
             with self._ledger.journal.batch():
                 for job, (reason, detail) in waiting:
@@ -186,7 +187,7 @@ class HookStage:
 
     # -- from the start of a run to its end
 
-    def _start(self, hurdle: Hurdle | None) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
+    def _start(self, hurdle: Hurdle | None, fault: Hurdle | None) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
         """Start what is due; the jobs that wait for something, and for what."""
         wall = self._ledger.clock.wall()
         busy = {errand.record.job for errand in self._errands.values()}
@@ -196,8 +197,9 @@ class HookStage:
             hook = self._next(job)
             if hook is None or job.id in busy or retry.clamped(job.not_before, wall) > wall:
                 continue
-            if hurdle is not None:
-                yield job, (hurdle.waiting, hurdle.problem)
+            why = hurdle if job.state is JobState.QUEUED else fault
+            if why is not None:
+                yield job, (why.waiting, why.problem)
             elif hook.name in self._unable:
                 yield job, (Waiting.HOOK, self._unable[hook.name][1])
             elif hook.name in self._errands:
