@@ -10,7 +10,8 @@ from waiting import Waiting, newest
 
 
 def test_a_pause_lets_what_runs_end_outlives_a_restart_and_folders_have_priorities(tmp_path):
-    with Waiting(tmp_path / "pov", spec={"priorities": {"urgent/**": 10}}) as here:
+    after = {"name": "tell", "when": "after", "argv": ["touch", "told.{stem}"]}
+    with Waiting(tmp_path / "pov", spec={"priorities": {"urgent/**": 10}}, hooks=[after]) as here:
         here.start()
         here.clip("a.mp4")
         here.until(lambda: here.runs)
@@ -23,6 +24,7 @@ def test_a_pause_lets_what_runs_end_outlives_a_restart_and_folders_have_prioriti
         assert "povwatch resume" in newest(here, b"b.mp4").detail
         here.let_go()
         here.wait_for("done", clip="a.mp4")
+        assert (here.folder / "told.a").exists(), "what runs is finished, and what comes after it"
         assert here.stop() == 0
         assert "Paused by" in here.call("status").stdout
 
