@@ -1,4 +1,4 @@
-"""publish.keep_controls, and publish.source = "move" with all that lies beside a clip, in a whole povwatch."""
+"""publish.keep_controls and publish.source = "move", in a whole povwatch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def spec_of(clip, **fields):
     return json.dumps(shared | fields)
 
 
-def test_control_videos_are_published_beside_the_result_with_the_source_s_times(tmp_path):
-    with Daemon(tmp_path / "pov", engine={"kind": toy("keeps_controls")}, publish={"keep_controls": True}) as here:
+def test_control_videos_stand_beside_the_result_with_the_source_s_times_and_the_clip_is_moved(tmp_path):
+    with Daemon(
+        tmp_path / "pov", engine={"kind": toy("keeps_controls")}, publish={"keep_controls": True, "source": "move"}
+    ) as here:
         made = make_clip(
             here.folder / "made.mp4", frames=7, size=(96, 64), times=TIMES, time_base=Fraction(1, 1000), audio="aac"
         )
@@ -30,6 +32,7 @@ def test_control_videos_are_published_beside_the_result_with_the_source_s_times(
         for name, more in (("a.mp4", {}), ("b.mp4", {"vis": {"control_weight": 0.5}})):
             (here.inputs / name).with_suffix(".json").write_text(spec_of(name, **more))
             here.copy(made, name)
+        (here.inputs / "a.go").touch()
         here.start()
         here.wait_for("done", count=2)
         assert here.stop() == 0
@@ -53,21 +56,5 @@ def test_control_videos_are_published_beside_the_result_with_the_source_s_times(
         lost = here.wait_for("control-lost")
         assert (lost["clip"], lost["key"]) == ("b.mp4", "vis")
         sound(here)
-
-
-def test_a_finished_clip_is_moved_with_all_that_is_its_own(tmp_path):
-    with Daemon(tmp_path / "pov", publish={"source": "move"}, grace={"period": "1h"}) as here:
-        here.start()
-        for name in ("a.mp4", "d/a.mov"):
-            path = here.clip(name)
-            path.with_suffix(".go").touch()
-        here.wait_for("done", count=2)
-        here.wait_for("moved", count=2)
-        moved = [".done/a.go", ".done/a.json", ".done/a.mp4", "d/.done/a.go", "d/.done/a.json", "d/.done/a.mov"]
-        here.until(
-            lambda: sorted(str(p.relative_to(here.inputs)) for p in here.inputs.rglob("*.*") if p.is_file()) == moved
-        )
-        here.clip("a.mp4", frames=9)
-        here.wait_for("grace")  # the go of the one before does not start it
-        assert here.peek("a.mp4")["state"] == "grace"
-        assert here.stop() == 0
+        moved = [path.relative_to(here.inputs).as_posix() for path in here.inputs.rglob("*") if path.is_file()]
+        assert sorted(moved) == [f".done/{name}" for name in ("a.go", "a.json", "a.mp4", "b.json", "b.mp4")]
