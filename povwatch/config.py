@@ -93,13 +93,31 @@ class Grace(Section):
     """A JSON that stays invalid for so long rejects its clip."""
 
 
+class FolderDefaults(Section):
+    """What the JSON of a clip in some folder begins with. A string alone is the template's name."""
+
+    template: str = ""
+    """The prompt template; spec.template if left out."""
+    negative_prompt: str = ""
+    """What the video is not to show, over the template's; it may have the same variables."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        if isinstance(value, str):
+            return {"template": value}
+        if not isinstance(value, dict):
+            raise ValueError('has to be a template\'s name, or {template = "driving", negative_prompt = "..."}')  # noqa: TRY004 - pydantic's way
+        return value
+
+
 class SpecDefaults(Section):
     """What a default JSON holds."""
 
     template: str = "hand_manipulation"
     """The prompt template."""
-    folders: dict[str, str] = Field(default_factory=dict)
-    """Another template for some folders: pattern (as in "kitchen/**") to template."""
+    folders: dict[str, FolderDefaults] = Field(default_factory=dict)
+    """Another template, or negative prompt, for some folders: pattern (as in "kitchen/**") to those."""
     priorities: dict[str, Annotated[int, Field(ge=-100, le=100)]] = Field(default_factory=dict)
     """The priority of clips in some folders: pattern to number, higher goes first. A JSON's own goes before it."""
     templates: str = ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PRELOADED = [
     "forked",
     "povwatch.cli.app",
-    *(f"povwatch.cli.{name}" for name in ("ask", "check", "look", "report", "run", "specs", "why")),
+    *(f"povwatch.cli.{name}" for name in ("ask", "check", "look", "prompts", "report", "run", "specs", "why")),
 ]
 
 _context = multiprocessing.get_context("forkserver")

@@ -8,6 +8,7 @@ import time
 from clips import make_clip
 from hand_clock import HandClock
 
+from povwatch.arrival.signature import signature
 from povwatch.config import Config, Engine, Grace
 from povwatch.daemon.background import Background
 from povwatch.daemon.graces.gates import Gates
@@ -44,7 +45,7 @@ class Post:
         self.ended, self.broken = [], []
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
         self.open()
-        (self.first,) = self.ledger.add([(b"a.mp4", b"signature")])
+        (self.first,) = self.ledger.add([(b"a.mp4", signature((self.inputs / "a.mp4").stat()))])
 
     def open(self):
         self.journal = Journal.open(self.folder / "state")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ def changed_at(sig: Signature) -> int:
 def same_content(one: Signature, other: Signature) -> bool:
     """Whether it is the same file with the same bytes, as far as stat tells: a new link or mode changes neither."""
     return _FORMAT.unpack(one)[:4] == _FORMAT.unpack(other)[:4]
+
+
+def written_on(sig: Signature) -> str:
+    """The day, here, on which its bytes were last written: mtime, as 2026-05-31. A copy that keeps times keeps it."""
+    mtime: int = _FORMAT.unpack(sig)[3]
+    return datetime.fromtimestamp(mtime / 1e9).astimezone().date().isoformat()
 
 
 def is_empty(sig: Signature) -> bool:

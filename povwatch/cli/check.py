@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from povwatch import layout
-from povwatch.arrival.signature import signature
 from povwatch.cli.app import app, shared
+from povwatch.cli.clips_here import bases, journalled, looked_into
 from povwatch.cli.prefetch import kind_here
-from povwatch.cli.specs import bases
-from povwatch.container.report import VIDEO_KINDS
-from povwatch.container.signature import HEAD, classify
 from povwatch.daemon.graces.named_files import judge, measure, unusable, upright
 from povwatch.engine.abilities import REAL, Abilities
 from povwatch.engine.fit import Shape
-from povwatch.errors import JournalError, PovwatchError, SpecInvalid
-from povwatch.journal import open_reader
-from povwatch.media.info import VideoInfo
+from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.spec import explain, lint, parse, refused
 from povwatch.spec.beside import InputsFolder
 
@@ -112,29 +107,10 @@ class _Judge:
 
     def _shape(self, clip: Path) -> Shape | None:
         """A clip's, as journalled if it has not changed since; None if there is no whole video."""
-        if info := self._journalled(clip):
+        if info := journalled(self.config, clip):
             return upright(info)
-        try:
-            with clip.open("rb") as file:
-                kind, _ = classify(file.read(HEAD))
-            if kind not in VIDEO_KINDS:
-                return None
-            found = measure(clip.parent, os.fsencode(clip.name), str(kind))
-        except (OSError, PovwatchError):
-            return None
-        return Shape(found.frames, found.width, found.height, Fraction(found.rate))
-
-    def _journalled(self, clip: Path) -> VideoInfo | None:
-        try:
-            path = os.fsencode(clip.absolute().relative_to(self.config.paths.inputs))
-            status = clip.lstat()
-            with open_reader(self.config.paths.state) as reader:
-                job = reader.latest(path)
-        except (ValueError, OSError, JournalError):
-            return None
-        if job is None or job.source_info is None or job.source_stat != signature(status):
-            return None
-        return VideoInfo.from_json(json.loads(job.source_info))
+        found = looked_into(clip)
+        return Shape(found.frames, found.width, found.height, Fraction(found.rate)) if found else None
 
 
 def _clip_of(file: Path, data: bytes) -> bytes:

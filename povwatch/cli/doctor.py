@@ -24,7 +24,7 @@ from povwatch.errors import JournalError, PovwatchError
 from povwatch.fs import fsync_dir, rename_noreplace
 from povwatch.journal import open_reader
 from povwatch.media.run import call
-from povwatch.spec.prompts import load_templates
+from povwatch.spec.configured import configured_templates
 from povwatch.units import spell_size
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _leases(config: Config) -> Iterator[Finding]:
 
 
 def _templates(config: Config) -> Iterator[Finding]:
-    found = load_templates(Path(config.spec.templates) if config.spec.templates else None)
+    found = configured_templates(config)
     yield Finding("templates", ", ".join(sorted(found)))
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from povwatch import layout
-from povwatch.arrival.scan import scan
 from povwatch.cli.app import app, shared
-from povwatch.errors import ConfigError, JournalError
-from povwatch.journal import open_reader
+from povwatch.cli.clips_here import bases
+from povwatch.cli.spec_files import Done, SpecFiles
+from povwatch.errors import ConfigError
 from povwatch.spec import Spec
-from povwatch.spec.beside import InputsFolder
-from povwatch.spec.folders import template_for
-from povwatch.spec.prompts import default_spec, load_templates
+from povwatch.spec.configured import check_name, configured_templates
 
 if TYPE_CHECKING:
     from povwatch.config import Config
@@ -26,26 +24,40 @@ if TYPE_CHECKING:
 @app.command()
 def specs(
     context: typer.Context,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Only the clips of this folder and those in it; all of inputs/ if left out.")
+    ] = None,
     template: Annotated[str | None, typer.Option(help="The prompt template; else as configured.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,  # noqa: FBT002
+    force: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--force", help="Write anew what is there too; what somebody has edited is kept beside it."),
+    ] = False,
 ) -> None:
     """Write a JSON beside every clip that lacks one, and exit."""
     config = shared(context).config()
-    templates = load_templates(Path(config.spec.templates) if config.spec.templates else None)
-    if template is not None and template not in templates:
-        raise ConfigError(f"--template {template} is no template.", f"There are {', '.join(templates)}.")
-    folder = InputsFolder(config.paths.inputs)
-    written = 0
-    found = bases(config)
-    for path, base in found.items():
-        _, name = layout.split(path)
-        chosen = templates[template or template_for(config.spec, path)]
-        weights = {str(key): weight for key, weight in config.spec.controls.items()}
-        data = default_spec(name, base, chosen, controls=weights, seed=config.spec.seed, guidance=config.spec.guidance)
-        beside = layout.beside(path, base)
-        if folder.write_spec(beside.spec, data):
-            written += 1
-            typer.echo(f"{layout.shown(beside.spec)}: written, template {chosen.name}")
-    typer.echo(f"{written} written, {len(found) - written} there already.")
+    templates = configured_templates(config)
+    if template is not None:
+        check_name(template, templates, f"--template {template}")
+    files = SpecFiles(config, templates, template=template, dry=dry_run)
+    below = _below(config, folder)
+    counts = dict.fromkeys(Done, 0)
+    for path, base in bases(config).items():
+        if not path.startswith(below):
+            continue
+        done, said = files.see_to(path, base, force=force)
+        counts[done] += 1
+        if said:
+            typer.echo(f"{layout.shown(layout.beside(path, base).spec)}: {said}")
+    would = "would be " if dry_run else ""
+    text = f"{counts[Done.WRITTEN]} {would}written, {counts[Done.THERE]} there already"
+    if force:
+        text += f", {counts[Done.LEFT]} left as they are"
+    if counts[Done.FAILED]:
+        text += f", {counts[Done.FAILED]} not written"
+    typer.echo(f"{text}.")
+    if counts[Done.FAILED]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -54,13 +66,20 @@ def schema() -> None:
     typer.echo(json.dumps(Spec.model_json_schema(), indent=2))
 
 
-def bases(config: Config) -> dict[bytes, bytes]:
-    """Every clip in inputs/ and the base that it goes by: as journalled, else first come by name."""
-    extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
-    listing = scan(config.paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
-    try:
-        with open_reader(config.paths.state) as reader:
-            known = {path: known.base for path, known in reader.known().items()}
-    except JournalError:
-        known = {}
-    return layout.assign_bases(sorted(listing.clips, key=layout.precedence), known)
+def _below(config: Config, folder: Path | None) -> bytes:
+    """How the paths of the clips in a folder begin: empty for all of inputs/.
+
+    Raises:
+        ConfigError: it is no folder in inputs/.
+    """
+    if folder is None:
+        return b""
+    root = Path(os.path.realpath(config.paths.inputs))
+    for place in (folder, root / folder):  # as the shell has it, else as it is called below inputs/
+        real = Path(os.path.realpath(place))
+        if real.is_dir() and (real == root or root in real.parents):
+            return b"" if real == root else os.fsencode(real.relative_to(root)) + b"/"
+    raise ConfigError(
+        f"{folder} is no folder in {config.paths.inputs}.",
+        f"Name one that is, or set paths.inputs in {config.origin}.",
+    )

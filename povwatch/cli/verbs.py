@@ -31,6 +31,7 @@ VERBS = {
     "resume": "ask",
     "clean": "clean",
     "specs": "specs",
+    "prompts": "prompts",
     "check": "check",
     "doctor": "doctor",
     "prefetch": "prefetch",

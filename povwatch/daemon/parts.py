@@ -5,10 +5,8 @@ A part is given what it asks; what it has to say to parts that are made later, i
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.config_faults import near
 from povwatch.daemon.arrivals.intake import Intake
 from povwatch.daemon.arrivals.known_root import KnownRoot
 from povwatch.daemon.arrivals.lookout import Lookout
@@ -47,11 +45,11 @@ from povwatch.journal import Journal
 from povwatch.publish import Publisher
 from povwatch.rebuild import lost
 from povwatch.spec.beside import InputsFolder
-from povwatch.spec.prompts import load_templates
+from povwatch.spec.configured import configured_templates
 from povwatch.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from pathlib import Path
 
     from povwatch.config import Config
     from povwatch.media.info import VideoInfo
@@ -69,8 +67,7 @@ class Parts:
         """
         self.clock = Clock()
         self.waker = Waker()
-        templates = load_templates(_templates_folder(config))
-        _check_templates(config, templates)
+        templates = configured_templates(config)
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
             _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state, fresh=lambda: lost.refuse(config))
@@ -300,20 +297,6 @@ class Parts:
         if job.state is JobState.DONE:
             self._aside.move(job)  # one that was done already, too
         self.lookout.soon(self.clock.boot())  # the clip or its JSON may have changed while the job ran
-
-
-def _templates_folder(config: Config) -> Path | None:
-    return Path(config.spec.templates) if config.spec.templates else None
-
-
-def _check_templates(config: Config, templates: Collection[str]) -> None:
-    folders = {f'spec.folders."{pattern}"': template for pattern, template in config.spec.folders.items()}
-    for key, template in ({"spec.template": config.spec.template} | folders).items():
-        if template not in templates:
-            meant = near(template, templates).replace("did", "Did")
-            raise ConfigError(
-                f"{config.origin}: {key} = {template!r} is no template.", f"There are {', '.join(templates)}.{meant}"
-            )
 
 
 def _make_folder(folder: Path, origin: str) -> None:

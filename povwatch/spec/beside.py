@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import posixpath
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,10 +22,10 @@ from povwatch.layout import OURS, shown, split
 from povwatch.spec.parse import SIZE_MAX
 from povwatch.spec.problems import invalid
 from povwatch.spec.references import check_references, named_files
-from povwatch.spec.whole import create, replace
+from povwatch.spec.whole import create, replace, supersede
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from povwatch.layout import Beside
@@ -99,6 +100,25 @@ class InputsFolder:
         """
         with self._folder_of(path, "write") as (folder, name):
             return create(folder, name, data)
+
+    def rewrite_spec(self, path: bytes, data: bytes, *, ours: Callable[[bytes], bool]) -> bytes | None:
+        """Put another JSON in the place of one; what somebody wrote is kept beside it, see `whole.supersede`.
+
+        Args:
+            path: the JSON, which is there.
+            data: the new one.
+            ours: whether an old text is povwatch's own, untouched.
+
+        Returns:
+            Where the old one is kept; None if it was ours.
+
+        Raises:
+            DiskFull: No space or no quota.
+            InputsRefused: Anything else that the folder has against it.
+        """
+        with self._folder_of(path, "write") as (folder, name):
+            kept = supersede(folder, name, data, ours=ours)
+            return None if kept is None else posixpath.join(split(path)[0], kept)
 
     def read_spec(self, path: bytes) -> SpecFile | None:
         """Read a JSON; None if there is none.

@@ -1,4 +1,4 @@
-"""What a clip's folder asks for: its template, and its priority. Pure.
+"""What a clip's folder asks for: its template, its negative prompt, and its priority. Pure.
 
 Patterns: `driving/**` fits the folder `driving` and all below it; `*/night` fits one folder below any. The first match
 wins.
@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
 from povwatch import layout
+from povwatch.config import FolderDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def template_for(config: SpecDefaults, clip: bytes) -> str:
-    """The template of the first pattern of [spec.folders] that fits, else spec.template.
+def folder_of(config: SpecDefaults, clip: bytes) -> FolderDefaults:
+    """What the first pattern of [spec.folders] that fits says; nothing, where none does.
 
     Args:
         config: [spec] of the configuration.
         clip: its path, relative to inputs/.
     """
-    return _first(config.folders, clip, config.template)
+    return _first(config.folders, clip, FolderDefaults())
 
 
 def priority_for(config: SpecDefaults, clip: bytes, spec: Spec) -> int:

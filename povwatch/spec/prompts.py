@@ -1,6 +1,6 @@
 """The templates, and the first JSON that is made from one.
 
-A template is a TOML file; its name is the file's.
+A template is a TOML file; its name is the file's. Its texts may have variables in braces; see variables.py.
 The ones that come with povwatch are in povwatch/prompts/.
 """
 
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from povwatch.errors import ConfigError
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
 from povwatch.spec.parse import as_json
+from povwatch.spec.variables import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,10 @@ class Template:
     negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
     description: str = ""
     """For what clips, in one sentence."""
+    text: str = field(default="", compare=False)
+    """The file that it comes from, as it stands."""
+    place: str = field(default="", compare=False)
+    """Where that is."""
 
 
 def load_templates(extra: Path | None) -> dict[str, Template]:
@@ -85,9 +90,22 @@ def default_spec(
     return f"{{\n{lines}\n}}\n".encode()
 
 
+def check_variables(text: str, where: str) -> None:
+    """See that a text has no other variables than there are.
+
+    Raises:
+        ConfigError: it has; `where` says whose it is.
+    """
+    try:
+        names_in(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}.", "Put it right: every new JSON would have it.") from error
+
+
 def _template(name: str, file: Traversable) -> Template:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        file_text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(file_text)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be read: {error.strerror}.", "Let povwatch read it, or move it away."
@@ -104,4 +122,6 @@ def _template(name: str, file: Traversable) -> Template:
         text = values.get(key)
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"{file}: {key} is missing or no text.", f'Write {key} = "...", or move the file away.')
-    return Template(name, **values)
+        if key != "description":
+            check_variables(text, f"{file}: {key}")
+    return Template(name, **values, text=file_text, place=str(file))

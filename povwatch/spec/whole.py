@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 from typing import TYPE_CHECKING
 
-from povwatch.fs import fsync_dir, rename_noreplace
+from povwatch.fs import closing, fsync_dir, read_at_most, rename_noreplace
 from povwatch.layout import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What link says where the file system has no hard links."""
+
+LONGER = 65536
+"""Bytes that are read beyond the new text's length: an old text that is longer than that is not ours."""
 
 
 def create(folder: int, name: bytes, data: bytes) -> bool:
     """A new file, whole before it has its name; False if something has that name."""
     with _temporary(folder, data) as temporary:
         try:
-            try:
-                os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-                rename_noreplace(folder, temporary, folder, name)
+            _name(folder, temporary, name)
         except FileExistsError:
             return False
     fsync_dir(folder)
@@ -39,6 +38,57 @@ def replace(folder: int, name: bytes, data: bytes) -> None:
     with _temporary(folder, data) as temporary:
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     fsync_dir(folder)
+
+
+def supersede(folder: int, name: bytes, data: bytes, *, ours: Callable[[bytes], bool]) -> bytes | None:
+    """Another text in a file that may be somebody's work: what stood there is kept aside, as `.NAME.old`.
+
+    It is moved first and read then, so that an edit of the last moment is kept too. Nothing is lost if this is cut
+    short: the old text is under one of the two names.
+
+    Args:
+        folder: open.
+        name: of a file that is there.
+        data: the new text.
+        ours: whether an old text is one that povwatch wrote and nobody touched; such a one is not kept.
+
+    Returns:
+        The name under which the old text is kept; None if it was ours.
+
+    Raises:
+        FileExistsError: somebody put a new file there at the same moment; it stays, and the old one is kept aside.
+        FileNotFoundError: the file is not there any more.
+    """
+    with _temporary(folder, data) as temporary:
+        kept = _put_aside(folder, name)
+        _name(folder, temporary, name)
+    fsync_dir(folder)
+    fd = os.open(kept, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    with closing(fd):
+        old = read_at_most(fd, len(data) + LONGER)
+    if not ours(old):
+        return kept
+    os.unlink(kept, dir_fd=folder)
+    return None
+
+
+def _put_aside(folder: int, name: bytes) -> bytes:
+    for number in itertools.count(1):
+        kept = b".%s.old%s" % (name, b"" if number == 1 else b"%d" % number)
+        with contextlib.suppress(FileExistsError):
+            rename_noreplace(folder, name, folder, kept)
+            return kept
+    raise AssertionError  # count has no end
+
+
+def _name(folder: int, temporary: bytes, name: bytes) -> None:
+    """Give a file its name, if nothing else has it."""
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        rename_noreplace(folder, temporary, folder, name)
 
 
 @contextlib.contextmanager

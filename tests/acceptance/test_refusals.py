@@ -23,7 +23,7 @@ def here(tmp_path):
         ('[paths]\nstate = "inputs/state"\n', ["state", "inside"]),
         ('[grace]\nperiods = "1s"\n', ["config.toml, line 2", "periods", "did you mean 'period'"]),
         ("[grace]\nperiod = 1s\n", ["line 2", "quotes"]),
-        ('[spec]\ntemplate = "kitchen"\n', ["kitchen", "hand_manipulation"]),
+        ('[spec]\ntemplate = "kitchn"\n', ["kitchn", "hand_manipulation", "Did you mean 'kitchen'"]),
     ],
 )
 def test_a_wrong_configuration_is_refused_in_words(here, config, words):

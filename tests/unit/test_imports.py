@@ -14,7 +14,7 @@ PURE = [
     *("job.py", "grace.py", "retry.py", "hours.py", "layout.py", "lookup.py", "manifest.py", "units.py"),
     *("command.py", "holding.py", "rebuild/plan.py", "publish/promise.py"),
     *("arrival/names.py", "arrival/settle.py", "engine/overdue.py", "engine/devices.py", "engine/loads.py"),
-    *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py"),
+    *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py", "spec/first.py", "spec/variables.py"),
 ]
 """No clock, disk or threads."""
 

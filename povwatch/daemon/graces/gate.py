@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch import layout
+from povwatch.arrival.signature import written_on
 from povwatch.daemon.graces.named_files import upright
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import Job, Waiting
 from povwatch.media.info import VideoInfo
 from povwatch.spec import Spec, lint, parse, refused
-from povwatch.spec.folders import priority_for, template_for
-from povwatch.spec.prompts import Template, default_spec
+from povwatch.spec.first import choose, first_spec
+from povwatch.spec.folders import priority_for
+from povwatch.spec.variables import Facts
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from povwatch.engine.fit import Shape
     from povwatch.grace import Grace
     from povwatch.spec.beside import InputsFolder, SpecFile
+    from povwatch.spec.prompts import Template
 
 SURE_AFTER = 0.4
 """Seconds after a change until a JSON that cannot be run is taken for a mistake: many editors truncate, then write."""
@@ -124,18 +127,21 @@ class SpecFiles:
         except (SpecInvalid, EnvironmentFault):
             return None
 
-    def ensure(self, job: Job, *, again: bool = False) -> SpecFile | None:
+    def ensure(self, job: Job, duration: float | None, *, again: bool = False) -> SpecFile | None:
         """See that there is a JSON; never over one that is there. None if it cannot be read.
+
+        Args:
+            job: the clip's.
+            duration: of its video, in seconds.
+            again: whether there was one, which somebody deleted.
 
         Raises:
             EnvironmentFault: the folder does not take it.
         """
         beside = layout.beside(job.path, job.base)
-        _, name = layout.split(job.path)
-        template = self._templates[template_for(self._defaults, job.path)]
-        defaults = self._defaults
-        controls = {str(key): weight for key, weight in defaults.controls.items()}
-        data = default_spec(name, job.base, template, controls=controls, seed=defaults.seed, guidance=defaults.guidance)
+        template = choose(self._defaults, self._templates, job.path)
+        facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
+        data = first_spec(self._defaults, template, job.base, facts)
         try:
             if self._folder.write_spec(beside.spec, data):
                 said = {"spec": beside.spec, "template": template.name}

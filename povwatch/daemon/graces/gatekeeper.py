@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
 from povwatch import grace as clockwork
@@ -140,7 +141,8 @@ class Gatekeeper:
         if now - gate.missing_since < REWRITE_AFTER or not self._present(job.path):
             return False
         try:
-            self._files.ensure(job, again=bool(gate.grace.digest))
+            duration = json.loads(job.source_info or "{}").get("duration")
+            self._files.ensure(job, duration, again=bool(gate.grace.digest))
         except EnvironmentFault as error:
             self.refused(gate, error, now)
             return False

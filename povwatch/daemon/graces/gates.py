@@ -113,7 +113,7 @@ class Gates:
         say("arrived", job, **described)  # before the JSON that is written for it
         file, refused = None, None
         try:
-            file = self._files.ensure(job)
+            file = self._files.ensure(job, info.duration)
         except EnvironmentFault as error:
             refused = error
         digest = file.digest if file else ""

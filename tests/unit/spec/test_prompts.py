@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import pytest
 
@@ -8,6 +9,28 @@ from povwatch.layout import bases
 from povwatch.spec import lint, parse
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
 from povwatch.spec.prompts import Template, default_spec, load_templates
+from povwatch.spec.variables import names_in
+
+OURS = {
+    *("hand_manipulation", "driving", "placeholder", "kitchen", "workshop", "warehouse", "outdoor_walk", "robot_arm"),
+    *(f"{place}_{when}" for place in ("outdoor_walk", "driving") for when in ("night", "rain", "snow", "fog")),
+}
+
+HANDS = (
+    "A photorealistic video demonstration of precise hand movements and gestures. "
+    "The scene features natural indoor lighting with soft shadows, capturing realistic "
+    "skin tones and textures. The hands move smoothly and naturally, showcasing dexterity "
+    "and coordination. The background is clean and well-lit, with professional video "
+    "quality. Camera remains steady, focusing on the detailed hand motions."
+)
+DRIVING = (
+    "A high-quality driving scene captured in a modern urban environment. The video "
+    "features realistic road conditions, accurate vehicle dynamics, and natural outdoor "
+    "lighting. Buildings and infrastructure have photorealistic textures. The scene "
+    "includes proper shadows, reflections, and atmospheric perspective. Camera movement "
+    "is smooth and stable."
+)
+"""The two that the project began with; people have compared their results with these."""
 
 
 def spec_of(name=b"clip.mp4", base=b"clip", template=None, **controls):
@@ -17,14 +40,9 @@ def spec_of(name=b"clip.mp4", base=b"clip", template=None, **controls):
 
 def test_the_templates_that_come_with_it():
     templates = load_templates(None)
-    assert templates.keys() == {"hand_manipulation", "driving", "placeholder"}
-    hands = templates["hand_manipulation"]
-    assert hands.prompt.startswith("A photorealistic video demonstration of precise hand movements and gestures. The ")
-    assert hands.prompt.endswith(
-        "capturing realistic skin tones and textures. " + hands.prompt.partition("textures. ")[2]
-    )
-    assert hands.prompt.endswith("focusing on the detailed hand motions.")
-    assert templates["driving"].prompt.endswith("Camera movement is smooth and stable.")
+    assert templates.keys() >= OURS
+    assert templates["hand_manipulation"].prompt == HANDS
+    assert templates["driving"].prompt == DRIVING
     for word in ("Scene", "Light", "Materials", "Motion", "Camera"):
         assert word in templates["placeholder"].prompt
     for template in templates.values():
@@ -32,17 +50,31 @@ def test_the_templates_that_come_with_it():
         assert template.description
         assert "\n" not in template.prompt
         assert "  " not in template.prompt
+        assert not names_in(template.prompt)  # they are right for every clip of their kind
+
+
+def test_each_of_ours_says_in_a_few_sentences_what_the_model_follows():
+    for name, template in load_templates(None).items():
+        if name == "placeholder":
+            continue
+        assert 2 <= len(re.findall(r"\.(?: |$)", template.prompt)) <= 5, name
+        assert len(template.prompt) < 800, name  # the text encoder takes 512 tokens
+        said = template.prompt.lower()
+        assert re.search(r"light|lamp|sun", said), name
+        assert re.search(r"camera", said), name
+        assert re.search(r"texture|surface|skin|metal|asphalt|steel", said), name
+        assert re.search(r"mov|turn|walk|flow|fall", said), name
 
 
 def test_a_folder_of_yours_adds_and_goes_first(tmp_path):
-    (tmp_path / "kitchen.toml").write_text('prompt = "a kitchen"\n')
+    (tmp_path / "my_kitchen.toml").write_text('prompt = "a kitchen"\n')
     (tmp_path / "driving.toml").write_text('prompt = "rain"\nnegative_prompt = "sun"\n')
     (tmp_path / "README").write_text("no template")
     (tmp_path / ".swp.toml").write_text("no template")
     templates = load_templates(tmp_path)
-    assert templates["kitchen"] == Template("kitchen", "a kitchen", DEFAULT_NEGATIVE_PROMPT, "")
+    assert templates["my_kitchen"] == Template("my_kitchen", "a kitchen", DEFAULT_NEGATIVE_PROMPT, "")
     assert templates["driving"].negative_prompt == "sun"
-    assert templates.keys() == {"hand_manipulation", "driving", "placeholder", "kitchen"}
+    assert templates.keys() == load_templates(None).keys() | {"my_kitchen"}
     assert load_templates(tmp_path / "missing").keys() == load_templates(None).keys()
 
 
@@ -52,6 +84,14 @@ BAD = {
     "no prompt": (b'description = "a"\n', "prompt is missing"),
     "blank": (b'prompt = "a"\nnegative_prompt = " "\n', "negative_prompt"),
     "a number": (b"prompt = 3\n", "prompt"),
+    "a variable": (
+        b'prompt = "{stm} at work"\n',
+        "prompt: {stm} is no variable; there are {stem}, {folder}, {date}, {duration}",
+    ),
+    "in the negative": (b'prompt = "a"\nnegative_prompt = "{}"\n', "negative_prompt: {} is no variable"),
+    "reaching in": (b'prompt = "{stem.__class__}"\n', "{stem.__class__} is no variable"),
+    "a format": (b'prompt = "{stem:>99999999}"\n', "{stem:>99999999} is no variable"),
+    "a lone brace": (b'prompt = "a } b"\n', "a brace stands alone"),
     "encoding": (b'prompt = "\xe9"\n', "UTF-8"),
 }
 

@@ -1,0 +1,105 @@
+"""The clips that are in inputs/, for commands that need no daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.arrival.scan import Listing, scan
+from povwatch.arrival.signature import signature
+from povwatch.container.report import VIDEO_KINDS
+from povwatch.container.signature import HEAD, classify
+from povwatch.daemon.graces.named_files import measure
+from povwatch.errors import ConfigError, JournalError, PovwatchError
+from povwatch.journal import open_reader
+from povwatch.lookup import find, number_of
+from povwatch.media.info import VideoInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from povwatch.config import Config
+    from povwatch.journal.reader import Known
+    from povwatch.media.info import Measured
+
+
+def listing(config: Config) -> Listing:
+    """What is in inputs/ now.
+
+    Raises:
+        InputsAway: it is not there.
+    """
+    extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
+    return scan(config.paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
+
+
+def known(config: Config) -> dict[bytes, Known]:
+    """The newest job of every clip that was ever seen; nothing where no daemon ever ran."""
+    try:
+        with open_reader(config.paths.state) as reader:
+            return reader.known()
+    except JournalError:
+        return {}
+
+
+def bases(config: Config) -> dict[bytes, bytes]:
+    """Every clip in inputs/ and the base that it goes by: as journalled, else first come by name."""
+    journal = {path: known.base for path, known in known(config).items()}
+    return layout.assign_bases(sorted(listing(config).clips, key=layout.precedence), journal)
+
+
+def named(config: Config, words: Iterable[str]) -> frozenset[bytes]:
+    """The clips in inputs/ that somebody names.
+
+    Raises:
+        ConfigError: a word means no clip there, or several.
+    """
+    found = listing(config)
+    here = found.clips.keys() | found.links.keys()
+    return frozenset(_one(config, word, here) for word in words)
+
+
+def journalled(config: Config, clip: Path) -> VideoInfo | None:
+    """What a daemon found in a clip, if it has not changed since."""
+    try:
+        path = os.fsencode(clip.absolute().relative_to(config.paths.inputs))
+        status = clip.lstat()
+        with open_reader(config.paths.state) as reader:
+            job = reader.latest(path)
+    except (ValueError, OSError, JournalError):
+        return None
+    if job is None or job.source_info is None or job.source_stat != signature(status):
+        return None
+    return VideoInfo.from_json(json.loads(job.source_info))
+
+
+def looked_into(clip: Path) -> Measured | None:
+    """A clip's frames, size and rate; None if there is no whole video."""
+    try:
+        with clip.open("rb") as file:
+            kind, _ = classify(file.read(HEAD))
+        if kind not in VIDEO_KINDS:
+            return None
+        return measure(clip.parent, os.fsencode(clip.name), str(kind))
+    except (OSError, PovwatchError):
+        return None
+
+
+def _one(config: Config, word: str, here: Collection[bytes]) -> bytes:
+    root = str(config.paths.inputs)
+    paths = find(here, word.removeprefix(f"{root}/"))
+    if not paths and (number := number_of(word)) is not None:
+        paths = [path for path, clip in known(config).items() if clip.job == number and path in here]
+    if not paths:
+        raise ConfigError(
+            f"There is no clip {word} in {root}.",
+            "Name it by its path below that folder, its file name, either without its suffix, or its job's number.",
+        )
+    if len(paths) > 1:
+        which = ", ".join(layout.shown(path) for path in sorted(paths)[:5])
+        raise ConfigError(f"{word} is the name of {len(paths)} clips ({which}).", "Give the path.")
+    return paths[0]

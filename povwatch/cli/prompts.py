@@ -1,0 +1,49 @@
+"""povwatch prompts: the templates that a clip's JSON may begin with."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from povwatch.cli.app import app, console, plain, shared
+from povwatch.log import one_line
+from povwatch.spec.configured import check_name, configured_templates
+from povwatch.spec.variables import VARIABLES
+
+
+class What(StrEnum):
+    """What is asked for."""
+
+    LIST = "list"
+    SHOW = "show"
+
+
+@app.command()
+def prompts(
+    context: typer.Context,
+    what: Annotated[What, typer.Argument(help="list: all of them; show: one, as a file to start your own from.")],
+    template: Annotated[str, typer.Argument(help="With show: which one.")] = "",
+) -> None:
+    """List the prompt templates, or show one."""
+    if (what is What.SHOW) != bool(template):
+        raise typer.BadParameter("give a template's name with show, and none with list")
+    config = shared(context).config()
+    templates = configured_templates(config)
+    if what is What.LIST:
+        table = Table("template", "for", "from", box=None, pad_edge=False)
+        for name, found in sorted(templates.items()):
+            mine = config.spec.templates and found.place.startswith(config.spec.templates)
+            table.add_row(plain(name), plain(found.description), "yours" if mine else "povwatch")
+        console.print(table)
+        console.print()
+        yours = config.spec.templates or "a folder of yours, which spec.templates names"
+        console.print(plain(f"Used for new clips: {config.spec.template}. Yours go into {yours}."), soft_wrap=True)
+        console.print("In their texts you may write:")
+        for variable, meaning in VARIABLES.items():
+            console.print(plain(f"  {{{variable}}}  {meaning}"), soft_wrap=True)
+        return
+    check_name(template, templates, template)
+    typer.echo("\n".join(map(one_line, templates[template].text.splitlines())))

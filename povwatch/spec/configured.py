@@ -1,0 +1,50 @@
+"""The templates as the configuration wants them, checked before any clip needs one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from povwatch.config_faults import near
+from povwatch.errors import ConfigError
+from povwatch.spec.prompts import check_variables, load_templates
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from povwatch.config import Config
+    from povwatch.spec.prompts import Template
+
+
+def configured_templates(config: Config) -> dict[str, Template]:
+    """Every template by its name, ours and the user's.
+
+    Raises:
+        ConfigError: one cannot be used, or the configuration names one that there is not.
+    """
+    templates = load_templates(Path(config.spec.templates) if config.spec.templates else None)
+    wanted = {"spec.template": config.spec.template}
+    for pattern, folder in config.spec.folders.items():
+        key = f'spec.folders."{pattern}"'
+        if folder.template:
+            wanted[key] = folder.template
+        check_variables(folder.negative_prompt, f"{config.origin}: {key}: negative_prompt")
+    for key, template in wanted.items():
+        check_name(template, templates, f"{config.origin}: {key} = {template!r}")
+    return templates
+
+
+def check_name(name: str, templates: Collection[str], said: str) -> None:
+    """See that there is a template of that name.
+
+    Args:
+        name: as somebody wrote it.
+        templates: the names that there are.
+        said: how and where it was written.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in templates:
+        meant = near(name, templates).replace("did", "Did")
+        raise ConfigError(f"{said} is no template.", f"There are {', '.join(sorted(templates))}.{meant}")

@@ -1,0 +1,61 @@
+"""The first JSON of a clip: the template of its folder, filled in. Pure.
+
+The daemon and `povwatch specs` both write it, so it is made in one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from povwatch import layout
+from povwatch.spec.folders import folder_of
+from povwatch.spec.prompts import default_spec
+from povwatch.spec.variables import filled, names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from povwatch.config import SpecDefaults
+    from povwatch.spec.prompts import Template
+    from povwatch.spec.variables import Facts
+
+
+def choose(
+    defaults: SpecDefaults, templates: Mapping[str, Template], clip: bytes, *, template: str | None = None
+) -> Template:
+    """The template of a clip, with its folder's own negative prompt if that has one.
+
+    Args:
+        defaults: [spec] of the configuration.
+        templates: by name.
+        clip: its path, relative to inputs/.
+        template: one that was asked for, over its folder's.
+    """
+    folder = folder_of(defaults, clip)
+    chosen = templates[template or folder.template or defaults.template]
+    return replace(chosen, negative_prompt=folder.negative_prompt) if folder.negative_prompt else chosen
+
+
+def needs_duration(template: Template) -> bool:
+    """Whether the clip has to be looked into before its JSON can be written."""
+    return "duration" in names_in(template.prompt) + names_in(template.negative_prompt)
+
+
+def first_spec(defaults: SpecDefaults, template: Template, base: bytes, facts: Facts) -> bytes:
+    """The text of the JSON.
+
+    Args:
+        defaults: [spec] of the configuration.
+        template: as `choose` gave it.
+        base: what the clip goes by (`layout.bases`).
+        facts: of the clip.
+    """
+    chosen = replace(
+        template,
+        prompt=filled(template.prompt, facts),
+        negative_prompt=filled(template.negative_prompt, facts),
+    )
+    _, name = layout.split(facts.path)
+    weights = {str(key): weight for key, weight in defaults.controls.items()}
+    return default_spec(name, base, chosen, controls=weights, seed=defaults.seed, guidance=defaults.guidance)
