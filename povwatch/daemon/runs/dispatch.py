@@ -318,6 +318,8 @@ class Dispatch:
         if job.run_id != run.run_id or job.state not in {JobState.RUNNING, JobState.CHECKING}:
             return  # its attempt ended already
         if used := run.use.figures():
+            if run.generating_since is not None:
+                used["seconds"] = round(self._ledger.clock.boot() - run.generating_since, 3)
             self._ledger.journal.note(job, "gpu-use", self._ledger.clock.wall(), used)
         if run.cancel is not None:
             self._endings.cancel(job, run.cancel)

@@ -1,0 +1,43 @@
+"""A report at the end of a command: on the terminal, and in files."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from povwatch.cli.app import console, plain
+from povwatch.errors import PovwatchError
+from povwatch.log import one_line
+from povwatch.report.save import save
+from povwatch.report.table import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from povwatch.report.data import Report
+
+WIDTH = 160
+"""Columns where there is no terminal that says how many it has."""
+
+
+def print_table(report: Report) -> None:
+    """Show it on standard output."""
+    screen = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    screen.print(table(report))
+
+
+def save_all(report: Report, files: Iterable[Path]) -> bool:
+    """Write the files, each of them whatever becomes of the others; False if one could not be written."""
+    good = True
+    for file in files:
+        try:
+            save(report, file)
+        except PovwatchError as error:
+            sys.stderr.write(f"povwatch: {one_line(str(error))}\n")
+            good = False
+        else:
+            console.print(plain(f"The report is in {file}"), soft_wrap=True)
+    return good

@@ -1,0 +1,179 @@
+"""From the journal to a report."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from povwatch import __version__, layout
+from povwatch.job import Job, JobState
+from povwatch.log import one_line
+from povwatch.manifest import peak_memory
+from povwatch.report.advice import advice
+from povwatch.report.data import Line, Picture, Report, total
+from povwatch.report.timing import timing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from povwatch.journal import JournalReader
+    from povwatch.journal.reader import Event
+
+
+def gather(
+    reader: JournalReader,
+    now: float,
+    *,
+    since: float | None = None,
+    only: Collection[int] | None = None,
+    before: int = 0,
+    left: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Report:
+    """Read what was done.
+
+    Args:
+        reader: the journal.
+        now: seconds since the epoch.
+        since: leave out what ended before that.
+        only: the jobs that are asked for; all if left out.
+        before: clips that were done before.
+        left: clips that were left as they are.
+        notes: what was in the way of all of them.
+    """
+    jobs = reader.jobs()
+    newest = {job.path: job.id for job in jobs}
+    wanted = [
+        job
+        for job in jobs
+        if (only is None or job.id in only) and (since is None or not job.ended or job.updated_at >= since)
+    ]
+    lines = []
+    for job in wanted:
+        events = reader.events(job.id)
+        line = line_of(job, events, now, again=newest[job.path] if newest[job.path] != job.id else None)
+        if since is None or line.ended_at is None or line.ended_at >= since:
+            lines.append(line)
+    return Report(
+        lines=lines,
+        made_at=now,
+        version=__version__,
+        since=since,
+        before=before,
+        left=[one_line(name) for name in left],
+        notes=[one_line(note) for note in notes],
+    )
+
+
+def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None = None) -> Line:
+    """One job's line.
+
+    Args:
+        job: as the journal has it.
+        events: its history, oldest first.
+        now: seconds since the epoch.
+        again: the newer job of the same clip, if there is one.
+    """
+    times = timing(events, now)
+    kept = _object(job.artifact)
+    uses = [event.data for event in events if event.event == "gpu-use"]
+    gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
+    seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}
+    if JobState.PUBLISHING in times.seconds and job.state is JobState.DONE:
+        seconds["publish"] = times.seconds[JobState.PUBLISHING]
+    if times.lost:
+        seconds["lost"] = times.lost
+    return Line(
+        job=job.id,
+        clip=layout.shown(job.path),
+        state=job.state,
+        attempts=job.attempts,
+        crashes=job.crashes,
+        engine=one_line(job.engine) if job.engine else None,
+        seen_at=job.created_at,
+        started_at=times.started_at,
+        ended_at=times.ended_at,
+        arriving=times.seconds.get(JobState.ARRIVING),
+        grace=times.seconds.get(JobState.GRACE),
+        queued=times.seconds.get(JobState.QUEUED),
+        seconds=seconds,
+        gpu=one_line(str(gpu["name"])) if gpu.get("name") else None,
+        gpu_seconds=_gpu_seconds(kept, uses),
+        energy=total([_number(use.get("energy")) for use in (*uses, kept.get("gpu") or {})]),
+        peak_memory=_peak(kept, uses),
+        source=_source(_object(job.source_info)),
+        result=_result(events),
+        output=one_line(job.output) if job.output else None,
+        problem=_problem(job),
+        todo=one_line(advice(job)) if again is None else "",
+        again=again,
+    )
+
+
+def _gpu_seconds(kept: dict[str, Any], uses: Sequence[dict[str, Any]]) -> float | None:
+    """Seconds of generating times the GPUs that it was given; None for an engine that had none."""
+    used = kept.get("gpu") or {}
+    good = (kept.get("seconds") or {}).get("generate") if used else None
+    parts = [good * _gpus(used) if good is not None else None]
+    parts += [use["seconds"] * _gpus(use) if use.get("seconds") is not None else None for use in uses]
+    return total(parts)
+
+
+def _gpus(use: dict[str, Any]) -> int:
+    return len(str(use.get("uuid") or "-").split(", "))
+
+
+def _peak(kept: dict[str, Any], uses: Sequence[dict[str, Any]]) -> int | None:
+    found = [peak_memory({}, use) for use in uses]
+    found.append(peak_memory(kept.get("artifact") or {}, kept.get("gpu") or {}))
+    return max((memory for memory in found if memory), default=None)
+
+
+def _source(info: dict[str, Any]) -> Picture:
+    if not info:
+        return Picture()
+    return Picture(
+        info.get("frames"),
+        _rate(info.get("rate")),
+        info.get("display_width"),
+        info.get("display_height"),
+        info.get("duration"),
+    )
+
+
+def _result(events: Sequence[Event]) -> Picture:
+    found = [event.data.get("numbers") or {} for event in events if event.event == "checked"]
+    if not found:
+        return Picture()
+    (last,) = found[-1:]
+    return Picture(
+        last.get("frames"), _rate(last.get("rate")), last.get("width"), last.get("height"), last.get("duration")
+    )
+
+
+def _problem(job: Job) -> str:
+    if job.state is JobState.DONE:
+        return ""
+    if job.ended:
+        return one_line(job.error or job.detail)
+    if job.waiting_on is None:
+        return one_line(job.detail)
+    return one_line(f"waits on {job.waiting_on}" + (f": {job.detail}" if job.detail else ""))
+
+
+def _rate(text: object) -> float | None:
+    try:
+        rate = float(Fraction(str(text)))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return rate or None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found

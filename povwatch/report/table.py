@@ -1,0 +1,77 @@
+"""A report on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from povwatch.job import JobState
+from povwatch.report import words
+from povwatch.report.data import largest, total
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from povwatch.report.data import Report
+
+ROWS_MAX = 200
+"""Of what came out; the other forms have all."""
+
+
+def table(report: Report) -> RenderableType:
+    """What came out, what did not, and what it came to."""
+    parts: list[RenderableType] = []
+    done = [line for line in report.lines if line.state is JobState.DONE]
+    if done:
+        parts += [_done(report), ""]
+        if len(done) > ROWS_MAX:
+            parts[-1:] = [f"... and {len(done) - ROWS_MAX} more: --report FILE.html has all of them.", ""]
+    for title, lines in (("Did not come out", report.not_out), ("Still open", report.open)):
+        if lines:
+            parts += [_told(title, lines), ""]
+    if report.left:
+        parts.append(escape(f"Left as they are, not started: {words.named(list(report.left))}."))
+    parts += [f"[yellow]{escape(note)}[/yellow]" for note in report.notes]
+    parts.append(words.closing(report))
+    return Group(*parts)
+
+
+def _done(report: Report) -> Table:
+    found = Table(box=None, pad_edge=False)
+    gpu = any(line.gpu_seconds is not None for line in report.lines)
+    memory = any(line.peak_memory is not None for line in report.lines)
+    found.add_column("clip", overflow="fold")
+    for name in ("frames", "waited", "generated", "the rest"):
+        found.add_column(name, justify="right")
+    if gpu:
+        found.add_column("GPU time", justify="right")
+    if memory:
+        found.add_column("memory", justify="right")
+    found.add_column("output", overflow="fold")
+    for line in [line for line in report.lines if line.state is JobState.DONE][:ROWS_MAX]:
+        generated = line.seconds.get("generate")
+        rest = total(seconds for stage, seconds in line.seconds.items() if stage != "generate")
+        cells = [words.frames(line), words.duration(line.queued), words.duration(generated), words.duration(rest)]
+        cells += [words.duration(line.gpu_seconds)] * gpu + [words.size(line.peak_memory)] * memory
+        found.add_row(escape(line.clip), *cells, escape(line.output or ""))
+    sums = report.seconds
+    rest = total(seconds for stage, seconds in sums.items() if stage != "generate")
+    cells = ["", words.duration(largest(line.queued for line in report.lines)), words.duration(sums.get("generate"))]
+    cells.append(words.duration(rest))
+    cells += [words.duration(total(line.gpu_seconds for line in report.lines))] * gpu
+    cells += [words.size(largest(line.peak_memory for line in report.lines))] * memory
+    found.add_section()
+    found.add_row("all, or the most", *cells, "", style="dim")
+    return found
+
+
+def _told(title: str, lines: object) -> Table:
+    found = Table(title, "state", "attempts", "why, and what to do", box=None, pad_edge=False)
+    found.columns[0].overflow = found.columns[3].overflow = "fold"
+    for line in lines:  # type: ignore[attr-defined]
+        why = " ".join(filter(None, (line.problem, line.todo)))
+        found.add_row(escape(line.clip), str(line.state), str(line.attempts or ""), escape(why))
+    return found
