@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import structlog
 
@@ -28,14 +28,30 @@ _BYTE_80, _BYTE_FF = 0xDC80, 0xDCFF  # PEP 383
 _DIM, _PLAIN = "\033[2m", "\033[0m"
 
 
-def configure(stream: TextIO | None = None, *, verbose: bool = False) -> None:
+class Stream(Protocol):
+    """What of a text file is needed to log to it."""
+
+    def write(self, text: str, /) -> object:
+        """A line, or a part of one."""
+
+    def flush(self) -> object:
+        """Let it be seen."""
+
+    def isatty(self) -> bool:
+        """Whether somebody looks at it."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+
+def configure(stream: Stream | None = None, *, verbose: bool = False) -> None:
     """Choose the form by what the stream is, and set structlog up.
 
     Args:
         stream: where lines go, standard error if left out.
         verbose: show the engine's own output too.
     """
-    stream = stream or sys.stderr
+    stream = sys.stderr if stream is None else stream
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -45,7 +61,7 @@ def configure(stream: TextIO | None = None, *, verbose: bool = False) -> None:
             *_form(stream),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", stream)),
         cache_logger_on_first_use=False,
     )
 
@@ -65,7 +81,7 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _form(stream: TextIO) -> list[Any]:
+def _form(stream: Stream) -> list[Any]:
     if _is_journal(stream):
         return [_to_journal]
     if stream.isatty():
@@ -137,7 +153,7 @@ def _listed(event: EventDict) -> str:
     return " ".join([event["event"], *fields])
 
 
-def _is_journal(stream: TextIO) -> bool:
+def _is_journal(stream: Stream) -> bool:
     """Whether the stream is the journal's own: systemd names its device and inode in JOURNAL_STREAM."""
     try:
         stat = os.fstat(stream.fileno())

@@ -2,28 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from povwatch import log
 from povwatch.cli.app import app, shared
+from povwatch.cli.clips_here import named
+from povwatch.cli.display import BatchDisplay
+from povwatch.cli.report import Files  # noqa: TC001 - typer reads it as it runs
+from povwatch.cli.reporting import print_table, save_all
 from povwatch.daemon.loop import Daemon
-from povwatch.daemon.summary import summarise
+from povwatch.daemon.scope import Scope
+from povwatch.daemon.summary import NOT_DONE, summarise
+from povwatch.journal import open_reader
+from povwatch.layout import shown
+from povwatch.report import save
+from povwatch.report.gather import gather
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
+    from povwatch.daemon.summary import Outcome
+    from povwatch.report.data import Report
 
 
 @app.command()
 def run(
     context: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="Drain the folder, print a summary, exit.")] = False,  # noqa: FBT002
+    clips: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CLIP]...", help="With --once: these alone; the others are left as they are."),
+    ] = None,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Drain the folder, print a report, exit.")] = False,
     engine: Annotated[str | None, typer.Option(help="auto, cosmos, diffusers or preview.")] = None,
     grace: Annotated[str | None, typer.Option(help='Time to edit a JSON, such as "30s".')] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's own output too.")] = False,  # noqa: FBT002
+    files: Files = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's own output too.")] = False,
 ) -> None:
     """Watch inputs/ and run what arrives."""
+    if not once and (clips or files):
+        raise typer.BadParameter("clips and --report go with --once alone: a daemon has no end")
     config = shared(context).config(grace=grace, engine=engine)
+    if not once:
+        log.configure(verbose=verbose)
+        Daemon(config).run()
+        return
+    save.check(files or ())
+    scope = Scope(named(config, clips) if clips else None)
+    display = BatchDisplay() if BatchDisplay.fits() else None
+    log.configure(display, verbose=verbose)
+    with display or nullcontext():
+        outcome = Daemon(config, once=True, scope=scope, display=display).run()
     log.configure(verbose=verbose)
-    daemon = Daemon(config, once=once)
-    outcome = daemon.run()
-    if once:
-        raise typer.Exit(summarise(outcome))
+    code = summarise(outcome, each=display is None)
+    found = _report(config, outcome)
+    print_table(found)
+    if not save_all(found, files or ()):
+        code = max(code, NOT_DONE)
+    raise typer.Exit(code)
+
+
+def _report(config: Config, outcome: Outcome) -> Report:
+    """What was done in this run, and what was not."""
+    before = {job.id for job in outcome.before}
+    notes = [note for note in (outcome.away, outcome.unable) if note]
+    if outcome.stopped:
+        notes.append("It was ended before all was done; started again it goes on.")
+    with open_reader(config.paths.state) as reader:
+        return gather(
+            reader,
+            time.time(),
+            only={job.id for job in outcome.jobs} - before | outcome.ended,
+            before=len(before),
+            left=[shown(path) for path in outcome.left],
+            notes=notes,
+        )

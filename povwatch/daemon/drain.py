@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.runs.crew import Crew
     from povwatch.daemon.runs.engine_room import EngineRoom
     from povwatch.daemon.runs.places import Hurdle
+    from povwatch.daemon.scope import Scope
     from povwatch.job import Job
 
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
@@ -44,6 +45,7 @@ class Drain:
         engine_room: EngineRoom,
         hurdle: Callable[[], Hurdle | None],
         hook_stuck: Callable[[Job], bool] = lambda _: False,
+        scope: Scope = ALL,
     ) -> None:
         """Make it.
 
@@ -58,7 +60,9 @@ class Drain:
             engine_room: whether the engine was started.
             hurdle: why no job may start, as far as the machine's folders tell.
             hook_stuck: whether a job waits for a hook that cannot be started here.
+            scope: the clips that this povwatch is for.
         """
+        self._scope = scope
         self._patience = config.engine.attempts
         self._ledger = ledger
         self._lookout = lookout
@@ -79,9 +83,12 @@ class Drain:
         return all(map(self._stands, self._ledger.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
 
     def outcome(self) -> Outcome:
-        """What became of every clip that is there, or that ended in this run."""
-        here = self._lookout.clips() | {job.path for job in self._ledger.ended.values()}
+        """What became of every clip that is there and meant, or that ended in this run."""
+        clips = self._lookout.clips()
+        here = {path for path in clips if path in self._scope} | {job.path for job in self._ledger.ended.values()}
         jobs = [job for path in sorted(here) if (job := self._ledger.of_path(path))]
+        others = [path for path in sorted(clips) if path not in self._scope]
+        left = [path for path in others if (known := self._ledger.known.get(path)) is None or not known.state.ended]
         waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
         hurdle = self._hurdle() or self._availability.hurdle(self._ledger.clock.boot()) if waiting else None
         unable = closed = None
@@ -93,11 +100,14 @@ class Drain:
         if unable is None:  # no clip can be inspected: what one waits on says why
             early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
             unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
-        return Outcome(jobs, unable, self._lookout.away, closed)
+        ended = frozenset(self._ledger.ended)
+        return Outcome(jobs, unable, self._lookout.away, closed, ended=ended, left=left)
 
     def _stands(self, job: Job) -> bool:
         """Whether a job goes nowhere by itself."""
         if job.waiting_on in STUCK or self._hook_stuck(job):
+            return True
+        if job.path not in self._scope and job.state not in CLAIMED:
             return True
         if job.state is JobState.QUEUED:
             return self._hopeless()

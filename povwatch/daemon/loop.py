@@ -9,19 +9,23 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from povwatch import __version__
 from povwatch.arrival.writers import ignore_sigio
 from povwatch.daemon.parts import Parts
 from povwatch.daemon.recovery import recover
+from povwatch.daemon.scope import ALL
+from povwatch.daemon.summary import Outcome
+from povwatch.daemon.view import View, Viewer
 from povwatch.engine.abilities import REAL
 from povwatch.notify import Notifier
 from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.config import Config
-    from povwatch.daemon.summary import Outcome
+    from povwatch.daemon.scope import Scope
 
 REQUESTS_EVERY = 0.5
 """Seconds between two looks into the spool."""
@@ -32,15 +36,36 @@ SAMPLE_EVERY = 3.0
 LOOK_EVERY = 15.0
 """The same while none does."""
 
+DISPLAY_EVERY = 0.5
+"""Seconds between two looks at everything for a display."""
+
 STOP_PATIENCE = 8.0
 """Seconds for workers to end; the manager's own limit is longer."""
+
+
+class Display(Protocol):
+    """Where somebody sees how far everything is."""
+
+    def show(self, view: View) -> None:
+        """Show it."""
+
+    def close(self) -> None:
+        """Show nothing any more."""
 
 
 class Daemon:
     """One povwatch."""
 
-    def __init__(self, config: Config, *, once: bool = False) -> None:
+    def __init__(
+        self, config: Config, *, once: bool = False, scope: Scope = ALL, display: Display | None = None
+    ) -> None:
         """Put it together. The journal is locked; nothing is recovered or watched yet.
+
+        Args:
+            config: the configuration.
+            once: end when nothing can move any more.
+            scope: the clips that it is for.
+            display: shown how far everything is.
 
         Raises:
             ConfigError: the configuration does not fit this machine, or another daemon has the journal.
@@ -49,7 +74,12 @@ class Daemon:
         self._config = config
         self._once = once
         self._notifier = Notifier.from_environment()
-        self._parts = Parts(config)
+        self._parts = Parts(config, scope)
+        self._display = display
+        self._viewer = Viewer(self._parts)
+        self._display_at = 0.0
+        self._outcome = Outcome(())
+        self._drained = False
         self._requests_at = 0.0
         self._stop: str | None = None
 
@@ -66,10 +96,25 @@ class Daemon:
             self._start()
             while self._stop is None and not (self._once and self._parts.drain.over()):
                 self._turn()
+                self._show(self._parts.clock.boot())
                 self._parts.waker.sleep(self._pause())
-            return self._parts.drain.outcome()
+            self._drained = True
         finally:
             self._end()
+        return self._outcome
+
+    def _signalled(self, number: int) -> None:
+        """End in good order; a second Ctrl-C ends it at once, and its workers with it (PR_SET_PDEATHSIG).
+
+        What a kill leaves behind is settled at the next start, as after any crash: recovery.py.
+        """
+        if self._stop is None or number != signal.SIGINT:
+            self.stop(signal.Signals(number).name)
+            return
+        if self._display is not None:
+            self._display.close()  # it may have hidden the terminal's cursor
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
 
     def stop(self, why: str) -> None:
         """End at the next turn. Safe to call from a signal handler."""
@@ -134,14 +179,21 @@ class Daemon:
             parts.finisher.next_deadline(),
             parts.eye.next_deadline(),
             self._requests_at,
+            self._display_at if self._display is not None else None,
         ]
         return min(d for d in deadlines if d is not None) - parts.clock.boot()
+
+    def _show(self, now: float) -> None:
+        if self._display is not None and now >= self._display_at:
+            self._display_at = now + DISPLAY_EVERY
+            self._display.show(self._viewer.look(now))
 
     def _end(self) -> None:
         """Stop the workers, hand back what runs, close everything; all of it in seconds."""
         parts = self._parts
         if self._stop is not None:
-            say("daemon-stopping", why=self._stop)
+            again = ". What runs is handed back; Ctrl-C once more ends it at once" if self._stop == "SIGINT" else ""
+            say("daemon-stopping", why=f"{self._stop}{again}")
         self._notifier.stopping()
         with ExitStack() as closing:  # whatever fails on the way, the rest is done: nothing of ours outlives us
             for close in (parts.waker.close, self._notifier.close, parts.journal.close):
@@ -162,6 +214,8 @@ class Daemon:
             parts.background.close()
             parts.hooks.close()
             parts.dispatch.close()
+            if self._drained:
+                self._outcome = replace(parts.drain.outcome(), stopped=self._stop is not None)
             parts.facts.close()
             parts.notices.save()
         if self._stop is not None:
@@ -170,4 +224,4 @@ class Daemon:
     def _set_signals(self) -> None:
         ignore_sigio()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda n, _: self.stop(signal.Signals(n).name))
+            signal.signal(number, lambda n, _: self._signalled(n))

@@ -34,6 +34,7 @@ from povwatch.daemon.runs.crew import Crew
 from povwatch.daemon.runs.dispatch import Dispatch
 from povwatch.daemon.runs.engine_room import EngineRoom
 from povwatch.daemon.runs.places import Hurdle
+from povwatch.daemon.scope import ALL, Scope
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
 from povwatch.daemon.waker import Waker
@@ -58,13 +59,18 @@ if TYPE_CHECKING:
 class Parts:
     """Every part of one povwatch; the loop drives them."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, scope: Scope = ALL) -> None:
         """Make them. The journal is locked; nothing is recovered or watched yet.
+
+        Args:
+            config: the configuration.
+            scope: the clips that this povwatch is for.
 
         Raises:
             ConfigError: the configuration does not fit this machine, another daemon has the journal, or it is lost.
             JournalError: the journal cannot be used.
         """
+        self.scope = scope
         self.clock = Clock()
         self.waker = Waker()
         templates = configured_templates(config)
@@ -96,6 +102,7 @@ class Parts:
             withdrawn=self._withdraw,
             rejected=self._tidy.ended,
             broken=self._broken,
+            scope=scope,
         )
         self.gates = Gates(
             config,
@@ -108,8 +115,9 @@ class Parts:
             present=self.present,
             ended=self._ended,
             broken=self._broken,
+            scope=scope,
         )
-        self._respec = Respec(self.ledger, self.intake, self.folder)
+        self._respec = Respec(self.ledger, self.intake, self.folder, scope)
         self.lookout = Lookout(
             config,
             clock=self.clock,
@@ -166,6 +174,7 @@ class Parts:
             crew=self.crew,
             eye=self.eye,
             room=self.free_space.lacking,
+            scope=scope,
             generated=self.finisher.check,
             ready=self.hooks.ready,
         )
@@ -200,6 +209,7 @@ class Parts:
             engine_room=self.engine_room,
             hurdle=self.hurdle,
             hook_stuck=self.hooks.stuck,
+            scope=scope,
         )
         self.facts = Facts(
             config,
@@ -220,6 +230,7 @@ class Parts:
             opening=self.opening,
             cleaner=Cleaner(config, self.ledger, self.background),
             withdraw=self._withdraw,
+            scope=scope,
         )
 
     def hurdle(self) -> Hurdle | None:

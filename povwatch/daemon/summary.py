@@ -27,17 +27,36 @@ class Outcome:
     """Why inputs/ could not be watched, if so."""
     closed: str | None = None
     """Why people want no clip started now, if clips wait for that."""
+    ended: frozenset[int] = frozenset()
+    """The jobs that ended in this run."""
+    left: Sequence[bytes] = ()
+    """The clips that are there, not done, and were not meant."""
+    stopped: bool = False
+    """Whether somebody ended it before all was done."""
+
+    @property
+    def before(self) -> Sequence[Job]:
+        """The jobs that were done before this run."""
+        return [job for job in self.jobs if job.state is JobState.DONE and job.id not in self.ended]
 
 
-def summarise(outcome: Outcome) -> int:
-    """Say what became of every clip, a line each, and give the exit code."""
+def summarise(outcome: Outcome, *, each: bool = True) -> int:
+    """Say what became of every clip, and give the exit code.
+
+    Args:
+        outcome: how things stand.
+        each: with a line for each clip; else in one line.
+    """
     counts = {state: sum(job.state is state for job in outcome.jobs) for state in JobState}
-    for job in outcome.jobs:
+    for job in outcome.jobs if each else ():
         say("summary", job, text=f"{layout.shown(job.path)}: {_fate(job)}")
     done = counts[JobState.DONE]
     gone = counts[JobState.CANCELLED]
     open_ = len(outcome.jobs) - done - gone
     text = f"{done} done, {open_} not done" + (f", {gone} cancelled" if gone else "")
+    if outcome.left:
+        which = ", ".join(map(layout.shown, outcome.left[:5])) + (", ..." if len(outcome.left) > 5 else "")  # noqa: PLR2004
+        text += f"; {len(outcome.left)} left as they are, not started, as they were not named: {which}"
     if outcome.away:
         text += f". {outcome.away}"
     if outcome.closed:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.opening import Opening
+    from povwatch.daemon.scope import Scope
     from povwatch.spec.beside import InputsFolder
 
 EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
@@ -51,6 +52,7 @@ class Verbs:
         opening: Opening,
         cleaner: Cleaner,
         withdraw: Callable[[Job, str], None],
+        scope: Scope,
     ) -> None:
         """Make it.
 
@@ -64,7 +66,9 @@ class Verbs:
             opening: pauses the queue.
             cleaner: removes what is left over; answers later.
             withdraw: cancels a job, whatever state it is in.
+            scope: the clips that this povwatch is for.
         """
+        self._scope = scope
         self._spool = spool
         self._ledger = ledger
         self._intake = intake
@@ -116,6 +120,9 @@ class Verbs:
             which = choice(request.verb, *options, clips=[job.path for job in found])
             return Answer(done=False, text=f"{len(found)} clips are called so. Take one: {which}")
         (job,) = found
+        if job.path not in self._scope:
+            text = "this povwatch runs other clips alone (run --once with their names): ask again when it has ended."
+            return Answer(done=False, text=text)
         perform: dict[str, Callable[[Job], Answer]] = {"go": self._go, "hold": self._hold, "cancel": self._cancel}
         if request.verb in perform:
             return perform[request.verb](job)
@@ -205,7 +212,7 @@ class Verbs:
         if self._engine == "preview":
             text = f"the engine here is the preview. What a real one lacks on this machine: {command('doctor')}"
             return Answer(done=False, text=text)
-        jobs = self._ledger.journal.previews()
+        jobs = [job for job in self._ledger.journal.previews() if job.path in self._scope]
         taken = [job for job in jobs if self._intake.again(job.path, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
         return Answer(done=True, text=f"{len(taken)} previewed clip(s) are taken in again{left}.")

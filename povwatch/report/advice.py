@@ -26,7 +26,7 @@ WAITS = {
 
 
 def advice(job: Job) -> str:
-    """What to do, in a sentence with the command for it; empty where it goes on by itself."""
+    """What to do, in a sentence with the command for it; empty where it goes on by itself, or the reason says it."""
     words = {
         "spec": layout.shown(layout.beside(job.path, job.base).spec),
         "doctor": command("doctor"),
@@ -34,10 +34,6 @@ def advice(job: Job) -> str:
     }
     if job.state is JobState.BLOCKED:
         return "Change the prompt in {spec}, and it runs again; or take another video.".format(**words)
-    if job.state is JobState.REJECTED:
-        return (
-            "Put {spec} right, and it is taken in again." if job.source_hash else "Put a whole video in its place."
-        ).format(**words)
     if job.state is JobState.FAILED:
         return "When that is mended: {retry}".format(**words)
     if not job.ended and job.waiting_on is not None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from povwatch.job import JobState
 from povwatch.report import words
 from povwatch.report.data import STAGE_WORDS, STAGES
 
@@ -36,7 +35,7 @@ class Part:
     """A piece of a bar."""
 
     kind: str
-    """A stage, or `wait`, `run`, `bad`."""
+    """A stage, or `wait`, `run`, `bad`, `open`."""
     at: float
     width: float
     title: str
@@ -91,29 +90,31 @@ def over_time(report: Report) -> OverTime | None:
     if not ran:
         return None
     shown = ran[-ROWS_MAX:]
-    spans = [_span(line, report.made_at) for line in shown]
-    first = min(span[0] for span in spans)
-    last = max(*(span[2] for span in spans), first + 1)
-    scale = WHOLE / (last - first)
-    rows = []
-    for line, (queued, started, ended) in zip(shown, spans, strict=True):
-        parts = []
-        if started > queued:
-            told = f"waited {words.duration(started - queued)}"
-            parts.append(Part("wait", round((queued - first) * scale, 2), round((started - queued) * scale, 2), told))
-        kind = "run" if line.state is JobState.DONE else "bad" if line.state.ended else "open"
-        told = f"{line.state}, {words.moment(started)}, {words.duration(ended - started)}"
-        parts.append(Part(kind, round((started - first) * scale, 2), round((ended - started) * scale, 2), told))
-        rows.append(Row(line.clip, parts))
+    first = min(_begin(line) for line in shown)
+    last = max(*(run.ended for line in shown for run in line.runs), first + 1)
+    rows = [Row(line.clip, _over_time(line, first, WHOLE / (last - first))) for line in shown]
     return OverTime(rows, _marks(first, last), len(ran) - len(shown))
 
 
-def _span(line: Line, now: float) -> tuple[float, float, float]:
-    """When it was queued, started and ended. Waits after the first start are part of the run."""
-    assert line.started_at is not None  # noqa: S101 - the caller looked
-    ended = max(line.ended_at or now, line.started_at)
-    before = min(line.queued or 0.0, max(0.0, line.started_at - (line.seen_at or line.started_at)))
-    return line.started_at - before, line.started_at, ended
+def _begin(line: Line) -> float:
+    """When it began to wait, or to run."""
+    begun = line.runs[0].begun
+    return begun if line.queued_at is None else min(line.queued_at, begun)
+
+
+def _over_time(line: Line, first: float, scale: float) -> list[Part]:
+    """Its waits, as one, and its runs upon them."""
+
+    def part(kind: str, begun: float, ended: float, title: str) -> Part:
+        return Part(kind, round((begun - first) * scale, 2), round((ended - begun) * scale, 2), title)
+
+    begun, last = _begin(line), line.runs[-1]
+    parts = [part("wait", begun, last.begun, f"waited {words.duration(line.queued)}")] if last.begun > begun else []
+    for run in line.runs:
+        kind = "bad" if run.lost else "run" if line.state.ended else "open"
+        said = "came to nothing" if run.lost else str(line.state)
+        parts.append(part(kind, run.begun, run.ended, f"{said}, {words.duration(run.ended - run.begun)}"))
+    return parts
 
 
 def _marks(first: float, last: float) -> list[Mark]:

@@ -11,6 +11,8 @@ from povwatch.job import JobState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from povwatch.report.timing import Run
+
 STAGES = ("prepare", "generate", "finish", "check", "publish", "lost")
 """Where a run's time goes; `lost` are attempts that came to nothing."""
 
@@ -52,8 +54,9 @@ class Line:
     engine: str | None = None
     seen_at: float | None = None
     """Seconds since the epoch, like all moments here."""
-    started_at: float | None = None
-    """When a worker had it first."""
+    queued_at: float | None = None
+    runs: tuple[Run, ...] = ()
+    """Its attempts."""
     ended_at: float | None = None
     arriving: float | None = None
     """Seconds from the first byte seen to the whole clip."""
@@ -78,6 +81,11 @@ class Line:
     """What to do about that."""
     again: int | None = None
     """The newer job of the same clip, if it was tried once more."""
+
+    @property
+    def started_at(self) -> float | None:
+        """When a worker had it first."""
+        return self.runs[0].begun if self.runs else None
 
     @property
     def took(self) -> float | None:

@@ -82,7 +82,7 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}
     if JobState.PUBLISHING in times.seconds and job.state is JobState.DONE:
         seconds["publish"] = times.seconds[JobState.PUBLISHING]
-    if times.lost:
+    if times.lost is not None:
         seconds["lost"] = times.lost
     return Line(
         job=job.id,
@@ -92,7 +92,8 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         crashes=job.crashes,
         engine=one_line(job.engine) if job.engine else None,
         seen_at=job.created_at,
-        started_at=times.started_at,
+        queued_at=times.queued_at,
+        runs=tuple(times.runs),
         ended_at=times.ended_at,
         arriving=times.seconds.get(JobState.ARRIVING),
         grace=times.seconds.get(JobState.GRACE),

@@ -20,7 +20,7 @@ VERSION = 1
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a text must not begin with: spreadsheets would take it for a formula, and do what it says."""
 
-MOMENTS = ("seen_at", "started_at", "ended_at")
+MOMENTS = ("seen_at", "queued_at", "started_at", "ended_at")
 
 
 def as_json(report: Report) -> str:
@@ -60,7 +60,10 @@ def as_csv(report: Report) -> str:
 
 
 def _object(line: Line) -> dict[str, Any]:
-    found = asdict(line) | {"state": str(line.state), "took": line.took}
+    found = asdict(line) | {"state": str(line.state), "took": line.took, "started_at": line.started_at}
+    found["runs"] = [
+        {"begun": words.iso(run.begun), "ended": words.iso(run.ended), "lost": run.lost} for run in line.runs
+    ]
     return found | {name: words.iso(found[name]) for name in MOMENTS}
 
 

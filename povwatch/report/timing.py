@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 UNDER_WAY = frozenset({JobState.RUNNING, JobState.CHECKING})
 """The states that an attempt goes through until its result is promised."""
 
+GOOD = UNDER_WAY | {JobState.PUBLISHING}
+"""Where an attempt may stand, or get to, that has not come to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt, by the wall clock."""
+
+    begun: float
+    ended: float
+    lost: bool
+    """Whether it came to nothing."""
+
 
 @dataclass(slots=True)
 class Timing:
@@ -22,10 +35,17 @@ class Timing:
 
     seconds: dict[JobState, float] = field(default_factory=dict)
     """In each state that it was in, all times together."""
-    lost: float = 0.0
-    """Of attempts that came to nothing."""
-    started_at: float | None = None
+    runs: list[Run] = field(default_factory=list)
+    """Its attempts, in order; the last may be under way."""
+    queued_at: float | None = None
+    """When it was first in the queue."""
     ended_at: float | None = None
+
+    @property
+    def lost(self) -> float | None:
+        """Seconds of attempts that came to nothing; None if there were none."""
+        found = [run.ended - run.begun for run in self.runs if run.lost]
+        return round(sum(found), 3) if found else None
 
 
 def timing(events: Sequence[Event], now: float) -> Timing:
@@ -35,21 +55,22 @@ def timing(events: Sequence[Event], now: float) -> Timing:
         events: oldest first.
         now: until when the last state lasts, if it is no end.
     """
-    found, attempt = Timing(), 0.0
-    for event, after in zip(events, [*events[1:], None], strict=True):
+    found = Timing()
+    begun: float | None = None
+    seen = sorted(events, key=lambda event: event.at)  # a clock that was set back in between makes no time negative
+    for event, after in zip(seen, [*seen[1:], None], strict=True):
         state = JobState(event.state)
-        if event.event == "started" and found.started_at is None:
-            found.started_at = event.at
         if state.ended:
             found.ended_at = event.at if found.ended_at is None else found.ended_at
             continue
-        # A clock that was set back in between makes no time negative.
-        lasted = max(0.0, (now if after is None else after.at) - event.at)
-        found.seconds[state] = found.seconds.get(state, 0.0) + lasted
+        if state is JobState.QUEUED and found.queued_at is None:
+            found.queued_at = event.at
+        until = max(now, event.at) if after is None else after.at
+        found.seconds[state] = round(found.seconds.get(state, 0.0) + until - event.at, 3)
         if state in UNDER_WAY:
-            attempt += lasted
-            if after is not None and JobState(after.state) not in UNDER_WAY:
-                if JobState(after.state) is not JobState.PUBLISHING:
-                    found.lost += attempt
-                attempt = 0.0
+            begun = event.at if begun is None else begun
+            onward = state if after is None else JobState(after.state)
+            if after is None or onward not in UNDER_WAY:
+                found.runs.append(Run(begun, until, lost=onward not in GOOD))
+                begun = None
     return found

@@ -15,6 +15,7 @@ from povwatch.arrival.signature import Signature, identity_of, size_of
 from povwatch.daemon.arrivals.arriving import Arriving
 from povwatch.daemon.arrivals.clip_files import ClipFiles
 from povwatch.daemon.arrivals.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
+from povwatch.daemon.scope import ALL
 from povwatch.errors import NotAVideo
 from povwatch.job import Job, JobState, Waiting
 from povwatch.units import spell_size
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
+    from povwatch.daemon.scope import Scope
     from povwatch.media.info import VideoInfo
 
 INCOMPLETE_PATIENCE = 900.0
@@ -64,6 +66,7 @@ class Intake:
         rejected: Callable[[Job], None],
         broken: Callable[[tuple[str, int], Exception], None],
         patience: float = INCOMPLETE_PATIENCE,
+        scope: Scope = ALL,
     ) -> None:
         """Make it.
 
@@ -79,7 +82,9 @@ class Intake:
             rejected: told of a job whose clip is no video.
             broken: told of a job whose clip raised what nobody foresaw.
             patience: seconds after which an incomplete clip gets an error file.
+            scope: the clips that this povwatch is for.
         """
+        self._scope = scope
         self._ledger = ledger
         self._withdrawn = withdrawn
         self._broken = broken
@@ -114,6 +119,11 @@ class Intake:
         )
 
     @property
+    def on_the_way(self) -> int:
+        """How many clips have not arrived yet."""
+        return sum(track.phase is not Phase.IN for track in self._tracks.values())
+
+    @property
     def jobs_left(self) -> bool:
         """Whether a job is under way that would be lost if another folder were taken for inputs/."""
         return any(count for state, count in self._ledger.counts.items() if not state.ended)
@@ -130,6 +140,8 @@ class Intake:
         fresh = []
         for clip in clips:
             path, signature = clip
+            if path not in self._scope:
+                continue
             if track := self._tracks.get(path):
                 track.gone_at = None
                 if signature != track.signature:
@@ -147,7 +159,7 @@ class Intake:
     def recall(self, now: float) -> None:
         """Follow the clips of all jobs from before the last start, seen or not: what is not there is `absent` next."""
         for path, known in self._ledger.known.items():
-            if not known.state.ended and path not in self._tracks:
+            if not known.state.ended and path not in self._tracks and path in self._scope:
                 self._follow(self._ledger.job(known.job), known.source_stat or b"", now)
 
     def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
@@ -170,6 +182,8 @@ class Intake:
     def linked(self, path: bytes, signature: Signature) -> None:
         """A symlink to a video: rejected in words, never followed."""
         known = self._ledger.known.get(path)
+        if path not in self._scope:
+            return
         if known is not None and (not known.state.ended or known.source_stat == signature):
             return
         (job,) = self._ledger.add([(path, signature)])

@@ -81,6 +81,7 @@ class Finisher:
         self._after = after
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
+        self._fractions: dict[int, float] = {}
 
     # -- the daemon's side
 
@@ -93,7 +94,7 @@ class Finisher:
         started_at = self._started(job)
 
         def work(cancelled: threading.Event) -> tuple[Checked, Sealed]:
-            checked = piece.finish(lambda _: None, cancelled)
+            checked = piece.finish(lambda fraction: self._fractions.update({job.id: fraction}), cancelled)
             return checked, self._seal(job, piece, checked, started_at, cancelled)
 
         self._background.submit(("finish", job.id), work, lambda outcome: self._checked(job, piece, outcome))
@@ -105,6 +106,10 @@ class Finisher:
             return
         self._cancelled[job.id] = why
         self._background.cancel(("finish", job.id))
+
+    def fraction(self, job: Job) -> float:
+        """How much of finishing and checking is done, 0 to 1."""
+        return self._fractions.get(job.id, 0.0)
 
     def publish(self, job: Job) -> None:
         """Keep a promise; safe to repeat after any interruption."""
@@ -129,6 +134,7 @@ class Finisher:
 
     def _checked(self, job: Job, piece: Workpiece, outcome: tuple[Checked, Sealed] | Exception) -> None:
         why = self._cancelled.pop(job.id, None)
+        self._fractions.pop(job.id, None)
         if why is not None:
             self._endings.cancel(job, why)
         elif isinstance(outcome, (MediaStopped, PublishStopped)):

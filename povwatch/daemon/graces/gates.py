@@ -15,6 +15,7 @@ from povwatch.daemon.graces.gate import Gate, SpecFiles
 from povwatch.daemon.graces.gatekeeper import REWRITE_AFTER, Gatekeeper
 from povwatch.daemon.graces.named_files import NamedFiles
 from povwatch.daemon.graces.notes import GraceNotes
+from povwatch.daemon.scope import ALL
 from povwatch.engine.abilities import Abilities
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
+    from povwatch.daemon.scope import Scope
     from povwatch.grace import Grace
     from povwatch.media.info import VideoInfo
     from povwatch.spec import Spec
@@ -63,6 +65,7 @@ class Gates:
         present: Callable[[bytes], bool],
         ended: Callable[[Job], None],
         broken: Callable[[tuple[str, int], Exception], None],
+        scope: Scope = ALL,
     ) -> None:
         """Make it.
 
@@ -77,7 +80,9 @@ class Gates:
             present: whether a clip is there; no JSON is written for one that is not.
             ended: told of a job that ended here: its JSON was wrong for too long, or the same is done already.
             broken: told of a job whose JSON raised what nobody foresaw.
+            scope: the clips that this povwatch is for.
         """
+        self._scope = scope
         self._broken = broken
         self._ended = ended
         self._config = config
@@ -151,6 +156,8 @@ class Gates:
 
     def resume(self, job: Job) -> None:
         """A job from before the last start."""
+        if job.path not in self._scope:
+            return
         now, wall = self._ledger.clock.boot(), self._ledger.clock.wall()
         period = self._config.grace.period
         away = wall - (job.grace_saved_at or wall)
@@ -184,6 +191,11 @@ class Gates:
         if gate.missing_since is not None or self._ledger.job(job.id).state is not JobState.QUEUED:
             return None
         return gate.spec if gate.grace.over else None
+
+    def latest_spec(self, job: Job) -> Spec | None:
+        """The JSON as it was read last; None if there is none that can be run."""
+        gate = self._gates.get(job.id)
+        return gate.spec if gate else None
 
     def deadline(self, job: Job) -> float | None:
         """When the grace ends, on the boot clock; None while it stands still."""

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from povwatch.arrival.scan import Listing
     from povwatch.daemon.arrivals.intake import Intake
     from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.scope import Scope
     from povwatch.spec.beside import InputsFolder, SpecFile
 
 
 class Respec:
     """Compares what lies beside finished clips with what they ran with."""
 
-    def __init__(self, ledger: Ledger, intake: Intake, folder: InputsFolder) -> None:
+    def __init__(self, ledger: Ledger, intake: Intake, folder: InputsFolder, scope: Scope) -> None:
+        self._scope = scope
         self._ledger = ledger
         self._intake = intake
         self._folder = folder
@@ -30,6 +32,8 @@ class Respec:
     def look(self, listing: Listing) -> None:
         """Take in again every clip whose JSON says something else than its last run."""
         for path in listing.clips:
+            if path not in self._scope:
+                continue
             known = self._ledger.known.get(path)
             if known is None or not (known.state.ended or known.state in CLAIMED):
                 continue

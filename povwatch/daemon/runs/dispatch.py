@@ -15,6 +15,7 @@ from povwatch.daemon.runs.places import Hurdle, Place, Run
 from povwatch.daemon.runs.preparing import Preparing
 from povwatch.daemon.runs.reports import Reports
 from povwatch.daemon.runs.turns import Turns
+from povwatch.daemon.scope import ALL
 from povwatch.daemon.unforeseen import in_words
 from povwatch.engine import events
 from povwatch.engine.protocol import Generate
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.runs.availability import Availability
     from povwatch.daemon.runs.crew import Crew
     from povwatch.daemon.runs.workpiece import Workpiece
+    from povwatch.daemon.scope import Scope
     from povwatch.publish import Publisher
 
 
@@ -59,6 +61,7 @@ class Dispatch:
         room: Callable[[], DiskFull | None],
         generated: Callable[[Job, Workpiece], None],
         ready: Callable[[Job], bool] = lambda _: True,
+        scope: Scope = ALL,
     ) -> None:
         """Make it.
 
@@ -76,6 +79,7 @@ class Dispatch:
             room: whether a disk lacks room, as of now.
             generated: told of a job whose artifact is there, `checking` already.
             ready: whether nothing has to be done before a job.
+            scope: the clips that this povwatch is for.
         """
         self._kind = kind
         self._keep_controls = config.publish.keep_controls
@@ -87,8 +91,8 @@ class Dispatch:
         self._neighbours = Neighbours(eye, lambda: crew.pids)
         self._generated = generated
         self._reports = Reports(ledger, kind)
-        self._experience = Experience(ledger.journal, kind)
-        self._turns = Turns(ledger, ready)
+        self.experience = Experience(ledger.journal, kind)
+        self._turns = Turns(ledger, ready, scope)
         self._preparing = Preparing(
             config.paths.inputs,
             ledger=ledger,
@@ -219,7 +223,7 @@ class Dispatch:
         place.forget_words()
         place.supervisor.generate(request)
         run.generating_since = self._ledger.clock.boot()
-        run.expected = self._experience.expect(run.piece, self._crew.gpu_name(place))
+        run.expected = self.experience.expect(run.piece, self._crew.gpu_name(place))
         if place.gpus:
             self._eye.ask(lambda _: None)  # for the first sample; a short job may see no other
 
@@ -287,7 +291,7 @@ class Dispatch:
         run.piece.capabilities = place.supervisor.capabilities or {}
         run.piece.seconds["generate"] = round(took, 3)
         run.piece.gpu = run.use.figures()
-        learned = self._experience.learn(run.piece, self._crew.gpu_name(place), took)
+        learned = self.experience.learn(run.piece, self._crew.gpu_name(place), took)
         job = self._ledger.move(
             job,
             "generated",

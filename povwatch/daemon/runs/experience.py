@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from povwatch import eta
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from povwatch.daemon.runs.workpiece import Workpiece
     from povwatch.journal import JournalReader
 
@@ -34,7 +36,17 @@ class Experience:
             piece: the job.
             gpu: the GPU's name; empty without one.
         """
-        return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(piece.info, piece.spec, self._kind))
+        return self.guess(piece.info, piece.spec, gpu)
+
+    def guess(self, info: Mapping[str, Any], spec: Mapping[str, Any], gpu: str) -> float | None:
+        """The same for a job that has not begun.
+
+        Args:
+            info: VideoInfo of the clip, as JSON.
+            spec: upstream's fields; empty where it is not known.
+            gpu: the GPU's name; empty without one.
+        """
+        return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(info, spec, self._kind))
 
     def learn(self, piece: Workpiece, gpu: str, seconds: float) -> dict[str, Any] | None:
         """Take a job in that was generated, if it was generated whole; what is to be journalled about it."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.gpus.preflight import Preflight
     from povwatch.daemon.runs.loads import LoadGate
     from povwatch.daemon.runs.workpiece import Workpiece
+    from povwatch.engine.events import JobProgress
     from povwatch.engine.supervisor import Supervisor
     from povwatch.job import Waiting
 
@@ -35,7 +36,13 @@ class Run:
     """When it was claimed, or when it was begun ahead of that."""
     prepared: bool = False
     """Whether its working copy is there."""
+    copied: float = 0.0
+    """How much of its copies is made, 0 to 1; set by the thread that makes them."""
     generating_since: float | None = None
+    progress: JobProgress | None = None
+    """What the engine said last."""
+    left: float | None = None
+    """Seconds that generating still takes, as far as was known then."""
     said: int = 0
     """The tenth that the log was told last."""
     noted_at: float = 0.0

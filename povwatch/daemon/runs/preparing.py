@@ -117,7 +117,7 @@ class Preparing:
         run = Run(job.id, run_id, piece, self._ledger.clock.boot())
 
         def work(cancelled: threading.Event) -> None:
-            piece.prepare(self._inputs, job.path, lambda _: None, cancelled)
+            piece.prepare(self._inputs, job.path, lambda fraction: setattr(run, "copied", fraction), cancelled)
 
         self._background.submit(_key(run), work, lambda outcome: self._ended(run, outcome))
         return run

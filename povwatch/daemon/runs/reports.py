@@ -50,6 +50,7 @@ class Reports:
         fraction = event.fraction
         elapsed = now - (run.generating_since or now)
         left = eta.left(fraction, elapsed, run.expected)
+        run.progress, run.left = event, left
         tenth = int(fraction * LINES + ALMOST)
         if tenth > run.said and fraction < 1:
             run.said = tenth

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch import retry
+from povwatch.daemon.scope import ALL
 from povwatch.job import Job, JobState
 
 if TYPE_CHECKING:
@@ -12,31 +13,33 @@ if TYPE_CHECKING:
 
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.runs.places import Hurdle
+    from povwatch.daemon.scope import Scope
 
 
 class Turns:
     """The queued jobs, in order."""
 
-    def __init__(self, ledger: Ledger, ready: Callable[[Job], bool] = lambda _: True) -> None:
+    def __init__(self, ledger: Ledger, ready: Callable[[Job], bool] = lambda _: True, scope: Scope = ALL) -> None:
         """Make it.
 
         Args:
             ledger: the jobs.
             ready: whether nothing has to be done before a job.
+            scope: the clips that this povwatch is for.
         """
         self._ledger = ledger
         self._ready = ready
+        self._scope = scope
 
     def due(self) -> list[Job]:
         """The jobs that may start now, the next one first."""
         wall = self._ledger.clock.wall()
-        queued = self._ledger.in_state(JobState.QUEUED)
-        return [job for job in queued if job.not_before <= wall and self._ready(job)]
+        return [job for job in self._queue() if job.not_before <= wall and self._ready(job)]
 
     def mend(self) -> None:
         """Let no job wait for a time that only a clock set back has made far away."""
         wall = self._ledger.clock.wall()
-        for job in self._ledger.in_state(JobState.QUEUED):
+        for job in self._queue():
             at = retry.clamped(job.not_before, wall)
             if at != job.not_before:
                 self._ledger.set_quietly(job, "waiting", not_before=at)
@@ -58,5 +61,8 @@ class Turns:
         clock = self._ledger.clock
         wall = clock.wall()
         # One that is due already waits on something else: its time has come long ago.
-        pauses = [job.not_before for job in self._ledger.in_state(JobState.QUEUED) if job.not_before > wall]
+        pauses = [job.not_before for job in self._queue() if job.not_before > wall]
         return min(pauses) - wall + clock.boot() if pauses else None
+
+    def _queue(self) -> list[Job]:
+        return [job for job in self._ledger.in_state(JobState.QUEUED) if job.path in self._scope]

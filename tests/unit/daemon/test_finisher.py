@@ -13,7 +13,6 @@ from hand_clock import HandClock
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from povwatch.cli import report
 from povwatch.config import Config, Paths
 from povwatch.daemon.background import Background
 from povwatch.daemon.ends import finisher as module
@@ -25,6 +24,8 @@ from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal, open_reader
 from povwatch.media.run import call
 from povwatch.publish import Publisher
+from povwatch.report.gather import gather
+from povwatch.report.table import table
 from povwatch.spec import parse
 from povwatch.spec.prompts import default_spec, load_templates
 
@@ -219,7 +220,7 @@ def test_what_was_measured_is_kept_for_the_report(bench):
     assert {"generate", "finish", "check"} <= set(seconds)
     screen = Console(width=200, record=True, file=io.StringIO())
     with open_reader(bench.paths.state) as reader:
-        screen.print(report._done(reader.jobs(JobState.DONE), reader))
+        screen.print(table(gather(reader, 1e9)))
     row = next(line for line in screen.export_text().splitlines() if "a.mp4" in line)
     assert "14 GB" in row
     assert "3 min 20 s" in row

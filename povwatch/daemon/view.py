@@ -1,0 +1,152 @@
+"""How far everything is, for a display while --once drains the folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch import eta
+from povwatch.job import Job, JobState
+from povwatch.layout import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from povwatch.daemon.parts import Parts
+    from povwatch.daemon.runs.places import Run
+
+WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.05, "checking": 0.05}
+"""What a stage counts for in a clip's bar. Real engines spend nearly all of the time generating."""
+
+AHEAD_MAX = 200
+"""Jobs whose time is estimated; with more than that nobody is told when all is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipView:
+    """One clip under way."""
+
+    clip: str
+    stage: str
+    """A key of WEIGHTS, or `publishing`."""
+    fraction: float
+    """Of the stage, 0 to 1."""
+    detail: str = ""
+    """What the engine says of its own stages."""
+    left: float | None = None
+    """Seconds until it is generated."""
+
+    @property
+    def whole(self) -> float:
+        """Of the clip, 0 to 1."""
+        before = 0.0
+        for stage, weight in WEIGHTS.items():
+            if stage == self.stage:
+                return before + weight * self.fraction
+            before += weight
+        return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All of them."""
+
+    done: int
+    not_out: int
+    """Ended in any other way, in this run."""
+    waiting: int
+    """In the queue, or in their grace."""
+    arriving: int
+    running: Sequence[ClipView]
+    left: float | None = None
+    """Seconds until the last of those that are known is generated; None where nobody knows."""
+    loading: str = ""
+    """What the engine does before it takes clips."""
+    problem: str = ""
+    """What holds everything up."""
+
+    @property
+    def total(self) -> int:
+        """Of this run, so far."""
+        return self.done + self.not_out + self.waiting + self.arriving + len(self.running)
+
+    @property
+    def whole(self) -> float:
+        """How much of all that is done, in clips."""
+        return self.done + self.not_out + sum(clip.whole for clip in self.running)
+
+
+class Viewer:
+    """Looks at the parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def look(self, now: float) -> View:
+        """What is seen now.
+
+        Args:
+            now: boot clock.
+        """
+        parts, ledger = self._parts, self._parts.ledger
+        ended = [job.state for job in ledger.ended.values()]
+        done = sum(state is JobState.DONE for state in ended)
+        runs = [place.run for place in parts.crew.places if place.run is not None]
+        waiting = [job for job in ledger.in_state(JobState.QUEUED, JobState.GRACE) if job.path in parts.scope]
+        hurdle = parts.hurdle() or parts.availability.hurdle(now)
+        loading = {place.supervisor.loading for place in parts.crew.places if not place.supervisor.capabilities}
+        return View(
+            done=done,
+            not_out=len(ended) - done,
+            waiting=len(waiting),
+            arriving=parts.intake.on_the_way,
+            running=[*map(self._of_run, runs), *map(self._of_job, ledger.in_state(*AFTER))],
+            left=self._left(now, runs, waiting),
+            loading=", ".join(sorted(stage for stage, _ in filter(None, loading))),
+            problem=hurdle.problem if hurdle else "",
+        )
+
+    def _of_run(self, run: Run) -> ClipView:
+        clip = shown(self._parts.ledger.job(run.job).path)
+        if run.generating_since is None:
+            return ClipView(clip, "copying", run.copied)
+        if run.progress is None:
+            return ClipView(clip, "generating", 0.0, left=run.expected)
+        told = run.progress
+        detail = told.stage
+        if told.chunks > 1:
+            detail += f", chunk {min(told.chunk + 1, told.chunks)} of {told.chunks}"
+        if told.steps > 1:
+            detail += f", step {told.step} of {told.steps}"
+        return ClipView(clip, "generating", told.fraction, detail, run.left)
+
+    def _of_job(self, job: Job) -> ClipView:
+        if job.state is JobState.PUBLISHING:
+            return ClipView(shown(job.path), "publishing", 0.0)
+        fraction = self._parts.finisher.fraction(job)
+        # The first half is finishing, the second checking; see Workpiece.finish.
+        stage = "finishing" if fraction < 0.5 else "checking"  # noqa: PLR2004
+        return ClipView(shown(job.path), stage, fraction * 2 % 1)
+
+    def _left(self, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> float | None:
+        parts = self._parts
+        if len(waiting) > AHEAD_MAX or not parts.crew.places or not (runs or waiting):
+            return None
+        at_work = {run.job: run.left if run.left is not None else run.expected for run in runs}
+        busy = [at_work[place.run.job] if place.run else 0.0 for place in parts.crew.places]
+        gpu = parts.crew.gpu_name(parts.crew.places[0])
+        takes = [self._expected(job, gpu) for job in waiting]
+        ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
+        graces = [deadline - now for job in waiting if (deadline := parts.gates.deadline(job)) is not None]
+        known = [end for end in ends if end is not None]
+        return max([*known, *graces]) if len(known) == len(ends) else None
+
+    def _expected(self, job: Job, gpu: str) -> float | None:
+        spec = self._parts.gates.latest_spec(job)
+        info = json.loads(job.source_info or "{}")
+        return self._parts.dispatch.experience.guess(info, spec.upstream() if spec else {}, gpu)
+
+
+AFTER = (JobState.CHECKING, JobState.PUBLISHING)
+"""The states of a clip that no worker has any more."""
