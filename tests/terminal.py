@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import select
+import signal
+import subprocess
+import sys
 import termios
 import threading
+import time
 from typing import Self
 
-from programs import Client, program, until
+from programs import Client, program
+from programs import until as wait_until
 
 
 class Terminal:
@@ -42,7 +49,7 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         """Wait until it has shown something: before that it may not be ready for keys."""
-        until(lambda: text.encode() in self._shown, f"{text} on the screen: {bytes(self._shown)!r}")
+        wait_until(lambda: text.encode() in self._shown, f"{text} on the screen: {bytes(self._shown)!r}")
 
     def type(self, keys: str) -> None:
         """Press keys; control characters stand for themselves."""
@@ -61,3 +68,38 @@ class Terminal:
                 self._shown += data
         except OSError:  # nobody has the other end open any more
             return
+
+
+def on_a_terminal(here, *arguments, until, patience=20):
+    """What povwatch writes to a terminal until a pattern is there, when it gets a Ctrl-C, and its exit code.
+
+    A pattern of None waits for its own end.
+    """
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "povwatch", *arguments],
+        cwd=here.folder,
+        env=here._environment() | {"TERM": "xterm", "COLUMNS": "160", "LINES": "40"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    text = b""
+    deadline = time.monotonic() + patience
+    asked = False
+    try:
+        while time.monotonic() < deadline:
+            if select.select([ours], [], [], 0.1)[0]:
+                try:
+                    text += os.read(ours, 65536)
+                except OSError:  # the other end is closed
+                    break
+            if until is not None and not asked and re.search(until, text):
+                process.send_signal(signal.SIGINT)
+                asked = True
+        return process.wait(5), text.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

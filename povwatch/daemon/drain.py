@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from povwatch.daemon.scope import ALL
 from povwatch.daemon.summary import Outcome
 from povwatch.job import CLAIMED, JobState, Waiting
 

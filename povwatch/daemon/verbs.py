@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from povwatch import layout
 from povwatch.command import choice, command
+from povwatch.daemon.scope import ALL
 from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
@@ -52,7 +53,7 @@ class Verbs:
         opening: Opening,
         cleaner: Cleaner,
         withdraw: Callable[[Job, str], None],
-        scope: Scope,
+        scope: Scope = ALL,
     ) -> None:
         """Make it.
 

@@ -117,7 +117,13 @@ class InputsFolder:
             InputsRefused: Anything else that the folder has against it.
         """
         with self._folder_of(path, "write") as (folder, name):
-            kept = supersede(folder, name, data, ours=ours)
+            try:
+                kept = supersede(folder, name, data, ours=ours)
+            except FileExistsError as error:
+                raise InputsRefused(
+                    f"Somebody put another inputs/{shown(path)} there at the same moment; it stays.",
+                    f"The one before is kept beside it as {shown(error.filename)}.",
+                ) from error
             return None if kept is None else posixpath.join(split(path)[0], kept)
 
     def read_spec(self, path: bytes) -> SpecFile | None:

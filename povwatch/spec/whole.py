@@ -56,12 +56,16 @@ def supersede(folder: int, name: bytes, data: bytes, *, ours: Callable[[bytes], 
         The name under which the old text is kept; None if it was ours.
 
     Raises:
-        FileExistsError: somebody put a new file there at the same moment; it stays, and the old one is kept aside.
+        FileExistsError: somebody put a new file there at the same moment; it stays, and the old one is kept aside,
+            under the error's `filename`.
         FileNotFoundError: the file is not there any more.
     """
     with _temporary(folder, data) as temporary:
         kept = _put_aside(folder, name)
-        _name(folder, temporary, name)
+        try:
+            _name(folder, temporary, name)
+        except FileExistsError:
+            raise FileExistsError(errno.EEXIST, "another was put there", kept) from None
     fsync_dir(folder)
     fd = os.open(kept, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     with closing(fd):

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from daemons import toy
+from terminal import on_a_terminal
 from waiting import Waiting
 
 KEYS = {
@@ -136,38 +130,6 @@ def test_a_clip_is_cancelled_while_it_is_checked(here):
         here.wait_for("cancelled")
         assert here.published() == []
     here.stop()
-
-
-def on_a_terminal(here, *arguments, until, patience=20):
-    """What a command writes to a terminal until a pattern is there; then Ctrl-C, and its exit code."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "povwatch", *arguments],
-        cwd=here.folder,
-        env=here._environment() | {"TERM": "xterm", "COLUMNS": "160", "LINES": "40"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    text = b""
-    deadline = time.monotonic() + patience
-    asked = False
-    try:
-        while time.monotonic() < deadline:
-            if select.select([ours], [], [], 0.1)[0]:
-                try:
-                    text += os.read(ours, 65536)
-                except OSError:  # the other end is closed
-                    break
-            if not asked and re.search(until, text):
-                process.send_signal(signal.SIGINT)
-                asked = True
-        return process.wait(5), text.decode()
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 def test_status_on_a_terminal_keeps_on_showing(here):

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 from daemons import toy
+from terminal import on_a_terminal
 from waiting import Waiting, left_over, sound
 
 from povwatch.job import JobState
@@ -137,3 +138,19 @@ def test_ctrl_c_hands_back_a_second_one_kills_and_a_start_goes_on(here):
     assert done.returncode == 0
     assert "1 done, 0 not done" in done.stdout
     sound(here)
+
+
+def test_on_a_terminal_everything_is_seen_to_go_on_and_the_log_stands_above_it(here):
+    here.clip("a\n\x1b[31mred.mp4")
+    code, text = on_a_terminal(here, "run", "--once", until=rb"25%(?s:.)*generating")
+    assert code == 1
+    assert "0 of 1 clips" in text
+    assert "waiting" in text  # the engine's own word for its stage
+    assert text.count(r"a\n\x1b[31mred.mp4: started, attempt 1 of 3") == 1
+    assert "\x1b[31mred" not in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
+    assert "It was ended before all was done; started again it goes on." in text
+    here.let_go()
+    code, text = on_a_terminal(here, "run", "--once", until=None)
+    assert code == 0
+    assert "1 done, 0 not done" in text.rpartition("\x1b[?25h")[2]

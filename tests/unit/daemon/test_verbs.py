@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from povwatch import command as module
 from povwatch.command import use
 from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.scope import Scope
 from povwatch.daemon.verbs import Verbs
 from povwatch.job import JobState
 from povwatch.journal import Journal
@@ -133,3 +134,32 @@ def test_a_line_in_the_log_about_no_clip_names_the_option(ask):
 
 def test_a_machine_that_only_previews_is_told_how_to_look(ask):
     assert "script/povwatch doctor" in ask("retry", "", previews=True)
+
+
+def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, ledger):
+    there(ledger, JobState.GRACE)
+    there(ledger, JobState.GRACE, path=b"named.mp4")
+    (tmp_path / "inputs").mkdir()
+    spool, touched = Spool(tmp_path / "state"), []
+    spool.prepare()
+    part = SimpleNamespace(poke=touched.append, again=lambda *_, **__: touched.append("again"))
+    verbs = Verbs(
+        spool,
+        ledger=ledger,
+        intake=part,
+        gates=part,
+        folder=InputsFolder(tmp_path / "inputs"),
+        engine="preview",
+        withdraw=lambda job, _: touched.append(job),
+        scope=Scope(frozenset({b"named.mp4"})),
+    )
+    for verb in ("go", "hold", "cancel", "retry"):
+        request = spool.ask(verb, "my clip")
+        verbs.tick(0)
+        answer = spool.wait(request, 5)
+        assert not answer.done
+        assert "this povwatch runs other clips alone" in answer.text
+    assert touched == []
+    request = spool.ask("hold", "named")
+    verbs.tick(0)
+    assert spool.wait(request, 5).done

@@ -339,3 +339,66 @@ def test_a_prompt_that_cannot_be_read(inputs, root, data, words):
     spec = Spec.model_validate(members(prompt=..., prompt_path="p.txt"))
     with pytest.raises(SpecInvalid, match=words):
         inputs.check_references(spec, b"clip.json")
+
+
+def ours(data):
+    return data == b"ours"
+
+
+def test_a_json_of_ours_is_replaced(linking, inputs, root):
+    inputs.write_spec(b"sub/clip.json", b"ours")
+    assert inputs.rewrite_spec(b"sub/clip.json", b"new", ours=ours) is None
+    assert (root / "sub" / "clip.json").read_bytes() == b"new"
+    assert files(root) == ["clip.json"]
+
+
+def test_what_somebody_wrote_is_kept_however_often(linking, inputs, root):
+    for number, kept in enumerate([b"sub/.clip.json.old", b"sub/.clip.json.old2", b"sub/.clip.json.old3"]):
+        (root / "sub" / "clip.json").write_bytes(b"mine %d" % number)
+        assert inputs.rewrite_spec(b"sub/clip.json", b"new", ours=ours) == kept
+    assert files(root) == [".clip.json.old", ".clip.json.old2", ".clip.json.old3", "clip.json"]
+    assert [(root / "sub" / name).read_bytes() for name in files(root)] == [b"mine 0", b"mine 1", b"mine 2", b"new"]
+
+
+def test_an_edit_of_the_last_moment_is_kept(inputs, root, monkeypatch):
+    """Somebody saves between the look that found it ours and the move: what is judged is what was moved."""
+    inputs.write_spec(b"clip.json", b"ours")
+    move = whole.rename_noreplace
+
+    def save_then_move(folder, name, *rest):
+        if name == b"clip.json":
+            (root / "clip.json").write_bytes(b"mine")
+        move(folder, name, *rest)
+
+    monkeypatch.setattr(whole, "rename_noreplace", save_then_move)
+    assert inputs.rewrite_spec(b"clip.json", b"new", ours=ours) == b".clip.json.old"
+    assert (root / ".clip.json.old").read_bytes() == b"mine"
+
+
+def test_a_file_that_is_put_there_at_the_same_moment_stays(linking, inputs, root, monkeypatch):
+    inputs.write_spec(b"clip.json", b"ours")
+    aside = whole._put_aside
+
+    def aside_then_theirs(folder, name):
+        kept = aside(folder, name)
+        (root / "clip.json").write_bytes(b"theirs")
+        return kept
+
+    monkeypatch.setattr(whole, "_put_aside", aside_then_theirs)
+    with pytest.raises(EnvironmentFault, match=r"it stays\. The one before is kept beside it as \.clip\.json\.old"):
+        inputs.rewrite_spec(b"clip.json", b"new", ours=ours)
+    assert (root / "clip.json").read_bytes() == b"theirs"
+    assert (root / ".clip.json.old").read_bytes() == b"ours"
+
+
+def test_a_disk_that_is_full_takes_nothing_away(inputs, root, monkeypatch):
+    inputs.write_spec(b"clip.json", b"mine")
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(whole.os, "fsync", full)
+    with pytest.raises(DiskFull):
+        inputs.rewrite_spec(b"clip.json", b"new", ours=ours)
+    assert (root / "clip.json").read_bytes() == b"mine"
+    assert files(root) == ["clip.json"]
