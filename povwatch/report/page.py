@@ -114,7 +114,7 @@ def _tiles(report: Report) -> list[Tile]:
     wall = report.wall
     frames = total(line.result.frames for line in ran)
     tiles = [
-        Tile("came out", str(report.done), f"{report.before} more were done before" if report.before else ""),
+        Tile("came out", str(report.done), f"{report.before} more done before" if report.before else ""),
         Tile("did not", str(len(report.not_out)), f"{len(report.open)} still open" if report.open else ""),
         Tile("from first to last", words.duration(wall[1] - wall[0]) if wall else ""),
         Tile("clips an hour", f"{report.an_hour:.1f}" if report.an_hour else ""),

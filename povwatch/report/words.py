@@ -87,7 +87,7 @@ def closing(report: Report) -> str:
     found = [f"{report.done} done, {len(report.not_out)} not done"]
     found += [f"{len(report.open)} still open"] * bool(report.open)
     found += [f"{report.cancelled} cancelled"] * bool(report.cancelled)
-    found += [f"{report.before} were done before"] * bool(report.before)
+    found += [f"{report.before} {'was' if report.before == 1 else 'were'} done before"] * bool(report.before)
     generating = report.seconds.get("generate")
     spent = "" if generating is None else f"; {duration(generating)} of generating in all"
     return ", ".join(found) + spent + "."
