@@ -71,10 +71,7 @@ class Terminal:
 
 
 def on_a_terminal(here, *arguments, until, patience=20):
-    """What povwatch writes to a terminal until a pattern is there, when it gets a Ctrl-C, and its exit code.
-
-    A pattern of None waits for its own end.
-    """
+    """What povwatch writes to a terminal until a pattern is there, when it gets a Ctrl-C; and its exit code."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "povwatch", *arguments],
@@ -95,7 +92,7 @@ def on_a_terminal(here, *arguments, until, patience=20):
                     text += os.read(ours, 65536)
                 except OSError:  # the other end is closed
                     break
-            if until is not None and not asked and re.search(until, text):
+            if not asked and re.search(until, text):
                 process.send_signal(signal.SIGINT)
                 asked = True
         return process.wait(5), text.decode()

@@ -15,7 +15,7 @@ from povwatch.report.data import Line, Picture, Report, total
 from povwatch.report.timing import timing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from povwatch.journal import JournalReader
     from povwatch.journal.reader import Event
@@ -42,17 +42,11 @@ def gather(
         left: clips that were left as they are.
         notes: what was in the way of all of them.
     """
-    jobs = reader.jobs()
-    newest = {job.path: job.id for job in jobs}
-    wanted = [
-        job
-        for job in jobs
-        if (only is None or job.id in only) and (since is None or not job.ended or job.updated_at >= since)
-    ]
+    newest = {path: known.job for path, known in reader.known().items()}
     lines = []
-    for job in wanted:
-        events = reader.events(job.id)
-        line = line_of(job, events, now, again=newest[job.path] if newest[job.path] != job.id else None)
+    for job in _wanted(reader, since, only):
+        again = newest[job.path] if newest[job.path] != job.id else None
+        line = line_of(job, reader.events(job.id), now, again=again)
         if since is None or line.ended_at is None or line.ended_at >= since:
             lines.append(line)
     return Report(
@@ -64,6 +58,13 @@ def gather(
         left=[one_line(name) for name in left],
         notes=[one_line(note) for note in notes],
     )
+
+
+def _wanted(reader: JournalReader, since: float | None, only: Collection[int] | None) -> Iterable[Job]:
+    """The jobs that may be in it, oldest first; of a hundred thousand the others are not read."""
+    if only is not None:
+        return filter(None, map(reader.job, sorted(only)))
+    return reader.jobs() if since is None else reader.jobs_since(since)
 
 
 def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None = None) -> Line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from povwatch.job import JobState
@@ -58,7 +59,7 @@ def timing(events: Sequence[Event], now: float) -> Timing:
     found = Timing()
     begun: float | None = None
     seen = sorted(events, key=lambda event: event.at)  # a clock that was set back in between makes no time negative
-    for event, after in zip(seen, [*seen[1:], None], strict=True):
+    for event, after in zip_longest(seen, seen[1:]):
         state = JobState(event.state)
         if state.ended:
             found.ended_at = event.at if found.ended_at is None else found.ended_at

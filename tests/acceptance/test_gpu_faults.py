@@ -11,6 +11,9 @@ import pytest
 from gpu_machine import GB, OnGpus, gpu
 from waiting import left_over, newest, sound
 
+from povwatch.journal import open_reader
+from povwatch.report.gather import gather
+
 BUSY = [[os.getpid(), 120 * GB]]
 
 
@@ -44,6 +47,10 @@ def test_what_a_job_uses_of_its_gpu_is_on_record(tmp_path):
         assert manifest["gpu"]["energy"] == used["energy"]
         assert "NVIDIA Toy" in here.call("status").stdout
         ended(here)
+        with open_reader(here.state) as reader:
+            (line,) = gather(reader, time.time()).lines
+        assert (line.gpu, line.gpu_seconds, line.energy) == ("NVIDIA Toy", line.seconds["generate"], used["energy"])
+        assert line.peak_memory == 30 * GB
 
 
 def test_a_gpu_that_somebody_else_fills_is_waited_for_before_anything_is_loaded(tmp_path):
@@ -92,6 +99,7 @@ def test_a_job_that_does_not_fit_gets_a_fresh_worker_once(tmp_path):
         here.wait_for("failed")
         first, second = here.runs
         assert first != second
+        assert all(use["seconds"] >= 0 for use in history(here, "a.mp4", "gpu-use"))
         assert newest(here).attempts == 2
         ended(here)
 

@@ -20,6 +20,12 @@ SELECT * FROM jobs ORDER BY id;
 -- Every job in one state, newest last.
 SELECT * FROM jobs WHERE state = :state ORDER BY id;
 
+-- name: jobs_since
+-- Every job that has not ended, or that was changed since a time, oldest first.
+SELECT * FROM jobs
+WHERE updated_at >= :since OR state NOT IN ('done', 'failed', 'blocked', 'rejected', 'cancelled')
+ORDER BY id;
+
 -- name: known_clips
 -- What is known of each clip: its newest job, without the long columns.
 SELECT path, max(id) AS id, base, state, source_stat, spec_stat FROM jobs GROUP BY path;

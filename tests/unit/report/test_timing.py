@@ -67,6 +67,11 @@ def test_a_job_that_failed_in_its_run():
     assert (found.runs, found.ended_at) == ([Run(30, 50, lost=True)], 50)
 
 
+def test_a_job_without_a_history():
+    found = timing([], NOW)
+    assert (found.seconds, found.runs, found.ended_at, found.lost) == ({}, [], None, None)
+
+
 def test_a_clock_that_was_set_back_makes_no_time_negative():
     found = timing(history((100, "seen", "arriving"), (50, "arrived", "grace"), (60, "queued", "queued")), 10)
     assert all(seconds >= 0 for seconds in found.seconds.values())
