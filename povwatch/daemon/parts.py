@@ -148,6 +148,7 @@ class Parts:
             endings=self.endings,
             wake=self.waker.wake,
             broken=self._broken,
+            scope=scope,
         )
         self.finisher = Finisher(
             config,

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from povwatch.report.timing import Run
 
-STAGES = ("prepare", "generate", "finish", "check", "publish", "lost")
+STAGES = ("hooks", "prepare", "generate", "finish", "check", "publish", "lost")
 """Where a run's time goes; `lost` are attempts that came to nothing."""
 
 STAGE_WORDS = {
+    "hooks": "hooks",
     "prepare": "copying the clip",
     "generate": "generating",
     "finish": "putting times and sound back",
@@ -76,9 +77,11 @@ class Line:
     output: str | None = None
     """Below outputs/."""
     problem: str = ""
-    """Why it did not come out, or what it waits on."""
+    """Why it did not come out, or what it waits on; of one that did, what is to be known about it."""
     todo: str = ""
     """What to do about that."""
+    flawed: bool = False
+    """Whether it came out and something behind it failed: a hook that runs after the clip."""
     again: int | None = None
     """The newer job of the same clip, if it was tried once more."""
 
@@ -131,9 +134,19 @@ class Report:
         return sorted((line for line in self.lines if line.not_out), key=lambda line: -(line.ended_at or 0))
 
     @property
+    def flawed(self) -> Sequence[Line]:
+        """Those that came out, with something to see to."""
+        return [line for line in self.lines if line.flawed]
+
+    @property
     def open(self) -> Sequence[Line]:
         """Those that are still under way."""
         return [line for line in self.lines if line.open]
+
+    @property
+    def told(self) -> Sequence[tuple[str, Sequence[Line]]]:
+        """What somebody has to know of, under its headings."""
+        return (("Did not come out", self.not_out), ("Came out, but", self.flawed), ("Still open", self.open))
 
     @property
     def cancelled(self) -> int:

@@ -81,8 +81,9 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     uses = [event.data for event in events if event.event == "gpu-use"]
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
     seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}
-    if JobState.PUBLISHING in times.seconds and job.state is JobState.DONE:
-        seconds["publish"] = times.seconds[JobState.PUBLISHING]
+    seconds |= _hooks(events)
+    if (published := _publishing(events)) is not None:
+        seconds["publish"] = published
     if times.lost is not None:
         seconds["lost"] = times.lost
     return Line(
@@ -98,7 +99,7 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         ended_at=times.ended_at,
         arriving=times.seconds.get(JobState.ARRIVING),
         grace=times.seconds.get(JobState.GRACE),
-        queued=times.seconds.get(JobState.QUEUED),
+        queued=_waited(times.seconds.get(JobState.QUEUED), events),
         seconds=seconds,
         gpu=one_line(str(gpu["name"])) if gpu.get("name") else None,
         gpu_seconds=_gpu_seconds(kept, uses),
@@ -109,8 +110,35 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         output=one_line(job.output) if job.output else None,
         problem=_problem(job),
         todo=one_line(advice(job)) if again is None else "",
+        flawed=job.state is JobState.DONE and bool(job.error),
         again=again,
     )
+
+
+def _hooks(events: Sequence[Event], *states: JobState) -> dict[str, float]:
+    """What the hooks took that came to a good end, in some states or in any."""
+    found = [
+        float(event.data["seconds"])
+        for event in events
+        if event.event == "hook-done"
+        and event.data.get("seconds") is not None
+        and (not states or event.state in states)
+    ]
+    return {"hooks": round(sum(found), 3)} if found else {}
+
+
+def _waited(queued: float | None, events: Sequence[Event]) -> float | None:
+    """What was spent in the queue without a hook at work."""
+    if queued is None:
+        return None
+    return round(max(0.0, queued - _hooks(events, JobState.QUEUED).get("hooks", 0.0)), 3)
+
+
+def _publishing(events: Sequence[Event]) -> float | None:
+    """Seconds from the promise to the result's being there; hooks that come after it are not counted."""
+    checked = [number for number, event in enumerate(events) if event.event == "checked"]
+    after = events[checked[-1] + 1 :] if checked else ()
+    return round(max(0.0, after[0].at - events[checked[-1]].at), 3) if after else None
 
 
 def _gpu_seconds(kept: dict[str, Any], uses: Sequence[dict[str, Any]]) -> float | None:
@@ -155,8 +183,6 @@ def _result(events: Sequence[Event]) -> Picture:
 
 
 def _problem(job: Job) -> str:
-    if job.state is JobState.DONE:
-        return ""
     if job.ended:
         return one_line(job.error or job.detail)
     if job.waiting_on is None:

@@ -21,7 +21,7 @@ def as_markdown(report: Report) -> str:
     """Headline, what did not come out, totals, every clip."""
     parts = [f"# {words.headline(report)}", _facts(report)]
     parts += [f"> {text(note)}" for note in report.notes]
-    for title, lines in (("Did not come out", report.not_out), ("Still open", report.open)):
+    for title, lines in report.told:
         if lines:
             rows = [
                 [text(line.clip), str(line.state), str(line.attempts), text(line.problem), text(line.todo)]

@@ -29,7 +29,7 @@ def table(report: Report) -> RenderableType:
         parts += [_done(report), ""]
         if len(done) > ROWS_MAX:
             parts[-1:] = [f"... and {len(done) - ROWS_MAX} more: --report FILE.html has all of them.", ""]
-    for title, lines in (("Did not come out", report.not_out), ("Still open", report.open)):
+    for title, lines in report.told:
         if lines:
             parts += [_told(title, lines), ""]
     if report.left:

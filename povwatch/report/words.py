@@ -75,11 +75,11 @@ def headline(report: Report) -> str:
     if not asked:
         return "Nothing was run."
     if report.done == asked:
-        text = "The clip came out." if asked == 1 else f"All {asked} clips came out."
+        text = "The clip came out" if asked == 1 else f"All {asked} clips came out"
     else:
         text = f"{report.done} of {asked} clip{'s' * (asked > 1)} came out"
-        text += f", {lost} did not" * bool(lost) + f", {still} still open" * bool(still) + "."
-    return text
+        text += f", {lost} did not" * bool(lost) + f", {still} still open" * bool(still)
+    return text + f", {len(report.flawed)} with something to see to" * bool(report.flawed) + "."
 
 
 def closing(report: Report) -> str:

@@ -22,6 +22,7 @@ from povwatch.daemon.hooks.errand import Order, Outcome, perform
 from povwatch.daemon.hooks.outcomes import MOMENTS, Outcomes
 from povwatch.daemon.hooks.records import Records
 from povwatch.daemon.runs.workpiece import Workpiece
+from povwatch.daemon.scope import ALL
 from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import DiskFull, HookFailed
 from povwatch.hooks.plan import BEFORE, current, next_hook
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.runs.places import Hurdle
+    from povwatch.daemon.scope import Scope
     from povwatch.hooks.settings import Hook
     from povwatch.publish import Publisher
 
@@ -76,6 +78,7 @@ class HookStage:
         endings: Endings,
         wake: Callable[[], None],
         broken: Callable[[Any, Exception], None],
+        scope: Scope = ALL,
     ) -> None:
         """Make it.
 
@@ -87,7 +90,9 @@ class HookStage:
             endings: what becomes of a job whose hook has failed.
             wake: called from a thread when there is something to take in.
             broken: told of what nobody foresaw.
+            scope: the clips that this povwatch is for.
         """
+        self._scope = scope
         self._config = config
         self._hooks = config.hooks
         self._ledger = ledger
@@ -193,6 +198,8 @@ class HookStage:
         busy = {errand.record.job for errand in self._errands.values()}
         for job in self._ledger.in_state(*MOMENTS):
             if job.state is JobState.PUBLISHING and job.id not in self._after:
+                continue
+            if job.state is JobState.QUEUED and job.path not in self._scope:
                 continue
             hook = self._next(job)
             if hook is None or job.id in busy or retry.clamped(job.not_before, wall) > wall:

@@ -1,14 +1,17 @@
 """From a job and its history to a line; from a journal to a report."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.journal.reader import Event
-from povwatch.report.data import Picture
+from povwatch.report import words
+from povwatch.report.data import Picture, Report
 from povwatch.report.gather import gather, line_of
+from povwatch.report.save import FORMS
 
 INFO = {"frames": 93, "rate": "30000/1001", "display_width": 1280, "display_height": 720, "duration": 3.1}
 CHECKED = {"numbers": {"frames": 93, "rate": "30000/1001", "width": 1280, "height": 720, "duration": 3.1}}
@@ -76,6 +79,29 @@ def test_several_gpus_count_each_and_lost_attempts_too():
     assert line.gpu_seconds == 2 * 50 + 15
     assert line.energy == 1000
     assert line.seconds["lost"] == 20
+
+
+def test_hooks_are_a_stage_and_neither_a_wait_nor_publishing():
+    job, events = done()
+    events[3:3] = [event(12, "hook-started", "queued"), event(20, "hook-done", "queued", seconds=7.5)]
+    events[-1:] = [
+        event(85.5, "hook-started", "publishing"),
+        event(95, "hook-done", "publishing", seconds=9.0),
+        event(95, "done", "done"),
+    ]
+    line = line_of(job, events, 1000)
+    assert (line.seconds["hooks"], line.queued, line.seconds["publish"]) == (16.5, 12.5, 0.5)
+    assert "hooks" not in line_of(*done(), 1000).seconds
+
+
+def test_what_is_to_be_known_of_a_clip_that_came_out():
+    job, events = done()
+    line = line_of(replace(job, error="The hook upload failed."), events, 1000)
+    assert (line.problem, line.todo, line.not_out, line.flawed) == ("The hook upload failed.", "", False, True)
+    assert words.headline(Report([line], 0, "0")) == "The clip came out, 1 with something to see to."
+    for form in FORMS.values():
+        assert "The hook upload failed" in form(Report([line], 0, "0")).replace("\\", "")
+    assert not line_of(replace(job, detail="the same was published before"), events, 1000).flawed
 
 
 @pytest.mark.parametrize(
