@@ -85,6 +85,7 @@ def headline(report: Report) -> str:
 def closing(report: Report) -> str:
     """The same in numbers, at the end of a terminal's report."""
     found = [f"{report.done} done, {len(report.not_out)} not done"]
+    found += [f"{len(report.flawed)} with something to see to"] * bool(report.flawed)
     found += [f"{len(report.open)} still open"] * bool(report.open)
     found += [f"{report.cancelled} cancelled"] * bool(report.cancelled)
     found += [f"{report.before} {'was' if report.before == 1 else 'were'} done before"] * bool(report.before)
