@@ -68,7 +68,7 @@ def run(
 def _report(config: Config, outcome: Outcome) -> Report:
     """What was done in this run, and what was not."""
     before = {job.id for job in outcome.before}
-    notes = [note for note in (outcome.away, outcome.unable) if note]
+    notes = [note for note in (outcome.away, outcome.closed, outcome.unable) if note]
     if outcome.stopped and not all(job.ended for job in outcome.jobs):
         notes.append("It was ended before all was done; started again it goes on.")
     with open_reader(config.paths.state) as reader:

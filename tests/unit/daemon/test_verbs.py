@@ -150,6 +150,8 @@ def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, ledger
         gates=part,
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
+        opening=part,
+        cleaner=part,
         withdraw=lambda job, _: touched.append(job),
         scope=Scope(frozenset({b"named.mp4"})),
     )
