@@ -8,28 +8,20 @@
 #              not do, as the children of the daemon run isolated
 # 35 steps take about 25 minutes on an H200; `--steps 5` gives the same seconds a step in 5.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=benchmarks/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-[ $# -gt 0 ] || { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 2; }
-folder=$1; shift
-python=${PYTHON:-$root/.venv-diffusers/bin/python}
-export PYTHONUNBUFFERED=1
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
-
+[ $# -gt 0 ] || usage "$0"
+mkdir -p "$1"
+folder=$(cd "$1" && pwd); shift
+model=$folder/model
+build=$root/benchmarks/build_random_2b.py
 engine=()
 if [ "${1:-}" = --dry ]; then
   shift
   model=$folder/tiny
-  build=("$root/tests/tiny_model.py" "$model")
+  build=$root/tests/tiny_model.py
   engine=(--tiny --steps 2)
-else
-  model=$folder/model
-  build=("$root/benchmarks/build_random_2b.py" "$model")
 fi
-if ! [ -e "$model/built" ]; then
-  rm -rf "$model"
-  "$python" "${build[@]}"
-  touch "$model/built"
-fi
+model_in "$model" "$build"
 exec "$python" "$root/benchmarks/bench_daemon.py" "$model" "$folder" "${engine[@]}" "$@"

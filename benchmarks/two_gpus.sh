@@ -8,29 +8,21 @@
 # By the figures of one H100 (a step takes 9.2 s, all else of a clip 20 s, a load 26 s) 4 clips of 3 steps take 4 minutes
 # on one and 2.5 on two, with the model's making 7 to 8 in all.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=benchmarks/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-[ $# -gt 0 ] || { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 2; }
-folder=$1; shift
-python=${PYTHON:-$root/.venv-diffusers/bin/python}
-export PYTHONUNBUFFERED=1
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
-
+[ $# -gt 0 ] || usage "$0"
+mkdir -p "$1"
+folder=$(cd "$1" && pwd); shift
+model=$folder/model
+build=$root/benchmarks/build_random_2b.py
 engine=()
 if [ "${1:-}" = --dry ]; then
   shift
   export OMP_NUM_THREADS=1
   model=$folder/tiny
-  build=("$root/tests/tiny_model.py" "$model")
+  build=$root/tests/tiny_model.py
   engine=(--tiny --steps 2 --size 192x112 --frames 61)
-else
-  model=$folder/model
-  build=("$root/benchmarks/build_random_2b.py" "$model")
 fi
-if ! [ -e "$model/built" ]; then
-  rm -rf "$model"
-  "$python" "${build[@]}"
-  touch "$model/built"
-fi
+model_in "$model" "$build"
 exec "$python" "$root/benchmarks/bench_two_gpus.py" "$model" "$folder" "${engine[@]}" "$@"
