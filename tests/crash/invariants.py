@@ -6,10 +6,9 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
+import sound_journal
 import toys
 from world import SOMEBODY
-
-from povwatch.job import ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +66,7 @@ def in_the_end(folders: Folders, before: dict[str, bytes], *, may_fail: bool = F
     db = sqlite3.connect(f"file:{folders.state / 'journal.sqlite3'}?mode=ro", uri=True)
     db.row_factory = sqlite3.Row
     try:
-        yield from _journal(db)
+        yield from sound_journal.violations(db)
         jobs = db.execute("SELECT * FROM jobs").fetchall()
         results = [name for name, data in shown.items() if toys.whole(data)]
         if len(jobs) != 1:
@@ -105,23 +104,6 @@ def is_kept(folders: Folders, promised: str | None) -> Iterator[str]:
     """What was promised is what is there in the end: inference did not run again."""
     if promised and promised not in map(toys.digest, visible(folders.outputs).values()):
         yield "a promised result was made a second time"
-
-
-def _journal(db: sqlite3.Connection) -> Iterator[str]:
-    for pragma in ("integrity_check", "foreign_key_check"):
-        found = [tuple(row) for row in db.execute(f"PRAGMA {pragma}")]
-        if found not in ([], [("ok",)]):
-            yield f"{pragma}: {found}"
-    state, promised = None, 0
-    for event in db.execute("SELECT * FROM job_events ORDER BY id"):
-        if event["was"] != state:
-            yield f"the history has a gap: {event['event']} came from {event['was']}, not {state}"
-        if state in ENDS and event["state"] != state:
-            yield f"an end was not final: {event['event']} after {state}"
-        if promised and event["event"] in {"started", "generated", "checked"}:
-            yield f"{event['event']} after the promise"
-        state = event["state"]
-        promised += event["event"] == "checked"
 
 
 def _result(name: str, data: bytes) -> Iterator[str]:
