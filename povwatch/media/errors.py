@@ -2,6 +2,7 @@
 
 AttemptFailed
 `-- MediaError       the child that worked on the clip failed or died
+    `-- MediaKilled  somebody killed it; most often the machine, out of memory
 NotAVideo
 `-- TooLarge         more pixels, frames or hours than the limits allow
 PovwatchError
@@ -12,9 +13,16 @@ from __future__ import annotations
 
 from povwatch.errors import AttemptFailed, NotAVideo, PovwatchError
 
+KILLED_MAX = 5
+"""So often in a row is a file looked at again when the look was killed; then it may be the cause."""
+
 
 class MediaError(AttemptFailed):
     """The child that worked on the clip failed, died, or took too long."""
+
+
+class MediaKilled(MediaError):  # noqa: N818 - as MediaStopped
+    """The child was killed: that may be the clip's doing, and most often is not."""
 
 
 class TooLarge(NotAVideo):

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch import errors
-from povwatch.media.errors import MediaError, MediaStopped, TooLarge
+from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def call(
 
     Raises:
         PovwatchError: what the child reported, in its own class.
-        MediaError: the child died, broke a limit or took longer than `timeout`.
+        MediaError: the child died, broke a limit or took longer than `timeout`; MediaKilled if it was killed.
         MediaStopped: `cancelled` said so.
         NoProcess: no child could be started at present.
     """
@@ -203,7 +203,8 @@ class _Child:
         if self.result is not None:
             fault = self.result["error"]
             raise PASSED_ON.get(fault["class"], MediaError)(fault["what"], fault["todo"])
-        raise MediaError(f"{self.op} {self._death(status)}", self._last_words())
+        died = MediaKilled if status == -signal.SIGKILL else MediaError
+        raise died(f"{self.op} {self._death(status)}", self._last_words())
 
     def _death(self, status: int) -> str:
         """How the child ended, in words, with the limit that it broke."""

@@ -17,11 +17,18 @@ from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
-from povwatch.daemon.arrivals.tracks import HELD_BACK_TODO, INCOMPLETE_TODO, PERCENT_STEP, Phase, Track, Tracks
+from povwatch.daemon.arrivals.tracks import (
+    HELD_BACK_TODO,
+    INCOMPLETE_TODO,
+    PERCENT_STEP,
+    Phase,
+    Track,
+    Tracks,
+)
 from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
-from povwatch.media.errors import MediaStopped
+from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
 from povwatch.retry import backoff
 from povwatch.units import spell_size
 from povwatch.voice import say
@@ -207,7 +214,8 @@ class Arriving:
         track = self._tracks.get(path)
         if track is None or track.job != job_id:
             return
-        if isinstance(outcome, EnvironmentFault):  # before the clip is looked at: that may fail for the same cause
+        if isinstance(outcome, EnvironmentFault) or (isinstance(outcome, MediaKilled) and track.faults < KILLED_MAX):
+            # Before the clip is looked at: that may fail for the same cause.
             self._later(path, track, self._ledger.job(job_id), outcome, now)
             return
         track.faults = 0
@@ -233,8 +241,8 @@ class Arriving:
             self._notices.clear(job)
             self._arrived(dataclasses.replace(job, source_stat=signature), outcome)
 
-    def _later(self, path: bytes, track: Track, job: Job, error: EnvironmentFault, now: float) -> None:
-        """The machine did not let us look, which says nothing about the clip: again after a pause."""
+    def _later(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
+        """The machine did not let us look, or killed who did. That says nothing about the clip: again later."""
         track.phase, track.faults = Phase.SETTLING, track.faults + 1
         self._wait(job, Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.PAUSED, str(error))
         self._tracks.plan(path, now + backoff(track.faults))

@@ -57,7 +57,7 @@ class Track:
     """The unfinished copy of it that lies beside it."""
     warned: bool = False
     faults: int = 0
-    """How often in a row the machine did not let us inspect it."""
+    """How often in a row the machine did not let us inspect it, or killed what did."""
     todo: str = INCOMPLETE_TODO
     """What helps a clip that waits."""
 

@@ -17,7 +17,7 @@ from povwatch.daemon.arrivals.tracks import FAULTS_PATIENCE
 from povwatch.daemon.unforeseen import in_words
 from povwatch.engine.fit import Shape, misfit
 from povwatch.errors import EnvironmentFault, Problem, SourceChanged
-from povwatch.media.errors import MediaStopped
+from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
 from povwatch.media.info import Measured
 from povwatch.media.run import PROBE, call
 
@@ -58,7 +58,7 @@ class _File:
     asked_at: float
     measuring: bool = False
     faults: int = 0
-    """How often in a row the machine did not let us measure it."""
+    """How often in a row the machine did not let us measure it, or killed what did."""
     fault: str = ""
     """Why not, as sentences."""
     found: Measured | Problem | None = None
@@ -214,7 +214,7 @@ class NamedFiles:
             faults, known.faults = known.faults + 1, 0
             if isinstance(outcome, Measured):
                 known.found = outcome
-            elif isinstance(outcome, EnvironmentFault) and not isinstance(outcome, SourceChanged):
+            elif _says_nothing(outcome, faults):
                 known.since = known.asked_at  # nor does this, but at once it would only happen again
                 known.faults, known.fault = faults, str(outcome)
             elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # those say nothing: it is looked at again
@@ -229,6 +229,13 @@ class NamedFiles:
         if len(self._files) >= KEPT:
             recent = {path: file for path, file in self._files.items() if now - file.asked_at < FORGOTTEN_AFTER}
             self._files = recent
+
+
+def _says_nothing(outcome: Exception, faults: int) -> bool:
+    """Whether it was the machine's doing alone, as far as can be told after so many times."""
+    if isinstance(outcome, MediaKilled):
+        return faults <= KILLED_MAX
+    return isinstance(outcome, EnvironmentFault) and not isinstance(outcome, SourceChanged)
 
 
 def _kind(name: str, file: NamedFile, wanted: int) -> tuple[str, Problem | None]:

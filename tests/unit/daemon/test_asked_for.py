@@ -237,3 +237,27 @@ def test_a_machine_that_cannot_measure_a_file_says_nothing_about_it(at, monkeypa
     post.measured(1080)
     assert post.at() == GRACE
     assert "is held against" not in post.job.detail
+
+
+def test_a_measurement_that_was_killed_says_nothing_about_the_file(at, monkeypatch):
+    start, killed = subprocess.Popen, []
+
+    def kill(*args, **kwargs):
+        process = start(*args, **kwargs)
+        process.kill()
+        killed.append(process)
+        return process
+
+    post = at()
+    make_clip(post.inputs / "control.mp4", frames=12)
+    post.edit(edge={"control_path": "control.mp4"})
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", kill)
+        post.measured(1020)
+        assert len(killed) == 1
+        assert post.at() == GRACE
+        assert "is held against the clip first" in post.job.detail
+    post.measured(1040)
+    post.measured(1060)
+    assert post.at() == GRACE
+    assert "is held against" not in post.job.detail

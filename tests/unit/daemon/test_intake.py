@@ -358,3 +358,50 @@ def test_a_clip_that_the_machine_does_not_let_us_inspect_waits_and_is_tried_agai
     station.inspected()
     assert station.arrived == [b"a.mp4"]
     assert not (station.inputs / "a.error.txt").exists()
+
+
+def killing(times):
+    """A Popen whose first so many processes are killed as the kernel kills without memory."""
+    start, killed = subprocess.Popen, []
+
+    def popen(*args, **kwargs):
+        process = start(*args, **kwargs)
+        if len(killed) < times:
+            killed.append(process)
+            process.kill()
+        return process
+
+    return popen
+
+
+def test_a_clip_whose_inspection_was_killed_is_looked_at_again(station, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", killing(2))
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.PAUSED)
+    assert "killed by SIGKILL" in station.job().detail
+    for _ in range(2):
+        station.until(station.intake.next_deadline())
+        station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_a_clip_whose_inspection_is_killed_again_and_again_waits_for_a_change(station, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", killing(100))
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    pauses = []
+    while station.job().waiting_on is Waiting.PAUSED:
+        due = station.intake.next_deadline()
+        pauses.append(due - station.clock.now)
+        station.until(due)
+        station.inspected()
+    assert pauses == [2, 4, 8, 16, 32]
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert "killed by SIGKILL" in station.job().detail
+    station.until(1000 + INCOMPLETE_PATIENCE + SETTLE)
+    assert "killed by SIGKILL" in (station.inputs / "a.error.txt").read_text()
