@@ -36,6 +36,7 @@ def make_clip(
     path: Path,
     *,
     frames: int = 12,
+    first: int = 0,
     size: tuple[int, int] = (96, 64),
     fps: Fraction | int = 30,
     times: Sequence[int] | None = None,
@@ -56,6 +57,7 @@ def make_clip(
     Args:
         path: its suffix, in any case, chooses the container.
         frames: how many.
+        first: the number of the first one.
         size: upright, in pixels.
         fps: the rate, where there are no `times`.
         times: ticks of `time_base`, one a frame, in the order of showing.
@@ -89,7 +91,7 @@ def make_clip(
             stream.set_display_rotation(-rotation)
         tone = _Tone(container, audio, audio_rate, audio_start) if audio else None
         for k in range(frames):
-            upright = np.zeros((size[1], size[0], 3), np.uint8) if blank else painted(k, size)
+            upright = np.zeros((size[1], size[0], 3), np.uint8) if blank else painted(first + k, size)
             frame = av.VideoFrame.from_ndarray(_unturned(upright, rotation), format="rgb24")
             frame = _converted(frame, pix_fmt, colour or {})
             frame.pts = k if times is None else times[k]

@@ -77,6 +77,8 @@ class Daemon:
         """Environment variables of every command, over the test's own."""
         self.wrapper: list[str] = []
         """What `povwatch run` is started through, such as setpriv and its options."""
+        self.before: Callable[[], None] | None = None
+        """Called in every command's process before povwatch begins; picklable, and not together with a wrapper."""
         self._starts = 0
         self._said: dict[int, Log] = {}
         self.configure(**sections)
@@ -289,7 +291,7 @@ class Daemon:
         wrapper = self.wrapper if wrapper is None else wrapper
         env = self._environment()
         if not wrapper and "PYTHONPATH" not in env:
-            return Forked(words, cwd=self.folder, env=env, stdout=stdout, stderr=stderr)
+            return Forked(words, cwd=self.folder, env=env, stdout=stdout, stderr=stderr, before=self.before)
         with stdout.open("wb") as out, stderr.open("ab") as err:
             return subprocess.Popen(
                 [*wrapper, sys.executable, "-m", "povwatch", *words],

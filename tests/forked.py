@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import povwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _PRELOADED = [
     "forked",
@@ -36,7 +36,16 @@ MAIN = str(Path(povwatch.__file__).with_name("__main__.py"))
 class Forked:
     """A command that runs; what subprocess.Popen has and the tests use."""
 
-    def __init__(self, arguments: list[str], *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdout: Path,
+        stderr: Path,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         """Start it.
 
         Args:
@@ -45,11 +54,12 @@ class Forked:
             env: its whole environment.
             stdout: a file, which is made anew.
             stderr: likewise; may be the same.
+            before: called in the process before povwatch begins; picklable.
         """
         self.args = ["povwatch", *arguments]
         self.returncode: int | None = None
         self._process = _context.Process(
-            target=_run, args=(arguments, str(cwd), dict(env), str(stdout), str(stderr)), daemon=True
+            target=_run, args=(arguments, str(cwd), dict(env), (str(stdout), str(stderr)), before), daemon=True
         )
         self._process.start()
         assert self._process.pid is not None
@@ -83,7 +93,14 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(arguments: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
+def _run(
+    arguments: list[str],
+    cwd: str,
+    env: dict[str, str],
+    streams: tuple[str, str],
+    before: Callable[[], None] | None,
+) -> None:
+    stdout, stderr = streams
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -100,6 +117,8 @@ def _run(arguments: list[str], cwd: str, env: dict[str, str], stdout: str, stder
         os.close(descriptor)
     sys.argv = [MAIN, *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if before is not None:
+        before()
     from povwatch.cli import main  # noqa: PLC0415 - here as in __main__.py
 
     main()

@@ -1,0 +1,22 @@
+"""A short soak, and that its ledger sees what is spoilt for it. `script/soak` takes ten minutes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOAK = Path(__file__).with_name("soak.py")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(
+    not os.environ.get("POVWATCH_TEST_ALL"), reason="takes a minute or two: POVWATCH_TEST_ALL=1, or script/soak"
+)
+def test_everything_at_once_and_every_clip_is_accounted_for(tmp_path):
+    command = [sys.executable, SOAK, "--seconds", "20", "--prove", "--folder", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
