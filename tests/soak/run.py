@@ -72,7 +72,8 @@ class Soak:
     """A daemon, the people around it, and what is brought upon it."""
 
     def __init__(self, folder: Path, seed: int, say: Callable[[str], None]) -> None:
-        self._dice = random.Random(seed)  # noqa: S311 - to be had again
+        self._seed = seed
+        self._done = 0
         self._say = say
         self._daemon = Daemon(
             folder,
@@ -81,7 +82,7 @@ class Soak:
         )
         clock = SteppedClock(folder / "clock")
         self._daemon.before = clock.before
-        self._world = World(self._daemon, self._dice)
+        self._world = World(self._daemon, random.Random(seed))  # noqa: S311 - to be had again
         self._troubles = troubles.Troubles(self._world, clock)
         self._ongoing: list[Iterator[None]] = []
         self._log = (folder / "actions").open("w", buffering=1)
@@ -125,7 +126,10 @@ class Soak:
             self._troubles.turn()
             self._ongoing = [going for going in self._ongoing if next(going, self) is None]
             if time.monotonic() < until and self._under_way() < BACKLOG:
-                (kind,) = self._dice.choices(kinds, weights)
+                # Dice of its own for each: what one finds otherwise, as the daemon was slower, changes no later one.
+                self._done += 1
+                self._world.dice = random.Random(f"{self._seed}/{self._done}")  # noqa: S311 - to be had again
+                (kind,) = self._world.dice.choices(kinds, weights)
                 self._do(kind)
             time.sleep(TURN)
         while not self._daemon.running:

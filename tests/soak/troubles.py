@@ -110,7 +110,7 @@ class Troubles:
 ROUGH: dict[Trouble, int] = {Troubles.killed: 4, Troubles.killed_young: 2, Troubles.restarted: 3}
 """What ends the daemon, and how often each is done."""
 
-WEIGHTS: dict[Trouble, int] = {Troubles.worker_killed: 2, Troubles.child_killed: 2, Troubles.clock_set: 6}
+WEIGHTS: dict[Trouble, int] = {Troubles.worker_killed: 2, Troubles.child_killed: 4, Troubles.clock_set: 6}
 """The rest."""
 
 

@@ -32,6 +32,9 @@ MAKES: list[tuple[str, dict[str, Any]]] = [
 """Kinds of clips: a suffix, and arguments for make_clip."""
 
 PLACES = ["", "kitchen", "kitchen/left hand", "dílna"]
+SEEDS = [1, 2, 3, 100, 100, 201, 202, 203, 301, 302, 303]
+"""What JSONs ask for; tests/engines/tempers.py says what each does."""
+
 STEMS = ["a", "b", "c", "take 1", "übung", "d.e"]
 
 
@@ -68,6 +71,8 @@ class World:
     """Paths at which such a thing ever lay."""
     busy: set[str] = field(default_factory=set)
     """Paths at which somebody is at work: nobody else goes there."""
+    moved_days: set[str] = field(default_factory=set)
+    """Folders that were moved, with JSONs and error files in them of clips that were gone before."""
     texts: dict[str, bytes] = field(default_factory=dict)
     """Files of people in inputs/ that are no clips: path to bytes."""
     shown: dict[str, bytes] = field(default_factory=dict)
