@@ -15,12 +15,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch import layout
 from povwatch.errors import NotAVideo, SourceChanged
 from povwatch.media import encode, times
 from povwatch.media.info import Prepared, VideoInfo, text
 from povwatch.media.picture import NO_PAD, Turn, Working
 from povwatch.media.probe import BLOCK, digest
-from povwatch.media.source import Source, opened
+from povwatch.media.source import Source, opened, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +55,30 @@ def prepare(
         NotAVideo: no frame of it decodes.
     """
     about = VideoInfo.from_json(info)
+    try:
+        return _prepare(source, about, out_path, report)
+    except SourceChanged:
+        raise
+    except Exception:
+        # Whatever it is, it says nothing of the clip if this is another one: somebody may be writing it anew.
+        with plain(source) as fd:
+            if digest(fd) == about.sha256:
+                raise
+        Path(out_path).unlink(missing_ok=True)
+        raise _changed(layout.shown(os.fsencode(Path(source).name))) from None
+
+
+def read_times(path: str) -> list[int]:
+    """The timestamps that `prepare` kept: ticks, one a frame."""
+    ticks = array("q")
+    with Path(path).open("rb") as file:
+        ticks.frombytes(file.read())
+    if sys.byteorder == "big":
+        ticks.byteswap()
+    return ticks.tolist()
+
+
+def _prepare(source: str, about: VideoInfo, out_path: str, report: Callable[[float], None]) -> Prepared:
     with opened(source, about.container) as clip:
         copied = _fit_to_copy(clip, about)
         if copied:
@@ -65,7 +90,7 @@ def prepare(
             pad = _transcode(clip, about, out_path, report)
             if digest(clip.fd) != about.sha256:
                 Path(out_path).unlink()
-                raise _changed(clip)
+                raise _changed(clip.name)
         shown = clip.times()
         if not shown:
             raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
@@ -86,16 +111,6 @@ def prepare(
             constant=constant,
             damaged=clip.damaged,
         )
-
-
-def read_times(path: str) -> list[int]:
-    """The timestamps that `prepare` kept: ticks, one a frame."""
-    ticks = array("q")
-    with Path(path).open("rb") as file:
-        ticks.frombytes(file.read())
-    if sys.byteorder == "big":
-        ticks.byteswap()
-    return ticks.tolist()
 
 
 def _fit_to_copy(clip: Source, about: VideoInfo) -> bool:
@@ -136,7 +151,7 @@ def _copy(clip: Source, about: VideoInfo, out_path: str) -> None:
             at += _write(fd, data)
         if digest(fd) != about.sha256:
             Path(out_path).unlink()
-            raise _changed(clip)
+            raise _changed(clip.name)
     finally:
         os.close(fd)
 
@@ -187,5 +202,5 @@ def _keep_times(shown: list[int], out_path: str) -> str:
     return path
 
 
-def _changed(clip: Source) -> SourceChanged:
-    return SourceChanged(f"{clip.name} is not the file that was admitted: its bytes changed.")
+def _changed(name: str) -> SourceChanged:
+    return SourceChanged(f"{name} is not the file that was admitted: its bytes changed.")

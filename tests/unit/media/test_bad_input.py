@@ -184,6 +184,17 @@ def test_a_source_that_changed_is_not_prepared(tmp_path, pix_fmt):
     assert not (tmp_path / "work.mp4").exists()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7])
+@pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv"])
+def test_a_source_that_somebody_writes_anew_is_no_bad_video(tmp_path, kind, share):
+    clip = make_clip(tmp_path / f"a{kind}", frames=N)
+    info = inspect(str(clip), "matroska" if kind == ".mkv" else "mov")
+    clip.write_bytes(clip.read_bytes()[: int(clip.stat().st_size * share)])
+    with pytest.raises(SourceChanged):
+        prepare(str(clip), info.to_json(), str(tmp_path / "work.mp4"))
+    assert not (tmp_path / "work.mp4").exists()
+
+
 @pytest.mark.parametrize("made", [N - 1, N + 1])
 @pytest.mark.parametrize("size", [(96, 64), (48, 32)])
 def test_a_wrong_number_of_frames_is_not_finished(tmp_path, made, size):
