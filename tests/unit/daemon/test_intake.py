@@ -405,3 +405,19 @@ def test_a_clip_whose_inspection_is_killed_again_and_again_waits_for_a_change(st
     assert "killed by SIGKILL" in station.job().detail
     station.until(1000 + INCOMPLETE_PATIENCE + SETTLE)
     assert "killed by SIGKILL" in (station.inputs / "a.error.txt").read_text()
+
+
+def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(station):
+    """A claimed clip was gone as its copy was to be made; it is cancelled, and somebody moves it back."""
+    clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
+    make_clip(away)
+    (job,) = station.ledger.add([(b"a.mp4", b"")])
+    station.intake.return_to_arriving(job)
+    station.until(1000 + GONE_PATIENCE + SETTLE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+    job = station.ledger.move(job, "cancelled", said={"why": "it is gone"}, state=JobState.CANCELLED, waiting_on=None)
+    station.intake.forget(job)
+    away.rename(clip)
+    station.rescan()
+    assert station.job().state is JobState.ARRIVING
+    assert station.job().id != job.id
