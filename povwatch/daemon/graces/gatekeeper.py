@@ -163,8 +163,7 @@ class Gatekeeper:
             self._expire(gate, job)
             return
         if grace.over:
-            if job.state is JobState.GRACE:
-                self._queue(gate, job)
+            self._over(gate, job)
             return
         self._notes.announce(gate, job)
         detail = self._notes.detail(gate, by)
@@ -200,6 +199,12 @@ class Gatekeeper:
             error=f"Its JSON could not be run for longer than grace.max: {what} Edit it, and it is taken in again.",
         )
         self._ended(rejected)
+
+    def _over(self, gate: Gate, job: Job) -> None:
+        if job.state is JobState.QUEUED and gate.grace.restarted:  # go goes over an edit too; what it asks for is new
+            job = self._ledger.set_quietly(job, "waiting", state=JobState.GRACE, waiting_on=None)
+        if job.state is JobState.GRACE:
+            self._queue(gate, job)
 
     def _queue(self, gate: Gate, job: Job) -> None:
         assert gate.spec is not None  # noqa: S101 - grace is never over with an invalid spec

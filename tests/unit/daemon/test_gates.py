@@ -350,3 +350,25 @@ def test_an_uneven_clip_is_not_said_to_have_one_rate(post, info):
         assert [line["pace"] for line in said if line["event"] == "arrived"] == [pace]
         post.gates.drop(post.job)
         post.ledger.set_quietly(post.job, "changed", state=JobState.ARRIVING)
+
+
+def test_an_edit_in_the_queue_to_what_was_published_before_is_no_run_although_go_was_said(post):
+    post.admit()
+    post.until(1000 + PERIOD + 1)
+    spec_hash = post.gates.spec_of(post.job).digest()
+    for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
+        to = {"run_id": "r", "engine": post.engine["kind"], "spec_hash": spec_hash, "output": "a/a_preview.mp4"}
+        done = post.ledger.set_quietly(post.job, "moved", state=state, **to)
+    post.gates.drop(done)
+    (post.inputs / "a.go").touch()
+    post.edit(seed=9)
+    post.ledger.add([(b"a.mp4", done.source_stat)])
+    post.admit()
+    assert post.at() == QUEUED
+    post.edit(seed=7)
+    assert post.gates.spec_of(post.job).seed == 7
+    assert post.at() == QUEUED
+    post.edit(seed=0)
+    assert post.gates.spec_of(post.job) is None
+    assert (post.job.id, post.job.state, post.job.output) == (done.id + 1, JobState.DONE, "a/a_preview.mp4")
+    assert post.ended == [post.job]
