@@ -9,7 +9,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Self
 
-from watchdog.events import FileClosedEvent, FileModifiedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import FileModifiedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Witness(FileSystemEventHandler):
         if event.is_directory:
             return
         path = os.fsdecode(event.dest_path or event.src_path)
-        if isinstance(event, (FileModifiedEvent, FileClosedEvent)) and self._is_ours(path):
+        # Not its closing, which may come after its rename: a child that was just forked had it open until its exec.
+        if isinstance(event, FileModifiedEvent) and self._is_ours(path):
             self.wrong.append(f"somebody wrote to a visible file: {os.path.relpath(path, self._root)} ({event})")
         self._see(path)
 
