@@ -83,7 +83,7 @@ class Ledger:
             yield from results.violations(world, self._witness, jobs)
         for path in {**world.clips, **world.odd}:
             yield from (f"{path}: {said}" for said in self._clip(path, newest.get(path)))
-        yield from self._files(newest)
+        yield from self._files(jobs, newest)
         yield from self._left(newest)
 
     # -- jobs
@@ -176,11 +176,11 @@ class Ledger:
 
     # -- files
 
-    def _files(self, newest: dict[str, Job]) -> Iterator[str]:
+    def _files(self, jobs: list[Job], newest: dict[str, Job]) -> Iterator[str]:
         """Nothing of people's was changed, and nothing else is there but what povwatch may write."""
         world = self._world
         bases = [layout.beside(job.path, job.base) for job in newest.values()]
-        ours = {os.fsdecode(beside.spec) for beside in bases}
+        ours = {os.fsdecode(layout.beside(job.path, job.base).spec) for job in jobs}  # of another base at another time
         wrong = {
             os.fsdecode(beside.error) for beside, job in zip(bases, newest.values(), strict=True) if _is_wrong(job)
         }
