@@ -42,7 +42,9 @@ class Terminal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None:
+            error.add_note(f"On the screen: {bytes(self._shown)!r}")
         self.client.kill()
         self._reader.join()
         os.close(self._keys)

@@ -12,6 +12,8 @@ from daemons import Corner, Daemon
 from programs import Client, Feed, more, run, until
 from terminal import Terminal
 
+pytestmark = more
+
 PERIOD = 4.0
 """Seconds of grace."""
 
@@ -97,7 +99,6 @@ def test_vim_holds_the_grace_while_it_is_open_and_its_saving_starts_it_anew(desk
     assert "without a change" not in desk.events("editor-closed", clip="a.mp4")[-1]["message"]  # it was saved
 
 
-@more
 def test_vim_that_is_closed_without_a_change_lets_the_grace_go_on(desk):
     with vim(desk) as opened:
         desk.hold.unlink()
@@ -107,7 +108,6 @@ def test_vim_that_is_closed_without_a_change_lets_the_grace_go_on(desk):
     desk.ran_once(edited=False, edits=0)
 
 
-@more
 def test_vim_that_was_killed_holds_the_grace_until_its_lock_is_an_hour_old(desk):
     with vim(desk):
         desk.hold.unlink()
@@ -130,7 +130,6 @@ def save_in_nano(desk, opened):
     opened.type("\x0f\r")  # write out, yes
 
 
-@more
 def test_nano_with_locking_holds_the_grace(desk):
     with nano(desk, "--locking") as opened:
         until(lambda: (desk.inputs / ".a.json.swp").exists() or not opened.client.running)
@@ -145,7 +144,6 @@ def test_nano_with_locking_holds_the_grace(desk):
     assert not desk.events("invalid-spec")  # it truncates, then writes
 
 
-@more
 def test_nano_tells_nobody_that_it_is_open_but_its_saving_starts_the_grace_anew(desk):
     with nano(desk) as opened:
         save_in_nano(desk, opened)
@@ -154,7 +152,6 @@ def test_nano_tells_nobody_that_it_is_open_but_its_saving_starts_the_grace_anew(
         desk.ran_once(edited=True, edits=1)
 
 
-@more
 def test_sed_starts_the_grace_anew_only_where_it_changes_something(desk):
     desk.hold.unlink()
     since = when(desk.wait_for("unheld", clip="a.mp4"))
@@ -184,7 +181,6 @@ def test_an_editor_that_truncates_and_then_writes_is_waited_for(desk):
     desk.ran_once(edited=True, edits=len(desk.events("edited", clip="a.mp4")))
 
 
-@more
 def test_touching_it_again_and_again_starts_nothing_anew(desk):
     desk.hold.unlink()
 

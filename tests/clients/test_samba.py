@@ -14,6 +14,8 @@ from daemons import Daemon
 from file_servers import SMB_USER, Samba, Wire
 from programs import Client, more, run, size, until
 
+pytestmark = more
+
 
 @pytest.fixture(scope="module")
 def folder():
@@ -66,7 +68,6 @@ def test_a_put_over_a_slow_line_is_waited_for(there, samba, fast_film):
     there.comes_out("a.mov")
 
 
-@more
 def test_a_put_whose_line_breaks_and_that_is_done_anew_is_one_clip(there, samba, fast_film):
     wire, client = half_put(there, samba, fast_film)
     with wire, client:
@@ -76,7 +77,6 @@ def test_a_put_whose_line_breaks_and_that_is_done_anew_is_one_clip(there, samba,
     there.came_in("a.mov", fast_film)
 
 
-@more
 def test_a_partial_name_that_the_server_renames(there, samba, film):
     run(*samba.client(f"cd {there.name}; put {film} a.mov.part"))
     there.daemon.ask("go", "nothing.mov")  # the daemon has had its turn

@@ -8,6 +8,8 @@ import pytest
 from file_servers import Sshd
 from programs import Client, more, run, size, until
 
+pytestmark = more
+
 SLOW = 4000
 """Kilobits a second: the clip takes some seconds."""
 
@@ -47,7 +49,6 @@ def test_scp_that_stalls_and_is_killed_and_done_anew(here, source, sshd, protoco
     here.comes_out("a.mov")
 
 
-@more
 def test_sftp_that_is_killed_and_goes_on_where_it_was(here, source, sshd):
     put, reput = here.folder / "put", here.folder / "reput"
     put.write_text(f"put {source} a.mov\n")
@@ -60,7 +61,6 @@ def test_sftp_that_is_killed_and_goes_on_where_it_was(here, source, sshd):
     here.came_in("a.mov", source)
 
 
-@more
 def test_rsync_whose_connection_breaks_waits_for_the_rest(here, source, sshd):
     rsync = ("rsync", "-a", "--partial", "-e", sshd.shell, source, f"{sshd.address(here.inputs)}/")
     with stalled(here, source, [*rsync, f"--bwlimit={SLOW // 8}"], name=".a.mov.??????"):
