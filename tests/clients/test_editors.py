@@ -127,7 +127,9 @@ def nano(desk, *options):
 def save_in_nano(desk, opened):
     """Put another text in the place of the whole and save it; nano stays open."""
     opened.type("\x1bt" + desk.edited().replace("\n", ""))
-    opened.type("\x0f\r")  # write out, yes
+    opened.type("\x0f")  # write out
+    opened.wait_for("to Write")  # it has taken all that was typed
+    opened.type("\r")
 
 
 def test_nano_with_locking_holds_the_grace(desk):
