@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import av.error
 
 from povwatch.errors import CheckFailed, NotAVideo
-from povwatch.media import picture, times
+from povwatch.media import planes, times
 from povwatch.media.info import Checked, Expectation, text
 from povwatch.media.prepare import read_times
 from povwatch.media.probe import digest
@@ -95,7 +95,7 @@ class _Decoded:
         if self.count == 0 and turn_of(frame):
             raise CheckFailed("The artifact is turned by a display matrix; it has to be upright.", AGAIN)
         self.pix_fmt = frame.format.name
-        spread = picture.contrast(frame)
+        spread = planes.contrast(frame)
         self.contrast = max(self.contrast, spread)
         if spread < BLANK:
             self.blank_count += 1

@@ -6,8 +6,6 @@ import zipfile
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from numpy.lib import format as npy
-
 from povwatch.engine.fit import MASK_TODO, masks
 from povwatch.errors import NotAVideo
 from povwatch.media.info import Measured, text
@@ -47,6 +45,8 @@ def measure(path: str, kind: str, *, root: str, report: Callable[[float], None] 
 
 def _array(path: str, root: str) -> Measured:
     """By the array's header alone: an array may promise far more than fits into memory, or hold a pickle."""
+    from numpy.lib import format as npy  # noqa: PLC0415 - slow to import, and videos do without
+
     try:
         with (
             plain(path, root) as fd,

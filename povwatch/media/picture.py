@@ -5,20 +5,16 @@ Frames stay in Y'CbCr wherever they can, in the source's own matrix; only the ra
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from av.video.frame import VideoFrame
 
-    Plane = NDArray[np.uint8]
+    from povwatch.media.turn import Turn
 
 FULL = 2
 """AVColorRange of frames that use all 256 steps."""
@@ -29,64 +25,6 @@ BT709 = 1
 SMOOTH = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
 NO_PAD = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """How a stored picture becomes upright: first mirrored along its diagonal, then left-right, then top-bottom."""
-
-    transpose: bool = False
-    mirror: bool = False
-    flip: bool = False
-
-    @classmethod
-    def from_matrix(cls, data: bytes) -> Turn:
-        """From a display matrix: nine int32 `a b u c d v x y w`, where x' = a x + c y and y' = b x + d y.
-
-        Source: ISO/IEC 14496-12, 6.2.2, and FFmpeg's libavutil/display.h. A skew is not undone.
-        """
-        a, b, _, c, d, *_ = struct.unpack("=9i", data[:36])
-        if abs(b) + abs(c) > abs(a) + abs(d):
-            return cls(transpose=True, mirror=c < 0, flip=b < 0)
-        return cls(mirror=a < 0, flip=d < 0)
-
-    @classmethod
-    def from_text(cls, value: str) -> Turn:
-        """From what `str` makes of one."""
-        return cls(*(letter in value for letter in "tmf")) if value != "none" else cls()
-
-    def __str__(self) -> str:
-        steps = zip("tmf", (self.transpose, self.mirror, self.flip), strict=True)
-        return "".join(letter for letter, taken in steps if taken) or "none"
-
-    def __bool__(self) -> bool:
-        return self.transpose or self.mirror or self.flip
-
-    @property
-    def degrees(self) -> int:
-        """Clockwise. A mirrored picture counts as what it is turned by."""
-        if self.transpose:
-            return 90 if self.mirror else 270
-        return 180 if self.flip else 0
-
-    def apply(self, plane: Plane) -> Plane:
-        """Turn one plane, shape (height, width)."""
-        if self.transpose:
-            plane = plane.T
-        if self.mirror:
-            plane = plane[:, ::-1]
-        return plane[::-1] if self.flip else plane
-
-    def pad_of(self, right: int, bottom: int) -> tuple[int, int, int, int]:
-        """Where pixels that were added at the stored right and bottom come to lie: left, top, right, bottom."""
-        sides = [0, 0, right, bottom]
-        if self.transpose:
-            sides = [sides[1], sides[0], sides[3], sides[2]]
-        if self.mirror:
-            sides[0], sides[2] = sides[2], sides[0]
-        if self.flip:
-            sides[1], sides[3] = sides[3], sides[1]
-        return (sides[0], sides[1], sides[2], sides[3])
 
 
 class Working:
@@ -108,9 +46,9 @@ class Working:
         width, height = even(plain.width), even(plain.height)
         if not self.turn and (width, height) == (plain.width, plain.height):
             return plain
-        y, u, v = planes(plain)
-        y = np.pad(y, ((0, height - plain.height), (0, width - plain.width)), mode="edge")
-        return assemble([self.turn.apply(p) for p in (y, u, v)], "yuv420p", like=plain)
+        from povwatch.media import planes  # noqa: PLC0415 - see there
+
+        return planes.upright(plain, self.turn, (width, height))
 
 
 class Fitted:
@@ -141,15 +79,9 @@ class Fitted:
         scaled = limited(self._reformatter, frame, self.pix_fmt, size, scaling)
         if not any(self.pad):
             return scaled
-        left, top, right, bottom = self.pad
-        width, height = self.panel
-        cut = [
-            np.hstack(
-                [plane[top : height - bottom, x * width + left : (x + 1) * width - right] for x in range(self.panels)]
-            )
-            for plane in planes(scaled)
-        ]
-        return assemble(cut, self.pix_fmt, like=scaled)
+        from povwatch.media import planes  # noqa: PLC0415 - see there
+
+        return planes.cut(scaled, self.panel, self.pad, self.panels)
 
 
 def limited(
@@ -180,30 +112,6 @@ def limited(
     if is_rgb:
         out.colorspace, out.color_primaries, out.color_trc = BT709, BT709, BT709
     return out
-
-
-def planes(frame: VideoFrame) -> list[Plane]:
-    """The planes of an 8-bit planar frame as views, each of shape (height, width)."""
-    return [
-        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        for plane in frame.planes
-    ]
-
-
-def assemble(parts: Sequence[Plane], pix_fmt: str, *, like: VideoFrame) -> VideoFrame:
-    """A new planar frame from its planes; colours are tagged as those of `like`."""
-    height, width = parts[0].shape
-    frame = VideoFrame(width, height, pix_fmt)
-    for target, part in zip(planes(frame), parts, strict=True):
-        target[:] = part
-    frame.colorspace, frame.color_range = like.colorspace, like.color_range
-    frame.color_primaries, frame.color_trc = like.color_primaries, like.color_trc
-    return frame
-
-
-def contrast(frame: VideoFrame) -> float:
-    """Standard deviation of the luma, in steps of 8 bits, over every fourth row and column."""
-    return float(planes(frame)[0][::4, ::4].std())
 
 
 def even(length: int) -> int:

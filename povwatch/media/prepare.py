@@ -19,9 +19,10 @@ from povwatch import layout
 from povwatch.errors import NotAVideo, SourceChanged
 from povwatch.media import encode, times
 from povwatch.media.info import Prepared, VideoInfo, text
-from povwatch.media.picture import NO_PAD, Turn, Working
+from povwatch.media.picture import NO_PAD, Working
 from povwatch.media.probe import BLOCK, digest
 from povwatch.media.source import Source, opened, plain
+from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ from povwatch.errors import NotAVideo
 from povwatch.media import times
 from povwatch.media.errors import TooLarge
 from povwatch.media.info import Bounds, VideoInfo, text
-from povwatch.media.picture import Turn
 from povwatch.media.source import Source, opened, turn_of
+from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from povwatch.layout import shown
 from povwatch.media import times
 from povwatch.media.errors import TooLarge
 from povwatch.media.info import Bounds
-from povwatch.media.picture import Turn
+from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -134,3 +135,15 @@ def test_the_parts_do_not_know_the_daemon() -> None:
 def test_workers_and_media_children_never_open_the_journal() -> None:
     for start in ("engine/serve.py", "media/child.py"):
         assert not {name for name in reached(start) if name.startswith("journal/")}
+
+
+def test_a_plain_clip_s_media_children_do_without_numpy() -> None:
+    """It is a third of what such a child costs, and there are four of them a clip."""
+    names = [f"povwatch.media.{name}" for name in ("child", "probe", "prepare", "finish", "measure", "decode")]
+    said = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys, {', '.join(names)}; print('numpy' in sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout == "False\n"
