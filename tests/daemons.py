@@ -79,6 +79,8 @@ class Daemon:
         """What `povwatch run` is started through, such as setpriv and its options."""
         self.before: Callable[[], None] | None = None
         """Called in every command's process before povwatch begins; picklable, and not together with a wrapper."""
+        self.forks_media = True
+        """Whether its media children may be forked; else each is a program of its own, to be found by its name."""
         self._starts = 0
         self._said: dict[int, Log] = {}
         self.configure(**sections)
@@ -291,7 +293,15 @@ class Daemon:
         wrapper = self.wrapper if wrapper is None else wrapper
         env = self._environment()
         if not wrapper and "PYTHONPATH" not in env:
-            return Forked(words, cwd=self.folder, env=env, stdout=stdout, stderr=stderr, before=self.before)
+            return Forked(
+                words,
+                cwd=self.folder,
+                env=env,
+                stdout=stdout,
+                stderr=stderr,
+                before=self.before,
+                forks_media=self.forks_media,
+            )
         with stdout.open("wb") as out, stderr.open("ab") as err:
             return subprocess.Popen(
                 [*wrapper, sys.executable, "-m", "povwatch", *words],

@@ -1,12 +1,14 @@
 """Commands of povwatch in processes of their own, forked from one that has imported it.
 
 The suite starts a thousand of them, and importing is nine tenths of what a start costs. All else is as in a start by a
-shell: arguments, environment, folder, descriptors 0 to 2, signals, exit code. tests/integration/test_script_povwatch.py
-and whatever needs an interpreter of its own (`PYTHONPATH`, another user) start povwatch from nothing.
+shell: arguments, environment, folder, descriptors 0 to 2, signals, exit code. Their media children are forked as well,
+see forked_media.py. tests/integration/test_script_povwatch.py and whatever needs an interpreter of its own
+(`PYTHONPATH`, another user) start povwatch from nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -15,13 +17,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import forked_media
+
 import povwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _PRELOADED = [
     "forked",
+    *forked_media.PRELOADED,
     "povwatch.cli.app",
     *(f"povwatch.cli.{name}" for name in ("ask", "check", "look", "prompts", "report", "run", "specs", "why")),
 ]
@@ -45,6 +50,7 @@ class Forked:
         stdout: Path,
         stderr: Path,
         before: Callable[[], None] | None = None,
+        forks_media: bool = True,
     ) -> None:
         """Start it.
 
@@ -55,11 +61,15 @@ class Forked:
             stdout: a file, which is made anew.
             stderr: likewise; may be the same.
             before: called in the process before povwatch begins; picklable.
+            forks_media: whether its media children may be forked, too.
         """
         self.args = ["povwatch", *arguments]
         self.returncode: int | None = None
+        befores = [] if before is None else [before]
+        if forks_media and (server := _media_server()):
+            befores.insert(0, functools.partial(forked_media.install, server))
         self._process = _context.Process(
-            target=_run, args=(arguments, str(cwd), dict(env), (str(stdout), str(stderr)), before), daemon=True
+            target=_run, args=(arguments, str(cwd), dict(env), (str(stdout), str(stderr)), befores), daemon=True
         )
         self._process.start()
         assert self._process.pid is not None
@@ -93,12 +103,24 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+@functools.cache
+def _media_server() -> str | None:
+    """Where this process's server of media children is; None where each of them is to be started from nothing."""
+    if os.environ.get("POVWATCH_TEST_ALL"):
+        return None
+    name = f"\0povwatch-media-{os.getpid()}"
+    heard, said = _context.Pipe(duplex=False)
+    _context.Process(target=forked_media.serve, args=(name, said), daemon=True).start()
+    assert heard.recv() == "ready"
+    return name
+
+
 def _run(
     arguments: list[str],
     cwd: str,
     env: dict[str, str],
     streams: tuple[str, str],
-    before: Callable[[], None] | None,
+    befores: Sequence[Callable[[], None]],
 ) -> None:
     stdout, stderr = streams
     os.chdir(cwd)
@@ -117,7 +139,7 @@ def _run(
         os.close(descriptor)
     sys.argv = [MAIN, *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if before is not None:
+    for before in befores:
         before()
     from povwatch.cli import main  # noqa: PLC0415 - here as in __main__.py
 

@@ -1,7 +1,7 @@
 """A machine with GPUs that a test makes up: a double stands in for NVML's library, the rest is the real thing.
 
-As a program it is what `povwatch run` is started through (`Daemon.wrapper`): it puts the double in the library's place,
-has a toy stand for the diffusers engine, shortens the pauses, and runs the command that it is given.
+In the process of `povwatch run`, before it begins (`Daemon.before`), the double is put in the library's place, a toy
+stands for the diffusers engine, and the pauses are shortened.
 The double reads the file that the variable NVML names at each call, so a test changes the machine while povwatch runs.
 """
 
@@ -53,7 +53,7 @@ class Machine:
         self.state["host"] = 1000 * GB
         self.change()
         daemon.env |= {"NVML": str(self._file)}
-        daemon.wrapper = [sys.executable, __file__]
+        daemon.before = _begin
 
     def change(self, number: int = 0, **to: Any) -> None:
         """Change a GPU, the driver (`init`, `hangs`), the GPUs (`gpus`), or the memory of the host that is free."""
@@ -189,9 +189,11 @@ def _gpu_of(worker: int) -> int:
     return int(seen.removeprefix(b"GPU-"))
 
 
-def main() -> None:
-    """Run povwatch on the machine."""
-    from povwatch import cli, gpu, host_memory, retry  # noqa: PLC0415 - the double comes first
+def _begin() -> None:
+    """Have `povwatch run` run on the machine."""
+    if sys.argv[1] != "run":
+        return
+    from povwatch import gpu, host_memory, retry  # noqa: PLC0415 - not in the test's own process
     from povwatch.daemon import loop  # noqa: PLC0415
     from povwatch.daemon.gpus import eye  # noqa: PLC0415
     from povwatch.engine import choice  # noqa: PLC0415
@@ -207,9 +209,3 @@ def main() -> None:
     gpu.XID_WAIT = 50
     eye.PATIENCE = 1.0
     loop.SAMPLE_EVERY = loop.LOOK_EVERY = 0.1
-    sys.argv = ["povwatch", *sys.argv[sys.argv.index("povwatch") + 1 :]]
-    cli.main()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """A povwatch with many workers and short jobs: all of it is the real thing but the media work, which is copying.
 
-As a program it is what `povwatch run` is started through (`Daemon.wrapper`): it puts the copying in the place of the
-media children, shortens the pauses after a death, and runs the command that it is given.
+In each command's process, before it begins (`Daemon.before`), the copying is put in the place of the media children,
+and the pauses after a death are shortened.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,7 @@ class ManyWorkers(Daemon):
             grace={"period": "0s"},
             arrival={"settle": "50ms"},
         )
-        self.wrapper = [sys.executable, __file__]
+        self.before = _begin
         self.env |= {"TOY_RUNS": str(folder / "runs"), "TOY_SECONDS": str(seconds)}
 
     def fill(self, many: int) -> list[str]:
@@ -109,18 +108,12 @@ def _media(op: str, args: dict[str, Any], **_: object) -> dict[str, Any]:
             }
 
 
-def main() -> None:
-    """Run povwatch with it."""
-    from povwatch import cli, retry  # noqa: PLC0415 - not in the test's own process
+def _begin() -> None:
+    """Have it in place before `povwatch run` begins."""
+    from povwatch import retry  # noqa: PLC0415 - not in the test's own process
     from povwatch.daemon.arrivals import clip_files  # noqa: PLC0415
     from povwatch.daemon.runs import workpiece  # noqa: PLC0415
     from povwatch.engine import post  # noqa: PLC0415
 
     clip_files.call = workpiece.call = _media
     post.backoff = retry.backoff = lambda _: PAUSE
-    sys.argv = ["povwatch", *sys.argv[sys.argv.index("povwatch") + 1 :]]
-    cli.main()
-
-
-if __name__ == "__main__":
-    main()

@@ -125,14 +125,7 @@ class _Child:
         self.limits = limits
         self.errors = b""
         self.result: dict[str, Any] | None = None
-        self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-I", "-m", "povwatch.media.child", op],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,
-        )
+        self.process = _started(op)
         request = json.dumps({"args": args, "limits": asdict(limits), "parent": os.getpid()})
         assert self.process.stdin is not None  # noqa: S101 - asked for above
         with contextlib.suppress(BrokenPipeError):  # it died already; talk() says how
@@ -223,6 +216,17 @@ class _Child:
     def _last_words(self) -> str:
         lines = self.errors.decode("utf-8", "backslashreplace").strip().splitlines()
         return f"Its last words: {lines[-1]}" if lines else "It left no message."
+
+
+def _started(op: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-I", "-m", "povwatch.media.child", op],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+        start_new_session=True,
+    )
 
 
 def _no_process(op: str, error: OSError) -> NoProcess:

@@ -88,6 +88,7 @@ class Soak:
         )
         clock = SteppedClock(folder / "clock")
         self._daemon.before = clock.before
+        self._daemon.forks_media = False
         self._world = World(self._daemon, random.Random(seed))  # noqa: S311 - to be had again
         self._troubles = troubles.Troubles(self._world, clock)
         self._ongoing: list[Iterator[None]] = []

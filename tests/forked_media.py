@@ -1,0 +1,125 @@
+"""Media children forked from a process that has imported PyAV; with POVWATCH_TEST_ALL each is started from nothing.
+
+There are four a clip, and importing is nine tenths of what one costs. The code that runs, its descriptors, session,
+limits and end are the real ones. Tests that call `media.run` themselves have children that are started from nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+PRELOADED = [f"povwatch.media.{name}" for name in ("child", "probe", "prepare", "finish", "check", "measure", "decode")]
+"""What the server has to have imported."""
+
+
+def serve(name: str, told: Connection) -> None:
+    """Start media children for whoever asks at the socket `name`; never returns.
+
+    A request is one datagram: the operation, the folder and the process that asks, and with it the child's descriptors
+    0 to 2 and one that is told its process id and how it ended, as waitpid has it, a line each.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the guardians are nobody's to wait for
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as requests:
+        requests.bind(name)
+        told.send("ready")
+        while True:
+            request, descriptors, _, _ = socket.recv_fds(requests, 65536, 4)
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _guard(json.loads(request), *descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
+def install(name: str) -> None:
+    """Have the povwatch of this process get its media children from the server at the socket `name`."""
+    from povwatch.media import run  # noqa: PLC0415 - this module is imported before what it serves
+
+    run._started = lambda op: MediaChild(name, op)  # type: ignore[assignment, return-value]
+
+
+class MediaChild:
+    """What media.run uses of subprocess.Popen."""
+
+    def __init__(self, server: str, op: str) -> None:
+        self.returncode: int | None = None
+        self._lock = threading.Lock()
+        theirs, ours = zip(*((os.pipe() if n == 0 else os.pipe()[::-1]) for n in range(4)), strict=True)
+        self.stdin = os.fdopen(ours[0], "wb")
+        self.stdout, self.stderr, self._told = (os.fdopen(fd, "rb") for fd in ours[1:])
+        request = {"op": op, "cwd": str(Path.cwd()), "parent": os.getpid()}
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asked:
+                asked.connect(server)
+                socket.send_fds(asked, [json.dumps(request).encode()], theirs)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self.pid = int(self._told.readline())
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        with self._lock:
+            if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+                self._ended()
+            return self.returncode
+
+    def wait(self) -> int:
+        """Wait for its end; its exit code."""
+        with self._lock:
+            if self.returncode is None:
+                self._ended()
+            assert self.returncode is not None
+            return self.returncode
+
+    def _ended(self) -> None:
+        self.returncode = os.waitstatus_to_exitcode(int(self._told.readline()))
+        self._told.close()
+
+
+def _guard(request: dict[str, Any], stdin: int, stdout: int, stderr: int, told: int) -> None:
+    """Be the parent of one media child, to its end."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.close(told)
+        for to, descriptor in enumerate((stdin, stdout, stderr)):
+            os.dup2(descriptor, to)
+            os.close(descriptor)
+        _be(request["op"], request["cwd"], request["parent"])
+    for descriptor in (stdin, stdout, stderr):
+        os.close(descriptor)
+    os.write(told, b"%d\n" % pid)
+    _, status = os.waitpid(pid, 0)
+    os.write(told, b"%d\n" % status)
+    os._exit(0)
+
+
+def _be(op: str, cwd: str, parent: int) -> None:
+    code = 1
+    try:
+        os.chdir(cwd)
+        os.getppid = lambda: parent  # it is looked at once, whether the parent has died before it was listened to
+        sys.argv = ["child", op]
+        sys.stdin = open(0)  # noqa: SIM115 - multiprocessing has put nothing in its place
+        from povwatch.media import child  # noqa: PLC0415 - see install
+
+        child.main()
+        code = 0
+    except BaseException:  # noqa: BLE001 - a fork must not go on where its parent was
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
