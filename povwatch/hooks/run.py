@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.engine.process import NOT_INHERITED
 from povwatch.errors import HookFailed, HookUnavailable
 from povwatch.hooks.flow import Flow
-from povwatch.media.run import NO_ROOM
+from povwatch.media.errors import NO_ROOM
 
 if TYPE_CHECKING:
     import threading

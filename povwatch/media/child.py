@@ -19,10 +19,11 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from povwatch.errors import DiskFull, PovwatchError
-from povwatch.media.errors import MediaError
+from povwatch.media.errors import NO_ROOM, MediaError, NoProcess
 
 OPERATIONS = {
     "inspect": "povwatch.media.probe:inspect",
@@ -37,6 +38,9 @@ OPERATIONS = {
 
 PR_SET_PDEATHSIG = 1
 
+STACK = 16 * 2**20
+"""Bytes of address space that a new thread takes, generously."""
+
 
 def main() -> None:
     """Do what the command line names."""
@@ -45,7 +49,6 @@ def main() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     limits = request["limits"]
     confine(limits, request["parent"])
-    threading.Thread(target=_follow_parent, daemon=True).start()
     answer = perform(sys.argv[1], request["args"], Reporter(channel), limits)
     channel.write(json.dumps(answer).encode() + b"\n")
 
@@ -73,6 +76,7 @@ def confine(limits: dict[str, int], parent: int) -> None:
 def perform(op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int]) -> dict[str, Any]:
     """Run an operation; every way that it can end comes out as an answer."""
     try:
+        _follow_parent()
         module, name = OPERATIONS[op].split(":")
         result = getattr(importlib.import_module(module), name)(**args, report=report)
     except Exception as error:  # noqa: BLE001 - the parent has to be told whatever it was
@@ -99,10 +103,21 @@ class Reporter:
 
 
 def _follow_parent() -> None:
-    """End this process when the parent's end of stdin closes, whatever the main thread is doing."""
-    while os.read(0, 1024):
-        pass
-    os._exit(1)
+    """Have this process end when the parent's end of stdin closes, whatever the main thread is doing.
+
+    Raises:
+        NoProcess: there is no room for the thread that sees to it.
+    """
+
+    def follow() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    try:
+        threading.Thread(target=follow, daemon=True).start()
+    except RuntimeError as error:
+        raise NoProcess("No thread could be started to look at the clip.", NO_ROOM[errno.EAGAIN]) from error
 
 
 def _known(op: str, error: Exception, limits: dict[str, int]) -> PovwatchError | None:
@@ -110,9 +125,11 @@ def _known(op: str, error: Exception, limits: dict[str, int]) -> PovwatchError |
     code = error.errno if isinstance(error, OSError) else None
     # a library that finds no room for its code says so in these words only
     unmapped = isinstance(error, ImportError) and "failed to map" in str(error)
-    if isinstance(error, PovwatchError):
+    # a thread finds no room for its stack where there is none, and then the machine is not to blame
+    crowded = isinstance(error, NoProcess) and _peak() + STACK > limits["memory"]
+    if isinstance(error, PovwatchError) and not crowded:
         return error
-    if isinstance(error, MemoryError) or unmapped or code == errno.ENOMEM:
+    if isinstance(error, MemoryError) or crowded or unmapped or code == errno.ENOMEM:
         return MediaError(
             f"{op} needed more memory than its limit of {limits['memory'] / 2**30:.1f} GiB.",
             "The clip's frames are too large for this machine's limits.",
@@ -122,6 +139,12 @@ def _known(op: str, error: Exception, limits: dict[str, int]) -> PovwatchError |
     if code == errno.EFBIG:
         return MediaError(f"{op} wrote more than its limit of {limits['file_bytes']} bytes.")
     return None
+
+
+def _peak() -> int:
+    """Bytes of address space that this process has had at most."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmPeak:"))
 
 
 def _unforeseen(op: str, error: Exception) -> MediaError:

@@ -7,7 +7,6 @@ neither a hostile file nor a bug in a decoder can take it down.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import selectors
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch import errors
-from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, TooLarge
+from povwatch.media.errors import NO_ROOM, MediaError, MediaKilled, MediaStopped, NoProcess, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,22 +43,11 @@ PASSED_ON = {
         errors.JobFailed,
         MediaError,
         MediaStopped,
+        NoProcess,
         TooLarge,
     )
 }
 """The classes of error that a child may report."""
-
-NO_ROOM = {
-    errno.ENOMEM: "Free some memory, or raise MemoryMax where a limit is set.",
-    errno.EAGAIN: "End some processes, or raise the limit (ulimit -u, TasksMax under systemd).",
-    errno.EMFILE: "povwatch has too many files open: raise its limit (ulimit -n, LimitNOFILE under systemd).",
-    errno.ENFILE: "The whole machine has too many files open: end what holds them, or raise fs.file-max.",
-}
-"""Why the machine starts no process, and what helps."""
-
-
-class NoProcess(errors.EnvironmentFault):
-    """The machine did not let us start a child: that says nothing about the clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +92,7 @@ def call(
         PovwatchError: what the child reported, in its own class.
         MediaError: the child died, broke a limit or took longer than `timeout`; MediaKilled if it was killed.
         MediaStopped: `cancelled` said so.
-        NoProcess: no child could be started at present.
+        NoProcess: no child, or no thread of it, could be started at present.
     """
     stop = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
     with contextlib.ExitStack() as opened:

@@ -22,7 +22,7 @@ from povwatch.errors import NotAVideo, SourceChanged
 from povwatch.fs import closing, open_beneath
 from povwatch.layout import shown
 from povwatch.media import times
-from povwatch.media.errors import TooLarge
+from povwatch.media.errors import NO_ROOM, NoProcess, TooLarge
 from povwatch.media.info import Bounds
 from povwatch.media.turn import Turn
 
@@ -95,6 +95,8 @@ class Source:
 
         Raises:
             TooLarge: one is larger than it may be, whatever the file said before.
+            NoProcess: the decoder's threads could not be started.
+            MemoryError: there is too little memory: that, too, says nothing about the file.
             FFmpegError: it does not decode.
         """
         try:
@@ -104,6 +106,10 @@ class Source:
                 f"{self.name} holds a picture that the decoder refuses, as one of more than {MAX_PIXELS} pixels.",
                 "Export it again, all of it in one size.",
             ) from error
+        except av.error.MemoryError as error:
+            raise MemoryError from error  # as Python's own, which nobody takes for a file that does not decode
+        except av.error.BlockingIOError as error:  # the kernel's answer to the decoder, and not the file's
+            raise NoProcess(f"No thread could be started to decode {self.name}.", NO_ROOM[errno.EAGAIN]) from error
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame that a player would show.

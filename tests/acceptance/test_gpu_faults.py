@@ -186,8 +186,8 @@ def test_a_fault_of_the_memory_without_a_reset_goes_on_with_a_fresh_worker(tmp_p
         here.until(lambda: here.runs)
         (worker,) = here.workers
         here.machine.xid(119)
-        here.let_go()
         here.wait_for("released")
+        here.let_go()
         here.wait_for("done")
         assert newest(here).attempts == 1
         assert here.workers != [worker]

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+
 import hostile
 import pytest
 from clips import make_clip
@@ -35,10 +42,46 @@ def test_a_bomb_is_smaller_than_a_thousandth_of_itself(bomb, grown):
     assert grown.stat().st_size < 2 * 15_000**2 / 900
 
 
-def test_the_limit_of_memory_bites(bomb):
-    with pytest.raises(MediaError, match=r"inspect needed more memory than its limit of 0\.4 GiB\.") as caught:
-        inspect(bomb, Limits(memory=400 * MEGABYTE))
+@pytest.mark.parametrize("megabytes", [140, 170, 200, 260])
+def test_the_limit_of_memory_bites(bomb, megabytes):
+    """Where no picture finds room, and where a decoder's thread does not: that is no broken file."""
+    with pytest.raises(MediaError, match=r"inspect needed more memory than its limit of 0\.[123] GiB\.") as caught:
+        inspect(bomb, Limits(memory=megabytes * MEGABYTE))
     assert "too large for this machine's limits" in caught.value.todo
+
+
+@pytest.mark.parametrize("megabytes", [240, 260])
+@pytest.mark.parametrize(
+    ("op", "file", "more"), [("check", "artifact", {"expectation": {}}), ("decode", "path", {"kind": "mp4"})]
+)
+def test_too_little_memory_to_check_an_artifact_is_not_its_fault(bomb, op, file, more, megabytes):
+    with pytest.raises(MediaError, match=rf"{op} needed more memory than its limit of 0\.[23] GiB\."):
+        call(op, {file: str(bomb), **more}, timeout=100, limits=Limits(memory=megabytes * MEGABYTE))
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or shutil.which("prlimit") is None, reason="becomes another user, which takes root"
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_machine_with_no_room_for_a_thread_says_nothing_about_the_clip(tmp_path, threads):
+    """The thread that follows the parent is the second, a decoder's the third."""
+    clip = make_clip(tmp_path / "a.mp4")
+    may = "+dac_override,+dac_read_search"
+    somebody = ["setpriv", "--reuid", "64998", "--clear-groups", f"--inh-caps={may}", f"--ambient-caps={may}"]
+    limited = [*somebody, "prlimit", f"--nproc={threads}", "--"]
+    with subprocess.Popen(
+        [*limited, sys.executable, "-I", "-m", "povwatch.media.child", "inspect"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        limits = asdict(PROBE) | {"nice": 0}
+        request = {"args": {"path": str(clip), "kind": "mp4"}, "limits": limits, "parent": os.getpid()}
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+        child.stdin.flush()  # and left open: its end tells the child that we are gone
+        answer = child.stdout.read()
+    fault = json.loads(answer.splitlines()[-1])["error"]
+    assert fault["class"] == "NoProcess"
+    assert "TasksMax" in fault["todo"]
 
 
 def test_the_limit_of_processor_time_bites(bomb):
