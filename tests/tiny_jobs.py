@@ -1,4 +1,7 @@
-"""Jobs for the tiny model, and what the pipeline itself makes of them. Needs the diffusers engine's libraries."""
+"""Jobs for the tiny model, and what the pipeline itself makes of them.
+
+The diffusers engine's libraries take seconds to import, and whoever only collects the tests does without them.
+"""
 
 import sys
 from fractions import Fraction
@@ -6,18 +9,8 @@ from types import ModuleType
 
 import av
 import numpy as np
-import tiny_model
-import torch
 from clips import make_clip
-from diffusers import (
-    AutoencoderKLWan,
-    Cosmos2_5_TransferPipeline,
-    CosmosControlNetModel,
-    CosmosTransformer3DModel,
-    UniPCMultistepScheduler,
-)
 from PIL import Image
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from povwatch.engine import control
 from povwatch.engine.port import Context
@@ -87,8 +80,20 @@ class Approves:
         return frames
 
 
-def reference(folder, asked, *, chunk=9, dtype=torch.float32):
-    """What diffusers' own pipeline makes of a job: uint8, shape (frames, height, width, 3)."""
+def reference(folder, asked, *, chunk=9, dtype=None):
+    """What diffusers' own pipeline makes of a job, in float32 unless told: uint8, shape (frames, height, width, 3)."""
+    import tiny_model  # noqa: F401, PLC0415 - see above, and so below; it makes the others importable
+    import torch  # noqa: PLC0415
+    from diffusers import (  # noqa: PLC0415
+        AutoencoderKLWan,
+        Cosmos2_5_TransferPipeline,
+        CosmosControlNetModel,
+        CosmosTransformer3DModel,
+        UniPCMultistepScheduler,
+    )
+    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration  # noqa: PLC0415
+
+    dtype = dtype or torch.float32
     spec = asked["spec"]
     key = "vis" if "vis" in spec else "edge"
     name = {"vis": "blur", "edge": "edge"}[key]
@@ -137,6 +142,9 @@ def install_guardrail(monkeypatch, checker):
 
 def loaded(folder, **config):
     """A loaded engine, and its capabilities."""
+    import tiny_model  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
     torch.set_num_threads(1)
     engine = tiny_model.TinyEngine()
     return engine, engine.load({"model": str(folder), **config}, lambda *_: None)
