@@ -50,12 +50,13 @@ def status(
     config = shared(context).config()
     with shared(context).reader() as reader:
         if not watch:
-            console.print(_status(reader, config))
+            for part in _status(reader, config):
+                console.print(part, soft_wrap=isinstance(part, str))  # a command in it can be pasted
             return
         with Live(console=console, auto_refresh=False, screen=False) as live:
             try:
                 while True:
-                    live.update(_status(reader, config), refresh=True)
+                    live.update(Group(*_status(reader, config)), refresh=True)
                     time.sleep(WATCH_EVERY)
             except KeyboardInterrupt:
                 return
@@ -156,7 +157,7 @@ def grace_words(job: Job, config: Config, *, running: bool) -> str:
     return f"stands still, about {spell_duration(job.grace_left)} left"
 
 
-def _status(reader: JournalReader, config: Config) -> RenderableType:
+def _status(reader: JournalReader, config: Config) -> list[RenderableType]:
     pid = holder(config.paths.state)
     facts = reader.fact("daemon") or {}
     lines: list[RenderableType] = []
@@ -194,7 +195,7 @@ def _status(reader: JournalReader, config: Config) -> RenderableType:
             bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], eta=plain(eta))
     if bars.tasks:
         lines.append(bars)
-    return Group(*lines)
+    return lines
 
 
 def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:

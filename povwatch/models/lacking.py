@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.command import command
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer import settings, weights
 from povwatch.errors import ConfigError
@@ -48,7 +49,8 @@ def lacking(kind: str, config: Config) -> str:
         if not seen.there:
             names = [name for name in seen.missing if "*" not in name][:SHOWN]
             files = f"{', '.join(names)} of {need.repository}" if names else need.repository
-            return f"{files} ({need.why}) is not here, and HF_HUB_OFFLINE is set: run povwatch prefetch --engine {kind}"
+            fetch = command("prefetch", "--engine", kind)
+            return f"{files} ({need.why}) is not here, and HF_HUB_OFFLINE is set: run {fetch}"
     return ""
 
 
@@ -74,7 +76,7 @@ def _of_folder(config: Config) -> str:
     except EngineFailure as failure:
         todo = failure.todo
         if todo == weights.PREFETCH:  # it does not fetch into folders
-            todo = "Put it there, or take engine.model out and run povwatch prefetch --engine diffusers"
+            todo = f"Put it there, or take engine.model out and run {command('prefetch', '--engine', 'diffusers')}"
         return f"{failure.message} {todo}".rstrip(".")
     except (OSError, ValueError, LookupError) as error:
         return f"{engine.model} (engine.model) cannot be read: {error}"

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from povwatch.command import command
 from povwatch.models import prefetch, record
 from povwatch.models.errors import NetworkError
 from povwatch.models.look import look, spoilt
@@ -88,7 +89,7 @@ def _all_here(wanted: Sequence[Need], state: Path) -> bool:
 
 def _todo(kind: str, need: Need) -> str:
     licence = f" Its licence is accepted at {need.licence}." if need.licence else ""
-    return f"Run povwatch prefetch --engine {kind}.{licence}"
+    return f"Run {command('prefetch', '--engine', kind)}.{licence}"
 
 
 def _some(names: Sequence[str]) -> str:
