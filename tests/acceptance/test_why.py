@@ -147,9 +147,10 @@ def test_a_link_to_a_video_is_not_retried_but_replaced(here):
     assert "Links are not followed: put the video itself here." in text
     assert "next ok once the video itself is here under this name, it is taken in by itself" in text
     assert "retry" not in text
-    config = here.folder / "config.toml"
-    status = here.call("--config", str(config), "status").stdout.splitlines()
-    assert f"1 did not come out. Why: povwatch --config {config} report" in status, "one line, so that it can be pasted"
+    config = here.daemon.folder / "config.toml"
+    status = here.daemon.call("--config", str(config), "status").stdout.splitlines()
+    whole = f"did not come out. Why: povwatch --config {config} report"
+    assert any(line.endswith(whole) for line in status), "one line, so that the command can be pasted"
     (here.inputs / "b.mp4").unlink()
     made.rename(here.inputs / "b.mp4")
     here.wait_for("grace", clip="b.mp4")
