@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -257,20 +257,24 @@ def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Con
     if missing:
         fresh()
     try:
-        db = sqlite3.connect(file, isolation_level=None, timeout=10)
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",  # a commit that was answered survives a power cut
-            "foreign_keys = ON",
-            "trusted_schema = OFF",
-            "temp_store = MEMORY",
-        ):
-            db.execute(f"PRAGMA {pragma}")
-        _check(db)
-        if not missing and not db.execute("PRAGMA user_version").fetchone()[0]:
-            fresh()  # one that was being made when povwatch was killed
-        _migrate(db, file)
-        db.execute(BROUGHT)
+        with ExitStack() as undo:
+            db = sqlite3.connect(file, isolation_level=None, timeout=10)
+            undo.callback(db.close)
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",  # a commit that was answered survives a power cut
+                "foreign_keys = ON",
+                "trusted_schema = OFF",
+                "temp_store = MEMORY",
+            ):
+                db.execute(f"PRAGMA {pragma}")
+            _check(db)
+            if not missing and not db.execute("PRAGMA user_version").fetchone()[0]:
+                fresh()  # one that was being made when povwatch was killed
+            _migrate(db, file)
+            db.execute(BROUGHT)
+            undo.pop_all()
+            return db
     except sqlite3.OperationalError as error:  # of the disk, not of what is in the file
         raise JournalError(
             f"The journal {file} cannot be used: {error}.",
@@ -282,7 +286,6 @@ def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Con
             f"Check the disk. If the file is damaged: {command('rebuild', '--move-aside')} moves it aside and makes it "
             "again from inputs/ and outputs/, so that nothing runs twice.",
         ) from error
-    return db
 
 
 def _check(db: sqlite3.Connection) -> None:

@@ -40,6 +40,7 @@ def test_every_job_is_done_once_and_no_worker_waits_while_others_get_two(tmp_pat
 
         with sqlite3.connect(f"file:{here.state / 'journal.sqlite3'}?mode=ro", uri=True) as db:
             ends = db.execute("SELECT job, event FROM job_events WHERE event IN ('generated', 'done')").fetchall()
+        db.close()
         assert Counter(ends) == {(job, event): 1 for job in range(1, clips + 1) for event in ("generated", "done")}
         runs = Counter(room for room, _ in here.runs)
         assert set(runs.values()) == {1}, "a run is never begun twice"

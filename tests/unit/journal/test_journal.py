@@ -186,9 +186,10 @@ def test_a_damaged_journal_is_a_clear_error(tmp_path) -> None:
     data = bytearray(file.read_bytes())
     data[4096:12288] = os.urandom(8192)
     file.write_bytes(data)
-    with pytest.raises(JournalError, match="povwatch rebuild --move-aside"):
+    with pytest.raises(JournalError, match="povwatch rebuild --move-aside") as caught:
         Journal.open(tmp_path)
     assert file.read_bytes() == data
+    assert [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink() and fd.readlink() == file] == [], caught
 
 
 def test_a_journal_from_the_future_is_left_alone(tmp_path) -> None:
