@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from povwatch import gpu
 from povwatch.arrival.health import NETWORK, identity
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.able import Finding, examine
-from povwatch.cli.app import app, console, shared
+from povwatch.cli.app import app, console, plain, shared
 from povwatch.engine.choice import choose
 from povwatch.errors import JournalError, PovwatchError
 from povwatch.fs import fsync_dir, rename_noreplace
@@ -44,15 +42,14 @@ def doctor(
 ) -> None:
     """Look whether this machine can run povwatch, and say what to do where it cannot."""
     config = shared(context).config(engine=engine)
-    table = Table(show_header=False, box=None, pad_edge=False)
     able = True
     for finding in _findings(config):
         verdict = (
             "[green]ok[/green]" if not finding.todo else "[red]no[/red]" if finding.fatal else "[yellow]hm[/yellow]"
         )
-        table.add_row(verdict, finding.about, escape(finding.words))
+        # No table: it would break lines in the middle of a command that is to be copied.
+        console.print(f"{verdict}  {finding.about:<11}  {plain(finding.words)}", soft_wrap=True)
         able = able and not finding.fatal
-    console.print(table)
     if not able:
         raise typer.Exit(3)
 

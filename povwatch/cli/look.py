@@ -91,12 +91,10 @@ def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # 
             ]
             typer.echo(json.dumps(as_object(job, reader, whole=True) | {"events": history}, indent=2))
             return
-        table = Table(show_header=False, box=None, pad_edge=False)
         for key, value in as_object(job, reader, whole=True).items():
             if value not in {None, ""} if not isinstance(value, dict) else value:
                 text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-                table.add_row(key, plain(text))
-        console.print(table)
+                console.print(f"{key:<11}  {plain(text)}", soft_wrap=True)  # what is in it can be pasted
         console.print()
         for event in events:
             change = f"{event.was} -> {event.state}" if event.was and event.was != event.state else event.state

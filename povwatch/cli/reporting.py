@@ -23,10 +23,11 @@ WIDTH = 160
 """Columns where there is no terminal that says how many it has."""
 
 
-def print_table(report: Report) -> None:
-    """Show it on standard output."""
-    screen = console if console.is_terminal else Console(highlight=False, width=WIDTH)
-    screen.print(table(report))
+def print_table(report: Report, screen: Console | None = None) -> None:
+    """Show it on standard output, or on another screen."""
+    if screen is None:
+        screen = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    screen.print(table(report), soft_wrap=True)  # a command in it can be pasted; tables fold their cells anyway
 
 
 def save_all(report: Report, files: Iterable[Path]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -13,12 +14,17 @@ from povwatch.report import words
 from povwatch.report.data import largest, total
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
-    from povwatch.report.data import Report
+    from povwatch.report.data import Line, Report
 
 ROWS_MAX = 200
 """Of what came out; the other forms have all."""
+
+CLIP_MAX = 40
+"""Columns up to which a clip's name is filled up, so that what follows stands in columns too."""
 
 
 def table(report: Report) -> RenderableType:
@@ -31,7 +37,7 @@ def table(report: Report) -> RenderableType:
             parts[-1:] = [f"... and {len(done) - ROWS_MAX} more: --report FILE.html has all of them.", ""]
     for title, lines in report.told:
         if lines:
-            parts += [_told(title, lines), ""]
+            parts += [*_told(title, lines), ""]
     if report.left:
         parts.append(escape(f"Left as they are, not started: {words.named(list(report.left))}."))
     parts += [f"[yellow]{escape(note)}[/yellow]" for note in report.notes]
@@ -68,10 +74,18 @@ def _done(report: Report) -> Table:
     return found
 
 
-def _told(title: str, lines: object) -> Table:
-    found = Table(title, "state", "attempts", "why, and what to do", box=None, pad_edge=False)
-    found.columns[0].overflow = found.columns[3].overflow = "fold"
-    for line in lines:  # type: ignore[attr-defined]
+def _told(title: str, lines: Sequence[Line]) -> list[str]:
+    """What is to be done about some clips, a line each: no table, which would break a command in its middle."""
+    states = [_state(line) for line in lines]
+    width = min(max(cell_len(line.clip) for line in lines), CLIP_MAX)
+    said = [f"[bold]{title}[/bold]"]
+    for line, state in zip(lines, states, strict=True):
+        clip = line.clip + " " * (width - cell_len(line.clip))
         why = " ".join(filter(None, (line.problem, line.todo)))
-        found.add_row(escape(line.clip), str(line.state), str(line.attempts or ""), escape(why))
-    return found
+        said.append(escape(f"{clip}  {state:<{max(map(len, states))}}  {why}"))
+    return said
+
+
+def _state(line: Line) -> str:
+    tried = f", {line.attempts} attempt{'s' * (line.attempts > 1)}" if line.attempts else ""
+    return f"{line.state}{tried}"

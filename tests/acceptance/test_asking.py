@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -64,6 +65,7 @@ def test_what_is_told_of_a_clip_on_its_way(here):
     assert shown["source"]["frames"] == 12
     text = here.call("show", "a.mp4").stdout
     assert "publishing -> done" in text
+    assert json.dumps(shown["spec"], ensure_ascii=False) in text, "one line, so that it can be copied"
     here.stop()
     report = here.call("report").stdout
     assert "1 done, 0 not done" in report

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from povwatch.cli.reporting import print_table
 from povwatch.errors import ConfigError
 from povwatch.job import JobState
 from povwatch.report import charts, words
@@ -183,6 +184,18 @@ def test_the_terminal_has_it_all(capsys):
         assert said in text
     console.print(table(NONE))
     assert "0 done, 0 not done." in console.file.getvalue()
+
+
+def test_what_to_do_stands_in_one_line_so_that_a_command_can_be_pasted():
+    todo = "When that is mended: povwatch --config /srv/povwatch/config.toml retry kitchen/morning.mp4"
+    lost = Line(3, "kitchen/morning.mp4", JobState.FAILED, attempts=3, problem="The worker was killed.", todo=todo)
+    for report in (Report([done(1), lost], 1.8e9, "0"), Report([lost], 1.8e9, "0", left=["a.mp4"] * 99, notes=[todo])):
+        file = io.StringIO()
+        print_table(report, Console(file=file, width=60))
+        lines = file.getvalue().splitlines()
+        (line,) = [line for line in lines if "The worker was killed." in line]
+        assert line == f"kitchen/morning.mp4  failed, 3 attempts  The worker was killed. {todo}"
+        assert [line for line in lines if line in report.notes] == list(report.notes)
 
 
 def test_a_name_is_no_markup():
