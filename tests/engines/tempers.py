@@ -1,5 +1,11 @@
-"""A temper for each seed: good, slow, failing once or always, dying, hanging. The artifact says what was asked for."""
+"""A temper for each seed: good, slow, failing once or always, dying, hanging. The artifact says what was asked for.
 
+Where TOY_GENERATES names a file it gets a line as a job begins and one as it is made; a lock beside it says whether
+another worker has the same job.
+"""
+
+import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -18,6 +24,16 @@ class Engine:
         return {"name": "tempers", "version": "1", "controls": ["edge"], "max_frames": None, "real": False}
 
     def generate(self, job, context):
+        if "TOY_GENERATES" not in os.environ:
+            return self.work(job, context)
+        ledger = pathlib.Path(os.environ["TOY_GENERATES"])
+        with ledger.with_suffix(f".{job['id']}.lock").open("w") as lock:
+            note(ledger, "begun", job, context, alone=locked(lock), spec=job["spec"])
+            artifact = self.work(job, context)
+            note(ledger, "made", job, context)
+        return artifact
+
+    def work(self, job, context):
         seed = job["spec"]["seed"]
         context.progress("work", step=0, steps=10)
         self.misbehave(seed, pathlib.Path(context.checkpoint_dir, "been-here"))
@@ -42,3 +58,18 @@ class Engine:
             os.kill(os.getpid(), signal.SIGKILL)
         while seed == HANGS_ONCE:
             time.sleep(60)
+
+
+def note(ledger, what, job, context, **more):
+    run = pathlib.Path(context.workdir).name.rpartition(".")[2]
+    about = {"what": what, "job": job["id"], "run": run, "at": time.monotonic(), "worker": os.getpid()}
+    with ledger.open("a") as file:
+        file.write(json.dumps(about | more) + "\n")
+
+
+def locked(lock):
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

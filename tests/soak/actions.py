@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING
 
 import copies
@@ -113,6 +114,21 @@ def word(world: World) -> None:
         Spool(world.daemon.state).ask(verb, path, **({"force": True} if force and verb == "retry" else {}))
 
 
+def paused(world: World) -> Iterator[None]:
+    """`pause`, and after a while `resume`; each is answered first, however often the daemon dies meanwhile."""
+    turns = world.dice.randrange(5, 25)
+    if world.pausing:
+        return
+    world.pausing = True
+    yield from _answered(world, "pause")
+    since = time.time()
+    for _ in range(turns):
+        yield
+    world.pauses.append((since, time.time()))
+    yield from _answered(world, "resume")
+    world.pausing = False
+
+
 # -- outputs
 
 
@@ -142,6 +158,7 @@ def result_moved(world: World) -> None:
     to = world.aside / f"{world.counts['result_moved']}"
     to.mkdir()
     film = manifest.with_name(json.loads(manifest.read_bytes())["output"]["file"])
+    world.taken.add(str(film.relative_to(world.outputs)))
     manifest.rename(to / manifest.name)
     if str(film.relative_to(world.outputs)) not in world.shown and film.exists():
         film.rename(to / film.name)
@@ -167,6 +184,7 @@ WEIGHTS: dict[Action, int] = {
     marked: 4,
     unmarked: 3,
     word: 12,
+    paused: 2,
     name_taken: 2,
     overlay: 1,
     result_moved: 2,
@@ -175,6 +193,13 @@ WEIGHTS: dict[Action, int] = {
 
 
 # -- helpers
+
+
+def _answered(world: World, verb: str) -> Iterator[None]:
+    spool = Spool(world.daemon.state)
+    asked = spool.ask(verb, "")
+    while spool.wait(asked, timeout=0.01) is None:
+        yield
 
 
 def _base(world: World, path: str) -> str:

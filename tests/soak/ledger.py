@@ -13,6 +13,8 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import duties
+import ran
 import results
 import sound_journal
 from engines import tempers
@@ -20,16 +22,18 @@ from world import digest
 
 from povwatch import layout
 from povwatch.errors import SpecInvalid
+from povwatch.hooks.record import HookState
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal import open_reader
 from povwatch.spec import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from witness import Witness
     from world import World
 
+    from povwatch.hooks.record import HookRun
     from povwatch.journal.reader import Event, JournalReader
 
 S = JobState
@@ -41,7 +45,9 @@ HOPELESS = {
 }
 """How a clip may end whose JSON asks for that; any other one is done, or the soak itself killed it too often."""
 
-FORESEEN = re.compile(r"a bad temper|killed by SIGKILL|made no progress|not allowed|went down \d times")
+FORESEEN = re.compile(
+    rf"a bad temper|killed by SIGKILL|made no progress|not allowed|went down \d times|The hook {ran.BEFORE} failed"
+)
 """Problems that the soak brought about."""
 
 CHARGED_MAX = 3
@@ -80,6 +86,7 @@ class Ledger:
             for job in jobs:
                 yield from (f"job {job.id}, {os.fsdecode(job.path)}: {said}" for said in self._job(job, journal))
             yield from self._twice(jobs)
+            yield from duties.violations(world, journal)
             yield from results.violations(world, self._witness, jobs)
         for path in {**world.clips, **world.odd}:
             yield from (f"{path}: {said}" for said in self._clip(path, newest.get(path)))
@@ -105,14 +112,17 @@ class Ledger:
                 yield "it was cancelled by a word that nobody said"
             case S.REJECTED if path not in self._world.was_odd:
                 yield f"it was rejected: {job.error}"
-            case S.FAILED | S.BLOCKED if not self._may_fail(job, events, seed):
+            case S.FAILED | S.BLOCKED if not self._may_fail(job, events, seed, journal.hooks(job.id)):
                 yield f"it is {job.state}, for no reason of its own: {job.error}"
             case S.DONE if seed in HOPELESS and job.output and not _already(job):
                 yield f"it is done, and cannot be: the seed {seed}"
         if not job.ended and job.waiting_on not in AT_REST:
             yield f"it never came to rest: {job.state}, {job.waiting_on}, {job.detail}"
 
-    def _may_fail(self, job: Job, events: list[Event], seed: Any) -> bool:
+    def _may_fail(self, job: Job, events: list[Event], seed: Any, hooks: Mapping[str, HookRun]) -> bool:
+        before = hooks.get(ran.BEFORE)
+        if before is not None and before.state is HookState.FAILED:
+            return job.state is S.FAILED and max(before.attempts, before.crashes) >= CHARGED_MAX
         if job.state in HOPELESS.get(seed, ()):
             return True
         charged = sum(event.event in {"retry", "failed"} for event in events)

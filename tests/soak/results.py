@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clips import read_numbers
@@ -60,13 +61,19 @@ def _result(world: World, film: Path, about: dict[str, Any], job: Job | None) ->
     if not film.exists() or digest(film.read_bytes()) != about["output"]["sha256"]:
         yield f"it describes what is not there: {film.name}"
         return
-    if tuple(read_numbers(film)) != source.numbers:
-        yield f"its frames are {read_numbers(film)}, not {source.numbers}"
+    if (numbers := _numbers(film, about["output"]["sha256"])) != source.numbers:
+        yield f"its frames are {numbers}, not {source.numbers}"
     if (about["output"]["audio"] is not None) != source.sound:
         yield f"its sound is {about['output']['audio']}"
     asked = {key: about["spec"][key] for key in ("seed", "prompt")}
     if about["generated"]["asked"] != asked or about["spec_hash"] != job.spec_hash:
         yield f"the engine was asked for {about['generated']['asked']}, the JSON says {asked}"
+
+
+@cache
+def _numbers(film: Path, _: str) -> tuple[int, ...]:
+    """The numbers of a film's frames; for the same bytes only once, as `--prove` looks at all of it again and again."""
+    return tuple(read_numbers(film))
 
 
 def _files(folder: Path, apart: dict[str, bytes]) -> list[Path]:

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import actions
+import duties
+import ran
 import tamper
+import tamper_ran
 import troubles
 from clips import make_clip
 from daemons import Daemon, toy
@@ -83,9 +86,11 @@ class Soak:
         self._say = say
         self._daemon = Daemon(
             folder,
-            engine={"kind": toy("tempers"), "stall_timeout": "8s"},
+            engine={"kind": toy("tempers"), "stall_timeout": "8s", "workers": troubles.WORKERS},
             grace={"period": "500ms"},
+            hooks=ran.hooks(folder, seed),
         )
+        self._daemon.env["TOY_GENERATES"] = str(ran.folder_of(folder) / f"{ran.GENERATES}.jsonl")
         clock = SteppedClock(folder / "clock")
         self._daemon.before = clock.before
         self._daemon.forks_media = False
@@ -119,10 +124,11 @@ class Soak:
         ledger = Ledger(self._world, witness)
         wrong += ledger.violations()
         if prove and not wrong:
-            wrong += tamper.unseen(self._world, witness, ledger)
+            wrong += [*tamper.unseen(self._world, witness, ledger), *tamper_ran.unseen(self._world)]
         done = ", ".join(f"{name} {n}" for name, n in sorted(self._world.counts.items()))
         self._say(f"done to it: {done}")
         self._say(ledger.summary())
+        self._say(duties.summary(self._world))
         return wrong
 
     def _turns(self, seconds: float, bad: dict[troubles.Trouble, int]) -> None:
@@ -182,7 +188,7 @@ class Soak:
                 jobs = journal.jobs()
             now = [(job.id, job.state, job.waiting_on, job.updated_at) for job in jobs]
             moving = [job for job in jobs if not job.ended and job.waiting_on not in AT_REST]
-            if now != last or moving or not self._troubles.has_worker or not seen(jobs):
+            if now != last or moving or not self._troubles.has_workers or not seen(jobs):
                 since, last = time.monotonic(), now
             elif time.monotonic() - since > QUIET:
                 return []

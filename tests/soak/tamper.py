@@ -36,7 +36,7 @@ def unseen(world: World, witness: Witness, ledger: Ledger) -> list[str]:
 @contextmanager
 def a_result_is_cut_short(world: World, _: Witness) -> Iterator[None]:
     film = _manifest(world).with_suffix(".mp4")
-    with _changed(film, film.read_bytes()[:-100]):
+    with changed(film, film.read_bytes()[:-100]):
         yield
 
 
@@ -57,13 +57,13 @@ def a_result_is_there_twice(world: World, _: Witness) -> Iterator[None]:
 
 @contextmanager
 def somebodys_json_is_changed(world: World, _: Witness) -> Iterator[None]:
-    with _changed(world.inputs / next(iter(world.texts)), b"{}"):
+    with changed(world.inputs / next(iter(world.texts)), b"{}"):
         yield
 
 
 @contextmanager
 def a_clip_is_changed(world: World, _: Witness) -> Iterator[None]:
-    with _changed(world.inputs / next(iter(world.clips)), b"x"):
+    with changed(world.inputs / next(iter(world.clips)), b"x"):
         yield
 
 
@@ -86,7 +86,7 @@ def a_file_was_other_when_it_was_first_seen(_: World, witness: Witness) -> Itera
 @contextmanager
 def a_job_is_forgotten(world: World, _: Witness) -> Iterator[None]:
     path = os.fsencode(next(iter(world.clips)))
-    with _journal(world) as db:
+    with journal_of(world) as db:
         db.execute("DELETE FROM progress WHERE job IN (SELECT id FROM jobs WHERE path = ?)", (path,))
         db.execute("DELETE FROM job_events WHERE job IN (SELECT id FROM jobs WHERE path = ?)", (path,))
         db.execute("DELETE FROM jobs WHERE path = ?", (path,))
@@ -96,7 +96,7 @@ def a_job_is_forgotten(world: World, _: Witness) -> Iterator[None]:
 
 @contextmanager
 def an_event_is_missing(world: World, _: Witness) -> Iterator[None]:
-    with _journal(world) as db:
+    with journal_of(world) as db:
         db.execute("DELETE FROM job_events WHERE id = (SELECT min(id) FROM job_events WHERE state = 'checking')")
         db.commit()
         yield
@@ -124,7 +124,7 @@ def _manifest(world: World) -> Path:
 
 
 @contextmanager
-def _changed(file: Path, data: bytes) -> Iterator[None]:
+def changed(file: Path, data: bytes) -> Iterator[None]:
     was = file.read_bytes()
     file.write_bytes(data)
     yield
@@ -140,7 +140,7 @@ def _gone(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _journal(world: World) -> Iterator[sqlite3.Connection]:
+def journal_of(world: World) -> Iterator[sqlite3.Connection]:
     """The journal to write to, as it was afterwards."""
     file = world.daemon.state / "journal.sqlite3"
     kept = file.read_bytes()

@@ -24,6 +24,9 @@ STEPS = [-7200.0, -600.0, -30.0, -2.0, 2.0, 30.0, 600.0, 7200.0]
 FAR = 6 * 3600.0
 """It is never further off than that: a JSON that stays wrong for a day ends its clip."""
 
+WORKERS = 2
+"""Of the daemon."""
+
 AT_LEAST = 1.0
 """Seconds that a daemon lives that is not killed as it starts."""
 
@@ -56,9 +59,9 @@ class Troubles:
         self._daemon.start("--verbose")
 
     @property
-    def has_worker(self) -> bool:
-        """Whether its worker is there: one that was killed is started again after a pause."""
-        return self._daemon.running and any(map(_is_worker, children(self._daemon.pid)))
+    def has_workers(self) -> bool:
+        """Whether all its workers are there: one that was killed is started again after a pause."""
+        return self._daemon.running and sum(map(_is_worker, children(self._daemon.pid))) == WORKERS
 
     def killed(self) -> None:
         """kill -9, and so many turns without a daemon."""
@@ -95,12 +98,20 @@ class Troubles:
         """One that looks at a clip or works on one; as the kernel does without memory."""
         self._kill(_is_media_child, self._world.dice.random())
 
+    def hook_killed(self) -> None:
+        """Or the process that watches over it."""
+        itself = self._world.dice.random() < 0.7
+        self._kill(_is_reaper, self._world.dice.random(), below=itself)
+
     def clock_set(self) -> None:
         step = self._world.dice.choice(STEPS)
         self._clock.step(step if abs(self._clock.off + step) <= FAR else -step)
 
-    def _kill(self, which: Callable[[tuple[int, bytes]], bool], draw: float) -> None:
+    def _kill(self, which: Callable[[tuple[int, bytes]], bool], draw: float, *, below: bool = False) -> None:
+        """Kill one of the daemon's children, or what that has started."""
         found = list(filter(which, children(self._daemon.pid))) if self._daemon.running else []
+        if below:
+            found = [child for pid, _ in found for child in children(pid)]
         if found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found[int(draw * len(found))][0], signal.SIGKILL)
@@ -110,12 +121,21 @@ class Troubles:
 ROUGH: dict[Trouble, int] = {Troubles.killed: 4, Troubles.killed_young: 2, Troubles.restarted: 3}
 """What ends the daemon, and how often each is done."""
 
-WEIGHTS: dict[Trouble, int] = {Troubles.worker_killed: 2, Troubles.child_killed: 4, Troubles.clock_set: 6}
+WEIGHTS: dict[Trouble, int] = {
+    Troubles.worker_killed: 2,
+    Troubles.child_killed: 4,
+    Troubles.hook_killed: 3,
+    Troubles.clock_set: 6,
+}
 """The rest."""
 
 
 def _is_worker(child: tuple[int, bytes]) -> bool:
     return b"engine/worker.py" in child[1]
+
+
+def _is_reaper(child: tuple[int, bytes]) -> bool:
+    return b"hooks/reaper.py" in child[1]
 
 
 def _is_media_child(child: tuple[int, bytes]) -> bool:

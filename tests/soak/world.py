@@ -79,6 +79,12 @@ class World:
     """Files of people in outputs/, likewise."""
     said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Verbs that were said of a path."""
+    taken: set[str] = field(default_factory=set)
+    """Results that somebody took out of outputs/: paths below it."""
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    """From the answer to `pause` until `resume` was said; seconds since the epoch, on a clock that nobody sets."""
+    pausing: bool = False
+    """Whether somebody is at that."""
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """How often each thing was done."""
 
