@@ -37,9 +37,12 @@ class Turns:
         return [job for job in self._queue() if job.not_before <= wall and self._ready(job)]
 
     def mend(self) -> None:
-        """Let no job wait for a time that only a clock set back has made far away."""
+        """Let no job wait for a time that only a clock set back has made far away.
+
+        Nor one that is published: a hook after it that failed has its pause too.
+        """
         wall = self._ledger.clock.wall()
-        for job in self._queue():
+        for job in [*self._queue(), *self._ledger.in_state(JobState.PUBLISHING)]:
             at = retry.clamped(job.not_before, wall)
             if at != job.not_before:
                 self._ledger.set_quietly(job, "waiting", not_before=at)

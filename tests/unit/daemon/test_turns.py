@@ -52,6 +52,18 @@ def test_a_clock_that_is_set_back_holds_no_job_for_longer_than_its_pause(ledger)
     assert [job.id for job in turns.due()] == [retried.id]
 
 
+def test_nor_one_that_is_published_and_waits_for_a_hook_after_it(ledger):
+    turns = Turns(ledger)
+    job = queued(ledger, b"a.mp4")
+    for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING):
+        job = ledger.set_quietly(job, "waiting", state=state)
+    ledger.set_quietly(job, "hook-retry", not_before=ledger.clock.wall() + 8, waiting_on=Waiting.RETRY_AT)
+    ledger.clock.step = -7200.0
+    turns.mend()
+    assert ledger.journal.job(job.id).not_before == ledger.clock.wall() + BACKOFF_MAX
+    assert (ledger.job(job.id).state, turns.due()) == (JobState.PUBLISHING, [])
+
+
 def test_what_is_due_goes_by_priority_then_age(ledger):
     first, second, third = (
         queued(ledger, name, priority=priority) for name, priority in ((b"a", 0), (b"b", 0), (b"c", 5))
