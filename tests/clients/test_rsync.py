@@ -75,7 +75,8 @@ def test_rsync_inplace_over_a_clip_in_its_grace_is_another_clip(here, source, fi
     run("rsync", "-a", source, f"{here.inputs}/")
     here.came_in("a.mov", source)
     shutil.copyfile(film, source)
-    run("rsync", "-a", "--inplace", "--no-whole-file", source, f"{here.inputs}/")
+    # rsync takes files of one size and one second for the same, and both may be made in one
+    run("rsync", "-a", "--ignore-times", "--inplace", "--no-whole-file", source, f"{here.inputs}/")
     here.came_in("a.mov", source, arrivals=2)
     here.comes_out("a.mov")
 
