@@ -1,8 +1,8 @@
 """The reckoning of what ran: hooks and generates against the journal, and nothing while it was paused.
 
 What is promised of hooks is in docs/hooks.md: one that is over does not run again, one that is interrupted does.
-So a hook succeeds once for each end that the journal has, and at most once more for each run that it has no good end
-of: it may have been killed when it had done its work.
+So a hook is good once for each good end that the journal has, and at most once more for each run that was killed,
+called off or cut short with povwatch: it may have done its work by then.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ S = JobState
 BACK = frozenset({"retry", "released", "orphaned"})
 """What gives a job to a worker once more."""
 
-ENDS = frozenset({"hook-done", "hook-retry", "hook-off", "hook-failed", "hook-later", "hook-unavailable", "failed"})
-"""What may follow `hook-started`; else povwatch went down meanwhile."""
+BAD = re.compile(r"exited with status 1|\.json is not there|clip is gone|not the one that arrived|cannot be opened")
+"""How a hook ended that has not done its work."""
 
 FORESEEN = re.compile(
     r"exited with status 1|killed by SIGKILL|took longer than|\.json is not there|watches over it was killed"
@@ -116,7 +116,7 @@ def _hook(name: str, events: list[Event], runs: list[Ran]) -> Iterator[str]:
     """It ran when the journal says so, and was good as often."""
     if not all(run.alone for run in runs):
         yield f"{name} ran for two clips at once"
-    starts, good, over = 0, 0, False
+    starts, good, bad, over = 0, 0, 0, False
     for event in events:
         over = over and event.state not in AGAIN
         if event.data.get("hook") != name:
@@ -129,13 +129,14 @@ def _hook(name: str, events: list[Event], runs: list[Ran]) -> Iterator[str]:
             good += 1
             over = True
         problem = str(event.data.get("problem", ""))
+        bad += bool(BAD.search(problem))
         if problem and not FORESEEN.search(problem):
             yield f"nobody brought that about, {name}: {problem}"
     made = sum(run.made is not None for run in runs)
     if len(runs) > starts:
-        yield f"{name} ran {len(runs)} times, and the journal has {starts} starts"
-    if not good <= made <= starts:
-        yield f"{name} was good {made} times, and the journal has {good} good ends of {starts} starts"
+        yield f"{name} ran {len(runs)} times; the journal has {starts} starts"
+    if not good <= made <= starts - bad:
+        yield f"{name} was good {made} times; the journal has {good} good and {bad} bad ends of {starts} starts"
 
 
 def _before(job: Job, events: list[Event], runs: list[Ran], generates: list[Ran]) -> Iterator[str]:

@@ -137,7 +137,7 @@ TAMPERINGS: dict[Spoilt, str] = {
     a_hook_after_ran_for_another_result: f"{ran.AFTER} ran for what was not published",
     a_hook_after_is_early: f"{ran.AFTER} ran before its result was made",
     a_hook_after_never_ran: f"{ran.AFTER} never was good, and it is done",
-    a_hook_after_ran_twice: f"{ran.AFTER} was good",
+    a_hook_after_ran_twice: "times; the journal has",
     two_hooks_at_once: f"{ran.AFTER} ran for two clips at once",
     a_hook_that_was_over_ran_again: f"{ran.AFTER} ran again, and was over",
     a_clip_was_started_while_paused: "started while it was paused",
