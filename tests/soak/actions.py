@@ -116,7 +116,7 @@ def word(world: World) -> None:
 
 def paused(world: World) -> Iterator[None]:
     """`pause`, and after a while `resume`; each is answered first, however often the daemon dies meanwhile."""
-    turns = world.dice.randrange(5, 25)
+    turns = world.dice.randrange(4, 15)
     if world.pausing:
         return
     world.pausing = True
@@ -184,7 +184,7 @@ WEIGHTS: dict[Action, int] = {
     marked: 4,
     unmarked: 3,
     word: 12,
-    paused: 2,
+    paused: 4,
     name_taken: 2,
     overlay: 1,
     result_moved: 2,

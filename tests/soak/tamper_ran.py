@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from world import World
 
+    from povwatch.journal.reader import Event
+
     Line = dict[str, Any]
     Spoilt = Callable[[World], AbstractContextManager[None]]
 
@@ -137,7 +139,7 @@ TAMPERINGS: dict[Spoilt, str] = {
     a_hook_after_ran_for_another_result: f"{ran.AFTER} ran for what was not published",
     a_hook_after_is_early: f"{ran.AFTER} ran before its result was made",
     a_hook_after_never_ran: f"{ran.AFTER} never was good, and it is done",
-    a_hook_after_ran_twice: "times; the journal has",
+    a_hook_after_ran_twice: f"{ran.AFTER} was good 2 times; the journal has 1 good",
     two_hooks_at_once: f"{ran.AFTER} ran for two clips at once",
     a_hook_that_was_over_ran_again: f"{ran.AFTER} ran again, and was over",
     a_clip_was_started_while_paused: "started while it was paused",
@@ -148,15 +150,22 @@ TAMPERINGS: dict[Spoilt, str] = {
 
 @contextmanager
 def _lines(world: World, name: str, spoil: Callable[[list[Line]], list[Line]]) -> Iterator[None]:
-    """Spoil what a ledger has of one job that is done."""
+    """Spoil what a ledger has of one job that is done, and to which nothing happened on its way."""
     with open_reader(world.daemon.state) as journal:
-        done = [job.id for job in journal.jobs(JobState.DONE) if job.promise and not job.error]
+        done = [job.id for job in journal.jobs(JobState.DONE) if job.promise and _is_smooth(journal.events(job.id))]
     file: Path = ran.folder_of(world.daemon.folder) / f"{name}.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     others = [line for line in lines if line["job"] != done[0]]
     spoilt = [*others, *spoil([line for line in lines if line["job"] == done[0]])]
     with changed(file, "".join(f"{json.dumps(line)}\n" for line in spoilt).encode()):
         yield
+
+
+def _is_smooth(events: list[Event]) -> bool:
+    """Whether each thing was begun once, and ended well."""
+    begun = [event.data.get("hook") for event in events if event.event in {"started", "hook-started"}]
+    ended = [event.data.get("hook") for event in events if event.event in {"generated", "hook-done"}]
+    return begun == ended == [ran.BEFORE, None, ran.AFTER] and not any(event.event in duties.BACK for event in events)
 
 
 @contextmanager
