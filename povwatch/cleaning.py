@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from povwatch import layout
+from povwatch.command import command
 from povwatch.errors import PovwatchError
 from povwatch.publish.staging import Staging
 from povwatch.spec.left_over import LeftInInputs
@@ -123,7 +124,7 @@ def in_words(found: Sequence[Left], kept: Sequence[Left], *, dry: bool) -> tuple
         lines.append(f"... and {len(gone) - LINES_MAX} more")
     if not found:
         return "nothing is left over.", []
-    text = f"{len(gone)} left over, {size}: povwatch clean removes it." if dry else f"{len(gone)} removed, {size}."
+    text = f"{len(gone)} left over, {size}: {command('clean')} removes it." if dry else f"{len(gone)} removed, {size}."
     return text + (f" {len(kept)} could not be removed: are they povwatch's own?" if kept else ""), lines
 
 

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from povwatch.command import command
 from povwatch.errors import MachineError
 from povwatch.fs import fsync_dir
 from povwatch.models import hub
@@ -113,7 +114,7 @@ def wrong(listing: Listing, file: HubFile, size: int, digest: str) -> ContentErr
     found = f"{size} bytes instead of {file.size}" if size != file.size else f"{digest} instead of {file.digest}"
     return ContentError(
         f"{file.name} of {listing.need.repository} came with the wrong bytes: {found}.",
-        "It was thrown away. Run povwatch prefetch again; if it stays so, ask who runs your proxy or mirror.",
+        f"It was thrown away. Run {command('prefetch')} again; if it stays so, ask who runs your proxy or mirror.",
     )
 
 
@@ -152,12 +153,12 @@ def _complete(
 
 def _go_on(stopped: Callable[[], bool]) -> None:
     if stopped():
-        raise StoppedError("Stopped.", "What is here is kept: run povwatch prefetch again to go on.")
+        raise StoppedError("Stopped.", f"What is here is kept: run {command('prefetch')} again to go on.")
 
 
 def _whole(size: int, file: HubFile) -> None:
     if size < file.size:  # ended early and politely: as good as a cut
-        raise CutError("The hub ended the connection too early.", "Run povwatch prefetch again.")
+        raise CutError("The hub ended the connection too early.", f"Run {command('prefetch')} again.")
 
 
 def _hashing(file: HubFile) -> hashlib._Hash:
@@ -190,5 +191,5 @@ def _room(part: Path) -> Iterator[None]:
             raise
         raise RoomError(
             f"The disk is full: {part.parent}.",
-            "Make room, or set HF_HOME to another disk; then run povwatch prefetch again, which goes on where it was.",
+            f"Make room, or set HF_HOME to another disk; then run {command('prefetch')} again: it goes on.",
         ) from error

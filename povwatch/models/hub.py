@@ -29,6 +29,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
     disable_progress_bars,
 )
 
+from povwatch.command import command
 from povwatch.models.errors import AccessError, CutError, NetworkError
 from povwatch.models.needs import depth_cache, page
 
@@ -234,7 +235,7 @@ def _told(repository: str) -> Iterator[None]:
     except httpx2.HTTPError as error:
         raise NetworkError(
             f"{constants.ENDPOINT} cannot be reached: {_first_line(error)}.",
-            "Check the network and the proxy (HTTPS_PROXY), then run povwatch prefetch again.",
+            f"Check the network and the proxy (HTTPS_PROXY), then run {command('prefetch')} again.",
         ) from error
 
 
@@ -244,7 +245,7 @@ def _for_now() -> Iterator[None]:
     try:
         yield
     except NetworkError as error:
-        raise CutError(error.what, "Run povwatch prefetch again: it goes on where it was.") from error
+        raise CutError(error.what, f"Run {command('prefetch')} again: it goes on where it was.") from error
 
 
 def _status(error: HfHubHTTPError) -> str:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from povwatch.command import command
 from povwatch.models import hub, record
 from povwatch.models.errors import AccessError, ContentError, RoomError
 from povwatch.models.fetch import blob_of, digest_of, fetch, here_of
@@ -184,7 +185,8 @@ def _linked(listing: Listing) -> Snapshot:
     need = listing.need
     if folder.name != listing.commit or not all((folder / file.name).is_file() for file in listing.files):
         raise ContentError(
-            f"{need.repository} at {need.revision} was changed while it was fetched.", "Run povwatch prefetch again."
+            f"{need.repository} at {need.revision} was changed while it was fetched.",
+            f"Run {command('prefetch')} again.",
         )
     kept = tuple(
         record.Kept(file.name, file.size, file.digest, (folder / file.name).stat().st_mtime_ns)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from povwatch.command import command
 from povwatch.errors import JournalError
 from povwatch.layout import shown
 
@@ -69,7 +70,7 @@ class Sealed:
         if sealed is None or not sealed.entries:
             raise JournalError(
                 f"The journal holds a promise of publishing that cannot be read ({reason}).",
-                "Restore the journal from a backup, or make it again: povwatch rebuild --move-aside.",
+                f"Restore the journal from a backup, or make it again: {command('rebuild', '--move-aside')}",
             )
         return sealed
 

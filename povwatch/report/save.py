@@ -7,6 +7,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from povwatch.command import command
 from povwatch.errors import ConfigError, PovwatchError
 from povwatch.report.markdown import as_markdown
 from povwatch.report.plain import as_csv, as_json
@@ -74,7 +75,7 @@ def save(report: Report, file: Path) -> None:
     except OSError as error:
         raise NotWritten(
             f"The report {file} cannot be written: {error.strerror}.",
-            f"The journal has it all: povwatch report --report {file}",
+            f"The journal has it all: {command('report', '--report', str(file))}",
         ) from error
 
 

@@ -121,7 +121,7 @@ def test_it_checks_out_the_pinned_commit_and_sets_up_its_environment(tmp_path, a
     python = f"lfs=1 python={project.root}/.uv/python"
     assert install == f"uv python install --quiet 3.13 in cosmos-transfer2.5 {python}"
     assert sync == f"uv sync --frozen --python 3.13 --extra cu130 in cosmos-transfer2.5 {python}"
-    assert "povwatch prefetch" in done.stderr
+    assert "Next: script/povwatch prefetch, which" in done.stderr
 
 
 def test_a_second_run_does_nothing(project):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from povwatch import command as module
+from povwatch.cli.verbs import VERBS
 from povwatch.command import command, use
 from povwatch.lookup import find
 
@@ -52,3 +56,44 @@ def test_what_is_pasted_means_that_clip(clip):
     word = shlex.split(command("go", clip=clip))[-1]
     others = [b"a.mp4", b"b.mp4", b"1.mp4", b"caf.mp4"]
     assert find([*others, clip], word) == [clip]
+
+
+PACKAGE = Path(module.__file__).parent
+
+NOT_TYPED = {
+    "Another povwatch prefetch is fetching the same file.",
+    "Hold every clip that has no result, until povwatch go.",  # a help text, as in README
+    "found again by povwatch rebuild",
+    "povwatch hold was said; ",
+    "somebody said povwatch cancel",
+}
+"""What tells of a command, and is not to be typed."""
+
+TYPED_ELSEWHERE = {
+    "cli/clean.py",  # with sudo -u povwatch: where it is installed, as povwatch
+    "engine/transfer/weights.py",  # a worker does not know how povwatch was called
+    "engine/trust.py",
+    "engine/upstream/downloads.py",
+    "manifest.py",  # lies in outputs/ for good, for whoever reads it there
+    "voice.py",  # fills in the commands that it has in braces
+}
+
+
+def test_no_message_says_povwatch_where_something_else_is_to_be_typed():
+    typed = re.compile(rf"\bpovwatch ({'|'.join(VERBS)})\b")
+    found = [
+        (name, node.value)
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if (name := str(file.relative_to(PACKAGE))) not in TYPED_ELSEWHERE
+        for node in messages(ast.parse(file.read_text()))
+        if typed.search(node.value) and node.value not in NOT_TYPED
+    ]
+    assert found == []
+
+
+def messages(tree):
+    """Every text that is no docstring."""
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node
