@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch.command import command
-from povwatch.engine.choice import LOCKED, MEMORY_NEEDED
+from povwatch.engine.choice import MEMORY_NEEDED
 from povwatch.engine.devices import no_share, shares, strangers
+from povwatch.engine.libraries import LOCKED, TORCH
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer import settings, weights
 from povwatch.engine.upstream.facts import commit_of
@@ -42,7 +43,7 @@ SHOWN = 3
 
 PACKAGES = {"cosmos": ("cosmos_transfer2",), "diffusers": ("diffusers", "transformers", "accelerate", "safetensors")}
 
-INSTALL = {"cosmos": "Run script/cosmos.", "diffusers": f"pip install torch torchvision, then {LOCKED}."}
+INSTALL = {"cosmos": "Run script/cosmos.", "diffusers": f"{TORCH}; then {LOCKED}"}
 
 ASK = """
 import importlib.util, json, sys

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from povwatch.engine.devices import no_share, shares
+from povwatch.engine.libraries import LOCKED, TORCH
 from povwatch.models.lacking import lacking
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ ENGINES = {
     "preview": "povwatch.engine.preview:PreviewEngine",
 }
 """Kind to the engine's class, as a worker is told."""
-
-LOCKED = "pip install --require-hashes --no-deps -r requirements/diffusers.lock"
-"""Installs the diffusers engine's libraries but for torch; cosmos_guardrail without the OpenCV that it asks for, which
-would overwrite ours."""
 
 PROBE_SECONDS = 60.0
 """For an interpreter to say whether it has upstream's package; a cold disk takes its time."""
@@ -139,9 +136,7 @@ def _diffusers(config: Config, gpus: Gpus) -> str:
 
 def install(package: str) -> str:
     """How a library of the diffusers engine is installed."""
-    if package in {"torch", "torchvision"}:  # in no lock, so that any build of it can take its place
-        return "pip install torch torchvision"
-    return LOCKED
+    return TORCH if package in {"torch", "torchvision"} else LOCKED
 
 
 def _room(kind: str, config: Config, gpus: Gpus) -> str:

@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from povwatch.engine.libraries import LOCKED, TORCH
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer import guardrail, request, weights
 from povwatch.engine.transfer.settings import Settings
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
     from povwatch.engine.port import Context
     from povwatch.engine.transfer.run import Loaded
 
-INSTALL = (
-    "Install them with: pip install torch torchvision (of one build), then "
-    "pip install --require-hashes --no-deps -r requirements/diffusers.lock."
-)
+INSTALL = f"Install them (torch and torchvision of one build): {TORCH}; then {LOCKED}"
 
 
 class DiffusersEngine:

@@ -8,6 +8,8 @@ import pytest
 from clips import make_clip
 from daemons import Daemon
 
+from povwatch.engine.libraries import LOCKED
+
 
 @pytest.fixture
 def here(tmp_path):
@@ -180,7 +182,7 @@ def test_guardrails_without_their_library_are_said_before_a_model_is_loaded(able
     able.clip("a.mp4")
     done = able.once()
     assert done.returncode == 3, done.stderr
-    assert "cosmos_guardrail is not installed: pip install --require-hashes" in done.stderr
+    assert f"cosmos_guardrail is not installed: {LOCKED}" in done.stderr
     assert '"worker-started"' not in done.stderr
 
 

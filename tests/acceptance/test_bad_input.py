@@ -58,7 +58,8 @@ def test_no_video_is_rejected_at_once_and_recovers_when_replaced(here, what):
 def test_incomplete_files_wait_without_an_attempt(here):
     data = make_clip(here.folder / "made.mp4", frames=60, size=(320, 240)).read_bytes()
     (here.inputs / "empty.mp4").touch()
-    (here.inputs / "cut.mp4").write_bytes(data[: len(data) * 3 // 4])
+    (here.folder / "cut").write_bytes(data[: len(data) * 3 // 4])
+    (here.folder / "cut").rename(here.inputs / "cut.mp4")
     (here.inputs / "zeros.mp4").write_bytes(bytes(len(data)))
     half = len(data) // 2
     (here.inputs / "hole.mp4").write_bytes(data[:half] + bytes(len(data) - half))
@@ -66,7 +67,8 @@ def test_incomplete_files_wait_without_an_attempt(here):
     for name in ("empty.mp4", "cut.mp4", "zeros.mp4", "hole.mp4"):
         job = here.wait_state(name, "arriving", waiting_on="incomplete")
         assert job["detail"], name
-    assert "%" in here.peek("cut.mp4")["detail"]
+    arrived = here.wait_for("arriving", clip="cut.mp4")["percent"]  # 82.74: rounded down wherever it is told
+    assert here.peek("cut.mp4")["detail"] == f"It is cut off. About {arrived} of it has arrived."
     assert not here.events("arriving", clip="empty.mp4")
     here.wait_for("grace", clip="good.mp4")
     assert list(here.inputs.glob("*.error.txt")) == []

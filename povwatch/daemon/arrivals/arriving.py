@@ -295,4 +295,4 @@ class Arriving:
         ):
             return
         track.percent = int(report.percent)
-        say("arriving", job, percent=f"{report.percent:.0f} %", size=spell_size(size_of(track.signature)))
+        say("arriving", job, percent=f"{track.percent} %", size=spell_size(size_of(track.signature)))

@@ -11,6 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from povwatch.engine.libraries import LOCKED
 from povwatch.engine.port import EngineBlocked, EngineFailure
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TODO = (
-    "Install it with: pip install --require-hashes --no-deps -r requirements/diffusers.lock (which leaves out its own "
-    "OpenCV), and accept the licence of nvidia/Cosmos-1.0-Guardrail; "
+    f"Install it with: {LOCKED} (which leaves out its own OpenCV), and accept the licence of "
+    "nvidia/Cosmos-1.0-Guardrail; "
     "or set engine.guardrails = false, if your licence allows it."
 )
 

@@ -9,6 +9,7 @@ import pytest
 from povwatch.config import Config, Engine
 from povwatch.engine import choice
 from povwatch.engine.choice import choose, unable
+from povwatch.engine.libraries import LOCK, PIP
 from povwatch.gpu import Gpu, Gpus
 
 NONE = Gpus(problem="there is no NVIDIA driver here")
@@ -88,9 +89,9 @@ def test_too_small_a_gpu_is_named_with_its_size():
 @pytest.mark.parametrize(
     ("missing", "guardrails", "words"),
     [
-        ("torch", True, "torch is not installed: pip install torch torchvision"),
-        ("diffusers", True, "diffusers is not installed: pip install --require-hashes"),
-        ("cosmos_guardrail", True, "cosmos_guardrail is not installed: pip install --require-hashes"),
+        ("torch", True, f"torch is not installed: {PIP} torch torchvision"),
+        ("diffusers", True, f"diffusers is not installed: {PIP} --require-hashes --no-deps -r {LOCK}"),
+        ("cosmos_guardrail", True, f"cosmos_guardrail is not installed: {PIP} --require-hashes --no-deps -r {LOCK}"),
         ("cosmos_guardrail", False, ""),
     ],
 )
