@@ -16,6 +16,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from povwatch import fs, layout
+from povwatch.errors import PovwatchError
 from povwatch.publish.faults import told
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Staging:
     def sweep(self, keep: Collection[int], keep_runs: Collection[str]) -> int:
         """Throw away every room but those of the jobs and runs to keep; names that are not ours stay.
 
+        No hook runs at a start, so what one was given goes too: a job that ends before its claim leaves nothing else.
         What cannot be removed is left for the next sweep.
 
         Returns:
@@ -81,7 +83,12 @@ class Staging:
         def left_over(job: int, run: str | None) -> bool:
             return job not in keep if run is None else run not in keep_runs
 
-        return self._clear(left_over)
+        removed = self._clear(left_over)
+        for job, run in self.runs():
+            if run is None:
+                with contextlib.suppress(PovwatchError):
+                    self.clear_hooks(job)
+        return removed
 
     def runs(self) -> list[tuple[int, str | None]]:
         """The job and the run of every room that is there; no run for a job's checkpoints."""

@@ -149,6 +149,26 @@ def test_killed_in_a_hook_after_the_clip_it_is_published_once_and_only_that_hook
 
 
 @more
+def test_killed_in_a_hook_and_cancelled_before_it_runs_again_nothing_is_left(tmp_path):
+    """Its clip was never claimed, and still there are copies of it."""
+    script = 'echo "$1 waits"; while [ ! -e let ]; do sleep 0.05; done'
+    argv = ["sh", "-c", script, "sh", "{stem}", "{video}", "{spec}"]
+    with Daemon(tmp_path / "pov", hooks=[{"name": "reads", "when": "before", "argv": argv}]) as here:
+        here.start()
+        here.clip()
+        here.wait_for("hook-output", line="a waits")
+        assert here.call("pause").returncode == 0
+        assert sorted(file.name for file in here.outputs.glob(".povwatch/1/hooks/*")) == ["a.json", "a.mp4"]
+        here.kill()
+        here.start()
+        here.wait_for("hook-orphaned")
+        assert here.call("cancel", "a.mp4").returncode == 0
+        assert list(here.outputs.glob(".povwatch/*")) == []
+        here.stop()
+        sound(here)
+
+
+@more
 def test_a_pause_lets_the_hooks_after_a_clip_under_way_run_and_starts_none_before_another(tmp_path):
     with Waiting(tmp_path / "pov", hooks=[waits("quick"), waits("quick-after", "after")]) as here:
         (here.folder / "let.a").touch()

@@ -636,6 +636,17 @@ def test_sweep_takes_what_belongs_to_nobody_and_no_strangers(outputs):
     assert (outputs / "clip").is_dir()
 
 
+def test_sweep_takes_the_copies_for_a_hook_whosever_they_are_and_leaves_the_checkpoints(outputs):
+    publisher = Publisher(outputs)
+    for job in (1, 2):
+        (publisher.for_hooks(job) / "clip.mp4").touch()
+    (publisher.checkpoints(1) / "0.mp4").touch()
+    publisher.sweep(keep={1, 2}, keep_runs=())
+    assert listing(outputs / ".povwatch") == ["1"]
+    assert listing(outputs / ".povwatch/1") == ["chunks"]
+    assert listing(outputs / ".povwatch/1/chunks") == ["0.mp4"]
+
+
 def test_no_descriptor_is_left_open(outputs):
     def run(job):
         publisher, sealed = promise(outputs, job=job, data=b"%d" % job)

@@ -28,7 +28,7 @@ class Tidy:
         self._background = background
 
     def ended(self, job: Job) -> None:
-        """A job ended. One that never was claimed has left nothing."""
+        """A job ended. One that never was claimed has left nothing: what a hook is given goes with the hook."""
         if job.engine is not None:
             self._clear(job.id)
 
