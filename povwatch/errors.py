@@ -10,6 +10,8 @@
     |   |   |-- GpuBusy
     |   |   |-- GpuLost
     |   |   |-- HookUnavailable  a hook's program cannot be started
+    |   |   |-- OutputsAway      outputs/, or the work in it, is not there
+    |   |   |   `-- OutputsTaken  somebody else's folder is where that work was
     |   |   `-- SourceChanged    the clip changed under our hands
     |   `-- AttemptFailed        the attempt counts
     |       |-- WorkerDied
@@ -80,6 +82,14 @@ class GpuLost(EnvironmentFault):
 
 class HookUnavailable(EnvironmentFault):
     """A hook's program is not there, or cannot be started."""
+
+
+class OutputsAway(EnvironmentFault):
+    """The outputs folder is gone, or is not the one that work was staged in."""
+
+
+class OutputsTaken(OutputsAway):
+    """Something of somebody else's has the name of our private folder: ours may only have been renamed."""
 
 
 class SourceChanged(EnvironmentFault):

@@ -86,7 +86,7 @@ def open_beneath(root_fd: int, path: bytes, flags: int, mode: int = 0o666) -> in
         OSError: As os.open; a symlink is ENOTDIR on the way and ELOOP at the end. `filename` is the path up to there.
     """
     *folders, name = components(path) or [b"."]
-    with _walked(root_fd, folders, _enter) as parent:
+    with walked(root_fd, folders, _enter) as parent:
         return _open(name, flags | os.O_NOFOLLOW, mode, parent, [*folders, name])
 
 
@@ -106,8 +106,30 @@ def make_dirs_beneath(root_fd: int, path: bytes) -> int:
         ValueError: As `open_beneath`.
         OSError: As os.mkdir and os.open; NotADirectoryError where something else, a symlink too, has a folder's name.
     """
-    with _walked(root_fd, components(path), _make) as folder:
+    with walked(root_fd, components(path), _make) as folder:
         return os.open(b".", FOLDER, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def walked(root_fd: int, folders: list[bytes], enter: Callable[[int, bytes, list[bytes]], int]) -> Iterator[int]:
+    """The folder at the end of a walk, open until the block ends.
+
+    Args:
+        root_fd: Where it begins.
+        folders: The names on the way.
+        enter: Opens the next folder, given the one above, its name, and all names up to it.
+    """
+    current = root_fd
+    try:
+        for depth, name in enumerate(folders, start=1):
+            onward = enter(current, name, folders[:depth])
+            if current != root_fd:
+                os.close(current)
+            current = onward
+        yield current
+    finally:
+        if current != root_fd:
+            os.close(current)
 
 
 @contextlib.contextmanager
@@ -141,22 +163,6 @@ def components(path: bytes) -> list[bytes]:
     if b".." in names:
         raise ValueError(f"'..' in a path: {path!r}")
     return names
-
-
-@contextlib.contextmanager
-def _walked(root_fd: int, folders: list[bytes], enter: Callable[[int, bytes, list[bytes]], int]) -> Iterator[int]:
-    """The folder at the end of a walk, open until the block ends."""
-    current = root_fd
-    try:
-        for depth, name in enumerate(folders, start=1):
-            onward = enter(current, name, folders[:depth])
-            if current != root_fd:
-                os.close(current)
-            current = onward
-        yield current
-    finally:
-        if current != root_fd:
-            os.close(current)
 
 
 def _enter(parent: int, name: bytes, so_far: list[bytes]) -> int:

@@ -81,8 +81,10 @@ class ManyWorkers(Daemon):
             os.kill(chance.choice(found), signal.SIGKILL)
 
 
-def _media(op: str, args: dict[str, Any], **_: object) -> dict[str, Any]:
+def _media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict[str, Any]:
     """In place of media.run.call."""
+    paths = {"source", "out_path", "generated", "artifact"} & args.keys()
+    args = args | {name: str(Path(room, args[name])) for name in paths}
     match op:
         case "inspect":
             data = Path(args["root"], args["path"]).read_bytes()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING
 
+from povwatch import private
 from povwatch.arrival.health import Identity, identity
 from povwatch.daemon.runs.places import Hurdle
+from povwatch.errors import OutputsAway
 from povwatch.job import Waiting
 from povwatch.layout import STAGING
 from povwatch.voice import say
@@ -34,6 +35,8 @@ class OutputsWatch:
         self._outputs = outputs
         self._staging = outputs / os.fsdecode(STAGING)
         self._known = self._look()
+        self._seen: tuple[int, ...] = ()
+        """The private folder that was judged to be one."""
         self._next = 0.0
         self.hurdle: Hurdle | None = None
         """Why no job may start, if it is away."""
@@ -70,9 +73,7 @@ class OutputsWatch:
         if found is None:
             return f"The outputs folder {self._outputs} is not there. Mount its disk, or make it again."
         if strange := self._strange():
-            return (
-                f"{self._staging} is {strange}, where a folder is needed; nothing is written through it. Move it away."
-            )
+            return strange
         known = self._known
         if known is None or (found.fstype, found.source, found.fsid, found.mounted_at) == (
             *(known.fstype, known.source, known.fsid, known.mounted_at),
@@ -84,11 +85,18 @@ class OutputsWatch:
         )
 
     def _strange(self) -> str:
-        """What somebody put in the place of the private folder, in words; empty if it is one, or is not there yet."""
+        """What somebody put in the place of the private folder, in words; empty if it is ours, or is not there yet.
+
+        A folder is judged once: that may take a file of our own in it, to compare with.
+        """
         try:
-            mode = self._staging.lstat().st_mode
+            found = self._staging.lstat()
+            seen = (found.st_dev, found.st_ino, found.st_mode, found.st_uid)
+            if seen != self._seen:
+                with private.room(f"{self._staging}/"):
+                    self._seen = seen
+        except OutputsAway as error:
+            return str(error)
         except OSError:
             return ""
-        if stat.S_ISDIR(mode):
-            return ""
-        return "a symlink" if stat.S_ISLNK(mode) else "no folder"
+        return ""

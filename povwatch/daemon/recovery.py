@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch import retry
+from povwatch import private, retry
 from povwatch.command import command
 from povwatch.daemon.ends.endings import CLEARED
 from povwatch.daemon.runs.workpiece import Workpiece
@@ -71,7 +71,8 @@ def recover(
 
 def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher, *, crashed: bool) -> str:
     piece = Workpiece.from_json(job.artifact or "{}") if job.artifact else None
-    if piece is None or not Path(piece.artifact.get("path", "")).is_file() or not Path(piece.source).is_file():
+    files = [piece.artifact.get("path", ""), piece.source] if piece is not None else [""]
+    if piece is None or not (all(Path(file).is_file() for file in files) or private.taken(piece.folder)):
         _requeue(job, ledger, endings)
         return "to run again"
     crashes = job.crashes + crashed

@@ -1,7 +1,8 @@
 """The child that does one piece of media work: `python -m povwatch.media.child OP`.
 
-One line of JSON comes in on stdin (args, limits, the parent's pid); lines of JSON go out on stdout: `{"progress": f}`,
-then one `{"result": {...}}` or `{"error": {class, what, todo}}`. Limits are set before anything is read.
+One line of JSON comes in on stdin (args, room, limits, the parent's pid); lines of JSON go out on stdout:
+`{"progress": f}`, then one `{"result": {...}}` or `{"error": {class, what, todo}}`. Limits are set before anything is
+read.
 The child ends when its stdin closes: its parent is gone.
 """
 
@@ -22,6 +23,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from povwatch import private
 from povwatch.errors import DiskFull, PovwatchError
 from povwatch.media.errors import NO_ROOM, MediaError, NoProcess
 
@@ -49,7 +51,7 @@ def main() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     limits = request["limits"]
     confine(limits, request["parent"])
-    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits)
+    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits, request["room"])
     channel.write(json.dumps(answer).encode() + b"\n")
 
 
@@ -73,10 +75,15 @@ def confine(limits: dict[str, int], parent: int) -> None:
         os._exit(1)
 
 
-def perform(op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int]) -> dict[str, Any]:
-    """Run an operation; every way that it can end comes out as an answer."""
+def perform(
+    op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int], room: str | None = None
+) -> dict[str, Any]:
+    """Run an operation, in a private folder if one is named; every way that it can end comes out as an answer."""
     try:
         _follow_parent()
+        if room is not None:
+            with private.room(room) as fd:
+                os.fchdir(fd)
         module, name = OPERATIONS[op].split(":")
         result = getattr(importlib.import_module(module), name)(**args, report=report)
     except Exception as error:  # noqa: BLE001 - the parent has to be told whatever it was

@@ -39,6 +39,8 @@ PASSED_ON = {
         errors.NotAVideo,
         errors.CheckFailed,
         errors.DiskFull,
+        errors.OutputsAway,
+        errors.OutputsTaken,
         errors.SourceChanged,
         errors.JobFailed,
         MediaError,
@@ -74,6 +76,7 @@ def call(
     args: dict[str, Any],
     *,
     timeout: float,
+    room: str | None = None,
     limits: Limits = WORK,
     on_progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | threading.Event | None = None,
@@ -84,11 +87,14 @@ def call(
         op: `inspect`, `measure`, `prepare`, `finish` or `check`; see child.py.
         args: JSON-able; paths as `os.fsdecode` has them.
         timeout: seconds by the wall clock.
+        room: a private folder; the child sees that it is one, and is in it from then on, whatever takes its name:
+            paths that are relative are relative to it.
         limits: what the child may use.
         on_progress: told the fraction that is done, 0 to 1, in this thread.
         cancelled: looked at ten times a second.
 
     Raises:
+        OutputsAway: the room is gone, or somebody else's.
         PovwatchError: what the child reported, in its own class.
         MediaError: the child died, broke a limit or took longer than `timeout`; MediaKilled if it was killed.
         MediaStopped: `cancelled` said so.
@@ -98,7 +104,7 @@ def call(
     with contextlib.ExitStack() as opened:
         try:
             selector = opened.enter_context(selectors.DefaultSelector())
-            child = _Child(op, args, limits)
+            child = _Child(op, args, limits, room)
         except OSError as error:
             raise _no_process(op, error) from error
         opened.callback(child.end)
@@ -108,13 +114,13 @@ def call(
 class _Child:
     """One child process and what it said so far."""
 
-    def __init__(self, op: str, args: dict[str, Any], limits: Limits) -> None:
+    def __init__(self, op: str, args: dict[str, Any], limits: Limits, room: str | None) -> None:
         self.op = op
         self.limits = limits
         self.errors = b""
         self.result: dict[str, Any] | None = None
         self.process = _started(op)
-        request = json.dumps({"args": args, "limits": asdict(limits), "parent": os.getpid()})
+        request = json.dumps({"args": args, "room": room, "limits": asdict(limits), "parent": os.getpid()})
         assert self.process.stdin is not None  # noqa: S101 - asked for above
         with contextlib.suppress(BrokenPipeError):  # it died already; talk() says how
             self.process.stdin.write(request.encode() + b"\n")

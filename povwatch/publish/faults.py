@@ -8,7 +8,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from povwatch.errors import AttemptFailed, DiskFull, EnvironmentFault, Permanent, PovwatchError, Transient
+from povwatch.errors import AttemptFailed, DiskFull, OutputsAway, Permanent, PovwatchError, Transient
 from povwatch.layout import shown
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ class WriteFailed(AttemptFailed):
 
 class PublishStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
     """The work was called off while a file was read; what was promised stands."""
-
-
-class OutputsAway(EnvironmentFault):
-    """The outputs folder is gone, or is not the one that work was staged in."""
 
 
 class OutputRefused(Permanent):

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from povwatch import fs, layout
-from povwatch.errors import DiskFull
+from povwatch.errors import DiskFull, OutputsAway
 from povwatch.publish import files as staged
-from povwatch.publish.faults import OutputRefused, OutputsAway, TargetTaken, WriteFailed, told
+from povwatch.publish.faults import OutputRefused, TargetTaken, WriteFailed, told
 from povwatch.publish.promise import Entry, Published, Sealed
-from povwatch.publish.staging import Staging, folder_of, room, root_of
+from povwatch.publish.staging import Staging, folder_of, private_of, room, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -115,6 +115,7 @@ class Publisher:
         Raises:
             PublishStopped: It is not.
             CheckFailed: A file is missing, is no plain file, or has a second name somewhere.
+            OutputsAway: The room, or the folder of all rooms, is not there, or is somebody else's.
             DiskFull: The disk does not take it all. `files` are gone, the rest of the room is not.
             WriteFailed: The disk reports an error. The room is gone.
             OutputRefused: A symlink or a file has the name of a target's folder.
@@ -122,13 +123,13 @@ class Publisher:
         at = _in_room(job_id, run_id)
         with told(self._outputs, at), ExitStack() as opened:
             root = root_of(self._outputs, opened)
-            here = folder_of(root, at, opened)
+            here = private_of(root, self._outputs, at, opened)
             try:
                 with told(self._outputs, at):
                     measured = [staged.settle(here, os.fsencode(file.name), self._mode, stopped) for file in files]
                     version, entries = self._chosen(root, here, measured, first=1, names=names, describe=describe)
                     fs.fsync_dir(here)
-                    fs.fsync_dir(folder_of(root, layout.STAGING, opened))
+                    fs.fsync_dir(private_of(root, self._outputs, layout.STAGING, opened))
                     fs.fsync_dir(root)
             except WriteFailed:
                 # After a failed fsync the kernel may have dropped the bytes, and the next fsync says yes to that.
@@ -137,7 +138,8 @@ class Publisher:
             except DiskFull:
                 # The same holds, but what these files were made from was synced before: only they are made again.
                 for file in files:
-                    file.unlink(missing_ok=True)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.fsencode(file.name), dir_fd=here)
                 raise
         return Sealed(job_id, run_id, version, entries)
 
@@ -154,7 +156,7 @@ class Publisher:
         at = _in_room(sealed.job_id, sealed.run_id)
         with told(self._outputs, at), ExitStack() as opened:
             root = root_of(self._outputs, opened)
-            here = folder_of(root, at, opened)
+            here = private_of(root, self._outputs, at, opened)
             for entry in (manifest, *reversed(artifacts)):
                 self._take_back(root, here, entry)
             later = sealed.version + 1
@@ -174,7 +176,7 @@ class Publisher:
         Raises:
             PublishStopped: It is; the promise stands.
             TargetTaken: A name was taken by something else meanwhile: `reseal`, commit that, publish again.
-            OutputsAway: outputs/ has no folder of ours in it, so it is not the one that we staged in.
+            OutputsAway: outputs/ has no folder of ours in it, so it is not the one that we staged in, or not ours.
             PovwatchError: DiskFull, WriteFailed, OutputRefused; the promise stands, so call again later.
         """
         visible: list[bytes] = []
@@ -257,18 +259,19 @@ class Publisher:
 
         Raises:
             OutputsAway: Not even the folder of all rooms is there: a mount point without its disk looks like this,
-                and "somebody took it" would be the wrong conclusion.
+                and "somebody took it" would be the wrong conclusion. Or it is somebody else's.
         """
         try:
-            folder_of(root, layout.STAGING, opened)
+            private_of(root, self._outputs, layout.STAGING, opened)
         except FileNotFoundError as error:
             rooms = f"{self._outputs}/{layout.shown(layout.STAGING)}"
             raise OutputsAway(
                 f"{rooms} is gone, and with it a result that was about to be published.",
-                f"Is the disk of {self._outputs} mounted? Mount it. If it was emptied on purpose: mkdir {rooms}",
+                f"Is the disk of {self._outputs} mounted? Mount it. If it was emptied on purpose, "
+                f"as povwatch's own user: mkdir -m 700 {rooms}",
             ) from error
         try:
-            return folder_of(root, at, opened)
+            return private_of(root, self._outputs, at, opened)
         except FileNotFoundError:
             return None
 

@@ -4,7 +4,8 @@
     outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; gone when the job is over
     outputs/.povwatch/17/hooks/    copies of the clip and its JSON for a hook of job 17; gone when the hook is over
 
-It is inside outputs/ because a rename never crosses a mount, and private because nobody is to see half a video.
+It is inside outputs/ because a rename never crosses a mount, and private because nobody is to see half a video, or to
+put one in its place: see private.py. What is there is listed and cleared whosever it is.
 """
 
 from __future__ import annotations
@@ -15,16 +16,13 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from povwatch import fs, layout
+from povwatch import fs, layout, private
 from povwatch.errors import PovwatchError
 from povwatch.publish.faults import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
-
-PRIVATE = 0o700
-"""Mode of the folder and of the rooms. A setgid bit is inherited, so files in there get the group of outputs/."""
 
 _OURS = re.compile(r"(?P<job>[0-9]{1,19})(?:\.(?P<run>.+))?", re.DOTALL)
 
@@ -117,12 +115,7 @@ class Staging:
     def _made(self, *names: str) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
         with told(self._outputs, path), contextlib.ExitStack() as opened:
-            root = root_of(self._outputs, opened)
-            for made in _prefixes(path):
-                folder, name = layout.split(made)
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, PRIVATE, dir_fd=folder_of(root, folder, opened))
-            folder_of(root, path, opened)  # and not a symlink that was there already
+            os.close(private.enter(root_of(self._outputs, opened), str(self._outputs), path, make=True))
         return self._outputs / os.fsdecode(path)
 
     def _clear(self, unwanted: Callable[[int, str | None], bool]) -> int:
@@ -165,12 +158,16 @@ def folder_of(root: int, path: bytes, opened: contextlib.ExitStack) -> int:
     return _kept(fs.open_beneath(root, path, fs.FOLDER), opened)
 
 
+def private_of(root: int, outputs: Path, path: bytes, opened: contextlib.ExitStack) -> int:
+    """A folder below `root` that is ours alone, as is each one on the way, open until `opened` ends.
+
+    Raises:
+        OutputsTaken: One is somebody else's.
+        OSError: As `private.enter`.
+    """
+    return _kept(private.enter(root, str(outputs), path), opened)
+
+
 def _kept(fd: int, opened: contextlib.ExitStack) -> int:
     opened.callback(os.close, fd)
     return fd
-
-
-def _prefixes(path: bytes) -> list[bytes]:
-    """`a`, `a/b`, `a/b/c` for `a/b/c`."""
-    names = path.split(b"/")
-    return [b"/".join(names[:depth]) for depth in range(1, len(names) + 1)]

@@ -71,10 +71,12 @@ def write(path: str | Path, data: bytes) -> None:
             file.write(data[begin : begin + step])
 
 
-def media(op: str, args: dict[str, Any], **_: object) -> dict[str, Any]:
-    """In place of media.run.call."""
+def media(op: str, args: dict[str, Any], *, room: str, **_: object) -> dict[str, Any]:
+    """In place of media.run.call; in this process, so without the room as the working directory."""
+    paths = {"source", "out_path", "generated", "artifact"} & args.keys()
+    args = args | {name: str(Path(room, args[name])) for name in paths}
     try:
-        return {"prepare": _prepare, "finish": _finish, "check": _check}[op](args)
+        return {"prepare": _prepare, "finish": _finish, "check": _check}[op](args, Path(room))
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFull("No space is left for the working copy.") from error
@@ -122,7 +124,7 @@ class Worker:
         self.state = SupervisorState.STOPPED
 
 
-def _prepare(args: dict[str, Any]) -> dict[str, Any]:
+def _prepare(args: dict[str, Any], _: Path) -> dict[str, Any]:
     frames = Path(args["source"]).read_bytes()
     times = f"{args['out_path']}.times"
     write(args["out_path"], frames)
@@ -143,18 +145,18 @@ def _prepare(args: dict[str, Any]) -> dict[str, Any]:
     ).to_json()
 
 
-def _finish(args: dict[str, Any]) -> dict[str, Any]:
+def _finish(args: dict[str, Any], room: Path) -> dict[str, Any]:
     """The generated frames with the sound of the clip's private copy and the times that were kept beside it."""
     found = whole(Path(args["generated"]).read_bytes())
     if found is None:
         raise CheckFailed("The engine's artifact is not whole.")
-    times = Path(args["prepared"]["times"]).read_bytes()
+    times = (room / args["prepared"]["times"]).read_bytes()
     sound = digest(Path(args["source"]).read_bytes() + times)
     write(args["out_path"], result(found["source"], found["run"], sound))
     return {}
 
 
-def _check(args: dict[str, Any]) -> dict[str, Any]:
+def _check(args: dict[str, Any], _: Path) -> dict[str, Any]:
     data = Path(args["artifact"]).read_bytes()
     if whole(data) is None:
         raise CheckFailed("The finished file is not whole.")

@@ -15,7 +15,7 @@ def test_nothing_is_written_through_a_link_in_outputs(tmp_path):
         here.clip("a.mp4")
         here.start()  # as a restart by the manager would find it
         said = here.wait_for("outputs-away")
-        assert ".povwatch is a symlink, where a folder is needed" in said["problem"]
+        assert ".povwatch is a symlink to" in said["problem"]
         here.wait_state("a.mp4", "queued")
         (here.outputs / ".povwatch").unlink()
         here.wait_for("done", clip="a.mp4")
@@ -29,3 +29,12 @@ def test_nothing_is_written_through_a_link_in_outputs(tmp_path):
         here.wait_for("done", clip="c.mp4")
         assert "c/c_preview_v2.mp4" in here.published()
         assert list(outside.iterdir()) == []
+        (here.outputs / ".povwatch").rename(here.outputs / "away")
+        (here.outputs / ".povwatch").mkdir()
+        (here.outputs / ".povwatch").chmod(0o777)
+        assert "may be written by others" in here.wait_for("outputs-away", count=2)["problem"]
+        here.clip("d.mp4")
+        here.wait_state("d.mp4", "queued", waiting_on="paused")
+        (here.outputs / ".povwatch").rmdir()
+        (here.outputs / "away").rename(here.outputs / ".povwatch")
+        here.wait_for("done", clip="d.mp4")

@@ -379,7 +379,7 @@ def test_preflight_is_content_with_a_folder_that_is_there_or_missing(outputs):
 def test_a_symlink_in_place_of_the_staging_folder_is_refused(outputs, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (outputs / ".povwatch").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputRefused, match=r"outputs/\.povwatch is a symlink"):
+    with pytest.raises(OutputsAway, match=r"outputs/\.povwatch is a symlink"):
         Publisher(outputs).staging(1, "ab")
     with pytest.raises(OutputRefused, match=r"outputs/\.povwatch is a symlink"):
         Publisher(outputs).sweep((), ())

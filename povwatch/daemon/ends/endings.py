@@ -8,11 +8,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from povwatch import layout, retry
+from povwatch import layout, private, retry
 from povwatch.command import command
-from povwatch.errors import AttemptFailed, EnvironmentFault, JobFailed, NotAVideo, PovwatchError, SourceChanged
+from povwatch.errors import (
+    AttemptFailed,
+    EnvironmentFault,
+    JobFailed,
+    NotAVideo,
+    OutputsAway,
+    OutputsTaken,
+    PovwatchError,
+    SourceChanged,
+)
 from povwatch.job import Job, JobState, Waiting
-from povwatch.publish.faults import OutputsAway, WriteFailed
+from povwatch.publish.faults import WriteFailed
 from povwatch.publish.staging import room
 from povwatch.retry import Kind
 
@@ -121,8 +130,15 @@ class Endings:
         ):
             return error  # after a failed write it is we who threw them away
         outputs = self._config.paths.outputs
-        if (outputs / layout.STAGING.decode() / room(job.id, job.run_id)).is_dir():
+        try:
+            with private.room(str(outputs / layout.STAGING.decode() / room(job.id, job.run_id))):
+                return error
+        except OSError:
             return error
+        except OutputsTaken as taken:
+            return taken
+        except OutputsAway:
+            pass
         return OutputsAway(
             f"The files of this attempt went away while it ran, and with them the work ({error.what})",
             f"Is the disk of {outputs} mounted? Nobody but povwatch may remove what is in {outputs}/.povwatch.",

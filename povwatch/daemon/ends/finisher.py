@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from povwatch import layout
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.unforeseen import in_words
-from povwatch.errors import CheckFailed, DiskFull, EnvironmentFault, PovwatchError
+from povwatch.errors import CheckFailed, DiskFull, EnvironmentFault, OutputsTaken, PovwatchError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.manifest import manifest
 from povwatch.media.errors import MediaStopped
@@ -141,7 +141,8 @@ class Finisher:
             return  # povwatch stops: the artifact is kept, and this step is done again at the next start
         elif isinstance(outcome, Exception):
             error = _told(outcome) if isinstance(outcome, OSError) else in_words(outcome, "while it was checked")
-            if isinstance(error, EnvironmentFault) and Path(piece.artifact["path"]).is_file():
+            kept = isinstance(error, OutputsTaken) or Path(piece.artifact["path"]).is_file()
+            if isinstance(error, EnvironmentFault) and kept:
                 self._check_later(job, piece, error)
             else:
                 self._endings.after(job, error)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch import layout
+from povwatch import layout, private
 from povwatch.arrival.signature import same_content, signature
 from povwatch.daemon.hooks.inputs_look import difference, look
 from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
 from povwatch.engine.process import ending
-from povwatch.errors import HookFailed, PovwatchError, SourceChanged
+from povwatch.errors import HookFailed, OutputsAway, PovwatchError, SourceChanged
 from povwatch.fs import closing
 from povwatch.hooks.expected import lacking
 from povwatch.hooks.placeholders import filled
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from povwatch.hooks.settings import Hook
     from povwatch.job import Job
     from povwatch.publish import Publisher
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+"""How a file of ours is made in a room that is empty at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +174,21 @@ def _not_needed(order: Order, expects: Sequence[str], cancelled: threading.Event
 def _give(order: Order, config: Config, values: dict[str, str], cancelled: threading.Event) -> bytes | None:
     """Make the copies that the hook names; the signature of the clip's."""
     named = order.hook.placeholders
-    if "spec" in named:
-        Path(values["spec"]).write_text(json.dumps(order.spec, indent=2) + "\n")
-    if "video" not in named:
-        return None
-    video = Path(values["video"])
-    if order.source is None:
-        with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-            take_copy(root, order.job.path, str(video), cancelled)
-        see_that_it_is_content(str(video), order.job.path)
-        _see_that_it_was_the_clip(order.job, config)
-    else:
-        _link(order.source, video)
-    return signature(video.stat())
+    video, spec = (Path(values[what]) for what in ("video", "spec"))
+    with private.room(str(video.parent)) as room:
+        if "spec" in named:
+            with os.fdopen(os.open(spec.name, NEW, 0o666, dir_fd=room), "w", encoding="utf-8") as file:
+                file.write(json.dumps(order.spec, indent=2) + "\n")
+        if "video" not in named:
+            return None
+        if order.source is None:
+            with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+                take_copy(root, order.job.path, room, video.name, cancelled)
+            see_that_it_is_content(room, video.name, order.job.path)
+            _see_that_it_was_the_clip(order.job, config)
+        else:
+            _link(order.source, room, video.name)
+        return signature(os.stat(video.name, dir_fd=room))
 
 
 def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
@@ -195,16 +200,26 @@ def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
         raise SourceChanged("The clip is not the one that arrived.")
 
 
-def _link(source: Path, video: Path) -> None:
+def _link(source: Path, room: int, video: str) -> None:
     """Nothing needs the run's copy any more, so a second name for it does; where there are none, a copy."""
     try:
-        video.hardlink_to(source)
-    except FileNotFoundError:
+        with private.room(str(source.parent)) as run:
+            try:
+                os.link(source.name, video, src_dir_fd=run, dst_dir_fd=room, follow_symlinks=False)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                with (
+                    os.fdopen(os.open(source.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=run), "rb") as one,
+                    os.fdopen(os.open(video, NEW, 0o600, dir_fd=room), "wb") as other,
+                ):
+                    shutil.copyfileobj(one, other)
+    except (FileNotFoundError, OutputsAway) as error:
+        if source.exists():
+            raise
         raise HookFailed(
             "The private copy of the clip is gone.", "Nobody but povwatch may remove what is in outputs/.povwatch."
-        ) from None
-    except OSError:
-        shutil.copyfile(source, video)
+        ) from error
 
 
 def _same(file: Path, was: bytes) -> bool:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch import layout
 from povwatch.container.report import Kind
 from povwatch.container.signature import HEAD, classify
 from povwatch.errors import SourceChanged
-from povwatch.fs import open_beneath
+from povwatch.fs import closing, open_beneath, read_at_most
 from povwatch.media.errors import MediaStopped
 
 if TYPE_CHECKING:
@@ -28,7 +27,9 @@ COPY_CHUNK = 64 * 1024 * 1024
 """Bytes copied between two looks at whether the copy is still wanted."""
 
 
-def take_copy(root_fd: int, path: bytes, to: str, cancelled: threading.Event, *, names: int | None = None) -> None:
+def take_copy(
+    root_fd: int, path: bytes, room: int, to: str, cancelled: threading.Event, *, names: int | None = None
+) -> None:
     """Copy a plain file that is below an open folder, following no symlink. Blocks are shared where possible.
 
     It was judged before; another one may have taken its name since.
@@ -36,7 +37,8 @@ def take_copy(root_fd: int, path: bytes, to: str, cancelled: threading.Event, *,
     Args:
         root_fd: the folder.
         path: below it.
-        to: the copy.
+        room: the open private folder that the copy goes to.
+        to: the copy's name there.
         cancelled: looked at now and then.
         names: how many names (hard links) it may have; any number if left out.
 
@@ -53,7 +55,7 @@ def take_copy(root_fd: int, path: bytes, to: str, cancelled: threading.Event, *,
         os.close(source)
         raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the plain file that it was.")
     try:
-        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=room)
         try:
             while _copy_some(source, target):
                 if cancelled.is_set():
@@ -64,18 +66,19 @@ def take_copy(root_fd: int, path: bytes, to: str, cancelled: threading.Event, *,
         os.close(source)
 
 
-def see_that_it_is_content(copy: str, path: bytes) -> None:
+def see_that_it_is_content(room: int, copy: str, path: bytes) -> None:
     """See that a private copy is no text: an engine's reader may take that for a list of other files to open.
 
     Args:
-        copy: the copy.
+        room: the open private folder that the copy is in.
+        copy: its name there.
         path: what it was made of, below inputs/.
 
     Raises:
         SourceChanged: it is one. What was judged under this name was none.
     """
-    with Path(copy).open("rb") as file:
-        kind, _ = classify(file.read(HEAD))
+    with closing(os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
+        kind, _ = classify(read_at_most(fd, HEAD))
     if kind in TELLS_OF_FILES:
         raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the file that was judged.")
 

@@ -1,6 +1,7 @@
 """A claimed job's files, in its private folder: the copy of the clip, the working copy, and the finished result.
 
 Called in background threads. Nothing here knows the journal; what has to survive a crash goes through `to_json`.
+The folder is opened once for each piece of work and everything in it reached from there: see private.py.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ import dataclasses
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch import layout
+from povwatch import layout, private
 from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
 from povwatch.errors import CheckFailed, NotAVideo
-from povwatch.fs import FOLDER, closing, fsync_dir
+from povwatch.fs import closing, fsync_dir
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
 from povwatch.media.run import call
 from povwatch.publish.faults import FULL, WriteFailed
@@ -96,28 +97,28 @@ class Workpiece:
 
         Raises:
             SourceChanged: the clip is not the one that was admitted.
+            OutputsAway: the folder is gone, or somebody else's.
             PovwatchError: whatever else media.run says.
         """
-        with self._timed("prepare"):
-            self.source = str(Path(self.folder, "source" + Path(os.fsdecode(clip)).suffix.lower()))
-            root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                take_copy(root_fd, clip, self.source, cancelled)
-                self._take_references(root_fd, layout.split(clip)[0], cancelled)
-            finally:
-                os.close(root_fd)
-            working = str(Path(self.folder, "working.mp4"))
-            self.prepared = call(
+        with self._timed("prepare"), private.room(self.folder) as room:
+            source = "source" + Path(os.fsdecode(clip)).suffix.lower()
+            with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
+                take_copy(root_fd, clip, room, source, cancelled)
+                self._take_references(root_fd, layout.split(clip)[0], room, cancelled)
+            made = call(
                 "prepare",
-                {"source": self.source, "info": self.info, "out_path": working},
+                {"source": source, "info": self.info, "out_path": "working.mp4"},
                 timeout=WORK_TIMEOUT,
+                room=self.folder,
                 on_progress=report,
                 cancelled=cancelled,
             )
-            if self.prepared["copied"]:  # the working copy is the clip itself, sound and all
-                Path(self.source).unlink()
-                self.source = self.prepared["path"]
-            self._keep(self.source, self.prepared["times"])
+            if made["copied"]:  # the working copy is the clip itself, sound and all
+                os.unlink(source, dir_fd=room)
+                source = made["path"]
+            self._keep(room, source, made["times"])
+            self.source = self._whole(source)
+            self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
 
     def request(self, job_id: int) -> dict[str, Any]:
         """The job as the engine gets it; see engine.port."""
@@ -142,6 +143,7 @@ class Workpiece:
 
         Raises:
             CheckFailed: the artifact is not what was asked for.
+            OutputsAway: the folder is gone, or somebody else's.
             PovwatchError: whatever else media.run says.
         """
         expected = self._expected()
@@ -170,30 +172,34 @@ class Workpiece:
         cancelled: threading.Event,
     ) -> Checked:
         """One video."""
+        named = {name: self._name(self.prepared[name]) for name in ("path", "times")}
         with self._timed("finish"):
-            to.unlink(missing_ok=True)  # of a run of this step that a crash cut short
+            with private.room(self.folder) as room, suppress(FileNotFoundError):
+                os.unlink(to.name, dir_fd=room)  # of a run of this step that a crash cut short
             call(
                 "finish",
                 {
-                    "source": self.source,
+                    "source": self._name(self.source),
                     "info": self.info,
-                    "prepared": self.prepared,
-                    "generated": generated,
-                    "out_path": str(to),
+                    "prepared": self.prepared | named,
+                    "generated": self._name(generated),
+                    "out_path": to.name,
                     "frames": expected.frames,
                     "panels": expected.panels,
                     "keep_size": expected.width is None,
                     "sound": expected.sound,
                 },
                 timeout=WORK_TIMEOUT,
+                room=self.folder,
                 on_progress=lambda fraction: report(fraction / 2),
                 cancelled=cancelled,
             )
         with self._timed("check"):
             found = call(
                 "check",
-                {"artifact": str(to), "expectation": expected.to_json()},
+                {"artifact": to.name, "expectation": expected.to_json() | {"times": named["times"]}},
                 timeout=WORK_TIMEOUT,
+                room=self.folder,
                 on_progress=lambda fraction: report(0.5 + fraction / 2),
                 cancelled=cancelled,
             )
@@ -230,18 +236,27 @@ class Workpiece:
             (fields[control] if control else fields)[key] = copy
         return fields
 
-    def _take_references(self, root_fd: int, folder: bytes, cancelled: threading.Event) -> None:
+    def _whole(self, name: str) -> str:
+        """The path of a file in the folder."""
+        return os.path.join(self.folder, name)  # noqa: PTH118 - as it is written
+
+    def _name(self, path: str) -> str:
+        """A file's path from the folder on, as a child has it; an engine may have resolved what leads there."""
+        inside = self.folder if path.startswith(f"{self.folder}/") else os.path.realpath(self.folder)
+        return path.removeprefix(f"{inside}/")
+
+    def _take_references(self, root_fd: int, folder: bytes, room: int, cancelled: threading.Event) -> None:
         """Copy the files that the spec names, and name the copies in it."""
         for where, path in self.frozen.referenced_paths().items():
             if where == "prompt_path":
                 continue  # its text is the prompt already
-            copy = os.path.join(self.folder, f"{where.replace('.', '_')}{Path(path).suffix.lower()}")  # noqa: PTH118
+            copy = f"{where.replace('.', '_')}{Path(path).suffix.lower()}"
             named = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
-            take_copy(root_fd, named, copy, cancelled, names=1)
-            see_that_it_is_content(copy, named)
-            self.references[where] = copy
+            take_copy(root_fd, named, room, copy, cancelled, names=1)
+            see_that_it_is_content(room, copy, named)
+            self.references[where] = self._whole(copy)
 
-    def _keep(self, *paths: str) -> None:
+    def _keep(self, room: int, *names: str) -> None:
         """Put files that finishing needs on the disk: after a power cut an artifact is finished, not generated again.
 
         Raises:
@@ -249,11 +264,10 @@ class Workpiece:
             OSError: it is full.
         """
         try:
-            for path in paths:
-                with closing(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as fd:
+            for name in names:
+                with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
                     os.fsync(fd)
-            with closing(os.open(self.folder, FOLDER | os.O_CLOEXEC)) as fd:
-                fsync_dir(fd)
+            fsync_dir(room)
         except OSError as error:
             if error.errno in FULL:
                 raise

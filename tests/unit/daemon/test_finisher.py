@@ -224,3 +224,21 @@ def test_what_was_measured_is_kept_for_the_report(bench):
     row = next(line for line in screen.export_text().splitlines() if "a.mp4" in line)
     assert "14 GB" in row
     assert "3 min 20 s" in row
+
+
+def test_work_whose_folder_was_taken_waits_for_it_and_is_not_generated_again(bench):
+    rooms = bench.paths.outputs / ".povwatch"
+    rooms.rename(bench.paths.outputs / "away")
+    rooms.mkdir()
+    rooms.chmod(0o777)
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.PAUSED)
+    assert f"{rooms} may be written by others" in bench.now().detail
+    rooms.rmdir()
+    (bench.paths.outputs / "away").rename(rooms)
+    bench.clock.now += module.AGAIN
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    assert bench.now().state is JobState.DONE
