@@ -51,7 +51,7 @@ def main() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     limits = request["limits"]
     confine(limits, request["parent"])
-    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits, request["room"])
+    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits, request.get("room"))
     channel.write(json.dumps(answer).encode() + b"\n")
 
 

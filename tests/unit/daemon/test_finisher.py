@@ -14,6 +14,7 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from povwatch.config import Config, Paths
+from povwatch.daemon import recovery
 from povwatch.daemon.background import Background
 from povwatch.daemon.ends import finisher as module
 from povwatch.daemon.ends.finisher import Finisher
@@ -242,3 +243,17 @@ def test_work_whose_folder_was_taken_waits_for_it_and_is_not_generated_again(ben
     bench.settle()
     assert bench.endings.seen == []
     assert bench.now().state is JobState.DONE
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_at_a_start_work_whose_folder_was_taken_is_waited_for_and_work_that_is_gone_is_not(bench, taken):
+    rooms = bench.paths.outputs / ".povwatch"
+    rooms.rename(bench.paths.outputs / "away")
+    if taken:
+        rooms.mkdir()
+        rooms.chmod(0o777)
+    said = recovery._check_again(bench.job, bench.ledger, bench.endings, bench.finisher, crashed=False)
+    bench.settle()
+    assert (said, bench.now().state) == (
+        ("checked again", JobState.CHECKING) if taken else ("to run again", JobState.QUEUED)
+    )
