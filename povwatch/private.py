@@ -142,6 +142,11 @@ def _folder(parent: int, name: bytes, so_far: list[bytes], outputs: str) -> int:
 def _refused(where: str, strange: str) -> OutputsTaken:
     if strange.startswith("may"):
         todo = f"If nobody has put anything there: chmod go-w {where}"
+    elif strange.startswith("belongs"):
+        todo = (
+            "If povwatch runs as that user otherwise, run it so now. Else move that folder away; "
+            "if povwatch's own was renamed, give it its name back: its work goes on."
+        )
     else:
         todo = "Move it away. If povwatch's own folder was renamed, give it its name back: its work goes on."
     return OutputsTaken(f"{where} {strange}; nothing is read or written in it.", todo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from daemons import Daemon
+from waiting import Waiting, newest, sound
 
 
 def test_nothing_is_written_through_a_link_in_outputs(tmp_path):
@@ -38,3 +39,29 @@ def test_nothing_is_written_through_a_link_in_outputs(tmp_path):
         (here.outputs / ".povwatch").rmdir()
         (here.outputs / "away").rename(here.outputs / ".povwatch")
         here.wait_for("done", clip="d.mp4")
+
+
+def test_what_an_engine_says_counts_for_nothing_while_a_folder_of_somebody_else_s_is_where_it_worked(tmp_path):
+    with Waiting(tmp_path / "pov") as here:
+        rooms, away = here.outputs / ".povwatch", here.outputs / "away"
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        rooms.rename(away)
+        (rooms / next(away.iterdir()).name).mkdir(parents=True)
+        rooms.chmod(0o777)
+        here.let_go()
+        here.wait_for("released")
+        waiting = here.wait_state("a.mp4", "queued", waiting_on="paused")
+        assert waiting["attempts"] == 0
+        assert f"{rooms} may be written by others" in waiting["detail"]
+        for room in rooms.iterdir():
+            for file in room.iterdir():
+                file.unlink()
+            room.rmdir()
+        rooms.rmdir()
+        away.rename(rooms)
+        here.wait_for("done")
+        assert (here.runs, newest(here).attempts) == ([1, 1], 1)
+        assert here.stop() == 0
+        sound(here)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch import private
 from povwatch.daemon.gpus.neighbours import Neighbours
 from povwatch.daemon.runs.claims import Claims
 from povwatch.daemon.runs.experience import Experience
@@ -218,9 +217,8 @@ class Dispatch:
                 self._failed(place, in_words(error, "while it was handed to the worker"))
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
+        # The worker goes by paths from here on; this sees that what they lead through is ours.
         checkpoints = str(self._publisher.checkpoints(job.id))
-        with private.room(run.piece.folder):
-            pass  # the worker goes by paths: here at least they are ours
         run.piece.keep_controls = self._keep_controls
         request = Generate(run.piece.request(job.id), run.run_id, run.piece.folder, checkpoints)
         place.forget_words()
