@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from povwatch.job import CLAIMED, Job, JobState, Waiting
@@ -33,6 +34,8 @@ class Ledger:
         """How many jobs there are in each state."""
         self.ended: dict[int, Job] = {}
         """The jobs that ended since the start, in that order."""
+        self._unsaid: list[tuple[str, Job, Mapping[str, Any]]] | None = None
+        """What is said when it is journalled; None if that is at once."""
 
     def job(self, job_id: int) -> Job:
         """A job as it is now."""
@@ -83,8 +86,25 @@ class Ledger:
         """
         new = self.journal.advance(job, event, self.clock.wall(), data=said, **to)
         self._remember(new)
-        say(event, new, **(said or {}))
+        self._say(event, new, said or {})
         return new
+
+    def note(self, job: Job, event: str, said: Mapping[str, Any]) -> None:
+        """Journal something about a job that changes nothing, and say so."""
+        self.journal.note(job, event, self.clock.wall(), said)
+        self._say(event, job, said)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Journal all changes of the block as one, and say them after that: a crash leaves all of them, or none."""
+        unsaid = self._unsaid = []
+        try:
+            with self.journal.batch():
+                yield
+        finally:
+            self._unsaid = None
+        for event, job, said in unsaid:
+            say(event, job, **said)
 
     def record(self, job: Job, event: str, said: Mapping[str, Any], /, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
         """Change a job that the log has heard about already; `said` is journalled with the event."""
@@ -114,8 +134,13 @@ class Ledger:
         changes = {k: v for k, v in (("source_stat", source_stat), ("spec_stat", spec_stat)) if v is not None}
         self._remember(dataclasses.replace(self.job(job.id), **changes))  # type: ignore[arg-type]
 
-    def _remember(self, job: Job) -> None:
+    def _say(self, event: str, job: Job, said: Mapping[str, Any]) -> None:
+        if self._unsaid is None:
+            say(event, job, **said)
+        else:
+            self._unsaid.append((event, job, said))
 
+    def _remember(self, job: Job) -> None:
         was = self.known.get(job.path)
         if was is not None and was.job == job.id:
             self.counts[was.state] -= 1

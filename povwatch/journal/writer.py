@@ -228,11 +228,11 @@ class Journal(JournalReader):
         Only for changes that nothing outside depends on yet. An exception takes the whole block back.
         """
         with self._transaction():
-            self._batched = True
+            within, self._batched = self._batched, True
             try:
                 yield
             finally:
-                self._batched = False
+                self._batched = within
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -39,6 +39,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import invariants  # noqa: E402
+import toy_hooks  # noqa: E402
 import world  # noqa: E402
 from world import Folders  # noqa: E402
 
@@ -113,7 +114,7 @@ def main() -> None:
     asked.add_argument("layer", choices=LAYERS)
     asked.add_argument("--most", type=int, default=0, help="points, evenly spread over all of them; 0: all")
     asked.add_argument("--shard", default="0/1", help="this part of how many")
-    asked.add_argument("--scenarios", default="plain,taken,late")
+    asked.add_argument("--scenarios", default=",".join(world.SCENARIOS))
     asked.add_argument("--stop-after", type=int, default=0, help="failures")
     asked.add_argument("--only", default="", help='one point, by its name: "plain: kill before call 12"')
     args = asked.parse_args()
@@ -288,7 +289,7 @@ class Harness:
         folders = self._fresh()
         code = self._life(folders, scenario, Fault(COUNT, 0))
         found = [f"the run ended with {code}"] if code else []
-        found += self._invariants.in_the_end(folders, {})
+        found += self._invariants.in_the_end(folders, scenario, {})
         self._place.clear(self._number)
         calls = self._library.crash_count()
         return b"".join(self._library.crash_kind(n) for n in range(1, calls + 1)).decode(), found
@@ -296,7 +297,7 @@ class Harness:
     def try_point(self, point: Point) -> list[str]:
         """Crash there, recover, and say which invariants did not hold."""
         folders = self._fresh()
-        found, before, lasting = [], {}, False
+        found, before, over, lasting = [], {}, {}, False
         for fault in point.faults:
             code = self._life(folders, point.scenario, fault)
             if fault.action in (KILL, CUT):
@@ -305,17 +306,19 @@ class Harness:
                     found.append(f"the child ended with {code} instead of being killed")
             lasting |= fault.action == FAIL_ON
             found += [f"{said} (at the crash)" for said in self._invariants.at_any_moment(folders)]
-            before = self._invariants.visible(folders.outputs)
+            before, over = self._invariants.visible(folders.outputs), self._invariants.hooks_over(folders)
         promised = self._invariants.promised(folders) if self._loses else None
         if self._loses:
             shutil.rmtree(folders.state, ignore_errors=True)
         try:
             if self._loses:
-                self._world.rebuild(folders)
+                self._world.rebuild(folders, point.scenario)
             # In this process: it is to live, and a fork costs more than the whole recovery.
-            if not self._world.World(folders, "plain", apart=self._apart).live():
+            scenario = point.scenario if point.scenario in toy_hooks.SCENARIOS else "plain"
+            if not self._world.World(folders, scenario, apart=self._apart).live():
                 found.append("the recovery comes to no end")
-            found += self._invariants.in_the_end(folders, before, may_fail=lasting)
+            found += self._invariants.in_the_end(folders, scenario, before, may_fail=lasting)
+            found += () if self._loses else self._invariants.ran_no_more(folders, over)
             found += self._invariants.is_kept(folders, promised)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             found.append(f"the recovery fails: {type(error).__name__}: {error}")
@@ -365,7 +368,7 @@ class Harness:
 def make(state: Path, rest: Path):
     """The folders of a new point: one clip that has arrived, and a user's own files in outputs/."""
     folders = Folders(state / "state", rest / "inputs", rest / "outputs")
-    for folder in (state, rest, folders.inputs, folders.outputs):
+    for folder in (state, rest, folders.inputs, folders.outputs, folders.made):
         folder.mkdir(exist_ok=True)
     (folders.inputs / "a.mp4").write_bytes(invariants.CLIP)
     for name, data in invariants.USERS.items():

@@ -7,6 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import sound_journal
+import toy_hooks
 import toys
 from world import SOMEBODY
 
@@ -50,11 +51,12 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
             yield f"what is that in outputs/: {name}"
 
 
-def in_the_end(folders: Folders, before: dict[str, bytes], *, may_fail: bool = False) -> Iterator[str]:
+def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes], *, may_fail: bool = False) -> Iterator[str]:
     """Nothing is lost, nothing is there twice, and the journal is sound.
 
     Args:
         folders: of a daemon that has ended and had nothing left to do.
+        scenario: what it was.
         before: what was visible at the crash.
         may_fail: whether there were so many faults that the job may have been given up.
     """
@@ -67,22 +69,33 @@ def in_the_end(folders: Folders, before: dict[str, bytes], *, may_fail: bool = F
     db.row_factory = sqlite3.Row
     try:
         yield from sound_journal.violations(db)
+        yield from toy_hooks.history(db)
         jobs = db.execute("SELECT * FROM jobs").fetchall()
         results = [name for name, data in shown.items() if toys.whole(data)]
-        if len(jobs) != 1:
+        if len(jobs) == 1:
+            yield from _came_out(jobs[0], results, shown, may_fail=may_fail or scenario == "refused")
+            yield from _as_hooks_have_it(folders, scenario, jobs[0], results, may_fail=may_fail)
+        else:
             yield f"there are {len(jobs)} jobs"
-        elif jobs[0]["state"] == "done":
-            if len(results) != 1:
-                yield f"published {len(results)} times: {results} ({jobs[0]['detail']})"
-            if jobs[0]["output"] not in results or not shown.keys() >= {jobs[0]["output"][:-4] + ".json"}:
-                yield f"the result is lost: {jobs[0]['output']} ({jobs[0]['detail']})"
-        elif not (may_fail and jobs[0]["state"] == "failed" and jobs[0]["error"] and not results):
-            yield f"the job is lost: {jobs[0]['state']}, {jobs[0]['error'] or jobs[0]['detail']}"
     finally:
         db.close()
     left = [str(file) for file in (folders.outputs / ".povwatch").rglob("*")]
     if left:
         yield f"left over: {left}"
+
+
+def hooks_over(folders: Folders) -> dict[str, int]:
+    """Of the hooks that are over, how often each ran."""
+    runs = toy_hooks.runs(folders.made)
+    return {name: runs.get(name, 0) for name in toy_hooks.over(folders.state)} if runs else {}
+
+
+def ran_no_more(folders: Folders, before: dict[str, int]) -> Iterator[str]:
+    """What was over at the crash did not run again."""
+    runs = toy_hooks.runs(folders.made)
+    for name, count in before.items():
+        if runs[name] != count:
+            yield f"the hook {name} was over, and ran {runs[name] - count} times more"
 
 
 def promised(folders: Folders) -> str | None:
@@ -104,6 +117,27 @@ def is_kept(folders: Folders, promised: str | None) -> Iterator[str]:
     """What was promised is what is there in the end: inference did not run again."""
     if promised and promised not in map(toys.digest, visible(folders.outputs).values()):
         yield "a promised result was made a second time"
+
+
+def _came_out(job: sqlite3.Row, results: list[str], shown: dict[str, bytes], *, may_fail: bool) -> Iterator[str]:
+    if job["state"] == "done":
+        if len(results) != 1:
+            yield f"published {len(results)} times: {results} ({job['detail']})"
+        if job["output"] not in results or not shown.keys() >= {job["output"][:-4] + ".json"}:
+            yield f"the result is lost: {job['output']} ({job['detail']})"
+    elif not (may_fail and job["state"] == "failed" and job["error"] and not results):
+        yield f"the job is lost: {job['state']}, {job['error'] or job['detail']}"
+
+
+def _as_hooks_have_it(
+    folders: Folders, scenario: str, job: sqlite3.Row, results: list[str], *, may_fail: bool
+) -> Iterator[str]:
+    if may_fail:
+        return
+    if scenario == "hooked" and (job["error"] or toy_hooks.made(folders.made, toy_hooks.AFTER) is None):
+        yield f"what the hook after the clip is for is not there: {job['error']}"
+    if scenario == "refused" and (toy_hooks.REFUSAL not in str(job["error"]) or results):
+        yield f"a hook before it refuses it, and the job is {job['state']}: {job['error']}, {results}"
 
 
 def _result(name: str, data: bytes) -> Iterator[str]:

@@ -19,6 +19,8 @@ from povwatch.media.errors import MediaError
 from povwatch.media.info import Checked, Prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from povwatch.engine.events import Event
     from povwatch.engine.protocol import Generate
 
@@ -86,7 +88,9 @@ def media(op: str, args: dict[str, Any], *, room: str, **_: object) -> dict[str,
 class Worker:
     """In place of engine.supervisor.Supervisor, with its worker: generates at once, tells at the next poll."""
 
-    def __init__(self) -> None:
+    def __init__(self, missing: Callable[[], str]) -> None:
+        """Make it; `missing` says why it may not begin, as a clause."""
+        self._missing = missing
         self.state = SupervisorState.READY
         self.capabilities = {"real": True, "model": "toy"}
         self.loading = self.pid = self.last_error = None
@@ -98,6 +102,9 @@ class Worker:
     def generate(self, request: Generate) -> None:
         ids = (request.job_id, request.run_id)
         self.state = SupervisorState.BUSY
+        if why := self._missing():
+            self._events.append(JobFailed(*ids, "error", job_error("error", why, "")))
+            return
         try:
             frames = Path(request.job["video"]).read_bytes()
             path = Path(request.workdir, "generated.mp4")

@@ -19,14 +19,18 @@ from typing import TYPE_CHECKING, Any
 import toys
 from hand_clock import HandClock
 from spec_texts import text
+from toy_hooks import Programs
 
 from povwatch import fs, layout
+from povwatch.arrival.signature import signature
 from povwatch.config import Config, Paths
 from povwatch.daemon.background import Background
 from povwatch.daemon.ends.aside import Aside
 from povwatch.daemon.ends.endings import Endings
 from povwatch.daemon.ends.finisher import Finisher
 from povwatch.daemon.ends.tidy import Tidy
+from povwatch.daemon.hooks import errand
+from povwatch.daemon.hooks.stage import HookStage
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
 from povwatch.daemon.parts import Parts
@@ -50,9 +54,9 @@ if TYPE_CHECKING:
 
     from povwatch.job import Job
 
-SCENARIOS = ("plain", "taken", "late")
+SCENARIOS = ("plain", "taken", "late", "hooked", "refused")
 """plain: one clip. taken: somebody takes the result's name when it is promised. late: an attempt that was given up
-comes back with its result while, and after, the next one runs."""
+comes back with its result while, and after, the next one runs. hooked, refused: with hooks, see toy_hooks.py."""
 
 TURNS = 60
 """Of the loop, before a run is taken for stuck; a healthy one takes a dozen."""
@@ -60,6 +64,7 @@ TURNS = 60
 SOMEBODY = b"somebody else's video"
 
 workpiece.call = toys.media
+errand.see_that_it_is_content = lambda *_: None  # the toy clip is text
 SPEC = parse(text(name="a", video_path="a.mp4"), clip_name=b"a.mp4", file="")
 
 
@@ -75,6 +80,11 @@ class Folders:
     def paths(self) -> Paths:
         """For the configuration."""
         return Paths(inputs=self.inputs, outputs=self.outputs, state=self.state)
+
+    @property
+    def made(self) -> Path:
+        """What hooks make."""
+        return self.outputs.with_name("made")
 
     @property
     def taken(self) -> Path:
@@ -109,7 +119,9 @@ class World:
             scenario: one of SCENARIOS.
             apart: calls its argument as somebody who is not under test.
         """
-        self.config = Config(paths=folders.paths)
+        self.programs = Programs(folders.made, scenario, apart=apart)
+        errand.run = self.programs.run
+        self.config = Config(paths=folders.paths, hooks=self.programs.hooks)
         self.folders, self.scenario, self._apart = folders, scenario, apart
         self.clock = HandClock()
         self.journal = Journal.open(folders.state)
@@ -133,6 +145,16 @@ class World:
             ended=lambda _: None,
             pause=self.availability.pause,
         )
+        self.hooks = HookStage(
+            self.config,
+            ledger=self.ledger,
+            gates=gates,
+            publisher=publisher,
+            endings=self.endings,
+            wake=lambda: None,
+            broken=self._broken,
+        )
+        self.hooks._background = Inline(self._broken)
         self.finisher = Finisher(
             self.config,
             ledger=self.ledger,
@@ -142,9 +164,10 @@ class World:
             aside=Aside(self.config, folder),
             room=lambda: None,
             done=Tidy(self.ledger, publisher, self._background).ended,
+            after=self.hooks.after,
         )
         crew = Crew(self.clock, eye)
-        crew.places = [Place(toys.Worker())]
+        crew.places = [Place(toys.Worker(self.programs.missing))]
         self.dispatch = Dispatch(
             self.config,
             kind="toy",
@@ -157,6 +180,7 @@ class World:
             crew=crew,
             eye=eye,
             room=lambda: None,
+            ready=self.hooks.ready,
             generated=self._generated,
         )
         self.gates, self._crew, self._publisher = gates, crew, publisher
@@ -174,12 +198,14 @@ class World:
     def _start_and_work(self) -> bool:
         crashed = self.journal.fact("daemon") is not None
         recover(self.ledger, self.gates, self.endings, self.finisher, self._publisher, crashed=crashed)
+        self.hooks.recover()
         self.journal.set_facts(daemon={"pid": 1})
         if self.scenario == "taken":
             self._background.before["publish"] = self._take_the_name
         for _ in range(TURNS):
             self._arrive()
             self._background.settle()
+            self.hooks.tick(self.clock.boot(), hurdle=None, fault=None)
             self.dispatch.tick(self.clock.boot(), hurdle=None)
             self.finisher.tick(self.clock.boot())
             if self._background.idle and not self.journal.active():
@@ -193,8 +219,10 @@ class World:
             closing.callback(self.journal.close)
             closing.callback(self.dispatch.close)
             closing.callback(self._background.close)
+            closing.callback(self.hooks.close)
             self._crew.stop("It stops.")
             self.dispatch.settle(self.clock.boot())
+            self.hooks.close()
             self.dispatch.close()
             self.journal.set_facts(daemon=None)
 
@@ -206,7 +234,7 @@ class World:
             path = os.fsencode(file.relative_to(self.folders.inputs))
             job = self.ledger.of_path(path)
             if job is None:
-                (job,) = self.ledger.add([(path, b"stat")])
+                (job,) = self.ledger.add([(path, signature(file.lstat()))])
             if job.state is JobState.ARRIVING:
                 sha = toys.digest(file.read_bytes())
                 info = json.dumps(toys.INFO | {"sha256": sha, "size": file.stat().st_size})
@@ -214,11 +242,11 @@ class World:
                     job, "arrived", state=JobState.GRACE, source_hash=sha, source_info=info, waiting_on=None
                 )
             if job.state is JobState.GRACE:
-                self.ledger.set_quietly(job, "queued", state=JobState.QUEUED)
+                self.ledger.set_quietly(job, "queued", state=JobState.QUEUED, spec_hash=SPEC.digest())
 
     def _pass_time(self) -> None:
         """Until there is something to do."""
-        deadlines = [self.dispatch.next_deadline(), self.finisher.next_deadline()]
+        deadlines = [part.next_deadline() for part in (self.hooks, self.dispatch, self.finisher)]
         self.clock.now = max(self.clock.now + 1.0, *(d for d in deadlines if d is not None), 0.0)
 
     def _take_the_name(self) -> None:
@@ -252,11 +280,12 @@ class World:
             self._background.settle()
 
 
-def rebuild(folders: Folders) -> None:
+def rebuild(folders: Folders, scenario: str) -> None:
     """Make the journal again, as povwatch rebuild does."""
+    hooks = Programs(folders.made, scenario, apart=lambda act: act()).hooks
     if os.environ.get("CRASH_MUTATION") == "rooms":
-        rooms.look = lambda _: ([], 0)
-    found = survey(Config(paths=folders.paths), hold=False, tell=lambda *_: None)
+        rooms.look = lambda *_, **__: ([], 0)
+    found = survey(Config(paths=folders.paths, hooks=hooks), hold=False, tell=lambda *_: None)
     with made_anew(folders.state) as journal:
         journal.restore(restore.jobs(found.plan, found.clips, 0.0), found.plan.bases)
 

@@ -46,7 +46,7 @@ class Order:
     spec: dict[str, Any]
     """In upstream's fields."""
     source: Path | None
-    """The private copy that the clip was run from; None before it has run."""
+    """The private copy that the clip was run from; None before it has run, and after povwatch rebuild."""
     output: bytes | None
     """What was published, relative to outputs/."""
     ran_before: bool
@@ -182,13 +182,27 @@ def _give(order: Order, config: Config, values: dict[str, str], cancelled: threa
         if "video" not in named:
             return None
         if order.source is None:
-            with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-                take_copy(root, order.job.path, room, video.name, cancelled)
-            see_that_it_is_content(room, video.name, order.job.path)
-            _see_that_it_was_the_clip(order.job, config)
+            _copy(order, config, room, video.name, cancelled)
         else:
             _link(order.source, room, video.name)
         return signature(os.stat(video.name, dir_fd=room))
+
+
+def _copy(order: Order, config: Config, room: int, video: str, cancelled: threading.Event) -> None:
+    """Copy the clip from inputs/."""
+    try:
+        with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            take_copy(root, order.job.path, room, video, cancelled)
+        see_that_it_is_content(room, video, order.job.path)
+        _see_that_it_was_the_clip(order.job, config)
+    except SourceChanged as error:
+        if order.output is None:
+            raise
+        raise HookFailed(  # its result is there: it does not arrive anew
+            f"The clip that the result was made from is not in inputs/ any more ({error.what.rstrip('.')}), "
+            "and which private copy was its own was lost with the journal.",
+            "Run it by hand if that is needed.",
+        ) from error
 
 
 def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
@@ -196,7 +210,7 @@ def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
         there = signature((config.paths.inputs / os.fsdecode(job.path)).lstat())
     except OSError as error:
         raise SourceChanged(f"The clip is gone ({error.strerror}).") from error
-    if job.source_stat is not None and not same_content(there, job.source_stat):
+    if job.source_stat is None or not same_content(there, job.source_stat):
         raise SourceChanged("The clip is not the one that arrived.")
 
 

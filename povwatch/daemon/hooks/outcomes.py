@@ -31,7 +31,7 @@ CHANGED_PAUSE = 1.0
 
 
 class Outcomes:
-    """The ends of runs."""
+    """The ends of runs. Each is journalled as one with what it means for its job: see `Ledger.together`."""
 
     def __init__(self, *, attempts: int, ledger: Ledger, records: Records, gates: Gates, endings: Endings) -> None:
         """Make it.
@@ -61,10 +61,8 @@ class Outcomes:
 
     def off(self, job: Job, hook: Hook, record: HookRun, why: str) -> None:
         """It was called off; nothing is charged."""
-        said = {"hook": hook.name, "why": why}
         self._records.keep(_uncharged(record))
-        self._ledger.journal.note(job, "hook-off", self._ledger.clock.wall(), said)
-        say("hook-off", job, **said)
+        self._ledger.note(job, "hook-off", {"hook": hook.name, "why": why})
 
     def failed(self, job: Job, hook: Hook, record: HookRun, error: PovwatchError) -> tuple[float, str] | None:
         """It ended badly.

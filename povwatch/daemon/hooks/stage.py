@@ -144,7 +144,8 @@ class HookStage:
         """Settle the hooks that ran when povwatch ended."""
         hooks = {hook.name: hook for hook in self._hooks}
         for found in self._ledger.journal.hooks_interrupted():
-            self._outcomes.interrupted(self._ledger.job(found.job), hooks.get(found.hook), found)
+            with self._ledger.together():
+                self._outcomes.interrupted(self._ledger.job(found.job), hooks.get(found.hook), found)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do; the pauses of queued jobs are known elsewhere."""
@@ -187,7 +188,8 @@ class HookStage:
         self._background.close()
         self._hear()
         for errand in self._errands.values():
-            self._outcomes.off(self._ledger.job(errand.record.job), errand.hook, errand.record, STOPPED)
+            with self._ledger.together():
+                self._outcomes.off(self._ledger.job(errand.record.job), errand.hook, errand.record, STOPPED)
         self._errands.clear()
 
     # -- from the start of a run to its end
@@ -224,7 +226,8 @@ class HookStage:
             job = self._ledger.job(job.id)
         else:
             piece = Workpiece.from_json(job.artifact or "{}")
-            spec, source, output = piece.frozen, Path(piece.source), Sealed.from_json(job.promise or "").output
+            spec, output = piece.frozen, Sealed.from_json(job.promise or "").output
+            source = Path(piece.source) if piece.source else None
         journal = self._ledger.journal
         ran_before = journal.hook_ran_for(hook.name, job.source_hash)
         filled_for = journal.hook_last_of(hook.name, job.path)
@@ -243,9 +246,10 @@ class HookStage:
             spec_hash=job.spec_hash,
         )
         attempts = {"attempt": record.attempts, "attempts": self._config.engine.attempts}
-        self._records.keep(record)
         to = {"waiting_on": Waiting.HOOK, "detail": f"The hook {hook.name} runs.", "not_before": 0.0}
-        self._ledger.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
+        with self._ledger.together():
+            self._records.keep(record)
+            self._ledger.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
         errand = self._errands[hook.name] = _Errand(hook, order, record)
 
         def told(line: str) -> None:
@@ -270,12 +274,17 @@ class HookStage:
 
     def _ended(self, errand: _Errand, outcome: Outcome | Exception) -> None:
         self._hear()
+        del self._errands[errand.hook.name]
+        with self._ledger.together():
+            self._settle(errand, outcome)
+        self._finish(errand.record.job)
+
+    def _settle(self, errand: _Errand, outcome: Outcome | Exception) -> None:
+        """Journal how a run ended."""
         hook, record = errand.hook, errand.record
-        del self._errands[hook.name]
         job = self._ledger.job(record.job)
         for event, fields in [] if isinstance(outcome, Exception) else outcome.notes:
-            say(event, job, **fields)
-            self._ledger.journal.note(job, event, self._ledger.clock.wall(), fields)
+            self._ledger.note(job, event, fields)
         why = errand.why or self._unwanted(errand)
         if why or isinstance(outcome, MediaStopped) or (isinstance(outcome, Outcome) and outcome.called_off):
             self._outcomes.off(job, hook, record, why or STOPPED)
@@ -286,7 +295,6 @@ class HookStage:
             unable = self._outcomes.failed(job, hook, record, in_words(error, f"while the hook {hook.name} ran"))
             if unable is not None:
                 self._unable[hook.name] = unable
-        self._finish(record.job)
 
     def _finish(self, job_id: int) -> None:
         """Go on with a published job whose last hook is over."""
