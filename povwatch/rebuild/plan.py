@@ -2,7 +2,7 @@
 
 The rules, first match:
 
-1. A result that was sealed and is not wholly visible is published; its clip is not run.
+1. A result that was sealed, and that is not wholly visible or has its hooks to come, is published; its clip is not run.
 2. A clip whose content has a manifest, and whose JSON asks for what that ran with, is done.
 3. A clip beside whose names lies a result that no manifest describes is held: it may be the clip's, and a person knows.
 4. A clip whose content has a manifest and whose JSON asks for something else is run with that, as after any edit.
@@ -106,15 +106,13 @@ def plan(
         hold: hold the new clips and the edited ones too.
     """
     made = _each_once(made)
-    found = Plan(made=_numbered(made, rooms))
-    highest = {one.path: number for number, one in found.made}
-    shown = {(one.path, one.run_id) for one in made}
-    # One that is visible already has only not been cleared; one with a number that is taken cannot be trusted.
-    found.rooms = [
-        room
-        for room in rooms
-        if (room.made.path, room.made.run_id) not in shown and room.made.job > highest.get(room.made.path, 0)
-    ]
+    promises = {_run(room.made) for room in rooms}
+    highest = {one.path: number for number, one in _numbered([one for one in made if _run(one) not in promises], rooms)}
+    # One with a number that is taken cannot be trusted.
+    found = Plan(rooms=[room for room in rooms if room.made.job > highest.get(room.made.path, 0)])
+    kept = {_run(room.made) for room in found.rooms}
+    made = [one for one in made if _run(one) not in kept]
+    found.made = _numbered(made, found.rooms)
     promised = {room.made.path: room.made for room in found.rooms}
     of_path: dict[bytes, list[Made]] = {}
     for one in made:
@@ -177,6 +175,10 @@ def _verdict(clip: Clip, made: Sequence[Made], promised: Made | None, leftover: 
     return Verdict(clip.path, Fate.EDITED, why if clip.spec_hash else "its JSON cannot be run as it stands")
 
 
+def _run(made: Made) -> tuple[bytes, str]:
+    return made.path, made.run_id
+
+
 def _each_once(made: Sequence[Made]) -> list[Made]:
     """The results without copies that somebody made of them; of two the one with its video counts."""
     found: dict[tuple[bytes, str, float], Made] = {}
@@ -199,11 +201,8 @@ def _numbered(made: Sequence[Made], rooms: Sequence[Room]) -> list[tuple[int, Ma
     for one in made:
         number = one.job
         if number in taken or number <= newest.get(one.path, 0):
-            if any(room.made.job == number and room.made.run_id == one.run_id for room in rooms):
-                pass  # its own room, which is only not cleared yet
-            else:
-                fresh += 1
-                number = fresh
+            fresh += 1
+            number = fresh
         taken.add(number)
         newest[one.path] = number
         found.append((number, one))

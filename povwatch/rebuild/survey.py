@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.scan import scan
+from povwatch.hooks.plan import AFTER
 from povwatch.layout import shown
 from povwatch.publish import OutputsAway
 from povwatch.rebuild import manifests, rooms
@@ -55,7 +56,8 @@ def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) ->
     listing = scan(paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
     try:
         outputs = manifests.look(paths.outputs)
-        promises, lost = rooms.look(paths.outputs)
+        after = any(hook.when == AFTER for hook in config.hooks)
+        promises, lost = rooms.look(paths.outputs, outputs.made, hooks=after)
     except OSError as error:
         raise OutputsAway(f"{paths.outputs} cannot be listed: {error.strerror}.", "Is its disk mounted?") from error
     inputs = Clips(paths.inputs, listing, tell)

@@ -149,6 +149,26 @@ def test_killed_in_a_hook_after_the_clip_it_is_published_once_and_only_that_hook
 
 
 @more
+def test_killed_in_a_hook_after_the_clip_and_its_journal_lost_the_hooks_run_again_and_the_clip_does_not(tmp_path):
+    with Daemon(tmp_path / "pov", hooks=[waits("quick", "after"), waits("slow", "after")]) as here:
+        here.start()
+        here.clip()
+        here.wait_for("hook-output", line="a waits")
+        here.kill()
+        shutil.rmtree(here.state)
+        (here.folder / "let.a").touch()
+        rebuilt = here.call("rebuild")
+        assert "Made again: 1 to be published." in rebuilt.stdout.splitlines()
+        here.start()
+        here.wait_for("done")
+        assert (runs(here, "quick"), runs(here, "slow")) == (["a", "a"], ["a", "a"])
+        assert here.published() == ["a/a_preview.json", "a/a_preview.mp4"]
+        assert len(here.events("started")) == 1
+        here.stop()
+        sound(here)
+
+
+@more
 def test_killed_in_a_hook_and_cancelled_before_it_runs_again_nothing_is_left(tmp_path):
     """Its clip was never claimed, and still there are copies of it."""
     script = 'echo "$1 waits"; while [ ! -e let ]; do sleep 0.05; done'

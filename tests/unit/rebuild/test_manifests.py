@@ -180,7 +180,7 @@ def sealed(outputs, *, taken=False):
 def test_what_was_sealed_is_the_same_promise_again(outputs, taken):
     publisher, promise = sealed(outputs, taken=taken)
     publisher.staging(8, "never sealed")
-    (room,), lost = rooms.look(outputs)
+    (room,), lost = rooms.look(outputs, (), hooks=True)
     assert room.sealed == promise
     assert lost == 1
     assert publisher.publish(room.sealed).gone == ()
@@ -190,10 +190,22 @@ def test_what_is_half_visible_is_a_promise_still(outputs):
     publisher, promise = sealed(outputs)
     (outputs / "a").mkdir()
     (outputs / ".povwatch/7.r1/final.mp4").rename(outputs / "a/a_aug.mp4")
-    (room,), _ = rooms.look(outputs)
+    (room,), _ = rooms.look(outputs, (), hooks=True)
     assert room.sealed == promise
     assert publisher.publish(room.sealed).gone == ()
-    assert rooms.look(outputs) == ([], 1)  # all is visible: its manifest is in outputs/ from now on
+
+
+def test_what_is_wholly_visible_is_a_promise_only_to_those_who_run_hooks_after_it(outputs):
+    publisher, promise = sealed(outputs)
+    publisher.publish(promise)
+    (made,) = look(outputs).made
+    assert rooms.look(outputs, [made], hooks=False) == ([], 0)
+    (room,), lost = rooms.look(outputs, [made], hooks=True)
+    assert (room.made, room.sealed, lost) == (made, promise, 0)
+    assert publisher.publish(room.sealed).gone == ()
+    (outputs / "a/a_aug.mp4").write_bytes(b"somebody's")
+    (made,) = look(outputs).made
+    assert rooms.look(outputs, [made], hooks=True) == ([], 0)
 
 
 @pytest.mark.parametrize("what", ["final.mp4", "manifest_v1.json"])
@@ -201,14 +213,14 @@ def test_what_is_not_whole_is_no_promise(outputs, what):
     sealed(outputs)
     file = outputs / ".povwatch/7.r1" / what
     file.write_bytes(file.read_bytes()[:-3])
-    assert rooms.look(outputs) == ([], 1)
+    assert rooms.look(outputs, (), hooks=True) == ([], 1)
 
 
 def test_a_manifest_in_the_wrong_room_is_no_promise(outputs):
     sealed(outputs)
     (outputs / ".povwatch/7.r1").rename(outputs / ".povwatch/9.r1")
-    assert rooms.look(outputs) == ([], 1)
+    assert rooms.look(outputs, (), hooks=True) == ([], 1)
 
 
 def test_no_rooms_at_all(outputs):
-    assert rooms.look(outputs) == ([], 0)
+    assert rooms.look(outputs, (), hooks=True) == ([], 0)

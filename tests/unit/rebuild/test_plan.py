@@ -95,11 +95,19 @@ def test_a_sealed_result_is_published_and_its_clip_is_not_run():
     assert fate([], [], rooms=[room(made(job=5))])[b"a.mp4"][0] is Fate.PUBLISH
 
 
-def test_a_room_that_was_only_not_cleared_is_no_promise():
+def test_a_visible_result_with_hooks_to_come_is_promised_once_more():
     one = made(job=5)
     found = plan([one], [room(one)], [clip()], {}, hold=False)
+    assert [kept.made for kept in found.rooms] == [one]
+    assert found.made == []
+    assert found.verdicts[0].fate is Fate.PUBLISH
+
+
+def test_a_visible_result_that_a_newer_one_followed_is_known_and_its_hooks_are_not_run():
+    one, newer = made(job=5), made(job=6, run="r6", spec="edited", at=2)
+    found = plan([one, newer], [room(one)], [clip(spec="edited")], {}, hold=False)
     assert found.rooms == []
-    assert [number for number, _ in found.made] == [5]
+    assert [number for number, _ in found.made] == [5, 6]
     assert found.verdicts[0].fate is Fate.DONE
 
 
