@@ -72,13 +72,13 @@ class Terminal:
             return
 
 
-def on_a_terminal(here, *arguments, until, patience=20):
+def on_a_terminal(here, *arguments, until, patience=20, columns=160):
     """What povwatch writes to a terminal until a pattern is there, when it gets a Ctrl-C; and its exit code."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "povwatch", *arguments],
         cwd=here.folder,
-        env=here._environment() | {"TERM": "xterm", "COLUMNS": "160", "LINES": "40"},
+        env=here._environment() | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

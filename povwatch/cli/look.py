@@ -11,21 +11,22 @@ import typer
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from povwatch import grace as clockwork
 from povwatch import pausing
 from povwatch.cli.app import Clip, app, console, job_of, plain, shared
 from povwatch.cli.forecast import forecast
+from povwatch.cli.rows import Row, as_lines
 from povwatch.cli.workers import worker_lines
 from povwatch.command import command
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
+from povwatch.log import one_line
 from povwatch.units import spell_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from rich.console import RenderableType
 
@@ -50,13 +51,13 @@ def status(
     config = shared(context).config()
     with shared(context).reader() as reader:
         if not watch:
-            for part in _status(reader, config):
+            for part in _status(reader, config, _width()):
                 console.print(part, soft_wrap=isinstance(part, str))  # a command in it can be pasted
             return
         with Live(console=console, auto_refresh=False, screen=False) as live:
             try:
                 while True:
-                    live.update(Group(*_status(reader, config)), refresh=True)
+                    live.update(Group(*_status(reader, config, console.width)), refresh=True)
                     time.sleep(WATCH_EVERY)
             except KeyboardInterrupt:
                 return
@@ -75,7 +76,9 @@ def jobs(
         if as_json:
             typer.echo(json.dumps([as_object(job, reader) for job in found], indent=2))
             return
-        console.print(_table(found, reader, _waits(found, config, running=holder(config.paths.state) is not None)))
+        waits = _waits(found, config, running=holder(config.paths.state) is not None)
+        for line in _table(found, reader, waits, _width()):
+            console.print(line, soft_wrap=True)  # what is in it can be pasted
 
 
 @app.command()
@@ -155,7 +158,12 @@ def grace_words(job: Job, config: Config, *, running: bool) -> str:
     return f"stands still, about {spell_duration(job.grace_left)} left"
 
 
-def _status(reader: JournalReader, config: Config) -> list[RenderableType]:
+def _width() -> int | None:
+    """Columns of the terminal; None where what is said goes into a file or another program."""
+    return console.width if console.file.isatty() else None
+
+
+def _status(reader: JournalReader, config: Config, width: int | None) -> list[RenderableType]:
     pid = holder(config.paths.state)
     facts = reader.fact("daemon") or {}
     lines: list[RenderableType] = []
@@ -173,27 +181,33 @@ def _status(reader: JournalReader, config: Config) -> list[RenderableType]:
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
     active = reader.active()
     if lost := sum(counts.get(state, 0) for state in (JobState.FAILED, JobState.BLOCKED, JobState.REJECTED)):
-        lines.append(f"{lost} did not come out. Why: {command('report')}")
+        lines.append(plain(f"{lost} did not come out. Why: {command('report')}"))
     if active:
         turns = forecast(config, reader, active) if pid is not None else {}
         rows = active[:ROWS_MAX]
-        lines.append(_table(rows, reader, turns | _waits(rows, config, running=pid is not None)))
+        lines.extend(_table(rows, reader, turns | _waits(rows, config, running=pid is not None), width))
     if len(active) > ROWS_MAX:
-        lines.append(f"... and {len(active) - ROWS_MAX} more: {command('jobs')}")
+        lines.append(plain(f"... and {len(active) - ROWS_MAX} more: {command('jobs')}"))
+    if pid is not None:
+        lines.extend(_bars([job for job in active if job.state is JobState.RUNNING], reader, width))
+    return lines
+
+
+def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Iterator[RenderableType]:
+    """How far each clip is: bars on a terminal, else a line each."""
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
     )
-    for job in active:
-        if pid is not None and job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
-            eta = (
-                f"{progress['stage']}, {spell_duration(progress['eta'])} left"
-                if progress.get("eta")
-                else progress["stage"]
-            )
-            bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], eta=plain(eta))
+    for job in running:
+        if progress := reader.progress(job.id):
+            left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") else ""
+            if width is None:
+                yield plain(f"{shown(job.path)}: {progress['fraction'] * 100:.0f} % ({progress['stage']}){left}")
+            else:
+                eta = plain(progress["stage"] + left)
+                bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], eta=eta)
     if bars.tasks:
-        lines.append(bars)
-    return lines
+        yield bars
 
 
 def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:
@@ -207,22 +221,22 @@ def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]
     return begun | {n: f"{'' if n in ticking else details.get(n, '')}grace {left}" for n, left in words.items() if left}
 
 
-def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str]) -> Table:
+def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str], width: int | None) -> Iterator[str]:
     """Some jobs; `words` says of some of them what the journal alone does not."""
-    table = Table("job", "clip", "state", "waits on", "attempts", "what", box=None, pad_edge=False)
-    for column in (table.columns[1], table.columns[5]):
-        column.overflow = "fold"
-    for job in found:
-        what = job.output or job.error or job.detail
-        if job.id in words:
-            what = words[job.id]
-        elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
-            what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
-        waits = str(job.waiting_on or "")
-        table.add_row(
-            str(job.id), plain(shown(job.path)), str(job.state), waits, str(job.attempts or ""), plain(what or "")
-        )
-    return table
+    rows = [_row(job, reader, words) for job in found]
+    head, *others = map(plain, as_lines(rows, width))
+    yield f"[bold]{head}[/bold]"
+    yield from others
+
+
+def _row(job: Job, reader: JournalReader, words: Mapping[int, str]) -> Row:
+    told = job.output or job.error or job.detail or ""
+    if job.id in words:
+        told = words[job.id]
+    elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+        told = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+    about = (str(job.id), one_line(shown(job.path)), str(job.state), str(job.waiting_on or ""), str(job.attempts or ""))
+    return Row(*about, one_line(told), is_path=told == job.output)
 
 
 def _iso(at: float) -> str:

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from povwatch.cli.app import app, console, plain, shared
 from povwatch.log import one_line
@@ -33,11 +32,12 @@ def prompts(
     config = shared(context).config()
     templates = configured_templates(config)
     if what is What.LIST:
-        table = Table("template", "for", "from", box=None, pad_edge=False)
+        width = max(map(len, ["template", *templates]))
+        console.print(f"[bold]{'template':<{width}}  from      for[/bold]", soft_wrap=True)
         for name, found in sorted(templates.items()):
             mine = config.spec.templates and found.place.startswith(config.spec.templates)
-            table.add_row(plain(name), plain(found.description), "yours" if mine else "povwatch")
-        console.print(table)
+            whose = "yours" if mine else "povwatch"
+            console.print(plain(f"{name:<{width}}  {whose:<8}  {found.description}"), soft_wrap=True)
         console.print()
         yours = config.spec.templates or "a folder of yours, which spec.templates names"
         console.print(plain(f"Used for new clips: {config.spec.template}. Yours go into {yours}."), soft_wrap=True)

@@ -134,6 +134,24 @@ def test_a_clip_is_cancelled_while_it_is_checked(here):
     here.stop()
 
 
+LONG = "kitchen/monday/a-quite-long-session-name/first person recording number 1.mp4"
+
+
+def test_a_clips_path_is_never_broken(here):
+    here.start()
+    here.clip(LONG)
+    here.until(lambda: here.runs)
+    here.wait_for("progress")
+    for verb in ("jobs", "status"):
+        (row,) = [line for line in here.call(verb).stdout.splitlines() if "25 %" in line and "running" in line]
+        assert row.startswith(f"1    {LONG}  running  ")
+        code, text = on_a_terminal(here, verb, until=rb"$.", columns=60)
+        assert code == 0
+        assert f"1    {LONG}  running" in text
+    assert f"{LONG}: 25 % (waiting)" in here.call("status").stdout, "no bar where nobody looks"
+    here.stop()
+
+
 def test_status_on_a_terminal_keeps_on_showing(here):
     here.start()
     here.clip()

@@ -99,8 +99,10 @@ def test_prompts_are_listed_and_shown(here):
         'prompt = "my \x1b[31mkitchen"\ndescription = "Mine."\n'.replace("\x1b", "\\u001b")
     )
     listed = here.call("prompts", "list").stdout
-    assert all(name in listed for name in load_templates(None))
-    assert "Mine." in listed
+    for name, ours in (load_templates(None) | {"kitchen": None}).items():
+        (line,) = [line for line in listed.splitlines() if line.split()[:1] == [name]]
+        assert line.split()[1] == ("povwatch" if ours else "yours")
+        assert line.endswith(ours.description if ours else "Mine.")
     assert "{duration}" in listed
     assert here.call("prompts", "show", "kitchen").stdout.startswith('prompt = "my ')
     shown = here.call("prompts", "show", "driving").stdout

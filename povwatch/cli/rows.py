@@ -1,0 +1,83 @@
+"""Jobs as lines of a table. Pure.
+
+rich's own table breaks a path in its middle where it is longer than its column, and what is broken can neither be
+pasted nor found by grep. Here a row is one line where nobody looks at it on a terminal. There it may be two, and
+what is told may end in an ellipsis (`povwatch show` has the whole); no path is ever broken or cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CLIP_MAX = 40
+"""Columns up to which a clip's name is filled up, so that what follows stands in columns too."""
+
+CLIP_MIN = 20
+"""The same on a narrow terminal."""
+
+TOLD_MIN = 30
+"""Columns that are enough for what is told; where there are fewer, it gets a line of its own."""
+
+INDENT = 5
+"""Of that line."""
+
+GAP = "  "
+
+
+class Row(NamedTuple):
+    """One job."""
+
+    number: str
+    clip: str
+    state: str
+    waits_on: str
+    attempts: str
+    told: str
+    """Where its output is, what is wrong, or how far it is."""
+    is_path: bool = False
+    """Whether that is a path."""
+
+
+HEAD = Row("job", "clip", "state", "waits on", "attempts", "what", is_path=True)
+
+
+def as_lines(rows: Sequence[Row], width: int | None) -> list[str]:
+    """The table, its head first.
+
+    Args:
+        rows: printable texts, each in one line.
+        width: columns of the terminal; None where it is none.
+    """
+    table = [HEAD, *rows]
+    widths = [max(map(cell_len, column)) for column in zip(*(row[:5] for row in table), strict=True)]
+    room = CLIP_MAX
+    if width is not None:
+        others = sum(widths) - widths[1] + len(widths) * len(GAP)
+        room = max(CLIP_MIN, min(CLIP_MAX, width - others - TOLD_MIN))
+    widths[1] = min(widths[1], room)
+    return [line for row in table for line in _lines(row, widths, width)]
+
+
+def _lines(row: Row, widths: Sequence[int], width: int | None) -> list[str]:
+    cells = [set_cell_size(cell, max(wide, cell_len(cell))) for cell, wide in zip(row[:5], widths, strict=True)]
+    begun = GAP.join([*cells, ""])
+    if width is None:
+        return [(begun + row.told).rstrip()]
+    left = width - cell_len(begun)
+    if left >= (cell_len(row.told) if row.is_path else min(cell_len(row.told), TOLD_MIN)):
+        return [(begun + _cut(row, left)).rstrip()]
+    return [begun.rstrip(), " " * INDENT + _cut(row, width - INDENT)]
+
+
+def _cut(row: Row, room: int) -> str:
+    if row.is_path:
+        return row.told
+    text = Text(row.told)
+    text.truncate(max(room, TOLD_MIN), overflow="ellipsis")
+    return text.plain
