@@ -19,7 +19,7 @@ from povwatch.config_load import load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
 from povwatch.log import one_line
-from povwatch.lookup import find, number_of
+from povwatch.lookup import find, instead, number_of
 
 if TYPE_CHECKING:
     from povwatch.config import Config
@@ -124,8 +124,7 @@ def job_of(reader: JournalReader, clip: str, verb: str) -> Job:
     if not paths and number is not None and (job := reader.job(number)):
         return job
     if not paths:
-        todo = f"All that were seen: {command.command('jobs')}"
-        raise PovwatchError(f"No clip here is called {clip}.", todo)
+        raise PovwatchError(f"No clip here is called {clip}.", instead(reader.known().keys(), clip))
     if len(paths) > 1:
         raise several(verb, clip, paths)
     job = reader.latest(paths[0])

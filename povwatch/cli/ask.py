@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from povwatch.cli.app import CLIP_HELP, Clip, app, console, plain, shared
+from povwatch.cli.clips_here import listing
+from povwatch.errors import EnvironmentFault, JournalError
+from povwatch.journal import open_reader
 from povwatch.journal.lock import holder
+from povwatch.lookup import find, number_of, unanswerable
 from povwatch.spool import Spool
+
+if TYPE_CHECKING:
+    from povwatch.config import Config
 
 PATIENCE = 10.0
 """Seconds for an answer: the daemon looks twice a second, but a disk may be slow."""
@@ -58,11 +65,15 @@ def resume(context: typer.Context) -> None:
 
 
 def _ask(context: typer.Context, verb: str, clip: str, **options: bool) -> None:
-    state = shared(context).config().paths.state
+    config = shared(context).config()
+    state = config.paths.state
+    if clip and holder(state) is None and (why := _unanswerable(config, verb, clip, force=options.get("force", False))):
+        console.print(plain(f"{clip}: {why}"), soft_wrap=True)
+        raise typer.Exit(1)
     spool = Spool(state)
     request = spool.ask(verb, clip, **options)
     if holder(state) is None:
-        console.print("No daemon is running: the request is kept and taken at its start.")
+        console.print("No daemon is running: the request is kept and taken at its start.", soft_wrap=True)
         return
     answer = spool.wait(request, PATIENCE)
     if answer is None:
@@ -71,3 +82,23 @@ def _ask(context: typer.Context, verb: str, clip: str, **options: bool) -> None:
     console.print(plain(f"{clip}: {answer.text}" if clip else answer.text), soft_wrap=True)
     if not answer.done:
         raise typer.Exit(1)
+
+
+def _unanswerable(config: Config, verb: str, clip: str, *, force: bool) -> str:
+    """What a daemon would have to say against it at its start; empty where it may take it.
+
+    A clip that was copied since the last daemon ended is in no journal, and one that is here is enough.
+    """
+    try:
+        with open_reader(config.paths.state) as reader:
+            seen = reader.known().keys()
+            numbered = None if (number := number_of(clip)) is None else reader.job(number)
+        word = clip.removeprefix(f"{config.paths.inputs}/")
+        found = find(seen, word) or ([numbered.path] if numbered else [])
+        here = None if found else listing(config)
+    except (JournalError, EnvironmentFault):  # no daemon ever ran, or inputs/ is away: nobody can tell
+        return ""
+    if here and (here.unreadable or find(here.clips.keys() | here.links.keys(), word)):
+        return ""
+    known = [*here.clips, *seen] if here else seen
+    return unanswerable(verb, ["--force"] if force else [], clip, found, known)

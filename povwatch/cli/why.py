@@ -23,7 +23,7 @@ from povwatch.fs import open_beneath
 from povwatch.holding import held_by
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
-from povwatch.lookup import find, number_of
+from povwatch.lookup import find, instead, number_of
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder
 from povwatch.units import spell_duration, spell_size
@@ -70,9 +70,8 @@ def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job 
     path = os.path.normpath(os.fsencode(word).removeprefix(b"./").removeprefix(b"inputs/"))
     outside = path.startswith((b"/", b"..")) or path == b"."
     if outside or not os.path.lexists(config.paths.inputs / os.fsdecode(path)):
-        raise PovwatchError(
-            f"No clip here is called {word}.", f"Look into {config.paths.inputs}, or: {command('jobs')}"
-        )
+        todo = f"Look into {config.paths.inputs}. {instead(reader.known().keys(), word)}"
+        raise PovwatchError(f"No clip here is called {word}.", todo)
     return path, None
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch import layout
-from povwatch.command import choice, command
+from povwatch.command import command
 from povwatch.daemon.scope import ALL
 from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal import JournalFailed
-from povwatch.lookup import find, number_of
+from povwatch.lookup import find, number_of, unanswerable
 from povwatch.spool import Answer, Request, Spool
 from povwatch.voice import say
 
@@ -114,12 +114,10 @@ class Verbs:
     def _perform(self, request: Request, found: list[Job], now: float) -> Answer:
         if (answer := self._of_all(request, now)) is not None:
             return answer
-        if not found:
-            return Answer(done=False, text=f"no clip here is called so. All that were seen: {command('jobs')}")
-        if len(found) > 1:
-            options = ["--force"] if request.options.get("force") else []
-            which = choice(request.verb, *options, clips=[job.path for job in found])
-            return Answer(done=False, text=f"{len(found)} clips are called so. Take one: {which}")
+        options = ["--force"] if request.options.get("force") else []
+        paths = [job.path for job in found]
+        if why := unanswerable(request.verb, options, request.clip, paths, self._ledger.known.keys()):
+            return Answer(done=False, text=why)
         (job,) = found
         if job.path not in self._scope:
             text = "this povwatch runs other clips alone (run --once with their names): ask again when it has ended."

@@ -90,6 +90,30 @@ def test_requests_without_a_daemon_are_taken_at_its_start(here):
     assert (said["clip"], said["job"]) == ("a.mp4", 1)  # whatever was typed: the journal selects by them
 
 
+def test_without_a_daemon_a_clip_that_is_not_there_is_told_as_with_one(here):
+    here.configure(grace={"period": "1h"})
+    here.start()
+    for clip in ("kitchen.mp4", "d/a.mp4", "e/a.mp4"):
+        here.clip(clip)
+        here.wait_for("grace", clip=clip)
+    words = (("hold", "kichen"), ("go", "nothing.mp4"), ("retry", "9"), ("cancel", "a.mp4"))
+    asked = [here.call(*each) for each in words]
+    assert [done.returncode for done in asked] == [1, 1, 1, 1]
+    assert "Did you mean kitchen.mp4?" in asked[0].stdout
+    here.stop()
+    again = [here.call(*each) for each in words]
+    assert [(done.returncode, done.stdout) for done in again] == [(1, done.stdout) for done in asked]
+    assert not list((here.state / "requests").glob("*.request"))
+    here.clip("new.mp4")  # which no daemon has seen
+    for each in (("hold", "new"), ("hold", str(here.inputs / "kitchen.mp4")), ("go", "#2")):
+        assert here.call(*each).returncode == 0
+    here.start()
+    assert here.wait_for("held", start=2, clip="new.mp4")
+    assert here.wait_for("held", start=2, clip="kitchen.mp4")
+    assert here.wait_for("queued", start=2, clip="d/a.mp4")
+    here.stop()
+
+
 def test_what_nobody_knows_is_said(here):
     for command in ("jobs", "status", "report"):
         done = here.call(command)

@@ -1,6 +1,6 @@
 import pytest
 
-from povwatch.lookup import find, number_of
+from povwatch.lookup import find, instead, nearest, number_of
 
 PATHS = [b"a.mp4", b"d/a.mp4", b"d/b.mov", b"e/b.mov", b"caf\xe9.mp4", b"d/x\ny.mp4", b"c.tar.mp4"]
 
@@ -74,3 +74,31 @@ def test_a_clip_goes_before_a_number_and_the_mark_says_number():
 
 def test_nothing_means_nothing():
     assert find([b"a.mp4"], "") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("kichen.mp4", b"d/Kitchen.mp4"),
+        ("kitchen.mov", b"d/Kitchen.mp4"),
+        ("KITCHEN", b"d/Kitchen.mp4"),
+        ("D/kitchen", b"d/Kitchen.mp4"),
+        ("inputs/d/kitchn.mp4", b"d/Kitchen.mp4"),
+        (r"caf\xe8.mp4", b"caf\xe9.mp4"),
+        ("zebra", None),
+        ("x" * 5000, None),
+        ("", None),
+    ],
+)
+def test_what_somebody_may_have_meant(word, meant):
+    assert nearest([b"a.mp4", b"d/Kitchen.mp4", b"caf\xe9.mp4", b"y" * 5000], word) == meant
+
+
+def test_no_more_than_some_are_looked_at():
+    many = [b"kitchen1.mp4", *(b"clip %d.mp4" % n for n in range(100_000))]
+    assert nearest(many, "kitchen.mp4") is None
+
+
+def test_what_to_do_where_no_clip_is_called_so():
+    assert instead([b"a b.mp4"], "a_b.mp4") == "Did you mean a b.mp4? All that were seen: povwatch jobs"
+    assert instead([b"a b.mp4"], "zebra") == "All that were seen: povwatch jobs"

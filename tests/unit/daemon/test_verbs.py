@@ -94,6 +94,12 @@ def test_an_unknown_clip_is_named_once_with_what_lists_the_known_ones(ask):
     assert ask("go", "zebra") == "no clip here is called so. All that were seen: script/povwatch jobs"
 
 
+def test_what_somebody_may_have_meant_is_named(ledger, ask):
+    there(ledger)
+    meant = "no clip here is called so. Did you mean my clip.mp4? All that were seen: script/povwatch jobs"
+    assert ask("hold", "my_clip.mp4") == meant
+
+
 def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(ledger, ask):
     there(ledger, path=b"x/my a.mp4")
     there(ledger, path=b"y/my a.mp4")
