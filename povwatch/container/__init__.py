@@ -44,7 +44,7 @@ def examine(fd: int, size: int, *, glance: bool = False) -> Report:
     walk = WALKS.get(kind)
     if walk is None:
         why = "The file is empty." if kind is Kind.EMPTY else "Its beginning has not arrived yet."
-        return Report(kind, complete=False, why=why, percent=0.0)
+        return Report(kind, complete=False, why=why)
     try:
         whole = walk(reader)
     except NoVideo as verdict:

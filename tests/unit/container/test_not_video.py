@@ -78,8 +78,11 @@ def test_a_video_of_another_format_is_named(container, word):
     assert word in report.not_video
 
 
-def test_an_empty_file_waits():
-    assert examine_bytes(b"") == Report(Kind.EMPTY, complete=False, why="The file is empty.", percent=0.0)
+def test_of_an_empty_file_or_one_of_zeros_nobody_knows_how_much_has_come():
+    assert examine_bytes(b"") == Report(Kind.EMPTY, complete=False, why="The file is empty.", percent=None)
+    for size in (4, 200_000):
+        why = "Its beginning has not arrived yet."
+        assert examine_bytes(bytes(size)) == Report(Kind.UNKNOWN, complete=False, why=why, percent=None)
 
 
 @pytest.mark.parametrize("start", [b"R", b"RIFF", b"RIFF\x10\0\0\0", b"\x1a", b"\x1aE\xdf", b"\0\0\0", b"\0\0\0\x20ft"])
