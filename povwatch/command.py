@@ -1,6 +1,7 @@
-"""How a command is written down so that it can be pasted. Pure.
+"""How a command is written down so that it can be pasted. Pure; Python 3.10, standard library alone.
 
 `povwatch` alone is found only where it was installed: cli/app.py says once what is to be typed here.
+A worker is told in its environment (engine/process.py).
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING
 from povwatch.layout import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _words = ["povwatch"]
+
+TOLD = "POVWATCH_CALLED"
+"""The variable in a worker's environment that says how povwatch is called here."""
 
 CHOICES = 5
 """Commands that are listed; of more, people give the path anyway."""
@@ -22,6 +26,17 @@ CHOICES = 5
 def use(*words: str) -> None:
     """From now on commands begin with these words: how povwatch is called here, and with which configuration."""
     _words[:] = words
+
+
+def told() -> dict[str, str]:
+    """What a worker's environment has, so that its messages name commands as ours do."""
+    return {TOLD: shlex.join(_words)}
+
+
+def use_told(environment: Mapping[str, str]) -> None:
+    """In a worker: `use` what the daemon has told."""
+    if words := shlex.split(environment.get(TOLD, "")):
+        use(*words)
 
 
 def command(verb: str, *options: str, clip: bytes | str | None = None) -> str:

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 PREFIX = "POVWATCH_"
 
 NO_SETTINGS = frozenset(
-    {"POVWATCH_COMMAND", "POVWATCH_CONFIG", "POVWATCH_PYTHON", "POVWATCH_TEST_ALL", "POVWATCH_UPSTREAM"}
+    {
+        "POVWATCH_CALLED",
+        "POVWATCH_COMMAND",
+        "POVWATCH_CONFIG",
+        "POVWATCH_PYTHON",
+        "POVWATCH_TEST_ALL",
+        "POVWATCH_UPSTREAM",
+    }
 )
 """Variables of ours that are no settings: of the command line, of script/ and of the tests."""
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from povwatch.command import told
 from povwatch.engine.channel import Channel
 from povwatch.engine.protocol import Message, ProtocolError
 
@@ -261,6 +262,6 @@ def _start(launch: Launch, channel: socket.socket, output: int) -> subprocess.Po
         stdout=output,
         stderr=output,
         pass_fds=(fd,),
-        env={**inherited, **launch.env},
+        env={**inherited, **told(), **launch.env},
         start_new_session=True,
     )

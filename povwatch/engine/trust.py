@@ -11,6 +11,7 @@ import pwd
 import stat
 from typing import TYPE_CHECKING
 
+from povwatch.command import command
 from povwatch.engine.port import EngineFailure
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ def check_owners(paths: Iterable[Path]) -> None:
                 raise EngineFailure(
                     "invalid",
                     f"{found}, of the model, belongs to {_name(status.st_uid)}, who may change what is run here.",
-                    f"If you trust it: sudo chown root {found}. If not, delete it, and: povwatch prefetch",
+                    f"If you trust it: sudo chown root {found}. If not, delete it, and: {command('prefetch')}",
                 )
             if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
                 raise EngineFailure(
                     "invalid",
                     f"Everybody may write to {found}, of the model, and so change what is run here.",
-                    f"If you trust it: sudo chmod o-w {found}. If not, delete it, and: povwatch prefetch",
+                    f"If you trust it: sudo chmod o-w {found}. If not, delete it, and: {command('prefetch')}",
                 )
 
 

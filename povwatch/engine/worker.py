@@ -35,8 +35,11 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - else a program that the engine starts keeps the line open
     _set_up_process()
-    from povwatch.engine.channel import Channel  # noqa: PLC0415 - importable only now, see _adopt_package
+    from povwatch import command  # noqa: PLC0415 - importable only now, see _adopt_package
+    from povwatch.engine.channel import Channel  # noqa: PLC0415
     from povwatch.engine.serve import Serving  # noqa: PLC0415
+
+    command.use_told(os.environ)
 
     with contextlib.closing(Channel(socket.socket(fileno=arguments.fd))) as channel:
         return Serving(channel, arguments.engine).run()

@@ -75,7 +75,7 @@ def _of_folder(config: Config) -> str:
         weights.locate(settings.Settings(model=engine.model, controls=tuple(engine.controls), offline=True))
     except EngineFailure as failure:
         todo = failure.todo
-        if todo == weights.PREFETCH:  # it does not fetch into folders
+        if todo == weights.prefetch():  # it does not fetch into folders
             todo = f"Put it there, or take engine.model out and run {command('prefetch', '--engine', 'diffusers')}"
         return f"{failure.message} {todo}".rstrip(".")
     except (OSError, ValueError, LookupError) as error:

@@ -10,7 +10,7 @@ import pytest
 from clips import upright_frames
 from cosmos_jobs import Desk, Worker, clip, job
 
-from povwatch import errors
+from povwatch import command, errors
 from povwatch.engine import events
 from povwatch.engine.states import SupervisorState
 
@@ -244,10 +244,22 @@ def test_depth_that_cannot_be_computed(clips, tmp_path):
     assert (end.kind, "depth could not be computed" in str(end.error)) == ("error", True)
 
 
+PREFETCH = "script/povwatch --config '/my disk/config.toml' prefetch"
+
+
+@pytest.fixture
+def called():
+    """Povwatch is called in a way of its own here, which its workers cannot know by themselves."""
+    before = list(command._words)
+    command.use("script/povwatch", "--config", "/my disk/config.toml")
+    yield
+    command.use(*before)
+
+
 LOADS = {
-    "gated": ("error", "nvidia/Cosmos-Guardrail1 is gated", "Accept the licence", "povwatch prefetch"),
-    "command": ("error", "nvidia/Cosmos-Transfer2.5-2B (general/edge/w.pt) is gated", "povwatch prefetch"),
-    "offline": ("error", "nvidia/Cosmos-Predict2.5-2B is not on this machine", "povwatch prefetch"),
+    "gated": ("error", "nvidia/Cosmos-Guardrail1 is gated", "Accept the licence", PREFETCH),
+    "command": ("error", "nvidia/Cosmos-Transfer2.5-2B (general/edge/w.pt) is gated", PREFETCH),
+    "offline": ("error", "nvidia/Cosmos-Predict2.5-2B is not on this machine", PREFETCH),
     "no uvx": ("error", "uvx, which is not on the service's PATH", "script/cosmos"),
     "exits": ("error", "sys.exit(1)"),
     "out of memory": ("out-of-memory", "while the model was loaded", "nvidia-smi"),
@@ -256,6 +268,7 @@ LOADS = {
 }
 
 
+@pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("load", LOADS)
 def test_a_load_that_fails_says_what_to_do(load, tmp_path):
     kind, *words = LOADS[load]
@@ -275,6 +288,7 @@ def test_a_load_that_fails_says_what_to_do(load, tmp_path):
         assert word in f"{end.message} {end.todo}"
 
 
+@pytest.mark.usefixtures("called")
 def test_offline_a_missing_file_is_named_and_nothing_is_run():
     with Worker(env={"DOUBLE_LOAD": "no uvx", "HF_HUB_OFFLINE": "1"}) as loop:
         loop.supervisor.start()
@@ -282,7 +296,7 @@ def test_offline_a_missing_file_is_named_and_nothing_is_run():
     assert end.message == (
         "nvidia/Cosmos-Transfer2.5-2B (general/edge/w.pt) is not on this machine, and HF_HUB_OFFLINE is set."
     )
-    assert "povwatch prefetch" in end.todo
+    assert f"Run {PREFETCH}, which" in end.todo
 
 
 def test_what_is_in_the_cache_needs_no_program_to_fetch_it(tmp_path):

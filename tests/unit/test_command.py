@@ -58,6 +58,16 @@ def test_what_is_pasted_means_that_clip(clip):
     assert find([*others, clip], word) == [clip]
 
 
+def test_a_worker_is_told_how_it_is_called():
+    use("/my disk/script/povwatch", "--config", "my.toml")
+    told = module.told()
+    use("povwatch")
+    module.use_told(told)
+    assert command("prefetch") == "'/my disk/script/povwatch' --config my.toml prefetch"
+    module.use_told({})  # by whoever starts a worker by hand
+    assert command("prefetch") == "'/my disk/script/povwatch' --config my.toml prefetch"
+
+
 PACKAGE = Path(module.__file__).parent
 
 NOT_TYPED = {
@@ -71,9 +81,6 @@ NOT_TYPED = {
 
 TYPED_ELSEWHERE = {
     "cli/clean.py",  # with sudo -u povwatch: where it is installed, as povwatch
-    "engine/transfer/weights.py",  # a worker does not know how povwatch was called
-    "engine/trust.py",
-    "engine/upstream/downloads.py",
     "manifest.py",  # lies in outputs/ for good, for whoever reads it there
     "voice.py",  # fills in the commands that it has in braces
 }

@@ -37,7 +37,7 @@ ONLY = {
 """A module to the files that may import it. doctor only asks SQLite for its version."""
 
 CHILD = [
-    *("__init__.py", "engine/__init__.py", "engine/worker.py", "engine/serve.py"),
+    *("__init__.py", "command.py", "layout.py", "engine/__init__.py", "engine/worker.py", "engine/serve.py"),
     *("engine/protocol.py", "engine/port.py", "engine/channel.py", "engine/faults.py"),
 ]
 """What a worker's interpreter reads before its engine: any Python from 3.10 on, standard library alone."""

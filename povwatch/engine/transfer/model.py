@@ -133,12 +133,12 @@ class Model:
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             what = str(error).strip().splitlines()[0]
             raise EngineFailure(
-                "invalid", f"The weights in {folder} cannot be loaded: {what}", weights.PREFETCH
+                "invalid", f"The weights in {folder} cannot be loaded: {what}", weights.prefetch()
             ) from error
         if lacking := sorted(info["missing_keys"]) or sorted(map(str, info["mismatched_keys"])):
             # the libraries only warn, and go on with random numbers in their place
             raise EngineFailure(
-                "invalid", f"The weights in {folder} lack {lacking[0]} ({len(lacking)} in all).", weights.PREFETCH
+                "invalid", f"The weights in {folder} lack {lacking[0]} ({len(lacking)} in all).", weights.prefetch()
             )
         part.to(self.device).eval().requires_grad_(requires_grad=False)
         self._loading.done()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.command import command
 from povwatch.engine import trust
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer.settings import CONTROL_NAMES
@@ -35,8 +36,6 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 HASHING_THREADS = 4
 """One thread hashes about 1.5 GB/s, and there are some 20 GB."""
-
-PREFETCH = "Download the model with: povwatch prefetch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +131,11 @@ def total_size(paths: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
+def prefetch() -> str:
+    """What to do where a file is missing."""
+    return f"Download the model with: {command('prefetch')}"
+
+
 def _digest(path: Path) -> str:
     if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", path.name):
         return path.name
@@ -174,7 +178,7 @@ def _from_hub(settings: Settings) -> Files:
             ) from error
         except (OSError, ValueError) as error:
             raise EngineFailure(
-                "invalid", f"{settings.model} at {revision} is not there: {_first_line(error)}", PREFETCH
+                "invalid", f"{settings.model} at {revision} is not there: {_first_line(error)}", prefetch()
             ) from error
         found[part] = Path(where)
     base = found.pop("base")
@@ -182,7 +186,7 @@ def _from_hub(settings: Settings) -> Files:
 
 
 def _missing(path: Path) -> EngineFailure:
-    return EngineFailure("invalid", f"The model's file {path} is missing.", PREFETCH)
+    return EngineFailure("invalid", f"The model's file {path} is missing.", prefetch())
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.port import EngineFailure
-from povwatch.engine.upstream.downloads import PREFETCH
+from povwatch.engine.upstream.downloads import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def _download(original: Callable[[list[str]], str], operands: list[str]) -> str:
             return found
     if offline:
         what = f"{repository}{f' ({files[0]})' if files else ''} is not on this machine, and HF_HUB_OFFLINE is set."
-        raise EngineFailure("error", what, PREFETCH)
+        raise EngineFailure("error", what, prefetch())
     return original(operands)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 
+from povwatch.command import command
 from povwatch.engine.port import EngineFailure
 
 ASK_SECONDS = 60.0
 """For a download that failed to say why."""
 
-PREFETCH = "Run `povwatch prefetch`, which fetches what is missing and names each licence that is still to be accepted."
 LICENCE = "Accept the licence on its page at huggingface.co, and set HF_TOKEN to a token of that account."
 
 GATED = ("gated", "401", "403", "restricted", "unauthorized", "forbidden")
@@ -39,7 +39,7 @@ def cause(error: BaseException) -> EngineFailure | None:
         return EngineFailure(
             "error",
             f"Upstream fetches its model files with {error.filename}, which is not on the service's PATH.",
-            f"{PREFETCH} Or put uv on the PATH: script/cosmos installs it.",
+            f"{prefetch()} Or put uv on the PATH: script/cosmos installs it.",
         )
     if isinstance(error, subprocess.CalledProcessError) and "download" in error.cmd:
         return _explained(_of_command(list(error.cmd)), _why(error))
@@ -48,13 +48,19 @@ def cause(error: BaseException) -> EngineFailure | None:
     return None
 
 
+def prefetch() -> str:
+    """What to do about a model file that is not here."""
+    what = "which fetches what is missing and names each licence that is still to be accepted."
+    return f"Run {command('prefetch')}, {what}"
+
+
 def _explained(what: str, why: str) -> EngineFailure:
     lower = why.lower()
     if any(mark in lower for mark in GATED):
-        return EngineFailure("error", f"{what} is gated, and access was refused: {why}", f"{LICENCE} {PREFETCH}")
+        return EngineFailure("error", f"{what} is gated, and access was refused: {why}", f"{LICENCE} {prefetch()}")
     if any(mark in lower for mark in OFFLINE):
-        return EngineFailure("error", f"{what} is not on this machine, and it is offline: {why}", PREFETCH)
-    return EngineFailure("error", f"{what} could not be fetched: {why}", PREFETCH)
+        return EngineFailure("error", f"{what} is not on this machine, and it is offline: {why}", prefetch())
+    return EngineFailure("error", f"{what} could not be fetched: {why}", prefetch())
 
 
 def _of_command(command: list[str]) -> str:
