@@ -5,9 +5,10 @@ Exit codes: 0 done; 1 something is not done; 2 usage or configuration; 3 this ma
 
 from __future__ import annotations
 
+import shlex
 import sys
 
-from povwatch.cli.app import app
+from povwatch.cli.app import app, program
 from povwatch.errors import ConfigError, MachineError, PovwatchError
 from povwatch.log import one_line
 
@@ -15,7 +16,7 @@ from povwatch.log import one_line
 def main() -> None:
     """Run the command that the arguments name; an error becomes one line and an exit code."""
     try:
-        app()
+        app(prog_name=shlex.quote(program()))
     except PovwatchError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"povwatch: {one_line(line)}\n")

@@ -50,7 +50,7 @@ def _said(clip: str) -> str:
 
 Clip = Annotated[
     str,
-    typer.Argument(help=CLIP_HELP, callback=_said),
+    typer.Argument(metavar="CLIP", help=CLIP_HELP, callback=_said),
 ]
 
 
@@ -80,7 +80,9 @@ def _main(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(envvar="POVWATCH_CONFIG", help="The configuration; config.toml of this folder if left out."),
+        typer.Option(
+            metavar="FILE", envvar="POVWATCH_CONFIG", help="The configuration; config.toml of this folder if left out."
+        ),
     ] = None,
     _version: Annotated[  # noqa: FBT002 - typer's way
         bool, typer.Option("--version", help="Say which povwatch this is.", is_eager=True, callback=_say_version)
@@ -90,13 +92,18 @@ def _main(
     context.obj = Shared(config if config is not None else DEFAULT if DEFAULT.exists() else None)
 
 
+def program() -> str:
+    """How povwatch is found from here."""
+    typed = sys.argv[0]
+    found = shutil.which("povwatch")
+    on_path = found is not None and Path(typed).exists() and Path(found).samefile(typed)
+    plain = on_path or Path(typed).name != "povwatch"  # python -m povwatch
+    return os.environ.get("POVWATCH_COMMAND") or ("povwatch" if plain else typed)
+
+
 def _called(config: Path | None) -> list[str]:
     """What is to be typed to get here again: how povwatch is found, and --config where it would take another file."""
-    program = sys.argv[0]
-    found = shutil.which("povwatch")
-    on_path = found is not None and Path(program).exists() and Path(found).samefile(program)
-    plain = on_path or Path(program).name != "povwatch"  # python -m povwatch
-    words = [os.environ.get("POVWATCH_COMMAND") or ("povwatch" if plain else program)]
+    words = [program()]
     if config is not None and config != Path(os.environ.get("POVWATCH_CONFIG") or DEFAULT):
         words += ["--config", str(config)]
     return words

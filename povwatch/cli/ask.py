@@ -42,7 +42,7 @@ def cancel(context: typer.Context, clip: Clip) -> None:
 @app.command()
 def retry(
     context: typer.Context,
-    clip: Annotated[str, typer.Argument(help=f"{CLIP_HELP} Left out with --previews.")] = "",
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help=f"{CLIP_HELP} Left out with --previews.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Even if the same was published before.")] = False,  # noqa: FBT002
     previews: Annotated[bool, typer.Option("--previews", help="Every clip that has only a preview.")] = False,  # noqa: FBT002
 ) -> None:

@@ -38,8 +38,12 @@ NO_CLIP = (b".json", b".txt", b".go", b".hold")
 @app.command()
 def check(
     context: typer.Context,
-    files: Annotated[list[Path] | None, typer.Argument(help="JSON files; all of inputs/ if left out.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Judge for this engine, over config.toml.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="JSON files; all of inputs/ if left out.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Judge for this engine; goes over engine.kind.")
+    ] = None,
 ) -> None:
     """Validate JSON files as the daemon would."""
     config = shared(context).config(engine=engine)

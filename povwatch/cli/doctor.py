@@ -38,7 +38,9 @@ WATCHES_WANTED = 8192
 @app.command()
 def doctor(
     context: typer.Context,
-    engine: Annotated[str | None, typer.Option(help="Look whether it can run this engine, over config.toml.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Look whether it can run this engine; goes over engine.kind.")
+    ] = None,
 ) -> None:
     """Look whether this machine can run povwatch, and say what to do where it cannot."""
     config = shared(context).config(engine=engine)

@@ -39,7 +39,7 @@ ROWS_MAX = 30
 UNDER_WAY = "was under way when povwatch ended; it goes on at the next start"
 """Of a claimed job, where no daemon is: what the journal says of its progress is how far it was."""
 
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
 @app.command()
@@ -67,7 +67,9 @@ def status(
 def jobs(
     context: typer.Context,
     as_json: Json = False,  # noqa: FBT002
-    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    state: Annotated[
+        JobState | None, typer.Option(metavar="STATE", help=f"Only jobs in this state: {', '.join(JobState)}.")
+    ] = None,
 ) -> None:
     """List the jobs, oldest first."""
     config = shared(context).config()

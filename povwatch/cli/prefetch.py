@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def prefetch(
     context: typer.Context,
     engine: Annotated[
-        str | None, typer.Option(help="Fetch for this engine: cosmos or diffusers. Left out: the one of config.toml.")
+        str | None,
+        typer.Option(metavar="KIND", help="Fetch for this engine, cosmos or diffusers; goes over engine.kind."),
     ] = None,
     *,
     mask_prompts: Annotated[

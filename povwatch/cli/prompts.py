@@ -23,8 +23,11 @@ class What(StrEnum):
 @app.command()
 def prompts(
     context: typer.Context,
-    what: Annotated[What, typer.Argument(help="list: all of them; show: one, as a file to start your own from.")],
-    template: Annotated[str, typer.Argument(help="With show: which one.")] = "",
+    what: Annotated[
+        What,
+        typer.Argument(metavar="list|show", help="list: all of them; show: one, as a file to start your own from."),
+    ],
+    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="With show: which one.")] = "",
 ) -> None:
     """List the prompt templates, or show one."""
     if (what is What.SHOW) != bool(template):

@@ -17,14 +17,18 @@ from povwatch.units import parse_duration
 
 Files = Annotated[
     list[Path] | None,
-    typer.Option("--report", "--output", "-o", help="Also as a file: .html, .md, .json or .csv; may be repeated."),
+    typer.Option(
+        "--report", "--output", "-o", metavar="FILE", help="Also as a file: .html, .md, .json or .csv; may be repeated."
+    ),
 ]
 
 
 @app.command()
 def report(
     context: typer.Context,
-    since: Annotated[str | None, typer.Option(help='Only what ended in the last "12h", "1d" and so on.')] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="D", help="Only what ended in the last 12h, 1d and so on.")
+    ] = None,
     files: Files = None,
 ) -> None:
     """Tell what was done: times, GPU seconds, memory, failures and what to do."""

@@ -33,12 +33,16 @@ def run(
     context: typer.Context,
     clips: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CLIP]...", help="With --once: these alone; the others are left as they are."),
+        typer.Argument(metavar="CLIP", help="With --once: these alone; the others are left as they are."),
     ] = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="Drain the folder, print a report, exit.")] = False,
-    engine: Annotated[str | None, typer.Option(help="auto, cosmos, diffusers or preview.")] = None,
-    grace: Annotated[str | None, typer.Option(help='Time to edit a JSON, such as "30s".')] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="KIND", help="auto, cosmos, diffusers or preview; goes over engine.kind.")
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option(metavar="D", help="Time to edit a JSON, such as 30s; goes over grace.period.")
+    ] = None,
     files: Files = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's own output too.")] = False,
 ) -> None:

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 def specs(
     context: typer.Context,
     folder: Annotated[
-        Path | None, typer.Argument(help="Only the clips of this folder and those in it; all of inputs/ if left out.")
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", help="Only the clips of this folder and those in it; all of inputs/ if left out."
+        ),
     ] = None,
-    template: Annotated[str | None, typer.Option(help="The prompt template; else as configured.")] = None,
+    template: Annotated[
+        str | None, typer.Option(metavar="T", help="The prompt template; goes over spec.template and spec.folders.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,  # noqa: FBT002
     force: Annotated[  # noqa: FBT002
         bool,

@@ -9,7 +9,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.main import get_command_from_info
 
 from povwatch.log import one_line
@@ -42,8 +42,20 @@ VERBS = {
 """Each verb as people meet it, and its module."""
 
 
+class Verb(TyperCommand):
+    """One of them, whose help names what is to be typed as README.md does."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own classes
+        """Its options and arguments."""
+        return _untyped(super().get_params(ctx))
+
+
 class Verbs(TyperGroup):
     """Imports a verb's module when it is asked for, and knows that clips may have names like options."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own classes
+        """The options that go before the verb."""
+        return _untyped(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context
         """The verbs' names."""
@@ -78,5 +90,20 @@ class Verbs(TyperGroup):
     def _take(self, app: Typer) -> None:
         """Make commands of what a module has registered."""
         for info in app.registered_commands:
+            info.cls = Verb
             verb = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=self.rich_markup_mode)
             self.commands.setdefault(str(verb.name), verb)
+
+
+def _untyped(params: list[Any]) -> list[Any]:
+    """Without the types that typer shows: people type a CLIP, no <str>, and nothing after --once."""
+    for param in params:
+        if isinstance(param, TyperArgument):
+            param.display_type_rich = _nothing  # type: ignore[method-assign]
+        elif param.is_flag:
+            param.metavar = ""
+    return params
+
+
+def _nothing(ctx: Any) -> str:  # noqa: ANN401, ARG001 - typer's own context
+    return ""
