@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from povwatch.cli.app import console, plain
 from povwatch.errors import PovwatchError
 from povwatch.log import one_line
@@ -17,17 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from povwatch.report.data import Report
+    from rich.console import Console
 
-WIDTH = 20_000
-"""Columns where there is no terminal: two paths of any length, so that none is broken."""
+    from povwatch.report.data import Report
 
 
 def print_table(report: Report, screen: Console | None = None) -> None:
     """Show it on standard output, or on another screen."""
-    if screen is None:
-        screen = console if console.is_terminal else Console(highlight=False, width=WIDTH)
-    screen.print(table(report), soft_wrap=True)  # a command in it can be pasted; tables fold their cells anyway
+    (screen or console).print(table(report), soft_wrap=True)  # what is in it can be pasted
 
 
 def save_all(report: Report, files: Iterable[Path]) -> bool:

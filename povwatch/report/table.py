@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.console import Group
 from rich.markup import escape
-from rich.table import Table
 
 from povwatch.job import JobState
 from povwatch.report import words
@@ -32,7 +31,7 @@ def table(report: Report) -> RenderableType:
     parts: list[RenderableType] = []
     done = [line for line in report.lines if line.state is JobState.DONE]
     if done:
-        parts += [_done(report), ""]
+        parts += [*_done(report), ""]
         if len(done) > ROWS_MAX:
             parts[-1:] = [f"... and {len(done) - ROWS_MAX} more: --report FILE.html has all of them.", ""]
     for title, lines in report.told:
@@ -45,33 +44,42 @@ def table(report: Report) -> RenderableType:
     return Group(*parts)
 
 
-def _done(report: Report) -> Table:
-    found = Table(box=None, pad_edge=False)
+def _done(report: Report) -> list[str]:
+    """What came out, a line each: no table, which would break a long path into pieces."""
     gpu = any(line.gpu_seconds is not None for line in report.lines)
     memory = any(line.peak_memory is not None for line in report.lines)
-    found.add_column("clip", overflow="fold")
-    for name in ("frames", "waited", "generated", "the rest"):
-        found.add_column(name, justify="right")
-    if gpu:
-        found.add_column("GPU time", justify="right")
-    if memory:
-        found.add_column("memory", justify="right")
-    found.add_column("output", overflow="fold")
+    rows = [["clip", "frames", "waited", "generated", "the rest", *["GPU time"] * gpu, *["memory"] * memory, "output"]]
     for line in [line for line in report.lines if line.state is JobState.DONE][:ROWS_MAX]:
         generated = line.seconds.get("generate")
         rest = total(seconds for stage, seconds in line.seconds.items() if stage != "generate")
         cells = [words.frames(line), words.duration(line.queued), words.duration(generated), words.duration(rest)]
         cells += [words.duration(line.gpu_seconds)] * gpu + [words.size(line.peak_memory)] * memory
-        found.add_row(escape(line.clip), *cells, escape(line.output or ""))
+        rows.append([line.clip, *cells, line.output or ""])
     sums = report.seconds
     rest = total(seconds for stage, seconds in sums.items() if stage != "generate")
     cells = ["", words.duration(largest(line.queued for line in report.lines)), words.duration(sums.get("generate"))]
     cells.append(words.duration(rest))
     cells += [words.duration(total(line.gpu_seconds for line in report.lines))] * gpu
     cells += [words.size(largest(line.peak_memory for line in report.lines))] * memory
-    found.add_section()
-    found.add_row("all, or the most", *cells, "", style="dim")
-    return found
+    rows.append(["all, or the most", *cells, ""])
+    head, *lines, all_of_it = map(escape, _in_columns(rows))
+    return [f"[bold]{head}[/bold]", *lines, f"[dim]{all_of_it}[/dim]"]
+
+
+def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A clip, numbers, and a path, a line each. A long name moves its own line's numbers alone."""
+    wide = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    wide[0] = min(wide[0], CLIP_MAX)
+    return [
+        "  ".join(
+            [
+                clip + " " * (wide[0] - cell_len(clip)),
+                *(" " * (width - cell_len(number)) + number for number, width in zip(numbers, wide[1:-1], strict=True)),
+                output,
+            ]
+        ).rstrip()
+        for clip, *numbers, output in rows
+    ]
 
 
 def _told(title: str, lines: Sequence[Line]) -> list[str]:

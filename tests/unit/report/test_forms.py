@@ -198,16 +198,20 @@ def test_what_to_do_stands_in_one_line_so_that_a_command_can_be_pasted():
         assert [line for line in lines if line in report.notes] == list(report.notes)
 
 
-def test_into_a_file_a_path_is_never_broken(capsys):
+@pytest.mark.parametrize("width", [60, 160, None])
+def test_a_path_is_never_broken(capsys, width):
     path = "/".join(["a-quite-long-session-name"] * 9)
-    print_table(Report([done(1, clip=f"{path}.mp4", output=f"{path}_preview.mp4")], 1.8e9, "0"))
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if path in line]
-    assert line.startswith(f"{path}.mp4 ")
-    assert line.endswith(f" {path}_preview.mp4")
+    screen = Console(width=width, force_terminal=True, color_system=None) if width else None
+    print_table(Report([done(1, clip=f"{path}.mp4", output=f"{path}_preview.mp4"), done(2)], 1.8e9, "0"), screen)
+    head, long, short, sums, *_ = capsys.readouterr().out.splitlines()
+    assert long.startswith(f"{path}.mp4 ")
+    assert long.endswith(f" {path}_preview.mp4")
+    assert short.index("a2/a2_aug.mp4") == head.index("output")
+    assert sums == sums.rstrip()
 
 
 def test_a_name_is_no_markup():
-    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor")
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor", highlight=False)
     console.print(table(Report([done(1, clip="[red]a[/red].mp4")], 1.8e9, "0")))
     assert "[red]a[/red].mp4" in console.file.getvalue()
 
