@@ -11,6 +11,7 @@ import typer
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from povwatch import grace as clockwork
 from povwatch import pausing
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 WATCH_EVERY = 1.0
 ROWS_MAX = 30
+
+NAME_MIN, BAR_ROOM = 20, 75
+"""Columns of a clip's name before its bar, at the least; and of the bar with what it says."""
 
 UNDER_WAY = "was under way when povwatch ended; it goes on at the next start"
 """Of a claimed job, where no daemon is: what the journal says of its progress is how far it was."""
@@ -197,9 +201,10 @@ def _status(reader: JournalReader, config: Config, width: int | None) -> list[Re
 
 def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Iterator[RenderableType]:
     """How far each clip is: bars on a terminal, else a line each."""
-    bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
-    )
+    # A long name, which the table has whole, may not take the room of the bar.
+    name = Column(no_wrap=True, overflow="ellipsis", max_width=max(NAME_MIN, (width or 0) - BAR_ROOM))
+    percent = TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
+    bars = Progress(TextColumn("{task.description}", table_column=name), BarColumn(), percent)
     for job in running:
         if progress := reader.progress(job.id):
             left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") else ""

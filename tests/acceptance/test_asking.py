@@ -172,6 +172,7 @@ def test_a_clips_path_is_never_broken(here):
         code, text = on_a_terminal(here, verb, until=rb"$.", columns=60)
         assert code == 0
         assert f"1    {LONG}  running" in text
+    assert "\u2501" in text, "the bar"
     assert f"{LONG}: 25 % (waiting)" in here.call("status").stdout, "no bar where nobody looks"
     here.stop()
 
