@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from povwatch.engine.fit import MASK_TODO, masks
 from povwatch.errors import NotAVideo
 from povwatch.media.info import Measured, text
+from povwatch.media.plain import plain
 from povwatch.media.probe import inspect
-from povwatch.media.source import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

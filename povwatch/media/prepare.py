@@ -20,8 +20,9 @@ from povwatch.errors import NotAVideo, SourceChanged
 from povwatch.media import encode, times
 from povwatch.media.info import Prepared, VideoInfo, text
 from povwatch.media.picture import NO_PAD, Working
+from povwatch.media.plain import plain
 from povwatch.media.probe import BLOCK, digest
-from povwatch.media.source import Source, opened, plain
+from povwatch.media.source import Source, opened
 from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:

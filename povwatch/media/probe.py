@@ -47,7 +47,7 @@ def inspect(
     Args:
         path: the clip.
         kind: its container, as its signature tells: mp4, matroska or avi.
-        root: the folder that `path` is below and no symlink leads to; see source.plain.
+        root: the folder that `path` is below and no symlink leads to; see plain.plain.
         bounds: Bounds as JSON.
         report: told the fraction that is done.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from array import array
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 
-from povwatch.errors import NotAVideo, SourceChanged
-from povwatch.fs import closing, open_beneath
+from povwatch.errors import NotAVideo
 from povwatch.layout import shown
 from povwatch.media import times
 from povwatch.media.errors import NO_ROOM, NoProcess, TooLarge
 from povwatch.media.info import Bounds
+from povwatch.media.plain import plain
 from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
@@ -178,38 +177,6 @@ def opened(
             ) from None
         with container:
             yield Source(fd, name, DEMUXERS[kind], container)
-
-
-@contextmanager
-def plain(path: str | bytes, root: str | None = None) -> Iterator[int]:
-    """Open a plain file for reading: a descriptor, until the block ends.
-
-    Args:
-        path: the file. With a root, no component may be a symbolic link; without, not the last one.
-        root: the folder that it is below.
-
-    Raises:
-        NotAVideo: it is something else.
-        SourceChanged: it is gone, or a folder on its way is.
-    """
-    name = shown(os.fsencode(Path(os.fsdecode(path)).name))
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        if root is None:
-            fd = os.open(path, flags)
-        else:
-            with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
-                fd = open_beneath(folder, os.fsencode(path), flags)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise SourceChanged(f"{name} is gone.") from None
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise NotAVideo(f"{name} is a symbolic link.", "Put the video itself there.") from None
-    with closing(fd):
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise NotAVideo(f"{name} is no regular file.")
-        yield fd
 
 
 def turn_of(frame: VideoFrame) -> Turn:
