@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from povwatch.container import Report
 
 
-def examine_bytes(data: bytes) -> Report:
+def examine_bytes(data: bytes, *, brief: bool = False) -> Report:
     """The report on a file that holds these bytes."""
     fd = os.memfd_create("clip")
     try:
         os.write(fd, data)
-        return examine(fd, len(data))
+        return examine(fd, len(data), brief=brief)
     finally:
         os.close(fd)

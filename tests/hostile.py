@@ -23,19 +23,61 @@ def box(kind: bytes, body: bytes = b"", *, claims: int | None = None) -> bytes:
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
-def film(table: bytes, references: bytes = b"") -> bytes:
-    """An MP4 with one video track, this sample table, and boxes that say where its samples are to be found."""
+def film(*tables: bytes, references: bytes = b"") -> bytes:
+    """An MP4 with a video track for each sample table, and boxes that say where its samples are to be found."""
     handler = box(b"hdlr", bytes(8) + b"vide" + bytes(12))
-    track = box(b"trak", box(b"mdia", handler + box(b"minf", references + box(b"stbl", table))))
-    return box(b"ftyp", BRAND) + box(b"moov", track) + box(b"mdat", bytes(64))
+    tracks = (box(b"mdia", handler + box(b"minf", references + box(b"stbl", table))) for table in tables)
+    return box(b"ftyp", BRAND) + box(b"moov", b"".join(box(b"trak", t) for t in tracks)) + box(b"mdat", bytes(64))
 
 
 def samples(chunk: int, size: int, *, uniform: bool) -> bytes:
     """A table of one sample of H.264, `size` bytes at `chunk`."""
-    description = box(b"stsd", struct.pack(">II", 0, 1) + struct.pack(">I4s", 16, b"avc1") + bytes(8))
     sizes = struct.pack(">III", 0, size, 1) if uniform else struct.pack(">IIII", 0, 0, 1, size)
-    runs = box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 1, 1))
-    return description + box(b"co64", struct.pack(">IIQ", 0, 1, chunk)) + runs + box(b"stsz", sizes)
+    return _table(chunk, 1, box(b"stsz", sizes))
+
+
+def long_index(count: int) -> bytes:
+    """An MP4 that lists so many samples of 64 bytes, 4 bytes of index each; most of them lie past its end."""
+    sizes = box(b"stsz", struct.pack(">III", 0, 0, count) + struct.pack(">I", 64) * count)
+    return film(_table(8, count, sizes))
+
+
+def packed_sizes(count: int) -> bytes:
+    """A table of so many samples of one byte each, half a byte of index each."""
+    return _table(8, count, box(b"stz2", struct.pack(">III", 0, 4, count) + b"\x11" * (count // 2)))
+
+
+def _table(chunk: int, count: int, sizes: bytes) -> bytes:
+    """A table of so many samples of H.264, all in one chunk."""
+    description = box(b"stsd", struct.pack(">II", 0, 1) + struct.pack(">I4s", 16, b"avc1") + bytes(8))
+    runs = box(b"stsc", struct.pack(">IIIII", 0, 1, 1, count, 1))
+    return description + box(b"co64", struct.pack(">IIQ", 0, 1, chunk)) + runs + sizes
+
+
+BLOCK = b"\xa3\x88\x81\0\0\x80abcd"
+"""A Matroska block of track 1."""
+
+
+def matroska(blocks: bytes) -> bytes:
+    """A Matroska file with one video track, whose blocks lie in one cluster."""
+
+    def element(ident: bytes, body: bytes) -> bytes:
+        return ident + b"\x01" + len(body).to_bytes(7) + body
+
+    track = element(b"\xd7", b"\x01") + element(b"\x83", b"\x01") + element(b"\x86", b"V_MPEG4/ISO/AVC")
+    tracks = element(b"\x16\x54\xae\x6b", element(b"\xae", track))
+    return element(b"\x1a\x45\xdf\xa3", b"") + element(
+        b"\x18\x53\x80\x67", tracks + element(b"\x1f\x43\xb6\x75", blocks)
+    )
+
+
+def old_index(count: int) -> bytes:
+    """An AVI whose `idx1` names its one frame so many times."""
+    stream = _chunk(b"strh", b"vids" + bytes(52)) + _chunk(b"strf", bytes(16) + b"H264" + bytes(20))
+    header = _chunk(b"LIST", b"hdrl" + _chunk(b"avih", bytes(56)) + _chunk(b"LIST", b"strl" + stream))
+    frames = _chunk(b"LIST", b"movi" + _chunk(b"00dc", b"a" * 100))
+    index = _chunk(b"idx1", struct.pack("<4sIII", b"00dc", 0, 4, 100) * count)
+    return _chunk(b"RIFF", b"AVI " + header + frames + index)
 
 
 def fragment_without_end() -> bytes:

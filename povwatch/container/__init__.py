@@ -7,11 +7,11 @@ A walk over the boxes (MP4), elements (Matroska) or chunks (AVI) can, and knows 
 from __future__ import annotations
 
 from povwatch.container import ebml, mp4, riff
-from povwatch.container.reader import Reader
+from povwatch.container.reader import Reader, TakesLonger
 from povwatch.container.report import VIDEO_KINDS, Incomplete, Kind, NoVideo, Report, Whole
 from povwatch.container.signature import HEAD, classify
 
-__all__ = ["VIDEO_KINDS", "Kind", "Report", "examine"]
+__all__ = ["VIDEO_KINDS", "Kind", "Report", "TakesLonger", "examine"]
 
 WALKS = {Kind.MP4: mp4.walk, Kind.MATROSKA: ebml.walk, Kind.AVI: riff.walk}
 """How each container is judged."""
@@ -23,7 +23,7 @@ GLANCE = 500
 """Steps of a glance: milliseconds."""
 
 
-def examine(fd: int, size: int, *, glance: bool = False) -> Report:
+def examine(fd: int, size: int, *, glance: bool = False, brief: bool = False) -> Report:
     """Judge one file. It may still grow; only its first `size` bytes count.
 
     Reads are bounded in number and size, whatever the file says about itself. The descriptor stays open; its own file
@@ -33,11 +33,13 @@ def examine(fd: int, size: int, *, glance: bool = False) -> Report:
         fd: Open for reading, a regular file.
         size: Its size in bytes, from fstat.
         glance: Only how much has come is asked: parts that say where they end are not looked into one by one.
+        brief: Only if that takes no longer than a few hundredths of a second. What it says is the same.
 
     Raises:
+        TakesLonger: it would, with `brief`: have media.examine do it, in a child.
         EnvironmentFault: the file cannot be read at all (a broken disk, a share that went away).
     """
-    reader = Reader(fd, size, GLANCE) if glance else Reader(fd, size)
+    reader = Reader(fd, size, GLANCE if glance else None, brief=brief)
     kind, words = classify(reader.read(0, HEAD))
     if words is not None:
         return _no_video(kind, words)

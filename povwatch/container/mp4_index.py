@@ -186,7 +186,7 @@ def _compact(reader: Reader, box: Box) -> array[int]:
     length = (count * bits + 7) // 8
     if bits not in {4, 8, 16} or box.body + 12 + length > box.end:
         raise Incomplete(f"A table of its index is damaged at byte {box.start}.")
-    raw = reader.exactly(box.body + 12, length, "index")
+    raw = reader.exactly(box.body + 12, length, "index", unpacked=4 * count)
     if bits == 16:  # noqa: PLR2004 - bits
         return array("I", (int.from_bytes(raw[i : i + 2]) for i in range(0, length, 2)))
     if bits == 8:  # noqa: PLR2004 - bits

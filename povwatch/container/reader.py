@@ -13,11 +13,21 @@ STEPS = 2_000_000
 TABLES_MAX = 64 * 1024 * 1024
 """Bytes of index tables that are read in one file: ten hours of 60 frames a second with sound stay below."""
 
+BRIEF_STEPS = 20_000
+"""The same for a brief look: 0.05 s."""
+
+BRIEF_TABLES = 256 * 1024
+"""The same for a brief look: 0.02 s; nine minutes of 60 frames a second with sound."""
+
 FAR = 2**63
 """Where no file reaches (off_t): a place that lies there is a lie, and sums of it would overflow."""
 
 HOLES_MAX = 4096
 """Holes that are listed; a file with more of them has plenty to be found incomplete by."""
+
+
+class TakesLonger(Exception):  # noqa: N818 - an answer, not an error
+    """A brief look cannot tell: it would have to go on for longer than it may."""
 
 
 class Reader:
@@ -26,16 +36,18 @@ class Reader:
     The descriptor's own file offset is moved by `holes` and left anywhere.
     """
 
-    __slots__ = ("fd", "patience", "size", "steps", "tables")
+    __slots__ = ("brief", "fd", "patience", "size", "steps", "tables")
 
-    def __init__(self, fd: int, size: int, patience: int | None = None) -> None:
+    def __init__(self, fd: int, size: int, patience: int | None = None, *, brief: bool = False) -> None:
         """Make it.
 
         Args:
             fd: open for reading.
             size: how many of its bytes count.
             patience: steps after which `tired` says so; half of STEPS if left out.
+            brief: whether TakesLonger is raised as soon as the file asks for more than a few hundredths of a second.
         """
+        self.brief = brief
         self.fd = fd
         self.size = size
         self.patience = STEPS // 2 if patience is None else patience
@@ -48,9 +60,7 @@ class Reader:
         Raises:
             EnvironmentFault: the file cannot be read (a broken disk, a share that went away).
         """
-        self.steps += 1
-        if self.steps > STEPS:
-            raise Incomplete(f"It has more than {STEPS:,} parts, which no video has: it is damaged.")
+        self.count(1)
         length = min(length, self.size - offset)
         if length <= 0:
             return b""
@@ -61,13 +71,35 @@ class Reader:
                 f"The file cannot be read at byte {offset}: {e.strerror}.", "Look at the disk or share that it is on."
             ) from e
 
-    def exactly(self, offset: int, length: int, what: str) -> bytes:
+    def count(self, steps: int) -> None:
+        """Take so many steps.
+
+        Raises:
+            Incomplete: they are more than any real file needs.
+            TakesLonger: they are more than a brief look may take.
+        """
+        self.steps += steps
+        if self.brief and self.steps > BRIEF_STEPS:
+            raise TakesLonger
+        if self.steps > STEPS:
+            raise Incomplete(f"It has more than {STEPS:,} parts, which no video has: it is damaged.")
+
+    def exactly(self, offset: int, length: int, what: str, *, unpacked: int = 0) -> bytes:
         """`length` bytes at `offset`.
+
+        Args:
+            offset: where.
+            length: how many.
+            what: they are part of, in words.
+            unpacked: how many they become, if that is more: it counts instead.
 
         Raises:
             Incomplete: they are not all there, or more are asked for than any real file needs.
+            TakesLonger: more are asked for than a brief look may read.
         """
-        self.tables += length
+        self.tables += max(length, unpacked)
+        if self.brief and self.tables > BRIEF_TABLES:
+            raise TakesLonger
         if self.tables > TABLES_MAX:
             raise Incomplete(f"Its {what} claims more than {TABLES_MAX:,} bytes, which no video has: it is damaged.")
         data = self.read(offset, length)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any, Self
 
 NEARLY = 99.9
 """The most that an incomplete file is said to have, in per cent: 100 would read as a contradiction."""
@@ -56,6 +57,15 @@ class Report:
     `complete` then means "whole as far as it goes": a copy that pauses between two fragments looks the same, so wait
     longer.
     """
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """What `to_json` gave."""
+        return cls(**fields | {"kind": Kind(fields["kind"])})
 
 
 @dataclass(frozen=True, slots=True)

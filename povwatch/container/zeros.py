@@ -41,6 +41,7 @@ class Frames:
 def find_missing(reader: Reader, tracks: list[Frames]) -> int | None:
     """The first byte found where a frame of compressed video should be and nothing was written; None without one."""
     holes = [(low, high) for low, high in reader.holes() if high - low >= BLOCK]
+    reader.count(len(holes) * len(tracks))
     found = [_in_holes(holes, track) for track in tracks if holes]
     found += [_in_probes(reader, track) for track in tracks]
     return min((at for at in found if at is not None), default=None)

@@ -150,8 +150,8 @@ def references() -> dict[str, bytes]:
     alias = hostile.box(b"dref", struct.pack(">II", 0, 1) + hostile.box(b"alis", bytes(4) + _alias(b"bait.mp4")))
     movie = hostile.box(b"rdrf", bytes(4) + b"url " + struct.pack(">I", 9) + b"bait.mp4\0")
     return {
-        "url": hostile.film(hostile.samples(40, 10, uniform=True), hostile.box(b"dinf", url)),
-        "alias": hostile.film(hostile.samples(40, 10, uniform=True), hostile.box(b"dinf", alias)),
+        "url": hostile.film(hostile.samples(40, 10, uniform=True), references=hostile.box(b"dinf", url)),
+        "alias": hostile.film(hostile.samples(40, 10, uniform=True), references=hostile.box(b"dinf", alias)),
         "reference movie": hostile.box(b"ftyp", b"qt  \0\0\0\0")
         + hostile.box(b"moov", hostile.box(b"rmra", hostile.box(b"rmda", movie))),
     }
