@@ -13,11 +13,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.container import examine
+from povwatch.container import Report, TakesLonger, examine
 from povwatch.errors import EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.fs import closing, fsync_dir
 from povwatch.layout import shown
-from povwatch.media.run import call
+from povwatch.media.run import EXAMINE, call
 
 if TYPE_CHECKING:
     import threading
@@ -87,13 +87,13 @@ def _parsed(fd: int) -> str:
 
 
 def _decoded(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
-    report = examine(fd, os.fstat(fd).st_size)
-    if report.not_video:
-        return f"is no video ({report.not_video})"
-    if not report.complete:
-        return f"is not whole ({report.why.rstrip('.')})"
     name = posixpath.basename(path)
     try:
+        report = _examined(path, fd, cancelled)
+        if report.not_video:
+            return f"is no video ({report.not_video})"
+        if not report.complete:
+            return f"is not whole ({report.why.rstrip('.')})"
         found = call("decode", {"path": path, "kind": str(report.kind)}, timeout=TIMEOUT, cancelled=cancelled)
     except EnvironmentFault:
         raise
@@ -105,3 +105,13 @@ def _decoded(path: str, fd: int, frames: dict[str, int], cancelled: threading.Ev
         return f"cannot be judged ({error.what.rstrip('.')})"
     frames[name] = found["frames"]
     return ""
+
+
+def _examined(path: str, fd: int, cancelled: threading.Event) -> Report:
+    """What its container says; a long index is a child's to read."""
+    size = os.fstat(fd).st_size
+    try:
+        return examine(fd, size, brief=True)
+    except TakesLonger:
+        args = {"path": path, "size": size}
+        return Report.from_json(call("examine", args, timeout=TIMEOUT, limits=EXAMINE, cancelled=cancelled))

@@ -28,6 +28,7 @@ from povwatch.errors import DiskFull, PovwatchError
 from povwatch.media.errors import NO_ROOM, MediaError, NoProcess
 
 OPERATIONS = {
+    "examine": "povwatch.media.examine:examine",
     "inspect": "povwatch.media.probe:inspect",
     "measure": "povwatch.media.measure:measure",
     "prepare": "povwatch.media.prepare:prepare",

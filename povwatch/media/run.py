@@ -41,6 +41,7 @@ PASSED_ON = {
         errors.DiskFull,
         errors.OutputsAway,
         errors.OutputsTaken,
+        errors.EnvironmentFault,
         errors.SourceChanged,
         errors.JobFailed,
         MediaError,
@@ -64,6 +65,9 @@ class Limits:
     nice: int = 5
 
 
+EXAMINE = Limits(memory=2**30, cpu_seconds=60, file_bytes=2**20)
+"""For a container's index: ten hours of 60 frames a second, with holes in it, take less than half of that memory."""
+
 PROBE = Limits(memory=8 * 2**30, cpu_seconds=900, file_bytes=2**30)
 """For a file nobody has looked at yet."""
 
@@ -84,7 +88,7 @@ def call(
     """Do `op` with `args` in a child and return what it found.
 
     Args:
-        op: `inspect`, `measure`, `prepare`, `finish` or `check`; see child.py.
+        op: `examine`, `inspect`, `measure`, `prepare`, `finish` or `check`; see child.py.
         args: JSON-able; paths as `os.fsdecode` has them.
         timeout: seconds by the wall clock.
         room: a private folder; the child sees that it is one, and is in it from then on, whatever takes its name:

@@ -7,6 +7,7 @@ import threading
 import pytest
 from clips import make_clip
 
+from povwatch.container import reader
 from povwatch.hooks.expected import lacking
 
 
@@ -56,3 +57,11 @@ def test_every_frame_of_a_video_is_decoded_and_counted(tmp_path):
     assert lacking(paths, threading.Event()) == ("", {"a.mp4": 7, "b.avi": 7})
     (tmp_path / "b.avi").unlink()
     assert lacking(paths, threading.Event())[0] == "b.avi is not there"
+
+
+def test_a_long_index_is_read_by_a_child(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "BRIEF_TABLES", 0)
+    make_clip(tmp_path / "a.mp4", frames=7)
+    short(tmp_path / "b.mp4")
+    assert lacking([str(tmp_path / "a.mp4")], threading.Event()) == ("", {"a.mp4": 7})
+    assert lacking([str(tmp_path / "b.mp4")], threading.Event())[0].startswith("b.mp4 is not whole (")

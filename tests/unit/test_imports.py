@@ -140,7 +140,8 @@ def test_workers_and_media_children_never_open_the_journal() -> None:
 
 def test_a_plain_clip_s_media_children_do_without_numpy() -> None:
     """It is a third of what such a child costs, and there are four of them a clip."""
-    names = [f"povwatch.media.{name}" for name in ("child", "probe", "prepare", "finish", "measure", "decode")]
+    modules = ("child", "examine", "probe", "prepare", "finish", "measure", "decode")
+    names = [f"povwatch.media.{name}" for name in modules]
     said = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys, {', '.join(names)}; print('numpy' in sys.modules)"],
         check=True,

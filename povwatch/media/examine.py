@@ -1,0 +1,43 @@
+"""Is a container whole? What takes longer than the daemon's loop may wait: an index of hours, or one that lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch import container
+from povwatch.container import Kind, Report
+from povwatch.media.plain import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOO_LARGE = "Its index takes more memory than any video's does: it is damaged."
+
+
+def examine(
+    path: str,
+    size: int,
+    *,
+    root: str | None = None,
+    glance: bool = False,
+    report: Callable[[float], None] = lambda _: None,  # noqa: ARG001 - every operation has it
+) -> Report:
+    """Walk through the container at `path`.
+
+    Args:
+        path: the file.
+        size: only so many of its bytes count: those that were there when it was sampled.
+        root: the folder that `path` is below and no symlink leads to; see plain.plain.
+        glance: only how much has come is asked; see container.examine.
+        report: not told anything.
+
+    Raises:
+        NotAVideo: it is no plain file.
+        SourceChanged: it is gone.
+        EnvironmentFault: it cannot be read.
+    """
+    with plain(path, root) as fd:
+        try:
+            return container.examine(fd, size, glance=glance)
+        except MemoryError:  # run.EXAMINE leaves room for ten hours of video
+            return Report(Kind.UNKNOWN, complete=False, why=TOO_LARGE)

@@ -1,0 +1,52 @@
+"""A container's index, read by a child with limits of its own."""
+
+from __future__ import annotations
+
+import hostile
+import pytest
+from clips import make_clip
+
+from povwatch import container
+from povwatch.container import Report
+from povwatch.errors import EnvironmentFault, NotAVideo, SourceChanged
+from povwatch.media.examine import TOO_LARGE
+from povwatch.media.run import EXAMINE, Limits, call
+
+MEGABYTE = 2**20
+
+
+def examined(path, size=None, limits=EXAMINE, **args):
+    size = path.stat().st_size if size is None else size
+    return Report.from_json(call("examine", {"path": str(path), "size": size, **args}, timeout=100, limits=limits))
+
+
+def test_it_says_what_the_loop_would_say(tmp_path):
+    clip = make_clip(tmp_path / "a.mp4")
+    for size in (clip.stat().st_size, clip.stat().st_size // 2, 0):
+        with clip.open("rb") as file:
+            assert examined(clip, size) == container.examine(file.fileno(), size)
+
+
+def test_an_index_that_takes_too_much_memory_is_called_damaged(tmp_path):
+    """16 million samples: 0.4 GB."""
+    clip = tmp_path / "a.mp4"
+    clip.write_bytes(hostile.long_index(16_000_000))
+    report = examined(clip, limits=Limits(memory=250 * MEGABYTE))
+    assert (report.complete, report.not_video, report.why) == (False, None, TOO_LARGE)
+
+
+def test_what_is_gone_or_a_link_is_not_read(tmp_path):
+    clip = make_clip(tmp_path / "a.mp4")
+    (tmp_path / "link.mp4").symlink_to(clip)
+    with pytest.raises(NotAVideo, match="symbolic link"):
+        examined(tmp_path / "link.mp4", 100)
+    with pytest.raises(SourceChanged, match="is gone"):
+        examined(tmp_path / "b.mp4", 100)
+    with pytest.raises(SourceChanged, match="is gone"):
+        call("examine", {"path": "link.mp4/a.mp4", "root": str(tmp_path), "size": 1}, timeout=100, limits=EXAMINE)
+
+
+def test_a_disk_that_cannot_be_read_is_the_machines_fault():
+    """A process's own memory, at address 0: a plain file that nobody can read."""
+    with pytest.raises(EnvironmentFault, match="cannot be read at byte 0"):
+        call("examine", {"path": "/proc/self/mem", "size": 100}, timeout=100, limits=EXAMINE)
