@@ -147,6 +147,7 @@ class Daemon:
         now = parts.clock.boot()
         parts.background.settle()
         parts.inspections.settle()
+        parts.walks.settle()
         parts.lookout.tick(now)
         if parts.lookout.away is None:
             parts.intake.tick(now)
@@ -202,6 +203,7 @@ class Daemon:
             closing.callback(parts.hooks.close)
             closing.callback(parts.background.close)
             closing.callback(parts.inspections.close)
+            closing.callback(parts.walks.close)
             parts.lookout.stop()
             parts.hooks.stop()
             parts.crew.stop(f"povwatch stops ({self._stop or 'all is done'}).")
@@ -210,6 +212,7 @@ class Daemon:
             while not parts.crew.stopped and parts.clock.boot() < deadline:
                 parts.waker.sleep(0.1)
                 parts.dispatch.settle(parts.clock.boot())
+            parts.walks.close()
             parts.inspections.close()
             parts.background.close()
             parts.hooks.close()

@@ -85,6 +85,8 @@ class Parts:
         self.background = Background(self.waker.wake, threads=threads, broken=self._broken)
         # Apart: a thousand clips that arrive must not keep one waiting that runs.
         self.inspections = Background(self.waker.wake, threads=2, broken=self._broken)
+        # Apart again: files with a long index, or one that lies, keep only each other waiting.
+        self.walks = Background(self.waker.wake, threads=1, broken=self._broken)
         self.folder = InputsFolder(config.paths.inputs)
         self.notices = Notices(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
@@ -96,7 +98,8 @@ class Parts:
             settle=arrival.network_settle if self.root.guard.is_network else arrival.settle,
             network=self.root.guard.is_network,
             ledger=self.ledger,
-            background=self.inspections,
+            inspections=self.inspections,
+            walks=self.walks,
             notices=self.notices,
             arrived=self._arrived,
             withdrawn=self._withdraw,
@@ -204,7 +207,7 @@ class Parts:
             ledger=self.ledger,
             lookout=self.lookout,
             intake=self.intake,
-            idle=lambda: self.background.idle and self.inspections.idle and self.hooks.idle,
+            idle=lambda: all(at_work.idle for at_work in (self.background, self.inspections, self.walks, self.hooks)),
             availability=self.availability,
             crew=self.crew,
             engine_room=self.engine_room,

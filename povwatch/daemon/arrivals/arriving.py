@@ -11,37 +11,33 @@ The rule (all four hold):
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
-from povwatch.daemon.arrivals.tracks import (
-    HELD_BACK_TODO,
-    INCOMPLETE_TODO,
-    PERCENT_STEP,
-    Phase,
-    Track,
-    Tracks,
-)
+from povwatch.container import Report, TakesLonger
+from povwatch.daemon.arrivals.progress import Progress
+from povwatch.daemon.arrivals.tracks import HELD_BACK_TODO, INCOMPLETE_TODO, Phase, Track, Tracks
 from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
 from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
 from povwatch.retry import backoff
-from povwatch.units import spell_size
 from povwatch.voice import say
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
-    from povwatch.container import Report
     from povwatch.daemon.arrivals.clip_files import ClipFiles
     from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
     from povwatch.media.info import VideoInfo
+
+T = TypeVar("T")
 
 WRITER_RETRY = 1.0
 """Seconds between two looks at who writes."""
@@ -61,7 +57,8 @@ class Arriving:
         settle: float,
         patience: float,
         ledger: Ledger,
-        background: Background,
+        inspections: Background,
+        walks: Background,
         notices: Notices,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
@@ -75,7 +72,8 @@ class Arriving:
             settle: seconds.
             patience: seconds after which an incomplete clip gets an error file.
             ledger: the jobs.
-            background: where the inspection runs.
+            inspections: where the children that look at every packet are waited for.
+            walks: where those that read a long index are.
             notices: the error files.
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip changed, and why.
@@ -86,7 +84,9 @@ class Arriving:
         self._settle = settle
         self._patience = patience
         self._ledger = ledger
-        self._background = background
+        self._inspections = inspections
+        self._walks = walks
+        self._progress = Progress(tracks, clips, walks)
         self._notices = notices
         self._arrived = arrived
         self._withdrawn = withdrawn
@@ -125,7 +125,7 @@ class Arriving:
         if track.held_back:
             self._held_back(path, track, job, layout.shown(track.held_back), now)
         elif not settled:
-            self._report_arriving(job, track)
+            self._progress.report(job, track)
             self._tracks.plan(path, track.settle.next_sample(self._settle))
         else:
             self._settled(path, track, job, now)
@@ -136,7 +136,7 @@ class Arriving:
         job = self._ledger.job(track.job)
         if job.state in CLAIMED:
             return  # the run has its private copy; the new file is looked at when the run is over
-        self._background.cancel(("inspect", job.id))
+        self._call_off(job)
         if job.state is not JobState.ARRIVING:
             self._withdrawn(job, "changed")
             job = self._ledger.move(
@@ -149,7 +149,7 @@ class Arriving:
         if track.settle is None:
             track.settle = Settle()
         track.settle.observe(signature, now, self._settle)
-        self._report_arriving(job, track)
+        self._progress.report(job, track)
         self._tracks.plan(path, track.settle.next_sample(self._settle))
 
     def reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
@@ -173,7 +173,8 @@ class Arriving:
         """A job ended: its clip is known by its signature alone from now on."""
         track = self._tracks.get(job.path)
         if track is not None and track.job == job.id:
-            self._background.cancel(("inspect", job.id))
+            self._call_off(job)
+            self._progress.forget(job)
             del self._tracks[job.path]
 
     # -- once it has settled
@@ -181,10 +182,17 @@ class Arriving:
     def _settled(self, path: bytes, track: Track, job: Job, now: float) -> None:
         """It stays the same: is anybody writing, is it whole, is it a video?"""
         assert track.settle is not None  # noqa: S101 - settling clips have one
+        size = size_of(track.signature)
         if self._clips.is_written(path):
             self._wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
             self._tracks.plan(path, now + WRITER_RETRY)
-        elif (report := self._clips.report(path, size_of(track.signature))) is None:
+            return
+        try:
+            report = self._clips.report(path, size)
+        except TakesLonger:
+            self._ask_child("examine", track, job, self._clips.examination(path, size), self._judge)
+            return
+        if report is None:
             self._tracks.lose(path, now)
         else:
             self._judge(path, track, job, report, now)
@@ -192,6 +200,7 @@ class Arriving:
     def _judge(self, path: bytes, track: Track, job: Job, report: Report, now: float) -> None:
         """Go by what the container says of itself."""
         assert track.settle is not None  # noqa: S101 - settling clips have one
+        track.phase = Phase.SETTLING
         if report.not_video:
             self.reject(job, NotAVideo(report.why, "Replace it with the video itself, or delete it."), track.signature)
         elif not report.complete:
@@ -199,17 +208,37 @@ class Arriving:
         elif not report.end_known and not track.settle.settled(ENDLESS_SHARE * self._settle):
             self._tracks.plan(path, track.settle.next_sample(self._settle))
         else:
-            self._inspect(track, job, report)
+            self._ask_child("inspect", track, job, self._clips.inspection(path, report.kind), self._inspected)
 
-    def _inspect(self, track: Track, job: Job, report: Report) -> None:
+    def _ask_child(
+        self,
+        what: str,
+        track: Track,
+        job: Job,
+        work: Callable[[threading.Event], T],
+        then: Callable[[bytes, Track, Job, T, float], None],
+    ) -> None:
+        """Have a child look into it, and `then` go by what it found."""
         track.phase = Phase.INSPECTING
-        key, signature = ("inspect", job.id), track.signature
-        if self._background.busy(key):  # one that is being cancelled: its end looks again
+        key, signature = (what, job.id), track.signature
+        background = self._walks if what == "examine" else self._inspections
+        if background.busy(key):  # one that is being cancelled: its end looks again
             return
-        work = self._clips.inspection(job.path, report.kind)
-        self._background.submit(key, work, lambda outcome: self._inspected(job.path, job.id, signature, outcome))
+        background.submit(key, work, lambda outcome: self._answered(job.path, job.id, signature, outcome, then))
 
-    def _inspected(self, path: bytes, job_id: int, signature: bytes, outcome: VideoInfo | Exception) -> None:
+    def _call_off(self, job: Job) -> None:
+        """What a child finds out about it now is not wanted any more."""
+        self._walks.cancel(("examine", job.id))
+        self._inspections.cancel(("inspect", job.id))
+
+    def _answered(
+        self,
+        path: bytes,
+        job_id: int,
+        signature: bytes,
+        outcome: T | Exception,
+        then: Callable[[bytes, Track, Job, T, float], None],
+    ) -> None:
         now = self._ledger.clock.boot()
         track = self._tracks.get(path)
         if track is None or track.job != job_id:
@@ -218,7 +247,8 @@ class Arriving:
             # Before the clip is looked at: that may fail for the same cause.
             self._later(path, track, self._ledger.job(job_id), outcome, now)
             return
-        track.faults = 0
+        if not isinstance(outcome, Report) or not outcome.complete:  # a whole one is inspected next: that may fail
+            track.faults = 0
         if (
             track.signature != signature
             or self._clips.sample_or_none(path) != signature
@@ -234,12 +264,17 @@ class Arriving:
             self._incomplete(path, track, job, outcome, now)
         elif isinstance(outcome, Exception):
             raise outcome
-        elif not outcome.complete:
-            self._incomplete(path, track, job, PovwatchError(outcome.why, INCOMPLETE_TODO), now)
         else:
-            track.phase, track.settle = Phase.IN, None
-            self._notices.clear(job)
-            self._arrived(dataclasses.replace(job, source_stat=signature), outcome)
+            then(path, track, job, outcome, now)
+
+    def _inspected(self, path: bytes, track: Track, job: Job, info: VideoInfo, now: float) -> None:
+        """Go by what is in it."""
+        if not info.complete:
+            self._incomplete(path, track, job, PovwatchError(info.why, INCOMPLETE_TODO), now)
+            return
+        track.phase, track.settle = Phase.IN, None
+        self._notices.clear(job)
+        self._arrived(dataclasses.replace(job, source_stat=track.signature), info)
 
     def _later(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
         """The machine did not let us look, or killed who did. That says nothing about the clip: again later."""
@@ -281,18 +316,3 @@ class Arriving:
             return self._ledger.wait(job, waiting, detail, quiet=quiet)
         except StaleJobError:
             return self._ledger.job(job.id)
-
-    def _report_arriving(self, job: Job, track: Track) -> None:
-        """How much has come, every ten per cent, where the container tells."""
-        report = self._clips.report(job.path, size_of(track.signature), glance=True)
-        if report is None:
-            return
-        if (
-            not size_of(track.signature)
-            or report.percent is None
-            or report.complete
-            or report.percent < track.percent + PERCENT_STEP
-        ):
-            return
-        track.percent = int(report.percent)
-        say("arriving", job, percent=f"{track.percent} %", size=spell_size(size_of(track.signature)))

@@ -15,7 +15,7 @@ from povwatch.arrival.writers import Writers, writer_open
 from povwatch.container import Report, examine
 from povwatch.fs import closing, open_beneath
 from povwatch.media.info import VideoInfo
-from povwatch.media.run import PROBE, call
+from povwatch.media.run import EXAMINE, PROBE, call
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 INSPECT_TIMEOUT = 1800.0
 """Seconds for a look at every packet: a day of video on a slow disk."""
+
+EXAMINE_TIMEOUT = 600.0
+"""Seconds for a look at an index, on a slow disk."""
 
 
 class ClipFiles:
@@ -100,12 +103,24 @@ class ClipFiles:
             path: the clip.
             size: in bytes, as sampled.
             glance: only how much has come is asked; see container.examine.
+
+        Raises:
+            TakesLonger: it is longer than the loop may wait: `examination` says it.
         """
         fd = self._open(path)
         if fd is None:
             return None
         with closing(fd):
-            return examine(fd, size, glance=glance)
+            return examine(fd, size, glance=glance, brief=True)
+
+    def examination(self, path: bytes, size: int, *, glance: bool = False) -> Callable[[threading.Event], Report]:
+        """Work for a background thread: have a child say what `report` would."""
+        args = {"root": str(self._root), "path": os.fsdecode(path), "size": size, "glance": glance}
+
+        def work(cancelled: threading.Event) -> Report:
+            return Report.from_json(call("examine", args, timeout=EXAMINE_TIMEOUT, limits=EXAMINE, cancelled=cancelled))
+
+        return work
 
     def inspection(self, path: bytes, kind: object) -> Callable[[threading.Event], VideoInfo]:
         """Work for a background thread: have a child look at every packet.

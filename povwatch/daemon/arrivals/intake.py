@@ -59,7 +59,8 @@ class Intake:
         settle: float,
         network: bool,
         ledger: Ledger,
-        background: Background,
+        inspections: Background,
+        walks: Background,
         notices: Notices,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
@@ -75,7 +76,8 @@ class Intake:
             settle: seconds.
             network: whether inputs/ is on a network file system, where leases mean nothing.
             ledger: the jobs.
-            background: where the inspection runs.
+            inspections: where the children that look at every packet are waited for.
+            walks: where those that read a long index are.
             notices: the error files.
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip is gone or changed, and why.
@@ -96,7 +98,8 @@ class Intake:
             settle=settle,
             patience=patience,
             ledger=ledger,
-            background=background,
+            inspections=inspections,
+            walks=walks,
             notices=notices,
             arrived=arrived,
             withdrawn=withdrawn,

@@ -32,7 +32,7 @@ class Phase(Enum):
     SETTLING = auto()
     """Sampled until it stays the same."""
     INSPECTING = auto()
-    """A child looks at every packet."""
+    """A child looks into it: at a long index, then at every packet."""
     WAITING = auto()
     """Something is missing; the next change wakes it."""
     IN = auto()

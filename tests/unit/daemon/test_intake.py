@@ -6,11 +6,15 @@ import errno
 import subprocess
 import time
 
+import made_containers as made
 import pytest
 from clips import make_clip
 from hand_clock import HandClock
 
+from povwatch import container
 from povwatch.arrival.scan import scan
+from povwatch.container import reader
+from povwatch.daemon.arrivals import progress
 from povwatch.daemon.arrivals.intake import INCOMPLETE_PATIENCE, LET_GO_QUIET, Intake
 from povwatch.daemon.arrivals.tracks import GONE_PATIENCE
 from povwatch.daemon.background import Background
@@ -35,7 +39,9 @@ class Station:
         self.withdrawn = []
         self.arrived = []
         self.broken = []
-        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
+        self.inspections, self.walks = (
+            Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error)) for _ in range(2)
+        )
         self.notices = Notices(InputsFolder(self.inputs), self.journal)
         self.open()
 
@@ -46,7 +52,8 @@ class Station:
             settle=SETTLE,
             network=False,
             ledger=self.ledger,
-            background=self.background,
+            inspections=self.inspections,
+            walks=self.walks,
             notices=self.notices,
             arrived=lambda job, _: self.arrived.append(job.path),
             withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
@@ -75,9 +82,10 @@ class Station:
     def inspected(self):
         """Let the inspection that is under way end."""
         deadline = time.monotonic() + 30
-        while not self.background.idle:
+        while not (self.inspections.idle and self.walks.idle):
             assert time.monotonic() < deadline
-            self.background.settle()
+            self.walks.settle()
+            self.inspections.settle()
             time.sleep(0.01)
         assert self.broken == []
 
@@ -89,7 +97,8 @@ class Station:
 def station(tmp_path):
     made = Station(tmp_path)
     yield made
-    made.background.close()
+    made.walks.close()
+    made.inspections.close()
     made.journal.close()
 
 
@@ -421,3 +430,102 @@ def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(statio
     station.rescan()
     assert station.job().state is JobState.ARRIVING
     assert station.job().id != job.id
+
+
+@pytest.fixture
+def long(station, monkeypatch):
+    """A station to which every index is too long for the loop; what it says of clips that come in."""
+    said = []
+    monkeypatch.setattr(reader, "BRIEF_TABLES", 0)
+    monkeypatch.setattr(progress, "say", lambda event, job, **more: said.append((event, job.path, more["percent"])))
+
+    class Brief(reader.Reader):
+        def __init__(self, *args, brief=False, **options):
+            assert brief, "the loop looks for as long as a file likes"
+            super().__init__(*args, brief=brief, **options)
+
+    monkeypatch.setattr(container, "Reader", Brief)
+    return said
+
+
+def test_a_clip_with_a_long_index_arrives_by_way_of_a_child(station, long):
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    assert station.intake.moving
+    assert station.arrived == []
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+    assert long == []
+
+
+def test_a_clip_with_a_long_index_says_how_much_of_it_has_come(station, long):
+    data = made.video(size=(160, 120), movflags="faststart")
+    clip = station.inputs / "a.mp4"
+    for percent in (50, 55, 80):
+        clip.write_bytes(data[: len(data) * percent // 100 + 1])
+        station.rescan()
+        station.inspected()
+        station.until(station.clock.now + SETTLE / 2)
+        station.inspected()
+    assert long == [("arriving", b"a.mp4", "50 %"), ("arriving", b"a.mp4", "80 %")]
+    station.until(station.clock.now + SETTLE)
+    station.inspected()
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert station.job().detail == "It is cut off. About 80 % of it has arrived."
+    clip.write_bytes(data)
+    station.rescan()
+    station.until(station.clock.now + SETTLE + 1)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_what_a_child_says_of_a_clip_that_has_changed_meanwhile_counts_for_nothing(station, long):
+    clip = station.inputs / "a.mp4"
+    data = make_clip(clip).read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    clip.write_bytes(data)
+    station.rescan()
+    station.inspected()
+    assert station.job().waiting_on is Waiting.SETTLING
+    station.until(station.clock.now + 2 * SETTLE)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_a_clip_that_is_let_go_while_a_child_reads_its_index_is_forgotten(station, long):
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    job = station.job()
+    job = station.ledger.move(job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, waiting_on=None)
+    station.intake.forget(job)
+    station.inspected()
+    assert (station.job().state, station.arrived) == (JobState.CANCELLED, [])
+
+
+def test_a_clip_whose_index_is_read_and_whose_inspection_is_killed_is_not_tried_for_ever(station, long, monkeypatch):
+    """A child that reads the index and gets through takes nothing from how often the next one was killed."""
+    start = subprocess.Popen
+
+    def popen(args, *more, **options):
+        process = start(args, *more, **options)
+        if args[-1] == "inspect":
+            process.kill()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    pauses = []
+    while station.job().waiting_on is Waiting.PAUSED:
+        due = station.intake.next_deadline()
+        pauses.append(due - station.clock.now)
+        station.until(due)
+        station.inspected()
+    assert pauses == [2, 4, 8, 16, 32]
+    assert station.job().waiting_on is Waiting.INCOMPLETE
