@@ -3,6 +3,7 @@
 On a terminal they are for eyes. Under systemd they go to the journal with fields (`journalctl JOB=7`, `EVENT=done`).
 Anywhere else they are JSON lines.
 Whatever a file name or a library's message holds, a line stays one line and moves no cursor: see `layout.shown`.
+A log that cannot be written (its disk is full, its terminal was closed) costs its lines and nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import structlog
@@ -44,6 +46,21 @@ class Stream(Protocol):
         """Its descriptor."""
 
 
+class _Lossy:
+    """What a logger needs of a stream; what it does not take is dropped."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(stream: Stream | None = None, *, verbose: bool = False) -> None:
     """Choose the form by what the stream is, and set structlog up.
 
@@ -61,7 +78,7 @@ def configure(stream: Stream | None = None, *, verbose: bool = False) -> None:
             *_form(stream),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", stream)),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(stream))),
         cache_logger_on_first_use=False,
     )
 
@@ -171,5 +188,6 @@ def _to_journal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         for key, value in event.items()
         if value is not None
     }
-    journal.send(message, PRIORITY=_PRIORITY[event["level"]], SYSLOG_IDENTIFIER="povwatch", **fields)
+    with suppress(OSError):
+        journal.send(message, PRIORITY=_PRIORITY[event["level"]], SYSLOG_IDENTIFIER="povwatch", **fields)
     raise structlog.DropEvent

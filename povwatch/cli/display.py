@@ -62,7 +62,8 @@ class BatchDisplay:
 
     def show(self, view: View) -> None:
         """Show how far everything is."""
-        self._live.update(picture(view, time.monotonic() - self._since, self.console.width), refresh=True)
+        with suppress(OSError):  # the terminal is gone
+            self._live.update(picture(view, time.monotonic() - self._since, self.console.width), refresh=True)
 
     def close(self) -> None:
         """Take it off the screen, and give the cursor back."""

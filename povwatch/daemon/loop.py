@@ -226,5 +226,6 @@ class Daemon:
 
     def _set_signals(self) -> None:
         ignore_sigio()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda n, _: self._signalled(n))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, lambda n, _: self._signalled(n))

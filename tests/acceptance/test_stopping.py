@@ -20,7 +20,7 @@ def here(tmp_path):
         yield daemon
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_hands_the_running_clip_back(here, number):
     here.start()
     here.clip()
@@ -39,6 +39,32 @@ def test_a_stop_hands_the_running_clip_back(here, number):
     here.stop()
     assert here.published() == PAIR
     assert here.peek("a.mp4")["attempts"] == 1
+    sound(here)
+
+
+def deaf():
+    """As nohup leaves a program."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_under_nohup_it_goes_on_when_the_terminal_is_closed(here):
+    here.before = deaf
+    here.start()
+    here.process.send_signal(signal.SIGHUP)
+    here.let_go()
+    here.clip()
+    here.wait_for("done")
+    here.stop()
+
+
+def test_a_log_on_a_full_disk_costs_no_clip(here):
+    here.wrapper = ["sh", "-c", 'exec "$@" >/dev/full 2>&1', "sh"]
+    here.let_go()
+    here.clip()
+    here.start(watching=False)
+    here.until(lambda: here.published() == PAIR)
+    here.wait_state("a.mp4", "done")
+    assert here.stop() == 0
     sound(here)
 
 

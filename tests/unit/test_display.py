@@ -1,5 +1,6 @@
 """What run --once shows on a terminal."""
 
+import errno
 import io
 
 import pytest
@@ -68,3 +69,26 @@ def test_log_lines_stand_above_it_whole_and_once():
     assert text.count("two\n") == 1
     assert "\033[31m" in text
     assert "\x1b[?25h" in text.rpartition("\x1b[?25l")[2]  # the cursor is back
+
+
+class Closed(io.StringIO):
+    """A terminal that was closed."""
+
+    closed_now = False
+
+    def write(self, text):
+        if self.closed_now:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
+
+    def flush(self):
+        self.write("")
+
+
+def test_a_terminal_that_is_closed_costs_what_is_shown_and_nothing_else():
+    screen = Closed()
+    with BatchDisplay(Console(file=screen, force_terminal=True, width=40, legacy_windows=False)) as display:
+        display.show(View(1, 0, 1, 0, [RUNNING]))
+        screen.closed_now = True
+        display.show(View(2, 0, 0, 0, []))
+        display.write("a line\n")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -119,6 +120,36 @@ def test_a_traceback_is_read_in_lines():
     assert "Traceback (most recent call last):\n" in text
     assert "ValueError: invalid literal" in text
     assert "\x1b[31m\n" not in text
+
+
+class Full(io.StringIO):
+    """A disk without room, for a while."""
+
+    full = True
+
+    def write(self, text):
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+    def flush(self):
+        self.write("")
+
+
+def test_a_log_that_cannot_be_written_costs_its_lines_and_nothing_else():
+    stream = configured(Full())
+    say("cancelled", JOB)
+    stream.full = False
+    say("cancelled", JOB)
+    assert [line["job"] for line in lines(stream)] == [7]
+
+
+def test_a_journal_that_takes_nothing_costs_its_lines_and_nothing_else(journal, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(Journal, "send", lambda *_, **__: Full().flush())
+        say("cancelled", JOB)
+    say("cancelled", JOB)
+    assert len(journal.sent) == 1
 
 
 class Journal:
