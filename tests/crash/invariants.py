@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -136,7 +138,8 @@ def _as_hooks_have_it(
         return
     if scenario == "hooked" and (job["error"] or toy_hooks.made(folders.made, toy_hooks.AFTER) is None):
         yield f"what the hook after the clip is for is not there: {job['error']}"
-    if scenario == "refused" and (toy_hooks.REFUSAL not in str(job["error"]) or results):
+    causes = toy_hooks.REFUSAL, os.strerror(errno.EIO)  # its last attempt may have met the disk that failed
+    if scenario == "refused" and (not any(cause in str(job["error"]) for cause in causes) or results):
         yield f"a hook before it refuses it, and the job is {job['state']}: {job['error']}, {results}"
 
 

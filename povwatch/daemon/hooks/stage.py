@@ -320,4 +320,7 @@ def _told(error: Any) -> Exception:  # noqa: ANN401 - whatever the run ended wit
         return error if isinstance(error, Exception) else RuntimeError(str(error))
     if error.errno in FULL:
         return DiskFull(f"No space is left for the copy of the clip ({error.strerror}).", "Free some.")
-    return HookFailed(f"Its files could not be made: {error}.", "See to that.")
+    return HookFailed(
+        f"Its files could not be made: {error.strerror or error}.",
+        "See to the disks of inputs/ and outputs/, and to the rights there (df, journalctl -k, ls -l).",
+    )
