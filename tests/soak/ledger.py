@@ -194,6 +194,12 @@ class Ledger:
         wrong = {
             os.fsdecode(beside.error) for beside, job in zip(bases, newest.values(), strict=True) if _is_wrong(job)
         }
+        # An incomplete clip is told of after ten minutes: where the clock is set forward and it starts anew, at once.
+        late = {
+            os.fsdecode(beside.error)
+            for beside, job in zip(bases, newest.values(), strict=True)
+            if job.waiting_on is Waiting.INCOMPLETE
+        }
         there = {
             os.fspath(file.relative_to(world.inputs)): file for file in world.inputs.rglob("*") if not file.is_dir()
         }
@@ -205,7 +211,7 @@ class Ledger:
                 yield f"somebody's file was changed: inputs/{path}"
         here = {os.fsdecode(layout.beside(job.path, job.base).error) for p, job in newest.items() if self._is_here(p)}
         for path in sorted(there.keys() - ours):
-            if path not in wrong and (path in here or not self._came_along(path)):
+            if path not in wrong | late and (path in here or not self._came_along(path)):
                 yield f"what is that in inputs/: {path}"
         for path in sorted((wrong & here) - there.keys()):
             yield f"an error file is missing: {path}"
