@@ -109,7 +109,7 @@ def _state(config: Config) -> Iterator[Finding]:
     try:
         with open_reader(folder) as reader:
             jobs = sum(reader.counts().values())
-        yield Finding("state", f"{folder} ({fstype}), {jobs} jobs, SQLite {sqlite3.sqlite_version}")
+        yield Finding("state", f"{folder} ({fstype}), jobs: {jobs}, SQLite {sqlite3.sqlite_version}")
     except JournalError as error:
         fresh = not (folder / "journal.sqlite3").exists()
         yield Finding(
