@@ -20,8 +20,19 @@ def here(tmp_path):
         yield daemon
 
 
+def hears():
+    """As a terminal leaves a program, whatever the tests are run from."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def deaf():
+    """As nohup leaves it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_hands_the_running_clip_back(here, number):
+    here.before = hears
     here.start()
     here.clip()
     here.until(lambda: here.runs)
@@ -40,11 +51,6 @@ def test_a_stop_hands_the_running_clip_back(here, number):
     assert here.published() == PAIR
     assert here.peek("a.mp4")["attempts"] == 1
     sound(here)
-
-
-def deaf():
-    """As nohup leaves a program."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def test_under_nohup_it_goes_on_when_the_terminal_is_closed(here):
