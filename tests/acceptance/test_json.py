@@ -209,7 +209,7 @@ def test_another_video_under_the_same_name_arrives_anew(here):
     here.clip("a.mp4", frames=12)
     here.wait_for("grace", clip="a.mp4")
     here.clip("a.mp4", frames=20)
-    here.wait_for("arrived", clip="a.mp4", count=2)
+    here.wait_for("grace", clip="a.mp4", count=2)  # arrived is said before it is journalled
     assert [line["frames"] for line in here.events("arrived")] == [12, 20]
     assert here.show("a.mp4")["source"]["frames"] == 20
 
