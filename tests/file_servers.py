@@ -144,11 +144,11 @@ class Wire:
 
     def tear(self) -> None:
         """Both ends see the connection end."""
-        self._mended.set()
         for end in self._ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+        self._mended.set()  # after that: what it held back is not to get through
 
     def _connect(self, port: int) -> None:
         with contextlib.suppress(OSError):  # torn

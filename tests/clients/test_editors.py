@@ -20,8 +20,8 @@ PERIOD = 4.0
 A_BIT = 1.0
 """Seconds of it, after which there is enough left for a slow machine."""
 
-EARLY = 0.1
-"""Seconds that two clocks and the rounding of a log may make of it."""
+EARLY = 1.0
+"""Seconds that may pass on a slow machine between a look and the line about it."""
 
 EDITED = "A hand in a green glove opens a box."
 

@@ -102,7 +102,7 @@ def test_a_broken_limit_is_named(clip, tmp_path, limits, words):
 
 
 def test_the_limit_of_processor_time_is_named(tmp_path):
-    clip = make_clip(tmp_path / "a.mov", frames=200, size=(1280, 720), codec="mpeg4")
+    clip = make_clip(tmp_path / "a.mov", frames=400, size=(1280, 720), codec="mpeg4")  # 2 s
     info = look(clip)
     with pytest.raises(MediaError, match="1 s of processor time"):
         call(
