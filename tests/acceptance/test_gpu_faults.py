@@ -164,7 +164,7 @@ def test_a_fault_of_the_memory_is_not_charged_and_a_reset_is_waited_for(tmp_path
     with OnGpus(tmp_path / "pov", "waits", engine={"attempts": 1}) as here:
         here.start()
         here.clip()
-        here.until(lambda: here.runs)
+        here.wait_for("progress")  # what is lost before the job began is told in other words
         here.machine.xid(94)
         here.machine.change(error=pynvml.NVML_ERROR_RESET_REQUIRED)
         released = here.wait_for("released")
