@@ -68,14 +68,14 @@ def look(outputs: Path, made: Iterable[Made], *, hooks: bool) -> tuple[list[Room
 
 def _uncleared(root: int, made: Made) -> Room | None:
     """The promise of a result that is visible, if nobody has touched it since."""
+    if made.problem or made.file != layout.manifest(made.output.target):
+        return None
     folder, name = layout.split(made.file)
     try:
         with ExitStack() as opened:
             here = folder_of(root, folder, opened)
             data = read_at_most(opened.enter_context(closing(open_beneath(here, name, _READ))), SIZE_MAX)
     except OSError:
-        return None
-    if made.problem or made.file != layout.manifest(made.output.target):
         return None
     return _promise(made, 1, b"manifest_v1.json", made.file, data)  # whichever it was: should it be taken, a later one
 

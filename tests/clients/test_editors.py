@@ -20,8 +20,8 @@ PERIOD = 4.0
 A_BIT = 1.0
 """Seconds of it, after which there is enough left for a slow machine."""
 
-EARLY = 1.0
-"""Seconds that may pass on a slow machine between a look and the line about it."""
+EARLY = 0.1
+"""Seconds that two clocks and the rounding of a log may make of it."""
 
 EDITED = "A hand in a green glove opens a box."
 
@@ -54,8 +54,8 @@ class Desk(Corner):
         assert (self.show("a.mp4")["spec"]["prompt"] == EDITED) is edited
         assert len(self.events("edited", clip="a.mp4")) == edits
         assert not (self.inputs / "a.error.txt").exists()
-        for line in self.events("edited", clip="a.mp4"):
-            assert self.at("queued") - when(line) >= PERIOD - EARLY
+        if edits:  # the line about an edit may come later than it, on a slow machine
+            assert self.at("queued") - self.spec.stat().st_mtime >= PERIOD - EARLY
 
     def at(self, event):
         """When the log said it of the clip last."""
@@ -92,10 +92,11 @@ def test_vim_holds_the_grace_while_it_is_open_and_its_saving_starts_it_anew(desk
         opened.type(f':%s/"prompt": ".*"/"prompt": "{EDITED}"/\r:w\r')
         desk.wait_for("edited", clip="a.mp4")
         desk.wait_state("a.mp4", "grace", waiting_on="editing")
+        closed = time.time()
         opened.type(":q\r")
         opened.closes()
     desk.ran_once(edited=True, edits=1)
-    assert desk.at("queued") - desk.at("editor-closed") >= PERIOD - EARLY
+    assert desk.at("queued") - closed >= PERIOD - EARLY
     assert "without a change" not in desk.events("editor-closed", clip="a.mp4")[-1]["message"]  # it was saved
 
 
@@ -163,9 +164,10 @@ def test_sed_starts_the_grace_anew_only_where_it_changes_something(desk):
     run("sed", "-i", "s/not in there/at all/", desk.spec)
     run("sed", "-i", f's/"prompt": ".*"/"prompt": "{EDITED}"/', desk.spec)
     desk.wait_for("edited", clip="a.mp4")
+    let_go = time.time()
     desk.hold.unlink()
     desk.ran_once(edited=True, edits=1)
-    assert desk.at("queued") - desk.at("unheld") >= PERIOD - EARLY
+    assert desk.at("queued") - let_go >= PERIOD - EARLY
 
 
 def test_an_editor_that_truncates_and_then_writes_is_waited_for(desk):

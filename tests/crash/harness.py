@@ -317,7 +317,8 @@ class Harness:
             scenario = point.scenario if point.scenario in toy_hooks.SCENARIOS else "plain"
             if not self._world.World(folders, scenario, apart=self._apart).live():
                 found.append("the recovery comes to no end")
-            found += self._invariants.in_the_end(folders, scenario, before, may_fail=lasting)
+            failed = any(fault.code == errno.EIO for fault in point.faults)
+            found += self._invariants.in_the_end(folders, scenario, before, may_fail=lasting, disk_failed=failed)
             found += () if self._loses else self._invariants.ran_no_more(folders, over)
             found += self._invariants.is_kept(folders, promised)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding

@@ -53,7 +53,9 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
             yield f"what is that in outputs/: {name}"
 
 
-def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes], *, may_fail: bool = False) -> Iterator[str]:
+def in_the_end(
+    folders: Folders, scenario: str, before: dict[str, bytes], *, may_fail: bool = False, disk_failed: bool = False
+) -> Iterator[str]:
     """Nothing is lost, nothing is there twice, and the journal is sound.
 
     Args:
@@ -61,6 +63,7 @@ def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes], *, may
         scenario: what it was.
         before: what was visible at the crash.
         may_fail: whether there were so many faults that the job may have been given up.
+        disk_failed: whether a disk reported an error: the last attempt of a hook that was to fail may have met it.
     """
     yield from at_any_moment(folders)
     shown = visible(folders.outputs)
@@ -76,7 +79,8 @@ def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes], *, may
         results = [name for name, data in shown.items() if toys.whole(data)]
         if len(jobs) == 1:
             yield from _came_out(jobs[0], results, shown, may_fail=may_fail or scenario == "refused")
-            yield from _as_hooks_have_it(folders, scenario, jobs[0], results, may_fail=may_fail)
+            causes = (toy_hooks.REFUSAL, os.strerror(errno.EIO)) if disk_failed else (toy_hooks.REFUSAL,)
+            yield from () if may_fail else _as_hooks_have_it(folders, scenario, jobs[0], results, causes)
         else:
             yield f"there are {len(jobs)} jobs"
     finally:
@@ -132,13 +136,10 @@ def _came_out(job: sqlite3.Row, results: list[str], shown: dict[str, bytes], *, 
 
 
 def _as_hooks_have_it(
-    folders: Folders, scenario: str, job: sqlite3.Row, results: list[str], *, may_fail: bool
+    folders: Folders, scenario: str, job: sqlite3.Row, results: list[str], causes: tuple[str, ...]
 ) -> Iterator[str]:
-    if may_fail:
-        return
     if scenario == "hooked" and (job["error"] or toy_hooks.made(folders.made, toy_hooks.AFTER) is None):
         yield f"what the hook after the clip is for is not there: {job['error']}"
-    causes = toy_hooks.REFUSAL, os.strerror(errno.EIO)  # its last attempt may have met the disk that failed
     if scenario == "refused" and (not any(cause in str(job["error"]) for cause in causes) or results):
         yield f"a hook before it refuses it, and the job is {job['state']}: {job['error']}, {results}"
 

@@ -198,7 +198,7 @@ class Ledger:
         late = {
             os.fsdecode(beside.error)
             for beside, job in zip(bases, newest.values(), strict=True)
-            if job.waiting_on is Waiting.INCOMPLETE
+            if world.counts["clock_set"] and job.waiting_on is Waiting.INCOMPLETE
         }
         there = {
             os.fspath(file.relative_to(world.inputs)): file for file in world.inputs.rglob("*") if not file.is_dir()
