@@ -9,6 +9,7 @@ from povwatch.daemon.unforeseen import in_words as as_ours
 from povwatch.spool import Answer
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from povwatch.cleaning import Left
@@ -39,13 +40,21 @@ class Cleaner:
             if request.options.get("dry_run"):
                 answer(_answer(found, [], dry=True))
             else:
-                self._background.submit("clean", lambda _: self._cleaning.remove(found), lambda kept: end(found, kept))
+                self._background.submit("clean", lambda kept: end(found, kept), _remove, self._cleaning, found)
 
         def end(found: list[Left], kept: list[Left] | Exception) -> None:
             answer(_failed(kept) if isinstance(kept, Exception) else _answer(found, kept, dry=False))
 
         now = self._ledger.clock.wall()
-        self._background.submit("clean", lambda _: self._cleaning.look(now), judge)
+        self._background.submit("clean", judge, _look, self._cleaning, now)
+
+
+def _look(_: threading.Event, cleaning: Cleaning, now: float) -> list[Left]:
+    return cleaning.look(now)
+
+
+def _remove(_: threading.Event, cleaning: Cleaning, found: list[Left]) -> list[Left]:
+    return cleaning.remove(found)
 
 
 def _answer(found: list[Left], kept: list[Left], *, dry: bool) -> Answer:

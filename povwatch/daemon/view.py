@@ -110,7 +110,7 @@ class Viewer:
     def _of_run(self, run: Run) -> ClipView:
         clip = shown(self._parts.ledger.job(run.job).path)
         if run.generating_since is None:
-            return ClipView(clip, "copying", run.copied)
+            return ClipView(clip, "copying", run.copied.fraction)
         if run.progress is None:
             return ClipView(clip, "generating", 0.0, left=run.expected)
         told = run.progress

@@ -2,6 +2,6 @@
 
 from povwatch.journal.reader import JournalReader, open_reader
 from povwatch.journal.statements import JournalFailed
-from povwatch.journal.writer import Journal, StaleJobError
+from povwatch.journal.writer import Journal, StaleJobError, WrongThreadError
 
-__all__ = ["Journal", "JournalFailed", "JournalReader", "StaleJobError", "open_reader"]
+__all__ = ["Journal", "JournalFailed", "JournalReader", "StaleJobError", "WrongThreadError", "open_reader"]

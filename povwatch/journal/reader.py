@@ -49,9 +49,14 @@ class JournalReader:
     """The journal's questions."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-        self._db.row_factory = sqlite3.Row
+        self._connection = connection
+        self._connection.row_factory = sqlite3.Row
         self._read = Statements("read.sql")
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """What every statement is run on."""
+        return self._connection
 
     def close(self) -> None:
         """Let go of the file."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import threading
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,19 @@ class StaleJobError(JournalError):
     """The job is no longer what the caller believes it to be; nothing was changed."""
 
 
+class WrongThreadError(RuntimeError):
+    """A thread that does not own the journal has used it: a mistake in povwatch, whatever the disk and the file are."""
+
+
 class Journal(JournalReader):
-    """The journal as the daemon has it."""
+    """The journal as the daemon has it. It belongs to the thread that opened it; no other one may call it.
+
+    What a background thread needs of it is read before and handed over: see `daemon/background.py`.
+    """
 
     def __init__(self, connection: sqlite3.Connection, lock: JournalLock) -> None:
         super().__init__(connection)
+        self._owner = threading.current_thread()
         self._lock = lock
         self._batched = False
         self._write = Statements("write.sql")
@@ -68,6 +77,18 @@ class Journal(JournalReader):
         except BaseException:
             lock.close()
             raise
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """What every statement is run on.
+
+        Raises:
+            WrongThreadError: this is not the thread that opened the journal.
+        """
+        caller = threading.current_thread()
+        if caller is not self._owner:
+            raise WrongThreadError(f"The journal belongs to {self._owner.name}, and {caller.name} has called it.")
+        return self._connection
 
     def close(self) -> None:
         """Close the file, then let go of the lock."""
@@ -236,18 +257,19 @@ class Journal(JournalReader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        db = self._db
         if self._batched:
             yield
             return
         with in_words():
-            self._db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE")
         try:
             yield
             with in_words():
-                self._db.execute("COMMIT")
+                db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            if db.in_transaction:
+                db.execute("ROLLBACK")
             raise
 
 

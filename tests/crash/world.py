@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,12 @@ from povwatch.daemon.background import Background
 from povwatch.daemon.ends.aside import Aside
 from povwatch.daemon.ends.endings import Endings
 from povwatch.daemon.ends.finisher import Finisher
+from povwatch.daemon.ends.sealing import finish_and_seal
 from povwatch.daemon.ends.tidy import Tidy
 from povwatch.daemon.hooks import errand
 from povwatch.daemon.hooks.stage import HookStage
 from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.mailbox import Gauge
 from povwatch.daemon.notices import Notices
 from povwatch.daemon.parts import Parts
 from povwatch.daemon.recovery import recover
@@ -97,15 +100,15 @@ class Inline(Background):
 
     def __init__(self, broken: Callable[[Any, Exception], None]) -> None:
         super().__init__(lambda: None, threads=1, broken=broken)
-        self._pool = SimpleNamespace(submit=lambda run: run(), shutdown=lambda **_: None)
+        self._pool = SimpleNamespace(submit=lambda run, *args: run(*args), shutdown=lambda **_: None)
         self.before: dict[str, Callable[[], None]] = {}
         """Done once, before work of a kind."""
         self.held: Callable[[], None] | None = None
 
-    def submit(self, key, work, then):
+    def submit(self, key, *work, **named):
         if happens := self.before.pop(key[0], None):
             happens()
-        super().submit(key, work, then)
+        super().submit(key, *work, **named)
 
 
 class World:
@@ -267,8 +270,10 @@ class World:
             self.finisher.check(job, piece)
             return
         # It is sealed, and before the daemon hears of that, the attempt is given back.
-        checked = piece.finish(lambda _: None, SimpleNamespace(is_set=lambda: False))
-        sealed = self.finisher._seal(job, piece, checked, "", SimpleNamespace(is_set=lambda: False))
+        like = self.config.publish.layout
+        checked, sealed = finish_and_seal(
+            threading.Event(), self._publisher, job, piece, gauge=Gauge(), names_like=like, started_at=""
+        )
         self._late = (job, (checked, sealed), piece)
         self.endings.release(job, "It was given back.", not_before=self.clock.wall())
 

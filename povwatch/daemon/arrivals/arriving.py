@@ -18,6 +18,7 @@ from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
 from povwatch.container import Report, TakesLonger
+from povwatch.daemon.arrivals.clip_files import have_examined, have_inspected
 from povwatch.daemon.arrivals.progress import Progress
 from povwatch.daemon.arrivals.tracks import HELD_BACK_TODO, INCOMPLETE_TODO, Phase, Track, Tracks
 from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo, PovwatchError
@@ -28,7 +29,6 @@ from povwatch.retry import backoff
 from povwatch.voice import say
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from povwatch.daemon.arrivals.clip_files import ClipFiles
@@ -190,7 +190,7 @@ class Arriving:
         try:
             report = self._clips.report(path, size)
         except TakesLonger:
-            self._ask_child("examine", track, job, self._clips.examination(path, size), self._judge)
+            self._examine(track, job, size)
             return
         if report is None:
             self._tracks.lose(path, now)
@@ -208,23 +208,33 @@ class Arriving:
         elif not report.end_known and not track.settle.settled(ENDLESS_SHARE * self._settle):
             self._tracks.plan(path, track.settle.next_sample(self._settle))
         else:
-            self._ask_child("inspect", track, job, self._clips.inspection(path, report.kind), self._inspected)
+            self._inspect(track, job, str(report.kind))
 
-    def _ask_child(
-        self,
-        what: str,
-        track: Track,
-        job: Job,
-        work: Callable[[threading.Event], T],
-        then: Callable[[bytes, Track, Job, T, float], None],
-    ) -> None:
-        """Have a child look into it, and `then` go by what it found."""
+    def _examine(self, track: Track, job: Job, size: int) -> None:
+        """Have a child read its index, which is long."""
         track.phase = Phase.INSPECTING
-        key, signature = (what, job.id), track.signature
-        background = self._walks if what == "examine" else self._inspections
-        if background.busy(key):  # one that is being cancelled: its end looks again
+        key, signature = ("examine", job.id), track.signature
+        if self._walks.busy(key):  # one that is being cancelled: its end looks again
             return
-        background.submit(key, work, lambda outcome: self._answered(job.path, job.id, signature, outcome, then))
+        self._walks.submit(
+            key,
+            lambda outcome: self._answered(job.path, job.id, signature, outcome, self._judge),
+            have_examined,
+            *(self._clips.root, job.path, size),
+        )
+
+    def _inspect(self, track: Track, job: Job, kind: str) -> None:
+        """Have a child look at every packet."""
+        track.phase = Phase.INSPECTING
+        key, signature = ("inspect", job.id), track.signature
+        if self._inspections.busy(key):  # as above
+            return
+        self._inspections.submit(
+            key,
+            lambda outcome: self._answered(job.path, job.id, signature, outcome, self._inspected),
+            have_inspected,
+            *(self._clips.root, job.path, kind),
+        )
 
     def _call_off(self, job: Job) -> None:
         """What a child finds out about it now is not wanted any more."""

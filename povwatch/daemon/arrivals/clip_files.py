@@ -20,7 +20,6 @@ from povwatch.voice import say
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
     from pathlib import Path
 
     from povwatch.arrival.signature import Signature
@@ -42,7 +41,7 @@ class ClipFiles:
             root: inputs/.
             network: whether it is on a network file system, where leases mean nothing.
         """
-        self._root = root
+        self.root = root
         self._network = network
         self._root_fd = -1
         self._blind_said = False
@@ -51,7 +50,7 @@ class ClipFiles:
         """Open inputs/, anew after it was away."""
         if self._root_fd >= 0:
             os.close(self._root_fd)
-        self._root_fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def sample(self, path: bytes) -> Signature | None:
         """A clip's signature as it is now; None if it is not there.
@@ -93,7 +92,7 @@ class ClipFiles:
             writers = writer_open(fd, network=self._network)
         if writers is Writers.UNKNOWN and not self._network and not self._blind_said:
             self._blind_said = True
-            say("writers-unseen", inputs=self._root)
+            say("writers-unseen", inputs=self.root)
         return writers is Writers.OPEN
 
     def report(self, path: bytes, size: int, *, glance: bool = False) -> Report | None:
@@ -105,7 +104,7 @@ class ClipFiles:
             glance: only how much has come is asked; see container.examine.
 
         Raises:
-            TakesLonger: it is longer than the loop may wait: `examination` says it.
+            TakesLonger: it is longer than the loop may wait: `have_examined` says it.
         """
         fd = self._open(path)
         if fd is None:
@@ -113,34 +112,28 @@ class ClipFiles:
         with closing(fd):
             return examine(fd, size, glance=glance, brief=True)
 
-    def examination(self, path: bytes, size: int, *, glance: bool = False) -> Callable[[threading.Event], Report]:
-        """Work for a background thread: have a child say what `report` would."""
-        args = {"root": str(self._root), "path": os.fsdecode(path), "size": size, "glance": glance}
-
-        def work(cancelled: threading.Event) -> Report:
-            return Report.from_json(call("examine", args, timeout=EXAMINE_TIMEOUT, limits=EXAMINE, cancelled=cancelled))
-
-        return work
-
-    def inspection(self, path: bytes, kind: object) -> Callable[[threading.Event], VideoInfo]:
-        """Work for a background thread: have a child look at every packet.
-
-        Args:
-            path: the clip.
-            kind: of the container, as its own signature says.
-        """
-        args = {"root": str(self._root), "path": os.fsdecode(path), "kind": str(kind)}
-
-        def work(cancelled: threading.Event) -> VideoInfo:
-            return VideoInfo.from_json(
-                call("inspect", args, timeout=INSPECT_TIMEOUT, limits=PROBE, cancelled=cancelled)
-            )
-
-        return work
-
     def _open(self, path: bytes) -> int | None:
         """Open a clip that was just sampled; None if it has gone or changed since, so that it is looked at again."""
         try:
             return open_beneath(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:
             return None
+
+
+def have_examined(cancelled: threading.Event, root: Path, path: bytes, size: int, *, glance: bool = False) -> Report:
+    """Have a child say what `ClipFiles.report` would; takes a while."""
+    args = {"root": str(root), "path": os.fsdecode(path), "size": size, "glance": glance}
+    return Report.from_json(call("examine", args, timeout=EXAMINE_TIMEOUT, limits=EXAMINE, cancelled=cancelled))
+
+
+def have_inspected(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> VideoInfo:
+    """Have a child look at every packet; takes a while.
+
+    Args:
+        cancelled: set when nobody wants to know any more.
+        root: inputs/.
+        path: the clip, below it.
+        kind: of the container, as its own signature says.
+    """
+    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
+    return VideoInfo.from_json(call("inspect", args, timeout=INSPECT_TIMEOUT, limits=PROBE, cancelled=cancelled))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import deque
 from typing import TYPE_CHECKING
 
 from povwatch import layout
@@ -15,6 +14,7 @@ from povwatch.arrival import names
 from povwatch.arrival.scan import InputsAway, Listing, scan
 from povwatch.arrival.signature import signature
 from povwatch.arrival.watch import Watcher
+from povwatch.daemon.mailbox import Mailbox
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -84,9 +84,8 @@ class Lookout:
         self._guard = guard
         self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
         self._adopted = adopted
-        self._wake = wake
-        self._hints: deque[bytes | None] = deque(maxlen=HINTS_MAX)
-        self._watcher = Watcher(self._root, self._hint, recursive=config.arrival.recursive)
+        self._hints: Mailbox[bytes | None] = Mailbox(wake, most=HINTS_MAX)
+        self._watcher = Watcher(self._root, self._hints.put, recursive=config.arrival.recursive)
         self._watch_pause = WATCH_PAUSE
         self._watch_again_at = 0.0
         self._rescan_at = 0.0
@@ -152,15 +151,8 @@ class Lookout:
 
     # -- hints
 
-    def _hint(self, path: bytes | None) -> None:
-        """Called in the watcher's thread."""
-        self._hints.append(path)
-        self._wake()
-
     def _take_hints(self, now: float) -> None:
-        hints: dict[bytes | None, None] = {}  # in their order: the first clip of a stem gets the stem's names
-        while self._hints:
-            hints[self._hints.popleft()] = None
+        hints = dict.fromkeys(self._hints.take())  # in their order: the first clip of a stem gets the stem's names
         if not hints:
             return
         if None in hints or len(hints) >= HINTS_MAX:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.arrival.signature import size_of
 from povwatch.container import Report, TakesLonger
+from povwatch.daemon.arrivals.clip_files import have_examined
 from povwatch.daemon.arrivals.tracks import PERCENT_STEP, Phase
 from povwatch.errors import PovwatchError
 from povwatch.units import spell_size
@@ -40,8 +41,9 @@ class Progress:
             report = self._clips.report(job.path, size, glance=True)
         except TakesLonger:
             if not self._walks.busy(key):  # else it grows quicker than a child can look: a later change asks
-                work = self._clips.examination(job.path, size, glance=True)
-                self._walks.submit(key, work, lambda outcome: self._glanced(job, size, outcome))
+                root = self._clips.root
+                then = lambda outcome: self._glanced(job, size, outcome)  # noqa: E731 - its line would be too long
+                self._walks.submit(key, then, have_examined, root, job.path, size, glance=True)
             return
         if report is not None:
             _say(job, track, report, size)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch import layout
+from povwatch.daemon.ends.sealing import finish_and_seal, keep, seal_anew
+from povwatch.daemon.mailbox import Gauge
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import CheckFailed, DiskFull, EnvironmentFault, OutputsTaken, PovwatchError
 from povwatch.job import Job, JobState, Waiting
-from povwatch.manifest import manifest
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, fraction
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
@@ -23,15 +24,14 @@ from povwatch.units import spell_duration, spell_pace, spell_rate
 from povwatch.voice import say
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from povwatch.config import Config
     from povwatch.daemon.background import Background
     from povwatch.daemon.ends.aside import Aside
     from povwatch.daemon.ends.endings import Endings
     from povwatch.daemon.ledger import Ledger
-    from povwatch.publish import Entry, Publisher
+    from povwatch.publish import Publisher
 
 AGAIN = 30.0
 """Seconds until a step is tried again that the machine did not allow."""
@@ -81,7 +81,8 @@ class Finisher:
         self._after = after
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
-        self._fractions: dict[int, float] = {}
+        self._gauges: dict[int, Gauge] = {}
+        """How far finishing and checking are."""
 
     # -- the daemon's side
 
@@ -91,13 +92,16 @@ class Finisher:
         if full is not None:
             self._check_later(job, piece, full, ROOM_AGAIN)
             return
-        started_at = self._started(job)
-
-        def work(cancelled: threading.Event) -> tuple[Checked, Sealed]:
-            checked = piece.finish(lambda fraction: self._fractions.update({job.id: fraction}), cancelled)
-            return checked, self._seal(job, piece, checked, started_at, cancelled)
-
-        self._background.submit(("finish", job.id), work, lambda outcome: self._checked(job, piece, outcome))
+        gauge = self._gauges[job.id] = Gauge()
+        self._background.submit(
+            ("finish", job.id),
+            lambda outcome: self._checked(job, piece, outcome),
+            finish_and_seal,
+            *(self._publisher, job, piece),
+            gauge=gauge,
+            names_like=self._config.publish.layout,
+            started_at=self._started(job),
+        )
 
     def cancel(self, job: Job, why: str) -> None:
         """A job that is being checked is no longer wanted; its end follows."""
@@ -109,15 +113,18 @@ class Finisher:
 
     def fraction(self, job: Job) -> float:
         """How much of finishing and checking is done, 0 to 1."""
-        return self._fractions.get(job.id, 0.0)
+        gauge = self._gauges.get(job.id)
+        return gauge.fraction if gauge else 0.0
 
     def publish(self, job: Job) -> None:
         """Keep a promise; safe to repeat after any interruption."""
         sealed = Sealed.from_json(job.promise or "")
         self._background.submit(
             ("publish", job.id),
-            lambda cancelled: self._publisher.publish(sealed, cancelled.is_set),
             lambda outcome: self._published(job, sealed, outcome),
+            keep,
+            self._publisher,
+            sealed,
         )
 
     def next_deadline(self) -> float | None:
@@ -134,7 +141,7 @@ class Finisher:
 
     def _checked(self, job: Job, piece: Workpiece, outcome: tuple[Checked, Sealed] | Exception) -> None:
         why = self._cancelled.pop(job.id, None)
-        self._fractions.pop(job.id, None)
+        self._gauges.pop(job.id, None)
         if why is not None:
             self._endings.cancel(job, why)
         elif isinstance(outcome, (MediaStopped, PublishStopped)):
@@ -216,12 +223,6 @@ class Finisher:
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
         """Somebody took a name between the promise and its keeping: promise the next one."""
-        piece = Workpiece.from_json(job.artifact or "{}")
-        checked = self._found(job)
-
-        def work(_: threading.Event) -> Sealed:
-            names, describe = self._naming(job, piece, checked, self._started(job))
-            return self._publisher.reseal(sealed, names=names, describe=describe)
 
         def then(outcome: Sealed | Exception) -> None:
             if isinstance(outcome, Exception):
@@ -229,49 +230,14 @@ class Finisher:
             else:
                 self.publish(self._ledger.set_quietly(job, "waiting", promise=outcome.to_json()))
 
-        self._background.submit(("publish", job.id), work, then)
-
-    def _seal(
-        self, job: Job, piece: Workpiece, checked: Checked, started_at: str, cancelled: threading.Event
-    ) -> Sealed:
-        if job.run_id is None:
-            raise CheckFailed(f"Job {job.id} has no run.")
-        names, describe = self._naming(job, piece, checked, started_at)
-        return self._publisher.seal(
-            job.id, job.run_id, piece.files, names=names, describe=describe, stopped=cancelled.is_set
+        self._background.submit(
+            ("publish", job.id),
+            then,
+            seal_anew,
+            *(self._publisher, sealed, job, Workpiece.from_json(job.artifact or "{}"), self._found(job)),
+            names_like=self._config.publish.layout,
+            started_at=self._started(job),
         )
-
-    def _naming(
-        self, job: Job, piece: Workpiece, checked: Checked, started_at: str
-    ) -> tuple[Callable[[int], Sequence[bytes]], Callable[[Sequence[Entry]], bytes]]:
-        """How the results are called in each version, and the manifest that says so."""
-        kind = "aug" if piece.capabilities.get("real") else "preview"
-        finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-
-        def names(version: int) -> list[bytes]:
-            result = layout.output(self._config.publish.layout, job.path, job.base, kind, version)
-            return [result, *(layout.control(result, key) for key in piece.controls)]
-
-        def describe(entries: Sequence[Entry]) -> bytes:
-            return manifest(
-                job,
-                entries[0],
-                info=piece.info,
-                spec=piece.frozen.upstream(),
-                capabilities=piece.capabilities,
-                artifact=piece.artifact,
-                checked=checked,
-                controls={
-                    key: (entry, Checked.from_json(found))
-                    for (key, found), entry in zip(piece.controls.items(), entries[1:], strict=True)
-                },
-                seconds=piece.seconds,
-                gpu=piece.gpu,
-                started_at=started_at,
-                finished_at=finished_at,
-            )
-
-        return names, describe
 
     def _started(self, job: Job) -> str:
         starts = [event.at for event in self._ledger.journal.events(job.id) if event.event == "started"]

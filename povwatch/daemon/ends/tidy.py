@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from povwatch.errors import PovwatchError
 
 if TYPE_CHECKING:
+    import threading
+
     from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.job import Job
@@ -46,7 +48,11 @@ class Tidy:
     def _clear(self, job_id: int) -> None:
         key = ("tidy", job_id)
         if not self._background.busy(key):
-            self._background.submit(key, lambda _: self._publisher.finish(job_id), _ignore)
+            self._background.submit(key, _ignore, _finish, self._publisher, job_id)
+
+
+def _finish(_: threading.Event, publisher: Publisher, job_id: int) -> None:
+    publisher.finish(job_id)
 
 
 def _ignore(_: Any) -> None:  # noqa: ANN401 - whatever it was, the next start sweeps

@@ -30,21 +30,22 @@ SILENT = Gpus(
 class _Look:
     """One look under way."""
 
-    def __init__(self, look: Callable[[], Gpus], wake: Callable[[], None], now: float) -> None:
+    def __init__(self, take: Callable[[], Gpus], wake: Callable[[], None], now: float) -> None:
         self.begun = now
         self.seen: Gpus | None = None
         self.over = threading.Event()
-        self._look, self._wake = look, wake
         # A daemon thread: one that hangs in the driver does not keep the process from ending.
-        threading.Thread(target=self._run, name="gpu-look", daemon=True).start()
+        threading.Thread(target=_run, args=(self, take, wake), name="gpu-look", daemon=True).start()
 
-    def _run(self) -> None:
-        try:
-            self.seen = self._look()
-        except Exception as error:  # noqa: BLE001 - a look is an answer, whatever happens in the library
-            self.seen = Gpus(problem=f"the GPUs cannot be looked at: {error!r}")
-        self.over.set()
-        self._wake()
+
+def _run(look: _Look, take: Callable[[], Gpus], wake: Callable[[], None]) -> None:
+    """Called in a thread."""
+    try:
+        look.seen = take()
+    except Exception as error:  # noqa: BLE001 - a look is an answer, whatever happens in the library
+        look.seen = Gpus(problem=f"the GPUs cannot be looked at: {error!r}")
+    look.over.set()
+    wake()
 
 
 class GpuEye:

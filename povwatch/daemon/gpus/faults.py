@@ -14,10 +14,10 @@ seen by the regular looks, whether an Xid was heard or not.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
 from povwatch import gpu
+from povwatch.daemon.mailbox import Mailbox
 from povwatch.daemon.runs.places import Hurdle
 from povwatch.engine.xid import Meaning, Verdict, meaning
 from povwatch.errors import GpuLost, Transient, WorkerDied
@@ -63,8 +63,7 @@ class GpuFaults:
         self._eye = eye
         self._crew = crew
         self._availability = availability
-        self._wake = wake
-        self._heard: deque[Xid] = deque()
+        self._heard: Mailbox[Xid] = Mailbox(wake)
         self._watch: gpu.XidWatch | None = None
         self._starting: threading.Thread | None = None
         self._listen_at = 0.0
@@ -72,8 +71,8 @@ class GpuFaults:
 
     def tick(self, now: float) -> None:
         """Listen, and act on what was heard."""
-        while self._heard:
-            self._act(self._heard.popleft())
+        for xid in self._heard.take():
+            self._act(xid)
         if now >= self._listen_at and self._crew.on_gpus:
             self._listen_at = now + LISTEN_AGAIN
             self._listen()
@@ -88,14 +87,10 @@ class GpuFaults:
     def _listen(self) -> None:
         if (self._watch and self._watch.alive) or (self._starting and self._starting.is_alive()):
             return
-        self._watch = gpu.XidWatch(self._hear)
+        self._watch = gpu.XidWatch(self._heard.put)
         # In a thread: the driver is asked for every GPU, and one that is lost may not answer.
-        self._starting = threading.Thread(target=self._watch.start, name="xid-start", daemon=True)
+        self._starting = threading.Thread(target=_start, args=(self._watch,), name="xid-start", daemon=True)
         self._starting.start()
-
-    def _hear(self, xid: Xid) -> None:
-        self._heard.append(xid)
-        self._wake()
 
     def _act(self, xid: Xid) -> None:
         found = meaning(xid.code)
@@ -142,6 +137,10 @@ class GpuFaults:
         if self._availability.gpu is None or self._availability.gpu.problem != problem:
             say("gpu-away", problem=problem)
         self._availability.gpu_is_away(Hurdle(Waiting.GPU_LOST, problem))
+
+
+def _start(watch: gpu.XidWatch) -> None:
+    watch.start()
 
 
 _ANSWERS = {

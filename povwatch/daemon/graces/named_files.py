@@ -206,9 +206,6 @@ class NamedFiles:
             return
         known.measuring = True
 
-        def work(cancelled: threading.Event) -> Measured:
-            return measure(self._folder.root, file.path, kind, cancelled)
-
         def then(outcome: Measured | Exception) -> None:
             known.measuring = False
             faults, known.faults = known.faults + 1, 0
@@ -223,12 +220,16 @@ class NamedFiles:
                 self._known(job)
             known.asking.clear()
 
-        self._background.submit(key, work, then)
+        self._background.submit(key, then, _have_measured, self._folder.root, file.path, kind)
 
     def _forget(self, now: float) -> None:
         if len(self._files) >= KEPT:
             recent = {path: file for path, file in self._files.items() if now - file.asked_at < FORGOTTEN_AFTER}
             self._files = recent
+
+
+def _have_measured(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> Measured:
+    return measure(root, path, kind, cancelled)
 
 
 def _says_nothing(outcome: Exception, faults: int) -> bool:

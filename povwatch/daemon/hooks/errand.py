@@ -25,9 +25,10 @@ from povwatch.units import spell_duration
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from povwatch.config import Config
+    from povwatch.daemon.mailbox import Mailbox
     from povwatch.hooks.run import Ended
     from povwatch.hooks.settings import Hook
     from povwatch.job import Job
@@ -55,6 +56,15 @@ class Order:
     """The bytes' hash of the clip of this name that it was last done for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that a hook printed."""
+
+    job: int
+    hook: str
+    text: str
+
+
 @dataclass(slots=True)
 class Outcome:
     """How it went."""
@@ -69,16 +79,16 @@ class Outcome:
 
 
 def perform(
-    order: Order, config: Config, publisher: Publisher, told: Callable[[str], None], cancelled: threading.Event
+    cancelled: threading.Event, order: Order, config: Config, publisher: Publisher, lines: Mailbox[Line]
 ) -> Outcome:
     """Run a hook, or see that it is not needed.
 
     Args:
+        cancelled: says when it is no longer wanted.
         order: what.
         config: the configuration.
         publisher: makes the folders in outputs/.
-        told: gets its lines.
-        cancelled: says when it is no longer wanted.
+        lines: gets what it prints.
 
     Raises:
         PovwatchError: it could not be run, here and now.
@@ -93,7 +103,7 @@ def perform(
         if hook.once and (why := _not_needed(order, expects, cancelled)):
             outcome.skipped = why
         else:
-            ended = _run(order, config, values, told, outcome, cancelled=cancelled)
+            ended = _run(order, config, values, lines, outcome, cancelled=cancelled)
             outcome.called_off = ended.called_off
             if not ended.called_off:
                 _judge(hook, ended, expects, cancelled)
@@ -109,7 +119,7 @@ def _run(
     order: Order,
     config: Config,
     values: dict[str, str],
-    told: Callable[[str], None],
+    lines: Mailbox[Line],
     outcome: Outcome,
     *,
     cancelled: threading.Event,
@@ -123,7 +133,7 @@ def _run(
         cwd=config.folder,
         env={name: filled(text, values) for name, text in hook.env.items()},
         timeout=hook.timeout,
-        told=told,
+        told=lambda text: lines.put(Line(job.id, hook.name, text)),
         cancelled=cancelled,
     )
     if changed := difference(before, look(config.paths.inputs, job), job):

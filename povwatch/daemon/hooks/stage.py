@@ -11,16 +11,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import retry
 from povwatch.daemon.background import Background
-from povwatch.daemon.hooks.errand import Order, Outcome, perform
+from povwatch.daemon.hooks.errand import Line, Order, Outcome, perform
 from povwatch.daemon.hooks.outcomes import MOMENTS, Outcomes
 from povwatch.daemon.hooks.records import Records
+from povwatch.daemon.mailbox import Mailbox
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.scope import ALL
 from povwatch.daemon.unforeseen import in_words
@@ -34,7 +34,6 @@ from povwatch.publish.faults import FULL
 from povwatch.voice import say
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator
 
     from povwatch.config import Config
@@ -104,7 +103,7 @@ class HookStage:
             attempts=config.engine.attempts, ledger=ledger, records=self._records, gates=gates, endings=endings
         )
         self._background = Background(wake, threads=max(1, len(self._hooks)), broken=broken)
-        self._lines: deque[tuple[_Errand, str]] = deque()
+        self._lines: Mailbox[Line] = Mailbox(wake)
         self._errands: dict[str, _Errand] = {}
         """By the hook's name."""
         self._after: dict[int, Callable[[Job, str], None]] = {}
@@ -251,15 +250,12 @@ class HookStage:
             self._records.keep(record)
             self._ledger.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
         errand = self._errands[hook.name] = _Errand(hook, order, record)
-
-        def told(line: str) -> None:
-            self._lines.append((errand, line))
-            self._wake()
-
-        def work(cancelled: threading.Event) -> Outcome:
-            return perform(order, self._config, self._publisher, told, cancelled)
-
-        self._background.submit(errand.key, work, lambda outcome: self._ended(errand, outcome))
+        self._background.submit(
+            errand.key,
+            lambda outcome: self._ended(errand, outcome),
+            perform,
+            *(order, self._config, self._publisher, self._lines),
+        )
 
     def _unwanted(self, errand: _Errand) -> str:
         """Why nobody needs a run any more; empty if it is needed."""
@@ -304,9 +300,8 @@ class HookStage:
     # -- helpers
 
     def _hear(self) -> None:
-        while self._lines:
-            errand, line = self._lines.popleft()
-            say("hook-output", self._ledger.job(errand.record.job), hook=errand.hook.name, line=line)
+        for line in self._lines.take():
+            say("hook-output", self._ledger.job(line.job), hook=line.hook, line=line.text)
 
     def _next(self, job: Job) -> Hook | None:
         """The hook that a job waits for."""

@@ -20,6 +20,7 @@ from povwatch.retry import backoff
 from povwatch.voice import say
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from povwatch.config import Config
@@ -114,7 +115,7 @@ class EngineRoom:
                 self._availability.engine = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
 
         if not self.started and not self._background.busy("probe"):
-            self._background.submit("probe", lambda _: unable(self._choice.kind, self._config, gpus), then)
+            self._background.submit("probe", then, _look, self._choice.kind, self._config, gpus)
 
     def _start(self, gpus: Gpus) -> None:
         """Start the workers on the GPUs that are there now; at the daemon's own start there may have been none."""
@@ -193,6 +194,10 @@ class EngineRoom:
     def _plan(self) -> None:
         self._probes += 1
         self._probe_at = self._clock.boot() + min(backoff(self._probes) * 5, PROBE_MAX)
+
+
+def _look(_: threading.Event, kind: str, config: Config, gpus: Gpus) -> str:
+    return unable(kind, config, gpus)
 
 
 class _Said:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch.daemon.gpus.use import Use
+from povwatch.daemon.mailbox import Gauge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +37,8 @@ class Run:
     """When it was claimed, or when it was begun ahead of that."""
     prepared: bool = False
     """Whether its working copy is there."""
-    copied: float = 0.0
-    """How much of its copies is made, 0 to 1; set by the thread that makes them."""
+    copied: Gauge = field(default_factory=Gauge)
+    """How much of its copies is made."""
     generating_since: float | None = None
     progress: JobProgress | None = None
     """What the engine said last."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.background import Background
     from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
+    from povwatch.daemon.mailbox import Gauge
     from povwatch.publish import Publisher
     from povwatch.spec import Spec
 
@@ -115,11 +116,12 @@ class Preparing:
         folder = self._publisher.staging(job.id, run_id)
         piece = Workpiece(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
         run = Run(job.id, run_id, piece, self._ledger.clock.boot())
-
-        def work(cancelled: threading.Event) -> None:
-            piece.prepare(self._inputs, job.path, lambda fraction: setattr(run, "copied", fraction), cancelled)
-
-        self._background.submit(_key(run), work, lambda outcome: self._ended(run, outcome))
+        self._background.submit(
+            _key(run),
+            lambda outcome: self._ended(run, outcome),
+            _prepare,
+            *(piece, self._inputs, job.path, run.copied),
+        )
         return run
 
     def cancel(self, run: Run) -> None:
@@ -238,6 +240,10 @@ class Preparing:
 def frozen(spec: Spec) -> dict[str, Any]:
     """A spec as it goes into the journal and to a worker."""
     return spec.model_dump(mode="json", by_alias=True)
+
+
+def _prepare(cancelled: threading.Event, piece: Workpiece, inputs: Path, clip: bytes, copied: Gauge) -> None:
+    piece.prepare(inputs, clip, copied.set, cancelled)
 
 
 def _key(run: Run) -> tuple[str, int, str]:

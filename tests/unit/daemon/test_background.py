@@ -29,11 +29,29 @@ def loop():
     made.background.close()
 
 
+def name_of_the_thread(_):
+    return threading.current_thread().name
+
+
+def raises(_, error):
+    raise error
+
+
+def returns(_, *data, **named):
+    return *data, named
+
+
+def waits(cancelled):
+    return cancelled.wait(10)
+
+
+def waits_for(_, event):
+    return event.wait(10)
+
+
 def test_the_end_is_handled_in_the_loop(loop):
     where = []
-    loop.background.submit(
-        "a", lambda _: threading.current_thread().name, lambda end: where.append((end, threading.current_thread()))
-    )
+    loop.background.submit("a", lambda end: where.append((end, threading.current_thread())), name_of_the_thread)
     assert loop.background.busy("a")
     loop.settle()
     ((name, thread),) = where
@@ -42,11 +60,14 @@ def test_the_end_is_handled_in_the_loop(loop):
     assert loop.background.idle
 
 
-def test_an_exception_is_an_outcome(loop):
-    def work(_):
-        raise KeyError("x")
+def test_the_work_gets_its_data(loop):
+    loop.background.submit("a", loop.ends.append, returns, 1, "b", kind="mp4")
+    loop.settle()
+    assert loop.ends == [(1, "b", {"kind": "mp4"})]
 
-    loop.background.submit("a", work, loop.ends.append)
+
+def test_an_exception_is_an_outcome(loop):
+    loop.background.submit("a", loop.ends.append, raises, KeyError("x"))
     loop.settle()
     assert isinstance(loop.ends[0], KeyError)
 
@@ -55,19 +76,19 @@ def test_an_end_that_cannot_be_handled_is_told_and_the_next_one_is_handled(loop)
     def then(_):
         raise ZeroDivisionError
 
-    loop.background.submit(("x", 1), lambda _: None, then)
-    loop.background.submit(("x", 2), lambda _: "fine", loop.ends.append)
+    loop.background.submit(("x", 1), then, returns)
+    loop.background.submit(("x", 2), loop.ends.append, returns, "fine")
     while not loop.ends or not loop.broken:
         loop.settle()
     ((key, error),) = loop.broken
     assert key == ("x", 1)
     assert isinstance(error, ZeroDivisionError)
-    assert loop.ends == ["fine"]
+    assert loop.ends == [("fine", {})]
     assert loop.background.idle
 
 
 def test_work_is_called_off(loop):
-    loop.background.submit("a", lambda cancelled: cancelled.wait(10), loop.ends.append)
+    loop.background.submit("a", loop.ends.append, waits)
     loop.background.cancel("a")
     loop.background.cancel("nobody")
     loop.settle()
@@ -76,14 +97,21 @@ def test_work_is_called_off(loop):
 
 def test_one_at_a_time_under_a_key(loop):
     go = threading.Event()
-    loop.background.submit("a", lambda _: go.wait(10), loop.ends.append)
+    loop.background.submit("a", loop.ends.append, waits_for, go)
     with pytest.raises(ValueError, match="a is under way already"):
-        loop.background.submit("a", lambda _: None, loop.ends.append)
+        loop.background.submit("a", loop.ends.append, returns)
     go.set()
     loop.settle()
 
 
 def test_the_end_of_the_loop_calls_everything_off(loop):
-    loop.background.submit("a", lambda cancelled: cancelled.wait(10), loop.ends.append)
+    loop.background.submit("a", loop.ends.append, waits)
     loop.background.close()
     assert loop.ends == []
+
+
+@pytest.mark.parametrize("work", [lambda _: None, Loop.settle, [].append])
+def test_what_may_hold_the_journal_is_no_work(loop, work):
+    with pytest.raises(TypeError, match="is no function of a module"):
+        loop.background.submit("a", loop.ends.append, work)
+    assert loop.background.idle

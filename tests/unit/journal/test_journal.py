@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from povwatch.errors import ConfigError, JournalError
+from povwatch.errors import ConfigError, JournalError, PovwatchError
 from povwatch.hooks.record import HookRun, HookState
 from povwatch.job import ENDS, TRANSITIONS, JobState, Waiting, may_go
-from povwatch.journal import Journal, StaleJobError, open_reader
+from povwatch.journal import Journal, StaleJobError, WrongThreadError, open_reader
 from povwatch.journal.lock import holder
-from povwatch.journal.reader import FILE
+from povwatch.journal.reader import FILE, JournalReader
 
 
 @pytest.fixture
@@ -235,3 +238,38 @@ def test_every_query_has_its_reason() -> None:
     folder = Path(__file__).parents[3] / "povwatch" / "journal" / "sql"
     for file in ("read.sql", "write.sql"):
         assert (folder / file).read_text().count("-- name:") > 10
+
+
+CALLS = {
+    name: call
+    for name, call in sorted({**vars(JournalReader), **vars(Journal)}.items())
+    if callable(call) and not name.startswith("_") and not isinstance(call, classmethod)
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_other_thread_may_call_it(journal, name) -> None:
+    (job,) = journal.add([(b"a.mp4", b"")], 1.0)
+    wanted = [p for p in inspect.signature(CALLS[name]).parameters.values() if p.default is p.empty]
+    data = [[], 1.0] if name == "add" else [job for p in wanted[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    raised = []
+
+    def call():
+        try:
+            with contextlib.ExitStack() as entered:
+                found = CALLS[name](journal, *data, **{"anything": 1} if name == "set_facts" else {})
+                if hasattr(found, "__enter__"):
+                    entered.enter_context(found)
+        except Exception as error:  # noqa: BLE001 - which one is what is asked
+            raised.append(error)
+
+    thread = threading.Thread(target=call, name="another")
+    thread.start()
+    thread.join()
+    assert [type(error) for error in raised] == [WrongThreadError]
+    assert str(raised[0]) == "The journal belongs to MainThread, and another has called it."
+    assert [job.path for job in journal.jobs()] == [b"a.mp4"], "it goes on in its own"
+
+
+def test_that_is_a_mistake_of_ours_and_not_of_the_disk() -> None:
+    assert not issubclass(WrongThreadError, PovwatchError)

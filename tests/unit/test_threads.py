@@ -1,0 +1,127 @@
+"""No thread reaches the journal, over the sources: it is given a function of a module, and data.
+
+The journal itself refuses every thread but its own (tests/unit/journal/test_journal.py), and `Background` every work
+that is a method or a closure. Here it is seen before it runs.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "povwatch"
+
+OWN = {
+    "gpu.py": "XidWatch has a queue's `put` and NVML's handles",
+    "engine/process.py": "WorkerProcess has a queue, a child process and what wakes the loop",
+    "engine/serve.py": "runs in a worker, which never opens the journal",
+    "engine/upstream/group.py": "runs in a worker",
+    "media/child.py": "runs in a media child, which never opens the journal",
+}
+"""Files whose threads call something else than a function of a module, and why that cannot reach the journal."""
+
+WORK = 2
+"""The place of `work` among the arguments of `Background.submit`."""
+
+
+def trees():
+    for file in sorted(PACKAGE.rglob("*.py")):
+        yield file.relative_to(PACKAGE).as_posix(), ast.parse(file.read_text())
+
+
+def calls(tree, name):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
+            yield node
+
+
+def functions(tree):
+    """The functions of a module by the names that they have in it: its own, and those that it imports."""
+    own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("povwatch"):
+            file = PACKAGE.parent / Path(*node.module.split(".")).with_suffix(".py")
+            if file.is_file():
+                there = {made.name for made in ast.parse(file.read_text()).body if isinstance(made, ast.FunctionDef)}
+                own |= {alias.asname or alias.name for alias in node.names if alias.name in there}
+    return own
+
+
+def local(tree, name):
+    """Whether a name is anything else somewhere in the module: an argument, a variable, an inner function."""
+    inner = [node for top in tree.body for node in ast.walk(top) if node is not top]
+    return (
+        any(isinstance(node, ast.FunctionDef) and node.name == name for node in inner)
+        or any(isinstance(node, ast.arg) and node.arg == name for node in ast.walk(tree))
+        or any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store) for n in ast.walk(tree))
+    )
+
+
+def wrong_work(tree):
+    known = functions(tree)
+    for call in calls(tree, "submit"):
+        if len(call.args) <= WORK or any(isinstance(given, ast.Starred) for given in call.args[: WORK + 1]):
+            yield f"line {call.lineno}: its work cannot be seen"
+            continue
+        work, data = call.args[WORK], [*call.args[WORK + 1 :], *(given.value for given in call.keywords)]
+        if not isinstance(work, ast.Name) or work.id not in known or local(tree, work.id):
+            yield f"line {call.lineno}: {ast.unparse(work)} is no function of a module"
+        if any(isinstance(part, ast.Lambda) for given in data for part in ast.walk(given)):
+            yield f"line {call.lineno}: a closure among the data"
+        flat = [part for given in data for part in _parts(given)]
+        if any(isinstance(given, ast.Name) and given.id == "self" for given in flat):
+            yield f"line {call.lineno}: self among the data"
+
+
+def _parts(given):
+    given = given.value if isinstance(given, ast.Starred) else given
+    return given.elts if isinstance(given, ast.Tuple | ast.List) else [given]
+
+
+def wrong_threads(tree):
+    known = functions(tree)
+    for call in calls(tree, "Thread"):
+        targets = [given.value for given in call.keywords if given.arg == "target"]
+        if not targets or not isinstance(targets[0], ast.Name) or targets[0].id not in known:
+            yield f"line {call.lineno}: {ast.unparse(call)}"
+
+
+def test_background_work_is_a_function_of_a_module_and_data():
+    daemon = {name: tree for name, tree in trees() if name.startswith("daemon/") and name != "daemon/background.py"}
+    assert {name: wrong for name, tree in daemon.items() if (wrong := list(wrong_work(tree)))} == {}
+    assert sum(len(list(calls(tree, "submit"))) for tree in daemon.values()) > 10
+
+
+def test_the_pool_itself_is_given_one():
+    tree = ast.parse((PACKAGE / "daemon" / "background.py").read_text())
+    assert [ast.unparse(call.args[0]) for call in calls(tree, "submit")] == ["_run"]
+    assert "_run" in functions(tree)
+
+
+def test_a_thread_runs_a_function_of_a_module():
+    found = {name for name, tree in trees() if list(wrong_threads(tree))}
+    assert found == set(OWN), "a reason is wanted for each"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class A:\n def a(self):\n  self._background.submit(1, then, self._work)",
+        "class A:\n def a(self):\n  self._background.submit(1, then, lambda _: self._journal.job(1))",
+        "class A:\n def a(self):\n  def work(_):\n   return self\n  self._background.submit(1, then, work)",
+        "class A:\n def a(self, work):\n  self._background.submit(1, then, work)",
+        "def work(_): pass\nclass A:\n def a(self, work):\n  self._background.submit(1, then, work)",
+        "def work(_): pass\nclass A:\n def a(self):\n  self._background.submit(1, then, work, self)",
+        "def work(_): pass\nclass A:\n def a(self):\n  self._background.submit(1, then, work, told=lambda: self)",
+        "def work(_): pass\nclass A:\n def a(self):\n  self._background.submit(1, then, work, *(1, self))",
+    ],
+)
+def test_what_could_reach_the_journal_is_seen(source):
+    assert list(wrong_work(ast.parse(source)))
+
+
+def test_what_could_not_is_let_through():
+    source = "from povwatch.fs import closing\nclass A:\n def a(self):\n  self._background.submit(1, then, closing, 2)"
+    assert not list(wrong_work(ast.parse(source)))
