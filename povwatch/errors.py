@@ -13,6 +13,7 @@
     |   |   |-- OutputsAway      outputs/, or the work in it, is not there
     |   |   |   `-- OutputsTaken  somebody else's folder is where that work was
     |   |   `-- SourceChanged    the clip changed under our hands
+    |   |-- SpecInvalid          the JSON beside the clip: the job waits for an edit and is charged nothing
     |   `-- AttemptFailed        the attempt counts
     |       |-- WorkerDied
     |       |-- WorkerStalled
@@ -21,7 +22,6 @@
     |       `-- CheckFailed      the artifact is not what was asked for
     `-- Permanent                trying again cannot help
         |-- NotAVideo            rejected
-        |-- SpecInvalid          the JSON beside the clip; waits for an edit
         |-- Blocked              the engine's guardrail
         `-- JobFailed            the engine cannot do this job
 
@@ -153,8 +153,8 @@ class Problem:
         return f"{self.field} {self.message}." if self.field else f"{self.message}."
 
 
-class SpecInvalid(Permanent):
-    """The JSON beside the clip cannot be run as it stands."""
+class SpecInvalid(Transient):
+    """The JSON beside the clip cannot be run as it stands; edited, it may."""
 
     def __init__(self, what: str, todo: str = "", *, file: str = "", problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(what, todo)

@@ -1,7 +1,7 @@
 """What becomes of a job whose attempt ended in an error. Pure: a decision is returned, nothing is done.
 
-1. What cannot get better ends the job: rejected, blocked or failed, by the error's type.
-2. What is not the job's doing releases it: the attempt is given back, and it waits for its reason to go.
+1. A permanent error ends the job: rejected, blocked or failed, by the error's type.
+2. A fault of the environment or of the JSON releases it: the attempt is given back, and it waits for the cause to go.
 3. Everything else is charged: another attempt after a pause of 2, 4, 8 ... 60 s, until `limit` attempts are used up.
 4. Out of memory is tried once more, on a fresh worker; what does not fit twice does not fit.
 5. A job that was running when the daemon or the machine went down is counted apart, and fails at the third time.
@@ -129,7 +129,7 @@ _RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {
     errors.GpuLost: (Waiting.GPU_LOST, ENVIRONMENT_PAUSE),
     errors.SourceChanged: (Waiting.SETTLING, 0.0),
     errors.SpecInvalid: (Waiting.INVALID_SPEC, 0.0),
-    # Of no class above, but no doing of the job either.
+    # Every other fault of the environment.
     errors.EnvironmentFault: (Waiting.PAUSED, ENVIRONMENT_PAUSE),
     errors.MachineError: (Waiting.ENGINE_UNAVAILABLE, ENVIRONMENT_PAUSE),
 }

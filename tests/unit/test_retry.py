@@ -78,6 +78,17 @@ def test_every_error_ends_or_uses_up_its_attempts_or_waits_for_a_reason(error):
         assert decision.kind in (Kind.FAIL, Kind.BLOCK, Kind.REJECT)
 
 
+@pytest.mark.parametrize("error", sorted(set(every_error()), key=lambda error: error.__name__))
+def test_the_type_says_what_happens(error):
+    decision = decide(error("What."), attempts=1, limit=3, now=NOW)
+    waits = issubclass(error, (errors.EnvironmentFault, errors.SpecInvalid, errors.MachineError))
+    ends = issubclass(error, errors.Permanent)
+    expected = Kind.RELEASE if waits else decision.kind if ends else Kind.RETRY
+    assert decision.kind is expected
+    assert (decision.kind in (Kind.FAIL, Kind.BLOCK, Kind.REJECT)) == ends
+    assert decision.charge != waits
+
+
 @pytest.mark.parametrize(
     ("crashes", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0), (4, Kind.FAIL, 0)]
 )
