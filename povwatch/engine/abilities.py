@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from povwatch import host_memory
 from povwatch.engine.transfer import refusals as diffusers
 from povwatch.engine.upstream import ability as cosmos
-from povwatch.engine.upstream import formats, room
+from povwatch.engine.upstream import formats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +34,8 @@ class Abilities:
     """The hint keys that are loaded, or may be."""
     model: str = ""
     """engine.model."""
-    memory: int = 0
-    """Bytes that this machine has; 0 if it is not known."""
+    memory: int | None = None
+    """Bytes of main memory that can be had here; None if it is not known."""
 
     @classmethod
     def of(cls, kind: str, engine: Engine) -> Self:
@@ -44,7 +45,7 @@ class Abilities:
             kind: the one that runs here; never auto.
             engine: the configuration.
         """
-        return cls(kind, tuple(engine.controls), engine.model, room.main_memory())
+        return cls(kind, tuple(engine.controls), engine.model, host_memory.total())
 
     def refusals(self, spec: Mapping[str, Any], clip: Shape | None) -> list[Problem]:
         """Everything in a spec that it cannot do.

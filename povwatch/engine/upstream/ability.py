@@ -99,15 +99,15 @@ def undecodable(clip: Shape, memory: int) -> Problem | None:
 
     Args:
         clip: its frames and size count.
-        memory: bytes that this machine has.
+        memory: bytes that can be had here, within the limits of control groups.
     """
     decoded = clip.frames * clip.width * clip.height * CHANNELS * DECODED_COPIES
     if decoded <= memory:
         return None
     shape = f"{clip.frames:,} frames of {clip.width}x{clip.height}"
     return Problem(
-        f"the clip's {shape} take {decoded / GIB:.1f} GiB once decoded, and this machine has {memory / GIB:.1f} GiB of "
-        "memory; upstream decodes all of them, whatever max_frames says",
+        f"the clip's {shape} take {decoded / GIB:.1f} GiB once decoded, and {memory / GIB:.1f} GiB of memory can be "
+        "had here; upstream decodes all of them, whatever max_frames says",
         'Cut the clip into parts, or use engine.kind = "diffusers", which decodes as it goes.',
     )
 

@@ -16,18 +16,19 @@ FLOAT32 = 4
 """Bytes a value of a control on the GPU when it is enlarged to the clip's size: 11.6 GiB for 500 frames at 1080p."""
 
 
-def check(job: dict[str, Any], main_memory: int, gpu_memory: int | None) -> None:
+def check(job: dict[str, Any], main_memory: int | None, gpu_memory: int | None) -> None:
     """Refuse a job that cannot fit.
 
     Args:
         job: as `generate` gets it.
-        main_memory: bytes that this machine has.
+        main_memory: bytes that can be had here (`host_memory.total`); None where nobody knows.
         gpu_memory: bytes of GPU memory that a job can use; None where there is no GPU to ask.
 
     Raises:
         EngineFailure: It cannot; the message has both numbers.
     """
-    problem = undecodable(Shape(job["frames"], job["width"], job["height"]), main_memory)
+    shape = Shape(job["frames"], job["width"], job["height"])
+    problem = None if main_memory is None else undecodable(shape, main_memory)
     if problem is not None:
         raise EngineFailure("invalid", problem.sentence, problem.todo)
     picture = job["width"] * job["height"] * CHANNELS
@@ -39,13 +40,6 @@ def check(job: dict[str, Any], main_memory: int, gpu_memory: int | None) -> None
             f"{_gib(enlarging)} of GPU memory, and {_gib(gpu_memory)} can be had.",
             'Set "keep_input_resolution": false, cut the clip into parts, or use engine.kind = "diffusers".',
         )
-
-
-def main_memory() -> int:
-    """Bytes of memory that this machine has."""
-    with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
-        total = next(line for line in file if line.startswith("MemTotal:"))
-    return int(total.split()[1]) * 1024
 
 
 def _gib(size: int) -> str:

@@ -19,6 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from povwatch import host_memory
 from povwatch.engine.port import EngineBlocked, EngineFailure
 from povwatch.engine.trust import check_owners
 from povwatch.engine.upstream import cached, causes, facts, hooks, references, room, tensors
@@ -98,7 +99,7 @@ class Session:
         """
         arguments(job, self._settings)
         references.check(job)
-        room.check(job, room.main_memory(), facts.gpu_room())
+        room.check(job, host_memory.total(), facts.gpu_room())
 
     def sample(self, job: dict[str, Any]) -> Any:  # noqa: ANN401 - upstream's InferenceArguments
         """The job as upstream takes it.

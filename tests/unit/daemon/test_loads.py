@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch import host_memory
 from povwatch.config import Config, Engine
 from povwatch.daemon.runs.loads import LoadGate
 from povwatch.engine.loads import crowded
@@ -68,30 +67,3 @@ def test_weights_of_a_folder_are_weighed_and_others_known_by_size(tmp_path):
     assert weights("diffusers", Config()) == 25 * GB
     assert weights("cosmos", Config()) == 36 * GB
     assert weights("mine.py:Engine", Config()) == 0
-
-
-def machine(root, *, group="", free_kb=8_000_000, **limits):
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text(f"MemTotal: 16000000 kB\nMemAvailable: {free_kb} kB\n")
-    (root / "proc/self/cgroup").write_text(f"0::/{group}\n")
-    for name, (limit, current, cached) in limits.items():
-        folder = root / host_memory.GROUPS / name.replace("_", "/")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "memory.max").write_text(f"{limit}\n")
-        (folder / "memory.current").write_text(f"{current}\n")
-        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\nactive_file 0\n")
-
-
-def test_what_the_kernel_says_is_available(tmp_path):
-    machine(tmp_path, group="system.slice")
-    assert host_memory.available(tmp_path) == 8_000_000 * 1024
-    assert host_memory.available(tmp_path / "nowhere") is None
-
-
-def test_the_limit_of_any_group_above_us_counts_and_the_page_cache_makes_room(tmp_path):
-    machine(tmp_path, group="a/b", a=(4 * GB, 3 * GB, GB), a_b=("max", 3 * GB, 0))
-    assert host_memory.available(tmp_path) == 2 * GB
-
-
-def test_this_machine_says_something():
-    assert host_memory.available()

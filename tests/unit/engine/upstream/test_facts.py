@@ -84,9 +84,6 @@ def test_500_frames_at_1080p_take_11_6_gib_at_the_end():
 
 
 def test_a_clip_that_cannot_be_decoded_into_memory():
-    with pytest.raises(EngineFailure, match=r"take 57.9 GiB once decoded, and this machine has 32.0 GiB"):
+    with pytest.raises(EngineFailure, match=r"take 57.9 GiB once decoded, and 32.0 GiB of memory can be had here"):
         room.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), 32 * GIB, None)
-
-
-def test_this_machine_has_memory():
-    assert room.main_memory() > GIB // 2
+    room.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), None, None)
