@@ -7,6 +7,7 @@ import struct
 import tempfile
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -74,6 +75,24 @@ def open_dml(parts: int = 3, frames: int = 4) -> bytes:
     first = _chunk(b"RIFF", b"AVI " + hdrl + bodies[0])
     assert len(first) == header + len(bodies[0])
     return first + b"".join(_chunk(b"RIFF", b"AVIX" + body) for body in bodies[1:])
+
+
+def beginning_with(box: bytes, **options: Any) -> bytes:
+    """A QuickTime movie without `ftyp`, as older cameras and editors write it; it begins with `wide`, `mdat` or `moov`.
+
+    Every sample stays at its offset, so the new first box is as long as what it takes the place of.
+    """
+    data = video("mov", **options, movflags="faststart") if box == b"moov" else video("mov", **options)
+    ftyp = int.from_bytes(data[:4])
+    if box == b"wide":
+        return data[:4] + box + bytes(ftyp - 8) + data[ftyp:]
+    size = int.from_bytes(data[ftyp : ftyp + 4])
+    if box == b"moov":
+        filler = ftyp.to_bytes(4) + b"free" + bytes(ftyp - 8)
+        return (size + ftyp).to_bytes(4) + box + filler + data[ftyp + 8 :]
+    start = ftyp + size  # behind `wide`
+    size = start + int.from_bytes(data[start : start + 4])
+    return size.to_bytes(4) + box + data[8:]
 
 
 def _packets(data):

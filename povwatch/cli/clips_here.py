@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from povwatch import layout
 from povwatch.arrival.scan import Listing, scan
 from povwatch.arrival.signature import signature
-from povwatch.container.report import VIDEO_KINDS
-from povwatch.container.signature import HEAD, classify
+from povwatch.container.signature import HEAD, video_kind
 from povwatch.daemon.graces.named_files import measure
 from povwatch.errors import ConfigError, JournalError, PovwatchError
 from povwatch.journal import open_reader
@@ -81,8 +80,8 @@ def looked_into(clip: Path) -> Measured | None:
     """A clip's frames, size and rate; None if there is no whole video."""
     try:
         with clip.open("rb") as file:
-            kind, _ = classify(file.read(HEAD))
-        if kind not in VIDEO_KINDS:
+            kind = video_kind(file.read(HEAD))
+        if kind is None:
             return None
         return measure(clip.parent, os.fsencode(clip.name), str(kind))
     except (OSError, PovwatchError):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any, Self
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self
 
 NEARLY = 99.9
 """The most that an incomplete file is said to have, in per cent: 100 would read as a contradiction."""
 
 
-class Kind(StrEnum):
+class Kind(str, Enum):  # noqa: UP042 - upstream's Python is 3.10, and its engine asks for kinds too
     """What the file's own first bytes say it is, whatever its name says."""
+
+    __str__ = str.__str__
 
     MP4 = "mp4"
     """MP4, M4V and QuickTime: boxes."""

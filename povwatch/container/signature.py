@@ -1,8 +1,12 @@
-"""What a file is, by its own first bytes. Its name never counts: a `.mp4` may hold a script that opens other files."""
+"""What a file is, by its own first bytes. Its name never counts: a `.mp4` may hold a script that opens other files.
+
+The only place that tells containers apart: arrivals, JSON checks, the command line and the engines all ask here.
+Standard library alone, for Python 3.10: upstream's engine asks too.
+"""
 
 from __future__ import annotations
 
-from povwatch.container.report import Kind
+from povwatch.container.report import VIDEO_KINDS, Kind
 
 HEAD = 4096
 """Bytes that are looked at."""
@@ -53,6 +57,12 @@ RIFFS = {
     b"WEBP": (Kind.PICTURE, "a WebP picture"),
 }
 
+STILLS = ((b"\xff\xd8\xff", "jpeg_pipe"), (b"\x89PNG\r\n\x1a\n", "png_pipe"))
+"""Pictures that engines read, and FFmpeg's demuxer for each."""
+
+DEMUXERS = {Kind.MP4: "mov", Kind.MATROSKA: "matroska", Kind.AVI: "avi"}
+"""FFmpeg's demuxer for each container that is read."""
+
 BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
@@ -77,6 +87,28 @@ def classify(head: bytes) -> tuple[Kind, str | None]:
     if head[:1] == b"\xff" and head[1:2] in {b"\xfb", b"\xf3", b"\xf2", b"\xf1", b"\xf9"}:
         return Kind.SOUND, "sound only (MP3 or AAC)"
     return _text_or_unknown(head)
+
+
+def video_kind(head: bytes) -> Kind | None:
+    """The container of a video that is read; None for anything else.
+
+    Args:
+        head: as `classify` takes it.
+    """
+    kind, words = classify(head)
+    return kind if words is None and kind in VIDEO_KINDS else None
+
+
+def demuxer(head: bytes) -> str | None:
+    """FFmpeg's demuxer for a video that is read, or for a JPEG or PNG picture; None for anything else.
+
+    Args:
+        head: as `classify` takes it.
+    """
+    kind = video_kind(head)
+    if kind is not None:
+        return DEMUXERS[kind]
+    return next((still for magic, still in STILLS if head.startswith(magic)), None)
 
 
 def _container(head: bytes) -> tuple[Kind, str | None] | None:

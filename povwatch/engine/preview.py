@@ -19,6 +19,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from povwatch import __version__
+from povwatch.container.signature import HEAD, video_kind
 from povwatch.engine import control
 from povwatch.engine.port import EngineFailure
 from povwatch.errors import NotAVideo, SourceChanged
@@ -45,9 +46,6 @@ SCALING = {
     "seg": cv2.INTER_NEAREST,
 }
 """How upstream scales a given control video. Source: inference/utils.py, read_and_process_control_input."""
-
-SIGNATURES = ((4, b"ftyp", "mp4"), (0, b"\x1aE\xdf\xa3", "matroska"), (8, b"AVI ", "avi"))
-"""Offset and bytes that tell a control video's container."""
 
 
 class PreviewEngine:
@@ -200,10 +198,9 @@ def _kind(path: str) -> str:
         EngineFailure: it has none that is known.
     """
     with Path(path).open("rb") as file:
-        head = file.read(16)
-    for offset, magic, kind in SIGNATURES:
-        if head[offset : offset + len(magic)] == magic:
-            return kind
+        kind = video_kind(file.read(HEAD))
+    if kind is not None:
+        return str(kind)
     raise EngineFailure(
         "invalid",
         f"The control {Path(path).name!r} is no MP4, Matroska or AVI video.",

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from povwatch.container.signature import HEAD, video_kind
 from povwatch.engine import control
 from povwatch.engine.port import EngineFailure
-from povwatch.engine.preview import SCALING, SIGNATURES
+from povwatch.engine.preview import SCALING
 from povwatch.errors import NotAVideo, SourceChanged
 from povwatch.media.picture import even
 from povwatch.media.source import opened
@@ -133,8 +134,7 @@ def _decoded(path: str, name: str, scaling: int, request: Request, stack: ExitSt
 def _kind(path: str, name: str) -> str:
     """The container of a control video, by its signature."""
     with Path(path).open("rb") as file:
-        head = file.read(16)
-    for offset, magic, kind in SIGNATURES:
-        if head[offset : offset + len(magic)] == magic:
-            return kind
+        kind = video_kind(file.read(HEAD))
+    if kind is not None:
+        return str(kind)
     raise EngineFailure("invalid", f"{name} is no MP4, Matroska or AVI video.", FIT)

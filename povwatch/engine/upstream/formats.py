@@ -1,32 +1,26 @@
-"""Which files upstream reads: the suffix says, and the first bytes have to confirm it. Pure, standard library alone."""
+"""Which files upstream reads: the suffix says, and the first bytes have to confirm it. Pure, standard library alone.
+
+A list of other files that is called .mp4 must not be opened as one.
+"""
 
 from __future__ import annotations
 
 import posixpath
 from typing import TYPE_CHECKING
 
+from povwatch.container import signature
 from povwatch.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VIDEOS = {".mp4": "mp4", ".mov": "mp4", ".webm": "matroska", ".avi": "avi"}
+VIDEOS = {".mp4": "mov", ".mov": "mov", ".webm": "matroska", ".avi": "avi"}
 """The suffixes that upstream has a decoder for (easy_io/handlers/registry_utils.py), in lower case alone, and FFmpeg's
 demuxer for each."""
 
+NAMES = {"mov": "MP4", "matroska": "Matroska", "avi": "AVI"}
+
 IMAGES = {".jpg": "jpeg_pipe", ".jpeg": "jpeg_pipe", ".png": "png_pipe"}
-
-SIGNATURES = (
-    (4, b"ftyp", "mp4"),
-    (0, b"\x1aE\xdf\xa3", "matroska"),
-    (8, b"AVI ", "avi"),
-    (0, b"\xff\xd8\xff", "jpeg_pipe"),
-    (0, b"\x89PNG", "png_pipe"),
-)
-"""Offset and bytes that tell a format: a list of other files in a file called .mp4 must not be opened as one."""
-
-HEAD = 16
-"""Bytes that tell it."""
 
 
 def unreadable(field: str, name: str, head: bytes, known: Mapping[str, str]) -> Problem | None:
@@ -35,7 +29,7 @@ def unreadable(field: str, name: str, head: bytes, known: Mapping[str, str]) -> 
     Args:
         field: the spec's field that names it.
         name: of the file.
-        head: its first bytes, HEAD of them.
+        head: its first bytes, signature.HEAD of them.
         known: the suffixes that are read there, to FFmpeg's demuxer for each.
     """
     suffix = posixpath.splitext(name)[1]
@@ -46,8 +40,9 @@ def unreadable(field: str, name: str, head: bytes, known: Mapping[str, str]) -> 
             f"Convert it: ffmpeg -i {posixpath.basename(name)} -c copy OUT.mp4, say.",
             field,
         )
-    found = next((kind for at, mark, kind in SIGNATURES if head[at : at + len(mark)] == mark), None)
-    if found != expected:
-        what = "another kind of file" if found is None else f"{found.partition('_')[0]} data"
-        return Problem(f"ends in {suffix} but is {what}", "Give a file of the kind it says.", field)
-    return None
+    found = signature.demuxer(head)
+    if found == expected:
+        return None
+    _, words = signature.classify(head)
+    what = words or ("another kind of file" if found is None else f"{NAMES[found]} data")
+    return Problem(f"ends in {suffix} but is {what}", "Give a file of the kind it says.", field)

@@ -10,10 +10,11 @@ import zipfile
 from fractions import Fraction
 from typing import Any
 
+from povwatch.container.signature import HEAD
 from povwatch.engine.fit import MASK_TODO, Shape, masks, misfit
 from povwatch.engine.port import EngineFailure
 from povwatch.engine.upstream.arguments import paths, wanted_frames
-from povwatch.engine.upstream.formats import HEAD, IMAGES, VIDEOS, unreadable
+from povwatch.engine.upstream.formats import IMAGES, VIDEOS, unreadable
 
 ARRAY = "arr_0.npy"
 """The array in an .npz that upstream reads as a mask of shape (T, H, W)."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import make_clip, painted, read_numbers, read_times, upright_frames
+from made_containers import beginning_with
 
 from povwatch.engine import control
 from povwatch.engine.port import Context, EngineCancelled, EngineFailure
@@ -76,6 +77,13 @@ def test_a_control_that_was_given_is_shown(clip):
     assert read_numbers(artifact["path"]) == list(range(N))
     assert artifact["given"] == str(given)
     assert artifact["computed"] is False
+
+
+@pytest.mark.parametrize("box", [b"wide", b"mdat", b"moov"])
+def test_a_movie_without_ftyp_is_shown(clip, box):
+    given = clip.parent / "given.mov"
+    given.write_bytes(beginning_with(box, frames=N))
+    assert generate(clip, edge={"control_path": str(given)})["frames"] == N
 
 
 def test_a_control_that_is_too_short_is_refused_in_words(clip):

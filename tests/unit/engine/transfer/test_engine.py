@@ -14,6 +14,7 @@ tiny_needs.skip_without()
 
 import tiny_jobs
 from clips import make_clip, painted
+from made_containers import beginning_with
 
 from povwatch.engine import control
 from povwatch.engine.port import EngineBlocked, EngineCancelled, EngineFailure
@@ -181,6 +182,14 @@ def test_a_given_control_that_does_not_fit_is_refused_before_anything_else(
     assert caught.value.kind == "invalid"
     assert all(number in caught.value.message for number in numbers)
     assert told == []
+
+
+@pytest.mark.parametrize("box", [b"wide", b"mdat", b"moov"])
+def test_a_given_control_that_is_a_movie_without_ftyp_is_taken(engine, tmp_path, box) -> None:
+    path = tmp_path / "control.mov"
+    path.write_bytes(beginning_with(box, frames=5, size=tiny_jobs.SIZE))
+    job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 5), 5, edge={"control_path": str(path)}) | {"fps_num": 24}
+    assert engine.generate(job, tiny_jobs.context(tmp_path))["frames"] == 5
 
 
 def test_a_given_control_that_is_no_video_is_refused(engine, tmp_path) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from cosmos_jobs import clip, job
+from made_containers import beginning_with
 from PIL import Image
 
 from povwatch.engine.fit import Shape
@@ -55,6 +56,13 @@ def test_another_rate_is_refused_with_both_numbers(tmp_path, refused):
     assert "edge.control_path has 30 frames a second, the clip has 24." in text
 
 
+@pytest.mark.parametrize("box", [b"wide", b"mdat", b"moov"])
+def test_a_movie_without_ftyp_is_a_good_control(tmp_path, box):
+    control = tmp_path / "e.mov"
+    control.write_bytes(beginning_with(box, frames=12, size=(64, 48)))
+    check(job(tmp_path / "c.mp4", 12, **edge(control)))
+
+
 def test_two_spellings_of_a_rate_are_one(tmp_path):
     check(job(tmp_path / "c.mp4", 12, fps=24, **edge(clip(tmp_path / "e.mp4", 12, fps="24000/1001"))))
 
@@ -73,7 +81,7 @@ def test_what_upstream_has_no_decoder_for(tmp_path, refused):
 def test_a_list_of_other_files_is_never_opened(tmp_path, refused):
     clip(tmp_path / "secret.mp4", 12)
     (tmp_path / "e.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
-    assert "ends in .mp4 but is another kind of file" in refused(**edge(tmp_path / "e.mp4"))
+    assert "ends in .mp4 but is a list of other files (ffconcat)" in refused(**edge(tmp_path / "e.mp4"))
 
 
 def test_a_file_that_is_not_there_or_cut_short(tmp_path, refused):
@@ -110,4 +118,4 @@ def test_an_image_for_the_style(tmp_path, refused):
     Image.new("RGB", (8, 8)).save(tmp_path / "i.png")
     check(job(tmp_path / "c.mp4", 12, image_context_path=str(tmp_path / "i.png")))
     (tmp_path / "i.jpg").write_bytes((tmp_path / "i.png").read_bytes())
-    assert "ends in .jpg but is png data" in refused(image_context_path=str(tmp_path / "i.jpg"))
+    assert "ends in .jpg but is a PNG picture" in refused(image_context_path=str(tmp_path / "i.jpg"))
