@@ -79,6 +79,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
         WARNING,
         "no events from {inputs}: {problem} New clips are seen at the rescan, every {rescan}",
     ),
+    "watch-short": (
+        WARNING,
+        "too few events from {inputs}: {problem} New clips there are seen at the rescan, every {rescan}",
+    ),
     "error-files-later": (
         WARNING,
         "an error file cannot be written or removed now: {problem} It is tried again until it can be",

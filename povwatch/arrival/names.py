@@ -14,8 +14,19 @@ PARTIALS = frozenset({b".part", b".crdownload", b".filepart", b".download", b".t
 COMPANIONS = frozenset({b".aria2"})
 """Of those, what lies beside a file that grows under its own name; the others are renamed to it when they are whole."""
 
-FOLDERS = frozenset({b"@eaDir", b"#recycle", b".rsync-partial"})
-"""Folders that storage boxes and rsync keep for themselves."""
+FOLDERS = frozenset(
+    {b"@eaDir", b"#recycle", b"#snapshot", b"@Recycle", b"@Recently-Snapshot", b"~snapshot", b"lost+found"}
+)
+"""Folders that storage boxes (Synology, QNAP, NetApp) and ext4 keep for themselves, in this very spelling.
+
+What else they keep, and rsync's `.rsync-partial`, begins with a dot.
+"""
+
+ANY_CASE_FOLDERS = frozenset({b"$recycle.bin", b"system volume information"})
+"""Windows's own folders on each of its disks, in lower case: its file systems do not tell `A` from `a`."""
+
+BUNDLES = (b".download",)
+"""Endings of folders in which a browser keeps an unfinished download (Safari), in lower case."""
 
 _RSYNC = re.compile(rb"\.(?P<name>.+)\.[A-Za-z0-9]{6}", re.DOTALL)
 """rsync's temporary name: `.clip.mp4.Ab3xYz`."""
@@ -45,7 +56,8 @@ def is_ignored(name: bytes) -> bool:
 
 def is_ignored_folder(name: bytes) -> bool:
     """Whether a folder of this name is not looked into."""
-    return name.startswith(b".") or name in FOLDERS
+    lower = name.lower()
+    return name.startswith(b".") or name in FOLDERS or lower in ANY_CASE_FOLDERS or lower.endswith(BUNDLES)
 
 
 def named_by_partial(name: bytes) -> bytes | None:

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchdog.events import (
@@ -24,12 +25,15 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyEmitter
+from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyFD
+
+from povwatch.arrival.names import is_ignored_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from watchdog.observers.inotify_c import CallbackId, InotifyEvent, Mask, WatchCallback, WatchDescriptor
 
 TICK = 1.0
 """Seconds between two looks of watchdog's threads at whether they should end."""
@@ -52,8 +56,17 @@ Not of reading: answering our own reads would never end.
 Not of each write: a fast copy makes thousands a second, and the timers of settling look at the file anyway.
 """
 
-LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
-"""The kernel's limit behind an error of inotify."""
+LIMITS = {
+    errno.ENOSPC: ("fs.inotify.max_user_watches", "user.max_inotify_watches"),
+    errno.EMFILE: ("fs.inotify.max_user_instances", "user.max_inotify_instances"),
+}
+"""The kernel's limits behind an error of inotify; a container with users of its own has the second (namespaces(7))."""
+
+WATCHES = LIMITS[errno.ENOSPC]
+"""The limits of how many folders are watched."""
+
+WANTED = {errno.ENOSPC: 524_288, errno.EMFILE: 1024}
+"""What to raise them to, at least."""
 
 
 class Watcher:
@@ -64,15 +77,26 @@ class Watcher:
 
     def __init__(self, root: Path, on_hint: Callable[[bytes | None], None], *, recursive: bool) -> None:
         self.problem: str | None = None
-        """Why there are no hints and what to do about it; None while there are."""
+        """Why there are no hints at all and what to do about it; None while there are some."""
         self._root = root
         self._on_hint = on_hint
         self._recursive = recursive
-        self._inotify: InotifyFD | None = None
+        self._inotify: _Queue | None = None
         """The kernel's queue and the thread that reads it: our own, so that we can see whether it lives."""
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None
         self._alarm = _OverflowAlarm(on_hint)
+
+    @property
+    def unwatched(self) -> int:
+        """How many folders below the root give no hints, because the kernel allows no more watches."""
+        return len(self._inotify.refused) if self._inotify is not None else 0
+
+    @property
+    def shortage(self) -> str:
+        """What to say of those folders."""
+        folders = "1 folder is" if self.unwatched == 1 else f"{self.unwatched} folders are"
+        return f"{folders} not watched, since inotify allows {watches_allowed()} watches. {raise_it(errno.ENOSPC)}"
 
     def start(self) -> bool:
         """Begin to watch; False if that cannot be, with `problem` set. A limit or a missing folder raises nothing."""
@@ -83,9 +107,9 @@ class Watcher:
             # A link is resolved first: watchdog would watch the link itself.
             path = os.path.realpath(self._root, strict=True)
             self._watched = _identity(path)
-            self._inotify = InotifyFD()
+            self._inotify = _Queue()
             self._inotify.start()
-            self._observer = BaseObserver(InotifyEmitter, timeout=TICK, inotify_fd=self._inotify)
+            self._observer = BaseObserver(_Emitter, timeout=TICK, inotify_fd=self._inotify)
             self._observer.schedule(_Handler(path, self._on_hint), path, recursive=self._recursive, event_filter=EVENTS)
             self._observer.start()
         except OSError as e:
@@ -125,6 +149,64 @@ class Watcher:
                 thread.join(JOIN)
 
 
+class _Queue(InotifyFD):
+    """The kernel's queue. watchdog passes over a folder that it cannot watch; here it is remembered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: set[bytes] = set()
+        """Folders for which there was no watch left."""
+
+    def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+        """Watch a folder.
+
+        Raises:
+            OSError: it cannot be watched.
+        """
+        try:
+            return super().add_callback(path, mask, callback, id_)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                self.refused.add(path)
+            raise
+
+
+class _Emitter(InotifyEmitter):
+    """Watches the folders that clips may be in, and no others."""
+
+    def on_thread_start(self) -> None:
+        """As watchdog's own, with another group."""
+        self._inotify = _Folders(
+            self._inotify_fd,
+            os.fsencode(self.watch.path),
+            is_recursive=self.watch.is_recursive,
+            event_mask=self.get_event_mask_from_filter(),
+        )
+
+
+class _Folders(InotifyWatchGroup):
+    """The root and the folders below it that may hold clips: a folder of snapshots may hold thousands of others."""
+
+    def _add_all_callbacks(self, path: bytes) -> None:
+        if self._ignored(path):
+            return
+        self._add_callback(path)
+        if self.is_recursive:
+            # A folder is watched before it is listed, so that what comes meanwhile is not missed.
+            for folder, below, _ in os.walk(path):
+                below[:] = [name for name in below if not is_ignored_folder(name)]
+                for name in below:
+                    full = os.path.join(folder, name)  # noqa: PTH118 - bytes
+                    if not os.path.islink(full):  # noqa: PTH114 - bytes
+                        self._add_callback(full)
+
+    def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:
+        return [] if self._ignored(src_path) else super()._recursive_simulate(src_path)
+
+    def _ignored(self, path: bytes) -> bool:
+        return any(is_ignored_folder(part) for part in path[len(self.path) :].split(b"/") if part)
+
+
 class _Handler(FileSystemEventHandler):
     """Turns watchdog's events into paths relative to the root."""
 
@@ -161,9 +243,28 @@ class _OverflowAlarm(logging.Handler):
         self._on_hint(None)
 
 
+def watches_allowed() -> int | None:
+    """How many folders a user may watch; None if the kernel does not say."""
+    return min((value for name in WATCHES if (value := _setting(name)) is not None), default=None)
+
+
+def raise_it(code: int) -> str:
+    """How to raise the limit behind an error of inotify (a key of LIMITS), as a sentence with the command."""
+    known = {name: value for name in LIMITS[code] if (value := _setting(name)) is not None}
+    name = min(known, key=known.__getitem__, default=LIMITS[code][0])
+    return f"Raise it: sudo sysctl {name}={max(WANTED[code], 2 * known.get(name, 0))}."
+
+
+def _setting(name: str) -> int | None:
+    """A setting of the kernel (sysctl), by its name."""
+    try:
+        return int(Path("/proc/sys", *name.split(".")).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
 def _todo(error: OSError) -> str:
-    limit = LIMITS.get(error.errno or 0)
-    remedy = f"Raise {limit} with sysctl; until then" if limit else "Until it can,"
+    remedy = f"{raise_it(error.errno)} Until then" if error.errno in LIMITS else "Until it can,"
     return f"{remedy} the rescan finds new clips, a little later."
 
 

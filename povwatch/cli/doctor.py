@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ import typer
 
 from povwatch import gpu
 from povwatch.arrival.health import NETWORK, identity
+from povwatch.arrival.watch import Watcher, raise_it, watches_allowed
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.able import Finding, examine
 from povwatch.cli.app import app, console, plain, shared
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from povwatch.config import Config
 
-INOTIFY = Path("/proc/sys/fs/inotify")
 WATCHES_WANTED = 8192
 """A watch is one folder; below that many, a large tree is seen by rescans only."""
 
@@ -118,10 +119,20 @@ def _state(config: Config) -> Iterator[Finding]:
 
 
 def _events(config: Config) -> Iterator[Finding]:
-    del config
-    watches = int((INOTIFY / "max_user_watches").read_text())
-    todo = "" if watches >= WATCHES_WANTED else f"sudo sysctl fs.inotify.max_user_watches={WATCHES_WANTED}"
-    yield Finding("events", f"inotify may watch {watches} folders", todo)
+    """Watch inputs/ for a moment, as the daemon does."""
+    watches = watches_allowed()
+    words = (
+        f"inotify may watch {watches} folders" if watches is not None else "how many folders may be watched is unknown"
+    )
+    todo = raise_it(errno.ENOSPC) if watches is not None and watches < WATCHES_WANTED else ""
+    watcher = Watcher(config.paths.inputs, lambda _: None, recursive=config.arrival.recursive)
+    if config.paths.inputs.is_dir():
+        if not watcher.start():
+            todo = watcher.problem or ""
+        elif watcher.unwatched:
+            todo = f"{watcher.shortage} Until then the rescan finds new clips there."
+        watcher.stop()
+    yield Finding("events", words, todo)
 
 
 def _leases(config: Config) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from povwatch.arrival.names import is_ignored_folder
 from povwatch.arrival.signature import Signature, signature
 from povwatch.errors import DiskFull, EnvironmentFault, Problem
 from povwatch.fs import FOLDER, closing, fsync_dir, make_dirs_beneath, open_beneath, read_at_most, rename_noreplace
@@ -249,7 +250,8 @@ class InputsFolder:
         """Remove the temporary files that an earlier run left behind; how many there were."""
         count = 0
         with self._root() as root:
-            for _, _, names, folder in os.fwalk(b".", dir_fd=root):
+            for _, below, names, folder in os.fwalk(b".", dir_fd=root):
+                below[:] = [name for name in below if not is_ignored_folder(name)]
                 for name in names:
                     if name.startswith(OURS):
                         with contextlib.suppress(OSError):  # somebody else's after all, or gone: no harm

@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from povwatch.arrival.names import is_ignored_folder
 from povwatch.fs import closing
 from povwatch.layout import ERROR, OURS, bases
 from povwatch.spec.beside import InputsFolder, in_words, lstat, ours
@@ -64,11 +65,15 @@ class LeftInInputs(InputsFolder):
                     os.unlink(name, dir_fd=folder)
 
     def _walk(self) -> Iterator[tuple[bytes, list[bytes], int]]:
-        """Every folder: its path with a slash behind it (empty for inputs/ itself), its files, and its descriptor."""
+        """Every folder that clips may be in.
+
+        Its path with a slash behind it (empty for inputs/ itself), its files, and its descriptor.
+        """
         try:
             root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise in_words(error, "read", b"") from error
         with closing(root):
-            for path, _, names, folder in os.fwalk(b".", dir_fd=root):
+            for path, below, names, folder in os.fwalk(b".", dir_fd=root):
+                below[:] = [name for name in below if not is_ignored_folder(name)]
                 yield path[2:] + b"/" if path != b"." else b"", names, folder

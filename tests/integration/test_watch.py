@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -9,6 +10,7 @@ import queue
 import threading
 
 import pytest
+from watchdog.observers import inotify_c
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD
 
 from povwatch.arrival.watch import Watcher
@@ -172,6 +174,60 @@ def test_a_limit_of_the_kernel_leaves_the_rescan(inputs, hints, monkeypatch, cod
     assert not watcher.start()
     assert limit in watcher.problem
     assert "rescan" in watcher.problem
+
+
+ADD_WATCH = inotify_c.inotify_add_watch
+
+
+def allow(monkeypatch, watches):
+    """Let inotify watch so many folders, as /proc/sys/fs/inotify/max_user_watches does for all programs of a user."""
+    watched = {}
+
+    def limited(fd, path, mask):
+        if path not in watched and len(watched) >= watches:
+            ctypes.set_errno(errno.ENOSPC)
+            return -1
+        watched[path] = ADD_WATCH(fd, path, mask)
+        return watched[path]
+
+    monkeypatch.setattr(inotify_c, "inotify_add_watch", limited)
+
+
+def test_folders_beyond_the_limit_of_watches_are_counted(inputs, hints, monkeypatch):
+    for name in "abcde":
+        (inputs / name).mkdir()
+    allow(monkeypatch, 4)
+    watcher = Watcher(inputs, hints.put, recursive=True)
+    assert watcher.start()
+    assert (watcher.problem, watcher.unwatched) == (None, 2)
+    assert watcher.shortage.startswith("2 folders are not watched, since inotify allows ")
+    assert "sudo sysctl fs.inotify.max_user_watches=" in watcher.shortage
+    (inputs / "x.mp4").touch()
+    expect(hints, b"x.mp4")
+    (inputs / "f").mkdir()
+    expect(hints, b"f")
+    assert watcher.unwatched == 3
+    watcher.stop()
+    allow(monkeypatch, 100)
+    assert watcher.restart()
+    assert watcher.unwatched == 0
+    watcher.stop()
+
+
+def test_folders_that_hold_no_clips_are_not_watched(inputs, hints):
+    for name in ("#snapshot/monday/deep", "$RECYCLE.BIN/S-1", "sub/System Volume Information/x", "lost+found/#12"):
+        (inputs / name).mkdir(parents=True)
+    watcher = Watcher(inputs, hints.put, recursive=True)
+    assert watcher.start()
+    (inputs / "sub" / "clip.mp4.download" / "deep").mkdir(parents=True)
+    (inputs / "sub" / "new").mkdir()
+    expect(hints, b"sub/new")
+    (inputs / "sub" / "new" / "a.mp4").touch()
+    expect(hints, b"sub/new/a.mp4")
+    (group,) = (emitter._inotify for emitter in watcher._observer.emitters)
+    watched = {os.path.relpath(path, os.fsencode(inputs)) for path in group._active_callbacks_by_path}
+    watcher.stop()
+    assert watched == {b".", b"sub", b"sub/new"}
 
 
 def test_a_lost_event_asks_for_a_rescan(hints, watcher):

@@ -88,6 +88,7 @@ class Lookout:
         self._watcher = Watcher(self._root, self._hints.put, recursive=config.arrival.recursive)
         self._watch_pause = WATCH_PAUSE
         self._watch_again_at = 0.0
+        self._shortage_said = False
         self._rescan_at = 0.0
         self._health_at = 0.0
         self._scan_seconds = 0.0
@@ -125,6 +126,7 @@ class Lookout:
         if now >= self._health_at:
             self._health_at = now + HEALTH_EVERY
             self._check_health(now)
+            self._say_shortage()
         if self.away is not None:
             self._hints.clear()
             return
@@ -247,8 +249,10 @@ class Lookout:
             self._intake.open_root()
             self._watch()
             self._rescan_at = now
-        elif adopted or (now >= self._watch_again_at and not self._watcher.alive()):
-            if self._watcher.problem is None and self.scanned_at is not None:
+            return
+        ended = not self._watcher.alive()
+        if adopted or (now >= self._watch_again_at and (ended or self._watcher.unwatched)):
+            if (adopted or ended) and self._watcher.problem is None and self.scanned_at is not None:
                 say("watch-restarted", problem="the folder was made anew." if adopted else "the emitter had ended.")
             self._intake.open_root()
             self._watch()
@@ -262,10 +266,20 @@ class Lookout:
         """Start the events anew; where that cannot be, say so once and try again later."""
         said = self._watcher.problem
         if self._watcher.start():
-            self._watch_pause = WATCH_PAUSE
+            # With too few watches it is worth a try when somebody may have raised the limit.
+            self._watch_pause = WATCH_PAUSE_MAX if self._watcher.unwatched else WATCH_PAUSE
         else:
             self._watch_pause = min(self._watch_pause * 2, WATCH_PAUSE_MAX)
             if self._watcher.problem != said:
                 rescan = spell_duration(self.rescan_every)
                 say("watch-unavailable", inputs=self._root, problem=self._watcher.problem, rescan=rescan)
         self._watch_again_at = self._clock.boot() + self._watch_pause
+        self._say_shortage()
+
+    def _say_shortage(self) -> None:
+        """Say once that some folders cannot be watched; they may also have come after the start."""
+        short = self._watcher.unwatched > 0
+        if short and not self._shortage_said:
+            rescan = spell_duration(self.rescan_every)
+            say("watch-short", inputs=self._root, problem=self._watcher.shortage, rescan=rescan)
+        self._shortage_said = short

@@ -39,7 +39,14 @@ def test_not_ignored(name):
     assert not is_ignored(name)
 
 
-@pytest.mark.parametrize("name", [b".git", b".rsync-partial", b"@eaDir", b"#recycle"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b".git", b".rsync-partial", b"@eaDir", b"#recycle", b"#snapshot", b"@Recycle", b"lost+found"),
+        *(b"$RECYCLE.BIN", b"$Recycle.Bin", b"System Volume Information", b"SYSTEM VOLUME INFORMATION"),
+        *(b"clip.mp4.download", b"Clip.MP4.Download"),
+    ],
+)
 def test_ignored_folders(name):
     assert is_ignored_folder(name)
 

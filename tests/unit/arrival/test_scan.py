@@ -90,6 +90,13 @@ def test_links_to_clips_are_told_and_not_followed(tmp_path):
 def test_ignored_names_and_folders(tmp_path):
     for name in (b".a.mp4", b"~b.mp4", b".git/c.mp4", b"@eaDir/d.mp4", b"#recycle/e.mp4", b".rsync-partial/f.mp4"):
         put(tmp_path, name)
+    for name in (
+        b"$Recycle.Bin/g.mp4",
+        b"System Volume Information/h.mp4",
+        b"i.mp4.download/i.mp4",
+        b"lost+found/j.mp4",
+    ):
+        put(tmp_path, name)
     assert not listed(tmp_path).clips
 
 
