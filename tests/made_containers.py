@@ -22,9 +22,14 @@ def video(
     sound: str | None = None,
     pix_fmt: str = "yuv420p",
     codec_options: dict[str, str] | None = None,
+    silent: bool = False,
+    black: bool = False,
     **options: str,
 ) -> bytes:
-    """A file with `frames` frames of noise, `size` wide and high, and with sound if a codec is named for it."""
+    """A file with `frames` frames of noise, `size` wide and high, and with sound if a codec is named for it.
+
+    The sound is noise too, or zeros where it is `silent`; all of a `black` picture's samples are zero.
+    """
     return _written(
         container=container,
         codec=codec,
@@ -34,6 +39,8 @@ def video(
         pix_fmt=pix_fmt,
         codec_options=codec_options or {},
         options=options,
+        silent=silent,
+        black=black,
     )
 
 
@@ -136,6 +143,8 @@ def _written(
     codec_options=None,
     options=None,
     pipe=None,
+    silent=False,
+    black=False,
 ) -> bytes:
     noise = np.random.default_rng(7)
     with (
@@ -152,23 +161,27 @@ def _written(
         for i in range(frames):
             image = noise.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
+            for plane in frame.planes if black else ():
+                plane.update(bytes(plane.buffer_size))
             frame.pts, frame.time_base = i, Fraction(1, 24)
             out.mux(picture.encode(frame))
             if ear:
-                _hear(out, ear, noise, i * 2000, 2000)
+                _hear(out, ear, noise, i * 2000, 2000, silent=silent)
         if ear and not frames:
-            _hear(out, ear, noise, 0, 48000)
+            _hear(out, ear, noise, 0, 48000, silent=silent)
         for stream in filter(None, (picture, ear)):
             out.mux(stream.encode(None))
         out.close()
         return pipe.getvalue() if pipe else Path(file.name).read_bytes()
 
 
-def _hear(out, ear, noise, start, samples) -> None:
+def _hear(out, ear, noise, start, samples, *, silent=False) -> None:
     kind = ear.codec_context.format
-    wave = noise.uniform(-0.5, 0.5, (1, samples)).astype(np.float32)
+    wave = noise.uniform(-0.5, 0.5, (1, samples)).astype(np.float32) * (not silent) + 0.0  # no zeros below zero
     if kind.name.startswith("s16"):
         wave = (wave * 32767).astype(np.int16)
+    elif kind.name.startswith("s32"):
+        wave = (wave * (2**31 - 1)).astype(np.int32)
     frame = av.AudioFrame.from_ndarray(wave, format=kind.name, layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
     out.mux(ear.encode(frame))

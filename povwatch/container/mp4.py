@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from povwatch.container import mp4_index
+from povwatch.container import mp4_fragments, mp4_index
 from povwatch.container.box import HEADER, Box, header
 from povwatch.container.report import Incomplete, NoVideo, Whole
 from povwatch.container.zeros import Frames, find_missing
@@ -56,10 +56,10 @@ class _Top:
     mdat: bool = False
     cut: Box | None = None
     """The box that sticks out of the file."""
-    fragments: Frames = field(default_factory=Frames)
-    """The `mdat` of each fragment."""
-    owed: bool = False
-    """The last `moof` still waits for its `mdat`."""
+    fragments: list[Box] = field(default_factory=list)
+    """The `moof` of each fragment that has its `mdat`."""
+    owed: list[Box] = field(default_factory=list)
+    """Those that still wait for theirs."""
     finished: bool = False
     """`mfra` was seen: the writer ended the file."""
     indexed_end: int = 0
@@ -72,14 +72,12 @@ class _Top:
         if box.end > reader.size:
             self.cut = box
         if box.type == b"mdat":
-            if self.owed:
-                self.fragments.starts.append(box.body)
-                self.fragments.ends.append(box.end)
-            self.mdat, self.owed = True, False
+            self.fragments += self.owed
+            self.mdat, self.owed = True, []
         elif self.cut is None and box.type == b"moov":
             self.moov = self.moov or box
         elif box.type == b"moof":
-            self.owed = True
+            self.owed.append(box)
         elif box.type == b"mfra":
             self.finished = True
         elif self.cut is None and box.type == b"sidx":
@@ -101,7 +99,7 @@ def _judge(reader: Reader, top: _Top) -> Whole:
     need = max(index.end, top.indexed_end, top.cut.end if top.cut and not open_ended else 0)
     if need > reader.size:
         raise Incomplete("It is cut off.", have=reader.size, need=need, video=True)
-    if index.fragmented and (top.fragments.starts or not index.end):
+    if index.fragmented and (top.fragments or not index.end):
         return _fragments(reader, top, index)
     if not index.end:
         raise Incomplete("Its index lists no frames yet.", video=True)
@@ -124,11 +122,14 @@ def _without_index(reader: Reader, top: _Top) -> Incomplete:
 
 
 def _fragments(reader: Reader, top: _Top, index: Index) -> Whole:
-    if top.owed or not top.fragments.starts:
+    if top.owed or not top.fragments:
         raise Incomplete("The frames of its last fragment are missing.", video=True)
     verdict = _all_boxes_there(reader, top, Whole(end_known=top.finished or bool(top.indexed_end)))
-    top.fragments.solid = all(track.frames.solid for track in index.tracks if track.compressed)
-    _no_zeros(reader, [top.fragments, *index.packed])
+    for moof in top.fragments:
+        if reader.tired():
+            break
+        mp4_fragments.place(reader, moof, index)
+    _no_zeros(reader, index.packed)
     return verdict
 
 

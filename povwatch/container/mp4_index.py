@@ -19,21 +19,13 @@ if TYPE_CHECKING:
     from povwatch.container.reader import Reader
 
 UNCOMPRESSED = frozenset(
-    [
-        b"raw ",
-        b"yuv2",
-        b"2vuy",
-        b"v210",
-        b"v308",
-        b"v408",
-        b"v410",
-        b"b16g",
-        b"b48r",
-        b"b64a",
-        b"BGRA",
-        b"RGBA",
-        b"YUY2",
-    ]
+    fourcc.ljust(4).encode()
+    for names in (
+        "raw yuv2 yuvs 2vuy 2Vuy v210 V210 v216 v308 v408 v410 Y41P y420 j420 I420 IYUV YV12 NV12 Y800 UYVY YUY2 YUYV",
+        "b16g b48r b64a b32a BGRA RGBA ABGR ARGB rgb BGR 24BG L555 B555 L565 B565 bxbg bxrg bxyv r210 R10k R10g NO16",
+        "DVOO uncv",
+    )
+    for fourcc in names.split()
 )
 """Formats of video samples in which zeros are black."""
 
@@ -49,6 +41,7 @@ NESTING = 8
 class Track:
     """One track. `frames` has an entry a sample, or one a chunk where all samples have the same size."""
 
+    number: int = 0
     handler: bytes = b""
     """`vide`, `soun`, ..."""
     codec: bytes = b""
@@ -68,6 +61,13 @@ class Index:
     fragmented: bool = False
     compressed: bool = False
     """The index itself is packed (`cmov`) and was not read."""
+    sizes: dict[int, int] = field(default_factory=dict)
+    """Track to the size of its samples in fragments that do not say it."""
+
+    @property
+    def numbered(self) -> dict[int, Track]:
+        """The tracks by their numbers."""
+        return {track.number: track for track in self.tracks}
 
     @property
     def has_video(self) -> bool:
@@ -97,6 +97,10 @@ def read(reader: Reader, moov: Box) -> Index:
             index.tracks.append(_track(reader, box))
         elif box.type == b"mvex":
             index.fragmented = True
+            for inner in children(reader, box):
+                if inner.type == b"trex":
+                    raw = reader.exactly(inner.body, 20, "index")
+                    index.sizes[int.from_bytes(raw[4:8])] = int.from_bytes(raw[16:20])
         elif box.type == b"cmov":
             index.compressed = True
     return index
@@ -108,6 +112,9 @@ def _track(reader: Reader, trak: Box) -> Track:
     for box in _below(reader, trak):
         if box.type == b"hdlr" and not track.handler:  # QuickTime has a second one, for the data, inside minf
             track.handler = reader.exactly(box.body, 12, "index")[8:12]
+        elif box.type == b"tkhd":
+            raw = reader.exactly(box.body, 24, "index")
+            track.number = int.from_bytes(raw[20:24] if raw[0] else raw[12:16])
         elif box.type == b"stsd":
             track.codec = reader.exactly(box.body, 16, "index")[12:16]
             track.frames.solid = track.codec in SOLID

@@ -75,6 +75,57 @@ def test_a_reserved_file_that_is_otherwise_whole(tmp_path):
     assert report.percent == pytest.approx(100 * 20_000 / len(film), abs=25)
 
 
+FRAGMENTS = "frag_keyframe+empty_moov"
+MUTED = {
+    "mov fragments": ("mov", {"movflags": FRAGMENTS}),
+    "mov fragments from the moof on": ("mov", {"movflags": f"{FRAGMENTS}+default_base_moof"}),
+    "mov fragments without places": ("mov", {"movflags": f"{FRAGMENTS}+omit_tfhd_offset"}),
+    "mov, a fragment a frame": ("mov", {"movflags": "frag_every_frame+empty_moov"}),
+    "mov, a fragment a track": ("mov", {"movflags": f"{FRAGMENTS}+separate_moof"}),
+    "mov hybrid": ("mov", {"movflags": "frag_keyframe"}),
+    "mov": ("mov", {}),
+    "mkv": ("matroska", {}),
+    "avi": ("avi", {}),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sound"),
+    [
+        *((kind, "pcm_s16le") for kind in MUTED),
+        ("mov fragments", "pcm_s24le"),
+        ("mov fragments", "pcm_f32le"),
+        ("mkv", "pcm_s24le"),
+    ],
+)
+def test_silence_is_there_and_missing_frames_beside_it_are_not(kind, sound):
+    """Samples of PCM that are zero are sound; a frame of coded video that is zero was never written."""
+    container, options = MUTED[kind]
+    film = made.video(container, sound=sound, silent=True, size=(320, 240), **options)
+    assert bytes(4000) in film
+    report = examine_bytes(film)
+    assert report.complete, report.why
+    low, high = len(film) // 2, len(film) // 2 + 60_000
+    report = examine_bytes(film[:low] + bytes(high - low) + film[high:])
+    assert not report.complete
+    assert examine_bytes(film[: len(film) // 2] + bytes(len(film) - len(film) // 2)).complete is False
+
+
+RAW = [("mov", "rgb24"), ("mov", "yuyv422"), ("mov", "argb"), ("mov", "rgb555be"), ("matroska", "yuv420p"),
+       ("avi", "yuv420p"), ("avi", "bgr24")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("container", "pix_fmt", "options"),
+    [*((*raw, {}) for raw in RAW), *((*raw, {"movflags": FRAGMENTS}) for raw in RAW if raw[0] == "mov")],
+)
+def test_black_raw_video_of_zeros_is_whole(container, pix_fmt, options):
+    film = made.video(container, "rawvideo", frames=4, pix_fmt=pix_fmt, black=True, **options)
+    assert bytes(9000) in film
+    report = examine_bytes(film)
+    assert report.complete, report.why
+
+
 def test_black_raw_video_is_whole():
     film = bytearray(made.video("avi", "rawvideo", frames=4))
     for at in (i for i in range(len(film)) if film.startswith(b"00dc", i)):
