@@ -85,6 +85,7 @@ def manifest(
             "base_hex": job.base.hex(),
             **{key: info[key] for key in SOURCE_FIELDS},
         },
+        **({"damaged": info["damage"]} if info.get("damage") else {}),
         "spec": spec,
         "spec_hash": job.spec_hash,
         **_asked(spec, artifact),

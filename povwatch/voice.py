@@ -114,6 +114,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "arriving": (INFO, "{clip}: arriving, {size} is here, about {percent}"),
     "waiting": (INFO, "{clip}: waits ({waiting}): {detail}"),
     "arrived": (INFO, "{clip}: arrived, {frames} frames, {shape}, {pace}, {duration}"),
+    "damaged": (WARNING, "{clip}: damaged. {problem} What decodes is run"),
     "changed": (INFO, "{clip}: changed; it arrives anew"),
     "incomplete": (WARNING, "{clip}: still incomplete: {problem} See {error_file}"),
     "rejected": (ERROR, "{clip}: rejected: {problem} See {error_file}"),

@@ -24,6 +24,7 @@ from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
 from povwatch.log import one_line
+from povwatch.media.damage import in_words
 from povwatch.units import spell_duration
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     }
     if whole:
         found["run_id"] = job.run_id
-        found["source"] = json.loads(job.source_info) if job.source_info else None
+        found["source"] = source = json.loads(job.source_info) if job.source_info else None
+        found["damaged"] = in_words((source or {}).get("damage")) or None
         found["spec"] = json.loads(job.spec_json) if job.spec_json else None
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import time
@@ -24,6 +25,7 @@ from povwatch.holding import held_by
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.lookup import find, instead, number_of
+from povwatch.media.damage import in_words
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder
 from povwatch.units import spell_duration, spell_size
@@ -90,12 +92,14 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
     if job.state.ended:
         done = job.state is JobState.DONE
         yield "state", OK if done else STOPS, f"{job.state}. {job.output or job.error or job.detail}"
+        yield from _damage(job)
         yield "next", OK, _next(config, job, unlike=unlike)
         return
     yield "state", OK, f"{job.state}; last change at {time.strftime('%H:%M:%S', time.localtime(job.updated_at))}"
     if job.waiting_on:
         told_below = job.waiting_on in {Waiting.HELD, Waiting.INVALID_SPEC}
         yield "waits on", WAITS, f"{job.waiting_on}{f': {job.detail}' if job.detail and not told_below else ''}"
+    yield from _damage(job)
     yield from _file(config, path)
     yield from _spec(config, job)
     yield from _queue(config, reader, job)
@@ -136,6 +140,12 @@ def _name(config: Config, path: bytes) -> Iterator[Gate]:
         yield "name", STOPS, f"it ends in none of arrival.extensions ({', '.join(config.arrival.extensions)})"
     else:
         yield "name", OK, "a clip's"
+
+
+def _damage(job: Job) -> Iterator[Gate]:
+    """What of it does not decode, where that is known: the others of its frames are run."""
+    if words := in_words(json.loads(job.source_info or "{}").get("damage")):
+        yield "damage", WAITS if not job.ended else OK, f"{words} What decodes is run"
 
 
 def _file(config: Config, path: bytes) -> Iterator[Gate]:

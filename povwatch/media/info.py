@@ -45,7 +45,7 @@ class VideoInfo(JsonObject):
     """A clip as `inspect` found it. Sizes are in pixels, `duration` and starts in seconds."""
 
     complete: bool
-    """Every packet demuxes and the tail decodes."""
+    """Nothing of it is missing: every packet is there, and it decodes to its end or what does not is damaged."""
     why: str = ""
     """If it is not complete: what is missing, for people. The fields below then hold what could be read."""
     container: str = ""
@@ -67,7 +67,7 @@ class VideoInfo(JsonObject):
     depth: int = 8
     """Bits a component."""
     frames: int = 0
-    """By packets. `prepare` decodes them all and has the last word."""
+    """By packets, or those that decode where that was tried. `prepare` decodes them all and has the last word."""
     time_base: str = "1/1"
     """Seconds a tick."""
     start: float = 0.0
@@ -83,6 +83,9 @@ class VideoInfo(JsonObject):
     size: int = 0
     """Bytes of the file."""
     sha256: str = ""
+    damage: dict[str, Any] | None = None
+    """What of it does not decode, as damage.Damage has it; None for a clip that decodes, or of which that is not known
+    yet: `prepare` decodes every frame."""
 
     @property
     def fps(self) -> Fraction:
@@ -137,6 +140,12 @@ class Prepared(JsonObject):
     constant: bool
     damaged: int = 0
     """Packets of the source that do not decode; the frames of a player's view are the ones that count."""
+    damage: dict[str, Any] | None = None
+    """The frames that are lost or concealed, as damage.Damage has it; None where every frame is as it was recorded."""
+    start: float = 0.0
+    """When the first frame is shown, in seconds."""
+    duration: float = 0.0
+    """Seconds from there to the end of the last frame."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pad", tuple(self.pad))  # JSON has lists

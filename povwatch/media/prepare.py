@@ -1,7 +1,8 @@
 """Make the working copy that an engine reads: constant rate, upright, even size, 8-bit H.264 in MP4.
 
-Exactly one frame for each frame of the source, in order: engines count frames, and labels are by frame number.
-A source that is all of that already is copied byte for byte.
+Exactly one frame for each frame of the source that decodes, in order: engines count frames, and labels are by frame
+number. A source that is all of that already, and in which every frame decodes without an error, is copied byte for
+byte: engines read a damaged file each in its own way.
 """
 
 from __future__ import annotations
@@ -82,37 +83,65 @@ def read_times(path: str) -> list[int]:
 
 def _prepare(source: str, about: VideoInfo, out_path: str, report: Callable[[float], None]) -> Prepared:
     with opened(source, about.container) as clip:
-        copied = _fit_to_copy(clip, about)
-        if copied:
-            _copy(clip, about, out_path)
-            pad = NO_PAD
-            for _ in _counted(clip, about, report):
-                pass
-        else:
-            pad = _transcode(clip, about, out_path, report)
-            if digest(clip.fd) != about.sha256:
-                Path(out_path).unlink()
-                raise _changed(clip.name)
-        shown = clip.times()
-        if not shown:
-            raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
-        rate, constant = times.measure(shown, clip.base, clip.rates)
-        fps = times.working_rate(about.fps, constant=about.constant)
-        return Prepared(
-            path=out_path,
-            frames=len(shown),
-            width=about.display_width + pad[0] + pad[2],
-            height=about.display_height + pad[1] + pad[3],
-            pad=pad,
-            fps_num=fps.numerator,
-            fps_den=fps.denominator,
-            copied=copied,
-            times=_keep_times(shown, out_path),
-            time_base=text(clip.base),
-            rate=text(rate),
-            constant=constant,
-            damaged=clip.damaged,
-        )
+        if not about.damage:
+            try:
+                return _made(clip, about, out_path, report)
+            except _Unclean:
+                Path(out_path).unlink(missing_ok=True)
+        missing = str((about.damage or {}).get("missing", ""))
+        with clip.again(lenient=bool(missing)) as exact:
+            return _made(exact, about, out_path, report, missing)
+
+
+class _Unclean(Exception):  # noqa: N818 - an answer, not an error
+    """Not everything decodes: once more, exactly; see Source."""
+
+
+def _made(
+    clip: Source, about: VideoInfo, out_path: str, report: Callable[[float], None], missing: str = ""
+) -> Prepared:
+    """Make the working copy.
+
+    Raises:
+        _Unclean: the clip is not read exactly, and something of it does not decode.
+    """
+    copied = not clip.exact and _fit_to_copy(clip, about)
+    if copied:
+        _copy(clip, about, out_path)
+        pad = NO_PAD
+        for _ in _counted(clip, about, report):
+            pass
+    else:
+        pad = _transcode(clip, about, out_path, report)
+        if digest(clip.fd) != about.sha256:
+            Path(out_path).unlink()
+            raise _changed(clip.name)
+    if not clip.exact and not clip.tally.clean:
+        raise _Unclean
+    shown = clip.times()
+    if not shown:
+        raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
+    rate, constant = times.measure(shown, clip.base, clip.rates)
+    fps = times.working_rate(about.fps, constant=about.constant)
+    damage = clip.damage(missing)
+    return Prepared(
+        path=out_path,
+        frames=len(shown),
+        width=about.display_width + pad[0] + pad[2],
+        height=about.display_height + pad[1] + pad[3],
+        pad=pad,
+        fps_num=fps.numerator,
+        fps_den=fps.denominator,
+        copied=copied,
+        times=_keep_times(shown, out_path),
+        time_base=text(clip.base),
+        rate=text(rate),
+        constant=constant,
+        damaged=clip.damaged,
+        damage=damage.to_json() if damage else None,
+        start=float(shown[0] * clip.base),
+        duration=float((shown[-1] - shown[0]) * clip.base + 1 / about.fps),
+    )
 
 
 def _fit_to_copy(clip: Source, about: VideoInfo) -> bool:
@@ -183,6 +212,8 @@ def _transcode(
                 encoder = encode.Encoder(container, fitted, grid, encode.WORKING)
             container.mux(encoder.add(fitted))
         if encoder is None:
+            if not clip.exact:
+                raise _Unclean
             raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
         container.mux(encoder.rest())
     return turn.pad_of(about.width % 2, about.height % 2)
@@ -190,6 +221,8 @@ def _transcode(
 
 def _counted(clip: Source, about: VideoInfo, report: Callable[[float], None]) -> Iterator[VideoFrame]:
     for count, frame in enumerate(clip.frames(), 1):
+        if not clip.exact and (clip.damaged or clip.tally.concealed):
+            raise _Unclean
         report(count / max(about.frames, count))
         yield frame
 

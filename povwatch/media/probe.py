@@ -1,7 +1,12 @@
 """Look at a clip that has arrived: what is it, and is all of it there?
 
-Every packet is demuxed; the first frame and the last group of pictures are decoded. A faststart file that was cut off
-probes clean, so a look at the header proves nothing.
+Every packet is demuxed. A faststart file that was cut off probes clean, so a look at the header proves nothing.
+
+The rule: decoding from the first packet on decides. The last group of pictures is decoded first, by its key frame: if
+that works to the very end, all of it is there. That shortcut may only say yes: a key frame may be hidden by an edit
+list, marked wrongly or not marked at all, or lie before a damaged packet. Then everything is decoded from the front.
+What is missing (packets that are cut off, zeros where a frame should be) keeps a clip waiting; bytes that are there and
+do not decode are damage, which costs the frames that do not come out and no more.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 from array import array
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -17,6 +23,7 @@ import av.error
 
 from povwatch.errors import NotAVideo
 from povwatch.media import times
+from povwatch.media.damage import ONE_EACH
 from povwatch.media.errors import TooLarge
 from povwatch.media.info import Bounds, VideoInfo, text
 from povwatch.media.source import Source, opened, turn_of
@@ -26,12 +33,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from av.packet import Packet
     from av.video.frame import VideoFrame
-
-ONE_EACH = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})
-"""Codecs whose packets each show one frame. Of others every frame is decoded to be counted."""
+    from av.video.stream import VideoStream
 
 BLOCK = 2**20
+
+NO_ZEROS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mjpeg", "mpeg4", "mpeg2video", "mpeg1video"})
+"""Codecs in whose packets no long run of zeros occurs, and none at the beginning. Others may pad with zeros."""
+
+ZEROS = 32
+"""Bytes of zeros in a packet of those that does not decode: there is a place for it, and nothing was written there."""
+
+RUN = re.compile(rb"\0{%d}" % ZEROS)
+
+NOTHING = "No frame of it can be decoded."
 
 
 def inspect(
@@ -40,6 +56,7 @@ def inspect(
     *,
     root: str | None = None,
     bounds: dict[str, Any] | None = None,
+    missing: str = "",
     report: Callable[[float], None] = lambda _: None,
 ) -> VideoInfo:
     """Look at the clip at `path`.
@@ -49,6 +66,7 @@ def inspect(
         kind: its container, as its signature tells: mp4, matroska or avi.
         root: the folder that `path` is below and no symlink leads to; see plain.plain.
         bounds: Bounds as JSON.
+        missing: what is known to be missing of it: then whatever decodes of it will do.
         report: told the fraction that is done.
 
     Returns:
@@ -61,11 +79,32 @@ def inspect(
     limits = Bounds.from_json(bounds or {})
     with opened(path, kind, root=root) as source:
         _check_picture(source, limits)
-        walk = _Walk(source, limits, report)
-        why = walk.run() or _tail(source, walk)
-        info = _describe(source, walk)
+        info = None if missing else _quick(source, limits, report)
+        if info is None:
+            with source.again(lenient=bool(missing)) as exact:
+                info = _from_the_front(exact, limits, report, missing)
         sha256 = digest(source.fd, report)
-        return dataclasses.replace(info, complete=not why, why=why, size=os.fstat(source.fd).st_size, sha256=sha256)
+        return dataclasses.replace(info, size=os.fstat(source.fd).st_size, sha256=sha256)
+
+
+def glimpse(
+    path: str,
+    kind: str,
+    *,
+    root: str | None = None,
+    report: Callable[[float], None] = lambda _: None,  # noqa: ARG001 - every operation has it
+) -> VideoInfo:
+    """Whether anything of an incomplete clip decodes: `complete` if one frame does. It is read no further than that.
+
+    Raises:
+        NotAVideo: its container cannot be opened, so nothing of it decodes.
+        SourceChanged: it is gone.
+    """
+    with opened(path, kind, root=root) as source:
+        _check_picture(source, Bounds())
+        with source.again(lenient=True) as exact:
+            first = next(exact.frames(), None)
+            return VideoInfo(complete=first is not None, why="" if first is not None else NOTHING)
 
 
 def digest(fd: int, report: Callable[[float], None] = lambda _: None) -> str:
@@ -80,6 +119,52 @@ def digest(fd: int, report: Callable[[float], None] = lambda _: None) -> str:
     return sha.hexdigest()
 
 
+def _quick(source: Source, limits: Bounds, report: Callable[[float], None]) -> VideoInfo | None:
+    """Walk over every packet and decode the end; None where that leaves open whether all of it is there."""
+    walk = _Walk(source, limits, report)
+    why = walk.run()
+    if not why and (walk.first is None or not (_ends_well(source, walk) if walk.by_packets else source.tally.clean)):
+        return None
+    if walk.first is None:
+        why = why or NOTHING
+    shown = walk.times()
+    frames = len(walk.shown) if walk.by_packets else len(source.tally.shown)
+    info = _describe(source, walk.first, shown, shown, frames)
+    return dataclasses.replace(info, complete=not why, why=why)
+
+
+def _from_the_front(source: Source, limits: Bounds, report: Callable[[float], None], missing: str) -> VideoInfo:
+    """Decode every packet from the first one on: what comes out is what the clip shows."""
+    first: VideoFrame | None = None
+    size = os.fstat(source.fd).st_size or 1
+    empty: dict[int, int] = {}
+    walked = array("q")
+
+    def look(packet: Packet[VideoStream]) -> None:
+        if packet.size and not packet.is_discard:
+            moment = source.moment(packet)
+            walked.append(len(walked) if moment is None else moment)
+            _check_length(source, walked, limits)
+            if (at := _zeros(source, packet)) is not None:
+                empty[walked[-1]] = at
+        report(0.5 * (packet.pos or 0) / size)
+
+    for frame in source.frames(look):
+        first = first or frame
+    if first is None:
+        return dataclasses.replace(_describe(source, None, [0], [0], 0), complete=False, why=NOTHING)
+    shown = source.times()
+    damage = source.damage(missing)
+    planned = times.mend([*shown, *source.tally.lost()], source.step)
+    info = _describe(source, first, shown, planned, len(shown))
+    info = dataclasses.replace(info, damage=damage.to_json() if damage else None)
+    touched = {*source.tally.lost(), *source.tally.failed, *(source.tally.shown[k] for k in source.tally.concealed)}
+    zeros = min((at for moment, at in empty.items() if moment in touched), default=None)
+    if zeros is not None and not missing:
+        return dataclasses.replace(info, complete=False, why=_reserved(zeros))
+    return dataclasses.replace(info, complete=True)
+
+
 class _Walk:
     """One pass over every packet."""
 
@@ -87,63 +172,48 @@ class _Walk:
         self.source = source
         self.limits = limits
         self.report = report
+        self.by_packets = source.stream.codec_context.name in ONE_EACH
+        """Frames are counted by packets; else each is decoded."""
         self.shown = array("q")
         """Times of showing, in the order of decoding."""
-        self.frames = 0
         self.last_key: int | None = None
         """Time of the last packet that decoding can start at."""
         self.first: VideoFrame | None = None
 
     def run(self) -> str:
-        """Walk; returns what is wrong, if anything."""
-        sure = self.source.stream.codec_context.name in ONE_EACH
+        """Walk; returns what is missing, if anything."""
         size = os.fstat(self.source.fd).st_size or 1
-        decoded: list[int | None] = []
+        marked = self.source.stream.codec_context.name in NO_ZEROS
         try:
             for packet in self.source.packets():
+                moment = self.source.enter(packet)
                 if packet.size and not packet.is_discard:
                     if packet.is_corrupt:
-                        return "A packet in it is marked as corrupt."
-                    moment = packet.dts if self.source.kind == "avi" or packet.pts is None else packet.pts
-                    self.shown.append(moment if moment is not None else len(self.shown))
+                        return "A packet in it is cut off."
+                    if marked and packet.size >= ZEROS and not any(memoryview(packet)[:ZEROS]):
+                        return _reserved(packet.pos)
+                    self.shown.append(moment)
                     if packet.is_keyframe:
                         self.last_key = packet.pts if packet.pts is not None else packet.dts
                     self.report(0.5 * (packet.pos or 0) / size)
-                    self._check_length()
-                if self.first is None or not sure:
-                    decoded += self._decode(packet)
-        except av.error.MemoryError:
-            raise  # that says nothing about the file: the child's own limit is named
+                    _check_length(self.source, self.shown, self.limits)
+                if self.first is None or not self.by_packets:
+                    frames = self.source.come_out(packet, moment)
+                    self.first = self.first or next(iter(frames), None)
         except av.error.FFmpegError as error:
             return f"It cannot be read past frame {len(self.shown)}: {error.strerror}."
-        if self.first is None:
-            return "No frame of it can be decoded."
-        self.frames = len(self.shown) if sure else len(decoded)
         return ""
 
     def times(self) -> list[int]:
-        rate = next((r for r in self.source.rates if r), Fraction(30))
-        return times.mend(self.shown, max(1, round(1 / (rate * self.source.base))))
+        return times.mend(self.shown, self.source.step) or [0]
 
-    def _decode(self, packet: Any) -> list[int | None]:  # noqa: ANN401 - av.Packet
-        try:
-            frames = self.source.decode(packet)
-        except av.error.InvalidDataError:
-            return []
-        if frames and self.first is None:
-            self.first = frames[0]
-        return [frame.pts for frame in frames]
 
-    def _check_length(self) -> None:
-        if len(self.shown) > self.limits.frames:
-            raise TooLarge(
-                f"{self.source.name} has more than {self.limits.frames} frames.", "Cut it into shorter clips."
-            )
-        length = (self.shown[-1] - self.shown[0]) * self.source.base
-        if length > self.limits.seconds:
-            raise TooLarge(
-                f"{self.source.name} lasts longer than {self.limits.seconds / 3600:g} h.", "Cut it into shorter clips."
-            )
+def _check_length(source: Source, walked: array[int], limits: Bounds) -> None:
+    if len(walked) > limits.frames:
+        raise TooLarge(f"{source.name} has more than {limits.frames} frames.", "Cut it into shorter clips.")
+    length = (walked[-1] - walked[0]) * source.base
+    if length > limits.seconds:
+        raise TooLarge(f"{source.name} lasts longer than {limits.seconds / 3600:g} h.", "Cut it into shorter clips.")
 
 
 def _check_picture(source: Source, limits: Bounds) -> None:
@@ -155,42 +225,57 @@ def _check_picture(source: Source, limits: Bounds) -> None:
         )
 
 
-def _tail(source: Source, walk: _Walk) -> str:
-    """Decode from the last key frame to the end; returns what is wrong, if anything."""
+def _ends_well(source: Source, walk: _Walk) -> bool:
+    """Whether decoding from the last key frame on comes to the clip's very end without an error."""
     if walk.last_key is None:
-        return "It has no frame that decoding can start at."
+        return False
     last: VideoFrame | None = None
     try:
         source.container.seek(walk.last_key, stream=source.stream)
         for packet in source.packets():
             for frame in source.decode(packet):
                 last = frame
-    except av.error.MemoryError:
-        raise
-    except av.error.FFmpegError as error:
-        return f"Its end does not decode: {error.strerror}."
-    if last is None:
-        return "Its end does not decode: no frame came out."
-    if last.is_corrupt:
-        return "Its last frame is damaged."
-    if source.kind != "avi" and last.pts is not None and walk.shown and last.pts < max(walk.shown):
-        missing = float((max(walk.shown) - last.pts) * source.base)
-        return f"Its end does not decode: the last {missing:.2f} s are missing."
-    return ""
+    except (av.error.FFmpegError, TooLarge):
+        return False
+    if last is None or last.is_corrupt:
+        return False
+    return source.kind == "avi" or last.pts is None or last.pts >= max(walk.shown)
 
 
-def _describe(source: Source, walk: _Walk) -> VideoInfo:
+def _zeros(source: Source, packet: Packet[VideoStream]) -> int | None:
+    """Where in the file a packet holds zeros in place of coded pictures; None where it does not."""
+    look = RUN.search if source.stream.codec_context.name in NO_ZEROS else RUN.match
+    found = look(bytes(packet))
+    return None if found is None else (packet.pos or 0) + found.start()
+
+
+def _reserved(at: int | None) -> str:
+    return f"Its space is reserved but not filled: there are only zeros at byte {at or 0}."
+
+
+def _describe(source: Source, first: VideoFrame | None, shown: list[int], planned: list[int], frames: int) -> VideoInfo:
+    """What is known of the clip.
+
+    Args:
+        source: the clip, read.
+        first: its first frame; None without any.
+        shown: when each frame is shown, in ticks.
+        planned: the same, and where lost frames would be: the rate that it was recorded at.
+        frames: how many are shown.
+
+    Raises:
+        NotAVideo: its pixels are of no known format.
+    """
     stream = source.stream
     context = stream.codec_context
-    turn = turn_of(walk.first) if walk.first is not None else Turn()
+    turn = turn_of(first) if first is not None else Turn()
     width, height = stream.width, stream.height
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if turn.transpose:
         width, height, aspect = height, width, 1 / aspect
-    shown = walk.times() or [0]
-    rate, constant = times.measure(shown, source.base, source.rates)
+    rate, constant = times.measure(planned, source.base, source.rates)
     audio = source.audio
-    fmt = walk.first.format if walk.first is not None else context.format
+    fmt = first.format if first is not None else context.format
     if fmt is None:
         raise NotAVideo(f"{source.name} holds video of an unknown pixel format.", "Convert it to H.264 in MP4.")
     return VideoInfo(
@@ -206,7 +291,7 @@ def _describe(source: Source, walk: _Walk) -> VideoInfo:
         rotation=turn.degrees,
         pix_fmt=fmt.name,
         depth=fmt.components[0].bits,
-        frames=walk.frames,
+        frames=frames,
         time_base=text(source.base),
         start=float(shown[0] * source.base),
         constant=constant,

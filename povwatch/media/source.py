@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import errno
 import os
-from array import array
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.error
+from av.packet import Packet
 
 from povwatch.errors import NotAVideo
 from povwatch.layout import shown
 from povwatch.media import times
+from povwatch.media.damage import Damage, Tally
 from povwatch.media.errors import NO_ROOM, NoProcess, TooLarge
 from povwatch.media.info import Bounds
 from povwatch.media.plain import plain
 from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from av.audio.stream import AudioStream
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -52,21 +52,35 @@ NOT_REAL = ("attached_pic", "timed_thumbnails")
 class Source:
     """An open video file. Its frames are read once, in the order of showing."""
 
-    def __init__(self, fd: int, name: str, kind: str, container: InputContainer) -> None:
+    def __init__(
+        self, fd: int, name: str, kind: str, container: InputContainer, *, exact: bool = False, lenient: bool = False
+    ) -> None:
+        """Make it.
+
+        Args:
+            fd: the file; it stays open.
+            name: for people.
+            kind: one of the demuxers.
+            container: opened on the file.
+            exact: decode in one thread. With several, an error comes out at another packet than the one that has it,
+                and takes frames along that are good: whatever waits in the decoder at the end of the file.
+            lenient: take a file that cannot be read any further for one that ends there.
+        """
         self.fd = fd
         self.name = name
-        """For people."""
         self.kind = kind
         self.container = container
+        self.exact = exact
+        self.lenient = lenient
         self.stream = _real_video(container, name)
         # A frame may say that it is larger than the file said; the decoder refuses it before it takes any memory.
         self.stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        self.stream.thread_type = "AUTO"
-        self.stream.thread_count = min(THREADS_MAX, os.cpu_count() or 1)
-        self.damaged = 0
-        """Packets that did not decode so far."""
-        self._shown: list[int | None] = []
-        self._decoded = array("q")
+        self.stream.thread_type = "NONE" if exact else "AUTO"
+        self.stream.thread_count = 1 if exact else min(THREADS_MAX, os.cpu_count() or 1)
+        self.tally = Tally(self.stream.codec_context.name)
+        """What was decoded so far."""
+        self.packets_read = 0
+        self._refused: list[TooLarge] = []
 
     @property
     def base(self) -> Fraction:
@@ -85,9 +99,33 @@ class Source:
         """The frame rates that the container claims, the likeliest first."""
         return (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate)
 
+    @property
+    def damaged(self) -> int:
+        """Packets that did not decode so far."""
+        return len(self.tally.failed)
+
     def packets(self) -> Iterator[Packet[VideoStream]]:
-        """Every video packet, the empty one that flushes the decoder last."""
-        yield from self.container.demux(self.stream)
+        """Every video packet, the empty one that flushes the decoder last.
+
+        Raises:
+            FFmpegError: the file cannot be read any further, and is not read leniently.
+        """
+        try:
+            for packet in self.container.demux(self.stream):
+                self.packets_read += bool(packet.size)
+                yield packet
+        except av.error.MemoryError as error:
+            raise MemoryError from error
+        except av.error.FFmpegError:
+            if not self.lenient:
+                raise
+            flush = cast("Packet[VideoStream]", Packet())
+            flush.stream = self.stream
+            yield flush
+
+    def moment(self, packet: Packet[VideoStream]) -> int | None:
+        """When a packet is shown, in ticks of `base`; by its place where the container does not say."""
+        return packet.dts if self.kind == "avi" or packet.pts is None else packet.pts
 
     def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         """The frames that come out of the decoder for a packet.
@@ -100,7 +138,10 @@ class Source:
         """
         try:
             return packet.decode()
-        except av.error.ArgumentError as error:  # what it says of pictures beyond max_pixels
+        except av.error.ArgumentError as error:
+            if self.stream.codec_context.width:
+                raise
+            # what it says of pictures beyond max_pixels, and it forgets the size then
             raise TooLarge(
                 f"{self.name} holds a picture that the decoder refuses, as one of more than {MAX_PIXELS} pixels.",
                 "Export it again, all of it in one size.",
@@ -110,35 +151,89 @@ class Source:
         except av.error.BlockingIOError as error:  # the kernel's answer to the decoder, and not the file's
             raise NoProcess(f"No thread could be started to decode {self.name}.", NO_ROOM[errno.EAGAIN]) from error
 
-    def frames(self) -> Iterator[VideoFrame]:
-        """Every frame that a player would show.
+    def frames(self, each: Callable[[Packet[VideoStream]], None] = lambda _: None) -> Iterator[VideoFrame]:
+        """Every frame that a player would show; `tally` says which of the file's did not come out.
 
         A packet that does not decode is counted and passed over, as players do.
+
+        Args:
+            each: told of each packet before it is decoded.
         """
         for packet in self.packets():
-            if packet.size and packet.dts is not None:
-                self._decoded.append(packet.dts)
-            try:
-                frames = self.decode(packet)
-            except av.error.InvalidDataError:
-                self.damaged += 1
-                continue
-            for frame in frames:
-                self._shown.append(frame.pts)
-                yield frame
+            moment = self.enter(packet)
+            each(packet)
+            yield from self.come_out(packet, moment)
+        self.refuse()
+
+    def enter(self, packet: Packet[VideoStream]) -> int:
+        """Count a packet that goes into the decoder; when it is shown."""
+        moment = self.moment(packet)
+        if moment is None:
+            moment = len(self.tally.promised)
+        if packet.size and not packet.is_discard:
+            self.tally.packet(moment, bytes(memoryview(packet)[:1]), packet.size)
+        return moment
+
+    def come_out(self, packet: Packet[VideoStream], moment: int) -> list[VideoFrame]:
+        """Decode a packet and count the frames that come out; none for one that does not decode."""
+        try:
+            frames = self.decode(packet)
+        except (TooLarge, av.error.FFmpegError) as error:
+            if isinstance(error, TooLarge):
+                self._refused.append(error)
+            if not self.exact or not packet.is_discard:  # with several threads the error may be another packet's
+                self.tally.fail(moment)
+            return []
+        for frame in frames:
+            self.tally.frame(frame.pts, concealed=frame.is_corrupt, interlaced=frame.interlaced_frame)
+        return frames
+
+    def refuse(self) -> None:
+        """Once all packets were decoded: see whether it is their size that most of them fail for.
+
+        A packet that fails so may be damaged where it says how large its picture is.
+
+        Raises:
+            TooLarge: it is.
+        """
+        if 2 * len(self._refused) > self.packets_read:
+            raise self._refused[0]
 
     def times(self) -> list[int]:
         """When the frames read so far are shown, in ticks of `base`."""
+        shown = self.tally.shown
         if self.kind == "avi":
             # AVI has no times of showing: chunk i is shown from i on, whatever order it is decoded in
-            if len(self._decoded) == len(self._shown):
-                return times.mend(sorted(self._decoded), 1)
+            promised = self.tally.promised
+            if len(promised) == len(shown):
+                return times.mend(sorted(promised), 1)
             # some chunk did not decode; FFmpeg's guesses are out of order and late where frames are reordered
-            guesses = times.mend(self._shown, 1)
-            late = 0 if list(self._shown) == guesses else max(0, guesses[0] - self._decoded[0])
+            guesses = times.mend(shown, 1)
+            late = 0 if list(shown) == guesses else max(0, guesses[0] - promised[0])
             return [guess - late for guess in guesses]
+        return times.mend(shown, self.step)
+
+    @property
+    def step(self) -> int:
+        """Ticks of `base` that a frame takes, as the container claims."""
         rate = next((r for r in self.rates if r), Fraction(30))
-        return times.mend(self._shown, max(1, round(1 / (rate * self.base))))
+        return max(1, round(1 / (rate * self.base)))
+
+    def damage(self, missing: str = "") -> Damage | None:
+        """What of the file did not decode, once all of it was read; None if all of it did.
+
+        Args:
+            missing: what the file lacks, for people.
+        """
+        listed = self.stream.frames if self.kind == "mov" else 0
+        beyond = max(0, listed - self.packets_read) if self.lenient and listed else 0
+        return self.tally.damage(self.times() if self.tally.shown else [], self.base, beyond=beyond, missing=missing)
+
+    @contextmanager
+    def again(self, *, lenient: bool = False) -> Iterator[Source]:
+        """The same bytes from the front once more, decoded exactly."""
+        with _container(self.fd, self.name, self.kind) as container:
+            yield Source(self.fd, self.name, self.kind, container, exact=True, lenient=lenient)
 
 
 @contextmanager
@@ -160,23 +255,29 @@ def opened(
     name = shown(os.fsencode(Path(os.fsdecode(path)).name))
     if kind not in DEMUXERS:
         raise NotAVideo(f"{name} is of an unknown kind, {kind!r}.", "Use MP4, MOV, Matroska, WebM or AVI.")
-    with plain(path, root) as fd:
-        demuxer = DEMUXERS[kind]
-        try:
-            # by descriptor: the same bytes for every pass, whatever is renamed over the path meanwhile
-            container = av.open(
-                f"/proc/self/fd/{fd}",
-                "r",
-                format=demuxer,
-                options={"format_whitelist": demuxer, "protocol_whitelist": "file", **(options or {})},
-                metadata_errors="replace",
-            )
-        except (av.error.InvalidDataError, av.error.EOFError) as error:
-            raise NotAVideo(
-                f"{name} begins like {kind} but cannot be opened as such: {error.strerror}.", "Export it again."
-            ) from None
-        with container:
-            yield Source(fd, name, DEMUXERS[kind], container)
+    with plain(path, root) as fd, _container(fd, name, DEMUXERS[kind], options) as container:
+        yield Source(fd, name, DEMUXERS[kind], container)
+
+
+@contextmanager
+def _container(fd: int, name: str, demuxer: str, options: dict[str, str] | None = None) -> Iterator[InputContainer]:
+    """Open a descriptor's file, from its first byte on, with one demuxer and no other."""
+    try:
+        # by descriptor: the same bytes for every pass, whatever is renamed over the path meanwhile
+        container = av.open(
+            f"/proc/self/fd/{fd}",
+            "r",
+            format=demuxer,
+            options={"format_whitelist": demuxer, "protocol_whitelist": "file", **(options or {})},
+            metadata_errors="replace",
+        )
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        kind = next((kind for kind, known in DEMUXERS.items() if known == demuxer), demuxer)
+        raise NotAVideo(
+            f"{name} begins like {kind} but cannot be opened as such: {error.strerror}.", "Export it again."
+        ) from None
+    with container:
+        yield container
 
 
 def turn_of(frame: VideoFrame) -> Turn:

@@ -94,7 +94,11 @@ def _job(number: int, made: Made, clip: Clip | None, **to: Any) -> Job:  # noqa:
         spec_stat=clip.spec_stat if clip is not None and unedited else None,
         source_hash=made.source_hash,
         source_stat=clip.signature if clip is not None and same else None,
-        source_info=json.dumps(VideoInfo(complete=True, **{key: source.get(key) for key in SOURCE_FIELDS}).to_json()),
+        source_info=json.dumps(
+            VideoInfo(
+                complete=True, damage=made.text.get("damaged"), **{key: source.get(key) for key in SOURCE_FIELDS}
+            ).to_json()
+        ),
         engine=made.engine,
         artifact=json.dumps(_workpiece(made)),
         output=layout.shown(made.output.target),
@@ -118,7 +122,7 @@ def _workpiece(made: Made) -> dict[str, Any]:
     artifact = {**text.get("generated", {}), "path": "", "seconds": text.get("seconds_of_generate", {})}
     return {
         "folder": "",
-        "info": text["source"],
+        "info": {**text["source"], "damage": text.get("damaged")},
         "spec": text.get("spec", {}),
         "artifact": artifact,
         "capabilities": capabilities,

@@ -76,12 +76,14 @@ class Line:
     result: Picture = field(default_factory=Picture)
     output: str | None = None
     """Below outputs/."""
+    damage: str = ""
+    """What of the clip did not decode, in sentences: its result lacks those frames."""
     problem: str = ""
     """Why it did not come out, or what it waits on; of one that did, what is to be known about it."""
     todo: str = ""
     """What to do about that."""
     flawed: bool = False
-    """Whether it came out and something behind it failed: a hook that runs after the clip."""
+    """Whether it came out and there is something to know: its clip is damaged, or a hook that runs after it failed."""
     again: int | None = None
     """The newer job of the same clip, if it was tried once more."""
 

@@ -10,6 +10,7 @@ from povwatch import __version__, layout
 from povwatch.job import Job, JobState
 from povwatch.log import one_line
 from povwatch.manifest import peak_memory
+from povwatch.media.damage import in_words
 from povwatch.report.advice import advice
 from povwatch.report.data import Line, Picture, Report, total
 from povwatch.report.timing import timing
@@ -78,6 +79,8 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     """
     times = timing(events, now)
     kept = _object(job.artifact)
+    source = _object(job.source_info)
+    damage = one_line(in_words(source.get("damage")))
     uses = [event.data for event in events if event.event == "gpu-use"]
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
     seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}
@@ -105,12 +108,13 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         gpu_seconds=_gpu_seconds(kept, uses),
         energy=total([_number(use.get("energy")) for use in (*uses, kept.get("gpu") or {})]),
         peak_memory=_peak(kept, uses),
-        source=_source(_object(job.source_info)),
+        source=_source(source),
         result=_result(events),
         output=one_line(job.output) if job.output else None,
-        problem=_problem(job),
+        damage=damage,
+        problem=_problem(job, damage),
         todo=one_line(advice(job)) if again is None else "",
-        flawed=job.state is JobState.DONE and bool(job.error),
+        flawed=job.state is JobState.DONE and bool(job.error or damage),
         again=again,
     )
 
@@ -182,7 +186,9 @@ def _result(events: Sequence[Event]) -> Picture:
     )
 
 
-def _problem(job: Job) -> str:
+def _problem(job: Job, damage: str) -> str:
+    if job.state is JobState.DONE and damage:
+        return " ".join(filter(None, (damage, one_line(job.error or ""))))
     if job.ended:
         return one_line(job.error or job.detail)
     if job.waiting_on is None:

@@ -70,7 +70,7 @@ def _object(line: Line) -> dict[str, Any]:
 def _flat_names() -> list[str]:
     first = ["job", "clip", "state", "attempts", "crashes", "engine", *MOMENTS, "arriving", "grace", "queued"]
     shape = [f"{name}_{end}" for name in ("frames", "rate", "width", "height", "duration") for end in ("in", "out")]
-    last = ["gpu", "gpu_seconds", "energy", "peak_memory", *shape, "output", "problem", "todo", "again"]
+    last = ["gpu", "gpu_seconds", "energy", "peak_memory", *shape, "output", "problem", "todo", "again", "damage"]
     return [*first, *STAGES, "took", *last]
 
 

@@ -5,7 +5,7 @@ The rule (all four hold):
 1. Its stat signature is the same in at least 3 samples over `arrival.settle`.
 2. It is not empty.
 3. No local process has it open for writing.
-4. Its container is complete, every packet demuxes and its tail decodes.
+4. Its container is complete, every packet is there, and it decodes; damage costs frames, not the clip (media/probe.py).
 """
 
 from __future__ import annotations

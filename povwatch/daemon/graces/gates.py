@@ -19,6 +19,7 @@ from povwatch.daemon.scope import ALL
 from povwatch.engine.abilities import Abilities
 from povwatch.errors import EnvironmentFault
 from povwatch.job import Job, JobState, Waiting
+from povwatch.media.damage import in_words
 from povwatch.units import spell_duration, spell_pace, spell_rate
 from povwatch.voice import say
 
@@ -147,6 +148,8 @@ class Gates:
             grace_saved_at=wall,
             **to,
         )
+        if info.damage:
+            self._ledger.note(job, "damaged", {"problem": in_words(info.damage), "damage": info.damage})
         gate = self._open(job, begun, now)
         gate.announce = True
         if refused:

@@ -28,6 +28,7 @@ from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import PovwatchError
 from povwatch.fs import closing, open_beneath
 from povwatch.job import Job, JobState
+from povwatch.media.damage import in_words
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -189,6 +190,9 @@ class Preparing:
                 self._ready(run, outcome)
         else:
             run.prepared = True
+            job = self._ledger.job(run.job)
+            if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
+                tell_damage(self._ledger, job, run.piece.info)
             self._tell(run, waits=waits)
             if not waits:
                 self._ready(run, None)
@@ -235,6 +239,21 @@ class Preparing:
     def _discard(self, run: Run) -> None:
         with suppress(PovwatchError):  # outputs/ is away: swept at the next start
             self._publisher.discard(run.job, run.run_id)
+
+
+def tell_damage(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
+    """Journal and say what of a clip does not decode, unless that is known already.
+
+    Args:
+        ledger: the jobs.
+        job: the clip's.
+        info: VideoInfo, as JSON, once every frame was decoded.
+    """
+    known = json.loads(job.source_info or "{}")
+    if not info.get("damage") or known.get("damage") == info["damage"] or known.get("sha256") != info["sha256"]:
+        return
+    said = {"problem": in_words(info["damage"]), "damage": info["damage"]}
+    ledger.move(job, "damaged", said=said, source_info=json.dumps(info))
 
 
 def frozen(spec: Spec) -> dict[str, Any]:

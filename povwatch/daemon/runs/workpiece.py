@@ -119,6 +119,8 @@ class Workpiece:
             self._keep(room, source, made["times"])
             self.source = self._whole(source)
             self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
+            if made["damage"]:  # every frame was decoded now: that is what the clip holds
+                self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
 
     def request(self, job_id: int) -> dict[str, Any]:
         """The job as the engine gets it; see engine.port."""

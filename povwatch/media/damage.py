@@ -1,0 +1,208 @@
+"""Which frames of a clip come out of its decoder, and which are lost or concealed. Pure; standard library alone.
+
+The rule: decoding from the first packet on decides. A frame that comes out is shown, also one that the decoder flags
+because it had to conceal an error in it: players show it. A frame that does not come out is lost.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from fractions import Fraction
+
+ONE_EACH = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})
+"""Codecs whose packets each show one frame. Of others every frame is decoded to be counted."""
+
+SHOWS = ONE_EACH | {"mpeg4", "vp8"}
+"""Codecs of which it is known whether a packet shows a frame: one that should and does not is a lost frame."""
+
+NOT_CODED = 19
+"""Bytes of an MPEG-4 packet up to which it may say that nothing changes, and show nothing (FFmpeg's MAX_NVOP_SIZE)."""
+
+VP8_SHOWN = 0x10
+"""Bit in the first byte of a VP8 frame: it is shown (RFC 6386, 9.1)."""
+
+RUNS_MAX = 20
+"""Runs of frames that are named at most; all of them are counted."""
+
+NAMED = 5
+"""Runs that a sentence names at most."""
+
+
+def shows(codec: str, head: bytes, size: int) -> bool:
+    """Whether a packet is there to be shown, as far as its codec tells.
+
+    Args:
+        codec: FFmpeg's name.
+        head: the packet's first byte or more.
+        size: the packet's, in bytes.
+    """
+    if codec == "vp8":
+        return bool(head[:1]) and bool(head[0] & VP8_SHOWN)
+    return codec != "mpeg4" or size > NOT_CODED
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """The frames of a clip that did not decode. A run is [first frame, last frame, its first second, its last]."""
+
+    frames: int = 0
+    """Frames that the clip holds, as far as its packets tell: shown and lost ones. Runs count in these, from 0."""
+    lost: int = 0
+    """Frames that could not be decoded; they are in no result."""
+    lost_at: list[list[float]] = field(default_factory=list)
+    """Where those are: the first RUNS_MAX runs."""
+    concealed: int = 0
+    """Frames in which the decoder concealed an error; they are shown, as players show them."""
+    concealed_at: list[list[float]] = field(default_factory=list)
+    missing: str = ""
+    """What the file lacks, where `povwatch go --damaged` had it run all the same."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """What `to_json` gave."""
+        return cls(**value)
+
+    def __str__(self) -> str:
+        """In sentences."""
+        found = [f"Part of the file is missing: {self.missing.rstrip('.')}."] if self.missing else []
+        if self.lost:
+            of = f"{self.lost} of {self.frames} frames could not be decoded and {_is(self.lost)} left out"
+            found.append(f"{of}: {_named(self.lost_at)}.")
+        if self.concealed:
+            of = f"In {self.concealed} of {self.frames} frames the decoder concealed errors"
+            found.append(f"{of}: {_named(self.concealed_at)}.")
+        return " ".join(found)
+
+
+def in_words(damage: dict[str, Any] | None) -> str:
+    """A clip's damage, as JSON has it, in sentences; empty for a clip without any, and for what is none of ours."""
+    try:
+        return str(Damage.from_json(damage)) if damage else ""
+    except (TypeError, ValueError, AttributeError, IndexError):  # a manifest that somebody edited
+        return ""
+
+
+class Tally:
+    """What went into a decoder and what came out, packet by packet and frame by frame."""
+
+    def __init__(self, codec: str) -> None:
+        self._codec = codec
+        self.promised = array("q")
+        """When each packet that is to be shown is shown, in the order of decoding."""
+        self.shown: list[int | None] = []
+        """When each frame that came out is shown, in the order in which they came."""
+        self.concealed: list[int] = []
+        """Which of those the decoder has flagged."""
+        self.failed: list[int] = []
+        """When the packets are shown whose decoding raised an error."""
+        self.fields = False
+        """Some frames are interlaced: a packet may hold half of one."""
+
+    def packet(self, moment: int, head: bytes, size: int) -> None:
+        """A packet goes into the decoder."""
+        if shows(self._codec, head, size):
+            self.promised.append(moment)
+
+    def fail(self, moment: int) -> None:
+        """The packet that went in last does not decode."""
+        self.failed.append(moment)
+
+    def frame(self, moment: int | None, *, concealed: bool, interlaced: bool) -> None:
+        """A frame came out."""
+        if concealed:
+            self.concealed.append(len(self.shown))
+        self.shown.append(moment)
+        self.fields = self.fields or interlaced
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything that went in came out without an error."""
+        return not self.failed and not self.concealed and not self.lost()
+
+    def lost(self) -> list[int]:
+        """When the frames that did not come out would be shown, in order."""
+        came = set(self.shown)
+        absent = [moment for moment in self.promised if moment not in came]
+        failed = set(self.failed)
+        if self._codec not in SHOWS or self.fields:
+            return sorted(moment for moment in absent if moment in failed)
+        count = max(0, len(self.promised) - len(self.shown))
+        if len(absent) != count:  # the times of the frames are not those of the packets (AVI): the count decides
+            absent = [*self.failed, *(moment for moment in absent if moment not in failed)]
+        return sorted(absent[:count])
+
+    def damage(self, times: Sequence[int], base: Fraction, *, beyond: int = 0, missing: str = "") -> Damage | None:
+        """What did not decode; None if all of it did and nothing is missing.
+
+        Args:
+            times: when each shown frame is shown, in ticks, in order.
+            base: seconds a tick.
+            beyond: frames that the file's index lists behind the last packet that could be read.
+            missing: what the file lacks, for people.
+        """
+        lost = self.lost()
+        order = sorted(times)
+        # A lost frame's number: shown frames before it, and lost ones.
+        places = [(bisect_left(order, moment) + before, moment) for before, moment in enumerate(lost)]
+        concealed = [(place + bisect_left(lost, order[place]), order[place]) for place in self._flagged(order)]
+        total = len(order) + len(lost) + beyond
+        runs = _runs(places, base)
+        if beyond:
+            last = float(max([*order[-1:], *lost[-1:]], default=0) * base)
+            runs.append([total - beyond, total - 1, last, last])
+        if not (lost or concealed or beyond or missing):
+            return None
+        return Damage(
+            frames=total,
+            lost=len(lost) + beyond,
+            lost_at=runs[:RUNS_MAX],
+            concealed=len(concealed),
+            concealed_at=_runs(concealed, base)[:RUNS_MAX],
+            missing=missing,
+        )
+
+    def _flagged(self, order: Sequence[int]) -> list[int]:
+        """The places of the flagged frames in the order of showing."""
+        moments = [self.shown[index] for index in self.concealed]
+        found = [
+            index if moment is None else bisect_left(order, moment)
+            for index, moment in zip(self.concealed, moments, strict=True)
+        ]
+        return sorted({min(place, len(order) - 1) for place in found})
+
+
+def _runs(places: Sequence[tuple[int, int]], base: Fraction) -> list[list[float]]:
+    """Frames that follow one another, as runs."""
+    runs: list[list[float]] = []
+    for number, moment in places:
+        second = round(float(moment * base), 3)
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1], runs[-1][3] = number, second
+        else:
+            runs.append([number, number, second, second])
+    return runs
+
+
+def _named(runs: Sequence[Sequence[float]]) -> str:
+    """Some runs in words: `49 (1.96 s), 52 to 60 (2.08 s to 2.4 s)`."""
+    words = [
+        f"{first:.0f} ({begin:g} s)" if first == last else f"{first:.0f} to {last:.0f} ({begin:g} s to {end:g} s)"
+        for first, last, begin, end in runs[:NAMED]
+    ]
+    return f"frame{'s' * (len(runs) > 1 or runs[0][0] != runs[0][1])} {', '.join(words)}" + (
+        " and more" if len(runs) > NAMED else ""
+    )
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
