@@ -64,6 +64,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
         ERROR,
         "the worker (pid {pid}) was killed and does not go away: it hangs in the kernel, reboot",
     ),
+    "outcome-late": (
+        INFO,
+        "some work came to its end when its job had gone on without it; it changes nothing: {problem}",
+    ),
     "late-message": (DEBUG, "a worker's message came too late to matter: {type} of run {run_id}"),
     "slept": (INFO, "the machine slept for {seconds} s; the workers' time is counted from now"),
     "worker-lost": (ERROR, "the worker is gone{where}: {problem} A new one starts"),

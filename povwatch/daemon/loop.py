@@ -25,6 +25,7 @@ from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.config import Config
+    from povwatch.daemon.outside import Outside
     from povwatch.daemon.scope import Scope
 
 REQUESTS_EVERY = 0.5
@@ -57,7 +58,13 @@ class Daemon:
     """One povwatch."""
 
     def __init__(
-        self, config: Config, *, once: bool = False, scope: Scope = ALL, display: Display | None = None
+        self,
+        config: Config,
+        *,
+        once: bool = False,
+        scope: Scope = ALL,
+        display: Display | None = None,
+        outside: Outside | None = None,
     ) -> None:
         """Put it together. The journal is locked; nothing is recovered or watched yet.
 
@@ -66,6 +73,7 @@ class Daemon:
             once: end when nothing can move any more.
             scope: the clips that it is for.
             display: shown how far everything is.
+            outside: what its parts are given of the world; as it is, if left out.
 
         Raises:
             ConfigError: the configuration does not fit this machine, or another daemon has the journal.
@@ -74,9 +82,9 @@ class Daemon:
         self._config = config
         self._once = once
         self._notifier = Notifier.from_environment()
-        self._parts = Parts(config, scope)
+        self.parts = Parts(config, scope, outside)
         self._display = display
-        self._viewer = Viewer(self._parts)
+        self._viewer = Viewer(self.parts)
         self._display_at = 0.0
         self._outcome = Outcome(())
         self._drained = False
@@ -94,10 +102,10 @@ class Daemon:
         self._set_signals()
         try:
             self._start()
-            while self._stop is None and not (self._once and self._parts.drain.over()):
+            while self._stop is None and not (self._once and self.parts.drain.over()):
                 self._turn()
-                self._show(self._parts.clock.boot())
-                self._parts.waker.sleep(self._pause())
+                self._show(self.parts.clock.boot())
+                self.parts.waker.sleep(self._pause())
             self._drained = True
         finally:
             self._end()
@@ -119,10 +127,10 @@ class Daemon:
     def stop(self, why: str) -> None:
         """End at the next turn. Safe to call from a signal handler."""
         self._stop = why
-        self._parts.waker.wake()
+        self.parts.waker.wake()
 
     def _start(self) -> None:
-        parts, paths = self._parts, self._config.paths
+        parts, paths = self.parts, self._config.paths
         say("daemon-started", version=__version__, inputs=paths.inputs, outputs=paths.outputs, pid=os.getpid())
         say("engine-chosen", engine=parts.choice.kind, why=parts.choice.why)
         if parts.choice.kind in REAL and not self._config.engine.guardrails:
@@ -143,7 +151,7 @@ class Daemon:
 
     def _turn(self) -> None:
         """One turn of the loop."""
-        parts = self._parts
+        parts = self.parts
         now = parts.clock.boot()
         parts.background.settle()
         parts.inspections.settle()
@@ -170,7 +178,7 @@ class Daemon:
         self._notifier.watchdog()
 
     def _pause(self) -> float:
-        parts = self._parts
+        parts = self.parts
         deadlines = [
             parts.lookout.next_deadline(),
             parts.intake.next_deadline(),
@@ -191,13 +199,13 @@ class Daemon:
 
     def _end(self) -> None:
         """Stop the workers, hand back what runs, close everything; all of it in seconds."""
-        parts = self._parts
+        parts = self.parts
         if self._stop is not None:
             again = ". What runs is handed back; Ctrl-C once more ends it at once" if self._stop == "SIGINT" else ""
             say("daemon-stopping", why=f"{self._stop}{again}")
         self._notifier.stopping()
         with ExitStack() as closing:  # whatever fails on the way, the rest is done: nothing of ours outlives us
-            for close in (parts.waker.close, self._notifier.close, parts.journal.close):
+            for close in (parts.waker.close, self._notifier.close, parts.journal.close, parts.intake.close):
                 closing.callback(close)
             closing.callback(parts.dispatch.close)
             closing.callback(parts.hooks.close)

@@ -12,7 +12,6 @@ from povwatch.daemon.arrivals.known_root import KnownRoot
 from povwatch.daemon.arrivals.lookout import Lookout
 from povwatch.daemon.background import Background
 from povwatch.daemon.cleaner import Cleaner
-from povwatch.daemon.clock import Clock
 from povwatch.daemon.drain import Drain
 from povwatch.daemon.ends.aside import Aside
 from povwatch.daemon.ends.endings import Endings
@@ -29,6 +28,7 @@ from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
 from povwatch.daemon.opening import Opening
 from povwatch.daemon.outputs_watch import OutputsWatch
+from povwatch.daemon.outside import Outside
 from povwatch.daemon.runs.availability import Availability
 from povwatch.daemon.runs.crew import Crew
 from povwatch.daemon.runs.dispatch import Dispatch
@@ -37,17 +37,17 @@ from povwatch.daemon.runs.places import Hurdle
 from povwatch.daemon.scope import ALL, Scope
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
-from povwatch.daemon.waker import Waker
 from povwatch.engine.choice import choose
 from povwatch.errors import ConfigError
 from povwatch.hours import parse
 from povwatch.job import Job, JobState, Waiting
-from povwatch.journal import Journal
+from povwatch.journal import Journal, StaleJobError
 from povwatch.publish import Publisher
 from povwatch.rebuild import lost
 from povwatch.spec.beside import InputsFolder
 from povwatch.spec.configured import configured_templates
 from povwatch.spool import Spool
+from povwatch.voice import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,26 +59,28 @@ if TYPE_CHECKING:
 class Parts:
     """Every part of one povwatch; the loop drives them."""
 
-    def __init__(self, config: Config, scope: Scope = ALL) -> None:
+    def __init__(self, config: Config, scope: Scope = ALL, outside: Outside | None = None) -> None:
         """Make them. The journal is locked; nothing is recovered or watched yet.
 
         Args:
             config: the configuration.
             scope: the clips that this povwatch is for.
+            outside: what they are given of the world; as it is, if left out.
 
         Raises:
             ConfigError: the configuration does not fit this machine, another daemon has the journal, or it is lost.
             JournalError: the journal cannot be used.
         """
         self.scope = scope
-        self.clock = Clock()
-        self.waker = Waker()
+        outside = outside or Outside()
+        self.clock = outside.clock
+        self.waker = outside.waker
         templates = configured_templates(config)
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
             _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state, fresh=lambda: lost.refuse(config))
         self.ledger = Ledger(self.journal, self.clock)
-        self.eye = GpuEye(self.clock, self.waker.wake)
+        self.eye = GpuEye(self.clock, self.waker.wake, outside.look)
         self.choice = choose(config, self.eye.first(), self.journal.real_engine())
         # For each worker the copies of its next clip and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
@@ -131,6 +133,7 @@ class Parts:
             tidy=lambda listing: self.notices.tidy(self.ledger.known, listing),
             adopted=self.root.keep,
             wake=self.waker.wake,
+            watcher=outside.watcher,
         )
         self._aside = Aside(config, self.folder)
         self.free_space = FreeSpace(config)
@@ -193,6 +196,7 @@ class Parts:
             availability=self.availability,
             crew=self.crew,
             wake=self.waker.wake,
+            worker=outside.worker,
         )
         self.gpu_faults = GpuFaults(
             ledger=self.ledger,
@@ -277,6 +281,9 @@ class Parts:
 
     def _broken(self, key: object, error: Exception) -> None:
         """The end of some background work could not be handled: its job pays, the daemon goes on."""
+        if isinstance(error, StaleJobError):  # nothing was changed: the job has gone on without that work
+            say("outcome-late", problem=str(error))
+            return
         found = in_words(error, f"while it handled {key}")
         job_id = key[1] if isinstance(key, tuple) else None
         job = self.ledger.job(job_id) if isinstance(job_id, int) else None

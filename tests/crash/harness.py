@@ -44,6 +44,7 @@ import world  # noqa: E402
 from world import Folders  # noqa: E402
 
 from povwatch import log as log_lines  # noqa: E402
+from povwatch.daemon import parts  # noqa: E402
 from povwatch.journal import statements  # noqa: E402
 
 if TYPE_CHECKING:
@@ -280,7 +281,9 @@ class Harness:
         self._number = 0
         self._said = log.open("a", buffering=1)
         log_lines.configure(self._said)
-        statements.aiosql = SimpleNamespace(from_str=functools.cache(statements.aiosql.from_str))  # parsed once for all
+        # Parsed once for all lives.
+        statements.aiosql = SimpleNamespace(from_str=functools.cache(statements.aiosql.from_str))
+        parts.configured_templates = once(parts.configured_templates, world.CONFIG)
         gc.collect()
         gc.freeze()  # a child is not to touch, and so to copy, what it will not collect
 
@@ -289,7 +292,7 @@ class Harness:
         folders = self._fresh()
         code = self._life(folders, scenario, Fault(COUNT, 0))
         found = [f"the run ended with {code}"] if code else []
-        found += self._invariants.in_the_end(folders, scenario, {})
+        found += [*self._invariants.in_the_end(folders, scenario, {}), *self._unforeseen()]
         self._place.clear(self._number)
         calls = self._library.crash_count()
         return b"".join(self._library.crash_kind(n) for n in range(1, calls + 1)).decode(), found
@@ -298,8 +301,8 @@ class Harness:
         """Crash there, recover, and say which invariants did not hold."""
         folders = self._fresh()
         found, before, over, lasting = [], {}, {}, False
-        for fault in point.faults:
-            code = self._life(folders, point.scenario, fault)
+        for life, fault in enumerate(point.faults, 1):
+            code = self._life(folders, point.scenario, fault, life)
             if fault.action in (KILL, CUT):
                 self._place.restart() if fault.action == CUT else None
                 if code not in (-signal.SIGKILL, 0):  # 0: it was over before
@@ -315,18 +318,25 @@ class Harness:
                 self._world.rebuild(folders, point.scenario)
             # In this process: it is to live, and a fork costs more than the whole recovery.
             scenario = point.scenario if point.scenario in toy_hooks.SCENARIOS else "plain"
-            if not self._world.World(folders, scenario, apart=self._apart).live():
+            life = len(point.faults) + 1
+            if not self._world.World(folders, scenario, life=life, apart=self._apart).live():
                 found.append("the recovery comes to no end")
             failed = any(fault.code == errno.EIO for fault in point.faults)
             found += self._invariants.in_the_end(folders, scenario, before, may_fail=lasting, disk_failed=failed)
             found += () if self._loses else self._invariants.ran_no_more(folders, over)
-            found += self._invariants.is_kept(folders, promised)
+            found += [*self._invariants.is_kept(folders, promised), *self._unforeseen()]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             found.append(f"the recovery fails: {type(error).__name__}: {error}")
             traceback.print_exc(file=self._said)
             gc.collect()  # it may hold files open, and with them a disk
         self._place.clear(self._number)
         return found
+
+    def _unforeseen(self) -> Iterator[str]:
+        """Faults in povwatch itself, of which it says so: in whatever life of this point."""
+        for line in self._log.read_text(errors="replace").splitlines():
+            if '"event": "unforeseen"' in line:
+                yield json.loads(line)["message"]
 
     def tail(self) -> str:
         """The end of what the last point's lives said."""
@@ -339,21 +349,21 @@ class Harness:
         self._place.settled()
         return folders
 
-    def _life(self, folders, scenario: str, fault: Fault) -> int:
+    def _life(self, folders, scenario: str, fault: Fault, life: int = 1) -> int:
         """One process from start to end; its exit status, negative for a signal."""
         pid = os.fork()
         if pid == 0:
-            self._child(folders, scenario, fault)
+            self._child(folders, scenario, fault, life)
         _, status = os.waitpid(pid, 0)
         self._library.crash_pause(1)
         return os.waitstatus_to_exitcode(status)
 
-    def _child(self, folders, scenario: str, fault: Fault) -> None:
+    def _child(self, folders, scenario: str, fault: Fault, life: int) -> None:
         code = 4
         try:
             gc.disable()
             self._library.crash_arm(fault.at, fault.action, fault.phase, fault.code)
-            code = 0 if self._world.World(folders, scenario, apart=self._apart).live() else 3
+            code = 0 if self._world.World(folders, scenario, life=life, apart=self._apart).live() else 3
         except BaseException:  # noqa: BLE001 - as a daemon that ends with a traceback
             self._library.crash_pause(1)
             traceback.print_exc(file=self._said)
@@ -376,6 +386,12 @@ def make(state: Path, rest: Path):
         (folders.outputs / name).parent.mkdir(exist_ok=True)
         (folders.outputs / name).write_bytes(data)
     return folders
+
+
+def once(function, argument):
+    """A function that answers for whatever it is given with what is true of one argument."""
+    found = function(argument)
+    return lambda _: found
 
 
 def build(folder: Path) -> Path:

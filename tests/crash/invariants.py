@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from world import Folders
 
-CLIP = toys.result("clip", "camera", "microphone")
+CLIP = toys.clip()
 USERS = {"notes.txt": b"mine", "a/old_aug.mp4": b"an old video of mine"}
 """What lies in outputs/ and is nobody's business."""
 
@@ -39,6 +39,8 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
     clips = {str(f.relative_to(folders.inputs)): f.read_bytes() for f in folders.inputs.rglob("*.mp4")}
     if clips != {"a.mp4": CLIP}:
         yield f"the clip was changed: {sorted(clips)}"
+    for file in folders.inputs.glob("*.json"):
+        yield from _whole_json(file)
     for name, data in USERS.items():
         if shown.pop(name, None) != data:
             yield f"a user's file was changed: {name}"
@@ -85,7 +87,9 @@ def in_the_end(
             yield f"there are {len(jobs)} jobs"
     finally:
         db.close()
+    beside = {"a.mp4", "a.json"} | ({"a.error.txt"} if may_fail or scenario == "refused" else set())
     left = [str(file) for file in (folders.outputs / ".povwatch").rglob("*")]
+    left += [str(file) for file in folders.inputs.rglob("*") if file.name not in beside]
     if left:
         yield f"left over: {left}"
 
@@ -142,6 +146,13 @@ def _as_hooks_have_it(
         yield f"what the hook after the clip is for is not there: {job['error']}"
     if scenario == "refused" and (not any(cause in str(job["error"]) for cause in causes) or results):
         yield f"a hook before it refuses it, and the job is {job['state']}: {job['error']}, {results}"
+
+
+def _whole_json(file: Path) -> Iterator[str]:
+    try:
+        json.loads(file.read_bytes())
+    except ValueError:
+        yield f"a partial JSON is visible: {file.name}"
 
 
 def _result(name: str, data: bytes) -> Iterator[str]:

@@ -97,6 +97,7 @@ def test_a_crash_in_the_midst_of_a_recovery_loses_nothing(crash, layer):
         pytest.param("folder-fsync", "cut", "plain", "the result is lost", marks=more),
         pytest.param("copy-fsync", "cut", "plain", "not made from the whole clip", marks=more),
         ("compare-and-set", "kill", "late", "no crash"),
+        ("thread", "kill", "taken", "The journal belongs to MainThread, and background_"),
         pytest.param("noreplace", "kill", "taken", "somebody's file was overwritten", marks=more),
         pytest.param("rooms", "lost", "plain", "a promised result was made a second time", marks=more),
     ],

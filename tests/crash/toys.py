@@ -8,41 +8,26 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine.events import JobCancelled, JobFailed, JobGenerated, job_error
+from povwatch.engine import protocol
+from povwatch.engine.process import Exited, Received
 from povwatch.engine.serve import sync
-from povwatch.engine.states import SupervisorState
 from povwatch.errors import CheckFailed, DiskFull
 from povwatch.media.errors import MediaError
-from povwatch.media.info import Checked, Prepared
+from povwatch.media.info import Checked, Prepared, VideoInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.engine.events import Event
-    from povwatch.engine.protocol import Generate
+    from povwatch.daemon.clock import Clock
+    from povwatch.engine.process import Item
 
 PARTS = 4
 """Writes that a file of ours takes."""
-
-INFO = {
-    "sha256": "",
-    "size": 0,
-    "codec": "h264",
-    "pix_fmt": "yuv420p",
-    "display_width": 64,
-    "display_height": 48,
-    "rotation": 0,
-    "frames": 10,
-    "rate": "10/1",
-    "constant": True,
-    "duration": 1.0,
-    "audio": "aac",
-    "complete": True,
-}
-"""VideoInfo of a clip, as far as anybody asks."""
 
 
 def digest(data: bytes) -> str:
@@ -54,15 +39,45 @@ def result(source: str, run: str, sound: str) -> bytes:
     """A result's bytes: some pages of them, so that a torn write is a torn file."""
     head = f"source {source}\nrun {run}\nsound {sound}\n".encode()
     body = head + b"".join(b"frame %05d %s\n" % (n, b"." * 50) for n in range(200))
-    return body + b"sum %s\n" % digest(body).encode()
+    return body + _last(body)
+
+
+def clip() -> bytes:
+    """An MP4 that is whole by its own structure; its one sample is what a result holds, and ends with its digest."""
+    text = result("clip", "camera", "microphone").rpartition(b"sum ")[0]
+    size = len(text) + len(_last(b""))
+    ftyp = _box(b"ftyp", b"isom" + bytes(4) + b"isom")
+
+    def moov(offset: int) -> bytes:
+        tables = [
+            _box(b"stsd", struct.pack(">II", 0, 1) + _box(b"avc1", bytes(78))),
+            _box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 1, 1)),
+            _box(b"stsz", struct.pack(">III", 0, size, 1)),
+            _box(b"stco", struct.pack(">III", 0, 1, offset)),
+        ]
+        handler = _box(b"hdlr", bytes(8) + b"vide" + bytes(12))
+        media = _box(b"mdia", handler + _box(b"minf", _box(b"stbl", b"".join(tables))))
+        return _box(b"moov", _box(b"trak", media))
+
+    head = ftyp + moov(len(ftyp) + len(moov(0)) + 8) + struct.pack(">I4s", 8 + size, b"mdat") + text
+    return head + _last(head)
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def _last(body: bytes) -> bytes:
+    return b"sum %s\n" % digest(body).encode()
 
 
 def whole(data: bytes) -> dict[str, str] | None:
-    """What a result says of itself; None if it is not all there."""
+    """What a result, or the clip, says of itself; None if it is not all there."""
     body, _, last = data.rpartition(b"sum ")
     if not body or last.strip() != digest(body).encode():
         return None
-    return dict(line.split() for line in body.decode().splitlines()[:3])
+    text = body.rpartition(b"mdat")[2]  # in a clip, what stands before is no text
+    return dict(line.split() for line in text.decode().splitlines()[:3])
 
 
 def write(path: str | Path, data: bytes) -> None:
@@ -73,8 +88,10 @@ def write(path: str | Path, data: bytes) -> None:
             file.write(data[begin : begin + step])
 
 
-def media(op: str, args: dict[str, Any], *, room: str, **_: object) -> dict[str, Any]:
+def media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict[str, Any]:
     """In place of media.run.call; in this process, so without the room as the working directory."""
+    if op == "inspect":
+        return _inspect(Path(args["root"], args["path"]).read_bytes())
     paths = {"source", "out_path", "generated", "artifact"} & args.keys()
     args = args | {name: str(Path(room, args[name])) for name in paths}
     try:
@@ -86,49 +103,86 @@ def media(op: str, args: dict[str, Any], *, room: str, **_: object) -> dict[str,
 
 
 class Worker:
-    """In place of engine.supervisor.Supervisor, with its worker: generates at once, tells at the next poll."""
+    """In place of engine.process.WorkerProcess: loads and generates at once, and tells when it is asked."""
 
-    def __init__(self, missing: Callable[[], str]) -> None:
-        """Make it; `missing` says why it may not begin, as a clause."""
-        self._missing = missing
-        self.state = SupervisorState.READY
-        self.capabilities = {"real": True, "model": "toy"}
-        self.loading = self.pid = self.last_error = None
-        self._events: list[Event] = []
+    def __init__(self, clock: Clock, missing: Callable[[], str]) -> None:
+        """Start it.
 
-    def next_deadline(self) -> None:
-        return None
+        Args:
+            clock: the daemon's.
+            missing: says why a job may not begin, as a clause.
+        """
+        self.pid = os.getpid()
+        self._clock, self._missing = clock, missing
+        self._items: list[Item] = []
 
-    def generate(self, request: Generate) -> None:
+    def send(self, message: protocol.Message) -> bool:
+        match message:
+            case protocol.Load():
+                self._say(protocol.Loaded({"real": True, "model": "toy"}))
+            case protocol.Generate():
+                self._say(protocol.Started(message.job_id, message.run_id), self._generate(message))
+            case protocol.Cancel():
+                self._items = [item for item in self._items if not _is_end(item)]
+                self._say(protocol.Cancelled(message.job_id, message.run_id))
+            case protocol.Shutdown():
+                self._items.append(Exited(0))
+        return True
+
+    def take(self) -> list[Item]:
+        taken, self._items = [Received(self._clock.boot(), protocol.Heartbeat()), *self._items], []
+        return taken
+
+    def signal(self, _: int) -> None:
+        self._items.append(Exited(-9))
+
+    def kill(self) -> None:
+        self.signal(9)
+
+    def join(self, _: float) -> bool:
+        return True
+
+    def _say(self, *messages: protocol.Message) -> None:
+        self._items += [Received(self._clock.boot(), message) for message in messages]
+
+    def _generate(self, request: protocol.Generate) -> protocol.Message:
         ids = (request.job_id, request.run_id)
-        self.state = SupervisorState.BUSY
         if why := self._missing():
-            self._events.append(JobFailed(*ids, "error", job_error("error", why, "")))
-            return
+            return protocol.Failed(*ids, "error", why, "")
         try:
             frames = Path(request.job["video"]).read_bytes()
             path = Path(request.workdir, "generated.mp4")
             write(path, result(digest(frames), request.run_id, "none"))
             sync(str(path))
-            self._events.append(JobGenerated(*ids, {"path": str(path)}))
         except OSError as error:
-            kind = "disk-full" if error.errno == errno.ENOSPC else "error"
-            self._events.append(JobFailed(*ids, kind, job_error(kind, str(error), "")))
+            return protocol.Failed(*ids, "disk-full" if error.errno == errno.ENOSPC else "error", str(error), "")
+        return protocol.Generated(*ids, {"path": str(path)})
 
-    def poll(self, _: float) -> list[Event]:
-        told, self._events = self._events, []
-        if told:
-            self.state = SupervisorState.READY
-        return told
 
-    def cancel(self, run_id: str, why: str) -> None:
-        self._events = [JobCancelled(event.job_id, run_id, why) for event in self._events]
+def _is_end(item: Item) -> bool:
+    return isinstance(item, Received) and isinstance(item.message, protocol.Generated | protocol.Failed)
 
-    def stop(self, _: str) -> None:
-        self.state = SupervisorState.STOPPED
 
-    def close(self) -> None:
-        self.state = SupervisorState.STOPPED
+def _inspect(data: bytes) -> dict[str, Any]:
+    return VideoInfo(
+        complete=whole(data) is not None,
+        why="" if whole(data) else "It is not whole.",
+        container="mov",
+        codec="h264",
+        width=64,
+        height=48,
+        display_width=64,
+        display_height=48,
+        pix_fmt="yuv420p",
+        frames=10,
+        time_base="1/10",
+        rate="10/1",
+        constant=True,
+        duration=1.0,
+        audio="aac",
+        size=len(data),
+        sha256=digest(data),
+    ).to_json()
 
 
 def _prepare(args: dict[str, Any], _: Path) -> dict[str, Any]:

@@ -1,74 +1,71 @@
-"""The child under test: what the daemon does between its start and its end, with a toy for everything slow.
+"""The child under test: one life of the daemon that production builds, with a toy for everything outside of it.
 
-Journal, publishing, dispatch, finishing, endings and recovery are the daemon's own, put together as it does it. A toy
-engine, toy media work, no watcher, no grace and a clock that is set by hand take the place of the rest, and background
-work is done at once: so every run makes the same calls in the same order, and one takes hundredths of a second.
+A toy worker process, toy media children and hooks, no events from inputs/, no GPU, and a clock that is set by hand: see
+`povwatch.daemon.outside`. All else is the product: its parts, its loop and its threads. The loop sleeps until its
+threads have done their work, and when they have nothing to do the clock is set forward: so a run makes nearly the same
+calls in the same order each time, and takes hundredths of a second.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import toys
 from hand_clock import HandClock
-from spec_texts import text
 from toy_hooks import Programs
 
 from povwatch import fs, layout
-from povwatch.arrival.signature import signature
-from povwatch.config import Config, Paths
-from povwatch.daemon.background import Background
-from povwatch.daemon.ends.aside import Aside
-from povwatch.daemon.ends.endings import Endings
-from povwatch.daemon.ends.finisher import Finisher
-from povwatch.daemon.ends.sealing import finish_and_seal
-from povwatch.daemon.ends.tidy import Tidy
+from povwatch.arrival.watch import Watcher
+from povwatch.config import Arrival, Config, Disk, Engine, Grace, Paths
+from povwatch.daemon.arrivals import clip_files
+from povwatch.daemon.ends import finisher
+from povwatch.daemon.ends.sealing import seal_anew
 from povwatch.daemon.hooks import errand
-from povwatch.daemon.hooks.stage import HookStage
-from povwatch.daemon.ledger import Ledger
-from povwatch.daemon.mailbox import Gauge
-from povwatch.daemon.notices import Notices
-from povwatch.daemon.parts import Parts
-from povwatch.daemon.recovery import recover
+from povwatch.daemon.loop import Daemon
+from povwatch.daemon.outside import Outside
 from povwatch.daemon.runs import workpiece
-from povwatch.daemon.runs.availability import Availability
-from povwatch.daemon.runs.crew import Crew
-from povwatch.daemon.runs.dispatch import Dispatch
-from povwatch.daemon.runs.places import Place
+from povwatch.daemon.waker import Waker
+from povwatch.gpu import Gpus
 from povwatch.job import JobState
-from povwatch.journal import Journal, StaleJobError
 from povwatch.journal.anew import made_anew
-from povwatch.publish import Publisher, files
+from povwatch.publish import files
 from povwatch.rebuild import restore, rooms
 from povwatch.rebuild.survey import survey
-from povwatch.spec import parse
-from povwatch.spec.beside import InputsFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from povwatch.job import Job
+    from povwatch.daemon.background import Background
+    from povwatch.journal import Journal
 
 SCENARIOS = ("plain", "taken", "late", "hooked", "refused")
 """plain: one clip. taken: somebody takes the result's name when it is promised. late: an attempt that was given up
 comes back with its result while, and after, the next one runs. hooked, refused: with hooks, see toy_hooks.py."""
 
-TURNS = 60
-"""Of the loop, before a run is taken for stuck; a healthy one takes a dozen."""
+SLEEPS = 60
+"""Of the loop with nothing under way, before a run is taken for stuck; a healthy one takes a dozen."""
+
+AT_WORK = 60.0
+"""Real seconds that the threads may take for what they have at hand."""
+
+LIFE = 1000.0
+"""Seconds from the begin of one life to that of the next, on the clock that is set by hand."""
 
 SOMEBODY = b"somebody else's video"
 
-workpiece.call = toys.media
-errand.see_that_it_is_content = lambda *_: None  # the toy clip is text
-SPEC = parse(text(name="a", video_path="a.mp4"), clip_name=b"a.mp4", file="")
+CONFIG = Config(
+    arrival=Arrival(settle="1s"), grace=Grace(period="0s"), engine=Engine(kind="toys:Worker"), disk=Disk(reserve="0B")
+)
+
+workpiece.call = clip_files.call = toys.media
 
 
 @dataclass(frozen=True)
@@ -95,202 +92,144 @@ class Folders:
         return self.outputs.with_name("taken")
 
 
-class Inline(Background):
-    """Background work that is done at once; its end is handled by `settle`, as ever."""
-
-    def __init__(self, broken: Callable[[Any, Exception], None]) -> None:
-        super().__init__(lambda: None, threads=1, broken=broken)
-        self._pool = SimpleNamespace(submit=lambda run, *args: run(*args), shutdown=lambda **_: None)
-        self.before: dict[str, Callable[[], None]] = {}
-        """Done once, before work of a kind."""
-        self.held: Callable[[], None] | None = None
-
-    def submit(self, key, *work, **named):
-        if happens := self.before.pop(key[0], None):
-            happens()
-        super().submit(key, *work, **named)
-
-
 class World:
     """One life of the daemon on these folders."""
 
-    def __init__(self, folders: Folders, scenario: str, *, apart: Callable[[Callable[[], None]], None]) -> None:
-        """Put it together, as Parts does.
+    def __init__(
+        self, folders: Folders, scenario: str, *, life: int = 1, apart: Callable[[Callable[[], None]], None]
+    ) -> None:
+        """Put it together.
 
         Args:
             folders: where.
             scenario: one of SCENARIOS.
+            life: the how many-th on these folders, so that it begins later than the last one ended.
             apart: calls its argument as somebody who is not under test.
         """
-        self.programs = Programs(folders.made, scenario, apart=apart)
-        errand.run = self.programs.run
-        self.config = Config(paths=folders.paths, hooks=self.programs.hooks)
-        self.folders, self.scenario, self._apart = folders, scenario, apart
-        self.clock = HandClock()
-        self.journal = Journal.open(folders.state)
-        mutate(self.journal, os.environ.get("CRASH_MUTATION", ""))
-        # Every life begins later than the last one ended.
-        self.clock.now += 1000.0 * int(self.journal.fact("lives") or 0)
-        self.journal.set_facts(lives=int(self.journal.fact("lives") or 0) + 1)
-        self.ledger = Ledger(self.journal, self.clock)
-        self._background = Inline(self._broken)
-        folder = InputsFolder(folders.inputs)
-        publisher = Publisher(folders.outputs)
-        gates = SimpleNamespace(resume=lambda _: None, drop=lambda _: None, spec_of=lambda _: SPEC)
-        eye = SimpleNamespace(watch=lambda _: None, ask=lambda _: None, latest=SimpleNamespace(found=[]))
-        self.availability = Availability(self.clock, "toy")
-        self.endings = Endings(
-            self.config,
-            ledger=self.ledger,
-            notices=Notices(folder, self.journal),
-            publisher=publisher,
-            back=lambda _: None,
-            ended=lambda _: None,
-            pause=self.availability.pause,
+        programs = Programs(folders.made, scenario, apart=apart)
+        errand.run = programs.run
+        self._folders, self._scenario, self._apart = folders, scenario, apart
+        self._clock = HandClock()
+        self._clock.now += LIFE * life
+        self._sleeps = 0
+        self._given_back = False
+        self._late: tuple[Callable[[Any], None], Any] | None = None
+        outside = Outside(
+            clock=self._clock,
+            waker=HandWaker(self._sleep),
+            look=lambda: Gpus(problem="there is none"),
+            watcher=Unwatched,
+            worker=lambda *_, **__: toys.Worker(self._clock, programs.missing),
         )
-        self.hooks = HookStage(
-            self.config,
-            ledger=self.ledger,
-            gates=gates,
-            publisher=publisher,
-            endings=self.endings,
-            wake=lambda: None,
-            broken=self._broken,
-        )
-        self.hooks._background = Inline(self._broken)
-        self.finisher = Finisher(
-            self.config,
-            ledger=self.ledger,
-            publisher=publisher,
-            background=self._background,
-            endings=self.endings,
-            aside=Aside(self.config, folder),
-            room=lambda: None,
-            done=Tidy(self.ledger, publisher, self._background).ended,
-            after=self.hooks.after,
-        )
-        crew = Crew(self.clock, eye)
-        crew.places = [Place(toys.Worker(self.programs.missing))]
-        self.dispatch = Dispatch(
-            self.config,
-            kind="toy",
-            ledger=self.ledger,
-            gates=gates,
-            publisher=publisher,
-            background=self._background,
-            endings=self.endings,
-            availability=self.availability,
-            crew=crew,
-            eye=eye,
-            room=lambda: None,
-            ready=self.hooks.ready,
-            generated=self._generated,
-        )
-        self.gates, self._crew, self._publisher = gates, crew, publisher
-        self._late: tuple[Job, Any] | None = None
-
-    _broken = Parts._broken
+        self.daemon = Daemon(config(folders, programs), once=True, outside=outside)
+        parts = self.daemon.parts
+        mutate(parts.journal, os.environ.get("CRASH_MUTATION", ""))
+        if scenario == "taken":
+            publish = parts.publisher.publish
+            parts.publisher.publish = lambda *given: (self._take_the_name(), publish(*given))[1]
+        self._background: list[Background] = [
+            *(parts.background, parts.inspections, parts.walks, parts.hooks._background)
+        ]
 
     def live(self) -> bool:
         """Start, work until nothing is left to do, end. False if it never came to that."""
         try:
-            return self._start_and_work()
+            self.daemon.run()
         finally:
-            self._end()
+            for thread in threading.enumerate():  # one that looks at the GPUs ends by itself; then this may be forked
+                if thread is not threading.current_thread():
+                    thread.join()
+        return self._sleeps < SLEEPS
 
-    def _start_and_work(self) -> bool:
-        crashed = self.journal.fact("daemon") is not None
-        recover(self.ledger, self.gates, self.endings, self.finisher, self._publisher, crashed=crashed)
-        self.hooks.recover()
-        self.journal.set_facts(daemon={"pid": 1})
-        if self.scenario == "taken":
-            self._background.before["publish"] = self._take_the_name
-        for _ in range(TURNS):
-            self._arrive()
-            self._background.settle()
-            self.hooks.tick(self.clock.boot(), hurdle=None, fault=None)
-            self.dispatch.tick(self.clock.boot(), hurdle=None)
-            self.finisher.tick(self.clock.boot())
-            if self._background.idle and not self.journal.active():
-                self._come_late()
-                return True
-            self._pass_time()
-        return False
+    # -- time
 
-    def _end(self) -> None:
-        with ExitStack() as closing:
-            closing.callback(self.journal.close)
-            closing.callback(self.dispatch.close)
-            closing.callback(self._background.close)
-            closing.callback(self.hooks.close)
-            self._crew.stop("It stops.")
-            self.dispatch.settle(self.clock.boot())
-            self.hooks.close()
-            self.dispatch.close()
-            self.journal.set_facts(daemon=None)
+    def _sleep(self, seconds: float) -> None:
+        """Wait until every thread is done; if nothing has come of that, let time pass until all is due."""
+        deadline = time.monotonic() + AT_WORK
+        while any(at_work(background) for background in self._background):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the daemon's threads come to no end")
+            time.sleep(0.0002)
+        if self._scenario == "late":
+            self._come_late()
+        if all(background.idle for background in self._background):
+            parts = self.daemon.parts
+            due = [part.next_deadline() for part in (parts.hooks, parts.dispatch, parts.finisher, parts.intake)]
+            self._clock.now = max(self._clock.now + max(seconds, 0.0), *(when for when in due if when is not None))
+            self._sleeps += 1
+            if self._sleeps == SLEEPS:
+                self.daemon.stop("it comes to no end")
 
     # -- what others do
-
-    def _arrive(self) -> None:
-        """Bring every clip into the queue, in the steps that it takes."""
-        for file in sorted(self.folders.inputs.rglob("*.mp4")):
-            path = os.fsencode(file.relative_to(self.folders.inputs))
-            job = self.ledger.of_path(path)
-            if job is None:
-                (job,) = self.ledger.add([(path, signature(file.lstat()))])
-            if job.state is JobState.ARRIVING:
-                sha = toys.digest(file.read_bytes())
-                info = json.dumps(toys.INFO | {"sha256": sha, "size": file.stat().st_size})
-                job = self.ledger.set_quietly(
-                    job, "arrived", state=JobState.GRACE, source_hash=sha, source_info=info, waiting_on=None
-                )
-            if job.state is JobState.GRACE:
-                self.ledger.set_quietly(job, "queued", state=JobState.QUEUED, spec_hash=SPEC.digest())
-
-    def _pass_time(self) -> None:
-        """Until there is something to do."""
-        deadlines = [part.next_deadline() for part in (self.hooks, self.dispatch, self.finisher)]
-        self.clock.now = max(self.clock.now + 1.0, *(d for d in deadlines if d is not None), 0.0)
 
     def _take_the_name(self) -> None:
         """Somebody makes a file with the name that was promised, and has it on the disk."""
 
         def take() -> None:
-            if put(self.folders.outputs / "a" / "a_aug.mp4", SOMEBODY):
-                put(self.folders.taken, b"")
+            if put(self._folders.outputs / "a" / "a_aug.mp4", SOMEBODY):
+                put(self._folders.taken, b"")
 
         self._apart(take)
 
-    # -- the attempt that comes late
-
-    def _generated(self, job: Job, piece: workpiece.Workpiece) -> None:
-        if self.scenario != "late" or self._late or job.id != 1:
-            if self._late:
-                self._come_late()
-            self.finisher.check(job, piece)
-            return
-        # It is sealed, and before the daemon hears of that, the attempt is given back.
-        like = self.config.publish.layout
-        checked, sealed = finish_and_seal(
-            threading.Event(), self._publisher, job, piece, gauge=Gauge(), names_like=like, started_at=""
-        )
-        self._late = (job, (checked, sealed), piece)
-        self.endings.release(job, "It was given back.", not_before=self.clock.wall())
-
     def _come_late(self) -> None:
-        if self._late:
-            job, outcome, piece = self._late
-            with contextlib.suppress(StaleJobError):
-                self.finisher._checked(job, piece, outcome)
-            self._background.settle()
+        """The first attempt is given back when its result is sealed, before the daemon hears of that.
+
+        Its result comes then, again when the next attempt has its own, and again when all is over.
+        """
+        parts, key = self.daemon.parts, ("finish", 1)
+        sealed = dict(parts.background._ended._things).get(key)
+        if sealed is not None and not isinstance(sealed, Exception) and not self._given_back:
+            self._given_back, then = True, parts.background._thens[key]
+            parts.endings.release(parts.ledger.job(1), "It was given back.", not_before=self._clock.wall())
+            self._late = (then, sealed)
+        elif self._late is not None and (sealed is not None or parts.ledger.counts[JobState.DONE]):
+            then, outcome = self._late
+            self._late = self._late if sealed is not None else None
+            try:
+                then(outcome)
+            except Exception as error:  # noqa: BLE001 - as Background does it
+                parts._broken(key, error)
+
+
+class HandWaker(Waker):
+    """How a loop sleeps whose time is set by hand."""
+
+    def __init__(self, sleep: Callable[[float], None]) -> None:
+        super().__init__()
+        self._slept = sleep
+
+    def sleep(self, seconds: float) -> None:
+        self._slept(seconds)
+
+
+class Unwatched(Watcher):
+    """Tells nothing, and the rescan finds all."""
+
+    def start(self) -> bool:
+        return True
+
+    alive = start
+
+    def stop(self) -> None:
+        pass
+
+
+def at_work(background: Background) -> bool:
+    """Whether a thread of it has not come to its end; that end may not have been handled yet."""
+    return len(background._ended._things) < len(background._cancels)
+
+
+def config(folders: Folders, programs: Programs) -> Config:
+    """Without a grace."""
+    return CONFIG.model_copy(update={"paths": folders.paths, "hooks": tuple(programs.hooks)})
 
 
 def rebuild(folders: Folders, scenario: str) -> None:
     """Make the journal again, as povwatch rebuild does."""
-    hooks = Programs(folders.made, scenario, apart=lambda act: act()).hooks
     if os.environ.get("CRASH_MUTATION") == "rooms":
         rooms.look = lambda *_, **__: ([], 0)
-    found = survey(Config(paths=folders.paths, hooks=hooks), hold=False, tell=lambda *_: None)
+    programs = Programs(folders.made, scenario, apart=lambda act: act())
+    found = survey(config(folders, programs), hold=False, tell=lambda *_: None)
     with made_anew(folders.state) as journal:
         journal.restore(restore.jobs(found.plan, found.clips, 0.0), found.plan.bases)
 
@@ -310,8 +249,17 @@ def mutate(journal: Journal, what: str) -> None:
         statement = sql.read_text().split("-- name: advance!")[1].split(";")[0]
         statement = statement.replace("AND state = :was AND run_id IS :was_run", "")
         journal._write.__dict__["advance"] = lambda db, **row: db.execute(statement, row).rowcount
+    elif what == "thread":
+        finisher.seal_anew = seals_anew_by_the_journal
+        seals_anew_by_the_journal.journal = journal
     elif what not in {"", "rooms"}:
         raise ValueError(what)
+
+
+def seals_anew_by_the_journal(cancelled, publisher, sealed, job, *given, **named):
+    """As it was once: a thread that reads the journal itself."""
+    seals_anew_by_the_journal.journal.events(job.id)
+    return seal_anew(cancelled, publisher, sealed, job, *given, **named)
 
 
 def put(path: Path, data: bytes) -> bool:
@@ -325,7 +273,8 @@ def put(path: Path, data: bytes) -> bool:
     except FileExistsError:
         return False
     for folder in (path.parent, path.parent.parent):
-        fd = os.open(folder, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
+        with ExitStack() as closing:
+            fd = os.open(folder, os.O_RDONLY)
+            closing.callback(os.close, fd)
+            os.fsync(fd)
     return True

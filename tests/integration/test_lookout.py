@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 from watchdog.observers.inotify_c import InotifyFD
 
 from povwatch.arrival.health import RootGuard
+from povwatch.arrival.watch import Watcher
 from povwatch.config import Arrival, Config, Paths
 from povwatch.daemon.arrivals.intake import Intake
 from povwatch.daemon.arrivals.lookout import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, Lookout
@@ -80,6 +81,7 @@ class Station:
             tidy=lambda _: None,
             adopted=self._adopt,
             wake=lambda: None,
+            watcher=Watcher,
         )
         self.lookout.start()
         self.turn()

@@ -48,9 +48,14 @@ class ClipFiles:
 
     def open_root(self) -> None:
         """Open inputs/, anew after it was away."""
-        if self._root_fd >= 0:
-            os.close(self._root_fd)
+        self.close_root()
         self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close_root(self) -> None:
+        """Let go of inputs/, so that its disk may be taken away."""
+        root, self._root_fd = self._root_fd, -1
+        if root >= 0:
+            os.close(root)
 
     def sample(self, path: bytes) -> Signature | None:
         """A clip's signature as it is now; None if it is not there.

@@ -112,6 +112,10 @@ class Intake:
         """Open inputs/, anew after it was away."""
         self._clips.open_root()
 
+    def close(self) -> None:
+        """Let go of inputs/."""
+        self._clips.close_root()
+
     @property
     def moving(self) -> bool:
         """Whether a clip is on its way in and will go on without anybody's help."""

@@ -13,7 +13,6 @@ from povwatch import layout
 from povwatch.arrival import names
 from povwatch.arrival.scan import InputsAway, Listing, scan
 from povwatch.arrival.signature import signature
-from povwatch.arrival.watch import Watcher
 from povwatch.daemon.mailbox import Mailbox
 from povwatch.units import spell_duration
 from povwatch.voice import say
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.arrival.health import RootGuard
+    from povwatch.arrival.watch import Watcher
     from povwatch.config import Config
     from povwatch.daemon.arrivals.intake import Intake
     from povwatch.daemon.clock import Clock
@@ -60,6 +60,7 @@ class Lookout:
         tidy: Callable[[Listing], None],
         adopted: Callable[[], None],
         wake: Callable[[], None],
+        watcher: Callable[..., Watcher],
     ) -> None:
         """Make it; nothing is watched yet.
 
@@ -73,6 +74,7 @@ class Lookout:
             tidy: told of each whole listing, for error files that are needed no more.
             adopted: told when another folder is taken for inputs/ from now on.
             wake: called from the watcher's thread.
+            watcher: makes what tells of changes in inputs/.
         """
         self._config = config
         self._clock = clock
@@ -85,7 +87,7 @@ class Lookout:
         self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
         self._adopted = adopted
         self._hints: Mailbox[bytes | None] = Mailbox(wake, most=HINTS_MAX)
-        self._watcher = Watcher(self._root, self._hints.put, recursive=config.arrival.recursive)
+        self._watcher = watcher(self._root, self._hints.put, recursive=config.arrival.recursive)
         self._watch_pause = WATCH_PAUSE
         self._watch_again_at = 0.0
         self._shortage_said = False

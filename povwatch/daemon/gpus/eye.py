@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from povwatch import gpu
 from povwatch.gpu import Gpus
 
 if TYPE_CHECKING:
@@ -51,17 +50,17 @@ def _run(look: _Look, take: Callable[[], Gpus], wake: Callable[[], None]) -> Non
 class GpuEye:
     """What the daemon knows of the GPUs."""
 
-    def __init__(self, clock: Clock, wake: Callable[[], None], look: Callable[[], Gpus] | None = None) -> None:
+    def __init__(self, clock: Clock, wake: Callable[[], None], look: Callable[[], Gpus]) -> None:
         """Make it; nothing is looked at yet.
 
         Args:
             clock: the time.
             wake: called from a thread when a look has come back.
-            look: takes one; gpu.look if none is given.
+            look: takes one.
         """
         self._clock = clock
         self._wake = wake
-        self._take = look or gpu.look
+        self._take = look
         self._look: _Look | None = None
         self._asked: list[Callable[[Gpus], None]] = []
         self._serving: list[Callable[[Gpus], None]] = []

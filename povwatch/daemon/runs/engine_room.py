@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.runs.crew import Crew
     from povwatch.engine.choice import Choice
     from povwatch.engine.headroom import Refusal
+    from povwatch.engine.life import Process
     from povwatch.engine.process import Launch
     from povwatch.gpu import Gpus
 
@@ -57,6 +58,7 @@ class EngineRoom:
         availability: Availability,
         crew: Crew,
         wake: Callable[[], None],
+        worker: Callable[..., Process],
     ) -> None:
         """Make it.
 
@@ -70,6 +72,7 @@ class EngineRoom:
             availability: told why the engine cannot be used.
             crew: gets the workers.
             wake: called from threads when a worker has something to say.
+            worker: starts a worker process.
         """
         self._config = config
         self._choice = choice
@@ -80,6 +83,7 @@ class EngineRoom:
         self._availability = availability
         self._crew = crew
         self._wake = wake
+        self._worker = worker
         self._needs = 0
         """Bytes of the host's memory that a load may take."""
         self._probes = 0
@@ -177,6 +181,7 @@ class EngineRoom:
             clock=self._clock.boot,
             wake=self._wake,
             log=_Said(),
+            spawn=self._worker,
             clear=gate,
         )
         return Place(supervisor, uuids, preflight, gate, number, indices)
