@@ -4,9 +4,14 @@
     |-- ConfigError              config.toml or the command line: exit 2
     |-- MachineError             this machine is not able: exit 3 with --once
     |-- JournalError             the journal cannot be opened or trusted
+    |-- NotWritten               a report could not be written
     |-- Transient                the same job may succeed later
     |   |-- EnvironmentFault     not the job's doing: it waits and is charged nothing
     |   |   |-- DiskFull
+    |   |   |-- WriteFailed      a disk reported an error: what was written is made again
+    |   |   |-- Shortage         too little memory, too few open files or processes
+    |   |   |-- OutputsNotWritable  outputs/ is read-only, or povwatch may not write there
+    |   |   |-- InputsRefused    inputs/ does not take or give the files beside a clip
     |   |   |-- GpuBusy
     |   |   |-- GpuLost
     |   |   |-- HookUnavailable  a hook's program cannot be started
@@ -60,6 +65,10 @@ class JournalError(PovwatchError):
     """The journal cannot be opened, or its contents cannot be trusted."""
 
 
+class NotWritten(PovwatchError):  # noqa: N818 - named by what it means
+    """A report could not be written after all."""
+
+
 class Transient(PovwatchError):  # noqa: N818 - a class of errors, named by what it means for the job
     """The same job may succeed later."""
 
@@ -70,6 +79,22 @@ class EnvironmentFault(Transient):
 
 class DiskFull(EnvironmentFault):
     """No space left where it is needed."""
+
+
+class WriteFailed(EnvironmentFault):
+    """A disk reported an error, so what was written to it cannot be trusted any more."""
+
+
+class Shortage(EnvironmentFault):
+    """The machine has too little memory, or too few open files or processes, at present."""
+
+
+class OutputsNotWritable(EnvironmentFault):
+    """The outputs folder is read-only, or does not let povwatch write."""
+
+
+class InputsRefused(EnvironmentFault):
+    """The inputs folder does not let us do what has to be done there."""
 
 
 class GpuBusy(EnvironmentFault):

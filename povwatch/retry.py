@@ -2,6 +2,7 @@
 
 1. A permanent error ends the job: rejected, blocked or failed, by the error's type.
 2. A fault of the environment or of the JSON releases it: the attempt is given back, and it waits for the cause to go.
+   What the machine's file system, memory and processes may refuse is in machine_faults.py.
 3. Everything else is charged: another attempt after a pause of 2, 4, 8 ... 60 s, until `limit` attempts are used up.
 4. Out of memory is tried once more, on a fresh worker; what does not fit twice does not fit.
 5. A job that was running when the daemon or the machine went down is counted apart, and fails at the third time.
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from povwatch import errors
+from povwatch import errors, machine_faults
 from povwatch.job import Waiting
 
 BACKOFF_MAX = 60.0
@@ -112,6 +113,11 @@ def clamped(not_before: float, now: float) -> float:
     return not_before if not_before <= now + BACKOFF_MAX + CLOCK_MARGIN else now + BACKOFF_MAX
 
 
+def waiting_for(error: errors.EnvironmentFault) -> Waiting:
+    """What a job waits on that an error of the environment keeps from going on."""
+    return next(waiting for cause, (waiting, _) in _RELEASES.items() if isinstance(error, cause))
+
+
 def backoff(times: int) -> float:
     """Seconds to wait after something failed so many times in a row: 2, 4, 8 ... 60."""
     return min(BACKOFF_MAX, 2.0 ** min(max(times, 1), 10))
@@ -124,7 +130,11 @@ _ENDS: dict[type[errors.PovwatchError], Kind] = {
 }
 
 _RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {
-    errors.DiskFull: (Waiting.DISK_FULL, ENVIRONMENT_PAUSE),
+    **{
+        row.error: (Waiting(row.on), machine_faults.UNTIL[row.error].first)
+        for row in machine_faults.TABLE.values()
+        if row.on and row.error is not errors.SourceChanged
+    },
     errors.GpuBusy: (Waiting.GPU_BUSY, ENVIRONMENT_PAUSE),
     errors.GpuLost: (Waiting.GPU_LOST, ENVIRONMENT_PAUSE),
     errors.SourceChanged: (Waiting.SETTLING, 0.0),

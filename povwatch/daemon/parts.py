@@ -38,7 +38,7 @@ from povwatch.daemon.scope import ALL, Scope
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
 from povwatch.engine.choice import choose
-from povwatch.errors import ConfigError
+from povwatch.errors import ConfigError, EnvironmentFault, OutputsAway, OutputsNotWritable
 from povwatch.hours import parse
 from povwatch.job import Job, JobState, Waiting
 from povwatch.journal import Journal, StaleJobError
@@ -205,7 +205,7 @@ class Parts:
             availability=self.availability,
             wake=self.waker.wake,
         )
-        self.outputs_watch = OutputsWatch(config.paths.outputs, back=self._tidy.all)
+        self.outputs_watch = OutputsWatch(config.paths.outputs, probe=self.publisher.probe, back=self._outputs_back)
         self.drain = Drain(
             config,
             ledger=self.ledger,
@@ -297,10 +297,16 @@ class Parts:
             self.gates.drop(job)
             self.endings.fail(job, found)
 
-    def _pause_queue(self, waiting: Waiting, problem: str, until: float) -> None:
+    def _pause_queue(self, waiting: Waiting, error: EnvironmentFault, until: float) -> None:
         if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self.crew.loaded:
             return  # the other workers have GPUs of their own
-        self.availability.pause(waiting, problem, until)
+        if isinstance(error, OutputsNotWritable | OutputsAway) and self.outputs_watch.refuses(self.clock.boot()):
+            return  # it says so, once, and sees when it is over
+        self.availability.pause(waiting, error, until)
+
+    def _outputs_back(self) -> None:
+        self._tidy.all()
+        self.finisher.hurry()
 
     def _back(self, job: Job) -> None:
         """An attempt ended and the job goes on."""

@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch import private, retry
 from povwatch.command import command
 from povwatch.daemon.ends.endings import CLEARED
 from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import JobFailed
+from povwatch.errors import JobFailed, PovwatchError
 from povwatch.job import Job, JobState
-from povwatch.publish.faults import OutputRefused
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -61,9 +59,7 @@ def recover(
         gates.resume(job)
     kept = [job for job in ledger.in_state(S.QUEUED, S.GRACE) if job not in claimed]
     under_way = [job for job in ledger.claimed if job.run_id is not None]
-    with suppress(
-        OutputRefused
-    ):  # somebody put a link in its place: outputs_watch says so, and no job starts meanwhile
+    with suppress(PovwatchError):  # a link is in its place, or it cannot be written: outputs_watch says so
         publisher.sweep({job.id for job in (*kept, *ledger.claimed)}, {job.run_id for job in under_way if job.run_id})
     if counts:
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
@@ -71,8 +67,7 @@ def recover(
 
 def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher, *, crashed: bool) -> str:
     piece = Workpiece.from_json(job.artifact or "{}") if job.artifact else None
-    files = [piece.artifact.get("path", ""), piece.source] if piece is not None else [""]
-    if piece is None or not (all(Path(file).is_file() for file in files) or private.taken(piece.folder)):
+    if piece is None or (piece.lost and not private.taken(piece.folder)):
         _requeue(job, ledger, endings)
         return "to run again"
     crashes = job.crashes + crashed

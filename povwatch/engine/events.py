@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from povwatch import errors
+from povwatch import errors, machine_faults
 from povwatch.engine import protocol
 
 Loss = errors.Transient
@@ -179,6 +179,6 @@ _ERRORS: dict[str, type[errors.PovwatchError]] = {
     "out-of-memory": errors.OutOfMemory,
     "gpu-lost": errors.GpuLost,
     "gpu-busy": errors.GpuBusy,
-    "disk-full": errors.DiskFull,
+    **machine_faults.KINDS,
     "invalid": errors.JobFailed,
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from povwatch.engine.life import Life
     from povwatch.engine.post import Post
 
-SPOILING = {"out-of-memory", "sticky", "gpu-lost"}
+SPOILING = {"out-of-memory", "sticky", "gpu-lost", "shortage"}
 """Failures after which the worker is replaced."""
 
 S = SupervisorState

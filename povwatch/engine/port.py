@@ -12,13 +12,29 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FailureKind = Literal["out-of-memory", "gpu-lost", "gpu-busy", "disk-full", "sticky", "invalid", "error"]
+FailureKind = Literal[
+    "out-of-memory",
+    "gpu-lost",
+    "gpu-busy",
+    "disk-full",
+    "not-writable",
+    "shortage",
+    "disk-failing",
+    "outputs-away",
+    "sticky",
+    "invalid",
+    "error",
+]
 """Why a job, or a load, failed.
 
     out-of-memory   the job did not fit; the worker is replaced
     gpu-lost        the GPU does not answer; the worker is replaced, nothing is charged
     gpu-busy        another process holds the GPU; nothing is charged
     disk-full       no space left; nothing is charged
+    not-writable    the folder of the job cannot be written; nothing is charged
+    shortage        no open file, process or memory of the host to be had; the worker is replaced, nothing is charged
+    disk-failing    the disk reports an error; nothing is charged
+    outputs-away    the disk of the job's folder does not answer; nothing is charged
     sticky          the process is spoilt (an illegal address on the GPU, say); it is replaced
     invalid         the engine cannot do this job, however often it is tried
     error           anything else: the attempt is charged

@@ -6,7 +6,7 @@ import signal
 from math import inf
 from typing import TYPE_CHECKING
 
-from povwatch import errors
+from povwatch import errors, machine_faults
 from povwatch.engine import events, protocol
 from povwatch.engine.life import Life, Process
 from povwatch.engine.process import Launch, ending
@@ -57,6 +57,9 @@ class Post:
             process = self._make()
         except OSError as error:
             self.back_off(now)
+            if known := machine_faults.blamed(error, machine_faults.Place.PROCESS, "the worker"):
+                self.unavailable("shortage", known.what, known.todo)
+                return
             what = f"engine.python {self.launch.python!r} cannot be started: {error.strerror}."
             self.unavailable("error", what, "Set engine.python to the interpreter of the engine's environment.")
             return

@@ -107,7 +107,7 @@ class Serving:
             return protocol.Blocked(*whose, str(refusal)[:MESSAGE_MAX])
         except BaseException as error:  # noqa: BLE001 - upstream calls sys.exit(1) where it should raise
             traceback.print_exc()
-            return protocol.Failed(*whose, *classify(error))
+            return protocol.Failed(*whose, *classify(error, request.workdir))
 
     def _context(self, attempt: Attempt) -> Context:
         request = attempt.request

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from povwatch import machine_faults
 from povwatch.engine.process import NOT_INHERITED
 from povwatch.errors import HookFailed, HookUnavailable
 from povwatch.hooks.flow import Flow
-from povwatch.media.errors import NO_ROOM
 
 if TYPE_CHECKING:
     import threading
@@ -41,8 +41,8 @@ NOT_STARTED = {
     errno.ENOENT: "Is the path in `argv` right? A relative one is relative to config.toml.",
     errno.EACCES: "Let povwatch's user run it (chmod +x, and search every folder on the way).",
     errno.ENOEXEC: "Its first line has to name its interpreter (#!/bin/sh), or name that first in `argv`.",
-} | NO_ROOM
-"""Why a program cannot be started, and what helps."""
+}
+"""Why a program cannot be started, and what helps. What the machine lacks for it is in machine_faults.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,5 +206,6 @@ def _tell(lines: Sequence[str], told: Callable[[str], None]) -> None:
 
 
 def _unavailable(argv: Sequence[str], code: int | None, text: str) -> HookUnavailable:
-    todo = NOT_STARTED.get(code or 0, "See to that; it is tried again by itself.")
+    lacking = machine_faults.rule(code or 0, machine_faults.Place.PROCESS)
+    todo = lacking.todo if lacking else NOT_STARTED.get(code or 0, "See to that; it is tried again by itself.")
     return HookUnavailable(f"{argv[0]} cannot be started ({os.strerror(code) if code else text}).", todo)

@@ -20,12 +20,12 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import Any
 
-from povwatch import private
-from povwatch.errors import DiskFull, PovwatchError
-from povwatch.media.errors import NO_ROOM, MediaError, NoProcess
+from povwatch import machine_faults, private
+from povwatch.errors import PovwatchError
+from povwatch.machine_faults import Place
+from povwatch.media.errors import MediaError, NoProcess
 
 OPERATIONS = {
     "examine": "povwatch.media.examine:examine",
@@ -39,10 +39,16 @@ OPERATIONS = {
 }
 """What can be asked for: a function that takes the args as keywords, and `report`, and returns an object for JSON."""
 
-PR_SET_PDEATHSIG = 1
+PLACES = {
+    **dict.fromkeys(("examine", "inspect", "measure"), Place.SOURCE),
+    "prepare": Place.PREPARE,
+    "finish": Place.FINISH,
+    "check": Place.CHECK,
+    **dict.fromkeys(("decode", "codecs"), Place.PROCESS),
+}
+"""Where in machine_faults.TABLE each of them is."""
 
-STACK = 16 * 2**20
-"""Bytes of address space that a new thread takes, generously."""
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -88,7 +94,7 @@ def perform(
         module, name = OPERATIONS[op].split(":")
         result = getattr(importlib.import_module(module), name)(**args, report=report)
     except Exception as error:  # noqa: BLE001 - the parent has to be told whatever it was
-        fault = _known(op, error, limits) or _unforeseen(op, error)
+        fault = _known(op, error, limits, room) or _unforeseen(op, error)
         return {"error": {"class": type(fault).__name__, "what": fault.what, "todo": fault.todo}}
     return {"result": result.to_json()}
 
@@ -125,34 +131,28 @@ def _follow_parent() -> None:
     try:
         threading.Thread(target=follow, daemon=True).start()
     except RuntimeError as error:
-        raise NoProcess("No thread could be started to look at the clip.", NO_ROOM[errno.EAGAIN]) from error
+        todo = machine_faults.TODO[errno.EAGAIN]
+        raise NoProcess("No thread could be started to look at the clip.", todo) from error
 
 
-def _known(op: str, error: Exception, limits: dict[str, int]) -> PovwatchError | None:
+def _known(op: str, error: Exception, limits: dict[str, int], room: str | None) -> PovwatchError | None:
     """The error as one of ours, if its cause is known."""
-    code = error.errno if isinstance(error, OSError) else None
-    # a library that finds no room for its code says so in these words only
-    unmapped = isinstance(error, ImportError) and "failed to map" in str(error)
+    code = machine_faults.code_of(error)
     # a thread finds no room for its stack where there is none, and then the machine is not to blame
-    crowded = isinstance(error, NoProcess) and _peak() + STACK > limits["memory"]
+    most = limits["memory"] - machine_faults.STACK
+    crowded = isinstance(error, NoProcess) and machine_faults.address_space("VmPeak") > most
     if isinstance(error, PovwatchError) and not crowded:
         return error
-    if isinstance(error, MemoryError) or crowded or unmapped or code == errno.ENOMEM:
+    if crowded or (code == errno.ENOMEM and machine_faults.gives_memory(limits["memory"])):
         return MediaError(
             f"{op} needed more memory than its limit of {limits['memory'] / 2**30:.1f} GiB.",
             "The clip's frames are too large for this machine's limits.",
         )
-    if code in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull(f"No space is left to {op} the clip.", "Free some space.")
     if code == errno.EFBIG:
         return MediaError(f"{op} wrote more than its limit of {limits['file_bytes']} bytes.")
-    return None
-
-
-def _peak() -> int:
-    """Bytes of address space that this process has had at most."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmPeak:"))
+    if machine_faults.said_by_ffmpeg_alone(error, "."):
+        return None
+    return machine_faults.blamed(error, PLACES[op], room or "the clip")
 
 
 def _unforeseen(op: str, error: Exception) -> MediaError:

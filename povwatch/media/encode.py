@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
 from av.video.frame import PictureType
 
+from povwatch.media.refused import writing
 from povwatch.media.times import Even, Grid, decode_times
 
 if TYPE_CHECKING:
@@ -44,9 +45,14 @@ def mp4(path: str, timescale: int) -> Iterator[OutputContainer]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         # by descriptor, so that a path's odd bytes never pass through FFmpeg
-        container = av.open(f"/proc/self/fd/{fd}", "w", format="mp4", options=options)
-        with container:
+        with writing():
+            container = av.open(f"/proc/self/fd/{fd}", "w", format="mp4", options=options)
+        with ExitStack() as unless:
+            unless.callback(container.close)
             yield container
+            unless.pop_all()
+        with writing():  # most of the file comes now
+            container.close()
     finally:
         os.close(fd)
 

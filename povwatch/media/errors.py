@@ -3,7 +3,7 @@
 AttemptFailed
 `-- MediaError       the child that worked on the clip failed or died
     `-- MediaKilled  somebody killed it; most often the machine, out of memory
-EnvironmentFault
+Shortage
 `-- NoProcess        the machine has no room for a process or a thread at present
 NotAVideo
 `-- TooLarge         more pixels, frames or hours than the limits allow
@@ -13,21 +13,10 @@ PovwatchError
 
 from __future__ import annotations
 
-import errno
-
-from povwatch.errors import AttemptFailed, EnvironmentFault, NotAVideo, PovwatchError
+from povwatch.errors import AttemptFailed, NotAVideo, PovwatchError, Shortage
 
 KILLED_MAX = 5
 """So often in a row is a file looked at again when the look was killed; then it may be the cause."""
-
-
-NO_ROOM = {
-    errno.ENOMEM: "Free some memory, or raise MemoryMax where a limit is set.",
-    errno.EAGAIN: "End some processes, or raise the limit (ulimit -u, TasksMax under systemd).",
-    errno.EMFILE: "povwatch has too many files open: raise its limit (ulimit -n, LimitNOFILE under systemd).",
-    errno.ENFILE: "The whole machine has too many files open: end what holds them, or raise fs.file-max.",
-}
-"""Why the machine starts no process, and what helps."""
 
 
 class MediaError(AttemptFailed):
@@ -38,7 +27,7 @@ class MediaKilled(MediaError):  # noqa: N818 - as MediaStopped
     """The child was killed: that may be the clip's doing, and most often is not."""
 
 
-class NoProcess(EnvironmentFault):
+class NoProcess(Shortage):
     """The machine did not let us start a child, or a child its threads: that says nothing about the clip."""
 
 

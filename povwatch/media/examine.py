@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
-from povwatch import container
+from povwatch import container, machine_faults
 from povwatch.container import Kind, Report
 from povwatch.media.plain import plain
 
@@ -39,5 +40,8 @@ def examine(
     with plain(path, root) as fd:
         try:
             return container.examine(fd, size, glance=glance)
-        except MemoryError:  # run.EXAMINE leaves room for ten hours of video
+        except MemoryError:
+            if not machine_faults.gives_memory(resource.getrlimit(resource.RLIMIT_AS)[0]):
+                raise
+            # run.EXAMINE leaves room for ten hours of video.
             return Report(Kind.UNKNOWN, complete=False, why=TOO_LARGE)

@@ -18,8 +18,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from povwatch import errors
-from povwatch.media.errors import NO_ROOM, MediaError, MediaKilled, MediaStopped, NoProcess, TooLarge
+from povwatch import errors, machine_faults
+from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, NoProcess, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,9 @@ PASSED_ON = {
         errors.NotAVideo,
         errors.CheckFailed,
         errors.DiskFull,
+        errors.WriteFailed,
+        errors.Shortage,
+        errors.OutputsNotWritable,
         errors.OutputsAway,
         errors.OutputsTaken,
         errors.EnvironmentFault,
@@ -194,6 +197,10 @@ class _Child:
         if self.result is not None:
             fault = self.result["error"]
             raise PASSED_ON.get(fault["class"], MediaError)(fault["what"], fault["todo"])
+        lacking = machine_faults.code_in(self._last_words()) if status > 0 else None
+        if lacking and machine_faults.rule(lacking, machine_faults.Place.PROCESS):
+            # It did not come as far as to say so itself.
+            raise _no_process(self.op, OSError(lacking, os.strerror(lacking)))
         died = MediaKilled if status == -signal.SIGKILL else MediaError
         raise died(f"{self.op} {self._death(status)}", self._last_words())
 
@@ -228,7 +235,10 @@ def _started(op: str) -> subprocess.Popen[bytes]:
 
 
 def _no_process(op: str, error: OSError) -> NoProcess:
-    todo = NO_ROOM.get(error.errno or 0, f"Is povwatch installed as a whole? Its Python is {sys.executable}.")
+    known = machine_faults.blamed(error, machine_faults.Place.PROCESS, op)
+    if known is not None:
+        return NoProcess(known.what, known.todo)
+    todo = f"Is povwatch installed as a whole? Its Python is {sys.executable}."
     return NoProcess(f"No process could be started for {op} ({error.strerror or error}).", todo)
 
 

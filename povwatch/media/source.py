@@ -19,11 +19,13 @@ from av.packet import Packet
 
 from povwatch.errors import NotAVideo
 from povwatch.layout import shown
+from povwatch.machine_faults import TODO
 from povwatch.media import times
 from povwatch.media.damage import Damage, Tally
-from povwatch.media.errors import NO_ROOM, NoProcess, TooLarge
+from povwatch.media.errors import NoProcess, TooLarge
 from povwatch.media.info import Bounds
 from povwatch.media.plain import plain
+from povwatch.media.refused import reading
 from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
@@ -109,11 +111,13 @@ class Source:
 
         Raises:
             FFmpegError: the file cannot be read any further, and is not read leniently.
+            OSError: the machine does not let it be read.
         """
         try:
-            for packet in self.container.demux(self.stream):
-                self.packets_read += bool(packet.size)
-                yield packet
+            with reading(self.fd):
+                for packet in self.container.demux(self.stream):
+                    self.packets_read += bool(packet.size)
+                    yield packet
         except av.error.MemoryError as error:
             raise MemoryError from error
         except av.error.FFmpegError:
@@ -149,7 +153,7 @@ class Source:
         except av.error.MemoryError as error:
             raise MemoryError from error  # as Python's own, which nobody takes for a file that does not decode
         except av.error.BlockingIOError as error:  # the kernel's answer to the decoder, and not the file's
-            raise NoProcess(f"No thread could be started to decode {self.name}.", NO_ROOM[errno.EAGAIN]) from error
+            raise NoProcess(f"No thread could be started to decode {self.name}.", TODO[errno.EAGAIN]) from error
 
     def frames(self, each: Callable[[Packet[VideoStream]], None] = lambda _: None) -> Iterator[VideoFrame]:
         """Every frame that a player would show; `tally` says which of the file's did not come out.
@@ -264,13 +268,14 @@ def _container(fd: int, name: str, demuxer: str, options: dict[str, str] | None 
     """Open a descriptor's file, from its first byte on, with one demuxer and no other."""
     try:
         # by descriptor: the same bytes for every pass, whatever is renamed over the path meanwhile
-        container = av.open(
-            f"/proc/self/fd/{fd}",
-            "r",
-            format=demuxer,
-            options={"format_whitelist": demuxer, "protocol_whitelist": "file", **(options or {})},
-            metadata_errors="replace",
-        )
+        with reading(fd):
+            container = av.open(
+                f"/proc/self/fd/{fd}",
+                "r",
+                format=demuxer,
+                options={"format_whitelist": demuxer, "protocol_whitelist": "file", **(options or {})},
+                metadata_errors="replace",
+            )
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         kind = next((kind for kind, known in DEMUXERS.items() if known == demuxer), demuxer)
         raise NotAVideo(

@@ -1,4 +1,4 @@
-"""What can go wrong in outputs/, in words, and the translation of the file system's errors into them."""
+"""What can go wrong in outputs/ that is no doing of the machine's, and the way of an OSError there into words."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from povwatch.errors import AttemptFailed, DiskFull, OutputsAway, Permanent, PovwatchError, Transient
+from povwatch import machine_faults
+from povwatch.errors import Permanent, PovwatchError, Transient, WriteFailed
 from povwatch.layout import shown
+from povwatch.machine_faults import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""No space on the disk, or none left of somebody's share of it."""
+__all__ = ["OutputRefused", "PublishStopped", "TargetTaken", "WriteFailed", "told", "translated"]
 
 
 class TargetTaken(Transient):
     """A final name was taken after it had been chosen: `reseal` chooses another."""
-
-
-class WriteFailed(AttemptFailed):
-    """The disk did not take the bytes, so what was staged cannot be trusted any more."""
 
 
 class PublishStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
@@ -32,19 +29,20 @@ class PublishStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
 
 
 class OutputRefused(Permanent):
-    """Nothing is written there: a symlink or a file has a folder's name, or we may not write.
+    """Nothing is ever written there: a symlink or a file has a folder's name, or the name is too long.
 
     It does not tell people to retry: a promise is tried again by itself, and of a job that fails `endings` says it.
     """
 
 
 @contextlib.contextmanager
-def told(outputs: Path, path: bytes) -> Iterator[None]:
-    """Turn an OSError of the block into one of the classes above.
+def told(outputs: Path, path: bytes, place: Place = Place.ROOM) -> Iterator[None]:
+    """Turn an OSError of the block into one of the classes above, or into what machine_faults has for it.
 
     Args:
         outputs: The outputs folder.
         path: What the block works on, relative to `outputs`.
+        place: What it does.
 
     Raises:
         PovwatchError: In place of any OSError.
@@ -52,17 +50,12 @@ def told(outputs: Path, path: bytes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise translated(error, outputs, path) from error
+        raise translated(error, outputs, path, place) from error
 
 
-def translated(error: OSError, outputs: Path, path: bytes) -> PovwatchError:
+def translated(error: OSError, outputs: Path, path: bytes, place: Place = Place.ROOM) -> PovwatchError:
     """The error for people and for retry.py that an error of the file system means here."""
     where = f"{outputs}/{shown(path)}".rstrip("/")
-    reason = error.strerror or str(error)
-    if error.errno in FULL:
-        return DiskFull(
-            f"No space is left for {where} ({reason}).", "Free some; the queue goes on by itself when there is room."
-        )
     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
         walked = error.filename if isinstance(error.filename, bytes) else path
         return OutputRefused(
@@ -74,18 +67,11 @@ def translated(error: OSError, outputs: Path, path: bytes) -> PovwatchError:
             f"{where} is on another disk than {outputs}, and a rename cannot cross that.",
             "Mount the disk as a whole as the outputs folder.",
         )
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}:
-        return OutputRefused(
-            f"{where} cannot be written ({reason}).",
-            "Let povwatch's user write there, or change publish.layout or paths.outputs.",
-        )
-    if error.errno in {errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ENOTCONN}:
-        gone = where if outputs.is_dir() else str(outputs)
-        return OutputsAway(f"{gone} is not there ({reason}).", f"Is the disk of {outputs} mounted? Mount it again.")
-    return WriteFailed(
-        f"{where} could not be written: {reason}.",
-        "The disk may be failing: look at `journalctl -k`. What was written is thrown away and made again.",
-    )
+    if error.errno == errno.ENAMETOOLONG:
+        todo = "Change publish.layout or paths.outputs."
+        return OutputRefused(f"{where} cannot be written ({error.strerror}).", todo)
+    gone = error.errno == errno.ENOENT and not os.path.lexists(outputs)
+    return machine_faults.translated(error, place, str(outputs) if gone else where)
 
 
 def _kind(outputs: Path, path: bytes) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from povwatch import fs, layout
-from povwatch.errors import DiskFull, OutputsAway
+from povwatch.errors import DiskFull, OutputsAway, WriteFailed
+from povwatch.machine_faults import Place
 from povwatch.publish import files as staged
-from povwatch.publish.faults import OutputRefused, TargetTaken, WriteFailed, told
+from povwatch.publish.faults import OutputRefused, TargetTaken, told
 from povwatch.publish.promise import Entry, Published, Sealed
 from povwatch.publish.staging import Staging, folder_of, private_of, room, root_of
 
@@ -67,7 +68,7 @@ class Publisher:
             OutputRefused: A symlink or a file has its name, or that of one on the way.
             OutputsAway: outputs/ is not there.
         """
-        with told(self._outputs, folder), ExitStack() as opened:
+        with told(self._outputs, folder, Place.HOOK), ExitStack() as opened:
             os.close(fs.make_dirs_beneath(root_of(self._outputs, opened), folder))
         return self._outputs / os.fsdecode(folder)
 
@@ -80,14 +81,25 @@ class Publisher:
         Raises:
             OutputRefused: A symlink or a file has the name of one of its folders, or the folder is another disk's.
             OutputsAway: outputs/ is not there.
+            EnvironmentFault: The folder is there and cannot be written at present.
         """
         folder, _ = layout.split(target)
-        with told(self._outputs, folder), ExitStack() as opened:
+        with told(self._outputs, folder, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             with contextlib.suppress(FileNotFoundError):
                 there = folder_of(root, folder, opened)
                 if os.fstat(there).st_dev != os.fstat(root).st_dev:
                     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+                if not os.access(f"/proc/self/fd/{there}", os.W_OK | os.X_OK, effective_ids=True):
+                    raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def probe(self) -> None:
+        """See that a run could write in outputs/: make a file in the private folder. Nothing is left of it.
+
+        Raises:
+            PovwatchError: It cannot; what the machine has against it is an EnvironmentFault.
+        """
+        self._rooms.probe()
 
     def seal(
         self,
@@ -117,28 +129,26 @@ class Publisher:
             CheckFailed: A file is missing, is no plain file, or has a second name somewhere.
             OutputsAway: The room, or the folder of all rooms, is not there, or is somebody else's.
             DiskFull: The disk does not take it all. `files` are gone, the rest of the room is not.
-            WriteFailed: The disk reports an error. The room is gone.
+            WriteFailed: The disk reports an error. The same.
+            EnvironmentFault: The machine does not allow it at present.
             OutputRefused: A symlink or a file has the name of a target's folder.
         """
         at = _in_room(job_id, run_id)
-        with told(self._outputs, at), ExitStack() as opened:
+        with told(self._outputs, at, Place.SEAL), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = private_of(root, self._outputs, at, opened)
             try:
-                with told(self._outputs, at):
+                with told(self._outputs, at, Place.SEAL):
                     measured = [staged.settle(here, os.fsencode(file.name), self._mode, stopped) for file in files]
                     version, entries = self._chosen(root, here, measured, first=1, names=names, describe=describe)
                     fs.fsync_dir(here)
                     fs.fsync_dir(private_of(root, self._outputs, layout.STAGING, opened))
                     fs.fsync_dir(root)
-            except WriteFailed:
+            except (WriteFailed, DiskFull):
                 # After a failed fsync the kernel may have dropped the bytes, and the next fsync says yes to that.
-                self._rooms.discard(job_id, run_id)
-                raise
-            except DiskFull:
-                # The same holds, but what these files were made from was synced before: only they are made again.
+                # What these files were made from was synced before: only they are made again.
                 for file in files:
-                    with contextlib.suppress(FileNotFoundError):
+                    with contextlib.suppress(OSError):
                         os.unlink(os.fsencode(file.name), dir_fd=here)
                 raise
         return Sealed(job_id, run_id, version, entries)
@@ -154,7 +164,7 @@ class Publisher:
         """
         *artifacts, manifest = sealed.entries
         at = _in_room(sealed.job_id, sealed.run_id)
-        with told(self._outputs, at), ExitStack() as opened:
+        with told(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = private_of(root, self._outputs, at, opened)
             for entry in (manifest, *reversed(artifacts)):
@@ -177,16 +187,16 @@ class Publisher:
             PublishStopped: It is; the promise stands.
             TargetTaken: A name was taken by something else meanwhile: `reseal`, commit that, publish again.
             OutputsAway: outputs/ has no folder of ours in it, so it is not the one that we staged in, or not ours.
-            PovwatchError: DiskFull, WriteFailed, OutputRefused; the promise stands, so call again later.
+            PovwatchError: Whatever else it is, the promise stands, so call again later.
         """
         visible: list[bytes] = []
         gone: list[bytes] = []
         at = _in_room(sealed.job_id, sealed.run_id)
-        with told(self._outputs, at), ExitStack() as opened:
+        with told(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = self._room_if_there(root, at, opened)
             for entry in sealed.entries:
-                with told(self._outputs, entry.target):
+                with told(self._outputs, entry.target, Place.PUBLISH):
                     there = self._shown(root, here, entry, stopped)
                 (visible if there else gone).append(entry.target)
             if here is not None:
@@ -233,7 +243,7 @@ class Publisher:
     def _free(self, root: int, entry: Entry) -> bool:
         """Whether a target's name is to be had: nothing has it, or the very same bytes do."""
         folder, name = layout.split(entry.target)
-        with told(self._outputs, entry.target), ExitStack() as opened:
+        with told(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
                 there = folder_of(root, folder, opened)
             except FileNotFoundError:
@@ -243,7 +253,7 @@ class Publisher:
     def _take_back(self, root: int, here: int, entry: Entry) -> None:
         """Move a file that an interrupted `publish` has shown back into the room; nobody else's file."""
         folder, name = layout.split(entry.target)
-        with told(self._outputs, entry.target), ExitStack() as opened:
+        with told(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
                 there = folder_of(root, folder, opened)
             except FileNotFoundError:

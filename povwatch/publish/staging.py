@@ -14,10 +14,12 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 from povwatch import fs, layout, private
 from povwatch.errors import PovwatchError
+from povwatch.machine_faults import Place
 from povwatch.publish.faults import told
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ class Staging:
         """The room of a run, made if it is missing."""
         return self._made(room(job_id, run_id))
 
+    def probe(self) -> None:
+        """Make a file in the folder of all rooms, which is made if it is missing, and leave nothing of it."""
+        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+            root = root_of(self._outputs, opened)
+            folder = _kept(private.enter(root, str(self._outputs), layout.STAGING, make=True), opened)
+            with tempfile.TemporaryFile(dir=f"/proc/self/fd/{folder}"):
+                pass
+
     def checkpoints(self, job_id: int) -> Path:
         """The folder for what outlives a job's attempts, made if it is missing."""
         return self._made(f"{job_id}", "chunks")
@@ -44,12 +54,12 @@ class Staging:
     def for_hooks(self, job_id: int) -> Path:
         """An empty folder for what a hook of a job is given."""
         self.clear_hooks(job_id)
-        return self._made(f"{job_id}", "hooks")
+        return self._made(f"{job_id}", "hooks", place=Place.HOOK)
 
     def clear_hooks(self, job_id: int) -> None:
         """Throw away what a hook was given; and the job's folder, if nothing else is in it."""
         with (
-            told(self._outputs, layout.STAGING),
+            told(self._outputs, layout.STAGING, Place.HOOK),
             contextlib.ExitStack() as opened,
             contextlib.suppress(FileNotFoundError),
         ):
@@ -112,9 +122,9 @@ class Staging:
                     found.append((int(ours["job"]), path, _bytes_in(name, folder)))
         return found
 
-    def _made(self, *names: str) -> Path:
+    def _made(self, *names: str, place: Place = Place.ROOM) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
-        with told(self._outputs, path), contextlib.ExitStack() as opened:
+        with told(self._outputs, path, place), contextlib.ExitStack() as opened:
             os.close(private.enter(root_of(self._outputs, opened), str(self._outputs), path, make=True))
         return self._outputs / os.fsdecode(path)
 

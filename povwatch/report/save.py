@@ -8,7 +8,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from povwatch.command import command
-from povwatch.errors import ConfigError, PovwatchError
+from povwatch.errors import ConfigError, NotWritten
+from povwatch.machine_faults import Place, translated
 from povwatch.report.markdown import as_markdown
 from povwatch.report.plain import as_csv, as_json
 
@@ -32,10 +33,6 @@ FORMS: dict[str, Callable[[Report], str]] = {
     ".json": as_json,
     ".csv": as_csv,
 }
-
-
-class NotWritten(PovwatchError):  # noqa: N818 - named by what it means
-    """A report could not be written after all."""
 
 
 def check(files: Iterable[Path]) -> None:
@@ -73,10 +70,9 @@ def save(report: Report, file: Path) -> None:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise NotWritten(
-            f"The report {file} cannot be written: {error.strerror}.",
-            f"The journal has it all: {command('report', '--report', str(file))}",
-        ) from error
+        found = translated(error, Place.REPORT, str(file))
+        again = f"The journal has it all: {command('report', '--report', str(file))}"
+        raise NotWritten(found.what, f"{found.todo} {again}".lstrip()) from error
 
 
 def _see(file: Path) -> None:

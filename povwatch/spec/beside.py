@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from povwatch.arrival.names import is_ignored_folder
 from povwatch.arrival.signature import Signature, signature
-from povwatch.errors import DiskFull, EnvironmentFault, Problem
+from povwatch.errors import InputsRefused, PovwatchError, Problem
 from povwatch.fs import FOLDER, closing, fsync_dir, make_dirs_beneath, open_beneath, read_at_most, rename_noreplace
 from povwatch.layout import OURS, shown, split
+from povwatch.machine_faults import Place, passing, translated
 from povwatch.spec.parse import SIZE_MAX
 from povwatch.spec.problems import invalid
 from povwatch.spec.references import check_references, named_files
@@ -56,10 +57,6 @@ UNREADABLE = {
     errno.ENXIO: _no_file("a socket or a device"),
 }
 """Why a JSON that is there cannot be opened."""
-
-
-class InputsRefused(EnvironmentFault):
-    """The inputs folder does not let us do what has to be done there."""
 
 
 class FolderGone(InputsRefused):
@@ -99,7 +96,7 @@ class InputsFolder:
             DiskFull: No space or no quota.
             InputsRefused: Anything else that the folder has against it.
         """
-        with self._folder_of(path, "write") as (folder, name):
+        with self._folder_of(path, Place.SPEC) as (folder, name):
             return create(folder, name, data)
 
     def rewrite_spec(self, path: bytes, data: bytes, *, ours: Callable[[bytes], bool]) -> bytes | None:
@@ -117,7 +114,7 @@ class InputsFolder:
             DiskFull: No space or no quota.
             InputsRefused: Anything else that the folder has against it.
         """
-        with self._folder_of(path, "write") as (folder, name):
+        with self._folder_of(path, Place.SPEC) as (folder, name):
             try:
                 kept = supersede(folder, name, data, ours=ours)
             except FileExistsError as error:
@@ -134,7 +131,7 @@ class InputsFolder:
             SpecInvalid: Something stands there that is no plain file, or that may not be read.
             InputsRefused: The inputs folder itself is away, or fails.
         """
-        with contextlib.suppress(FolderGone), self._folder_of(path, "read") as (folder, name):
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             try:
                 fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
             except FileNotFoundError:
@@ -159,7 +156,7 @@ class InputsFolder:
             InputsRefused: Anything else that the folder has against it.
         """
         data = ERROR_MARK + text.encode("utf-8", "backslashreplace")
-        with self._folder_of(path, "write") as (folder, name):
+        with self._folder_of(path, Place.ERROR_FILE) as (folder, name):
             old = ours(folder, name)
             if old is None:
                 return create(folder, name, data)
@@ -173,7 +170,7 @@ class InputsFolder:
         Raises:
             InputsRefused: The folder does not let us.
         """
-        with contextlib.suppress(FolderGone), self._folder_of(path, "write") as (folder, name):
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.ERROR_FILE) as (folder, name):
             if ours(folder, name):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
@@ -182,7 +179,7 @@ class InputsFolder:
 
     def markers(self, beside: Beside) -> Markers:
         """Which markers stand beside a clip. They are the user's: nothing here ever removes one."""
-        with contextlib.suppress(FolderGone), self._folder_of(beside.go, "read") as (folder, go):
+        with contextlib.suppress(FolderGone), self._folder_of(beside.go, Place.READ_SPEC) as (folder, go):
             return Markers(go=_is_file(folder, go), hold=_is_file(folder, split(beside.hold)[1]))
         return Markers(go=False, hold=False)
 
@@ -193,7 +190,7 @@ class InputsFolder:
             path: The JSON.
             now: Seconds since the epoch, to tell a lock from a left-over.
         """
-        with contextlib.suppress(FolderGone), self._folder_of(path, "read") as (folder, name):
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             for lock in LOCKS:
                 found = lock % name
                 status = lstat(folder, found)
@@ -216,7 +213,7 @@ class InputsFolder:
         Raises:
             SpecInvalid: Names each field and what is wrong with its file.
         """
-        with self._folder_of(path, "read") as (folder, name):
+        with self._folder_of(path, Place.READ_SPEC) as (folder, name):
             return check_references(folder, spec, file=shown(name), data=data)
 
     def named_files(self, spec: Spec, path: bytes) -> dict[str, NamedFile]:
@@ -229,7 +226,7 @@ class InputsFolder:
         Raises:
             InputsRefused: The inputs folder is away, or fails.
         """
-        with self._folder_of(path, "read") as (folder, _):
+        with self._folder_of(path, Place.READ_SPEC) as (folder, _):
             return named_files(folder, split(path)[0], spec)
 
     def move_aside(self, path: bytes, to: bytes) -> None:
@@ -267,7 +264,7 @@ class InputsFolder:
             yield fd
 
     @contextlib.contextmanager
-    def _folder_of(self, path: bytes, verb: str) -> Iterator[tuple[int, bytes]]:
+    def _folder_of(self, path: bytes, place: Place) -> Iterator[tuple[int, bytes]]:
         """The open folder that `path` is in, and the name; what the system says against it comes out in words."""
         folder, name = split(path)
         try:
@@ -276,7 +273,7 @@ class InputsFolder:
             with closing(fd):
                 yield fd, name
         except OSError as error:
-            raise in_words(error, verb, path) from error
+            raise in_words(error, place, path) from error
 
 
 def _folder(root: int, path: bytes) -> int:
@@ -292,7 +289,9 @@ def ours(folder: int, name: bytes) -> bytes | None:
         return None
     try:
         fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
+    except OSError as error:
+        if passing(error):
+            raise
         return b""  # not ours: ours we can read
     with closing(fd):
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -330,12 +329,6 @@ def _is_file(folder: int, name: bytes) -> bool:
     return status is not None and stat.S_ISREG(status.st_mode)
 
 
-def in_words(error: OSError, verb: str, path: bytes) -> EnvironmentFault:
-    """What the system says against reading or writing (`verb`) a path below inputs/."""
-    where = f"inputs/{shown(path)}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"No space left for {where}.", "Free some, or raise the quota.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        todo = "Give povwatch's user the right to write in that folder: chmod g+w, and chgrp if need be."
-        return InputsRefused(f"May not {verb} {where}: {error.strerror}.", todo)
-    return InputsRefused(f"Cannot {verb} {where}: {error.strerror}.", "It is tried again.")
+def in_words(error: OSError, place: Place, path: bytes) -> PovwatchError:
+    """What the system has against a path below inputs/, in words."""
+    return translated(error, place, f"inputs/{shown(path)}")

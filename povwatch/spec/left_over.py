@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from povwatch.arrival.names import is_ignored_folder
 from povwatch.fs import closing
 from povwatch.layout import ERROR, OURS, bases
+from povwatch.machine_faults import Place
 from povwatch.spec.beside import InputsFolder, in_words, lstat, ours
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class LeftInInputs(InputsFolder):
         Raises:
             InputsRefused: The folder does not let us.
         """
-        with self._folder_of(path, "write") as (folder, name):
+        with self._folder_of(path, Place.SPEC) as (folder, name):
             if name.startswith(OURS):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
@@ -72,7 +73,7 @@ class LeftInInputs(InputsFolder):
         try:
             root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise in_words(error, "read", b"") from error
+            raise in_words(error, Place.READ_SPEC, b"") from error
         with closing(root):
             for path, below, names, folder in os.fwalk(b".", dir_fd=root):
                 below[:] = [name for name in below if not is_ignored_folder(name)]

@@ -14,6 +14,7 @@ from povwatch.container.signature import HEAD
 from povwatch.errors import Problem
 from povwatch.fs import closing, open_beneath, read_at_most
 from povwatch.layout import shown
+from povwatch.machine_faults import passing
 from povwatch.spec.parse import SIZE_MAX, refused
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def check_references(folder_fd: int, spec: Spec, *, file: str, data: bytes = b""
 
     Raises:
         SpecInvalid: Names each field and what is wrong with its file.
+        OSError: Nothing can be said about a file: the machine does not let us open any, or its disk fails.
     """
     problems = []
     for field, path in spec.referenced_paths().items():
@@ -105,6 +107,8 @@ def _look(folder_fd: int, path: str, *, prompt: bool) -> str | None:
         # O_NONBLOCK: a FIFO that somebody put there must not keep us waiting for its writer.
         fd = open_beneath(folder_fd, os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
+        if passing(error):
+            raise
         default = (f"names a file that cannot be opened: {error.strerror}", NEAR)
         raise _Unfit(*REASONS.get(error.errno or 0, default)) from error
     with closing(fd):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from contextlib import contextmanager
 
 import pytest
 from clips import make_clip
+from disks import fill, small_disk
 from waiting import Waiting, newest, sound
 
 from povwatch.errors import JournalError
@@ -16,30 +15,6 @@ from povwatch.journal import Journal
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
 
 MB = 1_000_000
-
-
-@contextmanager
-def small_disk(folder, size):
-    """A file system of so many MiB."""
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder, size=None):
-    """Take so many bytes of a disk, or all that there are; the file to remove again."""
-    filler = folder / ".filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while size is None or file.tell() < size:
-                if not file.write(bytes(4096)):
-                    break
-        except OSError:
-            pass
-    return filler
 
 
 def put(here, name):

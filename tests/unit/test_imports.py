@@ -39,6 +39,7 @@ ONLY = {
 CHILD = [
     *("__init__.py", "command.py", "layout.py", "engine/__init__.py", "engine/worker.py", "engine/serve.py"),
     *("engine/protocol.py", "engine/port.py", "engine/channel.py", "engine/faults.py"),
+    *("errors.py", "machine_faults.py"),
 ]
 """What a worker's interpreter reads before its engine: any Python from 3.10 on, standard library alone."""
 

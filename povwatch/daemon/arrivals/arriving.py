@@ -21,11 +21,11 @@ from povwatch.container import Report, TakesLonger
 from povwatch.daemon.arrivals.clip_files import have_examined, have_inspected
 from povwatch.daemon.arrivals.progress import Progress
 from povwatch.daemon.arrivals.tracks import HELD_BACK_TODO, INCOMPLETE_TODO, Phase, Track, Tracks
-from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo, PovwatchError
+from povwatch.errors import EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
 from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
-from povwatch.retry import backoff
+from povwatch.retry import backoff, waiting_for
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -289,7 +289,10 @@ class Arriving:
     def _later(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
         """The machine did not let us look, or killed who did. That says nothing about the clip: again later."""
         track.phase, track.faults = Phase.SETTLING, track.faults + 1
-        self._wait(job, Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.PAUSED, str(error))
+        waiting = Waiting.PAUSED
+        if isinstance(error, EnvironmentFault) and not isinstance(error, SourceChanged):
+            waiting = waiting_for(error)
+        self._wait(job, waiting, str(error))
         self._tracks.plan(path, now + backoff(track.faults))
 
     def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:

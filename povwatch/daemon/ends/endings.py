@@ -5,7 +5,6 @@ retry.py decides; here the decision is journalled, said, and written beside the 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from povwatch import layout, private, retry
@@ -21,7 +20,6 @@ from povwatch.errors import (
     SourceChanged,
 )
 from povwatch.job import Job, JobState, Waiting
-from povwatch.publish.faults import WriteFailed
 from povwatch.publish.staging import room
 from povwatch.retry import Kind
 
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 CLEARED = {"run_id": None, "artifact": None, "promise": None}
 """What an attempt leaves in a job's row, and what goes with it."""
 
-AWAY_PAUSE = 2.0
-"""Seconds until a job goes on whose files went away with outputs/; outputs_watch.py knows whether it is back."""
-
 
 class Endings:
     """The ways back from an attempt."""
@@ -52,7 +47,7 @@ class Endings:
         publisher: Publisher,
         back: Callable[[Job], None],
         ended: Callable[[Job], None],
-        pause: Callable[[Waiting, str, float], None],
+        pause: Callable[[Waiting, EnvironmentFault, float], None],
     ) -> None:
         """Make it.
 
@@ -63,7 +58,7 @@ class Endings:
             publisher: clears the private folders.
             back: told of a job that is in the queue, or arriving, again.
             ended: told of a job that ended.
-            pause: told when the machine is at fault: what to wait on, the problem, until when (wall clock).
+            pause: told when the machine is at fault: what to wait on, the error, until when (wall clock).
         """
         self._config = config
         self._ledger = ledger
@@ -78,8 +73,6 @@ class Endings:
         wall = self._ledger.clock.wall()
         error = self._excused(job, error)
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
-        if isinstance(error, OutputsAway):
-            decision = replace(decision, at=wall + AWAY_PAUSE)
         match decision.kind:
             case Kind.RETRY:
                 said = {
@@ -96,7 +89,7 @@ class Endings:
             case Kind.RELEASE:
                 self.release(job, str(error), waiting=decision.waiting, not_before=decision.at)
                 if isinstance(error, EnvironmentFault):  # the next job would only meet the same
-                    self._pause(decision.waiting or Waiting.PAUSED, str(error), decision.at)
+                    self._pause(decision.waiting or Waiting.PAUSED, error, decision.at)
             case Kind.BLOCK:
                 self._end(job, "blocked", JobState.BLOCKED, error, "was blocked by the engine's guardrail")
             case Kind.FAIL | Kind.REJECT:
@@ -107,6 +100,12 @@ class Endings:
         said = {"problem": why}
         attempts = max(job.attempts - 1, 0)
         self._requeue(job, "released", said, not_before=not_before, detail=why, attempts=attempts, waiting=waiting)
+
+    def hold_queue(self, error: EnvironmentFault) -> None:
+        """Let no job start for now: it would only meet the same."""
+        wall = self._ledger.clock.wall()
+        decision = retry.decide(error, attempts=0, limit=1, now=wall)
+        self._pause(decision.waiting or Waiting.PAUSED, error, decision.at)
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """Given up."""
@@ -123,12 +122,8 @@ class Endings:
 
     def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
         """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
-        if (
-            job.run_id is None
-            or not isinstance(error, (AttemptFailed, NotAVideo, JobFailed))
-            or isinstance(error, WriteFailed)
-        ):
-            return error  # after a failed write it is we who threw them away
+        if job.run_id is None or not isinstance(error, (AttemptFailed, NotAVideo, JobFailed)):
+            return error
         outputs = self._config.paths.outputs
         try:
             with private.room(str(outputs / layout.STAGING.decode() / room(job.id, job.run_id))):

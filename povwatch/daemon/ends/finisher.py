@@ -6,6 +6,7 @@ from then on inference never runs again for that job.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,20 @@ from povwatch.daemon.ends.sealing import finish_and_seal, keep, seal_anew
 from povwatch.daemon.mailbox import Gauge
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.unforeseen import in_words
-from povwatch.errors import CheckFailed, DiskFull, EnvironmentFault, OutputsTaken, PovwatchError
+from povwatch.errors import (
+    DiskFull,
+    EnvironmentFault,
+    OutputsNotWritable,
+    OutputsTaken,
+    PovwatchError,
+    WriteFailed,
+)
 from povwatch.job import Job, JobState, Waiting
+from povwatch.machine_faults import UNTIL, Place
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, fraction
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
+from povwatch.retry import waiting_for
 from povwatch.units import spell_duration, spell_pace, spell_rate
 from povwatch.voice import say
 
@@ -35,6 +45,9 @@ if TYPE_CHECKING:
 
 AGAIN = 30.0
 """Seconds until a step is tried again that the machine did not allow."""
+
+READS_MAX = 3
+"""So often in a row may a disk report an error while what was generated is finished; then that is generated anew."""
 
 ROOM_AGAIN = 5.0
 """Seconds until the room on the disks is looked at again."""
@@ -81,6 +94,8 @@ class Finisher:
         self._after = after
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
+        self._tries: Counter[int] = Counter()
+        """How often in a row a job's step was put off because of the machine."""
         self._gauges: dict[int, Gauge] = {}
         """How far finishing and checking are."""
 
@@ -137,6 +152,10 @@ class Finisher:
             _, again = self._later.pop(job_id)
             again()
 
+    def hurry(self) -> None:
+        """Try again now what could not be done: outputs/ is there, and takes files."""
+        self._later = {job_id: (0.0, again) for job_id, (_, again) in self._later.items()}
+
     # -- the steps
 
     def _checked(self, job: Job, piece: Workpiece, outcome: tuple[Checked, Sealed] | Exception) -> None:
@@ -147,14 +166,19 @@ class Finisher:
         elif isinstance(outcome, (MediaStopped, PublishStopped)):
             return  # povwatch stops: the artifact is kept, and this step is done again at the next start
         elif isinstance(outcome, Exception):
-            error = _told(outcome) if isinstance(outcome, OSError) else in_words(outcome, "while it was checked")
-            kept = isinstance(error, OutputsTaken) or Path(piece.artifact["path"]).is_file()
+            error = in_words(outcome, "while it was checked", Place.FINISH, piece.folder)
+            # Without any private folder outputs/ may be a mount point whose disk is away.
+            kept = isinstance(error, OutputsTaken) or not piece.lost or not Path(piece.folder).parent.is_dir()
+            if isinstance(error, WriteFailed) and self._tries[job.id] >= READS_MAX:
+                kept = False  # its disk does not give it back: it is made again
             if isinstance(error, EnvironmentFault) and kept:
                 self._check_later(job, piece, error)
             else:
+                self._tries.pop(job.id, None)
                 self._endings.after(job, error)
         else:
             checked, sealed = outcome
+            self._tries.pop(job.id, None)
             said = {
                 "frames": checked.frames,
                 "shape": f"{checked.width}x{checked.height}",
@@ -175,9 +199,9 @@ class Finisher:
                 say("control-lost", job, key=key, problem=problem)
             self.publish(job)
 
-    def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float = AGAIN) -> None:
+    def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float | None = None) -> None:
         """Not the job's doing, and what the engine made is kept: no GPU time is spent again."""
-        when = self._ledger.clock.boot() + pause
+        when = self._ledger.clock.boot() + (self._pause(job, error) if pause is None else pause)
         self._wait(job, "check-later", error, when)
         self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
 
@@ -186,8 +210,8 @@ class Finisher:
             self._reseal(job, sealed)
         elif isinstance(outcome, Exception):
             # The promise stands, whatever keeps us from keeping it.
-            error = in_words(outcome, "while it was published")
-            when = self._ledger.clock.boot() + AGAIN
+            error = in_words(outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs))
+            when = self._ledger.clock.boot() + self._pause(job, error)
             self._wait(job, "publish-later", error, when)
             self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
         else:
@@ -195,6 +219,7 @@ class Finisher:
 
     def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
         """Everything is there, and what was to be done after it is over."""
+        self._tries.pop(job.id, None)
         self._aside.move(job)
         output = layout.shown(sealed.output)
         took = self._ledger.clock.wall() - self._ledger.journal.events(job.id)[0].at
@@ -213,9 +238,17 @@ class Finisher:
         )
         self._done(job)
 
+    def _pause(self, job: Job, error: PovwatchError) -> float:
+        """Seconds until a step is tried again. Where all jobs would meet the same, the queue waits too."""
+        self._tries[job.id] += 1
+        if isinstance(error, OutputsNotWritable):  # that it is away, outputs_watch sees by itself
+            self._endings.hold_queue(error)
+        until = UNTIL.get(type(error))
+        return until.pause(self._tries[job.id]) if until else AGAIN
+
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float) -> None:
         """Note why a step is put off; the same is said once, however often it is tried."""
-        waiting = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.PAUSED
+        waiting = waiting_for(error) if isinstance(error, EnvironmentFault) else Waiting.PAUSED
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return
         job = self._ledger.set_quietly(job, event, waiting_on=waiting, detail=str(error))
@@ -246,7 +279,3 @@ class Finisher:
     def _found(self, job: Job) -> Checked:
         (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
         return Checked.from_json(found)
-
-
-def _told(error: OSError) -> PovwatchError:
-    return CheckFailed(f"The artifact cannot be read: {error.strerror}.")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from povwatch import grace as clockwork
 from povwatch import layout
 from povwatch.daemon.graces.notes import LOOKED_AT
-from povwatch.errors import DiskFull, EnvironmentFault
+from povwatch.errors import EnvironmentFault
 from povwatch.grace import Sample
 from povwatch.holding import held_by
 from povwatch.job import Job, JobState, Waiting
+from povwatch.retry import waiting_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +102,7 @@ class Gatekeeper:
     def refused(self, gate: Gate, error: EnvironmentFault, now: float) -> None:
         """The folder does not take a JSON: the clip waits until it does, and the clock stands still."""
         gate.grace = dataclasses.replace(gate.grace, seen_at=now)
-        gate.said = Waiting.DISK_FULL if isinstance(error, DiskFull) else Waiting.INPUTS_REFUSED
+        gate.said = waiting_for(error)
         self._ledger.wait(self._ledger.job(gate.job), gate.said, str(error))
 
     def done_already(self, job: Job, spec: Spec, **to: Any) -> bool:  # noqa: ANN401 - a job's own fields

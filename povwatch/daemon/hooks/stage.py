@@ -24,13 +24,12 @@ from povwatch.daemon.mailbox import Mailbox
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.scope import ALL
 from povwatch.daemon.unforeseen import in_words
-from povwatch.errors import DiskFull, HookFailed
 from povwatch.hooks.plan import BEFORE, current, next_hook
 from povwatch.hooks.record import HookRun, HookState
 from povwatch.job import Job, JobState, Waiting
+from povwatch.machine_faults import Place
 from povwatch.media.errors import MediaStopped
 from povwatch.publish import Sealed
-from povwatch.publish.faults import FULL
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -287,8 +286,9 @@ class HookStage:
         elif isinstance(outcome, Outcome) and outcome.error is None:
             self._outcomes.done(job, hook, record, outcome)
         else:
-            error = outcome.error if isinstance(outcome, Outcome) and outcome.error else _told(outcome)
-            unable = self._outcomes.failed(job, hook, record, in_words(error, f"while the hook {hook.name} ran"))
+            error = outcome if isinstance(outcome, Exception) else outcome.error or RuntimeError("no outcome")
+            told = in_words(error, f"while the hook {hook.name} ran", Place.HOOK, "the hook's files")
+            unable = self._outcomes.failed(job, hook, record, told)
             if unable is not None:
                 self._unable[hook.name] = unable
 
@@ -307,15 +307,3 @@ class HookStage:
         """The hook that a job waits for."""
         moment = MOMENTS.get(job.state)
         return next_hook(self._hooks, moment, job, self._records.of(job)) if moment and self._hooks else None
-
-
-def _told(error: Any) -> Exception:  # noqa: ANN401 - whatever the run ended with
-    """Of an error of the file system: what it means."""
-    if not isinstance(error, OSError):
-        return error if isinstance(error, Exception) else RuntimeError(str(error))
-    if error.errno in FULL:
-        return DiskFull(f"No space is left for the copy of the clip ({error.strerror}).", "Free some.")
-    return HookFailed(
-        f"Its files could not be made: {error.strerror or error}.",
-        "See to the disks of inputs/ and outputs/, and to the rights there (df, journalctl -k, ls -l).",
-    )

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from povwatch.daemon.runs.places import Hurdle
 from povwatch.job import Waiting
+from povwatch.machine_faults import UNTIL
 from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.daemon.clock import Clock
-
-PAUSE = 5.0
-"""Seconds until outputs/ is looked at again that was away."""
+    from povwatch.errors import PovwatchError
 
 _WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
 """Kinds of failed loads that a wait of their own stands for."""
@@ -50,17 +49,19 @@ class Availability:
         """When a pause ends."""
         return self._paused.until if self._paused else None
 
-    def pause(self, waiting: Waiting, problem: str, until: float) -> None:
+    def pause(self, waiting: Waiting, error: PovwatchError, until: float) -> None:
         """The machine failed a job through no fault of the job's: start none for a while.
 
         Args:
             waiting: what the jobs wait on.
-            problem: as sentences.
-            until: on the wall clock.
+            error: what happened.
+            until: on the wall clock, at the least: each pause in a row is longer than the one before.
         """
-        when = until - self._clock.wall() + self._clock.boot()
-        self._paused = Hurdle(waiting, problem, when)
         self.pauses += 1
+        grown = UNTIL[type(error)].pause(self.pauses) if type(error) in UNTIL else 0.0
+        when = max(until - self._clock.wall(), grown) + self._clock.boot()
+        problem = str(error)
+        self._paused = Hurdle(waiting, problem, when)
         say("queue-paused", problem=problem, at=self._clock.spell(when))
 
     def generated(self) -> None:

@@ -6,10 +6,10 @@ import json
 import uuid
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.runs.availability import PAUSE
+from povwatch import retry
 from povwatch.daemon.runs.preparing import frozen
 from povwatch.errors import EnvironmentFault, PovwatchError
-from povwatch.job import Job, JobState, Waiting
+from povwatch.job import Job, JobState
 from povwatch.layout import output
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from povwatch.daemon.ends.endings import Endings
     from povwatch.daemon.graces.gates import Gates
     from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.runs.availability import Availability
     from povwatch.daemon.runs.places import Place, Run
     from povwatch.daemon.runs.preparing import Preparing
     from povwatch.daemon.runs.turns import Turns
@@ -42,7 +41,6 @@ class Claims:
         preparing: Preparing,
         turns: Turns,
         endings: Endings,
-        availability: Availability,
         room: Callable[[], DiskFull | None],
     ) -> None:
         """Make it.
@@ -56,7 +54,6 @@ class Claims:
             preparing: makes the copies.
             turns: the queue.
             endings: what becomes of a job after an error.
-            availability: told if outputs/ is away.
             room: whether a disk lacks room, as of now; what does so is a hurdle from the next turn on.
         """
         self._config = config
@@ -67,7 +64,6 @@ class Claims:
         self._preparing = preparing
         self._turns = turns
         self._endings = endings
-        self._availability = availability
         self._room = room
 
     def next(self, place: Place) -> Run | None:
@@ -77,16 +73,34 @@ class Claims:
             if spec is None:  # it was edited, held or withdrawn this very moment
                 continue
             job = self._ledger.job(queued.id)
+            if self._room() is not None or not self._outputs_take_files():
+                return None
             try:
                 self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
-            except EnvironmentFault as error:
-                self._availability.pause(Waiting.PAUSED, str(error), self._ledger.clock.wall() + PAUSE)
-                return None
+            except EnvironmentFault as error:  # of its own folder in outputs/: the others go on
+                self._put_off(job, error)
+                continue
             except PovwatchError as error:
                 self._endings.fail(job, error)
                 continue
-            return None if self._room() is not None else self._claim(job, spec, place)
+            return self._claim(job, spec, place)
         return None
+
+    def _outputs_take_files(self) -> bool:
+        """Whether a run could write in outputs/ now. If not, nothing is claimed and the queue waits."""
+        try:
+            self._publisher.probe()
+        except EnvironmentFault as error:
+            self._endings.hold_queue(error)
+            return False
+        except PovwatchError:  # a link in its place: the job that meets it says so
+            return True
+        return True
+
+    def _put_off(self, job: Job, error: EnvironmentFault) -> None:
+        wall = self._ledger.clock.wall()
+        job = self._ledger.wait(job, retry.waiting_for(error), str(error))
+        self._ledger.set_quietly(job, "waiting", not_before=wall + retry.ENVIRONMENT_PAUSE)
 
     def _claim(self, job: Job, spec: Spec, place: Place) -> Run | None:
         run = self._preparing.take(job, spec)

@@ -12,13 +12,17 @@ from povwatch.container.report import Kind
 from povwatch.container.signature import HEAD, classify
 from povwatch.errors import SourceChanged
 from povwatch.fs import closing, open_beneath, read_at_most
+from povwatch.machine_faults import Place, told
 from povwatch.media.errors import MediaStopped
 
 if TYPE_CHECKING:
     import threading
 
-NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-"""What copy_file_range says where the two file systems cannot do it together."""
+NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO, errno.ESTALE})
+"""What copy_file_range says where the two file systems cannot do it together, or where one of them fails.
+
+Reading and writing then say which.
+"""
 
 TELLS_OF_FILES = frozenset({Kind.PLAYLIST, Kind.TEXT, Kind.EMPTY})
 """What a reader of video may take for a list of other files; and what a FIFO leaves."""
@@ -43,27 +47,23 @@ def take_copy(
         names: how many names (hard links) it may have; any number if left out.
 
     Raises:
-        SourceChanged: it is gone, or no longer a plain file of so many names.
+        SourceChanged: it is gone, cannot be read, or is no longer a plain file of so many names.
+        EnvironmentFault: the machine does not allow the copy at present.
         MediaStopped: the copy is no longer wanted.
     """
-    try:
+    clip = f"inputs/{layout.shown(path)}"
+    with told(Place.SOURCE, clip):
         source = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise SourceChanged(f"inputs/{layout.shown(path)} cannot be opened: {error.strerror}.") from error
-    status = os.fstat(source)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != (names or status.st_nlink):
-        os.close(source)
-        raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the plain file that it was.")
-    try:
-        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=room)
-        try:
-            while _copy_some(source, target):
-                if cancelled.is_set():
-                    raise MediaStopped("The copy was called off.")
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
+    with closing(source):
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != (names or status.st_nlink):
+            raise SourceChanged(f"{clip} is no longer the plain file that it was.")
+        with told(Place.COPY, f"the private copy of {clip}"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with closing(os.open(to, flags, 0o600, dir_fd=room)) as target:
+                while _copy_some(source, target, clip):
+                    if cancelled.is_set():
+                        raise MediaStopped("The copy was called off.")
 
 
 def see_that_it_is_content(room: int, copy: str, path: bytes) -> None:
@@ -83,14 +83,15 @@ def see_that_it_is_content(room: int, copy: str, path: bytes) -> None:
         raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the file that was judged.")
 
 
-def _copy_some(source: int, target: int) -> int:
+def _copy_some(source: int, target: int, clip: str) -> int:
     """Copy the next part; how many bytes that were. The kernel shares blocks where the file system can."""
     try:
         return os.copy_file_range(source, target, COPY_CHUNK)
     except OSError as error:
         if error.errno not in NO_COPY_FILE_RANGE:
             raise
-    data = os.read(source, COPY_CHUNK)
+    with told(Place.SOURCE, clip):
+        data = os.read(source, COPY_CHUNK)
     with open(target, "wb", closefd=False) as file:
         file.write(data)
     return len(data)

@@ -20,9 +20,9 @@ from povwatch.daemon.unforeseen import in_words
 from povwatch.engine import events
 from povwatch.engine.protocol import Generate
 from povwatch.engine.states import SupervisorState
-from povwatch.errors import DiskFull, GpuLost, OutOfMemory, PovwatchError, SourceChanged
+from povwatch.errors import GpuLost, OutOfMemory, PovwatchError
 from povwatch.job import Job, JobState, Waiting
-from povwatch.publish.faults import FULL
+from povwatch.machine_faults import Place as Step
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.runs.crew import Crew
     from povwatch.daemon.runs.workpiece import Workpiece
     from povwatch.daemon.scope import Scope
+    from povwatch.errors import DiskFull
     from povwatch.publish import Publisher
 
 
@@ -110,7 +111,6 @@ class Dispatch:
             preparing=self._preparing,
             turns=self._turns,
             endings=endings,
-            availability=availability,
             room=room,
         )
         self.availability = availability
@@ -205,8 +205,7 @@ class Dispatch:
             place.run = None
             self._endings.cancel(job, run.cancel)
         elif isinstance(outcome, Exception):
-            error = _told(outcome) if isinstance(outcome, OSError) else in_words(outcome, "while it was prepared")
-            self._failed(place, error)
+            self._failed(place, in_words(outcome, "while it was prepared", Step.PREPARE, run.piece.folder))
         elif place.supervisor.state is not SupervisorState.READY:  # the worker was lost meanwhile: not the job's doing
             place.run = None
             self._endings.release(job, "The worker was lost before it had the job.")
@@ -214,7 +213,7 @@ class Dispatch:
             try:
                 self._generate(place, run, job)
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
-                self._failed(place, in_words(error, "while it was handed to the worker"))
+                self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.piece.folder))
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
         # The worker goes by paths from here on; this sees that what they lead through is ours.
@@ -330,9 +329,3 @@ class Dispatch:
             self._endings.cancel(job, run.cancel)
         else:
             self._endings.after(job, error)
-
-
-def _told(error: OSError) -> PovwatchError:
-    if error.errno in FULL:
-        return DiskFull(f"No space is left for the working copy ({error.strerror}).", "Free some.")
-    return SourceChanged(f"The clip cannot be copied: {error.strerror}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,9 +20,9 @@ from povwatch import layout, private
 from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
 from povwatch.errors import CheckFailed, NotAVideo
 from povwatch.fs import closing, fsync_dir
+from povwatch.machine_faults import Place, told
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
 from povwatch.media.run import call
-from povwatch.publish.faults import FULL, WriteFailed
 from povwatch.spec import Spec
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ class Workpiece:
     def frozen(self) -> Spec:
         """The spec."""
         return Spec.model_validate(self.spec)
+
+    @property
+    def lost(self) -> bool:
+        """Whether what is finished is not there: an error of the disk says nothing about that."""
+        return not all(_may_be_there(file) for file in (self.artifact.get("path", ""), self.source))
 
     @property
     def final(self) -> Path:
@@ -262,21 +268,13 @@ class Workpiece:
         """Put files that finishing needs on the disk: after a power cut an artifact is finished, not generated again.
 
         Raises:
-            WriteFailed: the disk does not keep them.
-            OSError: it is full.
+            EnvironmentFault: the disk does not keep them.
         """
-        try:
+        with told(Place.PREPARE, f"The private copy in {self.folder}"):
             for name in names:
                 with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
                     os.fsync(fd)
             fsync_dir(room)
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise WriteFailed(
-                f"The copies in {self.folder} could not be kept: {error.strerror}.",
-                "The disk may be failing: look at `journalctl -k`. They are thrown away and made again.",
-            ) from error
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -285,3 +283,13 @@ class Workpiece:
             yield
         finally:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)
+
+
+def _may_be_there(path: str) -> bool:
+    """Whether a path leads to a plain file, or nothing can be said about that."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as the paths are kept
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import time
 
@@ -13,6 +15,7 @@ from hand_clock import HandClock
 from rich.console import Console
 from structlog.testing import capture_logs
 
+from povwatch import fs, private, retry
 from povwatch.config import Config, Paths
 from povwatch.daemon import recovery
 from povwatch.daemon.background import Background
@@ -20,11 +23,12 @@ from povwatch.daemon.ends import finisher as module
 from povwatch.daemon.ends.finisher import Finisher
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import CheckFailed, DiskFull
+from povwatch.errors import CheckFailed, DiskFull, OutputsNotWritable, WriteFailed
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal, open_reader
 from povwatch.media.run import call
 from povwatch.publish import Publisher
+from povwatch.publish import files as staged
 from povwatch.report.gather import gather
 from povwatch.report.table import table
 from povwatch.spec import parse
@@ -33,13 +37,16 @@ from povwatch.spec.prompts import default_spec, load_templates
 
 class Endings:
     def __init__(self):
-        self.seen = []
+        self.seen, self.held = [], []
 
     def after(self, job, error):
         self.seen.append((job.id, type(error)))
 
     def cancel(self, job, why):
         self.seen.append((job.id, why))
+
+    def hold_queue(self, error):
+        self.held.append(type(error))
 
 
 class Aside:
@@ -128,6 +135,48 @@ def test_a_full_disk_while_it_is_finished_costs_no_second_generation(bench, monk
     assert (bench.now().state, bench.now().waiting_on) == (JobState.DONE, None)
     assert [e.event for e in bench.journal.events(bench.job.id)].count("started") == 1
     assert (bench.paths.outputs / "a" / "a_preview.mp4").exists()
+
+
+REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EIO, errno.ESTALE]
+"""One of each cause; test_machine_faults.py has them all."""
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("step", ["finish", "seal", "publish"])
+def test_what_the_machine_refuses_is_tried_again_and_costs_no_second_generation(bench, monkeypatch, step, code):
+    def refused(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    places = {"finish": (private, "enter"), "seal": (staged, "settle"), "publish": (fs, "rename_noreplace")}
+    with monkeypatch.context() as patch:
+        patch.setattr(*places[step], refused)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        assert bench.now().state is (JobState.PUBLISHING if step == "publish" else JobState.CHECKING)
+        assert bench.now().waiting_on is (Waiting.DISK_FULL if code == errno.ENOSPC else Waiting.PAUSED)
+        assert os.strerror(code) in bench.now().detail
+        assert bench.endings.held == [OutputsNotWritable] * (code == errno.EROFS)
+    bench.finisher.hurry()
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    assert (bench.now().state, bench.now().attempts) == (JobState.DONE, 1)
+
+
+def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_three_times(bench, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Workpiece, "finish", fails)
+    bench.finisher.check(bench.job, bench.piece)
+    for _ in range(module.READS_MAX):
+        bench.settle()
+        assert bench.endings.seen == []
+        bench.finisher.hurry()
+        bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, WriteFailed)]
+    assert retry.decide(WriteFailed("."), attempts=3, limit=3, now=0.0).charge is False
 
 
 def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, monkeypatch):

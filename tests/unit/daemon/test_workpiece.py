@@ -12,8 +12,8 @@ from clips import make_clip
 from spec_texts import text
 
 from povwatch.daemon.runs.workpiece import Workpiece
+from povwatch.errors import DiskFull, OutputsNotWritable, Shortage, WriteFailed
 from povwatch.media.run import call
-from povwatch.publish.faults import WriteFailed
 from povwatch.spec import parse
 
 
@@ -43,22 +43,14 @@ def test_what_finishing_needs_survives_a_power_cut(piece, tmp_path, monkeypatch)
     assert synced[-1] == piece.folder
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
-def test_a_disk_that_does_not_keep_the_copies_costs_the_attempt_and_does_not_blame_the_clip(
-    piece, tmp_path, monkeypatch, code
-):
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(errno.EIO, WriteFailed), (errno.EROFS, OutputsNotWritable), (errno.ENOSPC, DiskFull), (errno.EMFILE, Shortage)],
+)
+def test_a_disk_that_does_not_keep_the_copies_is_blamed_and_not_the_clip(piece, tmp_path, monkeypatch, code, error):
     def fails(_):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(WriteFailed, match=os.strerror(code)):
-        prepare(piece, tmp_path)
-
-
-def test_a_disk_that_is_full_when_the_copies_are_kept_is_told_as_that(piece, tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(error, match=os.strerror(code)):
         prepare(piece, tmp_path)
