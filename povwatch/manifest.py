@@ -50,6 +50,7 @@ def manifest(
     spec: dict[str, Any],
     capabilities: dict[str, Any],
     artifact: dict[str, Any],
+    sound: dict[str, Any],
     checked: Checked,
     controls: Mapping[str, tuple[Entry, Checked]] | None = None,
     seconds: dict[str, float],
@@ -66,6 +67,7 @@ def manifest(
         spec: the frozen spec.
         capabilities: what the engine said of itself.
         artifact: what the engine said of its result; paths are left out.
+        sound: SoundTrack of the result.
         checked: what the check found.
         controls: the control videos that are published too, by hint key: each as `entry` and `checked`.
         seconds: stage to wall-clock seconds.
@@ -102,6 +104,7 @@ def manifest(
         "gpu": _gpu(capabilities, artifact, gpu),
         "generated": {key: value for key, value in artifact.items() if key not in {"path", "controls", "seconds"}},
         "output": _file(entry, checked),
+        "sound": {key: value for key, value in sound.items() if key != "path"},
         "control_videos": {key: _file(*found) for key, found in (controls or {}).items()},
         "job": job.id,
         "run_id": job.run_id,

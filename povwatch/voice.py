@@ -148,6 +148,8 @@ SENTENCES: dict[str, tuple[int, str]] = {
     # -- a job that runs
     "started": (INFO, "{clip}: started, attempt {attempt} of {attempts}"),
     "prepared": (INFO, "{clip}: working copy ready, {frames} frames, {shape} ({how})"),
+    "sound-left-out": (WARNING, "{clip}: comes out without sound: {problem}"),
+    "sound-changed": (WARNING, "{clip}: {problem}"),
     "progress": (INFO, "{clip}: {percent} % ({stage}), {eta} left"),
     "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} What was generated is kept. Next try {at}"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),

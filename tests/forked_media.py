@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-_NAMES = ("child", "examine", "probe", "prepare", "finish", "check", "measure", "decode")
+_NAMES = ("child", "examine", "probe", "prepare", "sound", "finish", "check", "measure", "decode")
 PRELOADED = [f"povwatch.media.{name}" for name in _NAMES]
 """What the server has to have imported."""
 

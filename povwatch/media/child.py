@@ -32,6 +32,7 @@ OPERATIONS = {
     "inspect": "povwatch.media.probe:inspect",
     "measure": "povwatch.media.measure:measure",
     "prepare": "povwatch.media.prepare:prepare",
+    "sound": "povwatch.media.sound:sound",
     "finish": "povwatch.media.finish:finish",
     "check": "povwatch.media.check:check",
     "decode": "povwatch.media.decode:decode",

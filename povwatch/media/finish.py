@@ -17,8 +17,8 @@ from povwatch.media import encode, times
 from povwatch.media.info import Finished, Prepared, VideoInfo
 from povwatch.media.picture import FULL, NO_PAD, Fitted
 from povwatch.media.prepare import read_times
-from povwatch.media.sound import Sound
 from povwatch.media.source import Source, opened, turn_of
+from povwatch.media.track import Copied, track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,6 @@ WRONG = "Run it again; if it comes out the same, the engine is at fault."
 
 
 def finish(
-    source: str,
     info: dict[str, Any],
     prepared: dict[str, Any],
     generated: str,
@@ -44,26 +43,25 @@ def finish(
     frames: int | None = None,
     panels: int = 1,
     keep_size: bool = False,
-    sound: bool = True,
+    sound: str | None = None,
     report: Callable[[float], None] = lambda _: None,
 ) -> Finished:
     """Put a generated video back on its source.
 
     Args:
-        source: the clip, for its sound.
-        info: its VideoInfo as JSON.
+        info: VideoInfo of the clip as JSON.
         prepared: its Prepared as JSON.
         generated: what the engine made, an MP4.
         out_path: the publishable file.
         frames: how many frames were asked for, the first ones; None for all.
         panels: pictures side by side in a generated frame (show_input, show_control_condition).
         keep_size: leave the generated size as it is (keep_input_resolution = false).
-        sound: whether the clip's sound goes with it, if it has some.
+        sound: the file with the clip's sound that sound.sound made; None for no sound.
         report: told the fraction that is done.
 
     Raises:
         CheckFailed: the generated video cannot be read or has another number of frames.
-        SourceChanged: the clip is gone.
+        MediaError: the sound is gone.
     """
     about, ready = VideoInfo.from_json(info), Prepared.from_json(prepared)
     shown = read_times(ready.times)
@@ -77,7 +75,6 @@ def finish(
     try:
         with ExitStack() as stack:
             made = stack.enter_context(opened(generated, "mp4"))
-            clip = stack.enter_context(opened(source, about.container))
             container = stack.enter_context(encode.mp4(out_path, grid.timescale))
             if keep_size:
                 panel, pad, aspect = (made.stream.width // panels, made.stream.height), NO_PAD, Fraction(1)
@@ -85,9 +82,10 @@ def finish(
             order = _order(generated, fit) if aspect == 1 else None
             pictures = _Copied(made, container, grid, order) if order else _Encoded(made, container, grid, fit, aspect)
             heard = None
-            if sound and clip.audio is not None and clip.audio.codec_context is not None:
+            if sound is not None:
                 cut = grid.end if count < ready.frames else None
-                heard = Sound(clip, container, -min(shown[0], 0) * base, cut)
+                heard = Copied(*stack.enter_context(track(sound)), container, cut)
+                heard = None if heard.silent else heard
             _mux(container, pictures.packets(), heard, lambda moment: report(float(moment / grid.end)))
             outcome = Finished(
                 path=out_path,
@@ -95,8 +93,7 @@ def finish(
                 width=fit.width,
                 height=fit.height,
                 remuxed=order is not None,
-                audio=None if heard is None else heard.out.codec_context.name,
-                audio_copied=heard is not None and heard.copied,
+                sound=heard is not None,
             )
     except BaseException:
         Path(out_path).unlink(missing_ok=True)
@@ -172,7 +169,7 @@ def _order(generated: str, fit: Fitted) -> list[int] | None:
 def _mux(
     container: OutputContainer,
     pictures: Iterator[Packet[VideoStream]],
-    sound: Sound | None,
+    sound: Copied | None,
     report: Callable[[Fraction], None],
 ) -> None:
     """Write both in the order of time, so that players need not seek and nothing piles up in memory."""

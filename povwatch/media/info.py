@@ -78,7 +78,7 @@ class VideoInfo(JsonObject):
     """Frames a second: exact if constant, else the average."""
     duration: float = 0.0
     audio: str | None = None
-    """The sound's codec."""
+    """The sound's codec, as the file announces it: whether there is any is tried when the clip is prepared."""
     video_streams: int = 1
     size: int = 0
     """Bytes of the file."""
@@ -152,6 +152,22 @@ class Prepared(JsonObject):
 
 
 @dataclass(frozen=True, slots=True)
+class SoundTrack(JsonObject):
+    """The sound of a result, as it was made before the engine generates."""
+
+    path: str | None = None
+    """An MP4 with nothing but the sound, whose zero is that of the result; None: there is none."""
+    audio: str | None = None
+    """Its codec."""
+    copied: bool = False
+    """Its packets are the clip's own."""
+    problem: str = ""
+    """Why a clip that announces sound comes out without, for people."""
+    changed: str = ""
+    """What is lost of it, for people: channels that were mixed down, packets that do not decode."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished(JsonObject):
     """A publishable file."""
 
@@ -161,8 +177,8 @@ class Finished(JsonObject):
     height: int
     remuxed: bool
     """The engine's packets as they were, on the source's times: nothing was lost."""
-    audio: str | None
-    audio_copied: bool
+    sound: bool
+    """Whether there is sound in it: of the first frames alone there may be none."""
 
 
 @dataclass(frozen=True, slots=True)

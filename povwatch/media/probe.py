@@ -49,6 +49,9 @@ RUN = re.compile(rb"\0{%d}" % ZEROS)
 
 NOTHING = "No frame of it can be decoded."
 
+UNKNOWN = "unknown"
+"""The codec of sound that FFmpeg has no decoder for here."""
+
 
 def inspect(
     path: str,
@@ -297,6 +300,6 @@ def _describe(source: Source, first: VideoFrame | None, shown: list[int], planne
         constant=constant,
         rate=text(rate),
         duration=float((shown[-1] - shown[0]) * source.base + 1 / rate),
-        audio=audio.codec_context.name if audio is not None and audio.codec_context is not None else None,
+        audio=None if audio is None else audio.codec_context.name if audio.codec_context is not None else UNKNOWN,
         video_streams=len(source.container.streams.video),
     )

@@ -1,22 +1,31 @@
-"""The source's sound beside the new pictures: copied as it is if MP4 can hold it, else in AAC; its offset is kept."""
+"""The sound of a result, made and proven before the engine generates: a file that finishing only copies from.
+
+It is copied as it is where MP4 holds it and players know it; else it is decoded, laid out by its timestamps, and
+encoded in AAC. What cannot be had is left out, with a word: sound never costs a clip.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av.error
-from av.audio.resampler import AudioResampler
+from av.audio.layout import AudioLayout
+
+from povwatch.media import channels, encode
+from povwatch.media.hearing import Heard, decoder_of, frames, listened, see_whose
+from povwatch.media.info import Prepared, SoundTrack, VideoInfo
+from povwatch.media.prepare import read_times
+from povwatch.media.probe import UNKNOWN
+from povwatch.media.source import opened
+from povwatch.media.spans import holes
+from povwatch.media.track import track
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from typing import Any
 
-    from av.audio.frame import AudioFrame
-    from av.audio.stream import AudioStream
-    from av.container import OutputContainer
-    from av.packet import Packet
-
-    from povwatch.media.source import Source
 
 COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "alac", "flac"})
 """Codecs (FFmpeg's decoder names) that MP4 holds and players know."""
@@ -24,80 +33,224 @@ COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 """Samples a second that AAC has. Source: ISO/IEC 14496-3, table 1.18."""
 
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-"""Channels, and AAC's layout for so many: AVI and raw PCM name none, and AAC knows few. Others become stereo."""
-
 BIT_RATE = 96_000
 """Bits a second and channel: beyond what can be told apart."""
 
+HOLE = 0.1
+"""Seconds that copied sound may be off by its timestamps: many players play packets one after the other, so a larger
+hole would put everything behind it out of step. FFmpeg's resampler has the same bound (min_hard_comp)."""
 
-class Sound:
-    """The sound of a clip on its way into another file.
+NEAR = 0.05
+"""Seconds by which the sound that was made may begin or end elsewhere: an encoder's frame, an edit list."""
+
+
+def sound(
+    source: str,
+    info: dict[str, Any],
+    prepared: dict[str, Any],
+    out_path: str,
+    *,
+    decode: bool = True,
+    report: Callable[[float], None] = lambda _: None,
+) -> SoundTrack:
+    """Make the sound that goes with a clip's result, as an MP4 without video.
 
     Args:
-        source: the clip, of which nothing else is read.
-        container: takes the stream.
-        shift: seconds by which everything is moved (see times.source_grid).
-        end: seconds at which the sound is cut, or None.
+        source: the clip.
+        info: its VideoInfo as JSON.
+        prepared: its Prepared as JSON.
+        out_path: the file; there is none if there is no sound.
+        decode: False: nothing is decoded, so only what can be copied is had. For sound that a decoder died of.
+        report: told the fraction that is done.
+
+    Returns:
+        What was made, and what is missing or lost of it.
+
+    Raises:
+        SourceChanged: the clip is gone.
+        OSError: the file cannot be written.
     """
+    about, ready = VideoInfo.from_json(info), Prepared.from_json(prepared)
+    shown, base = read_times(ready.times), Fraction(ready.time_base)
+    shift = -min(shown[0], 0) * base
+    until = float(shown[-1] * base + shift)
+    work = _Work(source, about.container, out_path, shift=shift, until=until, report=report)
+    try:
+        made = work.decoded() if decode else work.undecoded()
+    except BaseException:
+        Path(out_path).unlink(missing_ok=True)
+        raise
+    if made.audio is None:
+        Path(out_path).unlink(missing_ok=True)
+    return made
 
-    def __init__(self, source: Source, container: OutputContainer, shift: Fraction, end: Fraction | None) -> None:
-        assert source.audio is not None  # noqa: S101 - the caller asked
-        self.source = source
-        self.stream: AudioStream = source.audio
-        self.shift = shift
-        self.end = end
-        self.copied = self.stream.codec_context.name in COPIED
-        if self.copied:
-            self.out: AudioStream = container.add_stream_from_template(self.stream)
-        else:
-            rate = min((r for r in AAC_RATES if r >= self.stream.rate), default=48_000)
-            layout = LAYOUTS.get(self.stream.channels, "stereo")
-            self.out = container.add_stream("aac", rate=rate, layout=layout)
-            self.out.codec_context.bit_rate = BIT_RATE * self.out.channels
 
-    def packets(self) -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
-        """Packets ready to be muxed, each with the second at which it sounds."""
-        yield from self._as_they_are() if self.copied else self._encoded()
+FAILS = (av.error.FFmpegError, ValueError, IndexError)
+"""What PyAV raises for sound that it cannot copy or encode; and for a disk that fails, see hearing.see_whose."""
 
-    def _as_they_are(self) -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
-        base = self.stream.time_base or Fraction(1, self.stream.rate)
-        moved = round(self.shift / base)
-        for packet in self.source.container.demux(self.stream):
-            if not packet.size or packet.dts is None or packet.pts is None:
-                continue
-            packet.pts += moved
-            packet.dts += moved
-            moment = packet.pts * base
-            if self.end is not None and moment >= self.end:
-                break
-            packet.stream = self.out
-            yield moment, packet
 
-    def _encoded(self) -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
-        rate = self.out.rate
-        base = Fraction(1, rate)
-        resampler = AudioResampler(format="fltp", layout=self.out.layout.name, rate=rate)
-        start: int | None = None
-        count = 0
-        for frame in self._decoded():
-            if start is None:
-                start = round(((frame.pts or 0) * (frame.time_base or base) + self.shift) / base)
-            for part in resampler.resample(frame):
-                if self.end is not None and (start + count) * base >= self.end:
-                    break
-                part.pts, part.time_base = start + count, base
-                count += part.samples
-                yield from self._timed(self.out.encode(part))
-        yield from self._timed(self.out.encode(None))
+class _NotProvenError(Exception):
+    """What was made is not what it should be."""
 
-    def _decoded(self) -> Iterator[AudioFrame]:
-        for packet in self.source.container.demux(self.stream):
+
+class _Work:
+    """One sound on its way into a file of its own."""
+
+    def __init__(
+        self,
+        source: str,
+        kind: str,
+        out_path: str,
+        *,
+        shift: Fraction,
+        until: float,
+        report: Callable[[float], None],
+    ) -> None:
+        self.source, self.kind, self.out_path = source, kind, out_path
+        self.shift, self.until, self.report = shift, until, report
+
+    def decoded(self) -> SoundTrack:
+        """Listen to the sound, then copy it, or encode it if it cannot be copied."""
+        with opened(self.source, self.kind) as clip:
+            if clip.audio is None:
+                return SoundTrack()
+            context = decoder_of(clip.audio)
+            if context is None:
+                return self.undecoded()
+            name = context.name
+            heard = listened(clip.container, clip.audio, self.report)
+            heard.timed = clip.kind != "avi"
+        if not heard.lengths:
+            what = "nothing comes out of its decoder" if heard.packets else "it is announced, and there is none"
+            return SoundTrack(problem=f"Its sound ({name}) cannot be had: {what}.")
+        notes = []
+        if heard.damaged:
+            notes.append(f"{heard.damaged} packet(s) of it do not decode, they are silent")
+        if name in COPIED and _even(heard):
             try:
-                yield from packet.decode()
-            except av.error.InvalidDataError:
-                continue  # a gap in the sound loses no frame of the video
+                return self._copied(heard, notes)
+            except (*FAILS, _NotProvenError) as error:
+                see_whose(error)  # then it is encoded instead
+        return self._encoded(name, heard, notes)
 
-    def _timed(self, packets: list[Packet[AudioStream]]) -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
-        for packet in packets:
-            yield (packet.pts or 0) * packet.time_base, packet
+    def undecoded(self) -> SoundTrack:
+        """Copy the sound, without a look into it."""
+        with opened(self.source, self.kind) as clip:
+            if clip.audio is None:
+                return SoundTrack()
+            context = decoder_of(clip.audio)
+            if context is not None and context.name not in COPIED:
+                return SoundTrack(problem=f"Its sound ({context.name}) cannot be decoded, and MP4 does not hold it.")
+        try:
+            self._copy()
+            with track(self.out_path) as (container, stream):
+                if not any(packet.size for packet in container.demux(stream)):
+                    return SoundTrack(problem="Its sound cannot be had: it is announced, and there is none.")
+        except FAILS as error:
+            see_whose(error)
+            return SoundTrack(problem=f"Its sound cannot be decoded here, and MP4 does not hold it: {_said(error)}.")
+        return SoundTrack(path=self.out_path, audio=UNKNOWN if context is None else context.name, copied=True)
+
+    # -- copied
+
+    def _copied(self, heard: Heard, notes: list[str]) -> SoundTrack:
+        self._copy()
+        return self._proven(heard, copied=True, notes=notes)
+
+    def _copy(self) -> None:
+        with opened(self.source, self.kind) as clip:
+            stream = clip.audio
+            assert stream is not None  # noqa: S101 - the caller looked
+            base = stream.time_base or Fraction(1, 90_000)
+            moved = round(self.shift / base)
+            with encode.mp4(self.out_path, max(base.denominator, 1)) as container:
+                out = container.add_stream_from_template(stream)
+                for packet in clip.container.demux(stream):
+                    if not packet.size or packet.dts is None or packet.pts is None:
+                        continue
+                    packet.pts += moved
+                    packet.dts += moved
+                    packet.stream = out
+                    container.mux(packet)
+
+    # -- encoded
+
+    def _encoded(self, name: str, heard: Heard, notes: list[str]) -> SoundTrack:
+        folds = [channels.fold(names) for _, _, names in heard.kinds]
+        try:
+            return self._laid_out(heard, folds, notes)
+        except (*FAILS, _NotProvenError) as error:
+            see_whose(error)  # then the resampler does not know what to do with one of the layouts
+        folds = [channels.alternate(len(names)) for _, _, names in heard.kinds]
+        try:
+            return self._laid_out(heard, folds, notes)
+        except (*FAILS, _NotProvenError) as error:
+            see_whose(error)
+            return SoundTrack(problem=f"Its sound ({name}) cannot be encoded anew: {_said(error)}.")
+
+    def _laid_out(self, heard: Heard, folds: list[channels.Fold], notes: list[str]) -> SoundTrack:
+        from povwatch.media.laying import Form, Layer  # noqa: PLC0415 - NumPy: a clip whose sound is copied does without
+
+        sizes = [AudioLayout(fold.layout).nb_channels for fold in folds]
+        named = [channels.Fold(AudioLayout(fold.layout).name, fold.matrix, fold.said) for fold in folds]
+        layout = channels.target(named, sizes)
+        highest = max(rate for _, rate, _ in heard.kinds)
+        rate = min((r for r in AAC_RATES if r >= highest), default=48_000)
+        size = AudioLayout(layout).nb_channels
+        with opened(self.source, self.kind) as clip, encode.mp4(self.out_path, rate) as container:
+            stream = clip.audio
+            assert stream is not None  # noqa: S101 - it was listened to
+            out = container.add_stream("aac", rate=rate, layout=layout)
+            out.codec_context.bit_rate = BIT_RATE * size
+            layer = Layer(container, out, rate, size, layout)
+            decoded = enumerate(frames(clip.container, stream))
+            found = heard.spans
+            for span, after in zip(found, [*(s.first for s in found[1:]), len(heard.lengths)], strict=True):
+                form = Form(named[heard.forms[span.first]], layout, rate)
+                taken = layer.begin(span.start + float(self.shift), self.until)
+                if not taken:
+                    late = f"what sounds {span.start - self.until:.0f} s after the end of the picture is left out"
+                    notes = [*notes, late] if late not in notes else notes
+                for k, (frame, _) in decoded:
+                    if taken:
+                        layer.add(form.samples(frame))
+                    if k + 1 == after:
+                        break
+                if taken:
+                    layer.add(form.samples(None))
+            layer.close()
+        lost = [fold.said for fold in named if fold.said]
+        lost += [
+            f"{fold.layout} is mixed down to {layout}"
+            for fold, many in zip(named, sizes, strict=True)
+            if many > size and not fold.said
+        ]
+        return self._proven(heard, copied=False, notes=[*dict.fromkeys(lost), *notes])
+
+    # -- proven
+
+    def _proven(self, heard: Heard, *, copied: bool, notes: list[str]) -> SoundTrack:
+        """Decode what was made.
+
+        Raises:
+            _NotProvenError: it does not hold the sound that was heard.
+        """
+        with track(self.out_path) as (container, stream):
+            name = stream.codec_context.name
+            made = listened(container, stream)
+        if not made.lengths:
+            raise _NotProvenError("nothing of it can be decoded again")
+        if copied and (made.damaged > heard.damaged or abs(made.seconds - heard.seconds) > NEAR):
+            raise _NotProvenError("it does not decode as it did")
+        changed = f"Its sound: {'; '.join(notes)}." if notes else ""
+        return SoundTrack(path=self.out_path, audio=name, copied=copied, changed=changed)
+
+
+def _even(heard: Heard) -> bool:
+    """Whether the packets can be played one after the other, as players do, whatever they make of the timestamps."""
+    whole = len(heard.kinds) == 1 and not heard.damaged
+    return whole and all(abs(off) <= HOLE for _, off in holes(heard.moments, heard.lengths))
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

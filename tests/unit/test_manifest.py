@@ -39,6 +39,7 @@ def made(**changes):
         "spec": {"name": "caf", "seed": 3, "prompt": "Hände", "edge": {"control_weight": 1.0}},
         "capabilities": {"name": "cosmos", "version": "1", "real": True},
         "artifact": {"path": "/secret/out.mp4", "frames": 12, "peak_memory": 5},
+        "sound": {"path": "/secret/sound.mp4", "audio": "aac", "copied": True, "problem": "", "changed": ""},
         "checked": CHECKED,
         "controls": {},
         "seconds": {"generate": 1.5},

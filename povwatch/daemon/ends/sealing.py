@@ -94,6 +94,7 @@ def _naming(job: Job, piece: Workpiece, checked: Checked, names_like: str, start
             spec=piece.frozen.upstream(),
             capabilities=piece.capabilities,
             artifact=piece.artifact,
+            sound=piece.sound,
             checked=checked,
             controls={
                 key: (entry, Checked.from_json(found))

@@ -211,9 +211,17 @@ class Dispatch:
             self._endings.release(job, "The worker was lost before it had the job.")
         else:
             try:
+                self._tell_of_sound(run, job)
                 self._generate(place, run, job)
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.piece.folder))
+
+    def _tell_of_sound(self, run: Run, job: Job) -> None:
+        """Say what is missing or lost of the clip's sound, once a job: its attempts all meet the same."""
+        said = {event.event for event in self._ledger.journal.events(job.id)}
+        for event, key in (("sound-left-out", "problem"), ("sound-changed", "changed")):
+            if (problem := run.piece.sound.get(key)) and event not in said:
+                self._ledger.note(job, event, {"problem": problem})
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
         # The worker goes by paths from here on; this sees that what they lead through is ours.

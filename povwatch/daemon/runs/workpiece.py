@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import layout, private
+from povwatch.daemon.runs import soundtrack
 from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
 from povwatch.errors import CheckFailed, NotAVideo
 from povwatch.fs import closing, fsync_dir
@@ -47,6 +48,8 @@ class Workpiece:
     """The private copy of the clip."""
     prepared: dict[str, Any] = field(default_factory=dict)
     """Prepared, as JSON."""
+    sound: dict[str, Any] = field(default_factory=dict)
+    """SoundTrack, as JSON; empty where a povwatch of before prepared the clip."""
     references: dict[str, str] = field(default_factory=dict)
     """The private copies of the files that the spec names: its field to the copy."""
     artifact: dict[str, Any] = field(default_factory=dict)
@@ -127,6 +130,7 @@ class Workpiece:
             self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
             if made["damage"]:  # every frame was decoded now: that is what the clip holds
                 self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
+            self._make_sound(room, cancelled)
 
     def request(self, job_id: int) -> dict[str, Any]:
         """The job as the engine gets it; see engine.port."""
@@ -154,6 +158,9 @@ class Workpiece:
             OutputsAway: the folder is gone, or somebody else's.
             PovwatchError: whatever else media.run says.
         """
+        if not self._sound_is_ready():
+            with private.room(self.folder) as room:
+                self._make_sound(room, cancelled)
         expected = self._expected()
         try:
             checked = self._finish(self.artifact["path"], self.final, expected, report, cancelled)
@@ -180,32 +187,32 @@ class Workpiece:
         cancelled: threading.Event,
     ) -> Checked:
         """One video."""
-        named = {name: self._name(self.prepared[name]) for name in ("path", "times")}
         with self._timed("finish"):
             with private.room(self.folder) as room, suppress(FileNotFoundError):
                 os.unlink(to.name, dir_fd=room)  # of a run of this step that a crash cut short
-            call(
+            made = call(
                 "finish",
                 {
-                    "source": self._name(self.source),
                     "info": self.info,
-                    "prepared": self.prepared | named,
+                    "prepared": self._inside(),
                     "generated": self._name(generated),
                     "out_path": to.name,
                     "frames": expected.frames,
                     "panels": expected.panels,
                     "keep_size": expected.width is None,
-                    "sound": expected.sound,
+                    "sound": self._name(self.sound["path"]) if expected.sound else None,
                 },
                 timeout=WORK_TIMEOUT,
                 room=self.folder,
                 on_progress=lambda fraction: report(fraction / 2),
                 cancelled=cancelled,
             )
+        if expected.rate is None:  # of the first frames alone, and the sound may begin after them
+            expected = dataclasses.replace(expected, sound=made["sound"])
         with self._timed("check"):
             found = call(
                 "check",
-                {"artifact": to.name, "expectation": expected.to_json() | {"times": named["times"]}},
+                {"artifact": to.name, "expectation": expected.to_json() | {"times": self._inside()["times"]}},
                 timeout=WORK_TIMEOUT,
                 room=self.folder,
                 on_progress=lambda fraction: report(0.5 + fraction / 2),
@@ -232,9 +239,27 @@ class Workpiece:
             constant=ready.constant,
             times=ready.times,
             time_base=ready.time_base,
-            sound=info.audio is not None,
+            sound=self.sound["path"] is not None,
             not_blank=real,
         )
+
+    def _sound_is_ready(self) -> bool:
+        """Whether the sound was made, and is there if there is any."""
+        return bool(self.sound) and (self.sound["path"] is None or Path(self.sound["path"]).is_file())
+
+    def _make_sound(self, room: int, cancelled: threading.Event) -> None:
+        """Make the sound of the result, and have it on the disk: finishing only copies it."""
+        with self._timed("sound"):
+            args = {"source": self._name(self.source), "info": self.info, "prepared": self._inside()}
+            made = soundtrack.make(self.folder, args, float(self.info.get("duration", 0.0)), cancelled)
+        if made.path is not None:
+            self._keep(room, made.path)
+            made = dataclasses.replace(made, path=self._whole(made.path))
+        self.sound = made.to_json()
+
+    def _inside(self) -> dict[str, Any]:
+        """Prepared, with paths as a child has them."""
+        return self.prepared | {name: self._name(self.prepared[name]) for name in ("path", "times")}
 
     def _for_engine(self, ready: Prepared) -> dict[str, Any]:
         """Upstream's fields, with the private copies for every file that they name."""

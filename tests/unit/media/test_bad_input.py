@@ -170,7 +170,7 @@ def test_names_of_any_bytes(tmp_path):
     info = inspect(odd, "mp4")
     assert info.complete
     ready = prepare(odd, info.to_json(), str(tmp_path / "work.mp4"))
-    finish(odd, info.to_json(), ready.to_json(), ready.path, odd + ".out.mp4")
+    finish(info.to_json(), ready.to_json(), ready.path, odd + ".out.mp4")
     assert len(read_numbers(ready.path)) == info.frames
 
 
@@ -203,7 +203,7 @@ def test_a_wrong_number_of_frames_is_not_finished(tmp_path, made, size):
     ready = prepare(str(clip), info.to_json(), str(tmp_path / "work.mp4"))
     generated = make_clip(tmp_path / "made.mp4", frames=made, size=size)
     with pytest.raises(CheckFailed, match=rf"made (29|31|more) frames instead of {N}"):
-        finish(str(clip), info.to_json(), ready.to_json(), str(generated), str(tmp_path / "out.mp4"))
+        finish(info.to_json(), ready.to_json(), str(generated), str(tmp_path / "out.mp4"))
     assert not (tmp_path / "out.mp4").exists()
 
 

@@ -49,7 +49,7 @@ def through(clip: Path, **wishes: Any) -> tuple[VideoInfo, Prepared, Path]:
     assert info.complete, info.why
     ready = prepare(str(clip), info.to_json(), str(clip.parent / "work.mp4"))
     out = clip.parent / "out.mp4"
-    finish(str(clip), info.to_json(), ready.to_json(), ready.path, str(out))
+    finish(info.to_json(), ready.to_json(), ready.path, str(out))
     found = check(
         str(out),
         {"frames": ready.frames, "times": ready.times, "time_base": ready.time_base, "rate": ready.rate,

@@ -16,6 +16,7 @@ from povwatch.media.check import check
 from povwatch.media.finish import finish
 from povwatch.media.prepare import prepare
 from povwatch.media.probe import inspect
+from povwatch.media.sound import sound
 
 BUNNY = Path(__file__).parents[2] / "data" / "bigbuckbunny.mp4"
 
@@ -36,7 +37,7 @@ def through(clip, kind="mp4"):
     assert info.complete, info.why
     ready = prepare(str(clip), info.to_json(), str(clip.parent / "work.mp4"))
     out = clip.parent / "out.mp4"
-    finish(str(clip), info.to_json(), ready.to_json(), ready.path, str(out))
+    finish(info.to_json(), ready.to_json(), ready.path, str(out))
     check(str(out), {"frames": ready.frames, "times": ready.times, "time_base": ready.time_base})
     return info, ready, out
 
@@ -60,8 +61,10 @@ def test_big_buck_bunny_through_the_preview(tmp_path):
     (tmp_path / "private").mkdir()
     made = PreviewEngine().generate(job, Context(str(tmp_path / "private"), str(tmp_path)))
     out = tmp_path / "out.mp4"
-    done = finish(str(BUNNY), info.to_json(), ready.to_json(), made["path"], str(out))
-    assert (done.remuxed, done.audio_copied) == (True, True)
+    heard = sound(str(BUNNY), info.to_json(), ready.to_json(), str(tmp_path / "sound.mp4"))
+    assert heard.copied
+    done = finish(info.to_json(), ready.to_json(), made["path"], str(out), sound=heard.path)
+    assert (done.remuxed, done.sound) == (True, True)
     found = check(
         str(out),
         {"frames": 50, "width": 640, "height": 360, "rate": "25/1", "sound": True, "not_blank": True,
@@ -136,7 +139,7 @@ def test_a_damaged_packet_costs_its_own_frame_alone(tmp_path):
     assert (ready.frames, ready.damaged) == (19, 1)
     assert read_numbers(ready.path) == [k for k in range(20) if k != 7]
     out = tmp_path / "out.mp4"
-    finish(str(clip), info.to_json(), ready.to_json(), ready.path, str(out))
+    finish(info.to_json(), ready.to_json(), ready.path, str(out))
     assert read_times(out) == [Fraction(k, 30) for k in range(20) if k != 7]
 
 

@@ -54,7 +54,7 @@ def test_the_whole_way_through_children(clip, tmp_path, left):
     ready = call("prepare", {"source": str(clip), "info": info, "out_path": work}, timeout=30, on_progress=told.append)
     call(
         "finish",
-        {"source": str(clip), "info": info, "prepared": ready, "generated": work, "out_path": out},
+        {"info": info, "prepared": ready, "generated": work, "out_path": out},
         timeout=30,
     )
     found = call("check", {"artifact": out, "expectation": {"frames": 20, "times": ready["times"],

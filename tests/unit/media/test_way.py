@@ -14,6 +14,7 @@ from povwatch.media.finish import finish
 from povwatch.media.info import Expectation, Finished, Prepared, VideoInfo
 from povwatch.media.prepare import prepare
 from povwatch.media.probe import inspect
+from povwatch.media.sound import sound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,8 @@ def go(clip: Path, **wishes: Any) -> tuple[VideoInfo, Prepared, Finished, Path]:
     ready = prepare(str(clip), info.to_json(), str(folder / "work.mp4"))
     out = folder / "out.mp4"
     generated = wishes.pop("generated", ready.path)
-    done = finish(str(clip), info.to_json(), ready.to_json(), str(generated), str(out), **wishes)
+    heard = sound(str(clip), info.to_json(), ready.to_json(), str(folder / "sound.mp4"))
+    done = finish(info.to_json(), ready.to_json(), str(generated), str(out), sound=heard.path, **wishes)
     return info, ready, done, out
 
 
@@ -242,7 +244,9 @@ def test_colours_survive_in_any_matrix(tmp_path, rotation):
 def test_sound_is_carried_over(tmp_path, name, audio, copied, codec):
     clip = make_clip(tmp_path / name, frames=30, audio=audio, times=None)
     info, ready, done, out = go(clip)
-    assert done.audio_copied is copied
+    assert done.sound
+    made = sound(str(clip), info.to_json(), ready.to_json(), str(tmp_path / "sound.mp4"))
+    assert (made.copied, made.problem, made.changed) == (copied, "", "")
     found = check(str(out), expected(info, ready))
     assert found.audio.removeprefix("lib").removesuffix("float") == codec
     before, after = audio_span(clip), audio_span(out)

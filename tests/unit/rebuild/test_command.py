@@ -70,6 +70,7 @@ class World:
                 spec=spec.upstream(),
                 capabilities={"name": "cosmos", "real": True},
                 artifact={"path": ""},
+                sound={},
                 checked=Checked(1, 2, 2, "1/1", 1.0, "yuv420p", "h264", None, len(result), sha),
                 seconds={},
                 gpu={},

@@ -37,6 +37,7 @@ def text(target=b"d/caf\xe9/caf\xe9_aug.mp4", job=JOB):
         spec={"name": "a", "seed": 3, "edge": {}},
         capabilities={"name": "cosmos", "real": True, "kind": "something of the engine's own"},
         artifact={"path": "/secret"},
+        sound={},
         checked=Checked(12, 96, 64, "30/1", 0.4, "yuv420p", "h264", None, len(RESULT), SHA),
         seconds={},
         gpu={},

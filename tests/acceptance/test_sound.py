@@ -1,0 +1,58 @@
+"""Sound costs no clip and no second generation, in a whole povwatch."""
+
+from __future__ import annotations
+
+import json
+
+import av
+import pytest
+from beeps import BEEPS, FRAMES, ambisonic, beeping, hole, joined, labelled, onsets
+from clips import read_numbers
+from daemons import Daemon
+
+
+def test_sound_costs_no_clip_and_no_second_generation(tmp_path):
+    with Daemon(tmp_path / "pov") as here:
+        make = here.folder / "made"
+        make.mkdir()
+        clips = {
+            "empty.webm": (beeping(make / "empty.webm", "libopus", change=lambda _: []), None, "sound-left-out"),
+            "hole.mkv": (
+                beeping(make / "hole.mkv", "pcm_s16le", change=hole(0.6, 1.1)),
+                [0.25, 1.25, 1.75, 2.25],
+                None,
+            ),
+            "forms.mkv": (
+                joined(make / "forms.mkv", "mp2", [("stereo", 48_000), ("mono", 48_000)]),
+                [0.25, 0.75, 1.25, 1.75],
+                None,
+            ),
+            "order.mov": (labelled(make / "order.mov", "5.1", 3, 1, 2, 5, 6, 4), BEEPS, None),
+            "many.mov": (labelled(make / "many.mov", "hexadecagonal"), BEEPS, "sound-changed"),
+            "round.mov": (ambisonic(make / "round.mov"), BEEPS, "sound-changed"),
+            "plain.mp4": (beeping(make / "plain.mp4", "aac"), BEEPS, None),
+        }
+        for name, (clip, _, _) in clips.items():
+            here.copy(clip, name)
+        here.start()
+        here.wait_for("done", count=len(clips))
+
+        for name, (_, beeps, event) in clips.items():
+            shown = here.show(name)
+            said = [event["event"] for event in shown["events"]]
+            assert (said.count("started"), said.count("generated"), said.count("retry")) == (1, 1, 0), (name, said)
+            assert [e for e in said if e.startswith("sound-")] == ([event] if event else []), (name, said)
+            assert len(here.events("sound-left-out", clip=name) + here.events("sound-changed", clip=name)) == bool(
+                event
+            )
+            result = here.outputs / shown["output"]
+            assert read_numbers(result) == list(range(FRAMES))
+            about = json.loads(result.with_suffix(".json").read_text())["sound"]
+            if event is not None:
+                assert said.index(event) < said.index("generated"), "known before any GPU time is spent"
+                assert about["problem" if beeps is None else "changed"]
+            if beeps is None:
+                with av.open(str(result)) as container:
+                    assert not container.streams.audio
+            else:
+                assert onsets(result) == pytest.approx(beeps, abs=0.02), name
