@@ -77,6 +77,16 @@ class View:
         return self.done + self.not_out + sum(clip.whole for clip in self.running)
 
 
+def after_generating(fraction: float) -> tuple[str, float]:
+    """The stage of a clip that was generated, and how much of the stage is done, 0 to 1.
+
+    Args:
+        fraction: how much of finishing and checking is done, 0 to 1; the first half is finishing (Workpiece.finish).
+    """
+    doubled = 2 * fraction
+    return ("finishing", doubled) if doubled < 1 else ("checking", min(doubled - 1, 1.0))
+
+
 class Viewer:
     """Looks at the parts."""
 
@@ -124,10 +134,7 @@ class Viewer:
     def _of_job(self, job: Job) -> ClipView:
         if job.state is JobState.PUBLISHING:
             return ClipView(shown(job.path), "publishing", 0.0)
-        fraction = self._parts.finisher.fraction(job)
-        # The first half is finishing, the second checking; see Workpiece.finish.
-        stage = "finishing" if fraction < 0.5 else "checking"  # noqa: PLR2004
-        return ClipView(shown(job.path), stage, fraction * 2 % 1)
+        return ClipView(shown(job.path), *after_generating(self._parts.finisher.fraction(job)))
 
     def _left(self, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> float | None:
         parts = self._parts

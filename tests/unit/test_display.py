@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from povwatch.cli.display import BatchDisplay, picture
-from povwatch.daemon.view import ClipView, View
+from povwatch.daemon.view import ClipView, View, after_generating
 
 RUNNING = ClipView("[red]a\x1b[2J[/red].mp4", "generating", 0.5, "denoise, chunk 2 of 3, step 4 of 35", 90.0)
 
@@ -50,6 +50,26 @@ def test_what_nobody_knows_is_not_said():
 )
 def test_a_clips_bar_goes_on_from_stage_to_stage(stage, fraction, whole):
     assert ClipView("a", stage, fraction).whole == pytest.approx(whole)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown"),
+    [
+        (0, ("finishing", 0)),
+        (0.25, ("finishing", 0.5)),
+        (0.5, ("checking", 0)),
+        (0.75, ("checking", 0.5)),
+        (1, ("checking", 1)),
+    ],
+)
+def test_finishing_and_checking_are_a_half_each(fraction, shown):
+    assert after_generating(fraction) == shown
+
+
+def test_a_clips_bar_never_goes_back():
+    wholes = [ClipView("a", *after_generating(step / 100)).whole for step in range(101)]
+    assert wholes == sorted(wholes)
+    assert wholes[-1] == pytest.approx(1)
 
 
 def test_more_clips_under_way_than_a_screen_holds():
