@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from povwatch.command import command
+from povwatch.local_time import local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,5 +26,5 @@ def pause(by: str, at: float) -> dict[str, Any]:
 
 def in_words(paused: Mapping[str, Any]) -> str:
     """Who paused and when, and how it goes on, as a sentence."""
-    at = datetime.fromtimestamp(paused["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    at = local(paused["at"]).strftime("%Y-%m-%d %H:%M:%S")
     return f"Paused by {paused['by']} at {at}; it goes on with {command('resume')}."

@@ -24,6 +24,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "daemon-stopped": (INFO, "stopped; {left} clip(s) go on at the next start"),
     "recovered": (INFO, "after the last stop: {summary}"),
     "engine-chosen": (INFO, "engine: {engine}. {why}"),
+    "zone-unusable": (WARNING, "{problem}"),
     "guardrails-off": (
         WARNING,
         "guardrails are off (engine.guardrails = false): no prompt and no video is checked, and the model's licence no longer holds. Every manifest says so",

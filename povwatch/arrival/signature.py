@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from datetime import datetime
 from typing import TYPE_CHECKING
+
+from povwatch.local_time import local
 
 if TYPE_CHECKING:
     import os
@@ -55,7 +56,7 @@ def same_content(one: Signature, other: Signature) -> bool:
 def written_on(sig: Signature) -> str:
     """The day, here, on which its bytes were last written: mtime, as 2026-05-31. A copy that keeps times keeps it."""
     mtime: int = _FORMAT.unpack(sig)[3]
-    return datetime.fromtimestamp(mtime / 1e9).astimezone().date().isoformat()
+    return local(mtime / 1e9).date().isoformat()
 
 
 def is_empty(sig: Signature) -> bool:

@@ -18,6 +18,7 @@ from povwatch.cli.verbs import Verbs
 from povwatch.config_load import load_config
 from povwatch.errors import PovwatchError
 from povwatch.journal import JournalReader, open_reader
+from povwatch.local_time import use_zone
 from povwatch.log import one_line
 from povwatch.lookup import find, instead, number_of
 
@@ -59,6 +60,8 @@ class Shared:
     """What every verb gets."""
 
     config_file: Path | None
+    zone: str = ""
+    """What is wrong with the time zone, as sentences; then times are in UTC."""
 
     def config(self, *, grace: str | None = None, engine: str | None = None) -> Config:
         """The configuration."""
@@ -89,7 +92,8 @@ def _main(
     ] = False,
 ) -> None:
     command.use(*_called(config))
-    context.obj = Shared(config if config is not None else DEFAULT if DEFAULT.exists() else None)
+    file = config if config is not None else DEFAULT if DEFAULT.exists() else None
+    context.obj = Shared(file, use_zone())
 
 
 def program() -> str:

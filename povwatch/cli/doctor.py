@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from povwatch.engine.choice import choose
 from povwatch.errors import JournalError, PovwatchError
 from povwatch.fs import fsync_dir, rename_noreplace
 from povwatch.journal import open_reader
+from povwatch.local_time import local
 from povwatch.media.run import call
 from povwatch.spec.configured import configured_templates
 from povwatch.units import spell_size
@@ -46,7 +48,7 @@ def doctor(
     """Look whether this machine can run povwatch, and say what to do where it cannot."""
     config = shared(context).config(engine=engine)
     able = True
-    for finding in _findings(config):
+    for finding in _findings(config, shared(context).zone):
         verdict = (
             "[green]ok[/green]" if not finding.todo else "[red]no[/red]" if finding.fatal else "[yellow]hm[/yellow]"
         )
@@ -57,8 +59,9 @@ def doctor(
         raise typer.Exit(3)
 
 
-def _findings(config: Config) -> Iterator[Finding]:
+def _findings(config: Config, zone: str) -> Iterator[Finding]:
     yield Finding("python", sys.version.split()[0])
+    yield Finding("time", f"{local(time.time()):%H:%M} {time.tzname[0]}", zone)
     for look in (_inputs, _outputs, _state, _events, _leases, _templates, _hooks, _codecs, _gpus, _engine):
         try:
             yield from look(config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +22,7 @@ from povwatch.command import command
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
+from povwatch.local_time import local, utc
 from povwatch.log import one_line
 from povwatch.media.damage import in_words
 from povwatch.units import spell_duration
@@ -249,8 +249,8 @@ def _row(job: Job, reader: JournalReader, words: Mapping[int, str]) -> Row:
 
 
 def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return utc(at).isoformat(timespec="milliseconds")
 
 
 def _local(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return local(at).strftime("%Y-%m-%d %H:%M:%S")

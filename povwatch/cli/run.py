@@ -21,6 +21,7 @@ from povwatch.journal import open_reader
 from povwatch.layout import shown
 from povwatch.report import save
 from povwatch.report.gather import gather
+from povwatch.voice import say
 
 if TYPE_CHECKING:
     from povwatch.config import Config
@@ -52,12 +53,14 @@ def run(
     config = shared(context).config(grace=grace, engine=engine)
     if not once:
         log.configure(verbose=verbose)
+        _say_zone(context)
         Daemon(config).run()
         return
     save.check(files or ())
     scope = Scope(named(config, clips) if clips else None)
     display = BatchDisplay() if BatchDisplay.fits() else None
     log.configure(display, verbose=verbose)
+    _say_zone(context)
     with display or nullcontext():
         outcome = Daemon(config, once=True, scope=scope, display=display).run()
     log.configure(verbose=verbose)
@@ -67,6 +70,11 @@ def run(
     if not save_all(found, files or ()):
         code = max(code, NOT_DONE)
     raise typer.Exit(code)
+
+
+def _say_zone(context: typer.Context) -> None:
+    if zone := shared(context).zone:
+        say("zone-unusable", problem=zone)
 
 
 def _report(config: Config, outcome: Outcome) -> Report:

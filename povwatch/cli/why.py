@@ -24,6 +24,7 @@ from povwatch.fs import open_beneath
 from povwatch.holding import held_by
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.lock import holder
+from povwatch.local_time import local
 from povwatch.lookup import find, instead, number_of
 from povwatch.media.damage import in_words
 from povwatch.spec import parse
@@ -95,7 +96,7 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
         yield from _damage(job)
         yield "next", OK, _next(config, job, unlike=unlike)
         return
-    yield "state", OK, f"{job.state}; last change at {time.strftime('%H:%M:%S', time.localtime(job.updated_at))}"
+    yield "state", OK, f"{job.state}; last change at {local(job.updated_at):%H:%M:%S}"
     if job.waiting_on:
         told_below = job.waiting_on in {Waiting.HELD, Waiting.INVALID_SPEC}
         yield "waits on", WAITS, f"{job.waiting_on}{f': {job.detail}' if job.detail and not told_below else ''}"

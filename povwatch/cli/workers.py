@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
 from typing import TYPE_CHECKING, Any
 
 from povwatch.layout import shown
+from povwatch.local_time import local
 from povwatch.units import spell_size
 
 if TYPE_CHECKING:
@@ -53,5 +54,5 @@ def _memory(gpu: Mapping[str, Any]) -> str:
 
 
 def _local(at: float) -> str:
-    moment, today = datetime.fromtimestamp(at).astimezone(), datetime.now().astimezone().date()
+    moment, today = local(at), local(time.time()).date()
     return moment.strftime("%H:%M:%S" if moment.date() == today else "%a %d %b %H:%M:%S")

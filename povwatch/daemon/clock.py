@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+
+from povwatch.local_time import local
 
 
 class Clock:
@@ -19,11 +20,10 @@ class Clock:
 
     def minute_of_day(self, wall: float) -> int:
         """The minute of the day that local clocks show at a time of the wall clock."""
-        local = time.localtime(wall)
-        return local.tm_hour * 60 + local.tm_min
+        shown = local(wall)
+        return shown.hour * 60 + shown.minute
 
     def spell(self, boot: float) -> str:
         """A moment on the boot clock as local time for people: "14:03:05", with the date if it is another day."""
-        moment = datetime.fromtimestamp(self.wall() + boot - self.boot()).astimezone()
-        today = datetime.fromtimestamp(self.wall()).astimezone().date()
+        moment, today = local(self.wall() + boot - self.boot()), local(self.wall()).date()
         return moment.strftime("%H:%M:%S" if moment.date() == today else "%a %d %b %H:%M:%S")

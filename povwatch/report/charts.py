@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
+from povwatch.local_time import local
 from povwatch.report import words
 from povwatch.report.data import STAGE_WORDS, STAGES
 
@@ -120,13 +120,13 @@ def _over_time(line: Line, first: float, scale: float) -> list[Part]:
 def _marks(first: float, last: float) -> list[Mark]:
     wanted = (last - first) / MARKS_MAX
     step = next((step for step in STEPS if step >= wanted), math.ceil(wanted / 86400) * 86400)
-    zone = datetime.fromtimestamp(first).astimezone().utcoffset()
+    zone = local(first).utcoffset()
     offset = zone.total_seconds() if zone else 0.0
     begin = math.ceil((first + offset) / step) * step - offset
     form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86400 else "%d %b"  # noqa: PLR2004 - a minute, a day
     found = []
     while begin <= last:
-        text = datetime.fromtimestamp(begin).astimezone().strftime(form)
+        text = local(begin).strftime(form)
         found.append(Mark(round((begin - first) / (last - first) * WHOLE, 2), text))
         begin += step
     return found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from povwatch.job import JobState
+from povwatch.local_time import local
 from povwatch.units import spell_duration, spell_size
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def energy(joules: float | None) -> str:
 
 def moment(at: float | None) -> str:
     """Local time: "Fri 27 Nov 2026, 06:12"."""
-    return "" if at is None else datetime.fromtimestamp(at).astimezone().strftime("%a %d %b %Y, %H:%M")
+    return "" if at is None else local(at).strftime("%a %d %b %Y, %H:%M")
 
 
 def iso(at: float | None) -> str | None:
     """For programs, with the zone."""
-    return None if at is None else datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+    return None if at is None else local(at).isoformat(timespec="seconds")
 
 
 def change(before: object, after: object) -> str:

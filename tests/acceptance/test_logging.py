@@ -50,3 +50,17 @@ def test_the_engine_s_own_output_is_shown_when_asked_for(tmp_path):
         here.start("--verbose")
         here.wait_for("engine-output", line="from C")
         here.stop()
+
+
+def test_a_time_zone_that_cannot_be_used_costs_no_clip(tmp_path):
+    with Daemon(tmp_path / "pov") as here:
+        # Started from nothing: a process that is forked has another zone already.
+        here.env |= {"TZ": "UTC+25", "PYTHONPATH": str(tmp_path / "nothing")}
+        here.start()
+        assert "Times are in UTC" in here.wait_for("zone-unusable")["message"]
+        here.clip()
+        here.wait_for("done")
+        for words in (("pause",), ("status",), ("why", "a.mp4"), ("show", "a.mp4"), ("report",), ("jobs",)):
+            said = here.call(*words)
+            assert (said.returncode, said.stderr) == (0, "")
+        assert not here.events("unforeseen")
