@@ -122,12 +122,15 @@ class Endings:
 
     def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
         """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
-        if job.run_id is None or not isinstance(error, (AttemptFailed, NotAVideo, JobFailed)):
+        # What is checked is in our own folder: a file that is gone there says nothing of the clip in inputs/.
+        lost = isinstance(error, SourceChanged) and job.state is JobState.CHECKING
+        if job.run_id is None or not (lost or isinstance(error, (AttemptFailed, NotAVideo, JobFailed))):
             return error
         outputs = self._config.paths.outputs
         try:
             with private.room(str(outputs / layout.STAGING.decode() / room(job.id, job.run_id))):
-                return error
+                if not lost:
+                    return error
         except OSError:
             return error
         except OutputsTaken as taken:

@@ -11,7 +11,7 @@ from povwatch.config import Config, Paths
 from povwatch.daemon.ends.endings import Endings
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
-from povwatch.errors import JobFailed, WorkerDied
+from povwatch.errors import JobFailed, SourceChanged, WorkerDied
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.publish import Publisher
@@ -55,6 +55,25 @@ def test_no_attempt_is_charged_and_no_job_fails_for_files_that_somebody_removed(
     assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
     assert told == [JobState.QUEUED, Waiting.PAUSED]
     assert "went away while it ran" in again.detail
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
+def test_work_that_is_removed_while_it_is_checked_is_told_as_that_and_made_again(desk, whole):
+    endings, job, told, paths = desk
+    job = endings._ledger.set_quietly(job, "generated", state=JobState.CHECKING)
+    if whole:
+        shutil.rmtree(paths.outputs / ".povwatch")
+    endings.after(job, SourceChanged("working.mp4 is gone."))
+    again = endings._ledger.job(job.id)
+    assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
+    assert told == [JobState.QUEUED, Waiting.PAUSED]
+    assert again.detail.startswith("The files of this attempt went away while it ran, and with them the work")
+
+
+def test_a_clip_that_changes_while_it_is_copied_arrives_anew(desk):
+    endings, job, told, _ = desk
+    endings.after(job, SourceChanged("my a.mp4 changed."))
+    assert told == [JobState.ARRIVING]
 
 
 def test_one_whose_files_are_there_is_told_how_to_run_it_again(desk):
