@@ -29,6 +29,7 @@ NO_SETTINGS = frozenset(
         "POVWATCH_CONFIG",
         "POVWATCH_PYTHON",
         "POVWATCH_TEST_ALL",
+        "POVWATCH_TRACEBACK",
         "POVWATCH_UPSTREAM",
     }
 )

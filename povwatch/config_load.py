@@ -58,6 +58,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
     config._folder = here  # noqa: SLF001 - nobody else has it yet
     if file is not None:
         config._origin = str(file)  # noqa: SLF001 - likewise
+    _check_text(config)
     _check_apart(config)
     _check_controls(config)
     return config
@@ -79,7 +80,23 @@ def _read(file: Path | None) -> Config:
         raise ConfigError(f"{error}.", "Set one key with each variable, such as POVWATCH_GRACE__PERIOD=5m.") from error
     except ValidationError as error:
         raise ConfigError(explain(error, Config, file, str(file) if file else "the environment"), "") from error
+    except (RecursionError, ValueError) as error:  # lists in lists in lists; a number of thousands of digits
+        raise ConfigError(f"{file} cannot be read: {error}.", "Put that right; no key takes such a value.") from error
     return config
+
+
+def _check_text(config: Config) -> None:
+    """No path and no name can have a null byte in it, and no program could be given one."""
+    found: list[tuple[str, object]] = [("", config.model_dump())]
+    while found:
+        where, value = found.pop()
+        if isinstance(value, dict):
+            found += [(f"{where}.{key}" if where else str(key), value[key]) for key in value]
+            found += [(where, str(key)) for key in value]
+        elif isinstance(value, list | tuple | set | frozenset):
+            found += [(where, each) for each in value]
+        elif isinstance(value, str | Path) and "\0" in str(value):
+            raise ConfigError(f"{config.origin}: {where} has a null byte in it.", "Take it out.")
 
 
 def _check_readable(file: Path) -> None:

@@ -90,6 +90,40 @@ def open_beneath(root_fd: int, path: bytes, flags: int, mode: int = 0o666) -> in
         return _open(name, flags | os.O_NOFOLLOW, mode, parent, [*folders, name])
 
 
+def walk_beneath(
+    root_fd: int, skip: Callable[[bytes], bool] = lambda _: False
+) -> Iterator[tuple[bytes, list[bytes], int]]:
+    """Every folder below an open folder, that one first, however deep they are nested. No symlink is followed.
+
+    `os.walk` and `os.fwalk` recurse: a thousand folders one in another end them with a RecursionError.
+
+    Args:
+        root_fd: The open folder.
+        skip: Whether a folder of this name is left out, with everything in it.
+
+    Yields:
+        The folder's path below `root_fd` (empty for itself), the names in it that are no folders, and its descriptor,
+        which is closed afterwards. A folder that is gone or may not be read is left out.
+    """
+    paths = [b""]
+    while paths:
+        path = paths.pop()
+        try:
+            fd = open_beneath(root_fd, path, FOLDER)
+        except OSError:
+            continue
+        with closing(fd):
+            names: list[bytes] = []
+            with contextlib.suppress(OSError), os.scandir(fd) as entries:
+                for entry in entries:
+                    name = os.fsencode(entry.name)
+                    if not entry.is_dir(follow_symlinks=False):
+                        names.append(name)
+                    elif not skip(name):
+                        paths.append(path + b"/" + name if path else name)
+            yield path, names, fd
+
+
 def make_dirs_beneath(root_fd: int, path: bytes) -> int:
     """Open a folder below an open folder; the folders that are missing are made, and all are on the disk.
 

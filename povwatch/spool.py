@@ -125,7 +125,7 @@ class Spool:
             before: seconds since the epoch.
         """
         found = []
-        with contextlib.suppress(FileNotFoundError):  # no daemon ever ran here
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # no daemon ever ran here
             for entry in os.scandir(self._folder):
                 with contextlib.suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
@@ -152,7 +152,7 @@ class Spool:
                 f"{request.token}.request",
                 {"verb": request.verb, "clip": request.clip, "options": request.options},
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise PovwatchError(
                 f"There is no {self._folder}: no daemon ever ran here.",
                 "Start it (script/run, or systemctl start povwatch), or name its configuration with --config.",
@@ -162,6 +162,8 @@ class Spool:
                 f"You may not write to {self._folder}.",
                 f"Join the group: sudo usermod -aG {_group(self._folder)} $USER",
             ) from None
+        except OSError as error:
+            raise PovwatchError(f"{self._folder} cannot be written: {error.strerror}.", "Mend that first.") from error
         return request
 
     def wait(self, request: Request, timeout: float) -> Answer | None:

@@ -6,6 +6,7 @@ is removed. Whoever uses this rescans too, asks `alive`, and calls `restart` wit
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -26,14 +27,14 @@ from watchdog.events import (
 )
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyFD
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
 
 from povwatch.arrival.names import is_ignored_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from watchdog.observers.inotify_c import CallbackId, InotifyEvent, Mask, WatchCallback, WatchDescriptor
+    from watchdog.observers.inotify_c import CallbackId, WatchCallback, WatchDescriptor
 
 TICK = 1.0
 """Seconds between two looks of watchdog's threads at whether they should end."""
@@ -193,18 +194,45 @@ class _Folders(InotifyWatchGroup):
         self._add_callback(path)
         if self.is_recursive:
             # A folder is watched before it is listed, so that what comes meanwhile is not missed.
-            for folder, below, _ in os.walk(path):
-                below[:] = [name for name in below if not is_ignored_folder(name)]
+            for folder, below, _ in _walk(path):
                 for name in below:
-                    full = os.path.join(folder, name)  # noqa: PTH118 - bytes
-                    if not os.path.islink(full):  # noqa: PTH114 - bytes
-                        self._add_callback(full)
+                    self._add_callback(folder + b"/" + name)
 
     def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:
-        return [] if self._ignored(src_path) else super()._recursive_simulate(src_path)
+        """What would have been told of a folder's contents if it had been watched when they came."""
+        if self._ignored(src_path):
+            return []
+        events = []
+        for folder, below, names in _walk(src_path):
+            watch = self._active_callbacks_by_path.get(folder)
+            if watch is not None:
+                folder_came = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR)
+                events += [InotifyEvent(watch, folder_came, 0, name) for name in below]
+                events += [InotifyEvent(watch, InotifyConstants.IN_CREATE, 0, name) for name in names]
+        return events
 
     def _ignored(self, path: bytes) -> bool:
         return any(is_ignored_folder(part) for part in path[len(self.path) :].split(b"/") if part)
+
+
+def _walk(top: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
+    """Every folder from `top` down that may hold clips: its path, the folders in it, and the other names.
+
+    `os.walk` recurses: a thousand folders one in another end it with a RecursionError.
+    """
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        below: list[bytes] = []
+        names: list[bytes] = []
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name)
+                elif not is_ignored_folder(entry.name):
+                    below.append(entry.name)
+        yield folder, below, names
+        folders += [folder + b"/" + name for name in below]
 
 
 class _Handler(FileSystemEventHandler):

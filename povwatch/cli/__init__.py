@@ -5,12 +5,16 @@ Exit codes: 0 done; 1 something is not done; 2 usage or configuration; 3 this ma
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 
 from povwatch.cli.app import app, program
 from povwatch.errors import ConfigError, MachineError, PovwatchError
 from povwatch.log import one_line
+
+TRACEBACK = "POVWATCH_TRACEBACK"
+"""The environment variable that has a command show where it failed."""
 
 
 def main() -> None:
@@ -24,3 +28,11 @@ def main() -> None:
     except BrokenPipeError:  # `povwatch jobs | head`
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        sys.stderr.write(
+            f"povwatch: it failed on what nobody foresaw ({one_line(f'{type(error).__name__}: {error}')}).\n"
+        )
+        sys.stderr.write(f"povwatch: Please report it, with what the same command shows with {TRACEBACK}=1.\n")
+        sys.exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +18,7 @@ from povwatch.daemon.graces.named_files import judge, measure, unusable, upright
 from povwatch.engine.abilities import REAL, Abilities
 from povwatch.engine.fit import Shape
 from povwatch.errors import PovwatchError, SpecInvalid
-from povwatch.spec import explain, lint, parse, refused
+from povwatch.spec import explain, lint, named_clip, parse, refused
 from povwatch.spec.beside import InputsFolder
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class _Judge:
     def problem(self, file: Path) -> str | None:
         """What is wrong with a JSON; None, and its warnings on the screen, if nothing is."""
         shown = layout.shown(os.fsencode(file))
-        if file.is_dir():
+        if os.path.isdir(file):  # noqa: PTH112 - Path's raises where a name is too long for any file
             return f"{shown}: a folder. Name the JSON files in it, or nothing for all of {self.config.paths.inputs}."
         if file.suffix.lower() in self.config.arrival.extensions:
             return f"{shown}: a clip. Name its JSON, which is beside it: {layout.shown(os.fsencode(file.stem))}.json."
@@ -124,8 +123,10 @@ def _clip_of(file: Path, data: bytes) -> bytes:
     clips = [name for name in beside if layout.stem_of(name) == stem and not name.endswith(NO_CLIP)]
     full = [name for name in beside if name == stem]
     try:
-        named = os.fsencode(str(json.loads(data)["video_path"]))
-    except (ValueError, KeyError, TypeError):
+        named = os.fsencode(named_clip(data) or "")
+    except UnicodeEncodeError:  # half a character: no file can be called so
+        named = b""
+    if b"\0" in named:
         named = b""
     if named in clips + full:
         return named

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from povwatch.arrival.signature import signature
 from povwatch.container.signature import HEAD, video_kind
 from povwatch.daemon.graces.named_files import measure
 from povwatch.errors import ConfigError, JournalError, PovwatchError
-from povwatch.journal import open_reader
+from povwatch.journal import members, open_reader
 from povwatch.lookup import find, number_of
 from povwatch.media.info import VideoInfo
 
@@ -73,7 +72,7 @@ def journalled(config: Config, clip: Path) -> VideoInfo | None:
         return None
     if job is None or job.source_info is None or job.source_stat != signature(status):
         return None
-    return VideoInfo.from_json(json.loads(job.source_info))
+    return VideoInfo.from_json(members(job.source_info))
 
 
 def looked_into(clip: Path) -> Measured | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from povwatch import eta, layout
 from povwatch.errors import PovwatchError
 from povwatch.job import Job, JobState, Waiting
+from povwatch.journal import members
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder
 from povwatch.units import spell_duration
@@ -67,7 +67,7 @@ def _size(folder: InputsFolder, job: Job, engine: str) -> dict[str, int]:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file="").upstream()
     except (PovwatchError, OSError):  # it is wrong, or this user may not read it: the usual number of steps
         spec = {}
-    return eta.size(json.loads(job.source_info or "{}"), spec, engine)
+    return eta.size(members(job.source_info), spec, engine)
 
 
 def _words(start: float | None, end: float | None) -> str:

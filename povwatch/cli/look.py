@@ -20,6 +20,7 @@ from povwatch.cli.rows import Row, as_lines
 from povwatch.cli.workers import worker_lines
 from povwatch.command import command
 from povwatch.job import CLAIMED, Job, JobState, Waiting
+from povwatch.journal import members
 from povwatch.journal.lock import holder
 from povwatch.layout import shown
 from povwatch.local_time import local, utc
@@ -137,9 +138,9 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     }
     if whole:
         found["run_id"] = job.run_id
-        found["source"] = source = json.loads(job.source_info) if job.source_info else None
+        found["source"] = source = members(job.source_info) if job.source_info else None
         found["damaged"] = in_words((source or {}).get("damage")) or None
-        found["spec"] = json.loads(job.spec_json) if job.spec_json else None
+        found["spec"] = members(job.spec_json) if job.spec_json else None
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import time
@@ -23,6 +22,7 @@ from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.fs import open_beneath
 from povwatch.holding import held_by
 from povwatch.job import CLAIMED, Job, JobState, Waiting
+from povwatch.journal import members
 from povwatch.journal.lock import holder
 from povwatch.local_time import local
 from povwatch.lookup import find, instead, number_of
@@ -145,7 +145,7 @@ def _name(config: Config, path: bytes) -> Iterator[Gate]:
 
 def _damage(job: Job) -> Iterator[Gate]:
     """What of it does not decode, where that is known: the others of its frames are run."""
-    if words := in_words(json.loads(job.source_info or "{}").get("damage")):
+    if words := in_words(members(job.source_info).get("damage")):
         yield "damage", WAITS if not job.ended else OK, f"{words} What decodes is run"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from povwatch.command import command
 from povwatch.errors import JournalError
 from povwatch.hooks.record import HookRun, HookState
 from povwatch.job import Job, JobState, Waiting
@@ -14,6 +16,7 @@ from povwatch.journal.lock import holder
 from povwatch.journal.statements import JournalFailed, Statements, in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FILE = "journal.sqlite3"
@@ -91,10 +94,11 @@ class JournalReader:
 
     def known(self) -> dict[bytes, Known]:
         """For every clip that was ever seen, its newest job."""
-        return {
-            row["path"]: Known(row["id"], row["base"], JobState(row["state"]), row["source_stat"], row["spec_stat"])
-            for row in self._read.known_clips(self._db)
-        }
+        with _trusted():
+            return {
+                row["path"]: Known(row["id"], row["base"], JobState(row["state"]), row["source_stat"], row["spec_stat"])
+                for row in self._read.known_clips(self._db)
+            }
 
     def done_run(self, path: bytes, source_hash: str, spec_hash: str, engine: str) -> Job | None:
         """The published run of the same video with the same spec by the same engine, if there is one."""
@@ -148,16 +152,18 @@ class JournalReader:
     def progress(self, job_id: int) -> dict[str, Any] | None:
         """How far a running job is."""
         row = self._read.progress_of(self._db, job=job_id)
-        return dict(json.loads(row["data"])) if row else None
+        return members(row["data"]) if row else None
 
     def fact(self, name: str) -> Any:  # noqa: ANN401 - whatever the daemon said
         """One thing that the daemon says of itself; None if it never did."""
         row = self._read.fact(self._db, name=name)
-        return json.loads(row["value"]) if row else None
+        with _trusted():
+            return json.loads(row["value"]) if row else None
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs there are in each state."""
-        return {JobState(row["state"]): row["jobs"] for row in self._read.state_counts(self._db)}
+        with _trusted():
+            return {JobState(row["state"]): row["jobs"] for row in self._read.state_counts(self._db)}
 
 
 def open_reader(state: Path) -> JournalReader:
@@ -169,7 +175,7 @@ def open_reader(state: Path) -> JournalReader:
     file = state / FILE
     try:
         file.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise JournalError(
             f"There is no journal at {file}.",
             "Start the daemon (script/run, or systemctl start povwatch), or name its configuration with --config.",
@@ -212,6 +218,33 @@ def _opened(uri: str) -> JournalReader:
     return reader
 
 
+def members(text: str | bytes | None) -> dict[str, Any]:
+    """A JSON object that the journal keeps; an empty one where it keeps none.
+
+    Raises:
+        JournalError: it is damaged.
+    """
+    with _trusted():
+        found: dict[str, Any] = {} if text is None else dict(json.loads(text))
+    return found
+
+
+@contextlib.contextmanager
+def _trusted() -> Iterator[None]:
+    """What is read was written by povwatch.
+
+    Raises:
+        JournalError: it was not: the file is damaged, or somebody changed it.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, RecursionError) as error:
+        raise JournalError(
+            f"The journal holds what povwatch never writes ({type(error).__name__}: {error}): it is damaged.",
+            f"Put back a copy of it, or make it anew: {command('rebuild')}",
+        ) from error
+
+
 def _is_of_rights(error: JournalFailed) -> bool:
     """Whether the file is there and sound, but this user may not do what SQLite has to."""
     code = getattr(error.__cause__, "sqlite_errorcode", None) or 0
@@ -233,8 +266,9 @@ def _job(row: sqlite3.Row | None) -> Job | None:
     if row is None:
         return None
     values = {name: row[name] for name in _FIELDS}
-    values["state"] = JobState(values["state"])
-    values["waiting_on"] = Waiting(values["waiting_on"]) if values["waiting_on"] else None
+    with _trusted():
+        values["state"] = JobState(values["state"])
+        values["waiting_on"] = Waiting(values["waiting_on"]) if values["waiting_on"] else None
     for flag in ("hold", "go", "force"):
         values[flag] = bool(values[flag])
     return Job(**values)
@@ -245,8 +279,11 @@ def _jobs(rows: Any) -> list[Job]:  # noqa: ANN401 - the loader has no types
 
 
 def _hook(row: sqlite3.Row) -> HookRun:
-    return HookRun(**dict(row) | {"state": HookState(row["state"])})
+    with _trusted():
+        return HookRun(**dict(row) | {"state": HookState(row["state"])})
 
 
 def _event(row: sqlite3.Row) -> Event:
-    return Event(row["at"], row["event"], row["was"], row["state"], row["run_id"], json.loads(row["data"]))
+    with _trusted():
+        state = JobState(row["state"])
+    return Event(row["at"], row["event"], row["was"], state, row["run_id"], members(row["data"]))

@@ -82,7 +82,7 @@ def load(state: Path) -> tuple[Snapshot, ...]:
             )
             for entry in found["snapshots"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 

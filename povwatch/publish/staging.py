@@ -138,7 +138,8 @@ class Staging:
             for name in os.listdir(folder):  # noqa: PTH208 - a descriptor
                 found = _OURS.fullmatch(name)
                 if found and unwanted(int(found["job"]), found["run"]):
-                    with contextlib.suppress(OSError):
+                    # A thousand folders one in another are too deep for it: they stay.
+                    with contextlib.suppress(OSError, RecursionError):
                         shutil.rmtree(name, dir_fd=folder)
                         removed += 1
         return removed
@@ -146,10 +147,11 @@ class Staging:
 
 def _bytes_in(name: str, folder: int) -> int:
     size = 0
-    for _, _, names, here in os.fwalk(name, dir_fd=folder):
-        for file in names:
-            with contextlib.suppress(OSError):  # gone meanwhile
-                size += os.stat(file, dir_fd=here, follow_symlinks=False).st_size
+    with contextlib.suppress(OSError), fs.closing(fs.open_beneath(folder, os.fsencode(name), fs.FOLDER)) as top:
+        for _, names, here in fs.walk_beneath(top):
+            for file in names:
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    size += os.stat(file, dir_fd=here, follow_symlinks=False).st_size
     return size
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from dataclasses import replace
@@ -14,7 +13,7 @@ from povwatch.arrival.signature import signature, size_of
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.fs import closing, open_beneath
 from povwatch.rebuild.plan import Clip
-from povwatch.spec import parse
+from povwatch.spec import named_clip, parse
 from povwatch.spec.beside import InputsFolder
 
 if TYPE_CHECKING:
@@ -113,11 +112,9 @@ class Clips:
             return False
         try:
             file = self._folder.read_spec(spec)
-            value = json.loads(file.data) if file is not None else None
-        except (SpecInvalid, EnvironmentFault, ValueError, RecursionError):
+        except (SpecInvalid, EnvironmentFault):
             return False
-        named = value.get("video_path") if isinstance(value, dict) else None
-        return isinstance(named, str) and named.removeprefix("./") == os.fsdecode(layout.split(path)[1])
+        return file is not None and named_clip(file.data) == os.fsdecode(layout.split(path)[1])
 
 
 def _content(root_fd: int, path: bytes, seen: bytes) -> str | None:

@@ -117,7 +117,7 @@ def look(outputs: Path) -> Outputs:
     """
     found = Outputs()
     with closing(os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-        for path, size in _files(root, b"", found.unreadable):
+        for path, size in _files(root, found.unreadable):
             found.files[path] = size
         for path in sorted(found.files):
             _read(root, path, found)
@@ -128,7 +128,7 @@ def look(outputs: Path) -> Outputs:
 def first(outputs: Path) -> bytes | None:
     """A manifest in outputs/, if there is one: usable or not, it says that something was published."""
     with suppress(OSError), closing(os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-        for path, _ in _files(root, b"", {}):
+        for path, _ in _files(root, {}):
             if path.endswith(b".json") and _object(_bytes(root, path)) is not None:
                 return path
     return None
@@ -219,23 +219,30 @@ def _bytes(root: int, path: bytes) -> bytes:
     return b""
 
 
-def _files(root: int, folder: bytes, unreadable: dict[bytes, str]) -> Iterator[tuple[bytes, int]]:
-    """Every plain file below a folder with its size, without following a symlink; not our own folder's."""
-    try:
-        with closing(open_beneath(root, folder, os.O_RDONLY | os.O_DIRECTORY)) as fd:
-            names = [os.fsencode(name) for name in os.listdir(fd)]  # noqa: PTH208 - a descriptor
-            seen = {}
-            for name in sorted(names):
-                with suppress(FileNotFoundError):
-                    seen[name] = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except OSError as error:
-        if not folder:
-            raise
-        unreadable[folder] = error.strerror or str(error)
-        return
-    for name, status in seen.items():
-        path = folder + b"/" + name if folder else name
-        if stat.S_ISREG(status.st_mode):
-            yield path, status.st_size
-        elif stat.S_ISDIR(status.st_mode) and path != layout.STAGING:
-            yield from _files(root, path, unreadable)
+def _files(root: int, unreadable: dict[bytes, str]) -> Iterator[tuple[bytes, int]]:
+    """Every plain file below outputs/ with its size, without following a symlink; not our own folder's.
+
+    Raises:
+        OSError: outputs/ itself cannot be listed.
+    """
+    folders = [b""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with closing(open_beneath(root, folder, os.O_RDONLY | os.O_DIRECTORY)) as fd:
+                names = [os.fsencode(name) for name in os.listdir(fd)]  # noqa: PTH208 - a descriptor
+                seen = {}
+                for name in sorted(names):
+                    with suppress(FileNotFoundError):
+                        seen[name] = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError as error:
+            if not folder:
+                raise
+            unreadable[folder] = error.strerror or str(error)
+            continue
+        for name, status in seen.items():
+            path = folder + b"/" + name if folder else name
+            if stat.S_ISREG(status.st_mode):
+                yield path, status.st_size
+            elif stat.S_ISDIR(status.st_mode) and path != layout.STAGING:
+                folders.append(path)

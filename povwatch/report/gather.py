@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from povwatch import __version__, layout
 from povwatch.job import Job, JobState
+from povwatch.journal import members
 from povwatch.log import one_line
 from povwatch.manifest import peak_memory
 from povwatch.media.damage import in_words
@@ -78,8 +78,8 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         again: the newer job of the same clip, if there is one.
     """
     times = timing(events, now)
-    kept = _object(job.artifact)
-    source = _object(job.source_info)
+    kept = members(job.artifact)
+    source = members(job.source_info)
     damage = one_line(in_words(source.get("damage")))
     uses = [event.data for event in events if event.event == "gpu-use"]
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
@@ -206,8 +206,3 @@ def _rate(text: object) -> float | None:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
-
-
-def _object(text: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text) if text else {}
-    return found

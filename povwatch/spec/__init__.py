@@ -5,7 +5,19 @@
 
 from povwatch.spec.lint import lint
 from povwatch.spec.model import CONTROLS, Control, Spec
-from povwatch.spec.parse import SIZE_MAX, as_json, parse, refused
+from povwatch.spec.parse import SIZE_MAX, as_json, named_clip, parse, refused
 from povwatch.spec.problems import explain, invalid
 
-__all__ = ["CONTROLS", "SIZE_MAX", "Control", "Spec", "as_json", "explain", "invalid", "lint", "parse", "refused"]
+__all__ = [
+    "CONTROLS",
+    "SIZE_MAX",
+    "Control",
+    "Spec",
+    "as_json",
+    "explain",
+    "invalid",
+    "lint",
+    "named_clip",
+    "parse",
+    "refused",
+]

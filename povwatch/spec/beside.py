@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING
 from povwatch.arrival.names import is_ignored_folder
 from povwatch.arrival.signature import Signature, signature
 from povwatch.errors import InputsRefused, PovwatchError, Problem
-from povwatch.fs import FOLDER, closing, fsync_dir, make_dirs_beneath, open_beneath, read_at_most, rename_noreplace
+from povwatch.fs import (
+    FOLDER,
+    closing,
+    fsync_dir,
+    make_dirs_beneath,
+    open_beneath,
+    read_at_most,
+    rename_noreplace,
+    walk_beneath,
+)
 from povwatch.layout import OURS, shown, split
 from povwatch.machine_faults import Place, passing, translated
 from povwatch.spec.parse import SIZE_MAX
@@ -247,8 +256,7 @@ class InputsFolder:
         """Remove the temporary files that an earlier run left behind; how many there were."""
         count = 0
         with self._root() as root:
-            for _, below, names, folder in os.fwalk(b".", dir_fd=root):
-                below[:] = [name for name in below if not is_ignored_folder(name)]
+            for _, names, folder in walk_beneath(root, is_ignored_folder):
                 for name in names:
                     if name.startswith(OURS):
                         with contextlib.suppress(OSError):  # somebody else's after all, or gone: no harm

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.names import is_ignored_folder
-from povwatch.fs import closing
+from povwatch.fs import closing, walk_beneath
 from povwatch.layout import ERROR, OURS, bases
 from povwatch.machine_faults import Place
 from povwatch.spec.beside import InputsFolder, in_words, lstat, ours
@@ -75,6 +75,5 @@ class LeftInInputs(InputsFolder):
         except OSError as error:
             raise in_words(error, Place.READ_SPEC, b"") from error
         with closing(root):
-            for path, below, names, folder in os.fwalk(b".", dir_fd=root):
-                below[:] = [name for name in below if not is_ignored_folder(name)]
-                yield path[2:] + b"/" if path != b"." else b"", names, folder
+            for path, names, folder in walk_beneath(root, is_ignored_folder):
+                yield path + b"/" if path else b"", names, folder

@@ -86,6 +86,20 @@ def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
     return spec
 
 
+def named_clip(data: bytes) -> str | None:
+    """The clip that a JSON names in `video_path`, whatever else may be wrong in it; None if it names none.
+
+    Args:
+        data: The file's bytes.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    named = value.get("video_path") if isinstance(value, dict) else None
+    return named.removeprefix("./") if isinstance(named, str) else None
+
+
 def located(data: bytes, problem: Problem) -> Problem:
     """A problem with its place: where its field stands, or the object that the field is missing in.
 

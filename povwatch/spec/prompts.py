@@ -115,6 +115,8 @@ def _template(name: str, file: Traversable) -> Template:
     except tomllib.TOMLDecodeError as error:
         todo = 'A template has lines such as prompt = "...", each text on one line in double quotes.'
         raise ConfigError(f"{file} is no TOML: {error}.", todo) from error
+    except (RecursionError, ValueError) as error:  # lists in lists in lists; a number of thousands of digits
+        raise ConfigError(f"{file} cannot be read as TOML: {error}.", "Move it away, or write it anew.") from error
     for key in values:
         if key not in FIELDS:
             raise ConfigError(f"{file}: {key} is unknown.", f"A template has {', '.join(sorted(FIELDS))}.")
