@@ -127,6 +127,11 @@ SENTENCES: dict[str, tuple[int, str]] = {
         INFO,
         "{clip}: JSON written: {spec}, prompt of the template {template}",
     ),
+    "spec-carried": (INFO, "{clip}: was {before} before; its JSON goes along as {spec}{left}"),
+    "spec-left": (
+        WARNING,
+        "{clip}: its clip is gone, and its edited JSON stays: {spec}. If the clip has another name now, give the JSON that name too and put it into video_path",
+    ),
     "spec-rewritten": (INFO, "{clip}: its JSON was deleted; written anew: {spec}"),
     "grace": (
         INFO,

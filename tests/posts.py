@@ -59,6 +59,7 @@ class Post:
             background=self.background,
             templates=load_templates(None),
             engine=self.engine["kind"],
+            renamed_from=lambda _: None,
             present=lambda path: (self.inputs / path.decode()).exists(),
             ended=self.ended.append,
             broken=lambda _, error: self.broken.append(error),

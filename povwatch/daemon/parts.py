@@ -118,6 +118,7 @@ class Parts:
             templates=templates,
             engine=self.choice.kind,
             present=self.present,
+            renamed_from=self.intake.renamed_from,
             ended=self._ended,
             broken=self._broken,
             scope=scope,
@@ -267,6 +268,7 @@ class Parts:
             return
         if why == "gone":
             why = "the clip was deleted"
+            self.gates.left_behind(job)
         if job.state is JobState.RUNNING:
             self.dispatch.cancel(job, why)
         elif job.state is JobState.CHECKING:

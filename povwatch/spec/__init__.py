@@ -5,13 +5,14 @@
 
 from povwatch.spec.lint import lint
 from povwatch.spec.model import CONTROLS, Control, Spec
-from povwatch.spec.parse import SIZE_MAX, as_json, named_clip, parse, refused
+from povwatch.spec.parse import SIZE_MAX, Label, as_json, named_clip, parse, refused, renamed
 from povwatch.spec.problems import explain, invalid
 
 __all__ = [
     "CONTROLS",
     "SIZE_MAX",
     "Control",
+    "Label",
     "Spec",
     "as_json",
     "explain",
@@ -20,4 +21,5 @@ __all__ = [
     "named_clip",
     "parse",
     "refused",
+    "renamed",
 ]

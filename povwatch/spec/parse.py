@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 import unicodedata
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -49,6 +49,19 @@ MESSAGES = {
     "less_than_equal": "is too large",
 }
 """pydantic's kinds of errors, in our words; they follow the field's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a clip is called."""
+
+    clip: bytes
+    """Its file name."""
+    base: bytes
+    """What it goes by (`layout.bases`)."""
+
+
+_STRINGS = json.JSONDecoder()
 
 
 def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
@@ -98,6 +111,40 @@ def named_clip(data: bytes) -> str | None:
         return None
     named = value.get("video_path") if isinstance(value, dict) else None
     return named.removeprefix("./") if isinstance(named, str) else None
+
+
+def renamed(data: bytes, was: Label, now: Label) -> bytes:
+    """A JSON for another name of its clip: `video_path`, and a `name` that povwatch gave it, are mended.
+
+    All else stays to the byte. Bytes that are no JSON, or that do not name the clip, stay as they are.
+
+    Args:
+        data: The file's bytes.
+        was: What the clip was called before.
+        now: What it is called.
+    """
+    if named_clip(data) != was.clip.decode("utf-8", "surrogateescape"):
+        return data
+    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    try:
+        text = data.decode("utf-8-sig")
+        document = read(text)
+    except ValueError:
+        return data
+    members = cast("dict[str, Any]", document.value)
+    mended = {("video_path",): as_json(now.clip)}
+    if members.get("name") == _label(was.base):
+        mended["name",] = as_json(_label(now.base).encode())
+    for path in sorted(mended, key=lambda path: document.values[path], reverse=True):
+        begin = document.values[path]
+        _, end = _STRINGS.raw_decode(text, begin)
+        text = text[:begin] + mended[path] + text[end:]
+    return mark + text.encode()
+
+
+def _label(base: bytes) -> str:
+    """The `name` in a new clip's JSON."""
+    return base.decode("utf-8", "backslashreplace")
 
 
 def located(data: bytes, problem: Problem) -> Problem:

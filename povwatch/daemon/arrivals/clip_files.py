@@ -72,6 +72,16 @@ class ClipFiles:
         except ClipUnreadable:
             return None
 
+    def exists(self, path: bytes) -> bool:
+        """Whether anything has that name, as far as can be told."""
+        try:
+            os.stat(path, dir_fd=self._root_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def partial_beside(self, path: bytes, signature: Signature) -> bytes | None:
         """The unfinished copy that holds a clip back, if it has the clip's own name and an ending more.
 

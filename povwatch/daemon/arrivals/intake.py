@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
-from povwatch.arrival.signature import Signature, identity_of, size_of
+from povwatch.arrival.signature import Signature, identity_of, same_content, size_of
 from povwatch.daemon.arrivals.arriving import Arriving
 from povwatch.daemon.arrivals.clip_files import ClipFiles
 from povwatch.daemon.arrivals.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
@@ -238,6 +238,21 @@ class Intake:
         """The clip's signature as it was last seen."""
         track = self._tracks.get(job.path)
         return track.signature if track is not None and track.job == job.id else job.source_stat
+
+    def renamed_from(self, job: Job) -> Job | None:
+        """The newest job of a clip whose file this one is: it had another name, under which nothing is now.
+
+        Args:
+            job: of a clip that has arrived, with its hash.
+        """
+        if not job.source_stat or (number := self._tracks.lost_as(job.source_stat)) is None:
+            return None
+        before = self._ledger.job(number)
+        if before.path == job.path or not before.source_stat or not same_content(before.source_stat, job.source_stat):
+            return None
+        if before.source_hash not in {None, job.source_hash} or self._clips.exists(before.path):
+            return None
+        return before
 
     def return_to_arriving(self, job: Job) -> None:
         """A claimed clip turned out to have changed: it arrives anew."""

@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from povwatch.arrival.signature import identity_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from povwatch.arrival.settle import Settle
+    from povwatch.arrival.signature import Signature
 
 GONE_PATIENCE = 5.0
 """Seconds after which a clip that is gone cancels its job: an editor or a sync tool may put it back."""
 
 FAULTS_PATIENCE = 3
 """So many times must the machine fail to inspect a clip before --once waits for it no longer."""
+
+LOST_MAX = 100_000
+"""Clips that are remembered after they were not found: as many as a folder holds that is renamed."""
 
 PERCENT_STEP = 10
 """Percent between two lines about an arriving clip."""
@@ -67,6 +73,8 @@ class Tracks:
 
     def __init__(self) -> None:
         self._tracks: dict[bytes, Track] = {}
+        self._lost: dict[tuple[int, int], int] = {}
+        """Device and inode of each clip that was not found, to its job: under another name it is the same file."""
         self._due: list[tuple[float, bytes]] = []
         """Every setting of a timer; those that were set anew since are passed over."""
 
@@ -107,7 +115,15 @@ class Tracks:
         track = self._tracks.get(path)
         if track is not None and track.gone_at is None:
             track.gone_at = now
+            if len(self._lost) >= LOST_MAX:
+                self._lost.pop(next(iter(self._lost)))
+            if track.signature:
+                self._lost[identity_of(track.signature)] = track.job
             self.plan(path, now + GONE_PATIENCE)
+
+    def lost_as(self, signature: Signature) -> int | None:
+        """The job of a clip that was this very file and was not found under its name; None if there is none."""
+        return self._lost.get(identity_of(signature))
 
     def next_deadline(self) -> float | None:
         """When the first timer ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from povwatch.daemon.graces.named_files import upright
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import Job, Waiting
 from povwatch.media.info import VideoInfo
-from povwatch.spec import Spec, lint, parse, refused
+from povwatch.spec import SIZE_MAX, Label, Spec, lint, named_clip, parse, refused, renamed
 from povwatch.spec.first import choose, first_spec
 from povwatch.spec.folders import priority_for
 from povwatch.spec.variables import Facts
@@ -139,17 +140,65 @@ class SpecFiles:
             EnvironmentFault: the folder does not take it.
         """
         beside = layout.beside(job.path, job.base)
-        template = choose(self._defaults, self._templates, job.path)
-        facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
-        data = first_spec(self._defaults, template, job.base, facts)
+        data = self._default(job, duration)
         try:
             if self._folder.write_spec(beside.spec, data):
+                template = choose(self._defaults, self._templates, job.path)
                 said = {"spec": beside.spec, "template": template.name}
                 self._ledger.journal.note(job, "spec-written", self._ledger.clock.wall(), said)
                 say("spec-rewritten" if again else "spec-written", job, **said)
             return self._folder.read_spec(beside.spec)
         except SpecInvalid:
             return None
+
+    def carry(self, job: Job, before: Job) -> bool:
+        """Have a clip's JSON go along to its new name: nothing that somebody wrote is lost. False if it does not.
+
+        It is written anew with `video_path` mended, never over a JSON that is there, and only then is the old one
+        removed. That one stays where an editor has it open, or where it has changed meanwhile.
+
+        Args:
+            job: the clip's, under its new name.
+            before: of the same file, under the name that it had.
+
+        Raises:
+            EnvironmentFault: the folder does not take it.
+        """
+        old, new = layout.beside(before.path, before.base).spec, layout.beside(job.path, job.base).spec
+        try:
+            file = self._folder.read_spec(old)
+        except SpecInvalid:
+            return False
+        if file is None or len(file.data) > SIZE_MAX:
+            return False
+        was, now = (Label(layout.split(each.path)[1], each.base) for each in (before, job))
+        if not self._folder.write_spec(new, renamed(file.data, was, now)):
+            return False
+        lock = self._folder.editor_open(old, self._ledger.clock.wall())
+        named = named_clip(file.data) == os.fsdecode(was.clip)  # else it may be somebody else's
+        gone = named and lock is None and self._folder.remove_carried(old, file.data)
+        left = "" if gone else f"; {layout.shown(old)} stays there too"
+        said = {"before": before.path, "spec": new, "left": left}
+        self._ledger.note(job, "spec-carried", said)
+        return True
+
+    def left_behind(self, job: Job) -> bytes | None:
+        """The JSON of a clip that is gone, if somebody has edited it; None if nobody has, or there is none."""
+        path = layout.beside(job.path, job.base).spec
+        try:
+            file = self._folder.read_spec(path)
+        except (SpecInvalid, EnvironmentFault):
+            return None
+        if file is None:
+            return None
+        info = json.loads(job.source_info) if job.source_info else {}
+        return None if file.data == self._default(job, info.get("duration")) else path
+
+    def _default(self, job: Job, duration: float | None) -> bytes:
+        """The JSON that povwatch writes for a clip."""
+        template = choose(self._defaults, self._templates, job.path)
+        facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
+        return first_spec(self._defaults, template, job.base, facts)
 
     def _judge(self, gate: Gate, job: Job, path: bytes, file: SpecFile) -> None:
         new = file.digest != gate.digest

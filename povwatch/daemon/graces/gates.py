@@ -64,6 +64,7 @@ class Gates:
         templates: Mapping[str, Template],
         engine: str,
         present: Callable[[bytes], bool],
+        renamed_from: Callable[[Job], Job | None],
         ended: Callable[[Job], None],
         broken: Callable[[tuple[str, int], Exception], None],
         scope: Scope = ALL,
@@ -79,11 +80,14 @@ class Gates:
             templates: the prompts, by name.
             engine: the kind that runs here: what another kind published is no run of this one.
             present: whether a clip is there; no JSON is written for one that is not.
+            renamed_from: the job of the same file under another name that it had before.
             ended: told of a job that ended here: its JSON was wrong for too long, or the same is done already.
             broken: told of a job whose JSON raised what nobody foresaw.
             scope: the clips that this povwatch is for.
         """
         self._scope = scope
+        self._renamed_from = renamed_from
+        self._folder = folder
         self._broken = broken
         self._ended = ended
         self._config = config
@@ -117,8 +121,11 @@ class Gates:
         same_video = job.source_hash == info.sha256
         described = _described(info)
         say("arrived", job, **described)  # before the JSON that is written for it
-        file, refused = None, None
+        file, refused, kept = None, None, {}
+        hashed = dataclasses.replace(job, source_hash=info.sha256)
         try:
+            if before := self._renamed_from(hashed):
+                kept = self._carry(hashed, before)
             file = self._files.ensure(job, info.duration)
         except EnvironmentFault as error:
             refused = error
@@ -127,6 +134,7 @@ class Gates:
             "source_hash": info.sha256,
             "source_stat": job.source_stat,
             "source_info": json.dumps(info.to_json()),
+            **kept,
         }
         spec = self._files.meaning(job, file, info) if file else None
         hashed = dataclasses.replace(job, **to)
@@ -156,6 +164,18 @@ class Gates:
             self._keeper.refused(gate, refused, now)
             return
         self._keeper.look(gate, now)
+
+    def _carry(self, job: Job, before: Job) -> dict[str, bool]:
+        """What was said of a clip goes along to its new name: its JSON, and the fields of the job that change."""
+        if not self._files.carry(job, before):
+            return {}
+        markers = self._folder.markers(layout.beside(before.path, before.base))
+        return {"hold": before.hold or markers.hold, "go": before.go or markers.go}
+
+    def left_behind(self, job: Job) -> None:
+        """A clip is gone: say where its JSON lies, if somebody has edited that."""
+        if spec := self._files.left_behind(job):
+            self._ledger.note(job, "spec-left", {"spec": spec})
 
     def resume(self, job: Job) -> None:
         """A job from before the last start."""
