@@ -165,8 +165,12 @@ class InputsFolder:
         Raises:
             InputsRefused: The folder does not let us.
         """
-        with contextlib.suppress(FolderGone, FileNotFoundError), self._folder_of(path, "write") as (folder, name):
-            with closing(open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)) as fd:
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.SPEC) as (folder, name):
+            try:
+                fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
+            except FileNotFoundError:
+                return False
+            with closing(fd):
                 same = stat.S_ISREG(os.fstat(fd).st_mode) and _whole(fd).data == data
             if same:
                 os.unlink(name, dir_fd=folder)
