@@ -143,6 +143,8 @@ class Job:
     """Somebody said `povwatch go`."""
     force: bool = False
     """Somebody said `povwatch retry --force`: it runs even if the same was published before."""
+    damaged: bytes | None = None
+    """Somebody said `povwatch go --damaged`: the signature of the file of which whatever decodes is run."""
     spec_hash: str | None = None
     """Over the canonical values of the spec, without our own block."""
     spec_json: str | None = None

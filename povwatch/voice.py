@@ -120,6 +120,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "waiting": (INFO, "{clip}: waits ({waiting}): {detail}"),
     "arrived": (INFO, "{clip}: arrived, {frames} frames, {shape}, {pace}, {duration}"),
     "damaged": (WARNING, "{clip}: damaged. {problem} What decodes is run"),
+    "damaged-withdrawn": (INFO, "{clip}: changed, so povwatch go --damaged holds no longer"),
     "changed": (INFO, "{clip}: changed; it arrives anew"),
     "incomplete": (WARNING, "{clip}: still incomplete: {problem} See {error_file}"),
     "rejected": (ERROR, "{clip}: rejected: {problem} See {error_file}"),

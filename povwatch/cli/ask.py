@@ -15,16 +15,30 @@ from povwatch.lookup import find, number_of, unanswerable
 from povwatch.spool import Spool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from povwatch.config import Config
 
 PATIENCE = 10.0
 """Seconds for an answer: the daemon looks twice a second, but a disk may be slow."""
 
+DECODING_PATIENCE = 60.0
+"""Seconds where it has to decode something first."""
+
 
 @app.command()
-def go(context: typer.Context, clip: Clip) -> None:
+def go(
+    context: typer.Context,
+    clip: Clip,
+    damaged: Annotated[  # noqa: FBT002
+        bool, typer.Option("--damaged", help="Of an incomplete clip: run what can be decoded of it.")
+    ] = False,
+) -> None:
     """Start a clip now, without the rest of its grace."""
-    _ask(context, "go", clip)
+    if damaged:
+        _ask(context, "go", clip, patience=DECODING_PATIENCE, damaged=True)
+    else:
+        _ask(context, "go", clip)
 
 
 @app.command()
@@ -64,10 +78,10 @@ def resume(context: typer.Context) -> None:
     _ask(context, "resume", "")
 
 
-def _ask(context: typer.Context, verb: str, clip: str, **options: bool) -> None:
+def _ask(context: typer.Context, verb: str, clip: str, *, patience: float = PATIENCE, **options: bool) -> None:
     config = shared(context).config()
     state = config.paths.state
-    if clip and holder(state) is None and (why := _unanswerable(config, verb, clip, force=options.get("force", False))):
+    if clip and holder(state) is None and (why := _unanswerable(config, verb, clip, options)):
         console.print(plain(f"{clip}: {why}"), soft_wrap=True)
         raise typer.Exit(1)
     spool = Spool(state)
@@ -75,16 +89,16 @@ def _ask(context: typer.Context, verb: str, clip: str, **options: bool) -> None:
     if holder(state) is None:
         console.print("No daemon is running: the request is kept and taken at its start.", soft_wrap=True)
         return
-    answer = spool.wait(request, PATIENCE)
+    answer = spool.wait(request, patience)
     if answer is None:
-        console.print(f"The daemon has not answered within {PATIENCE:.0f} s. See its log.")
+        console.print(f"The daemon has not answered within {patience:.0f} s. See its log.")
         raise typer.Exit(1)
     console.print(plain(f"{clip}: {answer.text}" if clip else answer.text), soft_wrap=True)
     if not answer.done:
         raise typer.Exit(1)
 
 
-def _unanswerable(config: Config, verb: str, clip: str, *, force: bool) -> str:
+def _unanswerable(config: Config, verb: str, clip: str, options: Mapping[str, bool]) -> str:
     """What a daemon would have to say against it at its start; empty where it may take it.
 
     A clip that was copied since the last daemon ended is in no journal, and one that is here is enough.
@@ -101,4 +115,4 @@ def _unanswerable(config: Config, verb: str, clip: str, *, force: bool) -> str:
     if here and (here.unreadable or find(here.clips.keys() | here.links.keys(), word)):
         return ""
     known = [*here.clips, *seen] if here else seen
-    return unanswerable(verb, ["--force"] if force else [], clip, found, known)
+    return unanswerable(verb, [f"--{name}" for name, given in options.items() if given], clip, found, known)

@@ -101,7 +101,7 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
         told_below = job.waiting_on in {Waiting.HELD, Waiting.INVALID_SPEC}
         yield "waits on", WAITS, f"{job.waiting_on}{f': {job.detail}' if job.detail and not told_below else ''}"
     yield from _damage(job)
-    yield from _file(config, path)
+    yield from _file(config, path, job)
     yield from _spec(config, job)
     yield from _queue(config, reader, job)
 
@@ -149,7 +149,7 @@ def _damage(job: Job) -> Iterator[Gate]:
         yield "damage", WAITS if not job.ended else OK, f"{words} What decodes is run"
 
 
-def _file(config: Config, path: bytes) -> Iterator[Gate]:
+def _file(config: Config, path: bytes, job: Job) -> Iterator[Gate]:
     """The four parts of "arrived", as they are this moment."""
     root = os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -182,6 +182,9 @@ def _file(config: Config, path: bytes) -> Iterator[Gate]:
         )
         report = examine(fd, status.st_size)
         yield "content", OK if report.complete else STOPS if report.not_video else WAITS, report.why
+        if job.waiting_on is Waiting.INCOMPLETE and report.video:
+            go = command("go", "--damaged", clip=path)
+            yield "damaged", WAITS, f"if this is all that there is of it, have what can be decoded run: {go}"
     finally:
         os.close(fd)
 

@@ -156,6 +156,7 @@ class Daemon:
         parts.background.settle()
         parts.inspections.settle()
         parts.walks.settle()
+        parts.decodes.settle()
         parts.lookout.tick(now)
         if parts.lookout.away is None:
             parts.intake.tick(now)
@@ -212,6 +213,7 @@ class Daemon:
             closing.callback(parts.background.close)
             closing.callback(parts.inspections.close)
             closing.callback(parts.walks.close)
+            closing.callback(parts.decodes.close)
             parts.lookout.stop()
             parts.hooks.stop()
             parts.crew.stop(f"povwatch stops ({self._stop or 'all is done'}).")
@@ -220,6 +222,7 @@ class Daemon:
             while not parts.crew.stopped and parts.clock.boot() < deadline:
                 parts.waker.sleep(0.1)
                 parts.dispatch.settle(parts.clock.boot())
+            parts.decodes.close()
             parts.walks.close()
             parts.inspections.close()
             parts.background.close()

@@ -89,6 +89,8 @@ class Parts:
         self.inspections = Background(self.waker.wake, threads=2, broken=self._broken)
         # Apart again: files with a long index, or one that lies, keep only each other waiting.
         self.walks = Background(self.waker.wake, threads=1, broken=self._broken)
+        # And clips that have to be decoded from the front, for hours if they are long.
+        self.decodes = Background(self.waker.wake, threads=1, broken=self._broken)
         self.folder = InputsFolder(config.paths.inputs)
         self.notices = Notices(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
@@ -102,6 +104,7 @@ class Parts:
             ledger=self.ledger,
             inspections=self.inspections,
             walks=self.walks,
+            decodes=self.decodes,
             notices=self.notices,
             arrived=self._arrived,
             withdrawn=self._withdraw,
@@ -212,7 +215,9 @@ class Parts:
             ledger=self.ledger,
             lookout=self.lookout,
             intake=self.intake,
-            idle=lambda: all(at_work.idle for at_work in (self.background, self.inspections, self.walks, self.hooks)),
+            idle=lambda: all(
+                at_work.idle for at_work in (self.background, self.inspections, self.walks, self.decodes, self.hooks)
+            ),
             availability=self.availability,
             crew=self.crew,
             engine_room=self.engine_room,

@@ -89,6 +89,8 @@ class Verbs:
             found: list[Job] = []
             try:
                 found = self._find(request.clip) if request.clip else []
+                if self._runs_damaged(request, found):
+                    continue
                 answer = self._perform(request, found, now)
             except EnvironmentFault as error:
                 answer = Answer(done=False, text=str(error))
@@ -114,7 +116,7 @@ class Verbs:
     def _perform(self, request: Request, found: list[Job], now: float) -> Answer:
         if (answer := self._of_all(request, now)) is not None:
             return answer
-        options = ["--force"] if request.options.get("force") else []
+        options = [f"--{name}" for name in ("force", "damaged") if request.options.get(name)]
         paths = [job.path for job in found]
         if why := unanswerable(request.verb, options, request.clip, paths, self._ledger.known.keys()):
             return Answer(done=False, text=why)
@@ -122,6 +124,8 @@ class Verbs:
         if job.path not in self._scope:
             text = "this povwatch runs other clips alone (run --once with their names): ask again when it has ended."
             return Answer(done=False, text=text)
+        if request.verb == "go" and request.options.get("damaged"):
+            return self._not_incomplete(job)
         perform: dict[str, Callable[[Job], Answer]] = {"go": self._go, "hold": self._hold, "cancel": self._cancel}
         if request.verb in perform:
             return perform[request.verb](job)
@@ -173,6 +177,30 @@ class Verbs:
             case _:
                 text = "it starts as soon as a worker is free."
         return Answer(done=True, text=text)
+
+    def _runs_damaged(self, request: Request, found: list[Job]) -> bool:
+        """Whether it is `go --damaged` of an incomplete clip; then it is answered once something of it was decoded."""
+        if request.verb != "go" or not request.options.get("damaged") or len(found) != 1:
+            return False
+        (job,) = found
+        if (
+            job.state is not JobState.ARRIVING
+            or job.waiting_on is not Waiting.INCOMPLETE
+            or job.path not in self._scope
+        ):
+            return False
+        self._intake.run_damaged(job, partial(self._answer, request, job))
+        return True
+
+    def _not_incomplete(self, job: Job) -> Answer:
+        """What to say of a clip of which nothing is missing, or of which that is not known yet."""
+        if job.ended or job.state not in EARLY:
+            return self._too_late(job)
+        if job.state is not JobState.ARRIVING:
+            return Answer(done=False, text=f"nothing of it is missing: {command('go', clip=job.path)} starts it.")
+        if job.damaged is not None:
+            return Answer(done=True, text="what can be decoded of it is run: it is being decoded.")
+        return Answer(done=False, text="it still arrives: ask again if it waits (incomplete).")
 
     def _hold(self, job: Job) -> Answer:
         if job.state not in EARLY:

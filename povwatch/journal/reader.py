@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "journal.sqlite3"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The number of the last file in sql/migrations/."""
 
-_FIELDS = [field.name for field in dataclasses.fields(Job)]
+_FIELDS = frozenset(field.name for field in dataclasses.fields(Job))
 
 
 class Known(NamedTuple):
@@ -265,7 +265,7 @@ def _no_right(state: Path) -> JournalError:
 def _job(row: sqlite3.Row | None) -> Job | None:
     if row is None:
         return None
-    values = {name: row[name] for name in _FIELDS}
+    values = {name: value for name, value in dict(row).items() if name in _FIELDS}  # an older journal has fewer
     with _trusted():
         values["state"] = JobState(values["state"])
         values["waiting_on"] = Waiting(values["waiting_on"]) if values["waiting_on"] else None

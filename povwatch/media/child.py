@@ -30,6 +30,7 @@ from povwatch.media.errors import MediaError, NoProcess
 OPERATIONS = {
     "examine": "povwatch.media.examine:examine",
     "inspect": "povwatch.media.probe:inspect",
+    "glimpse": "povwatch.media.probe:glimpse",
     "measure": "povwatch.media.measure:measure",
     "prepare": "povwatch.media.prepare:prepare",
     "sound": "povwatch.media.sound:sound",

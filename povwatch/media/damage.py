@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 ONE_EACH = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})
 """Codecs whose packets each show one frame. Of others every frame is decoded to be counted."""
 
-SHOWS = ONE_EACH | {"mpeg4", "vp8"}
+SHOWS = ONE_EACH | {
+    *("mpeg4", "vp8", "libdav1d", "mpeg2video", "mpeg1video", "png", "jpeg2000", "huffyuv", "ffvhuff", "utvideo"),
+    *("magicyuv", "v210", "r210", "cfhd", "dvvideo"),
+}
 """Codecs of which it is known whether a packet shows a frame: one that should and does not is a lost frame."""
 
 NOT_CODED = 19
@@ -127,9 +130,21 @@ class Tally:
     @property
     def clean(self) -> bool:
         """Whether everything that went in came out without an error."""
-        return not self.failed and not self.concealed and not self.lost()
+        return not self.failed and not self.concealed and not self._absent()
 
     def lost(self) -> list[int]:
+        """When the frames that did not come out would be shown, in order.
+
+        Not the leading pictures of a clip that begins with an open group: they are shown before the first packet's
+        frame and refer to what comes before the clip. No player shows them, and nothing is damaged.
+        """
+        absent = self._absent()
+        if absent and self.promised[0] in self.shown:
+            failed = set(self.failed)
+            return [moment for moment in absent if moment > self.promised[0] or moment in failed]
+        return absent
+
+    def _absent(self) -> list[int]:
         """When the frames that did not come out would be shown, in order."""
         came = set(self.shown)
         absent = [moment for moment in self.promised if moment not in came]

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Self
 
+NOTHING = "No frame of it can be decoded."
+"""Why a clip is not complete of which nothing comes out of a decoder, though its packets are there."""
+
 
 class JsonObject:
     """A dataclass to and from a JSON object; unknown keys are refused."""
@@ -91,6 +94,11 @@ class VideoInfo(JsonObject):
     def fps(self) -> Fraction:
         """Frames a second."""
         return Fraction(self.rate)
+
+    @property
+    def undecided(self) -> bool:
+        """Only decoding from the front tells whether it is complete."""
+        return not self.complete and not self.why
 
 
 @dataclass(frozen=True, slots=True)

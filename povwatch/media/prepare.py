@@ -122,6 +122,9 @@ def _made(
     if not shown:
         raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
     rate, constant = times.measure(shown, clip.base, clip.rates)
+    if any(shown[0] < moment < shown[-1] for moment in clip.tally.lost()):
+        # On a coarse clock the others would pass for evenly spaced, and be moved.
+        rate, constant = (len(shown) - 1) / (clip.base * (shown[-1] - shown[0])), False
     fps = times.working_rate(about.fps, constant=about.constant)
     damage = clip.damage(missing)
     return Prepared(

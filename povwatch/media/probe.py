@@ -25,7 +25,7 @@ from povwatch.errors import NotAVideo
 from povwatch.media import times
 from povwatch.media.damage import ONE_EACH
 from povwatch.media.errors import TooLarge
-from povwatch.media.info import Bounds, VideoInfo, text
+from povwatch.media.info import NOTHING, Bounds, VideoInfo, text
 from povwatch.media.source import Source, opened, turn_of
 from povwatch.media.turn import Turn
 
@@ -47,8 +47,6 @@ ZEROS = 32
 
 RUN = re.compile(rb"\0{%d}" % ZEROS)
 
-NOTHING = "No frame of it can be decoded."
-
 UNKNOWN = "unknown"
 """The codec of sound that FFmpeg has no decoder for here."""
 
@@ -59,6 +57,7 @@ def inspect(
     *,
     root: str | None = None,
     bounds: dict[str, Any] | None = None,
+    way: str = "both",
     missing: str = "",
     report: Callable[[float], None] = lambda _: None,
 ) -> VideoInfo:
@@ -69,11 +68,13 @@ def inspect(
         kind: its container, as its signature tells: mp4, matroska or avi.
         root: the folder that `path` is below and no symlink leads to; see plain.plain.
         bounds: Bounds as JSON.
+        way: `quick` does not decode from the front, `front` does nothing else; `both` does what is needed.
         missing: what is known to be missing of it: then whatever decodes of it will do.
         report: told the fraction that is done.
 
     Returns:
-        What it is; `complete` is false, and `why` says so, if part of it is missing.
+        What it is; `complete` is false, and `why` says so, if part of it is missing. It is `undecided` where that takes
+        decoding from the front, and the way is `quick`.
 
     Raises:
         NotAVideo: no video that can be decoded; TooLarge if it is beyond `bounds`.
@@ -82,8 +83,10 @@ def inspect(
     limits = Bounds.from_json(bounds or {})
     with opened(path, kind, root=root) as source:
         _check_picture(source, limits)
-        info = None if missing else _quick(source, limits, report)
+        info = None if missing or way == "front" else _quick(source, limits, report)
         if info is None:
+            if way == "quick":
+                return VideoInfo(complete=False, container=source.kind)
             with source.again(lenient=bool(missing)) as exact:
                 info = _from_the_front(exact, limits, report, missing)
         sha256 = digest(source.fd, report)

@@ -91,7 +91,7 @@ def call(
     """Do `op` with `args` in a child and return what it found.
 
     Args:
-        op: `examine`, `inspect`, `measure`, `prepare`, `finish` or `check`; see child.py.
+        op: `examine`, `inspect`, `glimpse`, `measure`, `prepare`, `finish` or `check`; see child.py.
         args: JSON-able; paths as `os.fsdecode` has them.
         timeout: seconds by the wall clock.
         room: a private folder; the child sees that it is one, and is in it from then on, whatever takes its name:

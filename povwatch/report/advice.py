@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WAITS = {
     Waiting.HELD: "Let it go: {go}",
     Waiting.INVALID_SPEC: "Put {spec} right; {why} says what is wrong in it.",
-    Waiting.INCOMPLETE: "Copy it again: part of the file is missing.",
+    Waiting.INCOMPLETE: "Copy it again: part of the file is missing. If this is all that there is: {damaged}",
     Waiting.WRITER_OPEN: "A program has it open for writing: let that finish, or end it.",
     Waiting.INPUTS_REFUSED: "Let povwatch write in that folder: chmod g+w.",
     Waiting.INPUTS_AWAY: "Mount the folder again; it goes on by itself.",
@@ -30,6 +30,7 @@ def advice(job: Job) -> str:
     words = {
         "spec": layout.shown(layout.beside(job.path, job.base).spec),
         "doctor": command("doctor"),
+        "damaged": command("go", "--damaged", clip=job.path),
         **{verb: command(verb, clip=job.path) for verb in ("go", "why", "retry")},
     }
     if job.state is JobState.BLOCKED:

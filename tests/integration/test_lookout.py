@@ -65,6 +65,7 @@ class Station:
             ledger=self.ledger,
             inspections=self.background,
             walks=self.background,
+            decodes=self.background,
             notices=Notices(InputsFolder(self.inputs), self.journal),
             arrived=lambda *_: None,
             withdrawn=self._withdraw,

@@ -5,7 +5,10 @@ The rule (all four hold):
 1. Its stat signature is the same in at least 3 samples over `arrival.settle`.
 2. It is not empty.
 3. No local process has it open for writing.
-4. Its container is complete, every packet is there, and it decodes; damage costs frames, not the clip (media/probe.py).
+4. Its container is complete, every packet is there, and it decodes. Damage costs frames alone: media/probe.py.
+
+`povwatch go --damaged` has whatever decodes of an incomplete clip run. That holds for the file as it was then: when it
+changes, the clip arrives anew, as if nobody had said so.
 """
 
 from __future__ import annotations
@@ -17,15 +20,18 @@ from povwatch import layout
 from povwatch.arrival.scan import ClipUnreadable
 from povwatch.arrival.settle import Settle
 from povwatch.arrival.signature import Signature, size_of
-from povwatch.container import Report, TakesLonger
-from povwatch.daemon.arrivals.clip_files import have_examined, have_inspected
+from povwatch.command import command
+from povwatch.container import VIDEO_KINDS, Kind, Report, TakesLonger
+from povwatch.daemon.arrivals.clip_files import have_decoded, have_examined, have_glimpsed, have_inspected
 from povwatch.daemon.arrivals.progress import Progress
-from povwatch.daemon.arrivals.tracks import HELD_BACK_TODO, INCOMPLETE_TODO, Phase, Track, Tracks
+from povwatch.daemon.arrivals.tracks import DAMAGED_TODO, HELD_BACK_TODO, INCOMPLETE_TODO, Phase, Track, Tracks
 from povwatch.errors import EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import StaleJobError
 from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
+from povwatch.media.info import NOTHING, VideoInfo
 from povwatch.retry import backoff, waiting_for
+from povwatch.spool import Answer
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -35,9 +41,12 @@ if TYPE_CHECKING:
     from povwatch.daemon.background import Background
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
-    from povwatch.media.info import VideoInfo
 
 T = TypeVar("T")
+
+CHANGED = "it has just changed: ask again when it waits (incomplete)."
+
+NO_INDEX = "Its index (moov) is missing or cannot be read, and without that no frame of an MP4 can be found."
 
 WRITER_RETRY = 1.0
 """Seconds between two looks at who writes."""
@@ -59,6 +68,7 @@ class Arriving:
         ledger: Ledger,
         inspections: Background,
         walks: Background,
+        decodes: Background,
         notices: Notices,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
@@ -74,6 +84,7 @@ class Arriving:
             ledger: the jobs.
             inspections: where the children that look at every packet are waited for.
             walks: where those that read a long index are.
+            decodes: where those that decode a clip from the front are.
             notices: the error files.
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip changed, and why.
@@ -86,6 +97,7 @@ class Arriving:
         self._ledger = ledger
         self._inspections = inspections
         self._walks = walks
+        self._decodes = decodes
         self._progress = Progress(tracks, clips, walks)
         self._notices = notices
         self._arrived = arrived
@@ -137,6 +149,8 @@ class Arriving:
         if job.state in CLAIMED:
             return  # the run has its private copy; the new file is looked at when the run is over
         self._call_off(job)
+        if job.damaged not in {None, signature}:
+            job = self.forget_damaged(job)
         if job.state is not JobState.ARRIVING:
             self._withdrawn(job, "changed")
             job = self._ledger.move(
@@ -203,8 +217,10 @@ class Arriving:
         track.phase = Phase.SETTLING
         if report.not_video:
             self.reject(job, NotAVideo(report.why, "Replace it with the video itself, or delete it."), track.signature)
+        elif not report.complete and job.damaged == track.signature and report.kind in VIDEO_KINDS:
+            self._decode(track, job, str(report.kind), report.why)
         elif not report.complete:
-            self._incomplete(path, track, job, PovwatchError(report.why, INCOMPLETE_TODO), now)
+            self._incomplete(path, track, job, PovwatchError(report.why, _todo(job, decodes=bool(report.video))), now)
         elif not report.end_known and not track.settle.settled(ENDLESS_SHARE * self._settle):
             self._tracks.plan(path, track.settle.next_sample(self._settle))
         else:
@@ -236,10 +252,27 @@ class Arriving:
             *(self._clips.root, job.path, kind),
         )
 
+    def _decode(self, track: Track, job: Job, kind: str, missing: str = "") -> None:
+        """Have a child decode all of it, of an incomplete clip what there is."""
+        track.phase = Phase.INSPECTING
+        if track.settle is None:  # it has waited for what is missing
+            track.settle = Settle()
+            track.settle.observe(track.signature, self._ledger.clock.boot(), self._settle)
+        key, signature = ("decode", job.id), track.signature
+        if self._decodes.busy(key):  # as above
+            return
+        self._decodes.submit(
+            key,
+            lambda outcome: self._answered(job.path, job.id, signature, outcome, self._inspected),
+            have_decoded,
+            *(self._clips.root, job.path, kind, missing),
+        )
+
     def _call_off(self, job: Job) -> None:
         """What a child finds out about it now is not wanted any more."""
         self._walks.cancel(("examine", job.id))
         self._inspections.cancel(("inspect", job.id))
+        self._decodes.cancel(("decode", job.id))
 
     def _answered(
         self,
@@ -279,8 +312,15 @@ class Arriving:
 
     def _inspected(self, path: bytes, track: Track, job: Job, info: VideoInfo, now: float) -> None:
         """Go by what is in it."""
+        if info.undecided:
+            self._decode(track, job, info.container)
+            return
+        if not info.complete and job.damaged == track.signature and info.why != NOTHING:
+            self._decode(track, job, info.container, info.why)
+            return
         if not info.complete:
-            self._incomplete(path, track, job, PovwatchError(info.why, INCOMPLETE_TODO), now)
+            todo = _todo(job, decodes=info.why != NOTHING)
+            self._incomplete(path, track, job, PovwatchError(info.why, todo), now)
             return
         track.phase, track.settle = Phase.IN, None
         self._notices.clear(job)
@@ -322,6 +362,71 @@ class Arriving:
         file = self._notices.write(job, "is still incomplete", job.detail, track.todo)
         say("incomplete", job, problem=job.detail, error_file=file)
 
+    # -- povwatch go --damaged
+
+    def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
+        """Have whatever decodes of an incomplete clip run, if anything does; `answer` is told, now or soon.
+
+        Args:
+            job: the clip's.
+            answer: takes one sentence that says what happens next.
+        """
+        track = self._tracks.get(job.path)
+        if track is None or self._inspections.busy(("glimpse", job.id)):
+            return  # it is asked again
+        if track.held_back:
+            answer(Answer(done=False, text=f"{job.detail}. {track.todo}"))
+            return
+        try:
+            signature = self._clips.sample(job.path)
+        except ClipUnreadable as error:
+            answer(Answer(done=False, text=str(error)))
+            return
+        kind = self._clips.kind(job.path)
+        if kind is None or signature != track.signature:
+            why = "its beginning is missing" if signature == track.signature else CHANGED
+            answer(Answer(done=False, text=f"nothing of it can be decoded: {why}." if kind is None else why))
+            return
+        self._inspections.submit(
+            ("glimpse", job.id),
+            lambda outcome: self._glimpsed(job.id, signature, str(kind), outcome, answer),
+            have_glimpsed,
+            *(self._clips.root, job.path, str(kind)),
+        )
+
+    def _glimpsed(
+        self,
+        job_id: int,
+        signature: Signature,
+        kind: str,
+        outcome: VideoInfo | Exception,
+        answer: Callable[[Answer], None],
+    ) -> None:
+        job = self._ledger.job(job_id)
+        track = self._tracks.get(job.path)
+        if isinstance(outcome, (EnvironmentFault, MediaKilled)):
+            answer(Answer(done=False, text=f"it cannot be looked at now: {outcome}"))
+        elif track is None or track.signature != signature or job.waiting_on is not Waiting.INCOMPLETE:
+            answer(Answer(done=False, text=CHANGED))
+        elif isinstance(outcome, PovwatchError) or (isinstance(outcome, VideoInfo) and not outcome.complete):
+            without = f" {NO_INDEX}" if isinstance(outcome, NotAVideo) and kind == str(Kind.MP4) else ""
+            answer(Answer(done=False, text=f"nothing of it can be decoded. {job.detail}{without}"))
+        elif isinstance(outcome, Exception):
+            raise outcome
+        else:
+            missing = job.detail
+            said = {"damaged": signature, "source_stat": signature, "go": True, "hold": False}
+            job = self._ledger.set_quietly(job, "request", **said)
+            if track.phase is Phase.WAITING:
+                self._decode(track, job, kind, missing)
+            answer(Answer(done=True, text=f"what can be decoded of it is run. {missing}"))
+
+    def forget_damaged(self, job: Job) -> Job:
+        """A clip that was to be run as it is has changed: it arrives as any other."""
+        job = self._ledger.set_quietly(job, "withdrawn", damaged=None, go=False)
+        say("damaged-withdrawn", job)
+        return job
+
     # -- helpers
 
     def _wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
@@ -329,3 +434,17 @@ class Arriving:
             return self._ledger.wait(job, waiting, detail, quiet=quiet)
         except StaleJobError:
             return self._ledger.job(job.id)
+
+
+def _todo(job: Job, *, decodes: bool) -> str:
+    """What helps a clip of which a part is missing.
+
+    Args:
+        job: the clip's.
+        decodes: whether some of it may decode.
+    """
+    return (
+        f"{INCOMPLETE_TODO} {DAMAGED_TODO.format(go=command('go', '--damaged', clip=job.path))}"
+        if decodes
+        else (INCOMPLETE_TODO)
+    )

@@ -13,9 +13,10 @@ from povwatch.arrival.scan import ClipUnreadable, sample
 from povwatch.arrival.signature import changed_at
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.container import Report, examine
+from povwatch.container.signature import HEAD, video_kind
 from povwatch.fs import closing, open_beneath
 from povwatch.media.info import VideoInfo
-from povwatch.media.run import EXAMINE, PROBE, call
+from povwatch.media.run import EXAMINE, PROBE, WORK, call
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -23,9 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from povwatch.arrival.signature import Signature
+    from povwatch.container import Kind
 
 INSPECT_TIMEOUT = 1800.0
 """Seconds for a look at every packet: a day of video on a slow disk."""
+
+DECODE_TIMEOUT = 4 * 3600.0
+"""Seconds for decoding a clip from the front, in one thread."""
+
+GLIMPSE_TIMEOUT = 300.0
+"""Seconds until the first frame that decodes."""
 
 EXAMINE_TIMEOUT = 600.0
 """Seconds for a look at an index, on a slow disk."""
@@ -127,6 +135,15 @@ class ClipFiles:
         with closing(fd):
             return examine(fd, size, glance=glance, brief=True)
 
+    def kind(self, path: bytes) -> Kind | None:
+        """Which container a clip begins as; None for none that is read, and for one that cannot be opened."""
+        fd = self._open(path)
+        if fd is None:
+            return None
+        with closing(fd), suppress(OSError):
+            return video_kind(os.pread(fd, HEAD, 0))
+        return None
+
     def _open(self, path: bytes) -> int | None:
         """Open a clip that was just sampled; None if it has gone or changed since, so that it is looked at again."""
         try:
@@ -149,6 +166,29 @@ def have_inspected(cancelled: threading.Event, root: Path, path: bytes, kind: st
         root: inputs/.
         path: the clip, below it.
         kind: of the container, as its own signature says.
+
+    Returns:
+        What it is; `undecided` where `have_decoded` has to tell.
     """
-    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
+    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind, "way": "quick"}
     return VideoInfo.from_json(call("inspect", args, timeout=INSPECT_TIMEOUT, limits=PROBE, cancelled=cancelled))
+
+
+def have_decoded(cancelled: threading.Event, root: Path, path: bytes, kind: str, missing: str = "") -> VideoInfo:
+    """Have a child decode everything from the front; may take as long as preparing the clip.
+
+    Args:
+        cancelled: set when nobody wants to know any more.
+        root: inputs/.
+        path: the clip, below it.
+        kind: of the container.
+        missing: what it lacks, if whatever decodes of it will do.
+    """
+    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind, "way": "front", "missing": missing}
+    return VideoInfo.from_json(call("inspect", args, timeout=DECODE_TIMEOUT, limits=WORK, cancelled=cancelled))
+
+
+def have_glimpsed(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> VideoInfo:
+    """Have a child see whether any frame of an incomplete clip decodes: it is `complete` then."""
+    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
+    return VideoInfo.from_json(call("glimpse", args, timeout=GLIMPSE_TIMEOUT, limits=PROBE, cancelled=cancelled))

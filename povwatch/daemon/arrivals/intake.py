@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.notices import Notices
     from povwatch.daemon.scope import Scope
     from povwatch.media.info import VideoInfo
+    from povwatch.spool import Answer
 
 INCOMPLETE_PATIENCE = 900.0
 """Seconds after which an incomplete clip gets an error file."""
@@ -61,6 +62,7 @@ class Intake:
         ledger: Ledger,
         inspections: Background,
         walks: Background,
+        decodes: Background,
         notices: Notices,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
@@ -78,6 +80,7 @@ class Intake:
             ledger: the jobs.
             inspections: where the children that look at every packet are waited for.
             walks: where those that read a long index are.
+            decodes: where those that decode a clip from the front are.
             notices: the error files.
             arrived: told of a job whose clip is in.
             withdrawn: told of a job whose clip is gone or changed, and why.
@@ -100,6 +103,7 @@ class Intake:
             ledger=ledger,
             inspections=inspections,
             walks=walks,
+            decodes=decodes,
             notices=notices,
             arrived=arrived,
             withdrawn=withdrawn,
@@ -178,7 +182,10 @@ class Intake:
         signature = self._clips.sample(path)
         if signature is None:
             return None
+        last = self._ledger.of_path(path)
         (job,) = self._ledger.add([(path, signature)], force=force)
+        if last is not None and last.damaged == signature:  # the same file, which is as it is
+            job = self._ledger.set_quietly(job, "request", damaged=signature)
         self._arriving.begin(job, now)
         return job
 
@@ -254,10 +261,17 @@ class Intake:
             return None
         return before
 
+    def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
+        """Have whatever decodes of an incomplete clip run; see Arriving."""
+        self._arriving.run_damaged(job, answer)
+
     def return_to_arriving(self, job: Job) -> None:
         """A claimed clip turned out to have changed: it arrives anew."""
         now = self._ledger.clock.boot()
-        self._arriving.begin(dataclasses.replace(job, source_stat=self._clips.sample_or_none(job.path) or b""), now)
+        signature = self._clips.sample_or_none(job.path) or b""
+        if job.damaged is not None and job.damaged != signature:
+            job = self._arriving.forget_damaged(job)
+        self._arriving.begin(dataclasses.replace(job, source_stat=signature), now)
 
     # -- the timers
 
@@ -301,6 +315,8 @@ class Intake:
 
     def _follow(self, job: Job, signature: bytes, now: float) -> None:
         """A job from before the last start: go on with it."""
+        if job.damaged not in {None, signature}:
+            job = self._arriving.forget_damaged(job)
         if job.state is JobState.ARRIVING:
             waited = 0.0
             if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the same bytes as then

@@ -29,6 +29,8 @@ PERCENT_STEP = 10
 
 INCOMPLETE_TODO = "Copy it again. If it is still being copied, there is nothing to do: it goes on by itself."
 
+DAMAGED_TODO = "If this is all that there is of it, have what can be decoded run: {go}"
+
 HELD_BACK_TODO = "If no program is copying it any more, delete {partial}: it is what an earlier copy has left."
 
 

@@ -128,7 +128,7 @@ class Workpiece:
             self._keep(room, source, made["times"])
             self.source = self._whole(source)
             self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
-            if made["damage"]:  # every frame was decoded now: that is what the clip holds
+            if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded now: these count
                 self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
             self._make_sound(room, cancelled)
 

@@ -25,6 +25,7 @@ DELETE FROM brought;
 UPDATE jobs SET
     state = :state, waiting_on = :waiting_on, detail = :detail, run_id = :run_id,
     attempts = :attempts, crashes = :crashes, priority = :priority, hold = :hold, go = :go, force = :force,
+    damaged = :damaged,
     spec_hash = :spec_hash, spec_json = :spec_json, spec_digest = :spec_digest, spec_stat = :spec_stat,
     source_hash = :source_hash, source_stat = :source_stat, source_info = :source_info,
     grace_left = :grace_left, grace_saved_at = :grace_saved_at, invalid_since = :invalid_since,
@@ -68,12 +69,12 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 -- A job as povwatch rebuild found it again.
 INSERT INTO jobs (
     id, path, base, state, waiting_on, detail, run_id, attempts, crashes, priority, hold, go, force,
-    spec_hash, spec_json, spec_digest, spec_stat, source_hash, source_stat, source_info,
+    damaged, spec_hash, spec_json, spec_digest, spec_stat, source_hash, source_stat, source_info,
     grace_left, grace_saved_at, invalid_since, not_before, engine, artifact, promise, output, error,
     created_at, updated_at
 ) VALUES (
     :id, :path, :base, :state, :waiting_on, :detail, :run_id, :attempts, :crashes, :priority, :hold, :go, :force,
-    :spec_hash, :spec_json, :spec_digest, :spec_stat, :source_hash, :source_stat, :source_info,
+    :damaged, :spec_hash, :spec_json, :spec_digest, :spec_stat, :source_hash, :source_stat, :source_info,
     :grace_left, :grace_saved_at, :invalid_since, :not_before, :engine, :artifact, :promise, :output, :error,
     :created_at, :updated_at
 );

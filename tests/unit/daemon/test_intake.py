@@ -54,6 +54,7 @@ class Station:
             ledger=self.ledger,
             inspections=self.inspections,
             walks=self.walks,
+            decodes=self.walks,
             notices=self.notices,
             arrived=lambda job, _: self.arrived.append(job.path),
             withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),

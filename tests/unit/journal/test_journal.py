@@ -222,6 +222,24 @@ def test_a_journal_from_before_hooks_is_brought_up_to_date(tmp_path) -> None:
         assert reader.hooks(job.id) == {"mano": run}
 
 
+def test_a_journal_from_before_damaged_originals_is_read_and_brought_up_to_date(tmp_path) -> None:
+    folder = files("povwatch.journal") / "sql/migrations"
+    with sqlite3.connect(tmp_path / FILE) as db:
+        for name in ("0001_jobs.sql", "0002_hooks.sql"):
+            db.executescript((folder / name).read_text())
+        db.execute("PRAGMA user_version = 2")
+        db.execute(
+            "INSERT INTO jobs (path, base, state, created_at, updated_at) VALUES (x'61', x'61', 'arriving', 1, 1)"
+        )
+    db.close()
+    with open_reader(tmp_path) as reader:  # no daemon of this version has opened it yet
+        assert [job.damaged for job in reader.jobs()] == [None]
+    with Journal.open(tmp_path) as journal:
+        (job,) = journal.jobs()
+        journal.advance(job, "request", 2.0, damaged=b"signature")
+        assert journal.job(job.id).damaged == b"signature"
+
+
 def test_progress_and_facts(journal) -> None:
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
     journal.set_progress(job.id, {"step": 1}, 2.0)

@@ -1,0 +1,3 @@
+-- `povwatch go --damaged`: the stat signature of the file of which whatever decodes is to be run.
+
+ALTER TABLE jobs ADD COLUMN damaged BLOB;

@@ -1,0 +1,181 @@
+"""povwatch go --damaged: what can be decoded of a clip that would wait for ever."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from clips import read_times
+from daemons import Corner, Daemon
+from damaged import LONG, SHORT, from_the_front, noisy, remuxed, spoil
+from waiting import Waiting
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A daemon whose clips would have an hour of grace."""
+    folder = tmp_path_factory.mktemp("shared") / "pov"
+    with Daemon(folder, engine={"kind": "preview"}, grace={"period": "1h"}) as daemon:
+        yield daemon.start()
+
+
+@pytest.fixture
+def here(shared, request):
+    """A folder of its own in a daemon that the tests here share."""
+    return Corner(shared, request.node.name)
+
+
+def cut(here, name="a.mp4", share=0.7, **how):
+    """A clip whose index is in front and whose end is missing."""
+    made = noisy(here.folder / f"whole.{name}", N, **({"options": LONG} | how))
+    data = remuxed(made, here.folder / f"made.{name}", movflags="faststart").read_bytes()
+    return data, data[: int(len(data) * share)]
+
+
+def incomplete(here, data, name="a.mp4"):
+    (here.inputs / name).write_bytes(data)
+    return here.wait_state(name, "arriving", waiting_on="incomplete")
+
+
+def outcome(here, stem="a"):
+    video = here.outputs / stem / f"{stem}_preview.mp4"
+    return video, json.loads(video.with_suffix(".json").read_text())
+
+
+def test_what_decodes_of_a_clip_that_is_cut_off_is_run(here):
+    whole, part = cut(here)
+    detail = incomplete(here, part)["detail"]
+    go = f"povwatch go --damaged {here.name}/a.mp4"
+    assert go in " ".join(here.call("why", "a.mp4").stdout.split())
+    said = here.call("go", "a.mp4", "--damaged")
+    assert said.returncode == 0, said.stdout
+    assert f"what can be decoded of it is run. {detail}" in said.stdout
+    here.wait_for("done", clip="a.mp4")
+    video, manifest = outcome(here)
+    shown = len(read_times(video))
+    assert 0 < shown < N
+    assert shown == len(from_the_front(here.inputs / "a.mp4")[0])
+    assert manifest["damaged"]["missing"] == detail
+    assert (manifest["damaged"]["frames"], manifest["damaged"]["lost"]) == (N, N - shown)
+    words = f"Part of the file is missing: {detail.rstrip('.')}. {N - shown} of {N} frames could not be decoded"
+    assert words in here.wait_for("damaged", clip="a.mp4")["message"]
+    assert here.show("a.mp4")["damaged"].startswith(words)
+    (here.inputs / "a.mp4").write_bytes(whole)  # the rest comes after all: that is another clip
+    here.wait_for("grace", clip="a.mp4")
+    assert here.peek("a.mp4")["state"] == "grace"
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.avi"])
+def test_other_containers_too(here, name):
+    how = {
+        "a.mkv": {"options": SHORT},
+        "a.webm": {"codec": "libvpx", "options": {"deadline": "realtime"}},
+        "a.avi": {"codec": "mpeg4", "options": {"qscale": "3"}},
+    }[name]
+    data = noisy(here.folder / f"made{name[1:]}", N, **how).read_bytes()
+    incomplete(here, data[: len(data) * 2 // 3], name)
+    assert here.ask("go", name, damaged=True).done
+    here.wait_for("done", clip=name)
+    video, manifest = outcome(here)
+    assert 0 < len(read_times(video)) < N
+    assert manifest["damaged"]["missing"]
+
+
+def test_a_gap_of_zeros_costs_its_frames(here):
+    made = spoil(noisy(here.folder / "made.mp4", N, options=SHORT), *range(10, 16), how="zeros")
+    incomplete(here, made.read_bytes())
+    assert here.ask("go", "a.mp4", damaged=True).done
+    here.wait_for("done", clip="a.mp4")
+    video, manifest = outcome(here)
+    assert len(read_times(video)) == len(from_the_front(made)[0])
+    assert "only zeros" in manifest["damaged"]["missing"]
+
+
+def test_it_is_refused_where_it_makes_no_sense(here):
+    def asked(name):
+        answer = here.ask("go", name, damaged=True)
+        assert not answer.done
+        return answer.text
+
+    whole, part = cut(here)
+    (here.inputs / "whole.mp4").write_bytes(whole)
+    here.wait_for("grace", clip="whole.mp4")
+    assert asked("whole.mp4").startswith("nothing of it is missing: povwatch go ")
+    no_index = noisy(here.folder / "made.mp4", N, options=LONG).read_bytes()
+    incomplete(here, no_index[: len(no_index) // 2], "end.mp4")
+    assert "nothing of it can be decoded. It is cut off. " in asked("end.mp4")
+    assert "without that no frame of an MP4 can be found" in asked("end.mp4")
+    assert "--damaged" not in here.call("why", "end.mp4").stdout
+    incomplete(here, part[: part.index(b"mdat") + 4] + bytes(len(part)), "zeros.mp4")
+    assert "nothing of it can be decoded." in asked("zeros.mp4")
+    incomplete(here, b"", "empty.mp4")
+    assert asked("empty.mp4") == "nothing of it can be decoded: its beginning is missing."
+    assert "no clip here is called so" in asked("nowhere.mp4")
+    (here.inputs / "b.mp4").write_bytes(whole)
+    (here.inputs / "b.mp4.part").write_bytes(b"more")
+    here.wait_state("b.mp4", "arriving", waiting_on="incomplete")
+    assert "b.mp4.part is still beside it" in asked("b.mp4")
+    (here.inputs / "b.mp4.part").unlink()
+    here.ask("cancel", "end.mp4")
+    assert "it is cancelled already" in asked("end.mp4")
+    for name in ("end.mp4", "zeros.mp4", "empty.mp4"):
+        assert not here.events("arrived", clip=name)
+
+
+def test_it_survives_a_restart_and_a_change_withdraws_it(tmp_path):
+    with Waiting(tmp_path / "pov", load=False, grace={"period": "1h"}) as here:
+        whole, part = cut(here)
+        (here.inputs / "a.mp4").write_bytes(part)
+        (here.inputs / "b.mp4").write_bytes(part)
+        here.start()
+        for name in ("a.mp4", "b.mp4"):
+            here.wait_state(name, "arriving", waiting_on="incomplete")
+            assert here.ask("go", name, damaged=True).done
+        here.kill()  # wherever they are
+        (here.inputs / "b.mp4").write_bytes(whole)
+        here.start()
+        here.wait_state("a.mp4", "queued")
+        assert here.show("a.mp4")["source"]["damage"]["missing"]
+        here.wait_state("b.mp4", "grace")
+        assert here.events("damaged-withdrawn", clip="b.mp4", start=2)
+        assert here.show("b.mp4")["source"]["damage"] is None
+        (here.inputs / "a.mp4").write_bytes(part + b"more of it")
+        here.wait_state("a.mp4", "arriving", waiting_on="incomplete")
+        assert here.events("damaged-withdrawn", clip="a.mp4", start=2)
+        (here.inputs / "a.mp4").write_bytes(whole)
+        here.wait_state("a.mp4", "grace", waiting_on="grace")
+
+
+def test_a_request_that_waits_for_a_daemon_is_taken_at_its_start(tmp_path):
+    with Waiting(tmp_path / "pov", load=False, grace={"period": "1h"}) as here:
+        _, part = cut(here)
+        (here.inputs / "a.mp4").write_bytes(part)
+        here.start().wait_state("a.mp4", "arriving", waiting_on="incomplete")
+        here.stop()
+        said = here.call("go", "a.mp4", "--damaged")
+        assert "kept and taken at its start" in said.stdout
+        here.start().wait_state("a.mp4", "queued")
+
+
+def test_a_run_that_failed_is_retried_as_it_was(tmp_path):
+    with Daemon(tmp_path / "pov", grace={"period": "1h"}) as here:
+        _, part = cut(here)
+        (here.inputs / "a.mp4").write_bytes(part)
+        here.start().wait_state("a.mp4", "arriving", waiting_on="incomplete")
+        here.ask("go", "a.mp4", damaged=True)
+        here.wait_for("done", clip="a.mp4")
+        assert here.ask("retry", "a.mp4", force=True).done
+        here.wait_state("a.mp4", "grace")
+        assert here.show("a.mp4")["source"]["damage"]["missing"]
+
+
+def test_the_error_file_names_the_way_out(tmp_path):
+    with Daemon(tmp_path / "pov", grace={"period": "1h"}) as here:
+        _, part = cut(here)
+        (here.inputs / "a.mp4").write_bytes(part)
+        here.start().wait_state("a.mp4", "arriving", waiting_on="incomplete")
+        here.stop()
+        here.start()
+        assert "go --damaged" in here.call("report").stdout
