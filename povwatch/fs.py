@@ -12,6 +12,7 @@ import ctypes
 import errno
 import functools
 import os
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 RENAME_NOREPLACE = 1
 """From <linux/fs.h>."""
+
+OURS = ".povwatch-"
+"""How our temporary names begin."""
 
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 """What renameat2 says where the file system (NFS, some FUSE ones) or the kernel does not know the flag."""
@@ -55,6 +59,28 @@ def rename_noreplace(src_dir_fd: int, src: bytes, dst_dir_fd: int, dst: bytes) -
         raise OSError(code, os.strerror(code), src, None, dst)
     os.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
     os.unlink(src, dir_fd=src_dir_fd)
+
+
+@contextlib.contextmanager
+def nameless(folder: int) -> Iterator[int]:
+    """A new file in an open folder, for the length of a block: nothing of it is left.
+
+    Raises:
+        OSError: The folder takes no file.
+    """
+    try:
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in {errno.EISDIR, *UNSUPPORTED}:
+            raise
+        name = f"{OURS}{os.getpid()}-{threading.get_ident()}"  # NFS and some FUSE ones know no files without a name
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        with closing(fd):
+            os.unlink(name, dir_fd=folder)
+            yield fd
+        return
+    with closing(fd):
+        yield fd
 
 
 def fsync_dir(fd: int) -> None:

@@ -13,7 +13,6 @@ import errno
 import os
 import pwd
 import stat
-import tempfile
 from typing import TYPE_CHECKING
 
 from povwatch import fs
@@ -158,8 +157,8 @@ def _as_made_here(fd: int) -> tuple[int | None, bool]:
     Where a file system has owners and modes of its own (SMB, FAT, NFS with all_squash), all that we make looks alike.
     """
     try:
-        with tempfile.TemporaryFile(dir=f"/proc/self/fd/{fd}") as file:
-            made = os.fstat(file.fileno())
+        with fs.nameless(fd) as file:
+            made = os.fstat(file)
     except OSError as error:
         if error.errno not in _NOT_OURS:
             raise

@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from typing import TYPE_CHECKING
 
 from povwatch import fs, layout, private
@@ -44,7 +43,7 @@ class Staging:
         with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             root = root_of(self._outputs, opened)
             folder = _kept(private.enter(root, str(self._outputs), layout.STAGING, make=True), opened)
-            with tempfile.TemporaryFile(dir=f"/proc/self/fd/{folder}"):
+            with fs.nameless(folder):
                 pass
 
     def checkpoints(self, job_id: int) -> Path:

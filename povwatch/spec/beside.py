@@ -278,7 +278,7 @@ class InputsFolder:
     def sweep(self) -> int:
         """Remove the temporary files that an earlier run left behind; how many there were."""
         count = 0
-        with self._root() as root:
+        with contextlib.suppress(OSError), self._root() as root:  # what cannot be listed is swept at another start
             for _, names, folder in walk_beneath(root, is_ignored_folder):
                 for name in names:
                     if name.startswith(OURS):

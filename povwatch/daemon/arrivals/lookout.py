@@ -14,6 +14,7 @@ from povwatch.arrival import names
 from povwatch.arrival.scan import InputsAway, Listing, scan
 from povwatch.arrival.signature import signature
 from povwatch.daemon.mailbox import Mailbox
+from povwatch.machine_faults import passing
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -112,8 +113,8 @@ class Lookout:
         """Watch, then look at the whole folder: what comes in between is seen twice, not never."""
         self._watch()
         self._check_health(self._clock.boot())
-        if self.away is None:
-            self._intake.open_root()
+        if self.away is None and (problem := self._open_root()):
+            self._leave(problem)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -146,7 +147,10 @@ class Lookout:
 
     def present(self, path: bytes) -> bool:
         """Whether a clip is there, as far as can be told; an unhealthy root tells nothing."""
-        return self.away is None and self._lstat(path) is not None
+        try:
+            return self.away is None and self._lstat(path) is not None
+        except OSError:
+            return True  # a disk that fails does not say that it is gone
 
     def soon(self, now: float) -> None:
         """Look at the whole folder as soon as that is cheap enough."""
@@ -175,7 +179,11 @@ class Lookout:
                 self._gates.hint(path)
                 self.soon(now)  # a folder that was moved in, a JSON of a finished clip, a partial copy that is done
             return
-        status = self._lstat(path)
+        try:
+            status = self._lstat(path)
+        except OSError:
+            self.soon(now)
+            return
         if status is None:
             self._intake.absent(path, now)
         elif stat.S_ISREG(status.st_mode):
@@ -184,9 +192,16 @@ class Lookout:
             self.soon(now)
 
     def _lstat(self, path: bytes) -> os.stat_result | None:
+        """What a path leads to; None if there is nothing.
+
+        Raises:
+            OSError: that cannot be told.
+        """
         try:
             return (self._root / os.fsdecode(path)).lstat()
-        except OSError:
+        except OSError as error:
+            if passing(error):
+                raise
             return None
 
     # -- the whole folder
@@ -245,10 +260,11 @@ class Lookout:
                 self._leave(health.reason or "")
             return
         if self.away is not None:
+            if self._open_root():  # it is there, and the machine does not let us in yet
+                return
             self.away = None
             say("inputs-back", inputs=self._root)
             self._gates.stand_still(now)
-            self._intake.open_root()
             self._watch()
             self._rescan_at = now
             return
@@ -256,9 +272,19 @@ class Lookout:
         if adopted or (now >= self._watch_again_at and (ended or self._watcher.unwatched)):
             if (adopted or ended) and self._watcher.problem is None and self.scanned_at is not None:
                 say("watch-restarted", problem="the folder was made anew." if adopted else "the emitter had ended.")
-            self._intake.open_root()
+            if problem := self._open_root():
+                self._leave(problem)
+                return
             self._watch()
             self._rescan_at = now
+
+    def _open_root(self) -> str:
+        """Open the folder anew; why that cannot be, as a sentence, if it cannot."""
+        try:
+            self._intake.open_root()
+        except OSError as error:
+            return f"The inputs folder {self._root} cannot be opened: {error.strerror}."
+        return ""
 
     def _leave(self, problem: str) -> None:
         self.away = problem

@@ -201,7 +201,7 @@ class SpecFiles:
         return first_spec(self._defaults, template, job.base, facts)
 
     def _judge(self, gate: Gate, job: Job, path: bytes, file: SpecFile) -> None:
-        new = file.digest != gate.digest
+        was, new = gate.digest, file.digest != gate.digest
         gate.digest, gate.looking, gate.hindrance = file.digest, "", ""
         clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
         name = layout.shown(layout.split(path)[1])
@@ -213,6 +213,9 @@ class SpecFiles:
         except SpecInvalid as error:
             gate.spec, gate.problem = None, error
             return
+        except EnvironmentFault:
+            gate.digest = was  # nothing is known of this text yet
+            raise
         gate.looking = ", ".join(looking)
         if looking:
             gate.hindrance = self._named.hindrance(gate.job)
