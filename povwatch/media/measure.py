@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.engine.fit import MASK_TODO, masks
 from povwatch.errors import NotAVideo
+from povwatch.media.damage import in_words
 from povwatch.media.info import Measured, text
 from povwatch.media.plain import plain
 from povwatch.media.probe import inspect
@@ -40,6 +41,8 @@ def measure(path: str, kind: str, *, root: str, report: Callable[[float], None] 
     found = inspect(path, kind, root=root, report=report)
     if not found.complete:
         raise NotAVideo(found.why, "Give a whole video file.")
+    if found.damage:  # engines read it themselves, each in its own way
+        raise NotAVideo(in_words(found.damage), "Give a video file that is not damaged.")
     return Measured(found.frames, found.display_width, found.display_height, text(found.fps), found.turn != "none")
 
 

@@ -9,6 +9,7 @@ import time
 import made_containers as made
 import pytest
 from clips import make_clip
+from damaged import noisy, remuxed
 from hand_clock import HandClock
 
 from povwatch import container
@@ -116,6 +117,17 @@ def test_an_error_file_comes_after_fifteen_minutes_and_only_then(station):
     assert "incomplete" in error.read_text()
     assert "%" in error.read_text()
     assert "Copy it again" in error.read_text()
+
+
+def test_the_error_file_of_a_clip_that_may_decode_says_how_to_have_that_run(station):
+    made = noisy(station.inputs.parent / "made.mp4")
+    data = remuxed(made, station.inputs.parent / "front.mp4", movflags="faststart").read_bytes()
+    (station.inputs / "a.mp4").write_bytes(data[: len(data) * 2 // 3])
+    (station.inputs / "b.mp4").write_bytes(made.read_bytes()[: len(data) * 2 // 3])  # its index is missing
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE + 2 * SETTLE)
+    assert "have what can be decoded run: povwatch go --damaged a.mp4" in (station.inputs / "a.error.txt").read_text()
+    assert "--damaged" not in (station.inputs / "b.error.txt").read_text()
 
 
 def test_more_bytes_start_the_patience_anew(station):
