@@ -54,12 +54,18 @@ def spoil(path: Path, *which: int, how: str = "bits") -> Path:
 def remuxed(
     source: Path, to: Path, change: Callable[[int, Any], Any] = lambda _, packet: packet, **options: str
 ) -> Path:
-    """The video packets of a clip in another file; `change` gets each with its number and may drop it (None)."""
+    """The packets of a clip in another file; `change` gets each of video with its number and may drop it (None)."""
     with av.open(str(source)) as clip, av.open(str(to), "w", format=FORMATS[to.suffix], options=options) as out:
-        stream = out.add_stream_from_template(clip.streams.video[0])
-        for number, packet in enumerate(p for p in clip.demux(video=0) if p.size):
-            if (changed := change(number, packet)) is not None:
-                changed.stream = stream
+        streams = {stream.index: out.add_stream_from_template(stream) for stream in clip.streams}
+        number = 0
+        for packet in clip.demux():
+            stream = packet.stream
+            changed = packet if packet.size else None
+            if changed is not None and stream.type == "video":
+                changed = change(number, packet)
+                number += 1
+            if changed is not None:
+                changed.stream = streams[stream.index]
                 out.mux(changed)
     return to
 

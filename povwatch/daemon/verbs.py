@@ -5,6 +5,7 @@ Each is answered in one sentence that says what happens next.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -189,8 +190,17 @@ class Verbs:
             or job.path not in self._scope
         ):
             return False
-        self._intake.run_damaged(job, partial(self._answer, request, job))
+        self._intake.run_damaged(job, partial(self._answer_damaged, request, job))
         return True
+
+    def _answer_damaged(self, request: Request, job: Job, answer: Answer) -> None:
+        """Answer `go --damaged`; a marker of its user's still holds the clip once it has arrived."""
+        beside = layout.beside(job.path, job.base)
+        with suppress(EnvironmentFault):  # inputs/ is away: `why` says what holds the clip when it is back
+            if answer.done and self._folder.markers(beside).hold:
+                text = f"{answer.text} The file {layout.shown(beside.hold)} still holds it: remove that, and it starts."
+                answer = Answer(done=False, text=text)
+        self._answer(request, job, answer)
 
     def _not_incomplete(self, job: Job) -> Answer:
         """What to say of a clip of which nothing is missing, or of which that is not known yet."""

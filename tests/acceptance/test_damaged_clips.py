@@ -144,6 +144,11 @@ def test_the_report_tells_of_damage(tmp_path):
         assert words.removesuffix("frame ") in files[1].read_text()
         assert "could not be decoded" in files[2].read_text()
         assert "could not be decoded" in files[3].read_text()
+        alone.stop()
+        for file in alone.state.glob("journal.sqlite3*"):
+            file.unlink()
+        assert alone.call("rebuild").returncode == 0
+        assert alone.show("a.mp4")["damaged"].startswith(words), "the manifest has it"
 
 
 def test_fragments_with_a_muted_microphone_come_out(here):

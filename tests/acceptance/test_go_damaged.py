@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from clips import read_times
+from clips import audio_span, read_times
 from daemons import Corner, Daemon
 from damaged import LONG, SHORT, from_the_front, noisy, remuxed, spoil
 from waiting import Waiting
@@ -93,6 +93,18 @@ def test_a_gap_of_zeros_costs_its_frames(here):
     assert "only zeros" in manifest["damaged"]["missing"]
 
 
+def test_a_marker_still_holds_it(here):
+    _, part = cut(here)
+    incomplete(here, part)
+    (here.inputs / "a.hold").touch()
+    answer = here.ask("go", "a.mp4", damaged=True)
+    assert not answer.done
+    assert answer.text.endswith(f"The file {here.name}/a.hold still holds it: remove that, and it starts.")
+    here.wait_state("a.mp4", "grace", waiting_on="held")
+    (here.inputs / "a.hold").unlink()
+    here.wait_for("done", clip="a.mp4")
+
+
 def test_it_is_refused_where_it_makes_no_sense(here):
     def asked(name):
         answer = here.ask("go", name, damaged=True)
@@ -177,3 +189,20 @@ def test_the_report_names_the_way_out(tmp_path):
         (here.inputs / "a.mp4").write_bytes(part)
         here.start().wait_state("a.mp4", "arriving", waiting_on="incomplete")
         assert "go --damaged a.mp4" in here.call("report").stdout
+
+
+@pytest.mark.parametrize(("name", "sound"), [("a.mp4", "aac"), ("a.mov", "pcm_s16le"), ("a.mkv", "flac")])
+def test_its_sound_comes_along_as_far_as_it_goes(here, name, sound):
+    made = noisy(here.folder / f"whole.{name}", 90, options=SHORT, audio=sound)
+    front = remuxed(made, here.folder / f"made.{name}", movflags="faststart") if name != "a.mkv" else made
+    data = front.read_bytes()
+    incomplete(here, data[: len(data) * 2 // 3], name)
+    assert here.ask("go", name, damaged=True).done
+    here.wait_for("done", clip=name)
+    video, manifest = outcome(here)
+    shown = read_times(video)
+    assert 0 < len(shown) < 90
+    assert manifest["output"]["audio"]
+    begin, end = audio_span(video)
+    assert begin < 0.05
+    assert 0.5 < end < float(shown[-1]) + 0.5
