@@ -88,6 +88,7 @@ def manifest(
             **{key: info[key] for key in SOURCE_FIELDS},
         },
         **({"damaged": info["damage"]} if info.get("damage") else {}),
+        **({"resized": info["resized"]} if info.get("resized") else {}),
         "spec": spec,
         "spec_hash": job.spec_hash,
         **_asked(spec, artifact),

@@ -154,6 +154,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "late-edit": (INFO, "{clip}: {spec} was edited while the clip runs; the edit makes another run after this one"),
     # -- a job that runs
     "started": (INFO, "{clip}: started, attempt {attempt} of {attempts}"),
+    "resized": (WARNING, "{clip}: {problem}"),
     "prepared": (INFO, "{clip}: working copy ready, {frames} frames, {shape} ({how})"),
     "sound-left-out": (WARNING, "{clip}: comes out without sound: {problem}"),
     "sound-changed": (WARNING, "{clip}: {problem}"),

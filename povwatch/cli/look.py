@@ -25,6 +25,7 @@ from povwatch.journal.lock import holder
 from povwatch.layout import shown
 from povwatch.local_time import local, utc
 from povwatch.log import one_line
+from povwatch.media import resized
 from povwatch.media.damage import in_words
 from povwatch.units import spell_duration
 
@@ -140,6 +141,7 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
         found["run_id"] = job.run_id
         found["source"] = source = members(job.source_info) if job.source_info else None
         found["damaged"] = in_words((source or {}).get("damage")) or None
+        found["resized"] = resized.in_words((source or {}).get("resized")) or None
         found["spec"] = members(job.spec_json) if job.spec_json else None
     return found
 

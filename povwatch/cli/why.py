@@ -26,6 +26,7 @@ from povwatch.journal import members
 from povwatch.journal.lock import holder
 from povwatch.local_time import local
 from povwatch.lookup import find, instead, number_of
+from povwatch.media import resized
 from povwatch.media.damage import in_words
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder
@@ -144,9 +145,11 @@ def _name(config: Config, path: bytes) -> Iterator[Gate]:
 
 
 def _damage(job: Job) -> Iterator[Gate]:
-    """What of it does not decode, where that is known: the others of its frames are run."""
+    """What of it does not decode, and where its pictures change their size, as far as that is known."""
     if words := in_words(members(job.source_info).get("damage")):
         yield "damage", WAITS if not job.ended else OK, f"{words} What decodes is run"
+    if words := resized.in_words(members(job.source_info).get("resized")):
+        yield "pictures", OK, words.rstrip(".")
 
 
 def _file(config: Config, path: bytes, job: Job) -> Iterator[Gate]:

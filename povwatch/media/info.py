@@ -89,6 +89,8 @@ class VideoInfo(JsonObject):
     damage: dict[str, Any] | None = None
     """What of it does not decode, as damage.Damage has it; None for a clip that decodes, or of which that is not known
     yet: `prepare` decodes every frame."""
+    resized: dict[str, Any] | None = None
+    """Where its pictures change their size, as resized.Sizes has it; None where they do not, or before `prepare`."""
 
     @property
     def fps(self) -> Fraction:
@@ -150,6 +152,8 @@ class Prepared(JsonObject):
     """Packets of the source that do not decode; the frames of a player's view are the ones that count."""
     damage: dict[str, Any] | None = None
     """The frames that are lost or concealed, as damage.Damage has it; None where every frame is as it was recorded."""
+    resized: dict[str, Any] | None = None
+    """Where the pictures change their size, as resized.Sizes has it; None where they do not."""
     start: float = 0.0
     """When the first frame is shown, in seconds."""
     duration: float = 0.0

@@ -23,6 +23,7 @@ from povwatch.media.info import Prepared, VideoInfo, text
 from povwatch.media.picture import NO_PAD, Working
 from povwatch.media.plain import plain
 from povwatch.media.probe import BLOCK, digest
+from povwatch.media.resized import Sizes
 from povwatch.media.source import Source, opened
 from povwatch.media.turn import Turn
 
@@ -94,7 +95,7 @@ def _prepare(source: str, about: VideoInfo, out_path: str, report: Callable[[flo
 
 
 class _Unclean(Exception):  # noqa: N818 - an answer, not an error
-    """Not everything decodes: once more, exactly; see Source."""
+    """Not everything decodes, or not all of it to one size: once more, exactly; see Source."""
 
 
 def _made(
@@ -106,13 +107,16 @@ def _made(
         _Unclean: the clip is not read exactly, and something of it does not decode.
     """
     copied = not clip.exact and _fit_to_copy(clip, about)
+    sizes = Sizes()
     if copied:
         _copy(clip, about, out_path)
         pad = NO_PAD
-        for _ in _counted(clip, about, report):
+        for _ in _counted(clip, about, report, sizes):
             pass
+        if sizes.count > 1:  # engines read such a file each in its own way
+            raise _Unclean
     else:
-        pad = _transcode(clip, about, out_path, report)
+        pad = _transcode(clip, about, out_path, report, sizes)
         if digest(clip.fd) != about.sha256:
             Path(out_path).unlink()
             raise _changed(clip.name)
@@ -142,9 +146,15 @@ def _made(
         constant=constant,
         damaged=clip.damaged,
         damage=damage.to_json() if damage else None,
+        resized=sizes.told(shown, clip.base, (about.display_width, about.display_height), sideways=_sideways(about)),
         start=float(shown[0] * clip.base),
         duration=float((shown[-1] - shown[0]) * clip.base + 1 / about.fps),
     )
+
+
+def _sideways(about: VideoInfo) -> bool:
+    """Whether the stored pictures are turned by a quarter to be upright."""
+    return about.rotation in {90, 270}
 
 
 def _fit_to_copy(clip: Source, about: VideoInfo) -> bool:
@@ -198,7 +208,7 @@ def _write(fd: int, data: bytes) -> int:
 
 
 def _transcode(
-    clip: Source, about: VideoInfo, out_path: str, report: Callable[[float], None]
+    clip: Source, about: VideoInfo, out_path: str, report: Callable[[float], None], sizes: Sizes
 ) -> tuple[int, int, int, int]:
     """Encode every frame anew; returns the padding.
 
@@ -209,7 +219,7 @@ def _transcode(
     grid = times.Even(times.working_rate(about.fps, constant=about.constant))
     encoder: encode.Encoder | None = None
     with encode.mp4(out_path, grid.timescale) as container:
-        for frame in _counted(clip, about, report):
+        for frame in _counted(clip, about, report, sizes):
             fitted = work(frame)
             if encoder is None:
                 encoder = encode.Encoder(container, fitted, grid, encode.WORKING)
@@ -222,10 +232,11 @@ def _transcode(
     return turn.pad_of(about.width % 2, about.height % 2)
 
 
-def _counted(clip: Source, about: VideoInfo, report: Callable[[float], None]) -> Iterator[VideoFrame]:
+def _counted(clip: Source, about: VideoInfo, report: Callable[[float], None], sizes: Sizes) -> Iterator[VideoFrame]:
     for count, frame in enumerate(clip.frames(), 1):
         if not clip.exact and (clip.damaged or clip.tally.concealed):
             raise _Unclean
+        sizes.see(count - 1, frame.width, frame.height)
         report(count / max(about.frames, count))
         yield frame
 

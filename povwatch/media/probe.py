@@ -275,7 +275,9 @@ def _describe(source: Source, first: VideoFrame | None, shown: list[int], planne
     stream = source.stream
     context = stream.codec_context
     turn = turn_of(first) if first is not None else Turn()
-    width, height = stream.width, stream.height
+    # The stream's own size is that of the picture that was decoded last, and pictures may change theirs half way.
+    stored = (stream.width, stream.height) if first is None else (first.width, first.height)
+    width, height = stored
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if turn.transpose:
         width, height, aspect = height, width, 1 / aspect
@@ -288,8 +290,8 @@ def _describe(source: Source, first: VideoFrame | None, shown: list[int], planne
         complete=False,
         container=source.kind,
         codec=context.name,
-        width=stream.width,
-        height=stream.height,
+        width=stored[0],
+        height=stored[1],
         display_width=width,
         display_height=height,
         sample_aspect=text(aspect),

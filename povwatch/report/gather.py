@@ -10,6 +10,7 @@ from povwatch.job import Job, JobState
 from povwatch.journal import members
 from povwatch.log import one_line
 from povwatch.manifest import peak_memory
+from povwatch.media import resized
 from povwatch.media.damage import in_words
 from povwatch.report.advice import advice
 from povwatch.report.data import Line, Picture, Report, total
@@ -80,7 +81,8 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     times = timing(events, now)
     kept = members(job.artifact)
     source = members(job.source_info)
-    damage = one_line(in_words(source.get("damage")))
+    told = in_words(source.get("damage")), resized.in_words(source.get("resized"))
+    damage = one_line(" ".join(filter(None, told)))
     uses = [event.data for event in events if event.event == "gpu-use"]
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
     seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}

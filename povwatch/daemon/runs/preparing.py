@@ -28,6 +28,7 @@ from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import PovwatchError
 from povwatch.fs import closing, open_beneath
 from povwatch.job import Job, JobState
+from povwatch.media import resized
 from povwatch.media.damage import in_words
 from povwatch.units import spell_duration
 from povwatch.voice import say
@@ -193,6 +194,7 @@ class Preparing:
             job = self._ledger.job(run.job)
             if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
                 tell_damage(self._ledger, job, run.piece.info)
+                tell_resized(self._ledger, self._ledger.job(job.id), run.piece.info)
             self._tell(run, waits=waits)
             if not waits:
                 self._ready(run, None)
@@ -254,6 +256,15 @@ def tell_damage(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
         return
     said = {"problem": in_words(info["damage"]), "damage": info["damage"]}
     ledger.move(job, "damaged", said=said, source_info=json.dumps(info))
+
+
+def tell_resized(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
+    """Journal and say where a clip's pictures change their size, unless that is known already; see tell_damage."""
+    known = json.loads(job.source_info or "{}")
+    if not info.get("resized") or known.get("resized") == info["resized"] or known.get("sha256") != info["sha256"]:
+        return
+    said = {"problem": resized.in_words(info["resized"]), "resized": info["resized"]}
+    ledger.move(job, "resized", said=said, source_info=json.dumps(info))
 
 
 def frozen(spec: Spec) -> dict[str, Any]:

@@ -130,6 +130,8 @@ class Workpiece:
             self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
             if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded now: these count
                 self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
+            if made["resized"]:
+                self.info = self.info | {"resized": made["resized"]}
             self._make_sound(room, cancelled)
 
     def request(self, job_id: int) -> dict[str, Any]:
