@@ -42,8 +42,8 @@ OPERATIONS = {
 """What can be asked for: a function that takes the args as keywords, and `report`, and returns an object for JSON."""
 
 PLACES = {
-    **dict.fromkeys(("examine", "inspect", "measure"), Place.SOURCE),
-    "prepare": Place.PREPARE,
+    **dict.fromkeys(("examine", "inspect", "glimpse", "measure"), Place.SOURCE),
+    **dict.fromkeys(("prepare", "sound"), Place.PREPARE),
     "finish": Place.FINISH,
     "check": Place.CHECK,
     **dict.fromkeys(("decode", "codecs"), Place.PROCESS),

@@ -17,7 +17,7 @@ import pytest
 from clips import make_clip
 
 from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo
-from povwatch.media import run
+from povwatch.media import child, run
 from povwatch.media.errors import MediaError, MediaStopped, TooLarge
 from povwatch.media.run import PROBE, Limits, call
 
@@ -235,3 +235,7 @@ def test_no_file_descriptor_left_is_the_machines_fault(clip):
         for fd in taken:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_the_machine_says_of_each_operation_has_its_place():
+    assert child.PLACES.keys() == child.OPERATIONS.keys()
