@@ -5,11 +5,13 @@ In the test's own process, so that an exception that no verb foresaw is seen, an
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 
 import pytest
 from clips import make_clip
@@ -92,6 +94,11 @@ SLOW = [["doctor", "--engine", "preview"], ["prefetch", "--check", "--engine", "
 READING = [["status"], ["report"], ["check"], ["specs", "--dry-run"], ["clean", "--dry-run"]]
 """A verb for each way of reading the settings and the journal."""
 
+DEPTH = 350
+"""Folders one in another; what a verb itself needs of Python's stack is less than that."""
+
+ALL = bool(os.environ.get("POVWATCH_TEST_ALL"))
+
 SETTINGS = '[engine]\nkind = "preview"\n[disk]\nreserve = "1MB"\n'
 
 
@@ -148,8 +155,8 @@ def test_every_verb_is_tried():
 
 def test_jsons_that_nobody_can_read(here):
     here.fill()
-    for name in TEXTS:
-        assert f"{name}.json" in here.run("check", str(here.inputs / f"{name}.json"))
+    said = here.run("check", *(str(here.inputs / f"{name}.json") for name in TEXTS))
+    assert all(f"{name}.json" in said for name in TEXTS)
     here.run_all()
     for words in SLOW:
         here.run(*words)
@@ -158,7 +165,7 @@ def test_jsons_that_nobody_can_read(here):
 def test_a_json_without_a_clip_that_nobody_can_read(here):
     for name, text in TEXTS.items():
         (here.inputs / f"{name}.json").write_bytes(text)
-        here.run("check", f"inputs/{name}.json")
+    here.run("check", *(f"inputs/{name}.json" for name in TEXTS))
 
 
 def test_names_that_are_no_text(here):
@@ -175,7 +182,7 @@ def test_names_that_are_no_text(here):
 def test_words_that_name_no_clip(here, done):
     here.take(done)
     for word in WORDS:
-        for verb in (*ASKING, ["check"], ["specs", "--dry-run"]):
+        for verb in (["show"], ["why"], ["go"], ["check"], ["specs", "--dry-run"]):
             here.run(*verb, "--", word)
 
 
@@ -190,20 +197,23 @@ def test_what_is_no_plain_file(here):
     here.run_all()
 
 
-def test_a_thousand_folders_one_in_another(here):
+def test_more_folders_one_in_another_than_python_recurses(here):
     for top in (here.inputs, here.outputs):
         top.mkdir(exist_ok=True)
         inner = os.open(top, os.O_RDONLY)
-        for _ in range(1010):  # Python's limit is 1000
+        for _ in range(DEPTH):
             os.mkdir("a", dir_fd=inner)
             outer, inner = inner, os.open("a", os.O_RDONLY, dir_fd=inner)
             os.close(outer)
         os.close(os.open("deep.json", os.O_CREAT | os.O_WRONLY, dir_fd=inner))
         os.close(inner)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + DEPTH)  # a thousand folders do the same, in much more time
     try:
         for words in (["specs"], ["clean"], ["rebuild", "--dry-run"], ["doctor", "--engine", "preview"]):
             here.run(*words)
     finally:
+        sys.setrecursionlimit(limit)
         subprocess.run(["rm", "-rf", here.inputs, here.outputs], check=True)  # shutil's rmtree recurses
 
 
@@ -302,6 +312,10 @@ def test_templates_that_nobody_can_read(here, text):
         here.run(*words)
 
 
+TELLING = {"state", "waiting_on", "spec_json", "source_info", "artifact", "data", "value", "created_at", "at", "path"}
+"""The columns that are tried each time; POVWATCH_TEST_ALL=1 tries all."""
+
+
 def columns(state):
     """Every column of the journal that holds words of povwatch's."""
     with sqlite3.connect(state / "journal.sqlite3") as journal:
@@ -311,7 +325,7 @@ def columns(state):
             for table in tables
             if not table.startswith("sqlite")
             for row in journal.execute(f"PRAGMA table_info({table})")
-            if row[1] != "id"
+            if row[1] != "id" and (ALL or row[1] in TELLING)
         ]
 
 
@@ -336,7 +350,7 @@ def test_a_journal_whose_contents_are_damaged(here, done):
                 journal.close()
             for words in verbs:
                 here.run(*words)
-    assert tried > 50
+    assert tried > 20
 
 
 @pytest.mark.parametrize("data", [b"", b"SQLite format 3\0" + bytes(90), bytes(5000), b"x" * 5000], ids=repr)
