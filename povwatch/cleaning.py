@@ -3,6 +3,7 @@
 1. Looked at first, judged by the journal afterwards: a job is in the journal before anything of it is on a disk, so
    what belongs to no job there, or to one that has ended, nobody needs. Jobs never come back: another run is another.
 2. What belongs to a job that has not ended stays, whatever it is: its next copies may be made ahead of its turn.
+   What was generated for a clip's last job and could not be finished stays too: `povwatch retry` finishes it.
 3. An error file goes if it is ours and no file in its folder can be the clip that it is about.
 4. Temporary files and answers that nobody came for go when they are an hour old.
 5. Requests stay: the daemon takes them at its start.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from povwatch.config import Config
+    from povwatch.job import Job
     from povwatch.journal import JournalReader
 
 OLD = 3600.0
@@ -128,10 +130,16 @@ def in_words(found: Sequence[Left], kept: Sequence[Left], *, dry: bool) -> tuple
     return text + (f" {len(kept)} could not be removed: are they povwatch's own?" if kept else ""), lines
 
 
+def _is_kept(job: Job, journal: JournalReader) -> bool:
+    """Whether a job's artifact waits to be finished, and the clip has had no other job since."""
+    latest = journal.latest(job.path)
+    return job.kept and latest is not None and latest.id == job.id
+
+
 def _needed(left: Left, journal: JournalReader) -> bool:
     if left.job is not None:
         job = journal.job(left.job)
-        return job is not None and not job.ended
+        return job is not None and (not job.ended or _is_kept(job, journal))
     if not left.what.startswith("error"):
         return False
     folder, name = layout.split(left.path)

@@ -19,6 +19,7 @@
     |   |   |   `-- OutputsTaken  somebody else's folder is where that work was
     |   |   `-- SourceChanged    the clip changed under our hands
     |   |-- SpecInvalid          the JSON beside the clip: the job waits for an edit and is charged nothing
+    |   |-- FinishFailed         what the engine made is good; our own work on it failed
     |   `-- AttemptFailed        the attempt counts
     |       |-- WorkerDied
     |       |-- WorkerStalled
@@ -119,6 +120,13 @@ class OutputsTaken(OutputsAway):
 
 class SourceChanged(EnvironmentFault):
     """The clip is not the one that was admitted; it arrives anew."""
+
+
+class FinishFailed(Transient):
+    """What the engine made is what was asked for, and putting it back on its source failed.
+
+    It is kept, and finishing alone is tried again: nothing is generated a second time for this.
+    """
 
 
 class AttemptFailed(Transient):

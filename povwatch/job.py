@@ -7,7 +7,8 @@ The rules, which TRANSITIONS below spells out:
 3. From `running` it goes back to `queued` only when it is released or retried.
 4. From `checking` it goes back to `queued` when the artifact is not what was asked for.
 5. From `publishing` there is one way: `done`. Inference never runs again for that job.
-6. An end is final. Another run of the same clip is another job.
+6. An end is final: another run of the same clip is another job. But a job that failed after it was generated keeps its
+   artifact, and `retry` has it finished: from `failed` to `checking`.
 7. Hooks are no states: `before` hooks run while a job is `queued`, `after` hooks while it is `publishing` and all of it
    is there already. Meanwhile it waits on `hook`.
 8. A clip that comes again with the same JSON is `done` at once: its result is there already.
@@ -63,15 +64,15 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.CHECKING: frozenset({S.PUBLISHING, S.QUEUED, S.FAILED, S.CANCELLED}),
     S.PUBLISHING: frozenset({S.DONE}),
     S.DONE: frozenset(),
-    S.FAILED: frozenset(),
+    S.FAILED: frozenset({S.CHECKING}),
     S.BLOCKED: frozenset(),
     S.REJECTED: frozenset(),
     S.CANCELLED: frozenset(),
 }
 """From each state, the states that a job may go to."""
 
-ENDS = frozenset(state for state, onward in TRANSITIONS.items() if not onward)
-"""The states that are final."""
+ENDS = frozenset({S.DONE, S.FAILED, S.BLOCKED, S.REJECTED, S.CANCELLED})
+"""The states in which nothing happens to a job by itself any more."""
 
 CLAIMED = frozenset({S.RUNNING, S.CHECKING, S.PUBLISHING})
 """The states in which an attempt is under way: after a crash, a job found here is orphaned."""
@@ -183,6 +184,11 @@ class Job:
     def ended(self) -> bool:
         """Whether nothing happens to it any more."""
         return self.state.ended
+
+    @property
+    def kept(self) -> bool:
+        """Whether it failed after it was generated, and the artifact is kept for another try to finish it."""
+        return self.state is JobState.FAILED and self.artifact is not None
 
 
 def may_go(old: JobState, new: JobState) -> bool:

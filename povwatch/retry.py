@@ -5,7 +5,9 @@
    What the machine's file system, memory and processes may refuse is in machine_faults.py.
 3. Everything else is charged: another attempt after a pause of 2, 4, 8 ... 60 s, until `limit` attempts are used up.
 4. Out of memory is tried once more, on a fresh worker; what does not fit twice does not fit.
-5. A job that was running when the daemon or the machine went down is counted apart, and fails at the third time.
+5. What was generated is never generated again because finishing it fails: finishing alone is tried again, after the
+   same pauses and as often as there are attempts; then the job fails, and the artifact is kept.
+6. A job that was running when the daemon or the machine went down is counted apart, and fails at the third time.
 """
 
 from __future__ import annotations
@@ -86,6 +88,21 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
     return Decision(Kind.RETRY, now + backoff(attempts), charge=True, waiting=Waiting.RETRY_AT, reason=reason)
 
 
+def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now: float) -> Decision:
+    """What becomes of a job whose artifact could not be finished. It is kept: nothing is generated again.
+
+    Args:
+        error: What finishing ended with.
+        failures: How often in a row it failed, this time included.
+        limit: How often it is tried (`engine.attempts`).
+        now: Seconds, on any clock.
+    """
+    if failures >= limit:
+        reason = f"{error.what} Given up after {_times(failures, 'try')}."
+        return Decision(Kind.FAIL, now, charge=False, waiting=None, reason=reason)
+    return Decision(Kind.RETRY, now + backoff(failures), charge=False, waiting=Waiting.RETRY_AT, reason=str(error))
+
+
 def after_crash(crashes: int, now: float) -> Decision:
     """What becomes of an orphaned job: one that was running when the daemon or the machine went down.
 
@@ -146,4 +163,5 @@ _RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {
 
 
 def _times(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    many = "tries" if noun == "try" else f"{noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {many}"

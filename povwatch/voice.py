@@ -160,6 +160,11 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "sound-changed": (WARNING, "{clip}: {problem}"),
     "progress": (INFO, "{clip}: {percent} % ({stage}), {eta} left"),
     "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} What was generated is kept. Next try {at}"),
+    "finish-retry": (
+        WARNING,
+        "{clip}: finishing failed: {problem} What was generated is kept, only finishing is tried again. Next try {at}",
+    ),
+    "finish-again": (INFO, "{clip}: what was generated is finished again; nothing is generated"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),
     "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {pace}, {duration}, {sound}"),
     "control-lost": (WARNING, "{clip}: its control video ({key}) is not published, the result is: {problem}"),

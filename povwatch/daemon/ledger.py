@@ -152,3 +152,5 @@ class Ledger:
             self._jobs[job.id] = job
         if job.ended:
             self.ended[job.id] = job
+        else:
+            self.ended.pop(job.id, None)  # finished again after it had failed

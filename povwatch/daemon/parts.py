@@ -34,6 +34,7 @@ from povwatch.daemon.runs.crew import Crew
 from povwatch.daemon.runs.dispatch import Dispatch
 from povwatch.daemon.runs.engine_room import EngineRoom
 from povwatch.daemon.runs.places import Hurdle
+from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.scope import ALL, Scope
 from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
@@ -241,6 +242,7 @@ class Parts:
             gates=self.gates,
             folder=self.folder,
             engine=self.choice.kind,
+            finish=self.finisher.again,
             opening=self.opening,
             cleaner=Cleaner(config, self.ledger, self.background),
             withdraw=self._withdraw,
@@ -298,6 +300,8 @@ class Parts:
             return
         if job.state is JobState.RUNNING:
             self.dispatch.fail(job, found)
+        elif job.state is JobState.CHECKING and job.artifact:
+            self.finisher.failed(job, Workpiece.from_json(job.artifact), found)
         elif job.state is JobState.CHECKING:
             self.endings.after(job, found)
         elif job.state is not JobState.PUBLISHING:  # that is a promise: it is tried again at the next start

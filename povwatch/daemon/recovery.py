@@ -17,7 +17,7 @@ from povwatch import private, retry
 from povwatch.command import command
 from povwatch.daemon.ends.endings import CLEARED
 from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import JobFailed, PovwatchError
+from povwatch.errors import FinishFailed, JobFailed, PovwatchError
 from povwatch.job import Job, JobState
 from povwatch.voice import say
 
@@ -60,7 +60,10 @@ def recover(
     kept = [job for job in ledger.in_state(S.QUEUED, S.GRACE) if job not in claimed]
     under_way = [job for job in ledger.claimed if job.run_id is not None]
     with suppress(PovwatchError):  # a link is in its place, or it cannot be written: outputs_watch says so
-        publisher.sweep({job.id for job in (*kept, *ledger.claimed)}, {job.run_id for job in under_way if job.run_id})
+        publisher.sweep(
+            {job.id for job in (*kept, *ledger.claimed)},
+            {job.run_id for job in (*under_way, *ledger.journal.kept()) if job.run_id},
+        )
     if counts:
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
 
@@ -72,7 +75,7 @@ def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher,
         return "to run again"
     crashes = job.crashes + crashed
     if crashed and crashes >= retry.CRASHES_MAX:
-        _requeue(job, ledger, endings)
+        endings.keep(job, piece, FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k."))
         return "given up"
     say("orphaned", job, what="its artifact is checked again")
     finisher.check(ledger.set_quietly(job, "orphaned", crashes=crashes), piece)

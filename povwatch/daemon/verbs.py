@@ -51,6 +51,7 @@ class Verbs:
         gates: Gates,
         folder: InputsFolder,
         engine: str,
+        finish: Callable[[Job], bool],
         opening: Opening,
         cleaner: Cleaner,
         withdraw: Callable[[Job, str], None],
@@ -65,6 +66,7 @@ class Verbs:
             gates: look again when a job was told to go or hold.
             folder: the markers.
             engine: the kind that runs here.
+            finish: finishes a job that failed after it was generated; false if what was generated is gone.
             opening: pauses the queue.
             cleaner: removes what is left over; answers later.
             withdraw: cancels a job, whatever state it is in.
@@ -77,6 +79,7 @@ class Verbs:
         self._gates = gates
         self._folder = folder
         self._engine = engine
+        self._finish = finish
         self._opening = opening
         self._cleaner = cleaner
         self._withdraw = withdraw
@@ -238,6 +241,12 @@ class Verbs:
         if job.state is JobState.DONE and not force:
             same = command("retry", "--force", clip=job.path)
             return Answer(done=False, text=f"it is done ({job.output}). To run the same again: {same}")
+        return self._run_again(job, now, force=force)
+
+    def _run_again(self, job: Job, now: float, *, force: bool) -> Answer:
+        if not force and self._finish(job):
+            text = f"what was generated is finished again, as job {job.id}; nothing is generated anew."
+            return Answer(done=True, text=text)
         again = self._intake.again(job.path, now, force=force or job.force)
         if again is None and job.state is JobState.REJECTED:
             return Answer(done=False, text="there is no plain file of that name: put the video itself there.")

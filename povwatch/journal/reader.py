@@ -88,6 +88,10 @@ class JournalReader:
         rows = self._read.jobs_in_state(self._db, state=str(state)) if state else self._read.all_jobs(self._db)
         return _jobs(rows)
 
+    def kept(self) -> list[Job]:
+        """The clips' newest jobs that failed after they were generated."""
+        return _jobs(self._read.kept_jobs(self._db))
+
     def jobs_since(self, since: float) -> list[Job]:
         """Every job that has not ended, or that was changed since a time (in seconds since the epoch), oldest first."""
         return _jobs(self._read.jobs_since(self._db, since=since))

@@ -8,7 +8,7 @@ import av
 import pytest
 from beeps import BEEPS, FRAMES, ambisonic, beeping, hole, joined, labelled, onsets
 from clips import read_numbers
-from daemons import Daemon
+from daemons import Daemon, toy
 
 
 def test_sound_costs_no_clip_and_no_second_generation(tmp_path):
@@ -56,3 +56,51 @@ def test_sound_costs_no_clip_and_no_second_generation(tmp_path):
                     assert not container.streams.audio
             else:
                 assert onsets(result) == pytest.approx(beeps, abs=0.02), name
+
+
+def test_what_cannot_be_finished_is_kept_and_finished_when_it_can_be(tmp_path):
+    """The engine takes away what finishing needs. Nothing is generated again for that, and nothing is lost."""
+    with Daemon(tmp_path / "pov", engine={"kind": toy("takes_times"), "attempts": 2}) as here:
+        here.copy(beeping(here.folder / "made.mp4", "aac"), "a.mp4")
+        here.start()
+        failed = here.wait_for("failed")
+        said = [event["event"] for event in here.show("a.mp4")["events"]]
+        assert (said.count("started"), said.count("generated"), said.count("finish-retry")) == (1, 1, 1), said
+        (artifact,) = (here.outputs / ".povwatch").glob("*/out.mp4")
+        assert str(artifact) in failed["problem"]
+        assert str(artifact) in (here.inputs / "a.error.txt").read_text()
+
+        assert here.stop() == 0
+        here.start()  # the sweep at a start leaves it
+        assert here.call("clean").returncode == 0
+        assert artifact.is_file()
+
+        (times,) = artifact.parent.glob("*.taken")
+        times.rename(times.with_suffix(".times"))
+        answer = here.ask("retry", "a.mp4")
+        assert answer.done
+        assert "nothing is generated" in answer.text
+        here.wait_for("done")
+        shown = here.show("a.mp4")
+        said = [event["event"] for event in shown["events"]]
+        assert (said.count("started"), said.count("generated")) == (1, 1), said
+        result = here.outputs / shown["output"]
+        assert read_numbers(result) == list(range(FRAMES))
+        assert onsets(result) == pytest.approx(BEEPS, abs=0.02), "the sound is made again where it is gone"
+        here.until(lambda: not artifact.parent.exists(), "nothing of it is left")
+        here.until(lambda: not (here.inputs / "a.error.txt").exists(), "its error file is gone")
+
+
+def test_force_generates_anew_what_was_kept(tmp_path):
+    with Daemon(tmp_path / "pov", engine={"kind": toy("takes_times"), "attempts": 1}) as here:
+        here.clip("a.mp4", frames=5)
+        here.start()
+        here.wait_for("failed")
+        (artifact,) = (here.outputs / ".povwatch").glob("*/out.mp4")
+        assert here.ask("retry", "a.mp4", force=True).done
+        here.wait_for("failed", count=2)
+        assert len(here.events("generated")) == 2
+        here.until(
+            lambda: here.call("clean").returncode == 0 and not artifact.exists(), "the newer one takes its place"
+        )
+        assert len(list((here.outputs / ".povwatch").glob("*/out.mp4"))) == 1

@@ -12,6 +12,7 @@ from povwatch.command import command
 from povwatch.errors import (
     AttemptFailed,
     EnvironmentFault,
+    FinishFailed,
     JobFailed,
     NotAVideo,
     OutputsAway,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from povwatch.config import Config
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.notices import Notices
+    from povwatch.daemon.runs.workpiece import Workpiece
     from povwatch.publish import Publisher
 
 CLEARED = {"run_id": None, "artifact": None, "promise": None}
@@ -113,6 +115,21 @@ class Endings:
         again = "" if retry_it in error.todo else f"When that is mended: {retry_it}"
         self._end(job, "failed", JobState.FAILED, error, "failed", again=again)
 
+    def keep(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+        """What was generated could not be finished: the job fails, and what was generated is kept for another try."""
+        what = f"{error.what} What was generated is kept: {piece.artifact['path']}"
+        again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
+        todo = f"{error.todo} To finish it, without generating: {again}. To generate it anew: {anew}".strip()
+        self._notices.write(job, "was generated, and could not be finished", what, todo)
+        error = JobFailed(what, todo)
+        to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
+        to |= {"artifact": piece.to_json(), "promise": None}
+        self._ended(self._ledger.move(job, "failed", said={"problem": str(error)}, **to))
+
+    def finishing_again(self, job: Job) -> None:
+        """A job that was kept is finished again: its error file goes."""
+        self._notices.clear(job)
+
     def cancel(self, job: Job, why: str) -> None:
         """Withdrawn."""
         self._discard(job, entirely=True)
@@ -124,7 +141,7 @@ class Endings:
         """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
         # What is checked is in our own folder: a file that is gone there says nothing of the clip in inputs/.
         lost = isinstance(error, SourceChanged) and job.state is JobState.CHECKING
-        if job.run_id is None or not (lost or isinstance(error, (AttemptFailed, NotAVideo, JobFailed))):
+        if job.run_id is None or not (lost or isinstance(error, (AttemptFailed, FinishFailed, NotAVideo, JobFailed))):
             return error
         outputs = self._config.paths.outputs
         try:

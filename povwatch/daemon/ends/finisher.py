@@ -11,14 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch import layout
+from povwatch import layout, retry
 from povwatch.daemon.ends.sealing import finish_and_seal, keep, seal_anew
 from povwatch.daemon.mailbox import Gauge
+from povwatch.daemon.runs import soundtrack
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import (
+    CheckFailed,
     DiskFull,
     EnvironmentFault,
+    FinishFailed,
     OutputsNotWritable,
     OutputsTaken,
     PovwatchError,
@@ -27,7 +30,7 @@ from povwatch.errors import (
 from povwatch.job import Job, JobState, Waiting
 from povwatch.machine_faults import UNTIL, Place
 from povwatch.media.errors import MediaStopped
-from povwatch.media.info import Checked, fraction
+from povwatch.media.info import Checked, SoundTrack, fraction
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
 from povwatch.retry import waiting_for
 from povwatch.units import spell_duration, spell_pace, spell_rate
@@ -173,9 +176,11 @@ class Finisher:
                 kept = False  # its disk does not give it back: it is made again
             if isinstance(error, EnvironmentFault) and kept:
                 self._check_later(job, piece, error)
-            else:
+            elif isinstance(error, EnvironmentFault | CheckFailed) or not kept:
                 self._tries.pop(job.id, None)
                 self._endings.after(job, error)
+            else:
+                self.failed(job, piece, error)
         else:
             checked, sealed = outcome
             self._tries.pop(job.id, None)
@@ -194,10 +199,45 @@ class Finisher:
                 "promise": sealed.to_json(),
                 "artifact": piece.to_json(),
             }
+            soundtrack.tell(self._ledger, job, piece.sound)
             job = self._ledger.move(job, "checked", said=said, **to)
             for key, problem in piece.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)
             self.publish(job)
+
+    def failed(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+        """What was generated is right, and was not finished: finishing alone is tried again, then it is kept."""
+        piece.unfinished += 1
+        wall, boot = self._ledger.clock.wall(), self._ledger.clock.boot()
+        limit = self._config.engine.attempts
+        decision = retry.finish_again(error, failures=piece.unfinished, limit=limit, now=wall)
+        if decision.kind is retry.Kind.FAIL:
+            self._endings.keep(job, piece, error)
+            return
+        if isinstance(error, FinishFailed) and piece.unfinished == limit - 1 and piece.sound.get("path"):
+            # The sound was proven. Should it be at fault all the same, the last try is made without it.
+            problem = f"The result could not be finished with its sound. {error.what}"
+            piece.sound = SoundTrack(problem=problem).to_json()
+        when = boot + decision.at - wall
+        said = {"problem": str(error), "at": self._ledger.clock.spell(when)}
+        to = {"waiting_on": decision.waiting, "detail": decision.reason, "artifact": piece.to_json()}
+        self._ledger.move(job, "finish-retry", said=said, **to)
+        self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
+
+    def again(self, job: Job) -> bool:
+        """Finish a job that failed at that, if what was generated is still there; whether it is."""
+        if not job.kept:
+            return False
+        piece = Workpiece.from_json(job.artifact or "{}")
+        if piece.lost:
+            return False
+        piece.unfinished = 0
+        if piece.sound.get("path") is None:
+            piece.sound = {}  # the last try was made without it
+        job = self._ledger.move(job, "finish-again", state=JobState.CHECKING, artifact=piece.to_json(), error=None)
+        self._endings.finishing_again(job)
+        self.check(job, piece)
+        return True
 
     def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float | None = None) -> None:
         """Not the job's doing, and what the engine made is kept: no GPU time is spent again."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from povwatch import layout
-from povwatch.errors import CheckFailed
+from povwatch.errors import CheckFailed, FinishFailed
 from povwatch.manifest import manifest
 from povwatch.media.info import Checked
 
@@ -52,7 +52,12 @@ def finish_and_seal(
     if job.run_id is None:
         raise CheckFailed(f"Job {job.id} has no run.")
     names, describe = _naming(job, piece, checked, names_like, started_at)
-    sealed = publisher.seal(job.id, job.run_id, piece.files, names=names, describe=describe, stopped=cancelled.is_set)
+    try:
+        sealed = publisher.seal(
+            job.id, job.run_id, piece.files, names=names, describe=describe, stopped=cancelled.is_set
+        )
+    except CheckFailed as error:  # said of the finished files, which are ours: the artifact was right
+        raise FinishFailed(error.what, error.todo) from error
     return checked, sealed
 
 

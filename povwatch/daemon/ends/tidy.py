@@ -31,7 +31,7 @@ class Tidy:
 
     def ended(self, job: Job) -> None:
         """A job ended. One that never was claimed has left nothing: what a hook is given goes with the hook."""
-        if job.engine is not None:
+        if job.engine is not None and not job.kept:
             self._clear(job.id)
 
     def all(self) -> None:
@@ -42,7 +42,7 @@ class Tidy:
         with suppress(PovwatchError):
             for job_id in self._publisher.jobs():
                 job = self._ledger.journal.job(job_id)
-                if job is None or job.ended:
+                if job is None or (job.ended and not job.kept):
                     self._clear(job_id)
 
     def _clear(self, job_id: int) -> None:

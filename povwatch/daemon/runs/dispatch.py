@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch.daemon.gpus.neighbours import Neighbours
+from povwatch.daemon.runs import soundtrack
 from povwatch.daemon.runs.claims import Claims
 from povwatch.daemon.runs.experience import Experience
 from povwatch.daemon.runs.places import Hurdle, Place, Run
@@ -211,17 +212,10 @@ class Dispatch:
             self._endings.release(job, "The worker was lost before it had the job.")
         else:
             try:
-                self._tell_of_sound(run, job)
+                soundtrack.tell(self._ledger, job, run.piece.sound)
                 self._generate(place, run, job)
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.piece.folder))
-
-    def _tell_of_sound(self, run: Run, job: Job) -> None:
-        """Say what is missing or lost of the clip's sound, once a job: its attempts all meet the same."""
-        said = {event.event for event in self._ledger.journal.events(job.id)}
-        for event, key in (("sound-left-out", "problem"), ("sound-changed", "changed")):
-            if (problem := run.piece.sound.get(key)) and event not in said:
-                self._ledger.note(job, event, {"problem": problem})
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
         # The worker goes by paths from here on; this sees that what they lead through is ours.

@@ -11,6 +11,10 @@ from povwatch.media.run import call
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
+
+    from povwatch.daemon.ledger import Ledger
+    from povwatch.job import Job
 
 NAME = "sound.mp4"
 
@@ -58,3 +62,17 @@ def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.
                 return made if decode else SoundTrack(problem=f"Its sound cannot be had: {problem}")
             return SoundTrack(made.path, made.audio, copied=True, changed=f"Its sound is copied unseen: {problem}")
     return SoundTrack(problem=f"Its sound cannot be had: {problem}")
+
+
+def tell(ledger: Ledger, job: Job, sound: Mapping[str, Any]) -> None:
+    """Say what is missing or lost of a clip's sound, once a job: its attempts all meet the same.
+
+    Args:
+        ledger: the jobs.
+        job: whose clip.
+        sound: SoundTrack, as JSON.
+    """
+    said = {event.event for event in ledger.journal.events(job.id)}
+    for event, key in (("sound-left-out", "problem"), ("sound-changed", "changed")):
+        if (problem := sound.get(key)) and event not in said:
+            ledger.note(job, event, {"problem": problem})

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from povwatch import layout, private
 from povwatch.daemon.runs import soundtrack
 from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
-from povwatch.errors import CheckFailed, NotAVideo
+from povwatch.errors import CheckFailed, EnvironmentFault, FinishFailed, NotAVideo, PovwatchError
 from povwatch.fs import closing, fsync_dir
 from povwatch.machine_faults import Place, told
+from povwatch.media.errors import MediaError, MediaStopped
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
 from povwatch.media.run import call
 from povwatch.spec import Spec
@@ -67,6 +68,8 @@ class Workpiece:
     """Those that are: hint key to what the check found."""
     lost_controls: dict[str, str] = field(default_factory=dict)
     """Those that cannot be: hint key to why."""
+    unfinished: int = 0
+    """How often in a row finishing failed."""
 
     def to_json(self) -> str:
         """For the journal."""
@@ -156,29 +159,58 @@ class Workpiece:
         A control video that is not what it has to be is left out: it costs no result.
 
         Raises:
-            CheckFailed: the artifact is not what was asked for.
-            OutputsAway: the folder is gone, or somebody else's.
-            PovwatchError: whatever else media.run says.
+            CheckFailed: the artifact is not what was asked for: that is the engine's doing.
+            FinishFailed: the artifact is, and the result could not be made of it: that is ours.
+            EnvironmentFault: the machine does not allow it now.
+            MediaStopped: `cancelled` said so.
         """
         if not self._sound_is_ready():
-            with private.room(self.folder) as room:
-                self._make_sound(room, cancelled)
+            self._make_sound_again(cancelled)
         expected = self._expected()
         try:
             checked = self._finish(self.artifact["path"], self.final, expected, report, cancelled)
-        except NotAVideo as error:  # said of the artifact: the clip itself was read before
-            what = f"The engine's artifact cannot be used: {error.what}"
-            raise CheckFailed(what, "The engine's output before that may say why.") from error
+        except (EnvironmentFault, MediaStopped):
+            raise
+        except PovwatchError as error:
+            self._see_whose(error, expected, cancelled)
+            raise FinishFailed(
+                f"What was generated is right, and finishing it failed: {error.what}", error.todo
+            ) from error
         self.controls, self.lost_controls = {}, {}
         expected = dataclasses.replace(expected, panels=1, sound=False, not_blank=False)
         for key, path in (self.artifact.get("controls") or {}).items() if self.keep_controls else ():
             try:
                 found = self._finish(path, self.control(key), expected, lambda _: None, cancelled)
-            except (NotAVideo, CheckFailed) as error:
+            except (EnvironmentFault, MediaStopped):
+                raise
+            except PovwatchError as error:
                 self.lost_controls[key] = str(error)
             else:
                 self.controls[key] = found.to_json()
         return checked
+
+    def _see_whose(self, error: PovwatchError, expected: Expectation, cancelled: threading.Event) -> None:
+        """Judge what the engine made by itself, without what finishing adds to it.
+
+        Raises:
+            CheckFailed: it is not what was asked for: `error`, if that says so, else what was found.
+        """
+        asked = Expectation(frames=expected.frames, not_blank=expected.not_blank)
+        try:
+            call(
+                "check",
+                {"artifact": self._name(self.artifact["path"]), "expectation": asked.to_json()},
+                timeout=WORK_TIMEOUT,
+                room=self.folder,
+                cancelled=cancelled,
+            )
+        except CheckFailed as found:
+            if isinstance(error, NotAVideo):
+                what = f"The engine's artifact cannot be used: {error.what}"
+                raise CheckFailed(what, "The engine's output before that may say why.") from error
+            raise (error if isinstance(error, CheckFailed) else found) from None
+        except MediaError:  # the look at it failed as well: then it is not known to be wrong
+            return
 
     def _finish(
         self,
@@ -258,6 +290,19 @@ class Workpiece:
             self._keep(room, made.path)
             made = dataclasses.replace(made, path=self._whole(made.path))
         self.sound = made.to_json()
+
+    def _make_sound_again(self, cancelled: threading.Event) -> None:
+        """Make it where it is gone, or a povwatch of before prepared the clip.
+
+        Raises:
+            FinishFailed: it was there, and cannot be made now.
+        """
+        proven = self.sound
+        with private.room(self.folder) as room:
+            self._make_sound(room, cancelled)
+        if proven and self.sound["path"] is None:
+            problem, self.sound = self.sound["problem"], proven
+            raise FinishFailed(f"The sound that was made is gone, and cannot be made again: {problem}")
 
     def _inside(self) -> dict[str, Any]:
         """Prepared, with paths as a child has them."""

@@ -30,6 +30,11 @@ ORDER BY id;
 -- What is known of each clip: its newest job, without the long columns.
 SELECT path, max(id) AS id, base, state, source_stat, spec_stat FROM jobs GROUP BY path;
 
+-- name: kept_jobs
+-- The clips' newest jobs that failed after they were generated: what was generated is kept.
+SELECT * FROM jobs WHERE state = 'failed' AND artifact IS NOT NULL
+    AND id = (SELECT max(id) FROM jobs AS other WHERE other.path = jobs.path);
+
 -- name: done_run^
 -- The newest published run of the same video with the same spec.
 SELECT * FROM jobs

@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
+from beeps import beeping
 from clips import make_clip
 from hand_clock import HandClock
 from rich.console import Console
@@ -22,10 +24,12 @@ from povwatch.daemon.background import Background
 from povwatch.daemon.ends import finisher as module
 from povwatch.daemon.ends.finisher import Finisher
 from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.runs import workpiece
 from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import CheckFailed, DiskFull, OutputsNotWritable, WriteFailed
+from povwatch.errors import CheckFailed, DiskFull, FinishFailed, OutputsNotWritable, WriteFailed
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal, open_reader
+from povwatch.media.errors import MediaError
 from povwatch.media.run import call
 from povwatch.publish import Publisher
 from povwatch.publish import files as staged
@@ -41,6 +45,9 @@ class Endings:
 
     def after(self, job, error):
         self.seen.append((job.id, type(error)))
+
+    def keep(self, job, piece, error):
+        self.seen.append((job.id, "kept", type(error), piece.unfinished))
 
     def cancel(self, job, why):
         self.seen.append((job.id, why))
@@ -306,3 +313,88 @@ def test_at_a_start_work_whose_folder_was_taken_is_waited_for_and_work_that_is_g
     assert (said, bench.now().state) == (
         ("checked again", JobState.CHECKING) if taken else ("to run again", JobState.QUEUED)
     )
+
+
+def broken_child(op):
+    """media.run.call, of which one operation fails as by a bug of ours."""
+
+    def fails(asked, *args, **rest):
+        if asked == op:
+            raise MediaError(f"{op} failed: ValueError: what nobody foresaw")
+        return call(asked, *args, **rest)
+
+    return fails
+
+
+@pytest.mark.parametrize("op", ["finish", "check"])
+def test_what_is_ours_to_finish_is_tried_again_and_then_kept(bench, monkeypatch, op):
+    """A failure of finishing spends no GPU time: the artifact by itself is what was asked for."""
+    if op == "check":  # the judge of the artifact is the same operation: it fails for the finished file alone
+        monkeypatch.setattr(workpiece, "call", lambda asked, args, **rest: (
+            broken_child(op) if args.get("artifact") == "final.mp4" else call)(asked, args, **rest))  # fmt: skip
+    else:
+        monkeypatch.setattr(workpiece, "call", broken_child(op))
+    bench.finisher.check(bench.job, bench.piece)
+    for failures in (1, 2):
+        bench.settle()
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
+        assert Workpiece.from_json(bench.now().artifact).unfinished == failures, "a restart goes on counting"
+        bench.finisher.tick(bench.clock.now)
+        assert bench.background.idle, "there is a pause"
+        bench.clock.now += retry.backoff(failures)
+        bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, "kept", FinishFailed, 3)]
+    events = [e.event for e in bench.journal.events(bench.job.id)]
+    assert (events.count("started"), events.count("finish-retry")) == (1, 2)
+
+
+def test_finishing_that_fails_once_costs_nothing(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(workpiece, "call", broken_child("finish"))
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    bench.clock.now += retry.backoff(1)
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.now().attempts, bench.endings.seen) == (JobState.DONE, 1, [])
+
+
+@pytest.mark.parametrize("how", ["cut", "fewer", "text"])
+def test_what_the_engine_did_wrong_makes_another_attempt(bench, how):
+    made = Path(bench.piece.artifact["path"])
+    if how == "cut":
+        made.write_bytes(made.read_bytes()[: made.stat().st_size // 2])
+    elif how == "fewer":
+        make_clip(made, frames=5)
+    else:
+        made.write_text("no video")
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, CheckFailed)]
+
+
+def test_the_last_try_is_made_without_the_sound(bench, monkeypatch):
+    """It was proven before; should it be at fault all the same, it does not cost the result."""
+    clip = beeping(bench.paths.inputs / "a.mp4", "aac")
+    room = Path(bench.piece.folder)
+    info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
+    args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
+    bench.piece.info, bench.piece.prepared = info, call("prepare", args, timeout=60)
+    shutil.copy(room / "working.mp4", room / "generated.mp4")
+
+    def fails(asked, given, **rest):
+        if asked == "finish" and given["sound"]:
+            raise MediaError("finish died of SIGSEGV")
+        return call(asked, given, **rest)
+
+    monkeypatch.setattr(workpiece, "call", fails)
+    bench.finisher.check(bench.job, bench.piece)
+    for failures in (1, 2):
+        bench.settle()
+        bench.clock.now += retry.backoff(failures)
+        bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+    (said,) = [e for e in bench.journal.events(bench.job.id) if e.event == "sound-left-out"]
+    assert "SIGSEGV" in said.data["problem"]
