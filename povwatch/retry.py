@@ -56,8 +56,6 @@ class Decision:
     kind: Kind
     at: float
     """Not before this time, on the clock of `now`; for an end, now."""
-    charge: bool
-    """Whether the attempt counts; if not, it is given back."""
     waiting: Waiting | None
     """What the job waits on; None for an end."""
     reason: str
@@ -75,17 +73,17 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
     """
     for cause, (waiting, pause) in _RELEASES.items():
         if isinstance(error, cause):
-            return Decision(Kind.RELEASE, now + pause, charge=False, waiting=waiting, reason=str(error))
+            return Decision(Kind.RELEASE, now + pause, waiting=waiting, reason=str(error))
     for cause, ending in _ENDS.items():
         if isinstance(error, cause):
-            return Decision(ending, now, charge=True, waiting=None, reason=str(error))
+            return Decision(ending, now, waiting=None, reason=str(error))
     if isinstance(error, errors.OutOfMemory):
         limit = min(limit, OUT_OF_MEMORY_MAX)
     if attempts >= limit:
         reason = f"{error} Given up after {_times(attempts, 'attempt')}."
-        return Decision(Kind.FAIL, now, charge=True, waiting=None, reason=reason)
+        return Decision(Kind.FAIL, now, waiting=None, reason=reason)
     reason = f"{error} Attempt {attempts} of {limit}."
-    return Decision(Kind.RETRY, now + backoff(attempts), charge=True, waiting=Waiting.RETRY_AT, reason=reason)
+    return Decision(Kind.RETRY, now + backoff(attempts), waiting=Waiting.RETRY_AT, reason=reason)
 
 
 def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now: float) -> Decision:
@@ -113,9 +111,9 @@ def after_crash(crashes: int, now: float) -> Decision:
     often = _times(crashes, "time")
     if crashes >= CRASHES_MAX:
         reason = f"The daemon or the machine went down {often} while this job ran. It may be the cause."
-        return Decision(Kind.FAIL, now, charge=False, waiting=None, reason=reason)
+        return Decision(Kind.FAIL, now, waiting=None, reason=reason)
     reason = f"The daemon or the machine went down while this job ran ({often})."
-    return Decision(Kind.RETRY, now + backoff(crashes), charge=False, waiting=Waiting.RETRY_AT, reason=reason)
+    return Decision(Kind.RETRY, now + backoff(crashes), waiting=Waiting.RETRY_AT, reason=reason)
 
 
 def clamped(not_before: float, now: float) -> float:

@@ -57,8 +57,3 @@ def written_on(sig: Signature) -> str:
     """The day, here, on which its bytes were last written: mtime, as 2026-05-31. A copy that keeps times keeps it."""
     mtime: int = _FORMAT.unpack(sig)[3]
     return local(mtime / 1e9).date().isoformat()
-
-
-def is_empty(sig: Signature) -> bool:
-    """Whether there is nothing in it: such a file waits without limit."""
-    return size_of(sig) == 0

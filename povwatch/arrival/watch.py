@@ -1,7 +1,7 @@
 """Hints that something in inputs/ has changed, from inotify by way of watchdog.
 
 Hints only: watchdog loses events, and its threads die quietly, one without the other; the emitter does when the folder
-is removed. Whoever uses this rescans too, asks `alive`, and calls `restart` with a back-off.
+is removed. Whoever uses this rescans too, asks `alive`, and calls `start` again with a back-off.
 """
 
 from __future__ import annotations
@@ -132,12 +132,6 @@ class Watcher:
             return _identity(os.fspath(self._root)) == self._watched
         except OSError:
             return False
-
-    def restart(self) -> bool:
-        """Watch the folder that has the name now. As `start`; a hint to rescan follows, whatever was missed."""
-        started = self.start()
-        self._on_hint(None)
-        return started
 
     def stop(self) -> None:
         """End the threads. No hint comes afterwards. Harmless if nothing runs."""

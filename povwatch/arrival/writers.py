@@ -40,19 +40,18 @@ def ignore_sigio() -> None:
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
-def writer_open(fd: int, *, network: bool = False, writing: OpenForWriting | None = None) -> Writers:
+def writer_open(fd: int, *, network: bool = False) -> Writers:
     """Whether a local process has this file open for writing.
 
     Args:
         fd: The file, opened for reading only (for writing, we would be found ourselves).
         network: It is on a network file system. There a lease needs the server's leave, so its refusal means nothing.
-        writing: What `open_for_writing` found, where many files are asked about; else /proc is read for this one.
     """
     if not network:
         answer = _lease(fd)
         if answer is not Writers.UNKNOWN:
             return answer
-    seen = open_for_writing() if writing is None else writing
+    seen = open_for_writing()
     status = os.fstat(fd)
     if (status.st_dev, status.st_ino) in seen.files:
         return Writers.OPEN
@@ -72,7 +71,7 @@ class OpenForWriting:
 
 
 def open_for_writing(proc: Path = PROC) -> OpenForWriting:
-    """Look through the open files of every process that we may see. Takes milliseconds; ask once for many files."""
+    """Look through the open files of every process that we may see. Takes milliseconds."""
     files: set[tuple[int, int]] = set()
     everybody = (proc / "1").exists()  # ProtectProc=invisible and hidepid hide what we may not look at
     for process in _processes(proc):

@@ -26,8 +26,6 @@ class Box(NamedTuple):
     start: int
     body: int
     end: int
-    to_end: bool = False
-    """It declares no size of its own: it reaches as far as the file does."""
 
 
 def header(reader: Reader, offset: int, limit: int) -> Box | None:
@@ -42,7 +40,7 @@ def header(reader: Reader, offset: int, limit: int) -> Box | None:
     if not all(0x20 <= byte <= 0x7E or byte == 0xA9 for byte in kind):  # noqa: PLR2004 - ASCII, and QuickTime's (c)
         return None
     if size == 0:
-        return Box(kind, offset, offset + HEADER, limit, to_end=True)
+        return Box(kind, offset, offset + HEADER, limit)
     if size == 1:
         size = int.from_bytes(raw[HEADER:HEADER_64])
         if len(raw) < HEADER_64 or not HEADER_64 <= size < FAR:

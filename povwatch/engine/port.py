@@ -7,7 +7,7 @@ loaded once, and is then given one job at a time, always in the main thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,6 @@ FailureKind = Literal[
     invalid         the engine cannot do this job, however often it is tried
     error           anything else: the attempt is charged
 """
-
-FAILURE_KINDS: frozenset[str] = frozenset(get_args(FailureKind))
 
 
 class Engine(Protocol):

@@ -20,7 +20,7 @@ def every_error(root=errors.PovwatchError):
 @pytest.mark.parametrize(("attempts", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0)])
 def test_a_failed_attempt_is_charged_until_the_limit(error, attempts, kind, pause):
     decision = decide(error("It broke."), attempts=attempts, limit=3, now=NOW)
-    assert (decision.kind, decision.at, decision.charge) == (kind, NOW + pause, True)
+    assert (decision.kind, decision.at) == (kind, NOW + pause)
     assert decision.waiting == (Waiting.RETRY_AT if kind is Kind.RETRY else None)
     assert decision.reason.startswith("It broke.")
     assert str(attempts) in decision.reason
@@ -41,7 +41,7 @@ def test_a_failed_attempt_is_charged_until_the_limit(error, attempts, kind, paus
 @pytest.mark.parametrize("attempts", [1, 3, 99])
 def test_what_is_not_the_jobs_doing_gives_the_attempt_back_however_often(error, waiting, attempts):
     decision = decide(error("Not now."), attempts=attempts, limit=3, now=NOW)
-    assert (decision.kind, decision.charge, decision.waiting) == (Kind.RELEASE, False, waiting)
+    assert (decision.kind, decision.waiting) == (Kind.RELEASE, waiting)
     assert decision.at >= NOW
 
 
@@ -73,7 +73,6 @@ def test_every_error_ends_or_uses_up_its_attempts_or_waits_for_a_reason(error):
     assert "What. Todo." in decision.reason
     if decision.kind is Kind.RELEASE:
         assert decision.waiting is not None
-        assert not decision.charge
     else:
         assert decision.kind in (Kind.FAIL, Kind.BLOCK, Kind.REJECT)
 
@@ -86,7 +85,6 @@ def test_the_type_says_what_happens(error):
     expected = Kind.RELEASE if waits else decision.kind if ends else Kind.RETRY
     assert decision.kind is expected
     assert (decision.kind in (Kind.FAIL, Kind.BLOCK, Kind.REJECT)) == ends
-    assert decision.charge != waits
 
 
 @pytest.mark.parametrize(
@@ -94,7 +92,7 @@ def test_the_type_says_what_happens(error):
 )
 def test_a_job_that_is_there_at_three_crashes_fails(crashes, kind, pause):
     decision = after_crash(crashes, NOW)
-    assert (decision.kind, decision.at, decision.charge) == (kind, NOW + pause, False)
+    assert (decision.kind, decision.at) == (kind, NOW + pause)
 
 
 def test_the_pauses_double_up_to_a_minute():

@@ -52,11 +52,10 @@ def test_proc_answers_where_leases_do_not(clip, monkeypatch):
     monkeypatch.setattr("povwatch.arrival.writers._lease", lambda _: Writers.UNKNOWN)
     with writer(path, os.O_WRONLY):
         assert writer_open(fd) is Writers.OPEN
-    assert writer_open(fd, writing=OpenForWriting(set(), everybody=True)) is Writers.NONE
-    assert writer_open(fd, writing=OpenForWriting(set(), everybody=False)) is Writers.UNKNOWN
-    status = os.fstat(fd)
-    one_look = OpenForWriting({(status.st_dev, status.st_ino)}, everybody=False)
-    assert writer_open(fd, writing=one_look) is Writers.OPEN
+    for everybody, answer in ((True, Writers.NONE), (False, Writers.UNKNOWN)):
+        seen = OpenForWriting(set(), everybody=everybody)
+        monkeypatch.setattr("povwatch.arrival.writers.open_for_writing", lambda seen=seen: seen)
+        assert writer_open(fd) is answer
 
 
 def test_without_the_right_to_see_the_answer_is_unknown(open_to_all):

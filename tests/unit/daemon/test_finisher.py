@@ -183,7 +183,7 @@ def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_thr
         bench.finisher.tick(bench.clock.now)
     bench.settle()
     assert bench.endings.seen == [(bench.job.id, WriteFailed)]
-    assert retry.decide(WriteFailed("."), attempts=3, limit=3, now=0.0).charge is False
+    assert retry.decide(WriteFailed("."), attempts=3, limit=3, now=0.0).kind is retry.Kind.RELEASE
 
 
 def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, monkeypatch):

@@ -1,9 +1,10 @@
 import errno
+from typing import get_args
 
 import pytest
 
 from povwatch.engine.faults import MESSAGE_MAX, classify
-from povwatch.engine.port import FAILURE_KINDS, EngineFailure
+from povwatch.engine.port import EngineFailure, FailureKind
 
 
 class OutOfMemoryError(RuntimeError):
@@ -51,7 +52,7 @@ def caused(error, cause):
 def test_an_exception_is_known_by_its_class_and_text(error, kind, message):
     found, said, _ = classify(error)
     assert (found, message in said) == (kind, True), said
-    assert found in FAILURE_KINDS
+    assert found in get_args(FailureKind)
 
 
 def test_an_error_raised_while_another_is_handled_counts_unless_it_was_put_aside():
