@@ -97,8 +97,8 @@ def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now:
     """
     if failures >= limit:
         reason = f"{error.what} Given up after {_times(failures, 'try')}."
-        return Decision(Kind.FAIL, now, charge=False, waiting=None, reason=reason)
-    return Decision(Kind.RETRY, now + backoff(failures), charge=False, waiting=Waiting.RETRY_AT, reason=str(error))
+        return Decision(Kind.FAIL, now, waiting=None, reason=reason)
+    return Decision(Kind.RETRY, now + backoff(failures), waiting=Waiting.RETRY_AT, reason=str(error))
 
 
 def after_crash(crashes: int, now: float) -> Decision:
