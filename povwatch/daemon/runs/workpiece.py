@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch import layout, private
 from povwatch.daemon.runs import soundtrack
 from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
-from povwatch.errors import CheckFailed, EnvironmentFault, FinishFailed, NotAVideo, PovwatchError
+from povwatch.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
 from povwatch.fs import closing, fsync_dir
 from povwatch.machine_faults import Place, told
 from povwatch.media.errors import MediaError, MediaStopped
@@ -110,6 +110,7 @@ class Workpiece:
         Raises:
             SourceChanged: the clip is not the one that was admitted.
             OutputsAway: the folder is gone, or somebody else's.
+            JobFailed: a file that the spec names does not go with the frames that decode.
             PovwatchError: whatever else media.run says.
         """
         with self._timed("prepare"), private.room(self.folder) as room:
@@ -132,6 +133,7 @@ class Workpiece:
             self.source = self._whole(source)
             self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
             if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded now: these count
+                self._refuse_misfits(made["frames"])
                 self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
             if made["resized"]:
                 self.info = self.info | {"resized": made["resized"]}
@@ -335,6 +337,24 @@ class Workpiece:
             take_copy(root_fd, named, room, copy, cancelled, names=1)
             see_that_it_is_content(room, copy, named)
             self.references[where] = self._whole(copy)
+
+    def _refuse_misfits(self, decoded: int) -> None:
+        """See that no control video or mask of the spec was made for a frame that turned out not to decode.
+
+        Args:
+            decoded: frames that do.
+
+        Raises:
+            JobFailed: one was: behind that frame it would guide the wrong one.
+        """
+        known = self.info.get("frames")
+        for where, path in self.frozen.referenced_paths().items():
+            if decoded != known and where not in {"prompt_path", "image_context_path"}:
+                raise JobFailed(
+                    f"{decoded} of the clip's {known} frames decode. {where} ({path}) has a frame for each of the "
+                    f"{known}, so that the two would not go together frame by frame.",
+                    "Encode the clip anew, so that it holds the frames that decode alone, and make that file from it.",
+                )
 
     def _keep(self, room: int, *names: str) -> None:
         """Put files that finishing needs on the disk: after a power cut an artifact is finished, not generated again.

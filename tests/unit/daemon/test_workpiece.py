@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from clips import make_clip
+from damaged import SHORT, noisy, spoil
 from spec_texts import text
 
 from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import DiskFull, OutputsNotWritable, Shortage, WriteFailed
+from povwatch.errors import DiskFull, JobFailed, OutputsNotWritable, Shortage, WriteFailed
 from povwatch.media.run import call
 from povwatch.spec import parse
 
@@ -41,6 +42,30 @@ def test_what_finishing_needs_survives_a_power_cut(piece, tmp_path, monkeypatch)
     prepare(piece, tmp_path)
     assert {piece.source, piece.prepared["times"]} <= set(synced)
     assert synced[-1] == piece.folder
+
+
+def test_damage_that_only_preparing_finds_is_known_from_then_on(tmp_path):
+    """A key frame behind it said that all of the clip is there."""
+    piece = with_damage(tmp_path)
+    assert (piece.info["frames"], piece.info["damage"]) == (40, None)
+    prepare(piece, tmp_path)
+    assert piece.info["frames"] == piece.prepared["frames"] < 40
+    assert piece.info["damage"]["lost"] == 40 - piece.prepared["frames"]
+
+
+def test_a_control_video_for_frames_that_do_not_decode_is_refused(tmp_path):
+    noisy(tmp_path / "depth.mp4")
+    piece = with_damage(tmp_path, depth={"control_weight": 1.0, "control_path": "depth.mp4"})
+    with pytest.raises(JobFailed, match=r"of the clip's 40 frames decode\. depth\.control_path \(depth\.mp4\)"):
+        prepare(piece, tmp_path)
+
+
+def with_damage(folder, **fields):
+    clip = spoil(noisy(folder / "a.mp4", options=SHORT), 15)
+    (folder / "room").mkdir()
+    info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
+    spec = parse(text(video_path="a.mp4", **fields), clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
+    return Workpiece(str(folder / "room"), info, spec)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from povwatch.media.info import Prepared, VideoInfo
 
 N = 40
-VP8 = {"codec": "libvpx", "options": {"deadline": "realtime", "g": "250", "auto-alt-ref": "1"}}
+VP8 = {"codec": "libvpx", "options": {"deadline": "realtime", "cpu-used": "8", "g": "250", "auto-alt-ref": "1"}}
 VP9 = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8", "g": "250"}}
 MJPEG = {"codec": "mjpeg", "pix_fmt": "yuvj420p", "colour": {"color_range": 2}}
 MPEG4 = {"codec": "mpeg4", "options": {"qscale": "3", "g": "250"}}
