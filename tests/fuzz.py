@@ -20,7 +20,8 @@ with atheris.instrument_imports(include=["povwatch"]):
     from povwatch.errors import SpecInvalid
     from povwatch.layout import shown
     from povwatch.log import one_line
-    from povwatch.spec import explain, parse
+    from povwatch.rebuild.manifests import parse as manifest_of
+    from povwatch.spec import Label, explain, named_clip, parse, renamed
     from povwatch.spool import _parse
 
 import hostile
@@ -53,6 +54,14 @@ def requests(data: bytes) -> None:
         _parse(data, "0")
 
 
+def manifests(data: bytes) -> None:
+    """A manifest can be used, or says why not, or is none of ours; a JSON names a clip, and is renamed, or not."""
+    made = manifest_of(data, file=b"clip_aug.json")
+    assert not isinstance(made, str) or one_line(made).isprintable()
+    named_clip(data)
+    renamed(data, Label(b"clip.mp4", b"clip"), Label("\u624b.mp4".encode(), b"b"))
+
+
 def names(data: bytes) -> None:
     """Any bytes have a name for people, on one line, in UTF-8."""
     for line in (shown(data), one_line(data.decode("utf-8", "surrogateescape"))):
@@ -74,6 +83,7 @@ TARGETS = {
         hostile.fragment_without_end(),
         hostile.far_index(),
     ],
+    manifests: [text(), json.dumps({"povwatch": {}, "job": 1, "source": {"path_hex": "61"}}).encode()],
     requests: [json.dumps({"verb": "go", "clip": "a.mp4", "options": {"force": True}}).encode()],
     names: [b"clip.mp4", "手\u202e".encode(), b"\xff\n\x1b[31m"],
 }
