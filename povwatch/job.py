@@ -6,7 +6,8 @@ The rules, which TRANSITIONS below spells out:
 2. Until it is claimed (`running`) anything about the clip may still change, so it may go back to `grace` or `arriving`.
 3. From `running` it goes back to `queued` only when it is released or retried.
 4. From `checking` it goes back to `queued` when the artifact is not what was asked for.
-5. From `publishing` there is one way: `done`. Inference never runs again for that job.
+5. From `publishing` there is one way, `done`, and inference never runs again for that job. Where povwatch itself fails
+   at that again and again it is `failed`, and its files are kept.
 6. An end is final: another run of the same clip is another job. But a job that failed after it was generated keeps its
    artifact, and `retry` has it finished: from `failed` to `checking`.
 7. Hooks are no states: `before` hooks run while a job is `queued`, `after` hooks while it is `publishing` and all of it
@@ -62,7 +63,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.QUEUED: frozenset({S.RUNNING, S.GRACE, S.ARRIVING, S.FAILED, S.CANCELLED}),
     S.RUNNING: frozenset({S.CHECKING, S.QUEUED, S.ARRIVING, S.FAILED, S.BLOCKED, S.CANCELLED}),
     S.CHECKING: frozenset({S.PUBLISHING, S.QUEUED, S.FAILED, S.CANCELLED}),
-    S.PUBLISHING: frozenset({S.DONE}),
+    S.PUBLISHING: frozenset({S.DONE, S.FAILED}),
     S.DONE: frozenset(),
     S.FAILED: frozenset({S.CHECKING}),
     S.BLOCKED: frozenset(),

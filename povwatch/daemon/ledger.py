@@ -36,6 +36,8 @@ class Ledger:
         """The jobs that ended since the start, in that order."""
         self._unsaid: list[tuple[str, Job, Mapping[str, Any]]] | None = None
         """What is said when it is journalled; None if that is at once."""
+        self._touched: set[int] = set()
+        """The jobs that were changed since, for the same."""
 
     def job(self, job_id: int) -> Job:
         """A job as it is now."""
@@ -44,6 +46,13 @@ class Ledger:
         job = self.journal.job(job_id)
         if job is None:
             raise KeyError(job_id)
+        return job
+
+    def reread(self, job_id: int) -> Job:
+        """A job as the journal has it: what is remembered may be behind, where something failed in between."""
+        self._jobs.pop(job_id, None)
+        job = self.job(job_id)
+        self._remember(job)
         return job
 
     def of_path(self, path: bytes) -> Job | None:
@@ -96,13 +105,23 @@ class Ledger:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Journal all changes of the block as one, and say them after that: a crash leaves all of them, or none."""
+        """Journal all changes of the block as one, and say them after that: a crash leaves all of them, or none.
+
+        So does an exception: the jobs are then what they were.
+        """
         unsaid = self._unsaid = []
+        touched = self._touched = set()
         try:
             with self.journal.batch():
                 yield
+        except BaseException:
+            for job in filter(None, map(self.journal.job, touched)):
+                self.ended.pop(job.id, None)
+                self._remember(job)
+            raise
         finally:
             self._unsaid = None
+            self._touched = set()
         for event, job, said in unsaid:
             say(event, job, **said)
 
@@ -141,6 +160,7 @@ class Ledger:
             self._unsaid.append((event, job, said))
 
     def _remember(self, job: Job) -> None:
+        self._touched.add(job.id)
         was = self.known.get(job.path)
         if was is not None and was.job == job.id:
             self.counts[was.state] -= 1

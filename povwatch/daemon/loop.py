@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from povwatch import __version__
 from povwatch.arrival.writers import ignore_sigio
 from povwatch.daemon.parts import Parts
-from povwatch.daemon.recovery import recover
+from povwatch.daemon.recovery import recover, sweep
 from povwatch.daemon.scope import ALL
 from povwatch.daemon.summary import Outcome
 from povwatch.daemon.view import View, Viewer
@@ -24,6 +24,8 @@ from povwatch.notify import Notifier
 from povwatch.voice import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from povwatch.config import Config
     from povwatch.daemon.outside import Outside
     from povwatch.daemon.scope import Scope
@@ -89,6 +91,8 @@ class Daemon:
         self._outcome = Outcome(())
         self._drained = False
         self._requests_at = 0.0
+        self._starts: dict[str, Callable[[], None]] = {}
+        """What is not started yet."""
         self._stop: str | None = None
 
     # -- the life of a daemon
@@ -102,9 +106,9 @@ class Daemon:
         self._set_signals()
         try:
             self._start()
-            while self._stop is None and not (self._once and self.parts.drain.over()):
+            while self._stop is None and not (self._once and self._over()):
                 self._turn()
-                self._show(self.parts.clock.boot())
+                self.parts.mishaps.tried("display", self._show, self.parts.clock.boot())
                 self.parts.waker.sleep(self._pause())
             self._drained = True
         finally:
@@ -139,59 +143,89 @@ class Daemon:
         parts.spool.sweep(parts.clock.wall())
         parts.root.keep()
         crashed = parts.journal.fact("daemon") is not None  # `_end` takes it back
-        recover(parts.ledger, parts.gates, parts.endings, parts.finisher, parts.publisher, crashed=crashed)
-        parts.hooks.recover()
-        parts.lookout.start()
-        if parts.lookout.away is None:
-            parts.folder.sweep()
-        parts.opening.tick()
-        parts.engine_room.start()
-        parts.facts.tick(parts.clock.boot(), parts.hurdle())
+        known = (parts.ledger, parts.gates, parts.endings, parts.finisher)
+        self._starts = {
+            "recovery": lambda: recover(*known, crashed=crashed, broken=parts.mishaps.of),
+            "sweep": lambda: sweep(parts.ledger, parts.publisher),
+            "recovery of hooks": parts.hooks.recover,
+            "lookout": self._look_out,
+            "opening": parts.opening.tick,
+            "engine room": parts.engine_room.start,
+        }
+        self._go_on_starting()
+        parts.mishaps.tried("facts", parts.facts.tick, parts.clock.boot(), parts.hurdle())
         self._notifier.ready(parts.facts.status(parts.hurdle()))
+
+    def _look_out(self) -> None:
+        self.parts.lookout.start()
+        if self.parts.lookout.away is None:
+            self.parts.folder.sweep()
+
+    def _go_on_starting(self) -> None:
+        """Start what is not started yet, one after the other."""
+        for name, start in list(self._starts.items()):
+            if not self.parts.mishaps.tried(name, start):
+                return
+            del self._starts[name]
 
     def _turn(self) -> None:
         """One turn of the loop."""
-        parts = self.parts
+        parts, tried = self.parts, self.parts.mishaps.tried
         now = parts.clock.boot()
-        parts.background.settle()
-        parts.inspections.settle()
-        parts.walks.settle()
-        parts.decodes.settle()
-        parts.lookout.tick(now)
+        parts.mishaps.tick(now)
+        self._go_on_starting()
+        if not self._starts:
+            self._tick(now)
+        tried("status", lambda: self._notifier.status(parts.facts.status(parts.hurdle())))
+        self._notifier.watchdog()
+
+    def _tick(self, now: float) -> None:
+        parts, tried = self.parts, self.parts.mishaps.tried
+        tried("background", parts.background.settle)
+        tried("inspections", parts.inspections.settle)
+        tried("walks", parts.walks.settle)
+        tried("decodes", parts.decodes.settle)
+        tried("lookout", parts.lookout.tick, now)
         if parts.lookout.away is None:
-            parts.intake.tick(now)
-            parts.gates.tick(now)
-            parts.notices.tick(now, parts.present)
+            tried("intake", parts.intake.tick, now)
+            tried("gates", parts.gates.tick, now)
+            tried("notices", parts.notices.tick, now, parts.present)
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
-            parts.verbs.tick(now)
-        parts.opening.tick()
-        parts.outputs_watch.tick(now)
-        parts.free_space.tick(now)
-        parts.eye.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY)
-        parts.gpu_faults.tick(now)
-        parts.engine_room.tick(now)
-        parts.hooks.tick(now, hurdle=parts.hurdle(), fault=parts.fault())
-        parts.dispatch.tick(now, hurdle=parts.hurdle())
-        parts.finisher.tick(now)
-        parts.facts.tick(now, parts.hurdle())
-        self._notifier.status(parts.facts.status(parts.hurdle()))
-        self._notifier.watchdog()
+            tried("verbs", parts.verbs.tick, now)
+        tried("opening", parts.opening.tick)
+        tried("outputs watch", parts.outputs_watch.tick, now)
+        tried("free space", parts.free_space.tick, now)
+        tried("eye", lambda: parts.eye.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY))
+        tried("GPU faults", parts.gpu_faults.tick, now)
+        tried("engine room", parts.engine_room.tick, now)
+        tried("hooks", lambda: parts.hooks.tick(now, hurdle=parts.hurdle(), fault=parts.fault()))
+        tried("dispatch", lambda: parts.dispatch.tick(now, hurdle=parts.hurdle()))
+        tried("finisher", parts.finisher.tick, now)
+        tried("facts", lambda: parts.facts.tick(now, parts.hurdle()))
 
     def _pause(self) -> float:
         parts = self.parts
-        deadlines = [
-            parts.lookout.next_deadline(),
-            parts.intake.next_deadline(),
-            parts.gates.next_deadline(),
-            parts.hooks.next_deadline(),
-            parts.dispatch.next_deadline(),
-            parts.finisher.next_deadline(),
-            parts.eye.next_deadline(),
-            self._requests_at,
-            self._display_at if self._display is not None else None,
-        ]
+        asked = {
+            "lookout": parts.lookout.next_deadline,
+            "intake": parts.intake.next_deadline,
+            "gates": parts.gates.next_deadline,
+            "hooks": parts.hooks.next_deadline,
+            "dispatch": parts.dispatch.next_deadline,
+            "finisher": parts.finisher.next_deadline,
+            "eye": parts.eye.next_deadline,
+            "mishaps": parts.mishaps.next_deadline,
+        }
+        deadlines = [self._requests_at, self._display_at if self._display is not None else None]
+        for name, ask in asked.items():
+            parts.mishaps.tried(f"{name}'s deadline", lambda ask=ask: deadlines.append(ask()))
         return min(d for d in deadlines if d is not None) - parts.clock.boot()
+
+    def _over(self) -> bool:
+        """With --once, whether nothing can move any more."""
+        found: list[bool] = []
+        self.parts.mishaps.tried("drain", lambda: found.append(self.parts.drain.over()))
+        return any(found) and not self._starts
 
     def _show(self, now: float) -> None:
         if self._display is not None and now >= self._display_at:
@@ -214,26 +248,32 @@ class Daemon:
             closing.callback(parts.inspections.close)
             closing.callback(parts.walks.close)
             closing.callback(parts.decodes.close)
-            parts.lookout.stop()
-            parts.hooks.stop()
-            parts.crew.stop(f"povwatch stops ({self._stop or 'all is done'}).")
-            parts.gpu_faults.stop()
-            deadline = parts.clock.boot() + STOP_PATIENCE
-            while not parts.crew.stopped and parts.clock.boot() < deadline:
-                parts.waker.sleep(0.1)
-                parts.dispatch.settle(parts.clock.boot())
-            parts.decodes.close()
-            parts.walks.close()
-            parts.inspections.close()
-            parts.background.close()
-            parts.hooks.close()
-            parts.dispatch.close()
+            tried = parts.mishaps.tried
+            tried("end of the lookout", parts.lookout.stop)
+            tried("end of the hooks", parts.hooks.stop)
+            tried("end of the workers", parts.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
+            tried("end of the GPU faults", parts.gpu_faults.stop)
+            tried("last words of the workers", self._hear_last_words)
+            for close in (parts.decodes.close, parts.walks.close, parts.inspections.close, parts.background.close):
+                close()
+            tried("closing of the hooks", parts.hooks.close)
+            tried("closing of the workers", parts.dispatch.close)
             if self._drained:
-                self._outcome = replace(parts.drain.outcome(), stopped=self._stop is not None)
-            parts.facts.close()
-            parts.notices.save()
+                tried("summary", self._sum_up)
+            tried("last facts", parts.facts.close)
+            tried("last notices", parts.notices.save)
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in parts.ledger.counts.items() if not state.ended))
+
+    def _hear_last_words(self) -> None:
+        parts = self.parts
+        deadline = parts.clock.boot() + STOP_PATIENCE
+        while not parts.crew.stopped and parts.clock.boot() < deadline:
+            parts.waker.sleep(0.1)
+            parts.dispatch.settle(parts.clock.boot())
+
+    def _sum_up(self) -> None:
+        self._outcome = replace(self.parts.drain.outcome(), stopped=self._stop is not None)
 
     def _set_signals(self) -> None:
         ignore_sigio()

@@ -25,10 +25,12 @@ from povwatch.daemon.graces.gates import Gates
 from povwatch.daemon.graces.respec import Respec
 from povwatch.daemon.hooks.stage import HookStage
 from povwatch.daemon.ledger import Ledger
+from povwatch.daemon.mishaps import Mishaps
 from povwatch.daemon.notices import Notices
 from povwatch.daemon.opening import Opening
 from povwatch.daemon.outputs_watch import OutputsWatch
 from povwatch.daemon.outside import Outside
+from povwatch.daemon.recovery import give_up
 from povwatch.daemon.runs.availability import Availability
 from povwatch.daemon.runs.crew import Crew
 from povwatch.daemon.runs.dispatch import Dispatch
@@ -36,24 +38,24 @@ from povwatch.daemon.runs.engine_room import EngineRoom
 from povwatch.daemon.runs.places import Hurdle
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.daemon.scope import ALL, Scope
-from povwatch.daemon.unforeseen import in_words
 from povwatch.daemon.verbs import Verbs
 from povwatch.engine.choice import choose
 from povwatch.errors import ConfigError, EnvironmentFault, OutputsAway, OutputsNotWritable
 from povwatch.hours import parse
 from povwatch.job import Job, JobState, Waiting
-from povwatch.journal import Journal, StaleJobError
+from povwatch.journal import Journal
 from povwatch.publish import Publisher
 from povwatch.rebuild import lost
 from povwatch.spec.beside import InputsFolder
 from povwatch.spec.configured import configured_templates
 from povwatch.spool import Spool
-from povwatch.voice import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from povwatch.config import Config
+    from povwatch.errors import PovwatchError
     from povwatch.media.info import VideoInfo
 
 
@@ -83,15 +85,18 @@ class Parts:
         self.ledger = Ledger(self.journal, self.clock)
         self.eye = GpuEye(self.clock, self.waker.wake, outside.look)
         self.choice = choose(config, self.eye.first(), self.journal.real_engine())
+        self.mishaps = Mishaps(
+            self.clock, job=self.ledger.job, reread=self.ledger.reread, release=self._release, give_up=self._give_up
+        )
         # For each worker the copies of its next clip and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
-        self.background = Background(self.waker.wake, threads=threads, broken=self._broken)
+        self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.of)
         # Apart: a thousand clips that arrive must not keep one waiting that runs.
-        self.inspections = Background(self.waker.wake, threads=2, broken=self._broken)
+        self.inspections = Background(self.waker.wake, threads=2, broken=self.mishaps.of)
         # Apart again: files with a long index, or one that lies, keep only each other waiting.
-        self.walks = Background(self.waker.wake, threads=1, broken=self._broken)
+        self.walks = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
         # And clips that have to be decoded from the front, for hours if they are long.
-        self.decodes = Background(self.waker.wake, threads=1, broken=self._broken)
+        self.decodes = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
         self.folder = InputsFolder(config.paths.inputs)
         self.notices = Notices(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
@@ -110,7 +115,7 @@ class Parts:
             arrived=self._arrived,
             withdrawn=self._withdraw,
             rejected=self._tidy.ended,
-            broken=self._broken,
+            broken=self.mishaps.of,
             scope=scope,
         )
         self.gates = Gates(
@@ -124,10 +129,10 @@ class Parts:
             present=self.present,
             renamed_from=self.intake.renamed_from,
             ended=self._ended,
-            broken=self._broken,
+            broken=self.mishaps.of,
             scope=scope,
         )
-        self._respec = Respec(self.ledger, self.intake, self.folder, scope)
+        self._respec = Respec(self.ledger, self.intake, self.folder, scope, self.mishaps.of)
         self.lookout = Lookout(
             config,
             clock=self.clock,
@@ -158,7 +163,7 @@ class Parts:
             publisher=self.publisher,
             endings=self.endings,
             wake=self.waker.wake,
-            broken=self._broken,
+            broken=self.mishaps.of,
             scope=scope,
         )
         self.finisher = Finisher(
@@ -170,6 +175,7 @@ class Parts:
             aside=self._aside,
             room=self.free_space.lacking,
             done=self._ended,
+            broken=self.mishaps.of,
             after=self.hooks.after,
         )
         self.availability = Availability(self.clock, self.choice.kind)
@@ -188,6 +194,7 @@ class Parts:
             room=self.free_space.lacking,
             scope=scope,
             generated=self.finisher.check,
+            broken=self.mishaps.of,
             ready=self.hooks.ready,
         )
         self.opening = Opening(parse(config.engine.hours), self.journal, self.clock)
@@ -288,25 +295,30 @@ class Parts:
             to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why, "source_stat": signature}
             self._ended(self.ledger.move(self.ledger.job(job.id), "cancelled", said={"why": why}, **to))
 
-    def _broken(self, key: object, error: Exception) -> None:
-        """The end of some background work could not be handled: its job pays, the daemon goes on."""
-        if isinstance(error, StaleJobError):  # nothing was changed: the job has gone on without that work
-            say("outcome-late", problem=str(error))
-            return
-        found = in_words(error, f"while it handled {key}")
-        job_id = key[1] if isinstance(key, tuple) else None
-        job = self.ledger.job(job_id) if isinstance(job_id, int) else None
-        if job is None or job.ended:
-            return
-        if job.state is JobState.RUNNING:
+    def _release(self, job: Job, found: PovwatchError, pause: float) -> None:
+        """A job's step failed as nobody foresaw: it goes back to where it waits, and is tried again."""
+        state, wall = job.state, self.clock.wall()
+        if state is JobState.RUNNING:
             self.dispatch.fail(job, found)
-        elif job.state is JobState.CHECKING and job.artifact:
+            job = self.ledger.job(job.id)
+            if job.state is JobState.RUNNING:  # no worker has it, and none will
+                self.endings.after(job, found)
+        elif state is JobState.CHECKING and job.artifact:
             self.finisher.failed(job, Workpiece.from_json(job.artifact), found)
-        elif job.state is JobState.CHECKING:
+        elif state is JobState.CHECKING:
             self.endings.after(job, found)
-        elif job.state is not JobState.PUBLISHING:  # that is a promise: it is tried again at the next start
-            self.gates.drop(job)
-            self.endings.fail(job, found)
+        elif state is JobState.PUBLISHING:
+            self.finisher.later(job, found, pause)
+        elif state is JobState.ARRIVING:
+            self.intake.return_to_arriving(job)
+        else:
+            self.gates.look_anew(job)
+            if state is JobState.QUEUED:
+                to = {"waiting_on": Waiting.RETRY_AT, "detail": str(found), "not_before": wall + pause}
+                self.ledger.set_quietly(job, "waiting", **to)
+
+    def _give_up(self, job: Job, found: PovwatchError) -> None:
+        give_up(job, found, gates=self.gates, endings=self.endings)
 
     def _pause_queue(self, waiting: Waiting, error: EnvironmentFault, until: float) -> None:
         if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self.crew.loaded:
@@ -327,15 +339,20 @@ class Parts:
             self.gates.resume(job)
 
     def _ended(self, job: Job) -> None:
-        """A job ended."""
-        self.intake.forget(job)
-        self._tidy.ended(job)
-        self.hooks.forget(job)
+        """A job ended. What fails of this costs no other part of it, and is done later."""
+        steps: dict[str, Callable[[], None]] = {
+            "intake": lambda: self.intake.forget(job),
+            "tidy": lambda: self._tidy.ended(job),
+            "hooks": lambda: self.hooks.forget(job),
+        }
         if job.state is JobState.CANCELLED and not self.lookout.present(job.path):
-            self.journal.give_base_back(job.path)
+            steps["base"] = lambda: self.journal.give_base_back(job.path)
         if job.state is JobState.DONE:
-            self._aside.move(job)  # one that was done already, too
-        self.lookout.soon(self.clock.boot())  # the clip or its JSON may have changed while the job ran
+            steps["aside"] = lambda: self._aside.move(job)  # one that was done already, too
+        # The clip or its JSON may have changed while the job ran.
+        steps["lookout"] = lambda: self.lookout.soon(self.clock.boot())
+        for name, step in steps.items():
+            self.mishaps.later(("end", job.id, name), step, pause=0.0)
 
 
 def _make_folder(folder: Path, origin: str) -> None:

@@ -4,24 +4,31 @@ publishing   the promise is kept
 checking     the artifact is there and durable: it is checked again; else back to the queue
 running      back to the queue, with the crash counted; failed at the third
 queued, grace, arriving   go on where they were
+
+A job that povwatch cannot go on with costs itself alone: it is released, tried again in this life, and given up at the
+third start in a row at which that fails: `failed`, with its files kept if its result was made.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from povwatch import private, retry
 from povwatch.command import command
 from povwatch.daemon.ends.endings import CLEARED
+from povwatch.daemon.mishaps import GIVEN_UP_AT
 from povwatch.daemon.runs.workpiece import Workpiece
+from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import FinishFailed, JobFailed, PovwatchError
 from povwatch.job import Job, JobState
 from povwatch.voice import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from povwatch.daemon.ends.endings import Endings
     from povwatch.daemon.ends.finisher import Finisher
     from povwatch.daemon.graces.gates import Gates
@@ -30,42 +37,111 @@ if TYPE_CHECKING:
 
 S = JobState
 
+FACT = "recoveries"
+"""Under which name the journal keeps the jobs that could not be recovered, and at how many starts in a row."""
+
 
 def recover(
-    ledger: Ledger, gates: Gates, endings: Endings, finisher: Finisher, publisher: Publisher, *, crashed: bool
+    ledger: Ledger,
+    gates: Gates,
+    endings: Endings,
+    finisher: Finisher,
+    *,
+    crashed: bool,
+    broken: Callable[[tuple[str, int], Exception], None],
 ) -> None:
-    """Settle every job that has not ended, and clear what belongs to none.
+    """Settle every job that has not ended. `sweep` comes next.
 
     Args:
         ledger: the jobs.
         gates: take back what was between arrival and claim.
         endings: what becomes of a job after a crash.
         finisher: takes back what was being checked or published.
-        publisher: clears the private folders.
         crashed: whether the last daemon had no time to say goodbye.
+        broken: told of a job whose recovery raised what nobody foresaw.
     """
     counts: Counter[str] = Counter()
     claimed = list(ledger.claimed)
+    failures = _Failures(ledger, endings, gates, broken)
     for job in ledger.in_state(S.PUBLISHING):  # first: nothing of ours is made in outputs/ before the promises are kept
-        say("orphaned", job, what="its promise is kept now")
-        finisher.publish(job)
-        counts["published"] += 1
+        with failures.of(job):
+            say("orphaned", job, what="its promise is kept now")
+            finisher.publish(job)
+            counts["published"] += 1
     for job in ledger.in_state(S.CHECKING):
-        counts[_check_again(job, ledger, endings, finisher, crashed=crashed)] += 1
+        with failures.of(job):
+            counts[_check_again(job, ledger, endings, finisher, crashed=crashed)] += 1
     for job in [job for job in claimed if job.state is S.RUNNING]:
-        _requeue(job, ledger, endings)
-        counts["to run again"] += 1
+        with failures.of(job):
+            _requeue(job, ledger, endings)
+            counts["to run again"] += 1
     for job in ledger.in_state(S.GRACE, S.QUEUED):
-        gates.resume(job)
-    kept = [job for job in ledger.in_state(S.QUEUED, S.GRACE) if job not in claimed]
-    under_way = [job for job in ledger.claimed if job.run_id is not None]
-    with suppress(PovwatchError):  # a link is in its place, or it cannot be written: outputs_watch says so
-        publisher.sweep(
-            {job.id for job in (*kept, *ledger.claimed)},
-            {job.run_id for job in (*under_way, *ledger.journal.kept()) if job.run_id},
-        )
+        with failures.of(job):
+            gates.resume(job)
+    failures.keep()
     if counts:
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+def sweep(ledger: Ledger, publisher: Publisher) -> None:
+    """Clear the private folders of all that belongs to no job and no run, once the jobs are settled."""
+    waiting = ledger.in_state(S.QUEUED, S.GRACE)
+    runs = (*(job for job in ledger.claimed if job.run_id is not None), *ledger.journal.kept())
+    with suppress(PovwatchError):  # a link is in its place, or it cannot be written: outputs_watch says so
+        publisher.sweep({job.id for job in (*waiting, *ledger.claimed)}, {job.run_id for job in runs if job.run_id})
+
+
+class _Failures:
+    """At how many starts in a row each job could not be recovered; the journal keeps that as a fact."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        endings: Endings,
+        gates: Gates,
+        broken: Callable[[tuple[str, int], Exception], None],
+    ) -> None:
+        self._ledger, self._endings, self._gates, self._broken = ledger, endings, gates, broken
+        self._before: dict[str, int] = ledger.journal.fact(FACT) or {}
+        self._now: dict[str, int] = {}
+
+    @contextmanager
+    def of(self, job: Job) -> Iterator[None]:
+        """Have a failure cost this job: it is released, and given up at the third start."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            found = in_words(error, "while it was recovered")
+            times = self._now[str(job.id)] = self._before.get(str(job.id), 0) + 1
+            try:
+                self._release_or_give_up(self._ledger.job(job.id), found, times)
+            except Exception as another:  # noqa: BLE001 - as above
+                self._broken(("recovery", job.id), another)
+
+    def keep(self) -> None:
+        """Journal the counts."""
+        if self._now != self._before:
+            self._ledger.journal.set_facts(**{FACT: self._now})
+
+    def _release_or_give_up(self, job: Job, found: PovwatchError, times: int) -> None:
+        if times < GIVEN_UP_AT:
+            self._broken(("recovery", job.id), found)
+            return
+        often = f"povwatch could not go on with it at {times} starts in a row."
+        error = JobFailed(f"{often} {found.what}", found.todo)
+        give_up(job, error, gates=self._gates, endings=self._endings)
+
+
+def give_up(job: Job, error: PovwatchError, *, gates: Gates, endings: Endings) -> None:
+    """End a job that povwatch itself failed at; with its files kept, if its result was made."""
+    if job.state is S.PUBLISHING:
+        endings.set_aside(job, error)
+        return
+    if job.state is S.CHECKING and job.artifact:
+        endings.keep(job, Workpiece.from_json(job.artifact), error)
+        return
+    gates.drop(job)
+    endings.fail(job, error)
 
 
 def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher, *, crashed: bool) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 
 
 class Waker:
     """Sleep until the time is up or somebody calls."""
 
     def __init__(self) -> None:
+        self._open = threading.RLock()  # a signal handler may come while it is held
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
     def wake(self) -> None:
         """End the sleep, or the next one if nobody sleeps."""
-        if self._fd >= 0:
-            os.eventfd_write(self._fd, 1)
+        with self._open:
+            if self._fd >= 0:
+                os.eventfd_write(self._fd, 1)
 
     def sleep(self, seconds: float) -> None:
         """Wait for at most so long."""
@@ -26,5 +29,6 @@ class Waker:
 
     def close(self) -> None:
         """Let go of the descriptor; later calls of `wake` do nothing."""
-        fd, self._fd = self._fd, -1
-        os.close(fd)
+        with self._open:
+            fd, self._fd = self._fd, -1
+            os.close(fd)

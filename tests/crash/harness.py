@@ -281,9 +281,7 @@ class Harness:
         self._number = 0
         self._said = log.open("a", buffering=1)
         log_lines.configure(self._said)
-        # Parsed once for all lives.
-        statements.aiosql = SimpleNamespace(from_str=functools.cache(statements.aiosql.from_str))
-        parts.configured_templates = once(parts.configured_templates, world.CONFIG)
+        once_for_all()
         gc.collect()
         gc.freeze()  # a child is not to touch, and so to copy, what it will not collect
 
@@ -386,6 +384,12 @@ def make(state: Path, rest: Path):
         (folders.outputs / name).parent.mkdir(exist_ok=True)
         (folders.outputs / name).write_bytes(data)
     return folders
+
+
+def once_for_all() -> None:
+    """Parse once for all lives what each parses at its start."""
+    statements.aiosql = SimpleNamespace(from_str=functools.cache(statements.aiosql.from_str))
+    parts.configured_templates = once(parts.configured_templates, world.CONFIG)
 
 
 def once(function, argument):

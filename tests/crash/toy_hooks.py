@@ -50,7 +50,7 @@ class Programs:
         name, video, other, made = argv
         self._apart(lambda: self._count(name))
         wrong = "" if toys.whole(Path(video).read_bytes()) else "the clip that it was given is not whole"
-        if name == BEFORE and json.loads(Path(other).read_text()).get("name") != "a":
+        if name == BEFORE and json.loads(Path(other).read_text()).get("name") != Path(video).stem:
             wrong = "the JSON that it was given is another one"
         if name == AFTER and not toys.whole(Path(other).read_bytes()):
             wrong = "the result that it was told of is not whole"

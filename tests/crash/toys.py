@@ -18,7 +18,7 @@ from povwatch.engine.process import Exited, Received
 from povwatch.engine.serve import sync
 from povwatch.errors import CheckFailed, DiskFull
 from povwatch.media.errors import MediaError
-from povwatch.media.info import Checked, Prepared, VideoInfo
+from povwatch.media.info import Checked, Finished, Prepared, SoundTrack, VideoInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,10 +92,10 @@ def media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict
     """In place of media.run.call; in this process, so without the room as the working directory."""
     if op == "inspect":
         return _inspect(Path(args["root"], args["path"]).read_bytes())
-    paths = {"source", "out_path", "generated", "artifact"} & args.keys()
-    args = args | {name: str(Path(room, args[name])) for name in paths}
+    paths = {"source", "out_path", "generated", "artifact", "sound"} & args.keys()
+    args = args | {name: str(Path(room, args[name])) for name in paths if args[name]}
     try:
-        return {"prepare": _prepare, "finish": _finish, "check": _check}[op](args, Path(room))
+        return {"prepare": _prepare, "sound": _sound, "finish": _finish, "check": _check}[op](args, Path(room))
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFull("No space is left for the working copy.") from error
@@ -206,15 +206,22 @@ def _prepare(args: dict[str, Any], _: Path) -> dict[str, Any]:
     ).to_json()
 
 
+def _sound(args: dict[str, Any], _: Path) -> dict[str, Any]:
+    """The sound of the clip's private copy."""
+    write(args["out_path"], result(digest(Path(args["source"]).read_bytes()), "no", "no"))
+    return SoundTrack(Path(args["out_path"]).name, "aac").to_json()
+
+
 def _finish(args: dict[str, Any], room: Path) -> dict[str, Any]:
-    """The generated frames with the sound of the clip's private copy and the times that were kept beside it."""
+    """The generated frames with the sound that was made before, and the times that were kept beside it."""
     found = whole(Path(args["generated"]).read_bytes())
     if found is None:
         raise CheckFailed("The engine's artifact is not whole.")
     times = (room / args["prepared"]["times"]).read_bytes()
-    sound = digest(Path(args["source"]).read_bytes() + times)
-    write(args["out_path"], result(found["source"], found["run"], sound))
-    return {}
+    sound = whole(Path(args["sound"]).read_bytes())
+    heard = digest(times + (sound["source"] if sound else "torn").encode())
+    write(args["out_path"], result(found["source"], found["run"], heard))
+    return Finished(args["out_path"], 10, 64, 48, remuxed=True, sound=True).to_json()
 
 
 def _check(args: dict[str, Any], _: Path) -> dict[str, Any]:
@@ -225,5 +232,5 @@ def _check(args: dict[str, Any], _: Path) -> dict[str, Any]:
 
 
 def sound_of(clip: bytes) -> str:
-    """What a result says of its sound if it was finished from a whole copy of the clip."""
-    return digest(clip + result("no", "no", "no")[:800])
+    """What a result says of its sound if that was made of a whole copy of the clip."""
+    return digest(result("no", "no", "no")[:800] + digest(clip).encode())

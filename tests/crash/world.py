@@ -30,7 +30,7 @@ from povwatch.daemon.ends.sealing import seal_anew
 from povwatch.daemon.hooks import errand
 from povwatch.daemon.loop import Daemon
 from povwatch.daemon.outside import Outside
-from povwatch.daemon.runs import workpiece
+from povwatch.daemon.runs import soundtrack, workpiece
 from povwatch.daemon.waker import Waker
 from povwatch.gpu import Gpus
 from povwatch.job import JobState
@@ -65,7 +65,7 @@ CONFIG = Config(
     arrival=Arrival(settle="1s"), grace=Grace(period="0s"), engine=Engine(kind="toys:Worker"), disk=Disk(reserve="0B")
 )
 
-workpiece.call = clip_files.call = toys.media
+workpiece.call = soundtrack.call = clip_files.call = toys.media
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class World:
             publish = parts.publisher.publish
             parts.publisher.publish = lambda *given: (self._take_the_name(), publish(*given))[1]
         self._background: list[Background] = [
-            *(parts.background, parts.inspections, parts.walks, parts.hooks._background)
+            *(parts.background, parts.inspections, parts.walks, parts.decodes, parts.hooks._background)
         ]
 
     def live(self) -> bool:
@@ -154,8 +154,9 @@ class World:
             self._come_late()
         if all(background.idle for background in self._background):
             parts = self.daemon.parts
-            due = [part.next_deadline() for part in (parts.hooks, parts.dispatch, parts.finisher, parts.intake)]
-            self._clock.now = max(self._clock.now + max(seconds, 0.0), *(when for when in due if when is not None))
+            waits = (parts.hooks, parts.dispatch, parts.finisher, parts.intake, parts.mishaps)
+            due = [when for part in waits if (when := part.next_deadline()) is not None]
+            self._clock.now = max([self._clock.now + max(seconds, 0.0), *due])
             self._sleeps += 1
             if self._sleeps == SLEEPS:
                 self.daemon.stop("it comes to no end")
@@ -188,7 +189,7 @@ class World:
             try:
                 then(outcome)
             except Exception as error:  # noqa: BLE001 - as Background does it
-                parts._broken(key, error)
+                parts.mishaps.of(key, error)
 
 
 class HandWaker(Waker):

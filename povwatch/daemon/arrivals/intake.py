@@ -47,6 +47,9 @@ TICK_SECONDS = 0.2
 LET_GO_QUIET = 90.0
 """Seconds in which a cancelled copy that still grows is looked at again; rescans are half a minute apart."""
 
+LOOK_AGAIN = 2.0
+"""Seconds until a clip is looked at again at which povwatch itself failed."""
+
 LINK_TODO = "Links are not followed: copy the video itself into the folder."
 
 
@@ -164,14 +167,16 @@ class Intake:
                 if path not in self._let_go or not self._still_comes(path, signature, now):
                     fresh.append(clip)
             elif not known.state.ended:
-                self._follow(self._ledger.job(known.job), signature, now)
+                with self._at_its_expense(known.job):
+                    self._follow(self._ledger.job(known.job), signature, now)
         self._add(fresh, now)
 
     def recall(self, now: float) -> None:
         """Follow the clips of all jobs from before the last start, seen or not: what is not there is `absent` next."""
         for path, known in self._ledger.known.items():
             if not known.state.ended and path not in self._tracks and path in self._scope:
-                self._follow(self._ledger.job(known.job), known.source_stat or b"", now)
+                with self._at_its_expense(known.job):
+                    self._follow(self._ledger.job(known.job), known.source_stat or b"", now)
 
     def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
         """A clip is to run once more: it arrives anew, with a new job. None if it is not there.
@@ -201,7 +206,8 @@ class Intake:
         if known is not None and (not known.state.ended or known.source_stat == signature):
             return
         (job,) = self._ledger.add([(path, signature)])
-        self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
+        with self._at_its_expense(job.id):
+            self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
 
     def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
         """Take in beside which clips an unfinished copy of them lies, with its name: they wait for it."""
@@ -225,10 +231,11 @@ class Intake:
             say("seen-many", count=len(fresh), first=fresh[0][0])
         for start in range(0, len(fresh), ADD_AT_ONCE):
             for job in self._ledger.add(fresh[start : start + ADD_AT_ONCE]):
-                if len(fresh) <= SEEN_MAX:
-                    say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
-                self._say_base(job)
-                self._arriving.begin(job, now)
+                with self._at_its_expense(job.id):
+                    if len(fresh) <= SEEN_MAX:
+                        say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
+                    self._say_base(job)
+                    self._arriving.begin(job, now)
 
     def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
         """Whether this is the rest of a copy that was cancelled while it came in, and no new clip."""
@@ -287,14 +294,18 @@ class Intake:
         until = self._ledger.clock.boot() + TICK_SECONDS
         with self._ledger.journal.batch():
             while self._ledger.clock.boot() < until and (path := self._tracks.take_due(now)) is not None:
-                self._look_at(path, self._tracks[path], now)
+                try:
+                    self._look_at(path, self._tracks[path], now)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
+                    if path in self._tracks:  # the look had its timer
+                        self._tracks.plan(path, self._ledger.clock.boot() + LOOK_AGAIN)
+                    self._broken(("arrival", self._ledger.known[path].job), error)
 
     def _look_at(self, path: bytes, track: Track, now: float) -> None:
-        with self._at_its_expense(track.job):
-            if track.gone_at is not None:
-                self._check_gone(path, track, now)
-            elif track.phase in {Phase.SETTLING, Phase.WAITING}:
-                self._arriving.look(path, track, now)
+        if track.gone_at is not None:
+            self._check_gone(path, track, now)
+        elif track.phase in {Phase.SETTLING, Phase.WAITING}:
+            self._arriving.look(path, track, now)
 
     def _check_gone(self, path: bytes, track: Track, now: float) -> None:
         assert track.gone_at is not None  # noqa: S101 - the caller looked

@@ -21,6 +21,7 @@ from povwatch.errors import (
     SourceChanged,
 )
 from povwatch.job import Job, JobState, Waiting
+from povwatch.publish import Sealed
 from povwatch.publish.staging import room
 from povwatch.retry import Kind
 
@@ -129,6 +130,18 @@ class Endings:
     def finishing_again(self, job: Job) -> None:
         """A job that was kept is finished again: its error file goes."""
         self._notices.clear(job)
+
+    def set_aside(self, job: Job, error: PovwatchError) -> None:
+        """A promise that cannot be kept: the job fails, its files stay where they are, and the error names them."""
+        folder = self._config.paths.outputs / layout.STAGING.decode() / room(job.id, job.run_id or "")
+        files = ", ".join(layout.shown(entry.staged) for entry in Sealed.from_json(job.promise or "").entries)
+        what = f"{error.what} What was to be published is kept: {files} in {folder}"
+        again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
+        todo = f"{error.todo} To publish it, without generating: {again}. To generate it anew: {anew}".strip()
+        self._notices.write(job, "was generated, and could not be published", what, todo)
+        error = JobFailed(what, todo)
+        to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
+        self._ended(self._ledger.move(job, "failed", said={"problem": str(error)}, **to))
 
     def cancel(self, job: Job, why: str) -> None:
         """Withdrawn."""

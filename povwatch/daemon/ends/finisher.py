@@ -16,7 +16,7 @@ from povwatch.daemon.ends.sealing import finish_and_seal, keep, seal_anew
 from povwatch.daemon.mailbox import Gauge
 from povwatch.daemon.runs import soundtrack
 from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.daemon.unforeseen import in_words
+from povwatch.daemon.unforeseen import Unforeseen, in_words
 from povwatch.errors import (
     CheckFailed,
     DiskFull,
@@ -70,6 +70,7 @@ class Finisher:
         aside: Aside,
         room: Callable[[], DiskFull | None],
         done: Callable[[Job], None],
+        broken: Callable[[tuple[str, int], Exception], None],
         after: Callable[[Job, Callable[[Job, str], None]], None] = lambda job, then: then(job, ""),
     ) -> None:
         """Make it.
@@ -83,6 +84,7 @@ class Finisher:
             aside: moves a published clip, where that is asked for.
             room: whether a disk lacks room, as of now: finishing takes as much as the result.
             done: told of a job that is done.
+            broken: told of a job whose step raised what nobody foresaw.
             after: does with a published job what is to be done after it; then calls back with the job, and a sentence
                 about what failed of that, if anything did.
         """
@@ -94,6 +96,7 @@ class Finisher:
         self._aside = aside
         self._room = room
         self._done = done
+        self._broken = broken
         self._after = after
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
@@ -145,6 +148,12 @@ class Finisher:
             sealed,
         )
 
+    def later(self, job: Job, error: PovwatchError, pause: float) -> None:
+        """Try to keep a promise once more after some seconds."""
+        when = self._ledger.clock.boot() + pause
+        self._wait(job, "publish-later", error, when)
+        self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
+
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         return min((when for when, _ in self._later.values()), default=None)
@@ -153,7 +162,10 @@ class Finisher:
         """Try again what could not be done."""
         for job_id in [n for n, (when, _) in self._later.items() if when <= now]:
             _, again = self._later.pop(job_id)
-            again()
+            try:
+                again()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(("finish", job_id), error)
 
     def hurry(self) -> None:
         """Try again now what could not be done: outputs/ is there, and takes files."""
@@ -248,6 +260,8 @@ class Finisher:
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
         if isinstance(outcome, TargetTaken):
             self._reseal(job, sealed)
+        elif isinstance(outcome, Exception) and not isinstance(outcome, (PovwatchError, OSError)):
+            raise outcome
         elif isinstance(outcome, Exception):
             # The promise stands, whatever keeps us from keeping it.
             error = in_words(outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs))
@@ -289,6 +303,8 @@ class Finisher:
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float) -> None:
         """Note why a step is put off; the same is said once, however often it is tried."""
         waiting = waiting_for(error) if isinstance(error, EnvironmentFault) else Waiting.PAUSED
+        if isinstance(error, Unforeseen):
+            waiting = Waiting.RETRY_AT
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return
         job = self._ledger.set_quietly(job, event, waiting_on=waiting, detail=str(error))

@@ -177,6 +177,14 @@ class Gates:
         if spec := self._files.left_behind(job):
             self._ledger.note(job, "spec-left", {"spec": spec})
 
+    def look_anew(self, job: Job) -> None:
+        """A look at a job's JSON ended half way: read it as if for the first time."""
+        gate = self._gates.get(job.id)
+        if gate is None:
+            self.resume(job)
+        else:
+            gate.digest = ""
+
     def resume(self, job: Job) -> None:
         """A job from before the last start."""
         if job.path not in self._scope:

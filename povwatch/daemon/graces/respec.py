@@ -11,6 +11,8 @@ from povwatch.spec import parse
 from povwatch.voice import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from povwatch.arrival.scan import Listing
     from povwatch.daemon.arrivals.intake import Intake
     from povwatch.daemon.ledger import Ledger
@@ -21,7 +23,15 @@ if TYPE_CHECKING:
 class Respec:
     """Compares what lies beside finished clips with what they ran with."""
 
-    def __init__(self, ledger: Ledger, intake: Intake, folder: InputsFolder, scope: Scope) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        intake: Intake,
+        folder: InputsFolder,
+        scope: Scope,
+        broken: Callable[[tuple[str, int], Exception], None],
+    ) -> None:
+        self._broken = broken
         self._scope = scope
         self._ledger = ledger
         self._intake = intake
@@ -40,11 +50,14 @@ class Respec:
             seen = listing.specs.get(layout.spec_beside(path, known.base))
             if seen is None or seen == known.spec_stat:
                 continue
-            if known.state.ended:
-                self._consider(self._ledger.job(known.job), seen)
-            elif self._late.get(known.job) != seen:
-                self._late[known.job] = seen
-                self._say_late(self._ledger.job(known.job))
+            try:
+                if known.state.ended:
+                    self._consider(self._ledger.job(known.job), seen)
+                elif self._late.get(known.job) != seen:
+                    self._late[known.job] = seen
+                    self._say_late(self._ledger.job(known.job))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
+                self._broken(("respec", known.job), error)
         claimed = {job.id for job in self._ledger.claimed}
         self._late = {job: seen for job, seen in self._late.items() if job in claimed}
 

@@ -97,6 +97,7 @@ class HookStage:
         self._gates = gates
         self._publisher = publisher
         self._wake = wake
+        self._broken = broken
         self._records = Records(ledger)
         self._outcomes = Outcomes(
             attempts=config.engine.attempts, ledger=ledger, records=self._records, gates=gates, endings=endings
@@ -142,8 +143,11 @@ class HookStage:
         """Settle the hooks that ran when povwatch ended."""
         hooks = {hook.name: hook for hook in self._hooks}
         for found in self._ledger.journal.hooks_interrupted():
-            with self._ledger.together():
-                self._outcomes.interrupted(self._ledger.job(found.job), hooks.get(found.hook), found)
+            try:
+                with self._ledger.together():
+                    self._outcomes.interrupted(self._ledger.job(found.job), hooks.get(found.hook), found)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(("recovery", found.job), error)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do; the pauses of queued jobs are known elsewhere."""
@@ -165,13 +169,16 @@ class HookStage:
         if not self._hooks:
             return
         for errand in self._errands.values():
-            if not errand.why and (why := self._unwanted(errand)):
-                errand.why = why
-                self._background.cancel(errand.key)
+            try:
+                if not errand.why and (why := self._unwanted(errand)):
+                    errand.why = why
+                    self._background.cancel(errand.key)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(errand.key, error)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
         waiting = [(job, why) for job, why in self._start(hurdle, fault) if (job.waiting_on, job.detail) != why]
         if waiting:
-            with self._ledger.journal.batch():
+            with self._ledger.together():
                 for job, (reason, detail) in waiting:
                     self._ledger.wait(job, reason, detail, quiet=True)
 
@@ -211,8 +218,18 @@ class HookStage:
                 yield job, (Waiting.HOOK, self._unable[hook.name][1])
             elif hook.name in self._errands:
                 yield job, (Waiting.HOOK, f"The hook {hook.name} runs for another clip first.")
-            elif order := self._order(job, hook):
+            else:
+                self._try(job, hook)
+
+    def _try(self, job: Job, hook: Hook) -> None:
+        try:
+            if order := self._order(job, hook):
                 self._begin(order)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+            self._records.forget(job)  # what they hold may have been taken back
+            if not self._background.busy(("hook", job.id, hook.name)):
+                self._errands.pop(hook.name, None)
+            self._broken(("hook", job.id, hook.name), error)
 
     def _order(self, job: Job, hook: Hook) -> Order | None:
         """What is to be done; None if its JSON was edited, held or withdrawn this very moment."""
@@ -268,10 +285,14 @@ class HookStage:
         return ""
 
     def _ended(self, errand: _Errand, outcome: Outcome | Exception) -> None:
-        self._hear()
         del self._errands[errand.hook.name]
-        with self._ledger.together():
-            self._settle(errand, outcome)
+        self._hear()
+        try:
+            with self._ledger.together():
+                self._settle(errand, outcome)
+        except Exception:
+            self._records.forget(self._ledger.job(errand.record.job))  # what they hold was taken back
+            raise
         self._finish(errand.record.job)
 
     def _settle(self, errand: _Errand, outcome: Outcome | Exception) -> None:

@@ -42,6 +42,7 @@ class Claims:
         turns: Turns,
         endings: Endings,
         room: Callable[[], DiskFull | None],
+        broken: Callable[[tuple[str, int], Exception], None],
     ) -> None:
         """Make it.
 
@@ -55,6 +56,7 @@ class Claims:
             turns: the queue.
             endings: what becomes of a job after an error.
             room: whether a disk lacks room, as of now; what does so is a hurdle from the next turn on.
+            broken: told of a job whose claim raised what nobody foresaw.
         """
         self._config = config
         self._kind = kind
@@ -65,26 +67,37 @@ class Claims:
         self._turns = turns
         self._endings = endings
         self._room = room
+        self._broken = broken
 
     def next(self, place: Place) -> Run | None:
         """Claim the next job for a worker; None if there is none that may start. Its copies may be there already."""
         for queued in self._turns.due():
-            spec = self._gates.spec_of(queued)
-            if spec is None:  # it was edited, held or withdrawn this very moment
-                continue
-            job = self._ledger.job(queued.id)
-            if self._room() is not None or not self._outputs_take_files():
-                return None
             try:
-                self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
-            except EnvironmentFault as error:  # of its own folder in outputs/: the others go on
-                self._put_off(job, error)
-                continue
-            except PovwatchError as error:
-                self._endings.fail(job, error)
-                continue
-            return self._claim(job, spec, place)
+                on, run = self._next(queued, place)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(("claim", queued.id), error)
+            else:
+                if not on:
+                    return run
         return None
+
+    def _next(self, queued: Job, place: Place) -> tuple[bool, Run | None]:
+        """Claim one job; whether the next one is to be looked at, and the run."""
+        spec = self._gates.spec_of(queued)
+        if spec is None:  # it was edited, held or withdrawn this very moment
+            return True, None
+        job = self._ledger.job(queued.id)
+        if self._room() is not None or not self._outputs_take_files():
+            return False, None
+        try:
+            self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
+        except EnvironmentFault as error:  # of its own folder in outputs/: the others go on
+            self._put_off(job, error)
+            return True, None
+        except PovwatchError as error:
+            self._endings.fail(job, error)
+            return True, None
+        return False, self._claim(job, spec, place)
 
     def _outputs_take_files(self) -> bool:
         """Whether a run could write in outputs/ now. If not, nothing is claimed and the queue waits."""

@@ -62,6 +62,7 @@ class Dispatch:
         eye: GpuEye,
         room: Callable[[], DiskFull | None],
         generated: Callable[[Job, Workpiece], None],
+        broken: Callable[[tuple[str, int], Exception], None],
         ready: Callable[[Job], bool] = lambda _: True,
         scope: Scope = ALL,
     ) -> None:
@@ -80,6 +81,7 @@ class Dispatch:
             eye: looks at the GPUs.
             room: whether a disk lacks room, as of now.
             generated: told of a job whose artifact is there, `checking` already.
+            broken: told of a job whose step raised what nobody foresaw.
             ready: whether nothing has to be done before a job.
             scope: the clips that this povwatch is for.
         """
@@ -113,6 +115,7 @@ class Dispatch:
             turns=self._turns,
             endings=endings,
             room=room,
+            broken=broken,
         )
         self.availability = availability
 

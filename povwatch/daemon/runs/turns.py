@@ -55,7 +55,7 @@ class Turns:
         now = (hurdle.waiting, hurdle.problem)
         waiting = [job for job in self.due() if (job.waiting_on, job.detail) != now]
         if waiting:
-            with self._ledger.journal.batch():
+            with self._ledger.together():
                 for job in waiting:
                     self._ledger.wait(job, hurdle.waiting, hurdle.problem, quiet=True)
 

@@ -84,6 +84,7 @@ class Bench:
             aside=Aside,
             room=lambda: self.lacks,
             done=self.done.append,
+            broken=lambda _, error: self.broken.append(error),
         )
         clip = make_clip(self.paths.inputs / "a.mp4")
         (job,) = self.ledger.add([(b"a.mp4", b"")])

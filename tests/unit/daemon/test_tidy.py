@@ -12,7 +12,7 @@ import pytest
 from povwatch.arrival.signature import signature
 from povwatch.config import Config, Engine, Paths
 from povwatch.daemon.parts import Parts
-from povwatch.daemon.recovery import recover
+from povwatch.daemon.recovery import recover, sweep
 from povwatch.errors import JobFailed, NotAVideo
 from povwatch.job import JobState, Waiting
 from povwatch.spec import parse
@@ -154,5 +154,6 @@ def test_at_a_start_what_is_nobody_s_is_cleared(world):
     publisher.checkpoints(77)
     (world.paths.outputs / ".povwatch/notes").mkdir()
     parts = world.parts
-    recover(parts.ledger, parts.gates, parts.endings, parts.finisher, publisher, crashed=True)
+    recover(parts.ledger, parts.gates, parts.endings, parts.finisher, crashed=True, broken=parts.mishaps.of)
+    sweep(parts.ledger, publisher)
     assert world.left == ["1", "notes"]  # a name that is not ours stays

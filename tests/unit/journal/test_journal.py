@@ -102,8 +102,8 @@ def test_only_the_table_moves_a_job(tmp_path_factory, steps) -> None:
         assert [event.state for event in journal.events(job.id)] == way
 
 
-def test_from_publishing_there_is_one_way() -> None:
-    assert TRANSITIONS[JobState.PUBLISHING] == {JobState.DONE}
+def test_from_publishing_no_way_leads_back_to_the_queue() -> None:
+    assert TRANSITIONS[JobState.PUBLISHING] == {JobState.DONE, JobState.FAILED}
     assert {JobState.DONE, JobState.FAILED, JobState.BLOCKED, JobState.REJECTED, JobState.CANCELLED} == ENDS
 
 

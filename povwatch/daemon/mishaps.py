@@ -1,0 +1,141 @@
+"""What nobody foresaw: an exception in a job's step costs that job, one elsewhere a turn of its part, never more.
+
+1. A job whose step failed so is released: the step is tried again after a pause of 2, 4, 8 ... 60 s.
+2. At the third time in one state, or at the third start in a row at which it could not be recovered, it is given up.
+3. A part that failed so is left alone for such a pause, so that the log is not flooded; the others go on.
+4. A journal that fails ends the daemon: nothing may go on without it. See `unforeseen.in_words`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from povwatch.daemon.unforeseen import in_words
+from povwatch.errors import EnvironmentFault
+from povwatch.journal import StaleJobError
+from povwatch.retry import backoff
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+    from typing import Any
+
+    from povwatch.daemon.clock import Clock
+    from povwatch.errors import PovwatchError
+    from povwatch.job import Job, JobState
+
+GIVEN_UP_AT = 3
+"""Failures of one job, in one state or at starts in a row, after which it is given up."""
+
+
+class Mishaps:
+    """Counts them, and has the rest of povwatch go on."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        job: Callable[[int], Job],
+        reread: Callable[[int], Job],
+        release: Callable[[Job, PovwatchError, float], None],
+        give_up: Callable[[Job, PovwatchError], None],
+    ) -> None:
+        """Nothing has happened yet.
+
+        Args:
+            clock: the time.
+            job: a job as it is remembered.
+            reread: a job as the journal has it, which is remembered from then on.
+            release: has the step of a job tried again after so many seconds.
+            give_up: ends a job.
+        """
+        self._clock = clock
+        self._job = job
+        self._reread = reread
+        self._release = release
+        self._give_up = give_up
+        self._times: Counter[tuple[int, JobState]] = Counter()
+        self._waiting: dict[Hashable, tuple[float, int, Callable[[], None]]] = {}
+        """What could not be done: when it is tried again, how often it failed, and what it is."""
+        self._parts: dict[str, tuple[float, int]] = {}
+        """Parts that failed: until when they are left alone, and how often in a row."""
+
+    def of(self, key: Hashable, error: Exception) -> None:
+        """An exception in the midst of a job's step.
+
+        Args:
+            key: names the step. A tuple with the job's number as its second part; anything else is no job's.
+            error: what was raised.
+
+        Raises:
+            JournalFailed: that is what it was.
+        """
+        job_id = key[1] if isinstance(key, tuple) else None
+        if isinstance(error, StaleJobError) and isinstance(job_id, int) and self._job(job_id) == self._reread(job_id):
+            say("outcome-late", problem=str(error))  # nothing was changed: the job has gone on without that work
+            return
+        found = in_words(error, f"while it handled {key}")
+        if isinstance(job_id, int):
+            self.later(("job", job_id), lambda: self._cost(job_id, found), pause=0.0)
+
+    def later(self, key: Hashable, step: Callable[[], None], *, pause: float, times: int = 0) -> None:
+        """Do something that may fail itself, at once or after a pause; if it fails, again later."""
+        if pause > 0.0:
+            self._waiting[key] = (self._clock.boot() + pause, times, step)
+            return
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            in_words(error, f"while it made up for {key}")
+            self.later(key, step, pause=backoff(times + 1), times=times + 1)
+
+    def tried(self, part: str, step: Callable[..., Any], *given: object, **named: object) -> bool:
+        """Have a part do something; whether it could.
+
+        Args:
+            part: its name, for people.
+            step: what it is to do.
+            given: for it.
+            named: for it.
+
+        Raises:
+            JournalFailed: the journal failed.
+        """
+        until, times = self._parts.get(part, (0.0, 0))
+        if self._clock.boot() < until:
+            return False
+        try:
+            step(*given, **named)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            in_words(error, f"in its part {part}")
+            self._parts[part] = (self._clock.boot() + backoff(times + 1), times + 1)
+            return False
+        self._parts.pop(part, None)
+        return True
+
+    def tick(self, now: float) -> None:
+        """Do what could not be done."""
+        for key in [key for key, (when, _, _) in self._waiting.items() if when <= now]:
+            _, times, step = self._waiting.pop(key)
+            self.later(key, step, pause=0.0, times=times)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do, or a part is no longer left alone."""
+        return min(self._deadlines(), default=None)
+
+    def _deadlines(self) -> Iterator[float]:
+        yield from (when for when, _, _ in self._waiting.values())
+        yield from (until for until, _ in self._parts.values())
+
+    def _cost(self, job_id: int, found: PovwatchError) -> None:
+        job = self._reread(job_id)
+        if job.ended:
+            return
+        if not isinstance(found, EnvironmentFault):  # the machine's doing: that goes by, however often it comes
+            self._times[job.id, job.state] += 1
+        times = self._times[job.id, job.state]
+        if times < GIVEN_UP_AT:
+            self._release(job, found, backoff(max(times, 1)))
+        else:
+            self._give_up(job, found)

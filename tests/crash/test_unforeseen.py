@@ -1,0 +1,37 @@
+"""What nobody foresaw in any step of a clip costs that clip at most, and the daemon lives. See unforeseen.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("unforeseen.py")
+
+SHARE = 1 if os.environ.get("POVWATCH_TEST_ALL") else 16
+"""Continuous integration tries all the steps, a developer's run a part of them."""
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def tried(what, part, parts):
+    command = [sys.executable, str(PROGRAM), what, "--shard", f"{part}/{parts * SHARE}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["failures"] == {}
+    assert found["points"] > 1
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_step_raises_once(part):
+    tried("once", part, 4)
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_every_step_of_a_recovery_raises_at_each_start(part):
+    tried("starts", part, 2)
