@@ -155,29 +155,6 @@ class InputsFolder:
                 return _whole(fd)
         return None
 
-    def remove_carried(self, path: bytes, data: bytes) -> bool:
-        """Remove a JSON whose clip has another name, and whose text stands beside that; False if it is not that text.
-
-        Args:
-            path: the JSON beside the old name.
-            data: the text that was carried over.
-
-        Raises:
-            InputsRefused: The folder does not let us.
-        """
-        with contextlib.suppress(FolderGone), self._folder_of(path, Place.SPEC) as (folder, name):
-            try:
-                fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
-            except FileNotFoundError:
-                return False
-            with closing(fd):
-                same = stat.S_ISREG(os.fstat(fd).st_mode) and _whole(fd).data == data
-            if same:
-                os.unlink(name, dir_fd=folder)
-                fsync_dir(folder)
-            return same
-        return False
-
     def write_error(self, path: bytes, text: str) -> bool:
         """Put an error file there, or put its text right; False if a file of somebody else's has that name.
 

@@ -119,6 +119,7 @@ def renamed(world: World) -> None:
     there = _made(world, to)
     world.came(to, content)
     world.left(path)
+    world.said[to] |= world.said[path] & {"go", "hold"}  # it goes along, as what its JSON says does
     (world.inputs / path).rename(there)
 
 

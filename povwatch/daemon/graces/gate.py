@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from povwatch.daemon.graces.named_files import upright
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import Job, Waiting
 from povwatch.media.info import VideoInfo
-from povwatch.spec import SIZE_MAX, Label, Spec, lint, named_clip, parse, refused, renamed
+from povwatch.spec import SIZE_MAX, Label, Spec, lint, parse, refused, renamed
 from povwatch.spec.first import choose, first_spec
 from povwatch.spec.folders import priority_for
 from povwatch.spec.variables import Facts
@@ -96,6 +95,8 @@ class SpecFiles:
         self._ledger = ledger
         self._folder = folder
         self._templates = templates
+        self._carried: set[int] = set()
+        """Jobs whose JSON went along to another name."""
 
     def read(self, gate: Gate, job: Job) -> bool:
         """Read the JSON into the gate; False if there is none.
@@ -154,8 +155,8 @@ class SpecFiles:
     def carry(self, job: Job, before: Job) -> bool:
         """Have a clip's JSON go along to its new name: nothing that somebody wrote is lost. False if it does not.
 
-        It is written anew with `video_path` mended, never over a JSON that is there, and only then is the old one
-        removed. That one stays where an editor has it open, or where it has changed meanwhile.
+        It is written there with `video_path` mended, never over a JSON that is there. The old one is its user's, and
+        stays where it is.
 
         Args:
             job: the clip's, under its new name.
@@ -174,11 +175,8 @@ class SpecFiles:
         was, now = (Label(layout.split(each.path)[1], each.base) for each in (before, job))
         if not self._folder.write_spec(new, renamed(file.data, was, now)):
             return False
-        lock = self._folder.editor_open(old, self._ledger.clock.wall())
-        named = named_clip(file.data) == os.fsdecode(was.clip)  # else it may be somebody else's
-        gone = named and lock is None and self._folder.remove_carried(old, file.data)
-        left = "" if gone else f"; {layout.shown(old)} stays there too"
-        said = {"before": before.path, "spec": new, "left": left}
+        self._carried.add(before.id)
+        said = {"before": before.path, "spec": new, "left": old}
         self._ledger.note(job, "spec-carried", said)
         return True
 
@@ -189,7 +187,7 @@ class SpecFiles:
             file = self._folder.read_spec(path)
         except (SpecInvalid, EnvironmentFault):
             return None
-        if file is None:
+        if file is None or job.id in self._carried:
             return None
         info = json.loads(job.source_info) if job.source_info else {}
         return None if file.data == self._default(job, info.get("duration")) else path
