@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from povwatch import fs, layout
+from povwatch import fs, layout, machine_faults
 from povwatch.arrival.names import held_back, is_clip_name, is_ignored, is_ignored_folder, named_by_partial
 from povwatch.arrival.signature import Signature, changed_at, signature
 from povwatch.errors import EnvironmentFault
@@ -31,6 +31,11 @@ class InputsAway(EnvironmentFault):
 
 class ClipUnreadable(EnvironmentFault):
     """A clip that is there cannot be opened."""
+
+    def __init__(self, what: str, todo: str = "", *, passing: bool = False) -> None:
+        super().__init__(what, todo)
+        self.passing = passing
+        """Whether that says nothing about the clip."""
 
 
 @dataclass(slots=True)
@@ -110,9 +115,13 @@ def sample(root_fd: int, path: bytes) -> Signature | None:
     except OSError as e:
         if _is_no_file(root_fd, path):
             return None
+        todo = machine_faults.TODO.get(e.errno or 0, "Look at `journalctl -k`; it is tried again.")
+        if not machine_faults.passing(e):
+            todo = "Give povwatch's user the right to read it, and to enter the folders above it."
         raise ClipUnreadable(
             f"{layout.shown(path)} cannot be read: {e.strerror}.",
-            "Give povwatch's user the right to read it, and to enter the folders above it.",
+            todo,
+            passing=machine_faults.passing(e),
         ) from e
     try:
         seen = os.fstat(fd)

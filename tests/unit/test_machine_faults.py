@@ -11,6 +11,7 @@ import pytest
 from povwatch import errors, machine_faults, retry
 from povwatch.job import Waiting
 from povwatch.machine_faults import CAUSES, IN_INPUTS, IN_OUTPUTS, KINDS, TABLE, UNTIL, Cause, Place
+from povwatch.media import child
 
 ASKED = [
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT),
@@ -118,6 +119,10 @@ def test_a_worker_can_name_every_class_that_generating_may_end_in() -> None:
 def test_no_process_can_be_started_where_means_are_lacking_alone() -> None:
     codes = {code for code, place in TABLE if place is Place.PROCESS}
     assert codes == {code for code, cause in CAUSES.items() if cause is Cause.MEANS}
+
+
+def test_each_operation_of_a_media_child_has_its_place() -> None:
+    assert child.PLACES.keys() == child.OPERATIONS.keys()
 
 
 def test_the_document_has_the_table() -> None:

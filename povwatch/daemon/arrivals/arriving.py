@@ -117,7 +117,7 @@ class Arriving:
         try:
             signature = self._clips.sample(path)
         except ClipUnreadable as error:
-            self._incomplete(path, track, self._ledger.job(track.job), error, now)
+            self._unreadable(path, track, self._ledger.job(track.job), error, now)
             return
         if signature is None:
             self._tracks.lose(path, now)
@@ -333,6 +333,15 @@ class Arriving:
         if isinstance(error, EnvironmentFault) and not isinstance(error, SourceChanged):
             waiting = waiting_for(error)
         self._wait(job, waiting, str(error))
+        self._tracks.plan(path, now + backoff(track.faults))
+
+    def _unreadable(self, path: bytes, track: Track, job: Job, error: ClipUnreadable, now: float) -> None:
+        """It cannot be opened. What mends that, a right to a folder or a disk, changes nothing about the file."""
+        track.phase, track.faults, track.todo = Phase.SETTLING, track.faults + 1, error.todo
+        track.settle = track.settle or Settle()
+        self._wait(job, Waiting.PAUSED if error.passing else Waiting.INCOMPLETE, error.what)
+        if not error.passing:
+            self._warn(path, track, now)
         self._tracks.plan(path, now + backoff(track.faults))
 
     def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
