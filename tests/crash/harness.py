@@ -7,7 +7,8 @@ The layers:
 
 kill       the process dies before, in the midst of, and after each call that changes a file
 cut        the same, and the power with it: journal and outputs/ are two ext4 file systems that lose what was not synced
-errno      each write, sync and rename fails with EIO or ENOSPC, once or from then on; then comes a healthy run
+errno      each call below the three folders is refused, with every error that a machine has for it: once, and from
+           then on until the daemon has waited for a while; it goes on by itself
 lost       the process dies, and the journal is lost: povwatch rebuild makes it again from the rest
 again      the process dies, and dies again while it recovers; the last recovery is left alone
 cut-again  the same with power cuts
@@ -54,8 +55,24 @@ LAYERS = ("kill", "cut", "errno", "lost", "again", "cut-again")
 COUNT, KILL, FAIL, FAIL_ON, CUT = range(5)
 BEFORE, HALF, AFTER = range(3)
 PHASES = ("before", "in the midst of", "after")
-FAULTS = "wsr"
-"""The kinds of calls that fail in the layer `errno`; see intercept.c."""
+DISK_FULL, GONE = "wsrlomt", "wsrlomutO"
+
+REFUSED = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "oO"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), DISK_FULL),
+    errno.EROFS: "wrlomuta",
+    errno.EACCES: "rlomuaO",
+    errno.EPERM: "rlomua",
+    errno.ENOMEM: "wsrlomuO",
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.ETIMEDOUT), GONE),
+}
+"""What a machine refuses to the kinds of calls (see intercept.c) in the layer `errno`."""
+
+LASTING = (errno.EMFILE, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOMEM)
+"""Those that last for a while, too: one of each cause."""
+
+STATE = 0
+"""The folder of the journal, as intercept.c counts them: a daemon whose journal cannot be written ends."""
 
 AGAIN_STEPS = (1, 7, 19, 37, 61, 97)
 """Calls into a recovery at which it dies too."""
@@ -65,6 +82,9 @@ DISK = 24 * 2**20
 
 OPTIONS = "commit=600"
 """No commit by the clock: what is on the disk is there because somebody synced it."""
+
+STUCK, ENDED = 3, 4
+"""Exit statuses of a life that came to no end, and of one that ended with an error."""
 
 NOT_HERE = 77
 """Exit status where a layer cannot be run: no root, no loop devices."""
@@ -128,7 +148,7 @@ def main() -> None:
             )
         base = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="povwatch-crash-", dir=quick())))
         place = opened.enter_context(Disks.mounted(base)) if args.layer.startswith("cut") else Plain(base)
-        harness = Harness(ctypes.CDLL(None), place, base / "log", loses=args.layer == "lost")
+        harness = Harness(ctypes.CDLL(None), place, base / "log", layer=args.layer)
         found = Findings(args.layer)
         points = []
         for scenario in args.scenarios.split(","):
@@ -155,10 +175,11 @@ def plan(layer: str, kinds: str) -> Iterator[tuple[Fault, ...]]:
     """The faults of a layer's points, for a run that makes these calls."""
     for n, kind in enumerate(kinds, 1):
         if layer == "errno":
-            if kind in FAULTS:
-                for code in (errno.EIO, errno.ENOSPC):
+            for code, kinds_refused in REFUSED.items():
+                if kind in kinds_refused:
                     yield (Fault(FAIL, n, code=code),)
-                    yield (Fault(FAIL_ON, n, code=code),)
+                    if code in LASTING:
+                        yield (Fault(FAIL_ON, n, code=code),)
             continue
         action = CUT if layer.startswith("cut") else KILL
         for phase in (BEFORE, HALF, AFTER) if kind == "w" else (BEFORE, AFTER):
@@ -271,8 +292,8 @@ class Disks:
 class Harness:
     """Lives and deaths of the child."""
 
-    def __init__(self, library: ctypes.CDLL, place: Plain | Disks, log: Path, *, loses: bool) -> None:
-        self._loses = loses
+    def __init__(self, library: ctypes.CDLL, place: Plain | Disks, log: Path, *, layer: str) -> None:
+        self._loses, self._refuses = layer == "lost", layer == "errno"
         self._world, self._invariants = world, invariants
         self._library = library
         self._library.crash_kind.restype = ctypes.c_char
@@ -298,14 +319,15 @@ class Harness:
     def try_point(self, point: Point) -> list[str]:
         """Crash there, recover, and say which invariants did not hold."""
         folders = self._fresh()
-        found, before, over, lasting = [], {}, {}, False
+        found, before, over = [], {}, {}
         for life, fault in enumerate(point.faults, 1):
             code = self._life(folders, point.scenario, fault, life)
             if fault.action in (KILL, CUT):
                 self._place.restart() if fault.action == CUT else None
                 if code not in (-signal.SIGKILL, 0):  # 0: it was over before
                     found.append(f"the child ended with {code} instead of being killed")
-            lasting |= fault.action == FAIL_ON
+            if self._refuses and code and not (code == ENDED and self._library.crash_failing() == STATE):
+                found.append(f"the daemon does not go on by itself: it ended with {code}")
             found += [f"{said} (at the crash)" for said in self._invariants.at_any_moment(folders)]
             before, over = self._invariants.visible(folders.outputs), self._invariants.hooks_over(folders)
         promised = self._invariants.promised(folders) if self._loses else None
@@ -319,9 +341,9 @@ class Harness:
             life = len(point.faults) + 1
             if not self._world.World(folders, scenario, life=life, apart=self._apart).live():
                 found.append("the recovery comes to no end")
-            failed = any(fault.code == errno.EIO for fault in point.faults)
-            found += self._invariants.in_the_end(folders, scenario, before, may_fail=lasting, disk_failed=failed)
+            found += self._invariants.in_the_end(folders, scenario, before)
             found += () if self._loses else self._invariants.ran_no_more(folders, over)
+            found += self._invariants.nothing_charged(folders, scenario) if self._refuses else ()
             found += [*self._invariants.is_kept(folders, promised), *self._unforeseen()]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
             found.append(f"the recovery fails: {type(error).__name__}: {error}")
@@ -338,7 +360,7 @@ class Harness:
 
     def tail(self) -> str:
         """The end of what the last point's lives said."""
-        return self._log.read_text(errors="replace")[-3000:]
+        return self._log.read_text(errors="replace")[-9000:]
 
     def _fresh(self):
         self._number += 1
@@ -357,11 +379,17 @@ class Harness:
         return os.waitstatus_to_exitcode(status)
 
     def _child(self, folders, scenario: str, fault: Fault, life: int) -> None:
-        code = 4
+        code = ENDED
+        mended = None
         try:
             gc.disable()
+            if self._refuses:
+                mended = self._library.crash_mend
+                self._library.crash_refuse(REFUSED.get(fault.code, "").encode())
+                self._library.crash_below(*map(bytes, (folders.state, folders.inputs, folders.outputs)))
             self._library.crash_arm(fault.at, fault.action, fault.phase, fault.code)
-            code = 0 if self._world.World(folders, scenario, life=life, apart=self._apart).live() else 3
+            ours = self._world.World(folders, scenario, life=life, apart=self._apart, mended=mended)
+            code = 0 if ours.live() else STUCK
         except BaseException:  # noqa: BLE001 - as a daemon that ends with a traceback
             self._library.crash_pause(1)
             traceback.print_exc(file=self._said)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -55,17 +53,13 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
             yield f"what is that in outputs/: {name}"
 
 
-def in_the_end(
-    folders: Folders, scenario: str, before: dict[str, bytes], *, may_fail: bool = False, disk_failed: bool = False
-) -> Iterator[str]:
+def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Iterator[str]:
     """Nothing is lost, nothing is there twice, and the journal is sound.
 
     Args:
         folders: of a daemon that has ended and had nothing left to do.
         scenario: what it was.
         before: what was visible at the crash.
-        may_fail: whether there were so many faults that the job may have been given up.
-        disk_failed: whether a disk reported an error: the last attempt of a hook that was to fail may have met it.
     """
     yield from at_any_moment(folders)
     shown = visible(folders.outputs)
@@ -80,18 +74,32 @@ def in_the_end(
         jobs = db.execute("SELECT * FROM jobs").fetchall()
         results = [name for name, data in shown.items() if toys.whole(data)]
         if len(jobs) == 1:
-            yield from _came_out(jobs[0], results, shown, may_fail=may_fail or scenario == "refused")
-            causes = (toy_hooks.REFUSAL, os.strerror(errno.EIO)) if disk_failed else (toy_hooks.REFUSAL,)
-            yield from () if may_fail else _as_hooks_have_it(folders, scenario, jobs[0], results, causes)
+            yield from _came_out(jobs[0], results, shown, may_fail=scenario == "refused")
+            yield from _as_hooks_have_it(folders, scenario, jobs[0], results)
         else:
             yield f"there are {len(jobs)} jobs"
     finally:
         db.close()
-    beside = {"a.mp4", "a.json"} | ({"a.error.txt"} if may_fail or scenario == "refused" else set())
+    beside = {"a.mp4", "a.json"} | ({"a.error.txt"} if scenario == "refused" else set())
     left = [str(file) for file in (folders.outputs / ".povwatch").rglob("*")]
     left += [str(file) for file in folders.inputs.rglob("*") if file.name not in beside]
     if left:
         yield f"left over: {left}"
+
+
+def nothing_charged(folders: Folders, scenario: str) -> Iterator[str]:
+    """What the machine refused cost no attempt, of the clip or of a hook."""
+    db = sqlite3.connect(f"file:{folders.state / 'journal.sqlite3'}?mode=ro", uri=True)
+    try:
+        for attempts, state in db.execute("SELECT attempts, state FROM jobs"):
+            if attempts != (state == "done"):
+                yield f"the job is {state} after {attempts} attempts"
+        charging = ("retry",) if scenario == "refused" else ("retry", "failed", "rejected", "hook-retry", "hook-failed")
+        for event, data in db.execute("SELECT event, data FROM job_events ORDER BY id"):
+            if event in charging:
+                yield f"the machine's refusal was charged ({event}): {data}"
+    finally:
+        db.close()
 
 
 def hooks_over(folders: Folders) -> dict[str, int]:
@@ -139,12 +147,10 @@ def _came_out(job: sqlite3.Row, results: list[str], shown: dict[str, bytes], *, 
         yield f"the job is lost: {job['state']}, {job['error'] or job['detail']}"
 
 
-def _as_hooks_have_it(
-    folders: Folders, scenario: str, job: sqlite3.Row, results: list[str], causes: tuple[str, ...]
-) -> Iterator[str]:
+def _as_hooks_have_it(folders: Folders, scenario: str, job: sqlite3.Row, results: list[str]) -> Iterator[str]:
     if scenario == "hooked" and (job["error"] or toy_hooks.made(folders.made, toy_hooks.AFTER) is None):
         yield f"what the hook after the clip is for is not there: {job['error']}"
-    if scenario == "refused" and (not any(cause in str(job["error"]) for cause in causes) or results):
+    if scenario == "refused" and (toy_hooks.REFUSAL not in str(job["error"]) or results):
         yield f"a hook before it refuses it, and the job is {job['state']}: {job['error']}, {results}"
 
 

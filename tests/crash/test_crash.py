@@ -77,8 +77,9 @@ def test_a_power_cut_at_any_call_loses_nothing(crash, shard):
     sound(crash("cut", "--most", 335 // SHARE, "--shard", f"{shard}/3"), 335 // SHARE)
 
 
-def test_a_disk_that_fails_or_is_full_at_any_write_sync_or_rename_loses_nothing(crash):
-    sound(crash("errno", "--most", 200 // SHARE), 200 // SHARE)
+@pytest.mark.parametrize("shard", range(2))
+def test_what_the_machine_refuses_at_any_call_is_charged_to_no_clip_and_waited_for(crash, shard):
+    sound(crash("errno", "--most", 200 // SHARE, "--shard", f"{shard}/2"), 200 // SHARE)
 
 
 def test_a_journal_that_is_lost_at_any_call_is_made_again_and_nothing_is_published_twice(crash):

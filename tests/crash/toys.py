@@ -6,7 +6,6 @@ the digest of all before: a file of which a byte is missing, or is zero, does no
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import struct
@@ -14,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engine import protocol
+from povwatch.engine.faults import classify
 from povwatch.engine.process import Exited, Received
 from povwatch.engine.serve import sync
-from povwatch.errors import CheckFailed, DiskFull
+from povwatch.errors import CheckFailed
+from povwatch.machine_faults import blamed
+from povwatch.media.child import PLACES
 from povwatch.media.errors import MediaError
 from povwatch.media.info import Checked, Finished, Prepared, SoundTrack, VideoInfo
 
@@ -90,16 +92,14 @@ def write(path: str | Path, data: bytes) -> None:
 
 def media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict[str, Any]:
     """In place of media.run.call; in this process, so without the room as the working directory."""
-    if op == "inspect":
-        return _inspect(Path(args["root"], args["path"]).read_bytes())
     paths = {"source", "out_path", "generated", "artifact", "sound"} & args.keys()
     args = args | {name: str(Path(room, args[name])) for name in paths if args[name]}
     try:
+        if op == "inspect":
+            return _inspect(Path(args["root"], args["path"]).read_bytes())
         return {"prepare": _prepare, "sound": _sound, "finish": _finish, "check": _check}[op](args, Path(room))
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFull("No space is left for the working copy.") from error
-        raise MediaError(f"It cannot be read or written: {error}") from error
+    except OSError as error:  # as media.child
+        raise blamed(error, PLACES[op], room) or MediaError(f"It cannot be read or written: {error}") from error
 
 
 class Worker:
@@ -155,7 +155,7 @@ class Worker:
             write(path, result(digest(frames), request.run_id, "none"))
             sync(str(path))
         except OSError as error:
-            return protocol.Failed(*ids, "disk-full" if error.errno == errno.ENOSPC else "error", str(error), "")
+            return protocol.Failed(*ids, *classify(error, request.workdir))
         return protocol.Generated(*ids, {"path": str(path)})
 
 

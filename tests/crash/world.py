@@ -53,6 +53,12 @@ comes back with its result while, and after, the next one runs. hooked, refused:
 SLEEPS = 60
 """Of the loop with nothing under way, before a run is taken for stuck; a healthy one takes a dozen."""
 
+MENDED_AFTER = 12
+"""Such sleeps of a daemon to which the machine refuses something, until it does no more."""
+
+WHILE_WAITING = 4.0
+"""Seconds of each of them at the least."""
+
 AT_WORK = 60.0
 """Real seconds that the threads may take for what they have at hand."""
 
@@ -96,7 +102,13 @@ class World:
     """One life of the daemon on these folders."""
 
     def __init__(
-        self, folders: Folders, scenario: str, *, life: int = 1, apart: Callable[[Callable[[], None]], None]
+        self,
+        folders: Folders,
+        scenario: str,
+        *,
+        life: int = 1,
+        apart: Callable[[Callable[[], None]], None],
+        mended: Callable[[], None] | None = None,
     ) -> None:
         """Put it together.
 
@@ -105,6 +117,8 @@ class World:
             scenario: one of SCENARIOS.
             life: the how many-th on these folders, so that it begins later than the last one ended.
             apart: calls its argument as somebody who is not under test.
+            mended: called when the daemon has waited for a while: whatever the machine refuses, it does no more. The
+                daemon then is one that goes on until all is done, in place of `--once`, which would give up.
         """
         programs = Programs(folders.made, scenario, apart=apart)
         errand.run = programs.run
@@ -112,6 +126,7 @@ class World:
         self._clock = HandClock()
         self._clock.now += LIFE * life
         self._sleeps = 0
+        self._mended = mended
         self._given_back = False
         self._late: tuple[Callable[[Any], None], Any] | None = None
         outside = Outside(
@@ -121,7 +136,7 @@ class World:
             watcher=Unwatched,
             worker=lambda *_, **__: toys.Worker(self._clock, programs.missing),
         )
-        self.daemon = Daemon(config(folders, programs), once=True, outside=outside)
+        self.daemon = Daemon(config(folders, programs), once=mended is None, outside=outside)
         parts = self.daemon.parts
         mutate(parts.journal, os.environ.get("CRASH_MUTATION", ""))
         if scenario == "taken":
@@ -154,12 +169,22 @@ class World:
             self._come_late()
         if all(background.idle for background in self._background):
             parts = self.daemon.parts
+            seconds = seconds if self._mended is None else max(seconds, WHILE_WAITING)
+            if self._mended is not None and self._sleeps == MENDED_AFTER:
+                self._mended()
+            if self._mended is not None and self._over():
+                self.daemon.stop("all is done")
+                return
             waits = (parts.hooks, parts.dispatch, parts.finisher, parts.intake, parts.mishaps)
             due = [when for part in waits if (when := part.next_deadline()) is not None]
             self._clock.now = max([self._clock.now + max(seconds, 0.0), *due])
             self._sleeps += 1
             if self._sleeps == SLEEPS:
                 self.daemon.stop("it comes to no end")
+
+    def _over(self) -> bool:
+        counts = self.daemon.parts.ledger.counts
+        return any(counts.values()) and all(state.ended for state, many in counts.items() if many)
 
     # -- what others do
 
