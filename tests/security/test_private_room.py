@@ -19,6 +19,7 @@ from spec_texts import text
 from povwatch import fs, private
 from povwatch.config import Config, Paths
 from povwatch.daemon.hooks.errand import Order, perform
+from povwatch.daemon.mailbox import Mailbox
 from povwatch.daemon.runs import copies, workpiece
 from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import OutputsAway
@@ -227,7 +228,7 @@ def test_what_a_hook_is_given_is_not_written_through_links_there(place, monkeypa
 
     monkeypatch.setattr(Staging, "for_hooks", swapped)
     with pytest.raises(OutputsAway, match=OURS):
-        perform(order, config, place.publisher, lambda _: None, threading.Event())
+        perform(threading.Event(), order, config, place.publisher, Mailbox(lambda: None))
     assert place.victim.read_bytes() == VICTIM
 
 
