@@ -72,9 +72,10 @@ class Ledger:
 
     def add(self, clips: Iterable[tuple[bytes, bytes]], *, force: bool = False) -> list[Job]:
         """Jobs for clips that were seen; a transaction for all of them."""
-        jobs = self.journal.add(clips, self.clock.wall(), force=force)
-        for job in jobs:
-            self._remember(job)
+        with self.together():  # what the journal has and nobody remembers could not be added again
+            jobs = self.journal.add(clips, self.clock.wall(), force=force)
+            for job in jobs:
+                self._remember(job)
         return jobs
 
     def move(
@@ -115,9 +116,12 @@ class Ledger:
             with self.journal.batch():
                 yield
         except BaseException:
-            for job in filter(None, map(self.journal.job, touched)):
-                self.ended.pop(job.id, None)
-                self._remember(job)
+            for job_id in list(touched):
+                self.ended.pop(job_id, None)
+                if job := self.journal.job(job_id):
+                    self._remember(job)
+                else:
+                    self._forget(job_id)
             raise
         finally:
             self._unsaid = None
@@ -153,6 +157,13 @@ class Ledger:
         changes = {k: v for k, v in (("source_stat", source_stat), ("spec_stat", spec_stat)) if v is not None}
         self._remember(dataclasses.replace(self.job(job.id), **changes))  # type: ignore[arg-type]
 
+    def _forget(self, job_id: int) -> None:
+        """A job was taken back before it was journalled: its clip's newest one is the one before."""
+        for path in [path for path, known in self.known.items() if known.job == job_id]:
+            self.counts[self.known.pop(path).state] -= 1
+            if before := self.journal.latest(path):
+                self.known[path] = _known(before)
+
     def _say(self, event: str, job: Job, said: Mapping[str, Any]) -> None:
         if self._unsaid is None:
             say(event, job, **said)
@@ -165,7 +176,7 @@ class Ledger:
         if was is not None and was.job == job.id:
             self.counts[was.state] -= 1
         self.counts[job.state] += 1
-        self.known[job.path] = Known(job.id, job.base, job.state, job.source_stat, job.spec_stat)
+        self.known[job.path] = _known(job)
         if job.ended or job.state is JobState.ARRIVING:
             self._jobs.pop(job.id, None)
         else:
@@ -174,3 +185,7 @@ class Ledger:
             self.ended[job.id] = job
         else:
             self.ended.pop(job.id, None)  # finished again after it had failed
+
+
+def _known(job: Job) -> Known:
+    return Known(job.id, job.base, job.state, job.source_stat, job.spec_stat)

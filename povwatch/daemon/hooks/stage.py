@@ -166,6 +166,8 @@ class HookStage:
         """
         self._hear()
         self._background.settle()
+        # One whose end could not be taken in must not keep its hook from running again.
+        self._errands = {name: run for name, run in self._errands.items() if self._background.busy(run.key)}
         if not self._hooks:
             return
         for errand in self._errands.values():
