@@ -250,6 +250,7 @@ class Parts:
             folder=self.folder,
             engine=self.choice.kind,
             finish=self.finisher.again,
+            hasten=self.finisher.hasten,
             opening=self.opening,
             cleaner=Cleaner(config, self.ledger, self.background),
             withdraw=self._withdraw,

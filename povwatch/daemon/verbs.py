@@ -52,6 +52,7 @@ class Verbs:
         folder: InputsFolder,
         engine: str,
         finish: Callable[[Job], bool],
+        hasten: Callable[[Job], bool],
         opening: Opening,
         cleaner: Cleaner,
         withdraw: Callable[[Job, str], None],
@@ -67,6 +68,7 @@ class Verbs:
             folder: the markers.
             engine: the kind that runs here.
             finish: finishes a job that failed after it was generated; false if what was generated is gone.
+            hasten: ends the pause of a job that is to be finished or published; false if it is in none.
             opening: pauses the queue.
             cleaner: removes what is left over; answers later.
             withdraw: cancels a job, whatever state it is in.
@@ -80,6 +82,7 @@ class Verbs:
         self._folder = folder
         self._engine = engine
         self._finish = finish
+        self._hasten = hasten
         self._opening = opening
         self._cleaner = cleaner
         self._withdraw = withdraw
@@ -237,6 +240,9 @@ class Verbs:
             if job.not_before and job.state is JobState.QUEUED:
                 self._ledger.set_quietly(job, "request", not_before=0.0)
                 return Answer(done=True, text="its next attempt starts now, not after the pause.")
+            if self._hasten(job):
+                what = "finished" if job.state is JobState.CHECKING else "published"
+                return Answer(done=True, text=f"it is {what} now, not after the pause; nothing is generated anew.")
             return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
         if job.state is JobState.DONE and not force:
             same = command("retry", "--force", clip=job.path)

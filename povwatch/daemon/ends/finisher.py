@@ -171,6 +171,14 @@ class Finisher:
         """Try again now what could not be done: outputs/ is there, and takes files."""
         self._later = {job_id: (0.0, again) for job_id, (_, again) in self._later.items()}
 
+    def hasten(self, job: Job) -> bool:
+        """Try again at the next tick what this job waits for; whether it waits for anything."""
+        if job.id not in self._later:
+            return False
+        _, again = self._later[job.id]
+        self._later[job.id] = (0.0, again)
+        return True
+
     # -- the steps
 
     def _checked(self, job: Job, piece: Workpiece, outcome: tuple[Checked, Sealed] | Exception) -> None:

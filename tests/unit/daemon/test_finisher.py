@@ -350,6 +350,20 @@ def test_what_is_ours_to_finish_is_tried_again_and_then_kept(bench, monkeypatch,
     assert (events.count("started"), events.count("finish-retry")) == (1, 2)
 
 
+def test_a_pause_ends_when_somebody_says_so(bench, monkeypatch):
+    assert not bench.finisher.hasten(bench.job), "it waits for nothing"
+    with monkeypatch.context() as patch:
+        patch.setattr(workpiece, "call", broken_child("finish"))
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    bench.finisher.tick(bench.clock.now)
+    assert bench.background.idle, "there is a pause"
+    assert bench.finisher.hasten(bench.job)
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+
+
 def test_finishing_that_fails_once_costs_nothing(bench, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(workpiece, "call", broken_child("finish"))

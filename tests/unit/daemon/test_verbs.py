@@ -51,6 +51,7 @@ def ask(tmp_path, ledger):
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
         finish=lambda _: False,
+        hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING},
         opening=nothing,
         cleaner=nothing,
         withdraw=lambda *_: None,
@@ -71,6 +72,7 @@ def there(ledger, *states, path=CLIP):
 
 
 DONE = (JobState.GRACE, JobState.DONE)
+GENERATED = (JobState.GRACE, JobState.QUEUED, JobState.RUNNING, JobState.CHECKING)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,19 @@ def test_what_to_type_can_be_pasted(ledger, ask, states, verb, command):
     text = ask(verb, "my clip")
     assert command in text
     assert text.count("povwatch") == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "answer"),
+    [
+        (GENERATED, "it is finished now, not after the pause; nothing is generated anew."),
+        ((*GENERATED, JobState.PUBLISHING), "it is published now, not after the pause; nothing is generated anew."),
+        (GENERATED[:-1], "it is running already: there is nothing to retry."),
+    ],
+)
+def test_retry_ends_a_pause_after_generating(ledger, ask, states, answer):
+    there(ledger, *states)
+    assert ask("retry", "my clip") == answer
 
 
 def test_an_unknown_clip_is_named_once_with_what_lists_the_known_ones(ask):
@@ -158,6 +173,7 @@ def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, ledger
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
         finish=lambda _: False,
+        hasten=lambda _: False,
         opening=part,
         cleaner=part,
         withdraw=lambda job, _: touched.append(job),
