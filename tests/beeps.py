@@ -150,6 +150,18 @@ def hole(begin: float, end: float) -> Callable[[list[Any]], list[Any]]:
     return lambda packets: [p for p in packets if not begin < p.pts * p.time_base < end]
 
 
+def bunched(every: float) -> Callable[[list[Any]], list[Any]]:
+    """Packets have the time at which their burst of so many seconds begins, as network cameras do; for `beeping`."""
+
+    def change(packets: list[Any]) -> list[Any]:
+        for packet in packets:
+            ticks = round(every / packet.time_base)
+            packet.pts = packet.dts = max(0, packet.pts // ticks * ticks)
+        return packets
+
+    return change
+
+
 def moved(by: float, after: float = -1.0) -> Callable[[list[Any]], list[Any]]:
     """Packets later than a second are moved by some seconds; for `beeping`."""
 
@@ -171,6 +183,19 @@ def spoil(path: Path, which: range) -> Path:
     for number in which:
         at, size = places[number]
         data[at : at + size] = bytes(b ^ 0x5A for b in data[at : at + size])
+    path.write_bytes(data)
+    return path
+
+
+def spoil_wavpack(path: Path, which: range) -> Path:
+    """XOR the payload of some packets of WavPack in Matroska, and the flags and checksum before it."""
+    with av.open(str(path)) as container:
+        bodies = [bytes(p)[32:] for p in container.demux(container.streams.audio[0]) if p.size]  # FFmpeg adds 32 bytes
+    data = bytearray(path.read_bytes())
+    for number in which:
+        body = bodies[number]
+        at = data.index(body)
+        data[at - 8 : at + len(body)] = bytes(b ^ 0x5A for b in data[at - 8 : at + len(body)])
     path.write_bytes(data)
     return path
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import av.error
 
+from povwatch.media.source import read_only
 from povwatch.media.spans import Span, spans
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def frames(
     counted = Heard() if heard is None else heard
     named = _unshared(stream.codec_context)
     size = container.size or 1
+    read_only(container, stream)
     packets = container.demux(stream)
     while True:
         try:

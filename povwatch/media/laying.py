@@ -104,7 +104,12 @@ class Layer:
 
 
 def _packed(frame: AudioFrame, size: int) -> NDArray[np.float32]:
-    return cast("NDArray[np.float32]", frame.to_ndarray()).reshape(-1, size)
+    """Samples within full scale, where players cut sound off.
+
+    The encoder refuses NaN, infinity and huge numbers, which float PCM may hold.
+    """
+    samples = cast("NDArray[np.float32]", frame.to_ndarray()).reshape(-1, size)
+    return np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)
 
 
 def _frame(samples: NDArray[np.float32], layout: str, rate: int, at: int) -> AudioFrame:

@@ -18,8 +18,8 @@ from povwatch.media.hearing import Heard, decoder_of, frames, listened, see_whos
 from povwatch.media.info import Prepared, SoundTrack, VideoInfo
 from povwatch.media.prepare import read_times
 from povwatch.media.probe import UNKNOWN
-from povwatch.media.source import opened
-from povwatch.media.spans import holes
+from povwatch.media.source import opened, read_only
+from povwatch.media.spans import holes, lead
 from povwatch.media.track import track
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ BIT_RATE = 96_000
 HOLE = 0.1
 """Seconds that copied sound may be off by its timestamps: many players play packets one after the other, so a larger
 hole would put everything behind it out of step. FFmpeg's resampler has the same bound (min_hard_comp)."""
+
+IN_STEP = 0.025
+"""Seconds that copied packets may be stamped too early, as those of a burst are: the result has their timestamps."""
 
 NEAR = 0.05
 """Seconds by which the sound that was made may begin or end elsewhere: an encoder's frame, an edit list."""
@@ -165,6 +168,7 @@ class _Work:
             moved = round(self.shift / base)
             with encode.mp4(self.out_path, max(base.denominator, 1)) as container:
                 out = container.add_stream_from_template(stream)
+                read_only(clip.container, stream)
                 for packet in clip.container.demux(stream):
                     if not packet.size or packet.dts is None or packet.pts is None:
                         continue
@@ -249,7 +253,9 @@ class _Work:
 def _even(heard: Heard) -> bool:
     """Whether the packets can be played one after the other, as players do, whatever they make of the timestamps."""
     whole = len(heard.kinds) == 1 and not heard.damaged
-    return whole and all(abs(off) <= HOLE for _, off in holes(heard.moments, heard.lengths))
+    if not whole or lead(heard.moments, heard.lengths) > IN_STEP:
+        return False
+    return all(abs(off) <= HOLE for _, off in holes(heard.moments, heard.lengths))
 
 
 def _said(error: Exception) -> str:

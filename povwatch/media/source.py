@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import av
 import av.error
 from av.packet import Packet
+from av.stream import Discard
 
 from povwatch.errors import NotAVideo
 from povwatch.layout import shown
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -113,6 +115,7 @@ class Source:
             FFmpegError: the file cannot be read any further, and is not read leniently.
             OSError: the machine does not let it be read.
         """
+        read_only(self.container, self.stream)
         try:
             with reading(self.fd):
                 for packet in self.container.demux(self.stream):
@@ -283,6 +286,16 @@ def _container(fd: int, name: str, demuxer: str, options: dict[str, str] | None 
         ) from None
     with container:
         yield container
+
+
+def read_only(container: InputContainer, wanted: Stream) -> None:
+    """Have the demuxer skip the packets of every other stream, from here on.
+
+    It parses the packets of a stream that is not skipped. Where that fails for one, the Matroska demuxer goes on at the
+    next cluster, and takes no notice of the other streams' packets before it.
+    """
+    for stream in container.streams:
+        stream.discard = Discard.default if stream.index == wanted.index else Discard.all
 
 
 def turn_of(frame: VideoFrame) -> Turn:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SLACK = 0.015
 """Seconds that a timestamp may be off before it counts: containers round to a millisecond, recorders jitter."""
+
+
+ROUNDED = 0.005
+"""Seconds that the timestamp of a frame may be off that is where it says: of the slack, what rounding takes."""
+
+BURST = 1.0
+"""Seconds of sound that may have the time of their first frame, or be early, before the timestamps are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,8 @@ def spans(moments: Sequence[float | None], lengths: Sequence[float], forms: Sequ
     """Divide frames into spans.
 
     A frame goes where the one before it ends, unless its timestamp says otherwise by more than SLACK. A timestamp that
-    the next frame contradicts is not believed: one wrong number moves nothing.
+    the next frame contradicts is not believed: one wrong number moves nothing. Nor is one that is early because frames
+    are stamped in bursts: network cameras give all packets that they send at once the time of the first.
 
     Args:
         moments: the timestamp of each frame in seconds; None where there is none.
@@ -35,15 +44,16 @@ def spans(moments: Sequence[float | None], lengths: Sequence[float], forms: Sequ
         forms: the form of each frame (rate, channels, format), as a number; another form begins another span.
     """
     found: list[Span] = []
-    end = 0.0
-    for k, moment in enumerate(moments):
-        told = end if moment is None else moment
-        jumps = abs(told - end) > SLACK and not (found and _contradicted(k, end + lengths[k], moments))
-        start = told if jumps or not found else end
-        if jumps or not found or forms[k] != forms[k - 1]:
+    for k, (start, follows) in enumerate(_laid(moments, lengths)):
+        if not found or not follows or forms[k] != forms[k - 1]:
             found.append(Span(k, start))
-        end = start + lengths[k]
     return found
+
+
+def lead(moments: Sequence[float | None], lengths: Sequence[float]) -> float:
+    """Seconds by which a frame is placed later, at most, than its timestamp says."""
+    pairs = zip(moments, _laid(moments, lengths), strict=True)
+    return max((start - moment for moment, (start, _) in pairs if moment is not None), default=0.0)
 
 
 def holes(moments: Sequence[float | None], lengths: Sequence[float]) -> list[tuple[float, float]]:
@@ -56,7 +66,55 @@ def holes(moments: Sequence[float | None], lengths: Sequence[float]) -> list[tup
     return [(end, span.start - end) for end, span in zip(ends, found[1:], strict=True)]
 
 
+def _laid(moments: Sequence[float | None], lengths: Sequence[float]) -> Iterator[tuple[float, bool]]:
+    """For each frame the second at which it begins, and whether that is where the one before it ends."""
+    end: float | None = None
+    for k, moment in enumerate(moments):
+        if end is None:
+            start, follows = (0.0 if moment is None else moment), False
+        else:
+            start = end
+            if moment is not None and moment > end + SLACK and not _contradicted(k, end + lengths[k], moments):
+                start = moment
+            elif moment is not None and moment < end - SLACK and not _bunched(k, end, moments, lengths):
+                start = min(end, end + _nearest(k, end, moments, lengths))
+            follows = start == end
+        yield start, follows
+        end = start + lengths[k]
+
+
 def _contradicted(k: int, end: float, moments: Sequence[float | None]) -> bool:
     """Whether the frame after frame k is where it is if frame k is where the one before it ended."""
     following = moments[k + 1] if k + 1 < len(moments) else None
     return following is not None and abs(following - end) <= SLACK
+
+
+def _bunched(k: int, end: float, moments: Sequence[float | None], lengths: Sequence[float]) -> bool:
+    """Whether frame k is early as in bursts of packets.
+
+    In a burst it has the time of the frame before it. A burst's first frame is early by less than a frame, where the
+    clock that bursts go by ticks within a frame.
+    """
+    moment, before = moments[k], moments[k - 1]
+    if moment is None:
+        return False
+    if moment == before:
+        return end - moment < BURST
+    return k > 1 and before == moments[k - 2] and end - moment < lengths[k] + SLACK
+
+
+def _nearest(k: int, end: float, moments: Sequence[float | None], lengths: Sequence[float]) -> float:
+    """Seconds from where the frames from k on go, laid out from `end`, to where the least early one says it goes.
+
+    Zero where one of them within BURST says that they are right so.
+    """
+    nearest, at = -math.inf, end
+    for moment, length in zip(islice(moments, k, None), islice(lengths, k, None), strict=False):
+        if at - end > BURST or (moment is not None and moment > at + SLACK):
+            break  # behind a hole nothing is said of what is before it
+        if moment is not None:
+            nearest = max(nearest, moment - at)
+        if nearest >= -ROUNDED:
+            return 0.0
+        at += length
+    return nearest

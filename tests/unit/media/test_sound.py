@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from typing import TYPE_CHECKING
 
 import av
+import numpy as np
 import pytest
-from beeps import BEEPS, FRAMES, ambisonic, beeping, hole, joined, labelled, moved, onsets, spoil
+from beeps import (
+    BEEPS,
+    FRAMES,
+    ambisonic,
+    beeping,
+    bunched,
+    hole,
+    joined,
+    labelled,
+    moved,
+    onsets,
+    spoil,
+    spoil_wavpack,
+)
 from clips import read_numbers
 
 from povwatch.daemon.runs import soundtrack
@@ -124,6 +139,41 @@ def test_a_hole_stays_a_hole(tmp_path, codec):
         frames = list(container.decode(audio=0))
     whole = sum(frame.samples for frame in frames) / frames[0].sample_rate
     assert whole == pytest.approx(float(frames[-1].pts * frames[-1].time_base) + 0.02, abs=0.05), "silence is sound too"
+
+
+@pytest.mark.parametrize("codec", ["mp2", "aac", "libopus", "pcm_s16le"])
+@pytest.mark.parametrize("every", [0.1, 0.2])
+def test_packets_that_are_stamped_in_bursts_are_played_one_after_the_other(tmp_path, codec, every):
+    made, out = come_out(beeping(tmp_path / "a.mkv", codec, layout="stereo", change=bunched(every)))
+    assert (made.audio, made.problem) == ("aac", "")
+    in_step(out)
+
+
+def test_a_hole_between_bursts_stays_a_hole(tmp_path):
+    def change(packets):
+        return bunched(0.2)(hole(0.6, 1.1)(packets))
+
+    _, out = come_out(beeping(tmp_path / "a.mkv", "mp2", layout="stereo", change=change))
+    assert onsets(out) == pytest.approx([0.25, 1.25, 1.75, 2.25], abs=0.025)
+
+
+@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e30, -1e30])
+def test_samples_that_are_no_sound_cost_no_sound(tmp_path, codec, value):
+    clip = beeping(tmp_path / "a.mov", codec)
+    with av.open(str(clip)) as container:
+        places = [(p.pos, p.size) for p in container.demux(container.streams.audio[0]) if p.size]
+    data = bytearray(clip.read_bytes())
+    form = {"pcm_f32le": "<f", "pcm_f64le": "<d"}[codec]
+    for at, _ in places[20:22]:  # about 0.45 s
+        data[at : at + struct.calcsize(form)] = struct.pack(form, value)
+    clip.write_bytes(data)
+    made, out = come_out(clip)
+    assert (made.audio, made.problem, made.changed) == ("aac", "", "")
+    with av.open(str(out)) as container:
+        assert all(np.isfinite(frame.to_ndarray()).all() for frame in container.decode(audio=0))
+    found = onsets(out)
+    assert all(any(abs(beep - b) < TOLERANCE for b in found) for beep in BEEPS), found
 
 
 FORMS = [
@@ -247,6 +297,13 @@ def test_damaged_packets_are_silent_and_the_rest_is_in_step(tmp_path, name, code
     assert all(any(abs(beep - b) < TOLERANCE for b in found) for beep in BEEPS if not 0.35 < beep < 0.6), found
     with av.open(str(out)) as container:
         assert sum(frame.samples for frame in container.decode(audio=0)) > 0, "it decodes without an error"
+
+
+def test_damaged_sound_costs_no_picture(tmp_path):
+    """The Matroska demuxer goes on at the next cluster when it cannot parse a packet of a stream that it reads."""
+    made, out = come_out(spoil_wavpack(beeping(tmp_path / "a.mkv", "wavpack"), range(2, 3)))
+    assert made.audio == "aac"
+    assert read_numbers(out) == list(range(FRAMES))
 
 
 def test_sound_of_which_nothing_decodes_is_left_out_with_a_word(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.media.spans import SLACK, Span, holes, spans
+from povwatch.media.spans import SLACK, Span, holes, lead, spans
 
 STEP = 0.02
 
@@ -48,6 +48,37 @@ def test_a_frame_without_a_time_follows_the_one_before():
 
 def test_another_form_goes_on_where_the_one_before_ended():
     assert placed([0.0, 0.02, 0.041, 0.061], [0, 0, 1, 1]) == [(0, 0.0), (2, 0.04)]
+
+
+def bursts(every, until, begin=0.0):
+    """Timestamps of frames that are sent in bursts, each with the time at which its burst begins."""
+    return [begin + int(k * STEP / every + 1e-9) * every for k in range(round(until / STEP))]
+
+
+@pytest.mark.parametrize("every", [0.1, 0.2, 0.21, 0.219, 0.5, 0.9])
+def test_bursts_are_played_one_frame_after_the_other(every):
+    for until in (0.5, 1.0, 2.95, 3.0):
+        assert placed(bursts(every, until)) == [(0, 0.0)]
+    assert lead(bursts(every, 3.0), [STEP] * 150) == pytest.approx(every - STEP, abs=STEP)
+
+
+def test_a_hole_between_bursts_stays_a_hole():
+    assert placed(bursts(0.2, 1.0) + bursts(0.2, 1.0, 1.6)) == [(0, 0.0), (50, 1.6)]
+
+
+def test_time_that_goes_back_before_a_hole_begins_again():
+    moments = [0.0, 0.02, 0.04, *[0.01 + k * STEP for k in range(10)], *[0.3 + k * STEP for k in range(10)]]
+    assert placed(moments) == [(0, 0.0), (3, 0.01), (13, 0.3)]
+
+
+def test_time_that_goes_back_between_bursts_begins_again():
+    assert placed(bursts(0.2, 3.0) + bursts(0.2, 3.0, 2.4)) == [(0, 0.0), (150, 2.4)]
+
+
+def test_a_clock_that_stands_still_is_not_followed_for_ever():
+    """Nor does what comes after it stay out of step."""
+    moments = [0.0] * 100 + [0.5 + k * STEP for k in range(100)]
+    assert placed(moments)[-1] == (100, 0.5)
 
 
 def test_holes_are_told_with_where_and_how_much():
