@@ -17,6 +17,8 @@ from clips import make_clip
 from daemons import Daemon, toy
 from gpu_machine import _workers
 
+from povwatch.media.info import Checked, Finished, Prepared, SoundTrack
+
 if TYPE_CHECKING:
     import random
 
@@ -94,20 +96,17 @@ def _media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dic
             times = Path(f"{args['out_path']}.times")
             times.touch()
             shape = {"frames": 4, "width": 64, "height": 48, "pad": (0, 0, 0, 0), "fps_num": 30, "fps_den": 1}
-            more = {"copied": False, "times": str(times), "time_base": "1/30", "rate": "30/1", "constant": True}
-            return {"path": args["out_path"], **shape, **more}
+            clock = {"times": str(times), "time_base": "1/30", "rate": "30/1", "constant": True}
+            return Prepared(args["out_path"], copied=False, **shape, **clock).to_json()
+        case "sound":
+            return SoundTrack().to_json()
         case "finish":
             shutil.copyfile(args["generated"], args["out_path"])
-            return {}
+            return Finished(args["out_path"], 4, 64, 48, remuxed=True, sound=False).to_json()
         case _:
             data = Path(args["artifact"]).read_bytes()
-            checked = {"frames": 4, "width": 64, "height": 48, "rate": "30/1", "duration": 4 / 30, "audio": None}
-            return checked | {
-                "pix_fmt": "yuv420p",
-                "codec": "h264",
-                "size": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
-            }
+            digest = hashlib.sha256(data).hexdigest()
+            return Checked(4, 64, 48, "30/1", 4 / 30, "yuv420p", "h264", None, len(data), digest).to_json()
 
 
 def _begin() -> None:
