@@ -76,6 +76,30 @@ def beeping(
     return path
 
 
+def two_tracks(path: Path, first: str, second: str, *, empty: bool) -> Path:
+    """A clip with two tracks of sound that beep.
+
+    Args:
+        path: the clip.
+        first: FFmpeg's encoder of the track that players choose.
+        second: of the other.
+        empty: the first has no packet.
+    """
+    with av.open(str(path), "w", format=FORMATS[path.suffix]) as container:
+        pictures = _pictures(container, CODECS.get(path.suffix, "libx264"))
+        heard: list[Any] = []
+        for number, codec in enumerate((first, second)):
+            out = container.add_stream(codec, rate=HERTZ, layout="stereo")
+            if empty and number == 0:
+                continue
+            wave = samples(SECONDS, 2)
+            for k in range(0, len(wave), 1024):
+                heard += out.encode(_frame(wave[k : k + 1024], k, "stereo", HERTZ))
+            heard += out.encode(None)
+        _mux(container, pictures, heard)
+    return path
+
+
 def joined(path: Path, codec: str, forms: Sequence[tuple[str, int]], each: float = 1.0) -> Path:
     """A clip whose sound changes its form half way, as a broadcast does or a recording that was joined.
 

@@ -6,6 +6,8 @@ encoded in AAC. What cannot be had is left out, with a word: sound never costs a
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,15 +19,17 @@ from povwatch.media import channels, encode
 from povwatch.media.hearing import Heard, decoder_of, frames, listened, see_whose
 from povwatch.media.info import Prepared, SoundTrack, VideoInfo
 from povwatch.media.prepare import read_times
-from povwatch.media.probe import UNKNOWN
 from povwatch.media.source import opened, read_only
 from povwatch.media.spans import holes, lead
 from povwatch.media.track import track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
+    from av.audio.stream import AudioStream
+
+    from povwatch.media.source import Source
 
 COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "alac", "flac"})
 """Codecs (FFmpeg's decoder names) that MP4 holds and players know."""
@@ -79,7 +83,7 @@ def sound(
     until = float(shown[-1] * base + shift)
     work = _Work(source, about.container, out_path, shift=shift, until=until, report=report)
     try:
-        made = work.decoded() if decode else work.undecoded()
+        made = work.first_that_sounds(decode=decode)
     except BaseException:
         Path(out_path).unlink(missing_ok=True)
         raise
@@ -87,6 +91,8 @@ def sound(
         Path(out_path).unlink(missing_ok=True)
     return made
 
+
+NO_DECODER = "Its sound cannot be had: it has a codec that is unknown here."
 
 FAILS = (av.error.FFmpegError, ValueError, IndexError)
 """What PyAV raises for sound that it cannot copy or encode; and for a disk that fails, see hearing.see_whose."""
@@ -111,17 +117,41 @@ class _Work:
     ) -> None:
         self.source, self.kind, self.out_path = source, kind, out_path
         self.shift, self.until, self.report = shift, until, report
+        self.track = 0
+        """Number of the track that is tried, in the order in which a player would choose."""
+
+    def first_that_sounds(self, *, decode: bool) -> SoundTrack:
+        """Take the track that a player would choose; where that has no sound, the next one that has."""
+        with opened(self.source, self.kind) as clip:
+            count = len(clip.sounds)
+        if not count:
+            return SoundTrack()
+        first = SoundTrack()
+        for self.track in range(count):
+            made = self.decoded() if decode else self.undecoded()
+            if self.track == 0:
+                first = made
+            elif made.audio is not None:
+                instead = f"{first.problem} Another track of its sound ({made.audio}) is taken instead."
+                return replace(made, changed=f"{instead} {made.changed}".rstrip())
+            if made.audio is not None:
+                return made
+        return first
+
+    @contextmanager
+    def _sound(self) -> Iterator[tuple[Source, AudioStream]]:
+        """The clip, open, and the track that is tried."""
+        with opened(self.source, self.kind) as clip:
+            yield clip, clip.sounds[self.track]
 
     def decoded(self) -> SoundTrack:
         """Listen to the sound, then copy it, or encode it if it cannot be copied."""
-        with opened(self.source, self.kind) as clip:
-            if clip.audio is None:
-                return SoundTrack()
-            context = decoder_of(clip.audio)
+        with self._sound() as (clip, stream):
+            context = decoder_of(stream)
             if context is None:
-                return self.undecoded()
+                return SoundTrack(problem=NO_DECODER)
             name = context.name
-            heard = listened(clip.container, clip.audio, self.report)
+            heard = listened(clip.container, stream, self.report)
             heard.timed = clip.kind != "avi"
         if not heard.lengths:
             what = "nothing comes out of its decoder" if heard.packets else "it is announced, and there is none"
@@ -138,21 +168,21 @@ class _Work:
 
     def undecoded(self) -> SoundTrack:
         """Copy the sound, without a look into it."""
-        with opened(self.source, self.kind) as clip:
-            if clip.audio is None:
-                return SoundTrack()
-            context = decoder_of(clip.audio)
-            if context is not None and context.name not in COPIED:
+        with self._sound() as (_, stream):
+            context = decoder_of(stream)
+            if context is None:
+                return SoundTrack(problem=NO_DECODER)
+            if context.name not in COPIED:
                 return SoundTrack(problem=f"Its sound ({context.name}) cannot be decoded, and MP4 does not hold it.")
         try:
             self._copy()
-            with track(self.out_path) as (container, stream):
-                if not any(packet.size for packet in container.demux(stream)):
+            with track(self.out_path) as (container, copy):
+                if not any(packet.size for packet in container.demux(copy)):
                     return SoundTrack(problem="Its sound cannot be had: it is announced, and there is none.")
         except FAILS as error:
             see_whose(error)
             return SoundTrack(problem=f"Its sound cannot be decoded here, and MP4 does not hold it: {_said(error)}.")
-        return SoundTrack(path=self.out_path, audio=UNKNOWN if context is None else context.name, copied=True)
+        return SoundTrack(path=self.out_path, audio=context.name, copied=True)
 
     # -- copied
 
@@ -161,9 +191,7 @@ class _Work:
         return self._proven(heard, copied=True, notes=notes)
 
     def _copy(self) -> None:
-        with opened(self.source, self.kind) as clip:
-            stream = clip.audio
-            assert stream is not None  # noqa: S101 - the caller looked
+        with self._sound() as (clip, stream):
             base = stream.time_base or Fraction(1, 90_000)
             moved = round(self.shift / base)
             with encode.mp4(self.out_path, max(base.denominator, 1)) as container:
@@ -201,9 +229,7 @@ class _Work:
         highest = max(rate for _, rate, _ in heard.kinds)
         rate = min((r for r in AAC_RATES if r >= highest), default=48_000)
         size = AudioLayout(layout).nb_channels
-        with opened(self.source, self.kind) as clip, encode.mp4(self.out_path, rate) as container:
-            stream = clip.audio
-            assert stream is not None  # noqa: S101 - it was listened to
+        with self._sound() as (clip, stream), encode.mp4(self.out_path, rate) as container:
             out = container.add_stream("aac", rate=rate, layout=layout)
             out.codec_context.bit_rate = BIT_RATE * size
             layer = Layer(container, out, rate, size, layout)
@@ -259,4 +285,7 @@ def _even(heard: Heard) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    """Why it failed, for people: FFmpeg's words or ours, not Python's."""
+    if isinstance(error, _NotProvenError):
+        return str(error)
+    return getattr(error, "strerror", None) or "FFmpeg does not take it"

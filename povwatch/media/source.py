@@ -94,9 +94,12 @@ class Source:
     @property
     def audio(self) -> AudioStream | None:
         """The sound that a player would choose."""
-        streams = self.container.streams.audio
-        marked = [s for s in streams if _disposed(s.disposition, "default")]
-        return next(iter((*marked, *streams)), None)
+        return next(iter(self.sounds), None)
+
+    @property
+    def sounds(self) -> list[AudioStream]:
+        """All tracks of sound, in the order in which a player would choose: those marked as default first."""
+        return sorted(self.container.streams.audio, key=lambda stream: not _disposed(stream.disposition, "default"))
 
     @property
     def rates(self) -> tuple[Fraction | None, ...]:

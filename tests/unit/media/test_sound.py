@@ -22,6 +22,7 @@ from beeps import (
     onsets,
     spoil,
     spoil_wavpack,
+    two_tracks,
 )
 from clips import read_numbers
 
@@ -121,6 +122,33 @@ def test_a_track_without_data_is_left_out_with_a_word(tmp_path, name, codec, opt
     assert made.problem == "" if name == "mic.mov" else "there is none" in made.problem  # MOV does not even announce it
     assert tracks(out) == 0
     assert read_numbers(out) == list(range(FRAMES))
+
+
+@pytest.mark.parametrize("how", ["empty", "unknown", "damaged"])
+def test_the_next_track_is_taken_where_the_first_has_no_sound(tmp_path, how):
+    clip = two_tracks(tmp_path / "a.mkv", "tta", "pcm_s16le", empty=how == "empty")
+    if how == "unknown":
+        clip.write_bytes(clip.read_bytes().replace(b"A_TTA1", b"A_ZZZ1"))
+    elif how == "damaged":
+        with av.open(str(clip)) as container:
+            bodies = [bytes(p) for p in container.demux(container.streams.audio[0]) if p.size]
+        data = clip.read_bytes()
+        for body in bodies:
+            data = data.replace(body, b"\x5a" * len(body))
+        clip.write_bytes(data)
+    made, out = come_out(clip)
+    assert (made.audio, made.problem) == ("aac", "")
+    assert "Another track" in made.changed
+    assert tracks(out) == 1
+    in_step(out)
+
+
+def test_sound_of_an_unknown_codec_is_left_out_in_plain_words(tmp_path):
+    clip = beeping(tmp_path / "a.mkv", "tta")
+    clip.write_bytes(clip.read_bytes().replace(b"A_TTA1", b"A_ZZZ1"))
+    made, out = come_out(clip)
+    assert (made.audio, made.problem) == (None, "Its sound cannot be had: it has a codec that is unknown here.")
+    assert tracks(out) == 0
 
 
 def test_a_track_of_one_packet_is_kept(tmp_path):
