@@ -36,7 +36,7 @@ from povwatch.daemon.runs.crew import Crew
 from povwatch.daemon.runs.dispatch import Dispatch
 from povwatch.daemon.runs.engine_room import EngineRoom
 from povwatch.daemon.runs.places import Hurdle
-from povwatch.daemon.runs.workpiece import Workpiece
+from povwatch.daemon.runs.workpiece import readable_piece
 from povwatch.daemon.scope import ALL, Scope
 from povwatch.daemon.verbs import Verbs
 from povwatch.engine.choice import choose
@@ -305,7 +305,11 @@ class Parts:
             if job.state is JobState.RUNNING:  # no worker has it, and none will
                 self.endings.after(job, found)
         elif state is JobState.CHECKING and job.artifact:
-            self.finisher.failed(job, Workpiece.from_json(job.artifact), found)
+            piece = readable_piece(job.artifact)
+            if piece is None:  # no other try reads what the journal does not hold
+                self._give_up(job, found)
+            else:
+                self.finisher.failed(job, piece, found)
         elif state is JobState.CHECKING:
             self.endings.after(job, found)
         elif state is JobState.PUBLISHING:

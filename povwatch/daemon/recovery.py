@@ -20,7 +20,7 @@ from povwatch import private, retry
 from povwatch.command import command
 from povwatch.daemon.ends.endings import CLEARED
 from povwatch.daemon.mishaps import GIVEN_UP_AT
-from povwatch.daemon.runs.workpiece import Workpiece
+from povwatch.daemon.runs.workpiece import Workpiece, readable_piece
 from povwatch.daemon.unforeseen import in_words
 from povwatch.errors import FinishFailed, JobFailed, PovwatchError
 from povwatch.job import Job, JobState
@@ -138,7 +138,11 @@ def give_up(job: Job, error: PovwatchError, *, gates: Gates, endings: Endings) -
         endings.set_aside(job, error)
         return
     if job.state is S.CHECKING and job.artifact:
-        endings.keep(job, Workpiece.from_json(job.artifact), error)
+        piece = readable_piece(job.artifact)
+        if piece is None:
+            endings.set_aside(job, error)
+        else:
+            endings.keep(job, piece, error)
         return
     gates.drop(job)
     endings.fail(job, error)

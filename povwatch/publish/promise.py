@@ -63,7 +63,7 @@ class Sealed:
                 for e in row["entries"]
             )
             sealed = cls(int(row["job_id"]), str(row["run_id"]), int(row["version"]), entries)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             sealed, reason = None, f"{type(error).__name__}: {error}"
         else:
             reason = "it promises no file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 
 import pytest
@@ -85,3 +86,28 @@ def test_a_clip_that_goes_away_while_the_daemon_is_down(tmp_path):
         here.wait_for("cancelled", patience=15)
         here.stop()
         assert newest(here).state == "cancelled"
+
+
+@pytest.mark.parametrize("artifact", ["garbage{", '{"folder": 5}', "[" * 5000])
+@pytest.mark.parametrize("state", ["checking", "publishing"])
+def test_a_job_whose_record_is_damaged_is_set_aside_at_the_third_start(tmp_path, state, artifact):
+    with Daemon(tmp_path / "pov", grace={"period": "1h"}) as here:
+        here.start()
+        here.clip()
+        here.wait_state("a.mp4", "grace")
+        here.kill()
+        with sqlite3.connect(here.state / "journal.sqlite3") as db:
+            db.execute(
+                "UPDATE jobs SET state = ?, run_id = 'r1', artifact = ?, promise = ?", (state, artifact, artifact)
+            )
+        db.close()
+        for start in (2, 3):
+            here.start()
+            here.until(lambda n=start: here.peek("a.mp4")["state"] == "failed" or here.events("unforeseen", start=n))
+            here.kill()
+        here.start()
+        here.wait_state("a.mp4", "failed")
+        assert "is kept: all that there is in" in here.peek("a.mp4")["error"]
+        here.clip("b.mp4", frames=5)
+        here.wait_state("b.mp4", "grace")
+        here.stop()

@@ -14,6 +14,7 @@ from povwatch.errors import (
     EnvironmentFault,
     FinishFailed,
     JobFailed,
+    JournalError,
     NotAVideo,
     OutputsAway,
     OutputsTaken,
@@ -134,7 +135,11 @@ class Endings:
     def set_aside(self, job: Job, error: PovwatchError) -> None:
         """A promise that cannot be kept: the job fails, its files stay where they are, and the error names them."""
         folder = self._config.paths.outputs / layout.STAGING.decode() / room(job.id, job.run_id or "")
-        files = ", ".join(layout.shown(entry.staged) for entry in Sealed.from_json(job.promise or "").entries)
+        try:
+            promised = Sealed.from_json(job.promise or "").entries
+        except JournalError:  # the journal is damaged there: that may be why
+            promised = ()
+        files = ", ".join(layout.shown(entry.staged) for entry in promised) or "all that there is"
         what = f"{error.what} What was to be published is kept: {files} in {folder}"
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
         todo = f"{error.todo} To publish it, without generating: {again}. To generate it anew: {anew}".strip()

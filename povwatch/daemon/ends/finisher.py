@@ -126,7 +126,8 @@ class Finisher:
 
     def cancel(self, job: Job, why: str) -> None:
         """A job that is being checked is no longer wanted; its end follows."""
-        if self._later.pop(job.id, None) is not None:  # it waits: nothing is under way
+        waits = self._later.pop(job.id, None) is not None
+        if waits or not self._background.busy(("finish", job.id)):
             self._endings.cancel(job, why)
             return
         self._cancelled[job.id] = why

@@ -377,6 +377,16 @@ class Workpiece:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)
 
 
+def readable_piece(artifact: str | None) -> Workpiece | None:
+    """What the journal keeps of an attempt; None where it keeps nothing, or nothing that povwatch wrote."""
+    try:
+        piece = Workpiece.from_json(artifact or "")
+    except (ValueError, TypeError, RecursionError):
+        return None
+    readable = isinstance(piece.folder, str) and isinstance(piece.artifact, dict)
+    return piece if readable and isinstance(piece.artifact.get("path"), str) else None
+
+
 def _may_be_there(path: str) -> bool:
     """Whether a path leads to a plain file, or nothing can be said about that."""
     try:
