@@ -15,6 +15,11 @@ EARLIEST, LATEST = -62_000_000_000.0, 253_000_000_000.0
 UTC_NAMES = frozenset({"", "UTC", "UCT", "GMT", "Universal", "Zulu", "Greenwich", "GMT0", "GMT+0", "GMT-0"})
 """What needs no file: without one the C library takes UTC as well."""
 
+_MAGIC = b"TZif"
+
+_NAMED = 60
+"""Characters of a zone's name that are shown."""
+
 _RULE = re.compile(r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d")
 """How a zone begins that is written out, such as `CET-1CEST` or `<+0530>-5:30` (tzset(3))."""
 
@@ -32,7 +37,8 @@ def use_zone() -> str:
         return ""
     os.environ["TZ"] = "UTC"
     time.tzset()
-    return f"TZ={name} {problem} Times are in UTC, those of engine.hours too."
+    shown = name if len(name) <= _NAMED else f"{name[:_NAMED]}..."
+    return f"TZ={shown} {problem} Times are in UTC, those of engine.hours too."
 
 
 def local(at: float) -> datetime:
@@ -66,4 +72,13 @@ def _known(name: str) -> bool:
     if name.rpartition("/")[2] in UTC_NAMES or _RULE.match(name):
         return True
     folders = [os.environ["TZDIR"]] if os.environ.get("TZDIR") else zoneinfo.TZPATH
-    return any(Path(folder, name).is_file() for folder in folders)
+    return any(_is_zone(Path(folder, name)) for folder in folders)
+
+
+def _is_zone(file: Path) -> bool:
+    """Whether a file describes a zone (RFC 9636); a name may be a path to any other file, or too long for one."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(_MAGIC)) == _MAGIC
+    except (OSError, ValueError):
+        return False

@@ -15,15 +15,16 @@ COMPANIONS = frozenset({b".aria2"})
 """Of those, what lies beside a file that grows under its own name; the others are renamed to it when they are whole."""
 
 FOLDERS = frozenset(
-    {b"@eaDir", b"#recycle", b"#snapshot", b"@Recycle", b"@Recently-Snapshot", b"~snapshot", b"lost+found"}
+    {
+        *(b"@eadir", b"#recycle", b"#snapshot", b"@recycle", b"@recently-snapshot", b"~snapshot", b"lost+found"),
+        *(b"$recycle.bin", b"recycler", b"system volume information"),
+    }
 )
-"""Folders that storage boxes (Synology, QNAP, NetApp) and ext4 keep for themselves, in this very spelling.
+"""Folders that storage boxes (Synology, QNAP, NetApp), ext4 and Windows keep for themselves, in lower case.
 
+Shares and file systems that do not tell `A` from `a` may show them in another spelling.
 What else they keep, and rsync's `.rsync-partial`, begins with a dot.
 """
-
-ANY_CASE_FOLDERS = frozenset({b"$recycle.bin", b"system volume information"})
-"""Windows's own folders on each of its disks, in lower case: its file systems do not tell `A` from `a`."""
 
 BUNDLES = (b".download",)
 """Endings of folders in which a browser keeps an unfinished download (Safari), in lower case."""
@@ -57,7 +58,7 @@ def is_ignored(name: bytes) -> bool:
 def is_ignored_folder(name: bytes) -> bool:
     """Whether a folder of this name is not looked into."""
     lower = name.lower()
-    return name.startswith(b".") or name in FOLDERS or lower in ANY_CASE_FOLDERS or lower.endswith(BUNDLES)
+    return name.startswith(b".") or lower in FOLDERS or lower.endswith(BUNDLES)
 
 
 def named_by_partial(name: bytes) -> bytes | None:

@@ -272,7 +272,8 @@ def _job(row: sqlite3.Row | None) -> Job | None:
     values = {name: value for name, value in dict(row).items() if name in _FIELDS}  # an older journal has fewer
     with _trusted():
         values["state"] = JobState(values["state"])
-        values["waiting_on"] = Waiting(values["waiting_on"]) if values["waiting_on"] else None
+    # Shown and nothing else: a reason that a newer povwatch wrote costs no start.
+    values["waiting_on"] = Waiting(values["waiting_on"]) if values["waiting_on"] in set(Waiting) else None
     for flag in ("hold", "go", "force"):
         values[flag] = bool(values[flag])
     return Job(**values)

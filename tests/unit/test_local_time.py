@@ -31,11 +31,18 @@ def test_a_zone_a_day_away_is_said_and_utc_is_used(zone):
     assert shown == "1970-01-01T00:00:00+00:00 UTC"
 
 
-@pytest.mark.parametrize("zone", ["Nowhere/Land", "Europe/Berln", "x", "../../etc/passwd/x"])
+@pytest.mark.parametrize(
+    "zone", ["Nowhere/Land", "Europe/Berln", "x", "../../etc/passwd/x", "/etc/passwd", ":/etc/passwd"]
+)
 def test_a_zone_that_nobody_knows_is_said(zone):
     problem, shown = said(zone)
     assert problem.startswith(f"TZ={zone} is no time zone that is known here.")
     assert shown == "1970-01-01T00:00:00+00:00 UTC"
+
+
+def test_a_name_that_no_file_can_have_is_said_in_short():
+    problem, _ = said("A" * 5000)
+    assert problem.startswith(f"TZ={'A' * 60}... is no time zone that is known here.")
 
 
 @pytest.mark.parametrize(

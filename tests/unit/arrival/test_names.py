@@ -44,6 +44,7 @@ def test_not_ignored(name):
     [
         *(b".git", b".rsync-partial", b"@eaDir", b"#recycle", b"#snapshot", b"@Recycle", b"lost+found"),
         *(b"$RECYCLE.BIN", b"$Recycle.Bin", b"System Volume Information", b"SYSTEM VOLUME INFORMATION"),
+        *(b"@EADIR", b"#Recycle", b"RECYCLER"),
         *(b"clip.mp4.download", b"Clip.MP4.Download"),
     ],
 )

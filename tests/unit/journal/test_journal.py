@@ -291,3 +291,9 @@ def test_no_other_thread_may_call_it(journal, name) -> None:
 
 def test_that_is_a_mistake_of_ours_and_not_of_the_disk() -> None:
     assert not issubclass(WrongThreadError, PovwatchError)
+
+
+def test_a_reason_of_a_newer_povwatch_costs_no_start(journal) -> None:
+    (job,) = journal.add([(b"a.mp4", b"")], 1.0)
+    journal._db.execute("UPDATE jobs SET waiting_on = 'a new reason'")
+    assert journal.job(job.id).waiting_on is None
