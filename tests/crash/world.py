@@ -59,6 +59,9 @@ MENDED_AFTER = 12
 WHILE_WAITING = 4.0
 """Seconds of each of them at the least."""
 
+TURNS = 20
+"""Of the loop that may pass until what its threads have done is settled; it takes one or two."""
+
 AT_WORK = 60.0
 """Real seconds that the threads may take for what they have at hand."""
 
@@ -126,6 +129,8 @@ class World:
         self._clock = HandClock()
         self._clock.now += LIFE * life
         self._sleeps = 0
+        self._turns = 0
+        """Turns in a row in which something was still to be settled."""
         self._mended = mended
         self._given_back = False
         self._late: tuple[Callable[[Any], None], Any] | None = None
@@ -167,7 +172,10 @@ class World:
             time.sleep(0.0002)
         if self._scenario == "late":
             self._come_late()
-        if all(background.idle for background in self._background):
+        self._turns = 0 if all(background.idle for background in self._background) else self._turns + 1
+        if (
+            not self._turns or self._turns > TURNS
+        ):  # a part that failed is left alone, and with it what it has to settle
             parts = self.daemon.parts
             seconds = seconds if self._mended is None else max(seconds, WHILE_WAITING)
             if self._mended is not None and self._sleeps == MENDED_AFTER:
