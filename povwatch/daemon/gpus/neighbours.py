@@ -55,9 +55,10 @@ class Neighbours:
             error: as the engine says it.
             then: told in the loop.
         """
+        dying = self._workers()  # the worker of this job among them: it is replaced, and may be gone when NVML is asked
 
         def seen(gpus: Gpus) -> None:
-            ours = of_workers(gpus, self._workers())
+            ours = of_workers(gpus, self._workers()) | dying
             mine = [gpu for gpu in gpus.found if gpu.uuid in place.gpus]
             others = [process for gpu in mine for process in neighbours(gpu, ours, place.before)]
             if not others or self._excused[job] >= EXCUSED_MAX:
