@@ -78,7 +78,10 @@ def recover(
     for job in ledger.in_state(S.GRACE, S.QUEUED):
         with failures.of(job):
             gates.resume(job)
-    failures.keep()
+    try:
+        failures.keep()
+    except Exception as error:  # noqa: BLE001 - the jobs go on already: they must not be recovered once more
+        in_words(error, "while it noted what could not be recovered")
     if counts:
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
 
