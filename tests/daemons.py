@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 """Seconds that a test waits for anything; only a failing test waits so long."""
 
+LAST_LINES = 40
+"""Of the log, that a wait in vain shows."""
+
 POLL = 0.05
 """Seconds between two looks."""
 
@@ -251,7 +254,10 @@ class Daemon:
             if found := true():
                 return found
             assert not ended, f"The daemon ended ({self.process and self.process.returncode}) before: {what or true}"
-            assert time.monotonic() < deadline, f"Not within {patience:.0f} s: {what or true}"
+            if time.monotonic() >= deadline:
+                error = AssertionError(f"Not within {patience:.0f} s: {what or true}")
+                error.add_note("The end of the daemon's log:\n" + "\n".join(self.text().splitlines()[-LAST_LINES:]))
+                raise error
             time.sleep(POLL)
 
     # -- its folders
