@@ -108,8 +108,10 @@ class Ledger:
     def together(self) -> Iterator[None]:
         """Journal all changes of the block as one, and say them after that: a crash leaves all of them, or none.
 
-        So does an exception: the jobs are then what they were.
+        So does an exception: the jobs are then what they were. A block within another is taken back by itself, and
+        is said with the outer one.
         """
+        outer, touched_before = self._unsaid, self._touched
         unsaid = self._unsaid = []
         touched = self._touched = set()
         try:
@@ -124,10 +126,10 @@ class Ledger:
                     self._forget(job_id)
             raise
         finally:
-            self._unsaid = None
-            self._touched = set()
+            self._unsaid, self._touched = outer, touched_before
+        self._touched |= touched
         for event, job, said in unsaid:
-            say(event, job, **said)
+            self._say(event, job, said)
 
     def record(self, job: Job, event: str, said: Mapping[str, Any], /, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
         """Change a job that the log has heard about already; `said` is journalled with the event."""

@@ -246,14 +246,35 @@ class Journal(JournalReader):
     def batch(self) -> Iterator[None]:
         """Make all changes of the block one transaction: a commit costs a sync of the disk.
 
-        Only for changes that nothing outside depends on yet. An exception takes the whole block back.
+        Only for changes that nothing outside depends on yet. An exception takes the whole block back; of a block
+        within another, that block alone.
         """
+        if self._batched:
+            with self._savepoint():
+                yield
+            return
         with self._transaction():
-            within, self._batched = self._batched, True
+            self._batched = True
             try:
                 yield
             finally:
-                self._batched = within
+                self._batched = False
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        """Take back what the block changed, and no more, where it fails. Savepoints of one name nest."""
+        db = self._db
+        with in_words():
+            db.execute("SAVEPOINT block")
+        try:
+            yield
+            with in_words():
+                db.execute("RELEASE block")
+        except BaseException:
+            if db.in_transaction:  # a full disk may have ended all of it
+                db.execute("ROLLBACK TO block")
+                db.execute("RELEASE block")
+            raise
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

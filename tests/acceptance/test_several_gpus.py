@@ -25,8 +25,9 @@ def test_loads_take_turns_and_a_lost_gpu_costs_its_own_job_alone_and_is_used_aga
         for name in "abc":
             here.clip(f"{name}.mp4")
         here.until(lambda: len(here.runs) == 2)
-        here.until(lambda: (job := newest(here, b"c.mp4")) and job.waiting_on == "turn")
         running = {event["worker"]: event["clip"] for event in here.events("started")}
+        (third,) = {b"a.mp4", b"b.mp4", b"c.mp4"} - {clip.encode() for clip in running.values()}
+        here.until(lambda: (job := newest(here, third)) and job.waiting_on == "turn")
         said = here.until(lambda: (said := here.call("status").stdout).count("generates") == 2 and said)
         for number, clip in running.items():
             (line,) = [line for line in said.splitlines() if line.startswith(f"worker {number} on GPU {number - 1}")]

@@ -292,7 +292,7 @@ class Intake:
         if due is None or due > now:
             return
         until = self._ledger.clock.boot() + TICK_SECONDS
-        with self._ledger.journal.batch():
+        with self._ledger.together():
             while self._ledger.clock.boot() < until and (path := self._tracks.take_due(now)) is not None:
                 try:
                     self._look_at(path, self._tracks[path], now)

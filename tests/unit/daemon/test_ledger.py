@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from hand_clock import HandClock
 
 from povwatch.daemon.ledger import Ledger
 from povwatch.job import JobState, Waiting
-from povwatch.journal import Journal
+from povwatch.journal import Journal, open_reader
 
 
 @pytest.fixture
@@ -72,4 +73,36 @@ def test_what_is_behind_the_journal_is_read_again(ledger):
     moved = ledger.journal.advance(job, "waiting", 1.0, state=JobState.QUEUED)
     assert ledger.job(job.id) == job
     assert ledger.reread(job.id) == moved
+    assert remembered(ledger) == as_journalled(ledger)
+
+
+def test_what_changes_in_a_block_is_said_when_all_of_it_is_journalled(ledger, tmp_path):
+    (job,) = ledger.add([(b"a.mp4", b"")])
+    with structlog.testing.capture_logs() as said, open_reader(tmp_path) as reader:
+        with ledger.together():
+            with ledger.together():
+                job = ledger.move(job, "held", said={"by": "a.hold"}, state=JobState.GRACE)
+            assert said == []
+            assert reader.job(job.id).state is JobState.ARRIVING, "the outer block is not journalled yet"
+        assert reader.job(job.id).state is JobState.GRACE
+    assert [line["event"] for line in said] == ["held"]
+
+
+def test_a_block_within_another_is_taken_back_alone(ledger):
+    first, second = ledger.add([(b"a.mp4", b""), (b"b.mp4", b"")])
+
+    def fail():
+        with ledger.together():
+            ledger.move(second, "failed", state=JobState.FAILED)
+            raise ZeroDivisionError
+
+    with structlog.testing.capture_logs() as said:
+        with ledger.together():
+            ledger.move(first, "cancelled", said={"why": "it was deleted"}, state=JobState.CANCELLED)
+            with pytest.raises(ZeroDivisionError):
+                fail()
+        assert ledger.job(first.id).state is JobState.CANCELLED
+    assert ledger.job(second.id) == second
+    assert [line["event"] for line in said] == ["cancelled"]
+    assert list(ledger.ended) == [first.id]
     assert remembered(ledger) == as_journalled(ledger)
