@@ -144,6 +144,7 @@ TODO: dict[int, str] = {
 
 LOOK_AT_THE_DISK = "The disk may be failing: look at `journalctl -k`. What was written is thrown away and made again."
 MOUNT_IT = "Is its disk mounted, and does its server answer? Mount it again; it goes on by itself then."
+ENGINES_RIGHTS = "Give povwatch's user the right to use it; it goes on by itself then."
 CLIPS_RIGHTS = "Let povwatch's user read the clip: chmod g+r."
 INPUTS_RIGHTS = "Give povwatch's user the right to write in that folder: chmod g+w, and chgrp if need be."
 
@@ -175,8 +176,10 @@ def _in_outputs(code: int, place: Place) -> Rule:
             said = "No space is left for {where} ({reason})."
             return Rule(errors.DiskFull, waits, "disk-full", ROOM_AGAIN, said, TODO[code])
         case Cause.RIGHTS:
-            said = "{where} cannot be written ({reason})."
-            return Rule(errors.OutputsNotWritable, waits, "paused", OUTPUTS_WRITABLE, said, TODO[code])
+            said, todo = "{where} cannot be written ({reason}).", TODO[code]
+            if place is Place.GENERATE and code != errno.EROFS:  # an engine opens files of its user's too
+                said, todo = "povwatch's user may not open {where} ({reason}).", ENGINES_RIGHTS
+            return Rule(errors.OutputsNotWritable, waits, "paused", OUTPUTS_WRITABLE, said, todo)
         case Cause.MEANS:
             said = "povwatch could not {doing}: {reason}."
             return Rule(errors.Shortage, waits, "paused", MEANS_AGAIN, said, TODO[code])

@@ -5,6 +5,8 @@ The engines' libraries are not imported here: their exceptions are known by clas
 
 from __future__ import annotations
 
+import contextlib
+import os
 import traceback
 from typing import TYPE_CHECKING, cast
 
@@ -41,21 +43,52 @@ _TODO: dict[FailureKind, str] = {
 def classify(error: BaseException, workdir: str = "") -> tuple[FailureKind, str, str]:
     """The kind of failure, what happened in one line, and what to do about it.
 
+    An engine's own word (EngineFailure) stands. What an exception was raised from counts as well, since libraries
+    wrap a lost GPU or a full disk in errors of their own. What the machine refused is said in the words of
+    `machine_faults.TABLE`, without the exception's class.
+
     Args:
         error: what was raised.
-        workdir: where the job was at work; empty where there was no job.
-
-    An engine's own word (EngineFailure) stands; else what the exception was raised from counts too, since libraries
-    wrap a lost GPU or a full disk in errors of their own.
+        workdir: the job's folder; empty where the engine was being loaded.
     """
     if isinstance(error, EngineFailure):
         return error.kind, error.message[:MESSAGE_MAX], error.todo or _TODO.get(error.kind, "")
     for one in _chain(error):
-        if (kind := _kind(one, workdir)) is not None:
+        if (kind := _kind(one, workdir)) is None:
+            continue
+        if kind not in machine_faults.KINDS:
             wrapped = "" if one is error else f" ({_last_line(one)})"
-            row = machine_faults.rule(machine_faults.code_of(one) or machine_faults.code_in(str(one)) or 0, GENERATE)
-            return kind, f"{_last_line(error)}{wrapped}"[:MESSAGE_MAX], _TODO[kind] or (row.todo if row else "")
+            return kind, f"{_last_line(error)}{wrapped}"[:MESSAGE_MAX], _TODO[kind]
+        if isinstance(one, EngineFailure):
+            return kind, one.message[:MESSAGE_MAX], one.todo
+        what, todo = _refused(one, workdir)
+        return kind, what[:MESSAGE_MAX], todo
     return "error", _last_line(error), _TODO["error"]
+
+
+def _refused(error: BaseException, workdir: str) -> tuple[str, str]:
+    """What the machine refused and what to do about it, for people."""
+    code = _code(error) or 0
+    named = _named(error)
+    told = machine_faults.translated(OSError(code, os.strerror(code)), GENERATE, named or workdir)
+    if not workdir:
+        where = f" ({named})" if named else ""
+        return f"The engine could not be loaded: {os.strerror(code)}{where}.", told.todo
+    return told.what, told.todo
+
+
+def _named(error: BaseException) -> str:
+    """The file that an error names, as a path that tells people something; empty if it names none."""
+    name = getattr(error, "filename", None)
+    if not isinstance(name, (str, bytes)) or not name:
+        return ""
+    path = os.fsdecode(name)
+    if path.startswith(("/proc/", "/dev/fd/")):
+        with contextlib.suppress(OSError):
+            there = os.readlink(path)  # noqa: PTH115 - pathlib is slow to import
+            return there if os.path.exists(there) else ""  # noqa: PTH110
+        return ""
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _kind(error: BaseException, workdir: str) -> FailureKind | None:
@@ -70,13 +103,16 @@ def _kind(error: BaseException, workdir: str) -> FailureKind | None:
 
 def _of_the_machine(error: BaseException, workdir: str) -> FailureKind | None:
     """The kind of a failure that the host is to blame for; see machine_faults.TABLE."""
-    code = machine_faults.code_of(error)
-    if code is None and isinstance(error, Exception):  # a library's own error: only what no job's contents can say
-        code = machine_faults.code_in(str(error))
-    row = machine_faults.rule(code or 0, GENERATE)
+    row = machine_faults.rule(_code(error) or 0, GENERATE)
     if row is None or machine_faults.said_by_ffmpeg_alone(error, workdir):
         return None
     return cast("FailureKind", next(kind for kind, of in machine_faults.KINDS.items() if of is row.error))
+
+
+def _code(error: BaseException) -> int | None:
+    """The error number of an exception; of a library's own error only what no job's contents can say."""
+    code = machine_faults.code_of(error)
+    return machine_faults.code_in(str(error)) if code is None and isinstance(error, Exception) else code
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

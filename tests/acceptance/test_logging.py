@@ -41,6 +41,40 @@ def test_a_failed_engine_s_traceback_is_in_the_log(tmp_path):
         assert words[-1] == "RuntimeError: CUDA error: an illegal memory access was encountered"
 
 
+def test_what_the_machine_refused_an_engine_is_one_line_and_its_traceback_is_for_verbose(tmp_path):
+    with Daemon(tmp_path / "pov", engine={"kind": toy("disk_full"), "attempts": 1}) as here:
+        here.start("--verbose")
+        here.clip()
+        released = here.wait_for("released")
+        here.wait_for("engine-output", line="Traceback (most recent call last):")
+        here.stop()
+        work = here.outputs / ".povwatch" / "1."
+        assert released["message"].startswith(f"a.mp4: handed back, nothing charged: No space is left for {work}"), (
+            released
+        )
+        assert "OSError" not in released["message"]
+        assert released["message"].count("/proc/") == 0
+        assert here.events("engine-last-words") == []
+
+
+def test_a_load_that_the_machine_refuses_is_one_line(tmp_path):
+    here = Daemon(tmp_path / "pov", engine={"attempts": 1})
+    engine = tmp_path / "engine.py"
+    engine.write_text(
+        "import errno\n"
+        "class Engine:\n"
+        "    def load(self, config, report):\n"
+        "        raise OSError(errno.ENOSPC, 'No space left on device', '/cache/model.bin')\n"
+    )
+    here.configure(engine={"kind": f"{engine}:Engine"})
+    with here:
+        here.start()
+        told = here.wait_for("engine-unavailable")["message"]
+        here.stop()
+        assert "The engine could not be loaded: No space left on device (/cache/model.bin). Free some" in told
+        assert here.events("engine-last-words") == []
+
+
 def test_the_engine_s_own_output_is_shown_when_asked_for(tmp_path):
     with Daemon(tmp_path / "pov", engine={"kind": toy("prints_to_stdout"), "attempts": 1}) as here:
         here.start()

@@ -242,7 +242,7 @@ class Dispatch:
                 where, took = self._crew.where(place), spell_duration(event.seconds)
                 say("engine-ready", engine=self._kind, took=took, worker=place.number, where=where)
             case events.EngineUnavailable():
-                self._reports.last_words(place)
+                self._reports.last_words(place, event.kind)
                 problem = f"{event.message} {event.todo}".strip()
                 others = self._crew.loaded
                 self.availability.load_failed(event.kind, problem, event.retry_at, others=others, label=place.label)
@@ -275,7 +275,7 @@ class Dispatch:
                 self._has_generated(place, run, job, event)
             case events.JobBlocked() | events.JobFailed():
                 if isinstance(event, events.JobFailed):
-                    self._reports.last_words(place)
+                    self._reports.last_words(place, event.kind)
                 if isinstance(event.error, OutOfMemory) and place.gpus:
                     self._out_of_memory(place, run, event.error)
                 else:

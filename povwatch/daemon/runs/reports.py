@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from povwatch import eta
 from povwatch.daemon.runs.places import LAST_WORDS, stage_of
+from povwatch.machine_faults import KINDS
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -80,8 +81,18 @@ class Reports:
             say("engine-last-words", line=place.last_words.pop())
 
     @staticmethod
-    def last_words(place: Place) -> None:
-        """The end of what a worker printed: it failed, and its traceback is in there."""
+    def last_words(place: Place, kind: str = "error") -> None:
+        """The end of what a worker printed: it failed, and its traceback is in there.
+
+        Where the machine refused something, the error says all of it, and what was printed is for --verbose.
+
+        Args:
+            place: the worker's.
+            kind: of the failure; see `port.FailureKind`.
+        """
+        if kind in KINDS:
+            place.forget_words()
+            return
         place.to_tell = LAST_WORDS - len(place.last_words)
         while place.last_words:
             say("engine-last-words", line=place.last_words.popleft())
