@@ -108,7 +108,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "open": (INFO, "clips are started again"),
     "request-all": (INFO, "{verb}: {answer}"),
     "queue-paused": (WARNING, "the queue waits: {problem} Next try {at}"),
-    "publish-later": (WARNING, "{clip}: cannot be published yet: {problem} Nothing is lost. Next try {at}"),
+    "publish-later": (WARNING, "{clip}: cannot be published yet: {problem} Next try {at}"),
     # -- a clip on its way
     "seen": (INFO, "{clip}: seen, {size}"),
     "seen-many": (INFO, "{count} new clips seen, the first is {first}; each of them has a line when it moves on"),
@@ -159,7 +159,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "sound-left-out": (WARNING, "{clip}: comes out without sound: {problem}"),
     "sound-changed": (WARNING, "{clip}: {problem}"),
     "progress": (INFO, "{clip}: {percent} % ({stage}), {eta} left"),
-    "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} What was generated is kept. Next try {at}"),
+    "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} Next try {at}"),
     "finish-retry": (
         WARNING,
         "{clip}: finishing failed: {problem} What was generated is kept, only finishing is tried again. Next try {at}",

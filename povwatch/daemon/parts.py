@@ -174,6 +174,7 @@ class Parts:
             endings=self.endings,
             aside=self._aside,
             room=self.free_space.lacking,
+            away=lambda: self.outputs_watch.refuses(self.clock.boot()),
             done=self._ended,
             broken=self.mishaps.of,
             after=self.hooks.after,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from contextlib import contextmanager
 
@@ -159,21 +160,53 @@ def test_read_only_inputs_and_outputs_at_once_go_on_in_any_order(tmp_path):
         sound(here)
 
 
+@contextmanager
+def few_open_files(daemon):
+    """The daemon may open one file more than it has open."""
+    before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    held = len(os.listdir(f"/proc/{daemon.pid}/fd"))  # noqa: PTH208
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (held + 1, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("what", [".povwatch", "."])
+def test_a_result_that_is_removed_while_it_is_checked_is_generated_again_and_charged_once(tmp_path, what):
+    with Waiting(tmp_path / "pov") as here:
+        here.start()
+        here.clip("a.mp4")
+        here.until(lambda: here.runs)
+        with few_open_files(here):  # it is checked for as long as that takes
+            here.let_go()
+            here.wait_for("check-later", clip="a.mp4")
+            shutil.rmtree(here.outputs / what)
+        if what == ".":
+            here.wait_for("outputs-away")
+            here.outputs.mkdir()
+        here.wait_for("done", clip="a.mp4", patience=60)
+        assert here.stop() == 0
+        assert here.runs == [1, 1]
+        assert charged(here, b"a.mp4") == [1]
+        assert not lines(here, "failed", "retry")
+        assert "kept" not in here.events("check-later", clip="a.mp4")[-1]["message"]
+        assert here.published() == RESULT
+        sound(here)
+
+
 def test_too_few_open_files_cost_no_clip_an_attempt_nor_a_second_generation(tmp_path):
     with Waiting(tmp_path / "pov") as here:
         here.start()
         here.clip("a.mp4")
         here.until(lambda: here.runs)
-        before = resource.prlimit(here.pid, resource.RLIMIT_NOFILE)
-        held = len(os.listdir(f"/proc/{here.pid}/fd"))  # noqa: PTH208
-        resource.prlimit(here.pid, resource.RLIMIT_NOFILE, (held + 1, before[1]))
-        here.let_go()
-        here.wait_for("check-later", clip="a.mp4")
-        assert (newest(here).state, newest(here).waiting_on) == ("checking", "paused")
-        assert "Too many open files" in newest(here).detail
-        assert "ulimit -n" in newest(here).detail
-        assert here.running
-        resource.prlimit(here.pid, resource.RLIMIT_NOFILE, before)
+        with few_open_files(here):
+            here.let_go()
+            here.wait_for("check-later", clip="a.mp4")
+            assert (newest(here).state, newest(here).waiting_on) == ("checking", "paused")
+            assert "Too many open files" in newest(here).detail
+            assert "ulimit -n" in newest(here).detail
+            assert here.running
         here.wait_for("done", clip="a.mp4", patience=90)
         assert here.stop() == 0
         assert here.runs == [1]

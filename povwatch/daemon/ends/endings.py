@@ -119,7 +119,8 @@ class Endings:
 
     def keep(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
         """What was generated could not be finished: the job fails, and what was generated is kept for another try."""
-        what = f"{error.what} What was generated is kept: {piece.artifact['path']}"
+        where = "was here, and is not there now" if piece.lost else "is kept"
+        what = f"{error.what} What was generated {where}: {piece.artifact['path']}"
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
         todo = f"{error.todo} To finish it, without generating: {again}. To generate it anew: {anew}".strip()
         self._notices.write(job, "was generated, and could not be finished", what, todo)

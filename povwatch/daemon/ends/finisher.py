@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch import layout, retry
@@ -22,6 +21,7 @@ from povwatch.errors import (
     DiskFull,
     EnvironmentFault,
     FinishFailed,
+    OutputsAway,
     OutputsNotWritable,
     OutputsTaken,
     PovwatchError,
@@ -52,6 +52,14 @@ AGAIN = 30.0
 READS_MAX = 3
 """So often in a row may a disk report an error while what was generated is finished; then that is generated anew."""
 
+BACK_WITHIN = 10.0
+"""Seconds in which a private folder may come back that is gone from outputs/ while outputs/ itself is there: a rename
+that another machine sees late costs no second generation."""
+
+IS_KEPT = "What was generated is kept."
+IS_AWAY = "What was generated is not there now; it is used when it is back with outputs/."
+IS_GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
+
 ROOM_AGAIN = 5.0
 """Seconds until the room on the disks is looked at again."""
 
@@ -69,6 +77,7 @@ class Finisher:
         endings: Endings,
         aside: Aside,
         room: Callable[[], DiskFull | None],
+        away: Callable[[], bool],
         done: Callable[[Job], None],
         broken: Callable[[tuple[str, int], Exception], None],
         after: Callable[[Job, Callable[[Job, str], None]], None] = lambda job, then: then(job, ""),
@@ -83,6 +92,7 @@ class Finisher:
             endings: what becomes of a job whose artifact is not what was asked for.
             aside: moves a published clip, where that is asked for.
             room: whether a disk lacks room, as of now: finishing takes as much as the result.
+            away: whether outputs/ itself is away or takes no file, as of now.
             done: told of a job that is done.
             broken: told of a job whose step raised what nobody foresaw.
             after: does with a published job what is to be done after it; then calls back with the job, and a sentence
@@ -95,6 +105,7 @@ class Finisher:
         self._endings = endings
         self._aside = aside
         self._room = room
+        self._away = away
         self._done = done
         self._broken = broken
         self._after = after
@@ -102,6 +113,8 @@ class Finisher:
         self._cancelled: dict[int, str] = {}
         self._tries: Counter[int] = Counter()
         """How often in a row a job's step was put off because of the machine."""
+        self._gone_since: dict[int, float] = {}
+        """Jobs whose private folder is gone, though outputs/ is there: since when, on the boot clock."""
         self._gauges: dict[int, Gauge] = {}
         """How far finishing and checking are."""
 
@@ -111,7 +124,7 @@ class Finisher:
         """Finish and judge a job that is `checking`."""
         full = self._room()
         if full is not None:
-            self._check_later(job, piece, full, ROOM_AGAIN)
+            self._check_later(job, piece, full, ROOM_AGAIN, IS_AWAY if piece.lost else IS_KEPT)
             return
         gauge = self._gauges[job.id] = Gauge()
         self._background.submit(
@@ -152,8 +165,7 @@ class Finisher:
     def later(self, job: Job, error: PovwatchError, pause: float) -> None:
         """Try to keep a promise once more after some seconds."""
         when = self._ledger.clock.boot() + pause
-        self._wait(job, "publish-later", error, when)
-        self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
+        self._publish_later(job, error, when)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
@@ -191,8 +203,11 @@ class Finisher:
             return  # povwatch stops: the artifact is kept, and this step is done again at the next start
         elif isinstance(outcome, Exception):
             error = in_words(outcome, "while it was checked", Place.FINISH, piece.folder)
-            # Without any private folder outputs/ may be a mount point whose disk is away.
-            kept = isinstance(error, OutputsTaken) or not piece.lost or not Path(piece.folder).parent.is_dir()
+            if piece.gone and not isinstance(error, OutputsTaken):
+                self._missing(job, piece, error)
+                return
+            self._gone_since.pop(job.id, None)
+            kept = isinstance(error, OutputsTaken) or not piece.lost
             if isinstance(error, WriteFailed) and self._tries[job.id] >= READS_MAX:
                 kept = False  # its disk does not give it back: it is made again
             if isinstance(error, EnvironmentFault) and kept:
@@ -205,6 +220,7 @@ class Finisher:
         else:
             checked, sealed = outcome
             self._tries.pop(job.id, None)
+            self._gone_since.pop(job.id, None)
             said = {
                 "frames": checked.frames,
                 "shape": f"{checked.width}x{checked.height}",
@@ -225,6 +241,26 @@ class Finisher:
             for key, problem in piece.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)
             self.publish(job)
+
+    def _missing(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+        """The private folder is gone, and what was generated with it.
+
+        While outputs/ is away both may come back. Where outputs/ is there, the job runs again after BACK_WITHIN.
+        """
+        if not isinstance(error, OutputsAway):
+            error = OutputsAway(f"{piece.folder} is not there.", "Nobody but povwatch may remove or rename it.")
+        if self._away():
+            self._gone_since.pop(job.id, None)
+            self._check_later(job, piece, error, said=IS_AWAY)
+            return
+        now = self._ledger.clock.boot()
+        left = self._gone_since.setdefault(job.id, now) + BACK_WITHIN - now
+        if left > 0.0:
+            self._check_later(job, piece, error, min(left, self._pause(job, error)), IS_GONE)
+        else:
+            del self._gone_since[job.id]
+            self._tries.pop(job.id, None)
+            self._endings.after(job, error)
 
     def failed(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
         """What was generated is right, and was not finished: finishing alone is tried again, then it is kept."""
@@ -260,10 +296,20 @@ class Finisher:
         self.check(job, piece)
         return True
 
-    def _check_later(self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float | None = None) -> None:
-        """Not the job's doing, and what the engine made is kept: no GPU time is spent again."""
+    def _check_later(
+        self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float | None = None, said: str = IS_KEPT
+    ) -> None:
+        """Not the job's doing: what the engine made is finished later, and no GPU time is spent again.
+
+        Args:
+            job: the job.
+            piece: its files.
+            error: why it cannot be finished now.
+            pause: seconds; left out, as machine_faults.py has it for that error.
+            said: where what was generated is, as a sentence.
+        """
         when = self._ledger.clock.boot() + (self._pause(job, error) if pause is None else pause)
-        self._wait(job, "check-later", error, when)
+        self._wait(job, "check-later", error, when, said)
         self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
@@ -275,10 +321,15 @@ class Finisher:
             # The promise stands, whatever keeps us from keeping it.
             error = in_words(outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs))
             when = self._ledger.clock.boot() + self._pause(job, error)
-            self._wait(job, "publish-later", error, when)
-            self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
+            self._publish_later(job, error, when)
         else:
             self._after(job, lambda now, failed: self._end(now, sealed, outcome, failed))
+
+    def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
+        # Where the private folder is not there the error says so, and nobody knows whether it comes back.
+        said = "" if isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken) else "Nothing is lost."
+        self._wait(job, "publish-later", error, when, said)
+        self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
 
     def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
         """Everything is there, and what was to be done after it is over."""
@@ -309,7 +360,7 @@ class Finisher:
         until = UNTIL.get(type(error))
         return until.pause(self._tries[job.id]) if until else AGAIN
 
-    def _wait(self, job: Job, event: str, error: PovwatchError, when: float) -> None:
+    def _wait(self, job: Job, event: str, error: PovwatchError, when: float, said: str) -> None:
         """Note why a step is put off; the same is said once, however often it is tried."""
         waiting = waiting_for(error) if isinstance(error, EnvironmentFault) else Waiting.PAUSED
         if isinstance(error, Unforeseen):
@@ -317,7 +368,8 @@ class Finisher:
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return
         job = self._ledger.set_quietly(job, event, waiting_on=waiting, detail=str(error))
-        say(event, job, problem=str(error), at=self._ledger.clock.spell(when))
+        problem = f"{error} {said}".rstrip()
+        say(event, job, problem=problem, at=self._ledger.clock.spell(when))
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
         """Somebody took a name between the promise and its keeping: promise the next one."""

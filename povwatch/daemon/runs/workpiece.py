@@ -91,6 +91,11 @@ class Workpiece:
         return not all(_may_be_there(file) for file in (self.artifact.get("path", ""), self.source))
 
     @property
+    def gone(self) -> bool:
+        """Whether the whole folder is not there: an error of the disk says nothing about that."""
+        return not _may_be_there(self.folder, stat.S_ISDIR)
+
+    @property
     def final(self) -> Path:
         """The file to publish."""
         return Path(self.folder, "final.mp4")
@@ -387,10 +392,10 @@ def readable_piece(artifact: str | None) -> Workpiece | None:
     return piece if readable and isinstance(piece.artifact.get("path"), str) else None
 
 
-def _may_be_there(path: str) -> bool:
-    """Whether a path leads to a plain file, or nothing can be said about that."""
+def _may_be_there(path: str, is_it: Callable[[int], bool] = stat.S_ISREG) -> bool:
+    """Whether a path leads to a plain file (or what `is_it` says of a mode), or nothing can be said about that."""
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as the paths are kept
+        return is_it(os.stat(path).st_mode)  # noqa: PTH116 - as the paths are kept
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
     except OSError:

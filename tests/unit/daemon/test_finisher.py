@@ -26,7 +26,7 @@ from povwatch.daemon.ends.finisher import Finisher
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.runs import workpiece
 from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import CheckFailed, DiskFull, FinishFailed, OutputsNotWritable, WriteFailed
+from povwatch.errors import CheckFailed, DiskFull, FinishFailed, OutputsAway, OutputsNotWritable, WriteFailed
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal, open_reader
 from povwatch.media.errors import MediaError
@@ -73,7 +73,7 @@ class Bench:
         self.journal = Journal.open(self.paths.state)
         self.ledger = Ledger(self.journal, self.clock)
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
-        self.broken, self.lacks = [], None
+        self.broken, self.lacks, self.away = [], None, False
         publisher = Publisher(self.paths.outputs)
         self.finisher = Finisher(
             Config(paths=self.paths),
@@ -83,6 +83,7 @@ class Bench:
             endings=self.endings,
             aside=Aside,
             room=lambda: self.lacks,
+            away=lambda: self.away,
             done=self.done.append,
             broken=lambda _, error: self.broken.append(error),
         )
@@ -314,6 +315,85 @@ def test_at_a_start_work_whose_folder_was_taken_is_waited_for_and_work_that_is_g
     assert (said, bench.now().state) == (
         ("checked again", JobState.CHECKING) if taken else ("to run again", JobState.QUEUED)
     )
+
+
+def spoken(lines, event):
+    return [line["sentence"].format_map(line) for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("what", [".povwatch", "."])
+def test_work_that_was_removed_is_generated_again_when_it_is_not_back_soon(bench, what):
+    """outputs/ is there and is the known folder: nothing says that its disk is away."""
+    shutil.rmtree(bench.paths.outputs / what)
+    bench.paths.outputs.mkdir(exist_ok=True)
+    with capture_logs() as lines:
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.PAUSED)
+        begun = bench.clock.now
+        while bench.clock.now < begun + module.BACK_WITHIN:
+            assert bench.endings.seen == []
+            bench.clock.now = bench.finisher.next_deadline()
+            bench.finisher.tick(bench.clock.now)
+            bench.settle()
+    assert bench.clock.now == begun + module.BACK_WITHIN
+    assert bench.endings.seen == [(bench.job.id, OutputsAway)]
+    (said,) = spoken(lines, "check-later")
+    assert "kept" not in said
+    assert f"{bench.piece.folder} is not there" in said
+    assert "generated again" in said
+
+
+def test_work_that_is_back_soon_is_used(bench):
+    rooms = bench.paths.outputs / ".povwatch"
+    rooms.rename(bench.paths.outputs / "away")
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    (bench.paths.outputs / "away").rename(rooms)
+    bench.clock.now += module.BACK_WITHIN - 1
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+
+
+def test_work_that_is_away_with_its_disk_is_waited_for_and_used_when_it_is_back(bench):
+    mounted, bench.away = bench.paths.outputs, True
+    mounted.rename(mounted.with_name("unmounted"))
+    with capture_logs() as lines:
+        bench.finisher.check(bench.job, bench.piece)
+        for _ in range(20):
+            bench.settle()
+            bench.clock.now = bench.finisher.next_deadline()
+            bench.finisher.tick(bench.clock.now)
+        bench.settle()
+    assert bench.endings.seen == []
+    (said,) = spoken(lines, "check-later")
+    assert "kept" not in said
+    mounted.mkdir()  # the mount point, a moment before the disk: the patience begins then
+    bench.away = False
+    bench.finisher.hurry()
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    mounted.rmdir()
+    mounted.with_name("unmounted").rename(mounted)
+    bench.clock.now = bench.finisher.next_deadline()
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+
+
+def test_a_result_that_went_away_with_its_promise_is_not_called_safe(bench, monkeypatch):
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        keep = Publisher.publish
+        patch.setattr(
+            Publisher, "publish", lambda *given: (shutil.rmtree(bench.paths.outputs / ".povwatch"), keep(*given))
+        )
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    (said,) = spoken(lines, "publish-later")
+    assert "is gone, and with it a result" in said
+    assert "Nothing is lost" not in said
 
 
 def broken_child(op):
