@@ -39,6 +39,11 @@ def use_told(environment: Mapping[str, str]) -> None:
         use(*words)
 
 
+def program() -> str:
+    """How every command begins here, for a shell."""
+    return shlex.join(_words)
+
+
 def command(verb: str, *options: str, clip: bytes | str | None = None) -> str:
     """A command for a shell: quoted where it has to be, with `--` before a name that looks like an option.
 

@@ -38,6 +38,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from povwatch.sentences import joined
+
 
 class PovwatchError(Exception):
     """An error with its remedy.
@@ -51,7 +53,7 @@ class PovwatchError(Exception):
         self.todo = todo
 
     def __str__(self) -> str:
-        return f"{self.what} {self.todo}".rstrip()
+        return joined(self.what, self.todo)
 
 
 class ConfigError(PovwatchError):

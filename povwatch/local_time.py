@@ -9,6 +9,8 @@ import zoneinfo
 from datetime import UTC, datetime
 from pathlib import Path
 
+from povwatch.sentences import joined
+
 EARLIEST, LATEST = -62_000_000_000.0, 253_000_000_000.0
 """Seconds since the epoch that have a date in each zone: the years 5 to 9987."""
 
@@ -38,7 +40,7 @@ def use_zone() -> str:
     os.environ["TZ"] = "UTC"
     time.tzset()
     shown = name if len(name) <= _NAMED else f"{name[:_NAMED]}..."
-    return f"TZ={shown} {problem} Times are in UTC, those of engine.hours too."
+    return joined(f"TZ={shown} {problem}", "Times are in UTC, those of engine.hours too.")
 
 
 def local(at: float) -> datetime:

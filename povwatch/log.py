@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import string
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ import structlog
 
 from povwatch.command import command
 from povwatch.layout import shown
+from povwatch.sentences import ended
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
@@ -120,8 +122,21 @@ def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             continue
         event[key] = _plain(value)
     if sentence := event.pop("sentence", None):
-        event["message"] = sentence.format_map(_Known(event))
+        event["message"] = _filled(sentence, _Known(event))
     return event
+
+
+def _filled(sentence: str, fields: _Known) -> str:
+    """A sentence with its fields. A problem that more follows is ended: who wrote it need not have done so."""
+    parts = list(string.Formatter().parse(sentence))
+    text = ""
+    for at, (literal, field, _, _) in enumerate(parts):
+        text += literal
+        if field is not None:
+            value = str(fields[field])
+            goes_on = field == "problem" and at + 1 < len(parts) and parts[at + 1][0].startswith(" ")
+            text += ended(value) if goes_on else value
+    return text
 
 
 def _plain(value: object) -> object:

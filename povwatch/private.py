@@ -102,6 +102,33 @@ def taken(folder: str) -> bool:
         return False
 
 
+def in_the_way(where: str, name: bytes, parent: int | None = None) -> tuple[str, str]:
+    """What stands where a folder is needed, and what to do about it, as two sentences.
+
+    Args:
+        where: Its path, for people.
+        name: Its path, or its name in `parent`.
+        parent: The open folder that it is in.
+    """
+    kind, todo = "no folder", "Remove it or move it away: povwatch makes that folder itself."
+    with contextlib.suppress(OSError):
+        mode = os.lstat(name, dir_fd=parent).st_mode
+        kind = next((words for is_it, words in _KINDS if is_it(mode)), kind)
+        if stat.S_ISLNK(mode):
+            kind = f"a symlink to {shown(os.readlink(name, dir_fd=parent))}"
+            todo = "Results are never written through a link: remove it or move it away."
+    return f"{where} is {kind}, where a folder is needed.", todo
+
+
+_KINDS = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
+
+
 def strangeness(fd: int, device: int) -> str:
     """Why an open folder is not private, as a clause; empty if it is.
 
@@ -130,12 +157,7 @@ def _folder(parent: int, name: bytes, so_far: list[bytes], outputs: str) -> int:
         if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
             error.filename = b"/".join(so_far)
             raise
-    try:
-        what = f"is a symlink to {shown(os.readlink(name, dir_fd=parent))}"
-    except OSError:
-        what = "is no folder"
-    todo = "Results are never written through a link. Move it away."
-    raise OutputsTaken(f"{where} {what}, where a folder is needed.", todo)
+    raise OutputsTaken(*in_the_way(where, name, parent))
 
 
 def _refused(where: str, strange: str) -> OutputsTaken:

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from povwatch import errors, machine_faults
 from povwatch.job import Waiting
+from povwatch.sentences import joined
 
 BACKOFF_MAX = 60.0
 """Seconds of the longest pause."""
@@ -80,9 +81,9 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
     if isinstance(error, errors.OutOfMemory):
         limit = min(limit, OUT_OF_MEMORY_MAX)
     if attempts >= limit:
-        reason = f"{error} Given up after {_times(attempts, 'attempt')}."
+        reason = joined(str(error), f"Given up after {_times(attempts, 'attempt')}.")
         return Decision(Kind.FAIL, now, waiting=None, reason=reason)
-    reason = f"{error} Attempt {attempts} of {limit}."
+    reason = joined(str(error), f"Attempt {attempts} of {limit}.")
     return Decision(Kind.RETRY, now + backoff(attempts), waiting=Waiting.RETRY_AT, reason=reason)
 
 
@@ -96,7 +97,7 @@ def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now:
         now: Seconds, on any clock.
     """
     if failures >= limit:
-        reason = f"{error.what} Given up after {_times(failures, 'try')}."
+        reason = joined(error.what, f"Given up after {_times(failures, 'try')}.")
         return Decision(Kind.FAIL, now, waiting=None, reason=reason)
     return Decision(Kind.RETRY, now + backoff(failures), waiting=Waiting.RETRY_AT, reason=str(error))
 

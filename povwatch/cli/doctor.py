@@ -26,6 +26,7 @@ from povwatch.fs import fsync_dir, rename_noreplace
 from povwatch.journal import open_reader
 from povwatch.local_time import local
 from povwatch.media.run import call
+from povwatch.sentences import joined
 from povwatch.spec.configured import configured_templates
 from povwatch.units import spell_size
 
@@ -133,7 +134,7 @@ def _events(config: Config) -> Iterator[Finding]:
         if not watcher.start():
             todo = watcher.problem or ""
         elif watcher.unwatched:
-            todo = f"{watcher.shortage} Until then the rescan finds new clips there."
+            todo = joined(watcher.shortage, "Until then the rescan finds new clips there.")
         watcher.stop()
     yield Finding("events", words, todo)
 

@@ -28,6 +28,7 @@ from povwatch.local_time import local
 from povwatch.lookup import find, instead, number_of
 from povwatch.media import resized
 from povwatch.media.damage import in_words
+from povwatch.sentences import joined
 from povwatch.spec import parse
 from povwatch.spec.beside import InputsFolder
 from povwatch.units import spell_duration, spell_size
@@ -147,7 +148,7 @@ def _name(config: Config, path: bytes) -> Iterator[Gate]:
 def _damage(job: Job) -> Iterator[Gate]:
     """What of it does not decode, and where its pictures change their size, as far as that is known."""
     if words := in_words(members(job.source_info).get("damage")):
-        yield "damage", WAITS if not job.ended else OK, f"{words} What decodes is run"
+        yield "damage", WAITS if not job.ended else OK, joined(words, "What decodes is run")
     if words := resized.in_words(members(job.source_info).get("resized")):
         yield "pictures", OK, words.rstrip(".")
 
@@ -203,7 +204,7 @@ def _spec(config: Config, job: Job) -> Iterator[Gate]:
         spec = parse(file.data, clip_name=layout.split(job.path)[1], file=layout.shown(beside.spec))
         folder.check_references(spec, beside.spec, file.data)
     except SpecInvalid as error:
-        yield "JSON", STOPS, f"{error.what}{_see(config, beside)}"
+        yield "JSON", STOPS, joined(error.what, _see(config, beside))
         yield from _clock(config, job)
         return
     yield _verdict(config, job, beside, file.digest)
@@ -228,13 +229,13 @@ def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> Ga
         return "JSON", OK, f"{name} can be run"
     if job.spec_digest != digest:
         return "JSON", WAITS, f"{name} was edited; the daemon has not judged it yet"
-    return "JSON", STOPS, f"{job.detail}{_see(config, beside)}"
+    return "JSON", STOPS, joined(job.detail, _see(config, beside))
 
 
 def _see(config: Config, beside: layout.Beside) -> str:
     """Where the whole of it is told, if that could be written."""
     there = os.path.lexists(config.paths.inputs / os.fsdecode(beside.error))
-    return f" See {layout.shown(beside.error)}" if there else ""
+    return f"See {layout.shown(beside.error)}" if there else ""
 
 
 def _clock(config: Config, job: Job) -> Iterator[Gate]:

@@ -10,6 +10,7 @@ from povwatch.container import ebml, mp4, riff
 from povwatch.container.reader import Reader, TakesLonger
 from povwatch.container.report import VIDEO_KINDS, Incomplete, Kind, NoVideo, Report, Whole
 from povwatch.container.signature import HEAD, classify
+from povwatch.sentences import joined
 
 __all__ = ["VIDEO_KINDS", "Kind", "Report", "TakesLonger", "examine"]
 
@@ -63,7 +64,7 @@ def _no_video(kind: Kind, words: str) -> Report:
 def _partly(verdict: Incomplete) -> str:
     if verdict.percent is None:
         return verdict.why
-    return f"{verdict.why} About {int(verdict.percent)} % of it has arrived."
+    return joined(verdict.why, f"About {int(verdict.percent)} % of it has arrived.")
 
 
 def _whole(kind: Kind, whole: Whole) -> Report:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from povwatch.daemon.runs.places import Hurdle
 from povwatch.job import Waiting
 from povwatch.pausing import FACT, in_words, pause
+from povwatch.sentences import joined
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Opening:
             self._paused = pause(who, self._clock.wall())
             self._journal.set_facts(**{FACT: self._paused})
         self.tick()
-        return f"{in_words(self._paused)} What runs is finished."
+        return joined(in_words(self._paused), "What runs is finished.")
 
     def resume(self) -> tuple[bool, str]:
         """Start clips again; whether that changes anything, and what it means, as a sentence."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from povwatch.sentences import joined
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -122,7 +124,7 @@ class EngineFailure(Exception):  # noqa: N818 - named by what it means for the j
         self.todo = todo
 
     def __str__(self) -> str:
-        return f"{self.message} {self.todo}".rstrip()
+        return joined(self.message, self.todo)
 
 
 class EngineBlocked(Exception):  # noqa: N818 - see EngineFailure

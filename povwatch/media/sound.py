@@ -22,6 +22,7 @@ from povwatch.media.prepare import read_times
 from povwatch.media.source import opened, read_only
 from povwatch.media.spans import holes, lead
 from povwatch.media.track import track
+from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,8 +133,8 @@ class _Work:
             if self.track == 0:
                 first = made
             elif made.audio is not None:
-                instead = f"{first.problem} Another track of its sound ({made.audio}) is taken instead."
-                return replace(made, changed=f"{instead} {made.changed}".rstrip())
+                instead = joined(first.problem, f"Another track of its sound ({made.audio}) is taken instead.")
+                return replace(made, changed=joined(instead, made.changed))
             if made.audio is not None:
                 return made
         return first

@@ -11,6 +11,7 @@ from povwatch.engine.port import EngineFailure
 from povwatch.engine.transfer import settings, weights
 from povwatch.errors import ConfigError
 from povwatch.models.needs import Wishes, needs
+from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from povwatch.config import Config
@@ -39,7 +40,7 @@ def lacking(kind: str, config: Config) -> str:
     try:
         wanted = needs(kind, wishes(config))
     except ConfigError as error:
-        return f"{error.what} {error.todo}".rstrip(". ")
+        return str(error).rstrip(". ")
     # The hub's client is slow to import; only a machine without a network needs it here.
     from povwatch.models import look, record  # noqa: PLC0415
 
@@ -77,7 +78,7 @@ def _of_folder(config: Config) -> str:
         todo = failure.todo
         if todo == weights.prefetch():  # it does not fetch into folders
             todo = f"Put it there, or take engine.model out and run {command('prefetch', '--engine', 'diffusers')}"
-        return f"{failure.message} {todo}".rstrip(".")
+        return joined(failure.message, todo).rstrip(".")
     except (OSError, ValueError, LookupError) as error:
         return f"{engine.model} (engine.model) cannot be read: {error}"
     return ""

@@ -12,6 +12,7 @@ from povwatch.command import command
 from povwatch.models import prefetch, record
 from povwatch.models.errors import NetworkError
 from povwatch.models.look import look, spoilt
+from povwatch.sentences import joined
 from povwatch.units import spell_size
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def bring(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, v
     except NetworkError as failure:
         if not _all_here(wanted, state):
             raise
-        console.print(f"{escape(failure.what)} All was fetched before; it is looked at instead.", soft_wrap=True)
+        console.print(escape(joined(failure.what, "All was fetched before; it is looked at instead.")), soft_wrap=True)
         return check(console, kind, wanted, state, verify=verify)
     _tell(console, kind, found)
     for refusal in found.refused:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from typing import TYPE_CHECKING
 
-from povwatch import machine_faults
+from povwatch import machine_faults, private
 from povwatch.errors import Permanent, PovwatchError, Transient, WriteFailed
 from povwatch.layout import shown
 from povwatch.machine_faults import Place
@@ -58,10 +57,8 @@ def translated(error: OSError, outputs: Path, path: bytes, place: Place = Place.
     where = f"{outputs}/{shown(path)}".rstrip("/")
     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
         walked = error.filename if isinstance(error.filename, bytes) else path
-        return OutputRefused(
-            f"{outputs}/{shown(walked)} is {_kind(outputs, walked)}, where a folder is needed.",
-            "Results are never written through a link. Move it away.",
-        )
+        at = os.path.join(os.fsencode(outputs), walked)  # noqa: PTH118 - bytes
+        return OutputRefused(*private.in_the_way(f"{outputs}/{shown(walked)}", at))
     if error.errno == errno.EXDEV:
         return OutputRefused(
             f"{where} is on another disk than {outputs}, and a rename cannot cross that.",
@@ -72,15 +69,3 @@ def translated(error: OSError, outputs: Path, path: bytes, place: Place = Place.
         return OutputRefused(f"{where} cannot be written ({error.strerror}).", todo)
     gone = error.errno == errno.ENOENT and not os.path.lexists(outputs)
     return machine_faults.translated(error, place, str(outputs) if gone else where)
-
-
-def _kind(outputs: Path, path: bytes) -> str:
-    """What stands in the way, in words."""
-    at = os.path.join(os.fsencode(outputs), path)  # noqa: PTH118 - bytes
-    try:
-        mode = os.lstat(at).st_mode
-        if stat.S_ISLNK(mode):
-            return f"a symlink to {shown(os.readlink(at))}"  # noqa: PTH115 - bytes
-    except OSError:
-        return "no folder"
-    return "a file" if stat.S_ISREG(mode) else "no folder"

@@ -12,6 +12,7 @@ from povwatch.errors import ConfigError, NotWritten
 from povwatch.machine_faults import Place, translated
 from povwatch.report.markdown import as_markdown
 from povwatch.report.plain import as_csv, as_json
+from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,7 +73,7 @@ def save(report: Report, file: Path) -> None:
     except OSError as error:
         found = translated(error, Place.REPORT, str(file))
         again = f"The journal has it all: {command('report', '--report', str(file))}"
-        raise NotWritten(found.what, f"{found.todo} {again}".lstrip()) from error
+        raise NotWritten(found.what, joined(found.todo, again)) from error
 
 
 def _see(file: Path) -> None:

@@ -105,6 +105,27 @@ def test_a_symlink_that_appears_while_the_engine_works_is_refused_at_once(tmp_pa
         assert "is a symlink to" in here.peek("a.mp4")["error"]
 
 
+def test_a_file_in_a_folder_s_place_is_called_one_and_the_result_is_finished_when_it_is_gone(tmp_path):
+    with Waiting(tmp_path / "pov") as here:
+        here.start()
+        here.clip()
+        here.until(lambda: here.runs)
+        (here.outputs / "a").write_text("theirs")
+        here.let_go()
+        told = here.wait_for("failed")["message"]
+        kept = json.loads(newest(here).artifact)["artifact"]["path"]
+        assert f"{here.outputs}/a is a file, where a folder is needed. What was generated is kept: `{kept}`." in told
+        assert "through a link" not in told
+        note = (here.inputs / "a.error.txt").read_text()
+        assert f"What was generated is kept: {kept}\n" in note
+        (here.outputs / "a").unlink()
+        here.call("retry", "a.mp4")
+        here.wait_for("done")
+        here.stop()
+        assert here.runs == [1]
+        assert here.published() == PAIR
+
+
 def test_a_name_that_is_taken_while_the_engine_works(tmp_path):
     with Waiting(tmp_path / "pov") as here:
         here.start()

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "povwatch"
 
 PURE = [
     *("job.py", "grace.py", "retry.py", "hours.py", "layout.py", "lookup.py", "manifest.py", "units.py"),
+    "sentences.py",
     *("command.py", "holding.py", "rebuild/plan.py", "publish/promise.py"),
     *("arrival/names.py", "arrival/settle.py", "engine/overdue.py", "engine/devices.py", "engine/loads.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py", "spec/first.py", "spec/variables.py"),
@@ -39,7 +40,7 @@ ONLY = {
 CHILD = [
     *("__init__.py", "command.py", "layout.py", "engine/__init__.py", "engine/worker.py", "engine/serve.py"),
     *("engine/protocol.py", "engine/port.py", "engine/channel.py", "engine/faults.py"),
-    *("errors.py", "machine_faults.py"),
+    *("errors.py", "machine_faults.py", "sentences.py"),
 ]
 """What a worker's interpreter reads before its engine: any Python from 3.10 on, standard library alone."""
 

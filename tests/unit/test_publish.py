@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from povwatch import fs, layout
-from povwatch.errors import CheckFailed, DiskFull, JournalError
+from povwatch.errors import CheckFailed, DiskFull, JournalError, OutputsTaken
 from povwatch.publish import (
     Entry,
     OutputRefused,
@@ -54,6 +54,14 @@ def promise(outputs, job=1, path=b"clip.mp4", data=VIDEO, names=None):
     file = publisher.staging(job, "ab") / "out.mp4"
     file.write_bytes(data)
     return publisher, publisher.seal(job, "ab", [file], names=names or names_of(path), describe=describe)
+
+
+def need_folder(outputs, name):
+    """Ask for a result's folder, or for povwatch's own."""
+    if name == ".povwatch":
+        Publisher(outputs).staging(1, "r1")
+    else:
+        Publisher(outputs).preflight(os.fsencode(name) + b"/clip_aug.mp4")
 
 
 def visible(outputs):
@@ -367,6 +375,27 @@ def test_a_file_in_place_of_a_folder_is_refused_by_name(outputs):
     (outputs / "day1").write_text("")
     with pytest.raises(OutputRefused, match=r"outputs/day1 is a file, where a folder is needed"):
         Publisher(outputs).preflight(b"day1/clip/clip_aug.mp4")
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [(stat.S_IFREG, "a file"), (stat.S_IFIFO, "a named pipe"), (stat.S_IFSOCK, "a socket")]
+)
+@pytest.mark.parametrize("name", ["day1", ".povwatch"])
+def test_only_of_a_link_it_is_said_that_nothing_is_written_through_one(outputs, mode, kind, name):
+    os.mknod(outputs / name, mode | 0o600)
+    with pytest.raises((OutputRefused, OutputsTaken)) as refusal:
+        need_folder(outputs, name)
+    assert refusal.value.what == f"{outputs}/{name} is {kind}, where a folder is needed."
+    assert refusal.value.todo == "Remove it or move it away: povwatch makes that folder itself."
+
+
+@pytest.mark.parametrize("name", ["day1", ".povwatch"])
+def test_of_a_link_it_is_said(outputs, tmp_path, name):
+    (outputs / name).symlink_to(tmp_path)
+    with pytest.raises((OutputRefused, OutputsTaken)) as refusal:
+        need_folder(outputs, name)
+    assert refusal.value.what == f"{outputs}/{name} is a symlink to {tmp_path}, where a folder is needed."
+    assert refusal.value.todo == "Results are never written through a link: remove it or move it away."
 
 
 def test_preflight_is_content_with_a_folder_that_is_there_or_missing(outputs):

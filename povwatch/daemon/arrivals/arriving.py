@@ -31,6 +31,7 @@ from povwatch.journal import StaleJobError
 from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
 from povwatch.media.info import NOTHING, VideoInfo
 from povwatch.retry import backoff, waiting_for
+from povwatch.sentences import joined
 from povwatch.spool import Answer
 from povwatch.voice import say
 
@@ -384,7 +385,7 @@ class Arriving:
         if track is None or self._inspections.busy(("glimpse", job.id)):
             return  # it is asked again
         if track.held_back:
-            answer(Answer(done=False, text=f"{job.detail}. {track.todo}"))
+            answer(Answer(done=False, text=joined(job.detail, track.todo)))
             return
         try:
             signature = self._clips.sample(job.path)

@@ -25,6 +25,7 @@ from povwatch.job import Job, JobState, Waiting
 from povwatch.publish import Sealed
 from povwatch.publish.staging import room
 from povwatch.retry import Kind
+from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,9 +121,9 @@ class Endings:
     def keep(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
         """What was generated could not be finished: the job fails, and what was generated is kept for another try."""
         where = "was here, and is not there now" if piece.lost else "is kept"
-        what = f"{error.what} What was generated {where}: {piece.artifact['path']}"
+        what = joined(error.what, f"What was generated {where}: {piece.artifact['path']}")
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
-        todo = f"{error.todo} To finish it, without generating: {again}. To generate it anew: {anew}".strip()
+        todo = joined(error.todo, f"To finish it, without generating: {again}", f"To generate it anew: {anew}")
         self._notices.write(job, "was generated, and could not be finished", what, todo)
         error = JobFailed(what, todo)
         to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
@@ -141,9 +142,9 @@ class Endings:
         except JournalError:  # the journal is damaged there: that may be why
             promised = ()
         files = ", ".join(layout.shown(entry.staged) for entry in promised) or "all that there is"
-        what = f"{error.what} What was to be published is kept: {files} in {folder}"
+        what = joined(error.what, f"What was to be published is kept: {files} in {folder}")
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
-        todo = f"{error.todo} To publish it, without generating: {again}. To generate it anew: {anew}".strip()
+        todo = joined(error.todo, f"To publish it, without generating: {again}", f"To generate it anew: {anew}")
         self._notices.write(job, "was generated, and could not be published", what, todo)
         error = JobFailed(what, todo)
         to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
@@ -174,7 +175,7 @@ class Endings:
         except OutputsAway:
             pass
         return OutputsAway(
-            f"The files of this attempt went away while it ran, and with them the work ({error.what})",
+            f"The files of this attempt went away while it ran, and with them the work: {error.what}",
             f"Is the disk of {outputs} mounted? Nobody but povwatch may remove what is in {outputs}/.povwatch.",
         )
 
@@ -203,7 +204,7 @@ class Endings:
         self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str, *, again: str = ""
     ) -> None:
         self._discard(job, entirely=True)
-        todo = " ".join(filter(None, (error.todo or f"More about it: {command('show', clip=job.path)}", again)))
+        todo = joined(error.todo or f"More about it: {command('show', clip=job.path)}", again)
         self._notices.write(job, happened, error.what, todo)
         to = {"state": state, "waiting_on": None, "detail": "", "error": str(error)}
         self._ended(self._ledger.move(job, event, said={"problem": str(error)}, **CLEARED, **to))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.engine.headroom import named, neighbours
 from povwatch.errors import GpuBusy, OutOfMemory, PovwatchError
+from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -65,7 +66,7 @@ class Neighbours:
                 then(error)
                 return
             self._excused[job] += 1
-            what = f"{error.what} Meanwhile the GPU is used by {named(others)} too."
+            what = joined(error.what, f"Meanwhile the GPU is used by {named(others)} too.")
             then(GpuBusy(what, "It is tried again by itself; it costs no attempt."))
 
         self._eye.ask(seen)

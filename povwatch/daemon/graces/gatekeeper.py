@@ -14,6 +14,7 @@ from povwatch.grace import Sample
 from povwatch.holding import held_by
 from povwatch.job import Job, JobState, Waiting
 from povwatch.retry import waiting_for
+from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,7 +198,9 @@ class Gatekeeper:
             detail="",
             spec_digest=gate.digest,
             spec_stat=gate.stat,
-            error=f"Its JSON could not be run for longer than grace.max: {what} Edit it, and it is taken in again.",
+            error=joined(
+                f"Its JSON could not be run for longer than grace.max: {what}", "Edit it, and it is taken in again."
+            ),
         )
         self._ended(rejected)
 

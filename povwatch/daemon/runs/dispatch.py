@@ -24,6 +24,7 @@ from povwatch.engine.states import SupervisorState
 from povwatch.errors import GpuLost, OutOfMemory, PovwatchError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.machine_faults import Place as Step
+from povwatch.sentences import joined
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -243,7 +244,7 @@ class Dispatch:
                 say("engine-ready", engine=self._kind, took=took, worker=place.number, where=where)
             case events.EngineUnavailable():
                 self._reports.last_words(place, event.kind)
-                problem = f"{event.message} {event.todo}".strip()
+                problem = joined(event.message, event.todo)
                 others = self._crew.loaded
                 self.availability.load_failed(event.kind, problem, event.retry_at, others=others, label=place.label)
             case events.WorkerLost():

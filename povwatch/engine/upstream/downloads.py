@@ -7,6 +7,7 @@ import subprocess
 
 from povwatch.command import command
 from povwatch.engine.port import EngineFailure
+from povwatch.sentences import joined
 
 ASK_SECONDS = 60.0
 """For a download that failed to say why."""
@@ -39,7 +40,7 @@ def cause(error: BaseException) -> EngineFailure | None:
         return EngineFailure(
             "error",
             f"Upstream fetches its model files with {error.filename}, which is not on the service's PATH.",
-            f"{prefetch()} Or put uv on the PATH: script/cosmos installs it.",
+            joined(prefetch(), "Or put uv on the PATH: script/cosmos installs it."),
         )
     if isinstance(error, subprocess.CalledProcessError) and "download" in error.cmd:
         return _explained(_of_command(list(error.cmd)), _why(error))
@@ -57,7 +58,7 @@ def prefetch() -> str:
 def _explained(what: str, why: str) -> EngineFailure:
     lower = why.lower()
     if any(mark in lower for mark in GATED):
-        return EngineFailure("error", f"{what} is gated, and access was refused: {why}", f"{LICENCE} {prefetch()}")
+        return EngineFailure("error", f"{what} is gated, and access was refused: {why}", joined(LICENCE, prefetch()))
     if any(mark in lower for mark in OFFLINE):
         return EngineFailure("error", f"{what} is not on this machine, and it is offline: {why}", prefetch())
     return EngineFailure("error", f"{what} could not be fetched: {why}", prefetch())

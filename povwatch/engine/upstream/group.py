@@ -24,6 +24,7 @@ from povwatch.engine.channel import Channel
 from povwatch.engine.port import EngineCancelled, EngineFailure
 from povwatch.engine.process import ending
 from povwatch.engine.upstream.gate import Alone
+from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,7 +174,7 @@ class _Peer:
             self.loaded.set()
             self.done.set()
         elif isinstance(message, protocol.LoadFailed):
-            self._doomed(ALIKE, f"Rank {self.rank} could not load the model: {message.message} {message.todo}")
+            self._doomed(ALIKE, joined(f"Rank {self.rank} could not load the model: {message.message}", message.todo))
         elif isinstance(message, protocol.Failed):
             self._doomed(ALIKE, f"Rank {self.rank} failed: {message.message}")
             self.done.set()
