@@ -1,7 +1,7 @@
 """How a command is written down so that it can be pasted. Pure; Python 3.10, standard library alone.
 
 `povwatch` alone is found only where it was installed: cli/app.py says once what is to be typed here.
-A worker is told in its environment (engine/process.py).
+A worker is told in its environment (workers/process.py).
 """
 
 from __future__ import annotations

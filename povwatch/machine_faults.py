@@ -403,7 +403,7 @@ def gives_memory(limit: int | None = None) -> bool:
 
 def address_space(what: str) -> int:
     """Bytes of address space that this process has (VmSize), or has had at most (VmPeak)."""
-    with open("/proc/self/status", encoding="utf-8") as status:  # noqa: PTH123 - as engine/worker.py
+    with open("/proc/self/status", encoding="utf-8") as status:  # noqa: PTH123 - as workers/worker.py
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(f"{what}:"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from clips import make_clip
 from supervising import Loop
 
-from povwatch.engine import events, protocol
+from povwatch.workers import events, protocol
 
 DOUBLES = Path(__file__).with_name("doubles")
 ENGINE = "povwatch.engine.cosmos:CosmosEngine"

@@ -175,7 +175,7 @@ def _workers(daemon: int) -> Iterator[int]:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:  # gone meanwhile
                 continue
-            if b"engine/worker.py" in command:
+            if b"workers/worker.py" in command:
                 yield int(pid)
 
 

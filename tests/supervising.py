@@ -6,10 +6,10 @@ import time
 from collections import deque
 from pathlib import Path
 
-from povwatch.engine import protocol
-from povwatch.engine.process import Exited, Launch, Received
-from povwatch.engine.states import SupervisorState
-from povwatch.engine.supervisor import Supervisor
+from povwatch.workers import protocol
+from povwatch.workers.process import Exited, Launch, Received
+from povwatch.workers.states import SupervisorState
+from povwatch.workers.supervisor import Supervisor
 
 ENGINES = Path(__file__).with_name("engines")
 

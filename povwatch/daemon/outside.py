@@ -13,13 +13,13 @@ from povwatch import gpu
 from povwatch.arrival.watch import Watcher
 from povwatch.daemon.clock import Clock
 from povwatch.daemon.waker import Waker
-from povwatch.engine.process import WorkerProcess
+from povwatch.workers.process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.engine.life import Process
     from povwatch.gpu import Gpus
+    from povwatch.workers.life import Process
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import machine_faults
-from povwatch.engine.process import NOT_INHERITED
 from povwatch.errors import HookFailed, HookUnavailable
-from povwatch.hooks.flow import Flow
+from povwatch.process import reaper
+from povwatch.process.output import Flow
+from povwatch.workers.process import NOT_INHERITED
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
-REAPER = Path(__file__).with_name("reaper.py")
+REAPER = Path(reaper.__file__)
 
 TICK = 0.1
 """Seconds between two looks at `cancelled`."""

@@ -12,21 +12,21 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine import protocol
 from povwatch.engine.faults import classify
-from povwatch.engine.process import Exited, Received
-from povwatch.engine.serve import sync
 from povwatch.errors import CheckFailed
 from povwatch.machine_faults import blamed
 from povwatch.media.child import PLACES
 from povwatch.media.errors import MediaError
 from povwatch.media.info import Checked, Finished, Prepared, SoundTrack, VideoInfo
+from povwatch.workers import protocol
+from povwatch.workers.process import Exited, Received
+from povwatch.workers.serve import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.daemon.clock import Clock
-    from povwatch.engine.process import Item
+    from povwatch.workers.process import Item
 
 PARTS = 4
 """Writes that a file of ours takes."""
@@ -103,7 +103,7 @@ def media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict
 
 
 class Worker:
-    """In place of engine.process.WorkerProcess: loads and generates at once, and tells when it is asked."""
+    """In place of workers.process.WorkerProcess: loads and generates at once, and tells when it is asked."""
 
     def __init__(self, clock: Clock, missing: Callable[[], str]) -> None:
         """Start it.

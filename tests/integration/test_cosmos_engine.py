@@ -11,8 +11,8 @@ from clips import upright_frames
 from cosmos_jobs import Desk, Worker, clip, job
 
 from povwatch import command, errors
-from povwatch.engine import events
-from povwatch.engine.states import SupervisorState
+from povwatch.workers import events
+from povwatch.workers.states import SupervisorState
 
 ALL = ["edge", "vis", "depth", "seg"]
 

@@ -13,8 +13,8 @@ from supervising import ENGINES, Loop, request
 
 import povwatch
 from povwatch import errors
-from povwatch.engine import events
-from povwatch.engine.states import SupervisorState
+from povwatch.workers import events
+from povwatch.workers.states import SupervisorState
 
 S = SupervisorState
 CLIP = b"not really a film, but an engine of the tests does not look"
@@ -380,7 +380,7 @@ DAEMON = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from supervising import Loop, request
-from povwatch.engine import events
+from povwatch.workers import events
 loop = Loop(sys.argv[2]).ready()
 loop.supervisor.generate(request("r1", 1, sys.argv[3], sys.argv[3], video="", frames=1))
 loop.until(events.JobProgress)

@@ -131,11 +131,11 @@ WEIGHTS: dict[Trouble, int] = {
 
 
 def _is_worker(child: tuple[int, bytes]) -> bool:
-    return b"engine/worker.py" in child[1]
+    return b"workers/worker.py" in child[1]
 
 
 def _is_reaper(child: tuple[int, bytes]) -> bool:
-    return b"hooks/reaper.py" in child[1]
+    return b"process/reaper.py" in child[1]
 
 
 def _is_media_child(child: tuple[int, bytes]) -> bool:

@@ -15,7 +15,7 @@ PURE = [
     *("job.py", "grace.py", "retry.py", "hours.py", "layout.py", "lookup.py", "manifest.py", "units.py"),
     "sentences.py",
     *("command.py", "holding.py", "rebuild/plan.py", "publish/promise.py"),
-    *("arrival/names.py", "arrival/settle.py", "engine/overdue.py", "engine/devices.py", "engine/loads.py"),
+    *("arrival/names.py", "arrival/settle.py", "workers/deadlines.py", "engine/devices.py", "workers/loads.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py", "spec/first.py", "spec/variables.py"),
     "cli/rows.py",
 ]
@@ -38,8 +38,8 @@ ONLY = {
 """A module to the files that may import it. doctor only asks SQLite for its version."""
 
 CHILD = [
-    *("__init__.py", "command.py", "layout.py", "engine/__init__.py", "engine/worker.py", "engine/serve.py"),
-    *("engine/protocol.py", "engine/port.py", "engine/channel.py", "engine/faults.py"),
+    *("__init__.py", "command.py", "layout.py", "engine/__init__.py", "engine/port.py", "engine/faults.py"),
+    *("workers/__init__.py", "workers/worker.py", "workers/serve.py", "workers/protocol.py", "workers/channel.py"),
     *("errors.py", "machine_faults.py", "sentences.py"),
 ]
 """What a worker's interpreter reads before its engine: any Python from 3.10 on, standard library alone."""
@@ -148,7 +148,7 @@ def test_the_parts_do_not_know_the_daemon() -> None:
 
 
 def test_workers_and_media_children_never_open_the_journal() -> None:
-    for start in ("engine/serve.py", "media/child.py"):
+    for start in ("workers/serve.py", "media/child.py"):
         assert not {name for name in reached(start) if name.startswith("journal/")}
 
 

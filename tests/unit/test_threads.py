@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[2] / "povwatch"
 
 OWN = {
     "gpu.py": "XidWatch has a queue's `put` and NVML's handles",
-    "engine/process.py": "WorkerProcess has a queue, a child process and what wakes the loop",
-    "engine/serve.py": "runs in a worker, which never opens the journal",
+    "workers/process.py": "WorkerProcess has a queue, a child process and what wakes the loop",
+    "workers/serve.py": "runs in a worker, which never opens the journal",
     "engine/upstream/group.py": "runs in a worker",
     "media/child.py": "runs in a media child, which never opens the journal",
 }

@@ -14,7 +14,6 @@ from povwatch import layout, private
 from povwatch.arrival.signature import same_content, signature
 from povwatch.daemon.hooks.inputs_look import difference, look
 from povwatch.daemon.runs.copies import see_that_it_is_content, take_copy
-from povwatch.engine.process import ending
 from povwatch.errors import HookFailed, OutputsAway, PovwatchError, SourceChanged
 from povwatch.fs import closing
 from povwatch.hooks.expected import lacking
@@ -22,6 +21,7 @@ from povwatch.hooks.placeholders import filled
 from povwatch.hooks.plan import needless
 from povwatch.hooks.run import run
 from povwatch.units import spell_duration
+from povwatch.workers.process import ending
 
 if TYPE_CHECKING:
     import threading

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.daemon.gpus.neighbours import of_workers
 from povwatch.daemon.runs.places import stage_of
-from povwatch.engine.states import SupervisorState
+from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
     from povwatch.daemon.clock import Clock

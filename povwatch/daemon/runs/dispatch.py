@@ -18,15 +18,15 @@ from povwatch.daemon.runs.reports import Reports
 from povwatch.daemon.runs.turns import Turns
 from povwatch.daemon.scope import ALL
 from povwatch.daemon.unforeseen import in_words
-from povwatch.engine import events
-from povwatch.engine.protocol import Generate
-from povwatch.engine.states import SupervisorState
 from povwatch.errors import GpuLost, OutOfMemory, PovwatchError
 from povwatch.job import Job, JobState, Waiting
 from povwatch.machine_faults import Place as Step
 from povwatch.sentences import joined
 from povwatch.units import spell_duration
 from povwatch.voice import say
+from povwatch.workers import events
+from povwatch.workers.protocol import Generate
+from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

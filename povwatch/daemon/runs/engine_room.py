@@ -12,12 +12,12 @@ from povwatch.daemon.runs.loads import LoadGate
 from povwatch.daemon.runs.places import Hurdle, Place, label
 from povwatch.engine.choice import MEMORY_NEEDED, unable, workers
 from povwatch.engine.devices import strangers
-from povwatch.engine.launch import gpus_of, launches
-from povwatch.engine.supervisor import Supervisor
 from povwatch.job import Waiting
 from povwatch.models.weigh import weights
 from povwatch.retry import backoff
 from povwatch.voice import say
+from povwatch.workers.launch import gpus_of, launches
+from povwatch.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import threading
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from povwatch.daemon.runs.crew import Crew
     from povwatch.engine.choice import Choice
     from povwatch.engine.headroom import Refusal
-    from povwatch.engine.life import Process
-    from povwatch.engine.process import Launch
     from povwatch.gpu import Gpus
+    from povwatch.workers.life import Process
+    from povwatch.workers.process import Launch
 
 MANY = 1000
 """More workers than there are GPUs in any machine."""

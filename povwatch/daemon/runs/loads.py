@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.engine.loads import crowded
 from povwatch.voice import say
+from povwatch.workers.loads import crowded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

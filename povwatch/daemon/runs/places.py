@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from povwatch.daemon.gpus.preflight import Preflight
     from povwatch.daemon.runs.loads import LoadGate
     from povwatch.daemon.runs.workpiece import Workpiece
-    from povwatch.engine.events import JobProgress
-    from povwatch.engine.supervisor import Supervisor
     from povwatch.job import Waiting
+    from povwatch.workers.events import JobProgress
+    from povwatch.workers.supervisor import Supervisor
 
 STARTING = "starting"
 """What a supervisor calls the time until its worker says something itself."""

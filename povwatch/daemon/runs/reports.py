@@ -13,7 +13,7 @@ from povwatch.voice import say
 if TYPE_CHECKING:
     from povwatch.daemon.ledger import Ledger
     from povwatch.daemon.runs.places import Place, Run
-    from povwatch.engine.events import JobProgress
+    from povwatch.workers.events import JobProgress
 
 LINES = 10
 """In the log: one for every tenth of a job."""

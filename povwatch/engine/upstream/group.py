@@ -19,12 +19,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine import protocol, worker
-from povwatch.engine.channel import Channel
 from povwatch.engine.port import EngineCancelled, EngineFailure
-from povwatch.engine.process import ending
 from povwatch.engine.upstream.gate import Alone
 from povwatch.sentences import joined
+from povwatch.workers import protocol, worker
+from povwatch.workers.channel import Channel
+from povwatch.workers.process import ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

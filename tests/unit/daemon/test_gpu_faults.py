@@ -11,11 +11,11 @@ from povwatch import retry
 from povwatch.daemon.gpus.faults import GpuFaults
 from povwatch.daemon.runs.availability import Availability
 from povwatch.daemon.runs.places import Place, Run
-from povwatch.engine.supervisor import SupervisorState
 from povwatch.errors import GpuLost, WorkerDied
 from povwatch.gpu import Gpu, Gpus, Xid
 from povwatch.job import Waiting
 from povwatch.retry import Kind
+from povwatch.workers.supervisor import SupervisorState
 
 
 class Supervisor:

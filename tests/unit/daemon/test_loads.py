@@ -6,8 +6,8 @@ import pytest
 
 from povwatch.config import Config, Engine
 from povwatch.daemon.runs.loads import LoadGate
-from povwatch.engine.loads import crowded
 from povwatch.models.weigh import weights
+from povwatch.workers.loads import crowded
 
 GB = 10**9
 

@@ -7,8 +7,8 @@ import pytest
 from povwatch.config import Config, Engine
 from povwatch.engine.choice import choose
 from povwatch.engine.devices import no_share, shares, strangers
-from povwatch.engine.launch import launches
 from povwatch.gpu import Gpu, Gpus
+from povwatch.workers.launch import launches
 
 GB = 10**9
 

@@ -5,10 +5,10 @@ import pytest
 from supervising import ListLog, World, request
 
 from povwatch import errors
-from povwatch.engine import events, protocol
-from povwatch.engine.process import HungUp, Launch, Printed
-from povwatch.engine.states import InvalidState, SupervisorState
-from povwatch.engine.supervisor import Supervisor
+from povwatch.workers import events, protocol
+from povwatch.workers.process import HungUp, Launch, Printed
+from povwatch.workers.states import InvalidState, SupervisorState
+from povwatch.workers.supervisor import Supervisor
 
 S = SupervisorState
 ASKED_THEN_KILLED = [signal.SIGUSR1, signal.SIGKILL]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from povwatch.engine.events import Event, JobProgress
-    from povwatch.engine.process import Item
-    from povwatch.engine.protocol import Generate, Message
+    from povwatch.workers.events import Event, JobProgress
+    from povwatch.workers.process import Item
+    from povwatch.workers.protocol import Generate, Message
 
 
 class Process(Protocol):

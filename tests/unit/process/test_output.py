@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from povwatch.hooks.flow import A_SECOND, BURST, LINE_MAX, Flow
+from povwatch.process.output import A_SECOND, BURST, LINE_MAX, Flow
 
 
 def test_lines_come_out_when_they_end_however_they_came_in():

@@ -1,4 +1,4 @@
-"""The worker process: `PYTHON /path/to/povwatch/engine/worker.py --engine NAME --fd N`.
+"""The worker process: `PYTHON /path/to/povwatch/workers/worker.py --engine NAME --fd N`.
 
 It is started by path with whatever interpreter the engine lives under, Python 3.10 or later, which need not have
 povwatch installed; so it makes povwatch importable itself, without showing that interpreter anything else of ours.
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - else a program that the engine starts keeps the line open
     _set_up_process()
     from povwatch import command  # noqa: PLC0415 - importable only now, see _adopt_package
-    from povwatch.engine.channel import Channel  # noqa: PLC0415
-    from povwatch.engine.serve import Serving  # noqa: PLC0415
+    from povwatch.workers.channel import Channel  # noqa: PLC0415
+    from povwatch.workers.serve import Serving  # noqa: PLC0415
 
     command.use_told(os.environ)
 

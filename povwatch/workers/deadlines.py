@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from povwatch.engine.states import Limits, SupervisorState
 from povwatch.errors import WorkerDied, WorkerStalled
+from povwatch.workers.states import Limits, SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from povwatch.engine.events import Loss
-    from povwatch.engine.life import Life
+    from povwatch.workers.events import Loss
+    from povwatch.workers.life import Life
 
 S = SupervisorState
 

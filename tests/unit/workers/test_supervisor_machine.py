@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from supervising import World, request
 
-from povwatch.engine import events, protocol
-from povwatch.engine.process import HungUp
-from povwatch.engine.states import InvalidState, SupervisorState
+from povwatch.workers import events, protocol
+from povwatch.workers.process import HungUp
+from povwatch.workers.states import InvalidState, SupervisorState
 
 S = SupervisorState
 ENDS = (events.JobGenerated, events.JobBlocked, events.JobFailed, events.JobCancelled, events.WorkerLost)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from povwatch import errors, machine_faults
-from povwatch.engine import protocol
+from povwatch.workers import protocol
 
 Loss = errors.Transient
 """How a worker is lost: it died, it stalled, or its GPU failed under it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.choice import MEMORY_NEEDED
 from povwatch.engine.devices import shares
-from povwatch.engine.process import Launch
+from povwatch.workers.process import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -7,11 +7,11 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from povwatch import errors, machine_faults
-from povwatch.engine import events, protocol
-from povwatch.engine.life import Life, Process
-from povwatch.engine.process import Launch, ending
-from povwatch.engine.states import Limits, Log, SupervisorState
 from povwatch.retry import backoff
+from povwatch.workers import events, protocol
+from povwatch.workers.life import Life, Process
+from povwatch.workers.process import Launch, ending
+from povwatch.workers.states import Limits, Log, SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

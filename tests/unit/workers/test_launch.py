@@ -6,9 +6,9 @@ import pytest
 
 from povwatch.config import Config, Engine
 from povwatch.engine.choice import Choice
-from povwatch.engine.launch import gpus_of, launches
 from povwatch.engine.upstream.settings import Settings
 from povwatch.gpu import Gpu, Gpus
+from povwatch.workers.launch import gpus_of, launches
 
 GPUS = Gpus(tuple(Gpu(n, f"GPU-{n}", "NVIDIA H200", memory * 10**9, 10**9) for n, memory in enumerate((80, 141, 141))))
 

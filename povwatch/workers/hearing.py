@@ -6,13 +6,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from povwatch import errors
-from povwatch.engine import events, protocol
-from povwatch.engine.process import Exited, HungUp, Item, Printed
-from povwatch.engine.states import SupervisorState
+from povwatch.workers import events, protocol
+from povwatch.workers.process import Exited, HungUp, Item, Printed
+from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
-    from povwatch.engine.life import Life
-    from povwatch.engine.post import Post
+    from povwatch.workers.life import Life
+    from povwatch.workers.post import Post
 
 SPOILING = {"out-of-memory", "sticky", "gpu-lost", "shortage"}
 """Failures after which the worker is replaced."""

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.command import told
-from povwatch.engine.channel import Channel
-from povwatch.engine.protocol import Message, ProtocolError
+from povwatch.workers.channel import Channel
+from povwatch.workers.protocol import Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

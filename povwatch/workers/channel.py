@@ -7,7 +7,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING
 
-from povwatch.engine.protocol import LINE_MAX, Message, ProtocolError, decode, encode
+from povwatch.workers.protocol import LINE_MAX, Message, ProtocolError, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,18 +20,18 @@ import signal
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine import events, protocol
-from povwatch.engine.hearing import Hearing
-from povwatch.engine.overdue import Overdue, deadlines, loss
-from povwatch.engine.post import Post
-from povwatch.engine.process import Launch, WorkerProcess
-from povwatch.engine.states import InvalidState, Limits, Log, SupervisorState
+from povwatch.workers import events, protocol
+from povwatch.workers.deadlines import Overdue, deadlines, loss
+from povwatch.workers.hearing import Hearing
+from povwatch.workers.post import Post
+from povwatch.workers.process import Launch, WorkerProcess
+from povwatch.workers.states import InvalidState, Limits, Log, SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch import errors
-    from povwatch.engine.life import Life, Process
+    from povwatch.workers.life import Life, Process
 
 WATCH = 5.0
 """Seconds between two polls, at most, while there is a worker."""

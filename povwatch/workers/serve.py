@@ -20,15 +20,15 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine import protocol
 from povwatch.engine.faults import MESSAGE_MAX, classify
 from povwatch.engine.port import Context, EngineBlocked, EngineCancelled, EngineFailure
+from povwatch.workers import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.engine.channel import Channel
     from povwatch.engine.port import Engine
+    from povwatch.workers.channel import Channel
 
 HEARTBEAT = 1.0
 """Seconds between heartbeats."""
