@@ -47,12 +47,13 @@ def serve(name: str, told: Connection) -> None:
 def install(name: str) -> None:
     """Have the povwatch of this process get its media children from the server at the socket `name`."""
     from povwatch.media import run  # noqa: PLC0415 - this module is imported before what it serves
+    from povwatch.process.child import Child  # noqa: PLC0415
 
-    run._started = lambda op: MediaChild(name, op)  # type: ignore[assignment, return-value]
+    run._started = lambda op: Child(MediaChild(name, op))  # type: ignore[arg-type]
 
 
 class MediaChild:
-    """What media.run uses of subprocess.Popen."""
+    """What process.child uses of subprocess.Popen."""
 
     def __init__(self, server: str, op: str) -> None:
         self.returncode: int | None = None

@@ -4,8 +4,7 @@ settings.py      [[hooks]] in config.toml
 placeholders.py  {video} and the like (pure)
 plan.py          which hook of a job comes next, and whether it is needed (pure)
 record.py        what the journal remembers of one (pure)
-flow.py          what it prints, line by line, floods bounded (pure)
-run.py           runs one, through reaper.py, which leaves no process behind
+run.py           runs one, and leaves no process behind
 expected.py      are the files there that it is for
 
 daemon/hooks/ drives all that.

@@ -1,31 +1,27 @@
-"""Run a hook: a supervised child, what it prints, and its end. Safe to call from several threads."""
+"""Runs a hook to its end, below a process that lets nothing outlive it (process/reaper.py)."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import selectors
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch import machine_faults
 from povwatch.errors import HookFailed, HookUnavailable
-from povwatch.process import reaper
-from povwatch.process.output import Flow
-from povwatch.workers.process import NOT_INHERITED
+from povwatch.process.child import Child
+from povwatch.process.environment import child_environment
+from povwatch.process.output import LimitedLines
+from povwatch.process.start import REAPER, kill_group
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
-
-REAPER = Path(reaper.__file__)
+    from pathlib import Path
 
 TICK = 0.1
 """Seconds between two looks at `cancelled`."""
@@ -71,131 +67,85 @@ def run(
     told: Callable[[str], None],
     cancelled: threading.Event,
 ) -> Ended:
-    """Run a program to its end, and whatever it started.
+    """Run a program, and whatever it starts, to their end. Safe to call from several threads.
 
     Args:
-        argv: the program and its arguments.
-        cwd: where it runs.
-        env: on top of our own environment.
-        timeout: seconds; then it gets SIGTERM, and SIGKILL 2 s later.
-        told: gets each line of output, in this thread.
-        cancelled: likewise ends it.
+        argv: The program and its arguments.
+        cwd: Where it runs.
+        env: Variables on top of our own environment.
+        timeout: Seconds; then it gets SIGTERM, and SIGKILL 2 s later.
+        told: Gets each line of output, in this thread.
+        cancelled: Ends it in the same way.
 
     Raises:
-        HookUnavailable: it cannot be started.
-        HookFailed: the process that watches over it was killed.
+        HookUnavailable: It cannot be started.
+        HookFailed: The process that watches over it was killed.
     """
-    with contextlib.ExitStack() as opened:
-        try:
-            reaper = _Reaper(argv, cwd, env)
-        except OSError as error:
-            raise _unavailable(argv, error.errno, str(error)) from error
-        opened.callback(reaper.close)
-        selector = opened.enter_context(selectors.DefaultSelector())
-        return reaper.talk(selector, timeout, told, cancelled)
-
-
-class _Reaper:
-    """The process between us and the hook."""
-
-    def __init__(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
-        self.argv = argv
-        inherited = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
+    try:
+        reaper = Child.start([sys.executable, "-I", "-S", str(REAPER)], env=child_environment())
+    except OSError as error:
+        raise _unavailable(argv, error.errno, str(error)) from error
+    with contextlib.closing(_Run(reaper, argv)) as hook:
         # Else a Python program that prints into a pipe has its lines in the log when it ends, and none if it hangs.
-        request = {"argv": list(argv), "cwd": str(cwd), "env": {"PYTHONUNBUFFERED": "1", **inherited, **env}}
-        self.output, output = os.pipe()
-        try:
-            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-                [sys.executable, "-I", "-S", str(REAPER), str(output)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                pass_fds=(output,),
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(self.output)
-            raise
-        finally:
-            os.close(output)
-        self.started: int | None = None
-        self.final: dict[str, Any] | None = None
-        self._said = b""
-        self._say(json.dumps(request).encode())
+        unbuffered = {"PYTHONUNBUFFERED": "1"}
+        reaper.say({"argv": list(argv), "cwd": str(cwd), "env": unbuffered | child_environment(env)})
+        return hook.follow(timeout, told, cancelled)
 
-    def talk(
-        self, selector: selectors.BaseSelector, timeout: float, told: Callable[[str], None], cancelled: threading.Event
-    ) -> Ended:
-        """Listen until the answers have ended, and what was printed before is read."""
-        assert self.process.stdout is not None  # noqa: S101 - asked for above
-        answers = self.process.stdout.fileno()
-        selector.register(answers, selectors.EVENT_READ)
-        selector.register(self.output, selectors.EVENT_READ)
+
+class _Run:
+    """One run of a hook, seen through its reaper."""
+
+    def __init__(self, reaper: Child, argv: Sequence[str]) -> None:
+        self.reaper = reaper
+        self.argv = argv
+        self.leader: int | None = None
+        """The hook's process, which leads a group."""
+        self.answer: dict[str, Any] | None = None
+        """The reaper's last word: how the hook ended, or why it did not start."""
+
+    def follow(self, timeout: float, told: Callable[[str], None], cancelled: threading.Event) -> Ended:
+        """Listen until the reaper has ended and all that was printed before is read."""
         begun = time.monotonic()
-        flow, ending, why = Flow(begun), float("inf"), ""
-        while selector.get_map() and time.monotonic() - ending <= END_PATIENCE:  # after that close() kills it
-            alive = answers in selector.get_map()
+        lines, ending, why = LimitedLines(begun), float("inf"), ""
+        while self.reaper.open and time.monotonic() - ending <= END_PATIENCE:  # after that close() kills it
             if not why and (why := _why(time.monotonic() - begun, timeout, cancelled)):
                 ending = time.monotonic()
-                self._say(b"end")
-            ready = selector.select(TICK if alive else 0)
-            if not ready and not alive:
-                break  # somebody who got away still has it open
-            for key, _ in ready:
-                data = os.read(key.fd, 65536)
-                if not data:
-                    selector.unregister(key.fd)
-                elif key.fd == answers:
-                    self._hear(data)
-                else:
-                    _tell(flow.take(data, time.monotonic()), told)
-            if flow.flooded:
+                self.reaper.say("end")
+            alive = self.reaper.answering
+            answers, output = self.reaper.listen(TICK if alive else 0)
+            if not alive and not output:
+                break  # a process that got away still has the pipe open
+            for answer in answers:
+                self.leader = answer.get("started", self.leader)
+                if "started" not in answer:
+                    self.answer = answer
+            _tell(lines.take(output, time.monotonic()), told)
+            if lines.flooded:
                 time.sleep(SLOW)
-        _tell(flow.end(time.monotonic()), told)
-        return self._ended(flow, why)
+        _tell(lines.end(time.monotonic()), told)
+        return self._ended(lines, why)
 
     def close(self) -> None:
         """Leave nothing behind: no process, no zombie, no descriptor."""
-        if self.process.poll() is None or self.final is None:
-            for group in filter(None, (self.started, self.process.pid if self.process.returncode is None else None)):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(group, signal.SIGKILL)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        os.close(self.output)
-        self.process.wait()
+        if self.answer is None and self.leader is not None:  # else the reaper has waited for it
+            kill_group(self.leader)
+        self.reaper.close()
 
-    def _say(self, line: bytes) -> None:
-        assert self.process.stdin is not None  # noqa: S101 - asked for above
-        with contextlib.suppress(BrokenPipeError):  # it is gone; its answers end, and that is seen
-            self.process.stdin.write(line + b"\n")
-            self.process.stdin.flush()  # and left open: its end tells the reaper that we are gone
-
-    def _hear(self, data: bytes) -> None:
-        *lines, self._said = (self._said + data).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            self.started = message.get("started", self.started)
-            if "status" in message or "error" in message:
-                self.final = message
-
-    def _ended(self, flow: Flow, why: str) -> Ended:
-        final = self.final
-        if final is None and not why:
+    def _ended(self, lines: LimitedLines, why: str) -> Ended:
+        answer = self.answer
+        if answer is None and not why:
             raise HookFailed(
                 "The process that watches over it was killed, and the hook with it.",
                 "The machine may have run out of memory: look at journalctl -k.",
             )
-        if final is not None and "error" in final:
-            raise _unavailable(self.argv, final["error"], final["text"])
-        status, left = (final["status"], final["left"]) if final else (-signal.SIGKILL, [])
-        return Ended(status, tuple(left), why == LATE, why == OFF, tuple(flow.tail), flow.left_out)
+        if answer is not None and "error" in answer:
+            raise _unavailable(self.argv, answer["error"], answer["text"])
+        status, left = (answer["status"], answer["left"]) if answer else (-signal.SIGKILL, [])
+        return Ended(status, tuple(left), why == LATE, why == OFF, tuple(lines.tail), lines.left_out)
 
 
 def _why(took: float, timeout: float, cancelled: threading.Event) -> str:
-    """Why a run has to end now; empty if it has not."""
+    """Why a run has to end now; empty if it does not."""
     if cancelled.is_set():
         return OFF
     return LATE if took >= timeout else ""

@@ -9,13 +9,11 @@ The child ends when its stdin closes: its parent is gone.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import importlib
 import json
 import os
 import resource
-import signal
 import sys
 import threading
 import time
@@ -26,6 +24,7 @@ from povwatch import machine_faults, private
 from povwatch.errors import PovwatchError
 from povwatch.machine_faults import Place
 from povwatch.media.errors import MediaError, NoProcess
+from povwatch.process.lifeline import die_with_parent
 
 OPERATIONS = {
     "examine": "povwatch.media.examine:examine",
@@ -49,8 +48,6 @@ PLACES = {
     **dict.fromkeys(("decode", "codecs"), Place.PROCESS),
 }
 """Where in machine_faults.TABLE each of them is."""
-
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -79,9 +76,7 @@ def confine(limits: dict[str, int], parent: int) -> None:
         resource.setrlimit(what, (allowed, allowed + above))
     with contextlib.suppress(OSError):
         os.nice(limits["nice"])
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(1)
+    die_with_parent(parent)
 
 
 def perform(

@@ -1,11 +1,13 @@
-"""The process between the daemon and a hook: whatever the hook starts, and however it leaves it, ends with it.
+"""The process between the daemon and somebody else's program, a hook: nothing that the hook started outlives it.
 
-Started by its path, with the standard library alone. It is a "subreaper": a process whose parent is gone becomes its
-child, so that nothing that descends from the hook gets away, neither by a new session nor by a double fork.
+It is a "subreaper": a process whose parent is gone becomes its child. So nothing that descends from the hook gets away,
+neither by a new session nor by a double fork.
 
-One line of JSON comes in on stdin (argv, cwd, env), then perhaps `end`. The end of stdin means that the daemon is gone.
-Lines of JSON go out on stdout: {"started": pid} or {"error": errno}, then {"status": n, "left": [names]}.
-The hook's output goes to the descriptor that the command line names.
+One line of JSON comes in on stdin (argv, cwd, env), then perhaps another, which means that the hook is to end. The end
+of stdin means that the daemon is gone. Lines of JSON go out on stdout: {"started": pid} or {"error": errno, "text": s},
+then {"status": n, "left": [names]}. The hook prints to stderr.
+
+It is started by its path, so it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -21,19 +23,22 @@ import time
 from typing import Any
 
 PATIENCE = 2.0
-"""Seconds that a hook has after SIGTERM."""
+"""Seconds from SIGTERM to SIGKILL."""
 
 UNKILLABLE = 3.0
-"""Seconds after which what does not die is given up: it hangs in the kernel."""
+"""Seconds from SIGKILL until a process that does not die is left alone: it hangs in the kernel."""
+
+OUTPUT = 2
+"""The descriptor that the hook prints to."""
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+"""From linux/prctl.h."""
 
 prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def main() -> None:
     """Run one hook to its end."""
-    output = int(sys.argv[1])
     request = json.loads(sys.stdin.buffer.readline())
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     bell, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -46,8 +51,8 @@ def main() -> None:
             cwd=request["cwd"],
             env=request["env"],
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=OUTPUT,
+            stderr=OUTPUT,
             start_new_session=True,
             preexec_fn=lambda: _as_new(us),  # noqa: PLW1509 - there is one thread here
         )
@@ -55,20 +60,17 @@ def main() -> None:
         answer({"error": getattr(error, "errno", None) or 0, "text": str(error)})
         os._exit(0)
     answer({"started": hook.pid})
-    status, told = follow(hook.pid, bell)
+    status = follow(hook.pid, bell)
     left = end_all({hook.pid})
-    if status is None:
-        status = -signal.SIGKILL
-    if not told:
-        answer({"status": status, "left": left})
+    answer({"status": -signal.SIGKILL if status is None else status, "left": left})
     os._exit(0)
 
 
-def follow(hook: int, bell: int) -> tuple[int | None, bool]:
+def follow(hook: int, bell: int) -> int | None:
     """Wait for the hook's end, for the word to end it, or for the daemon's end.
 
     Returns:
-        Its status, None if it has to be killed; and whether nobody listens any more.
+        Its status; None if it has to be killed.
     """
     deadline = float("inf")
     with selectors.DefaultSelector() as selector:
@@ -77,20 +79,20 @@ def follow(hook: int, bell: int) -> tuple[int | None, bool]:
         while True:
             status = reaped().get(hook)
             if status is not None or time.monotonic() >= deadline:
-                return status, False
+                return status
             left = deadline - time.monotonic()
             for key, _ in selector.select(None if left == float("inf") else max(0.0, left)):
                 data = os.read(key.fd, 4096)
                 if key.fd == bell:
                     continue
                 if not data:
-                    return None, True
+                    return None
                 deadline = min(deadline, time.monotonic() + PATIENCE)
                 signal_group(hook, signal.SIGTERM)
 
 
 def reaped() -> dict[int, int]:
-    """The children that have ended, and how: an exit status, negative for a signal."""
+    """The children that have ended since the last call, by process id: an exit status, negative for a signal."""
     found: dict[int, int] = {}
     while True:
         try:
@@ -103,10 +105,10 @@ def reaped() -> dict[int, int]:
 
 
 def end_all(known: set[int]) -> list[str]:
-    """Kill every descendant and take note of its end, until there is none: no zombie is left to others.
+    """Kill every descendant and wait for its end, until there is none: no zombie is left to others.
 
     Returns:
-        The names of those that were still there, without those that are `known`.
+        The names of the processes that were still there, except those in `known`.
     """
     names: dict[int, str] = {}
     deadline = time.monotonic() + UNKILLABLE
@@ -136,7 +138,7 @@ def descendants() -> dict[int, str]:
     for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib would be another import
         if entry.isdigit():
             try:
-                with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123 - likewise
+                with open(f"/proc/{entry}/stat", "rb") as file:  # noqa: PTH123 - as above
                     head, _, rest = file.read().rpartition(b")")
             except OSError:  # gone meanwhile, or somebody else's
                 continue
@@ -159,7 +161,7 @@ def answer(message: dict[str, Any]) -> None:
 
 
 def signal_group(leader: int, number: int) -> None:
-    """Send a signal to a process group that may be gone."""
+    """Send a signal to a process group that may be gone, or that became somebody else's (sudo)."""
     try:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):
@@ -175,7 +177,7 @@ def signal_one(pid: int, number: int) -> None:
 
 
 def _as_new(reaper: int) -> None:
-    """In the hook's process, before its program: signals as a program finds them, and death with the reaper."""
+    """In the hook's process, before its program: signals as a program expects them, and death with the reaper."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGIO, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -7,14 +7,16 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from povwatch import errors, machine_faults
+from povwatch.process.ending import describe_end
 from povwatch.retry import backoff
 from povwatch.workers import events, protocol
 from povwatch.workers.life import Life, Process
-from povwatch.workers.process import Launch, ending
 from povwatch.workers.states import Limits, Log, SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from povwatch.workers.process import Launch
 
 PROVEN = 60.0
 """A worker that ran for so many seconds after its load shows that the pauses may begin anew."""
@@ -112,7 +114,7 @@ class Post:
             self.retry_at = now if life.unkillable else self.retry_at
         elif returncode is not None:
             last = f" It last printed: {life.last_line}" if life.last_line else ""
-            self.events += self._lose(life, errors.WorkerDied(f"The worker {ending(returncode)}.{last}"), now)
+            self.events += self._lose(life, errors.WorkerDied(f"The worker {describe_end(returncode)}.{last}"), now)
 
     def back_off(self, now: float, *, at_once: bool = False) -> None:
         """Another worker comes after a pause, or at once, which is no failure."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import selectors
 import signal
 import socket
-import subprocess
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -21,10 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.command import told
+from povwatch.process.environment import child_environment
+from povwatch.process.output import Lines
+from povwatch.process.start import kill_group, signal_group, start
 from povwatch.workers.channel import Channel
 from povwatch.workers.protocol import Message, ProtocolError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator, Mapping
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -42,9 +44,6 @@ LINES_MAX = 1000
 
 LAST_READS = 1000
 """How often a dead worker's descriptors are read; a program that it left behind may go on printing."""
-
-NOT_INHERITED = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|PYTHON(PATH|HOME)|VIRTUAL_ENV")
-"""Variables that speak to the daemon alone, or that would show another interpreter our packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class WorkerProcess:
         self._wake = wake
         self._inbox: deque[Item] = deque()
         self._left_out = 0
-        self._rest = b""
+        self._lines = Lines(longest=LINE_MAX)
         self._reaping = threading.Lock()
         with contextlib.ExitStack() as undo:
             ours, theirs = socket.socketpair()
@@ -150,9 +149,9 @@ class WorkerProcess:
 
     def signal(self, number: int) -> None:
         """Send a signal to the worker and to whatever it started; nothing if it is gone."""
-        with self._reaping, contextlib.suppress(ProcessLookupError):
+        with self._reaping:
             if self._popen.returncode is None:  # else the number may be another's by now
-                os.killpg(self.pid, number)
+                signal_group(self.pid, number)
 
     def kill(self) -> None:
         """Kill it. Its `Exited` follows."""
@@ -176,7 +175,7 @@ class WorkerProcess:
             for _ in range(LAST_READS):  # its last words
                 if not list(self._listen_once(selector, wait=False)):
                     break
-        self._print(self._rest)
+        self._print(self._lines.end())
         self._channel.close()
         os.close(self._output)
         os.close(self._exit)
@@ -208,60 +207,30 @@ class WorkerProcess:
     def _copy(self) -> bool:
         """Take in what the output holds; False when there is no more."""
         data = os.read(self._output, OUTPUT_BYTES)
-        *lines, self._rest = re.split(rb"[\r\n]+", self._rest + data)  # a progress bar ends its lines with \r
-        for line in lines:
-            self._print(line)
-        if len(self._rest) > LINE_MAX:
-            self._print(self._rest)
-            self._rest = b""
+        self._print(self._lines.take(data))
         return bool(data)
 
-    def _print(self, line: bytes) -> None:
-        if not line.strip():
-            return
-        if len(self._inbox) >= LINES_MAX:
-            self._left_out += 1
-            return
-        note = f"({self._left_out} lines left out) " if self._left_out else ""
-        self._left_out = 0
-        self._inbox.append(Printed(note + line[:LINE_MAX].decode(errors="backslashreplace")))
+    def _print(self, lines: list[str]) -> None:
+        for line in lines:
+            if len(self._inbox) >= LINES_MAX:
+                self._left_out += 1
+                continue
+            note = f"({self._left_out} lines left out) " if self._left_out else ""
+            self._left_out = 0
+            self._inbox.append(Printed(note + line))
 
     def _reap(self) -> int:
         with self._reaping:
-            with contextlib.suppress(ProcessLookupError):
-                # Whatever it started goes with it. Before the wait: after it, the number may be another's.
-                os.killpg(self.pid, signal.SIGKILL)
+            kill_group(self.pid)  # what it started; before the wait, since after it the number may be another's
             return self._popen.wait()
-
-
-def ending(returncode: int) -> str:
-    """How a process ended, in words that follow its name."""
-    if returncode >= 0:
-        return f"exited with status {returncode}"
-    try:
-        name = signal.Signals(-returncode).name
-    except ValueError:  # a real-time signal
-        name = f"signal {-returncode}"
-    hint = _HINTS.get(-returncode, "")
-    return f"was killed by {name}{hint}"
-
-
-_HINTS: dict[int, str] = {
-    signal.SIGKILL: " (often the kernel's out-of-memory killer: see journalctl -k)",
-    signal.SIGSEGV: " (a crash in a library: its traceback is in the log)",
-    signal.SIGABRT: " (a library gave up: its last words are in the log)",
-}
 
 
 def _start(launch: Launch, channel: socket.socket, output: int) -> subprocess.Popen[bytes]:
     fd = channel.fileno()
-    inherited = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
-    return subprocess.Popen(  # noqa: S603 - the configuration names the interpreter
+    return start(
         [launch.python, str(WORKER), "--engine", launch.engine, "--fd", str(fd)],
-        stdin=subprocess.DEVNULL,
+        env=child_environment(told(), launch.env),
         stdout=output,
         stderr=output,
-        pass_fds=(fd,),
-        env={**inherited, **told(), **launch.env},
-        start_new_session=True,
+        keeps=(fd,),
     )

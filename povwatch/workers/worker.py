@@ -1,7 +1,7 @@
 """The worker process: `PYTHON /path/to/povwatch/workers/worker.py --engine NAME --fd N`.
 
-It is started by path with whatever interpreter the engine lives under, Python 3.10 or later, which need not have
-povwatch installed; so it makes povwatch importable itself, without showing that interpreter anything else of ours.
+It is started by its path under the engine's interpreter, Python 3.10 or later, where povwatch need not be installed. So
+it makes povwatch importable itself, and shows that interpreter nothing else of ours.
 This file sets the process up; serve.py is what it then does.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import faulthandler
 import importlib.util
 import os
@@ -20,11 +19,8 @@ import sys
 OLDEST = (3, 10)
 """The Python that upstream's environment may have."""
 
-PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
-
 OOM_SCORE_ADJ = 500
-"""The kernel's out-of-memory killer should rather take the worker, which is replaced, than the daemon."""
+"""The kernel's out-of-memory killer takes the worker, which is replaced, before it takes the daemon."""
 
 
 def main(argv: list[str]) -> int:
@@ -40,18 +36,19 @@ def main(argv: list[str]) -> int:
     from povwatch.workers.serve import Serving  # noqa: PLC0415
 
     command.use_told(os.environ)
-
     with contextlib.closing(Channel(socket.socket(fileno=arguments.fd))) as channel:
         return Serving(channel, arguments.engine).run()
 
 
 def _set_up_process() -> None:
+    from povwatch.process.lifeline import die_with_parent  # noqa: PLC0415 - see _adopt_package
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to answer
     faulthandler.enable()  # a crash in C code leaves a traceback in the log
     faulthandler.register(signal.SIGUSR1)  # and so does a hang, before the supervisor kills it
-    # The daemon may be killed while an engine hangs in C code with the interpreter locked, where no thread of ours
-    # sees the line go dead. The kernel sends this when the thread that started us ends: the daemon's main thread.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # The daemon may be killed while an engine hangs in C code with the interpreter locked, where no thread of ours sees
+    # that the socket is dead. So the kernel ends this process with the daemon's main thread, which started it.
+    die_with_parent()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
         file.write(str(OOM_SCORE_ADJ))
     for stream in (sys.stdout, sys.stderr):  # a pipe would hold lines back, and refuse names that are no UTF-8

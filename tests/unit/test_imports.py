@@ -32,17 +32,42 @@ ONLY = {
     "pynvml": {"gpu.py"},
     "systemd": {"log.py"},
     "watchdog": {"arrival/watch.py"},
+    "subprocess": {
+        *("process/start.py", "process/child.py", "process/reaper.py"),
+        *("engine/choice.py", "engine/upstream/downloads.py", "cli/able.py"),
+    },
     "httpx2": {"models/hub.py"},
     "huggingface_hub": {"models/hub.py", "engine/transfer/weights.py"},
 }
-"""A module to the files that may import it. doctor only asks SQLite for its version."""
+"""A module to the files that may import it. doctor only asks SQLite for its version.
+
+Children are started in process/ alone; the last three files run a command of a moment for its answer.
+"""
 
 CHILD = [
     *("__init__.py", "command.py", "layout.py", "engine/__init__.py", "engine/port.py", "engine/faults.py"),
     *("workers/__init__.py", "workers/worker.py", "workers/serve.py", "workers/protocol.py", "workers/channel.py"),
+    *("process/__init__.py", "process/lifeline.py", "process/environment.py", "process/start.py", "process/ending.py"),
     *("errors.py", "machine_faults.py", "sentences.py"),
 ]
-"""What a worker's interpreter reads before its engine: any Python from 3.10 on, standard library alone."""
+"""What a worker's interpreter reads beside its engine: any Python from 3.10 on, standard library alone."""
+
+FLOORS = {
+    "process": {"process"},
+    "workers": {
+        "workers",
+        "process",
+        "engine",
+        "command",
+        "config",
+        "errors",
+        "gpu",
+        "machine_faults",
+        "retry",
+        "units",
+    },
+}
+"""A package to all of ours that it may import, be it for types alone."""
 
 HEAVY = {"av", "cv2", "numpy", "torch", "diffusers", "transformers", "PIL"}
 
@@ -129,6 +154,25 @@ def test_what_a_worker_starts_with_is_standard_library(name) -> None:
         if (PACKAGE / part).exists()
     }
     assert ours <= set(CHILD)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_a_floor_stands_on_those_below_it_alone(package) -> None:
+    for file in sorted((PACKAGE / package).glob("*.py")):
+        ours = {m for m in imports(file, typing_too=True) if m.startswith("povwatch.")}
+        assert {m.split(".")[1] for m in ours} <= FLOORS[package], name_of(file)
+
+
+def test_the_reaper_imports_nothing_of_ours() -> None:
+    """It is started by its path, by an interpreter that is shown no package."""
+    assert roots(PACKAGE / "process/reaper.py") <= set(sys.stdlib_module_names)
+
+
+def test_an_engine_does_not_know_the_process_that_it_runs_in() -> None:
+    """But for the one that starts other workers itself, for the other GPUs of its jobs."""
+    engines = [f for f in files() if name_of(f).startswith("engine/") and name_of(f) != "engine/upstream/group.py"]
+    outside = ("povwatch.workers", "povwatch.process")
+    assert not [name_of(f) for f in engines if any(m.startswith(outside) for m in imports(f, typing_too=True))]
 
 
 def test_the_daemon_never_loads_a_decoder_or_a_model() -> None:

@@ -20,8 +20,8 @@ from povwatch.hooks.expected import lacking
 from povwatch.hooks.placeholders import filled
 from povwatch.hooks.plan import needless
 from povwatch.hooks.run import run
+from povwatch.process.ending import describe_end
 from povwatch.units import spell_duration
-from povwatch.workers.process import ending
 
 if TYPE_CHECKING:
     import threading
@@ -261,7 +261,7 @@ def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threadin
             f"If it needs more, raise its timeout; if it hangs, mend it{_words(ended.tail)}",
         )
     if ended.status != 0:
-        raise HookFailed(f"It {ending(ended.status)}.", f"Mend what it complains of{_words(ended.tail)}")
+        raise HookFailed(f"It {describe_end(ended.status)}.", f"Mend what it complains of{_words(ended.tail)}")
     wrong, _ = lacking(expects, cancelled)
     if wrong:
         left = f" It left {_names(ended.left)} behind, which does not count." if ended.left else ""

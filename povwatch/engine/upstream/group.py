@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from povwatch.engine.port import EngineCancelled, EngineFailure
 from povwatch.engine.upstream.gate import Alone
 from povwatch.sentences import joined
+from povwatch.process.ending import describe_end
+from povwatch.process.start import start
 from povwatch.workers import protocol, worker
 from povwatch.workers.channel import Channel
-from povwatch.workers.process import ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,11 +133,11 @@ class _Peer:
         ours, theirs = socket.socketpair()
         read, self.words = os.pipe()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, and our own file
+            self._process = start(
                 [sys.executable, worker.__file__, "--engine", ENGINE, "--fd", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), read),
-                env={**os.environ, **environment},
+                env={**os.environ, **environment},  # rank 0's own has been chosen for a worker already
+                keeps=(theirs.fileno(), read),
+                own_session=False,  # what ends rank 0's group ends the others too
             )
         os.close(read)
         self._channel = Channel(ours)
@@ -167,7 +167,7 @@ class _Peer:
             _end_process(f"Rank {self.rank} cannot be heard: {error}")
         status = self._process.wait()
         if self.loaded.is_set() or self._doom is None:
-            _end_process(f"Rank {self.rank} is gone ({ending(status)}), and the group ends with it.")
+            _end_process(f"Rank {self.rank} is gone ({describe_end(status)}), and the group ends with it.")
 
     def _hear(self, message: protocol.Message) -> None:
         if isinstance(message, protocol.Loaded):

@@ -17,7 +17,7 @@ import pytest
 from clips import make_clip
 
 from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo
-from povwatch.media import child, run
+from povwatch.media import child
 from povwatch.media.errors import MediaError, MediaStopped, TooLarge
 from povwatch.media.run import PROBE, Limits, call
 
@@ -149,7 +149,7 @@ def test_a_killed_child_is_told_in_words(clip, monkeypatch):
         process.kill()
         return process
 
-    monkeypatch.setattr(run.subprocess, "Popen", start_and_kill)
+    monkeypatch.setattr(subprocess, "Popen", start_and_kill)
     with pytest.raises(MediaError, match="SIGKILL"):
         look(clip)
 
@@ -212,7 +212,7 @@ def test_a_child_that_cannot_be_started_is_the_machines_fault(clip, monkeypatch,
         raise OSError(number, os.strerror(number))
 
     before = len(list(Path("/proc/self/fd").iterdir()))
-    monkeypatch.setattr(run.subprocess, "Popen", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(EnvironmentFault, match=os.strerror(number)) as caught:
         look(clip)
     assert words in caught.value.todo

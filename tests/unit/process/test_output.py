@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from povwatch.process.output import A_SECOND, BURST, LINE_MAX, Flow
+from povwatch.process.output import A_SECOND, BURST, LINE_MAX, LimitedLines
 
 
 def test_lines_come_out_when_they_end_however_they_came_in():
-    flow = Flow(0.0)
+    flow = LimitedLines(0.0)
     assert flow.take(b"one\ntw", 0.0) == ["one"]
     assert flow.take(b"o\r 10 %\r\n\n  \nrest", 0.0) == ["two", " 10 %"]
     assert flow.end(0.0) == ["rest"]
@@ -14,14 +14,14 @@ def test_lines_come_out_when_they_end_however_they_came_in():
 
 
 def test_what_is_no_text_comes_out_as_escapes_and_a_long_line_is_cut():
-    flow = Flow(0.0)
+    flow = LimitedLines(0.0)
     assert flow.take(b"\xff\x1b[31m\n", 0.0) == ["\\xff\x1b[31m"], "the log escapes what no terminal is to see"
     assert flow.take(b"x" * (LINE_MAX + 1), 0.0) == ["x" * LINE_MAX]
     assert flow.take(b"y\n", 0.0) == ["y"]
 
 
 def test_of_a_flood_some_lines_go_through_and_the_last_are_kept():
-    flow = Flow(0.0)
+    flow = LimitedLines(0.0)
     many = b"".join(b"%d\n" % n for n in range(int(BURST) + 100))
     assert len(flow.take(many, 0.0)) == BURST
     assert flow.flooded
@@ -33,5 +33,5 @@ def test_of_a_flood_some_lines_go_through_and_the_last_are_kept():
 
 
 def test_a_clock_that_goes_back_does_no_harm():
-    flow = Flow(10.0)
+    flow = LimitedLines(10.0)
     assert flow.take(b"a\n", 5.0) == ["a"]

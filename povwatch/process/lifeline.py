@@ -1,0 +1,27 @@
+"""In a child: it dies when its parent does. Python 3.10, standard library alone.
+
+reaper.py has a copy of this, since it can import nothing of ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process when its parent dies, even while it is stopped or hangs in C code.
+
+    The kernel does so when the parent's thread that started this process ends, so that thread has to outlive it.
+
+    Args:
+        parent: The parent's process id. If it died before this call, the kernel does nothing, and this process ends
+            here. A child that does not know it has to notice otherwise that nobody is there.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
