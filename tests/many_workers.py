@@ -114,7 +114,7 @@ def _begin() -> None:
     from povwatch import retry  # noqa: PLC0415 - not in the test's own process
     from povwatch.daemon.arrivals import clip_files  # noqa: PLC0415
     from povwatch.daemon.runs import workpiece  # noqa: PLC0415
-    from povwatch.workers import post  # noqa: PLC0415
+    from povwatch.workers import supervisor  # noqa: PLC0415
 
     clip_files.call = workpiece.call = _media
-    post.backoff = retry.backoff = lambda _: PAUSE
+    supervisor.backoff = retry.backoff = lambda _: PAUSE

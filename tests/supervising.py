@@ -7,7 +7,9 @@ from collections import deque
 from pathlib import Path
 
 from povwatch.workers import protocol
-from povwatch.workers.process import Exited, Launch, Received
+from povwatch.workers.deadlines import Limits
+from povwatch.workers.launch import Launch
+from povwatch.workers.process import Exited, Received
 from povwatch.workers.states import SupervisorState
 from povwatch.workers.supervisor import Supervisor
 
@@ -18,10 +20,8 @@ class ListLog:
     def __init__(self):
         self.lines = []
 
-    def info(self, event, **fields):
+    def say(self, event, **fields):
         self.lines.append((event, fields))
-
-    warning = info
 
     def names(self):
         return [event for event, _ in self.lines]
@@ -83,16 +83,12 @@ class World:
         self.clear = True
         self.supervisor = Supervisor(
             Launch("python", "x:Y", {"model": "edge"}, {}),
-            load_timeout=1800,
-            stall_timeout=600,
-            heartbeat_timeout=30,
-            stop_timeout=5,
-            cancel_timeout=60,
+            Limits(load=1800, stall=600),
             clock=lambda: self.now,
             wake=lambda: None,
-            log=self.log,
+            say=self.log.say,
             spawn=self.spawn,
-            clear=lambda _: self.clear,
+            may_start=lambda _: self.clear,
         )
 
     def spawn(self, *args, **kwargs):
@@ -145,13 +141,12 @@ class Loop:
         self.woken = threading.Event()
         self.events = []
         name = engine if ":" in engine else f"{ENGINES / engine}.py:Engine"
-        limits = {"load_timeout": 20.0, "stall_timeout": 20.0, "heartbeat_timeout": 20.0, **limits}
         self.supervisor = Supervisor(
             Launch(python, name, config or {}, env or {}),
+            Limits(**{"load": 20.0, "stall": 20.0, "heartbeat": 20.0, **limits}),
             clock=time.monotonic,
             wake=self.woken.set,
-            log=self.log,
-            **limits,
+            say=self.log.say,
         )
 
     def __enter__(self):

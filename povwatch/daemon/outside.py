@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.gpu import Gpus
-    from povwatch.workers.life import Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +32,5 @@ class Outside:
     """Asks NVML; called in a thread."""
     watcher: Callable[..., Watcher] = Watcher
     """Makes what tells of changes in inputs/."""
-    worker: Callable[..., Process] = WorkerProcess
+    worker: Callable[..., WorkerProcess] = WorkerProcess
     """Starts a worker process."""

@@ -1,4 +1,4 @@
-"""One end of the line between the daemon and a worker. Python 3.10, standard library alone."""
+"""One end of the socket between the daemon and a worker. Python 3.10, standard library alone."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Channel:
         self._rest = b""
 
     def fileno(self) -> int:
-        """The socket's descriptor, to wait on."""
+        """The socket's descriptor, for a selector."""
         return self._socket.fileno()
 
     def send(self, message: Message) -> None:
         """Send one message, whole.
 
         Raises:
-            ProtocolError: It makes no line; nothing was sent.
-            OSError: The other end is gone, or does not read (see `give_up_after`); the channel is of no more use.
+            ProtocolError: It cannot be a line; nothing was sent.
+            OSError: The other end is gone, or does not read (see `give_up_after`); nothing more can be sent.
         """
         with self._sending:
             line = encode(message, self._sent + 1)
@@ -42,30 +42,30 @@ class Channel:
             self._sent += 1
 
     def receive(self, *, wait: bool = True) -> list[Message] | None:
-        """What has come since the last call, perhaps nothing yet; None when the other end is gone.
+        """The messages that came since the last call, perhaps none yet; None when the other end is gone.
 
         Args:
             wait: Whether to wait until something comes.
 
         Raises:
-            ProtocolError: The other end sent what is no message; the channel is of no more use.
+            ProtocolError: The other end sent a line that is no message; nothing more can be received.
         """
         try:
             data = self._socket.recv(RECEIVE_BYTES, 0 if wait else socket.MSG_DONTWAIT)
         except BlockingIOError:
             return []
-        except ConnectionResetError:  # it ended with something from us unread
+        except ConnectionResetError:  # it ended before it had read all of ours
             return None
         return list(self._messages(data)) if data else None
 
     def give_up_after(self, seconds: float) -> None:
-        """Let `send` fail when the other end has not read for so long, instead of waiting for ever."""
+        """Have `send` fail when the other end has not read for so many seconds, instead of waiting for ever."""
         whole, part = divmod(seconds, 1)
         limit = struct.pack("@ll", int(whole), int(part * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the socket. The other end sees that."""
         self._socket.close()
 
     def _messages(self, data: bytes) -> Iterator[Message]:

@@ -1,79 +1,106 @@
-"""What a worker can be late with. Pure: what is awaited is exactly what is enforced."""
+"""What a worker can be late with. Pure: what a supervisor waits for is exactly what it enforces."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from povwatch.errors import WorkerDied, WorkerStalled
-from povwatch.workers.states import Limits, SupervisorState
+from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from povwatch.workers.events import Loss
-    from povwatch.workers.life import Life
+    from povwatch.workers.states import CurrentWorker
 
 S = SupervisorState
 
 
-class Overdue(StrEnum):
-    """What is late."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that a supervisor waits for its worker."""
 
-    BURIAL = "burial"
+    load: float
+    """From the start of its process to a loaded engine."""
+    stall: float
+    """Until the progress of its job changes."""
+    heartbeat: float = 30.0
+    """Until it says anything at all."""
+    stop: float = 5.0
+    """Until it exits when it was told to; then come the signals, and `terminate` and `last_kill`."""
+    cancel: float = 60.0
+    """Until the engine lets go of a cancelled job."""
+    exit: float = 3.0
+    """Until it exits by itself when it has nothing more to do."""
+    stacks: float = 0.5
+    """Until it has printed where it hangs, before it is killed for that."""
+    terminate: float = 1.0
+    """From SIGTERM to SIGKILL."""
+    kill: float = 10.0
+    """From SIGKILL until it is gone; it takes a while to free much GPU memory."""
+    last_kill: float = 1.5
+    """The same when the daemon stops, which has little time."""
+
+
+class Overdue(Enum):
+    """What a worker is late with."""
+
+    DEATH = auto()
     """It was killed and is still there."""
-    DEPARTURE = "departure"
-    """It was to exit by itself and did not."""
-    HEARTBEAT = "heartbeat"
+    EXIT = auto()
+    """It had to exit by itself and did not."""
+    HEARTBEAT = auto()
     """It says nothing."""
-    LOAD = "load"
+    LOAD = auto()
     """The engine is not loaded."""
-    LETTING_GO = "letting-go"
+    CANCEL = auto()
     """It still works on a cancelled job."""
-    PROGRESS = "progress"
+    PROGRESS = auto()
     """The job does not advance."""
 
 
-def deadlines(life: Life, state: SupervisorState, limits: Limits) -> Iterator[tuple[float, Overdue]]:
+def deadlines(worker: CurrentWorker, state: SupervisorState, limits: Limits) -> Iterator[tuple[float, Overdue]]:
     """When the worker will be late, and with what; the gravest first."""
-    if life.unkillable and state is not S.STOPPING:
-        return  # told already; only its end counts
-    if life.killed_at is not None:
-        yield life.killed_at + (limits.last_burial if state is S.STOPPING else limits.burial), Overdue.BURIAL
+    if worker.unkillable and state is not S.STOPPING:
+        return  # only its end counts now
+    if worker.killed_at is not None:
+        yield worker.killed_at + (limits.last_kill if state is S.STOPPING else limits.kill), Overdue.DEATH
         return
-    if life.leave_at is not None:
-        yield life.leave_at, Overdue.DEPARTURE
+    if worker.exit_by is not None:
+        yield worker.exit_by, Overdue.EXIT
     if state in (S.LOADING, S.READY, S.BUSY):
-        yield life.heard_at + limits.heartbeat, Overdue.HEARTBEAT
+        yield worker.heard_at + limits.heartbeat, Overdue.HEARTBEAT
     if state is S.LOADING:
-        yield life.started_at + limits.load, Overdue.LOAD
-    if state is S.BUSY and life.cancel_why is not None:
-        yield life.cancelled_at + limits.cancel, Overdue.LETTING_GO
-    if state is S.BUSY:
-        yield life.moved_at + limits.stall, Overdue.PROGRESS
+        yield worker.started_at + limits.load, Overdue.LOAD
+    if state is S.BUSY and worker.job is not None:
+        if worker.job.cancel_why is not None:
+            yield worker.job.cancelled_at + limits.cancel, Overdue.CANCEL
+        yield worker.job.progressed_at + limits.stall, Overdue.PROGRESS
 
 
-def loss(late: Overdue, life: Life, limits: Limits) -> Loss:
-    """The error with which a worker is killed that is late with this."""
+def loss(late: Overdue, worker: CurrentWorker, limits: Limits) -> Loss:
+    """The error of a worker that is killed because it is late with this."""
     match late:
         case Overdue.HEARTBEAT:
             what = f"The worker said nothing for {limits.heartbeat:g} s and was killed."
             return WorkerStalled(what, "It hung, or somebody stopped it; the log may say where.")
         case Overdue.LOAD:
-            what = f"The engine was not loaded within {limits.load:g} s (stage {life.loading[0]!r}) and was killed."
+            what = f"The engine was not loaded within {limits.load:g} s (stage {worker.loading[0]!r}) and was killed."
             return WorkerStalled(what, "Raise engine.load_timeout if it needs longer here.")
         case Overdue.PROGRESS:
-            what = f"The job made no progress for {limits.stall:g} s ({_where(life)}) and its worker was killed."
+            what = f"The job made no progress for {limits.stall:g} s ({_where(worker)}) and its worker was killed."
             return WorkerStalled(what, "Raise engine.stall_timeout if steps take longer here.")
-        case Overdue.LETTING_GO:
+        case Overdue.CANCEL:
             what = f"The engine did not let go of a cancelled job for {limits.cancel:g} s and was killed."
             return WorkerStalled(what)
-        case Overdue.DEPARTURE | Overdue.BURIAL:
-            return WorkerDied(f"The worker listens no more and was killed. {life.hung_up}".rstrip())
+        case Overdue.EXIT | Overdue.DEATH:
+            return WorkerDied(f"The worker listens no more and was killed. {worker.hung_up}".rstrip())
 
 
-def _where(life: Life) -> str:
-    at = life.progress
+def _where(worker: CurrentWorker) -> str:
+    at = worker.job.progress if worker.job is not None else None
     if at is None:
         return "it had not begun to report"
     return f"{at.stage!r}, step {at.step} of {at.steps}, chunk {at.chunk} of {at.chunks}"

@@ -1,4 +1,7 @@
-"""What the supervisor tells the daemon: frozen, one class an event. A job that was dispatched gets exactly one end."""
+"""What a supervisor tells the daemon: a class for each event. A job that was given to a worker gets exactly one end.
+
+Exactly one of JobGenerated, JobBlocked, JobFailed, JobCancelled, or WorkerLost with the job's ids.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from povwatch import errors, machine_faults
 from povwatch.workers import protocol
 
 Loss = errors.Transient
-"""How a worker is lost: it died, it stalled, or its GPU failed under it."""
+"""Why a worker is lost: it died, it stalled, or its GPU failed."""
 
 # -- the engine --------------------------------------------------------------------------------------------------------
 
@@ -20,24 +23,24 @@ class EngineLoaded:
 
     capabilities: dict[str, Any]
     seconds: float
-    """From the start of the process."""
+    """Since its process was started."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineUnavailable:
-    """The engine could not be loaded; it is tried again by itself."""
+    """The engine could not be loaded; the supervisor tries again by itself."""
 
     kind: str
     """See port.FailureKind."""
     message: str
     todo: str
     retry_at: float
-    """On the clock of `poll`; infinity while a dead worker does not go away."""
+    """On the supervisor's clock; infinity while a killed worker does not go away."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOutput:
-    """A line that the worker, or a library in it, printed. Untrusted text: escape it."""
+    """A line that the worker, or a library in it, printed. The text is not to be trusted: escape it."""
 
     line: str
 
@@ -59,7 +62,7 @@ class JobProgress:
 
     @property
     def fraction(self) -> float:
-        """0 to 1, over the chunks and the steps; stages are not weighed."""
+        """0 to 1, over the chunks and the steps; the stages do not count."""
         within = min(1.0, self.step / self.steps) if self.steps > 0 else 0.0
         return min(1.0, (self.chunk + within) / self.chunks) if self.chunks > 0 else 0.0
 
@@ -99,7 +102,7 @@ class JobFailed:
 
 @dataclass(frozen=True, slots=True)
 class JobCancelled:
-    """The job was left, because of `cancel` or `stop`, or because it could not begin; not its own doing."""
+    """The job was left because of `cancel` or `stop`, or could not begin. That is no fault of the job."""
 
     job_id: int
     run_id: str
@@ -108,13 +111,13 @@ class JobCancelled:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The worker died, or was killed for it hung or its GPU failed. With a job, that job's attempt ends with it."""
+    """The worker died, or was killed because it hung or its GPU failed. With a job's ids, that attempt ends with it."""
 
     job_id: int | None
     run_id: str | None
     error: Loss
     retry_at: float
-    """When another one starts, on the clock of `poll`."""
+    """When another one starts, on the supervisor's clock."""
 
 
 Event = (
@@ -137,9 +140,12 @@ JOB_ENDS = (protocol.Generated, protocol.Blocked, protocol.Failed, protocol.Canc
 
 
 def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
-    """The event for a message that ends a job; a job that was cancelled ends so, however it ended.
+    """The event for a message that ends a job. A job that was cancelled ends as cancelled, whatever the message says.
 
-    `stop_why` is why the worker was told to end, for a job that it left because of that.
+    Args:
+        message: How the worker says that it ended.
+        cancel_why: Why the job was cancelled; None if it was not.
+        stop_why: Why the worker was told to end, for a job that it left because of that.
     """
     ids = (message.job_id, message.run_id)
     if cancel_why is not None or isinstance(message, protocol.Cancelled):
@@ -152,25 +158,25 @@ def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
 
 
 def job_progress(message: protocol.Progress) -> JobProgress:
-    """The event for a message of progress."""
+    """The event for a progress message."""
     return JobProgress(**{field.name: getattr(message, field.name) for field in fields(JobProgress)})
 
 
 def job_error(kind: str, message: str, todo: str) -> errors.PovwatchError:
-    """The error that a failure of this kind is; see port.FailureKind. An unknown kind is `error`."""
+    """The error for a kind of failure; see port.FailureKind. An unknown kind counts as `error`."""
     return _ERRORS.get(kind, errors.AttemptFailed)(storable(message), storable(todo))
 
 
 def kind_of(error: errors.PovwatchError) -> str:
-    """The kind of failure that an error is; see port.FailureKind."""
+    """The kind of failure for an error; see port.FailureKind."""
     return next((kind for kind, cause in _ERRORS.items() if isinstance(error, cause)), "error")
 
 
 def storable(text: str) -> str:
-    """An engine's words without what moves a cursor, and what no file and no database takes: both come out as escapes.
+    """An engine's text with escapes for what moves a cursor, and for what no file and no database takes.
 
-    The latter are halves of characters: Python spells the bytes of a file name so that are no UTF-8, and an engine's
-    exception may well name a file.
+    The latter are lone surrogates: Python writes the bytes of a file name like that where they are no UTF-8, and an
+    engine's exception may well name a file.
     """
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 

@@ -1,16 +1,16 @@
-"""How the workers of an engine are started: what each is told, and which GPU it sees."""
+"""How the workers of an engine are started: with which configuration, and on which GPUs."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.choice import MEMORY_NEEDED
 from povwatch.engine.devices import shares
-from povwatch.workers.process import Launch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from povwatch.config import Config
     from povwatch.engine.choice import Choice
@@ -23,30 +23,44 @@ ORDER = "CUDA_DEVICE_ORDER"
 """The variable that says how CUDA counts the GPUs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a worker is started."""
+
+    python: str
+    """The interpreter that the engine lives under."""
+    engine: str
+    """`package.module:Class` or `/path/to/file.py:Class`."""
+    config: dict[str, Any]
+    """What the engine's `load` gets: JSON values."""
+    env: Mapping[str, str]
+    """Variables on top of the daemon's environment."""
+
+
 def launches(
     config: Config, choice: Choice, gpus: Gpus, *, taken: Collection[str] = (), number: int = 0
 ) -> list[Launch]:
-    """One a worker.
+    """How each worker is started.
 
-    A worker of a real engine sees its own GPUs alone: two workers on one GPU would run out of it half way through a
+    A worker of a real engine sees its own GPUs alone: two workers on one GPU would run out of memory half way through a
     load. There are no more such workers than GPUs.
 
     Args:
-        config: the configuration.
-        choice: what runs.
-        gpus: what NVML sees.
-        taken: the UUIDs of GPUs that have a worker already.
-        number: of the first worker; so many are there already.
+        config: The configuration.
+        choice: Which engine runs, and how many workers it is to have.
+        gpus: The GPUs that NVML sees.
+        taken: The UUIDs of GPUs that have a worker already.
+        number: How many workers are there already.
     """
     needed, engine = MEMORY_NEEDED.get(choice.kind), config.engine
     if needed is None:
         return [
-            Launch(choice.python, choice.engine, _told(config, choice.kind, n), {})
+            Launch(choice.python, choice.engine, _load_config(config, choice.kind, n), {})
             for n in range(number, choice.workers)
         ]
     found = shares(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed, taken=taken)
     return [
-        Launch(choice.python, choice.engine, _told(config, choice.kind, n), _sees(share))
+        Launch(choice.python, choice.engine, _load_config(config, choice.kind, n), _sees(share))
         for n, share in enumerate(found[: choice.workers - number], number)
     ]
 
@@ -56,13 +70,13 @@ def gpus_of(launch: Launch) -> tuple[str, ...]:
     return tuple(filter(None, launch.env.get(VISIBLE, "").split(",")))
 
 
-def _told(config: Config, kind: str, number: int) -> dict[str, Any]:
+def _load_config(config: Config, kind: str, number: int) -> dict[str, Any]:
     engine = config.engine
     shared = {"controls": list(engine.controls), "guardrails": engine.guardrails}
     model = {"model": engine.model} if engine.model else {}
     match kind:
         case "cosmos":
-            # Upstream writes into its folder as it loads; it may not be one that anybody else uses.
+            # Upstream writes into this folder as it loads, so no other worker may use it.
             place = config.paths.state / "cosmos" / str(number)
             own = {"gpus_per_worker": engine.gpus_per_worker, "offload_guardrails": engine.offload_guardrails}
             return shared | model | own | {"output_dir": str(place)}
@@ -74,5 +88,5 @@ def _told(config: Config, kind: str, number: int) -> dict[str, Any]:
 
 def _sees(gpus: Sequence[Gpu]) -> dict[str, str]:
     seen = {VISIBLE: ",".join(gpu.uuid for gpu in gpus)}
-    # Where NVML knows no UUID it is an index, and CUDA counts otherwise than NVML unless it is told not to.
+    # Where NVML knows no UUID this is an index, and CUDA does not count as NVML does unless it is told to.
     return seen | {ORDER: "PCI_BUS_ID"} if any(gpu.uuid.isdigit() for gpu in gpus) else seen

@@ -1,9 +1,9 @@
-"""How many workers may load at a time, so that the host's memory holds. Pure; memory is in bytes.
+"""How many workers may load at the same time, so that the host's memory is enough. Pure; memory is in bytes.
 
-1. A load goes through the host's memory: it is counted with the size of all its weights, though part by part they move
-   on to the GPU. What the loads under way have taken already is counted once more: nobody knows it.
-2. The first load is never kept waiting. If it fails for want of memory, it says so itself.
-3. Another one begins while as much is available as it and those under way may take together; else when one is done.
+1. A load goes through the host's memory. It counts with the size of all its weights, though they move on to the GPU
+   part by part. Nobody knows how much the loads under way have taken already, so that is counted twice.
+2. The first load never waits. If there is too little memory for it, it fails and says so itself.
+3. Another one begins while there is memory for it and for all of those under way; else when one of them is done.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ def crowded(under_way: int, needs: int, available: int | None) -> str:
     """Why another load has to wait, as a sentence; empty if it need not.
 
     Args:
-        under_way: loads that are not done.
-        needs: memory of the host that a load may take; 0: none worth counting.
-        available: memory of the host that can be had; None if nobody knows: then one after the other loads.
+        under_way: Loads that are not done.
+        needs: Memory of the host that a load may take; 0 for none worth counting.
+        available: Memory of the host that is free; None if nobody knows: then the workers load one after the other.
     """
     if not under_way or not needs or (available is not None and available >= needs * (under_way + 1)):
         return ""

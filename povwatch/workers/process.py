@@ -1,7 +1,7 @@
-"""A worker as its parent holds it: started, listened to, killed, reaped.
+"""A worker's process: started, listened to, killed, reaped.
 
-One thread a worker listens to its channel, its output and its end, and puts what comes into an inbox.
-It owns the descriptors, and lets go of them when the process is gone: nothing is closed under a waiting reader, and no
+Each worker has a thread that listens to its channel, its output and its end, and puts what comes into an inbox.
+The thread owns the descriptors and closes them when the process is gone: none is closed under a waiting reader, and no
 zombie stays.
 """
 
@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from povwatch.command import told
 from povwatch.process.environment import child_environment
@@ -27,37 +27,25 @@ from povwatch.workers.protocol import Message, ProtocolError
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+
+    from povwatch.workers.launch import Launch
 
 WORKER = Path(__file__).with_name("worker.py")
 
 SEND_SECONDS = 2.0
-"""A worker that does not read for so long has hung, or is stopped."""
+"""A worker that does not read for so long hangs, or is stopped."""
 
 OUTPUT_BYTES = 65536
 
 LINE_MAX = 4096
 """Bytes of one line of output that are kept."""
 
-LINES_MAX = 1000
-"""Lines of output that wait to be taken; a flood beyond it is left out."""
+INBOX_MAX = 1000
+"""Items that wait to be taken; while there are so many, lines of output are left out and counted."""
 
 LAST_READS = 1000
-"""How often a dead worker's descriptors are read; a program that it left behind may go on printing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How a worker is started."""
-
-    python: str
-    """The interpreter that the engine lives under."""
-    engine: str
-    """`package.module:Class` or `/path/to/file.py:Class`."""
-    config: dict[str, Any]
-    """What the engine's `load` gets: JSON values."""
-    env: Mapping[str, str]
-    """Set on top of the daemon's environment."""
+"""How often a dead worker's descriptors are read at most: a program that it left behind may go on printing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +53,7 @@ class Received:
     """The worker said something."""
 
     at: float
+    """When it was read, on the clock of the process."""
     message: Message
 
 
@@ -77,26 +66,35 @@ class Printed:
 
 @dataclass(frozen=True, slots=True)
 class HungUp:
-    """The channel is dead: the worker closed it, or what came is no message."""
+    """Nothing more comes through the channel: the worker closed it, or what came is no message."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The process is gone and reaped, and nothing comes after this."""
+    """The process is gone and was waited for. Nothing comes after this."""
 
     returncode: int
+    """Its exit status; negative for a signal."""
 
 
 Item = Received | Printed | HungUp | Exited
 
 
 class WorkerProcess:
-    """One worker process, which leads a session of its own."""
+    """One worker process, which leads a session of its own.
+
+    Its methods are for one thread. `join` waits, and `send` where the worker does not read, for SEND_SECONDS at most.
+    """
 
     def __init__(self, launch: Launch, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         """Start it.
+
+        Args:
+            launch: How.
+            clock: Seconds, from any thread; each message is stamped with it.
+            wake: Called from the listening thread when there is something to take.
 
         Raises:
             OSError: The interpreter cannot be started.
@@ -129,10 +127,10 @@ class WorkerProcess:
         return self._popen.pid
 
     def send(self, message: Message) -> bool:
-        """Say something; False when the worker does not listen any more. Then its end follows, or it is to be killed.
+        """Send a message; False when the worker does not listen any more: then its end follows, or it has to be killed.
 
         Raises:
-            ProtocolError: The message makes no line.
+            ProtocolError: The message cannot be a line.
         """
         try:
             self._channel.send(message)
@@ -148,7 +146,7 @@ class WorkerProcess:
         return items
 
     def signal(self, number: int) -> None:
-        """Send a signal to the worker and to whatever it started; nothing if it is gone."""
+        """Send a signal to the worker and to what it started; nothing happens if it is gone."""
         with self._reaping:
             if self._popen.returncode is None:  # else the number may be another's by now
                 signal_group(self.pid, number)
@@ -158,7 +156,7 @@ class WorkerProcess:
         self.signal(signal.SIGKILL)
 
     def join(self, timeout: float) -> bool:
-        """Wait until the process is gone and everything about it is released; whether it is."""
+        """Wait until the process is gone and all of its descriptors are closed; whether that is so."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -172,7 +170,7 @@ class WorkerProcess:
             while not any(self._listen_once(selector, wait=True)):
                 self._wake()
             returncode = self._reap()
-            for _ in range(LAST_READS):  # its last words
+            for _ in range(LAST_READS):
                 if not list(self._listen_once(selector, wait=False)):
                     break
         self._print(self._lines.end())
@@ -183,7 +181,7 @@ class WorkerProcess:
         self._wake()
 
     def _listen_once(self, selector: selectors.BaseSelector, *, wait: bool) -> Iterator[bool]:
-        """Take in what is there; for each source that had something, whether it was the process's end."""
+        """Read what there is; for each source that had something, yield whether it was the process's end."""
         for key, _ in selector.select(None if wait else 0):
             ended = key.data is None
             if ended or not key.data():
@@ -191,7 +189,7 @@ class WorkerProcess:
             yield ended
 
     def _hear(self) -> bool:
-        """Take in what the channel holds; False when it is dead."""
+        """Put what the channel holds into the inbox; False when nothing more will come."""
         try:
             messages = self._channel.receive(wait=False)
         except ProtocolError as error:
@@ -205,14 +203,14 @@ class WorkerProcess:
         return True
 
     def _copy(self) -> bool:
-        """Take in what the output holds; False when there is no more."""
+        """Put the output into the inbox; False when nothing more will come."""
         data = os.read(self._output, OUTPUT_BYTES)
         self._print(self._lines.take(data))
         return bool(data)
 
     def _print(self, lines: list[str]) -> None:
         for line in lines:
-            if len(self._inbox) >= LINES_MAX:
+            if len(self._inbox) >= INBOX_MAX:
                 self._left_out += 1
                 continue
             note = f"({self._left_out} lines left out) " if self._left_out else ""

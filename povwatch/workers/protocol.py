@@ -1,10 +1,10 @@
-"""What the daemon and a worker say to each other. Python 3.10, standard library alone.
+"""The messages between the daemon and a worker. Python 3.10, standard library alone.
 
-One message is one line of JSON in ASCII, at most 1 MiB, over a socket pair that nothing else uses: a worker's standard
+A message is one line of JSON in ASCII, at most 1 MiB, over a socket pair that nothing else uses: a worker's standard
 output belongs to the libraries that print there.
-Each line carries its message's `type` and `seq`, which counts the sender's lines from 1.
-Whatever concerns a job carries the job's id and its attempt (`run_id`).
-A line that is not exactly one of the messages below is refused: both ends are ours, so it is a fault and no dialect.
+Each line has the message's `type` and `seq`, which counts the sender's lines from 1.
+A message about a job has the job's id and its attempt (`run_id`).
+A line that is not exactly one of the messages below is refused: both ends are ours, so it is a fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LINE_MAX = 1024 * 1024
 
 
 class ProtocolError(ValueError):
-    """A line that is no message, or a message that makes no line."""
+    """A line that is no message, or a message that cannot be a line."""
 
 
 # -- from the daemon ---------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ class Generate:
 
 @dataclass(frozen=True)
 class Cancel:
-    """This attempt is no longer wanted. It is answered by whatever the attempt ends with."""
+    """This attempt is no longer wanted. The answer is how the attempt ends, whatever that is."""
 
     type: ClassVar[str] = "cancel"
     job_id: int
@@ -70,7 +70,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Shutdown:
-    """Leave what is under way and exit."""
+    """Leave the job under way and exit."""
 
     type: ClassVar[str] = "shutdown"
 
@@ -90,7 +90,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """How far the load is; the fraction is 0 to 1, or null where it cannot be known."""
+    """How far the load is: the fraction is 0 to 1, or null where it cannot be known."""
 
     type: ClassVar[str] = "load-progress"
     stage: str
@@ -118,7 +118,7 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The process still runs; every second, whatever else it does."""
+    """The process still runs; sent every second, whatever else it does."""
 
     type: ClassVar[str] = "heartbeat"
 
@@ -206,7 +206,7 @@ def encode(message: Message, seq: int) -> bytes:
     """The message as a line, its newline included.
 
     Raises:
-        ProtocolError: It holds what JSON does not, or makes too long a line.
+        ProtocolError: It holds a value that JSON does not have, or the line would be too long.
     """
     values = {field.name: getattr(message, field.name) for field in fields(message)}
     try:

@@ -1,8 +1,7 @@
-"""The worker's loop: load once, then one job after the other. Python 3.10, standard library alone.
+"""What a worker does: it loads its engine once, then does one job after the other. Python 3.10, standard library alone.
 
-The main thread belongs to the engine.
-One thread beats; another reads, so that a cancellation is heard while the engine works, and ends the process when the
-daemon is gone or says so and the engine does not let go.
+The main thread belongs to the engine. Another thread sends heartbeats. A third one reads, so that a cancellation is
+heard while the engine works; it ends the process when the daemon is gone, or says so, and the engine does not let go.
 """
 
 from __future__ import annotations
@@ -45,21 +44,21 @@ LOAD_FAILED = 3
 
 @dataclass(frozen=True)
 class Attempt:
-    """The job at hand."""
+    """The job that the worker has."""
 
     request: protocol.Generate
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class Serving:
-    """A worker, from its first word to its exit status."""
+    """A worker, from its first message to its exit status."""
 
     def __init__(self, channel: Channel, engine: str) -> None:
         self._channel = channel
         self._engine = engine
         self._inbox: queue.SimpleQueue[protocol.Load | Attempt | None] = queue.SimpleQueue()
         self._attempt: Attempt | None = None
-        """The last one that was asked for. The reading thread sets it, so that no cancellation comes before it."""
+        """The last one that came. The reading thread sets it, so that no cancellation comes before it."""
 
     def run(self) -> int:
         """Serve until the daemon says Shutdown or hangs up; the exit status."""
@@ -153,7 +152,7 @@ class Serving:
         os._exit(1)  # the engine hangs, perhaps in C, where nothing else ends it
 
     def _take(self, message: protocol.Message) -> bool:
-        """Act on a message of the daemon's; False when it was the last one."""
+        """Act on a message from the daemon; False when it was the last one."""
         if isinstance(message, protocol.Generate):
             self._attempt = Attempt(message)
             self._inbox.put(self._attempt)
@@ -168,10 +167,11 @@ class Serving:
 
 
 def find_engine(name: str) -> Engine:
-    """The engine that is called `package.module:Class` or `/path/to/file.py:Class`, made but not loaded.
+    """The engine that `package.module:Class` or `/path/to/file.py:Class` names, made but not loaded.
 
     Raises:
-        EngineFailure: There is none of that name; whatever the import raises comes through.
+        EngineFailure: There is no engine of that name.
+        Exception: Whatever the import raises.
     """
     where, _, what = name.rpartition(":")
     if not where or not what:
@@ -193,10 +193,10 @@ def find_engine(name: str) -> Engine:
 
 
 def checked(artifact: object, workdir: str) -> dict[str, Any]:
-    """The artifact, if it names files inside the work folder alone.
+    """The artifact; its files are in the work folder, and on the disk.
 
     Raises:
-        EngineFailure: It does not.
+        EngineFailure: It names no file, or one that is elsewhere.
     """
     path = artifact.get("path") if isinstance(artifact, dict) else None
     if not isinstance(artifact, dict) or not isinstance(path, str):
@@ -220,7 +220,7 @@ def _see(path: str, workdir: str) -> None:
 
 
 def sync(path: str) -> None:
-    """Put a file and its name on the disk: from the moment the daemon hears of it, it is never generated again."""
+    """Put a file and its name on the disk: once the daemon hears of it, it is never generated again."""
     for place in (path, os.path.dirname(path)):  # noqa: PTH120 - see find_engine
         fd = os.open(place, os.O_RDONLY)
         try:

@@ -1,17 +1,16 @@
-"""The parent of a worker: starts it, watches its deadlines, replaces it, ends it.
+"""The parent of a worker: starts it, watches it, replaces it, ends it.
 
-    STOPPED   start -> LOADING, or BACKOFF where the GPU has no room yet
+    STOPPED   start -> LOADING, or BACKOFF where a worker may not start yet
     LOADING   loaded -> READY       failed, dead, overdue -> BACKOFF              stop -> STOPPING
     READY     generate -> BUSY      dead, silent -> BACKOFF                       stop -> STOPPING
-    BUSY      the job's end -> READY, or BACKOFF where it spoilt the worker;
+    BUSY      the job's end -> READY, or BACKOFF where the job spoilt the worker;
               dead, silent, stalled, replaced -> BACKOFF                          stop -> STOPPING
-    BACKOFF   the worker gone, the pause over, room on the GPU -> LOADING         stop -> STOPPING, or STOPPED
+    BACKOFF   the worker gone, the pause over, a start allowed -> LOADING         stop -> STOPPING, or STOPPED
     STOPPING  the worker gone -> STOPPED
 
-hearing.py knows what a worker's words mean for it, post.py how one worker follows another.
-A call that the state does not allow raises InvalidState and changes nothing.
-Nothing here waits but `close`: the daemon's loop calls `poll` when it is woken and at `next_deadline`, and acts
-on the events. All methods are for that one thread, which must outlive the workers: the kernel ends them with it.
+A worker goes like this: what it did wrong is told to nobody yet (`_abandon`); it gets time to exit by itself, then
+SIGTERM when the daemon stops, then SIGKILL (`_terminate`); once its process is gone (`_reap`), its end is told, and
+another one may start (`_spawn`). So there are never two workers on one GPU, unless one cannot be killed at a stop.
 """
 
 from __future__ import annotations
@@ -20,254 +19,421 @@ import signal
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from povwatch import errors, machine_faults
+from povwatch.process.ending import describe_end
+from povwatch.retry import backoff
 from povwatch.workers import events, protocol
-from povwatch.workers.deadlines import Overdue, deadlines, loss
-from povwatch.workers.hearing import Hearing
-from povwatch.workers.post import Post
-from povwatch.workers.process import Launch, WorkerProcess
-from povwatch.workers.states import InvalidState, Limits, Log, SupervisorState
+from povwatch.workers.deadlines import Limits, Overdue, deadlines, loss
+from povwatch.workers.process import Exited, HungUp, Item, Printed, WorkerProcess
+from povwatch.workers.states import CurrentJob, CurrentWorker, InvalidState, SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch import errors
-    from povwatch.workers.life import Life, Process
+    from povwatch.workers.launch import Launch
 
 WATCH = 5.0
 """Seconds between two polls, at most, while there is a worker."""
 
 ASLEEP = 15.0
-"""After a longer time without a poll the machine slept, or the daemon was stopped: no fault of the worker."""
+"""After so many seconds without a poll the machine slept, or the daemon was stopped: that is no fault of the worker."""
+
+PROVEN = 60.0
+"""A worker that ran for so many seconds after its load was good: the pauses after failures begin anew."""
+
+SPOILING = {"out-of-memory", "sticky", "gpu-lost", "shortage"}
+"""Failures of a job after which its worker is replaced; see port.FailureKind."""
 
 S = SupervisorState
 
 
 class Supervisor:
-    """Keeps one worker going, one job at a time."""
+    """Keeps one worker going, one job at a time.
+
+    A job that was given to the worker gets exactly one end; see events.py. A call that the state does not allow raises
+    InvalidState and changes nothing. No method but `close` waits: the daemon's loop calls `poll` when it is woken and
+    at `next_deadline`, and acts on the events.
+
+    All methods are for one thread, which must outlive the workers: the kernel ends them with it.
+    """
 
     def __init__(
         self,
         launch: Launch,
+        limits: Limits,
         *,
-        load_timeout: float,
-        stall_timeout: float,
-        heartbeat_timeout: float = 30.0,
-        stop_timeout: float = 5.0,
-        cancel_timeout: float = 60.0,
         clock: Callable[[], float],
         wake: Callable[[], None],
-        log: Log,
-        spawn: Callable[..., Process] = WorkerProcess,
-        clear: Callable[[float], bool] = lambda _: True,
+        say: Callable[..., None],
+        may_start: Callable[[float], bool] = lambda _: True,
+        spawn: Callable[..., WorkerProcess] = WorkerProcess,
     ) -> None:
-        """Prepare; `start` starts.
+        """Start nothing yet.
 
         Args:
             launch: How a worker is started.
-            load_timeout: Seconds from its start to a loaded engine.
-            stall_timeout: Seconds in which a job's progress must change.
-            heartbeat_timeout: Seconds in which a worker must say anything at all.
-            stop_timeout: Seconds that a stop leaves the worker before signals; all of it takes 2.5 s more at most.
-            cancel_timeout: Seconds that an engine gets to let go of a cancelled job.
+            limits: How long it may take for what.
             clock: Seconds; best one that counts suspends (CLOCK_BOOTTIME). `poll` gets times of the same clock.
             wake: Called from other threads when there is something to poll.
-            log: Where it says what it does.
-            spawn: Makes a process from (launch, clock=, wake=).
-            clear: Whether a worker may be started now, on the clock of `poll`: a GPU may have no room for it. Asked
-                again and again until it is so.
+            say: Logs an event and its fields: voice.say.
+            may_start: Whether a worker may start now, a time of `clock`: its GPU may have no room. Asked at each poll
+                until it may.
+            spawn: Starts a process, as WorkerProcess does.
 
         Raises:
             ProtocolError: The engine's configuration is not made of JSON values.
         """
         protocol.encode(protocol.Load(launch.config), 1)
-        limits = Limits(load_timeout, stall_timeout, heartbeat_timeout, stop_timeout, cancel_timeout)
-        self._post = Post(launch, limits, log, lambda: spawn(launch, clock=clock, wake=wake))
-        self._hearing = Hearing(self._post)
+        self._launch = launch
+        self._limits = limits
         self._clock = clock
-        self._clear = clear
+        self._wake = wake
+        self._say = say
+        self._may_start = may_start
+        self._new_process = spawn
+        self._state = S.STOPPED
+        self._worker: CurrentWorker | None = None
+        self._events: list[events.Event] = []
+        """What the next poll tells."""
         self._polled_at = 0.0
+        self._failures = 0
+        self._retry_at = 0.0
+        """When the next worker starts, in BACKOFF."""
+        self._stop_why = ""
+        self._last_error: errors.PovwatchError | None = None
 
     # -- what the daemon does ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start a worker. EngineLoaded or EngineUnavailable follows; in the latter case it is tried again."""
-        post = self._post
+        """Start a worker. EngineLoaded or EngineUnavailable follows; after the latter it is tried again by itself."""
         self._require(S.STOPPED)
-        post.failures = 0
+        self._failures = 0
         self._polled_at = self._clock()
-        if self._clear(self._polled_at):
-            post.fill(self._polled_at)
+        if self._may_start(self._polled_at):
+            self._spawn(self._polled_at)
         else:
-            post.back_off(self._polled_at, at_once=True)
+            self._back_off(self._polled_at, at_once=True)
 
     def generate(self, request: protocol.Generate) -> None:
-        """Give the worker a job. Exactly one end of it follows (see events.py).
+        """Give the worker a job. Exactly one end of it follows.
 
         Raises:
             ProtocolError: The job is not made of JSON values; nothing was changed.
         """
         self._require(S.READY)
-        life = self._alive()
-        now = self._clock()
-        if not life.process.send(request):  # it is dying; its end will say so
-            life.leave_at = now
-        self._post.state = S.BUSY
-        life.request, life.begun, life.progress, life.moved_at, life.cancel_why = request, False, None, now, None
+        worker, now = self._alive(), self._clock()
+        if not worker.process.send(request):  # it is dying; its end will say so
+            worker.exit_by = now
+        self._state = S.BUSY
+        worker.job = CurrentJob(request, progressed_at=now)
 
     def cancel(self, run_id: str, why: str) -> None:
-        """The job is no longer wanted. JobCancelled follows, even if the job should end otherwise just now."""
+        """The job is no longer wanted. JobCancelled follows, even if the job ends otherwise just now."""
         self._require(S.BUSY)
-        life = self._alive()
-        if life.request is None or life.request.run_id != run_id:
+        worker = self._alive()
+        job = worker.job
+        if job is None or job.request.run_id != run_id:
             raise InvalidState(f"Attempt {run_id!r} cannot be cancelled: it is not the one under way.")
-        if life.cancel_why is None:
-            life.cancel_why, life.cancelled_at = why, self._clock()
-            life.process.send(protocol.Cancel(life.request.job_id, run_id, why))
+        if job.cancel_why is None:
+            job.cancel_why, job.cancelled_at = why, self._clock()
+            worker.process.send(protocol.Cancel(job.request.job_id, run_id, why))
 
     def replace(self, error: errors.Transient) -> None:
-        """End the worker here and now for a fault that it does not know of itself, its GPU's; another one follows.
+        """Kill the worker for a fault that it does not know of itself, its GPU's; another one follows.
 
-        WorkerLost follows with this error once the worker is gone, EngineUnavailable if it was loading. Nothing happens
-        where there is no worker, or the one that is there is on its way out already.
+        Once it is gone, WorkerLost follows with this error, or EngineUnavailable if it was loading. Nothing happens
+        where there is no worker, or where it is on its way out already.
         """
-        post = self._post
-        if post.state not in (S.LOADING, S.READY, S.BUSY):
-            return
-        life, now = self._alive(), self._clock()
-        post.put_down(life, now, error)
-        post.kill(life, now)
+        if self._state in (S.LOADING, S.READY, S.BUSY):
+            worker, now = self._alive(), self._clock()
+            self._abandon(worker, now, error)
+            self._kill(worker, now)
 
     def stop(self, why: str) -> None:
-        """End the worker: it is told, then terminated after `stop_timeout`, then killed. Go on polling until STOPPED.
+        """End the worker: it is told to end, then terminated, then killed. Go on polling until STOPPED.
 
-        A job under way ends with JobCancelled, or with JobGenerated if it was done just then.
+        That takes `stop`, `terminate` and `last_kill` of Limits together at most. A job under way ends with
+        JobCancelled, or with JobGenerated if it was done just then.
         """
-        post = self._post
         self._require(S.LOADING, S.READY, S.BUSY, S.BACKOFF)
-        post.stop_why = why
-        if post.life is None:
-            post.state = S.STOPPED
+        self._stop_why = why
+        worker, now = self._worker, self._clock()
+        if worker is None:
+            self._state = S.STOPPED
             return
-        post.state = S.STOPPING
-        now = self._clock()
-        if post.life.killed_at is not None:
-            post.life.killed_at = now
+        self._state = S.STOPPING
+        if worker.killed_at is not None:
+            worker.killed_at = now
         else:
-            told = post.life.process.send(protocol.Shutdown())
-            post.life.leave_at = min(post.life.leave_at or inf, now + post.limits.stop if told else now)
+            heard = worker.process.send(protocol.Shutdown())
+            worker.exit_by = min(worker.exit_by or inf, now + self._limits.stop if heard else now)
 
     def close(self) -> None:
-        """End the worker here and now, in any state, without a further event. Waits 2 s for its end at most."""
-        post = self._post
-        life, post.life, post.state = post.life, None, S.STOPPED
-        if life is not None:
-            life.process.kill()
-            if not life.process.join(2.0):
-                post.log.warning("worker-unkillable", pid=life.process.pid)
+        """Kill the worker, in any state, without a further event. Waits 2 s for its end at most."""
+        worker, self._worker, self._state = self._worker, None, S.STOPPED
+        if worker is not None:
+            worker.process.kill()
+            if not worker.process.join(2.0):
+                self._say("worker-unkillable", pid=worker.process.pid)
 
     def poll(self, now: float) -> list[events.Event]:
-        """Take in what happened, act on what is overdue, and tell. Never waits."""
-        post = self._post
-        if post.life is not None:
-            if now - self._polled_at > ASLEEP:
-                post.log.info("slept", seconds=round(now - self._polled_at, 1))
-                post.life.shift(now - self._polled_at)
-            for item in post.life.process.take():
-                self._hearing.take_in(item, now)
-            self._enforce(now)
+        """Take in what the worker said, act on what is overdue, and tell what happened. Never waits."""
+        worker, asleep = self._worker, now - self._polled_at
+        if worker is not None:
+            if asleep > ASLEEP:
+                self._say("slept", seconds=round(asleep, 1))
+                worker.forgive(asleep)
+            for item in worker.process.take():
+                self._take_in(worker, item, now)
+            self._enforce_deadlines(now)
         self._polled_at = now
-        if post.state is S.BACKOFF and post.life is None and now >= post.retry_at and self._clear(now):
-            post.fill(now)
-        told, post.events = post.events, []
+        if self._state is S.BACKOFF and self._worker is None and now >= self._retry_at and self._may_start(now):
+            self._spawn(now)
+        told, self._events = self._events, []
         return told
 
     def next_deadline(self) -> float | None:
         """When `poll` is due if nothing wakes it before; None: not at all."""
-        post = self._post
-        if post.events:
+        if self._events:
             return self._polled_at
-        if post.life is not None:
-            return min([self._polled_at + WATCH, *(at for at, _ in deadlines(post.life, post.state, post.limits))])
-        if post.state is not S.BACKOFF:
+        if self._worker is not None:
+            due = deadlines(self._worker, self._state, self._limits)
+            return min([self._polled_at + WATCH, *(at for at, _ in due)])
+        if self._state is not S.BACKOFF:
             return None
-        return post.retry_at if post.retry_at > self._polled_at else self._polled_at + WATCH
+        return self._retry_at if self._retry_at > self._polled_at else self._polled_at + WATCH
 
     # -- what can be seen ----------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> SupervisorState:
         """Where it stands."""
-        return self._post.state
+        return self._state
 
     @property
     def capabilities(self) -> dict[str, Any] | None:
         """What the engine said about itself; None while it is not loaded."""
-        post = self._post
-        return post.life.capabilities if post.life is not None and post.state in (S.READY, S.BUSY) else None
+        return self._worker.capabilities if self._worker is not None and self._state in (S.READY, S.BUSY) else None
 
     @property
     def pid(self) -> int | None:
         """The worker's process id."""
-        post = self._post
-        return post.life.process.pid if post.life is not None else None
+        return self._worker.process.pid if self._worker is not None else None
 
     @property
     def progress(self) -> events.JobProgress | None:
-        """How far the job at hand is."""
-        post = self._post
-        return post.life.progress if post.life is not None else None
+        """How far the job under way is."""
+        return self._worker.job.progress if self._worker is not None and self._worker.job is not None else None
 
     @property
     def loading(self) -> tuple[str, float | None] | None:
-        """Stage of the load under way, and its fraction where that is known."""
-        post = self._post
-        return post.life.loading if post.life is not None and post.state is S.LOADING else None
+        """The stage of the load under way; and its fraction, 0 to 1, where that is known."""
+        return self._worker.loading if self._worker is not None and self._state is S.LOADING else None
 
     @property
     def loaded_at(self) -> float | None:
         """When the engine was loaded."""
-        post = self._post
-        return post.life.loaded_at if post.life is not None else None
+        return self._worker.loaded_at if self._worker is not None else None
 
     @property
     def retry_at(self) -> float | None:
-        """When the next worker is started."""
-        post = self._post
-        return post.retry_at if post.state is S.BACKOFF else None
+        """When the next worker starts."""
+        return self._retry_at if self._state is S.BACKOFF else None
 
     @property
     def failures(self) -> int:
         """How often in a row a worker could not be loaded, or was lost."""
-        return self._post.failures
+        return self._failures
 
     @property
     def last_error(self) -> errors.PovwatchError | None:
         """Why the engine is not available; None once it is loaded."""
-        return self._post.last_error
+        return self._last_error
+
+    # -- what the worker says ------------------------------------------------------------------------------------------
+
+    def _take_in(self, worker: CurrentWorker, item: Item, now: float) -> None:
+        if isinstance(item, Printed):
+            worker.last_line = item.line
+            self._events.append(events.EngineOutput(item.line))
+        elif isinstance(item, Exited):
+            self._reap(worker, item.returncode, now)
+        elif worker.killed_at is not None:
+            return
+        elif isinstance(item, HungUp):
+            worker.hung_up = item.why
+            worker.exit_by = min(worker.exit_by or inf, now + self._limits.exit)
+        else:
+            worker.heard_at = max(worker.heard_at, item.at)
+            self._hear(worker, item.message, now)
+
+    def _hear(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
+        if isinstance(message, protocol.Heartbeat):
+            return
+        if isinstance(message, (protocol.Hello, protocol.LoadProgress, protocol.Loaded, protocol.LoadFailed)):
+            if self._state is S.LOADING:
+                self._hear_load(worker, message, now)
+            return
+        job, run_id = worker.job, getattr(message, "run_id", None)
+        if job is None or run_id != job.request.run_id:
+            self._say("late-message", type=message.type, run_id=run_id)
+        elif isinstance(message, protocol.Started):
+            job.started = True
+        elif isinstance(message, protocol.Progress):
+            progress = events.job_progress(message)
+            if progress != job.progress:
+                job.progress, job.progressed_at = progress, now
+                self._events.append(progress)
+        elif isinstance(message, events.JOB_ENDS):
+            self._end_job(worker, job, message, now)
+
+    def _hear_load(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
+        if isinstance(message, protocol.Hello):
+            if message.protocol != protocol.VERSION:
+                what = f"The worker speaks protocol {message.protocol}, the daemon {protocol.VERSION}."
+                self._abandon(worker, now, errors.WorkerDied(what, "povwatch was changed on disk: restart it."))
+        elif isinstance(message, protocol.LoadProgress):
+            worker.loading = (message.stage, message.fraction)
+        elif isinstance(message, protocol.Loaded):
+            worker.capabilities, worker.loaded_at = message.capabilities, now
+            self._state, self._last_error = S.READY, None
+            self._events.append(events.EngineLoaded(message.capabilities, now - worker.started_at))
+        elif isinstance(message, protocol.LoadFailed):
+            worker.exit_by = now + self._limits.exit
+            self._back_off(now)
+            self._tell_unavailable(message.kind, message.message, message.todo)
+
+    def _end_job(self, worker: CurrentWorker, job: CurrentJob, message: events.JobEnd, now: float) -> None:
+        self._events.append(events.job_end(message, job.cancel_why, self._stop_why))
+        worker.job = None
+        if self._state is S.STOPPING:
+            return
+        self._state = S.READY
+        kind = message.kind if isinstance(message, protocol.Failed) else ""
+        if kind not in SPOILING:
+            self._failures = 0
+            return
+        self._say("worker-replaced", pid=worker.process.pid, why=kind)
+        self._back_off(now, at_once=kind != "gpu-lost")
+        self._kill(worker, now)
+
+    # -- from one worker to the next -----------------------------------------------------------------------------------
+
+    def _spawn(self, now: float) -> None:
+        """Start a worker. One that cannot be started is tried again after a pause."""
+        try:
+            process = self._new_process(self._launch, clock=self._clock, wake=self._wake)
+        except OSError as error:
+            self._back_off(now)
+            if known := machine_faults.blamed(error, machine_faults.Place.PROCESS, "the worker"):
+                self._tell_unavailable("shortage", known.what, known.todo)
+                return
+            what = f"engine.python {self._launch.python!r} cannot be started: {error.strerror}."
+            self._tell_unavailable("error", what, "Set engine.python to the interpreter of the engine's environment.")
+            return
+        self._state = S.LOADING
+        self._worker = CurrentWorker(process, started_at=now, heard_at=now)
+        process.send(protocol.Load(self._launch.config))  # if it is dead already, its end says so
+        self._say("worker-started", pid=process.pid, engine=self._launch.engine)
+
+    def _enforce_deadlines(self, now: float) -> None:
+        worker = self._worker
+        if worker is None:
+            return
+        late = next((late for at, late in deadlines(worker, self._state, self._limits) if now >= at), None)
+        if late is Overdue.DEATH:
+            self._give_up_killing(worker, now)
+        elif late is Overdue.EXIT and self._state in (S.STOPPING, S.BACKOFF):
+            self._terminate(worker, now)
+        elif late is not None:
+            worker.process.signal(signal.SIGUSR1)  # worker.py answers with the stack of every thread, for the log
+            self._abandon(worker, now, loss(late, worker, self._limits))
+
+    def _abandon(self, worker: CurrentWorker, now: float, error: events.Loss) -> None:
+        """Give the worker up for an error of its own, which is told once it is gone. It is killed in a moment."""
+        worker.untold = self._lose(worker, error, now)
+        worker.exit_by = now + self._limits.stacks
+
+    def _terminate(self, worker: CurrentWorker, now: float) -> None:
+        """Send the next signal to a worker that did not exit by itself: SIGTERM once at a stop, then SIGKILL."""
+        if self._state is S.BACKOFF or worker.terminated:
+            self._kill(worker, now)
+        else:
+            worker.process.signal(signal.SIGTERM)
+            worker.terminated, worker.exit_by = True, now + self._limits.terminate
+
+    def _kill(self, worker: CurrentWorker, now: float) -> None:
+        worker.process.kill()
+        worker.killed_at = now
+
+    def _give_up_killing(self, worker: CurrentWorker, now: float) -> None:
+        """The worker was killed and stays. Nothing starts beside it, unless it goes or the daemon stops."""
+        self._say("worker-unkillable", pid=worker.process.pid)
+        if self._state is S.STOPPING:  # whatever stops the daemon sees to what it leaves
+            self._reap(worker, None, now)
+            return
+        worker.unkillable = True
+        self._retry_at = inf
+        self._tell_untold(worker)
+        what = f"The worker was killed but does not go away (process {worker.process.pid})."
+        self._tell_unavailable("gpu-lost", what, "It hangs in the kernel, most likely in the GPU's driver: reboot.")
+
+    def _reap(self, worker: CurrentWorker, returncode: int | None, now: float) -> None:
+        """The worker's process is gone. Without a `returncode` it is left to itself instead."""
+        self._say("worker-gone", pid=worker.process.pid, returncode=returncode)
+        self._worker = None
+        self._tell_untold(worker)
+        if self._state is S.STOPPING:
+            if (job := worker.job) is not None:
+                why = job.cancel_why or self._stop_why
+                self._events.append(events.JobCancelled(job.request.job_id, job.request.run_id, why))
+            self._state = S.STOPPED
+        elif self._state is S.BACKOFF:
+            self._retry_at = now if worker.unkillable else self._retry_at
+        elif returncode is not None:
+            last = f" It last printed: {worker.last_line}" if worker.last_line else ""
+            error = errors.WorkerDied(f"The worker {describe_end(returncode)}.{last}")
+            self._events += self._lose(worker, error, now)
+
+    def _lose(self, worker: CurrentWorker, error: events.Loss, now: float) -> list[events.Event]:
+        """The worker is lost, and its job with it: what there is to tell."""
+        if worker.loaded_at is not None and now - worker.loaded_at >= PROVEN:
+            self._failures = 0
+        self._back_off(now)
+        self._last_error = error
+        if worker.loaded_at is None:
+            return [events.EngineUnavailable(events.kind_of(error), error.what, error.todo, self._retry_at)]
+        job, worker.job = worker.job, None
+        lost_without_job = events.WorkerLost(None, None, error, self._retry_at)
+        if job is None:
+            return [lost_without_job]
+        ids = (job.request.job_id, job.request.run_id)
+        if job.cancel_why is not None or not job.started:
+            why = job.cancel_why or "The worker was lost before the job began."
+            return [events.JobCancelled(*ids, why), lost_without_job]
+        return [events.WorkerLost(*ids, error, self._retry_at)]
+
+    def _back_off(self, now: float, *, at_once: bool = False) -> None:
+        """Another worker starts after a pause; or at once, where nothing failed."""
+        self._state = S.BACKOFF
+        self._failures += not at_once
+        self._retry_at = now if at_once else now + backoff(self._failures)
+
+    def _tell_unavailable(self, kind: str, message: str, todo: str) -> None:
+        self._last_error = error = events.job_error(kind, message, todo)
+        self._events.append(events.EngineUnavailable(kind, error.what, error.todo, self._retry_at))
+
+    def _tell_untold(self, worker: CurrentWorker) -> None:
+        self._events += worker.untold
+        worker.untold = []
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 
-    def _enforce(self, now: float) -> None:
-        post = self._post
-        life = post.life
-        if life is None:
-            return
-        late = next((late for at, late in deadlines(life, post.state, post.limits) if now >= at), None)
-        if late is Overdue.BURIAL:
-            post.give_up(life, now)
-        elif late is Overdue.DEPARTURE and post.state in (S.STOPPING, S.BACKOFF):
-            post.insist(life, now)
-        elif late is not None:
-            life.process.signal(signal.SIGUSR1)  # worker.py answers with every thread's stack, for the log
-            post.put_down(life, now, loss(late, life, post.limits))
-
-    def _alive(self) -> Life:
-        post = self._post
-        if post.life is None:
-            raise AssertionError(post.state)
-        return post.life
-
     def _require(self, *states: SupervisorState) -> None:
-        post = self._post
-        if post.state not in states:
-            raise InvalidState(f"The worker is {post.state}; this needs it {' or '.join(states)}.")
+        if self._state not in states:
+            raise InvalidState(f"The worker is {self._state}; this needs it {' or '.join(states)}.")
+
+    def _alive(self) -> CurrentWorker:
+        if self._worker is None:
+            raise AssertionError(self._state)
+        return self._worker

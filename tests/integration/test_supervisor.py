@@ -129,7 +129,7 @@ def test_a_crash_in_a_library_leaves_its_traceback_in_the_log(job):
 
 
 def test_hangs_is_a_stall(job):
-    with Loop("hangs", stall_timeout=0.4) as loop:
+    with Loop("hangs", stall=0.4) as loop:
         pid = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
         lost = loop.until(events.WorkerLost)
@@ -141,7 +141,7 @@ def test_hangs_is_a_stall(job):
 
 
 def test_hangs_is_not_cancelled_but_killed(job):
-    with Loop("hangs", cancel_timeout=0.3) as loop:
+    with Loop("hangs", cancel=0.3) as loop:
         loop.ready().supervisor.generate(job())
         loop.until(events.JobProgress)
         loop.supervisor.cancel("r1", "deleted")
@@ -149,7 +149,7 @@ def test_hangs_is_not_cancelled_but_killed(job):
 
 
 def test_hangs_is_stopped_and_its_job_released(job):
-    with Loop("hangs", stop_timeout=0.3) as loop:
+    with Loop("hangs", stop=0.3) as loop:
         pid = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
         loop.until(events.JobProgress)
@@ -162,7 +162,7 @@ def test_hangs_is_stopped_and_its_job_released(job):
 
 
 def test_hangs_in_load():
-    with Loop("hangs_in_load", load_timeout=0.6) as loop:
+    with Loop("hangs_in_load", load=0.6) as loop:
         loop.supervisor.start()
         told = loop.until(events.EngineUnavailable)
         assert "not loaded within 0.6 s (stage 'reading weights')" in told.message
@@ -301,7 +301,7 @@ def test_truncated_artifact_is_for_the_check_to_find(job):
 
 @pytest.mark.parametrize("engine", ["no_heartbeat", "locks_the_interpreter"])
 def test_no_heartbeat(job, engine):
-    with Loop(engine, heartbeat_timeout=1.5) as loop:
+    with Loop(engine, heartbeat=1.5) as loop:
         pid = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
         lost = loop.until(events.WorkerLost)
@@ -311,7 +311,7 @@ def test_no_heartbeat(job, engine):
 
 
 def test_a_busy_worker_beats(job):
-    with Loop("slow", config={"step": 2.2, "steps": 1}, heartbeat_timeout=1.6) as loop:
+    with Loop("slow", config={"step": 2.2, "steps": 1}, heartbeat=1.6) as loop:
         loop.ready().supervisor.generate(job())
         loop.until(events.JobGenerated)
         assert loop.of(events.WorkerLost) == []
@@ -401,11 +401,11 @@ def test_a_worker_does_not_outlive_its_daemon(tmp_path, engine):
 
 def test_a_worker_without_the_kernels_help_ends_when_its_line_does(tmp_path):
     """As after a daemon's death where PR_SET_PDEATHSIG does not reach: only the socket is closed."""
-    with Loop("hangs", stop_timeout=60) as loop:
+    with Loop("hangs", stop=60) as loop:
         worker = loop.ready().supervisor.pid
         loop.supervisor.generate(request("r1", 1, tmp_path, tmp_path))
         loop.until(events.JobProgress)
-        process = loop.supervisor._post.life.process
+        process = loop.supervisor._worker.process
         process._channel._socket.shutdown(2)
         lost = loop.until(events.WorkerLost, within=6)
         assert (lost.run_id, "exited with status 1" in lost.error.what) == ("r1", True), lost
@@ -434,7 +434,7 @@ def test_fifty_workers_leave_nothing_behind():
         for _ in range(50):
             loop.until(events.EngineUnavailable)
             loop.forget()
-            loop.supervisor._post.retry_at = time.monotonic()
+            loop.supervisor._retry_at = time.monotonic()
         loop.supervisor.close()
         assert loop.log.names().count("worker-started") >= 50
         assert descriptors() == before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from povwatch import host_memory
 from povwatch.daemon.gpus.neighbours import of_workers
@@ -16,6 +16,7 @@ from povwatch.job import Waiting
 from povwatch.models.weigh import weights
 from povwatch.retry import backoff
 from povwatch.voice import say
+from povwatch.workers.deadlines import Limits
 from povwatch.workers.launch import gpus_of, launches
 from povwatch.workers.supervisor import Supervisor
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from povwatch.engine.choice import Choice
     from povwatch.engine.headroom import Refusal
     from povwatch.gpu import Gpus
-    from povwatch.workers.life import Process
-    from povwatch.workers.process import Launch
+    from povwatch.workers.launch import Launch
+    from povwatch.workers.process import WorkerProcess
 
 MANY = 1000
 """More workers than there are GPUs in any machine."""
@@ -58,7 +59,7 @@ class EngineRoom:
         availability: Availability,
         crew: Crew,
         wake: Callable[[], None],
-        worker: Callable[..., Process],
+        worker: Callable[..., WorkerProcess],
     ) -> None:
         """Make it.
 
@@ -176,13 +177,12 @@ class EngineRoom:
         )
         supervisor = Supervisor(
             launch,
-            load_timeout=engine.load_timeout,
-            stall_timeout=engine.stall_timeout,
+            Limits(load=engine.load_timeout, stall=engine.stall_timeout),
             clock=self._clock.boot,
             wake=self._wake,
-            log=_Said(),
+            say=say,
+            may_start=gate,
             spawn=self._worker,
-            clear=gate,
         )
         return Place(supervisor, uuids, preflight, gate, number, indices)
 
@@ -203,12 +203,3 @@ class EngineRoom:
 
 def _look(_: threading.Event, kind: str, config: Config, gpus: Gpus) -> str:
     return unable(kind, config, gpus)
-
-
-class _Said:
-    """What a supervisor logs, in the words of voice.py."""
-
-    def info(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - a field is whatever the sentence shows
-        say(event, **fields)
-
-    warning = info

@@ -1,12 +1,12 @@
-"""The processes of a job that several GPUs do together, as torchrun would start them.
+"""The processes of a job that several GPUs do together, started as torchrun would start them.
 
-Each rank is a worker like any other (worker.py, serve.py) and has the whole model. Rank 0 is the worker that the daemon
-knows; it starts the others with the environment that torchrun sets, gives them their jobs over the same protocol, and
-settles over a pipe to each what all of them must do alike: leave the job, or take a chunk from the store. torchrun
-itself is not used, because it hands its ranks no descriptor, and starts them again behind the daemon's back.
+Each rank is a worker like any other (workers/worker.py, serve.py) and has the whole model. Rank 0 is the worker that
+the daemon knows. It starts the others with the variables that torchrun sets, gives them their jobs over the same
+protocol, and tells them over a pipe what all of them must do alike: leave the job, or take a chunk from the store.
+torchrun itself is not used: it gives its ranks no descriptor, and restarts them without the daemon's knowledge.
 
-A rank that waits for another in a collective waits for half an hour. So any rank's death ends rank 0, and with it the
-group; the supervisor starts it anew.
+A rank that waits for another in a collective waits for half an hour. So the death of any rank ends rank 0, and with it
+the group; the supervisor starts another.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ RANK_VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD
 
 
 class Group:
-    """Rank 0's view of the others; of a single process, none."""
+    """The other ranks, as rank 0 sees them; there are none where one GPU does the job."""
 
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
         """Start the other ranks, which begin to load."""
@@ -70,7 +70,7 @@ class Group:
         os.environ.update(_rank_environment(0, self.size, port))
 
     def wait_until_loaded(self) -> None:
-        """Wait for the other ranks; a failure of theirs ends this process, with its reason as the last words."""
+        """Wait for the other ranks. If one fails, this process prints why and ends."""
         for peer in self._peers:
             peer.loaded.wait()
 

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from povwatch.config import Config, Engine
 from povwatch.daemon.runs.loads import LoadGate
 from povwatch.models.weigh import weights
-from povwatch.workers.loads import crowded
 
 GB = 10**9
-
-
-@pytest.mark.parametrize(
-    ("under_way", "needs", "available", "waits"),
-    [
-        (0, 36, 1, False),  # the first one is never kept waiting
-        (1, 36, 71, True),
-        (1, 36, 72, False),
-        (3, 36, 143, True),
-        (3, 36, 144, False),
-        (1, 36, None, True),  # nobody knows: one after the other
-        (7, 0, 0, False),  # an engine without weights
-    ],
-)
-def test_a_load_begins_while_the_host_holds_it_and_those_under_way(under_way, needs, available, waits):
-    found = crowded(under_way, needs * GB, None if available is None else available * GB)
-    assert bool(found) is waits
-    if waits:
-        assert "a load may take 36 GB" in found
 
 
 def test_a_gate_asks_for_room_on_the_gpu_when_the_host_has_some():

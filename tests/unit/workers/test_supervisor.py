@@ -6,7 +6,9 @@ from supervising import ListLog, World, request
 
 from povwatch import errors
 from povwatch.workers import events, protocol
-from povwatch.workers.process import HungUp, Launch, Printed
+from povwatch.workers.deadlines import Limits
+from povwatch.workers.launch import Launch
+from povwatch.workers.process import HungUp, Printed
 from povwatch.workers.states import InvalidState, SupervisorState
 from povwatch.workers.supervisor import Supervisor
 
@@ -39,11 +41,10 @@ def test_a_configuration_that_is_no_json_is_refused_before_anything_starts():
     with pytest.raises(protocol.ProtocolError):
         Supervisor(
             Launch("python", "x:Y", {"x": object()}, {}),
-            load_timeout=1,
-            stall_timeout=1,
+            Limits(load=1, stall=1),
             clock=lambda: 0.0,
             wake=lambda: None,
-            log=ListLog(),
+            say=ListLog().say,
         )
 
 
