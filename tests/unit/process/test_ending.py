@@ -1,0 +1,26 @@
+"""The words for how a child ended."""
+
+import signal
+
+import pytest
+
+from povwatch.process.ending import describe_end
+
+
+@pytest.mark.parametrize(
+    ("returncode", "words"),
+    [
+        (0, "exited with status 0"),
+        (9, "exited with status 9"),
+        (-signal.SIGTERM, "was killed by SIGTERM"),
+        (-signal.SIGKILL, "was killed by SIGKILL (often the kernel's out-of-memory killer: see journalctl -k)"),
+        (-40, "was killed by signal 40"),
+    ],
+)
+def test_an_end_is_told_in_words_that_follow_a_name(returncode, words):
+    assert describe_end(returncode) == words
+
+
+def test_who_knows_better_says_what_is_behind_a_signal():
+    assert describe_end(-signal.SIGKILL, {signal.SIGKILL: "too big"}) == "was killed by SIGKILL (too big)"
+    assert describe_end(-signal.SIGSEGV, {}) == "was killed by SIGSEGV"
