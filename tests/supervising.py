@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 
 from povwatch.workers import protocol
-from povwatch.workers.deadlines import Limits
+from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import Launch
 from povwatch.workers.process import Exited, Received
 from povwatch.workers.states import SupervisorState
@@ -83,7 +83,7 @@ class World:
         self.clear = True
         self.supervisor = Supervisor(
             Launch("python", "x:Y", {"model": "edge"}, {}),
-            Limits(load=1800, stall=600),
+            Timeouts(load=1800, stall=600),
             clock=lambda: self.now,
             wake=lambda: None,
             say=self.log.say,
@@ -143,7 +143,7 @@ class Loop:
         name = engine if ":" in engine else f"{ENGINES / engine}.py:Engine"
         self.supervisor = Supervisor(
             Launch(python, name, config or {}, env or {}),
-            Limits(**{"load": 20.0, "stall": 20.0, "heartbeat": 20.0, **limits}),
+            Timeouts(**{"load": 20.0, "stall": 20.0, "heartbeat": 20.0, **limits}),
             clock=time.monotonic,
             wake=self.woken.set,
             say=self.log.say,

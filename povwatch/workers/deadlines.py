@@ -19,7 +19,7 @@ S = SupervisorState
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Timeouts:
     """Seconds that a supervisor waits for its worker."""
 
     load: float
@@ -61,39 +61,39 @@ class Overdue(Enum):
     """The job does not advance."""
 
 
-def deadlines(worker: CurrentWorker, state: SupervisorState, limits: Limits) -> Iterator[tuple[float, Overdue]]:
+def deadlines(worker: CurrentWorker, state: SupervisorState, timeouts: Timeouts) -> Iterator[tuple[float, Overdue]]:
     """When the worker will be late, and with what; the gravest first."""
     if worker.unkillable and state is not S.STOPPING:
         return  # only its end counts now
     if worker.killed_at is not None:
-        yield worker.killed_at + (limits.last_kill if state is S.STOPPING else limits.kill), Overdue.DEATH
+        yield worker.killed_at + (timeouts.last_kill if state is S.STOPPING else timeouts.kill), Overdue.DEATH
         return
     if worker.exit_by is not None:
         yield worker.exit_by, Overdue.EXIT
     if state in (S.LOADING, S.READY, S.BUSY):
-        yield worker.heard_at + limits.heartbeat, Overdue.HEARTBEAT
+        yield worker.heard_at + timeouts.heartbeat, Overdue.HEARTBEAT
     if state is S.LOADING:
-        yield worker.started_at + limits.load, Overdue.LOAD
+        yield worker.started_at + timeouts.load, Overdue.LOAD
     if state is S.BUSY and worker.job is not None:
         if worker.job.cancel_why is not None:
-            yield worker.job.cancelled_at + limits.cancel, Overdue.CANCEL
-        yield worker.job.progressed_at + limits.stall, Overdue.PROGRESS
+            yield worker.job.cancelled_at + timeouts.cancel, Overdue.CANCEL
+        yield worker.job.progressed_at + timeouts.stall, Overdue.PROGRESS
 
 
-def loss(late: Overdue, worker: CurrentWorker, limits: Limits) -> Loss:
+def loss(late: Overdue, worker: CurrentWorker, timeouts: Timeouts) -> Loss:
     """The error of a worker that is killed because it is late with this."""
     match late:
         case Overdue.HEARTBEAT:
-            what = f"The worker said nothing for {limits.heartbeat:g} s and was killed."
+            what = f"The worker said nothing for {timeouts.heartbeat:g} s and was killed."
             return WorkerStalled(what, "It hung, or somebody stopped it; the log may say where.")
         case Overdue.LOAD:
-            what = f"The engine was not loaded within {limits.load:g} s (stage {worker.loading[0]!r}) and was killed."
+            what = f"The engine was not loaded within {timeouts.load:g} s (stage {worker.loading[0]!r}) and was killed."
             return WorkerStalled(what, "Raise engine.load_timeout if it needs longer here.")
         case Overdue.PROGRESS:
-            what = f"The job made no progress for {limits.stall:g} s ({_where(worker)}) and its worker was killed."
+            what = f"The job made no progress for {timeouts.stall:g} s ({_where(worker)}) and its worker was killed."
             return WorkerStalled(what, "Raise engine.stall_timeout if steps take longer here.")
         case Overdue.CANCEL:
-            what = f"The engine did not let go of a cancelled job for {limits.cancel:g} s and was killed."
+            what = f"The engine did not let go of a cancelled job for {timeouts.cancel:g} s and was killed."
             return WorkerStalled(what)
         case Overdue.EXIT | Overdue.DEATH:
             return WorkerDied(f"The worker listens no more and was killed. {worker.hung_up}".rstrip())

@@ -8,9 +8,9 @@
     BACKOFF   the worker gone, the pause over, a start allowed -> LOADING         stop -> STOPPING, or STOPPED
     STOPPING  the worker gone -> STOPPED
 
-A worker goes like this: what it did wrong is told to nobody yet (`_abandon`); it gets time to exit by itself, then
-SIGTERM when the daemon stops, then SIGKILL (`_terminate`); once its process is gone (`_reap`), its end is told, and
-another one may start (`_spawn`). So there are never two workers on one GPU, unless one cannot be killed at a stop.
+A worker ends in steps. Its fault is noted and not told yet (`_abandon`). It gets time to exit by itself; then comes
+SIGTERM, if the daemon stops, then SIGKILL (`_terminate`). Once its process is gone (`_reap`) the fault is told, and the
+next worker may start (`_spawn`). So no two workers are on one GPU, unless one cannot be killed when the daemon stops.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from povwatch import errors, machine_faults
 from povwatch.process.ending import describe_end
 from povwatch.retry import backoff
 from povwatch.workers import events, protocol
-from povwatch.workers.deadlines import Limits, Overdue, deadlines, loss
+from povwatch.workers.deadlines import Overdue, Timeouts, deadlines, loss
 from povwatch.workers.process import Exited, HungUp, Item, Printed, WorkerProcess
 from povwatch.workers.states import CurrentJob, CurrentWorker, InvalidState, SupervisorState
 
@@ -60,7 +60,7 @@ class Supervisor:
     def __init__(
         self,
         launch: Launch,
-        limits: Limits,
+        timeouts: Timeouts,
         *,
         clock: Callable[[], float],
         wake: Callable[[], None],
@@ -72,7 +72,7 @@ class Supervisor:
 
         Args:
             launch: How a worker is started.
-            limits: How long it may take for what.
+            timeouts: How long it may take for what.
             clock: Seconds; best one that counts suspends (CLOCK_BOOTTIME). `poll` gets times of the same clock.
             wake: Called from other threads when there is something to poll.
             say: Logs an event and its fields: voice.say.
@@ -85,7 +85,7 @@ class Supervisor:
         """
         protocol.encode(protocol.Load(launch.config), 1)
         self._launch = launch
-        self._limits = limits
+        self._timeouts = timeouts
         self._clock = clock
         self._wake = wake
         self._say = say
@@ -152,7 +152,7 @@ class Supervisor:
     def stop(self, why: str) -> None:
         """End the worker: it is told to end, then terminated, then killed. Go on polling until STOPPED.
 
-        That takes `stop`, `terminate` and `last_kill` of Limits together at most. A job under way ends with
+        That takes `stop`, `terminate` and `last_kill` of Timeouts together at most. A job under way ends with
         JobCancelled, or with JobGenerated if it was done just then.
         """
         self._require(S.LOADING, S.READY, S.BUSY, S.BACKOFF)
@@ -166,7 +166,7 @@ class Supervisor:
             worker.killed_at = now
         else:
             heard = worker.process.send(protocol.Shutdown())
-            worker.exit_by = min(worker.exit_by or inf, now + self._limits.stop if heard else now)
+            worker.exit_by = min(worker.exit_by or inf, now + self._timeouts.stop if heard else now)
 
     def close(self) -> None:
         """Kill the worker, in any state, without a further event. Waits 2 s for its end at most."""
@@ -197,7 +197,7 @@ class Supervisor:
         if self._events:
             return self._polled_at
         if self._worker is not None:
-            due = deadlines(self._worker, self._state, self._limits)
+            due = deadlines(self._worker, self._state, self._timeouts)
             return min([self._polled_at + WATCH, *(at for at, _ in due)])
         if self._state is not S.BACKOFF:
             return None
@@ -262,7 +262,7 @@ class Supervisor:
             return
         elif isinstance(item, HungUp):
             worker.hung_up = item.why
-            worker.exit_by = min(worker.exit_by or inf, now + self._limits.exit)
+            worker.exit_by = min(worker.exit_by or inf, now + self._timeouts.exit)
         else:
             worker.heard_at = max(worker.heard_at, item.at)
             self._hear(worker, item.message, now)
@@ -299,7 +299,7 @@ class Supervisor:
             self._state, self._last_error = S.READY, None
             self._events.append(events.EngineLoaded(message.capabilities, now - worker.started_at))
         elif isinstance(message, protocol.LoadFailed):
-            worker.exit_by = now + self._limits.exit
+            worker.exit_by = now + self._timeouts.exit
             self._back_off(now)
             self._tell_unavailable(message.kind, message.message, message.todo)
 
@@ -340,19 +340,19 @@ class Supervisor:
         worker = self._worker
         if worker is None:
             return
-        late = next((late for at, late in deadlines(worker, self._state, self._limits) if now >= at), None)
+        late = next((late for at, late in deadlines(worker, self._state, self._timeouts) if now >= at), None)
         if late is Overdue.DEATH:
             self._give_up_killing(worker, now)
         elif late is Overdue.EXIT and self._state in (S.STOPPING, S.BACKOFF):
             self._terminate(worker, now)
         elif late is not None:
             worker.process.signal(signal.SIGUSR1)  # worker.py answers with the stack of every thread, for the log
-            self._abandon(worker, now, loss(late, worker, self._limits))
+            self._abandon(worker, now, loss(late, worker, self._timeouts))
 
     def _abandon(self, worker: CurrentWorker, now: float, error: events.Loss) -> None:
         """Give the worker up for an error of its own, which is told once it is gone. It is killed in a moment."""
         worker.untold = self._lose(worker, error, now)
-        worker.exit_by = now + self._limits.stacks
+        worker.exit_by = now + self._timeouts.stacks
 
     def _terminate(self, worker: CurrentWorker, now: float) -> None:
         """Send the next signal to a worker that did not exit by itself: SIGTERM once at a stop, then SIGKILL."""
@@ -360,7 +360,7 @@ class Supervisor:
             self._kill(worker, now)
         else:
             worker.process.signal(signal.SIGTERM)
-            worker.terminated, worker.exit_by = True, now + self._limits.terminate
+            worker.terminated, worker.exit_by = True, now + self._timeouts.terminate
 
     def _kill(self, worker: CurrentWorker, now: float) -> None:
         worker.process.kill()

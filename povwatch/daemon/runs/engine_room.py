@@ -16,7 +16,7 @@ from povwatch.job import Waiting
 from povwatch.models.weigh import weights
 from povwatch.retry import backoff
 from povwatch.voice import say
-from povwatch.workers.deadlines import Limits
+from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import gpus_of, launches
 from povwatch.workers.supervisor import Supervisor
 
@@ -177,7 +177,7 @@ class EngineRoom:
         )
         supervisor = Supervisor(
             launch,
-            Limits(load=engine.load_timeout, stall=engine.stall_timeout),
+            Timeouts(load=engine.load_timeout, stall=engine.stall_timeout),
             clock=self._clock.boot,
             wake=self._wake,
             say=say,

@@ -6,7 +6,7 @@ from supervising import ListLog, World, request
 
 from povwatch import errors
 from povwatch.workers import events, protocol
-from povwatch.workers.deadlines import Limits
+from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import Launch
 from povwatch.workers.process import HungUp, Printed
 from povwatch.workers.states import InvalidState, SupervisorState
@@ -41,7 +41,7 @@ def test_a_configuration_that_is_no_json_is_refused_before_anything_starts():
     with pytest.raises(protocol.ProtocolError):
         Supervisor(
             Launch("python", "x:Y", {"x": object()}, {}),
-            Limits(load=1, stall=1),
+            Timeouts(load=1, stall=1),
             clock=lambda: 0.0,
             wake=lambda: None,
             say=ListLog().say,
