@@ -88,7 +88,7 @@ def run(
     with contextlib.closing(_Run(reaper, argv)) as hook:
         # Else a Python program that prints into a pipe has its lines in the log when it ends, and none if it hangs.
         unbuffered = {"PYTHONUNBUFFERED": "1"}
-        reaper.say({"argv": list(argv), "cwd": str(cwd), "env": unbuffered | child_environment(env)})
+        reaper.send({"argv": list(argv), "cwd": str(cwd), "env": unbuffered | child_environment(env)})
         return hook.follow(timeout, told, cancelled)
 
 
@@ -110,7 +110,7 @@ class _Run:
         while self.reaper.open and time.monotonic() - ending <= END_PATIENCE:  # after that close() kills it
             if not why and (why := _why(time.monotonic() - begun, timeout, cancelled)):
                 ending = time.monotonic()
-                self.reaper.say("end")
+                self.reaper.send("end")
             alive = self.reaper.answering
             answers, output = self.reaper.listen(TICK if alive else 0)
             if not alive and not output:

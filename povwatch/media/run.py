@@ -116,7 +116,7 @@ def call(
     except OSError as error:
         raise _no_process(op, error) from error
     with contextlib.closing(child):
-        child.say({"args": args, "room": room, "limits": asdict(limits), "parent": os.getpid()})
+        child.send({"args": args, "room": room, "limits": asdict(limits), "parent": os.getpid()})
         answer, printed = _listen(child, op, timeout, on_progress, stop)
         status = child.wait()
     if answer is None:

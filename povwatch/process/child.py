@@ -59,7 +59,7 @@ class Child:
         """Bytes of an answer that has not come to its end."""
         return len(self._rest)
 
-    def say(self, request: object) -> None:
+    def send(self, request: object) -> None:
         """Send one request. Where the child is gone nothing happens: its answers end, and that is seen."""
         with contextlib.suppress(BrokenPipeError):
             self._requests.write(json.dumps(request).encode() + b"\n")

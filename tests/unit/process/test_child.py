@@ -61,8 +61,8 @@ def members(group):
 
 def test_it_answers_each_request_and_what_it_prints_is_kept_apart():
     with closing(started(ECHO)) as child:
-        child.say({"n": 1})
-        child.say("two\n")
+        child.send({"n": 1})
+        child.send("two\n")
         answers, output = heard(child, lambda answers, output: len(answers) == 2 and output.count(b"\n") == 2)
     assert answers == [{"heard": {"n": 1}}, {"heard": "two\n"}]
     assert output == b"a library prints\n" * 2
@@ -79,7 +79,7 @@ def test_when_it_ends_nothing_more_is_open_and_its_status_is_known():
     with closing(started("import sys; sys.exit(3)")) as child:
         assert heard(child, lambda *_: False) == ([], b"")
         assert (child.open, child.answering, child.wait()) == (False, False, 3)
-        child.say("to nobody")
+        child.send("to nobody")
 
 
 def test_closing_it_ends_it_and_what_it_started_and_lets_go_of_every_descriptor():
