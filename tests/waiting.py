@@ -67,8 +67,8 @@ def sound(daemon: Daemon) -> None:
     db.close()
     rooms = daemon.outputs / ".povwatch"
     with open_reader(daemon.state) as reader:
-        active = {str(job.id) for job in reader.active()}
-    assert [room for room in rooms.iterdir() if room.name.split(".")[0] not in active] == []
+        wanted = {str(job.id) for job in reader.jobs() if job.kept or not job.ended}
+    assert [room for room in rooms.iterdir() if room.name.split(".")[0] not in wanted] == []
     assert list(daemon.inputs.rglob(".povwatch-*")) == []
     for path in daemon.published():
         if path.endswith(".json"):

@@ -158,6 +158,7 @@ def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher,
         return "to run again"
     crashes = job.crashes + crashed
     if crashed and crashes >= retry.CRASHES_MAX:
+        job = replace(job, crashes=crashes)
         endings.keep(job, piece, FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k."))
         return "given up"
     say("orphaned", job, what="its artifact is checked again")

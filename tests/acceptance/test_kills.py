@@ -198,6 +198,29 @@ def test_killed_again_and_again_at_any_moment(tmp_path):
         sound(here)
 
 
+def test_killed_three_times_while_it_is_checked_says_so(here):
+    here.let_go()
+    here.start()
+    here.clip(frames=250, size=(640, 360))
+    here.wait_for("generated")
+    for start in (2, 3):
+        here.kill()
+        here.start()
+        here.wait_for("orphaned", start=start)
+        assert newest(here).crashes == start - 1
+    here.kill()
+    here.start()
+    assert "3 times" in here.wait_for("failed")["problem"]
+    assert (newest(here).state, newest(here).crashes) == (JobState.FAILED, 3)
+    sound(here)
+    here.ask("retry", "a.mp4")
+    here.wait_for("done")
+    here.stop()
+    assert here.published() == PAIR
+    assert here.runs == [1]
+    sound(here)
+
+
 def test_a_killed_worker_costs_an_attempt_and_no_more(here):
     here.start("--verbose")
     here.clip()

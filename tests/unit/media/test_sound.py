@@ -29,6 +29,7 @@ from clips import read_numbers
 from povwatch.daemon.runs import soundtrack
 from povwatch.errors import DiskFull
 from povwatch.media import run
+from povwatch.process import start
 from povwatch.media.finish import finish
 from povwatch.media.prepare import prepare
 from povwatch.media.probe import inspect
@@ -357,12 +358,12 @@ def dying(monkeypatch, where, how="os.abort()"):
         f"import os, signal, sys, {module} as m\nfrom povwatch.media import child\nif sys.argv[1] == 'sound':\n"
         f"    def dies(*_, **__): {how}\n    m.{name} = dies\nchild.main()"
     )
-    started = run.subprocess.Popen
+    started = start.subprocess.Popen
 
     def popen(command, **rest):
         return started([*command[:2], "-c", program, command[-1]], **rest)
 
-    monkeypatch.setattr(run.subprocess, "Popen", popen)
+    monkeypatch.setattr(start.subprocess, "Popen", popen)
 
 
 def make(clip):
