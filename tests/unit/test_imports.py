@@ -64,6 +64,7 @@ FLOORS = {
         "gpu",
         "machine_faults",
         "retry",
+        "sentences",
         "units",
     },
 }

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.engine.port import EngineCancelled, EngineFailure
 from povwatch.engine.upstream.gate import Alone
-from povwatch.sentences import joined
 from povwatch.process.ending import describe_end
 from povwatch.process.start import start
+from povwatch.sentences import joined
 from povwatch.workers import protocol, worker
 from povwatch.workers.channel import Channel
 

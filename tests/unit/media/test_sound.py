@@ -28,13 +28,12 @@ from clips import read_numbers
 
 from povwatch.daemon.runs import soundtrack
 from povwatch.errors import DiskFull
-from povwatch.media import run
-from povwatch.process import start
 from povwatch.media.finish import finish
 from povwatch.media.prepare import prepare
 from povwatch.media.probe import inspect
 from povwatch.media.run import call
 from povwatch.media.sound import sound
+from povwatch.process import start
 
 if TYPE_CHECKING:
     from pathlib import Path
