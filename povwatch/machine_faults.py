@@ -261,7 +261,7 @@ OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
 UNTIL: dict[type[errors.PovwatchError], Until] = {
     rule.error: rule.until for (_, place), rule in TABLE.items() if place not in IN_INPUTS
 } | {errors.InputsRefused: INPUTS_TAKE_IT}
-"""A class of error to when what it stopped goes on; each class has one answer."""
+"""A class of error to when what it stopped goes on; each class has one answer. Ask `until`: it knows finer classes."""
 
 KINDS: dict[str, type[errors.PovwatchError]] = {
     "disk-full": errors.DiskFull,
@@ -276,6 +276,11 @@ KINDS: dict[str, type[errors.PovwatchError]] = {
 def rule(code: int, place: Place) -> Rule | None:
     """What follows from an error number in a place; None where the machine is not to blame."""
     return TABLE.get((code, place))
+
+
+def until(error: errors.PovwatchError) -> Until | None:
+    """When what an error stopped goes on; None where the machine's files, memory and processes are not to blame."""
+    return next((UNTIL[kind] for kind in type(error).__mro__ if kind in UNTIL), None)
 
 
 def translated(error: BaseException, place: Place, where: str) -> errors.PovwatchError:

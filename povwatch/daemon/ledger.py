@@ -96,13 +96,13 @@ class Ledger:
         """
         new = self.journal.advance(job, event, self.clock.wall(), data=said, **to)
         self._remember(new)
-        self._say(event, new, said or {})
+        self.tell(event, new, said or {})
         return new
 
     def note(self, job: Job, event: str, said: Mapping[str, Any]) -> None:
         """Journal something about a job that changes nothing, and say so."""
         self.journal.note(job, event, self.clock.wall(), said)
-        self._say(event, job, said)
+        self.tell(event, job, said)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -129,10 +129,10 @@ class Ledger:
             self._unsaid, self._touched = outer, touched_before
         self._touched |= touched
         for event, job, said in unsaid:
-            self._say(event, job, said)
+            self.tell(event, job, said)
 
     def record(self, job: Job, event: str, said: Mapping[str, Any], /, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
-        """Change a job that the log has heard about already; `said` is journalled with the event."""
+        """Change a job without a word in the log, or one of `tell` later; `said` is journalled with the event."""
         new = self.journal.advance(job, event, self.clock.wall(), data=said, **to)
         self._remember(new)
         return new
@@ -166,7 +166,8 @@ class Ledger:
             if before := self.journal.latest(path):
                 self.known[path] = _known(before)
 
-    def _say(self, event: str, job: Job, said: Mapping[str, Any]) -> None:
+    def tell(self, event: str, job: Job, said: Mapping[str, Any]) -> None:
+        """Say what is journalled, or is journalled with the block of `together`."""
         if self._unsaid is None:
             say(event, job, **said)
         else:

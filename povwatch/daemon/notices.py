@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from povwatch import layout
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import JobState
+from povwatch.machine_faults import NOTICE_LATER
 from povwatch.spec import explain
 from povwatch.voice import say
 
@@ -27,9 +28,6 @@ BAD_ENDS = frozenset({JobState.REJECTED, JobState.FAILED, JobState.BLOCKED})
 """The ends that leave an error file."""
 
 GOES_AWAY = "This file goes away by itself when that is mended."
-
-AGAIN_EVERY = 5.0
-"""Seconds between two tries of what the folder did not take."""
 
 AGAIN_MAX = 20
 """So many of them at a time."""
@@ -95,7 +93,7 @@ class Notices:
         """
         if now < self._next:
             return
-        self._next = now + AGAIN_EVERY
+        self._next = now + NOTICE_LATER.first
         for file, kept in list(self._kept.items())[:AGAIN_MAX]:
             if kept.text is None:
                 self._remove(kept.clip, file)

@@ -326,12 +326,12 @@ class Parts:
     def _give_up(self, job: Job, found: PovwatchError) -> None:
         give_up(job, found, gates=self.gates, endings=self.endings)
 
-    def _pause_queue(self, waiting: Waiting, error: EnvironmentFault, until: float) -> None:
+    def _pause_queue(self, waiting: Waiting, error: EnvironmentFault, until: float, *, prepared: bool) -> bool:
         if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self.crew.loaded:
-            return  # the other workers have GPUs of their own
+            return False  # the other workers have GPUs of their own
         if isinstance(error, OutputsNotWritable | OutputsAway) and self.outputs_watch.refuses(self.clock.boot()):
-            return  # it says so, once, and sees when it is over
-        self.availability.pause(waiting, error, until)
+            return False  # it says so, once, and sees when it is over
+        return self.availability.pause(waiting, error, until, prepared=prepared)
 
     def _outputs_back(self) -> None:
         self._tidy.all()

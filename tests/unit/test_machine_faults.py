@@ -12,6 +12,7 @@ from povwatch import errors, machine_faults, retry
 from povwatch.job import Waiting
 from povwatch.machine_faults import CAUSES, IN_INPUTS, IN_OUTPUTS, KINDS, TABLE, UNTIL, Cause, Place
 from povwatch.media import child
+from povwatch.media.errors import NoProcess
 
 ASKED = [
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT),
@@ -100,6 +101,13 @@ def test_the_last_words_of_a_program_name_the_cause(text, code) -> None:
 def test_pauses_grow_to_their_longest_and_no_further() -> None:
     assert [machine_faults.MEANS_AGAIN.pause(n) for n in (1, 2, 3, 6, 99)] == [2, 4, 8, 60, 60]
     assert [machine_faults.DISK_MENDED.pause(n) for n in (1, 2, 6, 99)] == [30, 60, 900, 900]
+
+
+def test_an_error_of_a_finer_class_has_the_pauses_of_its_own_one() -> None:
+    for error in (errors.Shortage("."), NoProcess(".")):
+        assert machine_faults.until(error) is machine_faults.MEANS_AGAIN
+    assert machine_faults.until(errors.OutputsTaken(".")) is machine_faults.OUTPUTS_BACK
+    assert machine_faults.until(errors.GpuLost(".")) is None
 
 
 def test_each_class_of_error_waits_for_one_thing() -> None:

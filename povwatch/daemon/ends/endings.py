@@ -52,7 +52,7 @@ class Endings:
         publisher: Publisher,
         back: Callable[[Job], None],
         ended: Callable[[Job], None],
-        pause: Callable[[Waiting, EnvironmentFault, float], None],
+        pause: Callable[..., bool],
     ) -> None:
         """Make it.
 
@@ -63,7 +63,7 @@ class Endings:
             publisher: clears the private folders.
             back: told of a job that is in the queue, or arriving, again.
             ended: told of a job that ended.
-            pause: told when the machine is at fault: what to wait on, the error, until when (wall clock).
+            pause: told when the machine is at fault: see `Availability.pause`.
         """
         self._config = config
         self._ledger = ledger
@@ -73,8 +73,14 @@ class Endings:
         self._ended = ended
         self._pause = pause
 
-    def after(self, job: Job, error: PovwatchError) -> None:
-        """An attempt ended in an error."""
+    def after(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
+        """An attempt ended in an error.
+
+        Args:
+            job: the attempt's.
+            error: what it ended in.
+            prepared: whether its copies were made.
+        """
         wall = self._ledger.clock.wall()
         error = self._excused(job, error)
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
@@ -92,9 +98,22 @@ class Endings:
                 to = {"state": JobState.ARRIVING, "waiting_on": Waiting.SETTLING, "attempts": max(job.attempts - 1, 0)}
                 self._back(self._ledger.move(job, "released", said=said, **CLEARED, **to, detail=""))
             case Kind.RELEASE:
-                self.release(job, str(error), waiting=decision.waiting, not_before=decision.at)
-                if isinstance(error, EnvironmentFault):  # the next job would only meet the same
-                    self._pause(decision.waiting or Waiting.PAUSED, error, decision.at)
+                said = {"problem": str(error)}
+                given_back = max(job.attempts - 1, 0)
+                job = self._requeue(
+                    *(job, "released", said),
+                    not_before=decision.at,
+                    detail=str(error),
+                    attempts=given_back,
+                    waiting=decision.waiting,
+                    quiet=True,
+                )
+                # The next job would only meet the same.
+                known = isinstance(error, EnvironmentFault) and self._pause(
+                    decision.waiting or Waiting.PAUSED, error, decision.at, prepared=prepared
+                )
+                if not known:
+                    self._ledger.tell("released", job, said)
             case Kind.BLOCK:
                 self._end(job, "blocked", JobState.BLOCKED, error, "was blocked by the engine's guardrail")
             case Kind.FAIL | Kind.REJECT:
@@ -110,7 +129,7 @@ class Endings:
         """Let no job start for now: it would only meet the same."""
         wall = self._ledger.clock.wall()
         decision = retry.decide(error, attempts=0, limit=1, now=wall)
-        self._pause(decision.waiting or Waiting.PAUSED, error, decision.at)
+        self._pause(decision.waiting or Waiting.PAUSED, error, decision.at, prepared=False)
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """Given up."""
@@ -189,7 +208,8 @@ class Endings:
         detail: str,
         attempts: int | None = None,
         waiting: Waiting | None = Waiting.RETRY_AT,
-    ) -> None:
+        quiet: bool = False,
+    ) -> Job:
         self._discard(job)
         to = {
             "state": JobState.QUEUED,
@@ -198,7 +218,11 @@ class Endings:
             "not_before": not_before,
             "attempts": job.attempts if attempts is None else attempts,
         }
-        self._back(self._ledger.move(job, event, said=said, **CLEARED, **to))
+        job = self._ledger.record(job, event, said, **CLEARED, **to)
+        if not quiet:
+            self._ledger.tell(event, job, said)
+        self._back(job)
+        return job
 
     def _end(
         self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str, *, again: str = ""

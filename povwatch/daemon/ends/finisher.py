@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from povwatch import layout, retry
 from povwatch.daemon.ends.sealing import finish_and_seal, keep, seal_anew
+from povwatch.daemon.free_space import LOOK_EVERY
 from povwatch.daemon.mailbox import Gauge
 from povwatch.daemon.runs import soundtrack
 from povwatch.daemon.runs.workpiece import Workpiece
@@ -28,7 +29,7 @@ from povwatch.errors import (
     WriteFailed,
 )
 from povwatch.job import Job, JobState, Waiting
-from povwatch.machine_faults import UNTIL, Place
+from povwatch.machine_faults import Place, until
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, SoundTrack, fraction
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from povwatch.publish import Publisher
 
 AGAIN = 30.0
-"""Seconds until a step is tried again that the machine did not allow."""
+"""Seconds until a step is tried again that failed for a cause which machine_faults.TABLE does not have."""
 
 READS_MAX = 3
 """So often in a row may a disk report an error while what was generated is finished; then that is generated anew."""
@@ -59,9 +60,6 @@ that another machine sees late costs no second generation."""
 IS_KEPT = "What was generated is kept."
 IS_AWAY = "What was generated is not there now; it is used when it is back with outputs/."
 IS_GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
-
-ROOM_AGAIN = 5.0
-"""Seconds until the room on the disks is looked at again."""
 
 
 class Finisher:
@@ -124,7 +122,7 @@ class Finisher:
         """Finish and judge a job that is `checking`."""
         full = self._room()
         if full is not None:
-            self._check_later(job, piece, full, ROOM_AGAIN, IS_AWAY if piece.lost else IS_KEPT)
+            self._check_later(job, piece, full, LOOK_EVERY, IS_AWAY if piece.lost else IS_KEPT)
             return
         gauge = self._gauges[job.id] = Gauge()
         self._background.submit(
@@ -214,7 +212,7 @@ class Finisher:
                 self._check_later(job, piece, error)
             elif isinstance(error, EnvironmentFault | CheckFailed) or not kept:
                 self._tries.pop(job.id, None)
-                self._endings.after(job, error)
+                self._endings.after(job, error, prepared=True)
             else:
                 self.failed(job, piece, error)
         else:
@@ -260,7 +258,7 @@ class Finisher:
         else:
             del self._gone_since[job.id]
             self._tries.pop(job.id, None)
-            self._endings.after(job, error)
+            self._endings.after(job, error, prepared=True)
 
     def failed(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
         """What was generated is right, and was not finished: finishing alone is tried again, then it is kept."""
@@ -357,13 +355,13 @@ class Finisher:
         self._tries[job.id] += 1
         if isinstance(error, OutputsNotWritable):  # that it is away, outputs_watch sees by itself
             self._endings.hold_queue(error)
-        until = UNTIL.get(type(error))
-        return until.pause(self._tries[job.id]) if until else AGAIN
+        again = until(error)
+        return again.pause(self._tries[job.id]) if again else AGAIN
 
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float, said: str) -> None:
         """Note why a step is put off; the same is said once, however often it is tried."""
         waiting = waiting_for(error) if isinstance(error, EnvironmentFault) else Waiting.PAUSED
-        if isinstance(error, Unforeseen):
+        if isinstance(error, Unforeseen) or said == IS_GONE:
             waiting = Waiting.RETRY_AT
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from povwatch import retry
@@ -10,6 +11,7 @@ from povwatch.errors import HookUnavailable, JobFailed, PovwatchError, SourceCha
 from povwatch.hooks.plan import AFTER, BEFORE
 from povwatch.hooks.record import HookRun, HookState
 from povwatch.job import Job, JobState, Waiting
+from povwatch.machine_faults import until
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -48,9 +50,12 @@ class Outcomes:
         self._records = records
         self._gates = gates
         self._endings = endings
+        self._refusals: Counter[int] = Counter()
+        """How often in a row the machine refused what a hook of a job needs."""
 
     def done(self, job: Job, hook: Hook, record: HookRun, outcome: Outcome) -> None:
         """It ended well, or was not needed."""
+        self._refusals.pop(job.id, None)
         said = {"hook": hook.name, "seconds": outcome.seconds}
         state = HookState.SKIPPED if outcome.skipped else HookState.DONE
         self._records.keep(dataclasses.replace(record, state=state, seconds=outcome.seconds, error=None))
@@ -72,15 +77,20 @@ class Outcomes:
         """
         clock = self._ledger.clock
         decision = retry.decide(error, attempts=record.attempts, limit=self._attempts, now=clock.wall())
-        until = clock.boot() + decision.at - clock.wall()
-        said = {"hook": hook.name, "problem": str(error), "at": clock.spell(until)}
+        at = decision.at + (CHANGED_PAUSE if isinstance(error, SourceChanged) else 0.0)
+        if decision.kind is retry.Kind.RELEASE and (again := until(error)):
+            self._refusals[job.id] += 1
+            at = max(at, clock.wall() + again.pause(self._refusals[job.id]))
+        else:
+            self._refusals.pop(job.id, None)
+        on_boot = clock.boot() + at - clock.wall()
+        said = {"hook": hook.name, "problem": str(error), "at": clock.spell(on_boot)}
         if decision.kind is retry.Kind.RELEASE:
             self._records.keep(dataclasses.replace(_uncharged(record), error=str(error)))
             if isinstance(error, HookUnavailable):
                 detail = f"The hook {hook.name} cannot be started: {error}"
                 self._go_on(job, "hook-unavailable", said, waiting_on=Waiting.HOOK, detail=detail)
-                return until, detail
-            at = decision.at + (CHANGED_PAUSE if isinstance(error, SourceChanged) else 0.0)
+                return on_boot, detail
             self._go_on(job, "hook-later", said, waiting_on=decision.waiting, detail=str(error), not_before=at)
         elif decision.kind is retry.Kind.RETRY:
             self._records.keep(dataclasses.replace(record, state=HookState.WAITING, error=str(error)))

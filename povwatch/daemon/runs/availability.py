@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.daemon.runs.places import Hurdle
 from povwatch.job import Waiting
-from povwatch.machine_faults import UNTIL
+from povwatch.machine_faults import until as known_until
 from povwatch.voice import say
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Availability:
         self._paused: Hurdle | None = None
         self.pauses = 0
         """How often in a row the machine failed a job through no fault of the job's."""
+        self._generating = False
+        """Whether one of them was in an engine's hands: making copies says nothing about that."""
         self.engine: Hurdle | None = None
         """Why the engine cannot be used, if so."""
         self.gpu: Hurdle | None = None
@@ -49,24 +51,36 @@ class Availability:
         """When a pause ends."""
         return self._paused.until if self._paused else None
 
-    def pause(self, waiting: Waiting, error: PovwatchError, until: float) -> None:
+    def pause(self, waiting: Waiting, error: PovwatchError, until: float, *, prepared: bool) -> bool:
         """The machine failed a job through no fault of the job's: start none for a while.
 
         Args:
             waiting: what the jobs wait on.
             error: what happened.
             until: on the wall clock, at the least: each pause in a row is longer than the one before.
+            prepared: whether the job's copies were made.
+
+        Returns:
+            Whether the log needs no line about the job too: the same has happened to others before it.
         """
         self.pauses += 1
-        grown = UNTIL[type(error)].pause(self.pauses) if type(error) in UNTIL else 0.0
+        self._generating = self._generating or prepared
+        again = known_until(error)
+        grown = again.pause(self.pauses) if again else 0.0
         when = max(until - self._clock.wall(), grown) + self._clock.boot()
         problem = str(error)
         self._paused = Hurdle(waiting, problem, when)
         say("queue-paused", problem=problem, at=self._clock.spell(when))
+        return again is not None and self.pauses > 1
+
+    def prepared(self) -> None:
+        """The copies of a job were made: the machine is well, if it was that which failed."""
+        if not self._generating:
+            self.pauses = 0
 
     def generated(self) -> None:
         """A job came through: the machine is well."""
-        self.pauses = 0
+        self.pauses, self._generating = 0, False
 
     def loaded(self) -> None:
         """The engine is there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from povwatch import retry
@@ -11,6 +12,7 @@ from povwatch.daemon.runs.preparing import frozen
 from povwatch.errors import EnvironmentFault, PovwatchError
 from povwatch.job import Job, JobState
 from povwatch.layout import output
+from povwatch.machine_faults import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +70,8 @@ class Claims:
         self._endings = endings
         self._room = room
         self._broken = broken
+        self._put_offs: Counter[int] = Counter()
+        """How often in a row each job was put off because of its own folder in outputs/."""
 
     def next(self, place: Place) -> Run | None:
         """Claim the next job for a worker; None if there is none that may start. Its copies may be there already."""
@@ -113,7 +117,10 @@ class Claims:
     def _put_off(self, job: Job, error: EnvironmentFault) -> None:
         wall = self._ledger.clock.wall()
         job = self._ledger.wait(job, retry.waiting_for(error), str(error))
-        self._ledger.set_quietly(job, "waiting", not_before=wall + retry.ENVIRONMENT_PAUSE)
+        self._put_offs[job.id] += 1
+        again = until(error)
+        pause = again.pause(self._put_offs[job.id]) if again else retry.ENVIRONMENT_PAUSE
+        self._ledger.set_quietly(job, "waiting", not_before=wall + pause)
 
     def _claim(self, job: Job, spec: Spec, place: Place) -> Run | None:
         run = self._preparing.take(job, spec)
@@ -138,6 +145,7 @@ class Claims:
             go=False,
             error=None,
         )
+        self._put_offs.pop(job.id, None)
         self._gates.drop(job)
         try:
             return run or self._preparing.begin(job, run_id, spec)

@@ -218,6 +218,7 @@ class Dispatch:
             try:
                 soundtrack.tell(self._ledger, job, run.piece.sound)
                 self._generate(place, run, job)
+                self.availability.prepared()
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.piece.folder))
 
@@ -334,4 +335,4 @@ class Dispatch:
         if run.cancel is not None:
             self._endings.cancel(job, run.cancel)
         else:
-            self._endings.after(job, error)
+            self._endings.after(job, error, prepared=run.generating_since is not None)

@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 from hand_clock import HandClock
+from structlog.testing import capture_logs
 
 from povwatch.config import Config, Paths
 from povwatch.daemon.ends.endings import Endings
 from povwatch.daemon.ledger import Ledger
 from povwatch.daemon.notices import Notices
-from povwatch.errors import JobFailed, SourceChanged, WorkerDied
+from povwatch.errors import JobFailed, Shortage, SourceChanged, WorkerDied
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.publish import Publisher
@@ -33,7 +34,7 @@ def desk(tmp_path):
             publisher=publisher,
             back=lambda job: told.append(job.state),
             ended=lambda job: told.append(job.state),
-            pause=lambda waiting, *_: told.append(waiting),
+            pause=lambda waiting, *_, **__: told.append(waiting),
         )
         (job,) = ledger.add([(b"my a.mp4", b"sig")])
         for state in (JobState.GRACE, JobState.QUEUED):
@@ -68,6 +69,18 @@ def test_work_that_is_removed_while_it_is_checked_is_told_as_that_and_made_again
     assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
     assert told == [JobState.QUEUED, Waiting.PAUSED]
     assert again.detail.startswith("The files of this attempt went away while it ran, and with them the work")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_job_is_told_of_unless_the_queue_waits_for_what_others_met_before_it(desk, monkeypatch, known):
+    endings, job, _, _ = desk
+    monkeypatch.setattr(endings, "_pause", lambda *_, **__: known)
+    with capture_logs() as lines:
+        endings.after(job, Shortage("Too many open files.", "Raise its limit."))
+    assert [line["event"] for line in lines] == ([] if known else ["released"])
+    again = endings._ledger.job(job.id)
+    assert (again.state, again.attempts, again.detail) == (JobState.QUEUED, 0, "Too many open files. Raise its limit.")
+    assert endings._ledger.journal.events(job.id)[-1].event == "released"
 
 
 def test_a_clip_that_changes_while_it_is_copied_arrives_anew(desk):

@@ -17,7 +17,7 @@ from hand_clock import HandClock
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from povwatch import fs, private, retry
+from povwatch import fs, machine_faults, private, retry
 from povwatch.config import Config, Paths
 from povwatch.daemon import recovery
 from povwatch.daemon.background import Background
@@ -29,7 +29,7 @@ from povwatch.daemon.runs.workpiece import Workpiece
 from povwatch.errors import CheckFailed, DiskFull, FinishFailed, OutputsAway, OutputsNotWritable, WriteFailed
 from povwatch.job import JobState, Waiting
 from povwatch.journal import Journal, open_reader
-from povwatch.media.errors import MediaError
+from povwatch.media.errors import MediaError, NoProcess
 from povwatch.media.run import call
 from povwatch.publish import Publisher
 from povwatch.publish import files as staged
@@ -43,7 +43,7 @@ class Endings:
     def __init__(self):
         self.seen, self.held = [], []
 
-    def after(self, job, error):
+    def after(self, job, error, **_):
         self.seen.append((job.id, type(error)))
 
     def keep(self, job, piece, error):
@@ -172,6 +172,22 @@ def test_what_the_machine_refuses_is_tried_again_and_costs_no_second_generation(
     assert (bench.now().state, bench.now().attempts) == (JobState.DONE, 1)
 
 
+@pytest.mark.parametrize("step", ["finish", "publish"])
+def test_its_pauses_are_those_of_the_table(bench, monkeypatch, step):
+    def refused(*_, **__):
+        raise NoProcess("No process could be started for finish (Too many open files).", "Raise its limit.")
+
+    monkeypatch.setattr(*{"finish": (Workpiece, "finish"), "publish": (Publisher, "publish")}[step], refused)
+    bench.finisher.check(bench.job, bench.piece)
+    pauses = []
+    for _ in range(7):
+        bench.settle()
+        pauses.append(bench.finisher.next_deadline() - bench.clock.now)
+        bench.clock.now = bench.finisher.next_deadline()
+        bench.finisher.tick(bench.clock.now)
+    assert pauses == [machine_faults.MEANS_AGAIN.pause(n) for n in range(1, 8)]
+
+
 def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_three_times(bench, monkeypatch):
     def fails(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -196,11 +212,11 @@ def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, m
         for _ in range(5):
             bench.settle()
             assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
-            bench.clock.now += module.ROOM_AGAIN
+            bench.clock.now += module.LOOK_EVERY
             bench.finisher.tick(bench.clock.now)
     assert [line["event"] for line in said] == ["check-later"]  # once, not every time that it is tried
     bench.lacks = None
-    bench.clock.now += module.ROOM_AGAIN
+    bench.clock.now += module.LOOK_EVERY
     bench.finisher.tick(bench.clock.now)
     bench.settle()
     assert (bench.now().state, bench.now().waiting_on, bench.now().attempts) == (JobState.DONE, None, 1)
@@ -329,7 +345,8 @@ def test_work_that_was_removed_is_generated_again_when_it_is_not_back_soon(bench
     with capture_logs() as lines:
         bench.finisher.check(bench.job, bench.piece)
         bench.settle()
-        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.PAUSED)
+        # Not `paused`, at which --once gives up: it goes on by itself at a time that is known.
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
         begun = bench.clock.now
         while bench.clock.now < begun + module.BACK_WITHIN:
             assert bench.endings.seen == []

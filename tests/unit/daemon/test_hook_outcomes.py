@@ -11,7 +11,7 @@ from povwatch.daemon.hooks.errand import Outcome
 from povwatch.daemon.hooks.outcomes import Outcomes
 from povwatch.daemon.hooks.records import Records
 from povwatch.daemon.ledger import Ledger
-from povwatch.errors import DiskFull, HookFailed, HookUnavailable, SourceChanged
+from povwatch.errors import DiskFull, HookFailed, HookUnavailable, Shortage, SourceChanged
 from povwatch.hooks.record import HookRun, HookState
 from povwatch.hooks.settings import Hook
 from povwatch.job import JobState, Waiting
@@ -85,6 +85,18 @@ def test_one_that_is_done_lets_the_job_go_on_and_is_known_for_its_video(bench):
     assert not journal.hook_ran_for("mano", "others")
     assert not journal.hook_ran_for("other", "bytes")
     assert (journal.hook_last_of("mano", b"a.mp4"), journal.hook_last_of("mano", b"b.mp4")) == ("bytes", None)
+
+
+def test_what_the_machine_refuses_a_hook_again_and_again_is_tried_with_growing_pauses(bench):
+    pauses = []
+    for _ in range(7):
+        bench.outcomes.failed(bench.job, hook(), bench.run(), Shortage("Too many open files.", "Raise its limit."))
+        pauses.append(bench.waits[1])
+    assert pauses == [2, 4, 8, 16, 32, 60, 60]
+    assert bench.record.attempts == 0
+    bench.outcomes.done(bench.job, hook(), bench.run(), Outcome(seconds=4.0))
+    bench.outcomes.failed(bench.job, hook(), bench.run(), Shortage("Too many open files.", "Raise its limit."))
+    assert bench.waits == (Waiting.PAUSED, 2)
 
 
 def test_one_that_fails_is_tried_again_after_a_pause_then_the_clip_fails(bench):
