@@ -219,7 +219,7 @@ class Intake:
     def forget(self, job: Job) -> None:
         """A job ended: its clip is known by its signature alone from now on."""
         track = self._tracks.get(job.path)
-        coming = track is not None and track.phase is not Phase.IN and track.signature  # else it was gone before
+        coming = track is not None and track.phase is not Phase.IN and track.gone_at is None and track.signature
         if job.state is JobState.CANCELLED and track is not None and coming:
             self._let_go[job.path] = (track.signature, self._ledger.clock.boot())
         self._arriving.forget(job)

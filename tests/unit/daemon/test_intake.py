@@ -445,6 +445,25 @@ def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(statio
     assert station.job().id != job.id
 
 
+def test_a_clip_that_was_moved_away_while_it_settled_may_come_back(station):
+    clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
+    make_clip(clip)
+    station.rescan()
+    job = station.job()
+    clip.rename(away)
+    station.rescan()
+    station.until(station.clock.now + GONE_PATIENCE + SETTLE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+    job = station.ledger.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    )
+    station.intake.forget(job)
+    away.rename(clip)
+    station.rescan()
+    assert station.job().id != job.id
+    assert station.job().state is JobState.ARRIVING
+
+
 @pytest.fixture
 def long(station, monkeypatch):
     """A station to which every index is too long for the loop; what it says of clips that come in."""
