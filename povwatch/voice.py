@@ -129,6 +129,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
         "{clip}: JSON written: {spec}, prompt of the template {template}",
     ),
     "spec-carried": (INFO, "{clip}: was {before} before; its JSON goes along as {spec}; {left} stays where it is"),
+    "spec-mended": (INFO, "{clip}: was {before} before; {spec} goes with it, and its video_path names {now} now"),
     "spec-left": (
         WARNING,
         "{clip}: its clip is gone, and its edited JSON stays: {spec}. If the clip has another name now, give the JSON that name too and put it into video_path",

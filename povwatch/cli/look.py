@@ -226,7 +226,7 @@ def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]
     """For each clip in its grace: what it waits on, and what is left; where no daemon is, also of what it had begun."""
     words = {job.id: grace_words(job, config, running=running) for job in found}
     ticking = {job.id for job in found if job.waiting_on is Waiting.GRACE}
-    # What holds it, without the way out, for which there is no room here: why tells it.
+    # What holds it, without the way out where that stands behind a semicolon: there is no room, and why tells it.
     held = {job.id: job.detail.partition(";")[0] for job in found if job.waiting_on is Waiting.HELD}
     details = {job.id: f"{held.get(job.id, job.detail.rstrip('.'))}; " for job in found if job.detail}
     begun = {} if running else {job.id: UNDER_WAY for job in found if job.state in CLAIMED}

@@ -20,7 +20,7 @@ from povwatch.command import command
 from povwatch.container import examine
 from povwatch.errors import PovwatchError, SpecInvalid
 from povwatch.fs import open_beneath
-from povwatch.holding import held_by
+from povwatch.holding import held_by, marker_before
 from povwatch.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal import members
 from povwatch.journal.lock import holder
@@ -104,7 +104,7 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
         yield "waits on", WAITS, f"{job.waiting_on}{f': {job.detail}' if job.detail and not told_below else ''}"
     yield from _damage(job)
     yield from _file(config, path, job)
-    yield from _spec(config, job)
+    yield from _spec(config, reader, job)
     yield from _queue(config, reader, job)
 
 
@@ -193,7 +193,7 @@ def _file(config: Config, path: bytes, job: Job) -> Iterator[Gate]:
         os.close(fd)
 
 
-def _spec(config: Config, job: Job) -> Iterator[Gate]:
+def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
     beside = layout.beside(job.path, job.base)
     folder = InputsFolder(config.paths.inputs)
     try:
@@ -211,7 +211,8 @@ def _spec(config: Config, job: Job) -> Iterator[Gate]:
     markers = folder.markers(beside)
     start = spec.povwatch.start
     go = job.go or markers.go
-    by = held_by(job, beside, marker=markers.hold, go=go, start=start)
+    before = marker_before(reader.events(job.id)) if job.hold else ""
+    by = held_by(job, beside, marker=markers.hold, go=go, start=start, marker_before=before)
     if by:
         yield "hold", STOPS, by
     if folder.editor_open(beside.spec, time.time()):

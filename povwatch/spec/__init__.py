@@ -5,7 +5,7 @@
 
 from povwatch.spec.lint import lint
 from povwatch.spec.model import CONTROLS, Control, Spec
-from povwatch.spec.parse import SIZE_MAX, Label, as_json, named_clip, parse, refused, renamed
+from povwatch.spec.parse import SIZE_MAX, Label, as_json, named_clip, names_other, parse, refused, renamed
 from povwatch.spec.problems import explain, invalid
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "invalid",
     "lint",
     "named_clip",
+    "names_other",
     "parse",
     "refused",
     "renamed",

@@ -155,6 +155,16 @@ class InputsFolder:
                 return _whole(fd)
         return None
 
+    def exists(self, path: bytes) -> bool:
+        """Whether anything has that name.
+
+        Raises:
+            InputsRefused: The inputs folder itself is away, or fails.
+        """
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
+            return lstat(folder, name) is not None
+        return False
+
     def write_error(self, path: bytes, text: str) -> bool:
         """Put an error file there, or put its text right; False if a file of somebody else's has that name.
 

@@ -113,6 +113,20 @@ def named_clip(data: bytes) -> str | None:
     return named.removeprefix("./") if isinstance(named, str) else None
 
 
+def names_other(data: bytes, clip: bytes) -> bytes | None:
+    """The file name of another clip that a JSON names in `video_path`; None if it names this one, or none.
+
+    Args:
+        data: The JSON's bytes.
+        clip: The file name of the clip that it stands beside.
+    """
+    try:
+        name = (named_clip(data) or "").encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character: no file is called so
+        return None
+    return name if name and name != clip and b"/" not in name else None
+
+
 def renamed(data: bytes, was: Label, now: Label) -> bytes:
     """A JSON for another name of its clip: `video_path`, and a `name` that povwatch gave it, are mended.
 

@@ -55,10 +55,13 @@ def test_each_hold_has_its_own_way_out(here):
     (here.inputs / "a.hold").touch()
     here.wait_state("a.mp4", "grace", waiting_on="held")
     text = why(here, "a.mp4")
+    both = f"hold stops here {here.name}/a.hold is there, and povwatch hold was said; remove that file, and then: {go}"
+    assert both in text
+    here.ask("go", "a.mp4")
+    text = why(here, "a.mp4")
     assert f"hold stops here {here.name}/a.hold is there; remove that file to let the clip go" in text
     assert f"; {go}" not in text.partition("hold stops here")[2]
     (here.inputs / "a.hold").unlink()
-    here.ask("go", "a.mp4")
     here.wait_state("a.mp4", "queued")
     assert "hold stops here" not in why(here, "a.mp4")
 

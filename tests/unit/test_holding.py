@@ -22,8 +22,13 @@ def test_nobody_holds_it():
 
 
 def test_a_file_is_removed_and_no_command_helps():
-    for text in (by(marker=True), by(marker=True, go=True), by(dataclasses.replace(JOB, hold=True), marker=True)):
+    for text in (by(marker=True), by(marker=True, go=True)):
         assert text == "d/my a.hold is there; remove that file to let the clip go"
+
+
+def test_a_file_and_a_command_are_both_taken_back():
+    text = by(dataclasses.replace(JOB, hold=True), marker=True)
+    assert text == f"d/my a.hold is there, and povwatch hold was said; remove that file, and then: {GO}"
 
 
 def test_a_command_is_taken_back_by_a_command():

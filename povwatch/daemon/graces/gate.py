@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch import layout
-from povwatch.arrival.signature import written_on
+from povwatch.arrival.signature import same_content, written_on
 from povwatch.daemon.graces.named_files import upright
 from povwatch.errors import EnvironmentFault, SpecInvalid
 from povwatch.job import Job, Waiting
 from povwatch.media.info import VideoInfo
-from povwatch.spec import SIZE_MAX, Label, Spec, lint, parse, refused, renamed
+from povwatch.spec import SIZE_MAX, Label, Spec, lint, names_other, parse, refused, renamed
 from povwatch.spec.first import choose, first_spec
 from povwatch.spec.folders import priority_for
 from povwatch.spec.variables import Facts
@@ -57,6 +58,8 @@ class Gate:
     missing_since: float | None = None
     lock: bytes | None = None
     """The file that says that an editor has the JSON open."""
+    marker_before: str | None = None
+    """As `holding.marker_before` has it; None while nobody asked."""
     announce: bool = False
     """Whether the log is still to be told when the clip starts; not before it is known what keeps it."""
     said: Waiting | None = field(default=Waiting.GRACE)
@@ -107,6 +110,8 @@ class SpecFiles:
         path = layout.beside(job.path, job.base).spec
         try:
             file = self._folder.read_spec(path)
+            if file is not None and file.digest != gate.digest:
+                file = self._mended(job, path, file)
         except SpecInvalid as error:
             gate.spec, gate.problem, gate.digest, gate.sure_at = None, error, error.what, 0.0
             gate.looking = gate.hindrance = ""
@@ -148,7 +153,8 @@ class SpecFiles:
                 said = {"spec": beside.spec, "template": template.name}
                 self._ledger.journal.note(job, "spec-written", self._ledger.clock.wall(), said)
                 say("spec-rewritten" if again else "spec-written", job, **said)
-            return self._folder.read_spec(beside.spec)
+            file = self._folder.read_spec(beside.spec)
+            return None if file is None else self._mended(job, beside.spec, file)
         except SpecInvalid:
             return None
 
@@ -179,6 +185,40 @@ class SpecFiles:
         said = {"before": before.path, "spec": new, "left": old}
         self._ledger.note(job, "spec-carried", said)
         return True
+
+    def _mended(self, job: Job, path: bytes, file: SpecFile) -> SpecFile:
+        """A clip's JSON, as `carry` would have written it if it names the clip as that was called before.
+
+        So its user may rename the clip and the JSON, one after the other. It stays as it is where a clip of the name
+        that it gives is there, or where the folder does not take another.
+        """
+        folder, now = layout.split(job.path)
+        if len(file.data) > SIZE_MAX or (name := names_other(file.data, now)) is None:
+            return file
+        try:
+            before = self._called_before(job, name)
+            if before is None or self._folder.exists(posixpath.join(folder, name)):
+                return file
+            data = renamed(file.data, Label(name, before.base), Label(now, job.base))
+            self._folder.rewrite_spec(path, data, ours=lambda text: text == file.data)
+            mended = self._folder.read_spec(path)
+        except EnvironmentFault:
+            return file
+        if mended is None:
+            return file
+        self._ledger.note(job, "spec-mended", {"before": before.path, "spec": path, "now": now})
+        return mended
+
+    def _called_before(self, job: Job, name: bytes) -> Job | None:
+        """The newest job of this very file when it had another name; None if it never had that name here."""
+        for path, known in self._ledger.known.items():
+            if path.endswith(name) and path != job.path and layout.split(path)[1] == name:
+                if not known.source_stat or not job.source_stat or not same_content(known.source_stat, job.source_stat):
+                    continue
+                before = self._ledger.job(known.job)
+                if before.source_hash in {None, job.source_hash} and not self._folder.exists(path):
+                    return before
+        return None
 
     def left_behind(self, job: Job) -> bytes | None:
         """The JSON of a clip that is gone, if somebody has edited it; None if nobody has, or there is none."""

@@ -11,7 +11,7 @@ from povwatch import layout
 from povwatch.daemon.graces.notes import LOOKED_AT
 from povwatch.errors import EnvironmentFault
 from povwatch.grace import Sample
-from povwatch.holding import held_by
+from povwatch.holding import held_by, marker_before
 from povwatch.job import Job, JobState, Waiting
 from povwatch.retry import waiting_for
 from povwatch.sentences import joined
@@ -87,7 +87,10 @@ class Gatekeeper:
             return
         start = gate.spec.povwatch.start if gate.spec else None
         go = job.go or markers.go
-        by = held_by(job, beside, marker=markers.hold, go=go, start=start)
+        if job.hold and gate.marker_before is None:
+            gate.marker_before = marker_before(self._ledger.journal.events(job.id))
+        before = gate.marker_before or ""
+        by = held_by(job, beside, marker=markers.hold, go=go, start=start, marker_before=before)
         first = not gate.grace.digest
         sample = Sample(
             digest=gate.digest,

@@ -18,6 +18,7 @@ from povwatch.daemon.graces.notes import GraceNotes
 from povwatch.daemon.scope import ALL
 from povwatch.engine.abilities import Abilities
 from povwatch.errors import EnvironmentFault
+from povwatch.holding import HELD_BEFORE
 from povwatch.job import Job, JobState, Waiting
 from povwatch.media.damage import in_words
 from povwatch.units import spell_duration, spell_pace, spell_rate
@@ -121,12 +122,14 @@ class Gates:
         same_video = job.source_hash == info.sha256
         described = _described(info)
         say("arrived", job, **described)  # before the JSON that is written for it
-        file, refused, kept = None, None, {}
+        file, refused = None, None
+        kept: dict[str, bool] = {}
         hashed = dataclasses.replace(job, source_hash=info.sha256)
         try:
             if before := self._renamed_from(hashed):
-                kept = self._carry(hashed, before)
-            file = self._files.ensure(job, info.duration)
+                kept = {"hold": before.hold}
+                kept |= self._carry(hashed, before)
+            file = self._files.ensure(hashed, info.duration)
         except EnvironmentFault as error:
             refused = error
         digest = file.digest if file else ""
@@ -166,11 +169,19 @@ class Gates:
         self._keeper.look(gate, now)
 
     def _carry(self, job: Job, before: Job) -> dict[str, bool]:
-        """What was said of a clip goes along to its new name: its JSON, and the fields of the job that change."""
-        if not self._files.carry(job, before):
-            return {}
-        markers = self._folder.markers(layout.beside(before.path, before.base))
-        return {"hold": before.hold or markers.hold, "go": before.go or markers.go}
+        """What was said of a clip goes along to its new name: its JSON, and the fields of the job that change.
+
+        A hold goes along in any case; a go only with the JSON that it was said for.
+        """
+        beside = layout.beside(before.path, before.base)
+        markers = self._folder.markers(beside)
+        if markers.hold:
+            marker = {"marker": layout.shown(beside.hold)}
+            self._ledger.journal.note(job, HELD_BEFORE, self._ledger.clock.wall(), marker)
+        kept = {"hold": before.hold or markers.hold}
+        if self._files.carry(job, before) or not self._folder.exists(beside.spec):
+            kept["go"] = before.go or markers.go
+        return kept
 
     def left_behind(self, job: Job) -> None:
         """A clip is gone: say where its JSON lies, if somebody has edited that."""
