@@ -7,9 +7,14 @@ import signal
 
 import pytest
 import tiny_needs
+from hypothesis import settings
 
 # povwatch, its workers and children are started a thousand times: each start would compile every file anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# No test is timed: a busy machine takes its time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A shell that runs the suite in the background has it ignore Ctrl-C, and every program that a test starts with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
