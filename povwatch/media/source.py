@@ -6,6 +6,7 @@ therefore named by whoever looked at the file's signature, and FFmpeg may use no
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from contextlib import contextmanager
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 
 DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska", "avi": "avi"}
 """A container's kind, as its signature tells, and FFmpeg's demuxer for it."""
+
+UNPROBED = {"probesize": "32", "analyzeduration": "0"}
+"""Options with which FFmpeg believes what a file's header says of its streams, and reads no packet to find out."""
+
+PROBED = 16 * 2**20
+"""Bytes from a file's start in which FFmpeg may look for what its streams are: 5 MB, and the cluster that it is in."""
 
 THREADS_MAX = 8
 """Decoder threads: each holds frames of its own, and the address space is limited."""
@@ -275,13 +282,9 @@ def _container(fd: int, name: str, demuxer: str, options: dict[str, str] | None 
     try:
         # by descriptor: the same bytes for every pass, whatever is renamed over the path meanwhile
         with reading(fd):
-            container = av.open(
-                f"/proc/self/fd/{fd}",
-                "r",
-                format=demuxer,
-                options={"format_whitelist": demuxer, "protocol_whitelist": "file", **(options or {})},
-                metadata_errors="replace",
-            )
+            if demuxer == "matroska" and _probing_costs_pictures(fd):
+                options = {**(options or {}), **UNPROBED}
+            container = _demuxer(fd, demuxer, options)
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         kind = next((kind for kind, known in DEMUXERS.items() if known == demuxer), demuxer)
         raise NotAVideo(
@@ -289,6 +292,47 @@ def _container(fd: int, name: str, demuxer: str, options: dict[str, str] | None 
         ) from None
     with container:
         yield container
+
+
+def _demuxer(fd: int, demuxer: str, options: dict[str, str] | None = None) -> InputContainer:
+    return av.open(
+        f"/proc/self/fd/{fd}",
+        "r",
+        format=demuxer,
+        options={"format_whitelist": demuxer, "protocol_whitelist": "file", **(options or {})},
+        metadata_errors="replace",
+    )
+
+
+def _probing_costs_pictures(fd: int) -> bool:
+    """Whether fewer pictures of a Matroska file are read where FFmpeg probes its streams as it opens it.
+
+    It reads all streams then, and nothing can have it skip one: see `read_only`. A packet of sound that cannot be
+    parsed takes the pictures along up to the next cluster. Both ways of opening are compared over the part that
+    is probed, so that a file that loses nothing is read as ever.
+    """
+    with _demuxer(fd, "matroska") as container:
+        if len(container.streams) == 1:
+            return False
+        probed = _pictures_begun(container)
+    with _demuxer(fd, "matroska", UNPROBED) as container:
+        return _pictures_begun(container) > probed
+
+
+def _pictures_begun(container: InputContainer) -> int:
+    """Packets of pictures that begin in the part of a file that FFmpeg may probe; 0 for a file without pictures."""
+    try:
+        stream = _real_video(container, "")
+    except NotAVideo:
+        return 0
+    read_only(container, stream)
+    count = 0
+    with contextlib.suppress(av.error.FFmpegError):  # whoever reads the clip meets it again
+        for packet in container.demux(stream):
+            if packet.pos is not None and packet.pos > PROBED:
+                break
+            count += bool(packet.size)
+    return count
 
 
 def read_only(container: InputContainer, wanted: Stream) -> None:

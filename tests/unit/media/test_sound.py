@@ -327,10 +327,18 @@ def test_damaged_packets_are_silent_and_the_rest_is_in_step(tmp_path, name, code
         assert sum(frame.samples for frame in container.decode(audio=0)) > 0, "it decodes without an error"
 
 
-def test_damaged_sound_costs_no_picture(tmp_path):
+@pytest.mark.parametrize("which", [range(1), range(1, 2), range(2, 3)])
+def test_damaged_sound_costs_no_picture(tmp_path, which):
     """The Matroska demuxer goes on at the next cluster when it cannot parse a packet of a stream that it reads."""
-    made, out = come_out(spoil_wavpack(beeping(tmp_path / "a.mkv", "wavpack"), range(2, 3)))
-    assert made.audio == "aac"
+    made, out = come_out(spoil_wavpack(beeping(tmp_path / "a.mkv", "wavpack"), which))
+    assert made.audio == "aac" or made.problem
+    assert read_numbers(out) == list(range(FRAMES))
+
+
+def test_sound_that_is_junk_from_end_to_end_costs_no_picture_and_is_said(tmp_path):
+    made, out = come_out(spoil_wavpack(beeping(tmp_path / "a.mkv", "wavpack"), range(3)))
+    assert made.audio is None
+    assert made.problem
     assert read_numbers(out) == list(range(FRAMES))
 
 
