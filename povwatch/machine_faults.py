@@ -49,6 +49,7 @@ class Place(Enum):
     ERROR_FILE = "write the error file"
     REPORT = "write the report"
     PROCESS = "start a process or a thread"
+    JOURNAL = "write the journal"
 
 
 class Cause(Enum):
@@ -103,6 +104,7 @@ DISK_MENDED = Until("", 30.0, 900.0)
 CLIP_READABLE = Until("arriving.py reads the clip", 0.0, 60.0)
 INPUTS_TAKE_IT = Until("gatekeeper.py tries it at each look", 2.0, 60.0)
 NOTICE_LATER = Until("notices.py tries it every 5 s", 5.0, 5.0)
+JOURNAL_TAKES_IT = Until("journal_wait.py makes a file in paths.state", 1.0, 8.0)
 NEVER = Until("", 0.0, 0.0)
 
 CAUSES: dict[int, Cause] = {
@@ -166,6 +168,7 @@ WAITS = {
     Place.ERROR_FILE: "nothing; the file is kept in the journal",
     Place.REPORT: "nothing; the journal has it all",
     Place.PROCESS: "what it was for",
+    Place.JOURNAL: "everything, in the midst of the step",
 }
 
 
@@ -230,11 +233,22 @@ def _process(code: int, place: Place) -> Rule:
     return Rule(errors.Shortage, WAITS[place], "paused", MEANS_AGAIN, said, TODO[code])
 
 
+def _journal(code: int, place: Place) -> Rule:
+    said = "The journal in {where} cannot be written ({reason})."
+    if CAUSES[code] is Cause.ROOM:
+        return Rule(errors.DiskFull, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
+    if CAUSES[code] is Cause.RIGHTS:
+        return Rule(errors.JournalError, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
+    todo = "See to the disk (df, journalctl -k); what was under way goes on at the next start."
+    return Rule(errors.JournalError, "nothing: povwatch ends", "", NEVER, said, todo)
+
+
 TABLE: dict[tuple[int, Place], Rule] = {
     **{(code, place): _in_outputs(code, place) for place in IN_OUTPUTS for code in CAUSES},
     **{(code, Place.SOURCE): _source(code, Place.SOURCE) for code in CAUSES},
     **{(code, place): _in_inputs(code, place) for place in IN_INPUTS for code in CAUSES},
     **{(code, Place.REPORT): _report(code, Place.REPORT) for code in CAUSES},
+    **{(code, Place.JOURNAL): _journal(code, Place.JOURNAL) for code in CAUSES},
     **{(code, Place.PROCESS): _process(code, Place.PROCESS) for code, cause in CAUSES.items() if cause is Cause.MEANS},
 }
 """Error number and place to what follows. A program that is not there is no fault of this kind."""
@@ -259,7 +273,7 @@ OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
 """What any other error number means there: nothing that every clip would meet."""
 
 UNTIL: dict[type[errors.PovwatchError], Until] = {
-    rule.error: rule.until for (_, place), rule in TABLE.items() if place not in IN_INPUTS
+    rule.error: rule.until for (_, place), rule in TABLE.items() if place not in (*IN_INPUTS, Place.JOURNAL)
 } | {errors.InputsRefused: INPUTS_TAKE_IT}
 """A class of error to when what it stopped goes on; each class has one answer. Ask `until`: it knows finer classes."""
 

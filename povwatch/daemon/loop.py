@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from povwatch import __version__
 from povwatch.arrival.writers import ignore_sigio
+from povwatch.daemon.journal_wait import JournalWait
 from povwatch.daemon.parts import Parts
 from povwatch.daemon.recovery import recover, sweep
 from povwatch.daemon.scope import ALL
 from povwatch.daemon.summary import Outcome
 from povwatch.daemon.view import View, Viewer
 from povwatch.engine.abilities import REAL
+from povwatch.journal import JournalFailed
 from povwatch.notify import Notifier
 from povwatch.voice import say
 
@@ -94,6 +96,15 @@ class Daemon:
         self._starts: dict[str, Callable[[], None]] = {}
         """What is not started yet."""
         self._stop: str | None = None
+        self.journal_wait = JournalWait(
+            config.paths.state,
+            clock=self.parts.clock,
+            waker=self.parts.waker,
+            notifier=self._notifier,
+            stopped=lambda: self._stop is not None,
+        )
+        if not once:  # which ends where nothing can move
+            self.parts.journal.patience = self.journal_wait
 
     # -- the life of a daemon
 
@@ -105,6 +116,16 @@ class Daemon:
         """
         self._set_signals()
         try:
+            self._live()
+        except JournalFailed:
+            if self._stop is None or self.journal_wait.problem is None:
+                raise
+            # Told to stop while the journal's disk is full: the next start goes on from what the journal has.
+            say("daemon-stopped", left=sum(n for state, n in self.parts.ledger.counts.items() if not state.ended))
+        return self._outcome
+
+    def _live(self) -> None:
+        try:
             self._start()
             while self._stop is None and not (self._once and self._over()):
                 self._turn()
@@ -113,7 +134,6 @@ class Daemon:
             self._drained = True
         finally:
             self._end()
-        return self._outcome
 
     def _signalled(self, number: int) -> None:
         """End in good order; a second Ctrl-C ends it at once, and its workers with it (PR_SET_PDEATHSIG).

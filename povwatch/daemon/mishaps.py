@@ -3,7 +3,8 @@
 1. A job whose step failed so is released: the step is tried again after a pause of 2, 4, 8 ... 60 s.
 2. At the third time in one state, or at the third start in a row at which it could not be recovered, it is given up.
 3. A part that failed so is left alone for such a pause, so that the log is not flooded; the others go on.
-4. A journal that fails ends the daemon: nothing may go on without it. See `unforeseen.in_words`.
+4. A journal that fails ends the daemon: nothing may go on without it. See `unforeseen.in_words`. One whose disk is full
+   is waited for before anybody hears of it: see journal_wait.py.
 """
 
 from __future__ import annotations

@@ -20,16 +20,37 @@ if TYPE_CHECKING:
 class JournalFailed(JournalError):  # noqa: N818 - what happened, not a mistake in it
     """The file does not take or give what it should: without it nothing can go on."""
 
+    def __init__(self, what: str, todo: str = "", *, code: int = 0) -> None:
+        """Keep what SQLite said.
+
+        Args:
+            what: what happened.
+            todo: what to do about it.
+            code: SQLite's extended result.
+        """
+        super().__init__(what, todo)
+        self.refused = code & 0xFF in _OF_A_FILE
+        """Whether the file system refused it: the file's contents are not to blame."""
+        self.unsynced = code in _UNSYNCED
+        """Whether that was a sync."""
+
+
+_OF_A_FILE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+
+_UNSYNCED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+
 
 class Statements:
     """The statements of one file, as methods that take the connection first."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, through: Callable[[Callable[[], Any]], Any] = lambda act: act()) -> None:
         """Load them.
 
         Args:
             file: in sql/.
+            through: does each statement, and may do it once more.
         """
+        self._through = through
         text = (files(__package__) / "sql" / file).read_text()
         self._loaded: Any = aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
 
@@ -38,9 +59,12 @@ class Statements:
 
         @functools.wraps(statement)
         def run(*args: object, **values: object) -> Any:  # noqa: ANN401 - as the statement has it
-            with in_words():
-                found = statement(*args, **values)
-                return list(found) if isinstance(found, GeneratorType) else found
+            def act() -> Any:  # noqa: ANN401 - as the statement has it
+                with in_words():
+                    found = statement(*args, **values)
+                    return list(found) if isinstance(found, GeneratorType) else found
+
+            return self._through(act)
 
         self.__dict__[name] = run  # found without this method from now on
         return run
@@ -62,4 +86,5 @@ def in_words() -> Iterator[None]:
         raise JournalFailed(
             f"The journal cannot be written or read any more: {error}.",
             "See to the disk that paths.state is on (df, journalctl -k); what was under way goes on at the next start.",
+            code=getattr(error, "sqlite_errorcode", 0),
         ) from error

@@ -2,6 +2,9 @@
 
 A transition is a compare-and-set: it names the state and the run that the caller believes the job to be in, and
 changes exactly one row or raises. `run_id` is the fencing token.
+
+A transaction that the disk refuses may be waited for: the statements that it has come to are kept, and done once more
+on a journal that nobody else has changed meanwhile.
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ import dataclasses
 import json
 import sqlite3
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from povwatch import layout
 from povwatch.command import command
@@ -20,7 +23,7 @@ from povwatch.errors import JournalError
 from povwatch.job import Job, JobState, Waiting, may_go
 from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
-from povwatch.journal.statements import Statements, in_words
+from povwatch.journal.statements import JournalFailed, Statements, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -45,6 +48,16 @@ class WrongThreadError(RuntimeError):
     """A thread that does not own the journal has used it: a mistake in povwatch, whatever the disk and the file are."""
 
 
+class Patience(Protocol):
+    """Who waits for a disk that refuses a change."""
+
+    def wait(self, error: JournalFailed, times: int) -> None:
+        """Wait a while, after it was refused so many times in a row; raise `error` where that does not help."""
+
+    def over(self) -> None:
+        """The change is made."""
+
+
 class Journal(JournalReader):
     """The journal as the daemon has it. It belongs to the thread that opened it; no other one may call it.
 
@@ -56,7 +69,11 @@ class Journal(JournalReader):
         self._owner = threading.current_thread()
         self._lock = lock
         self._batched = False
-        self._write = Statements("write.sql")
+        self._write = Statements("write.sql", self._step)
+        self._steps: list[tuple[Callable[[], Any], Any]] = []
+        """What the open transaction has come to, from its BEGIN on, and what each step gave."""
+        self.patience: Patience | None = None
+        """Who waits for a full disk; nobody does if left out."""
 
     @classmethod
     def open(cls, state: Path, *, fresh: Callable[[], None] = lambda: None) -> Journal:
@@ -263,35 +280,75 @@ class Journal(JournalReader):
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
         """Take back what the block changed, and no more, where it fails. Savepoints of one name nest."""
-        db = self._db
-        with in_words():
-            db.execute("SAVEPOINT block")
+        db, before = self._db, len(self._steps)
+        self._run("SAVEPOINT block")
         try:
             yield
-            with in_words():
-                db.execute("RELEASE block")
+            self._run("RELEASE block")
         except BaseException:
-            if db.in_transaction:  # a full disk may have ended all of it
+            with suppress(sqlite3.Error):  # a full disk may have ended all of it
                 db.execute("ROLLBACK TO block")
                 db.execute("RELEASE block")
+            del self._steps[before:]
             raise
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        db = self._db
         if self._batched:
             yield
             return
-        with in_words():
-            db.execute("BEGIN IMMEDIATE")
+        self._steps.clear()
         try:
+            self._run("BEGIN IMMEDIATE")
             yield
-            with in_words():
-                db.execute("COMMIT")
+            self._run("COMMIT")
         except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            self._roll_back()
             raise
+        finally:
+            self._steps.clear()
+
+    def _run(self, statement: str) -> None:
+        def act() -> None:
+            with in_words():
+                self._db.execute(statement)
+
+        self._step(act)
+
+    def _step(self, act: Callable[[], Any]) -> Any:  # noqa: ANN401 - as the statement has it
+        """Do a step of a transaction. Where the disk refuses it, wait, and do all steps so far once more before it.
+
+        Raises:
+            JournalFailed: it is not waited for, or what the steps gave is not what they gave before.
+        """
+        refused = 0
+        while True:
+            try:
+                if refused:
+                    self._do_again()
+                found = act()
+                break
+            except JournalFailed as error:
+                if self.patience is None:
+                    raise
+                self._roll_back()
+                refused += 1
+                self.patience.wait(error, refused)
+        self._steps.append((act, found))
+        if refused and self.patience is not None:
+            self.patience.over()
+        return found
+
+    def _do_again(self) -> None:
+        self._roll_back()
+        for act, found in self._steps:
+            if act() != found:
+                raise JournalFailed("The journal was changed by somebody else.", "Nobody but povwatch may write it.")
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):  # it is what failed that counts
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
 
 def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Connection:

@@ -88,6 +88,52 @@ def test_a_disk_that_runs_full_under_the_engine_gives_the_attempt_back(tmp_path)
         sound(here)
 
 
+@pytest.mark.parametrize("when", ["waits", "generates"])
+def test_a_journal_on_a_full_disk_keeps_everything_waiting_and_costs_nothing(tmp_path, when):
+    with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.state, 16):
+        here.start()
+        here.wait_for("engine-ready")
+        if when == "generates":
+            here.clip("a.mp4")
+            here.until(lambda: here.runs)
+        filler = fill(here.state)
+        here.let_go()
+        if when == "waits":
+            here.clip("a.mp4")
+        full = here.wait_for("journal-full")
+        assert str(here.state) in full["message"]
+        assert here.published() == []
+        assert here.call("status").returncode == 0
+        assert here.running
+        filler.unlink()
+        here.wait_for("done", clip="a.mp4")
+        assert here.stop() == 0
+        # What was generated while the journal could not be written is used; the worker was not even ended.
+        assert (here.runs, newest(here).attempts, newest(here).crashes) == ([1], 1, 0)
+        assert [len(here.events(name)) for name in ("journal-full", "journal-back", "engine-ready")] == [1, 1, 1]
+        assert not [line for line in here.events() if line["event"] in {"retry", "failed", "released", "worker-lost"}]
+        assert here.published() == ["a/a_preview.json", "a/a_preview.mp4"]
+        sound(here)
+
+
+def test_a_daemon_that_is_stopped_while_its_journals_disk_is_full_ends_and_goes_on_at_the_next_start(tmp_path):
+    with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.state, 16):
+        here.start()
+        here.clip("a.mp4")
+        here.until(lambda: here.runs)
+        filler = fill(here.state)
+        here.let_go()
+        here.wait_for("journal-full")
+        assert here.stop() == 0
+        filler.unlink()
+        here.start()
+        here.wait_for("done", clip="a.mp4")
+        assert here.stop() == 0
+        assert newest(here).attempts == 1
+        assert here.published() == ["a/a_preview.json", "a/a_preview.mp4"]
+        sound(here)
+
+
 def test_a_journal_on_a_full_disk_is_not_called_damaged(tmp_path):
     state = tmp_path / "state"
     with small_disk(state, 1):

@@ -72,7 +72,9 @@ LASTING = (errno.EMFILE, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, err
 """Those that last for a while, too: one of each cause."""
 
 STATE = 0
-"""The folder of the journal, as intercept.c counts them: a daemon whose journal cannot be written ends."""
+"""The folder of the journal, as intercept.c counts them: a daemon whose journal fails ends, unless its disk is full."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 AGAIN_STEPS = (1, 7, 19, 37, 61, 97)
 """Calls into a recovery at which it dies too."""
@@ -83,8 +85,8 @@ DISK = 24 * 2**20
 OPTIONS = "commit=600"
 """No commit by the clock: what is on the disk is there because somebody synced it."""
 
-STUCK, ENDED = 3, 4
-"""Exit statuses of a life that came to no end, and of one that ended with an error."""
+STUCK, ENDED, JOURNAL_ENDED = 3, 4, 5
+"""Exit statuses of a life that came to no end, of one that ended with an error, and of one that its journal ended."""
 
 NOT_HERE = 77
 """Exit status where a layer cannot be run: no root, no loop devices."""
@@ -136,6 +138,7 @@ def main() -> None:
     asked.add_argument("--most", type=int, default=0, help="points, evenly spread over all of them; 0: all")
     asked.add_argument("--shard", default="0/1", help="this part of how many")
     asked.add_argument("--scenarios", default=",".join(world.SCENARIOS))
+    asked.add_argument("--codes", default="", help="of the layer errno, these error numbers alone: ENOSPC,EDQUOT")
     asked.add_argument("--stop-after", type=int, default=0, help="failures")
     asked.add_argument("--only", default="", help='one point, by its name: "plain: kill before call 12"')
     args = asked.parse_args()
@@ -159,6 +162,8 @@ def main() -> None:
                 )
             found.calls[scenario] = len(kinds)
             points += [Point(scenario, faults) for faults in plan(args.layer, kinds)]
+        if args.codes:
+            points = [point for point in points if errno.errorcode[point.faults[0].code] in args.codes.split(",")]
         points = [point for point in points[part::parts] if args.only in ("", str(point))]
         if args.most and len(points) > args.most:
             points = [points[n * len(points) // args.most] for n in range(args.most)]
@@ -326,7 +331,7 @@ class Harness:
                 self._place.restart() if fault.action == CUT else None
                 if code not in (-signal.SIGKILL, 0):  # 0: it was over before
                     found.append(f"the child ended with {code} instead of being killed")
-            if self._refuses and code and not (code == ENDED and self._library.crash_failing() == STATE):
+            if self._refuses and code and not self._may_end(fault, code):
                 found.append(f"the daemon does not go on by itself: it ended with {code}")
             found += [f"{said} (at the crash)" for said in self._invariants.at_any_moment(folders)]
             before, over = self._invariants.visible(folders.outputs), self._invariants.hooks_over(folders)
@@ -351,6 +356,14 @@ class Harness:
             gc.collect()  # it may hold files open, and with them a disk
         self._place.clear(self._number)
         return found
+
+    def _may_end(self, fault: Fault, code: int) -> bool:
+        """Whether a daemon may end so: where its journal fails, and the disk is not full."""
+        if self._library.crash_failing() != STATE or code not in (ENDED, JOURNAL_ENDED):
+            return False
+        # A sync that fails for once says nothing about room that a look would find.
+        unsynced = fault.action == FAIL and self._library.crash_kind(fault.at) == b"s"
+        return code == ENDED or fault.code not in FULL or unsynced
 
     def _unforeseen(self) -> Iterator[str]:
         """Faults in povwatch itself, of which it says so: in whatever life of this point."""
@@ -389,7 +402,11 @@ class Harness:
                 self._library.crash_below(*map(bytes, (folders.state, folders.inputs, folders.outputs)))
             self._library.crash_arm(fault.at, fault.action, fault.phase, fault.code)
             ours = self._world.World(folders, scenario, life=life, apart=self._apart, mended=mended)
-            code = 0 if ours.live() else STUCK
+            try:
+                code = 0 if ours.live() else STUCK
+            except statements.JournalFailed:
+                code = JOURNAL_ENDED
+                raise
         except BaseException:  # noqa: BLE001 - as a daemon that ends with a traceback
             self._library.crash_pause(1)
             traceback.print_exc(file=self._said)

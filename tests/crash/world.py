@@ -170,6 +170,9 @@ class World:
             if time.monotonic() > deadline:
                 raise TimeoutError("the daemon's threads come to no end")
             time.sleep(0.0002)
+        if self.daemon.journal_wait.problem is not None:  # in the midst of a step: nobody else's turn comes
+            self._pass(max(seconds, WHILE_WAITING))
+            return
         if self._scenario == "late":
             self._come_late()
         self._turns = 0 if all(background.idle for background in self._background) else self._turns + 1
@@ -178,17 +181,21 @@ class World:
         ):  # a part that failed is left alone, and with it what it has to settle
             parts = self.daemon.parts
             seconds = seconds if self._mended is None else max(seconds, WHILE_WAITING)
-            if self._mended is not None and self._sleeps == MENDED_AFTER:
-                self._mended()
             if self._mended is not None and self._over():
                 self.daemon.stop("all is done")
                 return
             waits = (parts.hooks, parts.dispatch, parts.finisher, parts.intake, parts.mishaps)
             due = [when for part in waits if (when := part.next_deadline()) is not None]
-            self._clock.now = max([self._clock.now + max(seconds, 0.0), *due])
-            self._sleeps += 1
-            if self._sleeps == SLEEPS:
-                self.daemon.stop("it comes to no end")
+            self._pass(max([max(seconds, 0.0), *(when - self._clock.now for when in due)]))
+
+    def _pass(self, seconds: float) -> None:
+        """Let time pass; some of it is all that the machine refuses anything for."""
+        if self._mended is not None and self._sleeps == MENDED_AFTER:
+            self._mended()
+        self._clock.now += seconds
+        self._sleeps += 1
+        if self._sleeps == SLEEPS:
+            self.daemon.stop("it comes to no end")
 
     def _over(self) -> bool:
         counts = self.daemon.parts.ledger.counts

@@ -1,0 +1,114 @@
+"""What the daemon does while its journal's disk is full or may not be written: it waits, in the midst of the step.
+
+A transaction that the disk refuses is taken back by SQLite, and nothing of it is on the disk. The step has not gone on:
+nothing was said, started or shown that the journal does not have. When the disk takes files again the journal writes
+the same statements once more (`Journal._step`), and the step goes on. For everything else that is a commit that took
+long: workers and threads work on, and what they have to say waits for the loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from povwatch.machine_faults import JOURNAL_TAKES_IT, TABLE, Place, translated
+from povwatch.voice import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from povwatch.daemon.clock import Clock
+    from povwatch.daemon.waker import Waker
+    from povwatch.errors import PovwatchError
+    from povwatch.journal import JournalFailed
+    from povwatch.notify import Notifier
+
+ROOM = 1 << 20
+"""Bytes that the disk has to take before the journal is tried again: some hundred changes of jobs."""
+
+TRIES_MAX = 3
+"""So often in a row is it tried where SQLite was refused a write and the disk takes files all the same."""
+
+ALIVE_EVERY = 1.0
+"""Seconds between two words to the service manager."""
+
+
+class JournalWait:
+    """Waits until the journal can be written."""
+
+    def __init__(
+        self, state: Path, *, clock: Clock, waker: Waker, notifier: Notifier, stopped: Callable[[], bool]
+    ) -> None:
+        """Wait for nothing yet.
+
+        Args:
+            state: the folder of the journal.
+            clock: the time.
+            waker: how the loop sleeps.
+            notifier: tells the service manager that the daemon is alive.
+            stopped: whether the daemon was told to stop.
+        """
+        self._state = state
+        self._clock = clock
+        self._waker = waker
+        self._notifier = notifier
+        self._stopped = stopped
+        self.problem: PovwatchError | None = None
+        """Why the journal cannot be written, while it is waited for."""
+
+    def wait(self, error: JournalFailed, times: int) -> None:
+        """Wait a while after the journal was refused a change.
+
+        Args:
+            error: what it said.
+            times: how often in a row.
+
+        Raises:
+            JournalFailed: `error`, where waiting does not help, or the daemon was told to stop.
+        """
+        problem = self._refusal(error, times)
+        if problem is None:
+            raise error
+        if self._stopped():
+            self.problem = problem
+            raise error
+        if self.problem is None:
+            say("journal-full", problem=str(problem))
+            self._notifier.ready(str(problem))  # at a start: the manager would give up on one that waits
+        self.problem = problem
+        until = self._clock.boot() + JOURNAL_TAKES_IT.pause(times)
+        while (left := until - self._clock.boot()) > 0.0:
+            self._notifier.watchdog()
+            self._waker.sleep(min(left, ALIVE_EVERY))
+            if self._stopped():
+                raise error
+        self._waker.wake()  # what came meanwhile has ended these sleeps, and is still to be taken in
+
+    def over(self) -> None:
+        """It is written again."""
+        if self.problem is not None:
+            self.problem = None
+            say("journal-back", state=self._state)
+
+    def _refusal(self, error: JournalFailed, times: int) -> PovwatchError | None:
+        """What keeps the journal from being written, if that goes by; a file of its own on that disk tells."""
+        if not error.refused:
+            return None
+        try:
+            with tempfile.TemporaryFile(dir=self._state) as file:
+                file.write(bytes(ROOM))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as refused:
+            row = TABLE.get((refused.errno or 0, Place.JOURNAL))
+            passes = row is not None and row.until is JOURNAL_TAKES_IT
+            return translated(refused, Place.JOURNAL, str(self._state)) if passes else None
+        if self.problem is not None and times <= TRIES_MAX:
+            return self.problem
+        # A disk that failed to sync is believed only where it says itself that it is full.
+        if error.unsynced or times > TRIES_MAX:
+            return None
+        return translated(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), Place.JOURNAL, str(self._state))

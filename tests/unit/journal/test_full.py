@@ -1,0 +1,154 @@
+"""A journal whose disk is full: waited for in the midst of a step, which then goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+import pytest
+from disks import fill, small_disk
+from hand_clock import HandClock
+from structlog.testing import capture_logs
+
+from povwatch.daemon.journal_wait import JournalWait
+from povwatch.daemon.ledger import Ledger
+from povwatch.job import JobState
+from povwatch.journal import Journal, JournalFailed, StaleJobError
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
+
+LONG = "x" * 200_000
+"""More than a WAL has room for in the blocks that it has already."""
+
+
+class Sleeper:
+    """A waker whose sleeps pass the time of a clock that is set by hand."""
+
+    def __init__(self, clock, meanwhile):
+        self.clock, self.meanwhile, self.woken = clock, meanwhile, 0
+
+    def sleep(self, seconds):
+        self.clock.now += seconds
+        self.meanwhile()
+
+    def wake(self):
+        self.woken += 1
+
+
+class Notifier:
+    def __init__(self):
+        self.said = []
+
+    def ready(self, status):
+        self.said.append(("ready", status))
+
+    def watchdog(self):
+        self.said.append("alive")
+
+
+class Bench:
+    def __init__(self, state):
+        self.state, self.clock, self.stopped = state, HandClock(), False
+        self.journal = Journal.open(state)
+        self.ledger = Ledger(self.journal, self.clock)
+        self.notifier, self.waker = Notifier(), Sleeper(self.clock, self.pass_by)
+        self.wait = self.journal.patience = JournalWait(
+            state, clock=self.clock, waker=self.waker, notifier=self.notifier, stopped=lambda: self.stopped
+        )
+        (self.job,) = self.ledger.add([(b"a.mp4", b"sig")])
+        self.began, self.filler, self.frees_after = self.clock.now, None, 100.0
+
+    def fill(self):
+        self.filler = fill(self.state)
+
+    def pass_by(self):
+        if self.filler is not None and self.clock.now >= self.began + self.frees_after:
+            self.filler.unlink()
+            self.filler = None
+
+    @property
+    def events(self):
+        return [event.event for event in self.journal.events(self.job.id)]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with small_disk(tmp_path / "state", 8):
+        made = Bench(tmp_path / "state")
+        yield made
+        made.journal.close()
+
+
+def told(lines):
+    return [line["event"] for line in lines]
+
+
+def test_a_change_waits_until_there_is_room_and_is_made_once(bench):
+    bench.fill()
+    with capture_logs() as lines:
+        job = bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+    assert bench.clock.now >= bench.began + bench.frees_after
+    assert told(lines) == ["journal-full", "journal-back", "arrived"]  # the change is said when it is journalled
+    assert str(bench.state) in lines[0]["problem"]
+    assert "goes on by itself" in lines[0]["problem"]
+    assert bench.journal.job(job.id).state is JobState.GRACE
+    assert bench.events == ["seen", "arrived"]
+    # The service manager hears of it all the while, and what came meanwhile is not slept over.
+    assert bench.notifier.said.count("alive") >= bench.frees_after - 10
+    assert bench.waker.woken > 0
+
+
+def queue_twice(ledger, job):
+    """A block within another that fails, and is taken back by itself."""
+    with ledger.together():
+        ledger.set_quietly(job, "waiting", state=JobState.QUEUED)
+        ledger.set_quietly(job, "waiting", state=JobState.QUEUED)
+
+
+def test_what_is_journalled_as_one_is_done_again_as_one(bench):
+    with bench.ledger.together():
+        job = bench.ledger.set_quietly(bench.job, "waiting", state=JobState.GRACE)
+        with pytest.raises(StaleJobError):
+            queue_twice(bench.ledger, job)
+        bench.fill()
+        bench.ledger.move(job, "queued", said={"numbers": LONG}, state=JobState.QUEUED)
+        (other,) = bench.ledger.add([(b"b.mp4", b"sig")])
+    assert bench.filler is None, "it was full"
+    assert bench.events == ["seen", "waiting", "queued"]
+    assert bench.journal.job(other.id).path == b"b.mp4"
+    with sqlite3.connect(bench.state / "journal.sqlite3") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+
+
+def test_a_change_that_a_rule_refuses_is_refused_then_too(bench):
+    bench.fill()
+    with pytest.raises(StaleJobError):
+        bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE, run_id=None) and (
+            bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        )
+    assert bench.events == ["seen", "arrived"]
+
+
+def test_one_that_is_told_to_stop_does_not_wait_and_nothing_is_said(bench):
+    bench.fill()
+    bench.frees_after = float("inf")
+    bench.waker.meanwhile = lambda: setattr(bench, "stopped", True)
+    with capture_logs() as lines, pytest.raises(JournalFailed, match="full"):
+        bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+    assert told(lines) == ["journal-full"]
+    assert bench.events == ["seen"]
+
+
+def test_what_is_not_for_want_of_room_is_not_waited_for(bench):
+    bench.journal._db.execute("DROP TABLE job_events")
+    with pytest.raises(JournalFailed, match="no such table"):
+        bench.ledger.move(bench.job, "arrived", state=JobState.GRACE)
+    assert bench.clock.now == bench.began
+
+
+def test_nobody_waits_where_no_daemon_does(bench):
+    bench.journal.patience = None
+    bench.fill()
+    with pytest.raises(JournalFailed, match="full"):
+        bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
