@@ -47,6 +47,7 @@ class OutputsWatch:
         self._staging = outputs / os.fsdecode(STAGING)
         self._hidden = ""
         """Why it could not be looked at the last time, as sentences, if it may be there."""
+        self._known: Identity | None = None
         self._known = self._look()
         self._seen: tuple[int, ...] = ()
         """The private folder that was judged to be one."""
@@ -113,7 +114,7 @@ class OutputsWatch:
             return identity(self._outputs)
         except OSError as error:
             code = error.errno or 0
-            if CAUSES.get(code) is Cause.MEANS:
+            if CAUSES.get(code) is Cause.MEANS and self._known is not None:
                 return self._known  # nothing can be said about the folder
             self._hidden = str(translated(error, Place.ROOM, str(self._outputs))) if code in CAUSES else ""
             return None

@@ -48,6 +48,21 @@ def test_nothing_is_written_while_nothing_was_refused(bench):
     assert list(bench.outputs.iterdir()) == []
 
 
+def test_one_that_cannot_be_looked_at_at_the_start_is_known_from_the_next_look_on(bench, monkeypatch):
+    def too_many(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("povwatch.daemon.outputs_watch.identity", too_many)
+        watch = OutputsWatch(bench.outputs, probe=bench.probe, back=bench.is_back)
+        watch.tick(0.0)
+    watch.tick(10.0)
+    assert watch.hurdle is None
+    bench.outputs.rmdir()
+    watch.tick(20.0)
+    assert "is not there" in watch.hurdle.problem
+
+
 def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(bench):
     bench.error = OutputsNotWritable("outputs/.povwatch cannot be written (Read-only file system).", "Mount it.")
     with capture_logs() as said:
