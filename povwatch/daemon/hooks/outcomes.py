@@ -12,6 +12,7 @@ from povwatch.hooks.plan import AFTER, BEFORE
 from povwatch.hooks.record import HookRun, HookState
 from povwatch.job import Job, JobState, Waiting
 from povwatch.machine_faults import until
+from povwatch.sentences import joined
 from povwatch.units import spell_duration
 from povwatch.voice import say
 
@@ -133,7 +134,7 @@ class Outcomes:
     def sentence(self, job: Job, hooks: Sequence[Hook]) -> str:
         """What failed of the hooks after a job, as sentences; empty if nothing did."""
         known = [known for hook in hooks if hook.when == AFTER and (known := self._records.of(job).get(hook.name))]
-        return " ".join(f"The hook {k.hook} failed: {k.error}" for k in known if k.state is HookState.FAILED)
+        return joined(*(f"The hook {k.hook} failed: {k.error}" for k in known if k.state is HookState.FAILED))
 
     def _go_on(self, job: Job, event: str, said: Mapping[str, Any], **to: Any) -> None:  # noqa: ANN401 - a job's own fields
         """Journal and say how it ended. What a job waits on is touched only where it waited on that."""
