@@ -56,6 +56,8 @@ class JournalWait:
         self._waker = waker
         self._notifier = notifier
         self._stopped = stopped
+        self._spared = 0
+        """How often in a row the disk took a file after it had refused the journal a write."""
         self.problem: PovwatchError | None = None
         """Why the journal cannot be written, while it is waited for."""
 
@@ -69,7 +71,7 @@ class JournalWait:
         Raises:
             JournalFailed: `error`, where waiting does not help, or the daemon was told to stop.
         """
-        problem = self._refusal(error, times)
+        problem = self._refusal(error)
         if problem is None:
             raise error
         if self._stopped():
@@ -89,11 +91,12 @@ class JournalWait:
 
     def over(self) -> None:
         """It is written again."""
+        self._spared = 0
         if self.problem is not None:
             self.problem = None
             say("journal-back", state=self._state)
 
-    def _refusal(self, error: JournalFailed, times: int) -> PovwatchError | None:
+    def _refusal(self, error: JournalFailed) -> PovwatchError | None:
         """What keeps the journal from being written, if that goes by; a file of its own on that disk tells."""
         if not error.refused:
             return None
@@ -105,10 +108,12 @@ class JournalWait:
         except OSError as refused:
             row = TABLE.get((refused.errno or 0, Place.JOURNAL))
             passes = row is not None and row.until is JOURNAL_TAKES_IT
+            self._spared = 0
             return translated(refused, Place.JOURNAL, str(self._state)) if passes else None
-        if self.problem is not None and times <= TRIES_MAX:
-            return self.problem
+        self._spared += 1
         # A disk that failed to sync is believed only where it says itself that it is full.
-        if error.unsynced or times > TRIES_MAX:
+        if self._spared > TRIES_MAX or (error.unsynced and self.problem is None):
             return None
-        return translated(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), Place.JOURNAL, str(self._state))
+        return self.problem or translated(
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), Place.JOURNAL, str(self._state)
+        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from povwatch import __version__
 from povwatch.arrival.writers import ignore_sigio
 from povwatch.daemon.journal_wait import JournalWait
+from povwatch.daemon.outside import Outside
 from povwatch.daemon.parts import Parts
 from povwatch.daemon.recovery import recover, sweep
 from povwatch.daemon.scope import ALL
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.config import Config
-    from povwatch.daemon.outside import Outside
     from povwatch.daemon.scope import Scope
 
 REQUESTS_EVERY = 0.5
@@ -86,7 +86,16 @@ class Daemon:
         self._config = config
         self._once = once
         self._notifier = Notifier.from_environment()
-        self.parts = Parts(config, scope, outside)
+        outside = outside or Outside()
+        self._stop: str | None = None
+        self.journal_wait = JournalWait(
+            config.paths.state,
+            clock=outside.clock,
+            waker=outside.waker,
+            notifier=self._notifier,
+            stopped=lambda: self._stop is not None,
+        )
+        self.parts = self._put_together(config, scope, outside)
         self._display = display
         self._viewer = Viewer(self.parts)
         self._display_at = 0.0
@@ -95,16 +104,23 @@ class Daemon:
         self._requests_at = 0.0
         self._starts: dict[str, Callable[[], None]] = {}
         """What is not started yet."""
-        self._stop: str | None = None
-        self.journal_wait = JournalWait(
-            config.paths.state,
-            clock=self.parts.clock,
-            waker=self.parts.waker,
-            notifier=self._notifier,
-            stopped=lambda: self._stop is not None,
-        )
         if not once:  # which ends where nothing can move
             self.parts.journal.patience = self.journal_wait
+
+    def _put_together(self, config: Config, scope: Scope, outside: Outside) -> Parts:
+        """The parts; while the journal's disk is full, wait for them too."""
+        times = 0
+        while True:
+            try:
+                parts = Parts(config, scope, outside)
+            except JournalFailed as error:
+                if self._once:
+                    raise
+                times += 1
+                self.journal_wait.wait(error, times)
+            else:
+                self.journal_wait.over()
+                return parts
 
     # -- the life of a daemon
 

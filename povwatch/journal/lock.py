@@ -24,6 +24,7 @@ class JournalLock:
 
         Raises:
             ConfigError: another daemon has it; its pid is named.
+            OSError: the file cannot be made or written.
         """
         self._fd = os.open(state / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         deadline = time.monotonic() + _PATIENCE
@@ -36,8 +37,12 @@ class JournalLock:
                     f"Stop it first: systemctl stop povwatch, or kill {pid}.",
                 )
             time.sleep(0.05)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of it."""

@@ -87,8 +87,15 @@ class Journal(JournalReader):
             ConfigError: another daemon has it.
             JournalError: the file is damaged, or from a newer povwatch.
         """
-        state.mkdir(parents=True, exist_ok=True)
-        lock = JournalLock(state)
+        try:
+            state.mkdir(parents=True, exist_ok=True)
+            lock = JournalLock(state)
+        except OSError as error:
+            raise JournalFailed(
+                f"The journal in {state} cannot be used: {error.strerror}.",
+                "Make room on its disk, or see what is wrong with it (df, journalctl -k).",
+                code=sqlite3.SQLITE_CANTOPEN,
+            ) from error
         try:
             return cls(connect(state / FILE, fresh), lock)
         except BaseException:
@@ -376,9 +383,10 @@ def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Con
             undo.pop_all()
             return db
     except sqlite3.OperationalError as error:  # of the disk, not of what is in the file
-        raise JournalError(
+        raise JournalFailed(
             f"The journal {file} cannot be used: {error}.",
             "Make room on its disk, or see what is wrong with it (df, journalctl -k).",
+            code=error.sqlite_errorcode,
         ) from error
     except sqlite3.DatabaseError as error:
         raise JournalError(

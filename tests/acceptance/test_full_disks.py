@@ -116,6 +116,29 @@ def test_a_journal_on_a_full_disk_keeps_everything_waiting_and_costs_nothing(tmp
         sound(here)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_start_with_a_full_disk_under_the_journal_waits_for_room(tmp_path, first):
+    with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.state, 16):
+        here.let_go()
+        clips = ["a.mp4"]
+        if not first:
+            clips.append("b.mp4")
+            here.start()
+            here.clip("b.mp4")
+            here.wait_for("done", clip="b.mp4")
+            assert here.stop() == 0
+        filler = fill(here.state)
+        here.start(watching=False)
+        here.wait_for("journal-full")
+        here.clip("a.mp4")
+        filler.unlink()
+        here.wait_for("done", clip="a.mp4")
+        assert here.stop() == 0
+        assert [newest(here, clip.encode()).attempts for clip in clips] == [1] * len(clips)
+        assert len(here.events("journal-full")) == len(here.events("journal-back")) == 1
+        sound(here)
+
+
 def test_a_daemon_that_is_stopped_while_its_journals_disk_is_full_ends_and_goes_on_at_the_next_start(tmp_path):
     with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.state, 16):
         here.start()

@@ -132,6 +132,8 @@ class World:
         self._turns = 0
         """Turns in a row in which something was still to be settled."""
         self._mended = mended
+        self.daemon: Daemon | None = None
+        self._background: list[Background] = []
         self._given_back = False
         self._late: tuple[Callable[[Any], None], Any] | None = None
         outside = Outside(
@@ -147,9 +149,7 @@ class World:
         if scenario == "taken":
             publish = parts.publisher.publish
             parts.publisher.publish = lambda *given: (self._take_the_name(), publish(*given))[1]
-        self._background: list[Background] = [
-            *(parts.background, parts.inspections, parts.walks, parts.decodes, parts.hooks._background)
-        ]
+        self._background = [*(parts.background, parts.inspections, parts.walks, parts.decodes, parts.hooks._background)]
 
     def live(self) -> bool:
         """Start, work until nothing is left to do, end. False if it never came to that."""
@@ -170,7 +170,8 @@ class World:
             if time.monotonic() > deadline:
                 raise TimeoutError("the daemon's threads come to no end")
             time.sleep(0.0002)
-        if self.daemon.journal_wait.problem is not None:  # in the midst of a step: nobody else's turn comes
+        if self.daemon is None or self.daemon.journal_wait.problem is not None:
+            # In the midst of a step, or before the first one: nobody else's turn comes.
             self._pass(max(seconds, WHILE_WAITING))
             return
         if self._scenario == "late":
@@ -194,6 +195,8 @@ class World:
             self._mended()
         self._clock.now += seconds
         self._sleeps += 1
+        if self._sleeps == SLEEPS and self.daemon is None:
+            raise TimeoutError("the daemon never starts")
         if self._sleeps == SLEEPS:
             self.daemon.stop("it comes to no end")
 

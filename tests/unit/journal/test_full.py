@@ -140,6 +140,33 @@ def test_one_that_is_told_to_stop_does_not_wait_and_nothing_is_said(bench):
     assert bench.events == ["seen"]
 
 
+def test_room_that_is_made_just_as_it_is_looked_for_is_used_however_long_it_took(bench, monkeypatch):
+    """The disk was full when the journal wrote, and takes a file a moment later."""
+    bench.fill()
+    bench.frees_after = float("inf")
+    refusal = bench.wait._refusal
+
+    def look(error):
+        if bench.clock.now > bench.began + 60 and bench.filler:
+            bench.filler.unlink()
+            bench.filler = None
+        return refusal(error)
+
+    monkeypatch.setattr(bench.wait, "_refusal", look)
+    bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+    assert bench.events == ["seen", "arrived"]
+
+
+def test_one_that_is_refused_while_the_disk_takes_files_is_tried_three_times(bench):
+    error = JournalFailed("The journal cannot be written.", code=sqlite3.SQLITE_IOERR_WRITE)
+    for times in (1, 2, 3):
+        bench.wait.wait(error, times)
+    with pytest.raises(JournalFailed):
+        bench.wait.wait(error, 4)
+    with pytest.raises(JournalFailed):
+        bench.wait.wait(JournalFailed("It cannot.", code=sqlite3.SQLITE_IOERR_FSYNC), 1)
+
+
 def test_what_is_not_for_want_of_room_is_not_waited_for(bench):
     bench.journal._db.execute("DROP TABLE job_events")
     with pytest.raises(JournalFailed, match="no such table"):
