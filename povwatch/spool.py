@@ -75,11 +75,14 @@ class Spool:
     # -- the daemon's side
 
     def prepare(self) -> None:
-        """Make the folder, writable by those who may write the state folder."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Make the folder, writable by those who may write the state folder; `take` tries again where it cannot be."""
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
 
     def take(self) -> list[Request]:
         """The requests that wait, oldest first, AT_ONCE of them. One that cannot be read is answered so."""
+        if not self._folder.is_dir():
+            self.prepare()
         found = []
         for file in self._waiting():
             data, owner = _read(file)

@@ -361,9 +361,11 @@ class Harness:
         """Whether a daemon may end so: where its journal fails, and the disk is not full."""
         if self._library.crash_failing() != STATE or code not in (ENDED, JOURNAL_ENDED):
             return False
+        kind = self._library.crash_kind(fault.at)
         # A sync that fails for once says nothing about room that a look would find.
-        unsynced = fault.action == FAIL and self._library.crash_kind(fault.at) == b"s"
-        return code == ENDED or fault.code not in FULL or unsynced
+        unsynced = fault.action == FAIL and kind == b"s"
+        no_folder = code == ENDED and kind == b"m"  # paths.state itself cannot be made
+        return fault.code not in FULL or unsynced or no_folder
 
     def _unforeseen(self) -> Iterator[str]:
         """Faults in povwatch itself, of which it says so: in whatever life of this point."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +115,17 @@ def test_old_answers_and_halves_are_swept_and_requests_stay(spool, tmp_path):
 def test_where_no_daemon_ever_ran_that_is_said(tmp_path):
     with pytest.raises(PovwatchError, match=r"There is no .*requests: no daemon ever ran here\. Start it"):
         Spool(tmp_path).ask("go", "a")
+
+
+def test_a_folder_that_could_not_be_made_at_the_start_is_made_later(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    spool = Spool(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        spool.prepare()
+        assert spool.take() == []
+    assert spool.take() == []
+    spool.ask("go", "a.mp4")
+    assert [request.verb for request in spool.take()] == ["go"]
