@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -203,12 +204,10 @@ def test_killed_three_times_while_it_is_checked_says_so(here):
     here.start()
     here.clip(frames=250, size=(640, 360))
     here.wait_for("generated")
-    for start in (2, 3):
-        here.kill()
-        here.start()
-        here.wait_for("orphaned", start=start)
-        assert newest(here).crashes == start - 1
     here.kill()
+    with sqlite3.connect(here.state / "journal.sqlite3") as db:  # two more like this, before that
+        db.execute("UPDATE jobs SET crashes = 2")
+    db.close()
     here.start()
     assert "3 times" in here.wait_for("failed")["problem"]
     assert (newest(here).state, newest(here).crashes) == (JobState.FAILED, 3)
