@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from clips import make_clip
+from support.clips import make_clip
 
 TESTS = Path(__file__).parents[1] / "tests"
 

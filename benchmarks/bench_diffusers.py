@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import tiny_model
-from clips import make_clip
+from support import tiny_model
+from support.clips import make_clip
 
-from povwatch.engine.port import Context
+from povwatch.engines.port import Context
 
 FPS = 30
 ON_GPU = ("prompt", "encode", "denoise", "decode", "control swap")

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from bench_daemon import FPS, NEGATIVE, TESTS, TINY, Sampler
-from clips import make_clip
-from idle import attempts, gaps
+from support.clips import make_clip
+from support.idle import attempts, gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import tiny_model  # first: it makes torchvision importable beside a torch of another build
 import torch
 from diffusers import AutoencoderKLWan, CosmosControlNetModel, CosmosTransformer3DModel, UniPCMultistepScheduler
+from support import tiny_model  # first: it makes torchvision importable beside a torch of another build
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ engine=()
 if [ "${1:-}" = --dry ]; then
   shift
   model=$folder/tiny
-  build=$root/tests/tiny_model.py
+  build=$root/tests/support/tiny_model.py
   engine=(--tiny --steps 2)
 fi
 model_in "$model" "$build"

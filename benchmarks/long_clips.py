@@ -23,7 +23,7 @@ CHUNK = 93
 
 def measure(model: Path, frames: int) -> None:
     """Generate one clip and print the process's memory at its peak."""
-    import tiny_jobs  # noqa: PLC0415 - loads torch, which only the measured process needs
+    from support import tiny_jobs  # noqa: PLC0415 - loads torch, which only the measured process needs
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -39,7 +39,9 @@ def measure(model: Path, frames: int) -> None:
 def main(lengths: str) -> None:
     """Build the model, then measure each length."""
     with tempfile.TemporaryDirectory() as name:
-        subprocess.run([sys.executable, ROOT / "tests/tiny_model.py", name], check=True, env={"PYTHONPATH": str(ROOT)})
+        subprocess.run(
+            [sys.executable, ROOT / "tests/support/tiny_model.py", name], check=True, env={"PYTHONPATH": str(ROOT)}
+        )
         for frames in lengths.split(","):
             subprocess.run([sys.executable, __file__, "--model", name, "--frames", frames], check=True)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/many_workers.py [--workers 8] [--clips 200] [--seconds 5] [--kills 0]
 
-The media work is copying (tests/many_workers.py), so what is seen is the queue alone.
+The media work is copying (tests/support/many_workers.py), so what is seen is the queue alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from idle import attempts, gaps
-from many_workers import ManyWorkers
+from support.idle import attempts, gaps
+from support.many_workers import ManyWorkers
 
 
 def main(asked: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from clips import make_clip
+from support.clips import make_clip
 
 from povwatch.media.run import call
 

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from povwatch.arrival.scan import scan
 from povwatch.arrival.settle import Settle
+from povwatch.files.scan import scan
 
 EXTENSIONS = frozenset({b".mp4", b".mov", b".mkv", b".webm", b".avi", b".m4v"})
 COUNT = 100_000

@@ -21,7 +21,7 @@ if [ "${1:-}" = --dry ]; then
   shift
   export OMP_NUM_THREADS=1
   model=$folder/tiny
-  build=$root/tests/tiny_model.py
+  build=$root/tests/support/tiny_model.py
   engine=(--tiny --steps 2 --size 192x112 --frames 61)
 fi
 model_in "$model" "$build"

@@ -6,8 +6,8 @@ import os
 import signal
 
 import pytest
-import tiny_needs
 from hypothesis import settings
+from support import tiny_needs
 
 # povwatch, its workers and children are started a thousand times: each start would compile every file anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -29,7 +29,7 @@ from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
 
-from povwatch.arrival.names import is_ignored_folder
+from povwatch.files.names import is_ignored_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

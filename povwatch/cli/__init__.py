@@ -10,8 +10,8 @@ import shlex
 import sys
 
 from povwatch.cli.app import app, program
-from povwatch.errors import ConfigError, MachineError, PovwatchError
-from povwatch.log import one_line
+from povwatch.core.errors import ConfigError, MachineError, PovwatchError
+from povwatch.service.log import one_line
 
 TRACEBACK = "POVWATCH_TRACEBACK"
 """The environment variable that has a command show where it failed."""

@@ -13,18 +13,19 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from povwatch import __version__, command
+from povwatch import __version__
 from povwatch.cli.verbs import Verbs
-from povwatch.config_load import load_config
-from povwatch.errors import PovwatchError
+from povwatch.config.load import load_config
+from povwatch.core import command
+from povwatch.core.errors import PovwatchError
+from povwatch.core.local_time import use_zone
+from povwatch.core.lookup import find, instead, number_of
 from povwatch.journal import JournalReader, open_reader
-from povwatch.local_time import use_zone
-from povwatch.log import one_line
-from povwatch.lookup import find, instead, number_of
+from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
-    from povwatch.config import Config
-    from povwatch.job import Job
+    from povwatch.config.settings import Config
+    from povwatch.core.job import Job
 
 DEFAULT = Path("config.toml")
 

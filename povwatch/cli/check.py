@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch import layout
 from povwatch.cli.app import app, shared
 from povwatch.cli.clips_here import bases, journalled, looked_into
 from povwatch.cli.prefetch import kind_here
-from povwatch.daemon.graces.named_files import judge, measure, unusable, upright
-from povwatch.engine.abilities import REAL, Abilities
-from povwatch.engine.fit import Shape
-from povwatch.errors import PovwatchError, SpecInvalid
+from povwatch.core import layout
+from povwatch.core.errors import PovwatchError, SpecInvalid
+from povwatch.engines.abilities import REAL, Abilities
+from povwatch.grace.named_files import judge, measure, unusable, upright
+from povwatch.media.fit import Shape
 from povwatch.spec import explain, lint, named_clip, parse, refused
-from povwatch.spec.beside import InputsFolder
+from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from povwatch.config import Config
-    from povwatch.errors import Problem
+    from povwatch.config.settings import Config
+    from povwatch.core.errors import Problem
     from povwatch.media.info import Measured
     from povwatch.spec import Spec
     from povwatch.spec.references import NamedFile

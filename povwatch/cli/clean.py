@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch.cleaning import Cleaning, in_words
 from povwatch.cli.app import app, console, plain, shared
-from povwatch.errors import PovwatchError
+from povwatch.core.errors import PovwatchError
 from povwatch.journal import open_reader
 from povwatch.journal.lock import JournalLock, holder
-from povwatch.spool import Answer, Spool
+from povwatch.ops.cleaning import Cleaning, in_words
+from povwatch.service.requests import Answer, Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
 
 PATIENCE = 600.0
 """Seconds for the daemon's answer: folders of terabytes take their time."""

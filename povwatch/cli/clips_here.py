@@ -6,21 +6,21 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from povwatch import layout
-from povwatch.arrival.scan import Listing, scan
-from povwatch.arrival.signature import signature
 from povwatch.container.signature import HEAD, video_kind
-from povwatch.daemon.graces.named_files import measure
-from povwatch.errors import ConfigError, JournalError, PovwatchError
+from povwatch.core import layout
+from povwatch.core.errors import ConfigError, JournalError, PovwatchError
+from povwatch.core.lookup import find, number_of
+from povwatch.files.scan import Listing, scan
+from povwatch.files.signature import signature
+from povwatch.grace.named_files import measure
 from povwatch.journal import members, open_reader
-from povwatch.lookup import find, number_of
 from povwatch.media.info import VideoInfo
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
     from povwatch.journal.reader import Known
     from povwatch.media.info import Measured
 

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from povwatch.log import one_line
-from povwatch.units import spell_duration
+from povwatch.core.units import spell_duration
+from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
     from types import TracebackType

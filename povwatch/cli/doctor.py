@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch import gpu
-from povwatch.arrival.health import NETWORK, identity
 from povwatch.arrival.watch import Watcher, raise_it, watches_allowed
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.cli.able import Finding, examine
 from povwatch.cli.app import app, console, plain, shared
-from povwatch.engine.choice import choose
-from povwatch.errors import JournalError, PovwatchError
-from povwatch.fs import fsync_dir, rename_noreplace
+from povwatch.cli.engine_checks import Finding, examine
+from povwatch.core.errors import JournalError, PovwatchError
+from povwatch.core.local_time import local
+from povwatch.core.sentences import joined
+from povwatch.core.units import spell_size
+from povwatch.engines.choice import choose
+from povwatch.files.fs import fsync_dir, rename_noreplace
+from povwatch.files.health import NETWORK, identity
+from povwatch.gpu import nvml as gpu
 from povwatch.journal import open_reader
-from povwatch.local_time import local
 from povwatch.media.run import call
-from povwatch.sentences import joined
 from povwatch.spec.configured import configured_templates
-from povwatch.units import spell_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
 
 WATCHES_WANTED = 8192
 """A watch is one folder; below that many, a large tree is seen by rescans only."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from povwatch import eta, layout
-from povwatch.errors import PovwatchError
-from povwatch.job import Job, JobState, Waiting
+from povwatch.core import layout
+from povwatch.core.errors import PovwatchError
+from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.units import spell_duration
+from povwatch.engines import eta
 from povwatch.journal import members
 from povwatch.spec import parse
-from povwatch.spec.beside import InputsFolder
-from povwatch.units import spell_duration
+from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
     from povwatch.journal import JournalReader
 
 AHEAD_MAX = 200

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from povwatch import gpu
 from povwatch.cli.app import app, console, shared
-from povwatch.command import command
-from povwatch.engine.choice import choose
-from povwatch.errors import JournalError
+from povwatch.core.command import command
+from povwatch.core.errors import JournalError
+from povwatch.engines.choice import choose
+from povwatch.gpu import nvml as gpu
 from povwatch.journal import open_reader
 from povwatch.models.lacking import wishes
 from povwatch.models.needs import needs
 
 if TYPE_CHECKING:
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
 
 
 @app.command()

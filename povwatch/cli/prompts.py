@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from povwatch.cli.app import app, console, plain, shared
-from povwatch.log import one_line
+from povwatch.service.log import one_line
 from povwatch.spec.configured import check_name, configured_templates
 from povwatch.spec.variables import VARIABLES
 

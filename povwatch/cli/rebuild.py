@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch import layout
 from povwatch.cli.app import app, shared
-from povwatch.command import command
-from povwatch.errors import ConfigError
+from povwatch.core import layout
+from povwatch.core.command import command
+from povwatch.core.errors import ConfigError
+from povwatch.core.units import spell_size
 from povwatch.journal.anew import is_used, made_anew
 from povwatch.journal.lock import holder
-from povwatch.log import one_line
-from povwatch.rebuild import restore
-from povwatch.rebuild.plan import Fate
-from povwatch.rebuild.survey import Survey, survey
-from povwatch.units import spell_size
+from povwatch.ops.rebuild import restore
+from povwatch.ops.rebuild.plan import Fate
+from povwatch.ops.rebuild.survey import Survey, survey
+from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
-    from povwatch.config import Config
-    from povwatch.rebuild.plan import Verdict
+    from povwatch.config.settings import Config
+    from povwatch.ops.rebuild.plan import Verdict
 
 LARGE = 1_000_000_000
 """Bytes of a clip whose reading is told."""

@@ -10,10 +10,10 @@ import typer
 
 from povwatch.cli.app import app, shared
 from povwatch.cli.reporting import print_table, save_all
-from povwatch.errors import ConfigError
-from povwatch.report import save
-from povwatch.report.gather import gather
-from povwatch.units import parse_duration
+from povwatch.core.errors import ConfigError
+from povwatch.core.units import parse_duration
+from povwatch.ops.report import save
+from povwatch.ops.report.gather import gather
 
 Files = Annotated[
     list[Path] | None,

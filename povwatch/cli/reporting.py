@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from povwatch.cli.app import console, plain
-from povwatch.errors import PovwatchError
-from povwatch.log import one_line
-from povwatch.report.save import save
-from povwatch.report.table import table
+from povwatch.core.errors import PovwatchError
+from povwatch.ops.report.save import save
+from povwatch.ops.report.table import table
+from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from povwatch.report.data import Report
+    from povwatch.ops.report.data import Report
 
 
 def print_table(report: Report, screen: Console | None = None) -> None:

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch import log
 from povwatch.cli.app import app, shared
 from povwatch.cli.clips_here import named
 from povwatch.cli.display import BatchDisplay
 from povwatch.cli.report import Files  # noqa: TC001 - typer reads it as it runs
 from povwatch.cli.reporting import print_table, save_all
+from povwatch.core.events import say
+from povwatch.core.layout import shown
+from povwatch.core.scope import Scope
 from povwatch.daemon.loop import Daemon
-from povwatch.daemon.scope import Scope
 from povwatch.daemon.summary import NOT_DONE, summarise
 from povwatch.journal import open_reader
-from povwatch.layout import shown
-from povwatch.report import save
-from povwatch.report.gather import gather
-from povwatch.voice import say
+from povwatch.ops.report import save
+from povwatch.ops.report.gather import gather
+from povwatch.service import log
 
 if TYPE_CHECKING:
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
     from povwatch.daemon.summary import Outcome
-    from povwatch.report.data import Report
+    from povwatch.ops.report.data import Report
 
 
 @app.command()

@@ -19,20 +19,20 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from povwatch import layout
-from povwatch.arrival.signature import signature, written_on
 from povwatch.cli.clips_here import journalled, known, looked_into
-from povwatch.errors import EnvironmentFault, SpecInvalid
-from povwatch.job import CLAIMED, JobState
-from povwatch.spec.beside import InputsFolder
+from povwatch.core import layout
+from povwatch.core.errors import EnvironmentFault, SpecInvalid
+from povwatch.core.job import CLAIMED, JobState
+from povwatch.files.signature import signature, written_on
 from povwatch.spec.first import choose, first_spec, needs_duration
+from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.variables import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
     from povwatch.journal.reader import Known
     from povwatch.spec.prompts import Template
 

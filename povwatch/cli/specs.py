@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch import layout
 from povwatch.cli.app import app, shared
 from povwatch.cli.clips_here import bases
 from povwatch.cli.spec_files import Done, SpecFiles
-from povwatch.errors import ConfigError
+from povwatch.core import layout
+from povwatch.core.errors import ConfigError
 from povwatch.spec import Spec
 from povwatch.spec.configured import check_name, configured_templates
 
 if TYPE_CHECKING:
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
 
 
 @app.command()

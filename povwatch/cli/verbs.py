@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.main import get_command_from_info
 
-from povwatch.log import one_line
+from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
     from typer import Typer
 
 VERBS = {
     "run": "run",
-    "status": "look",
-    "jobs": "look",
-    "show": "look",
+    "status": "status",
+    "jobs": "status",
+    "show": "status",
     "why": "why",
-    "go": "ask",
-    "hold": "ask",
-    "retry": "ask",
-    "cancel": "ask",
-    "pause": "ask",
-    "resume": "ask",
+    "go": "requests",
+    "hold": "requests",
+    "retry": "requests",
+    "cancel": "requests",
+    "pause": "requests",
+    "resume": "requests",
     "clean": "clean",
     "specs": "specs",
     "prompts": "prompts",

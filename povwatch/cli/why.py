@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from povwatch import layout
-from povwatch.arrival import names
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import Clip, app, console, plain, several, shared
 from povwatch.cli.forecast import forecast
-from povwatch.cli.look import UNDER_WAY, grace_words
-from povwatch.cli.unlike import unlike_a_clip
-from povwatch.command import command
+from povwatch.cli.not_a_clip import unlike_a_clip
+from povwatch.cli.status import UNDER_WAY, grace_words
 from povwatch.container import examine
-from povwatch.errors import PovwatchError, SpecInvalid
-from povwatch.fs import open_beneath
-from povwatch.holding import held_by, marker_before
-from povwatch.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core import layout
+from povwatch.core.command import command
+from povwatch.core.errors import PovwatchError, SpecInvalid
+from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.local_time import local
+from povwatch.core.lookup import find, instead, number_of
+from povwatch.core.sentences import joined
+from povwatch.core.units import spell_duration, spell_size
+from povwatch.files import names
+from povwatch.files.fs import open_beneath
 from povwatch.journal import members
 from povwatch.journal.lock import holder
-from povwatch.local_time import local
-from povwatch.lookup import find, instead, number_of
 from povwatch.media import resized
 from povwatch.media.damage import in_words
-from povwatch.sentences import joined
 from povwatch.spec import parse
-from povwatch.spec.beside import InputsFolder
-from povwatch.units import spell_duration, spell_size
+from povwatch.spec.holding import held_by, marker_before
+from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
     from povwatch.journal import JournalReader
 
 Gate = tuple[str, str, str]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from povwatch.layout import shown
-from povwatch.local_time import local
-from povwatch.units import spell_size
+from povwatch.core.layout import shown
+from povwatch.core.local_time import local
+from povwatch.core.units import spell_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ def worker_lines(facts: Mapping[str, Any], reader: JournalReader) -> Iterator[st
     """What each worker does and since when, and what its GPUs hold; then the GPUs without a worker.
 
     Args:
-        facts: what the daemon says of itself; see daemon/facts.py.
+        facts: what the daemon says of itself; see daemon/status.py.
         reader: the journal.
     """
     gpus = {gpu["uuid"]: gpu for gpu in facts.get("gpus", [])}

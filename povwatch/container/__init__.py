@@ -10,7 +10,7 @@ from povwatch.container import ebml, mp4, riff
 from povwatch.container.reader import Reader, TakesLonger
 from povwatch.container.report import VIDEO_KINDS, Incomplete, Kind, NoVideo, Report, Whole
 from povwatch.container.signature import HEAD, classify
-from povwatch.sentences import joined
+from povwatch.core.sentences import joined
 
 __all__ = ["VIDEO_KINDS", "Kind", "Report", "TakesLonger", "examine"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from povwatch.container.report import Incomplete
-from povwatch.errors import EnvironmentFault
+from povwatch.core.errors import EnvironmentFault
 
 STEPS = 2_000_000
 """Headers that one examination may look at, which takes five seconds: nothing a file claims keeps us longer."""

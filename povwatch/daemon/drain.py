@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.scope import ALL
+from povwatch.core.job import CLAIMED, JobState, Waiting
+from povwatch.core.scope import ALL
 from povwatch.daemon.summary import Outcome
-from povwatch.job import CLAIMED, JobState, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.config import Config
-    from povwatch.daemon.arrivals.intake import Intake
-    from povwatch.daemon.arrivals.lookout import Lookout
-    from povwatch.daemon.ledger import Ledger
-    from povwatch.daemon.runs.availability import Availability
-    from povwatch.daemon.runs.crew import Crew
-    from povwatch.daemon.runs.engine_room import EngineRoom
-    from povwatch.daemon.runs.places import Hurdle
-    from povwatch.daemon.scope import Scope
-    from povwatch.job import Job
+    from povwatch.arrival.folder_monitor import Lookout
+    from povwatch.arrival.stage import Intake
+    from povwatch.config.settings import Config
+    from povwatch.core.job import Job
+    from povwatch.core.scope import Scope
+    from povwatch.journal.store import Ledger
+    from povwatch.workers.availability import Availability
+    from povwatch.workers.crew import Crew
+    from povwatch.workers.places import Hurdle
+    from povwatch.workers.pool import EngineRoom
 
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
 """What is never waited on: somebody has to do something first."""

@@ -13,18 +13,18 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from povwatch.machine_faults import JOURNAL_TAKES_IT, TABLE, Place, translated
-from povwatch.voice import say
+from povwatch.core.events import say
+from povwatch.core.machine_faults import JOURNAL_TAKES_IT, TABLE, Place, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from povwatch.daemon.clock import Clock
-    from povwatch.daemon.waker import Waker
-    from povwatch.errors import PovwatchError
+    from povwatch.core.clock import Clock
+    from povwatch.core.errors import PovwatchError
+    from povwatch.core.waker import Waker
     from povwatch.journal import JournalFailed
-    from povwatch.notify import Notifier
+    from povwatch.service.notify import Notifier
 
 ROOM = 1 << 20
 """Bytes that the disk has to take before the journal is tried again: some hundred changes of jobs."""

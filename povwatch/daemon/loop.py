@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Protocol
 
 from povwatch import __version__
 from povwatch.arrival.writers import ignore_sigio
+from povwatch.core.events import say
+from povwatch.core.scope import ALL
+from povwatch.daemon.app import Parts
 from povwatch.daemon.journal_wait import JournalWait
 from povwatch.daemon.outside import Outside
-from povwatch.daemon.parts import Parts
 from povwatch.daemon.recovery import recover, sweep
-from povwatch.daemon.scope import ALL
 from povwatch.daemon.summary import Outcome
 from povwatch.daemon.view import View, Viewer
-from povwatch.engine.abilities import REAL
+from povwatch.engines.abilities import REAL
 from povwatch.journal import JournalFailed
-from povwatch.notify import Notifier
-from povwatch.voice import say
+from povwatch.service.notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.config import Config
-    from povwatch.daemon.scope import Scope
+    from povwatch.config.settings import Config
+    from povwatch.core.scope import Scope
 
 REQUESTS_EVERY = 0.5
 """Seconds between two looks into the spool."""

@@ -12,19 +12,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from povwatch.daemon.unforeseen import in_words
-from povwatch.errors import EnvironmentFault
+from povwatch.core.errors import EnvironmentFault
+from povwatch.core.events import say
+from povwatch.core.retry import backoff
+from povwatch.core.unforeseen import in_words
 from povwatch.journal import StaleJobError
-from povwatch.retry import backoff
-from povwatch.voice import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
     from typing import Any
 
-    from povwatch.daemon.clock import Clock
-    from povwatch.errors import PovwatchError
-    from povwatch.job import Job, JobState
+    from povwatch.core.clock import Clock
+    from povwatch.core.errors import PovwatchError
+    from povwatch.core.job import Job, JobState
 
 GIVEN_UP_AT = 3
 """Failures of one job, in one state or at starts in a row, after which it is given up."""

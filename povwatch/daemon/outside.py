@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from povwatch import gpu
 from povwatch.arrival.watch import Watcher
-from povwatch.daemon.clock import Clock
-from povwatch.daemon.waker import Waker
+from povwatch.core.clock import Clock
+from povwatch.core.waker import Waker
+from povwatch.gpu import nvml as gpu
 from povwatch.workers.process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.gpu import Gpus
+    from povwatch.gpu.nvml import Gpus
 
 
 @dataclass(frozen=True, slots=True)

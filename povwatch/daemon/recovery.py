@@ -16,24 +16,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from povwatch import private, retry
-from povwatch.command import command
-from povwatch.daemon.ends.endings import CLEARED
+from povwatch.attempt.attempt import Workpiece, readable_piece
+from povwatch.attempt.failed import CLEARED
+from povwatch.core import retry
+from povwatch.core.command import command
+from povwatch.core.errors import FinishFailed, JobFailed, PovwatchError
+from povwatch.core.events import say
+from povwatch.core.job import Job, JobState
+from povwatch.core.unforeseen import in_words
 from povwatch.daemon.mishaps import GIVEN_UP_AT
-from povwatch.daemon.runs.workpiece import Workpiece, readable_piece
-from povwatch.daemon.unforeseen import in_words
-from povwatch.errors import FinishFailed, JobFailed, PovwatchError
-from povwatch.job import Job, JobState
-from povwatch.voice import say
+from povwatch.files import private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from povwatch.daemon.ends.endings import Endings
-    from povwatch.daemon.ends.finisher import Finisher
-    from povwatch.daemon.graces.gates import Gates
-    from povwatch.daemon.ledger import Ledger
+    from povwatch.attempt.failed import Endings
+    from povwatch.grace.stage import Gates
+    from povwatch.journal.store import Ledger
     from povwatch.publish import Publisher
+    from povwatch.results.stage import Finisher
 
 S = JobState
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from povwatch import layout
-from povwatch.job import Job, JobState
-from povwatch.voice import say
+from povwatch.core import layout
+from povwatch.core.events import say
+from povwatch.core.job import Job, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,15 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from povwatch import eta
-from povwatch.job import Job, JobState
-from povwatch.layout import shown
+from povwatch.core.job import Job, JobState
+from povwatch.core.layout import shown
+from povwatch.engines import eta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from povwatch.daemon.parts import Parts
-    from povwatch.daemon.runs.places import Run
+    from povwatch.daemon.app import Parts
+    from povwatch.workers.places import Run
 
 WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.05, "checking": 0.05}
 """What a stage counts for in a clip's bar. Real engines spend nearly all of the time generating."""

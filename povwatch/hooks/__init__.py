@@ -7,5 +7,5 @@ record.py        what the journal remembers of one (pure)
 run.py           runs one, and leaves no process behind
 expected.py      are the files there that it is for
 
-daemon/hooks/ drives all that.
+hooks/ drives all that.
 """

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch.container import Report, TakesLonger, examine
-from povwatch.errors import EnvironmentFault, NotAVideo, PovwatchError
-from povwatch.fs import closing, fsync_dir
-from povwatch.layout import shown
+from povwatch.core.errors import EnvironmentFault, NotAVideo, PovwatchError
+from povwatch.core.layout import shown
+from povwatch.files.fs import closing, fsync_dir
 from povwatch.media.run import EXAMINE, call
 
 if TYPE_CHECKING:

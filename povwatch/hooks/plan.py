@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.hooks.record import HookRun, HookState
+from povwatch.core.hook_record import HookRun, HookState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from povwatch.hooks.settings import Hook
-    from povwatch.job import Job
+    from povwatch.config.hooks import Hook
+    from povwatch.core.job import Job
 
 BEFORE, AFTER = "before", "after"
 

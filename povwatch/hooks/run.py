@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from povwatch import machine_faults
-from povwatch.errors import HookFailed, HookUnavailable
+from povwatch.core import machine_faults
+from povwatch.core.errors import HookFailed, HookUnavailable
 from povwatch.process.child import Child
 from povwatch.process.environment import child_environment
 from povwatch.process.output import LimitedLines

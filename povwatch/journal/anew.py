@@ -12,9 +12,9 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from povwatch import layout
-from povwatch.errors import JournalError
-from povwatch.fs import fsync_dir
+from povwatch.core import layout
+from povwatch.core.errors import JournalError
+from povwatch.files.fs import fsync_dir
 from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, JournalReader
 from povwatch.journal.writer import Journal, connect
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from povwatch.job import Job
+    from povwatch.core.job import Job
 
 BESIDE = ("", "-wal", "-shm")
 """What SQLite keeps: a file, its log, and the log's index. They belong together."""

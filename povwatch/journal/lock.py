@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Self
 
-from povwatch.errors import ConfigError
+from povwatch.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

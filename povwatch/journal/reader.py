@@ -8,12 +8,12 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from povwatch.command import command
-from povwatch.errors import JournalError
-from povwatch.hooks.record import HookRun, HookState
-from povwatch.job import Job, JobState, Waiting
+from povwatch.core.command import command
+from povwatch.core.errors import JournalError, JournalFailed
+from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
-from povwatch.journal.statements import JournalFailed, Statements, in_words
+from povwatch.journal.statements import Statements, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,28 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiosql
 
-from povwatch.errors import JournalError
+from povwatch.core.errors import JournalError, JournalFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-class JournalFailed(JournalError):  # noqa: N818 - what happened, not a mistake in it
-    """The file does not take or give what it should: without it nothing can go on."""
-
-    def __init__(self, what: str, todo: str = "", *, code: int = 0) -> None:
-        """Keep what SQLite said.
-
-        Args:
-            what: what happened.
-            todo: what to do about it.
-            code: SQLite's extended result.
-        """
-        super().__init__(what, todo)
-        self.refused = code & 0xFF in _OF_A_FILE
-        """Whether the file system refused it: the file's contents are not to blame."""
-        self.unsynced = code in _UNSYNCED
-        """Whether that was a sync."""
 
 
 _OF_A_FILE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
@@ -70,6 +52,12 @@ class Statements:
         return run
 
 
+def journal_failed(error: sqlite3.Error, what: str, todo: str) -> JournalFailed:
+    """What follows from an error of SQLite's: whether the file system refused it, and whether that was a sync."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return JournalFailed(what, todo, refused=code & 0xFF in _OF_A_FILE, unsynced=code in _UNSYNCED)
+
+
 @contextmanager
 def in_words() -> Iterator[None]:
     """Turn SQLite's errors into ours.
@@ -83,8 +71,8 @@ def in_words() -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         raise JournalError(f"The journal refuses a change: {error}.") from error
     except sqlite3.Error as error:
-        raise JournalFailed(
+        raise journal_failed(
+            error,
             f"The journal cannot be written or read any more: {error}.",
             "See to the disk that paths.state is on (df, journalctl -k); what was under way goes on at the next start.",
-            code=getattr(error, "sqlite_errorcode", 0),
         ) from error

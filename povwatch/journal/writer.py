@@ -17,19 +17,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Protocol
 
-from povwatch import layout
-from povwatch.command import command
-from povwatch.errors import JournalError
-from povwatch.job import Job, JobState, Waiting, may_go
+from povwatch.core import layout
+from povwatch.core.command import command
+from povwatch.core.errors import JournalError, JournalFailed
+from povwatch.core.job import Job, JobState, Waiting, may_go
 from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
-from povwatch.journal.statements import JournalFailed, Statements, in_words
+from povwatch.journal.statements import Statements, in_words, journal_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from povwatch.hooks.record import HookRun
+    from povwatch.core.hook_record import HookRun
 
 
 BROUGHT = """
@@ -61,7 +61,7 @@ class Patience(Protocol):
 class Journal(JournalReader):
     """The journal as the daemon has it. It belongs to the thread that opened it; no other one may call it.
 
-    What a background thread needs of it is read before and handed over: see `daemon/background.py`.
+    What a background thread needs of it is read before and handed over: see `core/background.py`.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: JournalLock) -> None:
@@ -383,10 +383,10 @@ def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Con
             undo.pop_all()
             return db
     except sqlite3.OperationalError as error:  # of the disk, not of what is in the file
-        raise JournalFailed(
+        raise journal_failed(
+            error,
             f"The journal {file} cannot be used: {error}.",
             "Make room on its disk, or see what is wrong with it (df, journalctl -k).",
-            code=error.sqlite_errorcode,
         ) from error
     except sqlite3.DatabaseError as error:
         raise JournalError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import av.error
 
-from povwatch.errors import CheckFailed, NotAVideo
+from povwatch.core.errors import CheckFailed, NotAVideo
 from povwatch.media import planes, times
 from povwatch.media.info import Checked, Expectation, text
 from povwatch.media.prepare import read_times

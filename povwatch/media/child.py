@@ -20,9 +20,10 @@ import time
 import traceback
 from typing import Any
 
-from povwatch import machine_faults, private
-from povwatch.errors import PovwatchError
-from povwatch.machine_faults import Place
+from povwatch.core import machine_faults
+from povwatch.core.errors import PovwatchError
+from povwatch.core.machine_faults import Place
+from povwatch.files import private
 from povwatch.media.errors import MediaError, NoProcess
 from povwatch.process.lifeline import die_with_parent
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import av.error
 
-from povwatch.errors import NotAVideo
+from povwatch.core.errors import NotAVideo
 from povwatch.media.info import Bounds, Decoded
 from povwatch.media.source import opened
 

@@ -13,7 +13,7 @@ PovwatchError
 
 from __future__ import annotations
 
-from povwatch.errors import AttemptFailed, NotAVideo, PovwatchError, Shortage
+from povwatch.core.errors import AttemptFailed, NotAVideo, PovwatchError, Shortage
 
 KILLED_MAX = 5
 """So often in a row is a file looked at again when the look was killed; then it may be the cause."""

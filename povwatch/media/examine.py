@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from povwatch import container, machine_faults
+from povwatch import container
 from povwatch.container import Kind, Report
+from povwatch.core import machine_faults
 from povwatch.media.plain import plain
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.errors import CheckFailed
+from povwatch.core.errors import CheckFailed
 from povwatch.media import encode, times
 from povwatch.media.info import Finished, Prepared, VideoInfo
 from povwatch.media.picture import FULL, NO_PAD, Fitted

@@ -6,9 +6,9 @@ import zipfile
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from povwatch.engine.fit import MASK_TODO, masks
-from povwatch.errors import NotAVideo
+from povwatch.core.errors import NotAVideo
 from povwatch.media.damage import in_words
+from povwatch.media.fit import MASK_TODO, masks
 from povwatch.media.info import Measured, text
 from povwatch.media.plain import plain
 from povwatch.media.probe import inspect

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.errors import NotAVideo, SourceChanged
-from povwatch.fs import closing, open_beneath
-from povwatch.layout import shown
+from povwatch.core.errors import NotAVideo, SourceChanged
+from povwatch.core.layout import shown
+from povwatch.files.fs import closing, open_beneath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

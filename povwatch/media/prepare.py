@@ -16,8 +16,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch import layout
-from povwatch.errors import NotAVideo, SourceChanged
+from povwatch.core import layout
+from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.media import encode, times
 from povwatch.media.info import Prepared, VideoInfo, text
 from povwatch.media.picture import NO_PAD, Working

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import av.error
 
-from povwatch.errors import NotAVideo
+from povwatch.core.errors import NotAVideo
 from povwatch.media import times
 from povwatch.media.damage import ONE_EACH
 from povwatch.media.errors import TooLarge

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import av.error
 
-from povwatch.machine_faults import CAUSES
+from povwatch.core.machine_faults import CAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

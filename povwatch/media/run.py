@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from povwatch import errors, machine_faults
+from povwatch.core import errors, machine_faults
 from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, NoProcess, TooLarge
 from povwatch.process.child import Child
 from povwatch.process.ending import describe_end

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import av.error
 from av.audio.layout import AudioLayout
 
+from povwatch.core.sentences import joined
 from povwatch.media import channels, encode
 from povwatch.media.hearing import Heard, decoder_of, frames, listened, see_whose
 from povwatch.media.info import Prepared, SoundTrack, VideoInfo
@@ -22,7 +23,6 @@ from povwatch.media.prepare import read_times
 from povwatch.media.source import opened, read_only
 from povwatch.media.spans import holes, lead
 from povwatch.media.track import track
-from povwatch.sentences import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

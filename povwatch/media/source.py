@@ -19,9 +19,9 @@ import av.error
 from av.packet import Packet
 from av.stream import Discard
 
-from povwatch.errors import NotAVideo
-from povwatch.layout import shown
-from povwatch.machine_faults import TODO
+from povwatch.core.errors import NotAVideo
+from povwatch.core.layout import shown
+from povwatch.core.machine_faults import TODO
 from povwatch.media import times
 from povwatch.media.damage import Damage, Tally
 from povwatch.media.errors import NoProcess, TooLarge

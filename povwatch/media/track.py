@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from povwatch.errors import SourceChanged
+from povwatch.core.errors import SourceChanged
 from povwatch.media.errors import MediaError
 from povwatch.media.plain import plain
 

@@ -12,7 +12,7 @@ PovwatchError
 
 from __future__ import annotations
 
-from povwatch.errors import MachineError, PovwatchError
+from povwatch.core.errors import MachineError, PovwatchError
 
 
 class AccessError(PovwatchError):

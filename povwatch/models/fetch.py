@@ -14,9 +14,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from povwatch.command import command
-from povwatch.errors import MachineError
-from povwatch.fs import fsync_dir
+from povwatch.core.command import command
+from povwatch.core.errors import MachineError
+from povwatch.files.fs import fsync_dir
 from povwatch.models import hub
 from povwatch.models.errors import ContentError, CutError, RoomError, StoppedError
 

@@ -29,7 +29,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
     disable_progress_bars,
 )
 
-from povwatch.command import command
+from povwatch.core.command import command
 from povwatch.models.errors import AccessError, CutError, NetworkError
 from povwatch.models.needs import depth_cache, page
 

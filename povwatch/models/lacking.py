@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.command import command
-from povwatch.engine.port import EngineFailure
-from povwatch.engine.transfer import settings, weights
-from povwatch.errors import ConfigError
+from povwatch.core.command import command
+from povwatch.core.errors import ConfigError
+from povwatch.core.sentences import joined
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer import settings, weights
 from povwatch.models.needs import Wishes, needs
-from povwatch.sentences import joined
 
 if TYPE_CHECKING:
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
 
 YES = frozenset({"1", "ON", "YES", "TRUE"})
 """Values of HF_HUB_OFFLINE by which the hub's client keeps to what is here."""

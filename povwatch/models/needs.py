@@ -1,7 +1,7 @@
 """Which files an engine needs: repositories, revisions, names. Pure.
 
 cosmos: upstream's own list at the pinned commit (packages/cosmos-oss/cosmos_oss/checkpoints*.py, and what its source
-loads by name from the hub). diffusers: povwatch.engine.transfer, and cosmos_guardrail 0.3.2.
+loads by name from the hub). diffusers: povwatch.engines.transfer, and cosmos_guardrail 0.3.2.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from povwatch.engine.transfer import settings, weights
-from povwatch.engine.upstream import ability
-from povwatch.errors import ConfigError
+from povwatch.core.errors import ConfigError
+from povwatch.engines.transfer import settings, weights
+from povwatch.engines.upstream import ability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from povwatch.command import command
+from povwatch.core.command import command
+from povwatch.core.units import spell_size
 from povwatch.models import hub, record
 from povwatch.models.errors import AccessError, ContentError, RoomError
 from povwatch.models.fetch import blob_of, digest_of, fetch, here_of
-from povwatch.units import spell_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from povwatch.errors import PovwatchError
+    from povwatch.core.errors import PovwatchError
     from povwatch.models.hub import HubFile, Listing
     from povwatch.models.needs import Need
     from povwatch.models.record import Snapshot

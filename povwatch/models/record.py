@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from povwatch.fs import fsync_dir
+from povwatch.files.fs import fsync_dir
 from povwatch.models import hub
 
 if TYPE_CHECKING:

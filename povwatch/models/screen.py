@@ -8,12 +8,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from povwatch.command import command
+from povwatch.core.command import command
+from povwatch.core.sentences import joined
+from povwatch.core.units import spell_size
 from povwatch.models import prefetch, record
 from povwatch.models.errors import NetworkError
 from povwatch.models.look import look, spoilt
-from povwatch.sentences import joined
-from povwatch.units import spell_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.errors import ConfigError
+from povwatch.core.errors import ConfigError
 from povwatch.models.lacking import wishes
 from povwatch.models.needs import about
 
 if TYPE_CHECKING:
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
 
 
 def weights(kind: str, config: Config) -> int:

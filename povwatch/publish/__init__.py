@@ -12,7 +12,7 @@ Whatever is interrupted, `publish` of the same promise is safe to repeat and end
 The protocol is that of maildir and of every careful installer: write aside, fsync, rename, fsync the folder.
 """
 
-from povwatch.errors import OutputsAway
+from povwatch.core.errors import OutputsAway
 from povwatch.publish.faults import OutputRefused, PublishStopped, TargetTaken, WriteFailed
 from povwatch.publish.promise import Entry, Published, Sealed
 from povwatch.publish.publisher import Describe, Names, Publisher

@@ -7,10 +7,11 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from povwatch import machine_faults, private
-from povwatch.errors import Permanent, PovwatchError, Transient, WriteFailed
-from povwatch.layout import shown
-from povwatch.machine_faults import Place
+from povwatch.core import machine_faults
+from povwatch.core.errors import Permanent, PovwatchError, Transient, WriteFailed
+from povwatch.core.layout import shown
+from povwatch.core.machine_faults import Place
+from povwatch.files import private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ import stat
 from collections.abc import Callable
 from typing import TypeAlias
 
-from povwatch import fs
-from povwatch.errors import CheckFailed
-from povwatch.layout import shown
+from povwatch.core.errors import CheckFailed
+from povwatch.core.layout import shown
+from povwatch.files import fs
 from povwatch.publish.faults import PublishStopped
 from povwatch.publish.promise import Entry
 

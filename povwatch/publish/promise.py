@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from povwatch.command import command
-from povwatch.errors import JournalError
-from povwatch.layout import shown
+from povwatch.core.command import command
+from povwatch.core.errors import JournalError
+from povwatch.core.layout import shown
 
 
 @dataclass(frozen=True, slots=True)

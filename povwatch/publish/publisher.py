@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from povwatch import fs, layout
-from povwatch.errors import DiskFull, OutputsAway, WriteFailed
-from povwatch.machine_faults import Place
+from povwatch.core import layout
+from povwatch.core.errors import DiskFull, OutputsAway, WriteFailed
+from povwatch.core.machine_faults import Place
+from povwatch.files import fs
 from povwatch.publish import files as staged
 from povwatch.publish.faults import OutputRefused, TargetTaken, told
 from povwatch.publish.promise import Entry, Published, Sealed

@@ -16,9 +16,10 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from povwatch import fs, layout, private
-from povwatch.errors import PovwatchError
-from povwatch.machine_faults import Place
+from povwatch.core import layout
+from povwatch.core.errors import PovwatchError
+from povwatch.core.machine_faults import Place
+from povwatch.files import fs, private
 from povwatch.publish.faults import told
 
 if TYPE_CHECKING:

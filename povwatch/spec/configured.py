@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.config_faults import near
-from povwatch.errors import ConfigError
+from povwatch.config.faults import near
+from povwatch.core.errors import ConfigError
 from povwatch.spec.prompts import check_variables, load_templates
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from povwatch.config import Config
+    from povwatch.config.settings import Config
     from povwatch.spec.prompts import Template
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from povwatch import layout
+from povwatch.core import layout
 from povwatch.spec.folders import folder_of
 from povwatch.spec.prompts import default_spec
 from povwatch.spec.variables import filled, names_in
@@ -16,7 +16,7 @@ from povwatch.spec.variables import filled, names_in
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from povwatch.config import SpecDefaults
+    from povwatch.config.settings import SpecDefaults
     from povwatch.spec.prompts import Template
     from povwatch.spec.variables import Facts
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
-from povwatch import layout
-from povwatch.config import FolderDefaults
+from povwatch.config.settings import FolderDefaults
+from povwatch.core import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from povwatch.config import SpecDefaults
+    from povwatch.config.settings import SpecDefaults
     from povwatch.spec.model import Spec
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from povwatch.arrival.names import is_ignored_folder
-from povwatch.fs import closing, walk_beneath
-from povwatch.layout import ERROR, OURS, bases
-from povwatch.machine_faults import Place
-from povwatch.spec.beside import InputsFolder, in_words, lstat, ours
+from povwatch.core.layout import ERROR, OURS, bases
+from povwatch.core.machine_faults import Place
+from povwatch.files.fs import closing, walk_beneath
+from povwatch.files.names import is_ignored_folder
+from povwatch.spec.inputs_folder import InputsFolder, in_words, lstat, ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from povwatch.errors import Problem
+from povwatch.core.errors import Problem
 from povwatch.spec import hints
 from povwatch.spec.model import Spec
 from povwatch.spec.problems import PROBLEMS_MAX, invalid, placed, value_at
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from povwatch.errors import SpecInvalid
+    from povwatch.core.errors import SpecInvalid
 
 SIZE_MAX = 64 * 1024
 """Bytes in a JSON file."""

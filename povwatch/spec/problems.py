@@ -7,8 +7,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Any, cast
 
-from povwatch.errors import Problem, SpecInvalid
-from povwatch.layout import shown
+from povwatch.core.errors import Problem, SpecInvalid
+from povwatch.core.layout import shown
 
 if TYPE_CHECKING:
     from povwatch.spec.reader import Document, Fault, Path

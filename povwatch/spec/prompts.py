@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from povwatch.errors import ConfigError
+from povwatch.core.errors import ConfigError
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
 from povwatch.spec.parse import as_json
 from povwatch.spec.variables import names_in

@@ -9,12 +9,12 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from povwatch.arrival.signature import Signature, signature
 from povwatch.container.signature import HEAD
-from povwatch.errors import Problem
-from povwatch.fs import closing, open_beneath, read_at_most
-from povwatch.layout import shown
-from povwatch.machine_faults import passing
+from povwatch.core.errors import Problem
+from povwatch.core.layout import shown
+from povwatch.core.machine_faults import passing
+from povwatch.files.fs import closing, open_beneath, read_at_most
+from povwatch.files.signature import Signature, signature
 from povwatch.spec.parse import SIZE_MAX, refused
 
 if TYPE_CHECKING:

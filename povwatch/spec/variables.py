@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import TYPE_CHECKING
 
-from povwatch import layout
+from povwatch.core import layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from povwatch.fs import closing, fsync_dir, read_at_most, rename_noreplace
-from povwatch.layout import OURS
+from povwatch.core.layout import OURS
+from povwatch.files.fs import closing, fsync_dir, read_at_most, rename_noreplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,5 +17,5 @@ The child's side, which runs on Python 3.10 with the standard library alone:
     worker.py      sets the process up
     serve.py       loads the engine and does the jobs
 
-What an engine is: povwatch/engine/port.py.
+What an engine is: povwatch/engines/port.py.
 """

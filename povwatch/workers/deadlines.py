@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from povwatch.errors import WorkerDied, WorkerStalled
+from povwatch.core.errors import WorkerDied, WorkerStalled
 from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:

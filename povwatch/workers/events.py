@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from povwatch import errors, machine_faults
+from povwatch.core import errors, machine_faults
 from povwatch.workers import protocol
 
 Loss = errors.Transient

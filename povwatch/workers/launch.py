@@ -6,15 +6,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine.choice import MEMORY_NEEDED
-from povwatch.engine.devices import shares
+from povwatch.engines.choice import MEMORY_NEEDED
+from povwatch.engines.devices import shares
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from povwatch.config import Config
-    from povwatch.engine.choice import Choice
-    from povwatch.gpu import Gpu, Gpus
+    from povwatch.config.settings import Config
+    from povwatch.engines.choice import Choice
+    from povwatch.gpu.nvml import Gpu, Gpus
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable that hides every other GPU from CUDA."""

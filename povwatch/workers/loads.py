@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from povwatch.units import spell_size
+from povwatch.core.units import spell_size
 
 
 def crowded(under_way: int, needs: int, available: int | None) -> str:

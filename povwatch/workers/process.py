@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.command import told
+from povwatch.core.command import told
 from povwatch.process.environment import child_environment
 from povwatch.process.output import Lines
 from povwatch.process.start import kill_group, signal_group, start

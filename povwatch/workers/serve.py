@@ -19,14 +19,14 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine.faults import MESSAGE_MAX, classify
-from povwatch.engine.port import Context, EngineBlocked, EngineCancelled, EngineFailure
+from povwatch.engines.faults import MESSAGE_MAX, classify
+from povwatch.engines.port import Context, EngineBlocked, EngineCancelled, EngineFailure
 from povwatch.workers import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.engine.port import Engine
+    from povwatch.engines.port import Engine
     from povwatch.workers.channel import Channel
 
 HEARTBEAT = 1.0

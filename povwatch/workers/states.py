@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from povwatch.errors import PovwatchError
+from povwatch.core.errors import PovwatchError
 
 if TYPE_CHECKING:
     from povwatch.workers.events import Event, JobProgress

@@ -19,9 +19,9 @@ import signal
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from povwatch import errors, machine_faults
+from povwatch.core import errors, machine_faults
+from povwatch.core.retry import backoff
 from povwatch.process.ending import describe_end
-from povwatch.retry import backoff
 from povwatch.workers import events, protocol
 from povwatch.workers.deadlines import Overdue, Timeouts, deadlines, loss
 from povwatch.workers.process import Exited, HungUp, Item, Printed, WorkerProcess

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - else a program that the engine starts keeps the line open
     _set_up_process()
-    from povwatch import command  # noqa: PLC0415 - importable only now, see _adopt_package
+    from povwatch.core import command  # noqa: PLC0415 - importable only now, see _adopt_package
     from povwatch.workers.channel import Channel  # noqa: PLC0415
     from povwatch.workers.serve import Serving  # noqa: PLC0415
 

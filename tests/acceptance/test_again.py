@@ -7,8 +7,8 @@ import os
 import shutil
 
 import pytest
-from daemons import Corner, Daemon
-from waiting import Waiting
+from support.daemons import Corner, Daemon
+from support.waiting import Waiting
 
 
 @pytest.fixture(scope="module")

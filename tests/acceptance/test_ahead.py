@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from clips import make_clip
-from waiting import Waiting, left_over, newest, sound
+from support.clips import make_clip
+from support.waiting import Waiting, left_over, newest, sound
 
 from povwatch.journal import open_reader
 

@@ -7,8 +7,8 @@ import re
 import shutil
 
 import pytest
-from clips import make_clip, read_numbers
-from daemons import Corner, Daemon
+from support.clips import make_clip, read_numbers
+from support.daemons import Corner, Daemon
 
 
 @pytest.fixture(scope="module")

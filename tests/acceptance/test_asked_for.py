@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from clips import make_clip
-from daemons import Daemon
+from support.clips import make_clip
+from support.daemons import Daemon
 
-from povwatch.engine.libraries import LOCKED
+from povwatch.engines.libraries import LOCKED
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import json
 import re
 
 import pytest
-from daemons import toy
-from terminal import on_a_terminal
-from waiting import Waiting
+from support.daemons import toy
+from support.terminal import on_a_terminal
+from support.waiting import Waiting
 
 KEYS = {
     *("id", "clip", "state", "waiting_on", "attempts", "spec_hash", "source_hash", "output", "error"),

@@ -9,8 +9,8 @@ import stat
 import av
 import numpy as np
 import pytest
-from clips import make_clip
-from daemons import Corner, Daemon
+from support.clips import make_clip
+from support.daemons import Corner, Daemon
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 12345\n" % 7
 

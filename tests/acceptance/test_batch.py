@@ -7,11 +7,11 @@ import json
 import signal
 
 import pytest
-from daemons import toy
-from terminal import on_a_terminal
-from waiting import Waiting, left_over, sound
+from support.daemons import toy
+from support.terminal import on_a_terminal
+from support.waiting import Waiting, left_over, sound
 
-from povwatch.job import JobState
+from povwatch.core.job import JobState
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waiting import Waiting, newest, sound
+from support.waiting import Waiting, newest, sound
 
 
 def leave(here, name):

@@ -6,11 +6,11 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-import made_containers
 import pytest
-from clips import read_times
-from daemons import Corner, Daemon
-from damaged import HEVC, LONG, SHORT, cut_front, drop_box, from_the_front, noisy, remuxed, spoil
+from support import made_containers
+from support.clips import read_times
+from support.daemons import Corner, Daemon
+from support.damaged import HEVC, LONG, SHORT, cut_front, drop_box, from_the_front, noisy, remuxed, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path

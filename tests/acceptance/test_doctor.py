@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from daemons import Daemon
+from support.daemons import Daemon
 
 
 def test_each_finding_is_one_line_from_which_its_command_can_be_pasted(tmp_path):

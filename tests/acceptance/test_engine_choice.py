@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from daemons import Daemon, toy
-from waiting import newest
+from support.daemons import Daemon, toy
+from support.waiting import newest
 
-from povwatch import gpu
-from povwatch.job import JobState
+from povwatch.core.job import JobState
+from povwatch.gpu import nvml as gpu
 from povwatch.journal import Journal
 
 pytestmark = pytest.mark.skipif(bool(gpu.look().found), reason="is about a machine without a GPU")

@@ -6,8 +6,8 @@ import json
 import time
 
 import pytest
-from daemons import ENGINES, Daemon, toy
-from waiting import Waiting, left_over, newest, sound
+from support.daemons import ENGINES, Daemon, toy
+from support.waiting import Waiting, left_over, newest, sound
 
 
 def failing(tmp_path, name, *, attempts=1, **engine):
@@ -156,7 +156,7 @@ def test_a_gpu_that_is_lost_when_the_engine_is_loaded(tmp_path):
     here = failing(tmp_path, "copies")
     engine = here.folder / "engine.py"
     engine.write_text(
-        "from povwatch.engine.port import EngineFailure\n"
+        "from povwatch.engines.port import EngineFailure\n"
         "class Engine:\n"
         "    def load(self, config, report):\n"
         "        raise EngineFailure('gpu-lost', 'GPU 0 does not answer.')\n"

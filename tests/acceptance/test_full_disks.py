@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from clips import make_clip
-from disks import fill, small_disk
-from waiting import Waiting, newest, sound
+from support.clips import make_clip
+from support.disks import fill, small_disk
+from support.waiting import Waiting, newest, sound
 
-from povwatch.errors import JournalError
+from povwatch.core.errors import JournalError
 from povwatch.journal import Journal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from clips import audio_span, read_times
-from daemons import Corner, Daemon
-from damaged import LONG, SHORT, from_the_front, noisy, remuxed, spoil
-from waiting import Waiting
+from support.clips import audio_span, read_times
+from support.daemons import Corner, Daemon
+from support.damaged import LONG, SHORT, from_the_front, noisy, remuxed, spoil
+from support.waiting import Waiting
 
 N = 40
 

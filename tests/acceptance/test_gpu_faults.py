@@ -8,11 +8,11 @@ import time
 
 import pynvml
 import pytest
-from gpu_machine import GB, OnGpus, gpu
-from waiting import left_over, newest, sound
+from support.gpu_machine import GB, OnGpus, gpu
+from support.waiting import left_over, newest, sound
 
 from povwatch.journal import open_reader
-from povwatch.report.gather import gather
+from povwatch.ops.report.gather import gather
 
 BUSY = [[os.getpid(), 120 * GB]]
 

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from clips import make_clip
-from daemons import ENGINES, Daemon
-from programs import more
-from waiting import Waiting, left_over, newest, sound
+from support.clips import make_clip
+from support.daemons import ENGINES, Daemon
+from support.programs import more
+from support.waiting import Waiting, left_over, newest, sound
 
-from povwatch.job import JobState
+from povwatch.core.job import JobState
 from povwatch.journal import open_reader
 from povwatch.media.source import opened
 

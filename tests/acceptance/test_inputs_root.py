@@ -8,8 +8,8 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from clips import make_clip
-from daemons import Daemon
+from support.clips import make_clip
+from support.daemons import Daemon
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import json
 import os
 
 import pytest
-from clips import make_clip
-from daemons import Corner, Daemon
-from waiting import Waiting
+from support.clips import make_clip
+from support.daemons import Corner, Daemon
+from support.waiting import Waiting
 
 
 @pytest.fixture(scope="module")

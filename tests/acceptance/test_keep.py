@@ -7,9 +7,9 @@ import json
 from fractions import Fraction
 
 import av
-from clips import make_clip, read_times
-from daemons import Daemon, toy
-from waiting import sound
+from support.clips import make_clip, read_times
+from support.daemons import Daemon, toy
+from support.waiting import sound
 
 TIMES = [0, 40, 70, 130, 150, 200, 290]
 

@@ -10,10 +10,10 @@ import subprocess
 import time
 
 import pytest
-from daemons import Daemon, toy
-from waiting import Waiting, left_over, newest, sound
+from support.daemons import Daemon, toy
+from support.waiting import Waiting, left_over, newest, sound
 
-from povwatch.job import JobState
+from povwatch.core.job import JobState
 
 PAIR = ["a/a_preview.json", "a/a_preview.mp4"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from daemons import Daemon, toy
+from support.daemons import Daemon, toy
 
 
 def test_a_line_for_everything_on_the_way(tmp_path):

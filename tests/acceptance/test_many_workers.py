@@ -8,9 +8,9 @@ import sqlite3
 from collections import Counter
 
 import pytest
-from idle import attempts, gaps
-from many_workers import ManyWorkers
-from waiting import left_over, sound
+from support.idle import attempts, gaps
+from support.many_workers import ManyWorkers
+from support.waiting import left_over, sound
 
 ALL = "POVWATCH_TEST_ALL" in os.environ
 

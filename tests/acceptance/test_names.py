@@ -6,12 +6,12 @@ import json
 import os
 
 import pytest
-from clips import make_clip
-from daemons import Daemon
+from support.clips import make_clip
+from support.daemons import Daemon
 
+from povwatch.core.layout import shown
+from povwatch.core.lookup import find
 from povwatch.journal import open_reader
-from povwatch.layout import shown
-from povwatch.lookup import find
 
 
 @pytest.fixture

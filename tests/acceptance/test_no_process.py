@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from daemons import Daemon
+from support.daemons import Daemon
 
 REFUSES = """
     import os, subprocess

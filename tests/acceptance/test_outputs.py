@@ -8,9 +8,9 @@ import shutil
 import subprocess
 
 import pytest
-from clips import make_clip
-from daemons import Daemon, toy
-from waiting import Waiting, newest, sound
+from support.clips import make_clip
+from support.daemons import Daemon, toy
+from support.waiting import Waiting, newest, sound
 
 PAIR = ["a/a_preview.json", "a/a_preview.mp4"]
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")

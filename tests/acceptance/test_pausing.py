@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from daemons import Daemon
-from waiting import Waiting, newest
+from support.daemons import Daemon
+from support.waiting import Waiting, newest
 
 
 def test_a_pause_lets_what_runs_end_outlives_a_restart_and_folders_have_priorities(tmp_path):

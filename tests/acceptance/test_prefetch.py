@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hubs import BIG, Accident, Hub, furnish
+from support.hubs import BIG, Accident, Hub, furnish
 
 from povwatch.models import needs
 
@@ -91,7 +91,7 @@ def test_all_is_fetched_and_the_engine_finds_it_without_a_network(machine, hub):
     assert not {"old.ckpt", "unused.pt"} & names, "a pickle, and what nobody asked for"
     offline = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
     found = machine.python(
-        "from povwatch.engine.transfer import settings, weights\n"
+        "from povwatch.engines.transfer import settings, weights\n"
         "files = weights.locate(settings.Settings(offline=True))\n"
         "print(sorted(weights.digests(files)))",
         **offline,
@@ -124,7 +124,7 @@ def test_cosmos_finds_its_files_in_the_cache_without_uvx(machine, hub):
     assert (done.returncode, done.stderr) == (0, "")
     found = machine.python(
         "import huggingface_hub.constants\n"  # upstream's libraries have done so long before
-        "from povwatch.engine.upstream import cached\n"
+        "from povwatch.engines.upstream import cached\n"
         "def never(operands): raise AssertionError(operands)\n"
         f"print(cached._download(never, ['{needs.VAE.repository}', '--repo-type', 'model',"
         f" '--revision', '{needs.VAE.revision}', 'tokenizer.pth']))\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from daemons import Daemon
-from waiting import newest, sound
+from support.daemons import Daemon
+from support.waiting import newest, sound
 
 
 def test_a_lost_journal_is_made_again_and_nothing_is_run_twice(tmp_path):

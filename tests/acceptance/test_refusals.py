@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from clips import make_clip
-from daemons import Daemon
+from support.clips import make_clip
+from support.daemons import Daemon
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from clips import make_clip
-from daemons import Daemon, toy
-from disks import remount, small_disk
-from waiting import Waiting, newest, sound
+from support.clips import make_clip
+from support.daemons import Daemon, toy
+from support.disks import remount, small_disk
+from support.waiting import Waiting, newest, sound
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
 

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from daemons import Daemon
+from support.daemons import Daemon
 
 LONG = {"period": "1h"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-import hostile
-from daemons import Daemon
+from support import hostile
+from support.daemons import Daemon
 
 
 def test_what_is_scaled_is_said_everywhere(tmp_path):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pynvml
-from gpu_machine import GB, OnGpus, gpu
-from waiting import left_over, newest, sound
+from support.gpu_machine import GB, OnGpus, gpu
+from support.waiting import left_over, newest, sound
 
 
 def test_loads_take_turns_and_a_lost_gpu_costs_its_own_job_alone_and_is_used_again(tmp_path):

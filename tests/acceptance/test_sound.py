@@ -6,9 +6,9 @@ import json
 
 import av
 import pytest
-from beeps import BEEPS, FRAMES, ambisonic, beeping, hole, joined, labelled, onsets
-from clips import read_numbers
-from daemons import Daemon, toy
+from support.beeps import BEEPS, FRAMES, ambisonic, beeping, hole, joined, labelled, onsets
+from support.clips import read_numbers
+from support.daemons import Daemon, toy
 
 
 def test_sound_costs_no_clip_and_no_second_generation(tmp_path):

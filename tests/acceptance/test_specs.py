@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from daemons import Daemon
+from support.daemons import Daemon
 
 from povwatch.spec.prompts import load_templates
 

@@ -6,10 +6,10 @@ import signal
 import time
 
 import pytest
-from daemons import toy
-from waiting import Waiting, left_over, newest, sound
+from support.daemons import toy
+from support.waiting import Waiting, left_over, newest, sound
 
-from povwatch.job import JobState
+from povwatch.core.job import JobState
 
 PAIR = ["a/a_preview.json", "a/a_preview.mp4"]
 

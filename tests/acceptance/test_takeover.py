@@ -1,6 +1,6 @@
 """Folders that an earlier povwatch left when it was killed are taken over: no job is lost, and none runs twice.
 
-tests/takeover.py says what is in them and has made them.
+tests/support/takeover.py says what is in them and has made them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from daemons import toy
-from takeover import HOOK, replace_paths
-from waiting import Waiting, sound
+from support.daemons import toy
+from support.takeover import HOOK, replace_paths
+from support.waiting import Waiting, sound
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "takeover"

@@ -11,12 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import tiny_needs
-from clips import make_clip, painted, read_times, upright_frames
-from daemons import PATIENCE, Daemon
-from waiting import sound
+from support import tiny_needs
+from support.clips import make_clip, painted, read_times, upright_frames
+from support.daemons import PATIENCE, Daemon
+from support.waiting import sound
 
-from povwatch.engine import control
+from povwatch.engines import control
 
 tiny_needs.skip_without()
 
@@ -40,7 +40,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 class Tiny(Daemon):
-    """Its engine is tests/tiny_model.py."""
+    """Its engine is tests/support/tiny_model.py."""
 
     def __init__(self, folder: Path, model: Path, **config) -> None:
         super().__init__(folder, engine={"kind": f"{tiny_needs.MODEL}:TinyEngine", "load_timeout": "5m"})

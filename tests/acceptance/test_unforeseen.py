@@ -8,8 +8,8 @@ import sqlite3
 import subprocess
 
 import pytest
-from daemons import Daemon, toy
-from waiting import Waiting, newest, sound
+from support.daemons import Daemon, toy
+from support.waiting import Waiting, newest, sound
 
 
 def test_words_that_no_file_takes(tmp_path):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from daemons import Corner, Daemon
-from waiting import Waiting
+from support.daemons import Corner, Daemon
+from support.waiting import Waiting
 
-from povwatch.spool import Spool
+from povwatch.service.requests import Spool
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import socket
 import sqlite3
 
 import pytest
-from daemons import Corner
-from waiting import Waiting
+from support.daemons import Corner
+from support.waiting import Waiting
 
 from povwatch.journal import open_reader
 

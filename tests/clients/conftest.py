@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
-from clips import make_clip
-from daemons import Corner, Daemon
+from support.clips import make_clip
+from support.daemons import Corner, Daemon
 
 if TYPE_CHECKING:
     from pathlib import Path

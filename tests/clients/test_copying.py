@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from programs import Client, Feed, more, other_file_system, run
+from support.programs import Client, Feed, more, other_file_system, run
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from programs import Client, Feed, more, run
+from support.programs import Client, Feed, more, run
 
 
 def partly(here, film, part):

@@ -8,9 +8,9 @@ import time
 from datetime import datetime
 
 import pytest
-from daemons import Corner, Daemon
-from programs import Client, Feed, more, run, until
-from terminal import Terminal
+from support.daemons import Corner, Daemon
+from support.programs import Client, Feed, more, run, until
+from support.terminal import Terminal
 
 pytestmark = more
 

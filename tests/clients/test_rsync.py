@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from programs import Client, more, other_file_system, run, size, until
+from support.programs import Client, more, other_file_system, run, size, until
 
 SLOW = "--bwlimit=400"
 """KiB a second: the clip takes three seconds, and is caught at a third of it."""

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
-from file_servers import SMB_USER, Samba, Wire
-from programs import Client, more, run, size, until
+from support.daemons import Daemon
+from support.file_servers import SMB_USER, Samba, Wire
+from support.programs import Client, more, run, size, until
 
 pytestmark = more
 

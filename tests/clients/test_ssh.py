@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from file_servers import Sshd
-from programs import Client, more, run, size, until
+from support.file_servers import Sshd
+from support.programs import Client, more, run, size, until
 
 pytestmark = more
 

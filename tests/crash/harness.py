@@ -44,9 +44,9 @@ import toy_hooks  # noqa: E402
 import world  # noqa: E402
 from world import Folders  # noqa: E402
 
-from povwatch import log as log_lines  # noqa: E402
-from povwatch.daemon import parts  # noqa: E402
+from povwatch.daemon import app as parts  # noqa: E402
 from povwatch.journal import statements  # noqa: E402
+from povwatch.service import log as log_lines  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,9 +6,9 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
-import sound_journal
 import toy_hooks
 import toys
+from support import sound_journal
 from world import SOMEBODY
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import toys
 
+from povwatch.config.hooks import Hook
 from povwatch.hooks.run import Ended
-from povwatch.hooks.settings import Hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,9 +12,9 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engine.faults import classify
-from povwatch.errors import CheckFailed
-from povwatch.machine_faults import blamed
+from povwatch.core.errors import CheckFailed
+from povwatch.core.machine_faults import blamed
+from povwatch.engines.faults import classify
 from povwatch.media.child import PLACES
 from povwatch.media.errors import MediaError
 from povwatch.media.info import Checked, Finished, Prepared, SoundTrack, VideoInfo
@@ -25,7 +25,7 @@ from povwatch.workers.serve import sync
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.daemon.clock import Clock
+    from povwatch.core.clock import Clock
     from povwatch.workers.process import Item
 
 PARTS = 4

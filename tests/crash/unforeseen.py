@@ -31,14 +31,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import harness  # noqa: E402
 import invariants  # noqa: E402
-import sound_journal  # noqa: E402
 import toys  # noqa: E402
 import world  # noqa: E402
+from support import sound_journal  # noqa: E402
 
 import povwatch  # noqa: E402
-from povwatch import log  # noqa: E402
+from povwatch.core.job import JobState  # noqa: E402
 from povwatch.daemon import loop  # noqa: E402
-from povwatch.job import JobState  # noqa: E402
+from povwatch.service import log  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,10 +48,10 @@ PACKAGE = Path(povwatch.__file__).parent
 STAGES = tuple(
     str(PACKAGE / part)
     for part in (
-        *("daemon/arrivals/", "daemon/graces/", "daemon/hooks/", "daemon/runs/", "daemon/ends/"),
-        *("daemon/recovery.py", "daemon/ledger.py", "daemon/notices.py", "daemon/drain.py", "daemon/facts.py"),
-        *("daemon/free_space.py", "daemon/opening.py", "daemon/outputs_watch.py", "daemon/verbs.py"),
-        *("publish/publisher.py", "publish/staging.py", "spec/beside.py"),
+        *("arrival/", "grace/", "hooks/", "run/", "results/"),
+        *("daemon/recovery.py", "journal/store.py", "spec/error_files.py", "daemon/drain.py", "daemon/status.py"),
+        *("files/free_space.py", "queue/schedule.py", "results/outputs_watch.py", "daemon/requests.py"),
+        *("publish/publisher.py", "publish/staging.py", "spec/inputs_folder.py"),
     )
 )
 """Where the steps are. What carries them (the loop, its threads, clock and mailboxes, mishaps.py) is not among them."""

@@ -18,32 +18,34 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import toys
-from hand_clock import HandClock
+from support.hand_clock import HandClock
 from toy_hooks import Programs
 
-from povwatch import fs, layout
+from povwatch.arrival import clip_files
 from povwatch.arrival.watch import Watcher
-from povwatch.config import Arrival, Config, Disk, Engine, Grace, Paths
-from povwatch.daemon.arrivals import clip_files
-from povwatch.daemon.ends import finisher
-from povwatch.daemon.ends.sealing import seal_anew
-from povwatch.daemon.hooks import errand
+from povwatch.attempt import attempt as workpiece
+from povwatch.attempt import soundtrack
+from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Paths
+from povwatch.core import layout
+from povwatch.core.job import JobState
+from povwatch.core.waker import Waker
 from povwatch.daemon.loop import Daemon
 from povwatch.daemon.outside import Outside
-from povwatch.daemon.runs import soundtrack, workpiece
-from povwatch.daemon.waker import Waker
-from povwatch.gpu import Gpus
-from povwatch.job import JobState
+from povwatch.files import fs
+from povwatch.gpu.nvml import Gpus
+from povwatch.hooks import errand
 from povwatch.journal.anew import made_anew
+from povwatch.ops.rebuild import restore, rooms
+from povwatch.ops.rebuild.survey import survey
 from povwatch.publish import files
-from povwatch.rebuild import restore, rooms
-from povwatch.rebuild.survey import survey
+from povwatch.results import stage as finisher
+from povwatch.results.sealing import seal_anew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from povwatch.daemon.background import Background
+    from povwatch.core.background import Background
     from povwatch.journal import Journal
 
 SCENARIOS = ("plain", "taken", "late", "hooked", "refused")
@@ -289,7 +291,7 @@ def mutate(journal: Journal, what: str) -> None:
     elif what == "noreplace":
         fs.RENAME_NOREPLACE = 0
     elif what == "compare-and-set":
-        sql = Path(layout.__file__).with_name("journal") / "sql" / "write.sql"
+        sql = Path(layout.__file__).parents[1] / "journal" / "sql" / "write.sql"
         statement = sql.read_text().split("-- name: advance!")[1].split(";")[0]
         statement = statement.replace("AND state = :was AND run_id IS :was_run", "")
         journal._write.__dict__["advance"] = lambda db, **row: db.execute(statement, row).rowcount

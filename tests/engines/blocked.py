@@ -1,6 +1,6 @@
 """The guardrail refuses the job."""
 
-from povwatch.engine.port import EngineBlocked
+from povwatch.engines.port import EngineBlocked
 
 
 class Engine:

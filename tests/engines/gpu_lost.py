@@ -1,6 +1,6 @@
 """The GPU is gone."""
 
-from povwatch.engine.port import EngineFailure
+from povwatch.engines.port import EngineFailure
 
 
 class Engine:

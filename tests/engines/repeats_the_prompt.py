@@ -2,7 +2,7 @@
 
 import os
 
-from povwatch.engine.port import EngineFailure
+from povwatch.engines.port import EngineFailure
 
 
 class Engine:

@@ -6,12 +6,12 @@ import pathlib
 import sys
 
 import povwatch
-import povwatch.engine.port
+import povwatch.engines.port
 
 
 class Engine:
     def load(self, config, report):
-        folder = pathlib.Path(povwatch.engine.port.__file__).resolve().parent
+        folder = pathlib.Path(povwatch.engines.port.__file__).resolve().parent
         return {
             "name": "shadows",
             "executable": sys.executable,

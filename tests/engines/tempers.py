@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 
-from povwatch.engine.port import EngineBlocked
+from povwatch.engines.port import EngineBlocked
 
 SLOW, RAISES_ONCE, DIES_ONCE, HANGS_ONCE, RAISES, DIES, BLOCKED = 100, 201, 202, 203, 301, 302, 303
 """Any other seed is a good one."""

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from clips import upright_frames
-from cosmos_jobs import Desk, Worker, clip, job
+from support.clips import upright_frames
+from support.cosmos_jobs import Desk, Worker, clip, job
 
-from povwatch import command, errors
+from povwatch.core import command, errors
 from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
 

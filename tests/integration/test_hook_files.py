@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from clips import make_clip
+from support.clips import make_clip
 
 from povwatch.container import reader
 from povwatch.hooks.expected import lacking

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from povwatch.errors import HookFailed, HookUnavailable
+from povwatch.core.errors import HookFailed, HookUnavailable
 from povwatch.hooks.run import run
 
 PATIENCE = 30.0

@@ -18,22 +18,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hand_clock import HandClock
 from structlog.testing import capture_logs
+from support.hand_clock import HandClock
 from watchdog.observers.inotify_c import InotifyFD
 
-from povwatch.arrival.health import RootGuard
+from povwatch.arrival.folder_monitor import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, Lookout
+from povwatch.arrival.stage import Intake
+from povwatch.arrival.tracks import GONE_PATIENCE
 from povwatch.arrival.watch import Watcher
-from povwatch.config import Arrival, Config, Paths
-from povwatch.daemon.arrivals.intake import Intake
-from povwatch.daemon.arrivals.lookout import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, Lookout
-from povwatch.daemon.arrivals.tracks import GONE_PATIENCE
-from povwatch.daemon.background import Background
-from povwatch.daemon.ledger import Ledger
-from povwatch.daemon.notices import Notices
-from povwatch.job import JobState
+from povwatch.config.settings import Arrival, Config, Paths
+from povwatch.core.background import Background
+from povwatch.core.job import JobState
+from povwatch.files.health import RootGuard
 from povwatch.journal import Journal
-from povwatch.spec.beside import InputsFolder
+from povwatch.journal.store import Ledger
+from povwatch.spec.error_files import Notices
+from povwatch.spec.inputs_folder import InputsFolder
 
 PATIENCE = 30
 """Seconds that the kernel's hints may take on a busy machine."""

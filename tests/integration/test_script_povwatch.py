@@ -15,7 +15,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "script"
 POVWATCH = f"""#!/bin/sh
 exec {sys.executable} -c '
 import sys
-from povwatch import command
+from povwatch.core import command
 from typer import Context
 from povwatch.cli.app import app, shared
 sys.argv[0] = "{{0}}"

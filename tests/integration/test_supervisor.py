@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from supervising import ENGINES, Loop, request
+from support.supervising import ENGINES, Loop, request
 
 import povwatch
-from povwatch import errors
+from povwatch.core import errors
 from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
 
@@ -379,7 +379,7 @@ def test_ctrl_c_and_a_signal_in_the_daemons_terminal_do_not_reach_the_worker(job
 DAEMON = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from supervising import Loop, request
+from support.supervising import Loop, request
 from povwatch.workers import events
 loop = Loop(sys.argv[2]).ready()
 loop.supervisor.generate(request("r1", 1, sys.argv[3], sys.argv[3], video="", frames=1))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 
-import hostile
-import made_containers as made
 import pytest
-from examining import examine_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import hostile
+from support import made_containers as made
+from support.examining import examine_bytes
 
 LIES = {
     "a chunk past all files": hostile.film(hostile.samples(2**64 - 1, 100, uniform=False)),

@@ -14,14 +14,14 @@ import subprocess
 import sys
 
 import pytest
-from clips import make_clip
-from daemons import Daemon
+from support.clips import make_clip
+from support.daemons import Daemon
 from typer.testing import CliRunner
 
-from povwatch import command
 from povwatch.cli.app import app
 from povwatch.cli.verbs import VERBS
-from povwatch.errors import PovwatchError
+from povwatch.core import command
+from povwatch.core.errors import PovwatchError
 
 CODES = {0, 1, 2, 3}
 """The exit codes that are documented."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from spec_texts import CLIP
+from support.spec_texts import CLIP
 
-from povwatch.errors import SpecInvalid
+from povwatch.core.errors import SpecInvalid
 from povwatch.spec import SIZE_MAX, explain, parse
-from povwatch.spec.beside import InputsFolder
+from povwatch.spec.inputs_folder import InputsFolder
 
 BASE = '{"name": "clip", "video_path": "clip.mp4", "prompt": "hands", "edge": {}'
 

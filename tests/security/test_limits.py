@@ -9,10 +9,10 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-import hostile
 import pytest
-from clips import make_clip
-from daemons import Corner, Daemon
+from support import hostile
+from support.clips import make_clip
+from support.daemons import Corner, Daemon
 
 from povwatch.media.errors import MediaError, TooLarge
 from povwatch.media.run import PROBE, Limits, call

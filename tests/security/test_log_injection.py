@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 import structlog
-from daemons import Daemon, toy
+from support.daemons import Daemon, toy
 from typer.testing import CliRunner
 
-from povwatch import command, log
 from povwatch.cli import app
-from povwatch.errors import PovwatchError
-from povwatch.job import Job, JobState, Waiting
+from povwatch.core import command
+from povwatch.core.errors import PovwatchError
+from povwatch.core.events import say
+from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal import open_reader
-from povwatch.voice import say
+from povwatch.service import log
 
 TEXTS = {
     "a line of ours": "a.mp4\n09:00:00 b.mp4: done in 3 s",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import hostile
-from daemons import Daemon
+from support import hostile
+from support.daemons import Daemon
 
 
 def _begin() -> None:

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from povwatch.engine import trust
-from povwatch.engine.port import EngineFailure
-from povwatch.engine.transfer import weights
-from povwatch.engine.upstream import facts
-from povwatch.engine.upstream.settings import Settings
+from povwatch.engines import trust
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer import weights
+from povwatch.engines.upstream import facts
+from povwatch.engines.upstream.settings import Settings
 from povwatch.models.needs import VAE
 
 

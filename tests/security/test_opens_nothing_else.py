@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hostile
 import pytest
-from clips import make_clip
+from support import hostile
+from support.clips import make_clip
 
 from povwatch.media.run import PROBE
 

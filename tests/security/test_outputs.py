@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from daemons import Daemon
-from waiting import Waiting, newest, sound
+from support.daemons import Daemon
+from support.waiting import Waiting, newest, sound
 
 
 def test_nothing_is_written_through_a_link_in_outputs(tmp_path):

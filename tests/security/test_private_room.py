@@ -12,19 +12,20 @@ import threading
 from pathlib import Path
 
 import pytest
-from clips import make_clip
-from somebody_else import NOBODY
-from spec_texts import text
+from support.clips import make_clip
+from support.somebody_else import NOBODY
+from support.spec_texts import text
 
-from povwatch import fs, private
-from povwatch.config import Config, Paths
-from povwatch.daemon.hooks.errand import Order, perform
-from povwatch.daemon.mailbox import Mailbox
-from povwatch.daemon.runs import copies, workpiece
-from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import OutputsAway
-from povwatch.hooks.settings import Hook
-from povwatch.job import Job, JobState
+from povwatch.attempt import attempt as workpiece
+from povwatch.attempt import copies
+from povwatch.attempt.attempt import Workpiece
+from povwatch.config.hooks import Hook
+from povwatch.config.settings import Config, Paths
+from povwatch.core.errors import OutputsAway
+from povwatch.core.job import Job, JobState
+from povwatch.core.mailbox import Mailbox
+from povwatch.files import fs, private
+from povwatch.hooks.errand import Order, perform
 from povwatch.media.run import call
 from povwatch.publish import Publisher
 from povwatch.publish.staging import Staging

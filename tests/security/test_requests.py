@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
+from support.daemons import Daemon
 
-from povwatch import spool as spooling
-from povwatch.spool import Answer, Spool
+from povwatch.service import requests as spooling
+from povwatch.service.requests import Answer, Spool
 
 GO = '{"verb": "go", "clip": "b", "options": {}}'
 

@@ -7,13 +7,13 @@ import threading
 
 import numpy as np
 import pytest
-from clips import make_clip
-from spec_texts import text
+from support.clips import make_clip
+from support.spec_texts import text
 
-from povwatch.daemon.arrivals.clip_files import have_inspected
-from povwatch.daemon.graces.named_files import measure
-from povwatch.daemon.runs.workpiece import Workpiece
-from povwatch.errors import NotAVideo, SourceChanged
+from povwatch.arrival.clip_files import have_inspected
+from povwatch.attempt.attempt import Workpiece
+from povwatch.core.errors import NotAVideo, SourceChanged
+from povwatch.grace.named_files import measure
 from povwatch.media.run import call
 from povwatch.spec import parse
 

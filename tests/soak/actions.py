@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import copies
 from world import PLACES, SEEDS, STEMS
 
-from povwatch.spool import Spool
+from povwatch.service.requests import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import ran
 
-from povwatch.errors import SpecInvalid
-from povwatch.hooks.record import HookState
-from povwatch.job import JobState
+from povwatch.core.errors import SpecInvalid
+from povwatch.core.hook_record import HookState
+from povwatch.core.job import JobState
 from povwatch.publish import Sealed
 from povwatch.spec import parse
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ran import Ran
     from world import World
 
-    from povwatch.job import Job
+    from povwatch.core.job import Job
     from povwatch.journal.reader import Event, JournalReader
 
 S = JobState

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import duties
 import ran
 import results
-import sound_journal
 from engines import tempers
+from support import sound_journal
 from world import digest
 
-from povwatch import layout
-from povwatch.errors import SpecInvalid
-from povwatch.hooks.record import HookState
-from povwatch.job import Job, JobState, Waiting
+from povwatch.core import layout
+from povwatch.core.errors import SpecInvalid
+from povwatch.core.hook_record import HookState
+from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal import open_reader
 from povwatch.spec import parse
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from witness import Witness
     from world import World
 
-    from povwatch.hooks.record import HookRun
+    from povwatch.core.hook_record import HookRun
     from povwatch.journal.reader import Event, JournalReader
 
 S = JobState

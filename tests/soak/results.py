@@ -8,10 +8,10 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from clips import read_numbers
+from support.clips import read_numbers
 from world import digest
 
-from povwatch.job import Job, JobState
+from povwatch.core.job import Job, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

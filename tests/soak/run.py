@@ -15,21 +15,21 @@ import ran
 import tamper
 import tamper_ran
 import troubles
-from clips import make_clip
-from daemons import Daemon, toy
 from ledger import AT_REST, Ledger
 from stepped import SteppedClock
-from waiting import left_over
+from support.clips import make_clip
+from support.daemons import Daemon, toy
+from support.waiting import left_over
 from witness import Witness
 from world import World
 
-from povwatch.job import JobState
+from povwatch.core.job import JobState
 from povwatch.journal import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from povwatch.job import Job
+    from povwatch.core.job import Job
 
 TURN = 0.2
 """Seconds from one thing that happens to the next."""

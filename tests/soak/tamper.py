@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from povwatch.job import JobState
+from povwatch.core.job import JobState
 from povwatch.journal import open_reader
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import duties
 import ran
 from tamper import changed, journal_of
 
-from povwatch.job import JobState
+from povwatch.core.job import JobState
 from povwatch.journal import open_reader
 
 if TYPE_CHECKING:

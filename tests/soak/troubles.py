@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from daemons import Daemon
     from stepped import SteppedClock
+    from support.daemons import Daemon
     from world import World
 
     Trouble = Callable[["Troubles"], None]

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from clips import make_clip
+from support.clips import make_clip
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
     from pathlib import Path
 
-    from daemons import Daemon
+    from support.daemons import Daemon
 
 MAKES: list[tuple[str, dict[str, Any]]] = [
     (".mp4", {}),

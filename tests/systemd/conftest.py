@@ -12,8 +12,8 @@ import shutil
 import subprocess
 
 import pytest
-from systemd_machine import VENV, system_library
-from systemd_service import Service
+from support.systemd_machine import VENV, system_library
+from support.systemd_service import Service
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from systemd_service import CONFIG, SHORT
+from support.systemd_service import CONFIG, SHORT
 
 pytestmark = pytest.mark.timeout(300)  # the first test boots the machine
 

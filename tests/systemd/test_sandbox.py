@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from clips import make_clip
-from systemd_service import INPUTS, TOYS
+from support.clips import make_clip
+from support.systemd_service import INPUTS, TOYS
 
 pytestmark = pytest.mark.timeout(300)  # the first test boots the machine
 
@@ -144,7 +144,7 @@ def test_model_files_are_fetched_by_a_unit_of_its_own(machine):
 HUB = """
 import sys
 sys.path.insert(0, "/usr/src/povwatch/tests")
-from hubs import Hub, furnish
+from support.hubs import Hub, furnish
 with Hub() as hub:
     furnish(hub)
     print(hub.url, hub.token, flush=True)

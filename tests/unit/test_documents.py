@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 from povwatch.cli.app import app
-from povwatch.config import Config
-from povwatch.hooks.placeholders import PLACEHOLDERS
-from povwatch.hooks.settings import Hook
-from povwatch.job import JobState, drawing
+from povwatch.config.hooks import Hook
+from povwatch.config.placeholders import PLACEHOLDERS
+from povwatch.config.settings import Config
+from povwatch.core.job import JobState, drawing
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,10 +12,19 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "povwatch"
 
 PURE = [
-    *("job.py", "grace.py", "retry.py", "hours.py", "layout.py", "lookup.py", "manifest.py", "units.py"),
-    "sentences.py",
-    *("command.py", "holding.py", "rebuild/plan.py", "publish/promise.py"),
-    *("arrival/names.py", "arrival/settle.py", "workers/deadlines.py", "engine/devices.py", "workers/loads.py"),
+    *(
+        "core/job.py",
+        "grace/clock.py",
+        "core/retry.py",
+        "core/hours.py",
+        "core/layout.py",
+        "core/lookup.py",
+        "results/manifest.py",
+        "core/units.py",
+    ),
+    "core/sentences.py",
+    *("core/command.py", "spec/holding.py", "ops/rebuild/plan.py", "publish/promise.py"),
+    *("files/names.py", "arrival/settle.py", "workers/deadlines.py", "engines/devices.py", "workers/loads.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py", "spec/first.py", "spec/variables.py"),
     "cli/rows.py",
 ]
@@ -29,15 +38,15 @@ ONLY = {
         "cli/doctor.py",
     },
     "aiosql": {"journal/statements.py"},
-    "pynvml": {"gpu.py"},
-    "systemd": {"log.py"},
+    "pynvml": {"gpu/nvml.py"},
+    "systemd": {"service/log.py"},
     "watchdog": {"arrival/watch.py"},
     "subprocess": {
         *("process/start.py", "process/child.py", "process/reaper.py"),
-        *("engine/choice.py", "engine/upstream/downloads.py", "cli/able.py"),
+        *("engines/choice.py", "engines/upstream/downloads.py", "cli/engine_checks.py"),
     },
     "httpx2": {"models/hub.py"},
-    "huggingface_hub": {"models/hub.py", "engine/transfer/weights.py"},
+    "huggingface_hub": {"models/hub.py", "engines/transfer/weights.py"},
 }
 """A module to the files that may import it. doctor only asks SQLite for its version.
 
@@ -45,30 +54,63 @@ Children are started in process/ alone; the last three files run a command of a 
 """
 
 CHILD = [
-    *("__init__.py", "command.py", "layout.py", "engine/__init__.py", "engine/port.py", "engine/faults.py"),
+    *(
+        "__init__.py",
+        "core/__init__.py",
+        "core/command.py",
+        "core/layout.py",
+        "engines/__init__.py",
+        "engines/port.py",
+        "engines/faults.py",
+    ),
     *("workers/__init__.py", "workers/worker.py", "workers/serve.py", "workers/protocol.py", "workers/channel.py"),
     *("process/__init__.py", "process/lifeline.py", "process/environment.py", "process/start.py", "process/ending.py"),
-    *("errors.py", "machine_faults.py", "sentences.py"),
+    *("core/errors.py", "core/machine_faults.py", "core/sentences.py"),
 ]
 """What a worker's interpreter reads beside its engine: any Python from 3.10 on, standard library alone."""
 
-FLOORS = {
-    "process": {"process"},
-    "workers": {
-        "workers",
-        "process",
-        "engine",
-        "command",
-        "config",
-        "errors",
-        "gpu",
-        "machine_faults",
-        "retry",
-        "sentences",
-        "units",
-    },
+FLOORS = [
+    ["core"],
+    ["process"],
+    ["config"],
+    ["files", "gpu", "service"],
+    ["journal"],
+    ["container"],
+    ["media"],
+    ["spec"],
+    ["models", "engines"],
+    ["publish"],
+    ["attempt"],
+    ["workers"],
+    ["hooks"],
+    ["arrival", "grace", "queue", "run", "results"],
+    ["ops"],
+    ["daemon"],
+    ["cli"],
+]
+"""The packages, the lowest floor first. A package imports those below it, be it for types alone; stages do not meet."""
+
+TOGETHER = {frozenset({"models", "engines"})}
+"""Engines say which files they need; models has them downloaded."""
+
+CLIMBS = {
+    ("engines/upstream/group.py", "workers"),  # it starts other workers itself, for the other GPUs of its jobs
+    ("gpu/headroom.py", "engines"),
+    ("service/requests.py", "files"),
+    ("files/free_space.py", "workers"),
+    ("workers/pool.py", "queue"),
+    ("hooks/outcomes.py", "grace"),
+    ("hooks/stage.py", "grace"),
+    ("arrival/folder_monitor.py", "grace"),
+    ("grace/edited_specs.py", "arrival"),
+    ("grace/named_files.py", "arrival"),
+    ("queue/claims.py", "grace"),
+    ("queue/claims.py", "run"),
+    ("run/preparing.py", "grace"),
+    ("run/stage.py", "grace"),
+    ("run/stage.py", "queue"),
 }
-"""A package to all of ours that it may import, be it for types alone."""
+"""Files that import a package of their own floor or above."""
 
 HEAVY = {"av", "cv2", "numpy", "torch", "diffusers", "transformers", "PIL"}
 
@@ -157,11 +199,21 @@ def test_what_a_worker_starts_with_is_standard_library(name) -> None:
     assert ours <= set(CHILD)
 
 
-@pytest.mark.parametrize("package", FLOORS)
-def test_a_floor_stands_on_those_below_it_alone(package) -> None:
-    for file in sorted((PACKAGE / package).glob("*.py")):
-        ours = {m for m in imports(file, typing_too=True) if m.startswith("povwatch.")}
-        assert {m.split(".")[1] for m in ours} <= FLOORS[package], name_of(file)
+def test_a_floor_stands_on_those_below_it_alone() -> None:
+    height = {package: number for number, floor in enumerate(FLOORS) for package in floor}
+    climbs = set()
+    for file in files():
+        mine = name_of(file).split("/")[0]
+        for module in imports(file, typing_too=True):
+            theirs = module.split(".")[1] if module.startswith("povwatch.") else mine
+            known = mine in height and theirs in height and mine != theirs
+            if known and height[theirs] >= height[mine] and frozenset({mine, theirs}) not in TOGETHER:
+                climbs.add((name_of(file), theirs))
+    assert climbs == CLIMBS
+
+
+def test_every_package_has_its_floor() -> None:
+    assert {name_of(file).split("/")[0] for file in files() if "/" in name_of(file)} == {p for f in FLOORS for p in f}
 
 
 def test_the_reaper_imports_nothing_of_ours() -> None:
@@ -171,7 +223,7 @@ def test_the_reaper_imports_nothing_of_ours() -> None:
 
 def test_an_engine_does_not_know_the_process_that_it_runs_in() -> None:
     """But for the one that starts other workers itself, for the other GPUs of its jobs."""
-    engines = [f for f in files() if name_of(f).startswith("engine/") and name_of(f) != "engine/upstream/group.py"]
+    engines = [f for f in files() if name_of(f).startswith("engines/") and name_of(f) != "engines/upstream/group.py"]
     outside = ("povwatch.workers", "povwatch.process")
     assert not [name_of(f) for f in engines if any(m.startswith(outside) for m in imports(f, typing_too=True))]
 

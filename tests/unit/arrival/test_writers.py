@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from somebody_else import as_somebody_else
+from support.somebody_else import as_somebody_else
 
 from povwatch.arrival.writers import OpenForWriting, Writers, ignore_sigio, open_for_writing, writer_open
 

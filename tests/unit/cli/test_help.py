@@ -8,10 +8,10 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from povwatch import command
 from povwatch.cli import main
 from povwatch.cli.app import app
 from povwatch.cli.verbs import VERBS
+from povwatch.core import command
 
 
 @pytest.fixture(autouse=True)

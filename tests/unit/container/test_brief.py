@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-import hostile
-import made_containers as made
 import pytest
-from examining import examine_bytes
+from support import hostile
+from support import made_containers as made
+from support.examining import examine_bytes
 
 from povwatch.container import TakesLonger, examine
 from povwatch.container.reader import BRIEF_STEPS, BRIEF_TABLES

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-import made_containers as made
 import pytest
-from examining import examine_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import made_containers as made
+from support.examining import examine_bytes
 
 from povwatch import container
 from povwatch.container import Kind, examine, reader

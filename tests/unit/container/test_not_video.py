@@ -6,10 +6,10 @@ import gzip
 import io
 import zipfile
 
-import made_containers as made
 import pytest
-from examining import examine_bytes
 from PIL import Image
+from support import made_containers as made
+from support.examining import examine_bytes
 
 from povwatch.container import Kind, Report
 

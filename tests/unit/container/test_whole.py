@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import made_containers as made
 import pytest
-from examining import examine_bytes
+from support import made_containers as made
+from support.examining import examine_bytes
 
 from povwatch.container import Kind
 

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from clips import make_clip
-from posts import GRACE, INVALID, QUEUED, Post, inspected
+from support.clips import make_clip
+from support.posts import GRACE, INVALID, QUEUED, Post, inspected
 
-from povwatch.config import Config
+from povwatch.config.settings import Config
+from povwatch.core.job import JobState, Waiting
 from povwatch.daemon.drain import Drain
-from povwatch.job import JobState, Waiting
 
 
 @pytest.fixture(scope="module")

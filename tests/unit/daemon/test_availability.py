@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hand_clock import HandClock
 from structlog.testing import capture_logs
+from support.hand_clock import HandClock
 
-from povwatch import retry
-from povwatch.daemon.runs.availability import Availability
-from povwatch.errors import GpuLost, Shortage
-from povwatch.job import Waiting
+from povwatch.core import retry
+from povwatch.core.errors import GpuLost, Shortage
+from povwatch.core.job import Waiting
 from povwatch.media.errors import NoProcess
+from povwatch.workers.availability import Availability
 
 
 class Bench:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.hooks.placeholders import filled
+from povwatch.config.hooks import Hook
+from povwatch.config.placeholders import filled
+from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.job import Job, JobState
 from povwatch.hooks.plan import AFTER, BEFORE, needless, next_hook
-from povwatch.hooks.record import HookRun, HookState
-from povwatch.hooks.settings import Hook
-from povwatch.job import Job, JobState
 
 JOB = Job(7, b"a.mp4", b"a", JobState.QUEUED, source_hash="bytes", spec_hash="spec")
 

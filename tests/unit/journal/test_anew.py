@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from povwatch.errors import ConfigError, JournalError
-from povwatch.job import Job, JobState, Waiting
+from povwatch.core.errors import ConfigError, JournalError
+from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal import Journal, open_reader
 from povwatch.journal.anew import Restored, is_used, made_anew, move_aside
 

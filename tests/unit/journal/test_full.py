@@ -6,14 +6,14 @@ import os
 import sqlite3
 
 import pytest
-from disks import fill, small_disk
-from hand_clock import HandClock
 from structlog.testing import capture_logs
+from support.disks import fill, small_disk
+from support.hand_clock import HandClock
 
+from povwatch.core.job import JobState
 from povwatch.daemon.journal_wait import JournalWait
-from povwatch.daemon.ledger import Ledger
-from povwatch.job import JobState
 from povwatch.journal import Journal, JournalFailed, StaleJobError
+from povwatch.journal.store import Ledger
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
 

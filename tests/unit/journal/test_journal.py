@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from povwatch.errors import ConfigError, JournalError, PovwatchError
-from povwatch.hooks.record import HookRun, HookState
-from povwatch.job import ENDS, TRANSITIONS, JobState, Waiting, may_go
+from povwatch.core.errors import ConfigError, JournalError, PovwatchError
+from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.job import ENDS, TRANSITIONS, JobState, Waiting, may_go
 from povwatch.journal import Journal, StaleJobError, WrongThreadError, open_reader
 from povwatch.journal.lock import holder
 from povwatch.journal.reader import FILE, JournalReader

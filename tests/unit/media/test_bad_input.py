@@ -9,9 +9,9 @@ import struct
 import av
 import numpy as np
 import pytest
-from clips import make_clip, read_numbers
+from support.clips import make_clip, read_numbers
 
-from povwatch.errors import CheckFailed, NotAVideo, SourceChanged
+from povwatch.core.errors import CheckFailed, NotAVideo, SourceChanged
 from povwatch.media.check import check
 from povwatch.media.errors import TooLarge
 from povwatch.media.finish import finish

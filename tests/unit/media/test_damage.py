@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from clips import make_clip, number_of, read_times, upright_frames
-from damaged import HEVC, KINDS, LONG, SHORT, cut_front, drop_box, from_the_front, noisy, remuxed, spoil
+from support.clips import make_clip, number_of, read_times, upright_frames
+from support.damaged import HEVC, KINDS, LONG, SHORT, cut_front, drop_box, from_the_front, noisy, remuxed, spoil
 
-from povwatch.errors import NotAVideo
+from povwatch.core.errors import NotAVideo
 from povwatch.media.check import check
 from povwatch.media.damage import Damage, Tally, in_words
 from povwatch.media.finish import finish

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hostile
 import pytest
-from clips import make_clip
+from support import hostile
+from support.clips import make_clip
 
 from povwatch import container
 from povwatch.container import Report
-from povwatch.errors import EnvironmentFault, NotAVideo, SourceChanged
+from povwatch.core.errors import EnvironmentFault, NotAVideo, SourceChanged
 from povwatch.media.examine import TOO_LARGE
 from povwatch.media.run import EXAMINE, Limits, call
 

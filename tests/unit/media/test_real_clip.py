@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import audio_span, make_clip, read_numbers, read_times, upright_frames
+from support.clips import audio_span, make_clip, read_numbers, read_times, upright_frames
 
-from povwatch.engine.port import Context
-from povwatch.engine.preview import PreviewEngine
+from povwatch.engines.port import Context
+from povwatch.engines.preview import PreviewEngine
 from povwatch.media.check import check
 from povwatch.media.finish import finish
 from povwatch.media.prepare import prepare

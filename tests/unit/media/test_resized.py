@@ -3,9 +3,9 @@
 from fractions import Fraction
 
 import av
-import hostile
 import pytest
-from clips import painted, read_numbers
+from support import hostile
+from support.clips import painted, read_numbers
 
 from povwatch.media.prepare import prepare
 from povwatch.media.probe import inspect

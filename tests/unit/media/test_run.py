@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from clips import make_clip
+from support.clips import make_clip
 
-from povwatch.errors import DiskFull, EnvironmentFault, NotAVideo
+from povwatch.core.errors import DiskFull, EnvironmentFault, NotAVideo
 from povwatch.media import child
 from povwatch.media.errors import MediaError, MediaStopped, TooLarge
 from povwatch.media.run import PROBE, Limits, call

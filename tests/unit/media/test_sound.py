@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import pytest
-from beeps import (
+from support.beeps import (
     BEEPS,
     FRAMES,
     ambisonic,
@@ -24,10 +24,10 @@ from beeps import (
     spoil_wavpack,
     two_tracks,
 )
-from clips import read_numbers
+from support.clips import read_numbers
 
-from povwatch.daemon.runs import soundtrack
-from povwatch.errors import DiskFull
+from povwatch.attempt import soundtrack
+from povwatch.core.errors import DiskFull
 from povwatch.media.finish import finish
 from povwatch.media.prepare import prepare
 from povwatch.media.probe import inspect

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clips import audio_span, make_clip, read_numbers, read_times, upright_frames
+from support.clips import audio_span, make_clip, read_numbers, read_times, upright_frames
 
 from povwatch.media.check import check
 from povwatch.media.finish import finish

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hubs import Hub
 from huggingface_hub import constants
+from support.hubs import Hub
 
 from povwatch.models import fetch
 

@@ -6,9 +6,9 @@ import random
 import shutil
 
 import pytest
-from hubs import Accident
+from support.hubs import Accident
 
-from povwatch.errors import MachineError
+from povwatch.core.errors import MachineError
 from povwatch.models import fetch
 from povwatch.models import hub as client
 from povwatch.models.errors import AccessError, ContentError, CutError, NetworkError, RoomError, StoppedError

@@ -6,9 +6,9 @@ import ast
 from pathlib import Path
 
 import pytest
-import upstream_tree
+from support import upstream_tree
 
-from povwatch.errors import ConfigError
+from povwatch.core.errors import ConfigError
 from povwatch.models import needs
 from povwatch.models.needs import Wishes
 

@@ -8,7 +8,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from hubs import Accident
+from support.hubs import Accident
 
 from povwatch.models import fetch, prefetch, record
 from povwatch.models import hub as client

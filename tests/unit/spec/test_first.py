@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from povwatch.config import SpecDefaults
+from povwatch.config.settings import SpecDefaults
 from povwatch.spec.first import choose, first_spec, needs_duration
 from povwatch.spec.folders import folder_of
 from povwatch.spec.prompts import Template

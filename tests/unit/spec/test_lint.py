@@ -1,5 +1,5 @@
 import pytest
-from spec_texts import members
+from support.spec_texts import members
 
 from povwatch.spec import Spec, lint
 

@@ -3,9 +3,9 @@ import json
 from pathlib import Path
 
 import pytest
-import upstream_tree
 from pydantic import ValidationError
-from spec_texts import members
+from support import upstream_tree
+from support.spec_texts import members
 
 from povwatch.spec import CONTROLS, Spec
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT, Control, EdgeControl, SegControl, VisControl

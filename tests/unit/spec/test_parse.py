@@ -4,9 +4,9 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spec_texts import CLIP, members, text
+from support.spec_texts import CLIP, members, text
 
-from povwatch.errors import Problem, SpecInvalid
+from povwatch.core.errors import Problem, SpecInvalid
 from povwatch.spec import SIZE_MAX, Spec, as_json, explain, parse
 from povwatch.spec.parse import located
 from povwatch.spec.reader import Malformed, read

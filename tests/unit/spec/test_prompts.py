@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from povwatch.errors import ConfigError
-from povwatch.layout import bases
+from povwatch.core.errors import ConfigError
+from povwatch.core.layout import bases
 from povwatch.spec import lint, parse
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
 from povwatch.spec.prompts import Template, default_spec, load_templates

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.config import Config, Engine
-from povwatch.engine.choice import Choice
-from povwatch.engine.upstream.settings import Settings
-from povwatch.gpu import Gpu, Gpus
+from povwatch.config.settings import Config, Engine
+from povwatch.engines.choice import Choice
+from povwatch.engines.upstream.settings import Settings
+from povwatch.gpu.nvml import Gpu, Gpus
 from povwatch.workers.launch import gpus_of, launches
 
 GPUS = Gpus(tuple(Gpu(n, f"GPU-{n}", "NVIDIA H200", memory * 10**9, 10**9) for n, memory in enumerate((80, 141, 141))))

@@ -2,9 +2,9 @@ import signal
 from math import inf
 
 import pytest
-from supervising import ListLog, World, request
+from support.supervising import ListLog, World, request
 
-from povwatch import errors
+from povwatch.core import errors
 from povwatch.workers import events, protocol
 from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import Launch

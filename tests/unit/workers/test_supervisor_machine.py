@@ -3,7 +3,7 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from supervising import World, request
+from support.supervising import World, request
 
 from povwatch.workers import events, protocol
 from povwatch.workers.process import HungUp

@@ -1,0 +1,460 @@
+"""One clip under way, from its first bytes to arrived: settled, closed by its writer, whole, and a video.
+
+The rule (all four hold):
+
+1. Its stat signature is the same in at least 3 samples over `arrival.settle`.
+2. It is not empty.
+3. No local process has it open for writing.
+4. Its container is complete, every packet is there, and it decodes. Damage costs frames alone: media/probe.py.
+
+`povwatch go --damaged` has whatever decodes of an incomplete clip run. That holds for the file as it was then: when it
+changes, the clip arrives anew, as if nobody had said so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, TypeVar
+
+from povwatch.arrival.clip_files import have_decoded, have_examined, have_glimpsed, have_inspected
+from povwatch.arrival.progress import Progress
+from povwatch.arrival.settle import Settle
+from povwatch.arrival.tracks import DAMAGED_TODO, HELD_BACK_TODO, INCOMPLETE_TODO, Phase, Track, Tracks
+from povwatch.container import VIDEO_KINDS, Kind, Report, TakesLonger
+from povwatch.core import layout
+from povwatch.core.command import command
+from povwatch.core.errors import EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
+from povwatch.core.events import say
+from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.retry import backoff, waiting_for
+from povwatch.core.sentences import joined
+from povwatch.files.scan import ClipUnreadable
+from povwatch.files.signature import Signature, size_of
+from povwatch.journal import StaleJobError
+from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
+from povwatch.media.info import NOTHING, VideoInfo
+from povwatch.service.requests import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.arrival.clip_files import ClipFiles
+    from povwatch.core.background import Background
+    from povwatch.journal.store import Ledger
+    from povwatch.spec.error_files import Notices
+
+T = TypeVar("T")
+
+CHANGED = "it has just changed: ask again when it waits (incomplete)."
+
+NO_INDEX = "Its index (moov) is missing or cannot be read, and without that no frame of an MP4 can be found."
+
+WRITER_RETRY = 1.0
+"""Seconds between two looks at who writes."""
+
+ENDLESS_SHARE = 3
+"""So many times `arrival.settle` must a file be quiet whose format does not say where it ends."""
+
+
+class Arriving:
+    """Looks at one clip at a time; when, its track says."""
+
+    def __init__(
+        self,
+        tracks: Tracks,
+        clips: ClipFiles,
+        *,
+        settle: float,
+        patience: float,
+        ledger: Ledger,
+        inspections: Background,
+        walks: Background,
+        decodes: Background,
+        notices: Notices,
+        arrived: Callable[[Job, VideoInfo], None],
+        withdrawn: Callable[[Job, str], None],
+        rejected: Callable[[Job], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            tracks: the clips under way.
+            clips: the files.
+            settle: seconds.
+            patience: seconds after which an incomplete clip gets an error file.
+            ledger: the jobs.
+            inspections: where the children that look at every packet are waited for.
+            walks: where those that read a long index are.
+            decodes: where those that decode a clip from the front are.
+            notices: the error files.
+            arrived: told of a job whose clip is in.
+            withdrawn: told of a job whose clip changed, and why.
+            rejected: told of a job whose clip is no video.
+        """
+        self._tracks = tracks
+        self._clips = clips
+        self._settle = settle
+        self._patience = patience
+        self._ledger = ledger
+        self._inspections = inspections
+        self._walks = walks
+        self._decodes = decodes
+        self._progress = Progress(tracks, clips, walks)
+        self._notices = notices
+        self._arrived = arrived
+        self._withdrawn = withdrawn
+        self._rejected = rejected
+
+    def begin(self, job: Job, now: float, *, since: float | None = None) -> None:
+        """A job's clip has just been seen; `since` when it has waited for what is missing, if not since now."""
+        signature = job.source_stat or b""
+        settle = Settle()
+        settle.observe(signature, now, self._settle)
+        self._tracks[job.path] = Track(job.id, signature, Phase.SETTLING, now if since is None else since, settle)
+        self._tracks.plan(job.path, settle.next_sample(self._settle))
+
+    def look(self, path: bytes, track: Track, now: float) -> None:
+        """Sample a clip that still arrives; go on with it when it has settled."""
+        try:
+            signature = self._clips.sample(path)
+        except ClipUnreadable as error:
+            self._unreadable(path, track, self._ledger.job(track.job), error, now)
+            return
+        if signature is None:
+            self._tracks.lose(path, now)
+            return
+        if signature != track.signature:
+            self.changed(path, track, signature, now)
+            return
+        if track.phase is Phase.WAITING:
+            self._warn(path, track, now)
+            return
+        assert track.settle is not None  # noqa: S101 - settling clips have one
+        track.settle.observe(signature, now, self._settle)
+        job = self._ledger.job(track.job)
+        settled = track.settle.settled(self._settle)
+        if settled and track.held_back is None:
+            track.held_back = self._clips.partial_beside(path, signature)  # it may have come after the last rescan
+        if track.held_back:
+            self._held_back(path, track, job, layout.shown(track.held_back), now)
+        elif not settled:
+            self._progress.report(job, track)
+            self._tracks.plan(path, track.settle.next_sample(self._settle))
+        else:
+            self._settled(path, track, job, now)
+
+    def changed(self, path: bytes, track: Track, signature: bytes, now: float) -> None:
+        """A clip under way has another signature."""
+        track.signature = signature
+        job = self._ledger.job(track.job)
+        if job.state in CLAIMED:
+            return  # the run has its private copy; the new file is looked at when the run is over
+        self._call_off(job)
+        if job.damaged not in {None, signature}:
+            job = self.forget_damaged(job)
+        if job.state is not JobState.ARRIVING:
+            self._withdrawn(job, "changed")
+            job = self._ledger.move(
+                self._ledger.job(job.id), "changed", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, detail=""
+            )
+        elif job.waiting_on is not Waiting.SETTLING:
+            job = self._wait(job, Waiting.SETTLING, "", quiet=True)
+        if track.phase is not Phase.SETTLING:
+            track.phase, track.since, track.warned = Phase.SETTLING, now, False
+        if track.settle is None:
+            track.settle = Settle()
+        track.settle.observe(signature, now, self._settle)
+        self._progress.report(job, track)
+        self._tracks.plan(path, track.settle.next_sample(self._settle))
+
+    def reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
+        """It is no video: that is its end, and the file beside it says why."""
+        file = self._notices.write(job, "is rejected", error.what, error.todo)
+        said = {"problem": str(error), "error_file": file}
+        job = self._ledger.move(
+            job,
+            "rejected",
+            said=said,
+            state=JobState.REJECTED,
+            waiting_on=None,
+            detail="",
+            error=str(error),
+            source_stat=signature,
+        )
+        self.forget(job)
+        self._rejected(job)
+
+    def forget(self, job: Job) -> None:
+        """A job ended: its clip is known by its signature alone from now on."""
+        track = self._tracks.get(job.path)
+        if track is not None and track.job == job.id:
+            self._call_off(job)
+            self._progress.forget(job)
+            del self._tracks[job.path]
+
+    # -- once it has settled
+
+    def _settled(self, path: bytes, track: Track, job: Job, now: float) -> None:
+        """It stays the same: is anybody writing, is it whole, is it a video?"""
+        assert track.settle is not None  # noqa: S101 - settling clips have one
+        size = size_of(track.signature)
+        if self._clips.is_written(path):
+            self._wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
+            self._tracks.plan(path, now + WRITER_RETRY)
+            return
+        try:
+            report = self._clips.report(path, size)
+        except TakesLonger:
+            self._examine(track, job, size)
+            return
+        if report is None:
+            self._tracks.lose(path, now)
+        else:
+            self._judge(path, track, job, report, now)
+
+    def _judge(self, path: bytes, track: Track, job: Job, report: Report, now: float) -> None:
+        """Go by what the container says of itself."""
+        assert track.settle is not None  # noqa: S101 - settling clips have one
+        track.phase = Phase.SETTLING
+        if report.not_video:
+            self.reject(job, NotAVideo(report.why, "Replace it with the video itself, or delete it."), track.signature)
+        elif not report.complete and job.damaged == track.signature and report.kind in VIDEO_KINDS:
+            self._decode(track, job, str(report.kind), report.why)
+        elif not report.complete:
+            self._incomplete(path, track, job, PovwatchError(report.why, _todo(job, decodes=bool(report.video))), now)
+        elif not report.end_known and not track.settle.settled(ENDLESS_SHARE * self._settle):
+            self._tracks.plan(path, track.settle.next_sample(self._settle))
+        else:
+            self._inspect(track, job, str(report.kind))
+
+    def _examine(self, track: Track, job: Job, size: int) -> None:
+        """Have a child read its index, which is long."""
+        track.phase = Phase.INSPECTING
+        key, signature = ("examine", job.id), track.signature
+        if self._walks.busy(key):  # one that is being cancelled: its end looks again
+            return
+        self._walks.submit(
+            key,
+            lambda outcome: self._answered(job.path, job.id, signature, outcome, self._judge),
+            have_examined,
+            *(self._clips.root, job.path, size),
+        )
+
+    def _inspect(self, track: Track, job: Job, kind: str) -> None:
+        """Have a child look at every packet."""
+        track.phase = Phase.INSPECTING
+        key, signature = ("inspect", job.id), track.signature
+        if self._inspections.busy(key):  # as above
+            return
+        self._inspections.submit(
+            key,
+            lambda outcome: self._answered(job.path, job.id, signature, outcome, self._inspected),
+            have_inspected,
+            *(self._clips.root, job.path, kind),
+        )
+
+    def _decode(self, track: Track, job: Job, kind: str, missing: str = "") -> None:
+        """Have a child decode all of it, of an incomplete clip what there is."""
+        track.phase = Phase.INSPECTING
+        if track.settle is None:  # it has waited for what is missing
+            track.settle = Settle()
+            track.settle.observe(track.signature, self._ledger.clock.boot(), self._settle)
+        key, signature = ("decode", job.id), track.signature
+        if self._decodes.busy(key):  # as above
+            return
+        self._decodes.submit(
+            key,
+            lambda outcome: self._answered(job.path, job.id, signature, outcome, self._inspected),
+            have_decoded,
+            *(self._clips.root, job.path, kind, missing),
+        )
+
+    def _call_off(self, job: Job) -> None:
+        """What a child finds out about it now is not wanted any more."""
+        self._walks.cancel(("examine", job.id))
+        self._inspections.cancel(("inspect", job.id))
+        self._decodes.cancel(("decode", job.id))
+
+    def _answered(
+        self,
+        path: bytes,
+        job_id: int,
+        signature: bytes,
+        outcome: T | Exception,
+        then: Callable[[bytes, Track, Job, T, float], None],
+    ) -> None:
+        now = self._ledger.clock.boot()
+        track = self._tracks.get(path)
+        if track is None or track.job != job_id:
+            return
+        if isinstance(outcome, EnvironmentFault) or (isinstance(outcome, MediaKilled) and track.faults < KILLED_MAX):
+            # Before the clip is looked at: that may fail for the same cause.
+            self._later(path, track, self._ledger.job(job_id), outcome, now)
+            return
+        if not isinstance(outcome, Report) or not outcome.complete:  # a whole one is inspected next: that may fail
+            track.faults = 0
+        if (
+            track.signature != signature
+            or self._clips.sample_or_none(path) != signature
+            or isinstance(outcome, MediaStopped)
+        ):
+            track.phase = Phase.SETTLING  # it changed meanwhile: what was found is about another file
+            self._tracks.plan(path, now)
+            return
+        job = self._ledger.job(job_id)
+        if isinstance(outcome, NotAVideo):
+            self.reject(job, outcome, signature)
+        elif isinstance(outcome, PovwatchError):
+            self._incomplete(path, track, job, outcome, now)
+        elif isinstance(outcome, Exception):
+            raise outcome
+        else:
+            then(path, track, job, outcome, now)
+
+    def _inspected(self, path: bytes, track: Track, job: Job, info: VideoInfo, now: float) -> None:
+        """Go by what is in it."""
+        if info.undecided:
+            self._decode(track, job, info.container)
+            return
+        if not info.complete and job.damaged == track.signature and info.why != NOTHING:
+            self._decode(track, job, info.container, info.why)
+            return
+        if not info.complete:
+            todo = _todo(job, decodes=info.why != NOTHING)
+            self._incomplete(path, track, job, PovwatchError(info.why, todo), now)
+            return
+        track.phase, track.settle = Phase.IN, None
+        self._notices.clear(job)
+        self._arrived(dataclasses.replace(job, source_stat=track.signature), info)
+
+    def _later(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
+        """The machine did not let us look, or killed who did. That says nothing about the clip: again later."""
+        track.phase, track.faults = Phase.SETTLING, track.faults + 1
+        waiting = Waiting.PAUSED
+        if isinstance(error, EnvironmentFault) and not isinstance(error, SourceChanged):
+            waiting = waiting_for(error)
+        self._wait(job, waiting, str(error))
+        self._tracks.plan(path, now + backoff(track.faults))
+
+    def _unreadable(self, path: bytes, track: Track, job: Job, error: ClipUnreadable, now: float) -> None:
+        """It cannot be opened. What mends that, a right to a folder or a disk, changes nothing about the file."""
+        track.phase, track.faults, track.todo = Phase.SETTLING, track.faults + 1, error.todo
+        track.settle = track.settle or Settle()
+        self._wait(job, Waiting.PAUSED if error.passing else Waiting.INCOMPLETE, error.what)
+        if not error.passing:
+            self._warn(path, track, now)
+        self._tracks.plan(path, now + backoff(track.faults))
+
+    def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
+        self._wait(job, Waiting.INCOMPLETE, error.what)
+        track.phase, track.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
+        track.settle = None  # a hundred thousand clips may wait so: the same bytes are kept once
+        if (seen := self._ledger.known[path].source_stat) == track.signature:
+            track.signature = seen
+        self._warn(path, track, now)
+
+    def _held_back(self, path: bytes, track: Track, job: Job, partial: str, now: float) -> None:
+        self._wait(job, Waiting.INCOMPLETE, f"{partial} is still beside it")
+        track.todo = HELD_BACK_TODO.format(partial=partial)
+        if now - track.since >= self._patience:
+            self._warn(path, track, now)
+        self._tracks.plan(path, now + self._settle)
+
+    def _warn(self, path: bytes, track: Track, now: float) -> None:
+        """Something has been missing for long: say so beside the clip, once."""
+        if track.warned:
+            return
+        if now - track.since < self._patience:
+            self._tracks.plan(path, track.since + self._patience)
+            return
+        track.warned = True
+        job = self._ledger.job(track.job)
+        file = self._notices.write(job, "is still incomplete", job.detail, track.todo)
+        say("incomplete", job, problem=job.detail, error_file=file)
+
+    # -- povwatch go --damaged
+
+    def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
+        """Have whatever decodes of an incomplete clip run, if anything does; `answer` is told, now or soon.
+
+        Args:
+            job: the clip's.
+            answer: takes one sentence that says what happens next.
+        """
+        track = self._tracks.get(job.path)
+        if track is None or self._inspections.busy(("glimpse", job.id)):
+            return  # it is asked again
+        if track.held_back:
+            answer(Answer(done=False, text=joined(job.detail, track.todo)))
+            return
+        try:
+            signature = self._clips.sample(job.path)
+        except ClipUnreadable as error:
+            answer(Answer(done=False, text=str(error)))
+            return
+        kind = self._clips.kind(job.path)
+        if kind is None or signature != track.signature:
+            why = "its beginning is missing" if signature == track.signature else CHANGED
+            answer(Answer(done=False, text=f"nothing of it can be decoded: {why}." if kind is None else why))
+            return
+        self._inspections.submit(
+            ("glimpse", job.id),
+            lambda outcome: self._glimpsed(job.id, signature, str(kind), outcome, answer),
+            have_glimpsed,
+            *(self._clips.root, job.path, str(kind)),
+        )
+
+    def _glimpsed(
+        self,
+        job_id: int,
+        signature: Signature,
+        kind: str,
+        outcome: VideoInfo | Exception,
+        answer: Callable[[Answer], None],
+    ) -> None:
+        job = self._ledger.job(job_id)
+        track = self._tracks.get(job.path)
+        if isinstance(outcome, (EnvironmentFault, MediaKilled)):
+            answer(Answer(done=False, text=f"it cannot be looked at now: {outcome}"))
+        elif track is None or track.signature != signature or job.waiting_on is not Waiting.INCOMPLETE:
+            answer(Answer(done=False, text=CHANGED))
+        elif isinstance(outcome, PovwatchError) or (isinstance(outcome, VideoInfo) and not outcome.complete):
+            without = f" {NO_INDEX}" if isinstance(outcome, NotAVideo) and kind == str(Kind.MP4) else ""
+            answer(Answer(done=False, text=f"nothing of it can be decoded. {job.detail}{without}"))
+        elif isinstance(outcome, Exception):
+            raise outcome
+        else:
+            missing = job.detail
+            said = {"damaged": signature, "source_stat": signature, "go": True, "hold": False}
+            job = self._ledger.set_quietly(job, "request", **said)
+            if track.phase is Phase.WAITING:
+                self._decode(track, job, kind, missing)
+            answer(Answer(done=True, text=f"what can be decoded of it is run. {missing}"))
+
+    def forget_damaged(self, job: Job) -> Job:
+        """A clip that was to be run as it is has changed: it arrives as any other."""
+        job = self._ledger.set_quietly(job, "withdrawn", damaged=None, go=False)
+        say("damaged-withdrawn", job)
+        return job
+
+    # -- helpers
+
+    def _wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
+        try:
+            return self._ledger.wait(job, waiting, detail, quiet=quiet)
+        except StaleJobError:
+            return self._ledger.job(job.id)
+
+
+def _todo(job: Job, *, decodes: bool) -> str:
+    """What helps a clip of which a part is missing.
+
+    Args:
+        job: the clip's.
+        decodes: whether some of it may decode.
+    """
+    return (
+        f"{INCOMPLETE_TODO} {DAMAGED_TODO.format(go=command('go', '--damaged', clip=job.path))}"
+        if decodes
+        else (INCOMPLETE_TODO)
+    )

@@ -1,0 +1,313 @@
+"""What is in inputs/: events as hints, the look at the whole folder as the truth, and whether the folder is there.
+
+An unmounted share is not an emptied one: while the root is away, nothing is cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout
+from povwatch.core.events import say
+from povwatch.core.machine_faults import passing
+from povwatch.core.mailbox import Mailbox
+from povwatch.core.units import spell_duration
+from povwatch.files import names
+from povwatch.files.scan import InputsAway, Listing, scan
+from povwatch.files.signature import signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.arrival.stage import Intake
+    from povwatch.arrival.watch import Watcher
+    from povwatch.config.settings import Config
+    from povwatch.core.clock import Clock
+    from povwatch.files.health import RootGuard
+    from povwatch.grace.stage import Gates
+
+HEALTH_EVERY = 1.0
+"""Seconds between two looks at the root and the watcher."""
+
+NETWORK_RESCAN = 10.0
+"""Seconds between two rescans of a network file system, which tells of no one else's changes."""
+
+RESCAN_SHARE = 150
+"""A rescan comes never sooner than so many times its own duration: less than 1 % of a core."""
+
+WATCH_PAUSE = 1.0
+"""Seconds until events that ended are started again; doubled while that fails."""
+
+WATCH_PAUSE_MAX = 300.0
+
+HINTS_MAX = 10_000
+"""More hints than that, and the rescan is cheaper."""
+
+
+class Lookout:
+    """Watches the folder and tells the intake and the gates."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        guard: RootGuard,
+        intake: Intake,
+        gates: Gates,
+        respec: Callable[[Listing], None],
+        tidy: Callable[[Listing], None],
+        adopted: Callable[[], None],
+        wake: Callable[[], None],
+        watcher: Callable[..., Watcher],
+    ) -> None:
+        """Make it; nothing is watched yet.
+
+        Args:
+            config: the configuration.
+            clock: the time.
+            guard: knows whether inputs/ is the folder that it was.
+            intake: told which clips are there and which are not.
+            gates: told that something beside a clip may have changed.
+            respec: told of each whole listing, for clips that ended and whose JSON may have been edited.
+            tidy: told of each whole listing, for error files that are needed no more.
+            adopted: told when another folder is taken for inputs/ from now on.
+            wake: called from the watcher's thread.
+            watcher: makes what tells of changes in inputs/.
+        """
+        self._config = config
+        self._clock = clock
+        self._intake = intake
+        self._gates = gates
+        self._respec = respec
+        self._tidy = tidy
+        self._root = config.paths.inputs
+        self._guard = guard
+        self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
+        self._adopted = adopted
+        self._hints: Mailbox[bytes | None] = Mailbox(wake, most=HINTS_MAX)
+        self._watcher = watcher(self._root, self._hints.put, recursive=config.arrival.recursive)
+        self._watch_pause = WATCH_PAUSE
+        self._watch_again_at = 0.0
+        self._shortage_said = False
+        self._rescan_at = 0.0
+        self._health_at = 0.0
+        self._scan_seconds = 0.0
+        self._unreadable: frozenset[bytes] = frozenset()
+        self.away: str | None = None
+        """Why the folder cannot be watched at present."""
+        self.scanned_at: float | None = None
+        """When the last rescan ended, on the boot clock."""
+
+    @property
+    def rescan_every(self) -> float:
+        """Seconds between two rescans."""
+        wanted = self._config.arrival.rescan
+        if self._guard.is_network:
+            wanted = min(wanted, NETWORK_RESCAN)
+        return max(wanted, RESCAN_SHARE * self._scan_seconds)
+
+    def start(self) -> None:
+        """Watch, then look at the whole folder: what comes in between is seen twice, not never."""
+        self._watch()
+        self._check_health(self._clock.boot())
+        if self.away is None and (problem := self._open_root()):
+            self._leave(problem)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._watcher.stop()
+
+    def next_deadline(self) -> float:
+        """When `tick` has something to do."""
+        return min(self._health_at, self._rescan_at)
+
+    def tick(self, now: float) -> None:
+        """Look at what is due."""
+        if now >= self._health_at:
+            self._health_at = now + HEALTH_EVERY
+            self._check_health(now)
+            self._say_shortage()
+        if self.away is not None:
+            self._hints.clear()
+            return
+        self._take_hints(now)
+        if now >= self._rescan_at:
+            self._rescan(now)
+
+    def clips(self) -> frozenset[bytes]:
+        """The clips that are there now, links included: looked up anew, as only the end of --once asks."""
+        try:
+            listing = self._listing()
+        except InputsAway:
+            return frozenset()
+        return frozenset(listing.clips) | frozenset(listing.links)
+
+    def present(self, path: bytes) -> bool:
+        """Whether a clip is there, as far as can be told; an unhealthy root tells nothing."""
+        try:
+            return self.away is None and self._lstat(path) is not None
+        except OSError:
+            return True  # a disk that fails does not say that it is gone
+
+    def soon(self, now: float) -> None:
+        """Look at the whole folder as soon as that is cheap enough."""
+        last = self.scanned_at or 0.0
+        self._rescan_at = min(self._rescan_at, max(now, last + RESCAN_SHARE * self._scan_seconds))
+
+    # -- hints
+
+    def _take_hints(self, now: float) -> None:
+        hints = dict.fromkeys(self._hints.take())  # in their order: the first clip of a stem gets the stem's names
+        if not hints:
+            return
+        if None in hints or len(hints) >= HINTS_MAX:
+            self._rescan_at = now
+            return
+        for path in hints:
+            if path is not None:
+                self._take_hint(path, now)
+
+    def _take_hint(self, path: bytes, now: float) -> None:
+        folder, name = layout.split(path)
+        if any(names.is_ignored_folder(part) for part in folder.split(b"/") if part):
+            return
+        if not names.is_clip_name(name, self._extensions) or names.is_ignored(name):
+            if not name.startswith(layout.OURS):
+                self._gates.hint(path)
+                self.soon(now)  # a folder that was moved in, a JSON of a finished clip, a partial copy that is done
+            return
+        try:
+            status = self._lstat(path)
+        except OSError:
+            self.soon(now)
+            return
+        if status is None:
+            self._intake.absent(path, now)
+        elif stat.S_ISREG(status.st_mode):
+            self._intake.appeared([(path, signature(status))], now)
+        else:
+            self.soon(now)
+
+    def _lstat(self, path: bytes) -> os.stat_result | None:
+        """What a path leads to; None if there is nothing.
+
+        Raises:
+            OSError: that cannot be told.
+        """
+        try:
+            return (self._root / os.fsdecode(path)).lstat()
+        except OSError as error:
+            if passing(error):
+                raise
+            return None
+
+    # -- the whole folder
+
+    def _rescan(self, now: float) -> None:
+        now = self._clock.boot()
+        try:
+            listing = self._listing()
+        except InputsAway as error:
+            self._leave(error.what)
+            return
+        if not self._guard.check():  # it went away while we looked: what was not seen may be there
+            self._check_health(now)
+            return
+        self._intake.appeared(listing.clips.items(), now)
+        if self.scanned_at is None:
+            self._intake.recall(now)
+        for path in [p for p in self._intake.paths if p not in listing.clips and not listing.is_blind(p)]:
+            self._intake.absent(path, now)
+        for path, seen in listing.links.items():
+            self._intake.linked(path, seen)
+        self._intake.hold_back(listing.held_back, now)
+        self._tidy(listing)
+        self._respec(listing)
+        self._say_unreadable(listing)
+        ended = self._clock.boot()
+        self.scanned_at = ended
+        self._scan_seconds = ended - now
+        self._rescan_at = ended + self.rescan_every
+
+    def _listing(self) -> Listing:
+        recursive = self._config.arrival.recursive
+        return scan(self._root, extensions=self._extensions, recursive=recursive, clock=self._clock.boot)
+
+    def _say_unreadable(self, listing: Listing) -> None:
+        """Each folder that cannot be read, once."""
+        found = dict(listing.unreadable)
+        for path in found.keys() - self._unreadable:
+            say("unreadable", path=self._root / os.fsdecode(path), problem=found[path])
+        self._unreadable = frozenset(found)
+
+    # -- the root and the watcher
+
+    def _check_health(self, now: float) -> None:
+        health = self._guard.check()
+        adopted = False
+        # Made anew on the same file system, or nothing that could be lost: it is taken as it is.
+        if not health and (health.adoptable or not self._intake.jobs_left):
+            self._guard.adopt()
+            again = self._guard.check()
+            if again:
+                self._adopted()
+                health, adopted = again, True
+        if not health:
+            if self.away is None:
+                self._leave(health.reason or "")
+            return
+        if self.away is not None:
+            if self._open_root():  # it is there, and the machine does not let us in yet
+                return
+            self.away = None
+            say("inputs-back", inputs=self._root)
+            self._gates.stand_still(now)
+            self._watch()
+            self._rescan_at = now
+            return
+        ended = not self._watcher.alive()
+        if adopted or (now >= self._watch_again_at and (ended or self._watcher.unwatched)):
+            if (adopted or ended) and self._watcher.problem is None and self.scanned_at is not None:
+                say("watch-restarted", problem="the folder was made anew." if adopted else "the emitter had ended.")
+            if problem := self._open_root():
+                self._leave(problem)
+                return
+            self._watch()
+            self._rescan_at = now
+
+    def _open_root(self) -> str:
+        """Open the folder anew; why that cannot be, as a sentence, if it cannot."""
+        try:
+            self._intake.open_root()
+        except OSError as error:
+            return f"The inputs folder {self._root} cannot be opened: {error.strerror}."
+        return ""
+
+    def _leave(self, problem: str) -> None:
+        self.away = problem
+        say("inputs-away", inputs=self._root, problem=problem)
+
+    def _watch(self) -> None:
+        """Start the events anew; where that cannot be, say so once and try again later."""
+        said = self._watcher.problem
+        if self._watcher.start():
+            # With too few watches it is worth a try when somebody may have raised the limit.
+            self._watch_pause = WATCH_PAUSE_MAX if self._watcher.unwatched else WATCH_PAUSE
+        else:
+            self._watch_pause = min(self._watch_pause * 2, WATCH_PAUSE_MAX)
+            if self._watcher.problem != said:
+                rescan = spell_duration(self.rescan_every)
+                say("watch-unavailable", inputs=self._root, problem=self._watcher.problem, rescan=rescan)
+        self._watch_again_at = self._clock.boot() + self._watch_pause
+        self._say_shortage()
+
+    def _say_shortage(self) -> None:
+        """Say once that some folders cannot be watched; they may also have come after the start."""
+        short = self._watcher.unwatched > 0
+        if short and not self._shortage_said:
+            rescan = spell_duration(self.rescan_every)
+            say("watch-short", inputs=self._root, problem=self._watcher.shortage, rescan=rescan)
+        self._shortage_said = short

@@ -1,0 +1,355 @@
+"""Which clips are on their way in, and when each is looked at next; arriving.py looks.
+
+A clip has a timer of its own: a slow copy never delays its neighbours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from povwatch.arrival.arriving import Arriving
+from povwatch.arrival.clip_files import ClipFiles
+from povwatch.arrival.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
+from povwatch.core import layout
+from povwatch.core.errors import NotAVideo
+from povwatch.core.events import say
+from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.scope import ALL
+from povwatch.core.units import spell_size
+from povwatch.files.scan import ClipUnreadable
+from povwatch.files.signature import Signature, identity_of, same_content, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from povwatch.core.background import Background
+    from povwatch.core.scope import Scope
+    from povwatch.journal.store import Ledger
+    from povwatch.media.info import VideoInfo
+    from povwatch.service.requests import Answer
+    from povwatch.spec.error_files import Notices
+
+INCOMPLETE_PATIENCE = 900.0
+"""Seconds after which an incomplete clip gets an error file."""
+
+SEEN_MAX = 200
+"""More clips than that at once are one line in the log."""
+
+ADD_AT_ONCE = 2_000
+"""Clips in one transaction: about as quick as all at once, and 100,000 new clips need no memory for all their rows."""
+
+TICK_SECONDS = 0.2
+"""The loop has other things to do as well."""
+
+LET_GO_QUIET = 90.0
+"""Seconds in which a cancelled copy that still grows is looked at again; rescans are half a minute apart."""
+
+LOOK_AGAIN = 2.0
+"""Seconds until a clip is looked at again at which povwatch itself failed."""
+
+LINK_TODO = "Links are not followed: copy the video itself into the folder."
+
+
+class Intake:
+    """Every clip on its way in, and every clip with a job that has not ended."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        settle: float,
+        network: bool,
+        ledger: Ledger,
+        inspections: Background,
+        walks: Background,
+        decodes: Background,
+        notices: Notices,
+        arrived: Callable[[Job, VideoInfo], None],
+        withdrawn: Callable[[Job, str], None],
+        rejected: Callable[[Job], None],
+        broken: Callable[[tuple[str, int], Exception], None],
+        patience: float = INCOMPLETE_PATIENCE,
+        scope: Scope = ALL,
+    ) -> None:
+        """Make it.
+
+        Args:
+            root: inputs/.
+            settle: seconds.
+            network: whether inputs/ is on a network file system, where leases mean nothing.
+            ledger: the jobs.
+            inspections: where the children that look at every packet are waited for.
+            walks: where those that read a long index are.
+            decodes: where those that decode a clip from the front are.
+            notices: the error files.
+            arrived: told of a job whose clip is in.
+            withdrawn: told of a job whose clip is gone or changed, and why.
+            rejected: told of a job whose clip is no video.
+            broken: told of a job whose clip raised what nobody foresaw.
+            patience: seconds after which an incomplete clip gets an error file.
+            scope: the clips that this povwatch is for.
+        """
+        self._scope = scope
+        self._ledger = ledger
+        self._withdrawn = withdrawn
+        self._broken = broken
+        self._clips = ClipFiles(root, network=network)
+        self._tracks = Tracks()
+        self._arriving = Arriving(
+            self._tracks,
+            self._clips,
+            settle=settle,
+            patience=patience,
+            ledger=ledger,
+            inspections=inspections,
+            walks=walks,
+            decodes=decodes,
+            notices=notices,
+            arrived=arrived,
+            withdrawn=withdrawn,
+            rejected=rejected,
+        )
+        self._let_go: dict[bytes, tuple[Signature, float]] = {}
+        """Clips that were cancelled while they came in: how they were seen last, and when."""
+
+    def open_root(self) -> None:
+        """Open inputs/, anew after it was away."""
+        self._clips.open_root()
+
+    def close(self) -> None:
+        """Let go of inputs/."""
+        self._clips.close_root()
+
+    @property
+    def moving(self) -> bool:
+        """Whether a clip is on its way in and will go on without anybody's help."""
+        return any(
+            (t.phase in {Phase.SETTLING, Phase.INSPECTING} and t.held_back is None and t.faults < FAULTS_PATIENCE)
+            or t.gone_at is not None
+            for t in self._tracks.values()
+        )
+
+    @property
+    def on_the_way(self) -> int:
+        """How many clips have not arrived yet."""
+        return sum(track.phase is not Phase.IN for track in self._tracks.values())
+
+    @property
+    def jobs_left(self) -> bool:
+        """Whether a job is under way that would be lost if another folder were taken for inputs/."""
+        return any(count for state, count in self._ledger.counts.items() if not state.ended)
+
+    @property
+    def paths(self) -> Iterable[bytes]:
+        """The clips with a job under way."""
+        return iter(self._tracks)
+
+    # -- what the lookout sees
+
+    def appeared(self, clips: Iterable[tuple[bytes, bytes]], now: float) -> None:
+        """Clips that are in the folder, with their signatures."""
+        fresh = []
+        for clip in clips:
+            path, signature = clip
+            if path not in self._scope:
+                continue
+            if track := self._tracks.get(path):
+                track.gone_at = None
+                if signature != track.signature:
+                    with self._at_its_expense(track.job):
+                        self._arriving.changed(path, track, signature, now)
+                continue
+            known = self._ledger.known.get(path)
+            if known is None or (known.state.ended and signature != known.source_stat):
+                if path not in self._let_go or not self._still_comes(path, signature, now):
+                    fresh.append(clip)
+            elif not known.state.ended:
+                with self._at_its_expense(known.job):
+                    self._follow(self._ledger.job(known.job), signature, now)
+        self._add(fresh, now)
+
+    def recall(self, now: float) -> None:
+        """Follow the clips of all jobs from before the last start, seen or not: what is not there is `absent` next."""
+        for path, known in self._ledger.known.items():
+            if not known.state.ended and path not in self._tracks and path in self._scope:
+                with self._at_its_expense(known.job):
+                    self._follow(self._ledger.job(known.job), known.source_stat or b"", now)
+
+    def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
+        """A clip is to run once more: it arrives anew, with a new job. None if it is not there.
+
+        Raises:
+            ClipUnreadable: it is there and cannot be opened.
+        """
+        signature = self._clips.sample(path)
+        if signature is None:
+            return None
+        last = self._ledger.of_path(path)
+        (job,) = self._ledger.add([(path, signature)], force=force)
+        if last is not None and last.damaged == signature:  # the same file, which is as it is
+            job = self._ledger.set_quietly(job, "request", damaged=signature)
+        self._arriving.begin(job, now)
+        return job
+
+    def absent(self, path: bytes, now: float) -> None:
+        """A clip is not in the folder any more; it has a few seconds to come back."""
+        self._tracks.lose(path, now)
+
+    def linked(self, path: bytes, signature: Signature) -> None:
+        """A symlink to a video: rejected in words, never followed."""
+        known = self._ledger.known.get(path)
+        if path not in self._scope:
+            return
+        if known is not None and (not known.state.ended or known.source_stat == signature):
+            return
+        (job,) = self._ledger.add([(path, signature)])
+        with self._at_its_expense(job.id):
+            self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
+
+    def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
+        """Take in beside which clips an unfinished copy of them lies, with its name: they wait for it."""
+        for path, track in self._tracks.items():
+            was, track.held_back = track.held_back, partials.get(path)
+            if was and not track.held_back:
+                self._tracks.plan(path, now)
+
+    def forget(self, job: Job) -> None:
+        """A job ended: its clip is known by its signature alone from now on."""
+        track = self._tracks.get(job.path)
+        coming = track is not None and track.phase is not Phase.IN and track.gone_at is None and track.signature
+        if job.state is JobState.CANCELLED and track is not None and coming:
+            self._let_go[job.path] = (track.signature, self._ledger.clock.boot())
+        self._arriving.forget(job)
+
+    def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
+        """New clips: a job each; of two with one stem the MP4 gets the stem's names."""
+        fresh.sort(key=lambda clip: layout.precedence(clip[0]))
+        if len(fresh) > SEEN_MAX:
+            say("seen-many", count=len(fresh), first=fresh[0][0])
+        for start in range(0, len(fresh), ADD_AT_ONCE):
+            for job in self._ledger.add(fresh[start : start + ADD_AT_ONCE]):
+                with self._at_its_expense(job.id):
+                    if len(fresh) <= SEEN_MAX:
+                        say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
+                    self._say_base(job)
+                    self._arriving.begin(job, now)
+
+    def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
+        """Whether this is the rest of a copy that was cancelled while it came in, and no new clip."""
+        last, seen_at = self._let_go[path]
+        grows = identity_of(signature) == identity_of(last) and size_of(signature) >= size_of(last)
+        if not grows or now - seen_at >= LET_GO_QUIET:
+            del self._let_go[path]
+            return False
+        self._let_go[path] = (signature, now)
+        self._ledger.touch(self._ledger.job(self._ledger.known[path].job), source_stat=signature)
+        return True
+
+    def signature(self, job: Job) -> Signature | None:
+        """The clip's signature as it was last seen."""
+        track = self._tracks.get(job.path)
+        return track.signature if track is not None and track.job == job.id else job.source_stat
+
+    def renamed_from(self, job: Job) -> Job | None:
+        """The newest job of a clip whose file this one is: it had another name, under which nothing is now.
+
+        Args:
+            job: of a clip that has arrived, with its hash.
+        """
+        if not job.source_stat or (number := self._tracks.lost_as(job.source_stat)) is None:
+            return None
+        before = self._ledger.job(number)
+        if before.path == job.path or not before.source_stat or not same_content(before.source_stat, job.source_stat):
+            return None
+        if before.source_hash not in {None, job.source_hash} or self._clips.exists(before.path):
+            return None
+        return before
+
+    def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
+        """Have whatever decodes of an incomplete clip run; see Arriving."""
+        self._arriving.run_damaged(job, answer)
+
+    def return_to_arriving(self, job: Job) -> None:
+        """A claimed clip turned out to have changed: it arrives anew."""
+        now = self._ledger.clock.boot()
+        signature = self._clips.sample_or_none(job.path) or b""
+        if job.damaged is not None and job.damaged != signature:
+            job = self._arriving.forget_damaged(job)
+        self._arriving.begin(dataclasses.replace(job, source_stat=signature), now)
+
+    # -- the timers
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        return self._tracks.next_deadline()
+
+    def tick(self, now: float) -> None:
+        """Look at the clips whose time has come, as many as fit into a part of a second; the rest is due at once."""
+        due = self._tracks.next_deadline()
+        if due is None or due > now:
+            return
+        until = self._ledger.clock.boot() + TICK_SECONDS
+        with self._ledger.together():
+            while self._ledger.clock.boot() < until and (path := self._tracks.take_due(now)) is not None:
+                try:
+                    self._look_at(path, self._tracks[path], now)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
+                    if path in self._tracks:  # the look had its timer
+                        self._tracks.plan(path, self._ledger.clock.boot() + LOOK_AGAIN)
+                    self._broken(("arrival", self._ledger.known[path].job), error)
+
+    def _look_at(self, path: bytes, track: Track, now: float) -> None:
+        if track.gone_at is not None:
+            self._check_gone(path, track, now)
+        elif track.phase in {Phase.SETTLING, Phase.WAITING}:
+            self._arriving.look(path, track, now)
+
+    def _check_gone(self, path: bytes, track: Track, now: float) -> None:
+        assert track.gone_at is not None  # noqa: S101 - the caller looked
+        try:
+            signature = self._clips.sample(path)
+        except ClipUnreadable:
+            signature = track.signature  # it is there
+        if signature is not None:
+            track.gone_at = None
+            self.appeared([(path, signature)], now)
+            self._tracks.plan(path, now)
+        elif now - track.gone_at < GONE_PATIENCE:
+            self._tracks.plan(path, track.gone_at + GONE_PATIENCE)
+        else:
+            self._withdrawn(self._ledger.job(track.job), "gone")
+
+    # -- helpers
+
+    def _follow(self, job: Job, signature: bytes, now: float) -> None:
+        """A job from before the last start: go on with it."""
+        if job.damaged not in {None, signature}:
+            job = self._arriving.forget_damaged(job)
+        if job.state is JobState.ARRIVING:
+            waited = 0.0
+            if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the same bytes as then
+                waited = max(0.0, self._ledger.clock.wall() - job.updated_at)
+            self._arriving.begin(dataclasses.replace(job, source_stat=signature), now, since=now - waited)
+            return
+        self._tracks[job.path] = track = Track(job.id, job.source_stat or b"", Phase.IN, now)
+        if signature != job.source_stat:
+            self._arriving.changed(job.path, track, signature, now)
+
+    @contextmanager
+    def _at_its_expense(self, job: int) -> Iterator[None]:
+        """What nobody foresaw costs that clip's job, and no other."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._broken(("arrival", job), error)
+
+    def _say_base(self, job: Job) -> None:
+        """A clip whose files do not go by its stem is told apart in the log."""
+        stem = layout.stem_of(layout.split(job.path)[1])
+        if job.base != stem:
+            holder = self._ledger.journal.holder(layout.split(job.path)[0], stem)
+            why = f"{layout.shown(stem)} is {'too long' if holder is None else f'taken by {layout.shown(holder)}'}"
+            say("base-chosen", job, why=why, stem=stem, holder=holder, spec=layout.beside(job.path, job.base).spec)

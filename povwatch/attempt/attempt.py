@@ -1,0 +1,403 @@
+"""A claimed job's files, in its private folder: the copy of the clip, the working copy, and the finished result.
+
+Called in background threads. Nothing here knows the journal; what has to survive a crash goes through `to_json`.
+The folder is opened once for each piece of work and everything in it reached from there: see private.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.attempt import soundtrack
+from povwatch.attempt.copies import see_that_it_is_content, take_copy
+from povwatch.core import layout
+from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
+from povwatch.core.machine_faults import Place, told
+from povwatch.files import private
+from povwatch.files.fs import closing, fsync_dir
+from povwatch.media.errors import MediaError, MediaStopped
+from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
+from povwatch.media.run import call
+from povwatch.spec import Spec
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+WORK_TIMEOUT = 4 * 3600.0
+"""Seconds for one pass over a clip's frames: an hour of 4K on a busy machine."""
+
+
+@dataclass(slots=True)
+class Workpiece:
+    """One attempt's files and figures."""
+
+    folder: str
+    """The private folder, absolute."""
+    info: dict[str, Any]
+    """VideoInfo of the clip, as JSON."""
+    spec: dict[str, Any]
+    """The frozen spec, as JSON."""
+    source: str = ""
+    """The private copy of the clip."""
+    prepared: dict[str, Any] = field(default_factory=dict)
+    """Prepared, as JSON."""
+    sound: dict[str, Any] = field(default_factory=dict)
+    """SoundTrack, as JSON; empty where a povwatch of before prepared the clip."""
+    references: dict[str, str] = field(default_factory=dict)
+    """The private copies of the files that the spec names: its field to the copy."""
+    artifact: dict[str, Any] = field(default_factory=dict)
+    """What the engine handed over."""
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    """Of the engine that did."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Stage to wall-clock seconds."""
+    gpu: dict[str, Any] = field(default_factory=dict)
+    """What was seen of the GPU while the engine generated: name, uuid, peak_memory in bytes, energy and so on."""
+
+    keep_controls: bool = False
+    """Whether the control videos are published too."""
+    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Those that are: hint key to what the check found."""
+    lost_controls: dict[str, str] = field(default_factory=dict)
+    """Those that cannot be: hint key to why."""
+    unfinished: int = 0
+    """How often in a row finishing failed."""
+
+    def to_json(self) -> str:
+        """For the journal."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Workpiece:
+        """From the journal."""
+        return cls(**json.loads(text))
+
+    @property
+    def frozen(self) -> Spec:
+        """The spec."""
+        return Spec.model_validate(self.spec)
+
+    @property
+    def lost(self) -> bool:
+        """Whether what is finished is not there: an error of the disk says nothing about that."""
+        return not all(_may_be_there(file) for file in (self.artifact.get("path", ""), self.source))
+
+    @property
+    def gone(self) -> bool:
+        """Whether the whole folder is not there: an error of the disk says nothing about that."""
+        return not _may_be_there(self.folder, stat.S_ISDIR)
+
+    @property
+    def final(self) -> Path:
+        """The file to publish."""
+        return Path(self.folder, "final.mp4")
+
+    def control(self, key: str) -> Path:
+        """The control video to publish."""
+        return Path(self.folder, f"control_{key}.mp4")
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is to be published, the result first."""
+        return [self.final, *map(self.control, self.controls)]
+
+    def prepare(self, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event) -> None:
+        """Take a private copy of the clip and of the files that its spec names, and make the working copy.
+
+        Raises:
+            SourceChanged: the clip is not the one that was admitted.
+            OutputsAway: the folder is gone, or somebody else's.
+            JobFailed: a file that the spec names does not go with the frames that decode.
+            PovwatchError: whatever else media.run says.
+        """
+        with self._timed("prepare"), private.room(self.folder) as room:
+            source = "source" + Path(os.fsdecode(clip)).suffix.lower()
+            with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
+                take_copy(root_fd, clip, room, source, cancelled)
+                self._take_references(root_fd, layout.split(clip)[0], room, cancelled)
+            made = call(
+                "prepare",
+                {"source": source, "info": self.info, "out_path": "working.mp4"},
+                timeout=WORK_TIMEOUT,
+                room=self.folder,
+                on_progress=report,
+                cancelled=cancelled,
+            )
+            if made["copied"]:  # the working copy is the clip itself, sound and all
+                os.unlink(source, dir_fd=room)
+                source = made["path"]
+            self._keep(room, source, made["times"])
+            self.source = self._whole(source)
+            self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
+            if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded now: these count
+                self._refuse_misfits(made["frames"])
+                self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
+            if made["resized"]:
+                self.info = self.info | {"resized": made["resized"]}
+            self._make_sound(room, cancelled)
+
+    def request(self, job_id: int) -> dict[str, Any]:
+        """The job as the engine gets it; see engine.port."""
+        ready = Prepared.from_json(self.prepared)
+        return {
+            "id": job_id,
+            "name": "generated",
+            "video": ready.path,
+            "frames": ready.frames,
+            "width": ready.width,
+            "height": ready.height,
+            "fps_num": ready.fps_num,
+            "fps_den": ready.fps_den,
+            "spec": self._for_engine(ready),
+            **({"keep_controls": True} if self.keep_controls else {}),
+        }
+
+    def finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
+        """Make the publishable files from what the engine generated, and judge them.
+
+        A control video that is not what it has to be is left out: it costs no result.
+
+        Raises:
+            CheckFailed: the artifact is not what was asked for: that is the engine's doing.
+            FinishFailed: the artifact is, and the result could not be made of it: that is ours.
+            EnvironmentFault: the machine does not allow it now.
+            MediaStopped: `cancelled` said so.
+        """
+        if not self._sound_is_ready():
+            self._make_sound_again(cancelled)
+        expected = self._expected()
+        try:
+            checked = self._finish(self.artifact["path"], self.final, expected, report, cancelled)
+        except (EnvironmentFault, MediaStopped):
+            raise
+        except PovwatchError as error:
+            self._see_whose(error, expected, cancelled)
+            raise FinishFailed(
+                f"What was generated is right, and finishing it failed: {error.what}", error.todo
+            ) from error
+        self.controls, self.lost_controls = {}, {}
+        expected = dataclasses.replace(expected, panels=1, sound=False, not_blank=False)
+        for key, path in (self.artifact.get("controls") or {}).items() if self.keep_controls else ():
+            try:
+                found = self._finish(path, self.control(key), expected, lambda _: None, cancelled)
+            except (EnvironmentFault, MediaStopped):
+                raise
+            except PovwatchError as error:
+                self.lost_controls[key] = str(error)
+            else:
+                self.controls[key] = found.to_json()
+        return checked
+
+    def _see_whose(self, error: PovwatchError, expected: Expectation, cancelled: threading.Event) -> None:
+        """Judge what the engine made by itself, without what finishing adds to it.
+
+        Raises:
+            CheckFailed: it is not what was asked for: `error`, if that says so, else what was found.
+        """
+        asked = Expectation(frames=expected.frames, not_blank=expected.not_blank)
+        try:
+            call(
+                "check",
+                {"artifact": self._name(self.artifact["path"]), "expectation": asked.to_json()},
+                timeout=WORK_TIMEOUT,
+                room=self.folder,
+                cancelled=cancelled,
+            )
+        except CheckFailed as found:
+            if isinstance(error, NotAVideo):
+                what = f"The engine's artifact cannot be used: {error.what}"
+                raise CheckFailed(what, "The engine's output before that may say why.") from error
+            raise (error if isinstance(error, CheckFailed) else found) from None
+        except MediaError:  # the look at it failed as well: then it is not known to be wrong
+            return
+
+    def _finish(
+        self,
+        generated: str,
+        to: Path,
+        expected: Expectation,
+        report: Callable[[float], None],
+        cancelled: threading.Event,
+    ) -> Checked:
+        """One video."""
+        with self._timed("finish"):
+            with private.room(self.folder) as room, suppress(FileNotFoundError):
+                os.unlink(to.name, dir_fd=room)  # of a run of this step that a crash cut short
+            made = call(
+                "finish",
+                {
+                    "info": self.info,
+                    "prepared": self._inside(),
+                    "generated": self._name(generated),
+                    "out_path": to.name,
+                    "frames": expected.frames,
+                    "panels": expected.panels,
+                    "keep_size": expected.width is None,
+                    "sound": self._name(self.sound["path"]) if expected.sound else None,
+                },
+                timeout=WORK_TIMEOUT,
+                room=self.folder,
+                on_progress=lambda fraction: report(fraction / 2),
+                cancelled=cancelled,
+            )
+        if expected.rate is None:  # of the first frames alone, and the sound may begin after them
+            expected = dataclasses.replace(expected, sound=made["sound"])
+        with self._timed("check"):
+            found = call(
+                "check",
+                {"artifact": to.name, "expectation": expected.to_json() | {"times": self._inside()["times"]}},
+                timeout=WORK_TIMEOUT,
+                room=self.folder,
+                on_progress=lambda fraction: report(0.5 + fraction / 2),
+                cancelled=cancelled,
+            )
+        return Checked.from_json(found)
+
+    def _expected(self) -> Expectation:
+        """The shape that the spec asks for; without a word, the clip's own."""
+        ready, info, spec = Prepared.from_json(self.prepared), VideoInfo.from_json(self.info), self.frozen
+        real = bool(self.capabilities.get("real"))
+        panels = 1
+        if real:  # a preview shows the control alone, whatever is asked for beside it
+            panels += int(spec.show_input) + (len(spec.controls) if spec.show_control_condition else 0)
+        frames = min(spec.max_frames or ready.frames, ready.frames)
+        keep = spec.keep_input_resolution or not real
+        whole = frames == ready.frames
+        return Expectation(
+            frames=frames,
+            width=info.display_width if keep else None,
+            height=info.display_height if keep else None,
+            panels=panels,
+            rate=ready.rate if whole else None,
+            constant=ready.constant,
+            times=ready.times,
+            time_base=ready.time_base,
+            sound=self.sound["path"] is not None,
+            not_blank=real,
+        )
+
+    def _sound_is_ready(self) -> bool:
+        """Whether the sound was made, and is there if there is any."""
+        return bool(self.sound) and (self.sound["path"] is None or Path(self.sound["path"]).is_file())
+
+    def _make_sound(self, room: int, cancelled: threading.Event) -> None:
+        """Make the sound of the result, and have it on the disk: finishing only copies it."""
+        with self._timed("sound"):
+            args = {"source": self._name(self.source), "info": self.info, "prepared": self._inside()}
+            made = soundtrack.make(self.folder, args, float(self.info.get("duration", 0.0)), cancelled)
+        if made.path is not None:
+            self._keep(room, made.path)
+            made = dataclasses.replace(made, path=self._whole(made.path))
+        self.sound = made.to_json()
+
+    def _make_sound_again(self, cancelled: threading.Event) -> None:
+        """Make it where it is gone, or a povwatch of before prepared the clip.
+
+        Raises:
+            FinishFailed: it was there, and cannot be made now.
+        """
+        proven = self.sound
+        with private.room(self.folder) as room:
+            self._make_sound(room, cancelled)
+        if proven and self.sound["path"] is None:
+            problem, self.sound = self.sound["problem"], proven
+            raise FinishFailed(f"The sound that was made is gone, and cannot be made again: {problem}")
+
+    def _inside(self) -> dict[str, Any]:
+        """Prepared, with paths as a child has them."""
+        return self.prepared | {name: self._name(self.prepared[name]) for name in ("path", "times")}
+
+    def _for_engine(self, ready: Prepared) -> dict[str, Any]:
+        """Upstream's fields, with the private copies for every file that they name."""
+        fields = self.frozen.upstream() | {"name": "generated", "video_path": ready.path}
+        for where, copy in self.references.items():
+            control, _, key = where.rpartition(".")
+            (fields[control] if control else fields)[key] = copy
+        return fields
+
+    def _whole(self, name: str) -> str:
+        """The path of a file in the folder."""
+        return os.path.join(self.folder, name)  # noqa: PTH118 - as it is written
+
+    def _name(self, path: str) -> str:
+        """A file's path from the folder on, as a child has it; an engine may have resolved what leads there."""
+        inside = self.folder if path.startswith(f"{self.folder}/") else os.path.realpath(self.folder)
+        return path.removeprefix(f"{inside}/")
+
+    def _take_references(self, root_fd: int, folder: bytes, room: int, cancelled: threading.Event) -> None:
+        """Copy the files that the spec names, and name the copies in it."""
+        for where, path in self.frozen.referenced_paths().items():
+            if where == "prompt_path":
+                continue  # its text is the prompt already
+            copy = f"{where.replace('.', '_')}{Path(path).suffix.lower()}"
+            named = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
+            take_copy(root_fd, named, room, copy, cancelled, names=1)
+            see_that_it_is_content(room, copy, named)
+            self.references[where] = self._whole(copy)
+
+    def _refuse_misfits(self, decoded: int) -> None:
+        """See that no control video or mask of the spec was made for a frame that turned out not to decode.
+
+        Args:
+            decoded: frames that do.
+
+        Raises:
+            JobFailed: one was: behind that frame it would guide the wrong one.
+        """
+        known = self.info.get("frames")
+        for where, path in self.frozen.referenced_paths().items():
+            if decoded != known and where not in {"prompt_path", "image_context_path"}:
+                raise JobFailed(
+                    f"{decoded} of the clip's {known} frames decode. {where} ({path}) has a frame for each of the "
+                    f"{known}, so that the two would not go together frame by frame.",
+                    "Encode the clip anew, so that it holds the frames that decode alone, and make that file from it.",
+                )
+
+    def _keep(self, room: int, *names: str) -> None:
+        """Put files that finishing needs on the disk: after a power cut an artifact is finished, not generated again.
+
+        Raises:
+            EnvironmentFault: the disk does not keep them.
+        """
+        with told(Place.PREPARE, f"The private copy in {self.folder}"):
+            for name in names:
+                with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
+                    os.fsync(fd)
+            fsync_dir(room)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)
+
+
+def readable_piece(artifact: str | None) -> Workpiece | None:
+    """What the journal keeps of an attempt; None where it keeps nothing, or nothing that povwatch wrote."""
+    try:
+        piece = Workpiece.from_json(artifact or "")
+    except (ValueError, TypeError, RecursionError):
+        return None
+    readable = isinstance(piece.folder, str) and isinstance(piece.artifact, dict)
+    return piece if readable and isinstance(piece.artifact.get("path"), str) else None
+
+
+def _may_be_there(path: str, is_it: Callable[[int], bool] = stat.S_ISREG) -> bool:
+    """Whether a path leads to a plain file (or what `is_it` says of a mode), or nothing can be said about that."""
+    try:
+        return is_it(os.stat(path).st_mode)  # noqa: PTH116 - as the paths are kept
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True

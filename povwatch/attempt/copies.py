@@ -1,0 +1,97 @@
+"""Private copies of files in inputs/. Whoever may write there may put another file in their place at any moment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from povwatch.container.report import Kind
+from povwatch.container.signature import HEAD, classify
+from povwatch.core import layout
+from povwatch.core.errors import SourceChanged
+from povwatch.core.machine_faults import Place, told
+from povwatch.files.fs import closing, open_beneath, read_at_most
+from povwatch.media.errors import MediaStopped
+
+if TYPE_CHECKING:
+    import threading
+
+NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO, errno.ESTALE})
+"""What copy_file_range says where the two file systems cannot do it together, or where one of them fails.
+
+Reading and writing then say which.
+"""
+
+TELLS_OF_FILES = frozenset({Kind.PLAYLIST, Kind.TEXT, Kind.EMPTY})
+"""What a reader of video may take for a list of other files; and what a FIFO leaves."""
+
+COPY_CHUNK = 64 * 1024 * 1024
+"""Bytes copied between two looks at whether the copy is still wanted."""
+
+
+def take_copy(
+    root_fd: int, path: bytes, room: int, to: str, cancelled: threading.Event, *, names: int | None = None
+) -> None:
+    """Copy a plain file that is below an open folder, following no symlink. Blocks are shared where possible.
+
+    It was judged before; another one may have taken its name since.
+
+    Args:
+        root_fd: the folder.
+        path: below it.
+        room: the open private folder that the copy goes to.
+        to: the copy's name there.
+        cancelled: looked at now and then.
+        names: how many names (hard links) it may have; any number if left out.
+
+    Raises:
+        SourceChanged: it is gone, cannot be read, or is no longer a plain file of so many names.
+        EnvironmentFault: the machine does not allow the copy at present.
+        MediaStopped: the copy is no longer wanted.
+    """
+    clip = f"inputs/{layout.shown(path)}"
+    with told(Place.SOURCE, clip):
+        source = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    with closing(source):
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != (names or status.st_nlink):
+            raise SourceChanged(f"{clip} is no longer the plain file that it was.")
+        with told(Place.COPY, f"the private copy of {clip}"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with closing(os.open(to, flags, 0o600, dir_fd=room)) as target:
+                while _copy_some(source, target, clip):
+                    if cancelled.is_set():
+                        raise MediaStopped("The copy was called off.")
+
+
+def see_that_it_is_content(room: int, copy: str, path: bytes) -> None:
+    """See that a private copy is no text: an engine's reader may take that for a list of other files to open.
+
+    Args:
+        room: the open private folder that the copy is in.
+        copy: its name there.
+        path: what it was made of, below inputs/.
+
+    Raises:
+        SourceChanged: it is one. What was judged under this name was none.
+    """
+    with closing(os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
+        kind, _ = classify(read_at_most(fd, HEAD))
+    if kind in TELLS_OF_FILES:
+        raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the file that was judged.")
+
+
+def _copy_some(source: int, target: int, clip: str) -> int:
+    """Copy the next part; how many bytes that were. The kernel shares blocks where the file system can."""
+    try:
+        return os.copy_file_range(source, target, COPY_CHUNK)
+    except OSError as error:
+        if error.errno not in NO_COPY_FILE_RANGE:
+            raise
+    with told(Place.SOURCE, clip):
+        data = os.read(source, COPY_CHUNK)
+    with open(target, "wb", closefd=False) as file:
+        file.write(data)
+    return len(data)

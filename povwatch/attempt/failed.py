@@ -1,0 +1,245 @@
+"""What becomes of a claimed job that did not come out: retried, released, failed, blocked or cancelled.
+
+retry.py decides; here the decision is journalled, said, and written beside the clip.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout, retry
+from povwatch.core.command import command
+from povwatch.core.errors import (
+    AttemptFailed,
+    EnvironmentFault,
+    FinishFailed,
+    JobFailed,
+    JournalError,
+    NotAVideo,
+    OutputsAway,
+    OutputsTaken,
+    PovwatchError,
+    SourceChanged,
+)
+from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.retry import Kind
+from povwatch.core.sentences import joined
+from povwatch.files import private
+from povwatch.publish import Sealed
+from povwatch.publish.staging import room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from povwatch.attempt.attempt import Workpiece
+    from povwatch.config.settings import Config
+    from povwatch.journal.store import Ledger
+    from povwatch.publish import Publisher
+    from povwatch.spec.error_files import Notices
+
+CLEARED = {"run_id": None, "artifact": None, "promise": None}
+"""What an attempt leaves in a job's row, and what goes with it."""
+
+
+class Endings:
+    """The ways back from an attempt."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        notices: Notices,
+        publisher: Publisher,
+        back: Callable[[Job], None],
+        ended: Callable[[Job], None],
+        pause: Callable[..., bool],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            ledger: the jobs.
+            notices: the error files.
+            publisher: clears the private folders.
+            back: told of a job that is in the queue, or arriving, again.
+            ended: told of a job that ended.
+            pause: told when the machine is at fault: see `Availability.pause`.
+        """
+        self._config = config
+        self._ledger = ledger
+        self._notices = notices
+        self._publisher = publisher
+        self._back = back
+        self._ended = ended
+        self._pause = pause
+
+    def after(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
+        """An attempt ended in an error.
+
+        Args:
+            job: the attempt's.
+            error: what it ended in.
+            prepared: whether its copies were made.
+        """
+        wall = self._ledger.clock.wall()
+        error = self._excused(job, error)
+        decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
+        match decision.kind:
+            case Kind.RETRY:
+                said = {
+                    "attempt": job.attempts,
+                    "problem": str(error),
+                    "at": self._ledger.clock.spell(self._ledger.clock.boot() + decision.at - wall),
+                }
+                self._requeue(job, "retry", said, not_before=decision.at, detail=decision.reason)
+            case Kind.RELEASE if isinstance(error, SourceChanged):
+                self._discard(job)
+                said = {"problem": str(error)}
+                to = {"state": JobState.ARRIVING, "waiting_on": Waiting.SETTLING, "attempts": max(job.attempts - 1, 0)}
+                self._back(self._ledger.move(job, "released", said=said, **CLEARED, **to, detail=""))
+            case Kind.RELEASE:
+                said = {"problem": str(error)}
+                given_back = max(job.attempts - 1, 0)
+                job = self._requeue(
+                    *(job, "released", said),
+                    not_before=decision.at,
+                    detail=str(error),
+                    attempts=given_back,
+                    waiting=decision.waiting,
+                    quiet=True,
+                )
+                # The next job would only meet the same.
+                known = isinstance(error, EnvironmentFault) and self._pause(
+                    decision.waiting or Waiting.PAUSED, error, decision.at, prepared=prepared
+                )
+                if not known:
+                    self._ledger.tell("released", job, said)
+            case Kind.BLOCK:
+                self._end(job, "blocked", JobState.BLOCKED, error, "was blocked by the engine's guardrail")
+            case Kind.FAIL | Kind.REJECT:
+                self.fail(job, error)
+
+    def release(self, job: Job, why: str, *, waiting: Waiting | None = Waiting.TURN, not_before: float = 0.0) -> None:
+        """Back to the queue; the attempt is given back."""
+        said = {"problem": why}
+        attempts = max(job.attempts - 1, 0)
+        self._requeue(job, "released", said, not_before=not_before, detail=why, attempts=attempts, waiting=waiting)
+
+    def hold_queue(self, error: EnvironmentFault) -> None:
+        """Let no job start for now: it would only meet the same."""
+        wall = self._ledger.clock.wall()
+        decision = retry.decide(error, attempts=0, limit=1, now=wall)
+        self._pause(decision.waiting or Waiting.PAUSED, error, decision.at, prepared=False)
+
+    def fail(self, job: Job, error: PovwatchError) -> None:
+        """Given up."""
+        retry_it = command("retry", clip=job.path)
+        again = "" if retry_it in error.todo else f"When that is mended: {retry_it}"
+        self._end(job, "failed", JobState.FAILED, error, "failed", again=again)
+
+    def keep(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+        """What was generated could not be finished: the job fails, and what was generated is kept for another try."""
+        where = "was here, and is not there now" if piece.lost else "is kept"
+        what = joined(error.what, f"What was generated {where}: {piece.artifact['path']}")
+        again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
+        todo = joined(error.todo, f"To finish it, without generating: {again}", f"To generate it anew: {anew}")
+        self._notices.write(job, "was generated, and could not be finished", what, todo)
+        error = JobFailed(what, todo)
+        to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
+        to |= {"artifact": piece.to_json(), "promise": None}
+        self._ended(self._ledger.move(job, "failed", said={"problem": str(error)}, **to))
+
+    def finishing_again(self, job: Job) -> None:
+        """A job that was kept is finished again: its error file goes."""
+        self._notices.clear(job)
+
+    def set_aside(self, job: Job, error: PovwatchError) -> None:
+        """A promise that cannot be kept: the job fails, its files stay where they are, and the error names them."""
+        folder = self._config.paths.outputs / layout.STAGING.decode() / room(job.id, job.run_id or "")
+        try:
+            promised = Sealed.from_json(job.promise or "").entries
+        except JournalError:  # the journal is damaged there: that may be why
+            promised = ()
+        files = ", ".join(layout.shown(entry.staged) for entry in promised) or "all that there is"
+        what = joined(error.what, f"What was to be published is kept: {files} in {folder}")
+        again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
+        todo = joined(error.todo, f"To publish it, without generating: {again}", f"To generate it anew: {anew}")
+        self._notices.write(job, "was generated, and could not be published", what, todo)
+        error = JobFailed(what, todo)
+        to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
+        self._ended(self._ledger.move(job, "failed", said={"problem": str(error)}, **to))
+
+    def cancel(self, job: Job, why: str) -> None:
+        """Withdrawn."""
+        self._discard(job, entirely=True)
+        self._notices.clear(job)
+        to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why}
+        self._ended(self._ledger.move(job, "cancelled", said={"why": why}, **CLEARED, **to))
+
+    def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
+        """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
+        # What is checked is in our own folder: a file that is gone there says nothing of the clip in inputs/.
+        lost = isinstance(error, SourceChanged) and job.state is JobState.CHECKING
+        if job.run_id is None or not (lost or isinstance(error, (AttemptFailed, FinishFailed, NotAVideo, JobFailed))):
+            return error
+        outputs = self._config.paths.outputs
+        try:
+            with private.room(str(outputs / layout.STAGING.decode() / room(job.id, job.run_id))):
+                if not lost:
+                    return error
+        except OSError:
+            return error
+        except OutputsTaken as taken:
+            return taken
+        except OutputsAway:
+            pass
+        return OutputsAway(
+            f"The files of this attempt went away while it ran, and with them the work: {error.what}",
+            f"Is the disk of {outputs} mounted? Nobody but povwatch may remove what is in {outputs}/.povwatch.",
+        )
+
+    def _requeue(
+        self,
+        job: Job,
+        event: str,
+        said: Mapping[str, object],
+        *,
+        not_before: float,
+        detail: str,
+        attempts: int | None = None,
+        waiting: Waiting | None = Waiting.RETRY_AT,
+        quiet: bool = False,
+    ) -> Job:
+        self._discard(job)
+        to = {
+            "state": JobState.QUEUED,
+            "waiting_on": waiting,
+            "detail": detail,
+            "not_before": not_before,
+            "attempts": job.attempts if attempts is None else attempts,
+        }
+        job = self._ledger.record(job, event, said, **CLEARED, **to)
+        if not quiet:
+            self._ledger.tell(event, job, said)
+        self._back(job)
+        return job
+
+    def _end(
+        self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str, *, again: str = ""
+    ) -> None:
+        self._discard(job, entirely=True)
+        todo = joined(error.todo or f"More about it: {command('show', clip=job.path)}", again)
+        self._notices.write(job, happened, error.what, todo)
+        to = {"state": state, "waiting_on": None, "detail": "", "error": str(error)}
+        self._ended(self._ledger.move(job, event, said={"problem": str(error)}, **CLEARED, **to))
+
+    def _discard(self, job: Job, *, entirely: bool = False) -> None:
+        """Throw the attempt's files away; with the job's end, the checkpoints as well."""
+        try:
+            if entirely:
+                self._publisher.finish(job.id)
+            elif job.run_id is not None:
+                self._publisher.discard(job.id, job.run_id)
+        except PovwatchError:
+            return  # outputs/ is away: swept at the next start

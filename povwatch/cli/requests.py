@@ -1,0 +1,118 @@
+"""povwatch go, hold, retry, cancel, pause, resume: requests to the daemon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from povwatch.cli.app import CLIP_HELP, Clip, app, console, plain, shared
+from povwatch.cli.clips_here import listing
+from povwatch.core.errors import EnvironmentFault, JournalError
+from povwatch.core.lookup import find, number_of, unanswerable
+from povwatch.journal import open_reader
+from povwatch.journal.lock import holder
+from povwatch.service.requests import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from povwatch.config.settings import Config
+
+PATIENCE = 10.0
+"""Seconds for an answer: the daemon looks twice a second, but a disk may be slow."""
+
+DECODING_PATIENCE = 60.0
+"""Seconds where it has to decode something first."""
+
+
+@app.command()
+def go(
+    context: typer.Context,
+    clip: Clip,
+    damaged: Annotated[  # noqa: FBT002
+        bool, typer.Option("--damaged", help="Of an incomplete clip: run what can be decoded of it.")
+    ] = False,
+) -> None:
+    """Start a clip now, without the rest of its grace."""
+    if damaged:
+        _ask(context, "go", clip, patience=DECODING_PATIENCE, damaged=True)
+    else:
+        _ask(context, "go", clip)
+
+
+@app.command()
+def hold(context: typer.Context, clip: Clip) -> None:
+    """Keep a clip from starting, until `povwatch go` lets it."""
+    _ask(context, "hold", clip)
+
+
+@app.command()
+def cancel(context: typer.Context, clip: Clip) -> None:
+    """Withdraw a clip, also while it runs."""
+    _ask(context, "cancel", clip)
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help=f"{CLIP_HELP} Left out with --previews.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Even if the same was published before.")] = False,  # noqa: FBT002
+    previews: Annotated[bool, typer.Option("--previews", help="Every clip that has only a preview.")] = False,  # noqa: FBT002
+) -> None:
+    """Run a clip that ended once more."""
+    if bool(clip) == previews:
+        raise typer.BadParameter("give a clip or --previews, and not both")
+    _ask(context, "retry", clip, force=force, previews=previews)
+
+
+@app.command()
+def pause(context: typer.Context) -> None:
+    """Finish what runs and start no more clips, until `povwatch resume`."""
+    _ask(context, "pause", "")
+
+
+@app.command()
+def resume(context: typer.Context) -> None:
+    """Start clips again after `povwatch pause`."""
+    _ask(context, "resume", "")
+
+
+def _ask(context: typer.Context, verb: str, clip: str, *, patience: float = PATIENCE, **options: bool) -> None:
+    config = shared(context).config()
+    state = config.paths.state
+    if clip and holder(state) is None and (why := _unanswerable(config, verb, clip, options)):
+        console.print(plain(f"{clip}: {why}"), soft_wrap=True)
+        raise typer.Exit(1)
+    spool = Spool(state)
+    request = spool.ask(verb, clip, **options)
+    if holder(state) is None:
+        console.print("No daemon is running: the request is kept and taken at its start.", soft_wrap=True)
+        return
+    answer = spool.wait(request, patience)
+    if answer is None:
+        console.print(f"The daemon has not answered within {patience:.0f} s. See its log.")
+        raise typer.Exit(1)
+    console.print(plain(f"{clip}: {answer.text}" if clip else answer.text), soft_wrap=True)
+    if not answer.done:
+        raise typer.Exit(1)
+
+
+def _unanswerable(config: Config, verb: str, clip: str, options: Mapping[str, bool]) -> str:
+    """What a daemon would have to say against it at its start; empty where it may take it.
+
+    A clip that was copied since the last daemon ended is in no journal, and one that is here is enough.
+    """
+    try:
+        with open_reader(config.paths.state) as reader:
+            seen = reader.known().keys()
+            numbered = None if (number := number_of(clip)) is None else reader.job(number)
+        word = clip.removeprefix(f"{config.paths.inputs}/")
+        found = find(seen, word) or ([numbered.path] if numbered else [])
+        here = None if found else listing(config)
+    except (JournalError, EnvironmentFault):  # no daemon ever ran, or inputs/ is away: nobody can tell
+        return ""
+    if here and (here.unreadable or find(here.clips.keys() | here.links.keys(), word)):
+        return ""
+    known = [*here.clips, *seen] if here else seen
+    return unanswerable(verb, [f"--{name}" for name, given in options.items() if given], clip, found, known)

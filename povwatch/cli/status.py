@@ -1,0 +1,259 @@
+"""povwatch status, jobs, show: what the journal says."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+
+from povwatch.cli.app import Clip, app, console, job_of, plain, shared
+from povwatch.cli.forecast import forecast
+from povwatch.cli.rows import Row, as_lines
+from povwatch.cli.workers import worker_lines
+from povwatch.core import pausing
+from povwatch.core.command import command
+from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.layout import shown
+from povwatch.core.local_time import local, utc
+from povwatch.core.units import spell_duration
+from povwatch.grace import clock as clockwork
+from povwatch.journal import members
+from povwatch.journal.lock import holder
+from povwatch.media import resized
+from povwatch.media.damage import in_words
+from povwatch.service.log import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import RenderableType
+
+    from povwatch.config.settings import Config
+    from povwatch.journal import JournalReader
+
+WATCH_EVERY = 1.0
+ROWS_MAX = 30
+
+NAME_MIN, BAR_ROOM = 20, 75
+"""Columns of a clip's name before its bar, at the least; and of the bar with what it says."""
+
+UNDER_WAY = "was under way when povwatch ended; it goes on at the next start"
+"""Of a claimed job, where no daemon is: what the journal says of its progress is how far it was."""
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen, until Ctrl-C.")] = False,  # noqa: FBT002
+) -> None:
+    """Show the queue, what runs, the engine and the GPUs."""
+    config = shared(context).config()
+    with shared(context).reader() as reader:
+        if not watch:
+            for part in _status(reader, config, _width()):
+                console.print(part, soft_wrap=isinstance(part, str))  # a command in it can be pasted
+            return
+        with Live(console=console, auto_refresh=False, screen=False) as live:
+            try:
+                while True:
+                    live.update(Group(*_status(reader, config, console.width)), refresh=True)
+                    time.sleep(WATCH_EVERY)
+            except KeyboardInterrupt:
+                return
+
+
+@app.command()
+def jobs(
+    context: typer.Context,
+    as_json: Json = False,  # noqa: FBT002
+    state: Annotated[
+        JobState | None, typer.Option(metavar="STATE", help=f"Only jobs in this state: {', '.join(JobState)}.")
+    ] = None,
+) -> None:
+    """List the jobs, oldest first."""
+    config = shared(context).config()
+    with shared(context).reader() as reader:
+        found = reader.jobs(state)
+        if as_json:
+            typer.echo(json.dumps([as_object(job, reader) for job in found], indent=2))
+            return
+        waits = _waits(found, config, running=holder(config.paths.state) is not None)
+        for line in _table(found, reader, waits, _width()):
+            console.print(line, soft_wrap=True)  # what is in it can be pasted
+
+
+@app.command()
+def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # noqa: FBT002
+    """Show everything about one clip, its history too."""
+    with shared(context).reader() as reader:
+        job = job_of(reader, clip, "show")
+        events = reader.events(job.id)
+        if as_json:
+            history = [
+                {"at": _iso(e.at), "event": e.event, "was": e.was, "state": e.state, "run_id": e.run_id, "data": e.data}
+                for e in events
+            ]
+            typer.echo(json.dumps(as_object(job, reader, whole=True) | {"events": history}, indent=2))
+            return
+        for key, value in as_object(job, reader, whole=True).items():
+            if value not in {None, ""} if not isinstance(value, dict) else value:
+                text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+                console.print(f"{key:<11}  {plain(text)}", soft_wrap=True)  # what is in it can be pasted
+        console.print()
+        for event in events:
+            change = f"{event.was} -> {event.state}" if event.was and event.was != event.state else event.state
+            data = ", ".join(f"{k}={v}" for k, v in event.data.items() if not isinstance(v, dict))
+            console.print(plain(f"{_local(event.at)}  {event.event:<14} {change:<24} {data}"), soft_wrap=True)
+
+
+def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[str, Any]:
+    """A job as programs get it; `whole` adds the spec and what the probe found."""
+    found: dict[str, Any] = {
+        "id": job.id,
+        "clip": shown(job.path),
+        "clip_hex": job.path.hex(),  # its bytes: what cannot be printed in a name is escaped in `clip`
+        "state": str(job.state),
+        "waiting_on": str(job.waiting_on) if job.waiting_on else None,
+        "detail": job.detail,
+        "attempts": job.attempts,
+        "crashes": job.crashes,
+        "priority": job.priority,
+        "hold": job.hold,
+        "go": job.go,
+        "spec_hash": job.spec_hash,
+        "source_hash": job.source_hash,
+        "engine": job.engine,
+        "output": job.output,
+        "error": job.error,
+        "created_at": _iso(job.created_at),
+        "updated_at": _iso(job.updated_at),
+        "progress": reader.progress(job.id),
+    }
+    if whole:
+        found["run_id"] = job.run_id
+        found["source"] = source = members(job.source_info) if job.source_info else None
+        found["damaged"] = in_words((source or {}).get("damage")) or None
+        found["resized"] = resized.in_words((source or {}).get("resized")) or None
+        found["spec"] = members(job.spec_json) if job.spec_json else None
+    return found
+
+
+def grace_words(job: Job, config: Config, *, running: bool) -> str:
+    """How much of a clip's grace is left, and whether it runs; empty where it has none.
+
+    Args:
+        job: the clip's.
+        config: the configuration.
+        running: whether a daemon is there.
+    """
+    if job.state is not JobState.GRACE or job.grace_left is None or job.grace_saved_at is None:
+        return ""
+    since = max(0.0, time.time() - job.grace_saved_at)
+    if not running:
+        # What povwatch makes of it at its start.
+        stood = job.waiting_on not in clockwork.RUNS
+        resumed = clockwork.resume(
+            *("", config.grace.period, 0.0), left=job.grace_left, away=since, invalid_for=None, stood=stood
+        )
+        return f"stands still, as no daemon runs; about {spell_duration(resumed.left)} left if it is started now"
+    if job.waiting_on in clockwork.RUNS:
+        return f"runs, about {spell_duration(max(0.0, job.grace_left - since))} left"
+    return f"stands still, about {spell_duration(job.grace_left)} left"
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where what is said goes into a file or another program."""
+    return console.width if console.file.isatty() else None
+
+
+def _status(reader: JournalReader, config: Config, width: int | None) -> list[RenderableType]:
+    pid = holder(config.paths.state)
+    facts = reader.fact("daemon") or {}
+    lines: list[RenderableType] = []
+    if pid is None:
+        lines.append("No daemon is running.")
+        if paused := reader.fact(pausing.FACT):
+            lines.append(plain(pausing.in_words(paused)))
+    else:
+        lines.append(plain(f"povwatch {facts.get('version', '')} runs, pid {pid}. Engine: {facts.get('engine', '?')}"))
+        off = "guardrails are off: nothing is checked" if facts.get("guardrails") is False else None
+        problems = filter(None, (facts.get("problem"), facts.get("blocked"), off))
+        lines.extend(f"[red]{plain(problem)}[/red]" for problem in problems)
+        lines.extend(map(plain, worker_lines(facts, reader)))
+    counts = reader.counts()
+    lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
+    active = reader.active()
+    if lost := sum(counts.get(state, 0) for state in (JobState.FAILED, JobState.BLOCKED, JobState.REJECTED)):
+        lines.append(plain(f"{lost} did not come out. Why: {command('report')}"))
+    if active:
+        turns = forecast(config, reader, active) if pid is not None else {}
+        rows = active[:ROWS_MAX]
+        lines.extend(_table(rows, reader, turns | _waits(rows, config, running=pid is not None), width))
+    if len(active) > ROWS_MAX:
+        lines.append(plain(f"... and {len(active) - ROWS_MAX} more: {command('jobs')}"))
+    if pid is not None:
+        lines.extend(_bars([job for job in active if job.state is JobState.RUNNING], reader, width))
+    return lines
+
+
+def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Iterator[RenderableType]:
+    """How far each clip is: bars on a terminal, else a line each."""
+    # A long name, which the table has whole, may not take the room of the bar.
+    name = Column(no_wrap=True, overflow="ellipsis", max_width=max(NAME_MIN, (width or 0) - BAR_ROOM))
+    percent = TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
+    bars = Progress(TextColumn("{task.description}", table_column=name), BarColumn(), percent)
+    for job in running:
+        if progress := reader.progress(job.id):
+            left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") else ""
+            if width is None:
+                yield plain(f"{shown(job.path)}: {progress['fraction'] * 100:.0f} % ({progress['stage']}){left}")
+            else:
+                eta = plain(progress["stage"] + left)
+                bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], eta=eta)
+    if bars.tasks:
+        yield bars
+
+
+def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:
+    """For each clip in its grace: what it waits on, and what is left; where no daemon is, also of what it had begun."""
+    words = {job.id: grace_words(job, config, running=running) for job in found}
+    ticking = {job.id for job in found if job.waiting_on is Waiting.GRACE}
+    # What holds it, without the way out where that stands behind a semicolon: there is no room, and why tells it.
+    held = {job.id: job.detail.partition(";")[0] for job in found if job.waiting_on is Waiting.HELD}
+    details = {job.id: f"{held.get(job.id, job.detail.rstrip('.'))}; " for job in found if job.detail}
+    begun = {} if running else {job.id: UNDER_WAY for job in found if job.state in CLAIMED}
+    return begun | {n: f"{'' if n in ticking else details.get(n, '')}grace {left}" for n, left in words.items() if left}
+
+
+def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str], width: int | None) -> Iterator[str]:
+    """Some jobs; `words` says of some of them what the journal alone does not."""
+    rows = [_row(job, reader, words) for job in found]
+    head, *others = map(plain, as_lines(rows, width))
+    yield f"[bold]{head}[/bold]"
+    yield from others
+
+
+def _row(job: Job, reader: JournalReader, words: Mapping[int, str]) -> Row:
+    told = job.output or job.error or job.detail or ""
+    if job.id in words:
+        told = words[job.id]
+    elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+        told = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+    about = (str(job.id), one_line(shown(job.path)), str(job.state), str(job.waiting_on or ""), str(job.attempts or ""))
+    return Row(*about, one_line(told), is_path=told == job.output)
+
+
+def _iso(at: float) -> str:
+    return utc(at).isoformat(timespec="milliseconds")
+
+
+def _local(at: float) -> str:
+    return local(at).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,1 @@
+"""config.toml: its keys, how it is read, and what is said of a mistake."""

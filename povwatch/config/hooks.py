@@ -1,0 +1,100 @@
+"""One [[hooks]] of config.toml."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from povwatch.config.faults import near
+from povwatch.config.placeholders import AFTER_ONLY, PLACEHOLDERS, named
+from povwatch.core.units import Seconds
+
+SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
+
+
+class Hook(BaseModel):
+    """A program that runs before or after each clip."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """In the log and the journal. Under another name it is another hook, which has not run yet."""
+    when: Literal["before", "after"]
+    """before: after the grace, before a worker has the clip. after: when the result is published."""
+    argv: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The program and its arguments; no shell. A relative path is relative to config.toml."""
+    timeout: Seconds = 3600.0
+    """It is ended when it takes longer."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Set on top of povwatch's own environment."""
+    expects: tuple[str, ...] = ()
+    """Files that have to be there when it has ended: videos that decode, JSON that parses, others not empty."""
+    on_failure: Literal["stop", "continue"] = "stop"
+    """When it has failed for good: stop fails the clip (before) or skips the hooks behind it (after)."""
+    once: bool = False
+    """Not again for a video that it has run for, nor where all it `expects` is there already."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text that may have placeholders."""
+        return (*self.argv, *self.env.values(), *self.expects)
+
+    @property
+    def placeholders(self) -> set[str]:
+        """What it names."""
+        return named(self.texts)
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name):
+            raise ValueError(f"{name!r} is no name for a hook: write lower-case letters, digits, - and _, 40 at most")
+        return name
+
+    @field_validator("timeout")
+    @classmethod
+    def _some_time(cls, timeout: float) -> float:
+        if timeout <= 0:
+            raise ValueError("has to be more than nothing")
+        return timeout
+
+    @field_validator("argv", "expects")
+    @classmethod
+    def _no_holes(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        if any("\0" in text for text in texts) or (texts and not texts[0]):
+            raise ValueError("is empty, or has a null character in it")
+        return texts
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        for name in sorted(self.placeholders):
+            if name not in PLACEHOLDERS:
+                known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
+                meant = near(name, PLACEHOLDERS)
+                raise ValueError(
+                    f"the hook {self.name!r}: {{{name}}} is unknown, known are {known}{meant and f';{meant}'}"
+                )
+            if name in AFTER_ONLY and self.when == "before":
+                raise ValueError(
+                    f'the hook {self.name!r}: {{{name}}} is there after a clip only: use {{outdir}}, or when = "after"'
+                )
+        if any(".." in text.split("/") for text in self.expects):
+            raise ValueError(f"the hook {self.name!r}: expects has to name files without ..")
+        if (script := _script(self.argv)) and named([script]):
+            # Whoever may copy a clip into inputs/ chooses its name.
+            raise ValueError(
+                f"the hook {self.name!r}: a shell would run a clip's name as part of the script. Hand it over as an "
+                'argument: argv = ["sh", "-c", "program \\"$1\\"", "sh", "{video}"]'
+            )
+        return self
+
+
+def _script(argv: tuple[str, ...]) -> str | None:
+    """What a shell among the words of a command runs as a script: the word behind its -c."""
+    shells = [index for index, word in enumerate(argv) if posixpath.basename(word) in SHELLS]
+    behind = argv[shells[0] :] if shells else ()
+    return next((word for option, word in pairwise(behind) if re.fullmatch(r"-[a-z]*c", option)), None)

@@ -1,0 +1,119 @@
+"""Work that takes longer than the loop may wait: run in threads, its end handled in the loop.
+
+The threads wait for child processes and disks. They never touch the journal, which belongs to the loop's thread: the
+work is a function of a module, and what it needs is read in the loop first and handed over as data.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from povwatch.core.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Background:
+    """A few threads and the ends of their work."""
+
+    def __init__(
+        self, wake: Callable[[], None], *, threads: int, broken: Callable[[Hashable, Exception], None]
+    ) -> None:
+        """Make it.
+
+        Args:
+            wake: called from a thread when its work has ended.
+            threads: how many.
+            broken: called in the loop with a work's key and an exception that the handling of its end raised.
+        """
+        self._broken = broken
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="background")
+        self._ended: Mailbox[tuple[Hashable, Any]] = Mailbox(wake)
+        """Keys and outcomes."""
+        self._cancels: dict[Hashable, threading.Event] = {}
+        self._thens: dict[Hashable, Callable[[Any], None]] = {}
+
+    def submit(
+        self,
+        key: Hashable,
+        then: Callable[[T | Exception], None],
+        work: Callable[Concatenate[threading.Event, P], T],
+        *data: P.args,
+        **named: P.kwargs,
+    ) -> None:
+        """Call `work` in a thread; then call `then` in the loop with its result or its exception.
+
+        Args:
+            key: names the work; one at a time under a key.
+            then: called by `settle`.
+            work: a function of a module. It gets an event that says when it is no longer wanted, then the data.
+            data: nothing that reaches the journal.
+            named: the same.
+
+        Raises:
+            TypeError: `work` is a method or a closure.
+            ValueError: work with this key is under way.
+        """
+        if not isinstance(work, FunctionType) or not work.__qualname__.isidentifier():
+            raise TypeError(f"{work!r} is no function of a module: what it holds may reach the journal")
+        if key in self._cancels:
+            raise ValueError(f"{key} is under way already")
+        self._thens[key] = then
+        cancelled = self._cancels[key] = threading.Event()
+        self._pool.submit(_run, self._ended, key, work, (cancelled, *data), named)
+
+    def settle(self) -> None:
+        """Handle every end since the last call, in the loop."""
+        for key, outcome in self._ended.take():
+            self._end(key, outcome)
+
+    def busy(self, key: Hashable) -> bool:
+        """Whether this work is under way, or its end not yet handled."""
+        return key in self._cancels
+
+    def cancel(self, key: Hashable) -> None:
+        """Say that the work is no longer wanted; it ends as soon as it notices."""
+        if key in self._cancels:
+            self._cancels[key].set()
+
+    def close(self) -> None:
+        """Cancel everything and wait for the threads; no end is handled any more."""
+        for cancelled in self._cancels.values():
+            cancelled.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._cancels
+
+    def _end(self, key: Hashable, outcome: Any) -> None:  # noqa: ANN401 - the work's own
+        del self._cancels[key]
+        then = self._thens.pop(key)
+        try:
+            then(outcome)
+        except Exception as error:  # noqa: BLE001 - what is done about it is the daemon's to say
+            self._broken(key, error)
+
+
+def _run(
+    ended: Mailbox[tuple[Hashable, Any]],
+    key: Hashable,
+    work: Callable[..., Any],
+    data: Sequence[object],
+    named: Mapping[str, object],
+) -> None:
+    """Called in a thread."""
+    outcome: Any
+    try:
+        outcome = work(*data, **named)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the loop decides about it
+        outcome = error
+    ended.put((key, outcome))

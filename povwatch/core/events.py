@@ -1,0 +1,235 @@
+"""Every sentence that povwatch logs, by its event's name.
+
+The names are fixed: people grep for them and `journalctl EVENT=` matches them. One line an event; a line about a job
+begins with its clip. What is said is also journalled where it is about a job.
+`{povwatch go}` in a sentence is that command for its clip, as it can be pasted.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from povwatch.core.job import Job
+
+INFO, WARNING, ERROR, DEBUG = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
+
+SENTENCES: dict[str, tuple[int, str]] = {
+    # -- the daemon
+    "daemon-started": (INFO, "povwatch {version} watches {inputs}, results go to {outputs} (pid {pid})"),
+    "daemon-stopping": (INFO, "stopping: {why}"),
+    "daemon-stopped": (INFO, "stopped; {left} clip(s) go on at the next start"),
+    "recovered": (INFO, "after the last stop: {summary}"),
+    "engine-chosen": (INFO, "engine: {engine}. {why}"),
+    "zone-unusable": (WARNING, "{problem}"),
+    "guardrails-off": (
+        WARNING,
+        "guardrails are off (engine.guardrails = false): no prompt and no video is checked, and the model's licence no longer holds. Every manifest says so",
+    ),
+    "engine-loading": (INFO, "the {engine} engine is being loaded"),
+    "engine-load-progress": (INFO, "loading the {engine} engine: {stage}"),
+    "engine-ready": (INFO, "the {engine} engine is ready after {took}{where}"),
+    "engine-unavailable": (
+        ERROR,
+        "the {engine} engine is not available: {problem} Clips are taken in and wait. Next try {at}",
+    ),
+    "worker-unavailable": (
+        ERROR,
+        "{label} is not available: {problem} The others go on. Next try {at}",
+    ),
+    "load-waits": (INFO, "{label} waits. {problem}"),
+    "worker-added": (INFO, "another GPU can be used: {label} is started"),
+    "workers-fewer": (
+        WARNING,
+        "engine.workers asks for {wanted}, and there are GPUs for {many}: another is started when a GPU comes",
+    ),
+    "devices-missing": (
+        WARNING,
+        "engine.devices names {missing}, which NVML does not see: a worker is started there once it does",
+    ),
+    "gpu-room": (INFO, "there is room on the GPU now: the {engine} engine is being loaded{where}"),
+    "gpu-note": (WARNING, "the GPU {gpu} reported Xid {code}: {what}"),
+    "gpu-fault": (ERROR, "the GPU {gpu} reported Xid {code}: {what}. {answer}"),
+    "gpu-away": (ERROR, "{problem} No clip is started on it; clips are taken in and wait"),
+    "gpu-back": (INFO, "the GPUs answer again: going on"),
+    "engine-output": (DEBUG, "{line}"),
+    "engine-last-words": (WARNING, "the engine printed: {line}"),
+    "unforeseen": (ERROR, "povwatch itself failed {where}: {problem}. Please report it, with the traceback"),
+    "worker-started": (DEBUG, "a worker was started (pid {pid})"),
+    "worker-gone": (DEBUG, "the worker with pid {pid} has ended ({returncode})"),
+    "worker-replaced": (WARNING, "the worker (pid {pid}) is replaced by a fresh one: {why}"),
+    "worker-unkillable": (
+        ERROR,
+        "the worker (pid {pid}) was killed and does not go away: it hangs in the kernel, reboot",
+    ),
+    "outcome-late": (
+        INFO,
+        "some work came to its end when its job had gone on without it; it changes nothing: {problem}",
+    ),
+    "late-message": (DEBUG, "a worker's message came too late to matter: {type} of run {run_id}"),
+    "slept": (
+        INFO,
+        "povwatch stood still for {seconds} s (the machine slept, or the journal could not be written): the workers' time is counted from now",
+    ),
+    "worker-lost": (ERROR, "the worker is gone{where}: {problem} A new one starts"),
+    "inputs-away": (ERROR, "{problem} Nothing is cancelled; it goes on when the folder is back"),
+    "inputs-back": (INFO, "{inputs} is back"),
+    "outputs-away": (ERROR, "{problem} No clip is started meanwhile; it goes on by itself when the folder is back"),
+    "outputs-back": (INFO, "{outputs} is back"),
+    "watch-restarted": (
+        WARNING,
+        "the folder's events had stopped: {problem} They are started anew; nothing was missed, the rescan sees all",
+    ),
+    "watch-unavailable": (
+        WARNING,
+        "no events from {inputs}: {problem} New clips are seen at the rescan, every {rescan}",
+    ),
+    "watch-short": (
+        WARNING,
+        "too few events from {inputs}: {problem} New clips there are seen at the rescan, every {rescan}",
+    ),
+    "error-files-later": (
+        WARNING,
+        "an error file cannot be written or removed now: {problem} It is tried again until it can be",
+    ),
+    "writers-unseen": (
+        WARNING,
+        "no way to see who is writing into {inputs} here: clips settle by time and content alone",
+    ),
+    "disk-full": (
+        ERROR,
+        "{where} has {free} left, less than disk.reserve ({reserve}): no clip is started. Make room; it goes on by itself",
+    ),
+    "journal-full": (ERROR, "{problem} Until then nothing is started, shown or charged"),
+    "journal-back": (INFO, "the journal in {state} is written again: going on"),
+    "disk-room": (INFO, "{where} has room again ({free}): going on"),
+    "unreadable": (ERROR, "{path}: cannot be read ({problem}). Give the group of povwatch the right to read it"),
+    "request": (INFO, "{verb} {clip}: {answer}"),
+    "unanswered": (ERROR, "the answer to a request ({verb}) cannot be left in the spool: {problem}"),
+    "closed": (INFO, "no clip is started: {problem} What runs is finished"),
+    "open": (INFO, "clips are started again"),
+    "request-all": (INFO, "{verb}: {answer}"),
+    "queue-paused": (WARNING, "the queue waits: {problem} Next try {at}"),
+    "publish-later": (WARNING, "{clip}: cannot be published yet: {problem} Next try {at}"),
+    # -- a clip on its way
+    "seen": (INFO, "{clip}: seen, {size}"),
+    "seen-many": (INFO, "{count} new clips seen, the first is {first}; each of them has a line when it moves on"),
+    "base-chosen": (
+        INFO,
+        "{clip}: {why}; its files go by another name, such as {spec}",
+    ),
+    "arriving": (INFO, "{clip}: arriving, {size} is here, about {percent}"),
+    "waiting": (INFO, "{clip}: waits ({waiting}): {detail}"),
+    "arrived": (INFO, "{clip}: arrived, {frames} frames, {shape}, {pace}, {duration}"),
+    "damaged": (WARNING, "{clip}: damaged. {problem} What decodes is run"),
+    "damaged-withdrawn": (INFO, "{clip}: changed, so povwatch go --damaged holds no longer"),
+    "changed": (INFO, "{clip}: changed; it arrives anew"),
+    "incomplete": (WARNING, "{clip}: still incomplete: {problem} See {error_file}"),
+    "rejected": (ERROR, "{clip}: rejected: {problem} See {error_file}"),
+    "spec-written": (
+        INFO,
+        "{clip}: JSON written: {spec}, prompt of the template {template}",
+    ),
+    "spec-carried": (INFO, "{clip}: was {before} before; its JSON goes along as {spec}; {left} stays where it is"),
+    "spec-mended": (INFO, "{clip}: was {before} before; {spec} goes with it, and its video_path names {now} now"),
+    "spec-left": (
+        WARNING,
+        "{clip}: its clip is gone, and its edited JSON stays: {spec}. If the clip has another name now, give the JSON that name too and put it into video_path",
+    ),
+    "spec-rewritten": (INFO, "{clip}: its JSON was deleted; written anew: {spec}"),
+    "grace": (
+        INFO,
+        "{clip}: grace, starts at {deadline} unless {spec} is edited (now: {povwatch go}, later: {povwatch hold})",
+    ),
+    "edited": (INFO, "{clip}: edited; grace starts anew, until {deadline}"),
+    "editing": (INFO, "{clip}: {spec} is open in an editor ({lock} is there); the grace waits"),
+    "editor-closed": (INFO, "{clip}: {spec} was closed; starts at {deadline}"),
+    "held": (INFO, "{clip}: held: {by}"),
+    "unheld": (INFO, "{clip}: no longer held; starts at {deadline}"),
+    "invalid-spec": (ERROR, "{clip}: its JSON cannot be run: {problem} See {error_file}"),
+    "valid-spec": (INFO, "{clip}: {spec} is right again"),
+    "lint": (WARNING, "{clip}: {spec}: {warning}"),
+    "queued": (INFO, "{clip}: queued, {ahead} ahead of it"),
+    "done-already": (
+        INFO,
+        "{clip}: done already, same video and same JSON: {output}. To run it again: {povwatch retry --force}",
+    ),
+    "late-edit": (INFO, "{clip}: {spec} was edited while the clip runs; the edit makes another run after this one"),
+    # -- a job that runs
+    "started": (INFO, "{clip}: started, attempt {attempt} of {attempts}"),
+    "resized": (WARNING, "{clip}: {problem}"),
+    "prepared": (INFO, "{clip}: working copy ready, {frames} frames, {shape} ({how})"),
+    "sound-left-out": (WARNING, "{clip}: comes out without sound: {problem}"),
+    "sound-changed": (WARNING, "{clip}: {problem}"),
+    "progress": (INFO, "{clip}: {percent} % ({stage}), {eta} left"),
+    "check-later": (WARNING, "{clip}: cannot be finished yet: {problem} Next try {at}"),
+    "finish-retry": (
+        WARNING,
+        "{clip}: finishing failed: {problem} What was generated is kept, only finishing is tried again. Next try {at}",
+    ),
+    "finish-again": (INFO, "{clip}: what was generated is finished again; nothing is generated"),
+    "generated": (INFO, "{clip}: generated in {took}; being checked"),
+    "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {pace}, {duration}, {sound}"),
+    "control-lost": (WARNING, "{clip}: its control video ({key}) is not published, the result is: {problem}"),
+    "done": (INFO, "{clip}: done in {took}: {output}"),
+    "moved": (INFO, "{clip}: the clip was moved to {to}"),
+    "move-failed": (WARNING, "{clip}: done, but the clip could not be moved to {to}: {problem}"),
+    "retry": (WARNING, "{clip}: attempt {attempt} failed: {problem} Next attempt {at}"),
+    "released": (WARNING, "{clip}: handed back, nothing charged: {problem}"),
+    "failed": (ERROR, "{clip}: failed: {problem} When that is mended: {povwatch retry}"),
+    "blocked": (ERROR, "{clip}: blocked by the engine's guardrail: {problem} Change the prompt or the video"),
+    "cancelled": (INFO, "{clip}: cancelled: {why}"),
+    "orphaned": (WARNING, "{clip}: was {state} when povwatch ended; {what}"),
+    # -- hooks
+    "hook-started": (INFO, "{clip}: hook {hook} starts ({when} the clip), attempt {attempt} of {attempts}"),
+    "hook-output": (INFO, "{clip}: {hook}: {line}"),
+    "hook-done": (INFO, "{clip}: hook {hook} done in {took}"),
+    "hook-skipped": (INFO, "{clip}: hook {hook} is not run: {why}"),
+    "hook-off": (INFO, "{clip}: hook {hook} was ended and charged nothing: {why}"),
+    "hook-retry": (WARNING, "{clip}: hook {hook} failed (attempt {attempt}): {problem} Next attempt {at}"),
+    "hook-later": (WARNING, "{clip}: hook {hook} cannot run now, nothing charged: {problem} Next try {at}"),
+    "hook-unavailable": (ERROR, "{clip}: hook {hook} cannot be started: {problem} Clips wait for it. Next try {at}"),
+    "hook-failed": (ERROR, "{clip}: hook {hook} failed: {problem} {follows}"),
+    "hook-orphaned": (WARNING, "{clip}: hook {hook} ran when povwatch ended; {what}"),
+    "hook-left": (
+        WARNING,
+        "{clip}: hook {hook} ended and left {left} behind, which were ended too. Have it wait for what it starts",
+    ),
+    "hook-inputs": (
+        WARNING,
+        "{clip}: while hook {hook} ran, this happened in inputs/: {what}. If the hook did it, have it write to {{outdir}} instead: inputs/ is its user's, and what looks like a clip there is taken for one",
+    ),
+    "hook-copy": (
+        WARNING,
+        "{clip}: hook {hook} changed its copy of the clip ({{video}}). The clip itself is as it was; have it write to {{outdir}} instead",
+    ),
+    "hook-flood": (INFO, "{clip}: hook {hook} printed too much: {lines} line(s) of it were left out here"),
+    # -- --once
+    "summary": (INFO, "{text}"),
+}
+"""Event name -> its level and its sentence."""
+
+
+SEE = " See {error_file}"
+"""Left away where there is none."""
+
+
+def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN401 - a field is whatever the sentence shows
+    """Log one event.
+
+    Args:
+        event: a name in SENTENCES.
+        job: the job that it is about: its id, clip and state become the line's fields.
+        fields: what the sentence names, and anything else worth keeping.
+    """
+    level, sentence = SENTENCES[event]
+    if job is not None:
+        fields = {"clip": job.path, "job": job.id, "state": str(job.state)} | fields
+    if fields.get("error_file", SEE) is None:  # it could not be written, or the name is somebody else's
+        sentence = sentence.removesuffix(SEE)
+    if fields.get("frames") == 1:
+        sentence = sentence.replace("{frames} frames", "{frames} frame")
+    structlog.get_logger().log(level, event, sentence=sentence, **fields)

@@ -1,0 +1,211 @@
+"""A job: one clip on its way, and the only ways it can go.
+
+The rules, which TRANSITIONS below spells out:
+
+1. A job moves along the way of a clip, or ends.
+2. Until it is claimed (`running`) anything about the clip may still change, so it may go back to `grace` or `arriving`.
+3. From `running` it goes back to `queued` only when it is released or retried.
+4. From `checking` it goes back to `queued` when the artifact is not what was asked for.
+5. From `publishing` there is one way, `done`, and inference never runs again for that job. Where povwatch itself fails
+   at that again and again it is `failed`, and its files are kept.
+6. An end is final: another run of the same clip is another job. But a job that failed after it was generated keeps its
+   artifact, and `retry` has it finished: from `failed` to `checking`.
+7. Hooks are no states: `before` hooks run while a job is `queued`, `after` hooks while it is `publishing` and all of it
+   is there already. Meanwhile it waits on `hook`.
+8. A clip that comes again with the same JSON is `done` at once: its result is there already.
+
+The drawing in ARCHITECTURE.md is made from TRANSITIONS (`python -m povwatch.core.job`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    ARRIVING = "arriving"
+    """Bytes still come in, or they are not yet known to be a whole video."""
+    GRACE = "grace"
+    """The clip is whole and its JSON exists; there is time to edit it."""
+    QUEUED = "queued"
+    """Admitted; waits for a worker. An edit of the JSON still takes it back to `grace`."""
+    RUNNING = "running"
+    """Claimed: the spec is frozen and a worker has it."""
+    CHECKING = "checking"
+    """The worker is done; its artifact is being judged."""
+    PUBLISHING = "publishing"
+    """Judged good and promised; it is being made visible."""
+    DONE = "done"
+    """Published."""
+    FAILED = "failed"
+    """Given up; `error` says why and what to do."""
+    BLOCKED = "blocked"
+    """The engine's guardrail refused it."""
+    REJECTED = "rejected"
+    """No video, or its JSON stayed invalid past `grace.max`."""
+    CANCELLED = "cancelled"
+    """Withdrawn: the clip was deleted, or somebody said so."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing happens to such a job any more."""
+        return self in ENDS
+
+
+S = JobState
+
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    S.ARRIVING: frozenset({S.GRACE, S.REJECTED, S.FAILED, S.DONE, S.CANCELLED}),
+    S.GRACE: frozenset({S.QUEUED, S.ARRIVING, S.REJECTED, S.FAILED, S.DONE, S.CANCELLED}),
+    S.QUEUED: frozenset({S.RUNNING, S.GRACE, S.ARRIVING, S.FAILED, S.CANCELLED}),
+    S.RUNNING: frozenset({S.CHECKING, S.QUEUED, S.ARRIVING, S.FAILED, S.BLOCKED, S.CANCELLED}),
+    S.CHECKING: frozenset({S.PUBLISHING, S.QUEUED, S.FAILED, S.CANCELLED}),
+    S.PUBLISHING: frozenset({S.DONE, S.FAILED}),
+    S.DONE: frozenset(),
+    S.FAILED: frozenset({S.CHECKING}),
+    S.BLOCKED: frozenset(),
+    S.REJECTED: frozenset(),
+    S.CANCELLED: frozenset(),
+}
+"""From each state, the states that a job may go to."""
+
+ENDS = frozenset({S.DONE, S.FAILED, S.BLOCKED, S.REJECTED, S.CANCELLED})
+"""The states in which nothing happens to a job by itself any more."""
+
+CLAIMED = frozenset({S.RUNNING, S.CHECKING, S.PUBLISHING})
+"""The states in which an attempt is under way: after a crash, a job found here is orphaned."""
+
+
+class Waiting(StrEnum):
+    """What a job waits on. A reason, not a state."""
+
+    SETTLING = "settling"
+    """The file has to stay unchanged for `arrival.settle`."""
+    INCOMPLETE = "incomplete"
+    """Part of the file is missing."""
+    WRITER_OPEN = "writer-open"
+    """A local process has the file open for writing."""
+    GRACE = "grace"
+    """There is time to edit the JSON."""
+    EDITING = "editing"
+    """An editor has the JSON open."""
+    HELD = "held"
+    """Somebody said hold."""
+    INVALID_SPEC = "invalid-spec"
+    """The JSON has to be put right; the error file says where."""
+    GPU_BUSY = "gpu-busy"
+    """Another process holds the GPU."""
+    GPU_LOST = "gpu-lost"
+    """The GPU does not answer."""
+    ENGINE_UNAVAILABLE = "engine-unavailable"
+    """The engine cannot be loaded here at present."""
+    DISK_FULL = "disk-full"
+    """Too little space is left."""
+    INPUTS_AWAY = "inputs-away"
+    """The inputs folder is gone or is not the one that was there."""
+    INPUTS_REFUSED = "inputs-refused"
+    """The inputs folder is there and does not take the clip's JSON: povwatch may not write in it."""
+    PAUSED = "paused"
+    """The queue is paused, or the machine starts no process to look at the clip."""
+    HOOK = "hook"
+    """A hook runs for it, or for another clip first."""
+    RETRY_AT = "retry-at"
+    """The next attempt comes after a pause."""
+    TURN = "turn"
+    """Other jobs go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the journal holds it. Times are seconds since the epoch."""
+
+    id: int
+    path: bytes
+    """The clip, relative to inputs/, as the file system spells it."""
+    base: bytes
+    """What the clip's files are called; see layout.py."""
+    state: JobState
+    waiting_on: Waiting | None = None
+    detail: str = ""
+    """One sentence about the wait, for people."""
+    run_id: str | None = None
+    """The fencing token of the attempt under way: whoever cannot show it changes nothing."""
+    attempts: int = 0
+    """Attempts charged so far."""
+    crashes: int = 0
+    """How often the daemon or the machine went down while the job ran; counted apart from attempts."""
+    priority: int = 0
+    """Higher goes first; equal ones go by age."""
+    hold: bool = False
+    """Somebody said `povwatch hold`."""
+    go: bool = False
+    """Somebody said `povwatch go`."""
+    force: bool = False
+    """Somebody said `povwatch retry --force`: it runs even if the same was published before."""
+    damaged: bytes | None = None
+    """Somebody said `povwatch go --damaged`: the signature of the file of which whatever decodes is run."""
+    spec_hash: str | None = None
+    """Over the canonical values of the spec, without our own block."""
+    spec_json: str | None = None
+    """The spec, frozen at the claim."""
+    spec_digest: str | None = None
+    """SHA-256 of the JSON's bytes when grace last began: other bytes restart it."""
+    spec_stat: bytes | None = None
+    """The JSON's stat signature when it was last read."""
+    source_hash: str | None = None
+    """SHA-256 of the clip's bytes."""
+    source_stat: bytes | None = None
+    """The clip's stat signature when it was last looked at."""
+    source_info: str | None = None
+    """What the probe found in the clip, as JSON."""
+    grace_left: float | None = None
+    """Seconds of grace that were left at `grace_saved_at`."""
+    grace_saved_at: float | None = None
+    invalid_since: float | None = None
+    """Since when the JSON cannot be run."""
+    not_before: float = 0.0
+    """No attempt before this time."""
+    engine: str | None = None
+    """The kind of engine that ran it last."""
+    artifact: str | None = None
+    """What the worker handed over, as JSON, from `checking` on."""
+    promise: str | None = None
+    """What will be published, as JSON, from `publishing` on."""
+    output: str | None = None
+    """The published file, relative to outputs/."""
+    error: str | None = None
+    """Why it ended, and what to do; of one that is done, which hook after it failed."""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing happens to it any more."""
+        return self.state.ended
+
+    @property
+    def kept(self) -> bool:
+        """Whether it failed after it was generated, and the artifact is kept for another try to finish it."""
+        return self.state is JobState.FAILED and self.artifact is not None
+
+
+def may_go(old: JobState, new: JobState) -> bool:
+    """Whether a job in `old` may go to `new`."""
+    return new in TRANSITIONS[old]
+
+
+def drawing() -> str:
+    """TRANSITIONS as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {S.ARRIVING}"]
+    for old, onward in TRANSITIONS.items():
+        lines += [f"    {old} --> {new}" for new in JobState if new in onward]
+        if old in ENDS:
+            lines.append(f"    {old} --> [*]")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(drawing())  # noqa: T201 - this is its output

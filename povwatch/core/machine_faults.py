@@ -1,0 +1,460 @@
+"""What this machine may refuse povwatch, and what follows: the one table of it. Python 3.10, standard library alone.
+
+TABLE has a row for each error number and each place: the error that is raised, what waits, on what, until when, and
+what is said. `python -m povwatch.core.machine_faults` prints it as docs/reliability.md has it. The rules:
+
+1. What the machine refuses is charged to no clip. The attempt is given back, and what is whole already is kept.
+2. Where everything would meet the same (the private folder cannot be written), the queue waits and not each clip.
+3. What waits goes on by itself: a watch sees that it is over, or it is tried again after a pause that grows.
+4. A file that the user owns is not ours: a clip that may not be read waits for itself alone.
+5. A file that was written before the disk reported an error is never synced again: it is thrown away and made again.
+
+Workers read this file, so it imports nothing that needs more than their Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import re
+import resource
+import tempfile
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from povwatch.core import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Place(Enum):
+    """Where it happens. The value goes on from "povwatch could not"."""
+
+    ROOM = "make a private folder"
+    COPY = "copy the clip"
+    SOURCE = "read the clip"
+    PREPARE = "prepare the working copy"
+    GENERATE = "generate"
+    FINISH = "finish the result"
+    CHECK = "check the result"
+    SEAL = "seal the result"
+    PUBLISH = "publish the result"
+    HOOK = "make a hook's files"
+    READ_SPEC = "read the JSON"
+    SPEC = "write the JSON"
+    ERROR_FILE = "write the error file"
+    REPORT = "write the report"
+    PROCESS = "start a process or a thread"
+    JOURNAL = "write the journal"
+
+
+class Cause(Enum):
+    """What the machine lacks."""
+
+    ROOM = "room"
+    RIGHTS = "rights"
+    MEANS = "means"
+    """Memory, open files, processes: what every program takes a share of."""
+    SOUND_DISK = "sound disk"
+    DISK = "disk"
+    """It, or its server, does not answer."""
+
+
+@dataclass(frozen=True)
+class Until:
+    """When what waits goes on."""
+
+    watch: str
+    """What sees that it is over, for people; empty where it is only tried again."""
+    first: float
+    """Seconds until it is tried again, the first time."""
+    longest: float
+    """Seconds of the longest pause; each is twice the one before."""
+
+    def pause(self, times: int) -> float:
+        """Seconds to wait after it failed so many times in a row."""
+        return min(self.longest, self.first * 2.0 ** min(max(times - 1, 0), 16))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row: what follows from an error number in a place."""
+
+    error: type[errors.PovwatchError]
+    waits: str
+    """What waits: the queue, the clip, or nothing."""
+    on: str
+    """The value of `job.Waiting` that is shown; empty where nothing waits."""
+    until: Until
+    said: str
+    """A sentence. `{where}` is the path, `{doing}` the place, `{verb}` its first word, `{reason}` the system's own."""
+    todo: str
+
+
+ROOM_AGAIN = Until("free_space.py sees that there is room", 30.0, 30.0)
+OUTPUTS_WRITABLE = Until("outputs_watch.py makes a file in outputs/.povwatch", 2.0, 60.0)
+OUTPUTS_BACK = Until("outputs_watch.py sees that outputs/ is there", 2.0, 60.0)
+MEANS_AGAIN = Until("", 2.0, 60.0)
+DISK_MENDED = Until("", 30.0, 900.0)
+"""Each try takes a worker's time and is likely to meet the same disk."""
+CLIP_READABLE = Until("arriving.py reads the clip", 0.0, 60.0)
+INPUTS_TAKE_IT = Until("gatekeeper.py tries it at each look", 2.0, 60.0)
+NOTICE_LATER = Until("notices.py tries it every 5 s", 5.0, 5.0)
+JOURNAL_TAKES_IT = Until("journal_wait.py makes a file in paths.state", 1.0, 8.0)
+NEVER = Until("", 0.0, 0.0)
+
+CAUSES: dict[int, Cause] = {
+    errno.ENOSPC: Cause.ROOM,
+    errno.EDQUOT: Cause.ROOM,
+    errno.EROFS: Cause.RIGHTS,
+    errno.EACCES: Cause.RIGHTS,
+    errno.EPERM: Cause.RIGHTS,
+    errno.EMFILE: Cause.MEANS,
+    errno.ENFILE: Cause.MEANS,
+    errno.ENOMEM: Cause.MEANS,
+    errno.EAGAIN: Cause.MEANS,
+    errno.EIO: Cause.SOUND_DISK,
+    errno.EUCLEAN: Cause.SOUND_DISK,
+    errno.EBADMSG: Cause.SOUND_DISK,
+    errno.ESTALE: Cause.DISK,
+    errno.ENODEV: Cause.DISK,
+    errno.ENOTCONN: Cause.DISK,
+    errno.ETIMEDOUT: Cause.DISK,
+    errno.EHOSTDOWN: Cause.DISK,
+    errno.EHOSTUNREACH: Cause.DISK,
+    errno.ECONNABORTED: Cause.DISK,
+    errno.ECONNRESET: Cause.DISK,
+}
+"""Error number to what the machine lacks."""
+
+TODO: dict[int, str] = {
+    errno.ENOSPC: "Free some; it goes on by itself when there is room.",
+    errno.EDQUOT: "Free some of povwatch's share, or raise its quota; it goes on by itself when there is room.",
+    errno.EROFS: "Mount it writable again; `journalctl -k` says why it is not. It goes on by itself then.",
+    errno.EACCES: "Let povwatch's user write there; it goes on by itself then.",
+    errno.EPERM: "Let povwatch's user write there; it goes on by itself then.",
+    errno.EMFILE: "povwatch has too many files open: raise its limit (ulimit -n, LimitNOFILE under systemd).",
+    errno.ENFILE: "The whole machine has too many files open: end what holds them, or raise fs.file-max.",
+    errno.ENOMEM: "Free some memory, or raise MemoryMax where a limit is set.",
+    errno.EAGAIN: "End some processes, or raise the limit (ulimit -u, TasksMax under systemd).",
+}
+"""What to do about it. Of the others: LOOK_AT_THE_DISK and MOUNT_IT."""
+
+LOOK_AT_THE_DISK = "The disk may be failing: look at `journalctl -k`. What was written is thrown away and made again."
+MOUNT_IT = "Is its disk mounted, and does its server answer? Mount it again; it goes on by itself then."
+ENGINES_RIGHTS = "Give povwatch's user the right to use it; it goes on by itself then."
+CLIPS_RIGHTS = "Let povwatch's user read the clip: chmod g+r."
+INPUTS_RIGHTS = "Give povwatch's user the right to write in that folder: chmod g+w, and chgrp if need be."
+
+IN_OUTPUTS = (
+    *(Place.ROOM, Place.COPY, Place.PREPARE, Place.GENERATE, Place.FINISH, Place.CHECK),
+    *(Place.SEAL, Place.PUBLISH, Place.HOOK),
+)
+"""The places that are in povwatch's own folders."""
+
+IN_INPUTS = (Place.READ_SPEC, Place.SPEC, Place.ERROR_FILE)
+
+WAITS = {
+    **dict.fromkeys((Place.ROOM, Place.COPY, Place.PREPARE, Place.GENERATE), "the queue; the attempt is given back"),
+    **dict.fromkeys((Place.FINISH, Place.CHECK, Place.SEAL), "the clip, with what was generated"),
+    Place.PUBLISH: "the clip, with its promise",
+    Place.HOOK: "the clip; the hook's attempt is given back",
+    Place.SOURCE: "the clip; it arrives anew",
+    **dict.fromkeys((Place.READ_SPEC, Place.SPEC), "the clip; its grace stands still"),
+    Place.ERROR_FILE: "nothing; the file is kept in the journal",
+    Place.REPORT: "nothing; the journal has it all",
+    Place.PROCESS: "what it was for",
+    Place.JOURNAL: "everything, in the midst of the step",
+}
+
+
+def _in_outputs(code: int, place: Place) -> Rule:
+    waits = WAITS[place]
+    match CAUSES[code]:
+        case Cause.ROOM:
+            said = "No space is left for {where} ({reason})."
+            return Rule(errors.DiskFull, waits, "disk-full", ROOM_AGAIN, said, TODO[code])
+        case Cause.RIGHTS:
+            said, todo = "{where} cannot be written ({reason}).", TODO[code]
+            if place is Place.GENERATE and code != errno.EROFS:  # an engine opens files of its user's too
+                said, todo = "povwatch's user may not open {where} ({reason}).", ENGINES_RIGHTS
+            return Rule(errors.OutputsNotWritable, waits, "paused", OUTPUTS_WRITABLE, said, todo)
+        case Cause.MEANS:
+            said = "povwatch could not {doing}: {reason}."
+            return Rule(errors.Shortage, waits, "paused", MEANS_AGAIN, said, TODO[code])
+        case Cause.SOUND_DISK:
+            said = "{where} could not be read or written: {reason}."
+            return Rule(errors.WriteFailed, waits, "paused", DISK_MENDED, said, LOOK_AT_THE_DISK)
+        case _:
+            return Rule(errors.OutputsAway, waits, "paused", OUTPUTS_BACK, "{where} is not there ({reason}).", MOUNT_IT)
+
+
+def _source(code: int, place: Place) -> Rule:
+    if CAUSES[code] is Cause.MEANS:
+        said = "povwatch could not {doing}: {reason}."
+        return Rule(errors.Shortage, WAITS[Place.PREPARE], "paused", MEANS_AGAIN, said, TODO[code])
+    todo = {Cause.RIGHTS: CLIPS_RIGHTS, Cause.DISK: MOUNT_IT}.get(CAUSES[code], "Look at `journalctl -k`.")
+    said = "{where} cannot be read: {reason}."
+    return Rule(errors.SourceChanged, WAITS[place], "settling", CLIP_READABLE, said, todo)
+
+
+def _in_inputs(code: int, place: Place) -> Rule:
+    until = NOTICE_LATER if place is Place.ERROR_FILE else INPUTS_TAKE_IT
+    on = "" if place is Place.ERROR_FILE else "inputs-refused"
+    match CAUSES[code]:
+        case Cause.ROOM:
+            said = "No space left for {where} ({reason})."
+            return Rule(errors.DiskFull, WAITS[place], on and "disk-full", until, said, TODO[code])
+        case Cause.MEANS:
+            said = "Cannot {verb} {where}: {reason}."
+            return Rule(errors.Shortage, WAITS[place], on and "paused", until, said, TODO[code])
+        case Cause.RIGHTS:
+            todo = TODO[code] if code == errno.EROFS else INPUTS_RIGHTS
+            said = "May not {verb} {where}: {reason}."
+            return Rule(errors.InputsRefused, WAITS[place], on, until, said, todo)
+        case cause:
+            todo = MOUNT_IT if cause is Cause.DISK else "Look at `journalctl -k`; it is tried again."
+            said = "Cannot {verb} {where}: {reason}."
+            return Rule(errors.InputsRefused, WAITS[place], on, until, said, todo)
+
+
+def _report(code: int, place: Place) -> Rule:
+    todo = TODO.get(code, MOUNT_IT if CAUSES[code] is Cause.DISK else "Look at `journalctl -k`.")
+    todo = todo.partition(" It goes on")[0].partition("; it goes on")[0].rstrip(".") + "."
+    return Rule(errors.NotWritten, WAITS[place], "", NEVER, "The report {where} cannot be written: {reason}.", todo)
+
+
+def _process(code: int, place: Place) -> Rule:
+    said = "No process could be started for {where} ({reason})."
+    return Rule(errors.Shortage, WAITS[place], "paused", MEANS_AGAIN, said, TODO[code])
+
+
+def _journal(code: int, place: Place) -> Rule:
+    said = "The journal in {where} cannot be written ({reason})."
+    if CAUSES[code] is Cause.ROOM:
+        return Rule(errors.DiskFull, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
+    if CAUSES[code] is Cause.RIGHTS:
+        return Rule(errors.JournalError, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
+    todo = "See to the disk (df, journalctl -k); what was under way goes on at the next start."
+    return Rule(errors.JournalError, "nothing: povwatch ends", "", NEVER, said, todo)
+
+
+TABLE: dict[tuple[int, Place], Rule] = {
+    **{(code, place): _in_outputs(code, place) for place in IN_OUTPUTS for code in CAUSES},
+    **{(code, Place.SOURCE): _source(code, Place.SOURCE) for code in CAUSES},
+    **{(code, place): _in_inputs(code, place) for place in IN_INPUTS for code in CAUSES},
+    **{(code, Place.REPORT): _report(code, Place.REPORT) for code in CAUSES},
+    **{(code, Place.JOURNAL): _journal(code, Place.JOURNAL) for code in CAUSES},
+    **{(code, Place.PROCESS): _process(code, Place.PROCESS) for code, cause in CAUSES.items() if cause is Cause.MEANS},
+}
+"""Error number and place to what follows. A program that is not there is no fault of this kind."""
+
+GONE = frozenset({errno.ENOENT})
+"""What a folder of our own in outputs/ says when somebody took it, or its disk, away. Of a clip it is no news."""
+
+OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
+    Place.COPY: (errors.AttemptFailed, "{where} could not be written: {reason}.", "Look at `journalctl -k`."),
+    Place.SOURCE: (errors.SourceChanged, "{where} cannot be opened: {reason}.", ""),
+    Place.PREPARE: (errors.SourceChanged, "The clip cannot be copied: {reason}.", ""),
+    Place.FINISH: (errors.CheckFailed, "The artifact cannot be read: {reason}.", ""),
+    Place.CHECK: (errors.CheckFailed, "The artifact cannot be read: {reason}.", ""),
+    Place.HOOK: (
+        errors.HookFailed,
+        "Its files could not be made: {reason}.",
+        "See to the disks of inputs/ and outputs/, and to the rights there (df, journalctl -k, ls -l).",
+    ),
+    **dict.fromkeys(IN_INPUTS, (errors.InputsRefused, "Cannot {verb} {where}: {reason}.", "It is tried again.")),
+    Place.REPORT: (errors.NotWritten, "The report {where} cannot be written: {reason}.", ""),
+}
+"""What any other error number means there: nothing that every clip would meet."""
+
+UNTIL: dict[type[errors.PovwatchError], Until] = {
+    rule.error: rule.until for (_, place), rule in TABLE.items() if place not in (*IN_INPUTS, Place.JOURNAL)
+} | {errors.InputsRefused: INPUTS_TAKE_IT}
+"""A class of error to when what it stopped goes on; each class has one answer. Ask `until`: it knows finer classes."""
+
+KINDS: dict[str, type[errors.PovwatchError]] = {
+    "disk-full": errors.DiskFull,
+    "not-writable": errors.OutputsNotWritable,
+    "shortage": errors.Shortage,
+    "disk-failing": errors.WriteFailed,
+    "outputs-away": errors.OutputsAway,
+}
+"""What a worker calls each class of error: see engine.port.FailureKind."""
+
+
+def rule(code: int, place: Place) -> Rule | None:
+    """What follows from an error number in a place; None where the machine is not to blame."""
+    return TABLE.get((code, place))
+
+
+def until(error: errors.PovwatchError) -> Until | None:
+    """When what an error stopped goes on; None where the machine's files, memory and processes are not to blame."""
+    return next((UNTIL[kind] for kind in type(error).__mro__ if kind in UNTIL), None)
+
+
+def translated(error: BaseException, place: Place, where: str) -> errors.PovwatchError:
+    """The error for people and for retry.py that an exception means in a place.
+
+    Args:
+        error: what was raised: an OSError, or one of what `code_of` knows.
+        place: where.
+        where: the path or the thing, for people.
+    """
+    code = code_of(error)
+    reason = getattr(error, "strerror", None) or (os.strerror(code) if code else str(error))
+    known = TABLE.get((code or 0, place))
+    if known is not None:
+        kind, said, todo = known.error, known.said, known.todo
+    elif code in GONE and place in {Place.ROOM, Place.SEAL, Place.PUBLISH, Place.HOOK}:
+        kind, said, todo = errors.OutputsAway, "{where} is not there ({reason}).", MOUNT_IT
+    else:
+        kind, said, todo = OTHERWISE.get(place, OTHERWISE[Place.COPY])
+    doing = place.value
+    return kind(said.format(where=where, doing=doing, verb=doing.partition(" ")[0], reason=reason), todo)
+
+
+def passing(error: OSError) -> bool:
+    """Whether an error in opening or reading a file of the user's says nothing about that file."""
+    return CAUSES.get(error.errno or 0) in {Cause.MEANS, Cause.SOUND_DISK, Cause.DISK}
+
+
+def blamed(error: BaseException, place: Place, where: str) -> errors.PovwatchError | None:
+    """As `translated`; None where TABLE has no row for it."""
+    return translated(error, place, where) if TABLE.get((code_of(error) or 0, place)) else None
+
+
+@contextlib.contextmanager
+def told(place: Place, where: str) -> Iterator[None]:
+    """Turn an OSError of the block into the error that it means.
+
+    Raises:
+        PovwatchError: in place of any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, place, where) from error
+
+
+def code_of(error: BaseException) -> int | None:
+    """The error number of an exception.
+
+    Some of them carry none, and say in words of their own that there is no memory, no thread or no file to be had.
+    """
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if isinstance(error, (ImportError, RuntimeError)):
+        return code_in(str(error))
+    return None
+
+
+def code_in(text: str) -> int | None:
+    """The error number that a text names: of a program that died, or of a library's own error."""
+    if found := _NUMBERED.search(text):
+        return int(found[1])
+    return next((code for words, code in _IN_WORDS.items() if words in text), None)
+
+
+_NUMBERED = re.compile(r"(?:\[Errno |\(os error )(\d{1,3})[\])]")
+"""As Python and Rust spell an error number."""
+
+_IN_WORDS = {
+    "can't start new thread": errno.EAGAIN,
+    "failed to map segment": errno.ENOMEM,
+    **{
+        os.strerror(code): code
+        # "Too many open files in system" before "Too many open files"; not what a clip's own contents may say.
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE)
+    },
+}
+
+
+def said_by_ffmpeg_alone(error: BaseException, folder: str) -> bool:
+    """Whether an error of FFmpeg is about what it read: it may be, and the disk itself takes a file.
+
+    FFmpeg has one set of error numbers for the kernel's word and for a file's contents.
+
+    Args:
+        error: what was raised.
+        folder: where the work is, for a file to try.
+    """
+    if not type(error).__module__.startswith("av.") or code_of(error) not in BY_FFMPEG:
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder or None) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def gives_memory(limit: int | None = None) -> bool:
+    """Whether the machine gives this process memory: then what was refused is more than it may have.
+
+    Address space is asked for and not touched: that costs nothing, and is refused where memory would be.
+
+    Args:
+        limit: bytes of address space that povwatch itself allows this process; another limit may be lower. Left out,
+            a process that holds most of what the system allows it has met its own size.
+    """
+    held = address_space("VmSize")
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit is None and most != resource.RLIM_INFINITY and held > most // 2:
+        return True
+    left = ENOUGH if limit is None else limit - held - STACK
+    if left <= 0:
+        return True  # it has had all that it was allowed
+    try:
+        mmap.mmap(-1, min(left, ENOUGH)).close()
+    except (OSError, MemoryError):
+        return False
+    return True
+
+
+def address_space(what: str) -> int:
+    """Bytes of address space that this process has (VmSize), or has had at most (VmPeak)."""
+    with open("/proc/self/status", encoding="utf-8") as status:  # noqa: PTH123 - as workers/worker.py
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(f"{what}:"))
+
+
+BY_FFMPEG = frozenset({errno.EIO, errno.EPERM, errno.EACCES, errno.ENODEV, errno.EAGAIN, errno.ETIMEDOUT})
+"""What FFmpeg says of contents too, without the kernel's having said it."""
+
+STACK = 16 * 2**20
+"""Bytes of address space that a new thread takes, generously."""
+
+ENOUGH = 256 * 2**20
+"""Bytes of address space: a machine that gives them was not short of memory a moment ago."""
+
+
+def table() -> str:
+    """TABLE in Markdown, rows that say the same joined."""
+    rows: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
+    for (code, place), row in TABLE.items():
+        again = f"it is tried again after {_span(row.until)}" if row.until.first and place not in IN_INPUTS else ""
+        until = "; ".join(filter(None, (row.until.watch, again)))
+        key = (row.waits, row.on or "-", until or "-", row.error.__name__)
+        codes, places = rows.setdefault(key, ([], []))
+        codes += [errno.errorcode[code]] * (errno.errorcode[code] not in codes)
+        places += [place.value] * (place.value not in places)
+    lines = ["| could not | because of | waits | on | until | error |", "|---|---|---|---|---|---|"]
+    for (waits, on, until, kind), (codes, places) in rows.items():
+        lines.append(f"| {', '.join(places)} | {', '.join(codes)} | {waits} | `{on}` | {until} | {kind} |")
+    return "\n".join(lines)
+
+
+def _span(until: Until) -> str:
+    return f"{until.first:g} s" if until.first == until.longest else f"{until.first:g} to {until.longest:g} s"
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201 - this is its output

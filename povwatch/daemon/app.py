@@ -1,0 +1,370 @@
+"""The parts of the daemon, put together, and what they tell each other.
+
+A part is given what it asks; what it has to say to parts that are made later, it says through the functions here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.arrival.folder_monitor import Lookout
+from povwatch.arrival.known_root import KnownRoot
+from povwatch.arrival.stage import Intake
+from povwatch.attempt.attempt import readable_piece
+from povwatch.attempt.failed import Endings
+from povwatch.core.background import Background
+from povwatch.core.errors import ConfigError, EnvironmentFault, OutputsAway, OutputsNotWritable
+from povwatch.core.hours import parse
+from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.scope import ALL, Scope
+from povwatch.daemon.drain import Drain
+from povwatch.daemon.mishaps import Mishaps
+from povwatch.daemon.outside import Outside
+from povwatch.daemon.recovery import give_up
+from povwatch.daemon.requests import Verbs
+from povwatch.daemon.status import Facts
+from povwatch.engines.choice import choose
+from povwatch.files.free_space import FreeSpace
+from povwatch.gpu.monitor import GpuEye
+from povwatch.grace.edited_specs import Respec
+from povwatch.grace.stage import Gates
+from povwatch.hooks.stage import HookStage
+from povwatch.journal import Journal
+from povwatch.journal.store import Ledger
+from povwatch.ops.cleaner import Cleaner
+from povwatch.ops.rebuild import lost
+from povwatch.publish import Publisher
+from povwatch.queue.schedule import Opening
+from povwatch.results.outputs_watch import OutputsWatch
+from povwatch.results.source_archive import Aside
+from povwatch.results.stage import Finisher
+from povwatch.results.staging_cleanup import Tidy
+from povwatch.run.stage import Dispatch
+from povwatch.service.requests import Spool
+from povwatch.spec.configured import configured_templates
+from povwatch.spec.error_files import Notices
+from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.workers.availability import Availability
+from povwatch.workers.crew import Crew
+from povwatch.workers.gpu_faults import GpuFaults
+from povwatch.workers.places import Hurdle
+from povwatch.workers.pool import EngineRoom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from povwatch.config.settings import Config
+    from povwatch.core.errors import PovwatchError
+    from povwatch.media.info import VideoInfo
+
+
+class Parts:
+    """Every part of one povwatch; the loop drives them."""
+
+    def __init__(self, config: Config, scope: Scope = ALL, outside: Outside | None = None) -> None:
+        """Make them. The journal is locked; nothing is recovered or watched yet.
+
+        Args:
+            config: the configuration.
+            scope: the clips that this povwatch is for.
+            outside: what they are given of the world; as it is, if left out.
+
+        Raises:
+            ConfigError: the configuration does not fit this machine, another daemon has the journal, or it is lost.
+            JournalError: the journal cannot be used.
+        """
+        self.scope = scope
+        outside = outside or Outside()
+        self.clock = outside.clock
+        self.waker = outside.waker
+        templates = configured_templates(config)
+        for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
+            _make_folder(folder, config.origin)
+        self.journal = Journal.open(config.paths.state, fresh=lambda: lost.refuse(config))
+        self.ledger = Ledger(self.journal, self.clock)
+        self.eye = GpuEye(self.clock, self.waker.wake, outside.look)
+        self.choice = choose(config, self.eye.first(), self.journal.real_engine())
+        self.mishaps = Mishaps(
+            self.clock, job=self.ledger.job, reread=self.ledger.reread, release=self._release, give_up=self._give_up
+        )
+        # For each worker the copies of its next clip and the finishing of its last one.
+        threads = max(4, 2 * self.choice.workers)
+        self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.of)
+        # Apart: a thousand clips that arrive must not keep one waiting that runs.
+        self.inspections = Background(self.waker.wake, threads=2, broken=self.mishaps.of)
+        # Apart again: files with a long index, or one that lies, keep only each other waiting.
+        self.walks = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
+        # And clips that have to be decoded from the front, for hours if they are long.
+        self.decodes = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
+        self.folder = InputsFolder(config.paths.inputs)
+        self.notices = Notices(self.folder, self.journal)
+        self.publisher = Publisher(config.paths.outputs)
+        self._tidy = Tidy(self.ledger, self.publisher, self.background)
+        self.root = KnownRoot(self.journal, config.paths.inputs)
+        arrival = config.arrival
+        self.intake = Intake(
+            config.paths.inputs,
+            settle=arrival.network_settle if self.root.guard.is_network else arrival.settle,
+            network=self.root.guard.is_network,
+            ledger=self.ledger,
+            inspections=self.inspections,
+            walks=self.walks,
+            decodes=self.decodes,
+            notices=self.notices,
+            arrived=self._arrived,
+            withdrawn=self._withdraw,
+            rejected=self._tidy.ended,
+            broken=self.mishaps.of,
+            scope=scope,
+        )
+        self.gates = Gates(
+            config,
+            ledger=self.ledger,
+            folder=self.folder,
+            notices=self.notices,
+            background=self.inspections,
+            templates=templates,
+            engine=self.choice.kind,
+            present=self.present,
+            renamed_from=self.intake.renamed_from,
+            ended=self._ended,
+            broken=self.mishaps.of,
+            scope=scope,
+        )
+        self._respec = Respec(self.ledger, self.intake, self.folder, scope, self.mishaps.of)
+        self.lookout = Lookout(
+            config,
+            clock=self.clock,
+            guard=self.root.guard,
+            intake=self.intake,
+            gates=self.gates,
+            respec=self._respec.look,
+            tidy=lambda listing: self.notices.tidy(self.ledger.known, listing),
+            adopted=self.root.keep,
+            wake=self.waker.wake,
+            watcher=outside.watcher,
+        )
+        self._aside = Aside(config, self.folder)
+        self.free_space = FreeSpace(config)
+        self.endings = Endings(
+            config,
+            ledger=self.ledger,
+            notices=self.notices,
+            publisher=self.publisher,
+            back=self._back,
+            ended=self._ended,
+            pause=self._pause_queue,
+        )
+        self.hooks = HookStage(
+            config,
+            ledger=self.ledger,
+            gates=self.gates,
+            publisher=self.publisher,
+            endings=self.endings,
+            wake=self.waker.wake,
+            broken=self.mishaps.of,
+            scope=scope,
+        )
+        self.finisher = Finisher(
+            config,
+            ledger=self.ledger,
+            publisher=self.publisher,
+            background=self.background,
+            endings=self.endings,
+            aside=self._aside,
+            room=self.free_space.lacking,
+            away=lambda: self.outputs_watch.refuses(self.clock.boot()),
+            done=self._ended,
+            broken=self.mishaps.of,
+            after=self.hooks.after,
+        )
+        self.availability = Availability(self.clock, self.choice.kind)
+        self.crew = Crew(self.clock, self.eye)
+        self.dispatch = Dispatch(
+            config,
+            kind=self.choice.kind,
+            ledger=self.ledger,
+            gates=self.gates,
+            publisher=self.publisher,
+            background=self.background,
+            endings=self.endings,
+            availability=self.availability,
+            crew=self.crew,
+            eye=self.eye,
+            room=self.free_space.lacking,
+            scope=scope,
+            generated=self.finisher.check,
+            broken=self.mishaps.of,
+            ready=self.hooks.ready,
+        )
+        self.opening = Opening(parse(config.engine.hours), self.journal, self.clock)
+        self.engine_room = EngineRoom(
+            config,
+            self.choice,
+            opening=self.opening,
+            clock=self.clock,
+            background=self.background,
+            eye=self.eye,
+            availability=self.availability,
+            crew=self.crew,
+            wake=self.waker.wake,
+            worker=outside.worker,
+        )
+        self.gpu_faults = GpuFaults(
+            ledger=self.ledger,
+            eye=self.eye,
+            crew=self.crew,
+            availability=self.availability,
+            wake=self.waker.wake,
+        )
+        self.outputs_watch = OutputsWatch(config.paths.outputs, probe=self.publisher.probe, back=self._outputs_back)
+        self.drain = Drain(
+            config,
+            ledger=self.ledger,
+            lookout=self.lookout,
+            intake=self.intake,
+            idle=lambda: all(
+                at_work.idle for at_work in (self.background, self.inspections, self.walks, self.decodes, self.hooks)
+            ),
+            availability=self.availability,
+            crew=self.crew,
+            engine_room=self.engine_room,
+            hurdle=self.hurdle,
+            hook_stuck=self.hooks.stuck,
+            scope=scope,
+        )
+        self.facts = Facts(
+            config,
+            self.choice,
+            self.ledger,
+            crew=self.crew,
+            availability=self.availability,
+            eye=self.eye,
+        )
+        self.spool = Spool(config.paths.state)
+        self.verbs = Verbs(
+            self.spool,
+            ledger=self.ledger,
+            intake=self.intake,
+            gates=self.gates,
+            folder=self.folder,
+            engine=self.choice.kind,
+            finish=self.finisher.again,
+            hasten=self.finisher.hasten,
+            opening=self.opening,
+            cleaner=Cleaner(config, self.ledger, self.background),
+            withdraw=self._withdraw,
+            scope=scope,
+        )
+
+    def hurdle(self) -> Hurdle | None:
+        """What holds everything up, if anything does."""
+        return self.fault() or self.opening.hurdle
+
+    def fault(self) -> Hurdle | None:
+        """What of that is wrong here, and nobody's wish."""
+        if self.lookout.away is not None:
+            return Hurdle(Waiting.INPUTS_AWAY, self.lookout.away)
+        return self.outputs_watch.hurdle or self.free_space.hurdle
+
+    def present(self, path: bytes) -> bool:
+        """Whether a clip was there at the last look."""
+        return self.lookout.present(path)
+
+    # -- what the parts tell each other
+
+    def _arrived(self, job: Job, info: VideoInfo) -> None:
+        self.gates.admit(job, info)
+
+    def _withdraw(self, job: Job, why: str) -> None:
+        """A clip is gone or changed, or somebody cancelled it."""
+        if why == "changed":
+            self.gates.drop(job)
+            return
+        if why == "gone":
+            why = "the clip was deleted"
+            self.gates.left_behind(job)
+        if job.state is JobState.RUNNING:
+            self.dispatch.cancel(job, why)
+        elif job.state is JobState.CHECKING:
+            self.finisher.cancel(job, why)
+        elif job.state is not JobState.PUBLISHING:
+            self.gates.drop(job)
+            self.notices.clear(job)
+            self.inspections.cancel(("inspect", job.id))
+            signature = self.intake.signature(job)
+            to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why, "source_stat": signature}
+            self._ended(self.ledger.move(self.ledger.job(job.id), "cancelled", said={"why": why}, **to))
+
+    def _release(self, job: Job, found: PovwatchError, pause: float) -> None:
+        """A job's step failed as nobody foresaw: it goes back to where it waits, and is tried again."""
+        state, wall = job.state, self.clock.wall()
+        if state is JobState.RUNNING:
+            self.dispatch.fail(job, found)
+            job = self.ledger.job(job.id)
+            if job.state is JobState.RUNNING:  # no worker has it, and none will
+                self.endings.after(job, found)
+        elif state is JobState.CHECKING and job.artifact:
+            piece = readable_piece(job.artifact)
+            if piece is None:  # no other try reads what the journal does not hold
+                self._give_up(job, found)
+            else:
+                self.finisher.failed(job, piece, found)
+        elif state is JobState.CHECKING:
+            self.endings.after(job, found)
+        elif state is JobState.PUBLISHING:
+            self.finisher.later(job, found, pause)
+        elif state is JobState.ARRIVING:
+            self.intake.return_to_arriving(job)
+        else:
+            self.gates.look_anew(job)
+            if state is JobState.QUEUED:
+                to = {"waiting_on": Waiting.RETRY_AT, "detail": str(found), "not_before": wall + pause}
+                self.ledger.set_quietly(job, "waiting", **to)
+
+    def _give_up(self, job: Job, found: PovwatchError) -> None:
+        give_up(job, found, gates=self.gates, endings=self.endings)
+
+    def _pause_queue(self, waiting: Waiting, error: EnvironmentFault, until: float, *, prepared: bool) -> bool:
+        if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self.crew.loaded:
+            return False  # the other workers have GPUs of their own
+        if isinstance(error, OutputsNotWritable | OutputsAway) and self.outputs_watch.refuses(self.clock.boot()):
+            return False  # it says so, once, and sees when it is over
+        return self.availability.pause(waiting, error, until, prepared=prepared)
+
+    def _outputs_back(self) -> None:
+        self._tidy.all()
+        self.finisher.hurry()
+
+    def _back(self, job: Job) -> None:
+        """An attempt ended and the job goes on."""
+        if job.state is JobState.ARRIVING:
+            self.intake.return_to_arriving(job)
+        else:
+            self.gates.resume(job)
+
+    def _ended(self, job: Job) -> None:
+        """A job ended. What fails of this costs no other part of it, and is done later."""
+        steps: dict[str, Callable[[], None]] = {
+            "intake": lambda: self.intake.forget(job),
+            "tidy": lambda: self._tidy.ended(job),
+            "hooks": lambda: self.hooks.forget(job),
+        }
+        if job.state is JobState.CANCELLED and not self.lookout.present(job.path):
+            steps["base"] = lambda: self.journal.give_base_back(job.path)
+        if job.state is JobState.DONE:
+            steps["aside"] = lambda: self._aside.move(job)  # one that was done already, too
+        # The clip or its JSON may have changed while the job ran.
+        steps["lookout"] = lambda: self.lookout.soon(self.clock.boot())
+        for name, step in steps.items():
+            self.mishaps.later(("end", job.id, name), step, pause=0.0)
+
+
+def _make_folder(folder: Path, origin: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The folder {folder} cannot be made: {error.strerror}.", f"Make it by hand, or set [paths] in {origin}."
+        ) from error

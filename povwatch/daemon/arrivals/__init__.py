@@ -1,1 +1,0 @@
-"""From a file in inputs/ to a clip that has arrived."""

@@ -1,1 +1,0 @@
-"""What becomes of an attempt: the artifact is finished and published, or what failed is judged."""

@@ -1,1 +1,0 @@
-"""Room on the GPUs, their faults, what a job uses of them."""

@@ -1,1 +1,0 @@
-"""From a place in the queue to an artifact: turns, working copies, workers."""

@@ -1,0 +1,86 @@
+"""What others see of the daemon: the manager's status line, and what read-only commands find in the journal."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from povwatch import __version__
+from povwatch.core.job import JobState
+from povwatch.engines.abilities import REAL
+
+if TYPE_CHECKING:
+    from povwatch.config.settings import Config
+    from povwatch.engines.choice import Choice
+    from povwatch.gpu.monitor import GpuEye
+    from povwatch.journal.store import Ledger
+    from povwatch.workers.availability import Availability
+    from povwatch.workers.crew import Crew
+    from povwatch.workers.places import Hurdle
+
+NOTE_EVERY = 5.0
+"""Seconds between two notes, and only of what has changed: each is a write to the disk."""
+
+
+class Facts:
+    """Says what the daemon is at."""
+
+    def __init__(
+        self,
+        config: Config,
+        choice: Choice,
+        ledger: Ledger,
+        *,
+        crew: Crew,
+        availability: Availability,
+        eye: GpuEye,
+    ) -> None:
+        self._config = config
+        self._choice = choice
+        self._ledger = ledger
+        self._crew = crew
+        self._availability = availability
+        self._eye = eye
+        self._noted: dict[str, object] = {}
+        self._next = 0.0
+
+    def status(self, hurdle: Hurdle | None) -> str:
+        """One line: how many clips are where, and what holds them up."""
+        counts = self._ledger.counts
+        active = [f"{counts[state]} {state}" for state in JobState if counts[state] and not state.ended]
+        text = ", ".join(active) or "nothing to do"
+        if hurdle := hurdle or self._availability.hurdle(self._ledger.clock.boot()):
+            text += f"; {hurdle.problem}"
+        return text
+
+    def tick(self, now: float, hurdle: Hurdle | None) -> None:
+        """Note it, if it is time and anything has changed."""
+        blocked = hurdle.problem if hurdle else None
+        news = bool(blocked) != bool(self._noted.get("blocked"))  # who said pause wants to see it
+        if now < self._next and not news:
+            return
+        self._next = now + NOTE_EVERY
+        engine_hurdle = self._availability.hurdle(now)
+        facts: dict[str, object] = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "inputs": str(self._config.paths.inputs),
+            "outputs": str(self._config.paths.outputs),
+            "engine": self._choice.kind,
+            "why": self._choice.why,
+            "guardrails": self._config.engine.guardrails if self._choice.kind in REAL else None,
+            "problem": engine_hurdle.problem if engine_hurdle else None,
+            "blocked": blocked,
+            "workers": self._crew.facts(),
+            "gpus": [
+                {"index": g.index, "uuid": g.uuid, "name": g.name, "memory": g.memory, "free": g.free}
+                for g in self._eye.latest.found
+            ],
+        }
+        if facts != self._noted:
+            self._noted = facts
+            self._ledger.journal.set_facts(daemon=facts)
+
+    def close(self) -> None:
+        """The daemon ends in good order: the next start finds no facts."""
+        self._ledger.journal.set_facts(daemon=None)

@@ -1,0 +1,147 @@
+"""Which engine runs here: chosen once, at start, by what this machine can really run.
+
+`auto` takes cosmos, then diffusers, then preview. It never steps down: once a real engine has run on this journal, a
+machine that no longer can takes clips in and waits, instead of making fifty previews.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch.engines.devices import no_share, shares
+from povwatch.engines.libraries import LOCKED, TORCH
+from povwatch.models.lacking import lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.config.settings import Config
+    from povwatch.gpu.nvml import Gpus
+
+MEMORY_NEEDED = {"cosmos": 65_400_000_000, "diffusers": 35_000_000_000}
+"""Bytes of GPU memory. cosmos: upstream's own figure. diffusers: 13.7 GB measured for 93 frames at 704x1280 beside
+about 16 GB for the text encoder, and room to spare."""
+
+ENGINES = {
+    "cosmos": "povwatch.engines.cosmos:CosmosEngine",
+    "diffusers": "povwatch.engines.diffusers:DiffusersEngine",
+    "preview": "povwatch.engines.preview:PreviewEngine",
+}
+"""Kind to the engine's class, as a worker is told."""
+
+PROBE_SECONDS = 60.0
+"""For an interpreter to say whether it has upstream's package; a cold disk takes its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs, and why."""
+
+    kind: str
+    engine: str
+    """As a worker is told: module:Class or file:Class."""
+    python: str
+    why: str
+    """One or two sentences."""
+    problem: str = ""
+    """Why it cannot run now; empty if it can."""
+    workers: int = 1
+
+
+def choose(config: Config, gpus: Gpus, real_before: str | None) -> Choice:
+    """Choose.
+
+    Args:
+        config: the configuration.
+        gpus: what NVML sees.
+        real_before: the kind of the real engine that ran last on this journal, if one did.
+    """
+    kind = config.engine.kind
+    if ":" in kind:
+        return _make(config, gpus, kind, f"engine.kind names it: {kind}.")
+    if kind != "auto":
+        return _make(config, gpus, kind, f"engine.kind asks for {kind}.")
+    reasons: dict[str, str] = {}
+    for candidate in ("cosmos", "diffusers"):
+        problem = _PROBES[candidate](config, gpus)
+        if not problem:
+            return _make(config, gpus, candidate, f"It was chosen because this machine can run it.{_not(reasons)}")
+        reasons[candidate] = problem
+    if real_before is not None:
+        why = f"The {real_before} engine has run on this journal, and previews do not take its place."
+        return _make(config, gpus, real_before, why, problem=reasons.get(real_before))
+    why = f"It shows the control video, not a generated one.{_not(reasons)}"
+    return _make(config, gpus, "preview", why)
+
+
+def unable(kind: str, config: Config, gpus: Gpus) -> str:
+    """Why this machine cannot run an engine; empty if it can."""
+    probe = _PROBES.get(kind)
+    return probe(config, gpus) if probe else ""
+
+
+def workers(kind: str, config: Config, gpus: Gpus) -> int:
+    """How many workers an engine gets here: as many as are asked for, or one for each GPU that has room.
+
+    Of an engine that needs a GPU never more than there are GPUs for: two workers on one would run out of its memory.
+    """
+    wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
+    if needed is None:
+        return 1 if wanted == "auto" else wanted
+    room = len(shares(gpus, devices=config.engine.devices, each=config.engine.gpus_per_worker, needed=needed))
+    return max(1, room if wanted == "auto" else min(wanted, room))
+
+
+def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | None = None) -> Choice:
+    if problem is None:
+        problem = unable(kind, config, gpus)
+    python = str(config.engine.python) if kind == "cosmos" else sys.executable
+    return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers(kind, config, gpus))
+
+
+def _not(reasons: dict[str, str]) -> str:
+    return "".join(f" {kind.capitalize()} cannot: {problem}." for kind, problem in reasons.items())
+
+
+def _cosmos(config: Config, gpus: Gpus) -> str:
+    if problem := _room("cosmos", config, gpus):
+        return problem
+    python = config.engine.python
+    if not os.access(python, os.X_OK):
+        return f"engine.python ({python}) is not there; script/cosmos prepares it"
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('cosmos_transfer2') is None)"
+    try:
+        done = subprocess.run([python, "-c", code], check=False, timeout=PROBE_SECONDS, capture_output=True)  # noqa: S603 - configured
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"engine.python ({python}) does not run: {error}"
+    if done.returncode:
+        return f"engine.python ({python}) has no cosmos_transfer2; script/cosmos prepares it"
+    return lacking("cosmos", config)
+
+
+def _diffusers(config: Config, gpus: Gpus) -> str:
+    if problem := _room("diffusers", config, gpus):
+        return problem
+    guards = ("cosmos_guardrail",) if config.engine.guardrails else ()
+    for package in ("torch", "diffusers", "transformers", *guards):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed: {install(package)}"
+    return lacking("diffusers", config)
+
+
+def install(package: str) -> str:
+    """How a library of the diffusers engine is installed."""
+    return TORCH if package in {"torch", "torchvision"} else LOCKED
+
+
+def _room(kind: str, config: Config, gpus: Gpus) -> str:
+    engine = config.engine
+    return no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=MEMORY_NEEDED[kind])
+
+
+_PROBES: dict[str, Callable[[Config, Gpus], str]] = {"cosmos": _cosmos, "diffusers": _diffusers}

@@ -1,0 +1,115 @@
+"""The diffusers engine: Cosmos-Transfer2.5 on the parts of diffusers' pipeline, chunk by chunk. See transfer/."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines.libraries import LOCKED, TORCH
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer import guardrail, request, weights
+from povwatch.engines.transfer.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.engines.port import Context
+    from povwatch.engines.transfer.run import Loaded
+
+INSTALL = f"Install them (torch and torchvision of one build): {TORCH}; then {LOCKED}"
+
+
+class DiffusersEngine:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._loaded: Loaded | None = None
+
+    def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
+        """Load the model.
+
+        `config` is read by transfer.settings.Settings.
+
+        Raises:
+            EngineFailure: a key is wrong, a file or a library is missing, or there is no such device.
+        """
+        settings = Settings.from_config(config)
+        if settings.offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"  # before its libraries are imported: they read it once
+        report("libraries", None)
+        run, model = _libraries(settings)
+        report("files", None)
+        files = weights.locate(settings)
+        weights.check_owners(files)
+        with ThreadPoolExecutor(1, "digests") as aside:  # the files are read from the disk once for both
+            digests = aside.submit(weights.digests, files)
+            report("guardrail", None)
+            guard = guardrail.load(settings.device, on=settings.guardrails)
+            loaded = model.Model(settings, files, report)
+            report("hashing", None)
+            hashes = digests.result()
+        report("ready", 1.0)
+        self._loaded = run.Loaded(loaded, settings, guard, hashes)
+        versions = loaded.versions()
+        return {
+            "name": "diffusers",
+            "version": versions["diffusers"],
+            "real": True,
+            "controls": list(settings.controls),
+            "max_frames": None,
+            "libraries": versions,
+            "model": settings.model,
+            "revisions": files.revisions,
+            "files": hashes,
+            "guardrails": guard.on,
+            "device": loaded.device_name(),
+            "dtype": settings.dtype,
+            "attention": settings.attention,
+            "compiled": settings.compile,
+        }
+
+    def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Generate one clip; see transfer.run.
+
+        Raises:
+            EngineFailure: the spec asks for what this engine cannot do, or a file does not fit.
+            EngineBlocked: the guardrail refused the prompt or the video.
+            EngineCancelled: the job is no longer wanted.
+        """
+        if self._loaded is None:
+            raise EngineFailure("error", "The engine is asked to generate before it was loaded.")
+        asked = request.read(job, self._loaded.settings, self._loaded.model.limit)
+        return self._loaded.generate(asked, context)
+
+
+def _libraries(settings: Settings) -> tuple[Any, Any]:
+    """The modules that need torch, and the device as torch sees it.
+
+    Raises:
+        EngineFailure: a library is missing or broken, or torch does not see the device.
+    """
+    try:
+        import torch  # noqa: PLC0415 - so that a machine without it hears what to do
+
+        from povwatch.engines.transfer import model, run  # noqa: PLC0415
+    except (ImportError, RuntimeError, OSError) as error:  # torchvision of another build: RuntimeError
+        raise EngineFailure(
+            "invalid", f"The engine's libraries cannot be imported: {_root(error)}.", INSTALL
+        ) from error
+    if settings.device.startswith("cuda") and not torch.cuda.is_available():
+        if torch.version.cuda is None:
+            raise EngineFailure(
+                "invalid",
+                f"The engine computes on {settings.device}, and torch {torch.__version__} is a build without CUDA.",
+                "Install a CUDA build of torch and torchvision.",
+            )
+        raise EngineFailure("gpu-lost", f"The engine computes on {settings.device}, and torch sees no GPU.")
+    return run, model
+
+
+def _root(error: BaseException) -> str:
+    """What it began with, in one line: the libraries wrap one import's error in another's, three deep."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

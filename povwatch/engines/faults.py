@@ -1,0 +1,131 @@
+"""What an exception from an engine means. Python 3.10, standard library alone.
+
+The engines' libraries are not imported here: their exceptions are known by class name and text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from typing import TYPE_CHECKING, cast
+
+from povwatch.core import machine_faults
+from povwatch.engines.port import EngineFailure, FailureKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GENERATE = machine_faults.Place.GENERATE
+
+MESSAGE_MAX = 2000
+"""Characters of an exception's text that are passed on; all of it is in the worker's output."""
+
+# In this order: "CUDA error: out of memory" is no sticky error, though it looks like one.
+_BY_TEXT: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
+    ("gpu-lost", ("gpu is lost", "gpu_is_lost", "fallen off the bus", "xid 79", "xid: 79")),
+    ("gpu-busy", ("all cuda-capable devices are busy or unavailable",)),
+    ("out-of-memory", ("cuda out of memory", "cuda error: out of memory", "cublas_status_alloc_failed")),
+    ("sticky", ("cuda error", "illegal memory access", "device-side assert", "unspecified launch failure")),
+)
+
+_TODO: dict[FailureKind, str] = {
+    "out-of-memory": "Ask for a lower resolution or fewer controls in the JSON, or free memory on this machine.",
+    "gpu-lost": "See `nvidia-smi` and `journalctl -k`; the GPU comes back after a reset or a reboot.",
+    "gpu-busy": "See `nvidia-smi` for the process that holds the GPU.",
+    **dict.fromkeys(("disk-full", "not-writable", "shortage", "disk-failing", "outputs-away"), ""),  # machine_faults.py
+    "sticky": "The GPU's state was spoilt and the worker is replaced; see `journalctl -k` for an Xid.",
+    "invalid": "",
+    "error": "The log has the whole traceback.",
+}
+
+
+def classify(error: BaseException, workdir: str = "") -> tuple[FailureKind, str, str]:
+    """The kind of failure, what happened in one line, and what to do about it.
+
+    An engine's own word (EngineFailure) stands. What an exception was raised from counts as well, since libraries
+    wrap a lost GPU or a full disk in errors of their own. What the machine refused is said in the words of
+    `machine_faults.TABLE`, without the exception's class.
+
+    Args:
+        error: what was raised.
+        workdir: the job's folder; empty where the engine was being loaded.
+    """
+    if isinstance(error, EngineFailure):
+        return error.kind, error.message[:MESSAGE_MAX], error.todo or _TODO.get(error.kind, "")
+    for one in _chain(error):
+        if (kind := _kind(one, workdir)) is None:
+            continue
+        if kind not in machine_faults.KINDS:
+            wrapped = "" if one is error else f" ({_last_line(one)})"
+            return kind, f"{_last_line(error)}{wrapped}"[:MESSAGE_MAX], _TODO[kind]
+        if isinstance(one, EngineFailure):
+            return kind, one.message[:MESSAGE_MAX], one.todo
+        what, todo = _refused(one, workdir)
+        return kind, what[:MESSAGE_MAX], todo
+    return "error", _last_line(error), _TODO["error"]
+
+
+def _refused(error: BaseException, workdir: str) -> tuple[str, str]:
+    """What the machine refused and what to do about it, for people."""
+    code = _code(error) or 0
+    named = _named(error)
+    told = machine_faults.translated(OSError(code, os.strerror(code)), GENERATE, named or workdir)
+    if not workdir:
+        where = f" ({named})" if named else ""
+        return f"The engine could not be loaded: {os.strerror(code)}{where}.", told.todo
+    return told.what, told.todo
+
+
+def _named(error: BaseException) -> str:
+    """The file that an error names, as a path that tells people something; empty if it names none."""
+    name = getattr(error, "filename", None)
+    if not isinstance(name, (str, bytes)) or not name:
+        return ""
+    path = os.fsdecode(name)
+    if path.startswith(("/proc/", "/dev/fd/")):
+        with contextlib.suppress(OSError):
+            there = os.readlink(path)  # noqa: PTH115 - pathlib is slow to import
+            return there if os.path.exists(there) else ""  # noqa: PTH110
+        return ""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _kind(error: BaseException, workdir: str) -> FailureKind | None:
+    if isinstance(error, EngineFailure):
+        return error.kind
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "shortage" if isinstance(error, MemoryError) and not machine_faults.gives_memory() else "out-of-memory"
+    text = str(error).lower()
+    by_text = next((kind for kind, marks in _BY_TEXT if any(mark in text for mark in marks)), None)
+    return by_text or _of_the_machine(error, workdir)
+
+
+def _of_the_machine(error: BaseException, workdir: str) -> FailureKind | None:
+    """The kind of a failure that the host is to blame for; see machine_faults.TABLE."""
+    row = machine_faults.rule(_code(error) or 0, GENERATE)
+    if row is None or machine_faults.said_by_ffmpeg_alone(error, workdir):
+        return None
+    return cast("FailureKind", next(kind for kind, of in machine_faults.KINDS.items() if of is row.error))
+
+
+def _code(error: BaseException) -> int | None:
+    """The error number of an exception; of a library's own error only what no job's contents can say."""
+    code = machine_faults.code_of(error)
+    return machine_faults.code_in(str(error)) if code is None and isinstance(error, Exception) else code
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, then what it was raised from or in the handling of."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _last_line(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"The engine called sys.exit({error.code!r})."
+    return traceback.format_exception_only(type(error), error)[-1].strip()[:MESSAGE_MAX]

@@ -1,0 +1,98 @@
+"""Finished chunks, kept where the job's next attempt finds them.
+
+A chunk is known by a key: the hash of everything that decides it, the chunks before it included. It is asked for by
+that key, so that whatever changed meanwhile (the spec, the clip, the weights, a library) is generated anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+if TYPE_CHECKING:
+    import torch
+
+    from povwatch.engines.control import Frame
+
+FORMAT = 1
+"""Raised whenever the computation of a chunk changes here, or what is kept of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is kept of a chunk."""
+
+    latents: torch.Tensor
+    """float32, shape (1, channels, time, height / 8, width / 8)."""
+    generator: torch.Tensor
+    """The state of the random generator after it, uint8."""
+
+
+class Key:
+    """The key of a job's chunks, one after the other."""
+
+    def __init__(self, decisive: dict[str, Any]) -> None:
+        """Begin.
+
+        Args:
+            decisive: everything that decides the result but for the control's frames, as JSON values.
+        """
+        text = json.dumps({"format": FORMAT, **decisive}, sort_keys=True)
+        self._digest = hashlib.sha256(text.encode()).digest()
+
+    def next(self, control: Frame) -> str:
+        """The next chunk's key, in hexadecimal; `control` are its frames, uint8."""
+        hashed = hashlib.sha256(self._digest)
+        hashed.update(repr(control.shape).encode())
+        hashed.update(control.reshape(-1).data)
+        self._digest = hashed.digest()
+        return hashed.hexdigest()
+
+
+class Store:
+    """One job's finished chunks, a file each."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def load(self, index: int, key: str) -> Finished | None:
+        """A finished chunk; None if there is none of this key."""
+        try:
+            with safe_open(self._path(index), framework="pt") as file:
+                if (file.metadata() or {}).get("key") != key:
+                    return None
+                return Finished(file.get_tensor("latents"), file.get_tensor("generator"))
+        except (OSError, SafetensorError):  # not there, or spoilt by a broken disk: it is made again
+            return None
+
+    def keep(self, index: int, key: str, finished: Finished) -> None:
+        """Keep a finished chunk. It is there as a whole, or not at all, whenever the power is cut.
+
+        Raises:
+            OSError: it cannot be written; ENOSPC if the disk is full.
+        """
+        tensors = {"latents": finished.latents.cpu().contiguous(), "generator": finished.generator}
+        data = save(tensors, metadata={"key": key})
+        path = self._path(index)
+        partial = path.with_name(path.name + ".part")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"chunk-{index:05d}.safetensors"

@@ -1,0 +1,212 @@
+"""One chunk: from control frames to latents, and from latents to frames, as the pipeline computes them.
+
+Source: `Cosmos2_5_TransferPipeline.__call__` and `prepare_latents`. Kept to the letter are the order of the random
+draws, the types of every sum, and the expressions themselves. Left out is what has no effect: the latents of frames
+that nothing is conditioned on are multiplied by zero there, so that here they are neither encoded nor kept.
+Their random draws are made all the same, since those decide what the later ones are.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from povwatch.engines.transfer.model import Model
+    from povwatch.engines.transfer.request import Request
+
+    Prompt: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+    """A prompt's embedding; and a style image's, where the model takes one."""
+
+CONDITIONAL_TIMESTEP = 0.1
+"""What the model is told about frames that are given: the pipeline's default `conditional_frame_timestep`."""
+
+FASTEST_FIRST = (
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+)
+"""torch takes the first one that can do the shape at hand."""
+
+
+class Denoiser:
+    """Makes the chunks of one job, in order."""
+
+    def __init__(self, model: Model, request: Request) -> None:
+        self._model = model
+        self._request = request
+        pipeline, vae = model.pipeline, model.vae
+        width, height = request.size
+        time, space = pipeline.vae_scale_factor_temporal, pipeline.vae_scale_factor_spatial
+        self._shape = (
+            1,
+            model.transformer.config.in_channels - 1,  # the last channel says which frames are given
+            (request.chunk_frames - 1) // time + 1,
+            height // space,
+            width // space,
+        )
+        self._given = max(0, (request.carried - 1) // time + 1)
+        """Latent frames that a later chunk is given."""
+        self._given_frames = (self._given - 1) * time + 1 if self._given else 0
+        self._mean = pipeline.latents_mean.to(dtype=vae.dtype, device=model.device)
+        self._std = pipeline.latents_std.to(dtype=vae.dtype, device=model.device)
+        self._padding_mask = torch.zeros(1, 1, height, width, device=model.device, dtype=model.transformer.dtype)
+        self._guided = request.guidance > 1.0
+        """The pipeline's rule: guidance of 0 or 1 means none."""
+        self._prompts = [self._context(request.prompt)]
+        if self._guided:
+            self._prompts.append(self._context(request.negative_prompt))
+
+    def encode(
+        self, control: NDArray[np.uint8], carried: torch.Tensor | None, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Draw the noise and encode what the chunk is held to.
+
+        Args:
+            control: frames at the model's size, shape (chunk_frames or fewer, height, width, 3); the last one is
+                repeated for those that lack.
+            carried: the frames that the chunk goes on from, as `carry` gave them; None for the first chunk.
+            generator: of the whole job.
+
+        Returns:
+            The noise, the latents that are given (each in float32, the chunk's shape), and the control's latents.
+        """
+        model = self._model
+        noise = randn_tensor(self._shape, generator=generator, device=model.device, dtype=torch.float32)
+        sample = randn_tensor(self._shape, generator=generator, device=model.device, dtype=model.vae.dtype)
+        given = torch.zeros_like(noise)
+        if carried is not None and self._given:
+            posterior = model.vae.encode(carried.to(device=model.device, dtype=model.vae.dtype)).latent_dist
+            first = (posterior.mean + posterior.std * sample[:, :, : self._given]).to(torch.float32)
+            mean, std = (x.to(device=model.device) for x in (model.pipeline.latents_mean, model.pipeline.latents_std))
+            given[:, :, : self._given] = (first - mean) / std
+        video = self._padded(control)
+        posterior = model.vae.encode(video).latent_dist
+        latents = posterior.sample(generator).to(model.transformer.dtype)
+        return noise, given, (latents - self._mean) / self._std
+
+    def denoise(
+        self,
+        noise: torch.Tensor,
+        given: torch.Tensor,
+        control: torch.Tensor,
+        *,
+        first: bool,
+        stepped: Callable[[int], None],
+    ) -> torch.Tensor:
+        """Take the noise away, step by step.
+
+        Args:
+            noise: from `encode`.
+            given: likewise.
+            control: likewise.
+            first: whether this is the first chunk, which is given no frames.
+            stepped: told the number of finished steps, 0 at first; what it raises ends the chunk.
+
+        Returns:
+            The chunk's latents, float32.
+        """
+        model, steps = self._model, self._request.steps
+        dtype = model.transformer.dtype
+        indicator = noise.new_zeros(1, 1, noise.size(2), 1, 1)
+        indicator[:, :, : 0 if first else self._given] = 1.0
+        mask = (indicator * noise.new_ones((1, 1, *self._shape[2:]))).to(dtype)
+        given_timestep = torch.ones_like(indicator) * CONDITIONAL_TIMESTEP
+        fixed = (noise - given) * mask
+        latents = noise
+        model.scheduler.set_timesteps(steps, device=model.device)
+        with self._attention():
+            for step, timestep in enumerate(model.scheduler.timesteps):
+                stepped(step)
+                sigma = torch.tensor(model.scheduler.sigmas[step].item()).unsqueeze(0).to(model.device, dtype)
+                inputs = (mask * given + (1 - mask) * latents).to(dtype)
+                moment = indicator * given_timestep + (1 - indicator) * sigma
+                velocities = [
+                    fixed + self._velocity(inputs, moment, prompt, control, mask) * (1 - mask)
+                    for prompt in self._prompts
+                ]
+                velocity = velocities[0]
+                if self._guided:
+                    velocity = velocity + self._request.guidance * (velocity - velocities[1])
+                latents = model.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+                self._wait()
+        stepped(steps)
+        return latents
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The frames of a chunk, from -1 to 1, shape (1, 3, chunk_frames, height, width)."""
+        vae = self._model.vae
+        scaled = latents.to(self._model.device) * self._std + self._mean
+        video: torch.Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+        self._wait()
+        return video
+
+    def carry(self, video: torch.Tensor) -> torch.Tensor:
+        """What the next chunk goes on from: of its last frames those that its given latents are made of."""
+        start = video.size(2) - self._request.carried
+        return video[:, :, start : start + self._given_frames].clone()
+
+    def _velocity(
+        self, inputs: torch.Tensor, moment: torch.Tensor, prompt: Prompt, control: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """What the model makes of the inputs for one prompt: from noise to video, in latents."""
+        model = self._model
+        residuals = model.controlnet(
+            controls_latents=control,
+            latents=inputs,
+            timestep=moment,
+            encoder_hidden_states=prompt,
+            condition_mask=mask,
+            conditioning_scale=self._request.control.weight,
+            padding_mask=self._padding_mask,
+            return_dict=False,
+        )[0]
+        velocity: torch.Tensor = model.transformer(
+            hidden_states=inputs,
+            timestep=moment,
+            encoder_hidden_states=prompt,
+            block_controlnet_hidden_states=residuals,
+            condition_mask=mask,
+            padding_mask=self._padding_mask,
+            return_dict=False,
+        )[0]
+        return velocity
+
+    def _context(self, text: str) -> Prompt:
+        """A prompt as the model takes it; of images there are none, and zeros say so."""
+        embedding: torch.Tensor = self._model.embed(text)
+        config = self._model.transformer.config
+        if not config.img_context_dim_in:
+            return embedding
+        shape = (1, config.img_context_num_tokens, config.img_context_dim_in)
+        return embedding, torch.zeros(shape, device=embedding.device, dtype=self._model.transformer.dtype)
+
+    def _padded(self, control: NDArray[np.uint8]) -> torch.Tensor:
+        """Control frames as the VAE takes them: -1 to 1, shape (1, 3, chunk_frames, height, width).
+
+        The pipeline's own arithmetic, in float32: u / 255, then 2 x - 1.
+        """
+        frames = torch.from_numpy(control).to(self._model.device).permute(3, 0, 1, 2)[None]
+        lack = self._request.chunk_frames - frames.size(2)
+        values = (2.0 * (frames.to(torch.float32) / 255.0) - 1.0).to(self._model.vae.dtype)
+        return torch.cat((values, values[:, :, -1:].repeat(1, 1, lack, 1, 1)), dim=2) if lack else values
+
+    def _attention(self) -> AbstractContextManager[Any]:
+        if self._model.device.type != "cuda" or self._model.settings.attention == "native":
+            return nullcontext()
+        return sdpa_kernel(list(FASTEST_FIRST), set_priority=True)  # type: ignore[no-any-return, unused-ignore]
+
+    def _wait(self) -> None:
+        """Let the device finish: else steps count as done that are only queued, and times are told wrong."""
+        if self._model.device.type == "cuda":
+            torch.cuda.synchronize(self._model.device)

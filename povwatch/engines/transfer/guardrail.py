@@ -1,0 +1,119 @@
+"""The checker of prompts and videos that the model's licence asks for.
+
+Source: cosmos_guardrail 0.3 (CosmosSafetyChecker), as the pipeline calls it; but a chunk at a time. Its filters look at
+one frame at a time, so that the outcome is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines.libraries import LOCKED
+from povwatch.engines.port import EngineBlocked, EngineFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+TODO = (
+    f"Install it with: {LOCKED} (which leaves out its own OpenCV), and accept the licence of "
+    "nvidia/Cosmos-1.0-Guardrail; "
+    "or set engine.guardrails = false, if your licence allows it."
+)
+
+
+class Guardrail:
+    """The checker; or none, if guardrails are off."""
+
+    def __init__(self, checker: Any, keep: object = None) -> None:  # noqa: ANN401 - an untyped library's
+        """Take a checker, and what it reads from as long as it lives."""
+        self._checker = checker
+        self._keep = keep
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is checked."""
+        return self._checker is not None
+
+    def check_text(self, field: str, text: str) -> None:
+        """Check a prompt.
+
+        Raises:
+            EngineBlocked: it is refused.
+        """
+        if self.on and text and not self._checker.check_text_safety(text):
+            raise EngineBlocked(f"The guardrail refused the {field}: {text[:200]!r}")
+
+    def check_frames(self, frames: NDArray[np.uint8], first: int) -> NDArray[np.uint8]:
+        """Check a part of a generated video.
+
+        Args:
+            frames: shape (count, height, width, 3); may be written to.
+            first: the number of the first frame, for people.
+
+        Returns:
+            The frames, faces made unrecognizable.
+
+        Raises:
+            EngineBlocked: it is refused: there is None, or nothing is left of frames that were not black.
+        """
+        if not self.on:
+            return frames
+        black = not frames.any()
+        checked: NDArray[np.uint8] | None = self._checker.check_video_safety(frames)
+        if checked is None or not (black or checked.any()):
+            raise EngineBlocked(
+                f"The guardrail refused the generated video, frames {first} to {first + len(frames) - 1}."
+            )
+        return checked
+
+
+def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
+    """Load the checker.
+
+    Args:
+        device: where it runs, a torch.device.
+        on: False for none.
+
+    Raises:
+        EngineFailure: it is not installed, or its files are not there.
+    """
+    if not on:
+        return Guardrail(None)
+    try:
+        import cosmos_guardrail  # noqa: PLC0415 - an extra's dependency
+    except ImportError as error:
+        raise EngineFailure(
+            "invalid", f"Guardrails are on, and cosmos_guardrail cannot be imported: {error}.", TODO
+        ) from error
+    try:
+        with _room_for_its_copy(cosmos_guardrail) as copy:
+            checker = cosmos_guardrail.CosmosSafetyChecker()
+    except (OSError, ValueError) as error:  # what the hub's client raises for gated or missing files
+        raise EngineFailure("invalid", f"The guardrail's own files cannot be read: {error}", TODO) from error
+    checker.to(device)
+    return Guardrail(checker, copy)
+
+
+@contextmanager
+def _room_for_its_copy(library: Any) -> Iterator[tempfile.TemporaryDirectory[str] | None]:  # noqa: ANN401 - a module
+    """Let it copy its words below a folder of ours, where those below HF_HOME are somebody else's.
+
+    It does so because nltk follows no links (cosmos_guardrail.py, _materialize_nltk_data); but whoever ran prefetch,
+    root say, need not have left a folder that this user may write.
+    """
+    constants = getattr(getattr(library, "cosmos_guardrail", None), "hf_constants", None)
+    if constants is None or os.access(constants.HF_HOME, os.W_OK):
+        yield None
+        return
+    before, folder = constants.HF_HOME, tempfile.TemporaryDirectory(prefix="povwatch-guardrail-")
+    constants.HF_HOME = folder.name
+    try:
+        yield folder
+    finally:
+        constants.HF_HOME = before

@@ -1,0 +1,77 @@
+"""The artifact, and a control video beside it: H.264 in MP4, written chunk by chunk."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from povwatch.media import encode
+from povwatch.media.picture import Fitted
+from povwatch.media.times import Even
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from povwatch.engines.control import Frame
+    from povwatch.engines.transfer.request import Request
+
+QUALITY = {"crf": "8", "preset": "fast", "mbtree": "0"}
+"""Near lossless: publishing takes these pictures as they are.
+
+With mbtree x264 now and then makes another file of the same frames (seen with PyAV 18.1 and one thread), and a resumed
+job has to give what an uninterrupted one gives.
+"""
+
+
+class Output:
+    """The artifact while it is written; a context manager. The file is whole when the block ends."""
+
+    def __init__(self, path: str, request: Request, *, panels: int) -> None:
+        """Begin.
+
+        Args:
+            path: the file.
+            request: what is asked for.
+            panels: pictures side by side.
+        """
+        self.path = path
+        self.frames = 0
+        """Written so far."""
+        panel = (request.width, request.height) if request.keep_size else request.size
+        self._fit = Fitted(panel, panels=panels)
+        self._grid = Even(request.rate)
+        self._stack = ExitStack()
+        self._container = self._stack.enter_context(encode.mp4(path, self._grid.timescale))
+        self._encoder: encode.Encoder | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the artifact."""
+        return (self._fit.width, self._fit.height)
+
+    def add(self, panels: list[Frame]) -> None:
+        """Write frames.
+
+        Args:
+            panels: what is shown side by side, from the left; arrays of shape (frames, height, width, 3), RGB.
+        """
+        for pictures in zip(*panels, strict=True):
+            picture = np.ascontiguousarray(np.hstack(pictures))
+            frame = self._fit(VideoFrame.from_ndarray(picture, format="rgb24"))
+            if self._encoder is None:
+                self._encoder = encode.Encoder(self._container, frame, self._grid, QUALITY)
+            self._container.mux(self._encoder.add(frame))
+            self.frames += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if kind is None and self._encoder is not None:
+                self._container.mux(self._encoder.rest())

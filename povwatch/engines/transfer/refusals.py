@@ -1,0 +1,90 @@
+"""What a spec may ask for that this engine cannot do, known before any GPU time. Pure.
+
+The spec check asks the same, so that it is said while the JSON can still be edited.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from povwatch.core.errors import Problem
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer.settings import CONTROL_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+COMPUTED = ("edge", "vis")
+"""The controls that are computed from the clip here."""
+
+ANOTHER = 'engine.kind = "cosmos" can do it.'
+
+NOT_HERE = {
+    "image_context_path": "style image",
+    "context_frame_index": "style frame",
+    "guided_generation_mask": "mask of what is kept",
+}
+"""Fields of the spec that nothing in the pipeline takes."""
+
+
+def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int | None = None) -> Iterator[Problem]:
+    """Everything in a spec that this engine cannot do.
+
+    Args:
+        spec: upstream's fields.
+        controls: the hint keys that are loaded.
+        frames: of the clip; None if it is not known.
+    """
+    asked = asked_controls(spec)
+    if not asked:
+        yield Problem("no control is asked for", f"Add one of {', '.join(controls)}.")
+    for key in asked[1:]:
+        message = f"is asked for beside {asked[0]}, and the diffusers engine takes one control"
+        yield Problem(message, f"Keep one of them; {ANOTHER}", key)
+    for key in asked:
+        yield from _of_control(key, spec[key], controls)
+    for name, words in NOT_HERE.items():
+        if spec.get(name) is not None:
+            yield Problem(f"is set, and the diffusers engine takes no {words}", f"Take it out; {ANOTHER}", name)
+    if frames is not None and spec.get("num_video_frames_per_chunk") == 1:
+        wanted = min(frames, spec.get("max_frames") or frames)
+        if wanted > 1:
+            message = f"is 1, and {wanted:,} frames are to be generated"
+            todo = 'Take it out for a video; for a single image write "max_frames": 1.'
+            yield Problem(message, todo, "num_video_frames_per_chunk")
+
+
+def unheeded(spec: Mapping[str, Any]) -> Iterator[str]:
+    """What in a spec it passes over, each a sentence that names the field."""
+    if spec.get("guidance") == 1:  # the pipeline's rule: only what is above 1 counts
+        yield "guidance 1 is as good as 0 on the diffusers engine; cosmos takes it for 1."
+
+
+def refuse(spec: Mapping[str, Any], controls: Collection[str]) -> None:
+    """Raise the first of them.
+
+    Raises:
+        EngineFailure: there is one.
+    """
+    for problem in refusals(spec, controls):
+        raise EngineFailure("invalid", problem.sentence, problem.todo)
+
+
+def asked_controls(spec: Mapping[str, Any]) -> list[str]:
+    """The hint keys that a spec sets."""
+    return [key for key in CONTROL_NAMES if spec.get(key) is not None]
+
+
+def _of_control(key: str, asked: Mapping[str, Any], controls: Collection[str]) -> Iterator[Problem]:
+    if key not in controls:
+        message = f"is asked for, and engine.controls has {', '.join(controls)} only"
+        yield Problem(
+            message, f"Ask for {' or '.join(controls)}, or add {key} to engine.controls and restart povwatch.", key
+        )
+    if asked.get("control_path") is None and key not in COMPUTED:
+        message = f"is missing, and the diffusers engine does not compute {key}"
+        todo = f"Give a control video of the clip's length and size; {ANOTHER}"
+        yield Problem(message, todo, f"{key}.control_path")
+    for name in ("mask_path", "mask_prompt"):
+        if asked.get(name) is not None:
+            yield Problem("is set, and the diffusers engine takes no masks", f"Take it out; {ANOTHER}", f"{key}.{name}")

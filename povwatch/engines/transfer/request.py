@@ -1,0 +1,157 @@
+"""A job as this engine sees it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer import plan
+from povwatch.engines.transfer.refusals import asked_controls, refuse
+
+if TYPE_CHECKING:
+    from povwatch.engines.transfer.settings import Settings
+
+PRESETS = {"edge": "preset_edge_threshold", "vis": "preset_blur_strength"}
+
+RESOLUTION = "720"
+
+STEPS = 35
+"""Upstream's default; the pipeline's own is 36."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The control of a job."""
+
+    key: str
+    weight: float
+    preset: str | None
+    """How it is computed; None for those that are given."""
+    path: str | None
+    """A control video that was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything that is asked for."""
+
+    video: str
+    """The working copy."""
+    clip_frames: int
+    """In the working copy."""
+    frames: int
+    """To generate: the clip's first ones."""
+    width: int
+    """Of the working copy, in pixels."""
+    height: int
+    rate: Fraction
+    """Frames a second."""
+    prompt: str
+    negative_prompt: str
+    seed: int
+    guidance: float
+    steps: int
+    carried: int
+    """Frames of a chunk that the next one goes on from."""
+    chunk_frames: int
+    control: Control
+    size: tuple[int, int]
+    """Width and height that the model works at."""
+    keep_size: bool
+    """Whether the artifact has the working copy's size, instead of the model's."""
+    show_control: bool
+    show_input: bool
+    keep_control: bool
+    """Whether the control is wanted as a video of its own."""
+
+    @property
+    def chunks(self) -> list[plan.Chunk]:
+        """What is generated together."""
+        return plan.chunks(self.frames, self.chunk_frames, self.carried)
+
+    @property
+    def panels(self) -> int:
+        """Pictures side by side in a frame of the artifact."""
+        return 1 + self.show_control + self.show_input
+
+    def decisive(self) -> dict[str, Any]:
+        """Everything in the spec that decides what is generated, as JSON values, but for what the frames show."""
+        return {
+            "frames": self.frames,
+            "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,
+            "seed": self.seed,
+            "guidance": self.guidance,
+            "steps": self.steps,
+            "carried": self.carried,
+            "chunk_frames": self.chunk_frames,
+            "control": [self.control.key, self.control.weight],
+            "size": list(self.size),
+        }
+
+
+def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> Request:
+    """Take a job apart.
+
+    Args:
+        job: see port.Engine.generate.
+        settings: the engine's.
+        limit: pixels of width or height that the model has positions for.
+
+    Raises:
+        EngineFailure: this engine cannot do it.
+    """
+    spec = job["spec"]
+    refuse(spec, settings.controls)
+    key = asked_controls(spec)[0]
+    frames = min(spec.get("max_frames") or job["frames"], job["frames"])
+    chunk_frames, carried = _chunk(spec, settings, frames)
+    return Request(
+        video=job["video"],
+        clip_frames=job["frames"],
+        frames=frames,
+        width=job["width"],
+        height=job["height"],
+        rate=Fraction(job["fps_num"], job["fps_den"]),
+        prompt=spec["prompt"],
+        negative_prompt=spec.get("negative_prompt") or "",
+        seed=int(spec.get("seed", 2025)),
+        guidance=float(spec.get("guidance", 3)),
+        steps=int(spec.get("num_steps", STEPS)),
+        carried=carried,
+        chunk_frames=chunk_frames,
+        control=_control(key, spec[key]),
+        size=plan.size(job["width"], job["height"], spec.get("resolution", RESOLUTION), settings.pixels, limit),
+        keep_size=bool(spec.get("keep_input_resolution", True)),
+        show_control=bool(spec.get("show_control_condition", False)),
+        show_input=bool(spec.get("show_input", False)),
+        keep_control=bool(job.get("keep_controls", False)),
+    )
+
+
+def _control(key: str, asked: dict[str, Any]) -> Control:
+    weight, path = asked.get("control_weight"), asked.get("control_path")
+    preset = (asked.get(PRESETS[key]) or "medium") if path is None and key in PRESETS else None
+    return Control(key, 1.0 if weight is None else float(weight), preset, path)
+
+
+def _chunk(spec: dict[str, Any], settings: Settings, frames: int) -> tuple[int, int]:
+    """Frames in a chunk, and how many of them are carried over."""
+    carried = int(spec.get("num_conditional_frames", 1))
+    if spec.get("num_video_frames_per_chunk") == 1:
+        if frames > 1:
+            raise EngineFailure(
+                "invalid",
+                f"num_video_frames_per_chunk is 1, and {frames} frames are to be generated.",
+                "Leave it out for a video; for a single image set max_frames to 1.",
+            )
+        return 1, 0
+    if carried >= settings.chunk_frames:
+        raise EngineFailure(
+            "invalid",
+            f"num_conditional_frames is {carried}, and a chunk has {settings.chunk_frames} frames.",
+            "Set engine.chunk_frames to 93.",
+        )
+    return settings.chunk_frames, carried

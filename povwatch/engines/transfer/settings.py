@@ -1,0 +1,106 @@
+"""What the engine is told when it is loaded. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from povwatch.engines.port import EngineFailure
+
+CONTROL_NAMES = {"edge": "edge", "vis": "blur", "depth": "depth", "seg": "seg"}
+"""A hint key, and what the model's files call it."""
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+ATTENTION = ("auto", "native")
+
+MODEL = "nvidia/Cosmos-Transfer2.5-2B"
+
+CHUNK_FRAMES = 93
+"""What the model was trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The engine's part of the configuration."""
+
+    model: str = MODEL
+    """A folder, as `save_pretrained` writes it, or a repository of the hub."""
+    revision: str = "diffusers/general"
+    """Of the repository: what every control shares."""
+    control_revision: str = "diffusers/controlnet/general/{control}"
+    """Of the repository: one control's own weights."""
+    controls: tuple[str, ...] = ("edge",)
+    """The hint keys that jobs may ask for. One is loaded at a time, the first one at once."""
+    dtype: str = "bfloat16"
+    """What the weights are computed in."""
+    device: str = "cuda"
+    """As torch names it. It is never chosen silently: a job on a CPU would take days."""
+    guardrails: bool = True
+    """Prompts and videos are checked. Without it the model's licence does not hold."""
+    offline: bool = False
+    """Never ask the network: every file has to be there."""
+    cache: str | None = None
+    """Where the hub's files are kept; None for huggingface_hub's own choice."""
+    attention: str = "auto"
+    """auto: cuDNN where it can, which is faster (94.8 against 164 ms on an H200); native: torch chooses."""
+    compile: bool = False
+    """Compile every block: 15 % faster a step for half a minute at the first one, and other rounding."""
+    chunk_frames: int = CHUNK_FRAMES
+    """Frames in a chunk, 4 k + 1. Fewer need less memory and leave what the model was trained on."""
+    pixels: int | None = None
+    """Work at about so many pixels a frame, whatever a spec's `resolution` says; None keeps to the spec."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Settings:
+        """Read the configuration.
+
+        Raises:
+            EngineFailure: a key is unknown, or its value cannot be.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(config.keys() - known):
+            raise _wrong(unknown[0], config[unknown[0]], f"is no key; there are {', '.join(sorted(known))}")
+        values = dict(config)
+        if isinstance(values.get("controls"), (list, tuple)):
+            values["controls"] = tuple(values["controls"])
+        settings = cls(**values)
+        for name, good, wanted in settings._rules():
+            if not good:
+                raise _wrong(name, getattr(settings, name), f"has to be {wanted}")
+        return settings
+
+    def _rules(self) -> list[tuple[str, bool, str]]:
+        names = ("model", "revision", "control_revision", "device")
+        texts = [(name, _is_text(getattr(self, name)), "a text that is not empty") for name in names]
+        flags = [
+            (name, isinstance(getattr(self, name), bool), "true or false")
+            for name in ("guardrails", "offline", "compile")
+        ]
+        controls = isinstance(self.controls, tuple) and self.controls and set(self.controls) <= CONTROL_NAMES.keys()
+        return [
+            *texts,
+            *flags,
+            ("controls", bool(controls), f"a list of some of {', '.join(CONTROL_NAMES)}"),
+            ("dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
+            ("attention", self.attention in ATTENTION, f"one of {', '.join(ATTENTION)}"),
+            ("cache", self.cache is None or _is_text(self.cache), "a folder"),
+            (
+                "chunk_frames",
+                _is_count(self.chunk_frames) and self.chunk_frames % 4 == 1 and self.chunk_frames <= CHUNK_FRAMES,
+                "1, 5, 9, ... 93",
+            ),
+            ("pixels", self.pixels is None or _is_count(self.pixels), "a number of pixels"),
+        ]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _wrong(name: str, value: object, why: str) -> EngineFailure:
+    return EngineFailure("invalid", f"engine.{name} = {value!r} {why}.", "Correct that setting.")

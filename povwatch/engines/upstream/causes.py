@@ -1,0 +1,124 @@
+"""What upstream's bare exceptions mean, and what to do about them. Its libraries' classes are known by name alone.
+
+Whatever is not known here goes on as it is: `povwatch.engines.faults` knows the GPU's and the disk's errors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.upstream import downloads
+from povwatch.engines.upstream.progress import FINISH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from povwatch.engines.upstream.progress import Meter
+
+OURS_TO_INSTALL = frozenset({"cosmos_transfer2", "cosmos_oss", "cosmos_cuda", "torch"})
+
+
+def of_load(error: BaseException) -> EngineFailure | None:
+    """Why the model could not be loaded; None where upstream's exception says it best."""
+    return next(filter(None, map(_of_load, _chain(error))), None)
+
+
+def of_job(error: BaseException, job: dict[str, Any], meter: Meter) -> EngineFailure | None:
+    """Why a job failed; None where `faults.classify` knows it, or upstream's exception says it best."""
+    if any(_is_out_of_memory(one) for one in _chain(error)):
+        return _out_of_memory(error, job["spec"], meter)
+    missing = next(filter(None, map(downloads.cause, _chain(error))), None)  # models for depth, segments and masks
+    return missing or _of_control(error, job["spec"]) or _of_shape(error, job["spec"])
+
+
+def validation(error: BaseException) -> str:
+    """A pydantic error in one line: field and fault."""
+    faults = error.errors() if hasattr(error, "errors") else []
+    found = [f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in faults]
+    return "; ".join(found) or str(error)
+
+
+def _of_load(error: BaseException) -> EngineFailure | None:
+    if isinstance(error, EngineFailure):
+        return error
+    if _is_out_of_memory(error):
+        what = f"The GPU ran out of memory while the model was loaded: {error}"
+        todo = "Free memory on the GPU (nvidia-smi names who holds it), or set engine.offload_guardrails = true."
+        return EngineFailure("out-of-memory", what, todo)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OURS_TO_INSTALL:
+        what = f"The engine's interpreter has no {error.name}."
+        return EngineFailure("error", what, "Run script/cosmos, and see engine.python.")
+    if isinstance(error, RuntimeError) and "CUDA extra" in str(error):
+        return EngineFailure("error", str(error), "Run script/cosmos, which takes the extra that fits the driver.")
+    if type(error).__name__ == "ValidationError":
+        return EngineFailure("invalid", f"Upstream refuses the engine's settings: {validation(error)}.")
+    return downloads.cause(error)
+
+
+def _of_control(error: BaseException, spec: dict[str, Any]) -> EngineFailure | None:
+    """A control that upstream could not compute from the clip."""
+    if isinstance(error, IndexError) and _on_the_fly(spec, "seg"):
+        prompt = spec["seg"].get("control_prompt") or "the first 128 words of the prompt"
+        return EngineFailure(
+            "invalid",
+            f"seg: nothing like {prompt!r} was found in the clip's first frame.",
+            "Name things that are in the first frame in seg.control_prompt, or give a control_path.",
+        )
+    if isinstance(error, TypeError) and "NoneType" in str(error) and _on_the_fly(spec, "depth"):
+        return EngineFailure(
+            "error",
+            "depth: the clip's depth could not be computed; upstream printed the reason in the log before this.",
+            "Give depth a control_path, or use another control.",
+        )
+    return None
+
+
+def _of_shape(error: BaseException, spec: dict[str, Any]) -> EngineFailure | None:
+    """What was refused before, had it been known: upstream's own words for it."""
+    text = str(error)
+    if isinstance(error, KeyError) and error.args[:1] == (spec.get("resolution", "720"),):
+        what = f"resolution is {error.args[0]!r}, which upstream does not know."
+        return EngineFailure("invalid", what, 'Set it to "720".')
+    if isinstance(error, AssertionError) and "state_t" in text:
+        what = f"num_video_frames_per_chunk is {spec.get('num_video_frames_per_chunk')}: {text}"
+        return EngineFailure("invalid", what, "Set it to 93, or take the line out.")
+    if isinstance(error, ValueError) and "No input frames" in text:
+        what = f"A control or a mask is shorter than the clip: {text}"
+        return EngineFailure("invalid", what, "Give one frame for each of the clip's.")
+    return None
+
+
+def _out_of_memory(error: BaseException, spec: dict[str, Any], meter: Meter) -> EngineFailure:
+    at_the_end = meter.stage == FINISH and meter.chunk >= meter.chunks > 0
+    if at_the_end and spec.get("keep_input_resolution", True):
+        return EngineFailure(
+            "out-of-memory",
+            f"The GPU ran out of memory at the very end, enlarging the result to the clip's own size: {error}",
+            'Set "keep_input_resolution": false, cut the clip into parts, or use fewer controls.',
+        )
+    where = f"in chunk {min(meter.chunk + 1, meter.chunks)} of {meter.chunks}" if meter.chunks else "before chunk 1"
+    return EngineFailure(
+        "out-of-memory",
+        f"The GPU ran out of memory {where} ({meter.stage}): {error}",
+        'Set "resolution": "480", use fewer controls, or free memory on the GPU (nvidia-smi names who holds it).',
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return type(error).__name__ == "OutOfMemoryError"
+
+
+def _on_the_fly(spec: dict[str, Any], key: str) -> bool:
+    """Whether upstream computes a control from the clip."""
+    return isinstance(spec.get(key), dict) and not spec[key].get("control_path")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and those that it was raised from."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__

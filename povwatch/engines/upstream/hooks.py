@@ -1,0 +1,111 @@
+"""Where a job's work inside upstream is seen and steered. Nothing of it stays after the job.
+
+inference_pipeline._get_num_chunks(...)             -> (frames, chunks, frames a chunk), once a job
+inference_pipeline.model.net                        called twice a step, once by the distilled model
+inference_pipeline.model.generate_samples_from_batch(data_batch, seed=, ...)   a chunk's latents
+inference_pipeline.model.decode(latents)            a chunk's pictures
+_src.transfer2.inference.utils.generate_control_weight_mask_from_prompt(...)   a mask's file, or None
+
+Line numbers beside what is said of upstream are those of the pinned commit.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines.port import EngineFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from povwatch.engines.upstream.chunks import Chunks
+    from povwatch.engines.upstream.progress import Meter
+
+UTILS = "cosmos_transfer2._src.transfer2.inference.utils"
+MASKER = "generate_control_weight_mask_from_prompt"
+
+NEEDED = (
+    "_get_num_chunks",
+    "model.net.register_forward_pre_hook",
+    "model.generate_samples_from_batch",
+    "model.decode",
+    "model._normalize_video_databatch_inplace",
+    "model._augment_image_dim_inplace",
+)
+"""What is hooked into or called on upstream's pipeline."""
+
+
+def check(pipeline: Any) -> None:  # noqa: ANN401 - upstream's ControlVideo2WorldInference
+    """Make sure that this is the upstream that povwatch knows.
+
+    Raises:
+        EngineFailure: It lacks something that is hooked into.
+    """
+    for path in NEEDED:
+        found = pipeline
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        if not callable(found):
+            raise EngineFailure(
+                "invalid",
+                f"This version of Cosmos-Transfer2.5 has no inference_pipeline.{path}.",
+                "povwatch works with the one that it pins: run script/cosmos.",
+            )
+
+
+@contextmanager
+def hooked(pipeline: Any, meter: Meter, chunks: Chunks) -> Iterator[None]:  # noqa: ANN401
+    """Hook a job's meter and chunks into upstream's pipeline while the job runs."""
+    model = pipeline.model
+
+    def counted(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        plan = original(*args, **kwargs)
+        meter.planned(plan[1])
+        return plan
+
+    def sampled(original: Callable[..., Any], data_batch: dict[str, Any], **how: Any) -> Any:  # noqa: ANN401
+        meter.chunk_begins()
+        result = chunks.samples(model, original, data_batch, **how)
+        meter.chunk_ends()
+        return result
+
+    def decoded(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        result = original(*args, **kwargs)
+        meter.decoded()
+        return result
+
+    with ExitStack() as undo:
+        undo.callback(model.net.register_forward_pre_hook(lambda *_: meter.net_called()).remove)
+        _wrap(undo, pipeline, "_get_num_chunks", counted)
+        _wrap(undo, model, "generate_samples_from_batch", sampled)
+        _wrap(undo, model, "decode", decoded)
+        utils = sys.modules.get(UTILS)
+        if hasattr(utils, MASKER):
+            _wrap(undo, utils, MASKER, _masked)
+        yield
+
+
+def _wrap(undo: ExitStack, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:  # noqa: ANN401
+    """Put `wrapper(original, ...)` in a callable's place on an object, until the stack unwinds."""
+    own = vars(owner).get(name)
+    setattr(owner, name, functools.partial(wrapper, getattr(owner, name)))
+    if own is None:  # it came from the class
+        undo.callback(delattr, owner, name)
+    else:
+        undo.callback(setattr, owner, name, own)
+
+
+def _masked(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    """A mask that was asked for and not found is no reason to go on without it, as upstream does."""
+    path = original(*args, **kwargs)
+    if path is None:
+        where, prompt = f"{kwargs.get('modality', 'control')}.mask_prompt", kwargs.get("prompt", "")
+        raise EngineFailure(
+            "invalid",
+            f"{where}: nothing like {prompt!r} was found in the clip's first frame, so there is no mask.",
+            "Name things that are in the first frame, or give a mask_path.",
+        )
+    return path

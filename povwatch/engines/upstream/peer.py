@@ -1,0 +1,56 @@
+"""The other ranks of a group: they work along with rank 0 and keep nothing of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines.port import Context, EngineCancelled
+from povwatch.engines.upstream.session import Session
+from povwatch.engines.upstream.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+YES = b"y"
+
+
+class PeerEngine:
+    """The cosmos engine in a rank other than 0; see group.py."""
+
+    def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
+        """Load the model, beside the other ranks."""
+        self._gate = Following(config["words"])
+        self._session = Session(Settings.parse(config), report)
+        return {"rank": int(os.environ["RANK"])}
+
+    def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Do this rank's part. What it returns names an empty file: rank 0 has the result."""
+        sample = self._session.sample(job)
+        quiet = Context(context.workdir, context.checkpoint_dir)
+        told = Path(context.workdir, f"rank-{os.environ['RANK']}")
+        try:
+            about = self._session.run(job, sample, quiet, self._gate)
+        except EngineCancelled:
+            about = {}
+        told.touch()
+        return {**about, "path": str(told)}
+
+
+class Following:
+    """The gate of a rank that waits for rank 0's word."""
+
+    leads = False
+
+    def __init__(self, words: int) -> None:
+        os.set_inheritable(words, False)  # noqa: FBT003
+        self._words = words
+
+    def decide(self, answer: bool) -> bool:  # noqa: FBT001
+        """Rank 0's answer, whatever this rank's would be."""
+        del answer
+        word = os.read(self._words, 1)
+        if not word:
+            os._exit(0)  # rank 0 is gone
+        return word == YES

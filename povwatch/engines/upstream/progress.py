@@ -1,0 +1,107 @@
+"""How far a job is, and where its time goes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from povwatch.engines.port import EngineCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.engines.port import Context
+    from povwatch.engines.upstream.gate import Gate
+
+READ = "read"
+"""The clip is decoded and the prompts are encoded; before every chunk, its controls are made."""
+DENOISE = "denoise"
+DECODE = "decode"
+"""A chunk's latents become pictures."""
+FINISH = "finish"
+"""The pictures are enlarged, pass the guardrail and are written."""
+
+FULL_CALLS, DISTILLED_CALLS = 2, 1
+"""Calls of the network a step: with and without the prompt; the distilled model has no guidance."""
+
+
+class Meter:
+    """Counts chunks, steps and seconds of one job, and leaves it where it is no longer wanted."""
+
+    def __init__(
+        self, context: Context, gate: Gate, steps: int, calls: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            context: hears of the progress, and knows whether the job is cancelled.
+            gate: every call of the network passes it, in all the processes of the job.
+            steps: steps a chunk.
+            calls: calls of the network a step.
+            clock: seconds.
+        """
+        self._context = context
+        self._gate = gate
+        self._steps = steps
+        self._calls = calls
+        self._clock = clock
+        self._called = 0
+        self._since = clock()
+        self.stage = READ
+        self.seconds: dict[str, float] = {}
+        """Stage to seconds, of the stages that are over."""
+        self.chunk = 0
+        """Finished chunks."""
+        self.chunks = 0
+        """0 until upstream has counted them."""
+        self._report(0)
+
+    def planned(self, chunks: int) -> None:
+        """Upstream has counted the chunks."""
+        self.chunks = chunks
+        self._pass()
+
+    def chunk_begins(self) -> None:
+        """A chunk's steps begin."""
+        self._called = 0
+        self._enter(DENOISE)
+        self._pass()
+        self._report(0)
+
+    def net_called(self) -> None:
+        """The network is about to be called."""
+        self._pass()
+        self._report(min(self._called // self._calls, self._steps))
+        self._called += 1
+
+    def chunk_ends(self) -> None:
+        """A chunk's latents are there, made or kept."""
+        self._report(self._steps)
+        self._enter(DECODE)
+        self._pass()
+
+    def decoded(self) -> None:
+        """A chunk's pictures are there."""
+        self.chunk += 1
+        self._enter(FINISH if self.chunk >= self.chunks else READ)
+        self._pass()
+        self._report(0)
+
+    def ended(self) -> dict[str, float]:
+        """The job is over: seconds by stage."""
+        self._enter(self.stage)
+        return {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
+
+    def _enter(self, stage: str) -> None:
+        now = self._clock()
+        self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self._since
+        self.stage, self._since = stage, now
+
+    def _report(self, step: int) -> None:
+        self._context.progress(
+            self.stage, chunk=self.chunk, chunks=max(self.chunks, 1), step=step, steps=max(self._steps, 1)
+        )
+
+    def _pass(self) -> None:
+        if self._gate.decide(self._context.cancelled()):
+            raise EngineCancelled

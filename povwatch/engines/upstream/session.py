@@ -1,0 +1,253 @@
+"""Upstream's model, loaded once, and one job on it after the other.
+
+cosmos_oss.init                 init_environment()
+cosmos_transfer2.config         SetupArguments, InferenceArguments, MODEL_CHECKPOINTS
+cosmos_transfer2.inference      Control2WorldInference(setup, batch_hint_keys=[...]).generate([arguments], folder),
+                                guardrail_presets.run_text_guardrail(prompt, runner)
+..._src.imaginaire.utils.log    logger.add(sink, level=, format=)
+
+Nothing else of upstream is called; hooks.py and cached.py add what is hooked into.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines.port import EngineBlocked, EngineFailure
+from povwatch.engines.trust import check_owners
+from povwatch.engines.upstream import cached, causes, facts, hooks, references, room, tensors
+from povwatch.engines.upstream.ability import CONTROLS
+from povwatch.engines.upstream.arguments import NAME, arguments, paths
+from povwatch.engines.upstream.chunks import Chunks
+from povwatch.engines.upstream.guard import contained
+from povwatch.engines.upstream.progress import DISTILLED_CALLS, FULL_CALLS, Meter
+from povwatch.engines.upstream.store import ChunkStore, file_digest, key_of
+from povwatch.gpu import host_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from povwatch.engines.port import Context
+    from povwatch.engines.upstream.gate import Gate
+    from povwatch.engines.upstream.settings import Settings
+
+LOG = "cosmos_transfer2._src.imaginaire.utils.log"
+
+REFUSED = "GUARDRAIL BLOCKED: "
+"""What upstream logs with the guardrail's reason (guardrail/common/presets.py)."""
+
+
+class Session:
+    """The loaded model. One process, one job at a time."""
+
+    def __init__(self, settings: Settings, report: Callable[[str, float | None], None]) -> None:
+        """Import upstream and load its model.
+
+        Raises:
+            EngineFailure: It cannot be loaded, and why.
+        """
+        self._settings = settings
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # as upstream's own command line does
+        check_owners(file.path for file in facts.present(settings))
+        if settings.distilled:
+            os.environ["COSMOS_EXPERIMENTAL_CHECKPOINTS"] = "1"  # upstream reads it when it is imported
+        try:
+            with contained(settings.folder):
+                report("importing Cosmos-Transfer2.5", None)
+                importlib.import_module("cosmos_oss.init").init_environment()
+                cached.prefer_cache()
+                self._config = importlib.import_module("cosmos_transfer2.config")
+                self._inference = importlib.import_module("cosmos_transfer2.inference")
+                setup = self._config.SetupArguments.model_validate(self._setup())
+                report(f"loading the model ({', '.join(settings.controls)})", None)
+                self._model = self._inference.Control2WorldInference(setup, batch_hint_keys=list(settings.controls))
+                hooks.check(self._model.inference_pipeline)
+        except Exception as error:
+            known = causes.of_load(error)
+            if known is None or known is error:
+                raise
+            raise known from error
+
+    def capabilities(self) -> dict[str, Any]:
+        """What is loaded, for the record."""
+        settings = self._settings
+        package = importlib.import_module("cosmos_transfer2")
+        return {
+            **facts.versions(package),
+            "model": settings.model,
+            "controls": list(settings.controls),
+            "guardrails": settings.guardrails,
+            "gpu": facts.gpu_name(),
+            "gpus": settings.gpus,
+            **facts.files(settings),
+            "checkpoints": facts.weights(
+                self._config.MODEL_CHECKPOINTS, settings.controls, distilled=settings.distilled
+            ),
+        }
+
+    def check(self, job: dict[str, Any]) -> None:
+        """Refuse what can be known not to work, before it costs GPU time.
+
+        Raises:
+            EngineFailure: The job cannot be done; the message names the field.
+        """
+        arguments(job, self._settings)
+        references.check(job)
+        room.check(job, host_memory.total(), facts.gpu_room())
+
+    def sample(self, job: dict[str, Any]) -> Any:  # noqa: ANN401 - upstream's InferenceArguments
+        """The job as upstream takes it.
+
+        Raises:
+            EngineFailure: It does not.
+        """
+        try:
+            return self._config.InferenceArguments.model_validate(arguments(job, self._settings))
+        except ValueError as error:  # pydantic's is one
+            what = f"Upstream refuses the JSON: {causes.validation(error)}."
+            raise EngineFailure("invalid", what, "Correct the JSON.") from error
+
+    def ask_guardrail(self, sample: Any) -> None:  # noqa: ANN401
+        """Let the guardrail judge the prompts, before other processes wait for this one.
+
+        Raises:
+            EngineBlocked: It refuses them.
+        """
+        runner = self._model.text_guardrail_runner
+        if runner is None:
+            return
+        texts = [sample.prompt] if self._settings.distilled else [sample.prompt, sample.negative_prompt]
+        with self._reasons() as reasons:
+            allowed = all(self._inference.guardrail_presets.run_text_guardrail(text, runner) for text in texts)
+        if not allowed:
+            raise EngineBlocked(_blocked("the prompt", reasons))
+
+    def run(self, job: dict[str, Any], sample: Any, context: Context, gate: Gate) -> dict[str, Any]:  # noqa: ANN401
+        """Do a job.
+
+        Args:
+            job: as `generate` gets it.
+            sample: the same as upstream takes it.
+            context: of the job.
+            gate: of the processes that do it.
+
+        Raises:
+            EngineBlocked: The guardrail refused the prompt or the result.
+            EngineCancelled: The job is no longer wanted.
+            EngineFailure: It failed, and why; other exceptions are for `faults.classify`.
+        """
+        gc.collect()  # what a failed job left holds its tensors
+        facts.begin_peak()
+        store = ChunkStore(context.checkpoint_dir, self._key(sample))
+        chunks = Chunks(store, gate)
+        meter = Meter(context, gate, sample.num_steps, DISTILLED_CALLS if self._settings.distilled else FULL_CALLS)
+        tensors.seed_everything(sample.seed)
+        try:
+            with (
+                contained(context.workdir),
+                self._reasons() as reasons,
+                hooks.hooked(self._model.inference_pipeline, meter, chunks),
+            ):
+                written = self._model.generate([sample], Path(context.workdir))
+        except Exception as error:
+            known = causes.of_job(error, job, meter)
+            if known is None:
+                raise
+            raise known from error
+        if not written:  # keep_going leaves a blocked job out, and nothing else
+            raise EngineBlocked(_blocked("the generated video" if meter.chunks else "the prompt", reasons))
+        return {
+            "seconds": meter.ended(),
+            "peak_memory": facts.peak(),
+            "seed": sample.seed,
+            "num_steps": sample.num_steps,
+            "guidance": None if self._settings.distilled else sample.guidance,
+            "guardrails": self._settings.guardrails,
+            "chunks": chunks.made + chunks.kept,
+            "chunks_resumed": chunks.kept,
+            **(_result(written[0], context.workdir, job) if gate.leads else {}),
+        }
+
+    def _setup(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "output_dir": Path(settings.folder),
+            "model": settings.model,
+            "context_parallel_size": settings.gpus,  # else it is whatever WORLD_SIZE says
+            "disable_guardrails": not settings.guardrails,
+            "offload_guardrail_models": settings.offload_guardrails,
+            "keep_going": True,  # a blocked job is left out of the list, instead of a bare Exception
+        }
+
+    def _key(self, sample: Any) -> str:  # noqa: ANN401
+        """A digest of all that decides a chunk's latents: the spec, its files' bytes, the model, the libraries."""
+        spec = sample.model_dump(mode="json", exclude_none=True)
+        files = {where: file_digest(path) for where, path in paths(spec).items() if Path(path).is_file()}
+        for where in files:
+            field, _, key = where.rpartition(".")
+            (spec[field] if field else spec).pop(key)
+        about = self.capabilities()
+        model = {name: about[name] for name in ("version", "torch", "cuda", "model", "controls", "gpu", "gpus")}
+        return key_of(spec=spec, files=files, **model, checkpoints=about["checkpoints"])
+
+    @contextlib.contextmanager
+    def _reasons(self) -> Iterator[list[str]]:
+        """The guardrail's words: upstream returns a mere yes or no."""
+        reasons: list[str] = []
+
+        def note(message: object) -> None:
+            _, mark, reason = str(message).partition(REFUSED)
+            if mark:
+                reasons.append(reason.strip())
+
+        logger = importlib.import_module(LOG).logger
+        sink = logger.add(note, level="CRITICAL", format="{message}")
+        try:
+            yield reasons
+        finally:
+            logger.remove(sink)
+
+
+def _blocked(what: str, reasons: list[str]) -> str:
+    return f"The guardrail refused {what}{': ' + '; '.join(reasons) if reasons else '.'}"
+
+
+def _result(path: str, workdir: str, job: dict[str, Any]) -> dict[str, Any]:
+    """The artifact's file and what it holds."""
+    rate = Fraction(job["fps_num"], job["fps_den"])
+    video = str(Path(workdir, NAME + ".mp4"))
+    if path.endswith(".jpg") and Path(path).is_file():  # a single frame
+        from povwatch.engines.upstream import stills  # noqa: PLC0415 - needs PyAV, for this alone
+
+        stills.to_video(path, video, rate)
+    if not Path(video).is_file():
+        raise EngineFailure("error", f"Upstream says that it wrote {path}, which is not there.")
+    found = references.probe("The result", video)
+    controls = _controls(workdir, rate) if job.get("keep_controls") else {}
+    return {
+        "path": video,
+        "controls": controls,
+        "frames": found.frames,
+        "width": found.width,
+        "height": found.height,
+    }
+
+
+def _controls(workdir: str, rate: Fraction) -> dict[str, str]:
+    """The control videos, which upstream writes before the result."""
+    found = {}
+    for key in CONTROLS:
+        video, still = (Path(workdir, f"{NAME}_control_{key}{suffix}") for suffix in (".mp4", ".jpg"))
+        if still.is_file():  # a single frame
+            from povwatch.engines.upstream import stills  # noqa: PLC0415 - needs PyAV, for this alone
+
+            stills.to_video(str(still), str(video), rate)
+        if video.is_file():
+            found[key] = str(video)
+    return found

@@ -1,0 +1,73 @@
+"""Whether there is room: below `disk.reserve` no clip is started or finished, and it goes on by itself when there is.
+
+A promise is kept all the same: what is renamed takes no room.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from povwatch.core.errors import DiskFull
+from povwatch.core.events import say
+from povwatch.core.job import Waiting
+from povwatch.core.units import spell_size
+from povwatch.workers.places import Hurdle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from povwatch.config.settings import Config
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks."""
+
+
+class FreeSpace:
+    """Watches the disks of outputs/ and of the journal."""
+
+    def __init__(self, config: Config) -> None:
+        self._reserve = config.disk.reserve
+        self._places = (config.paths.outputs, config.paths.state)
+        self._next = 0.0
+        self._full: Path | None = None
+        self.hurdle: Hurdle | None = None
+        """Why no job may start, if there is too little room."""
+
+    def tick(self, now: float) -> None:
+        """Look, if it is time."""
+        if now < self._next:
+            return
+        self._next = now + LOOK_EVERY
+        self._look()
+
+    def lacking(self) -> DiskFull | None:
+        """Look now, before something is begun that takes room; what is wrong, if there is too little."""
+        self._look()
+        if self.hurdle is None:
+            return None
+        return DiskFull(self.hurdle.problem, "Make room; it goes on by itself.")
+
+    def _look(self) -> None:
+        left = {where: free for where in self._places if (free := _free(where)) is not None}
+        for where, free in left.items():
+            if free < self._reserve:
+                if self.hurdle is None:
+                    self._full = where
+                    reserve = spell_size(self._reserve)
+                    say("disk-full", where=where, free=spell_size(free), reserve=reserve)
+                    # Not said anew for every byte: it is noted with every job.
+                    problem = f"{where} has less room left than disk.reserve ({reserve})."
+                    self.hurdle = Hurdle(Waiting.DISK_FULL, problem)
+                return
+        if self._full in left:  # while it cannot be looked at it is as full as it was
+            say("disk-room", where=self._full, free=spell_size(left[self._full]))
+            self.hurdle = self._full = None
+
+
+def _free(where: Path) -> int | None:
+    """Bytes that are left on a folder's disk; None if that cannot be told."""
+    try:
+        return shutil.disk_usage(where).free
+    except OSError:
+        return None

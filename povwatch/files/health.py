@@ -1,0 +1,173 @@
+"""Is inputs/ still the folder that it was? An unmounted share is not an emptied one.
+
+A folder is known by its file system (type, source, id) and its inode there. The mount's own number and the device
+number do not count: a share that was away and came back has new ones and is the same share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from povwatch.core import layout
+
+NETWORK = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "smb2",
+        "9p",
+        "ceph",
+        "afs",
+        "coda",
+        "lustre",
+        "glusterfs",
+        "gpfs",
+        "beegfs",
+        "ocfs2",
+        "gfs2",
+        "vboxsf",
+        "virtiofs",
+        "prl_fs",
+        "drvfs",
+        "davfs",
+        "fuse.sshfs",
+        "fuse.rclone",
+        "fuse.glusterfs",
+        "fuse.vmhgfs-fuse",
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "fuse.davfs2",
+        "fuse.smbnetfs",
+        "fuse.juicefs",
+        "fuse.cephfs",
+    }
+)
+"""File systems that somebody else may write without our kernel seeing it: no events, no leases."""
+
+_FDINFO = Path("/proc/self/fdinfo")
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which folder it is, also after a restart."""
+
+    fstype: str
+    source: str
+    """The device, the share, ...; what was mounted."""
+    fsid: int
+    """The file system's own id; 0 where it has none."""
+    inode: int
+    mounted_at: str = field(default="", compare=False)
+    """Where the mount is that it lies on. A share may come back at another place, so it does not count for itself; but
+    another folder on another mount of the same file system was mounted over this one, not made in its place."""
+
+    def dumps(self) -> str:
+        """As text, to be kept."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def loads(cls, text: str) -> Identity:
+        """From such a text."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The verdict. While `reason` is set, nothing that is missing may count as deleted."""
+
+    reason: str | None = None
+    """A sentence for people; None if all is well."""
+    adoptable: bool = False
+    """It is another folder, but on the same file system: somebody removed and made it anew. `adopt` takes it."""
+
+    def __bool__(self) -> bool:
+        return self.reason is None
+
+
+class RootGuard:
+    """Watches over the identity of inputs/."""
+
+    def __init__(self, root: Path, known: Identity | None = None) -> None:
+        """Remember the folder as it is now, or the one that was `known` before a restart.
+
+        A folder that is not there is no error: it is unhealthy until it is there and adopted.
+        """
+        self.root = root
+        self.known = known
+        self.is_network = False
+        """Whether it is on a network file system; as of the last look."""
+        if known is None:
+            self.adopt()
+        else:
+            self.check()
+
+    def check(self) -> Health:
+        """Compare the folder with the one that is remembered."""
+        shown = layout.shown(os.fsencode(self.root))
+        try:
+            now = self._look()
+        except OSError as e:
+            return Health(f"The inputs folder {shown} is away: {e.strerror}.")
+        if self.known is None:
+            return Health(f"The inputs folder {shown} has appeared.", adoptable=True)
+        if now == self.known:
+            return Health()
+        if (now.fstype, now.source, now.fsid) == (self.known.fstype, self.known.source, self.known.fsid):
+            if self.known.mounted_at in {"", now.mounted_at}:
+                return Health(f"The inputs folder {shown} was made anew.", adoptable=True)
+            return Health(
+                f"The inputs folder {shown} is on the mount at {now.mounted_at} and was on the one at "
+                f"{self.known.mounted_at}: something was mounted over it, or taken away."
+            )
+        return Health(
+            f"The inputs folder {shown} is on {now.source} ({now.fstype}) and was on {self.known.source} "
+            f"({self.known.fstype}): its share or disk is not mounted, or another one is."
+        )
+
+    def adopt(self) -> None:
+        """Remember the folder as it is now, or that there is none."""
+        try:
+            self.known = self._look()
+        except OSError:
+            self.known = None
+
+    def _look(self) -> Identity:
+        found = identity(self.root)
+        self.is_network = found.fstype in NETWORK
+        return found
+
+
+def identity(folder: Path) -> Identity:
+    """The identity of a folder; symlinks on the way to it are followed, as its users follow them.
+
+    Raises:
+        OSError: it is not there, or is no folder.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fstype, source, mounted_at = _mount(fd)
+        return Identity(fstype, source, os.fstatvfs(fd).f_fsid, os.fstat(fd).st_ino, mounted_at)
+    finally:
+        os.close(fd)
+
+
+def _mount(fd: int) -> tuple[str, str, str]:
+    """The type, source and place of the mount that an open file is on (proc(5): fdinfo, mountinfo).
+
+    A mount of another namespace is not listed; then they are unknown, and the rest of the identity has to do.
+    """
+    number = re.search(r"^mnt_id:\s*(\d+)", (_FDINFO / str(fd)).read_text(), re.MULTILINE)
+    for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():
+        left, _, right = line.partition(" - ")
+        if number is not None and left.split(" ", 1)[0] == number[1]:
+            fstype, source, *_ = right.split(" ")
+            return fstype, source, left.split(" ")[4]
+    return "unknown", "unknown", ""

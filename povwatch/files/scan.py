@@ -1,0 +1,211 @@
+"""What is in inputs/ now. Events are hints; this is the truth.
+
+A scan opens no file and follows no symlink. 100,000 files take well under a second, most of it in lstat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout, machine_faults
+from povwatch.core.errors import EnvironmentFault
+from povwatch.files import fs
+from povwatch.files.names import held_back, is_clip_name, is_ignored, is_ignored_folder, named_by_partial
+from povwatch.files.signature import Signature, changed_at, signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SAMPLE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+"""Flags that open a FIFO or a terminal without waiting for it or being taken over by it."""
+
+
+class InputsAway(EnvironmentFault):
+    """The inputs folder itself cannot be listed: what is in it is unknown, which is not "nothing"."""
+
+
+class ClipUnreadable(EnvironmentFault):
+    """A clip that is there cannot be opened."""
+
+    def __init__(self, what: str, todo: str = "", *, passing: bool = False) -> None:
+        super().__init__(what, todo)
+        self.passing = passing
+        """Whether that says nothing about the clip."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """One scan. Paths are relative to the root."""
+
+    clips: dict[bytes, Signature] = field(default_factory=dict)
+    """Regular files with a clip's name."""
+    specs: dict[bytes, Signature] = field(default_factory=dict)
+    """Every regular `*.json`."""
+    links: dict[bytes, Signature] = field(default_factory=dict)
+    """Symlinks that lead to a clip, with the link's own signature: refused in words, never followed.
+
+    Links to nothing or to anything else are left out.
+    """
+    held_back: dict[bytes, bytes] = field(default_factory=dict)
+    """Clips beside which a tool's unfinished file of the same name lies that is not older; each with that file."""
+    names: set[bytes] = field(default_factory=set)
+    """All other regular files: markers (`.go`, `.hold`), error files, editors' locks."""
+    unreadable: list[tuple[bytes, str]] = field(default_factory=list)
+    """Folders that could not be listed, with the reason. What was in them is unknown, not gone."""
+    seconds: float = 0.0
+    """How long the scan took."""
+
+    def is_blind(self, path: bytes) -> bool:
+        """Whether the path lies in a folder that could not be listed, so its absence means nothing."""
+        return any(path.startswith(folder + b"/") for folder, _ in self.unreadable)
+
+
+def scan(root: Path, *, extensions: frozenset[bytes], recursive: bool, clock: Callable[[], float]) -> Listing:
+    """List the clips and what lies beside them.
+
+    Args:
+        root: The inputs folder.
+        extensions: Of clips; in lower case, with their dots.
+        recursive: Whether to look into folders.
+        clock: Seconds, for `Listing.seconds`.
+
+    Raises:
+        InputsAway: the root itself cannot be listed.
+    """
+    began = clock()
+    listing = Listing()
+    top = os.fsencode(root)
+    folders = [b""]
+    while folders:
+        folder = folders.pop()
+        try:
+            folders += _folder(top, folder, listing, extensions, recursive=recursive)
+        except FileNotFoundError as e:
+            if not folder:
+                raise _away(root, e) from e  # any other folder was simply removed while we looked
+        except OSError as e:
+            if not folder:
+                raise _away(root, e) from e
+            listing.unreadable.append((folder, e.strerror or str(e)))
+    listing.seconds = clock() - began
+    return listing
+
+
+def sample(root_fd: int, path: bytes) -> Signature | None:
+    """Look at one file afresh; None when it is gone, or is no plain file any more.
+
+    Opening it makes an NFS client ask the server instead of its own memory.
+
+    Args:
+        root_fd: The open inputs folder.
+        path: Relative to it.
+
+    Raises:
+        ClipUnreadable: it is there and cannot be opened.
+    """
+    try:
+        fd = fs.open_beneath(root_fd, path, SAMPLE)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        if _is_no_file(root_fd, path):
+            return None
+        todo = machine_faults.TODO.get(e.errno or 0, "Look at `journalctl -k`; it is tried again.")
+        if not machine_faults.passing(e):
+            todo = "Give povwatch's user the right to read it, and to enter the folders above it."
+        raise ClipUnreadable(
+            f"{layout.shown(path)} cannot be read: {e.strerror}.",
+            todo,
+            passing=machine_faults.passing(e),
+        ) from e
+    try:
+        seen = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return signature(seen) if stat.S_ISREG(seen.st_mode) else None
+
+
+def _folder(
+    top: bytes, folder: bytes, listing: Listing, extensions: frozenset[bytes], *, recursive: bool
+) -> list[bytes]:
+    """List one folder; the folders in it."""
+    prefix = folder + b"/" if folder else b""
+    below: list[bytes] = []
+    clips: list[bytes] = []
+    partials: dict[bytes, int] = {}
+    with os.scandir(posixpath.join(top, folder)) as entries:
+        for entry in entries:
+            name = entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if recursive and not is_ignored_folder(name):
+                    below.append(prefix + name)
+            elif entry.is_file(follow_symlinks=False):
+                if is_ignored(name):
+                    _partial(entry, partials)
+                    listing.names.add(prefix + name)
+                elif _file(entry, prefix + name, listing, extensions):
+                    clips.append(name)
+            elif entry.is_symlink() and is_clip_name(name, extensions) and not is_ignored(name):
+                _link(entry, prefix + name, listing, extensions)
+    seen = {name: changed_at(listing.clips[prefix + name]) for name in clips} if partials else {}
+    for clip, partial in held_back(partials, seen).items():
+        listing.held_back[prefix + clip] = prefix + partial
+    return below
+
+
+def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: frozenset[bytes]) -> bool:
+    """Note a regular file; True for a clip."""
+    is_clip = is_clip_name(entry.name, extensions)
+    if not is_clip and not entry.name.endswith(b".json"):
+        listing.names.add(path)
+        return False
+    try:
+        seen = signature(entry.stat(follow_symlinks=False))
+    except FileNotFoundError:  # removed while we looked
+        return False
+    (listing.clips if is_clip else listing.specs)[path] = seen
+    return is_clip
+
+
+def _partial(entry: os.DirEntry[bytes], partials: dict[bytes, int]) -> None:
+    """Note an unfinished file; anything else that is ignored is passed over."""
+    if named_by_partial(entry.name) is not None:
+        with contextlib.suppress(FileNotFoundError):  # finished while we looked
+            partials[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
+
+
+def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: frozenset[bytes]) -> None:
+    """Note a symlink if it leads to a clip. Names and stat alone say so: what it leads to is not opened."""
+    try:
+        target = posixpath.basename(os.path.realpath(entry.path, strict=True))
+        if entry.is_file(follow_symlinks=True) and is_clip_name(target, extensions):
+            listing.links[path] = signature(entry.stat(follow_symlinks=False))
+    except OSError:  # leads nowhere, in a circle, or where we may not look
+        return
+
+
+def _is_no_file(root_fd: int, path: bytes) -> bool:
+    """Whether something else has the name: a symlink, a socket, a device."""
+    try:
+        parent = fs.open_beneath(root_fd, posixpath.dirname(path), os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return not stat.S_ISREG(os.stat(posixpath.basename(path), dir_fd=parent, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+    finally:
+        os.close(parent)
+
+
+def _away(root: Path, e: OSError) -> InputsAway:
+    return InputsAway(
+        f"The inputs folder {layout.shown(os.fsencode(root))} cannot be listed: {e.strerror}.",
+        "Mount it or create it again; nothing is cancelled meanwhile.",
+    )

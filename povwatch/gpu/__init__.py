@@ -1,0 +1,1 @@
+"""The GPUs: NVML, what uses them, and how much memory there is."""

@@ -1,0 +1,91 @@
+"""Whether there is room for an engine on its GPUs, and who is in the way. Pure; memory is in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch.core.units import spell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from povwatch.engines.port import FailureKind
+    from povwatch.gpu.nvml import Gpu, Gpus, Process
+
+COUNTS = 1_000_000_000
+"""Bytes from which on a process counts as a neighbour: an idle CUDA context has half of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no worker can be started."""
+
+    kind: FailureKind
+    problem: str
+    """As sentences."""
+    about: tuple[object, ...]
+    """What it is about: another refusal with the same is nothing new, though the figures differ."""
+
+
+def refusal(gpus: Gpus, uuids: Sequence[str], needed: int, ours: Collection[int]) -> Refusal | None:
+    """Why an engine cannot be loaded now; None if it can, or if NVML does not know.
+
+    Args:
+        gpus: as NVML sees them now.
+        uuids: the GPUs of the worker.
+        needed: bytes that the engine needs on each of them.
+        ours: our own processes, which are no neighbours.
+    """
+    if gpus.upgraded or gpus.silent:
+        return Refusal("gpu-lost", f"{_sentence(gpus.problem)}.", ("driver",))
+    for uuid in uuids:
+        found = next((gpu for gpu in gpus.found if gpu.uuid == uuid), None)
+        if found is None:
+            problem = gpus.problem or "the GPU is not there any more"
+            return Refusal("gpu-lost", f"{_sentence(problem)} ({uuid}).", ("lost", uuid))
+        if 0 < found.memory < needed:
+            what = f"{found.name} has {spell_size(found.memory)}, and the engine needs {spell_size(needed)}."
+            return Refusal("error", what, ("small", uuid))
+        if found.memory and found.free < needed:
+            return _busy(found, needed, ours)
+    return None
+
+
+def named(processes: Sequence[Process]) -> str:
+    """Some processes with their names, numbers and memory: "python (pid 17, 80 GB)"."""
+    shown = [
+        f"{p.name} (pid {p.pid}{', ' + spell_size(p.memory) if p.memory else ''})"
+        for p in sorted(processes, key=lambda p: -(p.memory or 0))
+    ]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""
+
+
+def neighbours(gpu: Gpu, ours: Collection[int], before: Collection[int]) -> list[Process]:
+    """Who else has memory of a GPU while our worker is on it.
+
+    Args:
+        gpu: the GPU.
+        ours: the processes that are known to be ours.
+        before: the processes that were there before our worker. In a container NVML may count our own worker under a
+            number that says nothing to us: a process that we cannot see counts only if it was there before.
+    """
+    return [
+        process
+        for process in gpu.processes
+        if process.pid not in ours
+        and (process.visible or process.pid in before)
+        and (process.memory is None or process.memory >= COUNTS)
+    ]
+
+
+def _busy(gpu: Gpu, needed: int, ours: Collection[int]) -> Refusal:
+    others = [process for process in gpu.processes if process.pid not in ours]
+    room = f"{spell_size(gpu.free)} of {spell_size(gpu.memory)} are free, and the engine needs {spell_size(needed)}"
+    who = f"it is used by {named(others)}" if others else "NVML does not say who holds the rest"
+    about = ("busy", gpu.uuid, *sorted(process.pid for process in others))
+    return Refusal("gpu-busy", f"No room on {gpu.name}: {room}; {who}.", about)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

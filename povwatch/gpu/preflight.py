@@ -1,0 +1,78 @@
+"""Before a worker is started on a GPU: is there room for it? Asked of NVML each time, not of the last look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.retry import backoff
+from povwatch.gpu.headroom import Refusal, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from povwatch.core.clock import Clock
+    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.nvml import Gpus
+
+
+class Preflight:
+    """Of one worker. A supervisor calls it until it says yes."""
+
+    def __init__(
+        self,
+        uuids: Sequence[str],
+        needed: int,
+        *,
+        clock: Clock,
+        eye: GpuEye,
+        ours: Callable[[Gpus], set[int]],
+        told: Callable[[Refusal | None, float, bool], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            uuids: the worker's GPUs; without any it always says yes.
+            needed: bytes of memory on each.
+            clock: the time.
+            eye: looks.
+            ours: which processes on the GPUs are those of our workers.
+            told: why not, when it looks again (boot clock), and whether that is news; None once it can after all.
+        """
+        self._uuids = tuple(uuids)
+        self._needed = needed
+        self._clock = clock
+        self._eye = eye
+        self._ours = ours
+        self._told = told
+        self._looking = self._cleared = False
+        self._next = 0.0
+        self._about: tuple[object, ...] = ()
+        self.refusals = 0
+        """How often in a row it said no."""
+        self.before: frozenset[int] = frozenset()
+        """Who was on the GPUs when it said yes."""
+
+    def __call__(self, now: float) -> bool:
+        """Whether a worker may be started now; if that is not known, it will be soon."""
+        if not self._uuids or self._cleared:
+            self._cleared = False
+            return True
+        if not self._looking and now >= self._next:
+            self._looking = True
+            self._eye.ask(self._seen)
+        return False
+
+    def _seen(self, gpus: Gpus) -> None:
+        self._looking = False
+        no = refusal(gpus, self._uuids, self._needed, self._ours(gpus))
+        if no is None:
+            if self.refusals:
+                self._told(None, self._clock.boot(), True)  # noqa: FBT003 - a callback's
+            self._cleared, self.refusals, self._about = True, 0, ()
+            mine = (gpu for gpu in gpus.found if gpu.uuid in self._uuids)
+            self.before = frozenset(process.pid for gpu in mine for process in gpu.processes)
+            return
+        self.refusals += 1
+        self._next = self._clock.boot() + backoff(self.refusals)
+        new, self._about = no.about != self._about, no.about
+        self._told(no, self._next, new)

@@ -1,0 +1,73 @@
+"""What a job used of its GPUs, from looks every few seconds. Pure; bytes, watts, joules, seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from povwatch.gpu.nvml import Gpu, Gpus
+
+
+@dataclass(slots=True)
+class Use:
+    """One job's use, as it goes on."""
+
+    name: str = ""
+    uuids: list[str] = field(default_factory=list)
+    samples: int = 0
+    peak_memory: int = 0
+    """Of the GPU that had most; ours alone where NVML says whose it is, else all that was in use."""
+    peak_power: float | None = None
+    """Of all of them together."""
+    energy: float = 0.0
+    seconds: float = 0.0
+    """Over which the energy was counted."""
+    _last: tuple[float, float] | None = None
+    """When power was seen last, and how much."""
+
+    def add(self, now: float, gpus: Gpus, uuids: Sequence[str], ours: Collection[int]) -> None:
+        """Take in a look.
+
+        Args:
+            now: when it was taken.
+            gpus: what was seen.
+            uuids: the job's GPUs.
+            ours: the processes of the worker.
+        """
+        seen = [gpu for gpu in gpus.found if gpu.uuid in uuids]
+        if not seen:
+            return
+        self.samples += 1
+        self.name, self.uuids = seen[0].name, [gpu.uuid for gpu in seen]
+        self.peak_memory = max(self.peak_memory, *(_memory(gpu, ours) for gpu in seen))
+        if any(gpu.power is None for gpu in seen):
+            self._last = None
+            return
+        power = sum(gpu.power or 0.0 for gpu in seen)
+        self.peak_power = max(self.peak_power or 0.0, power)
+        if self._last is not None:
+            since, before = self._last
+            self.energy += (now - since) * (before + power) / 2
+            self.seconds += now - since
+        self._last = now, power
+
+    def figures(self) -> dict[str, Any]:
+        """For the journal and the manifest; what nobody knows is left out."""
+        if not self.samples:
+            return {}
+        found: dict[str, Any] = {"name": self.name, "uuid": ", ".join(self.uuids), "samples": self.samples}
+        if self.peak_memory:
+            found["peak_memory"] = self.peak_memory
+        if self.peak_power is not None:
+            found["peak_power"] = round(self.peak_power, 1)
+        if self.seconds:
+            found |= {"mean_power": round(self.energy / self.seconds, 1), "energy": round(self.energy)}
+        return found
+
+
+def _memory(gpu: Gpu, ours: Collection[int]) -> int:
+    of_ours = [process.memory for process in gpu.processes if process.pid in ours and process.memory is not None]
+    return sum(of_ours) if of_ours else max(0, gpu.memory - gpu.free)

@@ -1,0 +1,1 @@
+"""State `grace`: the clip's JSON can be edited until the period ends."""

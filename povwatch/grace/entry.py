@@ -1,0 +1,294 @@
+"""What is known beside one clip, and the JSON there: written where there is none, read and judged."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout
+from povwatch.core.errors import EnvironmentFault, SpecInvalid
+from povwatch.core.events import say
+from povwatch.core.job import Job, Waiting
+from povwatch.files.signature import same_content, written_on
+from povwatch.grace.named_files import upright
+from povwatch.media.info import VideoInfo
+from povwatch.spec import SIZE_MAX, Label, Spec, lint, names_other, parse, refused, renamed
+from povwatch.spec.first import choose, first_spec
+from povwatch.spec.folders import priority_for
+from povwatch.spec.variables import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from povwatch.config.settings import SpecDefaults
+    from povwatch.engines.abilities import Abilities
+    from povwatch.grace.clock import Grace
+    from povwatch.grace.named_files import NamedFiles
+    from povwatch.journal.store import Ledger
+    from povwatch.media.fit import Shape
+    from povwatch.spec.inputs_folder import InputsFolder, SpecFile
+    from povwatch.spec.prompts import Template
+
+SURE_AFTER = 0.4
+"""Seconds after a change until a JSON that cannot be run is taken for a mistake: many editors truncate, then write."""
+
+
+@dataclass(slots=True)
+class Gate:
+    """What is known beside one clip."""
+
+    job: int
+    grace: Grace
+    look_at: float
+    digest: str = ""
+    stat: bytes | None = None
+    """The JSON's stat signature when it was last read."""
+    spec: Spec | None = None
+    refers: bool = False
+    """Whether the JSON names other files: those may come or go without it."""
+    problem: SpecInvalid | None = None
+    sure_at: float = 0.0
+    """Until then a JSON that cannot be run may be half written: it has just changed."""
+    looking: str = ""
+    """The fields whose files are still being looked at, for people."""
+    hindrance: str = ""
+    """Why the machine does not let us look at them, as sentences."""
+    missing_since: float | None = None
+    lock: bytes | None = None
+    """The file that says that an editor has the JSON open."""
+    marker_before: str | None = None
+    """As `holding.marker_before` has it; None while nobody asked."""
+    announce: bool = False
+    """Whether the log is still to be told when the clip starts; not before it is known what keeps it."""
+    said: Waiting | None = field(default=Waiting.GRACE)
+
+    def unsure(self, now: float) -> bool:
+        """Whether nobody can say yet if the JSON is wrong or half written."""
+        return self.problem is not None and now < self.sure_at
+
+
+class SpecFiles:
+    """The JSON files of clips."""
+
+    def __init__(
+        self,
+        defaults: SpecDefaults,
+        ledger: Ledger,
+        folder: InputsFolder,
+        *,
+        templates: Mapping[str, Template],
+        abilities: Abilities,
+        named: NamedFiles,
+    ) -> None:
+        """Make it.
+
+        Args:
+            defaults: what a new JSON holds.
+            ledger: the jobs.
+            folder: where they are.
+            templates: the prompts, by name.
+            abilities: what the engine can be asked for.
+            named: the files that JSONs name.
+        """
+        self._abilities = abilities
+        self._named = named
+        self._defaults = defaults
+        self._ledger = ledger
+        self._folder = folder
+        self._templates = templates
+        self._carried: set[int] = set()
+        """Jobs whose JSON went along to another name."""
+
+    def read(self, gate: Gate, job: Job) -> bool:
+        """Read the JSON into the gate; False if there is none.
+
+        Raises:
+            EnvironmentFault: the folder is away, or fails.
+        """
+        path = layout.beside(job.path, job.base).spec
+        try:
+            file = self._folder.read_spec(path)
+            if file is not None and file.digest != gate.digest:
+                file = self._mended(job, path, file)
+        except SpecInvalid as error:
+            gate.spec, gate.problem, gate.digest, gate.sure_at = None, error, error.what, 0.0
+            gate.looking = gate.hindrance = ""
+            return True
+        if file is None:
+            return False
+        gate.missing_since = None
+        if gate.stat not in {None, file.signature}:
+            gate.sure_at = self._ledger.clock.boot() + SURE_AFTER
+        gate.stat = file.signature
+        if file.digest != gate.digest or gate.problem or gate.refers:
+            self._judge(gate, job, path, file)
+        return True
+
+    def meaning(self, job: Job, file: SpecFile, info: VideoInfo) -> Spec | None:
+        """What a JSON asks for; None if it cannot be run."""
+        try:
+            spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
+            return self._able(spec, layout.beside(job.path, job.base).spec, file, upright(info))
+        except (SpecInvalid, EnvironmentFault):
+            return None
+
+    def ensure(self, job: Job, duration: float | None, *, again: bool = False) -> SpecFile | None:
+        """See that there is a JSON; never over one that is there. None if it cannot be read.
+
+        Args:
+            job: the clip's.
+            duration: of its video, in seconds.
+            again: whether there was one, which somebody deleted.
+
+        Raises:
+            EnvironmentFault: the folder does not take it.
+        """
+        beside = layout.beside(job.path, job.base)
+        data = self._default(job, duration)
+        try:
+            if self._folder.write_spec(beside.spec, data):
+                template = choose(self._defaults, self._templates, job.path)
+                said = {"spec": beside.spec, "template": template.name}
+                self._ledger.journal.note(job, "spec-written", self._ledger.clock.wall(), said)
+                say("spec-rewritten" if again else "spec-written", job, **said)
+            file = self._folder.read_spec(beside.spec)
+            return None if file is None else self._mended(job, beside.spec, file)
+        except SpecInvalid:
+            return None
+
+    def carry(self, job: Job, before: Job) -> bool:
+        """Have a clip's JSON go along to its new name: nothing that somebody wrote is lost. False if it does not.
+
+        It is written there with `video_path` mended, never over a JSON that is there. The old one is its user's, and
+        stays where it is.
+
+        Args:
+            job: the clip's, under its new name.
+            before: of the same file, under the name that it had.
+
+        Raises:
+            EnvironmentFault: the folder does not take it.
+        """
+        old, new = layout.beside(before.path, before.base).spec, layout.beside(job.path, job.base).spec
+        try:
+            file = self._folder.read_spec(old)
+        except SpecInvalid:
+            return False
+        if file is None or len(file.data) > SIZE_MAX:
+            return False
+        was, now = (Label(layout.split(each.path)[1], each.base) for each in (before, job))
+        if not self._folder.write_spec(new, renamed(file.data, was, now)):
+            return False
+        self._carried.add(before.id)
+        said = {"before": before.path, "spec": new, "left": old}
+        self._ledger.note(job, "spec-carried", said)
+        return True
+
+    def _mended(self, job: Job, path: bytes, file: SpecFile) -> SpecFile:
+        """A clip's JSON, as `carry` would have written it if it names the clip as that was called before.
+
+        So its user may rename the clip and the JSON, one after the other. It stays as it is where a clip of the name
+        that it gives is there, or where the folder does not take another.
+        """
+        folder, now = layout.split(job.path)
+        if len(file.data) > SIZE_MAX or (name := names_other(file.data, now)) is None:
+            return file
+        try:
+            before = self._called_before(job, name)
+            if before is None or self._folder.exists(posixpath.join(folder, name)):
+                return file
+            data = renamed(file.data, Label(name, before.base), Label(now, job.base))
+            self._folder.rewrite_spec(path, data, ours=lambda text: text == file.data)
+            mended = self._folder.read_spec(path)
+        except EnvironmentFault:
+            return file
+        if mended is None:
+            return file
+        self._ledger.note(job, "spec-mended", {"before": before.path, "spec": path, "now": now})
+        return mended
+
+    def _called_before(self, job: Job, name: bytes) -> Job | None:
+        """The newest job of this very file when it had another name; None if it never had that name here."""
+        for path, known in self._ledger.known.items():
+            if path.endswith(name) and path != job.path and layout.split(path)[1] == name:
+                if not known.source_stat or not job.source_stat or not same_content(known.source_stat, job.source_stat):
+                    continue
+                before = self._ledger.job(known.job)
+                if before.source_hash in {None, job.source_hash} and not self._folder.exists(path):
+                    return before
+        return None
+
+    def left_behind(self, job: Job) -> bytes | None:
+        """The JSON of a clip that is gone, if somebody has edited it; None if nobody has, or there is none."""
+        path = layout.beside(job.path, job.base).spec
+        try:
+            file = self._folder.read_spec(path)
+        except (SpecInvalid, EnvironmentFault):
+            return None
+        if file is None or job.id in self._carried:
+            return None
+        info = json.loads(job.source_info) if job.source_info else {}
+        return None if file.data == self._default(job, info.get("duration")) else path
+
+    def _default(self, job: Job, duration: float | None) -> bytes:
+        """The JSON that povwatch writes for a clip."""
+        template = choose(self._defaults, self._templates, job.path)
+        facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
+        return first_spec(self._defaults, template, job.base, facts)
+
+    def _judge(self, gate: Gate, job: Job, path: bytes, file: SpecFile) -> None:
+        was, new = gate.digest, file.digest != gate.digest
+        gate.digest, gate.looking, gate.hindrance = file.digest, "", ""
+        clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
+        name = layout.shown(layout.split(path)[1])
+        try:
+            spec = parse(file.data, clip_name=layout.split(job.path)[1], file=name)
+            gate.refers = bool(spec.referenced_paths())
+            spec = self._able(spec, path, file, clip)
+            looking = self._look(gate, spec, path, file, clip) if clip else []
+        except SpecInvalid as error:
+            gate.spec, gate.problem = None, error
+            return
+        except EnvironmentFault:
+            gate.digest = was  # nothing is known of this text yet
+            raise
+        gate.looking = ", ".join(looking)
+        if looking:
+            gate.hindrance = self._named.hindrance(gate.job)
+        if looking and gate.problem and not new:
+            return  # it was wrong, and is not yet known to be right
+        gate.spec, gate.problem = spec, None
+        if new:
+            for warning in [*lint(spec), *self._abilities.notes(spec.upstream())]:
+                say("lint", job, spec=path, warning=warning)
+        priority = priority_for(self._defaults, job.path, spec)
+        if priority != job.priority:
+            self._ledger.set_quietly(self._ledger.job(job.id), "waiting", priority=priority)
+
+    def _able(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
+        """A spec with its prompt, if its files are there and the engine can do it.
+
+        Raises:
+            SpecInvalid: it cannot be run.
+            EnvironmentFault: the folder is away, or fails.
+        """
+        spec = self._folder.check_references(spec, path, file.data)
+        if problems := self._abilities.refusals(spec.upstream(), clip):
+            raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
+        return spec
+
+    def _look(self, gate: Gate, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
+        """Hold the files that a JSON names against its clip; the fields of those that are not known yet.
+
+        Raises:
+            SpecInvalid: one does not fit.
+            EnvironmentFault: the folder is away, or fails.
+        """
+        if not spec.referenced_paths():
+            return []
+        problems, unknown = self._named.judge(gate.job, spec, path, clip, self._ledger.clock.boot())
+        if problems:
+            raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
+        return unknown

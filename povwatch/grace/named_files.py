@@ -1,0 +1,262 @@
+"""The control videos and masks that JSONs name: each is measured once, in a child, and held against its clip.
+
+A file counts as it is when it has been the same for `arrival.settle`; another one of its name is measured anew.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from povwatch.arrival.tracks import FAULTS_PATIENCE
+from povwatch.container.report import VIDEO_KINDS, Kind
+from povwatch.container.signature import classify
+from povwatch.core import layout
+from povwatch.core.errors import EnvironmentFault, Problem, SourceChanged
+from povwatch.core.unforeseen import in_words
+from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
+from povwatch.media.fit import Shape, misfit
+from povwatch.media.info import Measured
+from povwatch.media.run import PROBE, call
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from povwatch.core.background import Background
+    from povwatch.core.errors import PovwatchError
+    from povwatch.engines.abilities import Abilities
+    from povwatch.files.signature import Signature
+    from povwatch.media.info import VideoInfo
+    from povwatch.spec import Spec
+    from povwatch.spec.inputs_folder import InputsFolder
+    from povwatch.spec.references import NamedFile
+
+MEASURE_TIMEOUT = 1800.0
+"""Seconds for a look at every packet of a file."""
+
+KEPT = 256
+"""Files that are remembered; of more, those that nobody asked for lately are forgotten."""
+
+FORGOTTEN_AFTER = 60.0
+"""Seconds after which nobody has asked lately."""
+
+NOT_MEASURED = frozenset({"prompt_path", "image_context_path"})
+"""Fields whose files have no frames to be counted."""
+
+
+@dataclass(slots=True)
+class _File:
+    """What is known of one file."""
+
+    signature: Signature
+    since: float
+    """When it was first seen so."""
+    asked_at: float
+    measuring: bool = False
+    faults: int = 0
+    """How often in a row the machine did not let us measure it, or killed what did."""
+    fault: str = ""
+    """Why not, as sentences."""
+    found: Measured | Problem | None = None
+    asking: set[int] = field(default_factory=set)
+    """The jobs that wait for it."""
+
+
+def judge(
+    files: Mapping[str, NamedFile],
+    spec: Spec,
+    clip: Shape,
+    *,
+    abilities: Abilities,
+    measured: Callable[[NamedFile, str], Measured | Problem | None],
+) -> tuple[list[Problem], list[str]]:
+    """Hold the files that a JSON names against its clip.
+
+    Args:
+        files: by the field that names each.
+        spec: what the JSON says.
+        clip: upright.
+        abilities: what the engine reads.
+        measured: what was found in a file of a kind that `measure` takes; None while it is not known.
+
+    Returns:
+        What is wrong, and the fields whose files are not known yet.
+    """
+    wanted = min(clip.frames, spec.max_frames or clip.frames)
+    problems, unknown = [], []
+    for name, file in files.items():
+        if name == "prompt_path":
+            continue
+        problem = abilities.unreadable(name, os.fsdecode(file.path), file.head)
+        if problem is None and name not in NOT_MEASURED:
+            kind, problem = _kind(name, file, wanted)
+            if kind:
+                found = measured(file, kind)
+                if found is None:
+                    unknown.append(name)
+                else:
+                    problem = _fits(name, found, clip, wanted)
+        if problem is not None:
+            problems.append(problem)
+    return problems, unknown
+
+
+def measure(root: Path, path: bytes, kind: str, cancelled: threading.Event | None = None) -> Measured:
+    """Have a child measure a file; takes a while.
+
+    Args:
+        root: a folder.
+        path: the file, below it; no symlink leads to it.
+        kind: see media.measure.
+        cancelled: set when nobody wants to know any more.
+
+    Raises:
+        PovwatchError: it cannot be read, has gone, or the work was called off.
+    """
+    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
+    return Measured.from_json(call("measure", args, timeout=MEASURE_TIMEOUT, limits=PROBE, cancelled=cancelled))
+
+
+def upright(info: VideoInfo) -> Shape:
+    """A clip as what is made for it has to be."""
+    return Shape(info.frames, info.display_width, info.display_height, info.fps)
+
+
+def unusable(error: PovwatchError) -> Problem:
+    """What is wrong with a file that could not be measured."""
+    return Problem(f"cannot be used: {error.what.rstrip('.')}", error.todo)
+
+
+class NamedFiles:
+    """Knows the files that JSONs name."""
+
+    def __init__(
+        self,
+        folder: InputsFolder,
+        background: Background,
+        *,
+        abilities: Abilities,
+        settle: float,
+        known: Callable[[int], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            folder: where the files are.
+            background: where they are measured.
+            abilities: what the engine reads.
+            settle: seconds that a file has to stay the same.
+            known: told of a job that waited for a file, when it is known.
+        """
+        self._folder = folder
+        self._background = background
+        self._abilities = abilities
+        self._settle = settle
+        self._known = known
+        self._files: dict[bytes, _File] = {}
+
+    def judge(self, job: int, spec: Spec, path: bytes, clip: Shape, now: float) -> tuple[list[Problem], list[str]]:
+        """Hold the files that a JSON names against its clip.
+
+        Args:
+            job: whose JSON it is.
+            spec: what it says.
+            path: the JSON.
+            clip: upright.
+            now: boot clock.
+
+        Returns:
+            What is wrong, and the fields whose files are not known yet.
+
+        Raises:
+            EnvironmentFault: the folder is away, or fails.
+        """
+        files = self._folder.named_files(spec, path)
+
+        def measured(file: NamedFile, kind: str) -> Measured | Problem | None:
+            return self._measured(job, file, kind, now)
+
+        return judge(files, spec, clip, abilities=self._abilities, measured=measured)
+
+    def hindrance(self, job: int) -> str:
+        """Why the machine does not let us measure a file that a job waits for, once that has failed a few times."""
+        files = self._files.values()
+        return next((file.fault for file in files if job in file.asking and file.faults >= FAULTS_PATIENCE), "")
+
+    def _measured(self, job: int, file: NamedFile, kind: str, now: float) -> Measured | Problem | None:
+        """What was found in a file; None while it is not known."""
+        known = self._files.get(file.path)
+        if known is None or known.signature != file.signature:
+            self._forget(now)
+            known = self._files[file.path] = _File(file.signature, now, now)
+        known.asked_at = now
+        if known.found is None:
+            known.asking.add(job)
+            if not known.measuring and now - known.since >= self._settle:
+                self._measure(file, known, kind)
+        return known.found
+
+    def _measure(self, file: NamedFile, known: _File, kind: str) -> None:
+        key = ("measure", file.path)
+        if self._background.busy(key):  # it is of the file that had the name before
+            return
+        known.measuring = True
+
+        def then(outcome: Measured | Exception) -> None:
+            known.measuring = False
+            faults, known.faults = known.faults + 1, 0
+            if isinstance(outcome, Measured):
+                known.found = outcome
+            elif _says_nothing(outcome, faults):
+                known.since = known.asked_at  # nor does this, but at once it would only happen again
+                known.faults, known.fault = faults, str(outcome)
+            elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # those say nothing: it is looked at again
+                known.found = unusable(in_words(outcome, f"while it measured {layout.shown(file.path)}"))
+            for job in known.asking:
+                self._known(job)
+            known.asking.clear()
+
+        self._background.submit(key, then, _have_measured, self._folder.root, file.path, kind)
+
+    def _forget(self, now: float) -> None:
+        if len(self._files) >= KEPT:
+            recent = {path: file for path, file in self._files.items() if now - file.asked_at < FORGOTTEN_AFTER}
+            self._files = recent
+
+
+def _have_measured(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> Measured:
+    return measure(root, path, kind, cancelled)
+
+
+def _says_nothing(outcome: Exception, faults: int) -> bool:
+    """Whether it was the machine's doing alone, as far as can be told after so many times."""
+    if isinstance(outcome, MediaKilled):
+        return faults <= KILLED_MAX
+    return isinstance(outcome, EnvironmentFault) and not isinstance(outcome, SourceChanged)
+
+
+def _kind(name: str, file: NamedFile, wanted: int) -> tuple[str, Problem | None]:
+    """How a file is to be measured, by its first bytes; or what is wrong with it. Neither, if nothing is to be."""
+    kind, words = classify(file.head)
+    if name == "guided_generation_mask" and file.path.endswith(b".npz"):
+        wrong = None if kind is Kind.ARCHIVE else Problem("is no .npz file", "Write it with numpy.savez.", name)
+        return ("" if wrong else "npz"), wrong
+    if kind in VIDEO_KINDS:
+        return str(kind), None
+    if kind is Kind.PICTURE and wanted == 1:
+        return "", None
+    what = f"is {words}" if words else "is no video yet"
+    return "", Problem(f"{what}, where a video is needed", "Give a video in MP4, Matroska or AVI.", name)
+
+
+def _fits(name: str, found: Measured | Problem, clip: Shape, wanted: int) -> Problem | None:
+    if isinstance(found, Problem):
+        return Problem(found.message, found.todo, name)
+    if found.turned:
+        message = "is turned or mirrored by its player's instructions, which engines pass over"
+        return Problem(message, "Export it upright.", name)
+    return misfit(name, Shape(found.frames, found.width, found.height, Fraction(found.rate)), clip, wanted)

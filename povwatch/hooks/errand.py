@@ -1,0 +1,282 @@
+"""One run of a hook, from its copies to the files that are expected of it. Runs in a thread; never sees the journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.attempt.copies import see_that_it_is_content, take_copy
+from povwatch.config.placeholders import filled
+from povwatch.core import layout
+from povwatch.core.errors import HookFailed, OutputsAway, PovwatchError, SourceChanged
+from povwatch.core.units import spell_duration
+from povwatch.files import private
+from povwatch.files.fs import closing
+from povwatch.files.signature import same_content, signature
+from povwatch.hooks.expected import lacking
+from povwatch.hooks.inputs_look import difference, look
+from povwatch.hooks.plan import needless
+from povwatch.hooks.run import run
+from povwatch.process.ending import describe_end
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from povwatch.config.hooks import Hook
+    from povwatch.config.settings import Config
+    from povwatch.core.job import Job
+    from povwatch.core.mailbox import Mailbox
+    from povwatch.hooks.run import Ended
+    from povwatch.publish import Publisher
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+"""How a file of ours is made in a room that is empty at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done, and what has to be known for it."""
+
+    hook: Hook
+    job: Job
+    spec: dict[str, Any]
+    """In upstream's fields."""
+    source: Path | None
+    """The private copy that the clip was run from; None before it has run, and after povwatch rebuild."""
+    output: bytes | None
+    """What was published, relative to outputs/."""
+    ran_before: bool
+    """Whether the hook is done for a clip with these bytes."""
+    filled_for: str | None
+    """The bytes' hash of the clip of this name that it was last done for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that a hook printed."""
+
+    job: int
+    hook: str
+    text: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How it went."""
+
+    seconds: float = 0.0
+    skipped: str = ""
+    """Why it was not needed."""
+    called_off: bool = False
+    error: PovwatchError | None = None
+    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What else there is to say: events and their fields."""
+
+
+def perform(
+    cancelled: threading.Event, order: Order, config: Config, publisher: Publisher, lines: Mailbox[Line]
+) -> Outcome:
+    """Run a hook, or see that it is not needed.
+
+    Args:
+        cancelled: says when it is no longer wanted.
+        order: what.
+        config: the configuration.
+        publisher: makes the folders in outputs/.
+        lines: gets what it prints.
+
+    Raises:
+        PovwatchError: it could not be run, here and now.
+    """
+    outcome, begun = Outcome(), time.monotonic()
+    job, hook = order.job, order.hook
+    target = layout.output(config.publish.layout, job.path, job.base, "aug")
+    outdir = publisher.make_folder(layout.split(target)[0])
+    values = _values(order, config, publisher.for_hooks(job.id), outdir)
+    expects = [str(config.folder / filled(text, values)) for text in hook.expects]
+    try:
+        if hook.once and (why := _not_needed(order, expects, cancelled)):
+            outcome.skipped = why
+        else:
+            ended = _run(order, config, values, lines, outcome, cancelled=cancelled)
+            outcome.called_off = ended.called_off
+            if not ended.called_off:
+                _judge(hook, ended, expects, cancelled)
+    except HookFailed as error:
+        outcome.error = error
+    finally:
+        publisher.clear_hooks(job.id)
+    outcome.seconds = round(time.monotonic() - begun, 3)
+    return outcome
+
+
+def _run(
+    order: Order,
+    config: Config,
+    values: dict[str, str],
+    lines: Mailbox[Line],
+    outcome: Outcome,
+    *,
+    cancelled: threading.Event,
+) -> Ended:
+    """Run its program, and note what it did that it should not."""
+    job, hook = order.job, order.hook
+    copy = _give(order, config, values, cancelled)
+    before = look(config.paths.inputs, job)
+    ended = run(
+        [filled(text, values) for text in hook.argv],
+        cwd=config.folder,
+        env={name: filled(text, values) for name, text in hook.env.items()},
+        timeout=hook.timeout,
+        told=lambda text: lines.put(Line(job.id, hook.name, text)),
+        cancelled=cancelled,
+    )
+    if changed := difference(before, look(config.paths.inputs, job), job):
+        outcome.notes.append(("hook-inputs", {"hook": hook.name, "what": changed}))
+    if copy is not None and not _same(Path(values["video"]), copy):
+        outcome.notes.append(("hook-copy", {"hook": hook.name}))
+    if ended.left_out:
+        outcome.notes.append(("hook-flood", {"hook": hook.name, "lines": ended.left_out}))
+    if ended.left and not ended.called_off:
+        outcome.notes.append(("hook-left", {"hook": hook.name, "left": _names(ended.left)}))
+    return ended
+
+
+def _values(order: Order, config: Config, room: Path, outdir: Path) -> dict[str, str]:
+    """What stands for each placeholder."""
+    job = order.job
+    name = layout.split(job.path)[1]
+    return {
+        "video": str(room / os.fsdecode(name)),
+        "spec": str(room / os.fsdecode(job.base + b".json")),
+        "outdir": str(outdir),
+        "stem": os.fsdecode(job.base),
+        "job": str(job.id),
+        "output": "" if order.output is None else str(config.paths.outputs / os.fsdecode(order.output)),
+    }
+
+
+def _not_needed(order: Order, expects: Sequence[str], cancelled: threading.Event) -> str:
+    """Why it need not run, as a clause."""
+    wrong, frames = lacking(expects, cancelled) if expects else ("", {})
+    why = needless(
+        order.hook,
+        ran_before=order.ran_before,
+        filled_for=order.filled_for,
+        source_hash=order.job.source_hash,
+        there=not wrong,
+    )
+    clip = json.loads(order.job.source_info or "{}").get("frames")
+    others = {name: count for name, count in frames.items() if clip and count != clip}
+    if why and others:
+        name, count = next(iter(others.items()))
+        why += (
+            f" (but {name} has {count} frames and the clip {clip}: if it is of another video, move it away and retry)"
+        )
+    return why
+
+
+def _give(order: Order, config: Config, values: dict[str, str], cancelled: threading.Event) -> bytes | None:
+    """Make the copies that the hook names; the signature of the clip's."""
+    named = order.hook.placeholders
+    video, spec = (Path(values[what]) for what in ("video", "spec"))
+    with private.room(str(video.parent)) as room:
+        if "spec" in named:
+            with os.fdopen(os.open(spec.name, NEW, 0o666, dir_fd=room), "w", encoding="utf-8") as file:
+                file.write(json.dumps(order.spec, indent=2) + "\n")
+        if "video" not in named:
+            return None
+        if order.source is None:
+            _copy(order, config, room, video.name, cancelled)
+        else:
+            _link(order.source, room, video.name)
+        return signature(os.stat(video.name, dir_fd=room))
+
+
+def _copy(order: Order, config: Config, room: int, video: str, cancelled: threading.Event) -> None:
+    """Copy the clip from inputs/."""
+    try:
+        with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            take_copy(root, order.job.path, room, video, cancelled)
+        see_that_it_is_content(room, video, order.job.path)
+        _see_that_it_was_the_clip(order.job, config)
+    except SourceChanged as error:
+        if order.output is None:
+            raise
+        raise HookFailed(  # its result is there: it does not arrive anew
+            f"The clip that the result was made from is not in inputs/ any more ({error.what.rstrip('.')}), "
+            "and which private copy was its own was lost with the journal.",
+            "Run it by hand if that is needed.",
+        ) from error
+
+
+def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
+    try:
+        there = signature((config.paths.inputs / os.fsdecode(job.path)).lstat())
+    except OSError as error:
+        raise SourceChanged(f"The clip is gone ({error.strerror}).") from error
+    if job.source_stat is None or not same_content(there, job.source_stat):
+        raise SourceChanged("The clip is not the one that arrived.")
+
+
+def _link(source: Path, room: int, video: str) -> None:
+    """Nothing needs the run's copy any more, so a second name for it does; where there are none, a copy."""
+    try:
+        with private.room(str(source.parent)) as run:
+            try:
+                os.link(source.name, video, src_dir_fd=run, dst_dir_fd=room, follow_symlinks=False)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                with (
+                    os.fdopen(os.open(source.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=run), "rb") as one,
+                    os.fdopen(os.open(video, NEW, 0o600, dir_fd=room), "wb") as other,
+                ):
+                    shutil.copyfileobj(one, other)
+    except (FileNotFoundError, OutputsAway) as error:
+        if source.exists():
+            raise
+        raise HookFailed(
+            "The private copy of the clip is gone.", "Nobody but povwatch may remove what is in outputs/.povwatch."
+        ) from error
+
+
+def _same(file: Path, was: bytes) -> bool:
+    try:
+        return same_content(signature(file.lstat()), was)
+    except OSError:
+        return False
+
+
+def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threading.Event) -> None:
+    """See that it ended well and left what is expected of it."""
+    if ended.timed_out:
+        raise HookFailed(
+            f"It took longer than {spell_duration(hook.timeout)} and was ended.",
+            f"If it needs more, raise its timeout; if it hangs, mend it{_words(ended.tail)}",
+        )
+    if ended.status != 0:
+        raise HookFailed(f"It {describe_end(ended.status)}.", f"Mend what it complains of{_words(ended.tail)}")
+    wrong, _ = lacking(expects, cancelled)
+    if wrong:
+        left = f" It left {_names(ended.left)} behind, which does not count." if ended.left else ""
+        todo = f"Have it write all that its `expects` names{_words(ended.tail)}"
+        raise HookFailed(f"It ended well, but {wrong}.{left}", todo)
+
+
+def _words(tail: Sequence[str]) -> str:
+    """The end of a sentence: the last line that it printed."""
+    if not tail:
+        return "; it printed nothing."
+    return f'. Its last words: "{layout.shown(tail[-1].encode("utf-8", "surrogateescape"))}".'
+
+
+def _names(left: Sequence[str]) -> str:
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""  # noqa: PLR2004 - enough to know it by
+    return f"{len(left)} process{'es' if len(left) > 1 else ''} ({', '.join(left[:3])}{more})"

@@ -1,0 +1,151 @@
+"""What becomes of a job when one of its hooks has ended: journalled, then said. retry.py decides."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from povwatch.core import retry
+from povwatch.core.errors import HookUnavailable, JobFailed, PovwatchError, SourceChanged
+from povwatch.core.events import say
+from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.machine_faults import until
+from povwatch.core.sentences import joined
+from povwatch.core.units import spell_duration
+from povwatch.hooks.plan import AFTER, BEFORE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from povwatch.attempt.failed import Endings
+    from povwatch.config.hooks import Hook
+    from povwatch.grace.stage import Gates
+    from povwatch.hooks.errand import Outcome
+    from povwatch.hooks.records import Records
+    from povwatch.journal.store import Ledger
+
+MOMENTS = {JobState.QUEUED: BEFORE, JobState.PUBLISHING: AFTER}
+"""The states in which hooks run."""
+
+CHANGED_PAUSE = 1.0
+"""Seconds until a clip is looked at again that is not the one that arrived; it is soon known to arrive anew."""
+
+
+class Outcomes:
+    """The ends of runs. Each is journalled as one with what it means for its job: see `Ledger.together`."""
+
+    def __init__(self, *, attempts: int, ledger: Ledger, records: Records, gates: Gates, endings: Endings) -> None:
+        """Make it.
+
+        Args:
+            attempts: how often a hook may fail before it is given up.
+            ledger: the jobs.
+            records: what is known of their hooks.
+            gates: told of a job that fails before its claim.
+            endings: fail it.
+        """
+        self._attempts = attempts
+        self._ledger = ledger
+        self._records = records
+        self._gates = gates
+        self._endings = endings
+        self._refusals: Counter[int] = Counter()
+        """How often in a row the machine refused what a hook of a job needs."""
+
+    def done(self, job: Job, hook: Hook, record: HookRun, outcome: Outcome) -> None:
+        """It ended well, or was not needed."""
+        self._refusals.pop(job.id, None)
+        said = {"hook": hook.name, "seconds": outcome.seconds}
+        state = HookState.SKIPPED if outcome.skipped else HookState.DONE
+        self._records.keep(dataclasses.replace(record, state=state, seconds=outcome.seconds, error=None))
+        if outcome.skipped:
+            self._go_on(job, "hook-skipped", said | {"why": outcome.skipped})
+        else:
+            self._go_on(job, "hook-done", said | {"took": spell_duration(outcome.seconds)})
+
+    def off(self, job: Job, hook: Hook, record: HookRun, why: str) -> None:
+        """It was called off; nothing is charged."""
+        self._records.keep(_uncharged(record))
+        self._ledger.note(job, "hook-off", {"hook": hook.name, "why": why})
+
+    def failed(self, job: Job, hook: Hook, record: HookRun, error: PovwatchError) -> tuple[float, str] | None:
+        """It ended badly.
+
+        Returns:
+            If its program cannot be started: until when (boot clock), and why, as sentences.
+        """
+        clock = self._ledger.clock
+        decision = retry.decide(error, attempts=record.attempts, limit=self._attempts, now=clock.wall())
+        at = decision.at + (CHANGED_PAUSE if isinstance(error, SourceChanged) else 0.0)
+        if decision.kind is retry.Kind.RELEASE and (again := until(error)):
+            self._refusals[job.id] += 1
+            at = max(at, clock.wall() + again.pause(self._refusals[job.id]))
+        else:
+            self._refusals.pop(job.id, None)
+        on_boot = clock.boot() + at - clock.wall()
+        said = {"hook": hook.name, "problem": str(error), "at": clock.spell(on_boot)}
+        if decision.kind is retry.Kind.RELEASE:
+            self._records.keep(dataclasses.replace(_uncharged(record), error=str(error)))
+            if isinstance(error, HookUnavailable):
+                detail = f"The hook {hook.name} cannot be started: {error}"
+                self._go_on(job, "hook-unavailable", said, waiting_on=Waiting.HOOK, detail=detail)
+                return on_boot, detail
+            self._go_on(job, "hook-later", said, waiting_on=decision.waiting, detail=str(error), not_before=at)
+        elif decision.kind is retry.Kind.RETRY:
+            self._records.keep(dataclasses.replace(record, state=HookState.WAITING, error=str(error)))
+            detail = f"The hook {hook.name} failed: {decision.reason}"
+            said = said | {"attempt": f"{record.attempts} of {self._attempts}"}
+            self._go_on(job, "hook-retry", said, waiting_on=Waiting.RETRY_AT, detail=detail, not_before=decision.at)
+        else:
+            self._records.keep(dataclasses.replace(record, state=HookState.FAILED, error=str(error)))
+            self.give_up(job, hook, error)
+        return None
+
+    def interrupted(self, job: Job, hook: Hook | None, record: HookRun) -> None:
+        """It ran when povwatch ended; that is counted apart from attempts, as a job's is."""
+        crashes = record.crashes + 1
+        decision = retry.after_crash(crashes, self._ledger.clock.wall())
+        given_up = decision.kind is retry.Kind.FAIL
+        state = HookState.FAILED if given_up else HookState.WAITING
+        self._records.keep(dataclasses.replace(_uncharged(record), state=state, crashes=crashes, error=decision.reason))
+        if hook is None or job.ended:
+            return
+        say("hook-orphaned", job, hook=hook.name, what="it is given up" if given_up else "it runs again")
+        if given_up:
+            self.give_up(job, hook, JobFailed(decision.reason, "Look at journalctl -k of that time."))
+        elif job.state in MOMENTS:
+            to = {"waiting_on": Waiting.RETRY_AT, "detail": decision.reason, "not_before": decision.at}
+            self._ledger.set_quietly(job, "waiting", **to)
+
+    def give_up(self, job: Job, hook: Hook, error: PovwatchError) -> None:
+        """It has failed for good."""
+        if hook.when == BEFORE and hook.on_failure == "stop":
+            self._gates.drop(job)
+            self._endings.fail(job, JobFailed(f"The hook {hook.name} failed: {error.what}", error.todo))
+            return
+        follows = "The clip runs without it"
+        if hook.when == AFTER:
+            more = ", and the hooks behind this one do not run" if hook.on_failure == "stop" else ""
+            follows = f"The result stays as it is{more}"
+        self._go_on(job, "hook-failed", {"hook": hook.name, "problem": str(error), "follows": follows})
+
+    def sentence(self, job: Job, hooks: Sequence[Hook]) -> str:
+        """What failed of the hooks after a job, as sentences; empty if nothing did."""
+        known = [known for hook in hooks if hook.when == AFTER and (known := self._records.of(job).get(hook.name))]
+        return joined(*(f"The hook {k.hook} failed: {k.error}" for k in known if k.state is HookState.FAILED))
+
+    def _go_on(self, job: Job, event: str, said: Mapping[str, Any], **to: Any) -> None:  # noqa: ANN401 - a job's own fields
+        """Journal and say how it ended. What a job waits on is touched only where it waited on that."""
+        if job.state not in MOMENTS:  # back in its grace, say
+            to = {}
+        elif not to:
+            waiting = Waiting.TURN if job.state is JobState.QUEUED else None
+            to = {"waiting_on": waiting, "detail": "", "not_before": 0.0}
+        self._ledger.move(job, event, said=said, **to)
+
+
+def _uncharged(record: HookRun) -> HookRun:
+    """A run that does not count."""
+    return dataclasses.replace(record, state=HookState.WAITING, attempts=max(record.attempts - 1, 0))

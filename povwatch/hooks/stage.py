@@ -1,0 +1,332 @@
+"""When each hook of each job runs. Why it is done so: docs/hooks.md.
+
+1. `before` hooks run while a job is queued: nobody's grace is cut short, and no worker waits for them. Until all of
+   them are over the job does not start.
+2. `after` hooks run while a job is publishing, when its result is there. Nothing that they do takes that back.
+3. A hook runs for one clip at a time, in the queue's order; different hooks run beside each other.
+4. A run is called off when nobody needs it any more: the clip changed, the job ended, or the job of a hook that names
+   {spec} went back to its grace. Nothing is charged then, nor when povwatch is stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.attempt.attempt import Workpiece
+from povwatch.core import retry
+from povwatch.core.background import Background
+from povwatch.core.events import say
+from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.machine_faults import Place
+from povwatch.core.mailbox import Mailbox
+from povwatch.core.scope import ALL
+from povwatch.core.unforeseen import in_words
+from povwatch.hooks.errand import Line, Order, Outcome, perform
+from povwatch.hooks.outcomes import MOMENTS, Outcomes
+from povwatch.hooks.plan import BEFORE, current, next_hook
+from povwatch.hooks.records import Records
+from povwatch.media.errors import MediaStopped
+from povwatch.publish import Sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from povwatch.attempt.failed import Endings
+    from povwatch.config.hooks import Hook
+    from povwatch.config.settings import Config
+    from povwatch.core.scope import Scope
+    from povwatch.grace.stage import Gates
+    from povwatch.journal.store import Ledger
+    from povwatch.publish import Publisher
+    from povwatch.workers.places import Hurdle
+
+STOPPED = "povwatch stops"
+
+
+@dataclass(slots=True)
+class _Errand:
+    """A run under way."""
+
+    hook: Hook
+    order: Order
+    record: HookRun
+    why: str = ""
+    """Why it was called off, if it was."""
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Its name in the background."""
+        return ("hook", self.record.job, self.hook.name)
+
+
+class HookStage:
+    """Runs the hooks."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        gates: Gates,
+        publisher: Publisher,
+        endings: Endings,
+        wake: Callable[[], None],
+        broken: Callable[[Any, Exception], None],
+        scope: Scope = ALL,
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            ledger: the jobs.
+            gates: know what a JSON says now.
+            publisher: makes the folders in outputs/.
+            endings: what becomes of a job whose hook has failed.
+            wake: called from a thread when there is something to take in.
+            broken: told of what nobody foresaw.
+            scope: the clips that this povwatch is for.
+        """
+        self._scope = scope
+        self._config = config
+        self._hooks = config.hooks
+        self._ledger = ledger
+        self._gates = gates
+        self._publisher = publisher
+        self._wake = wake
+        self._broken = broken
+        self._records = Records(ledger)
+        self._outcomes = Outcomes(
+            attempts=config.engine.attempts, ledger=ledger, records=self._records, gates=gates, endings=endings
+        )
+        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=broken)
+        self._lines: Mailbox[Line] = Mailbox(wake)
+        self._errands: dict[str, _Errand] = {}
+        """By the hook's name."""
+        self._after: dict[int, Callable[[Job, str], None]] = {}
+        """Published jobs whose hooks are not over, and whom to tell then."""
+        self._unable: dict[str, tuple[float, str]] = {}
+        """Hooks whose program cannot be started: until when (boot clock), and why."""
+
+    # -- the daemon's side
+
+    @property
+    def idle(self) -> bool:
+        """Whether no hook is under way."""
+        return self._background.idle
+
+    def ready(self, job: Job) -> bool:
+        """Whether nothing has to run before a queued job."""
+        return not self._hooks or next_hook(self._hooks, BEFORE, job, self._records.of(job)) is None
+
+    def stuck(self, job: Job) -> bool:
+        """Whether a job waits for a hook that cannot be started here."""
+        hook = self._next(job)
+        return hook is not None and hook.name in self._unable and hook.name not in self._errands
+
+    def after(self, job: Job, then: Callable[[Job, str], None]) -> None:
+        """A job is published: run what is to run after it, then tell, with a sentence about what failed, or none."""
+        if self._next(job) is None:
+            then(job, self._outcomes.sentence(job, self._hooks))
+        else:
+            self._after[job.id] = then
+            self._wake()
+
+    def forget(self, job: Job) -> None:
+        """A job ended."""
+        self._records.forget(job)
+
+    def recover(self) -> None:
+        """Settle the hooks that ran when povwatch ended."""
+        hooks = {hook.name: hook for hook in self._hooks}
+        for found in self._ledger.journal.hooks_interrupted():
+            try:
+                with self._ledger.together():
+                    self._outcomes.interrupted(self._ledger.job(found.job), hooks.get(found.hook), found)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(("recovery", found.job), error)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do; the pauses of queued jobs are known elsewhere."""
+        clock = self._ledger.clock
+        jobs = map(self._ledger.job, self._after)
+        pauses = [job.not_before - clock.wall() + clock.boot() for job in jobs if job.not_before > clock.wall()]
+        return min([*pauses, *(until for until, _ in self._unable.values())], default=None)
+
+    def tick(self, now: float, *, hurdle: Hurdle | None, fault: Hurdle | None) -> None:
+        """Take in what the hooks say, call off what nobody needs, start what is due.
+
+        Args:
+            now: boot clock.
+            hurdle: why no job may start now, if that is so.
+            fault: why one that is under way cannot be finished either: a paused queue is none.
+        """
+        self._hear()
+        self._background.settle()
+        # One whose end could not be taken in must not keep its hook from running again.
+        self._errands = {name: run for name, run in self._errands.items() if self._background.busy(run.key)}
+        if not self._hooks:
+            return
+        for errand in self._errands.values():
+            try:
+                if not errand.why and (why := self._unwanted(errand)):
+                    errand.why = why
+                    self._background.cancel(errand.key)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(errand.key, error)
+        self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
+        waiting = [(job, why) for job, why in self._start(hurdle, fault) if (job.waiting_on, job.detail) != why]
+        if waiting:
+            with self._ledger.together():
+                for job, (reason, detail) in waiting:
+                    self._ledger.wait(job, reason, detail, quiet=True)
+
+    def stop(self) -> None:
+        """End what runs; `close` waits for that."""
+        for errand in self._errands.values():
+            self._background.cancel(errand.key)
+
+    def close(self) -> None:
+        """End everything here and now; nothing is charged."""
+        self.stop()
+        self._background.close()
+        self._hear()
+        for errand in self._errands.values():
+            with self._ledger.together():
+                self._outcomes.off(self._ledger.job(errand.record.job), errand.hook, errand.record, STOPPED)
+        self._errands.clear()
+
+    # -- from the start of a run to its end
+
+    def _start(self, hurdle: Hurdle | None, fault: Hurdle | None) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
+        """Start what is due; the jobs that wait for something, and for what."""
+        wall = self._ledger.clock.wall()
+        busy = {errand.record.job for errand in self._errands.values()}
+        for job in self._ledger.in_state(*MOMENTS):
+            if job.state is JobState.PUBLISHING and job.id not in self._after:
+                continue
+            if job.state is JobState.QUEUED and job.path not in self._scope:
+                continue
+            hook = self._next(job)
+            if hook is None or job.id in busy or retry.clamped(job.not_before, wall) > wall:
+                continue
+            why = hurdle if job.state is JobState.QUEUED else fault
+            if why is not None:
+                yield job, (why.waiting, why.problem)
+            elif hook.name in self._unable:
+                yield job, (Waiting.HOOK, self._unable[hook.name][1])
+            elif hook.name in self._errands:
+                yield job, (Waiting.HOOK, f"The hook {hook.name} runs for another clip first.")
+            else:
+                self._try(job, hook)
+
+    def _try(self, job: Job, hook: Hook) -> None:
+        try:
+            if order := self._order(job, hook):
+                self._begin(order)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+            self._records.forget(job)  # what they hold may have been taken back
+            if not self._background.busy(("hook", job.id, hook.name)):
+                self._errands.pop(hook.name, None)
+            self._broken(("hook", job.id, hook.name), error)
+
+    def _order(self, job: Job, hook: Hook) -> Order | None:
+        """What is to be done; None if its JSON was edited, held or withdrawn this very moment."""
+        source, output = None, None
+        if job.state is JobState.QUEUED:
+            spec = self._gates.spec_of(job)
+            if spec is None:
+                return None
+            job = self._ledger.job(job.id)
+        else:
+            piece = Workpiece.from_json(job.artifact or "{}")
+            spec, output = piece.frozen, Sealed.from_json(job.promise or "").output
+            source = Path(piece.source) if piece.source else None
+        journal = self._ledger.journal
+        ran_before = journal.hook_ran_for(hook.name, job.source_hash)
+        filled_for = journal.hook_last_of(hook.name, job.path)
+        return Order(hook, job, spec.upstream(), source, output, ran_before, filled_for)
+
+    def _begin(self, order: Order) -> None:
+        job, hook = order.job, order.hook
+        known = current(self._records.of(job).get(hook.name), hook, job) or HookRun(
+            job.id, hook.name, HookState.WAITING
+        )
+        record = dataclasses.replace(
+            known,
+            state=HookState.RUNNING,
+            attempts=known.attempts + 1,
+            source_hash=job.source_hash,
+            spec_hash=job.spec_hash,
+        )
+        attempts = {"attempt": record.attempts, "attempts": self._config.engine.attempts}
+        to = {"waiting_on": Waiting.HOOK, "detail": f"The hook {hook.name} runs.", "not_before": 0.0}
+        with self._ledger.together():
+            self._records.keep(record)
+            self._ledger.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
+        errand = self._errands[hook.name] = _Errand(hook, order, record)
+        self._background.submit(
+            errand.key,
+            lambda outcome: self._ended(errand, outcome),
+            perform,
+            *(order, self._config, self._publisher, self._lines),
+        )
+
+    def _unwanted(self, errand: _Errand) -> str:
+        """Why nobody needs a run any more; empty if it is needed."""
+        job, was = self._ledger.job(errand.record.job), errand.order.job
+        if job.ended:
+            return f"the clip is {job.state}"
+        if job.state is JobState.ARRIVING or job.source_hash != was.source_hash:
+            return "the clip changed"
+        if "spec" in errand.hook.placeholders and (job.state, job.spec_hash) != (was.state, was.spec_hash):
+            return "the clip went back to its grace"
+        return ""
+
+    def _ended(self, errand: _Errand, outcome: Outcome | Exception) -> None:
+        del self._errands[errand.hook.name]
+        self._hear()
+        try:
+            with self._ledger.together():
+                self._settle(errand, outcome)
+        except Exception:
+            self._records.forget(self._ledger.job(errand.record.job))  # what they hold was taken back
+            raise
+        self._finish(errand.record.job)
+
+    def _settle(self, errand: _Errand, outcome: Outcome | Exception) -> None:
+        """Journal how a run ended."""
+        hook, record = errand.hook, errand.record
+        job = self._ledger.job(record.job)
+        for event, fields in [] if isinstance(outcome, Exception) else outcome.notes:
+            self._ledger.note(job, event, fields)
+        why = errand.why or self._unwanted(errand)
+        if why or isinstance(outcome, MediaStopped) or (isinstance(outcome, Outcome) and outcome.called_off):
+            self._outcomes.off(job, hook, record, why or STOPPED)
+        elif isinstance(outcome, Outcome) and outcome.error is None:
+            self._outcomes.done(job, hook, record, outcome)
+        else:
+            error = outcome if isinstance(outcome, Exception) else outcome.error or RuntimeError("no outcome")
+            told = in_words(error, f"while the hook {hook.name} ran", Place.HOOK, "the hook's files")
+            unable = self._outcomes.failed(job, hook, record, told)
+            if unable is not None:
+                self._unable[hook.name] = unable
+
+    def _finish(self, job_id: int) -> None:
+        """Go on with a published job whose last hook is over."""
+        if job_id in self._after and self._next(job := self._ledger.job(job_id)) is None:
+            self._after.pop(job_id)(job, self._outcomes.sentence(job, self._hooks))
+
+    # -- helpers
+
+    def _hear(self) -> None:
+        for line in self._lines.take():
+            say("hook-output", self._ledger.job(line.job), hook=line.hook, line=line.text)
+
+    def _next(self, job: Job) -> Hook | None:
+        """The hook that a job waits for."""
+        moment = MOMENTS.get(job.state)
+        return next_hook(self._hooks, moment, job, self._records.of(job)) if moment and self._hooks else None

@@ -1,0 +1,82 @@
+"""Whether a control video or a mask fits its clip, frame k to frame k. Pure, standard library alone, Python 3.10."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from povwatch.core.errors import Problem
+
+RATE_SLACK = Fraction(1, 50)
+"""How far a rate may be off (relative): 29.97 is 30, and the rate of a clip whose frames are uneven is an average."""
+
+MASK_TODO = "Write it with numpy.savez(FILE, mask.astype(numpy.uint8))."
+
+TODO = "Give a video with one frame for each of the clip's, in the clip's size and rate."
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A video in short."""
+
+    frames: int
+    width: int
+    height: int
+    rate: Fraction = Fraction(0)
+    """Frames a second, on average; 0 if there is none, as in an array."""
+
+
+def masks(kind: str, size: int) -> bool:
+    """Whether an array of such values does as a mask in an .npz, as upstream reads it.
+
+    Upstream writes 255 where there is anything, in the array itself, and divides by 255 later
+    (inference_pipeline.py, 363-368): of True that leaves next to nothing, and a signed byte does not hold it.
+
+    Args:
+        kind: NumPy's letter for the kind of its values.
+        size: bytes of one.
+    """
+    return kind in "uf" or (kind == "i" and size > 1)
+
+
+def misfit(field: str, found: Shape, clip: Shape, wanted: int) -> Problem | None:
+    """What is wrong with a video that a spec names; None if it fits.
+
+    Engines take frame k of it for frame k of the clip. Upstream notices one that is too short only in the chunk that
+    runs out of it, and stretches one of another size.
+
+    Args:
+        field: the spec's field that names it.
+        found: the video.
+        clip: the clip, upright.
+        wanted: frames that are to be generated; a video may be as long as that, too.
+    """
+    rates = bool(found.rate) and found.frames > 1
+    if found.frames not in (clip.frames, wanted):
+        message = f"has {_length(found)}, the clip has {_length(clip) if found.rate else _frames(clip.frames)}"
+        if wanted != clip.frames:
+            message += f", of which {wanted} are asked for"
+    elif _even(found) != _even(clip):
+        message = f"is {found.width}x{found.height}, the clip is {clip.width}x{clip.height}"
+    elif rates and abs(found.rate - clip.rate) > RATE_SLACK * clip.rate:
+        message = f"has {_rate(found.rate)} frames a second, the clip has {_rate(clip.rate)}"
+    else:
+        return None
+    return Problem(message, TODO, field)
+
+
+def _even(shape: Shape) -> tuple[int, int]:
+    """Its size as the working copy has it: an odd one is made even."""
+    return shape.width + shape.width % 2, shape.height + shape.height % 2
+
+
+def _length(shape: Shape) -> str:
+    return f"{_frames(shape.frames)} at {_rate(shape.rate)} a second" if shape.rate else _frames(shape.frames)
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
+
+
+def _rate(rate: Fraction) -> str:
+    return f"{float(rate):.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,1 @@
+"""What people ask for beside the clips' way: rebuild, report, clean."""

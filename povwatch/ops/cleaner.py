@@ -1,0 +1,66 @@
+"""`povwatch clean` beside a running daemon: disks are looked at and cleared in threads, the journal is asked here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.unforeseen import in_words as as_ours
+from povwatch.ops.cleaning import Cleaning, in_words
+from povwatch.service.requests import Answer
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from povwatch.config.settings import Config
+    from povwatch.core.background import Background
+    from povwatch.journal.store import Ledger
+    from povwatch.ops.cleaning import Left
+    from povwatch.service.requests import Request
+
+
+class Cleaner:
+    """Cleans for one request at a time."""
+
+    def __init__(self, config: Config, ledger: Ledger, background: Background) -> None:
+        self._cleaning = Cleaning(config)
+        self._ledger = ledger
+        self._background = background
+
+    def clean(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Begin; `answer` is told the end. A request that waits for another's end, or comes again, is passed over."""
+        if self._background.busy("clean"):
+            return
+
+        def judge(outcome: list[Left] | Exception) -> None:
+            if isinstance(outcome, Exception):
+                answer(_failed(outcome))
+                return
+            found = self._cleaning.judge(outcome, self._ledger.journal)
+            if request.options.get("dry_run"):
+                answer(_answer(found, [], dry=True))
+            else:
+                self._background.submit("clean", lambda kept: end(found, kept), _remove, self._cleaning, found)
+
+        def end(found: list[Left], kept: list[Left] | Exception) -> None:
+            answer(_failed(kept) if isinstance(kept, Exception) else _answer(found, kept, dry=False))
+
+        now = self._ledger.clock.wall()
+        self._background.submit("clean", judge, _look, self._cleaning, now)
+
+
+def _look(_: threading.Event, cleaning: Cleaning, now: float) -> list[Left]:
+    return cleaning.look(now)
+
+
+def _remove(_: threading.Event, cleaning: Cleaning, found: list[Left]) -> list[Left]:
+    return cleaning.remove(found)
+
+
+def _answer(found: list[Left], kept: list[Left], *, dry: bool) -> Answer:
+    text, lines = in_words(found, kept, dry=dry)
+    return Answer(not kept, text, tuple(lines))
+
+
+def _failed(error: Exception) -> Answer:
+    return Answer(done=False, text=str(as_ours(error, "while it cleaned")))

@@ -1,0 +1,135 @@
+"""What is in inputs/: each clip's names, its content where that decides something, and what its JSON asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout
+from povwatch.core.errors import EnvironmentFault, SpecInvalid
+from povwatch.files.fs import closing, open_beneath
+from povwatch.files.signature import signature, size_of
+from povwatch.ops.rebuild.plan import Clip
+from povwatch.spec import named_clip, parse
+from povwatch.spec.inputs_folder import InputsFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from povwatch.files.scan import Listing
+    from povwatch.ops.rebuild.manifests import Made
+    from povwatch.spec.inputs_folder import SpecFile
+
+
+class Clips:
+    """The clips of one listing."""
+
+    def __init__(self, root: Path, listing: Listing, tell: Callable[[bytes, int], None]) -> None:
+        """Make it.
+
+        Args:
+            root: inputs/.
+            listing: what is in it.
+            tell: called before a clip is read, with its size.
+        """
+        self._root = root
+        self._listing = listing
+        self._folder = InputsFolder(root)
+        self._tell = tell
+
+    def names(self, known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """The base of every clip: as its result has it, else the JSON that names it, else the first that is free.
+
+        Args:
+            known: clip to base, by the results; these are in the answer too.
+        """
+        bases = dict(known)
+        taken = {(layout.split(path)[0], base) for path, base in bases.items()}
+        paths = sorted(self._listing.clips, key=layout.precedence)
+        for path in paths:
+            if path in bases:
+                continue
+            folder, name = layout.split(path)
+            for base in layout.bases(name):
+                if (folder, base) not in taken and self._is_named(path, layout.spec_beside(path, base)):
+                    bases[path] = base
+                    taken.add((folder, base))
+                    break
+        return bases | layout.assign_bases(paths, bases)
+
+    def look(self, bases: Mapping[bytes, bytes], made: Iterable[Made]) -> list[Clip]:
+        """Every clip. Only one that a manifest may be about is read: where its size is that of what was run.
+
+        Args:
+            bases: clip to base.
+            made: the manifests, those of promises too.
+        """
+        sizes: dict[bytes, set[object]] = {}
+        for one in made:
+            sizes.setdefault(one.path, set()).add(one.text["source"].get("size"))
+        with closing(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            return [
+                self._read(root, Clip(path, bases[path], seen))
+                if size_of(seen) in sizes.get(path, ())
+                else Clip(path, bases[path], seen)
+                for path, seen in sorted(self._listing.clips.items())
+            ]
+
+    def _read(self, root: int, clip: Clip) -> Clip:
+        """The clip with the hash of its content, and of what its JSON asks for."""
+        self._tell(clip.path, size_of(clip.signature))
+        try:
+            sha = _content(root, clip.path, clip.signature)
+        except OSError as error:
+            return replace(clip, unreadable=error.strerror or str(error))
+        if sha is None:
+            return clip
+        spec = layout.spec_beside(clip.path, clip.base)
+        try:
+            file = self._folder.read_spec(spec)
+        except (SpecInvalid, EnvironmentFault):
+            return replace(clip, source_hash=sha, has_spec=True)
+        if file is None:
+            return replace(clip, source_hash=sha)
+        asks = self._asks(spec, clip.path, file)
+        return replace(clip, source_hash=sha, has_spec=True, spec_hash=asks, spec_stat=file.signature)
+
+    def _asks(self, spec: bytes, path: bytes, file: SpecFile) -> str | None:
+        """The hash of what a JSON asks for; None if it cannot be run."""
+        try:
+            parsed = parse(file.data, clip_name=layout.split(path)[1], file="")
+            return self._folder.check_references(parsed, spec, file.data).digest()
+        except (SpecInvalid, EnvironmentFault):
+            return None
+
+    def _is_named(self, path: bytes, spec: bytes) -> bool:
+        """Whether a JSON is this clip's: it says so in `video_path`, whatever else may be wrong in it."""
+        if spec not in self._listing.specs:
+            return False
+        try:
+            file = self._folder.read_spec(spec)
+        except (SpecInvalid, EnvironmentFault):
+            return False
+        return file is not None and named_clip(file.data) == os.fsdecode(layout.split(path)[1])
+
+
+def _content(root_fd: int, path: bytes, seen: bytes) -> str | None:
+    """SHA-256 of a clip; None if it is no longer what was listed, or changed while it was read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode) or signature(before) != seen:
+            return None
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
+        return sha if signature(os.fstat(fd)) == seen else None

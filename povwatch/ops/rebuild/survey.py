@@ -1,0 +1,69 @@
+"""The look at inputs/ and outputs/ that a plan is made from. Nothing is changed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch.core.layout import shown
+from povwatch.files.scan import scan
+from povwatch.hooks.plan import AFTER
+from povwatch.ops.rebuild import manifests, rooms
+from povwatch.ops.rebuild.clips import Clips
+from povwatch.ops.rebuild.plan import Clip, Plan, bases_of, leftovers, plan
+from povwatch.publish import OutputsAway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.config.settings import Config
+    from povwatch.ops.rebuild.manifests import Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found, and what becomes of it."""
+
+    plan: Plan
+    clips: list[Clip]
+    outputs: Outputs
+    lost: int
+    """Runs that were under way and cannot go on."""
+
+    @property
+    def odd(self) -> list[str]:
+        """What is not as povwatch leaves it, for people: a line each."""
+        unusable = [f"{shown(file)}: {why}" for file, why in sorted(self.outputs.unusable.items())]
+        unreadable = [f"{shown(folder)}: cannot be listed ({why})" for folder, why in self.outputs.unreadable.items()]
+        return [made.problem for _, made in self.plan.made if made.problem] + unusable + unreadable
+
+
+def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) -> Survey:
+    """Look at everything, and decide.
+
+    Args:
+        config: the configuration.
+        hold: hold the clips that have no result.
+        tell: called before a clip is read, with its size.
+
+    Raises:
+        InputsAway: inputs/ cannot be listed.
+        OutputsAway: outputs/ cannot.
+    """
+    paths = config.paths
+    extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
+    listing = scan(paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
+    try:
+        outputs = manifests.look(paths.outputs)
+        after = any(hook.when == AFTER for hook in config.hooks)
+        promises, lost = rooms.look(paths.outputs, outputs.made, hooks=after)
+    except OSError as error:
+        raise OutputsAway(f"{paths.outputs} cannot be listed: {error.strerror}.", "Is its disk mounted?") from error
+    inputs = Clips(paths.inputs, listing, tell)
+    bases = inputs.names(bases_of(outputs.made, promises))
+    found = inputs.look(bases, [*outputs.made, *(room.made for room in promises)])
+    strays = outputs.without_manifest() - {room.made.output.target for room in promises}
+    here = {clip.path: clip.base for clip in found}
+    made = leftovers(config.publish.layout, here, strays)
+    return Survey(plan(outputs.made, promises, found, made, hold=hold), found, outputs, lost)

@@ -1,0 +1,109 @@
+"""Numbers and headlines for people. What was not measured is an empty text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.job import JobState
+from povwatch.core.local_time import local
+from povwatch.core.units import spell_duration, spell_size
+
+if TYPE_CHECKING:
+    from povwatch.ops.report.data import Line, Picture, Report
+
+
+def duration(seconds: float | None) -> str:
+    """Such as "1 min 40 s"."""
+    return "" if seconds is None else spell_duration(seconds)
+
+
+def size(number: float | None) -> str:
+    """Bytes, such as "64 GB"."""
+    return "" if number is None else spell_size(number)
+
+
+def rate(number: float | None) -> str:
+    """Frames a second: "29.97"."""
+    return "" if number is None else f"{number:.3f}".rstrip("0").rstrip(".")
+
+
+def energy(joules: float | None) -> str:
+    """In kilowatt hours, as on a bill: "1.24 kWh"."""
+    return "" if joules is None else f"{joules / 3.6e6:.3g} kWh"
+
+
+def moment(at: float | None) -> str:
+    """Local time: "Fri 27 Nov 2026, 06:12"."""
+    return "" if at is None else local(at).strftime("%a %d %b %Y, %H:%M")
+
+
+def iso(at: float | None) -> str | None:
+    """For programs, with the zone."""
+    return None if at is None else local(at).isoformat(timespec="seconds")
+
+
+def change(before: object, after: object) -> str:
+    """What went in and what came out: "300", if that is the same, else "300 -> 297"."""
+    known = [str(value) for value in (before, after) if value not in {None, ""}]
+    return known[0] if len(set(known)) == 1 else " → ".join(known)
+
+
+def frames(line: Line) -> str:
+    """In and out."""
+    return change(line.source.frames, line.result.frames)
+
+
+def rates(line: Line) -> str:
+    """In and out, frames a second."""
+    return change(rate(line.source.rate), rate(line.result.rate))
+
+
+def shapes(line: Line) -> str:
+    """In and out, pixels."""
+    return change(_shape(line.source), _shape(line.result))
+
+
+def state(line: Line) -> str:
+    """Where it stands."""
+    return f"{line.state}, run again as job {line.again}" if line.again and not line.open else str(line.state)
+
+
+def headline(report: Report) -> str:
+    """What became of all of them, in one sentence."""
+    lost, still = len(report.not_out), len(report.open)
+    asked = report.done + lost + still
+    if not asked:
+        return "Nothing was run."
+    if report.done == asked:
+        text = "The clip came out" if asked == 1 else f"All {asked} clips came out"
+    else:
+        text = f"{report.done} of {asked} clip{'s' * (asked > 1)} came out"
+        text += f", {lost} did not" * bool(lost) + f", {still} still open" * bool(still)
+    return text + f", {len(report.flawed)} with something to see to" * bool(report.flawed) + "."
+
+
+def closing(report: Report) -> str:
+    """The same in numbers, at the end of a terminal's report."""
+    found = [f"{report.done} done, {len(report.not_out)} not done"]
+    found += [f"{len(report.flawed)} with something to see to"] * bool(report.flawed)
+    found += [f"{len(report.open)} still open"] * bool(report.open)
+    found += [f"{report.cancelled} cancelled"] * bool(report.cancelled)
+    found += [f"{report.before} {'was' if report.before == 1 else 'were'} done before"] * bool(report.before)
+    generating = report.seconds.get("generate")
+    spent = "" if generating is None else f"; {duration(generating)} of generating in all"
+    return ", ".join(found) + spent + "."
+
+
+def named(names: list[str], most: int = 5) -> str:
+    """Some names, and how many there are beyond those."""
+    shown = ", ".join(names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def waits(line: Line) -> float | None:
+    """Seconds in the queue; None for one that never got there."""
+    return line.queued if line.state is not JobState.ARRIVING else None
+
+
+def _shape(picture: Picture) -> str:
+    return f"{picture.width}x{picture.height}" if picture.width and picture.height else ""

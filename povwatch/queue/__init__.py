@@ -1,0 +1,1 @@
+"""State `queued`: which job a worker gets next, and when."""

@@ -1,0 +1,154 @@
+"""The next job for a worker that is ready: chosen, and claimed. Until then its JSON may still be edited."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from povwatch.core import retry
+from povwatch.core.errors import EnvironmentFault, PovwatchError
+from povwatch.core.job import Job, JobState
+from povwatch.core.layout import output
+from povwatch.core.machine_faults import until
+from povwatch.run.preparing import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.attempt.failed import Endings
+    from povwatch.config.settings import Config
+    from povwatch.core.errors import DiskFull
+    from povwatch.grace.stage import Gates
+    from povwatch.journal.store import Ledger
+    from povwatch.publish import Publisher
+    from povwatch.queue.order import Turns
+    from povwatch.run.preparing import Preparing
+    from povwatch.spec import Spec
+    from povwatch.workers.places import Place, Run
+
+
+class Claims:
+    """Takes jobs out of the queue."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        kind: str,
+        ledger: Ledger,
+        gates: Gates,
+        publisher: Publisher,
+        preparing: Preparing,
+        turns: Turns,
+        endings: Endings,
+        room: Callable[[], DiskFull | None],
+        broken: Callable[[tuple[str, int], Exception], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            kind: of the engine.
+            ledger: the jobs.
+            gates: know whether a JSON is still the one that the grace ran for.
+            publisher: knows whether a result can be published at all.
+            preparing: makes the copies.
+            turns: the queue.
+            endings: what becomes of a job after an error.
+            room: whether a disk lacks room, as of now; what does so is a hurdle from the next turn on.
+            broken: told of a job whose claim raised what nobody foresaw.
+        """
+        self._config = config
+        self._kind = kind
+        self._ledger = ledger
+        self._gates = gates
+        self._publisher = publisher
+        self._preparing = preparing
+        self._turns = turns
+        self._endings = endings
+        self._room = room
+        self._broken = broken
+        self._put_offs: Counter[int] = Counter()
+        """How often in a row each job was put off because of its own folder in outputs/."""
+
+    def next(self, place: Place) -> Run | None:
+        """Claim the next job for a worker; None if there is none that may start. Its copies may be there already."""
+        for queued in self._turns.due():
+            try:
+                on, run = self._next(queued, place)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(("claim", queued.id), error)
+            else:
+                if not on:
+                    return run
+        return None
+
+    def _next(self, queued: Job, place: Place) -> tuple[bool, Run | None]:
+        """Claim one job; whether the next one is to be looked at, and the run."""
+        spec = self._gates.spec_of(queued)
+        if spec is None:  # it was edited, held or withdrawn this very moment
+            return True, None
+        job = self._ledger.job(queued.id)
+        if self._room() is not None or not self._outputs_take_files():
+            return False, None
+        try:
+            self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
+        except EnvironmentFault as error:  # of its own folder in outputs/: the others go on
+            self._put_off(job, error)
+            return True, None
+        except PovwatchError as error:
+            self._endings.fail(job, error)
+            return True, None
+        return False, self._claim(job, spec, place)
+
+    def _outputs_take_files(self) -> bool:
+        """Whether a run could write in outputs/ now. If not, nothing is claimed and the queue waits."""
+        try:
+            self._publisher.probe()
+        except EnvironmentFault as error:
+            self._endings.hold_queue(error)
+            return False
+        except PovwatchError:  # a link in its place: the job that meets it says so
+            return True
+        return True
+
+    def _put_off(self, job: Job, error: EnvironmentFault) -> None:
+        wall = self._ledger.clock.wall()
+        job = self._ledger.wait(job, retry.waiting_for(error), str(error))
+        self._put_offs[job.id] += 1
+        again = until(error)
+        pause = again.pause(self._put_offs[job.id]) if again else retry.ENVIRONMENT_PAUSE
+        self._ledger.set_quietly(job, "waiting", not_before=wall + pause)
+
+    def _claim(self, job: Job, spec: Spec, place: Place) -> Run | None:
+        run = self._preparing.take(job, spec)
+        run_id = run.run_id if run else uuid.uuid4().hex
+        job = self._ledger.move(
+            job,
+            "started",
+            said={
+                "attempt": job.attempts + 1,
+                "attempts": self._config.engine.attempts,
+                "worker": place.number,
+                "on": ", ".join(place.gpus),
+            },
+            state=JobState.RUNNING,
+            run_id=run_id,
+            attempts=job.attempts + 1,
+            waiting_on=None,
+            detail="",
+            spec_json=json.dumps(frozen(spec)),
+            spec_hash=spec.digest(),
+            engine=self._kind,
+            go=False,
+            error=None,
+        )
+        self._put_offs.pop(job.id, None)
+        self._gates.drop(job)
+        try:
+            return run or self._preparing.begin(job, run_id, spec)
+        except PovwatchError as error:
+            self._endings.after(job, error)
+            return None

@@ -1,0 +1,77 @@
+"""Whether people want clips to start now: `povwatch pause`, and engine.hours. What runs is finished in any case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.events import say
+from povwatch.core.job import Waiting
+from povwatch.core.pausing import FACT, in_words, pause
+from povwatch.core.sentences import joined
+from povwatch.workers.places import Hurdle
+
+if TYPE_CHECKING:
+    from povwatch.core.clock import Clock
+    from povwatch.core.hours import Hours
+    from povwatch.journal import Journal
+
+
+class Opening:
+    """Says why no clip may start, if that is what people want."""
+
+    def __init__(self, hours: Hours, journal: Journal, clock: Clock) -> None:
+        """Remember what the journal has.
+
+        Args:
+            hours: engine.hours.
+            journal: keeps a pause over a restart.
+            clock: the time.
+        """
+        self._hours = hours
+        self._journal = journal
+        self._clock = clock
+        self._paused = journal.fact(FACT)
+        self._seen_at = 0.0
+        self._opens_at: float | None = None
+        """When the hours begin again, on the wall clock, if it is known."""
+        self.hurdle: Hurdle | None = None
+        """Why no clip may start."""
+
+    def tick(self) -> None:
+        """Look at the clock."""
+        was, self.hurdle = self.hurdle, self._now()
+        if self.hurdle is not None and (was is None or was.problem != self.hurdle.problem):
+            say("closed", problem=self.hurdle.problem)
+        elif was is not None and self.hurdle is None:
+            say("open")
+
+    def pause(self, who: str) -> str:
+        """Start no more clips from now on; what that means, as a sentence."""
+        if self._paused is None:
+            self._paused = pause(who, self._clock.wall())
+            self._journal.set_facts(**{FACT: self._paused})
+        self.tick()
+        return joined(in_words(self._paused), "What runs is finished.")
+
+    def resume(self) -> tuple[bool, str]:
+        """Start clips again; whether that changes anything, and what it means, as a sentence."""
+        if self._paused is None:
+            self.tick()
+            return False, f"it is not paused. {self.hurdle.problem}" if self.hurdle else "it is not paused."
+        self._paused = None
+        self._journal.set_facts(**{FACT: None})
+        self.tick()
+        return True, f"it goes on, but not yet: {self.hurdle.problem}" if self.hurdle else "it goes on."
+
+    def _now(self) -> Hurdle | None:
+        if self._paused is not None:
+            return Hurdle(Waiting.PAUSED, in_words(self._paused), asked=True)
+        wall = self._clock.wall()
+        if self._hours.open_at(self._clock.minute_of_day(wall)):
+            self._opens_at = None
+            return None
+        if self._opens_at is None or not self._seen_at <= wall < self._opens_at:  # the clock may have been set
+            self._opens_at = self._hours.next_change(wall, self._clock.minute_of_day)
+        self._seen_at = wall
+        at = self._clock.spell(self._opens_at - wall + self._clock.boot()) if self._opens_at else "never"
+        return Hurdle(Waiting.PAUSED, f"Outside of engine.hours ({self._hours.text}): it goes on at {at}.", asked=True)

@@ -1,0 +1,1 @@
+"""States `checking` and `publishing`, and the ends."""

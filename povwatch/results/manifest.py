@@ -1,0 +1,163 @@
+"""The manifest beside a result: what exactly was run, enough to run it again. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from povwatch import __version__
+from povwatch.core import layout
+from povwatch.spec.model import CONTROLS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from povwatch.core.job import Job
+    from povwatch.media.info import Checked
+    from povwatch.publish import Entry
+
+VERSION = 1
+"""Of the manifest's own shape."""
+
+PREVIEW_NOTE = (
+    "This is a preview: the control video that the model would have been given, not a generated video. "
+    "Run it for real with: povwatch retry --previews"
+)
+
+APART = frozenset({"files", "checkpoints", "libraries", "revisions"})
+"""What of an engine's capabilities has a place of its own in the manifest."""
+
+SOURCE_FIELDS = (
+    "sha256",
+    "size",
+    "codec",
+    "pix_fmt",
+    "display_width",
+    "display_height",
+    "rotation",
+    "frames",
+    "rate",
+    "constant",
+    "duration",
+    "audio",
+)
+
+
+def manifest(
+    job: Job,
+    entry: Entry,
+    *,
+    info: dict[str, Any],
+    spec: dict[str, Any],
+    capabilities: dict[str, Any],
+    artifact: dict[str, Any],
+    sound: dict[str, Any],
+    checked: Checked,
+    controls: Mapping[str, tuple[Entry, Checked]] | None = None,
+    seconds: dict[str, float],
+    gpu: dict[str, Any],
+    started_at: str,
+    finished_at: str,
+) -> bytes:
+    """The manifest's bytes, as people read JSON.
+
+    Args:
+        job: the job.
+        entry: the published file, under its final name.
+        info: VideoInfo of the clip.
+        spec: the frozen spec.
+        capabilities: what the engine said of itself.
+        artifact: what the engine said of its result; paths are left out.
+        sound: SoundTrack of the result.
+        checked: what the check found.
+        controls: the control videos that are published too, by hint key: each as `entry` and `checked`.
+        seconds: stage to wall-clock seconds.
+        gpu: what was seen of the GPU meanwhile; see Workpiece.
+        started_at: ISO 8601, with the zone.
+        finished_at: likewise.
+    """
+    real = bool(capabilities.get("real"))
+    text = {
+        "manifest_version": VERSION,
+        "povwatch": __version__,
+        "kind": "aug" if real else "preview",
+        **({} if real else {"note": PREVIEW_NOTE}),
+        "clip": layout.shown(job.path),
+        "source": {
+            "path_hex": job.path.hex(),
+            "base_hex": job.base.hex(),
+            **{key: info[key] for key in SOURCE_FIELDS},
+        },
+        **({"damaged": info["damage"]} if info.get("damage") else {}),
+        **({"resized": info["resized"]} if info.get("resized") else {}),
+        "spec": spec,
+        "spec_hash": job.spec_hash,
+        **_asked(spec, artifact),
+        "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
+        # The kind is engine.kind as journalled: with it a lost journal knows again what ran (povwatch rebuild).
+        "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},
+        "model": {
+            "name": capabilities.get("model"),
+            "revisions": capabilities.get("revisions", {}),
+            "files": capabilities.get("files", {}),
+            "checkpoints": capabilities.get("checkpoints", []),
+        },
+        "libraries": capabilities.get("libraries", {}),
+        "gpu": _gpu(capabilities, artifact, gpu),
+        "generated": {key: value for key, value in artifact.items() if key not in {"path", "controls", "seconds"}},
+        "output": _file(entry, checked),
+        "sound": {key: value for key, value in sound.items() if key != "path"},
+        "control_videos": {key: _file(*found) for key, found in (controls or {}).items()},
+        "job": job.id,
+        "run_id": job.run_id,
+        "attempt": job.attempts,
+        "crashes": job.crashes,
+        "seconds": seconds,
+        "seconds_of_generate": artifact.get("seconds", {}),
+        "started_at": started_at,
+        "finished_at": finished_at,
+    }
+    # What a terminal would obey, and halves of characters, come out as JSON's own escapes; any language stays readable.
+    lines = json.dumps(text, indent=2, ensure_ascii=False) + "\n"
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in lines).encode()
+
+
+def _file(entry: Entry, checked: Checked) -> dict[str, Any]:
+    """A published video."""
+    return {
+        "file": layout.shown(layout.split(entry.target)[1]),
+        "path_hex": entry.target.hex(),
+        "sha256": entry.sha256,
+        "size": entry.size,
+        "frames": checked.frames,
+        "width": checked.width,
+        "height": checked.height,
+        "rate": checked.rate,
+        "duration": checked.duration,
+        "codec": checked.codec,
+        "pix_fmt": checked.pix_fmt,
+        "audio": checked.audio,
+        "max_time_error": checked.max_time_error,
+        "contrast": checked.contrast,
+    }
+
+
+def peak_memory(artifact: dict[str, Any], gpu: dict[str, Any]) -> int | None:
+    """Bytes of GPU memory that a job needed at most: as the engine counted, else as was seen from outside."""
+    for found in (artifact.get("peak_memory"), artifact.get("peak_memory_bytes"), gpu.get("peak_memory")):
+        if found:
+            return int(found)
+    return None
+
+
+def _asked(spec: dict[str, Any], artifact: dict[str, Any]) -> dict[str, Any]:
+    """What decides the result, as the engine took it; where it does not say so, as the spec has it."""
+    found = {key: artifact.get(key, spec.get(key)) for key in ("seed", "num_steps", "guidance")}
+    controls = {key: spec[key].get("control_weight", 1.0) for key in CONTROLS if spec.get(key) is not None}
+    chunks: dict[str, Any] = {key: artifact[key] for key in ("chunks", "chunks_resumed") if key in artifact}
+    return {**found, "controls": controls, **chunks}
+
+
+def _gpu(capabilities: dict[str, Any], artifact: dict[str, Any], gpu: dict[str, Any]) -> dict[str, Any]:
+    name = capabilities.get("gpu") or capabilities.get("device")
+    return {"name": name, **gpu, "peak_memory": peak_memory(artifact, gpu)}

@@ -1,0 +1,156 @@
+"""Whether outputs/ is there, is the folder that it was, and takes files: else no clip is started until it does."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from povwatch.core.errors import OutputsAway, OutputsNotWritable, PovwatchError
+from povwatch.core.events import say
+from povwatch.core.job import Waiting
+from povwatch.core.layout import STAGING
+from povwatch.core.machine_faults import CAUSES, Cause, Place, translated
+from povwatch.files import private
+from povwatch.files.health import Identity, identity
+from povwatch.workers.places import Hurdle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PROBE_MAX = 8.0
+"""Seconds of the longest pause between two tries to make a file in it: 1, 2, 4, 8."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks: a job that starts in a mount point without its disk fills the wrong one."""
+
+
+class OutputsWatch:
+    """Watches over outputs/."""
+
+    def __init__(self, outputs: Path, *, probe: Callable[[], None], back: Callable[[], None]) -> None:
+        """Remember the folder as it is now.
+
+        Args:
+            outputs: the folder.
+            probe: makes a file in its private folder and removes it; raises EnvironmentFault where that cannot be.
+            back: told when it is there again, and takes files.
+        """
+        self._back = back
+        self._probe = probe
+        self._probe_at = 0.0
+        self._probes = 0
+        """How often in a row it took no file."""
+        self._unwritable = ""
+        """Why it took none at the last try, as sentences."""
+        self._outputs = outputs
+        self._staging = outputs / os.fsdecode(STAGING)
+        self._hidden = ""
+        """Why it could not be looked at the last time, as sentences, if it may be there."""
+        self._known: Identity | None = None
+        self._known = self._look()
+        self._seen: tuple[int, ...] = ()
+        """The private folder that was judged to be one."""
+        self._next = 0.0
+        self.hurdle: Hurdle | None = None
+        """Why no job may start, if it is away."""
+
+    def tick(self, now: float) -> None:
+        """Look, if it is time."""
+        if now < self._next:
+            return
+        self._next = now + LOOK_EVERY
+        found = self._look()
+        problem = self._problem(found) or self._refusal(now)
+        if problem:
+            if self.hurdle is None:
+                say("outputs-away", problem=problem)
+            self.hurdle = Hurdle(Waiting.PAUSED, problem)
+            return
+        self._known = found
+        if self.hurdle is not None:
+            self.hurdle = None
+            say("outputs-back", outputs=self._outputs)
+            self._back()
+
+    def refuses(self, now: float) -> bool:
+        """Whether outputs/ is away or takes no file, as of now; `hurdle` says why until it is over.
+
+        Args:
+            now: boot clock.
+        """
+        self._next = self._probe_at = 0.0
+        self._unwritable = self._unwritable or "It has just refused a file."
+        self.tick(now)
+        return self.hurdle is not None
+
+    def _refusal(self, now: float) -> str:
+        """Why it takes no file, as sentences; empty if it does, or nobody has seen that it does not.
+
+        Asking for the rights writes nothing, so that is done at each look. A file is made once something was refused:
+        a disk that the kernel has given up, or a server, may refuse what the rights allow.
+        """
+        if not self._unwritable and os.access(self._nearest(), os.W_OK | os.X_OK, effective_ids=True):
+            return ""
+        if now < self._probe_at:
+            return self._unwritable
+        try:
+            self._probe()
+        except (OutputsNotWritable, OutputsAway) as error:
+            self._probes += 1
+            self._probe_at = now + min(PROBE_MAX, 2.0 ** min(self._probes - 1, 10))
+            self._unwritable = str(error)
+        except PovwatchError:  # a full disk, or no file to be had: whoever needs one says so
+            self._unwritable, self._probes = "", 0
+        else:
+            self._unwritable, self._probes = "", 0
+        return self._unwritable
+
+    def _nearest(self) -> Path:
+        return self._staging if self._staging.is_dir() else self._outputs
+
+    def _look(self) -> Identity | None:
+        try:
+            return identity(self._outputs)
+        except OSError as error:
+            code = error.errno or 0
+            if CAUSES.get(code) is Cause.MEANS and self._known is not None:
+                return self._known  # nothing can be said about the folder
+            self._hidden = str(translated(error, Place.ROOM, str(self._outputs))) if code in CAUSES else ""
+            return None
+
+    def _problem(self, found: Identity | None) -> str:
+        """What is wrong with it, as sentences; empty if nothing is.
+
+        A folder that was removed and made anew where it was is as good as the old one.
+        """
+        if found is None:
+            return self._hidden or f"The outputs folder {self._outputs} is not there. Mount its disk, or make it again."
+        if strange := self._strange():
+            return strange
+        known = self._known
+        if known is None or (found.fstype, found.source, found.fsid, found.mounted_at) == (
+            *(known.fstype, known.source, known.fsid, known.mounted_at),
+        ):
+            return ""
+        return (
+            f"The outputs folder {self._outputs} is on {found.source} ({found.fstype}) and was on {known.source} "
+            f"({known.fstype}): is its disk mounted? Mount it, or restart povwatch if this is meant."
+        )
+
+    def _strange(self) -> str:
+        """What somebody put in the place of the private folder, in words; empty if it is ours, or is not there yet.
+
+        A folder is judged once: that may take a file of our own in it, to compare with.
+        """
+        try:
+            found = self._staging.lstat()
+            seen = (found.st_dev, found.st_ino, found.st_mode, found.st_uid)
+            if seen != self._seen:
+                with private.room(f"{self._staging}/"):
+                    self._seen = seen
+        except OutputsAway as error:
+            return str(error)
+        except OSError:
+            return ""
+        return ""

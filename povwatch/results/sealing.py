@@ -1,0 +1,114 @@
+"""What the finisher does in threads: a job's files finished, checked and sealed; published; sealed under other names.
+
+Functions of data: none of it reaches the journal.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout
+from povwatch.core.errors import CheckFailed, FinishFailed
+from povwatch.media.info import Checked
+from povwatch.results.manifest import manifest
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from povwatch.attempt.attempt import Workpiece
+    from povwatch.core.job import Job
+    from povwatch.core.mailbox import Gauge
+    from povwatch.publish import Entry, Published, Publisher, Sealed
+    from povwatch.publish.publisher import Describe, Names
+
+
+def finish_and_seal(
+    cancelled: threading.Event,
+    publisher: Publisher,
+    job: Job,
+    piece: Workpiece,
+    *,
+    gauge: Gauge,
+    names_like: str,
+    started_at: str,
+) -> tuple[Checked, Sealed]:
+    """Finish and judge what the engine made, and promise it names.
+
+    Args:
+        cancelled: set when nobody wants it any more.
+        publisher: of outputs/.
+        job: as it was generated.
+        piece: its files.
+        gauge: shows how far finishing and checking are.
+        names_like: `publish.layout`.
+        started_at: ISO time for the manifest.
+
+    Raises:
+        PovwatchError: see `Workpiece.finish` and `Publisher.seal`.
+    """
+    checked = piece.finish(gauge.set, cancelled)
+    if job.run_id is None:
+        raise CheckFailed(f"Job {job.id} has no run.")
+    names, describe = _naming(job, piece, checked, names_like, started_at)
+    try:
+        sealed = publisher.seal(
+            job.id, job.run_id, piece.files, names=names, describe=describe, stopped=cancelled.is_set
+        )
+    except CheckFailed as error:  # said of the finished files, which are ours: the artifact was right
+        raise FinishFailed(error.what, error.todo) from error
+    return checked, sealed
+
+
+def keep(cancelled: threading.Event, publisher: Publisher, sealed: Sealed) -> Published:
+    """Keep a promise; see `Publisher.publish`."""
+    return publisher.publish(sealed, cancelled.is_set)
+
+
+def seal_anew(
+    _: threading.Event,
+    publisher: Publisher,
+    sealed: Sealed,
+    job: Job,
+    piece: Workpiece,
+    checked: Checked,
+    *,
+    names_like: str,
+    started_at: str,
+) -> Sealed:
+    """Somebody took a promised name: promise the next one; see `Publisher.reseal`."""
+    names, describe = _naming(job, piece, checked, names_like, started_at)
+    return publisher.reseal(sealed, names=names, describe=describe)
+
+
+def _naming(job: Job, piece: Workpiece, checked: Checked, names_like: str, started_at: str) -> tuple[Names, Describe]:
+    """How the results are called in each version, and the manifest that says so."""
+    kind = "aug" if piece.capabilities.get("real") else "preview"
+    finished_at = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def names(version: int) -> list[bytes]:
+        result = layout.output(names_like, job.path, job.base, kind, version)
+        return [result, *(layout.control(result, key) for key in piece.controls)]
+
+    def describe(entries: Sequence[Entry]) -> bytes:
+        return manifest(
+            job,
+            entries[0],
+            info=piece.info,
+            spec=piece.frozen.upstream(),
+            capabilities=piece.capabilities,
+            artifact=piece.artifact,
+            sound=piece.sound,
+            checked=checked,
+            controls={
+                key: (entry, Checked.from_json(found))
+                for (key, found), entry in zip(piece.controls.items(), entries[1:], strict=True)
+            },
+            seconds=piece.seconds,
+            gpu=piece.gpu,
+            started_at=started_at,
+            finished_at=finished_at,
+        )
+
+    return names, describe

@@ -1,0 +1,117 @@
+"""publish.source = "move": a published clip goes to publish.source_to, and its JSON and its markers with it.
+
+A `clip.go` that stayed would start the next clip of that name without any grace.
+
+It is moved before the job is `done`, so that a crash in between moves it at the next start.
+What is no longer what was run stays: a clip that was replaced meanwhile is another clip, and one whose JSON was edited
+meanwhile is needed for the run that the edit asks for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout
+from povwatch.core.errors import PovwatchError, SpecInvalid
+from povwatch.core.events import say
+from povwatch.files.signature import identity_of, signature
+from povwatch.spec import parse
+
+if TYPE_CHECKING:
+    from povwatch.config.settings import Config
+    from povwatch.core.job import Job
+    from povwatch.spec.inputs_folder import InputsFolder
+
+VERSIONS_MAX = 999
+"""Clips of one name that are kept."""
+
+
+class Aside:
+    """Moves finished clips, where that is asked for."""
+
+    def __init__(self, config: Config, folder: InputsFolder) -> None:
+        self._config = config
+        self._folder = folder
+
+    def move(self, job: Job) -> None:
+        """Move a job's clip and JSON. Safe to repeat; what fails is said, and the clip stays."""
+        if self._config.publish.source != "move":
+            return
+        folder, name = layout.split(job.path)
+        to = layout.filled(self._config.publish.source_to, folder=folder, name=name)
+        try:
+            if not self._json_is_what_ran(job):
+                return
+            if (moved := self._moved_before(job, to)) is None:
+                if not self._clip_is_what_ran(job):
+                    return
+                moved = self._put(job.path, to, 1)
+                say("moved", job, to=moved[0])
+            folder, version = layout.split(moved[0])[0], moved[1]
+            beside = layout.beside(job.path, job.base)
+            for path in (beside.spec, beside.go, beside.hold):
+                with suppress(FileNotFoundError):  # moved before, or never there
+                    to = posixpath.join(folder, layout.split(path)[1])
+                    self._put(path, to, version)
+        except FileNotFoundError:
+            return  # moved before, or taken away
+        except (OSError, ValueError, PovwatchError) as error:
+            say("move-failed", job, to=to, problem=_problem(error))
+
+    def _clip_is_what_ran(self, job: Job) -> bool:
+        """Whether the clip is there as it was claimed."""
+        return signature((self._config.paths.inputs / os.fsdecode(job.path)).lstat()) == job.source_stat
+
+    def _json_is_what_ran(self, job: Job) -> bool:
+        """Whether the clip's JSON, if there is one, is there as it was claimed."""
+        path = layout.beside(job.path, job.base).spec
+        file = self._folder.read_spec(path)
+        if file is None:
+            return True
+        try:
+            spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
+            return self._folder.check_references(spec, path, file.data).digest() == job.spec_hash
+        except SpecInvalid:
+            return False
+
+    def _moved_before(self, job: Job, to: bytes) -> tuple[bytes, int] | None:
+        """Where the clip went, and as which version, if a crash came between it and its JSON."""
+        inputs = self._config.paths.inputs
+        if job.source_stat is None or os.path.lexists(inputs / os.fsdecode(job.path)):
+            return None
+        for number in range(1, VERSIONS_MAX + 1):
+            target = _version(to, number)
+            try:
+                status = (inputs / os.fsdecode(target)).lstat()
+            except OSError:
+                return None
+            if identity_of(signature(status)) == identity_of(job.source_stat):
+                return target, number
+        return None
+
+    def _put(self, path: bytes, to: bytes, version: int) -> tuple[bytes, int]:
+        """Move a file to the first free version of a name, from `version` on; where it went."""
+        for number in range(version, VERSIONS_MAX + 1):
+            target = _version(to, number)
+            try:
+                self._folder.move_aside(path, target)
+            except FileExistsError:
+                continue
+            return target, number
+        raise FileExistsError(f"{layout.shown(to)} and all its versions exist")
+
+
+def _problem(error: Exception) -> str:
+    """Why a file cannot be moved, and what to do, as sentences."""
+    if isinstance(error, OSError) and error.errno == errno.EXDEV:
+        return "That is on another file system. Name a folder on this one in publish.source_to; nothing is copied."
+    return f"{(isinstance(error, OSError) and error.strerror) or error}."
+
+
+def _version(to: bytes, number: int) -> bytes:
+    root, suffix = posixpath.splitext(to)
+    return to if number == 1 else b"%s_v%d%s" % (root, number, suffix)

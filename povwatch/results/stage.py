@@ -1,0 +1,396 @@
+"""From a generated artifact to `done`: finished, checked, sealed, promised, published.
+
+The COMMITs between the steps are the protocol of reliability: a promise is journalled before anything is visible, and
+from then on inference never runs again for that job.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from povwatch.attempt import soundtrack
+from povwatch.attempt.attempt import Workpiece
+from povwatch.core import layout, retry
+from povwatch.core.errors import (
+    CheckFailed,
+    DiskFull,
+    EnvironmentFault,
+    FinishFailed,
+    OutputsAway,
+    OutputsNotWritable,
+    OutputsTaken,
+    PovwatchError,
+    WriteFailed,
+)
+from povwatch.core.events import say
+from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.machine_faults import Place, until
+from povwatch.core.mailbox import Gauge
+from povwatch.core.retry import waiting_for
+from povwatch.core.unforeseen import Unforeseen, in_words
+from povwatch.core.units import spell_duration, spell_pace, spell_rate
+from povwatch.files.free_space import LOOK_EVERY
+from povwatch.media.errors import MediaStopped
+from povwatch.media.info import Checked, SoundTrack, fraction
+from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
+from povwatch.results.sealing import finish_and_seal, keep, seal_anew
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.attempt.failed import Endings
+    from povwatch.config.settings import Config
+    from povwatch.core.background import Background
+    from povwatch.journal.store import Ledger
+    from povwatch.publish import Publisher
+    from povwatch.results.source_archive import Aside
+
+AGAIN = 30.0
+"""Seconds until a step is tried again that failed for a cause which machine_faults.TABLE does not have."""
+
+READS_MAX = 3
+"""So often in a row may a disk report an error while what was generated is finished; then that is generated anew."""
+
+BACK_WITHIN = 10.0
+"""Seconds in which a private folder may come back that is gone from outputs/ while outputs/ itself is there: a rename
+that another machine sees late costs no second generation."""
+
+IS_KEPT = "What was generated is kept."
+IS_AWAY = "What was generated is not there now; it is used when it is back with outputs/."
+IS_GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
+
+
+class Finisher:
+    """Takes jobs from `checking` to `done`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ledger: Ledger,
+        publisher: Publisher,
+        background: Background,
+        endings: Endings,
+        aside: Aside,
+        room: Callable[[], DiskFull | None],
+        away: Callable[[], bool],
+        done: Callable[[Job], None],
+        broken: Callable[[tuple[str, int], Exception], None],
+        after: Callable[[Job, Callable[[Job, str], None]], None] = lambda job, then: then(job, ""),
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            ledger: the jobs.
+            publisher: makes things visible.
+            background: where the work runs.
+            endings: what becomes of a job whose artifact is not what was asked for.
+            aside: moves a published clip, where that is asked for.
+            room: whether a disk lacks room, as of now: finishing takes as much as the result.
+            away: whether outputs/ itself is away or takes no file, as of now.
+            done: told of a job that is done.
+            broken: told of a job whose step raised what nobody foresaw.
+            after: does with a published job what is to be done after it; then calls back with the job, and a sentence
+                about what failed of that, if anything did.
+        """
+        self._config = config
+        self._ledger = ledger
+        self._publisher = publisher
+        self._background = background
+        self._endings = endings
+        self._aside = aside
+        self._room = room
+        self._away = away
+        self._done = done
+        self._broken = broken
+        self._after = after
+        self._later: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._cancelled: dict[int, str] = {}
+        self._tries: Counter[int] = Counter()
+        """How often in a row a job's step was put off because of the machine."""
+        self._gone_since: dict[int, float] = {}
+        """Jobs whose private folder is gone, though outputs/ is there: since when, on the boot clock."""
+        self._gauges: dict[int, Gauge] = {}
+        """How far finishing and checking are."""
+
+    # -- the daemon's side
+
+    def check(self, job: Job, piece: Workpiece) -> None:
+        """Finish and judge a job that is `checking`."""
+        full = self._room()
+        if full is not None:
+            self._check_later(job, piece, full, LOOK_EVERY, IS_AWAY if piece.lost else IS_KEPT)
+            return
+        gauge = self._gauges[job.id] = Gauge()
+        self._background.submit(
+            ("finish", job.id),
+            lambda outcome: self._checked(job, piece, outcome),
+            finish_and_seal,
+            *(self._publisher, job, piece),
+            gauge=gauge,
+            names_like=self._config.publish.layout,
+            started_at=self._started(job),
+        )
+
+    def cancel(self, job: Job, why: str) -> None:
+        """A job that is being checked is no longer wanted; its end follows."""
+        waits = self._later.pop(job.id, None) is not None
+        if waits or not self._background.busy(("finish", job.id)):
+            self._endings.cancel(job, why)
+            return
+        self._cancelled[job.id] = why
+        self._background.cancel(("finish", job.id))
+
+    def fraction(self, job: Job) -> float:
+        """How much of finishing and checking is done, 0 to 1."""
+        gauge = self._gauges.get(job.id)
+        return gauge.fraction if gauge else 0.0
+
+    def publish(self, job: Job) -> None:
+        """Keep a promise; safe to repeat after any interruption."""
+        sealed = Sealed.from_json(job.promise or "")
+        self._background.submit(
+            ("publish", job.id),
+            lambda outcome: self._published(job, sealed, outcome),
+            keep,
+            self._publisher,
+            sealed,
+        )
+
+    def later(self, job: Job, error: PovwatchError, pause: float) -> None:
+        """Try to keep a promise once more after some seconds."""
+        when = self._ledger.clock.boot() + pause
+        self._publish_later(job, error, when)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        return min((when for when, _ in self._later.values()), default=None)
+
+    def tick(self, now: float) -> None:
+        """Try again what could not be done."""
+        for job_id in [n for n, (when, _) in self._later.items() if when <= now]:
+            _, again = self._later.pop(job_id)
+            try:
+                again()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._broken(("finish", job_id), error)
+
+    def hurry(self) -> None:
+        """Try again now what could not be done: outputs/ is there, and takes files."""
+        self._later = {job_id: (0.0, again) for job_id, (_, again) in self._later.items()}
+
+    def hasten(self, job: Job) -> bool:
+        """Try again at the next tick what this job waits for; whether it waits for anything."""
+        if job.id not in self._later:
+            return False
+        _, again = self._later[job.id]
+        self._later[job.id] = (0.0, again)
+        return True
+
+    # -- the steps
+
+    def _checked(self, job: Job, piece: Workpiece, outcome: tuple[Checked, Sealed] | Exception) -> None:
+        why = self._cancelled.pop(job.id, None)
+        self._gauges.pop(job.id, None)
+        if why is not None:
+            self._endings.cancel(job, why)
+        elif isinstance(outcome, (MediaStopped, PublishStopped)):
+            return  # povwatch stops: the artifact is kept, and this step is done again at the next start
+        elif isinstance(outcome, Exception):
+            error = in_words(outcome, "while it was checked", Place.FINISH, piece.folder)
+            if piece.gone and not isinstance(error, OutputsTaken):
+                self._missing(job, piece, error)
+                return
+            self._gone_since.pop(job.id, None)
+            kept = isinstance(error, OutputsTaken) or not piece.lost
+            if isinstance(error, WriteFailed) and self._tries[job.id] >= READS_MAX:
+                kept = False  # its disk does not give it back: it is made again
+            if isinstance(error, EnvironmentFault) and kept:
+                self._check_later(job, piece, error)
+            elif isinstance(error, EnvironmentFault | CheckFailed) or not kept:
+                self._tries.pop(job.id, None)
+                self._endings.after(job, error, prepared=True)
+            else:
+                self.failed(job, piece, error)
+        else:
+            checked, sealed = outcome
+            self._tries.pop(job.id, None)
+            self._gone_since.pop(job.id, None)
+            said = {
+                "frames": checked.frames,
+                "shape": f"{checked.width}x{checked.height}",
+                "rate": spell_rate(fraction(checked.rate)),
+                "pace": spell_pace(fraction(checked.rate), constant=piece.prepared.get("constant", True)),
+                "duration": spell_duration(checked.duration),
+                "sound": f"sound {checked.audio}" if checked.audio else "no sound",
+            } | {"numbers": checked.to_json()}
+            to = {
+                "state": JobState.PUBLISHING,
+                "waiting_on": None,
+                "detail": "",
+                "promise": sealed.to_json(),
+                "artifact": piece.to_json(),
+            }
+            soundtrack.tell(self._ledger, job, piece.sound)
+            job = self._ledger.move(job, "checked", said=said, **to)
+            for key, problem in piece.lost_controls.items():
+                say("control-lost", job, key=key, problem=problem)
+            self.publish(job)
+
+    def _missing(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+        """The private folder is gone, and what was generated with it.
+
+        While outputs/ is away both may come back. Where outputs/ is there, the job runs again after BACK_WITHIN.
+        """
+        if not isinstance(error, OutputsAway):
+            error = OutputsAway(f"{piece.folder} is not there.", "Nobody but povwatch may remove or rename it.")
+        if self._away():
+            self._gone_since.pop(job.id, None)
+            self._check_later(job, piece, error, said=IS_AWAY)
+            return
+        now = self._ledger.clock.boot()
+        left = self._gone_since.setdefault(job.id, now) + BACK_WITHIN - now
+        if left > 0.0:
+            self._check_later(job, piece, error, min(left, self._pause(job, error)), IS_GONE)
+        else:
+            del self._gone_since[job.id]
+            self._tries.pop(job.id, None)
+            self._endings.after(job, error, prepared=True)
+
+    def failed(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+        """What was generated is right, and was not finished: finishing alone is tried again, then it is kept."""
+        piece.unfinished += 1
+        wall, boot = self._ledger.clock.wall(), self._ledger.clock.boot()
+        limit = self._config.engine.attempts
+        decision = retry.finish_again(error, failures=piece.unfinished, limit=limit, now=wall)
+        if decision.kind is retry.Kind.FAIL:
+            self._endings.keep(job, piece, error)
+            return
+        if isinstance(error, FinishFailed) and piece.unfinished == limit - 1 and piece.sound.get("path"):
+            # The sound was proven. Should it be at fault all the same, the last try is made without it.
+            problem = f"The result could not be finished with its sound. {error.what}"
+            piece.sound = SoundTrack(problem=problem).to_json()
+        when = boot + decision.at - wall
+        said = {"problem": str(error), "at": self._ledger.clock.spell(when)}
+        to = {"waiting_on": decision.waiting, "detail": decision.reason, "artifact": piece.to_json()}
+        self._ledger.move(job, "finish-retry", said=said, **to)
+        self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
+
+    def again(self, job: Job) -> bool:
+        """Finish a job that failed at that, if what was generated is still there; whether it is."""
+        if not job.kept:
+            return False
+        piece = Workpiece.from_json(job.artifact or "{}")
+        if piece.lost:
+            return False
+        piece.unfinished = 0
+        if piece.sound.get("path") is None:
+            piece.sound = {}  # the last try was made without it
+        job = self._ledger.move(job, "finish-again", state=JobState.CHECKING, artifact=piece.to_json(), error=None)
+        self._endings.finishing_again(job)
+        self.check(job, piece)
+        return True
+
+    def _check_later(
+        self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float | None = None, said: str = IS_KEPT
+    ) -> None:
+        """Not the job's doing: what the engine made is finished later, and no GPU time is spent again.
+
+        Args:
+            job: the job.
+            piece: its files.
+            error: why it cannot be finished now.
+            pause: seconds; left out, as machine_faults.py has it for that error.
+            said: where what was generated is, as a sentence.
+        """
+        when = self._ledger.clock.boot() + (self._pause(job, error) if pause is None else pause)
+        self._wait(job, "check-later", error, when, said)
+        self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
+
+    def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
+        if isinstance(outcome, TargetTaken):
+            self._reseal(job, sealed)
+        elif isinstance(outcome, Exception) and not isinstance(outcome, (PovwatchError, OSError)):
+            raise outcome
+        elif isinstance(outcome, Exception):
+            # The promise stands, whatever keeps us from keeping it.
+            error = in_words(outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs))
+            when = self._ledger.clock.boot() + self._pause(job, error)
+            self._publish_later(job, error, when)
+        else:
+            self._after(job, lambda now, failed: self._end(now, sealed, outcome, failed))
+
+    def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
+        # Where the private folder is not there the error says so, and nobody knows whether it comes back.
+        said = "" if isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken) else "Nothing is lost."
+        self._wait(job, "publish-later", error, when, said)
+        self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
+
+    def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
+        """Everything is there, and what was to be done after it is over."""
+        self._tries.pop(job.id, None)
+        self._aside.move(job)
+        output = layout.shown(sealed.output)
+        took = self._ledger.clock.wall() - self._ledger.journal.events(job.id)[0].at
+        job = self._ledger.move(
+            job,
+            "done",
+            said={
+                "took": spell_duration(took),
+                "output": self._config.paths.outputs / output,
+            },
+            state=JobState.DONE,
+            waiting_on=None,
+            detail=outcome.note,
+            output=output,
+            error=failed or None,
+        )
+        self._done(job)
+
+    def _pause(self, job: Job, error: PovwatchError) -> float:
+        """Seconds until a step is tried again. Where all jobs would meet the same, the queue waits too."""
+        self._tries[job.id] += 1
+        if isinstance(error, OutputsNotWritable):  # that it is away, outputs_watch sees by itself
+            self._endings.hold_queue(error)
+        again = until(error)
+        return again.pause(self._tries[job.id]) if again else AGAIN
+
+    def _wait(self, job: Job, event: str, error: PovwatchError, when: float, said: str) -> None:
+        """Note why a step is put off; the same is said once, however often it is tried."""
+        waiting = waiting_for(error) if isinstance(error, EnvironmentFault) else Waiting.PAUSED
+        if isinstance(error, Unforeseen) or said == IS_GONE:
+            waiting = Waiting.RETRY_AT
+        if (job.waiting_on, job.detail) == (waiting, str(error)):
+            return
+        job = self._ledger.set_quietly(job, event, waiting_on=waiting, detail=str(error))
+        problem = f"{error} {said}".rstrip()
+        say(event, job, problem=problem, at=self._ledger.clock.spell(when))
+
+    def _reseal(self, job: Job, sealed: Sealed) -> None:
+        """Somebody took a name between the promise and its keeping: promise the next one."""
+
+        def then(outcome: Sealed | Exception) -> None:
+            if isinstance(outcome, Exception):
+                self._published(job, sealed, outcome)
+            else:
+                self.publish(self._ledger.set_quietly(job, "waiting", promise=outcome.to_json()))
+
+        self._background.submit(
+            ("publish", job.id),
+            then,
+            seal_anew,
+            *(self._publisher, sealed, job, Workpiece.from_json(job.artifact or "{}"), self._found(job)),
+            names_like=self._config.publish.layout,
+            started_at=self._started(job),
+        )
+
+    def _started(self, job: Job) -> str:
+        starts = [event.at for event in self._ledger.journal.events(job.id) if event.event == "started"]
+        return datetime.fromtimestamp(starts[-1] if starts else job.created_at, UTC).isoformat(timespec="seconds")
+
+    def _found(self, job: Job) -> Checked:
+        (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
+        return Checked.from_json(found)

@@ -1,0 +1,1 @@
+"""State `running`: a worker has the job."""

@@ -1,0 +1,57 @@
+"""What the jobs that were done teach about those to come; eta.py has the rule."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from povwatch.engines import eta
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from povwatch.attempt.attempt import Workpiece
+    from povwatch.journal import JournalReader
+
+
+class Experience:
+    """Of this engine, on this journal."""
+
+    def __init__(self, journal: JournalReader, kind: str) -> None:
+        """Remember what the journal has.
+
+        Args:
+            journal: its `generated` events.
+            kind: of the engine.
+        """
+        self._kind = kind
+        done = (eta.Done.of(event.data) for event in journal.latest_events("generated", eta.KEPT))
+        self._done = deque(filter(None, done), maxlen=eta.KEPT)
+
+    def expect(self, piece: Workpiece, gpu: str) -> float | None:
+        """Seconds that generating will take; None where nothing of its kind was done yet.
+
+        Args:
+            piece: the job.
+            gpu: the GPU's name; empty without one.
+        """
+        return self.guess(piece.info, piece.spec, gpu)
+
+    def guess(self, info: Mapping[str, Any], spec: Mapping[str, Any], gpu: str) -> float | None:
+        """The same for a job that has not begun.
+
+        Args:
+            info: VideoInfo of the clip, as JSON.
+            spec: upstream's fields; empty where it is not known.
+            gpu: the GPU's name; empty without one.
+        """
+        return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(info, spec, self._kind))
+
+    def learn(self, piece: Workpiece, gpu: str, seconds: float) -> dict[str, Any] | None:
+        """Take a job in that was generated, if it was generated whole; what is to be journalled about it."""
+        if piece.artifact.get("chunks_resumed"):
+            return None
+        done = eta.Done(self._kind, gpu, **eta.size(piece.info, piece.spec, self._kind), seconds=round(seconds, 3))
+        self._done.append(done)
+        return asdict(done)

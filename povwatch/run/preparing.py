@@ -1,0 +1,280 @@
+"""The private copy and the working copy of a clip: made at its claim, or ahead of it while a worker generates.
+
+The rules of making them ahead:
+
+1. Nothing is claimed, frozen or charged by it: the JSON may be edited until the claim.
+2. Only for the jobs that would be claimed next, one for each worker that generates, and never while no job may start.
+3. At the claim they are taken if the clip is the same and so are the files that the JSON names; whatever else was
+   edited changes nothing about them. If not, they are thrown away and made anew.
+4. They are in the private folder of the run that they are meant for, which has its id before it is claimed. What a
+   crash leaves of them is swept at the next start, like the folder of any run that is not under way.
+5. Where they cannot be made nothing is said: the claim meets the same, and decides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.attempt.attempt import Workpiece
+from povwatch.core import layout
+from povwatch.core.errors import PovwatchError
+from povwatch.core.events import say
+from povwatch.core.job import Job, JobState
+from povwatch.core.units import spell_duration
+from povwatch.files.fs import closing, open_beneath
+from povwatch.files.signature import signature
+from povwatch.media import resized
+from povwatch.media.damage import in_words
+from povwatch.workers.places import Run
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from povwatch.core.background import Background
+    from povwatch.core.mailbox import Gauge
+    from povwatch.grace.stage import Gates
+    from povwatch.journal.store import Ledger
+    from povwatch.publish import Publisher
+    from povwatch.spec import Spec
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks whether there is something to make ahead: each may read a JSON."""
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """A run that nobody has claimed."""
+
+    run: Run
+    source_hash: str | None
+    named: list[Any] | None
+    """The files that the spec named and their signatures before they were copied; None if one could not be seen."""
+
+
+class Preparing:
+    """Makes the copies."""
+
+    def __init__(
+        self,
+        inputs: Path,
+        *,
+        ledger: Ledger,
+        gates: Gates,
+        publisher: Publisher,
+        background: Background,
+        ready: Callable[[Run, Exception | None], None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            inputs: the folder of the clips.
+            ledger: the jobs.
+            gates: know what a JSON says now.
+            publisher: makes the private folders.
+            background: where the work runs.
+            ready: told of a claimed run whose copies are made, or of what kept them from it.
+        """
+        self._inputs = inputs
+        self._ledger = ledger
+        self._gates = gates
+        self._publisher = publisher
+        self._background = background
+        self._ready = ready
+        self._ahead: dict[int, _Ahead] = {}
+        self._unwanted: dict[str, Run] = {}
+        """The runs whose copies are still being made and will be thrown away."""
+        self._failed: dict[int, str | None] = {}
+        """Jobs that it could not be done ahead for, to the hash of their clip."""
+        self._next_look = 0.0
+
+    # -- at the claim
+
+    def take(self, job: Job, spec: Spec) -> Run | None:
+        """The run of a job that is about to be claimed, if its copies were made ahead, or are being made."""
+        ahead = self._ahead.get(job.id)
+        if ahead is None:
+            return None
+        if not self._fits(ahead, job, spec):
+            self._drop(job.id)
+            return None
+        del self._ahead[job.id]
+        ahead.run.piece.spec = frozen(spec)
+        ahead.run.started = self._ledger.clock.boot()
+        return ahead.run
+
+    def begin(self, job: Job, run_id: str, spec: Spec) -> Run:
+        """Make the copies for a run; `ready` is told.
+
+        Raises:
+            PovwatchError: there can be no private folder.
+        """
+        folder = self._publisher.staging(job.id, run_id)
+        piece = Workpiece(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
+        run = Run(job.id, run_id, piece, self._ledger.clock.boot())
+        self._background.submit(
+            _key(run),
+            lambda outcome: self._ended(run, outcome),
+            _prepare,
+            *(piece, self._inputs, job.path, run.copied),
+        )
+        return run
+
+    def cancel(self, run: Run) -> None:
+        """A claimed run is no longer wanted: if its copies are still being made, that ends soon."""
+        self._background.cancel(_key(run))
+
+    # -- ahead
+
+    def tick(self, now: float, *, wanted: int, next_up: Callable[[], list[Job]]) -> None:
+        """Drop what is no longer good for anything, and make ahead what would be claimed next.
+
+        Args:
+            now: boot clock.
+            wanted: for how many jobs.
+            next_up: the jobs that may start, in order.
+        """
+        for job_id, ahead in list(self._ahead.items()):
+            job = self._ledger.job(job_id)
+            if job.state is not JobState.QUEUED or job.source_hash != ahead.source_hash:
+                self._drop(job_id)
+        if now < self._next_look or len(self._ahead) >= wanted:
+            return
+        self._next_look = now + LOOK_EVERY
+        for job in next_up()[:wanted]:
+            if job.id in self._ahead or self._failed.get(job.id, "") == job.source_hash:
+                continue
+            spec = self._gates.spec_of(job)
+            if spec is not None:
+                self._begin_ahead(self._ledger.job(job.id), spec)
+
+    def make_room(self) -> None:
+        """Throw everything away that was made ahead."""
+        for job_id in list(self._ahead):
+            self._drop(job_id)
+
+    def close(self) -> None:
+        """Throw away what nobody has claimed; no work is under way any more."""
+        for run in [*self._unwanted.values(), *(ahead.run for ahead in self._ahead.values())]:
+            self._discard(run)
+        self._unwanted.clear()
+        self._ahead.clear()
+
+    # -- helpers
+
+    def _begin_ahead(self, job: Job, spec: Spec) -> None:
+        named = self._named(job, spec)
+        try:
+            run = self.begin(job, uuid.uuid4().hex, spec)
+        except PovwatchError:
+            self._failed[job.id] = job.source_hash
+        else:
+            self._ahead[job.id] = _Ahead(run, job.source_hash, named)
+
+    def _ended(self, run: Run, outcome: Exception | None) -> None:
+        ahead = self._ahead.get(run.job)
+        waits = ahead is not None and ahead.run is run
+        if self._unwanted.pop(run.run_id, None):
+            self._discard(run)
+        elif isinstance(outcome, Exception):
+            if waits and ahead is not None:
+                del self._ahead[run.job]
+                self._failed[run.job] = ahead.source_hash
+                self._discard(run)
+            else:
+                self._ready(run, outcome)
+        else:
+            run.prepared = True
+            job = self._ledger.job(run.job)
+            if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
+                tell_damage(self._ledger, job, run.piece.info)
+                tell_resized(self._ledger, self._ledger.job(job.id), run.piece.info)
+            self._tell(run, waits=waits)
+            if not waits:
+                self._ready(run, None)
+
+    def _tell(self, run: Run, *, waits: bool) -> None:
+        made = run.piece.prepared
+        how = "the clip as it is" if made["copied"] else f"made in {spell_duration(run.piece.seconds['prepare'])}"
+        if waits:
+            how += ", ahead of its turn"
+        shape = f"{made['width']}x{made['height']}"
+        say("prepared", self._ledger.job(run.job), frames=made["frames"], shape=shape, how=how)
+
+    def _fits(self, ahead: _Ahead, job: Job, spec: Spec) -> bool:
+        """Whether what was made ahead is what would be made now."""
+        made = ahead.run.piece.prepared
+        return (
+            ahead.source_hash == job.source_hash
+            and ahead.named is not None
+            and ahead.named == self._named(job, spec)
+            and (not ahead.run.prepared or Path(made["path"]).is_file())
+        )
+
+    def _named(self, job: Job, spec: Spec) -> list[Any] | None:
+        """The files that a spec names, with their signatures."""
+        folder, found = layout.split(job.path)[0], []
+        try:
+            with closing(os.open(self._inputs, os.O_RDONLY | os.O_DIRECTORY)) as root:
+                for where, path in sorted(spec.referenced_paths().items()):
+                    below = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
+                    with closing(open_beneath(root, below, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)) as fd:
+                        found.append((where, path, signature(os.fstat(fd))))
+        except OSError:
+            return None
+        return found
+
+    def _drop(self, job_id: int) -> None:
+        run = self._ahead.pop(job_id).run
+        if self._background.busy(_key(run)):
+            self._unwanted[run.run_id] = run
+            self._background.cancel(_key(run))
+        else:
+            self._discard(run)
+
+    def _discard(self, run: Run) -> None:
+        with suppress(PovwatchError):  # outputs/ is away: swept at the next start
+            self._publisher.discard(run.job, run.run_id)
+
+
+def tell_damage(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
+    """Journal and say what of a clip does not decode, unless that is known already.
+
+    Args:
+        ledger: the jobs.
+        job: the clip's.
+        info: VideoInfo, as JSON, once every frame was decoded.
+    """
+    known = json.loads(job.source_info or "{}")
+    if not info.get("damage") or known.get("damage") == info["damage"] or known.get("sha256") != info["sha256"]:
+        return
+    said = {"problem": in_words(info["damage"]), "damage": info["damage"]}
+    ledger.move(job, "damaged", said=said, source_info=json.dumps(info))
+
+
+def tell_resized(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
+    """Journal and say where a clip's pictures change their size, unless that is known already; see tell_damage."""
+    known = json.loads(job.source_info or "{}")
+    if not info.get("resized") or known.get("resized") == info["resized"] or known.get("sha256") != info["sha256"]:
+        return
+    said = {"problem": resized.in_words(info["resized"]), "resized": info["resized"]}
+    ledger.move(job, "resized", said=said, source_info=json.dumps(info))
+
+
+def frozen(spec: Spec) -> dict[str, Any]:
+    """A spec as it goes into the journal and to a worker."""
+    return spec.model_dump(mode="json", by_alias=True)
+
+
+def _prepare(cancelled: threading.Event, piece: Workpiece, inputs: Path, clip: bytes, copied: Gauge) -> None:
+    piece.prepare(inputs, clip, copied.set, cancelled)
+
+
+def _key(run: Run) -> tuple[str, int, str]:
+    return ("prepare", run.job, run.run_id)

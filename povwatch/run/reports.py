@@ -1,0 +1,98 @@
+"""What is told of the workers while they work: how far a load and a job are, and the last words of one that failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.events import say
+from povwatch.core.machine_faults import KINDS
+from povwatch.core.units import spell_duration
+from povwatch.engines import eta
+from povwatch.workers.places import LAST_WORDS, stage_of
+
+if TYPE_CHECKING:
+    from povwatch.journal.store import Ledger
+    from povwatch.workers.events import JobProgress
+    from povwatch.workers.places import Place, Run
+
+LINES = 10
+"""In the log: one for every tenth of a job."""
+
+ALMOST = 1e-9
+"""What a fraction of whole steps lacks to its tenth, at most: 0.3 times 10 is not always 3."""
+
+PROGRESS_EVERY = 2.0
+"""Seconds between two notes of a job's progress in the journal."""
+
+
+class Reports:
+    """Tells the log and the journal."""
+
+    def __init__(self, ledger: Ledger, kind: str) -> None:
+        """Make it.
+
+        Args:
+            ledger: the jobs.
+            kind: of the engine.
+        """
+        self._ledger = ledger
+        self._kind = kind
+        self._loading: dict[int, str] = {}
+
+    def loading(self, places: list[Place]) -> None:
+        """How far the loads are; what several workers say alike is said once."""
+        now = {number: stage_of(place) for number, place in enumerate(places)}
+        for text in sorted({text for text in now.values() if text} - set(self._loading.values())):
+            say("engine-load-progress", engine=self._kind, stage=text)
+        self._loading = now
+
+    def progress(self, run: Run, event: JobProgress, now: float) -> None:
+        """How far a job is."""
+        fraction = event.fraction
+        elapsed = now - (run.generating_since or now)
+        left = eta.left(fraction, elapsed, run.expected)
+        run.progress, run.left = event, left
+        tenth = int(fraction * LINES + ALMOST)
+        if tenth > run.said and fraction < 1:
+            run.said = tenth
+            told = spell_duration(left) if left is not None else "unknown"
+            percent = f"{int(fraction * 100 + ALMOST)}"
+            say("progress", self._ledger.job(run.job), percent=percent, stage=event.stage, eta=told)
+        if now - run.noted_at >= PROGRESS_EVERY:
+            run.noted_at = now
+            data = {
+                "fraction": round(fraction, 4),
+                "stage": event.stage,
+                "chunk": event.chunk,
+                "chunks": event.chunks,
+                "step": event.step,
+                "steps": event.steps,
+                "eta": None if left is None else round(left, 1),
+            }
+            self._ledger.journal.set_progress(run.job, data, self._ledger.clock.wall())
+
+    @staticmethod
+    def output(place: Place, line: str) -> None:
+        """A line that a worker printed: kept for a while, and shown with --verbose."""
+        say("engine-output", line=line)
+        place.last_words.append(line)
+        if place.to_tell:
+            place.to_tell -= 1
+            say("engine-last-words", line=place.last_words.pop())
+
+    @staticmethod
+    def last_words(place: Place, kind: str = "error") -> None:
+        """The end of what a worker printed: it failed, and its traceback is in there.
+
+        Where the machine refused something, the error says all of it, and what was printed is for --verbose.
+
+        Args:
+            place: the worker's.
+            kind: of the failure; see `port.FailureKind`.
+        """
+        if kind in KINDS:
+            place.forget_words()
+            return
+        place.to_tell = LAST_WORDS - len(place.last_words)
+        while place.last_words:
+            say("engine-last-words", line=place.last_words.popleft())

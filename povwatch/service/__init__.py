@@ -1,0 +1,1 @@
+"""What ties the daemon to its service manager and to the command line."""

@@ -1,0 +1,208 @@
+"""Where log lines go and what they look like.
+
+On a terminal they are for eyes. Under systemd they go to the journal with fields (`journalctl JOB=7`, `EVENT=done`).
+Anywhere else they are JSON lines.
+Whatever a file name or a library's message holds, a line stays one line and moves no cursor: see `layout.shown`.
+A log that cannot be written (its disk is full, its terminal was closed) costs its lines and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import string
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+
+import structlog
+
+from povwatch.core.command import command
+from povwatch.core.layout import shown
+from povwatch.core.sentences import ended
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+_JOURNAL_FIELDS = {"job": "JOB", "clip": "VIDEO", "state": "STATE", "event": "EVENT"}
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_COLOUR = {"debug": "\033[2m", "info": "", "warning": "\033[33m", "error": "\033[31m", "critical": "\033[31;1m"}
+_BYTE_80, _BYTE_FF = 0xDC80, 0xDCFF  # PEP 383
+_DIM, _PLAIN = "\033[2m", "\033[0m"
+
+
+class Stream(Protocol):
+    """What of a text file is needed to log to it."""
+
+    def write(self, text: str, /) -> object:
+        """A line, or a part of one."""
+
+    def flush(self) -> object:
+        """Let it be seen."""
+
+    def isatty(self) -> bool:
+        """Whether somebody looks at it."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+
+class _Lossy:
+    """What a logger needs of a stream; what it does not take is dropped."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def configure(stream: Stream | None = None, *, verbose: bool = False) -> None:
+    """Choose the form by what the stream is, and set structlog up.
+
+    Args:
+        stream: where lines go, standard error if left out.
+        verbose: show the engine's own output too.
+    """
+    stream = sys.stderr if stream is None else stream
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            _spell,
+            *_form(stream),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(stream))),
+        cache_logger_on_first_use=False,
+    )
+
+
+def one_line(text: str) -> str:
+    """Any text as one printable line.
+
+    A byte of a file name that is no UTF-8 comes out as in `layout.shown`; Python holds it as half a character.
+    """
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if _BYTE_80 <= code <= _BYTE_FF:
+        return f"\\x{code - _BYTE_80 + 0x80:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _form(stream: Stream) -> list[Any]:
+    if _is_journal(stream):
+        return [_to_journal]
+    if stream.isatty():
+        return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _for_eyes]
+    return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _in_order,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+
+
+def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Make every value printable, then fill in the sentence."""
+    for key, value in event.items():
+        if key == "sentence":
+            continue
+        if key == "exception":  # a traceback is read in lines
+            event[key] = "\n".join(map(one_line, str(value).splitlines()))
+            continue
+        event[key] = _plain(value)
+    if sentence := event.pop("sentence", None):
+        event["message"] = _filled(sentence, _Known(event))
+    return event
+
+
+def _filled(sentence: str, fields: _Known) -> str:
+    """A sentence with its fields. A problem that more follows is ended: who wrote it need not have done so."""
+    parts = list(string.Formatter().parse(sentence))
+    text = ""
+    for at, (literal, field, _, _) in enumerate(parts):
+        text += literal
+        if field is not None:
+            value = str(fields[field])
+            goes_on = field == "problem" and at + 1 < len(parts) and parts[at + 1][0].startswith(" ")
+            text += ended(value) if goes_on else value
+    return text
+
+
+def _plain(value: object) -> object:
+    """A field's value with every text in it printable, whatever it is made of."""
+    if isinstance(value, bytes):
+        return shown(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {one_line(str(key)): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    return one_line(str(value))  # a text, a path, an error: anything else that somebody else may have named
+
+
+def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What everybody reads first stands first."""
+    first = ("timestamp", "level", "event", "message")
+    return {key: event[key] for key in (*(k for k in first if k in event), *(k for k in event if k not in first))}
+
+
+class _Known(dict[str, Any]):
+    """A sentence's fields; one that nobody gave is a question mark, never the end of the daemon.
+
+    One that begins with povwatch is a command about the line's clip.
+    """
+
+    def __missing__(self, key: str) -> str:
+        program, *words = key.split()
+        return command(*words, clip=self.get("clip")) if program == "povwatch" else "?"
+
+
+def _for_eyes(_: WrappedLogger, __: str, event: EventDict) -> str:
+    level = event["level"]
+    text = event.get("message") or _listed(event)
+    if error := event.get("exception"):
+        text += "".join(
+            f"\n    {line}" for line in error.split("\n")
+        )  # set in: an error's own words are no line of ours
+    return f"{_DIM}{event['timestamp']}{_PLAIN} {_COLOUR[level]}{text}{_PLAIN}"
+
+
+def _listed(event: EventDict) -> str:
+    """An event without a sentence: its name and its fields."""
+    fields = (f"{key}={value}" for key, value in event.items() if key not in {"event", "level", "timestamp"})
+    return " ".join([event["event"], *fields])
+
+
+def _is_journal(stream: Stream) -> bool:
+    """Whether the stream is the journal's own: systemd names its device and inode in JOURNAL_STREAM."""
+    try:
+        stat = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
+
+
+def _to_journal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    from systemd import journal  # type: ignore[attr-defined]  # noqa: PLC0415 - only a daemon under systemd needs it
+
+    message = event.pop("message", None) or _listed(event)
+    fields = {
+        _JOURNAL_FIELDS.get(key, f"POVWATCH_{key.upper()}"): str(value)
+        for key, value in event.items()
+        if value is not None
+    }
+    with suppress(OSError):
+        journal.send(message, PRIORITY=_PRIORITY[event["level"]], SYSLOG_IDENTIFIER="povwatch", **fields)
+    raise structlog.DropEvent

@@ -1,0 +1,161 @@
+"""The error file beside a clip: there while something is wrong, gone when it is right again.
+
+What the folder does not take now is kept, over a restart too, and done when it can be.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from povwatch.core import layout
+from povwatch.core.errors import EnvironmentFault, SpecInvalid
+from povwatch.core.events import say
+from povwatch.core.job import JobState
+from povwatch.core.machine_faults import NOTICE_LATER
+from povwatch.spec import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from povwatch.core.job import Job
+    from povwatch.files.scan import Listing
+    from povwatch.journal import Journal
+    from povwatch.journal.reader import Known
+    from povwatch.spec.inputs_folder import InputsFolder
+
+BAD_ENDS = frozenset({JobState.REJECTED, JobState.FAILED, JobState.BLOCKED})
+"""The ends that leave an error file."""
+
+GOES_AWAY = "This file goes away by itself when that is mended."
+
+AGAIN_MAX = 20
+"""So many of them at a time."""
+
+KEPT_MAX = 10_000
+"""More than that is in the log alone."""
+
+
+class _Kept(NamedTuple):
+    """What the folder did not take."""
+
+    clip: bytes
+    text: str | None
+    """None: the file is to be removed."""
+
+
+class Notices:
+    """Writes and removes error files. None of them is worth stopping for: the log says the same."""
+
+    def __init__(self, folder: InputsFolder, journal: Journal) -> None:
+        self._folder = folder
+        self._journal = journal
+        kept = journal.fact("notices") or []
+        self._kept = {os.fsencode(file): _Kept(os.fsencode(clip), text) for file, clip, text in kept}
+        """By the error file."""
+        self._changed = False
+        self._next = 0.0
+
+    def write(self, job: Job, happened: str, what: str, todo: str) -> bytes | None:
+        """Say beside the clip what is wrong with it.
+
+        Args:
+            job: whose clip.
+            happened: goes on from the clip's name: "is rejected".
+            what: what was found.
+            todo: what to do.
+
+        Returns:
+            The file's path, relative to inputs/; None if it could not be written yet, or is somebody else's.
+        """
+        _, name = layout.split(job.path)
+        return self._say(job, f"{layout.shown(name)} {happened}.\n\n{what}\n\n{todo}\n\n{GOES_AWAY}\n")
+
+    def invalid(self, job: Job, error: SpecInvalid) -> bytes | None:
+        """Say beside the clip what is wrong with its JSON, with lines and columns; the file as `write` has it."""
+        return self._say(job, explain(error))
+
+    def clear(self, job: Job) -> None:
+        """Nothing is wrong with the clip any more."""
+        self._remove(job.path, layout.beside(job.path, job.base).error)
+
+    def there(self, job: Job) -> bytes | None:
+        """A clip's error file; None if it could not be written yet."""
+        file = layout.beside(job.path, job.base).error
+        return None if file in self._kept else file
+
+    def tick(self, now: float, present: Callable[[bytes], bool]) -> None:
+        """Do some of what the folder did not take; those that still fail go to the end.
+
+        Args:
+            now: boot clock; the inputs folder is there.
+            present: whether a clip is there; of one that is gone nothing is written.
+        """
+        if now < self._next:
+            return
+        self._next = now + NOTICE_LATER.first
+        for file, kept in list(self._kept.items())[:AGAIN_MAX]:
+            if kept.text is None:
+                self._remove(kept.clip, file)
+            elif present(kept.clip):
+                self._put(kept.clip, file, kept.text)
+            else:
+                self._took(file)
+        self.save()
+
+    def save(self) -> None:
+        """Note what is kept."""
+        if self._changed:
+            kept = [(os.fsdecode(file), os.fsdecode(clip), text) for file, (clip, text) in self._kept.items()]
+            self._journal.set_facts(notices=kept)
+            self._changed = False
+
+    def tidy(self, known: Mapping[bytes, Known], listing: Listing) -> None:
+        """Remove the error files of clips that ended badly and were deleted since.
+
+        Args:
+            known: the newest job of every clip that was ever seen.
+            listing: what is in inputs/.
+        """
+        for path, last in known.items():
+            if last.state not in BAD_ENDS or path in listing.clips or path in listing.links or listing.is_blind(path):
+                continue
+            error = layout.beside(path, last.base).error
+            if error in listing.names and not _is_used(error, known, listing):
+                self._remove(path, error)
+
+    def _say(self, job: Job, text: str) -> bytes | None:
+        return self._put(job.path, layout.beside(job.path, job.base).error, text)
+
+    def _remove(self, clip: bytes, file: bytes) -> None:
+        try:
+            self._folder.remove_error(file)
+        except EnvironmentFault as error:
+            self._keep(file, _Kept(clip, None), error)
+        else:
+            self._took(file)
+
+    def _put(self, clip: bytes, file: bytes, text: str) -> bytes | None:
+        try:
+            ours = self._folder.write_error(file, text)
+        except EnvironmentFault as error:
+            self._keep(file, _Kept(clip, text), error)
+            return None
+        self._took(file)
+        return file if ours else None
+
+    def _keep(self, file: bytes, what: _Kept, error: EnvironmentFault) -> None:
+        if not self._kept:
+            say("error-files-later", problem=str(error))
+        self._changed |= self._kept.pop(file, None) != what
+        if len(self._kept) < KEPT_MAX:
+            self._kept[file] = what  # at the end
+
+    def _took(self, file: bytes) -> None:
+        self._changed |= self._kept.pop(file, None) is not None
+
+
+def _is_used(error_file: bytes, known: Mapping[bytes, Known], listing: Listing) -> bool:
+    """Whether the error file belongs to a clip that is there, which took the base of one that is gone."""
+    present = ((path, known.get(path)) for path in (*listing.clips, *listing.links))
+    return any(last is not None and layout.beside(path, last.base).error == error_file for path, last in present)

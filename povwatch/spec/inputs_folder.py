@@ -1,0 +1,352 @@
+"""What stands beside the clips in inputs/. The only module that writes there.
+
+Everything is relative to inputs/ and reached without following a symlink.
+New files get the group of a setgid folder, and mode 0664 under the umask: whoever uploaded the clip may edit them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import posixpath
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from povwatch.core.errors import InputsRefused, PovwatchError, Problem
+from povwatch.core.layout import OURS, shown, split
+from povwatch.core.machine_faults import Place, passing, translated
+from povwatch.files.fs import (
+    FOLDER,
+    closing,
+    fsync_dir,
+    make_dirs_beneath,
+    open_beneath,
+    read_at_most,
+    rename_noreplace,
+    walk_beneath,
+)
+from povwatch.files.names import is_ignored_folder
+from povwatch.files.signature import Signature, signature
+from povwatch.spec.parse import SIZE_MAX
+from povwatch.spec.problems import invalid
+from povwatch.spec.references import check_references, named_files
+from povwatch.spec.whole import create, replace, supersede
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from povwatch.core.layout import Beside
+    from povwatch.spec.model import Spec
+    from povwatch.spec.references import NamedFile
+
+ERROR_MARK = b"povwatch: "
+"""How our error files begin; one that begins otherwise is somebody else's."""
+
+LOCK_STALE = 3600.0
+"""Seconds after which an editor's lock is taken for a left-over."""
+
+LOCKS = (b".%s.swp", b".%s.swo", b".%s.swx", b".#%s", b".~lock.%s#")
+"""The locks of vim and nano, Emacs (a symlink that leads nowhere), and LibreOffice."""
+
+READS_MAX = 3
+"""How often a file that changes while it is read is read again."""
+
+
+def _no_file(kind: str) -> Problem:
+    return Problem(f"this is {kind}, not a plain file", "Move it away, and a new one is written.")
+
+
+UNREADABLE = {
+    errno.EACCES: Problem("the file may not be read", "Let its group read and write it: chmod g+rw."),
+    errno.ELOOP: _no_file("a symlink"),
+    errno.ENXIO: _no_file("a socket or a device"),
+}
+"""Why a JSON that is there cannot be opened."""
+
+
+class FolderGone(InputsRefused):
+    """The folder is there no longer; the inputs folder itself is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecFile:
+    """A JSON as it was read."""
+
+    data: bytes
+    """At most one byte more than a spec may have."""
+    digest: str
+    """SHA-256 of `data` in hexadecimal."""
+    signature: Signature
+    """The file's stat signature when it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Markers:
+    """What the user's empty files beside a clip say."""
+
+    go: bool
+    hold: bool
+
+
+class InputsFolder:
+    """The inputs folder, as far as files beside clips go."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write_spec(self, path: bytes, data: bytes) -> bool:
+        """Put a JSON there, whole and on the disk; False if something has that name already.
+
+        Raises:
+            DiskFull: No space or no quota.
+            InputsRefused: Anything else that the folder has against it.
+        """
+        with self._folder_of(path, Place.SPEC) as (folder, name):
+            return create(folder, name, data)
+
+    def rewrite_spec(self, path: bytes, data: bytes, *, ours: Callable[[bytes], bool]) -> bytes | None:
+        """Put another JSON in the place of one; what somebody wrote is kept beside it, see `whole.supersede`.
+
+        Args:
+            path: the JSON, which is there.
+            data: the new one.
+            ours: whether an old text is povwatch's own, untouched.
+
+        Returns:
+            Where the old one is kept; None if it was ours.
+
+        Raises:
+            DiskFull: No space or no quota.
+            InputsRefused: Anything else that the folder has against it.
+        """
+        with self._folder_of(path, Place.SPEC) as (folder, name):
+            try:
+                kept = supersede(folder, name, data, ours=ours)
+            except FileExistsError as error:
+                raise InputsRefused(
+                    f"Somebody put another inputs/{shown(path)} there at the same moment; it stays.",
+                    f"The one before is kept beside it as {shown(error.filename)}.",
+                ) from error
+            return None if kept is None else posixpath.join(split(path)[0], kept)
+
+    def read_spec(self, path: bytes) -> SpecFile | None:
+        """Read a JSON; None if there is none.
+
+        Raises:
+            SpecInvalid: Something stands there that is no plain file, or that may not be read.
+            InputsRefused: The inputs folder itself is away, or fails.
+        """
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
+            try:
+                fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno not in UNREADABLE:
+                    raise
+                raise invalid(shown(name), [UNREADABLE[error.errno]]) from None
+            with closing(fd):
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise invalid(shown(name), [_no_file("a folder, a FIFO or a device")])
+                return _whole(fd)
+        return None
+
+    def exists(self, path: bytes) -> bool:
+        """Whether anything has that name.
+
+        Raises:
+            InputsRefused: The inputs folder itself is away, or fails.
+        """
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
+            return lstat(folder, name) is not None
+        return False
+
+    def write_error(self, path: bytes, text: str) -> bool:
+        """Put an error file there, or put its text right; False if a file of somebody else's has that name.
+
+        The text is put behind our mark. A file that says it already is not touched.
+
+        Raises:
+            DiskFull: No space or no quota.
+            InputsRefused: Anything else that the folder has against it.
+        """
+        data = ERROR_MARK + text.encode("utf-8", "backslashreplace")
+        with self._folder_of(path, Place.ERROR_FILE) as (folder, name):
+            old = ours(folder, name)
+            if old is None:
+                return create(folder, name, data)
+            if old and old != data:
+                replace(folder, name, data)
+            return bool(old)
+
+    def remove_error(self, path: bytes) -> bool:
+        """Remove our error file; False if there is none of ours.
+
+        Raises:
+            InputsRefused: The folder does not let us.
+        """
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.ERROR_FILE) as (folder, name):
+            if ours(folder, name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+                return True
+        return False
+
+    def markers(self, beside: Beside) -> Markers:
+        """Which markers stand beside a clip. They are the user's: nothing here ever removes one."""
+        with contextlib.suppress(FolderGone), self._folder_of(beside.go, Place.READ_SPEC) as (folder, go):
+            return Markers(go=_is_file(folder, go), hold=_is_file(folder, split(beside.hold)[1]))
+        return Markers(go=False, hold=False)
+
+    def editor_open(self, path: bytes, now: float) -> bytes | None:
+        """The lock that an editor keeps beside the JSON while it has it open; None if there is none.
+
+        Args:
+            path: The JSON.
+            now: Seconds since the epoch, to tell a lock from a left-over.
+        """
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
+            for lock in LOCKS:
+                found = lock % name
+                status = lstat(folder, found)
+                # A lock from the far future is no more believable than an old one.
+                if status and not stat.S_ISDIR(status.st_mode) and abs(now - status.st_mtime) <= LOCK_STALE:
+                    return found
+        return None
+
+    def check_references(self, spec: Spec, path: bytes, data: bytes = b"") -> Spec:
+        """See that the files that a spec names can be read; `references.check_references` has the rules.
+
+        Args:
+            spec: What the JSON says.
+            path: The JSON.
+            data: Its bytes, to say in which line a name stands.
+
+        Returns:
+            The spec, with the text of `prompt_path` as its `prompt`.
+
+        Raises:
+            SpecInvalid: Names each field and what is wrong with its file.
+        """
+        with self._folder_of(path, Place.READ_SPEC) as (folder, name):
+            return check_references(folder, spec, file=shown(name), data=data)
+
+    def named_files(self, spec: Spec, path: bytes) -> dict[str, NamedFile]:
+        """The files that a spec names, by field, as they are now. One that has gone meanwhile is left out.
+
+        Args:
+            spec: What the JSON says.
+            path: The JSON.
+
+        Raises:
+            InputsRefused: The inputs folder is away, or fails.
+        """
+        with self._folder_of(path, Place.READ_SPEC) as (folder, _):
+            return named_files(folder, split(path)[0], spec)
+
+    def move_aside(self, path: bytes, to: bytes) -> None:
+        """Move a clip, and never over another file. What lies beside it stays.
+
+        Raises:
+            FileExistsError: `to` is there.
+            OSError: Anything else that the folder has against it.
+        """
+        (folder, name), (target, new) = split(path), split(to)
+        with self._root() as root, closing(open_beneath(root, folder, FOLDER)) as here:
+            with closing(make_dirs_beneath(root, target)) as there:
+                rename_noreplace(here, name, there, new)
+                fsync_dir(there)
+            fsync_dir(here)
+
+    def sweep(self) -> int:
+        """Remove the temporary files that an earlier run left behind; how many there were."""
+        count = 0
+        with contextlib.suppress(OSError), self._root() as root:  # what cannot be listed is swept at another start
+            for _, names, folder in walk_beneath(root, is_ignored_folder):
+                for name in names:
+                    if name.startswith(OURS):
+                        with contextlib.suppress(OSError):  # somebody else's after all, or gone: no harm
+                            os.unlink(name, dir_fd=folder)
+                            count += 1
+        return count
+
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[int]:
+        # Opened anew every time: a share that was mounted again is another folder.
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        with closing(fd):
+            yield fd
+
+    @contextlib.contextmanager
+    def _folder_of(self, path: bytes, place: Place) -> Iterator[tuple[int, bytes]]:
+        """The open folder that `path` is in, and the name; what the system says against it comes out in words."""
+        folder, name = split(path)
+        try:
+            with self._root() as root:
+                fd = _folder(root, folder)
+            with closing(fd):
+                yield fd, name
+        except OSError as error:
+            raise in_words(error, place, path) from error
+
+
+def _folder(root: int, path: bytes) -> int:
+    try:
+        return open_beneath(root, path, FOLDER)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FolderGone(f"inputs/{shown(path)} is no folder (any more).", "It is tried again.") from error
+
+
+def ours(folder: int, name: bytes) -> bytes | None:
+    """The bytes of an error file of ours; empty for anything else of that name, None for nothing."""
+    if lstat(folder, name) is None:
+        return None
+    try:
+        fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if passing(error):
+            raise
+        return b""  # not ours: ours we can read
+    with closing(fd):
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return b""
+        data = read_at_most(fd, SIZE_MAX)
+        return data if data.startswith(ERROR_MARK) else b""
+
+
+def _whole(fd: int) -> SpecFile:
+    """An open file's bytes and a signature that belongs to them."""
+    for _ in range(READS_MAX):
+        before = _signature(fd)
+        data = read_at_most(fd, SIZE_MAX + 1)
+        if _signature(fd) == before:
+            break
+    return SpecFile(data, hashlib.sha256(data).hexdigest(), before)
+
+
+def _signature(fd: int) -> Signature:
+    return signature(os.fstat(fd))
+
+
+def lstat(folder: int, name: bytes) -> os.stat_result | None:
+    """What stands under a name in an open folder; None for nothing."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return None
+        raise
+
+
+def _is_file(folder: int, name: bytes) -> bool:
+    status = lstat(folder, name)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def in_words(error: OSError, place: Place, path: bytes) -> PovwatchError:
+    """What the system has against a path below inputs/, in words."""
+    return translated(error, place, f"inputs/{shown(path)}")

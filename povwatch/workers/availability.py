@@ -1,0 +1,128 @@
+"""Whether the engine can take jobs at present: it may not be loaded, or the machine failed the last ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.events import say
+from povwatch.core.job import Waiting
+from povwatch.core.machine_faults import until as known_until
+from povwatch.workers.places import Hurdle
+
+if TYPE_CHECKING:
+    from povwatch.core.clock import Clock
+    from povwatch.core.errors import PovwatchError
+
+_WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
+"""Kinds of failed loads that a wait of their own stands for."""
+
+
+class Availability:
+    """Why no job may be given out, as far as the engine and the last jobs tell."""
+
+    def __init__(self, clock: Clock, kind: str) -> None:
+        """Make it.
+
+        Args:
+            clock: the time.
+            kind: of the engine.
+        """
+        self._clock = clock
+        self._kind = kind
+        self._paused: Hurdle | None = None
+        self.pauses = 0
+        """How often in a row the machine failed a job through no fault of the job's."""
+        self._generating = False
+        """Whether one of them was in an engine's hands: making copies says nothing about that."""
+        self.engine: Hurdle | None = None
+        """Why the engine cannot be used, if so."""
+        self.gpu: Hurdle | None = None
+        """Why no GPU can be given a job, if so, though an engine may be loaded."""
+        self.blind_looks = 0
+        """How often in a row that was seen."""
+
+    def hurdle(self, now: float) -> Hurdle | None:
+        """What stands in the way at this time on the boot clock."""
+        if self._paused is not None and now >= self._paused.until:
+            self._paused = None
+        return self.gpu or self.engine or self._paused
+
+    def next_deadline(self) -> float | None:
+        """When a pause ends."""
+        return self._paused.until if self._paused else None
+
+    def pause(self, waiting: Waiting, error: PovwatchError, until: float, *, prepared: bool) -> bool:
+        """The machine failed a job through no fault of the job's: start none for a while.
+
+        Args:
+            waiting: what the jobs wait on.
+            error: what happened.
+            until: on the wall clock, at the least: each pause in a row is longer than the one before.
+            prepared: whether the job's copies were made.
+
+        Returns:
+            Whether the log needs no line about the job too: the same has happened to others before it.
+        """
+        self.pauses += 1
+        self._generating = self._generating or prepared
+        again = known_until(error)
+        grown = again.pause(self.pauses) if again else 0.0
+        when = max(until - self._clock.wall(), grown) + self._clock.boot()
+        problem = str(error)
+        self._paused = Hurdle(waiting, problem, when)
+        say("queue-paused", problem=problem, at=self._clock.spell(when))
+        return again is not None and self.pauses > 1
+
+    def prepared(self) -> None:
+        """The copies of a job were made: the machine is well, if it was that which failed."""
+        if not self._generating:
+            self.pauses = 0
+
+    def generated(self) -> None:
+        """A job came through: the machine is well."""
+        self.pauses, self._generating = 0, False
+
+    def loaded(self) -> None:
+        """The engine is there."""
+        self.engine = None
+
+    def gpu_is_away(self, hurdle: Hurdle) -> None:
+        """No GPU can be given a job."""
+        self.gpu = hurdle
+        self.blind_looks += 1
+
+    def gpu_is_back(self) -> None:
+        """The GPUs can be used again."""
+        self.gpu, self.blind_looks = None, 0
+
+    def room_again(self) -> None:
+        """The GPU that a worker waits for is there and has room: it loads."""
+        if self.engine is not None and self.engine.waiting in {Waiting.GPU_BUSY, Waiting.GPU_LOST}:
+            self.engine = None
+
+    def load_failed(
+        self, kind: str, problem: str, retry_at: float, *, others: bool, label: str, news: bool = True
+    ) -> None:
+        """A worker could not load the engine.
+
+        Args:
+            kind: see engine.port.FailureKind.
+            problem: as sentences.
+            retry_at: on the boot clock; infinity if it is not tried again.
+            others: whether other workers have it loaded.
+            label: the worker for people.
+            news: whether it is worth a line: the same was said before if not.
+        """
+        self.lost(problem, _WAITS.get(kind, Waiting.ENGINE_UNAVAILABLE), others=others)
+        if not news:
+            return
+        at = "after a reboot" if retry_at == float("inf") else self._clock.spell(retry_at)
+        if others:
+            say("worker-unavailable", label=label, problem=problem, at=at)
+        else:
+            say("engine-unavailable", engine=self._kind, problem=problem, at=at)
+
+    def lost(self, problem: str, waiting: Waiting = Waiting.ENGINE_UNAVAILABLE, *, others: bool) -> None:
+        """A worker that had no job is gone."""
+        if not others:
+            self.engine = Hurdle(waiting, problem)

@@ -1,0 +1,114 @@
+"""The workers of this daemon, all of them together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from povwatch.workers.other_processes import of_workers
+from povwatch.workers.places import stage_of
+from povwatch.workers.states import SupervisorState
+
+if TYPE_CHECKING:
+    from povwatch.core.clock import Clock
+    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.nvml import Gpus
+    from povwatch.workers.places import Place
+
+
+class Crew:
+    """Starts them, ends them, and knows what they are at."""
+
+    def __init__(self, clock: Clock, eye: GpuEye) -> None:
+        """Nobody is there yet.
+
+        Args:
+            clock: the time.
+            eye: looks at the GPUs.
+        """
+        self._clock = clock
+        self._eye = eye
+        self.places: list[Place] = []
+        self._since: dict[int, tuple[str, int]] = {}
+        """Each worker's state as it was noted last, and since when."""
+        eye.watch(self._sample)
+
+    def add(self, places: list[Place]) -> None:
+        """Start some workers; they load while clips arrive."""
+        self.places += places
+        for place in places:
+            place.supervisor.start()
+
+    def stop(self, why: str) -> None:
+        """Tell the workers to end; their supervisors are to be polled until `stopped`."""
+        for place in self.places:
+            if place.supervisor.state is not SupervisorState.STOPPED:
+                place.supervisor.stop(why)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether every worker has ended."""
+        return all(place.supervisor.state is SupervisorState.STOPPED for place in self.places)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any worker has the engine loaded."""
+        return any(place.supervisor.capabilities for place in self.places)
+
+    @property
+    def loading(self) -> int:
+        """How many workers load the engine."""
+        return sum(place.supervisor.state is SupervisorState.LOADING for place in self.places)
+
+    @property
+    def generating(self) -> int:
+        """How many workers have a job at hand."""
+        return sum(place.generating for place in self.places)
+
+    @property
+    def on_gpus(self) -> list[Place]:
+        """The workers that have a GPU."""
+        return [place for place in self.places if place.gpus]
+
+    @property
+    def pids(self) -> set[int]:
+        """The workers' process ids."""
+        return {place.supervisor.pid for place in self.places if place.supervisor.pid is not None}
+
+    def where(self, place: Place) -> str:
+        """Which worker it is, in brackets and for the end of a sentence; empty if there is one alone."""
+        return f" ({place.label})" if len(self.places) > 1 else ""
+
+    def gpu_name(self, place: Place) -> str:
+        """What the GPU of a worker is called, as far as was seen; empty without one."""
+        return next((gpu.name for gpu in self._eye.latest.found if gpu.uuid in place.gpus), "")
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The workers, for `status`."""
+        return [self._fact(place) for place in self.places]
+
+    def _fact(self, place: Place) -> dict[str, Any]:
+        state = str(place.supervisor.state)
+        was, since = self._since.get(place.number, ("", 0))
+        if was != state:
+            since = round(self._clock.wall())
+            self._since[place.number] = state, since
+        error = place.supervisor.last_error
+        return {
+            "label": place.label,
+            "pid": place.supervisor.pid,
+            "state": state,
+            "since": since,
+            "loading": stage_of(place),
+            "job": place.run.job if place.run else None,
+            "gpu": self.gpu_name(place),
+            "gpus": list(place.gpus),
+            "waits": place.gate.waits if place.gate else "",
+            "problem": str(error) if error else None,
+        }
+
+    def _sample(self, gpus: Gpus) -> None:
+        """Note what the jobs at hand use of their GPUs."""
+        now = self._clock.boot()
+        for place in self.on_gpus:
+            if place.run is not None and place.generating and place.supervisor.pid is not None:
+                place.run.use.add(now, gpus, place.gpus, of_workers(gpus, {place.supervisor.pid}))

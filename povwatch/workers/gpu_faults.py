@@ -1,0 +1,160 @@
+"""What follows from a fault of a GPU. gpu/xid.py says what each error of the driver means.
+
+    the program's own fault    its worker is ended, the attempt counts
+    a fault of the memory      its worker is ended, nothing is charged; a reset that is asked for is waited for
+    a GPU that is lost         its worker is ended, nothing is charged; clips are taken in and wait until it is back
+    a driver that was upgraded, or says nothing
+                               what runs may end, nothing is started
+
+Out of memory is judged in neighbours.py, room before a load in preflight.py.
+The driver reports errors (Xids) in a thread; they are handled in the loop. A GPU that is lost or wants a reset is also
+seen by the regular looks, whether an Xid was heard or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from povwatch.core.errors import GpuLost, Transient, WorkerDied
+from povwatch.core.events import say
+from povwatch.core.job import Waiting
+from povwatch.core.mailbox import Mailbox
+from povwatch.gpu import nvml as gpu
+from povwatch.gpu.xid import Meaning, Verdict, meaning
+from povwatch.workers.places import Hurdle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.nvml import Gpus, Xid
+    from povwatch.journal.store import Ledger
+    from povwatch.workers.availability import Availability
+    from povwatch.workers.crew import Crew
+    from povwatch.workers.places import Place
+
+LISTEN_AGAIN = 60.0
+"""Seconds until the driver's errors are listened to again, where that ended or could not be begun."""
+
+
+class GpuFaults:
+    """Decides about the workers whose GPU is at fault."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        eye: GpuEye,
+        crew: Crew,
+        availability: Availability,
+        wake: Callable[[], None],
+    ) -> None:
+        """Make it; nothing is listened to yet.
+
+        Args:
+            ledger: the jobs.
+            eye: looks at the GPUs.
+            crew: the workers.
+            availability: told while no job may start.
+            wake: called from a thread when the driver reported something.
+        """
+        self._ledger = ledger
+        self._eye = eye
+        self._crew = crew
+        self._availability = availability
+        self._heard: Mailbox[Xid] = Mailbox(wake)
+        self._watch: gpu.XidWatch | None = None
+        self._starting: threading.Thread | None = None
+        self._listen_at = 0.0
+        eye.watch(self._seen)
+
+    def tick(self, now: float) -> None:
+        """Listen, and act on what was heard."""
+        for xid in self._heard.take():
+            self._act(xid)
+        if now >= self._listen_at and self._crew.on_gpus:
+            self._listen_at = now + LISTEN_AGAIN
+            self._listen()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    # -- what the driver reports
+
+    def _listen(self) -> None:
+        if (self._watch and self._watch.alive) or (self._starting and self._starting.is_alive()):
+            return
+        self._watch = gpu.XidWatch(self._heard.put)
+        # In a thread: the driver is asked for every GPU, and one that is lost may not answer.
+        self._starting = threading.Thread(target=_start, args=(self._watch,), name="xid-start", daemon=True)
+        self._starting.start()
+
+    def _act(self, xid: Xid) -> None:
+        found = meaning(xid.code)
+        places = [place for place in self._crew.on_gpus if xid.gpu in place.gpus]
+        if found.verdict is Verdict.LOST and not xid.gpu:
+            self._eye.ask(lambda _: None)  # which one it was, the look shows
+        if found.verdict is Verdict.NOTE or not places:
+            say("gpu-note", gpu=xid.gpu, code=xid.code, what=found.what)
+        else:
+            say("gpu-fault", gpu=xid.gpu, code=xid.code, what=found.what, answer=_ANSWERS[found.verdict])
+        for place in places:
+            self._journal(place, xid, found)
+            if found.verdict is not Verdict.NOTE:
+                place.supervisor.replace(_error(xid, found))
+
+    def _journal(self, place: Place, xid: Xid, found: Meaning) -> None:
+        if place.run is not None:
+            data = {"gpu": xid.gpu, "xid": xid.code, "what": found.what, "verdict": str(found.verdict)}
+            event = "gpu-note" if found.verdict is Verdict.NOTE else "gpu-fault"
+            self._ledger.journal.note(self._ledger.job(place.run.job), event, self._ledger.clock.wall(), data)
+
+    # -- what a look shows
+
+    def _seen(self, seen: Gpus) -> None:
+        places = self._crew.on_gpus
+        if not places:
+            return  # the engine was not started: engine_room.py looks whether it can be
+        if seen.upgraded or seen.silent or not seen.found:
+            # What runs may go on: a driver that was replaced serves those who had opened it, and a silent one may
+            # only be slow. A worker that does hang is overdue before long.
+            self._away(seen)
+        elif self._availability.gpu is not None:
+            self._availability.gpu_is_back()
+            say("gpu-back")
+        # Without a problem NVML has looked at every GPU that it knows: one that is missing is gone for it.
+        if (seen.lost or not seen.problem) and not seen.upgraded and not seen.silent:
+            there, why = {found.uuid for found in seen.found}, seen.problem or "NVML does not see it any more"
+            for place in places:
+                if not there.issuperset(place.gpus):
+                    place.supervisor.replace(GpuLost(f"The GPU of this worker is lost: {why}."))
+
+    def _away(self, seen: Gpus) -> None:
+        problem = f"{seen.problem[:1].upper()}{seen.problem[1:]}."
+        if self._availability.gpu is None or self._availability.gpu.problem != problem:
+            say("gpu-away", problem=problem)
+        self._availability.gpu_is_away(Hurdle(Waiting.GPU_LOST, problem))
+
+
+def _start(watch: gpu.XidWatch) -> None:
+    watch.start()
+
+
+_ANSWERS = {
+    Verdict.REPLACE: "Its worker is replaced, and the attempt counts",
+    Verdict.SUSPECT: "Its worker is ended, nothing is charged, and the GPU is looked at before the next",
+    Verdict.LOST: "Its worker is ended, nothing is charged; clips are taken in and wait until the GPU is back",
+}
+
+
+def _error(xid: Xid, found: Meaning) -> Transient:
+    """What a worker is ended with."""
+    what = f"The GPU reported Xid {xid.code} ({found.what}), and the worker was ended."
+    match found.verdict:
+        case Verdict.LOST | Verdict.SUSPECT:  # of this GPU alone: workers on others go on
+            return GpuLost(what, found.todo)
+        case _:
+            return WorkerDied(what, "See journalctl -k for the driver's own words.")

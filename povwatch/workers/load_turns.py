@@ -1,0 +1,58 @@
+"""When a worker may load: people want clips started, the host's memory holds another load, its GPUs have room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.events import say
+from povwatch.workers.loads import crowded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from povwatch.gpu.preflight import Preflight
+
+
+class LoadGate:
+    """Of one worker. A supervisor calls it until it says yes."""
+
+    def __init__(
+        self,
+        preflight: Preflight,
+        needs: int,
+        *,
+        label: str,
+        closed: Callable[[], str],
+        under_way: Callable[[], int],
+        available: Callable[[], int | None],
+    ) -> None:
+        """Make it.
+
+        Args:
+            preflight: asks for room on the worker's GPUs.
+            needs: bytes of the host's memory that a load may take.
+            label: the worker for people.
+            closed: why no clip may start, as a sentence; empty if one may: a GPU is not taken for nothing.
+            under_way: how many workers load.
+            available: bytes of the host's memory that can be had.
+        """
+        self._preflight = preflight
+        self._needs = needs
+        self._label = label
+        self._closed = closed
+        self._under_way = under_way
+        self._available = available
+        self.waits = ""
+        """What the worker waits for, if not for its GPUs, as a sentence."""
+
+    def __call__(self, now: float) -> bool:
+        """Whether a worker may be started now."""
+        why = self._closed() or self._crowded()
+        if why and not self.waits:
+            say("load-waits", label=self._label, problem=why)
+        self.waits = why
+        return not why and self._preflight(now)
+
+    def _crowded(self) -> str:
+        loads = self._under_way()
+        return crowded(loads, self._needs, self._available() if loads and self._needs else None)

@@ -1,0 +1,205 @@
+"""The engine of this daemon: its workers' supervisors, and looking again and again whether the machine can run it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from povwatch.core.events import say
+from povwatch.core.job import Waiting
+from povwatch.core.retry import backoff
+from povwatch.engines.choice import MEMORY_NEEDED, unable, workers
+from povwatch.engines.devices import strangers
+from povwatch.gpu import host_memory
+from povwatch.gpu.preflight import Preflight
+from povwatch.models.weigh import weights
+from povwatch.workers.deadlines import Timeouts
+from povwatch.workers.launch import gpus_of, launches
+from povwatch.workers.load_turns import LoadGate
+from povwatch.workers.other_processes import of_workers
+from povwatch.workers.places import Hurdle, Place, label
+from povwatch.workers.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from povwatch.config.settings import Config
+    from povwatch.core.background import Background
+    from povwatch.core.clock import Clock
+    from povwatch.engines.choice import Choice
+    from povwatch.gpu.headroom import Refusal
+    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.nvml import Gpus
+    from povwatch.queue.schedule import Opening
+    from povwatch.workers.availability import Availability
+    from povwatch.workers.crew import Crew
+    from povwatch.workers.launch import Launch
+    from povwatch.workers.process import WorkerProcess
+
+MANY = 1000
+"""More workers than there are GPUs in any machine."""
+
+PROBE_MAX = 300.0
+"""Seconds between two looks whether the engine can be run, at most."""
+
+
+class EngineRoom:
+    """Starts the engine when this machine can run it, and each of its workers when its GPU has room."""
+
+    def __init__(
+        self,
+        config: Config,
+        choice: Choice,
+        *,
+        opening: Opening,
+        clock: Clock,
+        background: Background,
+        eye: GpuEye,
+        availability: Availability,
+        crew: Crew,
+        wake: Callable[[], None],
+        worker: Callable[..., WorkerProcess],
+    ) -> None:
+        """Make it.
+
+        Args:
+            config: the configuration.
+            choice: what runs.
+            opening: while people want nothing started, no worker is loaded.
+            clock: the time.
+            background: where it is looked whether the machine can run it.
+            eye: looks at the GPUs.
+            availability: told why the engine cannot be used.
+            crew: gets the workers.
+            wake: called from threads when a worker has something to say.
+            worker: starts a worker process.
+        """
+        self._config = config
+        self._choice = choice
+        self._opening = opening
+        self._clock = clock
+        self._background = background
+        self._eye = eye
+        self._availability = availability
+        self._crew = crew
+        self._wake = wake
+        self._worker = worker
+        self._needs = 0
+        """Bytes of the host's memory that a load may take."""
+        self._probes = 0
+        self._probe_at = 0.0
+        self.started = False
+        """Whether the workers were started; until then the machine cannot run the engine."""
+        eye.watch(self._seen)
+
+    def start(self) -> None:
+        """Start the workers, or say why they cannot be started."""
+        if not self._choice.problem:
+            self._start(self._eye.latest)
+            return
+        problem = f"{self._choice.problem}."
+        self._availability.engine = Hurdle(Waiting.ENGINE_UNAVAILABLE, problem)
+        self._plan()
+        say("engine-unavailable", engine=self._choice.kind, problem=problem, at=self._clock.spell(self._probe_at))
+
+    def tick(self, now: float) -> None:
+        """Look again whether this machine can run the engine; less and less often."""
+        if self.started or now < self._probe_at or self._background.busy("probe"):
+            return
+        self._plan()
+        self._eye.ask(self._probe)
+
+    # -- helpers
+
+    def _probe(self, gpus: Gpus) -> None:
+        def then(outcome: str | Exception) -> None:
+            if outcome == "":
+                self._start(gpus)
+            elif isinstance(outcome, str):
+                self._availability.engine = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
+
+        if not self.started and not self._background.busy("probe"):
+            self._background.submit("probe", then, _look, self._choice.kind, self._config, gpus)
+
+    def _start(self, gpus: Gpus) -> None:
+        """Start the workers on the GPUs that are there now; at the daemon's own start there may have been none."""
+        self.started = True
+        self._availability.engine = None
+        if missing := strangers(gpus, self._config.engine.devices) if self._choice.kind in MEMORY_NEEDED else []:
+            say("devices-missing", missing=", ".join(missing))
+        self._needs = weights(self._choice.kind, self._config)
+        if self._opening.hurdle is None:
+            say("engine-loading", engine=self._choice.kind)
+        new, wanted = self._new(gpus), self._config.engine.workers
+        if wanted != "auto" and len(new) < wanted:
+            say("workers-fewer", wanted=wanted, many=len(new))
+        self._crew.add(new)
+
+    def _seen(self, gpus: Gpus) -> None:
+        """A GPU that was not there, or not large enough together with others, may have come: it gets a worker."""
+        if not self.started or self._choice.kind not in MEMORY_NEEDED:
+            return
+        for place in (new := self._new(gpus)):
+            say("worker-added", label=place.label)
+        self._crew.add(new)
+
+    def _new(self, gpus: Gpus) -> list[Place]:
+        """The workers that there could be beside those that are there."""
+        there = self._crew.places
+        taken = [uuid for place in there for uuid in place.gpus]
+        wanted = self._config.engine.workers
+        if self._choice.kind not in MEMORY_NEEDED:
+            wanted = workers(self._choice.kind, self._config, gpus)
+        many = MANY if wanted == "auto" else wanted
+        found = launches(self._config, replace(self._choice, workers=many), gpus, taken=taken, number=len(there))
+        return [self._place(launch, number, gpus) for number, launch in enumerate(found, len(there) + 1)]
+
+    def _place(self, launch: Launch, number: int, gpus: Gpus) -> Place:
+        engine, uuids = self._config.engine, gpus_of(launch)
+        indices = tuple(gpu.index for uuid in uuids for gpu in gpus.found if gpu.uuid == uuid)
+        name = label(number, indices)
+        preflight = Preflight(
+            uuids,
+            MEMORY_NEEDED.get(self._choice.kind, 0),
+            clock=self._clock,
+            eye=self._eye,
+            ours=lambda gpus: of_workers(gpus, self._crew.pids),
+            told=lambda no, retry_at, news: self._told(no, retry_at, news, name),
+        )
+        gate = LoadGate(
+            preflight,
+            self._needs,
+            label=name,
+            closed=lambda: self._opening.hurdle.problem if self._opening.hurdle else "",
+            under_way=lambda: self._crew.loading,
+            available=host_memory.available,
+        )
+        supervisor = Supervisor(
+            launch,
+            Timeouts(load=engine.load_timeout, stall=engine.stall_timeout),
+            clock=self._clock.boot,
+            wake=self._wake,
+            say=say,
+            may_start=gate,
+            spawn=self._worker,
+        )
+        return Place(supervisor, uuids, preflight, gate, number, indices)
+
+    def _told(self, no: Refusal | None, retry_at: float, news: bool, name: str) -> None:  # noqa: FBT001 - a callback's
+        """A worker may be started on its GPU now, or why not."""
+        if no is None:
+            self._availability.room_again()
+            where = f" ({name})" if len(self._crew.places) > 1 else ""
+            say("gpu-room", engine=self._choice.kind, where=where)
+            return
+        others = self._crew.loaded
+        self._availability.load_failed(no.kind, no.problem, retry_at, others=others, label=name, news=news)
+
+    def _plan(self) -> None:
+        self._probes += 1
+        self._probe_at = self._clock.boot() + min(backoff(self._probes) * 5, PROBE_MAX)
+
+
+def _look(_: threading.Event, kind: str, config: Config, gpus: Gpus) -> str:
+    return unable(kind, config, gpus)

@@ -1,0 +1,146 @@
+"""Commands of povwatch in processes of their own, forked from one that has imported it.
+
+The suite starts a thousand of them, and importing is nine tenths of what a start costs. All else is as in a start by a
+shell: arguments, environment, folder, descriptors 0 to 2, signals, exit code. Their media children are forked as well,
+see forked_media.py. tests/integration/test_script_povwatch.py and whatever needs an interpreter of its own
+(`PYTHONPATH`, another user) start povwatch from nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support import forked_media
+
+import povwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_PRELOADED = [
+    "forked",
+    *forked_media.PRELOADED,
+    "povwatch.cli.app",
+    *(f"povwatch.cli.{name}" for name in ("ask", "check", "look", "prompts", "report", "run", "specs", "why")),
+]
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(_PRELOADED)
+
+MAIN = str(Path(povwatch.__file__).with_name("__main__.py"))
+"""What `python -m povwatch` has as its first argument."""
+
+
+class Forked:
+    """A command that runs; what subprocess.Popen has and the tests use."""
+
+    def __init__(
+        self,
+        arguments: list[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdout: Path,
+        stderr: Path,
+        before: Callable[[], None] | None = None,
+        forks_media: bool = True,
+    ) -> None:
+        """Start it.
+
+        Args:
+            arguments: after `povwatch`.
+            cwd: its folder.
+            env: its whole environment.
+            stdout: a file, which is made anew.
+            stderr: likewise; may be the same.
+            before: called in the process before povwatch begins; picklable.
+            forks_media: whether its media children may be forked, too.
+        """
+        self.args = ["povwatch", *arguments]
+        self.returncode: int | None = None
+        befores = [] if before is None else [before]
+        if forks_media and (server := _media_server()):
+            befores.insert(0, functools.partial(forked_media.install, server))
+        self._process = _context.Process(
+            target=_run, args=(arguments, str(cwd), dict(env), (str(stdout), str(stderr)), befores), daemon=True
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._process.exitcode
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended.
+        """
+        self._process.join(timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send it, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it with no chance to say a word."""
+        self.send_signal(signal.SIGKILL)
+
+
+@functools.cache
+def _media_server() -> str | None:
+    """Where this process's server of media children is; None where each of them is to be started from nothing."""
+    if os.environ.get("POVWATCH_TEST_ALL"):
+        return None
+    name = f"\0povwatch-media-{os.getpid()}"
+    heard, said = _context.Pipe(duplex=False)
+    _context.Process(target=forked_media.serve, args=(name, said), daemon=True).start()
+    assert heard.recv() == "ready"
+    return name
+
+
+def _run(
+    arguments: list[str],
+    cwd: str,
+    env: dict[str, str],
+    streams: tuple[str, str],
+    befores: Sequence[Callable[[], None]],
+) -> None:
+    stdout, stderr = streams
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    for to, path, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (2, stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ):
+        if to == 2 and stderr == stdout:
+            os.dup2(1, 2)
+            continue
+        descriptor = os.open(path, flags, 0o666)
+        os.dup2(descriptor, to)
+        os.close(descriptor)
+    sys.argv = [MAIN, *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for before in befores:
+        before()
+    from povwatch.cli import main  # noqa: PLC0415 - here as in __main__.py
+
+    main()

@@ -1,0 +1,120 @@
+"""A povwatch with many workers and short jobs: all of it is the real thing but the media work, which is copying.
+
+In each command's process, before it begins (`Daemon.before`), the copying is put in the place of the media children,
+and the pauses after a death are shortened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support.clips import make_clip
+from support.daemons import Daemon, toy
+from support.gpu_machine import _workers
+
+from povwatch.media.info import Checked, Finished, Prepared, SoundTrack
+
+if TYPE_CHECKING:
+    import random
+
+INFO = {
+    "complete": True,
+    "container": "mov",
+    "codec": "h264",
+    "width": 64,
+    "height": 48,
+    "display_width": 64,
+    "display_height": 48,
+    "pix_fmt": "yuv420p",
+    "frames": 4,
+    "rate": "30/1",
+    "constant": True,
+    "duration": 4 / 30,
+}
+"""VideoInfo of every clip."""
+
+PAUSE = 0.05
+"""Seconds after a death until the next worker, and the next attempt, come."""
+
+
+class ManyWorkers(Daemon):
+    """Its engine is tests/engines/short_jobs.py."""
+
+    def __init__(self, folder: Path, workers: int, *, seconds: float) -> None:
+        """Make it.
+
+        Args:
+            folder: as for Daemon.
+            workers: how many.
+            seconds: that a job takes at most.
+        """
+        super().__init__(
+            folder,
+            engine={"kind": toy("short_jobs"), "workers": workers, "attempts": 50},
+            grace={"period": "0s"},
+            arrival={"settle": "50ms"},
+        )
+        self.before = _begin
+        self.env |= {"TOY_RUNS": str(folder / "runs"), "TOY_SECONDS": str(seconds)}
+
+    def fill(self, many: int) -> list[str]:
+        """Put clips into inputs/; their names."""
+        one = make_clip(self.folder / "one.mp4", frames=4, size=(64, 48))
+        names = [f"{number:03d}.mp4" for number in range(many)]
+        for name in names:
+            shutil.copyfile(one, self.inputs / name)
+        return names
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """Every `generate` that was begun: its run's folder, and the worker's process."""
+        file = Path(self.env["TOY_RUNS"])
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(room, int(pid)) for room, pid in map(str.split, lines)]
+
+    def kill_somebody(self, chance: random.Random) -> None:
+        """End one of the workers with no chance to say a word."""
+        if found := sorted(_workers(self.pid)):
+            os.kill(chance.choice(found), signal.SIGKILL)
+
+
+def _media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict[str, Any]:
+    """In place of media.run.call."""
+    paths = {"source", "out_path", "generated", "artifact"} & args.keys()
+    args = args | {name: str(Path(room, args[name])) for name in paths}
+    match op:
+        case "inspect":
+            data = Path(args["root"], args["path"]).read_bytes()
+            return INFO | {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        case "prepare":
+            shutil.copyfile(args["source"], args["out_path"])
+            times = Path(f"{args['out_path']}.times")
+            times.touch()
+            shape = {"frames": 4, "width": 64, "height": 48, "pad": (0, 0, 0, 0), "fps_num": 30, "fps_den": 1}
+            clock = {"times": str(times), "time_base": "1/30", "rate": "30/1", "constant": True}
+            return Prepared(args["out_path"], copied=False, **shape, **clock).to_json()
+        case "sound":
+            return SoundTrack().to_json()
+        case "finish":
+            shutil.copyfile(args["generated"], args["out_path"])
+            return Finished(args["out_path"], 4, 64, 48, remuxed=True, sound=False).to_json()
+        case _:
+            data = Path(args["artifact"]).read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            return Checked(4, 64, 48, "30/1", 4 / 30, "yuv420p", "h264", None, len(data), digest).to_json()
+
+
+def _begin() -> None:
+    """Have it in place before `povwatch run` begins."""
+    from povwatch.arrival import clip_files  # noqa: PLC0415
+    from povwatch.attempt import attempt as workpiece  # noqa: PLC0415
+    from povwatch.core import retry  # noqa: PLC0415 - not in the test's own process
+    from povwatch.workers import supervisor  # noqa: PLC0415
+
+    clip_files.call = workpiece.call = _media
+    supervisor.backoff = retry.backoff = lambda _: PAUSE

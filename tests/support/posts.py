@@ -1,0 +1,108 @@
+"""A clip between its arrival and its claim: real files, a real journal, and a clock that stands until it is set."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from support.clips import make_clip
+from support.hand_clock import HandClock
+
+from povwatch.config.settings import Config, Engine, Grace
+from povwatch.core.background import Background
+from povwatch.core.job import JobState, Waiting
+from povwatch.files.signature import signature
+from povwatch.grace.stage import Gates
+from povwatch.journal import Journal
+from povwatch.journal.store import Ledger
+from povwatch.media.info import VideoInfo
+from povwatch.media.run import call
+from povwatch.spec.error_files import Notices
+from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.prompts import load_templates
+
+GRACE, QUEUED = (JobState.GRACE, Waiting.GRACE), (JobState.QUEUED, Waiting.TURN)
+INVALID = (JobState.GRACE, Waiting.INVALID_SPEC)
+
+
+def inspected(folder, **shape):
+    """What the probe says of a clip."""
+    clip = make_clip(folder / "a.mp4", **shape)
+    return VideoInfo.from_json(call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60))
+
+
+class Post:
+    """A clip at the gate, and what came of it."""
+
+    def __init__(self, folder, info, *, kind="toy.py:Engine", **engine):
+        self.folder, self.info = folder, info
+        self.engine = {"kind": kind} | engine
+        self.inputs = folder / "inputs"
+        self.inputs.mkdir()
+        (self.inputs / "a.mp4").touch()
+        self.spec, self.error = self.inputs / "a.json", self.inputs / "a.error.txt"
+        self.clock = HandClock()
+        self.ended, self.broken = [], []
+        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
+        self.open()
+        (self.first,) = self.ledger.add([(b"a.mp4", signature((self.inputs / "a.mp4").stat()))])
+
+    def open(self):
+        self.journal = Journal.open(self.folder / "state")
+        self.ledger = Ledger(self.journal, self.clock)
+        self.beside = InputsFolder(self.inputs)
+        self.gates = Gates(
+            Config(grace=Grace(period="2m", max="1h"), engine=Engine(**self.engine)),
+            ledger=self.ledger,
+            folder=self.beside,
+            notices=Notices(self.beside, self.journal),
+            background=self.background,
+            templates=load_templates(None),
+            engine=self.engine["kind"],
+            renamed_from=lambda _: None,
+            present=lambda path: (self.inputs / path.decode()).exists(),
+            ended=self.ended.append,
+            broken=lambda _, error: self.broken.append(error),
+        )
+
+    def restart(self, *, away):
+        """As after a kill -9 and some time."""
+        self.journal.close()
+        self.clock.now += away
+        self.open()
+        self.gates.resume(self.job)
+
+    def close(self):
+        self.background.close()
+        self.journal.close()
+
+    def admit(self):
+        self.gates.admit(self.job, self.info)
+
+    def until(self, when):
+        while (due := self.gates.next_deadline()) is not None and max(due, self.clock.now) <= when:
+            self.clock.now = max(self.clock.now, due)
+            self.gates.tick(self.clock.now)
+            self.clock.now += 0.001
+        self.clock.now = when
+        assert self.broken == []
+
+    def measured(self, when):
+        """Until then, what is measured in between included."""
+        self.until(when)
+        deadline = time.monotonic() + 60
+        while not self.background.idle:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            self.background.settle()
+        self.until(when + 0.1)
+
+    def edit(self, **changes):
+        self.spec.write_text(json.dumps(json.loads(self.spec.read_text()) | changes))
+
+    @property
+    def job(self):
+        return self.ledger.of_path(b"a.mp4")
+
+    def at(self):
+        return self.job.state, self.job.waiting_on

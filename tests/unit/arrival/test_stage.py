@@ -1,0 +1,563 @@
+"""Clips on their way in, with time passed in: real files, a real journal, and a clock that stands until it is set."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import time
+
+import pytest
+from support import made_containers as made
+from support.clips import make_clip
+from support.damaged import noisy, remuxed
+from support.hand_clock import HandClock
+
+from povwatch import container
+from povwatch.arrival import progress
+from povwatch.arrival.stage import INCOMPLETE_PATIENCE, LET_GO_QUIET, Intake
+from povwatch.arrival.tracks import GONE_PATIENCE
+from povwatch.container import reader
+from povwatch.core.background import Background
+from povwatch.core.job import JobState, Waiting
+from povwatch.files.scan import scan
+from povwatch.journal import Journal
+from povwatch.journal.store import Ledger
+from povwatch.spec.error_files import Notices
+from povwatch.spec.inputs_folder import InputsFolder
+
+SETTLE = 5.0
+
+
+class Station:
+    """An intake and what it told."""
+
+    def __init__(self, folder):
+        self.inputs = folder / "inputs"
+        self.inputs.mkdir()
+        self.clock = HandClock()
+        self.journal = Journal.open(folder / "state")
+        self.ledger = Ledger(self.journal, self.clock)
+        self.withdrawn = []
+        self.arrived = []
+        self.broken = []
+        self.inspections, self.walks = (
+            Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error)) for _ in range(2)
+        )
+        self.notices = Notices(InputsFolder(self.inputs), self.journal)
+        self.open()
+
+    def open(self, patience=INCOMPLETE_PATIENCE):
+        """Begin, or begin anew as after a start."""
+        self.intake = Intake(
+            self.inputs,
+            settle=SETTLE,
+            network=False,
+            ledger=self.ledger,
+            inspections=self.inspections,
+            walks=self.walks,
+            decodes=self.walks,
+            notices=self.notices,
+            arrived=lambda job, _: self.arrived.append(job.path),
+            withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
+            rejected=lambda _: None,
+            broken=lambda _, error: self.broken.append(error),
+            patience=patience,
+        )
+        self.intake.open_root()
+
+    def rescan(self):
+        listing = scan(self.inputs, extensions=frozenset({b".mp4", b".mov"}), recursive=True, clock=self.clock.boot)
+        self.intake.appeared(sorted(listing.clips.items()), self.clock.now)
+        for path in [p for p in self.intake.paths if p not in listing.clips]:
+            self.intake.absent(path, self.clock.now)
+        self.intake.hold_back(listing.held_back, self.clock.now)
+        self.notices.tidy(self.ledger.known, listing)
+
+    def until(self, when):
+        """Let time pass, from one deadline to the next."""
+        while (due := self.intake.next_deadline()) is not None and due <= when:
+            self.clock.now = max(self.clock.now, due)
+            self.intake.tick(self.clock.now)
+        self.clock.now = when
+        assert self.broken == []
+
+    def inspected(self):
+        """Let the inspection that is under way end."""
+        deadline = time.monotonic() + 30
+        while not (self.inspections.idle and self.walks.idle):
+            assert time.monotonic() < deadline
+            self.walks.settle()
+            self.inspections.settle()
+            time.sleep(0.01)
+        assert self.broken == []
+
+    def job(self, path=b"a.mp4"):
+        return self.ledger.of_path(path)
+
+
+@pytest.fixture
+def station(tmp_path):
+    made = Station(tmp_path)
+    yield made
+    made.walks.close()
+    made.inspections.close()
+    made.journal.close()
+
+
+def test_an_error_file_comes_after_fifteen_minutes_and_only_then(station):
+    clip = station.inputs / "a.mp4"
+    data = make_clip(station.inputs.parent / "made.mp4").read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+    error = station.inputs / "a.error.txt"
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 1)
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert not error.exists()
+    station.until(1000 + INCOMPLETE_PATIENCE + SETTLE)
+    assert "incomplete" in error.read_text()
+    assert "%" in error.read_text()
+    assert "Copy it again" in error.read_text()
+
+
+def test_the_error_file_of_a_clip_that_may_decode_says_how_to_have_that_run(station):
+    made = noisy(station.inputs.parent / "made.mp4")
+    data = remuxed(made, station.inputs.parent / "front.mp4", movflags="faststart").read_bytes()
+    (station.inputs / "a.mp4").write_bytes(data[: len(data) * 2 // 3])
+    (station.inputs / "b.mp4").write_bytes(made.read_bytes()[: len(data) * 2 // 3])  # its index is missing
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE + 2 * SETTLE)
+    assert "have what can be decoded run: povwatch go --damaged a.mp4" in (station.inputs / "a.error.txt").read_text()
+    assert "--damaged" not in (station.inputs / "b.error.txt").read_text()
+
+
+def test_more_bytes_start_the_patience_anew(station):
+    clip = station.inputs / "a.mp4"
+    data = make_clip(station.inputs.parent / "made.mp4").read_bytes()
+    clip.write_bytes(data[: len(data) // 4])
+    station.rescan()
+    station.until(1800)
+    clip.write_bytes(data[: len(data) // 2])
+    station.rescan()
+    station.until(1800 + INCOMPLETE_PATIENCE - 1)
+    assert not (station.inputs / "a.error.txt").exists()
+    station.until(1800 + INCOMPLETE_PATIENCE + SETTLE)
+    assert (station.inputs / "a.error.txt").exists()
+
+
+def test_the_patience_goes_on_over_a_restart(station):
+    clip = station.inputs / "a.mp4"
+    clip.touch()
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 60)
+    station.open()  # a minute before it would be said
+    station.intake.recall(station.clock.now)
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 10)
+    assert not (station.inputs / "a.error.txt").exists()
+    station.until(1000 + INCOMPLETE_PATIENCE + 2 * SETTLE)
+    assert (station.inputs / "a.error.txt").exists()
+
+
+def test_the_patience_can_be_set(station):
+    station.open(patience=60.0)
+    (station.inputs / "a.mp4").touch()
+    station.rescan()
+    station.until(1000 + 60 + SETTLE)
+    assert "empty" in (station.inputs / "a.error.txt").read_text()
+
+
+def test_a_clip_has_one_timer_however_often_it_changes(station):
+    clip = station.inputs / "a.mp4"
+    for size in range(1, 200):
+        clip.write_bytes(bytes(size))
+        station.rescan()
+        station.clock.now += 0.01
+    looks = []
+    look = station.intake._arriving.look
+    station.intake._arriving.look = lambda *args: (looks.append(args), look(*args))
+    station.until(station.clock.now + SETTLE + 1)
+    assert len(looks) <= 4
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+
+
+def test_a_clip_that_is_gone_has_five_seconds_to_come_back(station):
+    clip, aside = station.inputs / "a.mp4", station.inputs.parent / "aside.mp4"
+    clip.touch()
+    station.rescan()
+    station.until(1010)
+    clip.rename(aside)
+    station.rescan()
+    station.until(1010 + GONE_PATIENCE - 0.1)
+    assert station.withdrawn == []
+    aside.rename(clip)
+    station.until(1030)
+    assert station.withdrawn == []
+    clip.unlink()
+    station.rescan()
+    station.until(1030 + GONE_PATIENCE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+
+
+def test_many_waiting_clips_have_nothing_due_but_their_patience(station):
+    for number in range(50):
+        (station.inputs / f"{number}.mp4").touch()
+    station.rescan()
+    station.until(1000 + 3 * SETTLE)
+    assert station.intake.next_deadline() == 1000 + INCOMPLETE_PATIENCE
+    assert not station.intake.moving
+
+
+def test_a_partial_that_came_after_the_last_rescan_holds_it_back_too(station):
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    (station.inputs / "a.mp4.crdownload").touch()
+    station.until(1000 + SETTLE + 1)
+    assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.INCOMPLETE)
+    assert station.job().detail == "a.mp4.crdownload is still beside it"
+    assert not station.intake.moving
+    (station.inputs / "a.mp4.crdownload").unlink()
+    station.rescan()
+    station.until(1000 + 3 * SETTLE)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_a_partial_that_is_older_than_the_clip_is_a_left_over(station):
+    (station.inputs / "a.mp4.part").touch()
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_a_partial_beside_it_holds_it_back_and_keeps_nobody_waiting(station):
+    make_clip(station.inputs / "a.mp4")
+    (station.inputs / "a.mp4.part").touch()
+    station.rescan()
+    station.until(1000 + 2 * SETTLE)
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert not station.intake.moving
+    (station.inputs / "a.mp4.part").unlink()
+    station.rescan()
+    assert station.intake.moving
+
+
+def test_a_clip_that_a_partial_holds_back_for_long_says_so_beside_it(station):
+    make_clip(station.inputs / "a.mp4")
+    (station.inputs / "a.mp4.part").touch()
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE - 1)
+    error = station.inputs / "a.error.txt"
+    assert not error.exists()
+    station.until(1000 + INCOMPLETE_PATIENCE + 2 * SETTLE)
+    assert "a.mp4.part is still beside it" in error.read_text()
+    assert "delete a.mp4.part" in error.read_text()
+    (station.inputs / "a.mp4.part").unlink()
+    station.rescan()
+    station.until(1000 + INCOMPLETE_PATIENCE + 4 * SETTLE)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+    assert not error.exists()
+
+
+def test_a_fault_of_ours_costs_one_clip_only(station, monkeypatch):
+    (station.inputs / "a.mp4").touch()
+    (station.inputs / "b.mp4").touch()
+    station.rescan()
+    real = station.intake._clips.sample
+
+    def sample(path):
+        if path == b"a.mp4":
+            raise ZeroDivisionError
+        return real(path)
+
+    monkeypatch.setattr(station.intake._clips, "sample", sample)
+    station.clock.now += SETTLE
+    station.intake.tick(station.clock.now)
+    assert [type(error) for error in station.broken] == [ZeroDivisionError]
+    station.broken.clear()
+    station.intake.forget(station.job())
+    station.until(1000 + 4 * SETTLE)
+    assert station.job(b"b.mp4").waiting_on is Waiting.INCOMPLETE
+
+
+def test_jobs_of_clips_that_are_gone_at_the_start_are_followed(station):
+    (station.inputs / "a.mp4").touch()
+    station.rescan()
+    (station.inputs / "a.mp4").unlink()
+    station.open()
+    station.intake.recall(station.clock.now)
+    station.rescan()
+    station.until(1000 + GONE_PATIENCE + SETTLE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+
+
+def test_the_error_file_of_a_rejected_clip_goes_with_it(station):
+    (station.inputs / "a.mp4").write_text("no video\n" * 20)
+    station.rescan()
+    station.until(1000 + 2 * SETTLE)
+    assert station.job().state is JobState.REJECTED
+    assert (station.inputs / "a.error.txt").exists()
+    station.rescan()
+    assert (station.inputs / "a.error.txt").exists()
+    (station.inputs / "a.mp4").unlink()
+    station.rescan()
+    assert not (station.inputs / "a.error.txt").exists()
+
+
+def test_an_error_file_stays_that_another_clip_has_taken_over(station):
+    (station.inputs / "a.mp4").write_text("no video\n" * 20)
+    station.rescan()
+    station.until(1000 + 2 * SETTLE)
+    (station.inputs / "a.mp4").unlink()
+    station.journal.give_base_back(b"a.mp4")
+    (station.inputs / "a.mov").write_text("no video either\n" * 20)
+    station.rescan()
+    station.until(1000 + 5 * SETTLE)
+    assert station.job(b"a.mov").base == b"a"
+    station.rescan()
+    assert "a.mov" in (station.inputs / "a.error.txt").read_text()
+
+
+def test_a_copy_that_was_cancelled_is_not_taken_in_again_while_it_grows(station):
+    def grow():
+        with (station.inputs / "a.mp4").open("ab") as file:
+            file.write(b"more")
+        station.rescan()
+        return len(station.journal.jobs())
+
+    assert grow() == 1
+    job = station.job()
+    job = station.ledger.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    )
+    station.intake.forget(job)
+    for _ in range(5):
+        station.clock.now += 30
+        assert grow() == 1
+    station.clock.now += LET_GO_QUIET
+    assert grow() == 2
+
+
+def test_another_file_in_its_place_is_taken_in_at_once(station):
+    clip = station.inputs / "a.mp4"
+    clip.write_bytes(b"some of it")
+    station.rescan()
+    job = station.job()
+    job = station.ledger.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    )
+    station.intake.forget(job)
+    (station.inputs / "b").write_bytes(b"something else altogether")
+    (station.inputs / "b").rename(clip)
+    station.rescan()
+    assert len(station.journal.jobs()) == 2
+
+
+def test_a_clip_that_the_machine_does_not_let_us_inspect_waits_and_is_tried_again(station, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        station.until(1000 + SETTLE + 1)
+        station.inspected()
+        tried = []
+        for _ in range(4):
+            assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.PAUSED)
+            assert "temporarily unavailable" in station.job().detail
+            assert station.intake.moving is (len(tried) < 2)
+            due = station.intake.next_deadline()
+            tried.append(due - station.clock.now)
+            station.until(due)
+            station.inspected()
+    assert tried == [2, 4, 8, 16]
+    assert station.arrived == []
+    station.until(station.intake.next_deadline())
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+    assert not (station.inputs / "a.error.txt").exists()
+
+
+def killing(times):
+    """A Popen whose first so many processes are killed as the kernel kills without memory."""
+    start, killed = subprocess.Popen, []
+
+    def popen(*args, **kwargs):
+        process = start(*args, **kwargs)
+        if len(killed) < times:
+            killed.append(process)
+            process.kill()
+        return process
+
+    return popen
+
+
+def test_a_clip_whose_inspection_was_killed_is_looked_at_again(station, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", killing(2))
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.PAUSED)
+    assert "killed by SIGKILL" in station.job().detail
+    for _ in range(2):
+        station.until(station.intake.next_deadline())
+        station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_a_clip_whose_inspection_is_killed_again_and_again_waits_for_a_change(station, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", killing(100))
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    pauses = []
+    while station.job().waiting_on is Waiting.PAUSED:
+        due = station.intake.next_deadline()
+        pauses.append(due - station.clock.now)
+        station.until(due)
+        station.inspected()
+    assert pauses == [2, 4, 8, 16, 32]
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert "killed by SIGKILL" in station.job().detail
+    station.until(1000 + INCOMPLETE_PATIENCE + SETTLE)
+    assert "killed by SIGKILL" in (station.inputs / "a.error.txt").read_text()
+
+
+def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(station):
+    """A claimed clip was gone as its copy was to be made; it is cancelled, and somebody moves it back."""
+    clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
+    make_clip(away)
+    (job,) = station.ledger.add([(b"a.mp4", b"")])
+    station.intake.return_to_arriving(job)
+    station.until(1000 + GONE_PATIENCE + SETTLE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+    job = station.ledger.move(job, "cancelled", said={"why": "it is gone"}, state=JobState.CANCELLED, waiting_on=None)
+    station.intake.forget(job)
+    away.rename(clip)
+    station.rescan()
+    assert station.job().state is JobState.ARRIVING
+    assert station.job().id != job.id
+
+
+def test_a_clip_that_was_moved_away_while_it_settled_may_come_back(station):
+    clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
+    make_clip(clip)
+    station.rescan()
+    job = station.job()
+    clip.rename(away)
+    station.rescan()
+    station.until(station.clock.now + GONE_PATIENCE + SETTLE)
+    assert station.withdrawn == [(b"a.mp4", "gone")]
+    job = station.ledger.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    )
+    station.intake.forget(job)
+    away.rename(clip)
+    station.rescan()
+    assert station.job().id != job.id
+    assert station.job().state is JobState.ARRIVING
+
+
+@pytest.fixture
+def long(station, monkeypatch):
+    """A station to which every index is too long for the loop; what it says of clips that come in."""
+    said = []
+    monkeypatch.setattr(reader, "BRIEF_TABLES", 0)
+    monkeypatch.setattr(progress, "say", lambda event, job, **more: said.append((event, job.path, more["percent"])))
+
+    class Brief(reader.Reader):
+        def __init__(self, *args, brief=False, **options):
+            assert brief, "the loop looks for as long as a file likes"
+            super().__init__(*args, brief=brief, **options)
+
+    monkeypatch.setattr(container, "Reader", Brief)
+    return said
+
+
+def test_a_clip_with_a_long_index_arrives_by_way_of_a_child(station, long):
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    assert station.intake.moving
+    assert station.arrived == []
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+    assert long == []
+
+
+def test_a_clip_with_a_long_index_says_how_much_of_it_has_come(station, long):
+    data = made.video(size=(160, 120), movflags="faststart")
+    clip = station.inputs / "a.mp4"
+    for percent in (50, 55, 80):
+        clip.write_bytes(data[: len(data) * percent // 100 + 1])
+        station.rescan()
+        station.inspected()
+        station.until(station.clock.now + SETTLE / 2)
+        station.inspected()
+    assert long == [("arriving", b"a.mp4", "50 %"), ("arriving", b"a.mp4", "80 %")]
+    station.until(station.clock.now + SETTLE)
+    station.inspected()
+    assert station.job().waiting_on is Waiting.INCOMPLETE
+    assert station.job().detail == "It is cut off. About 80 % of it has arrived."
+    clip.write_bytes(data)
+    station.rescan()
+    station.until(station.clock.now + SETTLE + 1)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_what_a_child_says_of_a_clip_that_has_changed_meanwhile_counts_for_nothing(station, long):
+    clip = station.inputs / "a.mp4"
+    data = make_clip(clip).read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    clip.write_bytes(data)
+    station.rescan()
+    station.inspected()
+    assert station.job().waiting_on is Waiting.SETTLING
+    station.until(station.clock.now + 2 * SETTLE)
+    station.inspected()
+    assert station.arrived == [b"a.mp4"]
+
+
+def test_a_clip_that_is_let_go_while_a_child_reads_its_index_is_forgotten(station, long):
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    job = station.job()
+    job = station.ledger.move(job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, waiting_on=None)
+    station.intake.forget(job)
+    station.inspected()
+    assert (station.job().state, station.arrived) == (JobState.CANCELLED, [])
+
+
+def test_a_clip_whose_index_is_read_and_whose_inspection_is_killed_is_not_tried_for_ever(station, long, monkeypatch):
+    """A child that reads the index and gets through takes nothing from how often the next one was killed."""
+    start = subprocess.Popen
+
+    def popen(args, *more, **options):
+        process = start(args, *more, **options)
+        if args[-1] == "inspect":
+            process.kill()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    make_clip(station.inputs / "a.mp4")
+    station.rescan()
+    station.until(1000 + SETTLE + 1)
+    station.inspected()
+    pauses = []
+    while station.job().waiting_on is Waiting.PAUSED:
+        due = station.intake.next_deadline()
+        pauses.append(due - station.clock.now)
+        station.until(due)
+        station.inspected()
+    assert pauses == [2, 4, 8, 16, 32]
+    assert station.job().waiting_on is Waiting.INCOMPLETE

@@ -1,0 +1,320 @@
+"""What doctor says of a machine that shall run a real engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from povwatch.cli import engine_checks as able
+from povwatch.config.load import load_config
+from povwatch.gpu.nvml import Gpu, Gpus, Process
+from povwatch.models import hub, record
+from povwatch.models.needs import Wishes, needs
+
+ROOT = Path(__file__).parents[3]
+H200 = Gpu(0, "GPU-0", "NVIDIA H200", 140 * 10**9, 139 * 10**9)
+ONE = Gpus((H200,), "580.65.06", "13.0")
+ANSWER = {"python": "3.10.12", "missing": [], "torch": "2.7.0", "cuda": "12.8", "cudnn": 90701, "gpus": 1}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("COSMOS_CACHE_DIR", raising=False)
+    return configured(tmp_path)
+
+
+def configured(folder, **engine):
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in engine.items())
+    (folder / "config.toml").write_text(f"[engine]\n{text}")
+    return load_config(folder / "config.toml")
+
+
+def interpreter(config, script):
+    """Puts a program where upstream's interpreter is looked for."""
+    python = config.engine.python
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+
+
+def says(config, **answer):
+    interpreter(config, f"echo 'a library greets'\necho '{json.dumps(ANSWER | answer)}'")
+
+
+def only(findings):
+    (finding,) = findings
+    return finding
+
+
+# -- the driver
+
+
+def test_a_driver(config):
+    found = able.driver("cosmos", ONE)
+    assert (found.seen, found.todo) == ("580.65.06, CUDA up to 13.0", "")
+
+
+@pytest.mark.parametrize(("version", "old"), [("570.124.05", True), ("570.124.06", False), ("565.1", True)])
+def test_a_driver_that_is_too_old(version, old):
+    found = able.driver("cosmos", Gpus((H200,), version))
+    assert found.fatal is old
+    assert ("570.124.6 or newer" in found.todo) is old
+    assert not able.driver("diffusers", Gpus((H200,), version)).todo
+
+
+def test_no_driver():
+    found = able.driver("cosmos", Gpus(problem="there is no NVIDIA driver here"))
+    assert found.fatal
+    assert found.words == "there is no NVIDIA driver here. Install NVIDIA's driver."
+
+
+def test_a_driver_that_does_not_say_its_version_is_no_fault():
+    assert not able.driver("cosmos", Gpus((H200,))).fatal
+
+
+# -- memory
+
+
+def test_enough_memory():
+    found = only(able.memory("cosmos", ONE))
+    assert (found.seen, found.todo) == ("GPU 0 has 139 GB free, 65 GB are needed", "")
+
+
+def test_a_gpu_that_is_too_small():
+    small = Gpu(1, "GPU-1", "NVIDIA L4", 24 * 10**9, 24 * 10**9)
+    found = only(able.memory("cosmos", Gpus((small,))))
+    assert found.fatal
+    assert "65 GB" in found.todo
+    # beside one that is large enough it does no harm
+    assert [finding.fatal for finding in able.memory("cosmos", Gpus((small, H200)))] == [False, False]
+
+
+def test_who_holds_the_memory_is_named():
+    held = Gpu(0, "GPU-0", "NVIDIA H200", 140 * 10**9, 9 * 10**9, None, (Process(4711, "blender", 130 * 10**9),))
+    found = only(able.memory("cosmos", Gpus((held,))))
+    assert found.seen == "GPU 0 has 9.0 GB of 140 GB free; blender (4711) holds memory"
+    assert not found.fatal
+    assert found.todo
+
+
+def test_memory_that_nvml_does_not_know_is_no_fault():
+    found = only(able.memory("cosmos", Gpus((Gpu(0, "0", "NVIDIA GB10", 0, 0),))))
+    assert (found.todo, found.fatal) == ("", False)
+
+
+# -- upstream's work tree
+
+
+def test_the_pinned_commit_is_the_one_everywhere():
+    assert re.search(r"^pinned=(\w+)$", (ROOT / "script/cosmos").read_text(), re.MULTILINE)[1] == able.PINNED
+    tree = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "--stage", "cosmos-transfer2.5"], capture_output=True, text=True, check=False
+    )
+    if tree.returncode == 0 and tree.stdout:
+        assert tree.stdout.split()[:2] == ["160000", able.PINNED]
+
+
+def test_an_empty_submodule(config):
+    found = able.submodule(config)
+    assert found.fatal
+    assert found.todo == "Run script/cosmos."
+
+
+@pytest.mark.parametrize(
+    ("head", "todo"),
+    [
+        (able.PINNED, ""),
+        ("1" * 40, "It should be at 2ff49d0717af: run script/cosmos."),
+        ("ref: refs/heads/main", "It should be at 2ff49d0717af."),
+    ],
+)
+def test_where_the_submodule_is(config, head, todo):
+    tree = able.upstream_of(config)
+    modules = tree.parent / ".git/modules/cosmos-transfer2.5"
+    modules.mkdir(parents=True)
+    tree.mkdir()
+    (tree / ".git").write_text("gitdir: ../.git/modules/cosmos-transfer2.5\n")
+    (modules / "HEAD").write_text(head + "\n")
+    found = able.submodule(config)
+    assert (found.todo, found.fatal) == (todo, False)
+
+
+# -- the interpreter and its libraries
+
+
+def test_an_interpreter_with_all_it_needs(config):
+    says(config)
+    python, torch = able.libraries("cosmos", config, ONE)
+    assert python.seen.endswith("/cosmos-transfer2.5/.venv/bin/python, Python 3.10.12")
+    assert torch.seen == "2.7.0, CUDA 12.8, cuDNN 9.7.1"
+    assert not python.todo
+    assert not torch.todo
+
+
+def test_no_interpreter(config):
+    found = only(able.libraries("cosmos", config, ONE))
+    assert found.fatal
+    assert found.words.endswith("does not run: No such file or directory. Run script/cosmos.")
+
+
+def test_an_interpreter_that_hangs(config):
+    interpreter(config, "exec sleep 60")
+    found = only(able.libraries("cosmos", config, ONE, patience=0.2))
+    assert "no answer within" in found.seen
+    assert found.fatal
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "kill -9 $$"])
+def test_an_interpreter_that_answers_nonsense(config, script):
+    interpreter(config, script)
+    found = only(able.libraries("cosmos", config, ONE))
+    assert "it gives no answer" in found.seen
+    assert found.fatal
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"missing": ["cosmos_transfer2"]}, "cosmos_transfer2 missing. Run script/cosmos."),
+        (
+            {"problem": "ImportError: libcudnn.so.9"},
+            "cannot be imported: ImportError: libcudnn.so.9. Run script/cosmos.",
+        ),
+        ({"cuda": None, "cudnn": None}, "2.7.0, CUDA none, cuDNN none. This build is for CPUs"),
+        ({"gpus": 0}, "It sees no GPU: the driver does CUDA 13.0"),
+    ],
+)
+def test_what_is_wrong_with_the_libraries(config, answer, words):
+    says(config, **answer)
+    wrong = only(finding for finding in able.libraries("cosmos", config, ONE) if finding.todo)
+    assert words in wrong.words
+    assert wrong.fatal
+
+
+def test_the_question_is_one_that_a_real_interpreter_understands():
+    found = able._asked(sys.executable, ("json", "no_such_package"), 60)
+    assert found["missing"] == ["no_such_package"]
+    assert found["python"] == sys.version.split()[0]
+    assert "torch" in found or "torch" in found["problem"]
+
+
+def test_the_diffusers_engine_runs_in_our_own_interpreter(config):
+    python, *others = able.libraries("diffusers", config, ONE)
+    assert sys.executable in python.seen
+    if missing := [finding for finding in others if finding.about == "libraries"]:
+        assert "requirements/diffusers.lock" in missing[0].todo
+
+
+def test_guardrails_need_their_library_unless_they_are_off(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(able, "_asked", lambda _, packages, __: asked.append(packages) or ANSWER)
+    for guardrails in (True, False):
+        list(able.libraries("diffusers", configured(tmp_path, guardrails=guardrails), ONE))
+    assert ["cosmos_guardrail" in packages for packages in asked] == [True, False]
+
+
+# -- model files
+
+
+def put(need, *, on_record=None):
+    """Files of a need in the cache, as another program fetched them."""
+    commit = need.revision if hub.COMMIT.fullmatch(need.revision) else "c" * 40
+    folder = hub.snapshot_of(need, commit)
+    for name in need.files or ("model.safetensors",):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"0123456789")
+    if commit != need.revision:
+        ref = hub.store_of(need) / "refs" / need.revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        ref.write_text(commit)
+    if on_record is not None:
+        kept = tuple(record.Kept(name, 10, "0" * 64, 0) for name in need.files or ("model.safetensors",))
+        snapshot = record.Snapshot(
+            need.repository, need.revision, record.asked(need), str(hub.cache_of(need)), commit, kept
+        )
+        record.save(on_record, [snapshot])
+
+
+def test_nothing_was_fetched(config):
+    found = list(able.model_files("cosmos", config))
+    models = [finding for finding in found if finding.about == "model"]
+    assert len(models) == len(needs("cosmos", Wishes()))
+    assert all(finding.fatal and "Run povwatch prefetch --engine cosmos." in finding.todo for finding in models)
+    assert "lacks general/edge/61f5694b" in models[0].seen
+    assert "(the text encoder) is not here" in models[2].seen
+    licences = only(finding for finding in found if finding.about == "licences")
+    assert "https://huggingface.co/nvidia/Cosmos-Guardrail1" in licences.seen
+    room = only(finding for finding in found if finding.about == "room")
+    assert "some 36 GB are to be fetched" in room.seen
+
+
+def test_all_was_fetched_and_checked(config):
+    for need in needs("cosmos", Wishes()):
+        put(need, on_record=config.paths.state)
+    found = list(able.model_files("cosmos", config))
+    assert [finding.todo for finding in found] == [""] * len(found)
+    assert found[0].seen == "nvidia/Cosmos-Transfer2.5-2B (the model for edge), 10 B"
+    assert {finding.about for finding in found} == {"model", "licences"}
+
+
+def test_all_was_fetched_by_another_program(config):
+    for need in needs("cosmos", Wishes()):
+        put(need)
+    found = list(able.model_files("cosmos", config))
+    models = [finding for finding in found if finding.about == "model"]
+    assert all("was never checked" in finding.seen and not finding.fatal for finding in models)
+
+
+def test_a_disk_without_room_for_the_rest(config, monkeypatch):
+    monkeypatch.setattr(able.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9})())
+    room = only(finding for finding in able.model_files("cosmos", config) if finding.about == "room")
+    assert room.fatal
+    assert "HF_HOME" in room.todo
+
+
+def test_a_model_of_ones_own_is_looked_at_where_it_lies(config, tmp_path):
+    config = configured(tmp_path, kind="diffusers", model=str(tmp_path / "mine"), guardrails=False)
+    found = only(able.model_files("diffusers", config))
+    assert found.fatal
+    assert "text_encoder/config.json is missing" in found.seen
+
+
+def test_the_preview_engine_is_not_examined(config):
+    assert list(able.examine("preview", config, ONE)) == []
+
+
+def test_everything_is_looked_at(config):
+    says(config)
+    seen = [finding.about for finding in able.examine("cosmos", config, ONE)]
+    assert list(dict.fromkeys(seen)) == [
+        *("driver", "memory", "upstream", "interpreter", "torch", "model", "licences", "room"),
+        "guardrails",
+    ]
+
+
+def test_guardrails_that_are_off_are_pointed_at(config, tmp_path):
+    assert able.guardrails(config).todo == ""
+    off = able.guardrails(configured(tmp_path, guardrails=False))
+    assert "licence does not hold" in off.todo
+    assert not off.fatal
+
+
+def test_devices_are_held_against_the_gpus_that_are_there(tmp_path):
+    two = Gpus((H200, Gpu(1, "GPU-1", "NVIDIA H200", 140 * 10**9, 139 * 10**9)), "580", "13.0")
+    assert list(able.devices("cosmos", configured(tmp_path), two)) == []
+    found = only(able.devices("cosmos", configured(tmp_path, devices=[1]), two))
+    assert (found.seen, found.todo) == ("a worker on each of GPU 1", "")
+    found = only(able.devices("cosmos", configured(tmp_path, gpus_per_worker=2), two))
+    assert found.seen == "a worker on each of GPU 0+1"
+    found = only(able.devices("cosmos", configured(tmp_path, devices=[1, 5]), two))
+    assert (found.fatal, "names 5" in found.seen) == (False, True)
+    found = only(able.devices("cosmos", configured(tmp_path, devices=[5]), two))
+    assert found.fatal

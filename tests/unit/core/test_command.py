@@ -1,0 +1,106 @@
+"""Commands that are shown can be pasted."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from povwatch.cli.verbs import VERBS
+from povwatch.core import command as module
+from povwatch.core.command import command, use
+from povwatch.core.lookup import find
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    before = list(module._words)
+    yield
+    use(*before)
+
+
+@pytest.mark.parametrize(
+    ("clip", "text"),
+    [
+        (b"d/a.mp4", "povwatch go d/a.mp4"),
+        ("a.mp4", "povwatch go a.mp4"),
+        (b"my clip.mp4", "povwatch go 'my clip.mp4'"),
+        (b"-rf.mp4", "povwatch go -- -rf.mp4"),
+        (b"- it's.mp4", """povwatch go -- '- it'"'"'s.mp4'"""),
+        (b"d/-a.mp4", "povwatch go d/-a.mp4"),
+        (b"$(reboot).mp4", "povwatch go '$(reboot).mp4'"),
+        (b"caf\xe9\n.mp4", r"povwatch go 'caf\xe9\n.mp4'"),
+    ],
+)
+def test_a_clips_name_is_written_for_a_shell(clip, text):
+    assert command("go", clip=clip) == text
+
+
+def test_options_go_before_the_clip():
+    assert command("retry", "--force", clip=b"-a.mp4") == "povwatch retry --force -- -a.mp4"
+    assert command("jobs") == "povwatch jobs"
+
+
+def test_it_begins_as_povwatch_is_called_here():
+    use("/my disk/script/povwatch", "--config", "my.toml")
+    assert command("why", clip=b"a.mp4") == "'/my disk/script/povwatch' --config my.toml why a.mp4"
+
+
+@pytest.mark.parametrize(
+    "clip", [b"a b.mp4", b"-a.mp4", b"caf\xe9.mp4", b"x\ny.mp4", b"inputs/a.mp4", b"#1.mp4", b"'.mp4"]
+)
+def test_what_is_pasted_means_that_clip(clip):
+    word = shlex.split(command("go", clip=clip))[-1]
+    others = [b"a.mp4", b"b.mp4", b"1.mp4", b"caf.mp4"]
+    assert find([*others, clip], word) == [clip]
+
+
+def test_a_worker_is_told_how_it_is_called():
+    use("/my disk/script/povwatch", "--config", "my.toml")
+    told = module.told()
+    use("povwatch")
+    module.use_told(told)
+    assert command("prefetch") == "'/my disk/script/povwatch' --config my.toml prefetch"
+    module.use_told({})  # by whoever starts a worker by hand
+    assert command("prefetch") == "'/my disk/script/povwatch' --config my.toml prefetch"
+
+
+PACKAGE = Path(module.__file__).parents[1]
+
+NOT_TYPED = {
+    "Another povwatch prefetch is fetching the same file.",
+    "Hold every clip that has no result, until povwatch go.",  # a help text, as in README
+    "found again by povwatch rebuild",
+    "povwatch hold was said",
+    "somebody said povwatch cancel",
+}
+"""What tells of a command, and is not to be typed."""
+
+TYPED_ELSEWHERE = {
+    "cli/clean.py",  # with sudo -u povwatch: where it is installed, as povwatch
+    "results/manifest.py",  # lies in outputs/ for good, for whoever reads it there
+    "core/events.py",  # fills in the commands that it has in braces
+}
+
+
+def test_no_message_says_povwatch_where_something_else_is_to_be_typed():
+    typed = re.compile(rf"\bpovwatch ({'|'.join(VERBS)})\b")
+    found = [
+        (name, node.value)
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if (name := str(file.relative_to(PACKAGE))) not in TYPED_ELSEWHERE
+        for node in messages(ast.parse(file.read_text()))
+        if typed.search(node.value) and node.value not in NOT_TYPED
+    ]
+    assert found == []
+
+
+def messages(tree):
+    """Every text that is no docstring."""
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node

@@ -1,0 +1,129 @@
+"""Every sentence is said somewhere, and wherever one is said, its fields are given."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from povwatch.core.events import SENTENCES
+
+PACKAGE = Path(__file__).parents[3] / "povwatch"
+
+SAYING = {"say", "move", "_tell", "_requeue", "_end", "_move"}
+"""Functions that take an event's name, first or second."""
+
+QUIET = {"set_quietly", "note", "_note", "advance"}
+"""Those that only journal it."""
+
+JOB = {"clip", "job", "state"}
+"""What a job that is given fills in."""
+
+FROM_ELSEWHERE = {"unforeseen": {"exc_info"}}
+
+
+def fields_of(sentence: str) -> set[str]:
+    names = {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+    return {"clip" if name.startswith("povwatch ") else name for name in names}
+
+
+def calls():
+    """Every call in the package that says something: its file and line, the event, and the call itself."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and (name := called(node)) in SAYING:
+                    for event in events(node):
+                        yield f"{file.name}:{node.lineno}", event, name, node, function
+
+
+def called(call: ast.Call) -> str:
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def events(call: ast.Call) -> list[str]:
+    """The names among its first two arguments; a choice between two counts as both."""
+    found = []
+    for argument in call.args[:2]:
+        options = [argument.body, argument.orelse] if isinstance(argument, ast.IfExp) else [argument]
+        found += [o.value for o in options if isinstance(o, ast.Constant) and isinstance(o.value, str)]
+    return [name for name in found if name in SENTENCES or "-" in name or name.isalpha()]
+
+
+def given(name: str, call: ast.Call, function: ast.FunctionDef) -> set[str] | None:
+    """The fields that a call gives; None where that cannot be read off."""
+    fields: set[str] = set()
+    if name == "say":
+        if len(call.args) > 1:
+            fields |= JOB
+        for keyword in call.keywords:
+            found = {keyword.arg} if keyword.arg else keys(keyword.value, function)
+            if found is None:
+                return None
+            fields |= found
+        return fields
+    said = [keyword.value for keyword in call.keywords if keyword.arg == "said"]
+    found = keys(said[0], function) if said else set()
+    return None if found is None else JOB | found
+
+
+def keys(node: ast.expr, function: ast.FunctionDef) -> set[str] | None:
+    """The keys of a dict, written out or under a name that is set in this function."""
+    if isinstance(node, ast.Dict):
+        return {key.value for key in node.keys if isinstance(key, ast.Constant)}
+    if isinstance(node, ast.BinOp):
+        left, right = keys(node.left, function), keys(node.right, function)
+        return None if left is None or right is None else left | right
+    if isinstance(node, ast.Name):
+        for statement in ast.walk(function):
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == node.id:
+                return keys(statement.value, function)
+    return None
+
+
+def test_every_event_that_is_said_has_a_sentence():
+    unknown = [(where, event) for where, event, _, _, _ in calls() if event not in SENTENCES]
+    assert unknown == []
+
+
+def test_every_sentence_is_said_somewhere():
+    texts = [file.read_text() for file in PACKAGE.rglob("*.py") if file != PACKAGE / "core" / "events.py"]
+    assert [name for name in SENTENCES if not any(f'"{name}"' in text for text in texts)] == []
+
+
+def test_every_sentence_is_given_its_fields():
+    wanting = [
+        (where, event, sorted(missing))
+        for where, event, name, call, function in calls()
+        if event in SENTENCES
+        and name in {"say", "move"}
+        and (found := given(name, call, function)) is not None
+        and (missing := fields_of(SENTENCES[event][1]) - found)
+    ]
+    assert wanting == []
+
+
+def test_the_test_reads_off_most_of_them():
+    read = [given(name, call, function) for _, _, name, call, function in calls() if name in {"say", "move"}]
+    assert len(read) > 50
+    assert read.count(None) < len(read) / 5
+
+
+def test_a_command_about_a_clip_is_one_that_can_be_pasted():
+    """`{povwatch go}` quotes the name; `povwatch go {clip}` would not."""
+    loose = [name for name, (_, sentence) in SENTENCES.items() if re.search(r"povwatch [a-z -]+\{clip\}", sentence)]
+    assert loose == []
+    assert "{povwatch go}" in SENTENCES["grace"][1]
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_sentence_about_a_job_begins_with_its_clip(name):
+    _, sentence = SENTENCES[name]
+    assert "{clip}" not in sentence or sentence.startswith("{clip}: ") or name == "request"
+    assert not sentence.endswith((".", " "))
+    assert "\n" not in sentence

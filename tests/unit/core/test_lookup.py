@@ -1,0 +1,104 @@
+import pytest
+
+from povwatch.core.lookup import find, instead, nearest, number_of
+
+PATHS = [b"a.mp4", b"d/a.mp4", b"d/b.mov", b"e/b.mov", b"caf\xe9.mp4", b"d/x\ny.mp4", b"c.tar.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("a.mp4", [b"a.mp4"]),
+        ("d/a.mp4", [b"d/a.mp4"]),
+        ("inputs/d/a.mp4", [b"d/a.mp4"]),
+        ("./inputs/a.mp4", [b"a.mp4"]),
+        ("a", [b"a.mp4"]),
+        ("d/a", [b"d/a.mp4"]),
+        ("b.mov", [b"d/b.mov", b"e/b.mov"]),
+        ("b", [b"d/b.mov", b"e/b.mov"]),
+        (r"caf\xe9.mp4", [b"caf\xe9.mp4"]),
+        ("caf\udce9.mp4", [b"caf\xe9.mp4"]),
+        (r"d/x\ny.mp4", [b"d/x\ny.mp4"]),
+        (r"caf\xe9", [b"caf\xe9.mp4"]),
+        ("caf\udce9", [b"caf\xe9.mp4"]),
+        (r"inputs/caf\xe9.mp4", [b"caf\xe9.mp4"]),
+        (r"inputs/d/x\ny", [b"d/x\ny.mp4"]),
+        (r"x\ny.mp4", [b"d/x\ny.mp4"]),
+        (r"x\ny", [b"d/x\ny.mp4"]),
+        ("inputs/d/a", [b"d/a.mp4"]),
+        ("c.tar", [b"c.tar.mp4"]),
+        ("c", []),
+        ("d", []),
+        ("", []),
+        ("A.MP4", []),
+    ],
+)
+def test_what_a_word_means(word, found):
+    assert find(PATHS, word) == found
+
+
+def test_the_way_that_fits_best_counts_alone():
+    assert find([b"a", b"d/a", b"a.mp4"], "a") == [b"a"]
+
+
+def test_a_folder_called_inputs_below_inputs():
+    assert find([b"a.mp4", b"inputs/a.mp4"], "inputs/a.mp4") == [b"inputs/a.mp4"]
+
+
+def test_no_clips_no_meaning():
+    assert find([], "a") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [
+        ("12", 12),
+        ("#12", 12),
+        ("0", 0),
+        ("²", None),
+        ("9" * 23, None),
+        ("-1", None),
+        ("", None),
+        ("#", None),
+        ("a", None),
+    ],
+)
+def test_what_may_be_a_jobs_number(word, number):
+    assert number_of(word) == number
+
+
+def test_a_clip_goes_before_a_number_and_the_mark_says_number():
+    assert find([b"1.mp4"], "1") == [b"1.mp4"]
+    assert find([b"1.mp4", b"#1.mp4"], "#1") == []
+
+
+def test_nothing_means_nothing():
+    assert find([b"a.mp4"], "") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("kichen.mp4", b"d/Kitchen.mp4"),
+        ("kitchen.mov", b"d/Kitchen.mp4"),
+        ("KITCHEN", b"d/Kitchen.mp4"),
+        ("D/kitchen", b"d/Kitchen.mp4"),
+        ("inputs/d/kitchn.mp4", b"d/Kitchen.mp4"),
+        (r"caf\xe8.mp4", b"caf\xe9.mp4"),
+        ("zebra", None),
+        ("x" * 5000, None),
+        ("", None),
+    ],
+)
+def test_what_somebody_may_have_meant(word, meant):
+    assert nearest([b"a.mp4", b"d/Kitchen.mp4", b"caf\xe9.mp4", b"y" * 5000], word) == meant
+
+
+def test_no_more_than_some_are_looked_at():
+    many = [b"kitchen1.mp4", *(b"clip %d.mp4" % n for n in range(100_000))]
+    assert nearest(many, "kitchen.mp4") is None
+
+
+def test_what_to_do_where_no_clip_is_called_so():
+    assert instead([b"a b.mp4"], "a_b.mp4") == "Did you mean a b.mp4? All that were seen: povwatch jobs"
+    assert instead([b"a b.mp4"], "zebra") == "All that were seen: povwatch jobs"

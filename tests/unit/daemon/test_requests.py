@@ -1,0 +1,191 @@
+"""The answers to requests: each says what to type, so that it can be pasted, and says nothing twice."""
+
+from __future__ import annotations
+
+import shlex
+from types import SimpleNamespace
+
+import pytest
+from structlog.testing import capture_logs
+from support.hand_clock import HandClock
+
+from povwatch.core import command as module
+from povwatch.core.command import use
+from povwatch.core.job import JobState
+from povwatch.core.scope import Scope
+from povwatch.daemon.requests import Verbs
+from povwatch.journal import Journal
+from povwatch.journal.store import Ledger
+from povwatch.service.requests import Spool
+from povwatch.spec.inputs_folder import InputsFolder
+
+CLIP = b"my clip.mp4"
+
+
+@pytest.fixture(autouse=True)
+def called():
+    before = list(module._words)
+    use("script/povwatch")
+    yield
+    use(*before)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Journal.open(tmp_path / "state") as journal:
+        yield Ledger(journal, HandClock())
+
+
+@pytest.fixture
+def ask(tmp_path, ledger):
+    """Ask something of a job in some state; the answer's words."""
+    (tmp_path / "inputs").mkdir()
+    spool = Spool(tmp_path / "state")
+    spool.prepare()
+    nothing = SimpleNamespace(poke=lambda _: None, again=lambda *_, **__: None)
+    verbs = Verbs(
+        spool,
+        ledger=ledger,
+        intake=nothing,
+        gates=nothing,
+        folder=InputsFolder(tmp_path / "inputs"),
+        engine="preview",
+        finish=lambda _: False,
+        hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING},
+        opening=nothing,
+        cleaner=nothing,
+        withdraw=lambda *_: None,
+    )
+
+    def ask(verb, word, **options):
+        request = spool.ask(verb, word, **options)
+        verbs.tick(0)
+        return spool.wait(request, 5).text
+
+    return ask
+
+
+def there(ledger, *states, path=CLIP):
+    (job,) = ledger.add([(path, b"sig")])
+    for state in states:
+        job = ledger.set_quietly(job, "waiting", state=state)
+
+
+DONE = (JobState.GRACE, JobState.DONE)
+GENERATED = (JobState.GRACE, JobState.QUEUED, JobState.RUNNING, JobState.CHECKING)
+
+
+@pytest.mark.parametrize(
+    ("states", "verb", "command"),
+    [
+        (DONE, "retry", "script/povwatch retry --force 'my clip.mp4'"),
+        (DONE, "go", "script/povwatch retry --force 'my clip.mp4'"),
+        ((JobState.CANCELLED,), "hold", "script/povwatch retry 'my clip.mp4'"),
+        ((), "cancel", "script/povwatch retry 'my clip.mp4'"),
+        ((), "hold", "script/povwatch go 'my clip.mp4'"),
+    ],
+)
+def test_what_to_type_can_be_pasted(ledger, ask, states, verb, command):
+    there(ledger, *states)
+    text = ask(verb, "my clip")
+    assert command in text
+    assert text.count("povwatch") == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "answer"),
+    [
+        (GENERATED, "it is finished now, not after the pause; nothing is generated anew."),
+        ((*GENERATED, JobState.PUBLISHING), "it is published now, not after the pause; nothing is generated anew."),
+        (GENERATED[:-1], "it is running already: there is nothing to retry."),
+    ],
+)
+def test_retry_ends_a_pause_after_generating(ledger, ask, states, answer):
+    there(ledger, *states)
+    assert ask("retry", "my clip") == answer
+
+
+def test_an_unknown_clip_is_named_once_with_what_lists_the_known_ones(ask):
+    # The command line and the log put the word in front.
+    assert ask("go", "zebra") == "no clip here is called so. All that were seen: script/povwatch jobs"
+
+
+def test_what_somebody_may_have_meant_is_named(ledger, ask):
+    there(ledger)
+    meant = "no clip here is called so. Did you mean my clip.mp4? All that were seen: script/povwatch jobs"
+    assert ask("hold", "my_clip.mp4") == meant
+
+
+def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(ledger, ask):
+    there(ledger, path=b"x/my a.mp4")
+    there(ledger, path=b"y/my a.mp4")
+    text = ask("retry", "my a", force=True)
+    assert text == (
+        "2 clips are called so. Take one: "
+        "script/povwatch retry --force 'x/my a.mp4' or script/povwatch retry --force 'y/my a.mp4'"
+    )
+    assert shlex.split(text.partition(": ")[2])[:4] == ["script/povwatch", "retry", "--force", "x/my a.mp4"]
+
+
+@pytest.mark.parametrize("verb", ["go", "hold"])
+def test_nobody_is_told_to_retry_what_is_no_video(ledger, ask, verb):
+    (job,) = ledger.add([(CLIP, b"sig")])
+    ledger.set_quietly(job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
+    assert ask(verb, "my clip") == "it is rejected already: It is a symbolic link. Copy the video itself."
+
+
+def test_who_is_held_by_a_file_as_well_is_told_that_it_goes_then(ledger, ask, tmp_path):
+    there(ledger)
+    (tmp_path / "inputs/my clip.hold").touch()
+    assert ask("go", "my clip") == "the file my clip.hold still holds it: remove that, and it starts."
+
+
+def test_a_go_while_the_folder_is_away_is_kept_and_said_so(ledger, ask, tmp_path):
+    there(ledger)
+    (tmp_path / "inputs").rename(tmp_path / "away")
+    text = ask("go", "my clip")
+    assert text.startswith("it is noted, and the clip starts when inputs/ can be read again: Cannot read ")
+    assert ledger.of_path(CLIP).go
+
+
+def test_a_line_in_the_log_about_no_clip_names_the_option(ask):
+    with capture_logs() as lines:
+        ask("retry", "", previews=True)
+    assert [line["clip"] for line in lines] == ["--previews"]
+
+
+def test_a_machine_that_only_previews_is_told_how_to_look(ask):
+    assert "script/povwatch doctor" in ask("retry", "", previews=True)
+
+
+def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, ledger):
+    there(ledger, JobState.GRACE)
+    there(ledger, JobState.GRACE, path=b"named.mp4")
+    (tmp_path / "inputs").mkdir()
+    spool, touched = Spool(tmp_path / "state"), []
+    spool.prepare()
+    part = SimpleNamespace(poke=touched.append, again=lambda *_, **__: touched.append("again"))
+    verbs = Verbs(
+        spool,
+        ledger=ledger,
+        intake=part,
+        gates=part,
+        folder=InputsFolder(tmp_path / "inputs"),
+        engine="preview",
+        finish=lambda _: False,
+        hasten=lambda _: False,
+        opening=part,
+        cleaner=part,
+        withdraw=lambda job, _: touched.append(job),
+        scope=Scope(frozenset({b"named.mp4"})),
+    )
+    for verb in ("go", "hold", "cancel", "retry"):
+        request = spool.ask(verb, "my clip")
+        verbs.tick(0)
+        answer = spool.wait(request, 5)
+        assert not answer.done
+        assert "this povwatch runs other clips alone" in answer.text
+    assert touched == []
+    request = spool.ask("hold", "named")
+    verbs.tick(0)
+    assert spool.wait(request, 5).done

@@ -1,0 +1,112 @@
+"""What runs where, without a GPU: the probes are asked, the machine is told to them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from povwatch.config.settings import Config, Engine
+from povwatch.engines import choice
+from povwatch.engines.choice import choose, unable
+from povwatch.engines.libraries import LOCK, PIP
+from povwatch.gpu.nvml import Gpu, Gpus
+
+NONE = Gpus(problem="there is no NVIDIA driver here")
+
+
+def gpus(*sizes):
+    return Gpus(
+        tuple(Gpu(n, f"GPU-{n}", "NVIDIA X", size * 10**9, size * 10**9) for n, size in enumerate(sizes)), "570"
+    )
+
+
+def config(**engine):
+    return Config(engine=Engine(**engine))
+
+
+@pytest.fixture
+def probes(monkeypatch):
+    """The probes' answers: kind to why it cannot run, empty if it can."""
+    answers = {"cosmos": "", "diffusers": ""}
+    monkeypatch.setitem(choice._PROBES, "cosmos", lambda *_: answers["cosmos"])
+    monkeypatch.setitem(choice._PROBES, "diffusers", lambda *_: answers["diffusers"])
+    return answers
+
+
+def test_auto_takes_the_best_that_this_machine_runs(probes):
+    found = choose(config(), gpus(141), None)
+    assert (found.kind, found.problem) == ("cosmos", "")
+    probes["cosmos"] = "it is not installed"
+    found = choose(config(), gpus(141), None)
+    assert (found.kind, found.problem) == ("diffusers", "")
+    assert "Cosmos cannot: it is not installed." in found.why
+    probes["diffusers"] = "nor this"
+    found = choose(config(), gpus(141), None)
+    assert (found.kind, found.problem, found.python) == ("preview", "", sys.executable)
+    assert "Cosmos cannot: it is not installed. Diffusers cannot: nor this." in found.why
+
+
+def test_auto_never_steps_down_to_previews(probes):
+    probes.update(cosmos="the GPU is gone", diffusers="so it is")
+    found = choose(config(), NONE, "diffusers")
+    assert (found.kind, found.problem) == ("diffusers", "so it is")
+    assert "previews do not take its place" in found.why
+
+
+def test_what_is_asked_for_is_taken_whether_it_can_run_or_not(probes):
+    probes["cosmos"] = "no GPU"
+    assert choose(config(kind="cosmos"), NONE, None).problem == "no GPU"
+    assert choose(config(kind="preview"), NONE, "cosmos").problem == ""
+    own = choose(config(kind="mine.py:Engine"), NONE, "cosmos")
+    assert (own.kind, own.engine, own.problem) == ("mine.py:Engine", "mine.py:Engine", "")
+
+
+def test_cosmos_lives_under_its_own_interpreter(probes, tmp_path):
+    found = choose(config(kind="cosmos", python=tmp_path / "python"), gpus(141), None)
+    assert (found.python, found.engine) == (str(tmp_path / "python"), "povwatch.engines.cosmos:CosmosEngine")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "many"), [((141, 141), "auto", 2), ((141, 24), "auto", 1), ((141, 141), 1, 1), ((), "auto", 1)]
+)
+def test_a_worker_for_each_gpu_that_has_room(probes, sizes, workers, many):
+    assert choose(config(kind="cosmos", workers=workers), gpus(*sizes), None).workers == many
+
+
+def test_one_preview_at_a_time_is_enough():
+    assert choose(config(kind="preview"), gpus(141, 141), None).workers == 1
+
+
+def test_too_small_a_gpu_is_named_with_its_size():
+    assert unable("cosmos", config(), gpus(24)) == (
+        "it needs 65 GB of GPU memory, and the largest GPU here (NVIDIA X) has 24 GB"
+    )
+    assert unable("diffusers", config(), NONE) == "there is no NVIDIA driver here"
+    assert unable("preview", config(), NONE) == ""
+
+
+@pytest.mark.parametrize(
+    ("missing", "guardrails", "words"),
+    [
+        ("torch", True, f"torch is not installed: {PIP} torch torchvision"),
+        ("diffusers", True, f"diffusers is not installed: {PIP} --require-hashes --no-deps -r {LOCK}"),
+        ("cosmos_guardrail", True, f"cosmos_guardrail is not installed: {PIP} --require-hashes --no-deps -r {LOCK}"),
+        ("cosmos_guardrail", False, ""),
+    ],
+)
+def test_diffusers_needs_its_libraries_and_those_of_its_guardrails(monkeypatch, missing, guardrails, words):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else name)
+    found = unable("diffusers", config(guardrails=guardrails), gpus(141))
+    assert found.startswith(words)
+    assert bool(found) == bool(words)
+
+
+def test_upstream_s_interpreter_is_asked_for_its_package(tmp_path):
+    assert "is not there; script/cosmos prepares it" in unable("cosmos", config(python=tmp_path / "no"), gpus(141))
+    plain = config(python=sys.executable)
+    assert "has no cosmos_transfer2; script/cosmos prepares it" in unable("cosmos", plain, gpus(141))
+    broken = tmp_path / "python"
+    broken.write_text("#!/nowhere/python\n")
+    broken.chmod(0o755)
+    assert "does not run" in unable("cosmos", config(python=broken), gpus(141))

@@ -1,0 +1,148 @@
+import subprocess
+import sys
+
+import pytest
+from support.cosmos_jobs import job
+
+from povwatch.engines.port import Context, EngineFailure
+from povwatch.engines.upstream import causes, downloads
+from povwatch.engines.upstream.gate import Alone
+from povwatch.engines.upstream.progress import Meter
+
+
+class OutOfMemoryError(RuntimeError):
+    pass
+
+
+class GatedRepoError(Exception):
+    pass
+
+
+class LocalEntryNotFoundError(Exception):
+    pass
+
+
+class RepositoryNotFoundError(Exception):
+    repo_id = "nvidia/Cosmos-Reason1-7B"
+
+
+def at(*, chunks=0, done=0):
+    """A meter in a chunk, or after the last one."""
+    meter = Meter(Context("/w", "/c"), Alone(), 2, 2)
+    if chunks:
+        meter.planned(chunks)
+        for _ in range(done):
+            meter.chunk_begins()
+            meter.chunk_ends()
+            meter.decoded()
+        if done < chunks:
+            meter.chunk_begins()
+    return meter
+
+
+def of_job(error, meter=None, **spec):
+    return causes.of_job(error, job("/c.mp4", **spec), meter or at())
+
+
+@pytest.mark.parametrize(
+    ("error", "spec", "kind", "words"),
+    [
+        (IndexError("list index out of range"), {"seg": {}}, "invalid", "the first 128 words of the prompt"),
+        (IndexError("list index out of range"), {"seg": {"control_prompt": "cup"}}, "invalid", "nothing like 'cup'"),
+        (TypeError("'NoneType' object is not subscriptable"), {"depth": {}}, "error", "depth could not be computed"),
+        (KeyError("721"), {"resolution": "721"}, "invalid", "resolution is '721'"),
+        (AssertionError("... by state_t."), {"num_video_frames_per_chunk": 8}, "invalid", "per_chunk is 8"),
+        (ValueError("No input frames; cannot pad."), {}, "invalid", "shorter than the clip"),
+    ],
+)
+def test_upstreams_bare_exceptions_are_put_into_words(error, spec, kind, words):
+    found = of_job(error, **spec)
+    assert (found.kind, words in found.message, bool(found.todo)) == (kind, True, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "spec"),
+    [
+        (IndexError("x"), {}),
+        (IndexError("x"), {"seg": {"control_path": "/s.mp4"}}),
+        (TypeError("'NoneType' object is not subscriptable"), {}),
+        (KeyError("video"), {}),
+        (AssertionError("shapes differ"), {}),
+        (ValueError("no such thing"), {}),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), {}),
+    ],
+)
+def test_what_is_not_known_goes_on_as_it_is(error, spec):
+    assert of_job(error, **spec) is None
+
+
+def test_out_of_memory_says_where():
+    error = OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    assert "before chunk 1 (read)" in of_job(error).message
+    assert "in chunk 2 of 3 (denoise)" in of_job(error, at(chunks=3, done=1)).message
+    at_the_end = of_job(error, at(chunks=3, done=3))
+    assert ("at the very end" in at_the_end.message, "keep_input_resolution" in at_the_end.todo) == (True, True)
+    assert "at the very end" not in of_job(error, at(chunks=3, done=3), keep_input_resolution=False).message
+
+
+def test_out_of_memory_is_seen_behind_another_error():
+    error = RuntimeError("failed")
+    error.__cause__ = OutOfMemoryError("CUDA out of memory.")
+    assert of_job(error).kind == "out-of-memory"
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "todo"),
+    [
+        (
+            GatedRepoError("403 Client Error. Cannot access gated repo for url https://huggingface.co/nvidia/Guard1/x"),
+            "nvidia/Guard1 is gated",
+            "Accept the licence",
+        ),
+        (
+            LocalEntryNotFoundError("Cannot find the requested files in the disk cache for nvidia/Predict-2B and"),
+            "nvidia/Predict-2B is not on this machine",
+            "povwatch prefetch",
+        ),
+        (RepositoryNotFoundError("404"), "nvidia/Cosmos-Reason1-7B could not be fetched", "povwatch prefetch"),
+        (GatedRepoError("403"), "A model file is gated", "povwatch prefetch"),
+        (ModuleNotFoundError("x", name="cosmos_oss.init"), "has no cosmos_oss.init", "script/cosmos"),
+        (FileNotFoundError(2, "No such file", "uvx"), "uvx, which is not on", "script/cosmos"),
+    ],
+)
+def test_a_load_that_fails(error, message, todo):
+    wrapped = RuntimeError("loading failed")
+    wrapped.__cause__ = error
+    found = causes.of_load(wrapped)
+    assert (message in found.message, todo in found.todo) == (True, True), found
+
+
+def test_our_own_word_stands():
+    failure = EngineFailure("gpu-busy", "held")
+    assert causes.of_load(failure) is failure
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("x", name="flash_attn"), RuntimeError("x"), OSError(5, "x")])
+def test_other_failures_of_a_load_go_on_as_they_are(error):
+    assert causes.of_load(error) is None
+
+
+def command(*operands, code):
+    return subprocess.CalledProcessError(1, [sys.executable, "-c", code, "download", *operands])
+
+
+def test_a_failed_download_is_asked_once_more_for_its_reason():
+    error = command(
+        "nvidia/X", "--repo-type", "model", "--revision", "abc", "a/b.pt", code="raise SystemExit('401 Unauthorized')"
+    )
+    found = downloads.cause(error)
+    assert found.message == "nvidia/X (a/b.pt) is gated, and access was refused: 401 Unauthorized"
+
+
+def test_a_download_of_a_whole_repository_and_one_that_now_works():
+    found = downloads.cause(command("nvidia/X", "--include", "*", code=""))
+    assert found.message == "nvidia/X could not be fetched: exit status 1; the log has its words"
+
+
+def test_other_commands_are_none_of_it():
+    assert downloads.cause(subprocess.CalledProcessError(1, ["ffmpeg"])) is None

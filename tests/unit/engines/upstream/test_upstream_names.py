@@ -1,0 +1,142 @@
+"""The names and signatures of upstream's that session.py, hooks.py, chunks.py, cached.py and group.py use."""
+
+import ast
+from pathlib import Path
+
+from support.upstream_source import (
+    CONFIG,
+    CONTROLS,
+    DATABASE,
+    DISTILLED,
+    EXPERIMENTS,
+    FULL,
+    INFERENCE,
+    INIT,
+    LOG,
+    MODEL,
+    PIPELINE,
+    PRESETS,
+    ROOT,
+    VIDEO,
+    assigned,
+    called,
+    classes,
+    functions,
+    method,
+    needed,
+    parameters,
+    said,
+    tree,
+)
+
+from povwatch.engines.upstream import ability
+
+pytestmark = needed
+
+
+def test_the_model_is_built_and_asked_as_session_py_does():
+    init = method(INFERENCE, "Control2WorldInference", "__init__")
+    assert parameters(init) == ["args", "batch_hint_keys"]
+    assert {"inference_pipeline", "text_guardrail_runner", "video_guardrail_runner", "device_rank"} <= assigned(init)
+    assert parameters(method(INFERENCE, "Control2WorldInference", "generate")) == ["samples", "output_dir"]
+    assert "presets as guardrail_presets" in said(tree(INFERENCE))
+    assert parameters(functions(PRESETS)["run_text_guardrail"]) == ["prompt", "guardrail_runner"]
+    assert parameters(functions(INIT)["init_environment"]) == []
+    # One key loads its own weights, more of them load all four.
+    assert "if len(self.batch_hint_keys) == 1" in said(init)
+    assert "for key in CONTROL_KEYS" in said(init)
+
+
+def test_the_four_controls_have_their_weights_in_the_order_of_their_branches():
+    assert f"model.config.hint_keys={'_'.join(ability.CONTROLS)}" in Path(ROOT, EXPERIMENTS).read_text()
+    sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
+    assert "for key in self.batch_hint_keys:" in sample
+
+
+def test_what_is_read_of_a_checkpoint_is_there():
+    assert {"repository", "revision", "_path"} <= {
+        node.target.id for node in classes(DATABASE)["_CheckpointHf"].body if isinstance(node, ast.AnnAssign)
+    }
+    assert parameters(functions(DATABASE)["_hf_download"]) == ["cmd_args"]
+    for kind in ("CheckpointFileHf", "CheckpointDirHf"):  # by the module's name, which cached.py puts its own behind
+        assert "_hf_download(cmd_args)" in said(method(DATABASE, kind, "_download"))
+    assert {"variant", "distilled"} == {
+        node.target.id for node in classes(CONFIG)["ModelKey"].body if isinstance(node, ast.AnnAssign)
+    }
+
+
+def test_files_have_the_names_that_are_looked_for():
+    sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
+    assert "output_path = output_dir / sample.name" in sample
+    assert "save_img_or_video(output_video, str(output_path), fps=fps)" in sample
+    assert "return f'{output_path}.{ext}'" in sample
+    saved = said(functions(VIDEO)["save_img_or_video"])
+    assert "ext = '.jpg' if" in saved
+    assert "ext = '.mp4' if" in saved
+
+
+def test_an_empty_negative_prompt_leaves_the_last_jobs():
+    """Why arguments.py refuses one."""
+    made = functions(PIPELINE)["generate_img2world"]
+    [branch] = [node for node in ast.walk(made) if isinstance(node, ast.If) and said(node.test) == "negative_prompt"]
+    assert "self.neg_t5_embeddings = neg_text_embeddings" in said(branch)
+    assert not branch.orelse
+
+
+def test_a_chunks_latents_are_asked_for_as_chunks_py_passes_them_on():
+    for file, kind in ((MODEL, "ControlVideo2WorldModelRectifiedFlow"), (DISTILLED, "Cosmos2InteractiveModel")):
+        made = method(file, kind, "generate_samples_from_batch")
+        assert parameters(made)[0] == "data_batch"
+        assert {"seed", "n_sample", "num_steps"} <= set(parameters(made))
+        assert made.args.kwarg is not None  # for what one of the two does not take
+        # What it returns is whole in every rank, and may be put in its place in all of them.
+        assert "cat_outputs_cp(" in said(made)
+    body = functions(PIPELINE)["generate_img2world"]
+    seeds = said(body).index("random.seed(seed)\n")
+    assert (
+        seeds < said(body).index("seed = random.randint(0, 1000000)") < said(body).index("generate_samples_from_batch")
+    )
+
+
+def test_the_network_is_called_as_a_module_and_once_by_denoise():
+    """Else its forward pre-hooks would not be."""
+    for file, kind in ((FULL, "Video2WorldModelRectifiedFlow"), (DISTILLED, "Cosmos2InteractiveModel")):
+        calls = [node for node in ast.walk(method(file, kind, "denoise")) if isinstance(node, ast.Call)]
+        assert [said(call.func) for call in calls].count("self.net") == 1, kind
+    asked = said(method(DISTILLED, "Cosmos2InteractiveModel", "get_x0_fn_from_batch"))
+    assert asked.rstrip().endswith("return x0_fn")
+    assert "return self.denoise(noise_x, time, condition, net_type=net_type).x0" in asked
+
+
+def test_controls_are_scaled_where_chunks_py_scales_them():
+    """The full model does it where it scales the clip, the distilled one where it encodes the controls."""
+    scaled = "data_batch[hint_key].to(**self.tensor_kwargs) / 127.5 - 1.0"
+    assert scaled in said(method(MODEL, "ControlVideo2WorldModelRectifiedFlow", "_normalize_video_databatch_inplace"))
+    later = said(method(CONTROLS, "ControlConditionPostprocessor", "_normalize_control_input_inplace"))
+    assert "control_input.to(**tensor_kwargs) / 127.5 - 1.0" in later
+    assert "control_input" not in said(
+        method(DISTILLED, "Cosmos2InteractiveModel", "_normalize_video_databatch_inplace")
+    )
+    for file in (DISTILLED, "cosmos_transfer2/_src/predict2/models/text2world_model_rectified_flow.py"):
+        assert "self.tensor_kwargs =" in Path(ROOT, file).read_text()
+
+
+def test_the_ranks_of_a_group_meet_and_lead_as_group_py_supposes():
+    init = said(method(INFERENCE, "Control2WorldInference", "__init__"))
+    assert "parallel_state.initialize_model_parallel(context_parallel_size=args.context_parallel_size)" in init
+    assert "process_group = parallel_state.get_context_parallel_group()" in init
+    assert "if args.enable_guardrails and self.device_rank == 0:" in init
+    assert "'RANK' in os.environ" in said(functions(INIT)["enable_distributed"])
+    joined = said(functions("cosmos_transfer2/_src/imaginaire/utils/distributed.py")["init"])
+    assert "os.getenv('LOCAL_RANK', 0)" in joined
+    assert "init_method='env://'" in joined
+    sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
+    writing = [line.strip() for line in sample.splitlines() if "self.device_rank == 0" in line]
+    assert writing == ["if self.device_rank == 0:"] * 2  # the prompts' guardrail; the video's, and all files
+
+
+def test_the_guardrails_words_can_be_heard():
+    """session.py adds a sink of its own to upstream's logger."""
+    assert called(LOG, "logger") == "make_new_logger(depth=1)"
+    assert "logger.opt(depth=1)" in said(functions(LOG)["critical"])
+    assert ".critical(message)" in said(functions(LOG)["critical"])

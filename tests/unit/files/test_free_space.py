@@ -1,0 +1,71 @@
+"""Room on the disks, looked up on real folders."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from povwatch.config.settings import Config, Disk, Paths
+from povwatch.core.job import Waiting
+from povwatch.files.free_space import LOOK_EVERY, FreeSpace
+
+
+@pytest.fixture
+def world(tmp_path):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "state").mkdir()
+    config = Config(paths=Paths(outputs=tmp_path / "outputs", state=tmp_path / "state"), disk=Disk(reserve="1GB"))
+    return tmp_path, FreeSpace(config)
+
+
+def test_too_little_room_is_a_hurdle_until_there_is_room(world):
+    folder, space = world
+    space._reserve = 2**62
+    with capture_logs() as said:
+        space.tick(10)
+        space.tick(10 + LOOK_EVERY)
+    assert space.hurdle.waiting is Waiting.DISK_FULL
+    assert [(line["event"], line["where"]) for line in said] == [("disk-full", folder / "outputs")]
+    space._reserve = 1
+    with capture_logs() as said:
+        space.tick(10 + 2 * LOOK_EVERY)
+    assert space.hurdle is None
+    assert [(line["event"], line["where"]) for line in said] == [("disk-room", folder / "outputs")]
+
+
+def test_it_is_looked_at_afresh_before_something_is_begun(world):
+    folder, space = world
+    space.tick(10)
+    space._reserve = 2**62
+    space.tick(11)  # not due yet
+    assert space.hurdle is None
+    assert str(folder / "outputs") in str(space.lacking())
+    assert space.hurdle is not None
+    space._reserve = 1
+    assert space.lacking() is None
+    assert space.hurdle is None
+
+
+def test_a_disk_that_was_full_and_cannot_be_looked_at_is_still_full(world):
+    folder, space = world
+    space._reserve = 2**62
+    space.tick(10)
+    space._reserve = 1
+    (folder / "outputs").rmdir()
+    with capture_logs() as said:
+        space.tick(20)
+        (folder / "state").rmdir()
+        space.tick(30)
+    assert said == []
+    assert space.hurdle is not None
+    (folder / "outputs").mkdir()
+    space.tick(40)
+    assert space.hurdle is None
+
+
+def test_folders_that_cannot_be_looked_at_are_no_hurdle_of_this_kind(world):
+    folder, space = world
+    (folder / "outputs").rmdir()
+    (folder / "state").rmdir()
+    space.tick(10)
+    assert space.hurdle is None

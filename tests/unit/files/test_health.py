@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from povwatch.files.health import NETWORK, Identity, RootGuard, identity
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    return folder
+
+
+def test_the_same_folder_is_healthy(root):
+    guard = RootGuard(root)
+    (root / "new.mp4").touch()
+    assert guard.check()
+    assert guard.check().reason is None
+    assert guard.is_network is False
+
+
+def test_a_folder_that_is_away(root):
+    guard = RootGuard(root)
+    root.rmdir()
+    health = guard.check()
+    assert not health
+    assert not health.adoptable
+    assert "is away" in health.reason
+    root.touch()
+    assert "is away" in guard.check().reason  # a file is no folder
+
+
+def test_a_folder_that_was_made_anew_is_adopted_on_demand(root):
+    guard = RootGuard(root)
+    root.rename(root.with_name("old"))
+    root.mkdir()
+    health = guard.check()
+    assert not health
+    assert health.adoptable
+    assert not guard.check()  # looking is not adopting
+    guard.adopt()
+    assert guard.check()
+
+
+def test_a_folder_that_was_moved_away_and_back_is_healthy_again(root):
+    guard = RootGuard(root)
+    root.rename(root.with_name("old"))
+    assert not guard.check()
+    root.with_name("old").rename(root)
+    assert guard.check()
+
+
+def test_another_file_system_is_never_adoptable(root):
+    here = identity(root)
+    for other in (
+        dataclasses.replace(here, source="server:/share"),
+        dataclasses.replace(here, fstype="nfs4"),
+        dataclasses.replace(here, fsid=here.fsid ^ 1),
+    ):
+        health = RootGuard(root, other).check()
+        assert not health
+        assert not health.adoptable
+        assert "not mounted" in health.reason
+
+
+def test_a_root_that_was_never_there(root):
+    guard = RootGuard(root / "later")
+    assert not guard.check()
+    (root / "later").mkdir()
+    assert guard.check().adoptable
+    guard.adopt()
+    assert guard.check()
+
+
+def test_the_identity_survives_a_restart(root):
+    kept = RootGuard(root).known.dumps()
+    assert RootGuard(root, Identity.loads(kept)).check()
+    assert Identity.loads(kept).fstype not in {"", "unknown"}
+
+
+def test_a_known_folder_that_is_away_at_the_start(root):
+    known = identity(root)
+    root.rmdir()
+    guard = RootGuard(root, known)
+    assert not guard.check()
+    assert not guard.check().adoptable
+
+
+def test_a_link_on_the_way_is_followed(root, tmp_path):
+    (tmp_path / "link").symlink_to(root)
+    assert identity(tmp_path / "link") == identity(root)
+
+
+def test_the_network_list():
+    assert {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"} <= NETWORK
+    assert not {"ext4", "xfs", "btrfs", "tmpfs", "overlay", "fuse.mergerfs"} & NETWORK

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+
+from povwatch.files.names import held_back, is_clip_name, is_ignored, is_ignored_folder, named_by_partial
+
+EXTENSIONS = frozenset({b".mp4", b".mkv"})
+
+
+@pytest.mark.parametrize(
+    "name", [b"a.mp4", b"A.MP4", b"a.b.Mkv", b"\xff\xfe.mp4", b"new\nline.mp4", b"x" * 251 + b".mp4"]
+)
+def test_a_clips_name(name):
+    assert is_clip_name(name, EXTENSIONS)
+
+
+@pytest.mark.parametrize("name", [b"a", b"mp4", b".mp4", b"a.mp4.part", b"a.json", b"a.mp4 ", b"a.mp44", b"mp4.", b""])
+def test_no_clips_name(name):
+    assert not is_clip_name(name, EXTENSIONS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b".a.mp4",
+        b"~a.mp4",
+        b"a.mp4~",
+        b"._a.mp4",
+        b".povwatch-123",
+        *(b"a.mp4" + end for end in b".part .crdownload .filepart .download .tmp .partial .!qB .aria2 .PART".split()),
+    ],
+)
+def test_ignored(name):
+    assert is_ignored(name)
+
+
+@pytest.mark.parametrize("name", [b"a.mp4", b"a~b.mp4", b"part.mp4", b"a.part.mp4", b"a.json"])
+def test_not_ignored(name):
+    assert not is_ignored(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b".git", b".rsync-partial", b"@eaDir", b"#recycle", b"#snapshot", b"@Recycle", b"lost+found"),
+        *(b"$RECYCLE.BIN", b"$Recycle.Bin", b"System Volume Information", b"SYSTEM VOLUME INFORMATION"),
+        *(b"@EADIR", b"#Recycle", b"RECYCLER"),
+        *(b"clip.mp4.download", b"Clip.MP4.Download"),
+    ],
+)
+def test_ignored_folders(name):
+    assert is_ignored_folder(name)
+
+
+@pytest.mark.parametrize("name", [b"a", b"a.part", b"~a", b"recycle", b"x.mp4"])
+def test_folders_that_are_looked_into(name):
+    assert not is_ignored_folder(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "clip"),
+    [
+        (b"a.mp4.part", b"a.mp4"),
+        (b"a.mp4.crdownload", b"a.mp4"),
+        (b"a.mp4.!qB", b"a.mp4"),
+        (b"a.mp4.aria2", b"a.mp4"),
+        (b".a.mp4.part", b"a.mp4"),
+        (b".a.mp4.Ab3xYz", b"a.mp4"),
+        (b"a.mp4.Ab3xYz", None),
+        (b".a.mp4.swp", None),
+        (b"a.mp4~", None),
+        (b".part", None),
+        (b"a.json", None),
+    ],
+)
+def test_what_an_unfinished_file_becomes(name, clip):
+    assert named_by_partial(name) == clip
+
+
+def test_a_partial_holds_back_its_own_clip_alone():
+    partials = {b"a.mp4.part": 5, b".b.mp4.Ab3xYz": 5, b"d.mp4.part": 5}
+    assert held_back(partials, {b"a.mp4": 5, b"b.mp4": 4, b"c.mp4": 4}) == {
+        b"a.mp4": b"a.mp4.part",
+        b"b.mp4": b".b.mp4.Ab3xYz",
+    }
+
+
+def test_a_partial_that_is_older_than_the_clip_is_a_left_over():
+    partials = {b".a.mp4.Ab3xYz": 3, b".b.mp4.Ab3xYz": 7, b".b.mp4.Zz9xYz": 3, b"c.mp4.part": 3}
+    clips = dict.fromkeys((b"a.mp4", b"b.mp4", b"c.mp4"), 5)
+    assert held_back(partials, clips) == {b"b.mp4": b".b.mp4.Ab3xYz"}
+
+
+def test_what_lies_beside_the_growing_clip_itself_holds_it_back_however_old():
+    assert held_back({b"a.mp4.aria2": 3}, {b"a.mp4": 5}) == {b"a.mp4": b"a.mp4.aria2"}

@@ -1,0 +1,179 @@
+"""Looking at the GPUs without ever waiting for them, and the look before a worker is started."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from support.hand_clock import HandClock
+
+from povwatch.gpu import monitor as eye
+from povwatch.gpu.monitor import SILENT, GpuEye
+from povwatch.gpu.nvml import Gpu, Gpus, Process
+from povwatch.gpu.preflight import Preflight
+
+GB = 10**9
+
+
+class World:
+    """A machine whose looks come back when the test says so."""
+
+    def __init__(self):
+        self.clock = HandClock()
+        self.woken = threading.Event()
+        self.may = threading.Event()
+        self.may.set()
+        self.looks = 0
+        self.now: Gpus | Exception = free(140)
+        self.told = []
+        self.eye = GpuEye(self.clock, self.woken.set, self.look)
+
+    def look(self):
+        self.looks += 1
+        self.may.wait(10)
+        if isinstance(self.now, Exception):
+            raise self.now
+        return self.now
+
+    def tick(self):
+        self.eye.tick(self.clock.now, every=10)
+
+    def seen(self):
+        """Let the look under way come back, and take it in."""
+        assert self.woken.wait(5)
+        while self.eye._look is not None and not self.eye._look.over.wait(0.01):
+            pass
+        self.woken.clear()
+        self.tick()
+
+
+def free(much, *processes):
+    return Gpus((Gpu(0, "GPU-0", "NVIDIA X", 140 * GB, much * GB, None, processes),))
+
+
+@pytest.fixture
+def world():
+    world = World()
+    yield world
+    world.may.set()
+
+
+def test_looks_come_in_time_and_are_told_to_everybody(world):
+    world.eye.watch(world.told.append)
+    world.tick()
+    world.seen()
+    assert world.told == [world.now]
+    assert world.eye.latest is world.now
+    world.clock.now += 9
+    world.tick()
+    assert world.looks == 1
+    world.clock.now += 1
+    world.tick()
+    world.seen()
+    assert world.looks == 2
+
+
+def test_who_asks_gets_a_look_that_began_afterwards(world):
+    world.may.clear()
+    world.tick()
+    world.eye.ask(world.told.append)
+    world.may.set()
+    world.seen()
+    assert world.told == []
+    world.seen()
+    assert len(world.told) == 1
+    assert world.looks == 2
+
+
+def test_a_look_that_does_not_come_back_is_told_once_it_is_late_and_no_other_is_begun(world):
+    world.may.clear()
+    world.eye.watch(world.told.append)
+    world.tick()
+    world.clock.now += eye.PATIENCE - 1
+    world.tick()
+    assert world.told == []
+    assert world.eye.next_deadline() == world.clock.now + 1
+    world.clock.now += 1
+    asked = []
+    world.eye.ask(asked.append)
+    world.tick()
+    assert world.told == asked == [SILENT]
+    assert world.eye.latest.lost
+    world.clock.now += 1000
+    world.tick()
+    assert world.looks == 1
+    world.may.set()
+    world.seen()
+    assert world.told[-1] is world.now
+
+
+def test_the_first_look_is_waited_for_but_not_for_ever(world, monkeypatch):
+    assert world.eye.first() is world.now
+    monkeypatch.setattr(eye, "PATIENCE", 0.05)
+    world.may.clear()
+    assert world.eye.first() is SILENT
+
+
+def test_an_error_in_a_look_is_an_answer(world):
+    world.now = OSError("no such library")
+    assert "no such library" in world.eye.first().problem
+
+
+class Ask:
+    """A preflight and what it tells."""
+
+    def __init__(self, world, needed=65 * GB, uuids=("GPU-0",)):
+        self.world, self.told = world, []
+        self.preflight = Preflight(
+            uuids,
+            needed,
+            clock=world.clock,
+            eye=world.eye,
+            ours=lambda _: set(),
+            told=lambda *told: self.told.append(told),
+        )
+
+    def __call__(self):
+        return self.preflight(self.world.clock.now)
+
+    def look(self):
+        """Ask, and ask again when the look is back."""
+        assert not self()
+        self.world.tick()
+        self.world.seen()
+        return self()
+
+
+def test_an_engine_without_a_gpu_is_never_asked_about(world):
+    assert Ask(world, uuids=())()
+    assert world.looks == 0
+
+
+def test_room_is_looked_for_anew_each_time(world):
+    world.eye.latest = free(140)
+    ask = Ask(world)
+    world.now = free(140, Process(7, "train", 5 * GB))
+    assert ask.look()
+    assert ask.told == []
+    assert ask.preflight.before == {7}
+    assert ask.look()
+    assert world.looks == 2
+
+
+def test_no_room_is_told_with_ever_longer_pauses_and_as_news_once(world):
+    world.now = free(20, Process(7, "train", 120 * GB))
+    ask = Ask(world)
+    pauses = []
+    for _ in range(7):
+        assert not ask.look()
+        no, again, _ = ask.told[-1]
+        assert no.kind == "gpu-busy"
+        pauses.append(again - world.clock.now)
+        world.clock.now = again - 0.1
+        assert not ask()
+        world.clock.now = again
+    assert pauses == [2, 4, 8, 16, 32, 60, 60]
+    assert [news for _, _, news in ask.told] == [True] + [False] * 6
+    world.now = free(140)
+    assert ask.look()
+    assert ask.told[-1][0] is None

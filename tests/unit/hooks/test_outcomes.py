@@ -1,0 +1,178 @@
+"""What becomes of a job whose hook has ended: real journal, a clock that is set by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from support.hand_clock import HandClock
+
+from povwatch.config.hooks import Hook
+from povwatch.core.errors import DiskFull, HookFailed, HookUnavailable, Shortage, SourceChanged
+from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.job import JobState, Waiting
+from povwatch.hooks.errand import Outcome
+from povwatch.hooks.outcomes import Outcomes
+from povwatch.hooks.records import Records
+from povwatch.journal import Journal
+from povwatch.journal.store import Ledger
+
+BAD = HookFailed("It exited with status 3.", "Mend it.")
+
+
+class Bench:
+    def __init__(self, journal):
+        self.ledger = Ledger(journal, HandClock())
+        self.records = Records(self.ledger)
+        self.failed, self.dropped = [], []
+        self.outcomes = Outcomes(attempts=2, ledger=self.ledger, records=self.records, gates=self, endings=self)
+        (job,) = self.ledger.add([(b"a.mp4", b"sig")])
+        for state in (JobState.GRACE, JobState.QUEUED):
+            job = self.ledger.set_quietly(job, "waiting", state=state, source_hash="bytes")
+        self.job_id = job.id
+
+    def drop(self, job):
+        self.dropped.append(job.id)
+
+    def fail(self, job, error):
+        self.failed.append((job.id, str(error)))
+
+    @property
+    def job(self):
+        return self.ledger.job(self.job_id)
+
+    def run(self, attempt=1, crashes=0):
+        """A hook that runs, as the journal has it."""
+        record = HookRun(self.job_id, "mano", HookState.RUNNING, attempt, crashes, source_hash="bytes")
+        self.records.keep(record)
+        self.ledger.set_quietly(self.job, "hook-started", waiting_on=Waiting.HOOK, detail="The hook mano runs.")
+        return record
+
+    def publishing(self):
+        for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING):
+            self.ledger.set_quietly(self.job, "waiting", state=state)
+
+    @property
+    def record(self):
+        """As a new start would find it."""
+        return self.ledger.journal.hooks(self.job_id)["mano"]
+
+    @property
+    def waits(self):
+        return self.job.waiting_on, self.job.not_before - self.ledger.clock.wall() if self.job.not_before else 0.0
+
+    @property
+    def events(self):
+        return [event.event for event in self.ledger.journal.events(self.job_id)]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    with Journal.open(tmp_path) as journal:
+        yield Bench(journal)
+
+
+def hook(**settings):
+    return Hook(**{"name": "mano", "when": "before", "argv": ["mano"]} | settings)
+
+
+def test_one_that_is_done_lets_the_job_go_on_and_is_known_for_its_video(bench):
+    bench.outcomes.done(bench.job, hook(), bench.run(), Outcome(seconds=4.0))
+    assert (bench.record.state, bench.record.seconds, bench.record.attempts) == (HookState.DONE, 4.0, 1)
+    assert bench.waits == (Waiting.TURN, 0.0)
+    journal = bench.ledger.journal
+    assert journal.hook_ran_for("mano", "bytes")
+    assert not journal.hook_ran_for("mano", "others")
+    assert not journal.hook_ran_for("other", "bytes")
+    assert (journal.hook_last_of("mano", b"a.mp4"), journal.hook_last_of("mano", b"b.mp4")) == ("bytes", None)
+
+
+def test_what_the_machine_refuses_a_hook_again_and_again_is_tried_with_growing_pauses(bench):
+    pauses = []
+    for _ in range(7):
+        bench.outcomes.failed(bench.job, hook(), bench.run(), Shortage("Too many open files.", "Raise its limit."))
+        pauses.append(bench.waits[1])
+    assert pauses == [2, 4, 8, 16, 32, 60, 60]
+    assert bench.record.attempts == 0
+    bench.outcomes.done(bench.job, hook(), bench.run(), Outcome(seconds=4.0))
+    bench.outcomes.failed(bench.job, hook(), bench.run(), Shortage("Too many open files.", "Raise its limit."))
+    assert bench.waits == (Waiting.PAUSED, 2)
+
+
+def test_one_that_fails_is_tried_again_after_a_pause_then_the_clip_fails(bench):
+    assert bench.outcomes.failed(bench.job, hook(), bench.run(), BAD) is None
+    assert (bench.record.state, bench.record.attempts, bench.record.error) == (HookState.WAITING, 1, str(BAD))
+    assert bench.waits == (Waiting.RETRY_AT, 2.0)
+    bench.outcomes.failed(bench.job, hook(), bench.run(attempt=2), BAD)
+    assert bench.record.state is HookState.FAILED
+    assert bench.failed == [(bench.job_id, "The hook mano failed: It exited with status 3. Mend it.")]
+    assert bench.dropped == [bench.job_id]
+
+
+def test_one_that_is_to_continue_lets_the_clip_go_on(bench):
+    bench.outcomes.failed(bench.job, hook(on_failure="continue"), bench.run(attempt=2), BAD)
+    assert bench.failed == []
+    assert bench.waits == (Waiting.TURN, 0.0)
+    assert bench.events[-1] == "hook-failed"
+
+
+@pytest.mark.parametrize("on_failure", ["stop", "continue"])
+def test_after_a_clip_nothing_fails_any_more(bench, on_failure):
+    after = hook(when="after", on_failure=on_failure)
+    bench.publishing()
+    bench.outcomes.failed(bench.job, after, bench.run(attempt=2), BAD)
+    assert (bench.failed, bench.job.state, bench.job.waiting_on) == ([], JobState.PUBLISHING, None)
+    assert bench.outcomes.sentence(bench.job, [after]) == f"The hook mano failed: {BAD}"
+    assert bench.outcomes.sentence(bench.job, [hook()]) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "waiting", "pause"),
+    [
+        (DiskFull("No space.", "Free some."), Waiting.DISK_FULL, 30.0),
+        (SourceChanged("It changed."), Waiting.SETTLING, 1.0),
+    ],
+)
+def test_what_is_not_its_doing_is_charged_nothing(bench, error, waiting, pause):
+    assert bench.outcomes.failed(bench.job, hook(), bench.run(attempt=2), error) is None
+    assert (bench.record.state, bench.record.attempts) == (HookState.WAITING, 1)
+    assert bench.waits == (waiting, pause)
+
+
+def test_where_its_program_is_not_there_clips_wait_for_it(bench):
+    until, why = bench.outcomes.failed(
+        bench.job, hook(), bench.run(attempt=2), HookUnavailable("mano is not there.", "")
+    )
+    assert until == bench.ledger.clock.boot() + 30.0
+    assert why == "The hook mano cannot be started: mano is not there."
+    assert (bench.record.attempts, bench.waits) == (1, (Waiting.HOOK, 0.0))
+
+
+def test_a_crash_is_counted_apart_and_the_third_ends_it(bench):
+    bench.outcomes.interrupted(bench.job, hook(), bench.run(crashes=1))
+    assert (bench.record.state, bench.record.attempts, bench.record.crashes) == (HookState.WAITING, 0, 2)
+    assert bench.waits == (Waiting.RETRY_AT, 4.0)
+    bench.outcomes.interrupted(bench.job, hook(), bench.run(crashes=2))
+    assert bench.record.state is HookState.FAILED
+    ((_, why),) = bench.failed
+    assert why.startswith("The hook mano failed: The daemon or the machine went down 3 times while this job ran.")
+
+
+def test_one_that_config_toml_no_longer_has_is_settled_all_the_same(bench):
+    bench.outcomes.interrupted(bench.job, None, bench.run())
+    assert bench.ledger.journal.hooks_interrupted() == []
+
+
+def test_a_clip_that_went_back_to_its_grace_waits_on_that(bench):
+    record = bench.run()
+    bench.ledger.set_quietly(bench.job, "edited", state=JobState.GRACE, waiting_on=Waiting.EDITING, detail="open")
+    bench.outcomes.done(bench.job, hook(), record, Outcome(seconds=1.0))
+    assert (bench.job.state, bench.job.waiting_on, bench.job.detail) == (JobState.GRACE, Waiting.EDITING, "open")
+    assert bench.record.state is HookState.DONE
+
+
+def test_one_that_was_called_off_is_as_if_it_had_not_begun(bench):
+    record = dataclasses.replace(bench.run(), attempts=2)
+    bench.outcomes.off(bench.job, hook(), record, "povwatch stops")
+    assert (bench.record.state, bench.record.attempts) == (HookState.WAITING, 1)
+    assert bench.events[-1] == "hook-off"

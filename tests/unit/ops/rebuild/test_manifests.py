@@ -1,0 +1,227 @@
+"""Manifests in an outputs folder: what counts as one, and what is made of one that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+
+from povwatch.core.job import Job, JobState
+from povwatch.media.info import Checked, VideoInfo
+from povwatch.ops.rebuild import rooms
+from povwatch.ops.rebuild.manifests import Made, first, look, parse
+from povwatch.publish import Entry, Publisher
+from povwatch.results.manifest import manifest
+
+RESULT = b"a video, more or less"
+SHA = hashlib.sha256(RESULT).hexdigest()
+JOB = Job(
+    id=7,
+    path=b"d/caf\xe9.mp4",
+    base=b"caf\xe9",
+    state=JobState.CHECKING,
+    run_id="r1",
+    attempts=2,
+    spec_hash="5bec",
+    engine="cosmos",
+)
+
+
+def text(target=b"d/caf\xe9/caf\xe9_aug.mp4", job=JOB):
+    return manifest(
+        job,
+        Entry(b"final.mp4", target, len(RESULT), SHA),
+        info=VideoInfo(complete=True, frames=12, sha256="5" * 64, size=3).to_json(),
+        spec={"name": "a", "seed": 3, "edge": {}},
+        capabilities={"name": "cosmos", "real": True, "kind": "something of the engine's own"},
+        artifact={"path": "/secret"},
+        sound={},
+        checked=Checked(12, 96, 64, "30/1", 0.4, "yuv420p", "h264", None, len(RESULT), SHA),
+        seconds={},
+        gpu={},
+        started_at="2026-01-01T00:00:00+00:00",
+        finished_at="2026-01-01T00:01:00+00:00",
+    )
+
+
+def put(outputs, name, data):
+    file = outputs / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    return folder
+
+
+def test_a_manifest_of_today_says_all_that_a_journal_has_to_know():
+    made = parse(text())
+    assert isinstance(made, Made)
+    assert (made.path, made.base, made.output.target) == (b"d/caf\xe9.mp4", b"caf\xe9", b"d/caf\xe9/caf\xe9_aug.mp4")
+    assert (made.source_hash, made.spec_hash, made.engine) == ("5" * 64, "5bec", "cosmos")
+    assert (made.job, made.run_id, made.attempts, made.finished - made.started) == (7, "r1", 2, 60)
+
+
+def test_a_result_is_beside_its_manifest_wherever_its_folder_was_moved(outputs):
+    put(outputs, "elsewhere/x_aug_v2.mp4", RESULT)
+    put(outputs, "elsewhere/x_aug_v2.json", text())
+    (made,) = look(outputs).made
+    assert (made.output.target, made.file, made.problem) == (b"elsewhere/x_aug_v2.mp4", b"elsewhere/x_aug_v2.json", "")
+
+
+def test_results_that_are_missing_or_others_are_told(outputs):
+    put(outputs, "a/a_aug.json", text())
+    put(outputs, "b/b_aug.json", text())
+    put(outputs, "b/b_aug.mp4", b"somebody's")
+    problems = sorted(made.problem for made in look(outputs).made)
+    assert problems == [
+        "a/a_aug.mp4 is not there, only its manifest is",
+        "b/b_aug.mp4 is not the file that its manifest describes",
+    ]
+
+
+def changed(**fields):
+    value = json.loads(text())
+    for key, new in fields.items():
+        where, _, inner = key.partition("__")
+        if inner:
+            value[where][inner] = new
+        else:
+            value[where] = new
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (changed(engine={"name": "cosmos"}), "engine.kind"),
+        (changed(source__path_hex="2e2e2f61"), "'..' in a path"),
+        (changed(output__path_hex="2f61"), "not a relative path"),
+        (changed(source__base_hex="zz"), "a path in it"),
+        (changed(source__path_hex=""), "empty"),
+        (changed(finished_at="yesterday"), "finished_at"),
+        (changed(job=0), "job"),
+    ],
+)
+def test_one_that_cannot_be_used_is_told_and_describes_nothing(outputs, data, why):
+    put(outputs, "a/a_aug.json", data)
+    put(outputs, "a/a_aug.mp4", RESULT)
+    found = look(outputs)
+    assert found.made == []
+    assert why in found.unusable[b"a/a_aug.json"]
+    assert b"a/a_aug.mp4" in found.without_manifest()
+    assert first(outputs) == b"a/a_aug.json"  # it still says that something was published
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"{", b"[1]", b'{"hands": 2}', b"\xff\xfe", b'["manifest_version", "povwatch"]'),
+        *(text()[:400], b"[" * 100_000),
+    ],
+)
+def test_other_people_s_files_are_none_of_ours(outputs, data):
+    put(outputs, "a/1_mano.json", data)
+    found = look(outputs)
+    assert (found.made, found.unusable) == ([], {})
+    assert first(outputs) is None
+
+
+def test_no_link_is_followed_and_our_own_folder_is_not_looked_into(outputs, tmp_path):
+    put(tmp_path, "outside/a_aug.json", text())
+    (outputs / "link").symlink_to(tmp_path / "outside")
+    (outputs / "a.json").symlink_to(tmp_path / "outside/a_aug.json")
+    put(outputs, ".povwatch/7.r1/manifest_v1.json", text())
+    assert look(outputs).files == {}
+    assert first(outputs) is None
+
+
+def test_a_folder_that_cannot_be_listed_is_told(outputs, monkeypatch):
+    put(outputs, "a/a_aug.json", text())
+    import os  # noqa: PLC0415 - patched for this test alone
+
+    real = os.listdir
+
+    def refuse(fd):
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("/a"):  # noqa: PTH115
+            raise PermissionError(13, "Permission denied")
+        return real(fd)
+
+    monkeypatch.setattr("povwatch.ops.rebuild.manifests.os.listdir", refuse)
+    assert look(outputs).unreadable == {b"a": "Permission denied"}
+
+
+# -- rooms
+
+
+def sealed(outputs, *, taken=False):
+    """A run's room as `seal` leaves it."""
+    publisher = Publisher(outputs)
+    folder = publisher.staging(JOB.id, JOB.run_id)
+    (folder / "final.mp4").write_bytes(RESULT)
+    (folder / "working.mp4").write_bytes(b"x")
+    if taken:
+        put(outputs, "a/a_aug.mp4", b"somebody's")
+    names = lambda version: [b"a/a_aug.mp4" if version == 1 else b"a/a_aug_v%d.mp4" % version]  # noqa: E731
+    return publisher, publisher.seal(
+        JOB.id,
+        JOB.run_id,
+        [folder / "final.mp4"],
+        names=names,
+        describe=lambda entries: text(entries[0].target, dataclasses.replace(JOB)),
+    )
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_was_sealed_is_the_same_promise_again(outputs, taken):
+    publisher, promise = sealed(outputs, taken=taken)
+    publisher.staging(8, "never sealed")
+    (room,), lost = rooms.look(outputs, (), hooks=True)
+    assert room.sealed == promise
+    assert lost == 1
+    assert publisher.publish(room.sealed).gone == ()
+
+
+def test_what_is_half_visible_is_a_promise_still(outputs):
+    publisher, promise = sealed(outputs)
+    (outputs / "a").mkdir()
+    (outputs / ".povwatch/7.r1/final.mp4").rename(outputs / "a/a_aug.mp4")
+    (room,), _ = rooms.look(outputs, (), hooks=True)
+    assert room.sealed == promise
+    assert publisher.publish(room.sealed).gone == ()
+
+
+def test_what_is_wholly_visible_is_a_promise_only_to_those_who_run_hooks_after_it(outputs):
+    publisher, promise = sealed(outputs)
+    publisher.publish(promise)
+    (made,) = look(outputs).made
+    assert rooms.look(outputs, [made], hooks=False) == ([], 0)
+    (room,), lost = rooms.look(outputs, [made], hooks=True)
+    assert (room.made, room.sealed, lost) == (made, promise, 0)
+    assert publisher.publish(room.sealed).gone == ()
+    (outputs / "a/a_aug.mp4").write_bytes(b"somebody's")
+    (made,) = look(outputs).made
+    assert rooms.look(outputs, [made], hooks=True) == ([], 0)
+
+
+@pytest.mark.parametrize("what", ["final.mp4", "manifest_v1.json"])
+def test_what_is_not_whole_is_no_promise(outputs, what):
+    sealed(outputs)
+    file = outputs / ".povwatch/7.r1" / what
+    file.write_bytes(file.read_bytes()[:-3])
+    assert rooms.look(outputs, (), hooks=True) == ([], 1)
+
+
+def test_a_manifest_in_the_wrong_room_is_no_promise(outputs):
+    sealed(outputs)
+    (outputs / ".povwatch/7.r1").rename(outputs / ".povwatch/9.r1")
+    assert rooms.look(outputs, (), hooks=True) == ([], 1)
+
+
+def test_no_rooms_at_all(outputs):
+    assert rooms.look(outputs, (), hooks=True) == ([], 0)

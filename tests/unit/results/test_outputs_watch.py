@@ -1,0 +1,112 @@
+"""Does outputs/ take files? Real folders, and a clock that is set by hand."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from support.somebody_else import as_somebody_else
+
+from povwatch.core.errors import OutputsNotWritable, Shortage
+from povwatch.core.job import Waiting
+from povwatch.publish import Publisher
+from povwatch.results.outputs_watch import PROBE_MAX, OutputsWatch
+
+
+class Bench:
+    def __init__(self, outputs):
+        self.outputs, self.error, self.probes, self.back = outputs, None, 0, 0
+        self.watch = OutputsWatch(outputs, probe=self.probe, back=self.is_back)
+
+    def probe(self):
+        self.probes += 1
+        if self.error:
+            raise self.error
+        Publisher(self.outputs).probe()
+
+    def is_back(self):
+        self.back += 1
+
+
+@pytest.fixture
+def bench():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        outputs = Path(folder, "outputs")
+        Path(folder).chmod(0o755)
+        outputs.mkdir()
+        yield Bench(outputs)
+
+
+def test_nothing_is_written_while_nothing_was_refused(bench):
+    for now in range(100):
+        bench.watch.tick(float(now))
+    assert (bench.probes, bench.watch.hurdle) == (0, None)
+    assert list(bench.outputs.iterdir()) == []
+
+
+def test_one_that_cannot_be_looked_at_at_the_start_is_known_from_the_next_look_on(bench, monkeypatch):
+    def too_many(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("povwatch.results.outputs_watch.identity", too_many)
+        watch = OutputsWatch(bench.outputs, probe=bench.probe, back=bench.is_back)
+        watch.tick(0.0)
+    watch.tick(10.0)
+    assert watch.hurdle is None
+    bench.outputs.rmdir()
+    watch.tick(20.0)
+    assert "is not there" in watch.hurdle.problem
+
+
+def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(bench):
+    bench.error = OutputsNotWritable("outputs/.povwatch cannot be written (Read-only file system).", "Mount it.")
+    with capture_logs() as said:
+        assert bench.watch.refuses(0.0)
+        assert (bench.watch.hurdle.waiting, bench.watch.hurdle.asked) == (Waiting.PAUSED, False)
+        for now in range(1, 61):
+            bench.watch.tick(float(now))
+        assert bench.probes == 1 + len([1, 3, 7, 15, 23, 31, 39, 47, 55])
+        bench.error = None
+        bench.watch.tick(60.0 + PROBE_MAX)
+    assert bench.watch.hurdle is None
+    assert bench.back == 1
+    assert [line["event"] for line in said] == ["outputs-away", "outputs-back"]
+    assert [entry.name for entry in bench.outputs.iterdir()] == [".povwatch"]
+    assert list((bench.outputs / ".povwatch").iterdir()) == []
+
+
+def test_one_that_takes_files_refuses_nothing(bench):
+    assert not bench.watch.refuses(0.0)
+    assert bench.watch.hurdle is None
+    assert bench.back == 0
+
+
+def test_too_few_open_files_say_nothing_about_the_folder(bench):
+    bench.error = Shortage("povwatch could not make a private folder: Too many open files.")
+    assert not bench.watch.refuses(0.0)
+
+
+def test_rights_that_are_taken_away_are_seen_before_anything_is_refused(bench):
+    bench.outputs.chmod(0o555)
+    with as_somebody_else():
+        bench.watch.tick(0.0)
+        assert "Permission denied" in bench.watch.hurdle.problem
+        assert "povwatch's user" in bench.watch.hurdle.problem
+    bench.outputs.chmod(0o777)
+    with as_somebody_else():
+        bench.watch.tick(1.0)
+    assert bench.watch.hurdle is None
+
+
+def test_a_probe_that_the_system_refuses_is_told_in_its_words(bench, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(OutputsNotWritable, match="Read-only file system"):
+        Publisher(bench.outputs).probe()

@@ -1,0 +1,121 @@
+"""publish.source = "move", cut short between the clip and its JSON."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from support.clips import make_clip
+
+from povwatch.config.settings import Config, Paths, Publish
+from povwatch.core.job import Job, JobState
+from povwatch.files.signature import signature
+from povwatch.results.source_archive import Aside
+from povwatch.spec import parse
+from povwatch.spec.inputs_folder import InputsFolder
+
+SPEC = b'{"name": "a", "video_path": "a.mp4", "prompt": "Hands.", "edge": {}}'
+
+
+class Crash(BaseException):
+    """The machine goes down here."""
+
+
+class Folder(InputsFolder):
+    """Goes down before a certain move."""
+
+    def __init__(self, root, moves):
+        super().__init__(root)
+        self.moves = moves
+
+    def move_aside(self, path, to):
+        if self.moves == 0:
+            raise Crash
+        self.moves -= 1
+        super().move_aside(path, to)
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    make_clip(inputs / "a.mp4", frames=3)
+    (inputs / "a.json").write_bytes(SPEC)
+    return inputs
+
+
+@pytest.fixture
+def job(inputs):
+    digest = parse(SPEC, clip_name=b"a.mp4", file="").digest()
+    stat = signature((inputs / "a.mp4").stat())
+    return Job(1, b"a.mp4", b"a", JobState.PUBLISHING, spec_hash=digest, source_stat=stat)
+
+
+def aside(inputs, moves=9):
+    paths = Paths(inputs=inputs, outputs=inputs.parent / "outputs", state=inputs.parent / "state")
+    return Aside(Config(paths=paths, publish=Publish(source="move")), Folder(inputs, moves))
+
+
+def below(inputs):
+    return sorted(str(path.relative_to(inputs)) for path in inputs.rglob("*") if path.is_file())
+
+
+def test_the_json_follows_at_the_next_start(inputs, job):
+    with pytest.raises(Crash):
+        aside(inputs, moves=1).move(job)
+    assert below(inputs) == [".done/a.mp4", "a.json"]
+    for _ in range(2):
+        aside(inputs).move(job)
+        assert below(inputs) == [".done/a.json", ".done/a.mp4"]
+
+
+def test_it_follows_to_the_version_that_its_clip_has(inputs, job):
+    (inputs / ".done").mkdir()
+    (inputs / ".done/a.mp4").write_bytes(b"an older one")
+    (inputs / ".done/a.json").write_bytes(b"{}")
+    with pytest.raises(Crash):
+        aside(inputs, moves=1).move(job)
+    aside(inputs).move(job)
+    assert below(inputs) == [".done/a.json", ".done/a.mp4", ".done/a_v2.json", ".done/a_v2.mp4"]
+
+
+def test_the_json_of_a_new_clip_of_that_name_stays(inputs, job):
+    with pytest.raises(Crash):
+        aside(inputs, moves=1).move(job)
+    make_clip(inputs / "a.mp4", frames=5)
+    aside(inputs).move(job)
+    assert below(inputs) == [".done/a.mp4", "a.json", "a.mp4"]
+
+
+def test_a_clip_that_somebody_took_away_leaves_its_json(inputs, job):
+    (inputs / "a.mp4").unlink()
+    aside(inputs).move(job)
+    assert below(inputs) == ["a.json"]
+
+
+def test_markers_go_with_their_clip(inputs, job):
+    for name in ("a.go", "a.hold", "b.go"):
+        (inputs / name).touch()
+    aside(inputs).move(job)
+    assert below(inputs) == [".done/a.go", ".done/a.hold", ".done/a.json", ".done/a.mp4", "b.go"]
+
+
+def test_markers_go_without_a_json_too(inputs, job):
+    (inputs / "a.json").unlink()
+    (inputs / "a.go").touch()
+    aside(inputs).move(job)
+    assert below(inputs) == [".done/a.go", ".done/a.mp4"]
+
+
+def test_another_file_system_is_said_with_what_to_do(inputs, job, monkeypatch):
+    said = []
+    monkeypatch.setattr("povwatch.results.source_archive.say", lambda *_, **fields: said.append(fields))
+    monkeypatch.setattr(InputsFolder, "move_aside", _crosses)
+    aside(inputs).move(job)
+    assert said[0]["problem"].startswith("That is on another file system. Name a folder on this one")
+    assert below(inputs) == ["a.json", "a.mp4"]
+
+
+def _crosses(*_):
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))

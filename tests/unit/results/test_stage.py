@@ -1,0 +1,513 @@
+"""From a generated artifact to done, where the machine does not allow it: real journal, publisher and clip."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from structlog.testing import capture_logs
+from support.beeps import beeping
+from support.clips import make_clip
+from support.hand_clock import HandClock
+
+from povwatch.attempt import attempt as workpiece
+from povwatch.attempt.attempt import Workpiece
+from povwatch.config.settings import Config, Paths
+from povwatch.core import machine_faults, retry
+from povwatch.core.background import Background
+from povwatch.core.errors import CheckFailed, DiskFull, FinishFailed, OutputsAway, OutputsNotWritable, WriteFailed
+from povwatch.core.job import JobState, Waiting
+from povwatch.daemon import recovery
+from povwatch.files import fs, private
+from povwatch.journal import Journal, open_reader
+from povwatch.journal.store import Ledger
+from povwatch.media.errors import MediaError, NoProcess
+from povwatch.media.run import call
+from povwatch.ops.report.gather import gather
+from povwatch.ops.report.table import table
+from povwatch.publish import Publisher
+from povwatch.publish import files as staged
+from povwatch.results import stage as module
+from povwatch.results.stage import Finisher
+from povwatch.spec import parse
+from povwatch.spec.prompts import default_spec, load_templates
+
+
+class Endings:
+    def __init__(self):
+        self.seen, self.held = [], []
+
+    def after(self, job, error, **_):
+        self.seen.append((job.id, type(error)))
+
+    def keep(self, job, piece, error):
+        self.seen.append((job.id, "kept", type(error), piece.unfinished))
+
+    def cancel(self, job, why):
+        self.seen.append((job.id, why))
+
+    def hold_queue(self, error):
+        self.held.append(type(error))
+
+
+class Aside:
+    @staticmethod
+    def move(_):
+        return
+
+
+class Bench:
+    """A job that is `checking`, with an artifact that is a copy of its working copy."""
+
+    def __init__(self, folder):
+        self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
+        for path in (self.paths.inputs, self.paths.outputs):
+            path.mkdir()
+        self.clock, self.endings, self.done = HandClock(), Endings(), []
+        self.journal = Journal.open(self.paths.state)
+        self.ledger = Ledger(self.journal, self.clock)
+        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
+        self.broken, self.lacks, self.away = [], None, False
+        publisher = Publisher(self.paths.outputs)
+        self.finisher = Finisher(
+            Config(paths=self.paths),
+            ledger=self.ledger,
+            publisher=publisher,
+            background=self.background,
+            endings=self.endings,
+            aside=Aside,
+            room=lambda: self.lacks,
+            away=lambda: self.away,
+            done=self.done.append,
+            broken=lambda _, error: self.broken.append(error),
+        )
+        clip = make_clip(self.paths.inputs / "a.mp4")
+        (job,) = self.ledger.add([(b"a.mp4", b"")])
+        for state in (JobState.GRACE, JobState.QUEUED):
+            job = self.ledger.move(job, "waiting", state=state)
+        room = publisher.staging(job.id, "run")
+        info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
+        text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
+        spec = parse(text, clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
+        self.piece = Workpiece(str(room), info, spec, capabilities={"real": False})
+        self.piece.source = str(clip)
+        args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
+        self.piece.prepared = call("prepare", args, timeout=60)
+        shutil.copy(room / "working.mp4", room / "generated.mp4")
+        self.piece.artifact = {"path": str(room / "generated.mp4")}
+        job = self.ledger.move(job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
+        self.job = self.ledger.move(job, "generated", state=JobState.CHECKING, artifact=self.piece.to_json())
+
+    def settle(self):
+        deadline = time.monotonic() + 60
+        while not self.background.idle:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            self.background.settle()
+        assert self.broken == []
+
+    def now(self):
+        return self.ledger.job(self.job.id)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path)
+    yield made
+    made.background.close()
+    made.journal.close()
+
+
+def full(_, *_args):
+    raise DiskFull("No space left.", "Free some.")
+
+
+def test_a_full_disk_while_it_is_finished_costs_no_second_generation(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Workpiece, "finish", full)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
+        bench.clock.now += module.AGAIN - 1
+        bench.finisher.tick(bench.clock.now)
+        assert bench.background.idle
+    bench.clock.now += 1
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    assert (bench.now().state, bench.now().waiting_on) == (JobState.DONE, None)
+    assert [e.event for e in bench.journal.events(bench.job.id)].count("started") == 1
+    assert (bench.paths.outputs / "a" / "a_preview.mp4").exists()
+
+
+REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EIO, errno.ESTALE]
+"""One of each cause; test_machine_faults.py has them all."""
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("step", ["finish", "seal", "publish"])
+def test_what_the_machine_refuses_is_tried_again_and_costs_no_second_generation(bench, monkeypatch, step, code):
+    def refused(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    places = {"finish": (private, "enter"), "seal": (staged, "settle"), "publish": (fs, "rename_noreplace")}
+    with monkeypatch.context() as patch:
+        patch.setattr(*places[step], refused)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        assert bench.now().state is (JobState.PUBLISHING if step == "publish" else JobState.CHECKING)
+        assert bench.now().waiting_on is (Waiting.DISK_FULL if code == errno.ENOSPC else Waiting.PAUSED)
+        assert os.strerror(code) in bench.now().detail
+        assert bench.endings.held == [OutputsNotWritable] * (code == errno.EROFS)
+    bench.finisher.hurry()
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    assert (bench.now().state, bench.now().attempts) == (JobState.DONE, 1)
+
+
+@pytest.mark.parametrize("step", ["finish", "publish"])
+def test_its_pauses_are_those_of_the_table(bench, monkeypatch, step):
+    def refused(*_, **__):
+        raise NoProcess("No process could be started for finish (Too many open files).", "Raise its limit.")
+
+    monkeypatch.setattr(*{"finish": (Workpiece, "finish"), "publish": (Publisher, "publish")}[step], refused)
+    bench.finisher.check(bench.job, bench.piece)
+    pauses = []
+    for _ in range(7):
+        bench.settle()
+        pauses.append(bench.finisher.next_deadline() - bench.clock.now)
+        bench.clock.now = bench.finisher.next_deadline()
+        bench.finisher.tick(bench.clock.now)
+    assert pauses == [machine_faults.MEANS_AGAIN.pause(n) for n in range(1, 8)]
+
+
+def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_three_times(bench, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Workpiece, "finish", fails)
+    bench.finisher.check(bench.job, bench.piece)
+    for _ in range(module.READS_MAX):
+        bench.settle()
+        assert bench.endings.seen == []
+        bench.finisher.hurry()
+        bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, WriteFailed)]
+    assert retry.decide(WriteFailed("."), attempts=3, limit=3, now=0.0).kind is retry.Kind.RELEASE
+
+
+def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, monkeypatch):
+    bench.lacks = DiskFull("There is less room left than disk.reserve.", "Make room.")
+    with monkeypatch.context() as patch, capture_logs() as said:
+        patch.setattr(Workpiece, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
+        bench.finisher.check(bench.job, bench.piece)
+        for _ in range(5):
+            bench.settle()
+            assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
+            bench.clock.now += module.LOOK_EVERY
+            bench.finisher.tick(bench.clock.now)
+    assert [line["event"] for line in said] == ["check-later"]  # once, not every time that it is tried
+    bench.lacks = None
+    bench.clock.now += module.LOOK_EVERY
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.now().waiting_on, bench.now().attempts) == (JobState.DONE, None, 1)
+    assert bench.endings.seen == []
+
+
+def test_a_disk_that_is_full_when_it_is_published_is_what_it_waits_on(bench, monkeypatch):
+    with monkeypatch.context() as patch, capture_logs() as said:
+        patch.setattr(Publisher, "publish", full)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        bench.clock.now += module.AGAIN
+        bench.finisher.tick(bench.clock.now)
+        bench.settle()
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.PUBLISHING, Waiting.DISK_FULL)
+    assert [line["event"] for line in said if "later" in line["event"]] == ["publish-later"]
+    bench.clock.now += module.AGAIN
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.now().state is JobState.DONE
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_an_uneven_result_is_given_no_plain_frame_rate(bench, constant):
+    bench.piece.prepared |= {"constant": constant}
+    with capture_logs() as lines:
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    (checked,) = [line for line in lines if line["event"] == "checked"]
+    pace = "30 frames a second" if constant else "about 30 frames a second, not evenly spaced"
+    assert checked["sentence"].format_map(checked).startswith(f"b'a.mp4': checked: 12 frames, 96x64, {pace}, 0.4 s")
+
+
+def test_one_that_waits_so_can_be_cancelled(bench, monkeypatch):
+    monkeypatch.setattr(Workpiece, "finish", full)
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    bench.finisher.cancel(bench.now(), "enough")
+    assert bench.endings.seen == [(bench.job.id, "enough")]
+    assert bench.finisher.next_deadline() is None
+
+
+def test_an_artifact_that_is_not_what_was_asked_for_is_the_jobs_own_fault(bench):
+    make_clip(bench.paths.outputs.parent / "shorter.mp4", frames=5)
+    shutil.copy(bench.paths.outputs.parent / "shorter.mp4", bench.piece.artifact["path"])
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, CheckFailed)]
+
+
+def test_a_stop_while_the_result_is_read_leaves_it_for_the_next_start(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        finish = Workpiece.finish
+
+        def and_stop(piece, told, cancelled):
+            found = finish(piece, told, cancelled)
+            cancelled.set()
+            return found
+
+        patch.setattr(Workpiece, "finish", and_stop)
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    assert bench.now().state is JobState.CHECKING
+    assert bench.endings.seen == []
+    bench.finisher.check(bench.now(), bench.piece)
+    bench.settle()
+    assert bench.now().state is JobState.DONE
+
+
+def test_what_was_measured_is_kept_for_the_report(bench):
+    bench.piece.seconds["generate"] = 200.0
+    bench.piece.artifact["peak_memory_bytes"] = 13_700_000_000
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    seconds = json.loads(bench.now().artifact)["seconds"]
+    assert {"generate", "finish", "check"} <= set(seconds)
+    screen = Console(width=200, record=True, file=io.StringIO())
+    with open_reader(bench.paths.state) as reader:
+        screen.print(table(gather(reader, 1e9)))
+    row = next(line for line in screen.export_text().splitlines() if "a.mp4" in line)
+    assert "14 GB" in row
+    assert "3 min 20 s" in row
+
+
+def test_work_whose_folder_was_taken_waits_for_it_and_is_not_generated_again(bench):
+    rooms = bench.paths.outputs / ".povwatch"
+    rooms.rename(bench.paths.outputs / "away")
+    rooms.mkdir()
+    rooms.chmod(0o777)
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.PAUSED)
+    assert f"{rooms} may be written by others" in bench.now().detail
+    rooms.rmdir()
+    (bench.paths.outputs / "away").rename(rooms)
+    bench.clock.now += module.AGAIN
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    assert bench.now().state is JobState.DONE
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_at_a_start_work_whose_folder_was_taken_is_waited_for_and_work_that_is_gone_is_not(bench, taken):
+    rooms = bench.paths.outputs / ".povwatch"
+    rooms.rename(bench.paths.outputs / "away")
+    if taken:
+        rooms.mkdir()
+        rooms.chmod(0o777)
+    said = recovery._check_again(bench.job, bench.ledger, bench.endings, bench.finisher, crashed=False)
+    bench.settle()
+    assert (said, bench.now().state) == (
+        ("checked again", JobState.CHECKING) if taken else ("to run again", JobState.QUEUED)
+    )
+
+
+def spoken(lines, event):
+    return [line["sentence"].format_map(line) for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("what", [".povwatch", "."])
+def test_work_that_was_removed_is_generated_again_when_it_is_not_back_soon(bench, what):
+    """outputs/ is there and is the known folder: nothing says that its disk is away."""
+    shutil.rmtree(bench.paths.outputs / what)
+    bench.paths.outputs.mkdir(exist_ok=True)
+    with capture_logs() as lines:
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+        # Not `paused`, at which --once gives up: it goes on by itself at a time that is known.
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
+        begun = bench.clock.now
+        while bench.clock.now < begun + module.BACK_WITHIN:
+            assert bench.endings.seen == []
+            bench.clock.now = bench.finisher.next_deadline()
+            bench.finisher.tick(bench.clock.now)
+            bench.settle()
+    assert bench.clock.now == begun + module.BACK_WITHIN
+    assert bench.endings.seen == [(bench.job.id, OutputsAway)]
+    (said,) = spoken(lines, "check-later")
+    assert "kept" not in said
+    assert f"{bench.piece.folder} is not there" in said
+    assert "generated again" in said
+
+
+def test_work_that_is_back_soon_is_used(bench):
+    rooms = bench.paths.outputs / ".povwatch"
+    rooms.rename(bench.paths.outputs / "away")
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    (bench.paths.outputs / "away").rename(rooms)
+    bench.clock.now += module.BACK_WITHIN - 1
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+
+
+def test_work_that_is_away_with_its_disk_is_waited_for_and_used_when_it_is_back(bench):
+    mounted, bench.away = bench.paths.outputs, True
+    mounted.rename(mounted.with_name("unmounted"))
+    with capture_logs() as lines:
+        bench.finisher.check(bench.job, bench.piece)
+        for _ in range(20):
+            bench.settle()
+            bench.clock.now = bench.finisher.next_deadline()
+            bench.finisher.tick(bench.clock.now)
+        bench.settle()
+    assert bench.endings.seen == []
+    (said,) = spoken(lines, "check-later")
+    assert "kept" not in said
+    mounted.mkdir()  # the mount point, a moment before the disk: the patience begins then
+    bench.away = False
+    bench.finisher.hurry()
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == []
+    mounted.rmdir()
+    mounted.with_name("unmounted").rename(mounted)
+    bench.clock.now = bench.finisher.next_deadline()
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+
+
+def test_a_result_that_went_away_with_its_promise_is_not_called_safe(bench, monkeypatch):
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        keep = Publisher.publish
+        patch.setattr(
+            Publisher, "publish", lambda *given: (shutil.rmtree(bench.paths.outputs / ".povwatch"), keep(*given))
+        )
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    (said,) = spoken(lines, "publish-later")
+    assert "is gone, and with it a result" in said
+    assert "Nothing is lost" not in said
+
+
+def broken_child(op):
+    """media.run.call, of which one operation fails as by a bug of ours."""
+
+    def fails(asked, *args, **rest):
+        if asked == op:
+            raise MediaError(f"{op} failed: ValueError: what nobody foresaw")
+        return call(asked, *args, **rest)
+
+    return fails
+
+
+@pytest.mark.parametrize("op", ["finish", "check"])
+def test_what_is_ours_to_finish_is_tried_again_and_then_kept(bench, monkeypatch, op):
+    """A failure of finishing spends no GPU time: the artifact by itself is what was asked for."""
+    if op == "check":  # the judge of the artifact is the same operation: it fails for the finished file alone
+        monkeypatch.setattr(workpiece, "call", lambda asked, args, **rest: (
+            broken_child(op) if args.get("artifact") == "final.mp4" else call)(asked, args, **rest))  # fmt: skip
+    else:
+        monkeypatch.setattr(workpiece, "call", broken_child(op))
+    bench.finisher.check(bench.job, bench.piece)
+    for failures in (1, 2):
+        bench.settle()
+        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
+        assert Workpiece.from_json(bench.now().artifact).unfinished == failures, "a restart goes on counting"
+        bench.finisher.tick(bench.clock.now)
+        assert bench.background.idle, "there is a pause"
+        bench.clock.now += retry.backoff(failures)
+        bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, "kept", FinishFailed, 3)]
+    events = [e.event for e in bench.journal.events(bench.job.id)]
+    assert (events.count("started"), events.count("finish-retry")) == (1, 2)
+
+
+def test_a_pause_ends_when_somebody_says_so(bench, monkeypatch):
+    assert not bench.finisher.hasten(bench.job), "it waits for nothing"
+    with monkeypatch.context() as patch:
+        patch.setattr(workpiece, "call", broken_child("finish"))
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    bench.finisher.tick(bench.clock.now)
+    assert bench.background.idle, "there is a pause"
+    assert bench.finisher.hasten(bench.job)
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+
+
+def test_finishing_that_fails_once_costs_nothing(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(workpiece, "call", broken_child("finish"))
+        bench.finisher.check(bench.job, bench.piece)
+        bench.settle()
+    bench.clock.now += retry.backoff(1)
+    bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.now().attempts, bench.endings.seen) == (JobState.DONE, 1, [])
+
+
+@pytest.mark.parametrize("how", ["cut", "fewer", "text"])
+def test_what_the_engine_did_wrong_makes_another_attempt(bench, how):
+    made = Path(bench.piece.artifact["path"])
+    if how == "cut":
+        made.write_bytes(made.read_bytes()[: made.stat().st_size // 2])
+    elif how == "fewer":
+        make_clip(made, frames=5)
+    else:
+        made.write_text("no video")
+    bench.finisher.check(bench.job, bench.piece)
+    bench.settle()
+    assert bench.endings.seen == [(bench.job.id, CheckFailed)]
+
+
+def test_the_last_try_is_made_without_the_sound(bench, monkeypatch):
+    """It was proven before; should it be at fault all the same, it does not cost the result."""
+    clip = beeping(bench.paths.inputs / "a.mp4", "aac")
+    room = Path(bench.piece.folder)
+    info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
+    args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
+    bench.piece.info, bench.piece.prepared = info, call("prepare", args, timeout=60)
+    shutil.copy(room / "working.mp4", room / "generated.mp4")
+
+    def fails(asked, given, **rest):
+        if asked == "finish" and given["sound"]:
+            raise MediaError("finish died of SIGSEGV")
+        return call(asked, given, **rest)
+
+    monkeypatch.setattr(workpiece, "call", fails)
+    bench.finisher.check(bench.job, bench.piece)
+    for failures in (1, 2):
+        bench.settle()
+        bench.clock.now += retry.backoff(failures)
+        bench.finisher.tick(bench.clock.now)
+    bench.settle()
+    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+    (said,) = [e for e in bench.journal.events(bench.job.id) if e.event == "sound-left-out"]
+    assert "SIGSEGV" in said.data["problem"]

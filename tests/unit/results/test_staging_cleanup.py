@@ -1,0 +1,159 @@
+"""What is left in outputs/.povwatch when a job ends between two attempts: nothing, in whatever way it ends.
+
+The daemon's own parts, put together as it does it, on real folders; no worker is started.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from povwatch.config.settings import Config, Engine, Paths
+from povwatch.core.errors import JobFailed, NotAVideo
+from povwatch.core.job import JobState, Waiting
+from povwatch.daemon.app import Parts
+from povwatch.daemon.recovery import recover, sweep
+from povwatch.files.signature import signature
+from povwatch.spec import parse
+from povwatch.spec.prompts import default_spec, load_templates
+
+
+class World:
+    """One clip whose first attempt was given up: it waits for the next one, and its checkpoints with it."""
+
+    def __init__(self, folder):
+        self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
+        self.parts = Parts(Config(paths=self.paths, engine=Engine(kind="preview")))
+        self.clip = self.paths.inputs / "a.mp4"
+        self.clip.write_bytes(b"a clip")
+        self.parts.lookout.start()
+        self.job = self.waits(JobState.QUEUED)
+
+    def waits(self, state, **to):
+        """The job in a state between two attempts."""
+        ledger = self.parts.ledger
+        (job,) = ledger.add([(b"a.mp4", signature(self.clip.stat()))])
+        for step in (JobState.GRACE, JobState.QUEUED, JobState.RUNNING):
+            job = ledger.set_quietly(job, "waiting", state=step, engine="preview", source_hash="h")
+        (self.parts.publisher.checkpoints(job.id) / "chunk-1").write_bytes(b"GPU minutes")
+        for step in {JobState.GRACE: (JobState.QUEUED, JobState.GRACE)}.get(state, (state,)):
+            job = ledger.set_quietly(job, "waiting", state=step, waiting_on=Waiting.TURN, **to)
+        return job
+
+    def move(self, state):
+        self.job = self.parts.ledger.set_quietly(self.job, "waiting", state=state)
+        return self.job
+
+    def settle(self):
+        deadline = time.monotonic() + 30
+        while not (self.parts.background.idle and self.parts.inspections.idle):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            self.parts.background.settle()
+            self.parts.inspections.settle()
+
+    @property
+    def left(self):
+        return sorted(path.name for path in (self.paths.outputs / ".povwatch").iterdir())
+
+    @property
+    def state(self):
+        return self.parts.ledger.job(self.job.id).state
+
+    def close(self):
+        for part in (self.parts.background, self.parts.inspections, self.parts.lookout, self.parts.journal):
+            (part.stop if part is self.parts.lookout else part.close)()
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def cancel(world):
+    world.parts._withdraw(world.job, "somebody said povwatch cancel")
+
+
+def delete(world):
+    world.move(JobState.GRACE)
+    world.parts._withdraw(world.job, "gone")
+
+
+def replace_by_no_video(world):
+    job = world.move(JobState.ARRIVING)
+    world.parts.intake._arriving.reject(job, NotAVideo("It is a text."), b"stat")
+
+
+def fail(world):
+    world.parts.endings.fail(world.job, JobFailed("It cannot be done."))
+
+
+def edit_back(world):
+    """Its JSON says again what was published before."""
+    text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
+    spec = parse(text, clip_name=b"a.mp4", file="")
+    for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
+        world.job = world.parts.ledger.set_quietly(world.job, "waiting", state=state, spec_hash=spec.digest())
+    world.job = world.waits(JobState.GRACE)
+    assert world.parts.gates._keeper.done_already(world.job, spec)
+
+
+def expire(world):
+    """Its JSON stayed wrong for too long."""
+    job = world.move(JobState.GRACE)
+    gate = world.parts.gates._open(job, None, 0.0)
+    world.parts.gates._keeper._expire(gate, job)
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (cancel, "cancelled"),
+        (delete, "cancelled"),
+        (replace_by_no_video, "rejected"),
+        (fail, "failed"),
+        (edit_back, "done"),
+        (expire, "rejected"),
+    ],
+)
+def test_nothing_is_left_of_a_job_that_ended(world, end, state):
+    assert world.left == ["1"]
+    end(world)
+    world.settle()
+    assert world.state == state
+    assert str(world.job.id) not in world.left
+
+
+def test_what_waits_for_its_next_attempt_keeps_its_checkpoints(world):
+    world.parts._tidy.all()
+    world.settle()
+    assert world.left == ["1"]
+
+
+def test_a_job_that_ended_while_outputs_was_away_is_cleared_after_when_it_is_back(world):
+    aside = world.paths.outputs.with_name("aside")
+    world.paths.outputs.rename(aside)
+    world.parts.outputs_watch.tick(10.0)
+    cancel(world)
+    world.settle()
+    assert world.state == "cancelled"
+    aside.rename(world.paths.outputs)
+    assert world.left == ["1"]
+    world.parts.outputs_watch.tick(20.0)
+    world.settle()
+    assert world.left == []
+
+
+def test_at_a_start_what_is_nobody_s_is_cleared(world):
+    publisher = world.parts.publisher
+    publisher.staging(world.job.id, "a run that a crash ended")
+    publisher.staging(77, "of a journal that was lost")
+    publisher.checkpoints(77)
+    (world.paths.outputs / ".povwatch/notes").mkdir()
+    parts = world.parts
+    recover(parts.ledger, parts.gates, parts.endings, parts.finisher, crashed=True, broken=parts.mishaps.of)
+    sweep(parts.ledger, publisher)
+    assert world.left == ["1", "notes"]  # a name that is not ours stays

@@ -1,0 +1,186 @@
+"""Copies that are made ahead: when they are taken, when they are not, and what is left of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+from support.hand_clock import HandClock
+
+from povwatch.attempt.attempt import Workpiece
+from povwatch.core.background import Background
+from povwatch.core.errors import NotAVideo
+from povwatch.core.job import JobState
+from povwatch.journal import Journal
+from povwatch.journal.store import Ledger
+from povwatch.publish import Publisher
+from povwatch.run.preparing import Preparing
+from povwatch.spec import parse
+
+SPEC = b'{"name": "a", "video_path": "a.mp4", "prompt": "hands", "edge": {"control_path": "edges.mp4"}}'
+
+
+class World:
+    """One queued clip whose JSON names a control video; making the copies is the test's to allow."""
+
+    def __init__(self, folder, monkeypatch):
+        self.inputs, self.outputs = folder / "inputs", folder / "outputs"
+        for made in (self.inputs, self.outputs):
+            made.mkdir()
+        self.control = self.inputs / "edges.mp4"
+        self.control.write_text("edges")
+        self.spec = parse(SPEC, clip_name=b"a.mp4", file="a.json")
+        self.journal = Journal.open(folder / "state")
+        self.ledger = Ledger(self.journal, HandClock())
+        (job,) = self.ledger.add([(b"a.mp4", b"sig")])
+        job = self.ledger.set_quietly(job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
+        self.job = self.ledger.set_quietly(job, "queued", state=JobState.QUEUED)
+        self.may, self.fails, self.made, self.ready = threading.Event(), None, [], []
+        self.may.set()
+        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.made.append(error))
+        self.preparing = Preparing(
+            self.inputs,
+            ledger=self.ledger,
+            gates=self,
+            publisher=Publisher(self.outputs),
+            background=self.background,
+            ready=lambda run, outcome: self.ready.append((run, outcome)),
+        )
+        world = self
+
+        def prepare(piece, _root, clip, _report, cancelled):
+            world.may.wait(10)
+            if world.fails:
+                raise world.fails
+            if cancelled.is_set():
+                raise InterruptedError
+            copy = f"{piece.folder}/working.mp4"
+            with open(copy, "wb") as file:  # noqa: PTH123
+                file.write(clip)
+            piece.prepared = {"path": copy, "copied": True, "frames": 3, "width": 4, "height": 2}
+            world.made.append(piece)
+
+        monkeypatch.setattr(Workpiece, "prepare", prepare)
+
+    def spec_of(self, _):
+        return self.spec
+
+    def tick(self, wanted=1):
+        self.ledger.clock.now += 1
+        due = self.ledger.in_state(JobState.QUEUED)
+        self.preparing.tick(self.ledger.clock.now, wanted=wanted, next_up=lambda: due)
+
+    def settle(self):
+        while not self.background.idle:
+            self.background.settle()
+
+    def ahead(self):
+        self.tick()
+        self.settle()
+        return self
+
+    def rooms(self):
+        return sorted(room.name for room in (self.outputs / ".povwatch").glob("*.*"))
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    world = World(tmp_path, monkeypatch)
+    yield world
+    world.may.set()
+    world.background.close()
+    world.preparing.close()
+    assert world.rooms() == []
+    world.journal.close()
+
+
+def test_what_was_made_ahead_is_taken_at_the_claim(world):
+    world.ahead()
+    assert world.ledger.job(world.job.id) == world.job, "nothing is claimed, frozen or charged"
+    run = world.preparing.take(world.job, world.spec)
+    assert run.prepared
+    assert world.rooms() == [f"{world.job.id}.{run.run_id}"]
+    assert world.ready == []
+    assert world.preparing.take(world.job, world.spec) is None, "it is taken once"
+    world.preparing._discard(run)
+
+
+def test_what_is_still_being_made_is_taken_and_told_when_it_is_there(world):
+    world.may.clear()
+    world.tick()
+    run = world.preparing.take(world.job, world.spec)
+    assert not run.prepared
+    world.may.set()
+    world.settle()
+    assert world.ready == [(run, None)]
+    assert run.prepared
+    world.preparing._discard(run)
+
+
+def test_an_edit_that_copies_nothing_else_keeps_them_and_is_what_runs(world):
+    world.ahead()
+    edited = parse(SPEC.replace(b"hands", b"gloves"), clip_name=b"a.mp4", file="a.json")
+    run = world.preparing.take(world.job, edited)
+    assert run.piece.spec["prompt"] == "gloves"
+    world.preparing._discard(run)
+
+
+@pytest.mark.parametrize("change", ["another file is named", "the file is another", "the file is gone", "the clip"])
+def test_what_would_be_copied_otherwise_now_is_made_anew(world, change):
+    world.ahead()
+    job, spec = world.job, world.spec
+    if change == "another file is named":
+        (world.inputs / "other.mp4").write_text("edges")
+        spec = parse(SPEC.replace(b"edges.mp4", b"other.mp4"), clip_name=b"a.mp4", file="a.json")
+    elif change == "the file is another":
+        world.control.write_text("other edges")
+    elif change == "the file is gone":
+        world.control.unlink()
+    else:
+        job = dataclasses.replace(job, source_hash="h2")
+    assert world.preparing.take(job, spec) is None
+    assert world.rooms() == []
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_job_that_is_no_longer_queued_has_nothing_made_ahead(world, made):
+    if not made:
+        world.may.clear()
+    world.tick()
+    if made:
+        world.settle()
+    world.ledger.set_quietly(world.job, "edited", state=JobState.GRACE)
+    world.tick()
+    world.may.set()
+    world.settle()
+    assert world.rooms() == []
+    assert world.ready == []
+
+
+def test_no_more_than_wanted(world):
+    world.tick(wanted=0)
+    assert world.background.idle
+    world.ahead().tick(wanted=1)
+    assert len(world.made) == 1
+    world.preparing.make_room()
+    assert world.rooms() == []
+
+
+def test_what_cannot_be_made_ahead_is_left_to_the_claim(world):
+    world.fails = NotAVideo("It is none.")
+    world.ahead().ahead()
+    assert world.rooms() == []
+    assert (world.ready, world.made) == ([], [])
+    assert world.preparing.take(world.job, world.spec) is None
+    world.fails = None
+    world.ahead()
+    assert world.made == [], "it is not tried again and again"
+
+
+def test_a_claim_that_cannot_be_prepared_is_told(world):
+    world.fails = NotAVideo("It is none.")
+    run = world.preparing.begin(world.job, "r1", world.spec)
+    world.settle()
+    assert world.ready == [(run, world.fails)]
+    world.preparing._discard(run)
