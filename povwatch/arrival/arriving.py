@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from povwatch.arrival.clip_files import ClipFiles
     from povwatch.core.background import Background
-    from povwatch.journal.store import Ledger
-    from povwatch.spec.error_files import Notices
+    from povwatch.journal.store import JobStore
+    from povwatch.spec.error_files import ErrorFiles
 
 T = TypeVar("T")
 
@@ -66,41 +66,25 @@ class Arriving:
         *,
         settle: float,
         patience: float,
-        ledger: Ledger,
+        store: JobStore,
         inspections: Background,
         walks: Background,
         decodes: Background,
-        notices: Notices,
+        error_files: ErrorFiles,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
         rejected: Callable[[Job], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            tracks: the clips under way.
-            clips: the files.
-            settle: seconds.
-            patience: seconds after which an incomplete clip gets an error file.
-            ledger: the jobs.
-            inspections: where the children that look at every packet are waited for.
-            walks: where those that read a long index are.
-            decodes: where those that decode a clip from the front are.
-            notices: the error files.
-            arrived: told of a job whose clip is in.
-            withdrawn: told of a job whose clip changed, and why.
-            rejected: told of a job whose clip is no video.
-        """
         self._tracks = tracks
         self._clips = clips
         self._settle = settle
         self._patience = patience
-        self._ledger = ledger
+        self._store = store
         self._inspections = inspections
         self._walks = walks
         self._decodes = decodes
         self._progress = Progress(tracks, clips, walks)
-        self._notices = notices
+        self._error_files = error_files
         self._arrived = arrived
         self._withdrawn = withdrawn
         self._rejected = rejected
@@ -118,7 +102,7 @@ class Arriving:
         try:
             signature = self._clips.sample(path)
         except ClipUnreadable as error:
-            self._unreadable(path, track, self._ledger.job(track.job), error, now)
+            self._unreadable(path, track, self._store.job(track.job), error, now)
             return
         if signature is None:
             self._tracks.lose(path, now)
@@ -131,7 +115,7 @@ class Arriving:
             return
         assert track.settle is not None  # noqa: S101 - settling clips have one
         track.settle.observe(signature, now, self._settle)
-        job = self._ledger.job(track.job)
+        job = self._store.job(track.job)
         settled = track.settle.settled(self._settle)
         if settled and track.held_back is None:
             track.held_back = self._clips.partial_beside(path, signature)  # it may have come after the last rescan
@@ -146,7 +130,7 @@ class Arriving:
     def changed(self, path: bytes, track: Track, signature: bytes, now: float) -> None:
         """A clip under way has another signature."""
         track.signature = signature
-        job = self._ledger.job(track.job)
+        job = self._store.job(track.job)
         if job.state in CLAIMED:
             return  # the run has its private copy; the new file is looked at when the run is over
         self._call_off(job)
@@ -154,8 +138,8 @@ class Arriving:
             job = self.forget_damaged(job)
         if job.state is not JobState.ARRIVING:
             self._withdrawn(job, "changed")
-            job = self._ledger.move(
-                self._ledger.job(job.id), "changed", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, detail=""
+            job = self._store.move(
+                self._store.job(job.id), "changed", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, detail=""
             )
         elif job.waiting_on is not Waiting.SETTLING:
             job = self._wait(job, Waiting.SETTLING, "", quiet=True)
@@ -169,9 +153,9 @@ class Arriving:
 
     def reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
         """It is no video: that is its end, and the file beside it says why."""
-        file = self._notices.write(job, "is rejected", error.what, error.todo)
+        file = self._error_files.write(job, "is rejected", error.what, error.todo)
         said = {"problem": str(error), "error_file": file}
-        job = self._ledger.move(
+        job = self._store.move(
             job,
             "rejected",
             said=said,
@@ -258,7 +242,7 @@ class Arriving:
         track.phase = Phase.INSPECTING
         if track.settle is None:  # it has waited for what is missing
             track.settle = Settle()
-            track.settle.observe(track.signature, self._ledger.clock.boot(), self._settle)
+            track.settle.observe(track.signature, self._store.clock.boot(), self._settle)
         key, signature = ("decode", job.id), track.signature
         if self._decodes.busy(key):  # as above
             return
@@ -283,13 +267,13 @@ class Arriving:
         outcome: T | Exception,
         then: Callable[[bytes, Track, Job, T, float], None],
     ) -> None:
-        now = self._ledger.clock.boot()
+        now = self._store.clock.boot()
         track = self._tracks.get(path)
         if track is None or track.job != job_id:
             return
         if isinstance(outcome, EnvironmentFault) or (isinstance(outcome, MediaKilled) and track.faults < KILLED_MAX):
             # Before the clip is looked at: that may fail for the same cause.
-            self._later(path, track, self._ledger.job(job_id), outcome, now)
+            self._later(path, track, self._store.job(job_id), outcome, now)
             return
         if not isinstance(outcome, Report) or not outcome.complete:  # a whole one is inspected next: that may fail
             track.faults = 0
@@ -301,7 +285,7 @@ class Arriving:
             track.phase = Phase.SETTLING  # it changed meanwhile: what was found is about another file
             self._tracks.plan(path, now)
             return
-        job = self._ledger.job(job_id)
+        job = self._store.job(job_id)
         if isinstance(outcome, NotAVideo):
             self.reject(job, outcome, signature)
         elif isinstance(outcome, PovwatchError):
@@ -324,7 +308,7 @@ class Arriving:
             self._incomplete(path, track, job, PovwatchError(info.why, todo), now)
             return
         track.phase, track.settle = Phase.IN, None
-        self._notices.clear(job)
+        self._error_files.clear(job)
         self._arrived(dataclasses.replace(job, source_stat=track.signature), info)
 
     def _later(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
@@ -349,7 +333,7 @@ class Arriving:
         self._wait(job, Waiting.INCOMPLETE, error.what)
         track.phase, track.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
         track.settle = None  # a hundred thousand clips may wait so: the same bytes are kept once
-        if (seen := self._ledger.known[path].source_stat) == track.signature:
+        if (seen := self._store.known[path].source_stat) == track.signature:
             track.signature = seen
         self._warn(path, track, now)
 
@@ -368,8 +352,8 @@ class Arriving:
             self._tracks.plan(path, track.since + self._patience)
             return
         track.warned = True
-        job = self._ledger.job(track.job)
-        file = self._notices.write(job, "is still incomplete", job.detail, track.todo)
+        job = self._store.job(track.job)
+        file = self._error_files.write(job, "is still incomplete", job.detail, track.todo)
         say("incomplete", job, problem=job.detail, error_file=file)
 
     # -- povwatch go --damaged
@@ -412,7 +396,7 @@ class Arriving:
         outcome: VideoInfo | Exception,
         answer: Callable[[Answer], None],
     ) -> None:
-        job = self._ledger.job(job_id)
+        job = self._store.job(job_id)
         track = self._tracks.get(job.path)
         if isinstance(outcome, (EnvironmentFault, MediaKilled)):
             answer(Answer(done=False, text=f"it cannot be looked at now: {outcome}"))
@@ -426,14 +410,14 @@ class Arriving:
         else:
             missing = job.detail
             said = {"damaged": signature, "source_stat": signature, "go": True, "hold": False}
-            job = self._ledger.set_quietly(job, "request", **said)
+            job = self._store.set_quietly(job, "request", **said)
             if track.phase is Phase.WAITING:
                 self._decode(track, job, kind, missing)
             answer(Answer(done=True, text=f"what can be decoded of it is run. {missing}"))
 
     def forget_damaged(self, job: Job) -> Job:
         """A clip that was to be run as it is has changed: it arrives as any other."""
-        job = self._ledger.set_quietly(job, "withdrawn", damaged=None, go=False)
+        job = self._store.set_quietly(job, "withdrawn", damaged=None, go=False)
         say("damaged-withdrawn", job)
         return job
 
@@ -441,9 +425,9 @@ class Arriving:
 
     def _wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
         try:
-            return self._ledger.wait(job, waiting, detail, quiet=quiet)
+            return self._store.wait(job, waiting, detail, quiet=quiet)
         except StaleJobError:
-            return self._ledger.job(job.id)
+            return self._store.job(job.id)
 
 
 def _todo(job: Job, *, decodes: bool) -> str:

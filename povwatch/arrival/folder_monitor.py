@@ -21,12 +21,12 @@ from povwatch.files.signature import signature
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.arrival.stage import Intake
+    from povwatch.arrival.stage import ArrivalStage
     from povwatch.arrival.watch import Watcher
     from povwatch.config.settings import Config
     from povwatch.core.clock import Clock
     from povwatch.files.health import RootGuard
-    from povwatch.grace.stage import Gates
+    from povwatch.grace.stage import GraceStage
 
 HEALTH_EVERY = 1.0
 """Seconds between two looks at the root and the watcher."""
@@ -46,7 +46,7 @@ HINTS_MAX = 10_000
 """More hints than that, and the rescan is cheaper."""
 
 
-class Lookout:
+class FolderMonitor:
     """Watches the folder and tells the intake and the gates."""
 
     def __init__(
@@ -55,8 +55,8 @@ class Lookout:
         *,
         clock: Clock,
         guard: RootGuard,
-        intake: Intake,
-        gates: Gates,
+        arrival: ArrivalStage,
+        gates: GraceStage,
         respec: Callable[[Listing], None],
         tidy: Callable[[Listing], None],
         adopted: Callable[[], None],
@@ -69,7 +69,7 @@ class Lookout:
             config: the configuration.
             clock: the time.
             guard: knows whether inputs/ is the folder that it was.
-            intake: told which clips are there and which are not.
+            arrival: told which clips are there and which are not.
             gates: told that something beside a clip may have changed.
             respec: told of each whole listing, for clips that ended and whose JSON may have been edited.
             tidy: told of each whole listing, for error files that are needed no more.
@@ -79,10 +79,10 @@ class Lookout:
         """
         self._config = config
         self._clock = clock
-        self._intake = intake
-        self._gates = gates
-        self._respec = respec
-        self._tidy = tidy
+        self._arrival = arrival
+        self._grace = gates
+        self._edited_specs = respec
+        self._staging_cleanup = tidy
         self._root = config.paths.inputs
         self._guard = guard
         self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
@@ -176,7 +176,7 @@ class Lookout:
             return
         if not names.is_clip_name(name, self._extensions) or names.is_ignored(name):
             if not name.startswith(layout.OURS):
-                self._gates.hint(path)
+                self._grace.hint(path)
                 self.soon(now)  # a folder that was moved in, a JSON of a finished clip, a partial copy that is done
             return
         try:
@@ -185,9 +185,9 @@ class Lookout:
             self.soon(now)
             return
         if status is None:
-            self._intake.absent(path, now)
+            self._arrival.absent(path, now)
         elif stat.S_ISREG(status.st_mode):
-            self._intake.appeared([(path, signature(status))], now)
+            self._arrival.appeared([(path, signature(status))], now)
         else:
             self.soon(now)
 
@@ -216,16 +216,16 @@ class Lookout:
         if not self._guard.check():  # it went away while we looked: what was not seen may be there
             self._check_health(now)
             return
-        self._intake.appeared(listing.clips.items(), now)
+        self._arrival.appeared(listing.clips.items(), now)
         if self.scanned_at is None:
-            self._intake.recall(now)
-        for path in [p for p in self._intake.paths if p not in listing.clips and not listing.is_blind(p)]:
-            self._intake.absent(path, now)
+            self._arrival.recall(now)
+        for path in [p for p in self._arrival.paths if p not in listing.clips and not listing.is_blind(p)]:
+            self._arrival.absent(path, now)
         for path, seen in listing.links.items():
-            self._intake.linked(path, seen)
-        self._intake.hold_back(listing.held_back, now)
-        self._tidy(listing)
-        self._respec(listing)
+            self._arrival.linked(path, seen)
+        self._arrival.hold_back(listing.held_back, now)
+        self._staging_cleanup(listing)
+        self._edited_specs(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()
         self.scanned_at = ended
@@ -249,7 +249,7 @@ class Lookout:
         health = self._guard.check()
         adopted = False
         # Made anew on the same file system, or nothing that could be lost: it is taken as it is.
-        if not health and (health.adoptable or not self._intake.jobs_left):
+        if not health and (health.adoptable or not self._arrival.jobs_left):
             self._guard.adopt()
             again = self._guard.check()
             if again:
@@ -264,7 +264,7 @@ class Lookout:
                 return
             self.away = None
             say("inputs-back", inputs=self._root)
-            self._gates.stand_still(now)
+            self._grace.stand_still(now)
             self._watch()
             self._rescan_at = now
             return
@@ -281,7 +281,7 @@ class Lookout:
     def _open_root(self) -> str:
         """Open the folder anew; why that cannot be, as a sentence, if it cannot."""
         try:
-            self._intake.open_root()
+            self._arrival.open_root()
         except OSError as error:
             return f"The inputs folder {self._root} cannot be opened: {error.strerror}."
         return ""

@@ -16,12 +16,6 @@ class KnownRoot:
     """The guard of inputs/, which knows the folder of the last start."""
 
     def __init__(self, journal: Journal, inputs: Path) -> None:
-        """Make it.
-
-        Args:
-            journal: where the folder is kept.
-            inputs: the folder.
-        """
         self._journal = journal
         self._inputs = inputs
         self.guard = RootGuard(inputs, self._kept())

@@ -23,13 +23,6 @@ class Progress:
     """Looks at what has come so far: at once where that is quick, else through a child, one at a time a clip."""
 
     def __init__(self, tracks: Tracks, clips: ClipFiles, walks: Background) -> None:
-        """Make it.
-
-        Args:
-            tracks: the clips under way.
-            clips: the files.
-            walks: where the children are waited for.
-        """
         self._tracks = tracks
         self._clips = clips
         self._walks = walks

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from povwatch.core.background import Background
     from povwatch.core.scope import Scope
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.media.info import VideoInfo
     from povwatch.service.requests import Answer
-    from povwatch.spec.error_files import Notices
+    from povwatch.spec.error_files import ErrorFiles
 
 INCOMPLETE_PATIENCE = 900.0
 """Seconds after which an incomplete clip gets an error file."""
@@ -53,7 +53,7 @@ LOOK_AGAIN = 2.0
 LINK_TODO = "Links are not followed: copy the video itself into the folder."
 
 
-class Intake:
+class ArrivalStage:
     """Every clip on its way in, and every clip with a job that has not ended."""
 
     def __init__(
@@ -62,11 +62,11 @@ class Intake:
         *,
         settle: float,
         network: bool,
-        ledger: Ledger,
+        store: JobStore,
         inspections: Background,
         walks: Background,
         decodes: Background,
-        notices: Notices,
+        error_files: ErrorFiles,
         arrived: Callable[[Job, VideoInfo], None],
         withdrawn: Callable[[Job, str], None],
         rejected: Callable[[Job], None],
@@ -74,26 +74,8 @@ class Intake:
         patience: float = INCOMPLETE_PATIENCE,
         scope: Scope = ALL,
     ) -> None:
-        """Make it.
-
-        Args:
-            root: inputs/.
-            settle: seconds.
-            network: whether inputs/ is on a network file system, where leases mean nothing.
-            ledger: the jobs.
-            inspections: where the children that look at every packet are waited for.
-            walks: where those that read a long index are.
-            decodes: where those that decode a clip from the front are.
-            notices: the error files.
-            arrived: told of a job whose clip is in.
-            withdrawn: told of a job whose clip is gone or changed, and why.
-            rejected: told of a job whose clip is no video.
-            broken: told of a job whose clip raised what nobody foresaw.
-            patience: seconds after which an incomplete clip gets an error file.
-            scope: the clips that this povwatch is for.
-        """
         self._scope = scope
-        self._ledger = ledger
+        self._store = store
         self._withdrawn = withdrawn
         self._broken = broken
         self._clips = ClipFiles(root, network=network)
@@ -103,11 +85,11 @@ class Intake:
             self._clips,
             settle=settle,
             patience=patience,
-            ledger=ledger,
+            store=store,
             inspections=inspections,
             walks=walks,
             decodes=decodes,
-            notices=notices,
+            error_files=error_files,
             arrived=arrived,
             withdrawn=withdrawn,
             rejected=rejected,
@@ -140,7 +122,7 @@ class Intake:
     @property
     def jobs_left(self) -> bool:
         """Whether a job is under way that would be lost if another folder were taken for inputs/."""
-        return any(count for state, count in self._ledger.counts.items() if not state.ended)
+        return any(count for state, count in self._store.counts.items() if not state.ended)
 
     @property
     def paths(self) -> Iterable[bytes]:
@@ -162,21 +144,21 @@ class Intake:
                     with self._at_its_expense(track.job):
                         self._arriving.changed(path, track, signature, now)
                 continue
-            known = self._ledger.known.get(path)
+            known = self._store.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
                 if path not in self._let_go or not self._still_comes(path, signature, now):
                     fresh.append(clip)
             elif not known.state.ended:
                 with self._at_its_expense(known.job):
-                    self._follow(self._ledger.job(known.job), signature, now)
+                    self._follow(self._store.job(known.job), signature, now)
         self._add(fresh, now)
 
     def recall(self, now: float) -> None:
         """Follow the clips of all jobs from before the last start, seen or not: what is not there is `absent` next."""
-        for path, known in self._ledger.known.items():
+        for path, known in self._store.known.items():
             if not known.state.ended and path not in self._tracks and path in self._scope:
                 with self._at_its_expense(known.job):
-                    self._follow(self._ledger.job(known.job), known.source_stat or b"", now)
+                    self._follow(self._store.job(known.job), known.source_stat or b"", now)
 
     def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
         """A clip is to run once more: it arrives anew, with a new job. None if it is not there.
@@ -187,10 +169,10 @@ class Intake:
         signature = self._clips.sample(path)
         if signature is None:
             return None
-        last = self._ledger.of_path(path)
-        (job,) = self._ledger.add([(path, signature)], force=force)
+        last = self._store.of_path(path)
+        (job,) = self._store.add([(path, signature)], force=force)
         if last is not None and last.damaged == signature:  # the same file, which is as it is
-            job = self._ledger.set_quietly(job, "request", damaged=signature)
+            job = self._store.set_quietly(job, "request", damaged=signature)
         self._arriving.begin(job, now)
         return job
 
@@ -200,12 +182,12 @@ class Intake:
 
     def linked(self, path: bytes, signature: Signature) -> None:
         """A symlink to a video: rejected in words, never followed."""
-        known = self._ledger.known.get(path)
+        known = self._store.known.get(path)
         if path not in self._scope:
             return
         if known is not None and (not known.state.ended or known.source_stat == signature):
             return
-        (job,) = self._ledger.add([(path, signature)])
+        (job,) = self._store.add([(path, signature)])
         with self._at_its_expense(job.id):
             self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
 
@@ -221,7 +203,7 @@ class Intake:
         track = self._tracks.get(job.path)
         coming = track is not None and track.phase is not Phase.IN and track.gone_at is None and track.signature
         if job.state is JobState.CANCELLED and track is not None and coming:
-            self._let_go[job.path] = (track.signature, self._ledger.clock.boot())
+            self._let_go[job.path] = (track.signature, self._store.clock.boot())
         self._arriving.forget(job)
 
     def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
@@ -230,7 +212,7 @@ class Intake:
         if len(fresh) > SEEN_MAX:
             say("seen-many", count=len(fresh), first=fresh[0][0])
         for start in range(0, len(fresh), ADD_AT_ONCE):
-            for job in self._ledger.add(fresh[start : start + ADD_AT_ONCE]):
+            for job in self._store.add(fresh[start : start + ADD_AT_ONCE]):
                 with self._at_its_expense(job.id):
                     if len(fresh) <= SEEN_MAX:
                         say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
@@ -245,7 +227,7 @@ class Intake:
             del self._let_go[path]
             return False
         self._let_go[path] = (signature, now)
-        self._ledger.touch(self._ledger.job(self._ledger.known[path].job), source_stat=signature)
+        self._store.touch(self._store.job(self._store.known[path].job), source_stat=signature)
         return True
 
     def signature(self, job: Job) -> Signature | None:
@@ -261,7 +243,7 @@ class Intake:
         """
         if not job.source_stat or (number := self._tracks.lost_as(job.source_stat)) is None:
             return None
-        before = self._ledger.job(number)
+        before = self._store.job(number)
         if before.path == job.path or not before.source_stat or not same_content(before.source_stat, job.source_stat):
             return None
         if before.source_hash not in {None, job.source_hash} or self._clips.exists(before.path):
@@ -274,7 +256,7 @@ class Intake:
 
     def return_to_arriving(self, job: Job) -> None:
         """A claimed clip turned out to have changed: it arrives anew."""
-        now = self._ledger.clock.boot()
+        now = self._store.clock.boot()
         signature = self._clips.sample_or_none(job.path) or b""
         if job.damaged is not None and job.damaged != signature:
             job = self._arriving.forget_damaged(job)
@@ -291,15 +273,15 @@ class Intake:
         due = self._tracks.next_deadline()
         if due is None or due > now:
             return
-        until = self._ledger.clock.boot() + TICK_SECONDS
-        with self._ledger.together():
-            while self._ledger.clock.boot() < until and (path := self._tracks.take_due(now)) is not None:
+        until = self._store.clock.boot() + TICK_SECONDS
+        with self._store.together():
+            while self._store.clock.boot() < until and (path := self._tracks.take_due(now)) is not None:
                 try:
                     self._look_at(path, self._tracks[path], now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
                     if path in self._tracks:  # the look had its timer
-                        self._tracks.plan(path, self._ledger.clock.boot() + LOOK_AGAIN)
-                    self._broken(("arrival", self._ledger.known[path].job), error)
+                        self._tracks.plan(path, self._store.clock.boot() + LOOK_AGAIN)
+                    self._broken(("arrival", self._store.known[path].job), error)
 
     def _look_at(self, path: bytes, track: Track, now: float) -> None:
         if track.gone_at is not None:
@@ -320,7 +302,7 @@ class Intake:
         elif now - track.gone_at < GONE_PATIENCE:
             self._tracks.plan(path, track.gone_at + GONE_PATIENCE)
         else:
-            self._withdrawn(self._ledger.job(track.job), "gone")
+            self._withdrawn(self._store.job(track.job), "gone")
 
     # -- helpers
 
@@ -331,7 +313,7 @@ class Intake:
         if job.state is JobState.ARRIVING:
             waited = 0.0
             if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the same bytes as then
-                waited = max(0.0, self._ledger.clock.wall() - job.updated_at)
+                waited = max(0.0, self._store.clock.wall() - job.updated_at)
             self._arriving.begin(dataclasses.replace(job, source_stat=signature), now, since=now - waited)
             return
         self._tracks[job.path] = track = Track(job.id, job.source_stat or b"", Phase.IN, now)
@@ -350,6 +332,6 @@ class Intake:
         """A clip whose files do not go by its stem is told apart in the log."""
         stem = layout.stem_of(layout.split(job.path)[1])
         if job.base != stem:
-            holder = self._ledger.journal.holder(layout.split(job.path)[0], stem)
+            holder = self._store.journal.holder(layout.split(job.path)[0], stem)
             why = f"{layout.shown(stem)} is {'too long' if holder is None else f'taken by {layout.shown(holder)}'}"
             say("base-chosen", job, why=why, stem=stem, holder=holder, spec=layout.beside(job.path, job.base).spec)

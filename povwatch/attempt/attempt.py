@@ -37,7 +37,7 @@ WORK_TIMEOUT = 4 * 3600.0
 
 
 @dataclass(slots=True)
-class Workpiece:
+class Attempt:
     """One attempt's files and figures."""
 
     folder: str
@@ -77,7 +77,7 @@ class Workpiece:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Workpiece:
+    def from_json(cls, text: str) -> Attempt:
         """From the journal."""
         return cls(**json.loads(text))
 
@@ -383,14 +383,14 @@ class Workpiece:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)
 
 
-def readable_piece(artifact: str | None) -> Workpiece | None:
+def readable_attempt(artifact: str | None) -> Attempt | None:
     """What the journal keeps of an attempt; None where it keeps nothing, or nothing that povwatch wrote."""
     try:
-        piece = Workpiece.from_json(artifact or "")
+        attempt = Attempt.from_json(artifact or "")
     except (ValueError, TypeError, RecursionError):
         return None
-    readable = isinstance(piece.folder, str) and isinstance(piece.artifact, dict)
-    return piece if readable and isinstance(piece.artifact.get("path"), str) else None
+    readable = isinstance(attempt.folder, str) and isinstance(attempt.artifact, dict)
+    return attempt if readable and isinstance(attempt.artifact.get("path"), str) else None
 
 
 def _may_be_there(path: str, is_it: Callable[[int], bool] = stat.S_ISREG) -> bool:

@@ -31,44 +31,33 @@ from povwatch.publish.staging import room
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from povwatch.attempt.attempt import Workpiece
+    from povwatch.attempt.attempt import Attempt
     from povwatch.config.settings import Config
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
-    from povwatch.spec.error_files import Notices
+    from povwatch.spec.error_files import ErrorFiles
 
 CLEARED = {"run_id": None, "artifact": None, "promise": None}
 """What an attempt leaves in a job's row, and what goes with it."""
 
 
-class Endings:
+class FailedAttempts:
     """The ways back from an attempt."""
 
     def __init__(
         self,
         config: Config,
         *,
-        ledger: Ledger,
-        notices: Notices,
+        store: JobStore,
+        error_files: ErrorFiles,
         publisher: Publisher,
         back: Callable[[Job], None],
         ended: Callable[[Job], None],
         pause: Callable[..., bool],
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            ledger: the jobs.
-            notices: the error files.
-            publisher: clears the private folders.
-            back: told of a job that is in the queue, or arriving, again.
-            ended: told of a job that ended.
-            pause: told when the machine is at fault: see `Availability.pause`.
-        """
         self._config = config
-        self._ledger = ledger
-        self._notices = notices
+        self._store = store
+        self._error_files = error_files
         self._publisher = publisher
         self._back = back
         self._ended = ended
@@ -82,7 +71,7 @@ class Endings:
             error: what it ended in.
             prepared: whether its copies were made.
         """
-        wall = self._ledger.clock.wall()
+        wall = self._store.clock.wall()
         error = self._excused(job, error)
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
         match decision.kind:
@@ -90,14 +79,14 @@ class Endings:
                 said = {
                     "attempt": job.attempts,
                     "problem": str(error),
-                    "at": self._ledger.clock.spell(self._ledger.clock.boot() + decision.at - wall),
+                    "at": self._store.clock.spell(self._store.clock.boot() + decision.at - wall),
                 }
                 self._requeue(job, "retry", said, not_before=decision.at, detail=decision.reason)
             case Kind.RELEASE if isinstance(error, SourceChanged):
                 self._discard(job)
                 said = {"problem": str(error)}
                 to = {"state": JobState.ARRIVING, "waiting_on": Waiting.SETTLING, "attempts": max(job.attempts - 1, 0)}
-                self._back(self._ledger.move(job, "released", said=said, **CLEARED, **to, detail=""))
+                self._back(self._store.move(job, "released", said=said, **CLEARED, **to, detail=""))
             case Kind.RELEASE:
                 said = {"problem": str(error)}
                 given_back = max(job.attempts - 1, 0)
@@ -114,7 +103,7 @@ class Endings:
                     decision.waiting or Waiting.PAUSED, error, decision.at, prepared=prepared
                 )
                 if not known:
-                    self._ledger.tell("released", job, said)
+                    self._store.tell("released", job, said)
             case Kind.BLOCK:
                 self._end(job, "blocked", JobState.BLOCKED, error, "was blocked by the engine's guardrail")
             case Kind.FAIL | Kind.REJECT:
@@ -128,7 +117,7 @@ class Endings:
 
     def hold_queue(self, error: EnvironmentFault) -> None:
         """Let no job start for now: it would only meet the same."""
-        wall = self._ledger.clock.wall()
+        wall = self._store.clock.wall()
         decision = retry.decide(error, attempts=0, limit=1, now=wall)
         self._pause(decision.waiting or Waiting.PAUSED, error, decision.at, prepared=False)
 
@@ -138,21 +127,21 @@ class Endings:
         again = "" if retry_it in error.todo else f"When that is mended: {retry_it}"
         self._end(job, "failed", JobState.FAILED, error, "failed", again=again)
 
-    def keep(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+    def keep(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """What was generated could not be finished: the job fails, and what was generated is kept for another try."""
-        where = "was here, and is not there now" if piece.lost else "is kept"
-        what = joined(error.what, f"What was generated {where}: {piece.artifact['path']}")
+        where = "was here, and is not there now" if attempt.lost else "is kept"
+        what = joined(error.what, f"What was generated {where}: {attempt.artifact['path']}")
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
         todo = joined(error.todo, f"To finish it, without generating: {again}", f"To generate it anew: {anew}")
-        self._notices.write(job, "was generated, and could not be finished", what, todo)
+        self._error_files.write(job, "was generated, and could not be finished", what, todo)
         error = JobFailed(what, todo)
         to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
-        to |= {"artifact": piece.to_json(), "promise": None}
-        self._ended(self._ledger.move(job, "failed", said={"problem": str(error)}, **to))
+        to |= {"artifact": attempt.to_json(), "promise": None}
+        self._ended(self._store.move(job, "failed", said={"problem": str(error)}, **to))
 
     def finishing_again(self, job: Job) -> None:
         """A job that was kept is finished again: its error file goes."""
-        self._notices.clear(job)
+        self._error_files.clear(job)
 
     def set_aside(self, job: Job, error: PovwatchError) -> None:
         """A promise that cannot be kept: the job fails, its files stay where they are, and the error names them."""
@@ -165,17 +154,17 @@ class Endings:
         what = joined(error.what, f"What was to be published is kept: {files} in {folder}")
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
         todo = joined(error.todo, f"To publish it, without generating: {again}", f"To generate it anew: {anew}")
-        self._notices.write(job, "was generated, and could not be published", what, todo)
+        self._error_files.write(job, "was generated, and could not be published", what, todo)
         error = JobFailed(what, todo)
         to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
-        self._ended(self._ledger.move(job, "failed", said={"problem": str(error)}, **to))
+        self._ended(self._store.move(job, "failed", said={"problem": str(error)}, **to))
 
     def cancel(self, job: Job, why: str) -> None:
         """Withdrawn."""
         self._discard(job, entirely=True)
-        self._notices.clear(job)
+        self._error_files.clear(job)
         to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why}
-        self._ended(self._ledger.move(job, "cancelled", said={"why": why}, **CLEARED, **to))
+        self._ended(self._store.move(job, "cancelled", said={"why": why}, **CLEARED, **to))
 
     def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
         """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
@@ -219,9 +208,9 @@ class Endings:
             "not_before": not_before,
             "attempts": job.attempts if attempts is None else attempts,
         }
-        job = self._ledger.record(job, event, said, **CLEARED, **to)
+        job = self._store.record(job, event, said, **CLEARED, **to)
         if not quiet:
-            self._ledger.tell(event, job, said)
+            self._store.tell(event, job, said)
         self._back(job)
         return job
 
@@ -230,9 +219,9 @@ class Endings:
     ) -> None:
         self._discard(job, entirely=True)
         todo = joined(error.todo or f"More about it: {command('show', clip=job.path)}", again)
-        self._notices.write(job, happened, error.what, todo)
+        self._error_files.write(job, happened, error.what, todo)
         to = {"state": state, "waiting_on": None, "detail": "", "error": str(error)}
-        self._ended(self._ledger.move(job, event, said={"problem": str(error)}, **CLEARED, **to))
+        self._ended(self._store.move(job, event, said={"problem": str(error)}, **CLEARED, **to))
 
     def _discard(self, job: Job, *, entirely: bool = False) -> None:
         """Throw the attempt's files away; with the job's end, the checkpoints as well."""

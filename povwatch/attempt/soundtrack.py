@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from povwatch.core.job import Job
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
 
 NAME = "sound.mp4"
 
@@ -64,15 +64,15 @@ def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.
     return SoundTrack(problem=f"Its sound cannot be had: {problem}")
 
 
-def tell(ledger: Ledger, job: Job, sound: Mapping[str, Any]) -> None:
+def tell(store: JobStore, job: Job, sound: Mapping[str, Any]) -> None:
     """Say what is missing or lost of a clip's sound, once a job: its attempts all meet the same.
 
     Args:
-        ledger: the jobs.
+        store: the jobs.
         job: whose clip.
         sound: SoundTrack, as JSON.
     """
-    said = {event.event for event in ledger.journal.events(job.id)}
+    said = {event.event for event in store.journal.events(job.id)}
     for event, key in (("sound-left-out", "problem"), ("sound-changed", "changed")):
         if (problem := sound.get(key)) and event not in said:
-            ledger.note(job, event, {"problem": problem})
+            store.note(job, event, {"problem": problem})

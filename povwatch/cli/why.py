@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.journal import JournalReader
 
-Gate = tuple[str, str, str]
+GraceEntry = tuple[str, str, str]
 """A gate's name, its verdict, and what was seen there."""
 
 OK, WAITS, STOPS = "ok", "waits", "stops here"
@@ -56,7 +56,7 @@ def why(
     config = shared(context).config()
     with shared(context).reader() as reader:
         path, job = _clip(config, reader, clip)
-        for name, verdict, seen in _gates(config, reader, path, job):
+        for name, verdict, seen in _grace(config, reader, path, job):
             # No table: it would break lines in the middle of a command that is to be copied.
             console.print(f"{name:<8}  [{COLOUR[verdict]}]{verdict:<10}[/]  {plain(seen)}", soft_wrap=True)
 
@@ -80,7 +80,7 @@ def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job 
     return path, None
 
 
-def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[Gate]:
+def _grace(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[GraceEntry]:
     yield "clip", OK if job else WAITS, layout.shown(path)
     yield _daemon(config, reader)
     unlike = unlike_a_clip(config.paths.inputs, path)
@@ -121,7 +121,7 @@ def _next(config: Config, job: Job, *, unlike: str) -> str:
     return f"{edit}another video of this name, or this starts another run: {command('retry', *force, clip=job.path)}"
 
 
-def _daemon(config: Config, reader: JournalReader) -> Gate:
+def _daemon(config: Config, reader: JournalReader) -> GraceEntry:
     pid = holder(config.paths.state)
     if pid is None:
         return "daemon", STOPS, "not running: script/run, or systemctl start povwatch"
@@ -131,7 +131,7 @@ def _daemon(config: Config, reader: JournalReader) -> Gate:
     return "daemon", OK, f"pid {pid}, engine {facts.get('engine')}"
 
 
-def _name(config: Config, path: bytes) -> Iterator[Gate]:
+def _name(config: Config, path: bytes) -> Iterator[GraceEntry]:
     folder, name = layout.split(path)
     extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
     ignored = [part for part in folder.split(b"/") if part and names.is_ignored_folder(part)]
@@ -145,7 +145,7 @@ def _name(config: Config, path: bytes) -> Iterator[Gate]:
         yield "name", OK, "a clip's"
 
 
-def _damage(job: Job) -> Iterator[Gate]:
+def _damage(job: Job) -> Iterator[GraceEntry]:
     """What of it does not decode, and where its pictures change their size, as far as that is known."""
     if words := in_words(members(job.source_info).get("damage")):
         yield "damage", WAITS if not job.ended else OK, joined(words, "What decodes is run")
@@ -153,7 +153,7 @@ def _damage(job: Job) -> Iterator[Gate]:
         yield "pictures", OK, words.rstrip(".")
 
 
-def _file(config: Config, path: bytes, job: Job) -> Iterator[Gate]:
+def _file(config: Config, path: bytes, job: Job) -> Iterator[GraceEntry]:
     """The four parts of "arrived", as they are this moment."""
     root = os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -193,7 +193,7 @@ def _file(config: Config, path: bytes, job: Job) -> Iterator[Gate]:
         os.close(fd)
 
 
-def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
+def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[GraceEntry]:
     beside = layout.beside(job.path, job.base)
     folder = InputsFolder(config.paths.inputs)
     try:
@@ -223,7 +223,7 @@ def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
         yield from _clock(config, job)
 
 
-def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> Gate:
+def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> GraceEntry:
     """Of a JSON that reads well: whether the engine and the files that it names go with it, as the daemon found."""
     name = layout.shown(beside.spec)
     if job.waiting_on is not Waiting.INVALID_SPEC:
@@ -239,13 +239,13 @@ def _see(config: Config, beside: layout.Beside) -> str:
     return f"See {layout.shown(beside.error)}" if there else ""
 
 
-def _clock(config: Config, job: Job) -> Iterator[Gate]:
+def _clock(config: Config, job: Job) -> Iterator[GraceEntry]:
     """How much of the grace is left, and whether it runs."""
     if words := grace_words(job, config, running=holder(config.paths.state) is not None):
         yield "grace", WAITS, f"{words} (grace.period is {spell_duration(config.grace.period)})"
 
 
-def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
+def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[GraceEntry]:
     running = holder(config.paths.state) is not None
     if job.state is JobState.QUEUED:
         active = reader.active()

@@ -39,14 +39,6 @@ class Reader:
     __slots__ = ("brief", "fd", "patience", "size", "steps", "tables")
 
     def __init__(self, fd: int, size: int, patience: int | None = None, *, brief: bool = False) -> None:
-        """Make it.
-
-        Args:
-            fd: open for reading.
-            size: how many of its bytes count.
-            patience: steps after which `tired` says so; half of STEPS if left out.
-            brief: whether TakesLonger is raised as soon as the file asks for more than a few hundredths of a second.
-        """
         self.brief = brief
         self.fd = fd
         self.size = size

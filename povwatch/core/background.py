@@ -26,13 +26,6 @@ class Background:
     def __init__(
         self, wake: Callable[[], None], *, threads: int, broken: Callable[[Hashable, Exception], None]
     ) -> None:
-        """Make it.
-
-        Args:
-            wake: called from a thread when its work has ended.
-            threads: how many.
-            broken: called in the loop with a work's key and an exception that the handling of its end raised.
-        """
         self._broken = broken
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="background")
         self._ended: Mailbox[tuple[Hashable, Any]] = Mailbox(wake)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.arrival.folder_monitor import Lookout
+from povwatch.arrival.folder_monitor import FolderMonitor
 from povwatch.arrival.known_root import KnownRoot
-from povwatch.arrival.stage import Intake
-from povwatch.attempt.attempt import readable_piece
-from povwatch.attempt.failed import Endings
+from povwatch.arrival.stage import ArrivalStage
+from povwatch.attempt.attempt import readable_attempt
+from povwatch.attempt.failed import FailedAttempts
 from povwatch.core.background import Background
 from povwatch.core.errors import ConfigError, EnvironmentFault, OutputsAway, OutputsNotWritable
 from povwatch.core.hours import parse
@@ -25,29 +25,29 @@ from povwatch.daemon.requests import Verbs
 from povwatch.daemon.status import Facts
 from povwatch.engines.choice import choose
 from povwatch.files.free_space import FreeSpace
-from povwatch.gpu.monitor import GpuEye
-from povwatch.grace.edited_specs import Respec
-from povwatch.grace.stage import Gates
+from povwatch.gpu.monitor import GpuMonitor
+from povwatch.grace.edited_specs import EditedSpecs
+from povwatch.grace.stage import GraceStage
 from povwatch.hooks.stage import HookStage
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 from povwatch.ops.cleaner import Cleaner
 from povwatch.ops.rebuild import lost
 from povwatch.publish import Publisher
-from povwatch.queue.schedule import Opening
+from povwatch.queue.schedule import Schedule
 from povwatch.results.outputs_watch import OutputsWatch
-from povwatch.results.source_archive import Aside
-from povwatch.results.stage import Finisher
-from povwatch.results.staging_cleanup import Tidy
-from povwatch.run.stage import Dispatch
+from povwatch.results.source_archive import SourceArchive
+from povwatch.results.stage import ResultsStage
+from povwatch.results.staging_cleanup import StagingCleanup
+from povwatch.run.stage import RunStage
 from povwatch.service.requests import Spool
 from povwatch.spec.configured import configured_templates
-from povwatch.spec.error_files import Notices
+from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.workers.availability import Availability
 from povwatch.workers.crew import Crew
 from povwatch.workers.gpu_faults import GpuFaults
-from povwatch.workers.places import Hurdle
+from povwatch.workers.places import Blocker
 from povwatch.workers.pool import EngineRoom
 
 if TYPE_CHECKING:
@@ -82,11 +82,11 @@ class Parts:
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
             _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state, fresh=lambda: lost.refuse(config))
-        self.ledger = Ledger(self.journal, self.clock)
-        self.eye = GpuEye(self.clock, self.waker.wake, outside.look)
-        self.choice = choose(config, self.eye.first(), self.journal.real_engine())
+        self.store = JobStore(self.journal, self.clock)
+        self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.look)
+        self.choice = choose(config, self.monitor.first(), self.journal.real_engine())
         self.mishaps = Mishaps(
-            self.clock, job=self.ledger.job, reread=self.ledger.reread, release=self._release, give_up=self._give_up
+            self.clock, job=self.store.job, reread=self.store.reread, release=self._release, give_up=self._give_up
         )
         # For each worker the copies of its next clip and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
@@ -98,59 +98,59 @@ class Parts:
         # And clips that have to be decoded from the front, for hours if they are long.
         self.decodes = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
         self.folder = InputsFolder(config.paths.inputs)
-        self.notices = Notices(self.folder, self.journal)
+        self.error_files = ErrorFiles(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
-        self._tidy = Tidy(self.ledger, self.publisher, self.background)
+        self._staging_cleanup = StagingCleanup(self.store, self.publisher, self.background)
         self.root = KnownRoot(self.journal, config.paths.inputs)
         arrival = config.arrival
-        self.intake = Intake(
+        self.arrival = ArrivalStage(
             config.paths.inputs,
             settle=arrival.network_settle if self.root.guard.is_network else arrival.settle,
             network=self.root.guard.is_network,
-            ledger=self.ledger,
+            store=self.store,
             inspections=self.inspections,
             walks=self.walks,
             decodes=self.decodes,
-            notices=self.notices,
+            error_files=self.error_files,
             arrived=self._arrived,
             withdrawn=self._withdraw,
-            rejected=self._tidy.ended,
+            rejected=self._staging_cleanup.ended,
             broken=self.mishaps.of,
             scope=scope,
         )
-        self.gates = Gates(
+        self.gates = GraceStage(
             config,
-            ledger=self.ledger,
+            store=self.store,
             folder=self.folder,
-            notices=self.notices,
+            error_files=self.error_files,
             background=self.inspections,
             templates=templates,
             engine=self.choice.kind,
             present=self.present,
-            renamed_from=self.intake.renamed_from,
+            renamed_from=self.arrival.renamed_from,
             ended=self._ended,
             broken=self.mishaps.of,
             scope=scope,
         )
-        self._respec = Respec(self.ledger, self.intake, self.folder, scope, self.mishaps.of)
-        self.lookout = Lookout(
+        self._edited_specs = EditedSpecs(self.store, self.arrival, self.folder, scope, self.mishaps.of)
+        self.folder_monitor = FolderMonitor(
             config,
             clock=self.clock,
             guard=self.root.guard,
-            intake=self.intake,
+            arrival=self.arrival,
             gates=self.gates,
-            respec=self._respec.look,
-            tidy=lambda listing: self.notices.tidy(self.ledger.known, listing),
+            respec=self._edited_specs.look,
+            tidy=lambda listing: self.error_files.tidy(self.store.known, listing),
             adopted=self.root.keep,
             wake=self.waker.wake,
             watcher=outside.watcher,
         )
-        self._aside = Aside(config, self.folder)
+        self._archive = SourceArchive(config, self.folder)
         self.free_space = FreeSpace(config)
-        self.endings = Endings(
+        self.failed_attempts = FailedAttempts(
             config,
-            ledger=self.ledger,
-            notices=self.notices,
+            store=self.store,
+            error_files=self.error_files,
             publisher=self.publisher,
             back=self._back,
             ended=self._ended,
@@ -158,21 +158,21 @@ class Parts:
         )
         self.hooks = HookStage(
             config,
-            ledger=self.ledger,
+            store=self.store,
             gates=self.gates,
             publisher=self.publisher,
-            endings=self.endings,
+            failed_attempts=self.failed_attempts,
             wake=self.waker.wake,
             broken=self.mishaps.of,
             scope=scope,
         )
-        self.finisher = Finisher(
+        self.finisher = ResultsStage(
             config,
-            ledger=self.ledger,
+            store=self.store,
             publisher=self.publisher,
             background=self.background,
-            endings=self.endings,
-            aside=self._aside,
+            failed_attempts=self.failed_attempts,
+            aside=self._archive,
             room=self.free_space.lacking,
             away=lambda: self.outputs_watch.refuses(self.clock.boot()),
             done=self._ended,
@@ -180,40 +180,40 @@ class Parts:
             after=self.hooks.after,
         )
         self.availability = Availability(self.clock, self.choice.kind)
-        self.crew = Crew(self.clock, self.eye)
-        self.dispatch = Dispatch(
+        self.crew = Crew(self.clock, self.monitor)
+        self.dispatch = RunStage(
             config,
             kind=self.choice.kind,
-            ledger=self.ledger,
+            store=self.store,
             gates=self.gates,
             publisher=self.publisher,
             background=self.background,
-            endings=self.endings,
+            failed_attempts=self.failed_attempts,
             availability=self.availability,
             crew=self.crew,
-            eye=self.eye,
+            monitor=self.monitor,
             room=self.free_space.lacking,
             scope=scope,
             generated=self.finisher.check,
             broken=self.mishaps.of,
             ready=self.hooks.ready,
         )
-        self.opening = Opening(parse(config.engine.hours), self.journal, self.clock)
+        self.schedule = Schedule(parse(config.engine.hours), self.journal, self.clock)
         self.engine_room = EngineRoom(
             config,
             self.choice,
-            opening=self.opening,
+            schedule=self.schedule,
             clock=self.clock,
             background=self.background,
-            eye=self.eye,
+            monitor=self.monitor,
             availability=self.availability,
             crew=self.crew,
             wake=self.waker.wake,
             worker=outside.worker,
         )
         self.gpu_faults = GpuFaults(
-            ledger=self.ledger,
-            eye=self.eye,
+            store=self.store,
+            monitor=self.monitor,
             crew=self.crew,
             availability=self.availability,
             wake=self.waker.wake,
@@ -221,56 +221,56 @@ class Parts:
         self.outputs_watch = OutputsWatch(config.paths.outputs, probe=self.publisher.probe, back=self._outputs_back)
         self.drain = Drain(
             config,
-            ledger=self.ledger,
-            lookout=self.lookout,
-            intake=self.intake,
+            store=self.store,
+            folder_monitor=self.folder_monitor,
+            arrival=self.arrival,
             idle=lambda: all(
                 at_work.idle for at_work in (self.background, self.inspections, self.walks, self.decodes, self.hooks)
             ),
             availability=self.availability,
             crew=self.crew,
             engine_room=self.engine_room,
-            hurdle=self.hurdle,
+            blocker=self.blocker,
             hook_stuck=self.hooks.stuck,
             scope=scope,
         )
         self.facts = Facts(
             config,
             self.choice,
-            self.ledger,
+            self.store,
             crew=self.crew,
             availability=self.availability,
-            eye=self.eye,
+            monitor=self.monitor,
         )
         self.spool = Spool(config.paths.state)
         self.verbs = Verbs(
             self.spool,
-            ledger=self.ledger,
-            intake=self.intake,
+            store=self.store,
+            arrival=self.arrival,
             gates=self.gates,
             folder=self.folder,
             engine=self.choice.kind,
             finish=self.finisher.again,
             hasten=self.finisher.hasten,
-            opening=self.opening,
-            cleaner=Cleaner(config, self.ledger, self.background),
+            schedule=self.schedule,
+            cleaner=Cleaner(config, self.store, self.background),
             withdraw=self._withdraw,
             scope=scope,
         )
 
-    def hurdle(self) -> Hurdle | None:
+    def blocker(self) -> Blocker | None:
         """What holds everything up, if anything does."""
-        return self.fault() or self.opening.hurdle
+        return self.fault() or self.schedule.blocker
 
-    def fault(self) -> Hurdle | None:
+    def fault(self) -> Blocker | None:
         """What of that is wrong here, and nobody's wish."""
-        if self.lookout.away is not None:
-            return Hurdle(Waiting.INPUTS_AWAY, self.lookout.away)
-        return self.outputs_watch.hurdle or self.free_space.hurdle
+        if self.folder_monitor.away is not None:
+            return Blocker(Waiting.INPUTS_AWAY, self.folder_monitor.away)
+        return self.outputs_watch.blocker or self.free_space.blocker
 
     def present(self, path: bytes) -> bool:
         """Whether a clip was there at the last look."""
-        return self.lookout.present(path)
+        return self.folder_monitor.present(path)
 
     # -- what the parts tell each other
 
@@ -291,40 +291,40 @@ class Parts:
             self.finisher.cancel(job, why)
         elif job.state is not JobState.PUBLISHING:
             self.gates.drop(job)
-            self.notices.clear(job)
+            self.error_files.clear(job)
             self.inspections.cancel(("inspect", job.id))
-            signature = self.intake.signature(job)
+            signature = self.arrival.signature(job)
             to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why, "source_stat": signature}
-            self._ended(self.ledger.move(self.ledger.job(job.id), "cancelled", said={"why": why}, **to))
+            self._ended(self.store.move(self.store.job(job.id), "cancelled", said={"why": why}, **to))
 
     def _release(self, job: Job, found: PovwatchError, pause: float) -> None:
         """A job's step failed as nobody foresaw: it goes back to where it waits, and is tried again."""
         state, wall = job.state, self.clock.wall()
         if state is JobState.RUNNING:
             self.dispatch.fail(job, found)
-            job = self.ledger.job(job.id)
+            job = self.store.job(job.id)
             if job.state is JobState.RUNNING:  # no worker has it, and none will
-                self.endings.after(job, found)
+                self.failed_attempts.after(job, found)
         elif state is JobState.CHECKING and job.artifact:
-            piece = readable_piece(job.artifact)
-            if piece is None:  # no other try reads what the journal does not hold
+            attempt = readable_attempt(job.artifact)
+            if attempt is None:  # no other try reads what the journal does not hold
                 self._give_up(job, found)
             else:
-                self.finisher.failed(job, piece, found)
+                self.finisher.failed(job, attempt, found)
         elif state is JobState.CHECKING:
-            self.endings.after(job, found)
+            self.failed_attempts.after(job, found)
         elif state is JobState.PUBLISHING:
             self.finisher.later(job, found, pause)
         elif state is JobState.ARRIVING:
-            self.intake.return_to_arriving(job)
+            self.arrival.return_to_arriving(job)
         else:
             self.gates.look_anew(job)
             if state is JobState.QUEUED:
                 to = {"waiting_on": Waiting.RETRY_AT, "detail": str(found), "not_before": wall + pause}
-                self.ledger.set_quietly(job, "waiting", **to)
+                self.store.set_quietly(job, "waiting", **to)
 
     def _give_up(self, job: Job, found: PovwatchError) -> None:
-        give_up(job, found, gates=self.gates, endings=self.endings)
+        give_up(job, found, gates=self.gates, failed_attempts=self.failed_attempts)
 
     def _pause_queue(self, waiting: Waiting, error: EnvironmentFault, until: float, *, prepared: bool) -> bool:
         if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self.crew.loaded:
@@ -334,29 +334,29 @@ class Parts:
         return self.availability.pause(waiting, error, until, prepared=prepared)
 
     def _outputs_back(self) -> None:
-        self._tidy.all()
+        self._staging_cleanup.all()
         self.finisher.hurry()
 
     def _back(self, job: Job) -> None:
         """An attempt ended and the job goes on."""
         if job.state is JobState.ARRIVING:
-            self.intake.return_to_arriving(job)
+            self.arrival.return_to_arriving(job)
         else:
             self.gates.resume(job)
 
     def _ended(self, job: Job) -> None:
         """A job ended. What fails of this costs no other part of it, and is done later."""
         steps: dict[str, Callable[[], None]] = {
-            "intake": lambda: self.intake.forget(job),
-            "tidy": lambda: self._tidy.ended(job),
+            "intake": lambda: self.arrival.forget(job),
+            "tidy": lambda: self._staging_cleanup.ended(job),
             "hooks": lambda: self.hooks.forget(job),
         }
-        if job.state is JobState.CANCELLED and not self.lookout.present(job.path):
+        if job.state is JobState.CANCELLED and not self.folder_monitor.present(job.path):
             steps["base"] = lambda: self.journal.give_base_back(job.path)
         if job.state is JobState.DONE:
-            steps["aside"] = lambda: self._aside.move(job)  # one that was done already, too
+            steps["aside"] = lambda: self._archive.move(job)  # one that was done already, too
         # The clip or its JSON may have changed while the job ran.
-        steps["lookout"] = lambda: self.lookout.soon(self.clock.boot())
+        steps["lookout"] = lambda: self.folder_monitor.soon(self.clock.boot())
         for name, step in steps.items():
             self.mishaps.later(("end", job.id, name), step, pause=0.0)
 

@@ -11,15 +11,15 @@ from povwatch.daemon.summary import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.arrival.folder_monitor import Lookout
-    from povwatch.arrival.stage import Intake
+    from povwatch.arrival.folder_monitor import FolderMonitor
+    from povwatch.arrival.stage import ArrivalStage
     from povwatch.config.settings import Config
     from povwatch.core.job import Job
     from povwatch.core.scope import Scope
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
-    from povwatch.workers.places import Hurdle
+    from povwatch.workers.places import Blocker
     from povwatch.workers.pool import EngineRoom
 
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
@@ -37,72 +37,57 @@ class Drain:
         self,
         config: Config,
         *,
-        ledger: Ledger,
-        lookout: Lookout,
-        intake: Intake,
+        store: JobStore,
+        folder_monitor: FolderMonitor,
+        arrival: ArrivalStage,
         idle: Callable[[], bool],
         availability: Availability,
         crew: Crew,
         engine_room: EngineRoom,
-        hurdle: Callable[[], Hurdle | None],
+        blocker: Callable[[], Blocker | None],
         hook_stuck: Callable[[Job], bool] = lambda _: False,
         scope: Scope = ALL,
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            ledger: the jobs.
-            lookout: what is in inputs/.
-            intake: the clips on their way in.
-            idle: whether no work is under way.
-            availability: whether the engine can take jobs.
-            crew: the workers.
-            engine_room: whether the engine was started.
-            hurdle: why no job may start, as far as the machine's folders tell.
-            hook_stuck: whether a job waits for a hook that cannot be started here.
-            scope: the clips that this povwatch is for.
-        """
         self._scope = scope
         self._patience = config.engine.attempts
-        self._ledger = ledger
-        self._lookout = lookout
-        self._intake = intake
+        self._store = store
+        self._folder_monitor = folder_monitor
+        self._arrival = arrival
         self._idle = idle
         self._availability = availability
         self._crew = crew
         self._engine_room = engine_room
-        self._hurdle = hurdle
+        self._blocker = blocker
         self._hook_stuck = hook_stuck
 
     def over(self) -> bool:
         """Whether nothing can move any more."""
-        if self._lookout.away is not None:
+        if self._folder_monitor.away is not None:
             return True
-        if self._lookout.scanned_at is None or self._intake.moving or not self._idle():
+        if self._folder_monitor.scanned_at is None or self._arrival.moving or not self._idle():
             return False
-        return all(map(self._stands, self._ledger.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
+        return all(map(self._stands, self._store.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
 
     def outcome(self) -> Outcome:
         """What became of every clip that is there and meant, or that ended in this run."""
-        clips = self._lookout.clips()
-        here = {path for path in clips if path in self._scope} | {job.path for job in self._ledger.ended.values()}
-        jobs = [job for path in sorted(here) if (job := self._ledger.of_path(path))]
+        clips = self._folder_monitor.clips()
+        here = {path for path in clips if path in self._scope} | {job.path for job in self._store.ended.values()}
+        jobs = [job for path in sorted(here) if (job := self._store.of_path(path))]
         others = [path for path in sorted(clips) if path not in self._scope]
-        left = [path for path in others if (known := self._ledger.known.get(path)) is None or not known.state.ended]
+        left = [path for path in others if (known := self._store.known.get(path)) is None or not known.state.ended]
         waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
-        hurdle = self._hurdle() or self._availability.hurdle(self._ledger.clock.boot()) if waiting else None
+        blocker = self._blocker() or self._availability.blocker(self._store.clock.boot()) if waiting else None
         unable = closed = None
-        if hurdle is not None and hurdle.asked:
-            closed = hurdle.problem
-        elif hurdle is not None:
-            engine = hurdle.waiting is Waiting.ENGINE_UNAVAILABLE
-            unable = f"The engine is not available: {hurdle.problem}" if engine else hurdle.problem
+        if blocker is not None and blocker.asked:
+            closed = blocker.problem
+        elif blocker is not None:
+            engine = blocker.waiting is Waiting.ENGINE_UNAVAILABLE
+            unable = f"The engine is not available: {blocker.problem}" if engine else blocker.problem
         if unable is None:  # no clip can be inspected: what one waits on says why
             early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
             unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
-        ended = frozenset(self._ledger.ended)
-        return Outcome(jobs, unable, self._lookout.away, closed, ended=ended, left=left)
+        ended = frozenset(self._store.ended)
+        return Outcome(jobs, unable, self._folder_monitor.away, closed, ended=ended, left=left)
 
     def _stands(self, job: Job) -> bool:
         """Whether a job goes nowhere by itself."""
@@ -121,7 +106,7 @@ class Drain:
     def _hopeless(self) -> bool:
         """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
         available = self._availability
-        if self._hurdle() is not None or max(available.pauses, available.blind_looks) >= self._patience:
+        if self._blocker() is not None or max(available.pauses, available.blind_looks) >= self._patience:
             return True
         # One that still loads, or waits for its turn to, may come through.
         failing = all(place.failures >= self._patience for place in self._crew.places)

@@ -137,7 +137,7 @@ class Daemon:
             if self._stop is None or self.journal_wait.problem is None:
                 raise
             # Told to stop while the journal's disk is full: the next start goes on from what the journal has.
-            say("daemon-stopped", left=sum(n for state, n in self.parts.ledger.counts.items() if not state.ended))
+            say("daemon-stopped", left=sum(n for state, n in self.parts.store.counts.items() if not state.ended))
         return self._outcome
 
     def _live(self) -> None:
@@ -179,22 +179,22 @@ class Daemon:
         parts.spool.sweep(parts.clock.wall())
         parts.root.keep()
         crashed = parts.journal.fact("daemon") is not None  # `_end` takes it back
-        known = (parts.ledger, parts.gates, parts.endings, parts.finisher)
+        known = (parts.store, parts.gates, parts.failed_attempts, parts.finisher)
         self._starts = {
             "recovery": lambda: recover(*known, crashed=crashed, broken=parts.mishaps.of),
-            "sweep": lambda: sweep(parts.ledger, parts.publisher),
+            "sweep": lambda: sweep(parts.store, parts.publisher),
             "recovery of hooks": parts.hooks.recover,
             "lookout": self._look_out,
-            "opening": parts.opening.tick,
+            "opening": parts.schedule.tick,
             "engine room": parts.engine_room.start,
         }
         self._go_on_starting()
-        parts.mishaps.tried("facts", parts.facts.tick, parts.clock.boot(), parts.hurdle())
-        self._notifier.ready(parts.facts.status(parts.hurdle()))
+        parts.mishaps.tried("facts", parts.facts.tick, parts.clock.boot(), parts.blocker())
+        self._notifier.ready(parts.facts.status(parts.blocker()))
 
     def _look_out(self) -> None:
-        self.parts.lookout.start()
-        if self.parts.lookout.away is None:
+        self.parts.folder_monitor.start()
+        if self.parts.folder_monitor.away is None:
             self.parts.folder.sweep()
 
     def _go_on_starting(self) -> None:
@@ -212,7 +212,7 @@ class Daemon:
         self._go_on_starting()
         if not self._starts:
             self._tick(now)
-        tried("status", lambda: self._notifier.status(parts.facts.status(parts.hurdle())))
+        tried("status", lambda: self._notifier.status(parts.facts.status(parts.blocker())))
         self._notifier.watchdog()
 
     def _tick(self, now: float) -> None:
@@ -221,35 +221,35 @@ class Daemon:
         tried("inspections", parts.inspections.settle)
         tried("walks", parts.walks.settle)
         tried("decodes", parts.decodes.settle)
-        tried("lookout", parts.lookout.tick, now)
-        if parts.lookout.away is None:
-            tried("intake", parts.intake.tick, now)
+        tried("lookout", parts.folder_monitor.tick, now)
+        if parts.folder_monitor.away is None:
+            tried("intake", parts.arrival.tick, now)
             tried("gates", parts.gates.tick, now)
-            tried("notices", parts.notices.tick, now, parts.present)
+            tried("notices", parts.error_files.tick, now, parts.present)
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
             tried("verbs", parts.verbs.tick, now)
-        tried("opening", parts.opening.tick)
+        tried("opening", parts.schedule.tick)
         tried("outputs watch", parts.outputs_watch.tick, now)
         tried("free space", parts.free_space.tick, now)
-        tried("eye", lambda: parts.eye.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY))
+        tried("eye", lambda: parts.monitor.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY))
         tried("GPU faults", parts.gpu_faults.tick, now)
         tried("engine room", parts.engine_room.tick, now)
-        tried("hooks", lambda: parts.hooks.tick(now, hurdle=parts.hurdle(), fault=parts.fault()))
-        tried("dispatch", lambda: parts.dispatch.tick(now, hurdle=parts.hurdle()))
+        tried("hooks", lambda: parts.hooks.tick(now, blocker=parts.blocker(), fault=parts.fault()))
+        tried("dispatch", lambda: parts.dispatch.tick(now, blocker=parts.blocker()))
         tried("finisher", parts.finisher.tick, now)
-        tried("facts", lambda: parts.facts.tick(now, parts.hurdle()))
+        tried("facts", lambda: parts.facts.tick(now, parts.blocker()))
 
     def _pause(self) -> float:
         parts = self.parts
         asked = {
-            "lookout": parts.lookout.next_deadline,
-            "intake": parts.intake.next_deadline,
+            "lookout": parts.folder_monitor.next_deadline,
+            "intake": parts.arrival.next_deadline,
             "gates": parts.gates.next_deadline,
             "hooks": parts.hooks.next_deadline,
             "dispatch": parts.dispatch.next_deadline,
             "finisher": parts.finisher.next_deadline,
-            "eye": parts.eye.next_deadline,
+            "eye": parts.monitor.next_deadline,
             "mishaps": parts.mishaps.next_deadline,
         }
         deadlines = [self._requests_at, self._display_at if self._display is not None else None]
@@ -276,7 +276,7 @@ class Daemon:
             say("daemon-stopping", why=f"{self._stop}{again}")
         self._notifier.stopping()
         with ExitStack() as closing:  # whatever fails on the way, the rest is done: nothing of ours outlives us
-            for close in (parts.waker.close, self._notifier.close, parts.journal.close, parts.intake.close):
+            for close in (parts.waker.close, self._notifier.close, parts.journal.close, parts.arrival.close):
                 closing.callback(close)
             closing.callback(parts.dispatch.close)
             closing.callback(parts.hooks.close)
@@ -285,7 +285,7 @@ class Daemon:
             closing.callback(parts.walks.close)
             closing.callback(parts.decodes.close)
             tried = parts.mishaps.tried
-            tried("end of the lookout", parts.lookout.stop)
+            tried("end of the lookout", parts.folder_monitor.stop)
             tried("end of the hooks", parts.hooks.stop)
             tried("end of the workers", parts.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
             tried("end of the GPU faults", parts.gpu_faults.stop)
@@ -297,9 +297,9 @@ class Daemon:
             if self._drained:
                 tried("summary", self._sum_up)
             tried("last facts", parts.facts.close)
-            tried("last notices", parts.notices.save)
+            tried("last notices", parts.error_files.save)
         if self._stop is not None:
-            say("daemon-stopped", left=sum(n for state, n in parts.ledger.counts.items() if not state.ended))
+            say("daemon-stopped", left=sum(n for state, n in parts.store.counts.items() if not state.ended))
 
     def _hear_last_words(self) -> None:
         parts = self.parts

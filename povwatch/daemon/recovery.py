@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from povwatch.attempt.attempt import Workpiece, readable_piece
+from povwatch.attempt.attempt import Attempt, readable_attempt
 from povwatch.attempt.failed import CLEARED
 from povwatch.core import retry
 from povwatch.core.command import command
@@ -30,11 +30,11 @@ from povwatch.files import private
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from povwatch.attempt.failed import Endings
-    from povwatch.grace.stage import Gates
-    from povwatch.journal.store import Ledger
+    from povwatch.attempt.failed import FailedAttempts
+    from povwatch.grace.stage import GraceStage
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
-    from povwatch.results.stage import Finisher
+    from povwatch.results.stage import ResultsStage
 
 S = JobState
 
@@ -43,10 +43,10 @@ FACT = "recoveries"
 
 
 def recover(
-    ledger: Ledger,
-    gates: Gates,
-    endings: Endings,
-    finisher: Finisher,
+    store: JobStore,
+    gates: GraceStage,
+    failed_attempts: FailedAttempts,
+    finisher: ResultsStage,
     *,
     crashed: bool,
     broken: Callable[[tuple[str, int], Exception], None],
@@ -54,29 +54,29 @@ def recover(
     """Settle every job that has not ended. `sweep` comes next.
 
     Args:
-        ledger: the jobs.
+        store: the jobs.
         gates: take back what was between arrival and claim.
-        endings: what becomes of a job after a crash.
+        failed_attempts: what becomes of a job after a crash.
         finisher: takes back what was being checked or published.
         crashed: whether the last daemon had no time to say goodbye.
         broken: told of a job whose recovery raised what nobody foresaw.
     """
     counts: Counter[str] = Counter()
-    claimed = list(ledger.claimed)
-    failures = _Failures(ledger, endings, gates, broken)
-    for job in ledger.in_state(S.PUBLISHING):  # first: nothing of ours is made in outputs/ before the promises are kept
+    claimed = list(store.claimed)
+    failures = _Failures(store, failed_attempts, gates, broken)
+    for job in store.in_state(S.PUBLISHING):  # first: nothing of ours is made in outputs/ before the promises are kept
         with failures.of(job):
             say("orphaned", job, what="its promise is kept now")
             finisher.publish(job)
             counts["published"] += 1
-    for job in ledger.in_state(S.CHECKING):
+    for job in store.in_state(S.CHECKING):
         with failures.of(job):
-            counts[_check_again(job, ledger, endings, finisher, crashed=crashed)] += 1
+            counts[_check_again(job, store, failed_attempts, finisher, crashed=crashed)] += 1
     for job in [job for job in claimed if job.state is S.RUNNING]:
         with failures.of(job):
-            _requeue(job, ledger, endings)
+            _requeue(job, store, failed_attempts)
             counts["to run again"] += 1
-    for job in ledger.in_state(S.GRACE, S.QUEUED):
+    for job in store.in_state(S.GRACE, S.QUEUED):
         with failures.of(job):
             gates.resume(job)
     try:
@@ -87,12 +87,12 @@ def recover(
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
-def sweep(ledger: Ledger, publisher: Publisher) -> None:
+def sweep(store: JobStore, publisher: Publisher) -> None:
     """Clear the private folders of all that belongs to no job and no run, once the jobs are settled."""
-    waiting = ledger.in_state(S.QUEUED, S.GRACE)
-    runs = (*(job for job in ledger.claimed if job.run_id is not None), *ledger.journal.kept())
+    waiting = store.in_state(S.QUEUED, S.GRACE)
+    runs = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
     with suppress(PovwatchError):  # a link is in its place, or it cannot be written: outputs_watch says so
-        publisher.sweep({job.id for job in (*waiting, *ledger.claimed)}, {job.run_id for job in runs if job.run_id})
+        publisher.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in runs if job.run_id})
 
 
 class _Failures:
@@ -100,13 +100,13 @@ class _Failures:
 
     def __init__(
         self,
-        ledger: Ledger,
-        endings: Endings,
-        gates: Gates,
+        store: JobStore,
+        failed_attempts: FailedAttempts,
+        gates: GraceStage,
         broken: Callable[[tuple[str, int], Exception], None],
     ) -> None:
-        self._ledger, self._endings, self._gates, self._broken = ledger, endings, gates, broken
-        self._before: dict[str, int] = ledger.journal.fact(FACT) or {}
+        self._store, self._failed_attempts, self._grace, self._broken = store, failed_attempts, gates, broken
+        self._before: dict[str, int] = store.journal.fact(FACT) or {}
         self._now: dict[str, int] = {}
 
     @contextmanager
@@ -118,14 +118,14 @@ class _Failures:
             found = in_words(error, "while it was recovered")
             times = self._now[str(job.id)] = self._before.get(str(job.id), 0) + 1
             try:
-                self._release_or_give_up(self._ledger.job(job.id), found, times)
+                self._release_or_give_up(self._store.job(job.id), found, times)
             except Exception as another:  # noqa: BLE001 - as above
                 self._broken(("recovery", job.id), another)
 
     def keep(self) -> None:
         """Journal the counts."""
         if self._now != self._before:
-            self._ledger.journal.set_facts(**{FACT: self._now})
+            self._store.journal.set_facts(**{FACT: self._now})
 
     def _release_or_give_up(self, job: Job, found: PovwatchError, times: int) -> None:
         if times < GIVEN_UP_AT:
@@ -133,47 +133,51 @@ class _Failures:
             return
         often = f"povwatch could not go on with it at {times} starts in a row."
         error = JobFailed(f"{often} {found.what}", found.todo)
-        give_up(job, error, gates=self._gates, endings=self._endings)
+        give_up(job, error, gates=self._grace, failed_attempts=self._failed_attempts)
 
 
-def give_up(job: Job, error: PovwatchError, *, gates: Gates, endings: Endings) -> None:
+def give_up(job: Job, error: PovwatchError, *, gates: GraceStage, failed_attempts: FailedAttempts) -> None:
     """End a job that povwatch itself failed at; with its files kept, if its result was made."""
     if job.state is S.PUBLISHING:
-        endings.set_aside(job, error)
+        failed_attempts.set_aside(job, error)
         return
     if job.state is S.CHECKING and job.artifact:
-        piece = readable_piece(job.artifact)
-        if piece is None:
-            endings.set_aside(job, error)
+        attempt = readable_attempt(job.artifact)
+        if attempt is None:
+            failed_attempts.set_aside(job, error)
         else:
-            endings.keep(job, piece, error)
+            failed_attempts.keep(job, attempt, error)
         return
     gates.drop(job)
-    endings.fail(job, error)
+    failed_attempts.fail(job, error)
 
 
-def _check_again(job: Job, ledger: Ledger, endings: Endings, finisher: Finisher, *, crashed: bool) -> str:
-    piece = Workpiece.from_json(job.artifact or "{}") if job.artifact else None
-    if piece is None or (piece.lost and not private.taken(piece.folder)):
-        _requeue(job, ledger, endings)
+def _check_again(
+    job: Job, store: JobStore, failed_attempts: FailedAttempts, finisher: ResultsStage, *, crashed: bool
+) -> str:
+    attempt = Attempt.from_json(job.artifact or "{}") if job.artifact else None
+    if attempt is None or (attempt.lost and not private.taken(attempt.folder)):
+        _requeue(job, store, failed_attempts)
         return "to run again"
     crashes = job.crashes + crashed
     if crashed and crashes >= retry.CRASHES_MAX:
         job = replace(job, crashes=crashes)
-        endings.keep(job, piece, FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k."))
+        failed_attempts.keep(
+            job, attempt, FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k.")
+        )
         return "given up"
     say("orphaned", job, what="its artifact is checked again")
-    finisher.check(ledger.set_quietly(job, "orphaned", crashes=crashes), piece)
+    finisher.check(store.set_quietly(job, "orphaned", crashes=crashes), attempt)
     return "checked again"
 
 
-def _requeue(job: Job, ledger: Ledger, endings: Endings) -> None:
-    wall = ledger.clock.wall()
+def _requeue(job: Job, store: JobStore, failed_attempts: FailedAttempts) -> None:
+    wall = store.clock.wall()
     job = replace(job, crashes=job.crashes + 1)
     decision = retry.after_crash(job.crashes, wall)
     if decision.kind is retry.Kind.FAIL:
         again = command("retry", clip=job.path)
-        endings.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
+        failed_attempts.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
         return
     to = {
         "state": S.QUEUED,
@@ -183,4 +187,4 @@ def _requeue(job: Job, ledger: Ledger, endings: Endings) -> None:
         # A crash is counted apart from attempts: it says nothing about the job alone.
         "attempts": max(job.attempts - 1, 0),
     }
-    ledger.move(job, "orphaned", said={"state": str(job.state), "what": "it runs again"}, **CLEARED, **to)
+    store.move(job, "orphaned", said={"state": str(job.state), "what": "it runs again"}, **CLEARED, **to)

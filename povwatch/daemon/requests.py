@@ -22,12 +22,12 @@ from povwatch.service.requests import Answer, Request, Spool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.arrival.stage import Intake
+    from povwatch.arrival.stage import ArrivalStage
     from povwatch.core.scope import Scope
-    from povwatch.grace.stage import Gates
-    from povwatch.journal.store import Ledger
+    from povwatch.grace.stage import GraceStage
+    from povwatch.journal.store import JobStore
     from povwatch.ops.cleaner import Cleaner
-    from povwatch.queue.schedule import Opening
+    from povwatch.queue.schedule import Schedule
     from povwatch.spec.inputs_folder import InputsFolder
 
 EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
@@ -45,44 +45,28 @@ class Verbs:
         self,
         spool: Spool,
         *,
-        ledger: Ledger,
-        intake: Intake,
-        gates: Gates,
+        store: JobStore,
+        arrival: ArrivalStage,
+        gates: GraceStage,
         folder: InputsFolder,
         engine: str,
         finish: Callable[[Job], bool],
         hasten: Callable[[Job], bool],
-        opening: Opening,
+        schedule: Schedule,
         cleaner: Cleaner,
         withdraw: Callable[[Job, str], None],
         scope: Scope = ALL,
     ) -> None:
-        """Make it.
-
-        Args:
-            spool: the requests.
-            ledger: the jobs.
-            intake: takes a clip in again.
-            gates: look again when a job was told to go or hold.
-            folder: the markers.
-            engine: the kind that runs here.
-            finish: finishes a job that failed after it was generated; false if what was generated is gone.
-            hasten: ends the pause of a job that is to be finished or published; false if it is in none.
-            opening: pauses the queue.
-            cleaner: removes what is left over; answers later.
-            withdraw: cancels a job, whatever state it is in.
-            scope: the clips that this povwatch is for.
-        """
         self._scope = scope
         self._spool = spool
-        self._ledger = ledger
-        self._intake = intake
-        self._gates = gates
+        self._store = store
+        self._arrival = arrival
+        self._grace = gates
         self._folder = folder
         self._engine = engine
         self._finish = finish
         self._hasten = hasten
-        self._opening = opening
+        self._schedule = schedule
         self._cleaner = cleaner
         self._withdraw = withdraw
 
@@ -105,7 +89,7 @@ class Verbs:
             except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, twice over
                 answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
             # Under the clip's own name and number, whatever was typed; those that it has now, after a retry say.
-            job = self._ledger.of_path(found[0].path) if len(found) == 1 else None
+            job = self._store.of_path(found[0].path) if len(found) == 1 else None
             self._answer(request, job, answer)
 
     def _answer(self, request: Request, job: Job | None, answer: Answer) -> None:
@@ -124,7 +108,7 @@ class Verbs:
             return answer
         options = [f"--{name}" for name in ("force", "damaged") if request.options.get(name)]
         paths = [job.path for job in found]
-        if why := unanswerable(request.verb, options, request.clip, paths, self._ledger.known.keys()):
+        if why := unanswerable(request.verb, options, request.clip, paths, self._store.known.keys()):
             return Answer(done=False, text=why)
         (job,) = found
         if job.path not in self._scope:
@@ -141,20 +125,20 @@ class Verbs:
         """What is asked of no single clip; None for anything else."""
         match request.verb:
             case "pause":
-                return Answer(done=True, text=self._opening.pause(request.by))
+                return Answer(done=True, text=self._schedule.pause(request.by))
             case "resume":
-                return Answer(*self._opening.resume())
+                return Answer(*self._schedule.resume())
             case "retry" if request.options.get("previews"):
                 return self._retry_previews(now)
         return None
 
     def _find(self, clip: str) -> list[Job]:
         """The newest jobs of the clips that a word may mean; see lookup.py."""
-        if paths := find(self._ledger.known.keys(), self._relative(clip)):
-            return [job for path in paths if (job := self._ledger.of_path(path))]
+        if paths := find(self._store.known.keys(), self._relative(clip)):
+            return [job for path in paths if (job := self._store.of_path(path))]
         number = number_of(clip)
-        job = self._ledger.journal.job(number) if number is not None else None
-        newest = self._ledger.of_path(job.path) if job else None
+        job = self._store.journal.job(number) if number is not None else None
+        newest = self._store.of_path(job.path) if job else None
         return [newest] if newest else []
 
     def _relative(self, clip: str) -> str:
@@ -164,8 +148,8 @@ class Verbs:
     def _go(self, job: Job) -> Answer:
         if job.state not in EARLY:
             return self._too_late(job)
-        job = self._ledger.set_quietly(job, "request", go=True, hold=False)
-        self._gates.poke(job)
+        job = self._store.set_quietly(job, "request", go=True, hold=False)
+        self._grace.poke(job)
         beside = layout.beside(job.path, job.base)
         try:
             held = self._folder.markers(beside).hold
@@ -195,7 +179,7 @@ class Verbs:
             or job.path not in self._scope
         ):
             return False
-        self._intake.run_damaged(job, partial(self._answer_damaged, request, job))
+        self._arrival.run_damaged(job, partial(self._answer_damaged, request, job))
         return True
 
     def _answer_damaged(self, request: Request, job: Job, answer: Answer) -> None:
@@ -220,8 +204,8 @@ class Verbs:
     def _hold(self, job: Job) -> Answer:
         if job.state not in EARLY:
             return self._too_late(job)
-        job = self._ledger.set_quietly(job, "request", hold=True, go=False)
-        self._gates.poke(job)
+        job = self._store.set_quietly(job, "request", hold=True, go=False)
+        self._grace.poke(job)
         return Answer(done=True, text=f"it is held until {command('go', clip=job.path)}")
 
     def _cancel(self, job: Job) -> Answer:
@@ -237,7 +221,7 @@ class Verbs:
     def _retry(self, job: Job, now: float, *, force: bool) -> Answer:
         if not job.ended:
             if job.not_before and job.state is JobState.QUEUED:
-                self._ledger.set_quietly(job, "request", not_before=0.0)
+                self._store.set_quietly(job, "request", not_before=0.0)
                 return Answer(done=True, text="its next attempt starts now, not after the pause.")
             if self._hasten(job):
                 what = "finished" if job.state is JobState.CHECKING else "published"
@@ -252,7 +236,7 @@ class Verbs:
         if not force and self._finish(job):
             text = f"what was generated is finished again, as job {job.id}; nothing is generated anew."
             return Answer(done=True, text=text)
-        again = self._intake.again(job.path, now, force=force or job.force)
+        again = self._arrival.again(job.path, now, force=force or job.force)
         if again is None and job.state is JobState.REJECTED:
             return Answer(done=False, text="there is no plain file of that name: put the video itself there.")
         if again is None:
@@ -263,8 +247,8 @@ class Verbs:
         if self._engine == "preview":
             text = f"the engine here is the preview. What a real one lacks on this machine: {command('doctor')}"
             return Answer(done=False, text=text)
-        jobs = [job for job in self._ledger.journal.previews() if job.path in self._scope]
-        taken = [job for job in jobs if self._intake.again(job.path, now)]
+        jobs = [job for job in self._store.journal.previews() if job.path in self._scope]
+        taken = [job for job in jobs if self._arrival.again(job.path, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
         return Answer(done=True, text=f"{len(taken)} previewed clip(s) are taken in again{left}.")
 

@@ -12,11 +12,11 @@ from povwatch.engines.abilities import REAL
 if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.engines.choice import Choice
-    from povwatch.gpu.monitor import GpuEye
-    from povwatch.journal.store import Ledger
+    from povwatch.gpu.monitor import GpuMonitor
+    from povwatch.journal.store import JobStore
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
-    from povwatch.workers.places import Hurdle
+    from povwatch.workers.places import Blocker
 
 NOTE_EVERY = 5.0
 """Seconds between two notes, and only of what has changed: each is a write to the disk."""
@@ -29,38 +29,38 @@ class Facts:
         self,
         config: Config,
         choice: Choice,
-        ledger: Ledger,
+        store: JobStore,
         *,
         crew: Crew,
         availability: Availability,
-        eye: GpuEye,
+        monitor: GpuMonitor,
     ) -> None:
         self._config = config
         self._choice = choice
-        self._ledger = ledger
+        self._store = store
         self._crew = crew
         self._availability = availability
-        self._eye = eye
+        self._monitor = monitor
         self._noted: dict[str, object] = {}
         self._next = 0.0
 
-    def status(self, hurdle: Hurdle | None) -> str:
+    def status(self, blocker: Blocker | None) -> str:
         """One line: how many clips are where, and what holds them up."""
-        counts = self._ledger.counts
+        counts = self._store.counts
         active = [f"{counts[state]} {state}" for state in JobState if counts[state] and not state.ended]
         text = ", ".join(active) or "nothing to do"
-        if hurdle := hurdle or self._availability.hurdle(self._ledger.clock.boot()):
-            text += f"; {hurdle.problem}"
+        if blocker := blocker or self._availability.blocker(self._store.clock.boot()):
+            text += f"; {blocker.problem}"
         return text
 
-    def tick(self, now: float, hurdle: Hurdle | None) -> None:
+    def tick(self, now: float, blocker: Blocker | None) -> None:
         """Note it, if it is time and anything has changed."""
-        blocked = hurdle.problem if hurdle else None
+        blocked = blocker.problem if blocker else None
         news = bool(blocked) != bool(self._noted.get("blocked"))  # who said pause wants to see it
         if now < self._next and not news:
             return
         self._next = now + NOTE_EVERY
-        engine_hurdle = self._availability.hurdle(now)
+        engine_hurdle = self._availability.blocker(now)
         facts: dict[str, object] = {
             "pid": os.getpid(),
             "version": __version__,
@@ -74,13 +74,13 @@ class Facts:
             "workers": self._crew.facts(),
             "gpus": [
                 {"index": g.index, "uuid": g.uuid, "name": g.name, "memory": g.memory, "free": g.free}
-                for g in self._eye.latest.found
+                for g in self._monitor.latest.found
             ],
         }
         if facts != self._noted:
             self._noted = facts
-            self._ledger.journal.set_facts(daemon=facts)
+            self._store.journal.set_facts(daemon=facts)
 
     def close(self) -> None:
         """The daemon ends in good order: the next start finds no facts."""
-        self._ledger.journal.set_facts(daemon=None)
+        self._store.journal.set_facts(daemon=None)

@@ -99,26 +99,26 @@ class Viewer:
         Args:
             now: boot clock.
         """
-        parts, ledger = self._parts, self._parts.ledger
-        ended = [job.state for job in ledger.ended.values()]
+        parts, store = self._parts, self._parts.store
+        ended = [job.state for job in store.ended.values()]
         done = sum(state is JobState.DONE for state in ended)
         runs = [place.run for place in parts.crew.places if place.run is not None]
-        waiting = [job for job in ledger.in_state(JobState.QUEUED, JobState.GRACE) if job.path in parts.scope]
-        hurdle = parts.hurdle() or parts.availability.hurdle(now)
+        waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in parts.scope]
+        blocker = parts.blocker() or parts.availability.blocker(now)
         loading = {place.supervisor.loading for place in parts.crew.places if not place.supervisor.capabilities}
         return View(
             done=done,
             not_out=len(ended) - done,
             waiting=len(waiting),
-            arriving=parts.intake.on_the_way,
-            running=[*map(self._of_run, runs), *map(self._of_job, ledger.in_state(*AFTER))],
+            arriving=parts.arrival.on_the_way,
+            running=[*map(self._of_run, runs), *map(self._of_job, store.in_state(*AFTER))],
             left=self._left(now, runs, waiting),
             loading=", ".join(sorted(stage for stage, _ in filter(None, loading))),
-            problem=hurdle.problem if hurdle else "",
+            problem=blocker.problem if blocker else "",
         )
 
     def _of_run(self, run: Run) -> ClipView:
-        clip = shown(self._parts.ledger.job(run.job).path)
+        clip = shown(self._parts.store.job(run.job).path)
         if run.generating_since is None:
             return ClipView(clip, "copying", run.copied.fraction)
         if run.progress is None:
@@ -152,7 +152,7 @@ class Viewer:
     def _expected(self, job: Job, gpu: str) -> float | None:
         spec = self._parts.gates.latest_spec(job)
         info = json.loads(job.source_info or "{}")
-        return self._parts.dispatch.experience.guess(info, spec.upstream() if spec else {}, gpu)
+        return self._parts.dispatch.estimates.guess(info, spec.upstream() if spec else {}, gpu)
 
 
 AFTER = (JobState.CHECKING, JobState.PUBLISHING)

@@ -12,7 +12,7 @@ from povwatch.core.errors import DiskFull
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.units import spell_size
-from povwatch.workers.places import Hurdle
+from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ class FreeSpace:
         self._places = (config.paths.outputs, config.paths.state)
         self._next = 0.0
         self._full: Path | None = None
-        self.hurdle: Hurdle | None = None
+        self.blocker: Blocker | None = None
         """Why no job may start, if there is too little room."""
 
     def tick(self, now: float) -> None:
@@ -44,25 +44,25 @@ class FreeSpace:
     def lacking(self) -> DiskFull | None:
         """Look now, before something is begun that takes room; what is wrong, if there is too little."""
         self._look()
-        if self.hurdle is None:
+        if self.blocker is None:
             return None
-        return DiskFull(self.hurdle.problem, "Make room; it goes on by itself.")
+        return DiskFull(self.blocker.problem, "Make room; it goes on by itself.")
 
     def _look(self) -> None:
         left = {where: free for where in self._places if (free := _free(where)) is not None}
         for where, free in left.items():
             if free < self._reserve:
-                if self.hurdle is None:
+                if self.blocker is None:
                     self._full = where
                     reserve = spell_size(self._reserve)
                     say("disk-full", where=where, free=spell_size(free), reserve=reserve)
                     # Not said anew for every byte: it is noted with every job.
                     problem = f"{where} has less room left than disk.reserve ({reserve})."
-                    self.hurdle = Hurdle(Waiting.DISK_FULL, problem)
+                    self.blocker = Blocker(Waiting.DISK_FULL, problem)
                 return
         if self._full in left:  # while it cannot be looked at it is as full as it was
             say("disk-room", where=self._full, free=spell_size(left[self._full]))
-            self.hurdle = self._full = None
+            self.blocker = self._full = None
 
 
 def _free(where: Path) -> int | None:

@@ -47,7 +47,7 @@ def _run(look: _Look, take: Callable[[], Gpus], wake: Callable[[], None]) -> Non
     wake()
 
 
-class GpuEye:
+class GpuMonitor:
     """What the daemon knows of the GPUs."""
 
     def __init__(self, clock: Clock, wake: Callable[[], None], look: Callable[[], Gpus]) -> None:

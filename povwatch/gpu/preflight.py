@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from povwatch.core.clock import Clock
-    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus
 
 
@@ -24,24 +24,14 @@ class Preflight:
         needed: int,
         *,
         clock: Clock,
-        eye: GpuEye,
+        monitor: GpuMonitor,
         ours: Callable[[Gpus], set[int]],
         told: Callable[[Refusal | None, float, bool], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            uuids: the worker's GPUs; without any it always says yes.
-            needed: bytes of memory on each.
-            clock: the time.
-            eye: looks.
-            ours: which processes on the GPUs are those of our workers.
-            told: why not, when it looks again (boot clock), and whether that is news; None once it can after all.
-        """
         self._uuids = tuple(uuids)
         self._needed = needed
         self._clock = clock
-        self._eye = eye
+        self._monitor = monitor
         self._ours = ours
         self._told = told
         self._looking = self._cleared = False
@@ -59,7 +49,7 @@ class Preflight:
             return True
         if not self._looking and now >= self._next:
             self._looking = True
-            self._eye.ask(self._seen)
+            self._monitor.ask(self._seen)
         return False
 
     def _seen(self, gpus: Gpus) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Use:
+class GpuUsage:
     """One job's use, as it goes on."""
 
     name: str = ""

@@ -13,28 +13,28 @@ from povwatch.spec import parse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.arrival.stage import Intake
+    from povwatch.arrival.stage import ArrivalStage
     from povwatch.core.scope import Scope
     from povwatch.files.scan import Listing
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.spec.inputs_folder import InputsFolder, SpecFile
 
 
-class Respec:
+class EditedSpecs:
     """Compares what lies beside finished clips with what they ran with."""
 
     def __init__(
         self,
-        ledger: Ledger,
-        intake: Intake,
+        store: JobStore,
+        arrival: ArrivalStage,
         folder: InputsFolder,
         scope: Scope,
         broken: Callable[[tuple[str, int], Exception], None],
     ) -> None:
         self._broken = broken
         self._scope = scope
-        self._ledger = ledger
-        self._intake = intake
+        self._store = store
+        self._arrival = arrival
         self._folder = folder
         self._late: dict[int, bytes] = {}
         """Running jobs whose JSON was edited meanwhile: said once an edit."""
@@ -44,7 +44,7 @@ class Respec:
         for path in listing.clips:
             if path not in self._scope:
                 continue
-            known = self._ledger.known.get(path)
+            known = self._store.known.get(path)
             if known is None or not (known.state.ended or known.state in CLAIMED):
                 continue
             seen = listing.specs.get(layout.spec_beside(path, known.base))
@@ -52,21 +52,21 @@ class Respec:
                 continue
             try:
                 if known.state.ended:
-                    self._consider(self._ledger.job(known.job), seen)
+                    self._consider(self._store.job(known.job), seen)
                 elif self._late.get(known.job) != seen:
                     self._late[known.job] = seen
-                    self._say_late(self._ledger.job(known.job))
+                    self._say_late(self._store.job(known.job))
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
                 self._broken(("respec", known.job), error)
-        claimed = {job.id for job in self._ledger.claimed}
+        claimed = {job.id for job in self._store.claimed}
         self._late = {job: seen for job, seen in self._late.items() if job in claimed}
 
     def _consider(self, job: Job, seen: bytes) -> None:
         try:
             if self._says_the_same(job):
-                self._ledger.touch(job, spec_stat=seen)
+                self._store.touch(job, spec_stat=seen)
             else:
-                self._intake.again(job.path, self._ledger.clock.boot())
+                self._arrival.again(job.path, self._store.clock.boot())
         except EnvironmentFault:
             return  # the folder is away, or the clip cannot be opened: the next rescan tries again
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from povwatch.engines.abilities import Abilities
     from povwatch.grace.clock import Grace
     from povwatch.grace.named_files import NamedFiles
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.media.fit import Shape
     from povwatch.spec.inputs_folder import InputsFolder, SpecFile
     from povwatch.spec.prompts import Template
@@ -36,7 +36,7 @@ SURE_AFTER = 0.4
 
 
 @dataclass(slots=True)
-class Gate:
+class GraceEntry:
     """What is known beside one clip."""
 
     job: int
@@ -75,33 +75,23 @@ class SpecFiles:
     def __init__(
         self,
         defaults: SpecDefaults,
-        ledger: Ledger,
+        store: JobStore,
         folder: InputsFolder,
         *,
         templates: Mapping[str, Template],
         abilities: Abilities,
         named: NamedFiles,
     ) -> None:
-        """Make it.
-
-        Args:
-            defaults: what a new JSON holds.
-            ledger: the jobs.
-            folder: where they are.
-            templates: the prompts, by name.
-            abilities: what the engine can be asked for.
-            named: the files that JSONs name.
-        """
         self._abilities = abilities
         self._named = named
         self._defaults = defaults
-        self._ledger = ledger
+        self._store = store
         self._folder = folder
         self._templates = templates
         self._carried: set[int] = set()
         """Jobs whose JSON went along to another name."""
 
-    def read(self, gate: Gate, job: Job) -> bool:
+    def read(self, gate: GraceEntry, job: Job) -> bool:
         """Read the JSON into the gate; False if there is none.
 
         Raises:
@@ -120,7 +110,7 @@ class SpecFiles:
             return False
         gate.missing_since = None
         if gate.stat not in {None, file.signature}:
-            gate.sure_at = self._ledger.clock.boot() + SURE_AFTER
+            gate.sure_at = self._store.clock.boot() + SURE_AFTER
         gate.stat = file.signature
         if file.digest != gate.digest or gate.problem or gate.refers:
             self._judge(gate, job, path, file)
@@ -151,7 +141,7 @@ class SpecFiles:
             if self._folder.write_spec(beside.spec, data):
                 template = choose(self._defaults, self._templates, job.path)
                 said = {"spec": beside.spec, "template": template.name}
-                self._ledger.journal.note(job, "spec-written", self._ledger.clock.wall(), said)
+                self._store.journal.note(job, "spec-written", self._store.clock.wall(), said)
                 say("spec-rewritten" if again else "spec-written", job, **said)
             file = self._folder.read_spec(beside.spec)
             return None if file is None else self._mended(job, beside.spec, file)
@@ -183,7 +173,7 @@ class SpecFiles:
             return False
         self._carried.add(before.id)
         said = {"before": before.path, "spec": new, "left": old}
-        self._ledger.note(job, "spec-carried", said)
+        self._store.note(job, "spec-carried", said)
         return True
 
     def _mended(self, job: Job, path: bytes, file: SpecFile) -> SpecFile:
@@ -206,16 +196,16 @@ class SpecFiles:
             return file
         if mended is None:
             return file
-        self._ledger.note(job, "spec-mended", {"before": before.path, "spec": path, "now": now})
+        self._store.note(job, "spec-mended", {"before": before.path, "spec": path, "now": now})
         return mended
 
     def _called_before(self, job: Job, name: bytes) -> Job | None:
         """The newest job of this very file when it had another name; None if it never had that name here."""
-        for path, known in self._ledger.known.items():
+        for path, known in self._store.known.items():
             if path.endswith(name) and path != job.path and layout.split(path)[1] == name:
                 if not known.source_stat or not job.source_stat or not same_content(known.source_stat, job.source_stat):
                     continue
-                before = self._ledger.job(known.job)
+                before = self._store.job(known.job)
                 if before.source_hash in {None, job.source_hash} and not self._folder.exists(path):
                     return before
         return None
@@ -238,7 +228,7 @@ class SpecFiles:
         facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
         return first_spec(self._defaults, template, job.base, facts)
 
-    def _judge(self, gate: Gate, job: Job, path: bytes, file: SpecFile) -> None:
+    def _judge(self, gate: GraceEntry, job: Job, path: bytes, file: SpecFile) -> None:
         was, new = gate.digest, file.digest != gate.digest
         gate.digest, gate.looking, gate.hindrance = file.digest, "", ""
         clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
@@ -265,7 +255,7 @@ class SpecFiles:
                 say("lint", job, spec=path, warning=warning)
         priority = priority_for(self._defaults, job.path, spec)
         if priority != job.priority:
-            self._ledger.set_quietly(self._ledger.job(job.id), "waiting", priority=priority)
+            self._store.set_quietly(self._store.job(job.id), "waiting", priority=priority)
 
     def _able(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
         """A spec with its prompt, if its files are there and the engine can do it.
@@ -279,7 +269,7 @@ class SpecFiles:
             raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
         return spec
 
-    def _look(self, gate: Gate, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
+    def _look(self, gate: GraceEntry, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
         """Hold the files that a JSON names against its clip; the fields of those that are not known yet.
 
         Raises:
@@ -288,7 +278,7 @@ class SpecFiles:
         """
         if not spec.referenced_paths():
             return []
-        problems, unknown = self._named.judge(gate.job, spec, path, clip, self._ledger.clock.boot())
+        problems, unknown = self._named.judge(gate.job, spec, path, clip, self._store.clock.boot())
         if problems:
             raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
         return unknown

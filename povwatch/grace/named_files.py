@@ -143,15 +143,6 @@ class NamedFiles:
         settle: float,
         known: Callable[[int], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            folder: where the files are.
-            background: where they are measured.
-            abilities: what the engine reads.
-            settle: seconds that a file has to stay the same.
-            known: told of a job that waited for a file, when it is known.
-        """
         self._folder = folder
         self._background = background
         self._abilities = abilities

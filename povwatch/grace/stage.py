@@ -17,8 +17,8 @@ from povwatch.core.scope import ALL
 from povwatch.core.units import spell_duration, spell_pace, spell_rate
 from povwatch.engines.abilities import Abilities
 from povwatch.grace import clock as clockwork
-from povwatch.grace.entry import Gate, SpecFiles
-from povwatch.grace.gatekeeper import REWRITE_AFTER, Gatekeeper
+from povwatch.grace.entry import GraceEntry, SpecFiles
+from povwatch.grace.gatekeeper import REWRITE_AFTER, GraceLook
 from povwatch.grace.named_files import NamedFiles
 from povwatch.grace.notes import GraceNotes
 from povwatch.media.damage import in_words
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from povwatch.core.background import Background
     from povwatch.core.scope import Scope
     from povwatch.grace.clock import Grace
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.media.info import VideoInfo
     from povwatch.spec import Spec
-    from povwatch.spec.error_files import Notices
+    from povwatch.spec.error_files import ErrorFiles
     from povwatch.spec.inputs_folder import InputsFolder
     from povwatch.spec.prompts import Template
 
@@ -51,16 +51,16 @@ SAVE_EVERY = 10.0
 """Seconds between two notes of what is left."""
 
 
-class Gates:
+class GraceStage:
     """Every clip between its arrival and its claim."""
 
     def __init__(
         self,
         config: Config,
         *,
-        ledger: Ledger,
+        store: JobStore,
         folder: InputsFolder,
-        notices: Notices,
+        error_files: ErrorFiles,
         background: Background,
         templates: Mapping[str, Template],
         engine: str,
@@ -70,45 +70,29 @@ class Gates:
         broken: Callable[[tuple[str, int], Exception], None],
         scope: Scope = ALL,
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            ledger: the jobs.
-            folder: what lies beside the clips.
-            notices: the error files.
-            background: where the files that JSONs name are measured.
-            templates: the prompts, by name.
-            engine: the kind that runs here: what another kind published is no run of this one.
-            present: whether a clip is there; no JSON is written for one that is not.
-            renamed_from: the job of the same file under another name that it had before.
-            ended: told of a job that ended here: its JSON was wrong for too long, or the same is done already.
-            broken: told of a job whose JSON raised what nobody foresaw.
-            scope: the clips that this povwatch is for.
-        """
         self._scope = scope
         self._renamed_from = renamed_from
         self._folder = folder
         self._broken = broken
         self._ended = ended
         self._config = config
-        self._ledger = ledger
+        self._store = store
         abilities = Abilities.of(engine, config.engine)
         named = NamedFiles(folder, background, abilities=abilities, settle=config.arrival.settle, known=self._poke)
-        self._files = SpecFiles(config.spec, ledger, folder, templates=templates, abilities=abilities, named=named)
-        self._notes = GraceNotes(ledger, notices)
-        self._keeper = Gatekeeper(
+        self._files = SpecFiles(config.spec, store, folder, templates=templates, abilities=abilities, named=named)
+        self._notes = GraceNotes(store, error_files)
+        self._keeper = GraceLook(
             config.grace,
-            ledger=ledger,
+            store=store,
             folder=folder,
             files=self._files,
             notes=self._notes,
-            notices=notices,
+            error_files=error_files,
             engine=engine,
             present=present,
             ended=self._end,
         )
-        self._gates: dict[int, Gate] = {}
+        self._grace: dict[int, GraceEntry] = {}
         self._by_base: dict[tuple[bytes, bytes], int] = {}
         """Folder and base of each clip, also of some that are no longer here, to its job."""
         self._next_look = 0.0
@@ -118,7 +102,7 @@ class Gates:
 
     def admit(self, job: Job, info: VideoInfo) -> None:
         """A clip has arrived: see to its JSON and start its grace, or go on with what was left of it."""
-        now, wall = self._ledger.clock.boot(), self._ledger.clock.wall()
+        now, wall = self._store.clock.boot(), self._store.clock.wall()
         same_video = job.source_hash == info.sha256
         described = _described(info)
         say("arrived", job, **described)  # before the JSON that is written for it
@@ -147,7 +131,7 @@ class Gates:
             begun = clockwork.begin(digest, job.grace_left, now)
         else:
             begun = clockwork.begin(digest, self._config.grace.period, now)
-        job = self._ledger.record(
+        job = self._store.record(
             job,
             "arrived",
             described,
@@ -160,7 +144,7 @@ class Gates:
             **to,
         )
         if info.damage:
-            self._ledger.note(job, "damaged", {"problem": in_words(info.damage), "damage": info.damage})
+            self._store.note(job, "damaged", {"problem": in_words(info.damage), "damage": info.damage})
         gate = self._open(job, begun, now)
         gate.announce = True
         if refused:
@@ -177,7 +161,7 @@ class Gates:
         markers = self._folder.markers(beside)
         if markers.hold:
             marker = {"marker": layout.shown(beside.hold)}
-            self._ledger.journal.note(job, HELD_BEFORE, self._ledger.clock.wall(), marker)
+            self._store.journal.note(job, HELD_BEFORE, self._store.clock.wall(), marker)
         kept = {"hold": before.hold or markers.hold}
         if self._files.carry(job, before) or not self._folder.exists(beside.spec):
             kept["go"] = before.go or markers.go
@@ -186,11 +170,11 @@ class Gates:
     def left_behind(self, job: Job) -> None:
         """A clip is gone: say where its JSON lies, if somebody has edited that."""
         if spec := self._files.left_behind(job):
-            self._ledger.note(job, "spec-left", {"spec": spec})
+            self._store.note(job, "spec-left", {"spec": spec})
 
     def look_anew(self, job: Job) -> None:
         """A look at a job's JSON ended half way: read it as if for the first time."""
-        gate = self._gates.get(job.id)
+        gate = self._grace.get(job.id)
         if gate is None:
             self.resume(job)
         else:
@@ -200,7 +184,7 @@ class Gates:
         """A job from before the last start."""
         if job.path not in self._scope:
             return
-        now, wall = self._ledger.clock.boot(), self._ledger.clock.wall()
+        now, wall = self._store.clock.boot(), self._store.clock.wall()
         period = self._config.grace.period
         away = wall - (job.grace_saved_at or wall)
         invalid_for = None if job.invalid_since is None else wall - job.invalid_since
@@ -220,35 +204,35 @@ class Gates:
 
     def drop(self, job: Job) -> None:
         """A job is no longer between arrival and claim; what is left of its grace stays with it."""
-        gate = self._gates.pop(job.id, None)
+        gate = self._grace.pop(job.id, None)
         if gate is not None and job.state is JobState.GRACE:
-            self._ledger.journal.save_grace({job.id: gate.grace.left}, self._ledger.clock.wall())
+            self._store.journal.save_grace({job.id: gate.grace.left}, self._store.clock.wall())
 
     def spec_of(self, job: Job) -> Spec | None:
         """The JSON as it stands now, read again for the claim; None if it is not the one that the grace ran for."""
-        gate = self._gates.get(job.id)
+        gate = self._grace.get(job.id)
         if gate is None:
             return None
-        self._keeper.look(gate, self._ledger.clock.boot())
-        if gate.missing_since is not None or self._ledger.job(job.id).state is not JobState.QUEUED:
+        self._keeper.look(gate, self._store.clock.boot())
+        if gate.missing_since is not None or self._store.job(job.id).state is not JobState.QUEUED:
             return None
         return gate.spec if gate.grace.over else None
 
     def latest_spec(self, job: Job) -> Spec | None:
         """The JSON as it was read last; None if there is none that can be run."""
-        gate = self._gates.get(job.id)
+        gate = self._grace.get(job.id)
         return gate.spec if gate else None
 
     def deadline(self, job: Job) -> float | None:
         """When the grace ends, on the boot clock; None while it stands still."""
-        gate = self._gates.get(job.id)
+        gate = self._grace.get(job.id)
         if gate is None or gate.grace.waiting is not Waiting.GRACE:
             return None
         return gate.grace.seen_at + gate.grace.left
 
     def stand_still(self, now: float) -> None:
         """The inputs folder was away until now: nobody could edit a JSON, so that time does not count."""
-        for gate in self._gates.values():
+        for gate in self._grace.values():
             gate.grace = dataclasses.replace(gate.grace, seen_at=now)
             gate.said = None
 
@@ -268,21 +252,21 @@ class Gates:
         name = name.removeprefix(b".~lock.").removeprefix(b".#").removeprefix(b".")
         cut = name.rfind(b".json")
         job = self._by_base.get((folder, name[:cut] if cut > 0 else layout.stem_of(name)))
-        if job in self._gates:
-            self._gates[job].look_at = self._next_look = 0.0
+        if job in self._grace:
+            self._grace[job].look_at = self._next_look = 0.0
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        return self._next_look if self._gates else None
+        return self._next_look if self._grace else None
 
     def tick(self, now: float) -> None:
         """Look at every clip whose time has come."""
         if now < self._next_look:
             return
-        pause = max(LOOK_EVERY, len(self._gates) / LOOKS_A_SECOND)
+        pause = max(LOOK_EVERY, len(self._grace) / LOOKS_A_SECOND)
         soonest = now + pause
-        for gate in list(self._gates.values()):
-            if gate.job in self._gates and gate.look_at <= now:
+        for gate in list(self._grace.values()):
+            if gate.job in self._grace and gate.look_at <= now:
                 gate.look_at = now + pause
                 try:
                     self._keeper.look(gate, now)
@@ -293,27 +277,27 @@ class Gates:
         self._next_look = max(soonest, now + TICK_EVERY)
         if now >= self._next_save:
             self._next_save = now + SAVE_EVERY
-            left = {g.job: g.grace.left for g in self._gates.values() if not g.grace.over}
+            left = {g.job: g.grace.left for g in self._grace.values() if not g.grace.over}
             if left:
-                self._ledger.journal.save_grace(left, self._ledger.clock.wall())
+                self._store.journal.save_grace(left, self._store.clock.wall())
 
-    def _open(self, job: Job, grace: Grace, now: float) -> Gate:
-        self._gates[job.id] = gate = Gate(job.id, grace, now)
+    def _open(self, job: Job, grace: Grace, now: float) -> GraceEntry:
+        self._grace[job.id] = gate = GraceEntry(job.id, grace, now)
         self._by_base[layout.split(job.path)[0], job.base] = job.id
         self._next_look = min(self._next_look, now)
         return gate
 
     def _poke(self, job: int) -> None:
-        gate = self._gates.get(job)
+        gate = self._grace.get(job)
         if gate is not None:
             gate.look_at = self._next_look = 0.0
 
     def _end(self, job: Job) -> None:
         """A job ended at its gate."""
-        self._gates.pop(job.id, None)
+        self._grace.pop(job.id, None)
         self._ended(job)
 
-    def _due(self, gate: Gate, now: float) -> float:
+    def _due(self, gate: GraceEntry, now: float) -> float:
         """When a clip's time comes by itself."""
         if gate.missing_since is not None:
             return max(gate.missing_since + REWRITE_AFTER, now + LOOK_EVERY)

@@ -19,12 +19,12 @@ from povwatch.hooks.plan import AFTER, BEFORE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from povwatch.attempt.failed import Endings
+    from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.hooks import Hook
-    from povwatch.grace.stage import Gates
+    from povwatch.grace.stage import GraceStage
     from povwatch.hooks.errand import Outcome
     from povwatch.hooks.records import Records
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
 
 MOMENTS = {JobState.QUEUED: BEFORE, JobState.PUBLISHING: AFTER}
 """The states in which hooks run."""
@@ -34,23 +34,16 @@ CHANGED_PAUSE = 1.0
 
 
 class Outcomes:
-    """The ends of runs. Each is journalled as one with what it means for its job: see `Ledger.together`."""
+    """The ends of runs. Each is journalled as one with what it means for its job: see `JobStore.together`."""
 
-    def __init__(self, *, attempts: int, ledger: Ledger, records: Records, gates: Gates, endings: Endings) -> None:
-        """Make it.
-
-        Args:
-            attempts: how often a hook may fail before it is given up.
-            ledger: the jobs.
-            records: what is known of their hooks.
-            gates: told of a job that fails before its claim.
-            endings: fail it.
-        """
+    def __init__(
+        self, *, attempts: int, store: JobStore, records: Records, gates: GraceStage, failed_attempts: FailedAttempts
+    ) -> None:
         self._attempts = attempts
-        self._ledger = ledger
+        self._store = store
         self._records = records
-        self._gates = gates
-        self._endings = endings
+        self._grace = gates
+        self._failed_attempts = failed_attempts
         self._refusals: Counter[int] = Counter()
         """How often in a row the machine refused what a hook of a job needs."""
 
@@ -68,7 +61,7 @@ class Outcomes:
     def off(self, job: Job, hook: Hook, record: HookRun, why: str) -> None:
         """It was called off; nothing is charged."""
         self._records.keep(_uncharged(record))
-        self._ledger.note(job, "hook-off", {"hook": hook.name, "why": why})
+        self._store.note(job, "hook-off", {"hook": hook.name, "why": why})
 
     def failed(self, job: Job, hook: Hook, record: HookRun, error: PovwatchError) -> tuple[float, str] | None:
         """It ended badly.
@@ -76,7 +69,7 @@ class Outcomes:
         Returns:
             If its program cannot be started: until when (boot clock), and why, as sentences.
         """
-        clock = self._ledger.clock
+        clock = self._store.clock
         decision = retry.decide(error, attempts=record.attempts, limit=self._attempts, now=clock.wall())
         at = decision.at + (CHANGED_PAUSE if isinstance(error, SourceChanged) else 0.0)
         if decision.kind is retry.Kind.RELEASE and (again := until(error)):
@@ -106,7 +99,7 @@ class Outcomes:
     def interrupted(self, job: Job, hook: Hook | None, record: HookRun) -> None:
         """It ran when povwatch ended; that is counted apart from attempts, as a job's is."""
         crashes = record.crashes + 1
-        decision = retry.after_crash(crashes, self._ledger.clock.wall())
+        decision = retry.after_crash(crashes, self._store.clock.wall())
         given_up = decision.kind is retry.Kind.FAIL
         state = HookState.FAILED if given_up else HookState.WAITING
         self._records.keep(dataclasses.replace(_uncharged(record), state=state, crashes=crashes, error=decision.reason))
@@ -117,13 +110,13 @@ class Outcomes:
             self.give_up(job, hook, JobFailed(decision.reason, "Look at journalctl -k of that time."))
         elif job.state in MOMENTS:
             to = {"waiting_on": Waiting.RETRY_AT, "detail": decision.reason, "not_before": decision.at}
-            self._ledger.set_quietly(job, "waiting", **to)
+            self._store.set_quietly(job, "waiting", **to)
 
     def give_up(self, job: Job, hook: Hook, error: PovwatchError) -> None:
         """It has failed for good."""
         if hook.when == BEFORE and hook.on_failure == "stop":
-            self._gates.drop(job)
-            self._endings.fail(job, JobFailed(f"The hook {hook.name} failed: {error.what}", error.todo))
+            self._grace.drop(job)
+            self._failed_attempts.fail(job, JobFailed(f"The hook {hook.name} failed: {error.what}", error.todo))
             return
         follows = "The clip runs without it"
         if hook.when == AFTER:
@@ -143,7 +136,7 @@ class Outcomes:
         elif not to:
             waiting = Waiting.TURN if job.state is JobState.QUEUED else None
             to = {"waiting_on": waiting, "detail": "", "not_before": 0.0}
-        self._ledger.move(job, event, said=said, **to)
+        self._store.move(job, event, said=said, **to)
 
 
 def _uncharged(record: HookRun) -> HookRun:

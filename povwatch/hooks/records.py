@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from povwatch.core.hook_record import HookRun
     from povwatch.core.job import Job
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
 
 
 class Records:
     """Hooks by job and name."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
         self._of: dict[int, dict[str, HookRun]] = {}
 
     def of(self, job: Job) -> dict[str, HookRun]:
         """The hooks of a job that were begun."""
         if job.id not in self._of:
-            self._of[job.id] = self._ledger.journal.hooks(job.id)
+            self._of[job.id] = self._store.journal.hooks(job.id)
         return self._of[job.id]
 
     def keep(self, record: HookRun) -> None:
         """Journal how a hook stands."""
-        record = dataclasses.replace(record, updated_at=self._ledger.clock.wall())
-        self._ledger.journal.set_hook(record)
+        record = dataclasses.replace(record, updated_at=self._store.clock.wall())
+        self._store.journal.set_hook(record)
         if record.job in self._of:
             self._of[record.job][record.hook] = record
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.core import retry
 from povwatch.core.background import Background
 from povwatch.core.events import say
@@ -35,14 +35,14 @@ from povwatch.publish import Sealed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from povwatch.attempt.failed import Endings
+    from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.hooks import Hook
     from povwatch.config.settings import Config
     from povwatch.core.scope import Scope
-    from povwatch.grace.stage import Gates
-    from povwatch.journal.store import Ledger
+    from povwatch.grace.stage import GraceStage
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
-    from povwatch.workers.places import Hurdle
+    from povwatch.workers.places import Blocker
 
 STOPPED = "povwatch stops"
 
@@ -70,37 +70,29 @@ class HookStage:
         self,
         config: Config,
         *,
-        ledger: Ledger,
-        gates: Gates,
+        store: JobStore,
+        gates: GraceStage,
         publisher: Publisher,
-        endings: Endings,
+        failed_attempts: FailedAttempts,
         wake: Callable[[], None],
         broken: Callable[[Any, Exception], None],
         scope: Scope = ALL,
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            ledger: the jobs.
-            gates: know what a JSON says now.
-            publisher: makes the folders in outputs/.
-            endings: what becomes of a job whose hook has failed.
-            wake: called from a thread when there is something to take in.
-            broken: told of what nobody foresaw.
-            scope: the clips that this povwatch is for.
-        """
         self._scope = scope
         self._config = config
         self._hooks = config.hooks
-        self._ledger = ledger
-        self._gates = gates
+        self._store = store
+        self._grace = gates
         self._publisher = publisher
         self._wake = wake
         self._broken = broken
-        self._records = Records(ledger)
+        self._records = Records(store)
         self._outcomes = Outcomes(
-            attempts=config.engine.attempts, ledger=ledger, records=self._records, gates=gates, endings=endings
+            attempts=config.engine.attempts,
+            store=store,
+            records=self._records,
+            gates=gates,
+            failed_attempts=failed_attempts,
         )
         self._background = Background(wake, threads=max(1, len(self._hooks)), broken=broken)
         self._lines: Mailbox[Line] = Mailbox(wake)
@@ -142,26 +134,26 @@ class HookStage:
     def recover(self) -> None:
         """Settle the hooks that ran when povwatch ended."""
         hooks = {hook.name: hook for hook in self._hooks}
-        for found in self._ledger.journal.hooks_interrupted():
+        for found in self._store.journal.hooks_interrupted():
             try:
-                with self._ledger.together():
-                    self._outcomes.interrupted(self._ledger.job(found.job), hooks.get(found.hook), found)
+                with self._store.together():
+                    self._outcomes.interrupted(self._store.job(found.job), hooks.get(found.hook), found)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                 self._broken(("recovery", found.job), error)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do; the pauses of queued jobs are known elsewhere."""
-        clock = self._ledger.clock
-        jobs = map(self._ledger.job, self._after)
+        clock = self._store.clock
+        jobs = map(self._store.job, self._after)
         pauses = [job.not_before - clock.wall() + clock.boot() for job in jobs if job.not_before > clock.wall()]
         return min([*pauses, *(until for until, _ in self._unable.values())], default=None)
 
-    def tick(self, now: float, *, hurdle: Hurdle | None, fault: Hurdle | None) -> None:
+    def tick(self, now: float, *, blocker: Blocker | None, fault: Blocker | None) -> None:
         """Take in what the hooks say, call off what nobody needs, start what is due.
 
         Args:
             now: boot clock.
-            hurdle: why no job may start now, if that is so.
+            blocker: why no job may start now, if that is so.
             fault: why one that is under way cannot be finished either: a paused queue is none.
         """
         self._hear()
@@ -178,11 +170,11 @@ class HookStage:
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                 self._broken(errand.key, error)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
-        waiting = [(job, why) for job, why in self._start(hurdle, fault) if (job.waiting_on, job.detail) != why]
+        waiting = [(job, why) for job, why in self._start(blocker, fault) if (job.waiting_on, job.detail) != why]
         if waiting:
-            with self._ledger.together():
+            with self._store.together():
                 for job, (reason, detail) in waiting:
-                    self._ledger.wait(job, reason, detail, quiet=True)
+                    self._store.wait(job, reason, detail, quiet=True)
 
     def stop(self) -> None:
         """End what runs; `close` waits for that."""
@@ -195,17 +187,17 @@ class HookStage:
         self._background.close()
         self._hear()
         for errand in self._errands.values():
-            with self._ledger.together():
-                self._outcomes.off(self._ledger.job(errand.record.job), errand.hook, errand.record, STOPPED)
+            with self._store.together():
+                self._outcomes.off(self._store.job(errand.record.job), errand.hook, errand.record, STOPPED)
         self._errands.clear()
 
     # -- from the start of a run to its end
 
-    def _start(self, hurdle: Hurdle | None, fault: Hurdle | None) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
+    def _start(self, blocker: Blocker | None, fault: Blocker | None) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
         """Start what is due; the jobs that wait for something, and for what."""
-        wall = self._ledger.clock.wall()
+        wall = self._store.clock.wall()
         busy = {errand.record.job for errand in self._errands.values()}
-        for job in self._ledger.in_state(*MOMENTS):
+        for job in self._store.in_state(*MOMENTS):
             if job.state is JobState.PUBLISHING and job.id not in self._after:
                 continue
             if job.state is JobState.QUEUED and job.path not in self._scope:
@@ -213,7 +205,7 @@ class HookStage:
             hook = self._next(job)
             if hook is None or job.id in busy or retry.clamped(job.not_before, wall) > wall:
                 continue
-            why = hurdle if job.state is JobState.QUEUED else fault
+            why = blocker if job.state is JobState.QUEUED else fault
             if why is not None:
                 yield job, (why.waiting, why.problem)
             elif hook.name in self._unable:
@@ -237,15 +229,15 @@ class HookStage:
         """What is to be done; None if its JSON was edited, held or withdrawn this very moment."""
         source, output = None, None
         if job.state is JobState.QUEUED:
-            spec = self._gates.spec_of(job)
+            spec = self._grace.spec_of(job)
             if spec is None:
                 return None
-            job = self._ledger.job(job.id)
+            job = self._store.job(job.id)
         else:
-            piece = Workpiece.from_json(job.artifact or "{}")
-            spec, output = piece.frozen, Sealed.from_json(job.promise or "").output
-            source = Path(piece.source) if piece.source else None
-        journal = self._ledger.journal
+            attempt = Attempt.from_json(job.artifact or "{}")
+            spec, output = attempt.frozen, Sealed.from_json(job.promise or "").output
+            source = Path(attempt.source) if attempt.source else None
+        journal = self._store.journal
         ran_before = journal.hook_ran_for(hook.name, job.source_hash)
         filled_for = journal.hook_last_of(hook.name, job.path)
         return Order(hook, job, spec.upstream(), source, output, ran_before, filled_for)
@@ -264,9 +256,9 @@ class HookStage:
         )
         attempts = {"attempt": record.attempts, "attempts": self._config.engine.attempts}
         to = {"waiting_on": Waiting.HOOK, "detail": f"The hook {hook.name} runs.", "not_before": 0.0}
-        with self._ledger.together():
+        with self._store.together():
             self._records.keep(record)
-            self._ledger.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
+            self._store.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
         errand = self._errands[hook.name] = _Errand(hook, order, record)
         self._background.submit(
             errand.key,
@@ -277,7 +269,7 @@ class HookStage:
 
     def _unwanted(self, errand: _Errand) -> str:
         """Why nobody needs a run any more; empty if it is needed."""
-        job, was = self._ledger.job(errand.record.job), errand.order.job
+        job, was = self._store.job(errand.record.job), errand.order.job
         if job.ended:
             return f"the clip is {job.state}"
         if job.state is JobState.ARRIVING or job.source_hash != was.source_hash:
@@ -290,19 +282,19 @@ class HookStage:
         del self._errands[errand.hook.name]
         self._hear()
         try:
-            with self._ledger.together():
+            with self._store.together():
                 self._settle(errand, outcome)
         except Exception:
-            self._records.forget(self._ledger.job(errand.record.job))  # what they hold was taken back
+            self._records.forget(self._store.job(errand.record.job))  # what they hold was taken back
             raise
         self._finish(errand.record.job)
 
     def _settle(self, errand: _Errand, outcome: Outcome | Exception) -> None:
         """Journal how a run ended."""
         hook, record = errand.hook, errand.record
-        job = self._ledger.job(record.job)
+        job = self._store.job(record.job)
         for event, fields in [] if isinstance(outcome, Exception) else outcome.notes:
-            self._ledger.note(job, event, fields)
+            self._store.note(job, event, fields)
         why = errand.why or self._unwanted(errand)
         if why or isinstance(outcome, MediaStopped) or (isinstance(outcome, Outcome) and outcome.called_off):
             self._outcomes.off(job, hook, record, why or STOPPED)
@@ -317,14 +309,14 @@ class HookStage:
 
     def _finish(self, job_id: int) -> None:
         """Go on with a published job whose last hook is over."""
-        if job_id in self._after and self._next(job := self._ledger.job(job_id)) is None:
+        if job_id in self._after and self._next(job := self._store.job(job_id)) is None:
             self._after.pop(job_id)(job, self._outcomes.sentence(job, self._hooks))
 
     # -- helpers
 
     def _hear(self) -> None:
         for line in self._lines.take():
-            say("hook-output", self._ledger.job(line.job), hook=line.hook, line=line.text)
+            say("hook-output", self._store.job(line.job), hook=line.hook, line=line.text)
 
     def _next(self, job: Job) -> Hook | None:
         """The hook that a job waits for."""

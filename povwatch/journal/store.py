@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from povwatch.journal import Journal
 
 
-class Ledger:
+class JobStore:
     """The journal with a memory."""
 
     def __init__(self, journal: Journal, clock: Clock) -> None:

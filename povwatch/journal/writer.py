@@ -94,7 +94,7 @@ class Journal(JournalReader):
             raise JournalFailed(
                 f"The journal in {state} cannot be used: {error.strerror}.",
                 "Make room on its disk, or see what is wrong with it (df, journalctl -k).",
-                code=sqlite3.SQLITE_CANTOPEN,
+                refused=True,
             ) from error
         try:
             return cls(connect(state / FILE, fresh), lock)

@@ -66,17 +66,6 @@ class Source:
     def __init__(
         self, fd: int, name: str, kind: str, container: InputContainer, *, exact: bool = False, lenient: bool = False
     ) -> None:
-        """Make it.
-
-        Args:
-            fd: the file; it stays open.
-            name: for people.
-            kind: one of the demuxers.
-            container: opened on the file.
-            exact: decode in one thread. With several, an error comes out at another packet than the one that has it,
-                and takes frames along that are good: whatever waits in the decoder at the end of the file.
-            lenient: take a file that cannot be read any further for one that ends there.
-        """
         self.fd = fd
         self.name = name
         self.kind = kind

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.ops.cleaning import Left
     from povwatch.service.requests import Request
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Cleaner:
     """Cleans for one request at a time."""
 
-    def __init__(self, config: Config, ledger: Ledger, background: Background) -> None:
+    def __init__(self, config: Config, store: JobStore, background: Background) -> None:
         self._cleaning = Cleaning(config)
-        self._ledger = ledger
+        self._store = store
         self._background = background
 
     def clean(self, request: Request, answer: Callable[[Answer], None]) -> None:
@@ -36,7 +36,7 @@ class Cleaner:
             if isinstance(outcome, Exception):
                 answer(_failed(outcome))
                 return
-            found = self._cleaning.judge(outcome, self._ledger.journal)
+            found = self._cleaning.judge(outcome, self._store.journal)
             if request.options.get("dry_run"):
                 answer(_answer(found, [], dry=True))
             else:
@@ -45,7 +45,7 @@ class Cleaner:
         def end(found: list[Left], kept: list[Left] | Exception) -> None:
             answer(_failed(kept) if isinstance(kept, Exception) else _answer(found, kept, dry=False))
 
-        now = self._ledger.clock.wall()
+        now = self._store.clock.wall()
         self._background.submit("clean", judge, _look, self._cleaning, now)
 
 

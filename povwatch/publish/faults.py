@@ -31,7 +31,7 @@ class PublishStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
 class OutputRefused(Permanent):
     """Nothing is ever written there: a symlink or a file has a folder's name, or the name is too long.
 
-    It does not tell people to retry: a promise is tried again by itself, and of a job that fails `endings` says it.
+    It does not tell people to retry: a promise is tried again by itself; for failed jobs `attempt.failed` does.
     """
 
 

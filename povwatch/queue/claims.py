@@ -17,11 +17,11 @@ from povwatch.run.preparing import frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.attempt.failed import Endings
+    from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.errors import DiskFull
-    from povwatch.grace.stage import Gates
-    from povwatch.journal.store import Ledger
+    from povwatch.grace.stage import GraceStage
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.queue.order import Turns
     from povwatch.run.preparing import Preparing
@@ -37,37 +37,23 @@ class Claims:
         config: Config,
         *,
         kind: str,
-        ledger: Ledger,
-        gates: Gates,
+        store: JobStore,
+        gates: GraceStage,
         publisher: Publisher,
         preparing: Preparing,
         turns: Turns,
-        endings: Endings,
+        failed_attempts: FailedAttempts,
         room: Callable[[], DiskFull | None],
         broken: Callable[[tuple[str, int], Exception], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            kind: of the engine.
-            ledger: the jobs.
-            gates: know whether a JSON is still the one that the grace ran for.
-            publisher: knows whether a result can be published at all.
-            preparing: makes the copies.
-            turns: the queue.
-            endings: what becomes of a job after an error.
-            room: whether a disk lacks room, as of now; what does so is a hurdle from the next turn on.
-            broken: told of a job whose claim raised what nobody foresaw.
-        """
         self._config = config
         self._kind = kind
-        self._ledger = ledger
-        self._gates = gates
+        self._store = store
+        self._grace = gates
         self._publisher = publisher
         self._preparing = preparing
         self._turns = turns
-        self._endings = endings
+        self._failed_attempts = failed_attempts
         self._room = room
         self._broken = broken
         self._put_offs: Counter[int] = Counter()
@@ -87,10 +73,10 @@ class Claims:
 
     def _next(self, queued: Job, place: Place) -> tuple[bool, Run | None]:
         """Claim one job; whether the next one is to be looked at, and the run."""
-        spec = self._gates.spec_of(queued)
+        spec = self._grace.spec_of(queued)
         if spec is None:  # it was edited, held or withdrawn this very moment
             return True, None
-        job = self._ledger.job(queued.id)
+        job = self._store.job(queued.id)
         if self._room() is not None or not self._outputs_take_files():
             return False, None
         try:
@@ -99,7 +85,7 @@ class Claims:
             self._put_off(job, error)
             return True, None
         except PovwatchError as error:
-            self._endings.fail(job, error)
+            self._failed_attempts.fail(job, error)
             return True, None
         return False, self._claim(job, spec, place)
 
@@ -108,24 +94,24 @@ class Claims:
         try:
             self._publisher.probe()
         except EnvironmentFault as error:
-            self._endings.hold_queue(error)
+            self._failed_attempts.hold_queue(error)
             return False
         except PovwatchError:  # a link in its place: the job that meets it says so
             return True
         return True
 
     def _put_off(self, job: Job, error: EnvironmentFault) -> None:
-        wall = self._ledger.clock.wall()
-        job = self._ledger.wait(job, retry.waiting_for(error), str(error))
+        wall = self._store.clock.wall()
+        job = self._store.wait(job, retry.waiting_for(error), str(error))
         self._put_offs[job.id] += 1
         again = until(error)
         pause = again.pause(self._put_offs[job.id]) if again else retry.ENVIRONMENT_PAUSE
-        self._ledger.set_quietly(job, "waiting", not_before=wall + pause)
+        self._store.set_quietly(job, "waiting", not_before=wall + pause)
 
     def _claim(self, job: Job, spec: Spec, place: Place) -> Run | None:
         run = self._preparing.take(job, spec)
         run_id = run.run_id if run else uuid.uuid4().hex
-        job = self._ledger.move(
+        job = self._store.move(
             job,
             "started",
             said={
@@ -146,9 +132,9 @@ class Claims:
             error=None,
         )
         self._put_offs.pop(job.id, None)
-        self._gates.drop(job)
+        self._grace.drop(job)
         try:
             return run or self._preparing.begin(job, run_id, spec)
         except PovwatchError as error:
-            self._endings.after(job, error)
+            self._failed_attempts.after(job, error)
             return None

@@ -8,7 +8,7 @@ from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.pausing import FACT, in_words, pause
 from povwatch.core.sentences import joined
-from povwatch.workers.places import Hurdle
+from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from povwatch.core.clock import Clock
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from povwatch.journal import Journal
 
 
-class Opening:
+class Schedule:
     """Says why no clip may start, if that is what people want."""
 
     def __init__(self, hours: Hours, journal: Journal, clock: Clock) -> None:
@@ -34,15 +34,15 @@ class Opening:
         self._seen_at = 0.0
         self._opens_at: float | None = None
         """When the hours begin again, on the wall clock, if it is known."""
-        self.hurdle: Hurdle | None = None
+        self.blocker: Blocker | None = None
         """Why no clip may start."""
 
     def tick(self) -> None:
         """Look at the clock."""
-        was, self.hurdle = self.hurdle, self._now()
-        if self.hurdle is not None and (was is None or was.problem != self.hurdle.problem):
-            say("closed", problem=self.hurdle.problem)
-        elif was is not None and self.hurdle is None:
+        was, self.blocker = self.blocker, self._now()
+        if self.blocker is not None and (was is None or was.problem != self.blocker.problem):
+            say("closed", problem=self.blocker.problem)
+        elif was is not None and self.blocker is None:
             say("open")
 
     def pause(self, who: str) -> str:
@@ -57,15 +57,15 @@ class Opening:
         """Start clips again; whether that changes anything, and what it means, as a sentence."""
         if self._paused is None:
             self.tick()
-            return False, f"it is not paused. {self.hurdle.problem}" if self.hurdle else "it is not paused."
+            return False, f"it is not paused. {self.blocker.problem}" if self.blocker else "it is not paused."
         self._paused = None
         self._journal.set_facts(**{FACT: None})
         self.tick()
-        return True, f"it goes on, but not yet: {self.hurdle.problem}" if self.hurdle else "it goes on."
+        return True, f"it goes on, but not yet: {self.blocker.problem}" if self.blocker else "it goes on."
 
-    def _now(self) -> Hurdle | None:
+    def _now(self) -> Blocker | None:
         if self._paused is not None:
-            return Hurdle(Waiting.PAUSED, in_words(self._paused), asked=True)
+            return Blocker(Waiting.PAUSED, in_words(self._paused), asked=True)
         wall = self._clock.wall()
         if self._hours.open_at(self._clock.minute_of_day(wall)):
             self._opens_at = None
@@ -74,4 +74,4 @@ class Opening:
             self._opens_at = self._hours.next_change(wall, self._clock.minute_of_day)
         self._seen_at = wall
         at = self._clock.spell(self._opens_at - wall + self._clock.boot()) if self._opens_at else "never"
-        return Hurdle(Waiting.PAUSED, f"Outside of engine.hours ({self._hours.text}): it goes on at {at}.", asked=True)
+        return Blocker(Waiting.PAUSED, f"Outside of engine.hours ({self._hours.text}): it goes on at {at}.", asked=True)

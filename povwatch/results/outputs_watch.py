@@ -12,7 +12,7 @@ from povwatch.core.layout import STAGING
 from povwatch.core.machine_faults import CAUSES, Cause, Place, translated
 from povwatch.files import private
 from povwatch.files.health import Identity, identity
-from povwatch.workers.places import Hurdle
+from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class OutputsWatch:
         self._seen: tuple[int, ...] = ()
         """The private folder that was judged to be one."""
         self._next = 0.0
-        self.hurdle: Hurdle | None = None
+        self.blocker: Blocker | None = None
         """Why no job may start, if it is away."""
 
     def tick(self, now: float) -> None:
@@ -63,18 +63,18 @@ class OutputsWatch:
         found = self._look()
         problem = self._problem(found) or self._refusal(now)
         if problem:
-            if self.hurdle is None:
+            if self.blocker is None:
                 say("outputs-away", problem=problem)
-            self.hurdle = Hurdle(Waiting.PAUSED, problem)
+            self.blocker = Blocker(Waiting.PAUSED, problem)
             return
         self._known = found
-        if self.hurdle is not None:
-            self.hurdle = None
+        if self.blocker is not None:
+            self.blocker = None
             say("outputs-back", outputs=self._outputs)
             self._back()
 
     def refuses(self, now: float) -> bool:
-        """Whether outputs/ is away or takes no file, as of now; `hurdle` says why until it is over.
+        """Whether outputs/ is away or takes no file, as of now; `blocker` says why until it is over.
 
         Args:
             now: boot clock.
@@ -82,7 +82,7 @@ class OutputsWatch:
         self._next = self._probe_at = 0.0
         self._unwritable = self._unwritable or "It has just refused a file."
         self.tick(now)
-        return self.hurdle is not None
+        return self.blocker is not None
 
     def _refusal(self, now: float) -> str:
         """Why it takes no file, as sentences; empty if it does, or nobody has seen that it does not.

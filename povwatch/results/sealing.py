@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from povwatch.attempt.attempt import Workpiece
+    from povwatch.attempt.attempt import Attempt
     from povwatch.core.job import Job
     from povwatch.core.mailbox import Gauge
     from povwatch.publish import Entry, Published, Publisher, Sealed
@@ -28,7 +28,7 @@ def finish_and_seal(
     cancelled: threading.Event,
     publisher: Publisher,
     job: Job,
-    piece: Workpiece,
+    attempt: Attempt,
     *,
     gauge: Gauge,
     names_like: str,
@@ -40,21 +40,21 @@ def finish_and_seal(
         cancelled: set when nobody wants it any more.
         publisher: of outputs/.
         job: as it was generated.
-        piece: its files.
+        attempt: its files.
         gauge: shows how far finishing and checking are.
         names_like: `publish.layout`.
         started_at: ISO time for the manifest.
 
     Raises:
-        PovwatchError: see `Workpiece.finish` and `Publisher.seal`.
+        PovwatchError: see `Attempt.finish` and `Publisher.seal`.
     """
-    checked = piece.finish(gauge.set, cancelled)
+    checked = attempt.finish(gauge.set, cancelled)
     if job.run_id is None:
         raise CheckFailed(f"Job {job.id} has no run.")
-    names, describe = _naming(job, piece, checked, names_like, started_at)
+    names, describe = _naming(job, attempt, checked, names_like, started_at)
     try:
         sealed = publisher.seal(
-            job.id, job.run_id, piece.files, names=names, describe=describe, stopped=cancelled.is_set
+            job.id, job.run_id, attempt.files, names=names, describe=describe, stopped=cancelled.is_set
         )
     except CheckFailed as error:  # said of the finished files, which are ours: the artifact was right
         raise FinishFailed(error.what, error.todo) from error
@@ -71,42 +71,42 @@ def seal_anew(
     publisher: Publisher,
     sealed: Sealed,
     job: Job,
-    piece: Workpiece,
+    attempt: Attempt,
     checked: Checked,
     *,
     names_like: str,
     started_at: str,
 ) -> Sealed:
     """Somebody took a promised name: promise the next one; see `Publisher.reseal`."""
-    names, describe = _naming(job, piece, checked, names_like, started_at)
+    names, describe = _naming(job, attempt, checked, names_like, started_at)
     return publisher.reseal(sealed, names=names, describe=describe)
 
 
-def _naming(job: Job, piece: Workpiece, checked: Checked, names_like: str, started_at: str) -> tuple[Names, Describe]:
+def _naming(job: Job, attempt: Attempt, checked: Checked, names_like: str, started_at: str) -> tuple[Names, Describe]:
     """How the results are called in each version, and the manifest that says so."""
-    kind = "aug" if piece.capabilities.get("real") else "preview"
+    kind = "aug" if attempt.capabilities.get("real") else "preview"
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     def names(version: int) -> list[bytes]:
         result = layout.output(names_like, job.path, job.base, kind, version)
-        return [result, *(layout.control(result, key) for key in piece.controls)]
+        return [result, *(layout.control(result, key) for key in attempt.controls)]
 
     def describe(entries: Sequence[Entry]) -> bytes:
         return manifest(
             job,
             entries[0],
-            info=piece.info,
-            spec=piece.frozen.upstream(),
-            capabilities=piece.capabilities,
-            artifact=piece.artifact,
-            sound=piece.sound,
+            info=attempt.info,
+            spec=attempt.frozen.upstream(),
+            capabilities=attempt.capabilities,
+            artifact=attempt.artifact,
+            sound=attempt.sound,
             checked=checked,
             controls={
                 key: (entry, Checked.from_json(found))
-                for (key, found), entry in zip(piece.controls.items(), entries[1:], strict=True)
+                for (key, found), entry in zip(attempt.controls.items(), entries[1:], strict=True)
             },
-            seconds=piece.seconds,
-            gpu=piece.gpu,
+            seconds=attempt.seconds,
+            gpu=attempt.gpu,
             started_at=started_at,
             finished_at=finished_at,
         )

@@ -30,7 +30,7 @@ VERSIONS_MAX = 999
 """Clips of one name that are kept."""
 
 
-class Aside:
+class SourceArchive:
     """Moves finished clips, where that is asked for."""
 
     def __init__(self, config: Config, folder: InputsFolder) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.core import layout, retry
 from povwatch.core.errors import (
     CheckFailed,
@@ -40,12 +40,12 @@ from povwatch.results.sealing import finish_and_seal, keep, seal_anew
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.attempt.failed import Endings
+    from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
-    from povwatch.results.source_archive import Aside
+    from povwatch.results.source_archive import SourceArchive
 
 AGAIN = 30.0
 """Seconds until a step is tried again that failed for a cause which machine_faults.TABLE does not have."""
@@ -62,46 +62,30 @@ IS_AWAY = "What was generated is not there now; it is used when it is back with 
 IS_GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
 
 
-class Finisher:
+class ResultsStage:
     """Takes jobs from `checking` to `done`."""
 
     def __init__(
         self,
         config: Config,
         *,
-        ledger: Ledger,
+        store: JobStore,
         publisher: Publisher,
         background: Background,
-        endings: Endings,
-        aside: Aside,
+        failed_attempts: FailedAttempts,
+        aside: SourceArchive,
         room: Callable[[], DiskFull | None],
         away: Callable[[], bool],
         done: Callable[[Job], None],
         broken: Callable[[tuple[str, int], Exception], None],
         after: Callable[[Job, Callable[[Job, str], None]], None] = lambda job, then: then(job, ""),
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            ledger: the jobs.
-            publisher: makes things visible.
-            background: where the work runs.
-            endings: what becomes of a job whose artifact is not what was asked for.
-            aside: moves a published clip, where that is asked for.
-            room: whether a disk lacks room, as of now: finishing takes as much as the result.
-            away: whether outputs/ itself is away or takes no file, as of now.
-            done: told of a job that is done.
-            broken: told of a job whose step raised what nobody foresaw.
-            after: does with a published job what is to be done after it; then calls back with the job, and a sentence
-                about what failed of that, if anything did.
-        """
         self._config = config
-        self._ledger = ledger
+        self._store = store
         self._publisher = publisher
         self._background = background
-        self._endings = endings
-        self._aside = aside
+        self._failed_attempts = failed_attempts
+        self._archive = aside
         self._room = room
         self._away = away
         self._done = done
@@ -118,18 +102,18 @@ class Finisher:
 
     # -- the daemon's side
 
-    def check(self, job: Job, piece: Workpiece) -> None:
+    def check(self, job: Job, attempt: Attempt) -> None:
         """Finish and judge a job that is `checking`."""
         full = self._room()
         if full is not None:
-            self._check_later(job, piece, full, LOOK_EVERY, IS_AWAY if piece.lost else IS_KEPT)
+            self._check_later(job, attempt, full, LOOK_EVERY, IS_AWAY if attempt.lost else IS_KEPT)
             return
         gauge = self._gauges[job.id] = Gauge()
         self._background.submit(
             ("finish", job.id),
-            lambda outcome: self._checked(job, piece, outcome),
+            lambda outcome: self._checked(job, attempt, outcome),
             finish_and_seal,
-            *(self._publisher, job, piece),
+            *(self._publisher, job, attempt),
             gauge=gauge,
             names_like=self._config.publish.layout,
             started_at=self._started(job),
@@ -139,7 +123,7 @@ class Finisher:
         """A job that is being checked is no longer wanted; its end follows."""
         waits = self._later.pop(job.id, None) is not None
         if waits or not self._background.busy(("finish", job.id)):
-            self._endings.cancel(job, why)
+            self._failed_attempts.cancel(job, why)
             return
         self._cancelled[job.id] = why
         self._background.cancel(("finish", job.id))
@@ -162,7 +146,7 @@ class Finisher:
 
     def later(self, job: Job, error: PovwatchError, pause: float) -> None:
         """Try to keep a promise once more after some seconds."""
-        when = self._ledger.clock.boot() + pause
+        when = self._store.clock.boot() + pause
         self._publish_later(job, error, when)
 
     def next_deadline(self) -> float | None:
@@ -192,29 +176,29 @@ class Finisher:
 
     # -- the steps
 
-    def _checked(self, job: Job, piece: Workpiece, outcome: tuple[Checked, Sealed] | Exception) -> None:
+    def _checked(self, job: Job, attempt: Attempt, outcome: tuple[Checked, Sealed] | Exception) -> None:
         why = self._cancelled.pop(job.id, None)
         self._gauges.pop(job.id, None)
         if why is not None:
-            self._endings.cancel(job, why)
+            self._failed_attempts.cancel(job, why)
         elif isinstance(outcome, (MediaStopped, PublishStopped)):
             return  # povwatch stops: the artifact is kept, and this step is done again at the next start
         elif isinstance(outcome, Exception):
-            error = in_words(outcome, "while it was checked", Place.FINISH, piece.folder)
-            if piece.gone and not isinstance(error, OutputsTaken):
-                self._missing(job, piece, error)
+            error = in_words(outcome, "while it was checked", Place.FINISH, attempt.folder)
+            if attempt.gone and not isinstance(error, OutputsTaken):
+                self._missing(job, attempt, error)
                 return
             self._gone_since.pop(job.id, None)
-            kept = isinstance(error, OutputsTaken) or not piece.lost
+            kept = isinstance(error, OutputsTaken) or not attempt.lost
             if isinstance(error, WriteFailed) and self._tries[job.id] >= READS_MAX:
                 kept = False  # its disk does not give it back: it is made again
             if isinstance(error, EnvironmentFault) and kept:
-                self._check_later(job, piece, error)
+                self._check_later(job, attempt, error)
             elif isinstance(error, EnvironmentFault | CheckFailed) or not kept:
                 self._tries.pop(job.id, None)
-                self._endings.after(job, error, prepared=True)
+                self._failed_attempts.after(job, error, prepared=True)
             else:
-                self.failed(job, piece, error)
+                self.failed(job, attempt, error)
         else:
             checked, sealed = outcome
             self._tries.pop(job.id, None)
@@ -223,7 +207,7 @@ class Finisher:
                 "frames": checked.frames,
                 "shape": f"{checked.width}x{checked.height}",
                 "rate": spell_rate(fraction(checked.rate)),
-                "pace": spell_pace(fraction(checked.rate), constant=piece.prepared.get("constant", True)),
+                "pace": spell_pace(fraction(checked.rate), constant=attempt.prepared.get("constant", True)),
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
@@ -232,83 +216,83 @@ class Finisher:
                 "waiting_on": None,
                 "detail": "",
                 "promise": sealed.to_json(),
-                "artifact": piece.to_json(),
+                "artifact": attempt.to_json(),
             }
-            soundtrack.tell(self._ledger, job, piece.sound)
-            job = self._ledger.move(job, "checked", said=said, **to)
-            for key, problem in piece.lost_controls.items():
+            soundtrack.tell(self._store, job, attempt.sound)
+            job = self._store.move(job, "checked", said=said, **to)
+            for key, problem in attempt.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)
             self.publish(job)
 
-    def _missing(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+    def _missing(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """The private folder is gone, and what was generated with it.
 
         While outputs/ is away both may come back. Where outputs/ is there, the job runs again after BACK_WITHIN.
         """
         if not isinstance(error, OutputsAway):
-            error = OutputsAway(f"{piece.folder} is not there.", "Nobody but povwatch may remove or rename it.")
+            error = OutputsAway(f"{attempt.folder} is not there.", "Nobody but povwatch may remove or rename it.")
         if self._away():
             self._gone_since.pop(job.id, None)
-            self._check_later(job, piece, error, said=IS_AWAY)
+            self._check_later(job, attempt, error, said=IS_AWAY)
             return
-        now = self._ledger.clock.boot()
+        now = self._store.clock.boot()
         left = self._gone_since.setdefault(job.id, now) + BACK_WITHIN - now
         if left > 0.0:
-            self._check_later(job, piece, error, min(left, self._pause(job, error)), IS_GONE)
+            self._check_later(job, attempt, error, min(left, self._pause(job, error)), IS_GONE)
         else:
             del self._gone_since[job.id]
             self._tries.pop(job.id, None)
-            self._endings.after(job, error, prepared=True)
+            self._failed_attempts.after(job, error, prepared=True)
 
-    def failed(self, job: Job, piece: Workpiece, error: PovwatchError) -> None:
+    def failed(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """What was generated is right, and was not finished: finishing alone is tried again, then it is kept."""
-        piece.unfinished += 1
-        wall, boot = self._ledger.clock.wall(), self._ledger.clock.boot()
+        attempt.unfinished += 1
+        wall, boot = self._store.clock.wall(), self._store.clock.boot()
         limit = self._config.engine.attempts
-        decision = retry.finish_again(error, failures=piece.unfinished, limit=limit, now=wall)
+        decision = retry.finish_again(error, failures=attempt.unfinished, limit=limit, now=wall)
         if decision.kind is retry.Kind.FAIL:
-            self._endings.keep(job, piece, error)
+            self._failed_attempts.keep(job, attempt, error)
             return
-        if isinstance(error, FinishFailed) and piece.unfinished == limit - 1 and piece.sound.get("path"):
+        if isinstance(error, FinishFailed) and attempt.unfinished == limit - 1 and attempt.sound.get("path"):
             # The sound was proven. Should it be at fault all the same, the last try is made without it.
             problem = f"The result could not be finished with its sound. {error.what}"
-            piece.sound = SoundTrack(problem=problem).to_json()
+            attempt.sound = SoundTrack(problem=problem).to_json()
         when = boot + decision.at - wall
-        said = {"problem": str(error), "at": self._ledger.clock.spell(when)}
-        to = {"waiting_on": decision.waiting, "detail": decision.reason, "artifact": piece.to_json()}
-        self._ledger.move(job, "finish-retry", said=said, **to)
-        self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
+        said = {"problem": str(error), "at": self._store.clock.spell(when)}
+        to = {"waiting_on": decision.waiting, "detail": decision.reason, "artifact": attempt.to_json()}
+        self._store.move(job, "finish-retry", said=said, **to)
+        self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
 
     def again(self, job: Job) -> bool:
         """Finish a job that failed at that, if what was generated is still there; whether it is."""
         if not job.kept:
             return False
-        piece = Workpiece.from_json(job.artifact or "{}")
-        if piece.lost:
+        attempt = Attempt.from_json(job.artifact or "{}")
+        if attempt.lost:
             return False
-        piece.unfinished = 0
-        if piece.sound.get("path") is None:
-            piece.sound = {}  # the last try was made without it
-        job = self._ledger.move(job, "finish-again", state=JobState.CHECKING, artifact=piece.to_json(), error=None)
-        self._endings.finishing_again(job)
-        self.check(job, piece)
+        attempt.unfinished = 0
+        if attempt.sound.get("path") is None:
+            attempt.sound = {}  # the last try was made without it
+        job = self._store.move(job, "finish-again", state=JobState.CHECKING, artifact=attempt.to_json(), error=None)
+        self._failed_attempts.finishing_again(job)
+        self.check(job, attempt)
         return True
 
     def _check_later(
-        self, job: Job, piece: Workpiece, error: EnvironmentFault, pause: float | None = None, said: str = IS_KEPT
+        self, job: Job, attempt: Attempt, error: EnvironmentFault, pause: float | None = None, said: str = IS_KEPT
     ) -> None:
         """Not the job's doing: what the engine made is finished later, and no GPU time is spent again.
 
         Args:
             job: the job.
-            piece: its files.
+            attempt: its files.
             error: why it cannot be finished now.
             pause: seconds; left out, as machine_faults.py has it for that error.
             said: where what was generated is, as a sentence.
         """
-        when = self._ledger.clock.boot() + (self._pause(job, error) if pause is None else pause)
+        when = self._store.clock.boot() + (self._pause(job, error) if pause is None else pause)
         self._wait(job, "check-later", error, when, said)
-        self._later[job.id] = (when, lambda: self.check(self._ledger.job(job.id), piece))
+        self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
         if isinstance(outcome, TargetTaken):
@@ -318,7 +302,7 @@ class Finisher:
         elif isinstance(outcome, Exception):
             # The promise stands, whatever keeps us from keeping it.
             error = in_words(outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs))
-            when = self._ledger.clock.boot() + self._pause(job, error)
+            when = self._store.clock.boot() + self._pause(job, error)
             self._publish_later(job, error, when)
         else:
             self._after(job, lambda now, failed: self._end(now, sealed, outcome, failed))
@@ -327,15 +311,15 @@ class Finisher:
         # Where the private folder is not there the error says so, and nobody knows whether it comes back.
         said = "" if isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken) else "Nothing is lost."
         self._wait(job, "publish-later", error, when, said)
-        self._later[job.id] = (when, lambda: self.publish(self._ledger.job(job.id)))
+        self._later[job.id] = (when, lambda: self.publish(self._store.job(job.id)))
 
     def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
         """Everything is there, and what was to be done after it is over."""
         self._tries.pop(job.id, None)
-        self._aside.move(job)
+        self._archive.move(job)
         output = layout.shown(sealed.output)
-        took = self._ledger.clock.wall() - self._ledger.journal.events(job.id)[0].at
-        job = self._ledger.move(
+        took = self._store.clock.wall() - self._store.journal.events(job.id)[0].at
+        job = self._store.move(
             job,
             "done",
             said={
@@ -354,7 +338,7 @@ class Finisher:
         """Seconds until a step is tried again. Where all jobs would meet the same, the queue waits too."""
         self._tries[job.id] += 1
         if isinstance(error, OutputsNotWritable):  # that it is away, outputs_watch sees by itself
-            self._endings.hold_queue(error)
+            self._failed_attempts.hold_queue(error)
         again = until(error)
         return again.pause(self._tries[job.id]) if again else AGAIN
 
@@ -365,9 +349,9 @@ class Finisher:
             waiting = Waiting.RETRY_AT
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return
-        job = self._ledger.set_quietly(job, event, waiting_on=waiting, detail=str(error))
+        job = self._store.set_quietly(job, event, waiting_on=waiting, detail=str(error))
         problem = f"{error} {said}".rstrip()
-        say(event, job, problem=problem, at=self._ledger.clock.spell(when))
+        say(event, job, problem=problem, at=self._store.clock.spell(when))
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
         """Somebody took a name between the promise and its keeping: promise the next one."""
@@ -376,21 +360,21 @@ class Finisher:
             if isinstance(outcome, Exception):
                 self._published(job, sealed, outcome)
             else:
-                self.publish(self._ledger.set_quietly(job, "waiting", promise=outcome.to_json()))
+                self.publish(self._store.set_quietly(job, "waiting", promise=outcome.to_json()))
 
         self._background.submit(
             ("publish", job.id),
             then,
             seal_anew,
-            *(self._publisher, sealed, job, Workpiece.from_json(job.artifact or "{}"), self._found(job)),
+            *(self._publisher, sealed, job, Attempt.from_json(job.artifact or "{}"), self._found(job)),
             names_like=self._config.publish.layout,
             started_at=self._started(job),
         )
 
     def _started(self, job: Job) -> str:
-        starts = [event.at for event in self._ledger.journal.events(job.id) if event.event == "started"]
+        starts = [event.at for event in self._store.journal.events(job.id) if event.event == "started"]
         return datetime.fromtimestamp(starts[-1] if starts else job.created_at, UTC).isoformat(timespec="seconds")
 
     def _found(self, job: Job) -> Checked:
-        (found,) = [e.data["numbers"] for e in self._ledger.journal.events(job.id) if e.event == "checked"][-1:]
+        (found,) = [e.data["numbers"] for e in self._store.journal.events(job.id) if e.event == "checked"][-1:]
         return Checked.from_json(found)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from povwatch.core.background import Background
     from povwatch.core.job import Job
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
 
 
-class Tidy:
+class StagingCleanup:
     """Clears after jobs that have ended; what cannot be cleared now is cleared at the next start."""
 
-    def __init__(self, ledger: Ledger, publisher: Publisher, background: Background) -> None:
-        self._ledger = ledger
+    def __init__(self, store: JobStore, publisher: Publisher, background: Background) -> None:
+        self._store = store
         self._publisher = publisher
         self._background = background
 
@@ -41,7 +41,7 @@ class Tidy:
         """
         with suppress(PovwatchError):
             for job_id in self._publisher.jobs():
-                job = self._ledger.journal.job(job_id)
+                job = self._store.journal.job(job_id)
                 if job is None or (job.ended and not job.kept):
                     self._clear(job_id)
 

@@ -11,11 +11,11 @@ from povwatch.engines import eta
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from povwatch.attempt.attempt import Workpiece
+    from povwatch.attempt.attempt import Attempt
     from povwatch.journal import JournalReader
 
 
-class Experience:
+class RuntimeEstimates:
     """Of this engine, on this journal."""
 
     def __init__(self, journal: JournalReader, kind: str) -> None:
@@ -29,14 +29,14 @@ class Experience:
         done = (eta.Done.of(event.data) for event in journal.latest_events("generated", eta.KEPT))
         self._done = deque(filter(None, done), maxlen=eta.KEPT)
 
-    def expect(self, piece: Workpiece, gpu: str) -> float | None:
+    def expect(self, attempt: Attempt, gpu: str) -> float | None:
         """Seconds that generating will take; None where nothing of its kind was done yet.
 
         Args:
-            piece: the job.
+            attempt: the job.
             gpu: the GPU's name; empty without one.
         """
-        return self.guess(piece.info, piece.spec, gpu)
+        return self.guess(attempt.info, attempt.spec, gpu)
 
     def guess(self, info: Mapping[str, Any], spec: Mapping[str, Any], gpu: str) -> float | None:
         """The same for a job that has not begun.
@@ -48,10 +48,10 @@ class Experience:
         """
         return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(info, spec, self._kind))
 
-    def learn(self, piece: Workpiece, gpu: str, seconds: float) -> dict[str, Any] | None:
+    def learn(self, attempt: Attempt, gpu: str, seconds: float) -> dict[str, Any] | None:
         """Take a job in that was generated, if it was generated whole; what is to be journalled about it."""
-        if piece.artifact.get("chunks_resumed"):
+        if attempt.artifact.get("chunks_resumed"):
             return None
-        done = eta.Done(self._kind, gpu, **eta.size(piece.info, piece.spec, self._kind), seconds=round(seconds, 3))
+        done = eta.Done(self._kind, gpu, **eta.size(attempt.info, attempt.spec, self._kind), seconds=round(seconds, 3))
         self._done.append(done)
         return asdict(done)

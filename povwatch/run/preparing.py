@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.core import layout
 from povwatch.core.errors import PovwatchError
 from povwatch.core.events import say
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from povwatch.core.background import Background
     from povwatch.core.mailbox import Gauge
-    from povwatch.grace.stage import Gates
-    from povwatch.journal.store import Ledger
+    from povwatch.grace.stage import GraceStage
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.spec import Spec
 
@@ -65,25 +65,15 @@ class Preparing:
         self,
         inputs: Path,
         *,
-        ledger: Ledger,
-        gates: Gates,
+        store: JobStore,
+        gates: GraceStage,
         publisher: Publisher,
         background: Background,
         ready: Callable[[Run, Exception | None], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            inputs: the folder of the clips.
-            ledger: the jobs.
-            gates: know what a JSON says now.
-            publisher: makes the private folders.
-            background: where the work runs.
-            ready: told of a claimed run whose copies are made, or of what kept them from it.
-        """
         self._inputs = inputs
-        self._ledger = ledger
-        self._gates = gates
+        self._store = store
+        self._grace = gates
         self._publisher = publisher
         self._background = background
         self._ready = ready
@@ -105,8 +95,8 @@ class Preparing:
             self._drop(job.id)
             return None
         del self._ahead[job.id]
-        ahead.run.piece.spec = frozen(spec)
-        ahead.run.started = self._ledger.clock.boot()
+        ahead.run.attempt.spec = frozen(spec)
+        ahead.run.started = self._store.clock.boot()
         return ahead.run
 
     def begin(self, job: Job, run_id: str, spec: Spec) -> Run:
@@ -116,13 +106,13 @@ class Preparing:
             PovwatchError: there can be no private folder.
         """
         folder = self._publisher.staging(job.id, run_id)
-        piece = Workpiece(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
-        run = Run(job.id, run_id, piece, self._ledger.clock.boot())
+        attempt = Attempt(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
+        run = Run(job.id, run_id, attempt, self._store.clock.boot())
         self._background.submit(
             _key(run),
             lambda outcome: self._ended(run, outcome),
             _prepare,
-            *(piece, self._inputs, job.path, run.copied),
+            *(attempt, self._inputs, job.path, run.copied),
         )
         return run
 
@@ -141,7 +131,7 @@ class Preparing:
             next_up: the jobs that may start, in order.
         """
         for job_id, ahead in list(self._ahead.items()):
-            job = self._ledger.job(job_id)
+            job = self._store.job(job_id)
             if job.state is not JobState.QUEUED or job.source_hash != ahead.source_hash:
                 self._drop(job_id)
         if now < self._next_look or len(self._ahead) >= wanted:
@@ -150,9 +140,9 @@ class Preparing:
         for job in next_up()[:wanted]:
             if job.id in self._ahead or self._failed.get(job.id, "") == job.source_hash:
                 continue
-            spec = self._gates.spec_of(job)
+            spec = self._grace.spec_of(job)
             if spec is not None:
-                self._begin_ahead(self._ledger.job(job.id), spec)
+                self._begin_ahead(self._store.job(job.id), spec)
 
     def make_room(self) -> None:
         """Throw everything away that was made ahead."""
@@ -191,25 +181,25 @@ class Preparing:
                 self._ready(run, outcome)
         else:
             run.prepared = True
-            job = self._ledger.job(run.job)
+            job = self._store.job(run.job)
             if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
-                tell_damage(self._ledger, job, run.piece.info)
-                tell_resized(self._ledger, self._ledger.job(job.id), run.piece.info)
+                tell_damage(self._store, job, run.attempt.info)
+                tell_resized(self._store, self._store.job(job.id), run.attempt.info)
             self._tell(run, waits=waits)
             if not waits:
                 self._ready(run, None)
 
     def _tell(self, run: Run, *, waits: bool) -> None:
-        made = run.piece.prepared
-        how = "the clip as it is" if made["copied"] else f"made in {spell_duration(run.piece.seconds['prepare'])}"
+        made = run.attempt.prepared
+        how = "the clip as it is" if made["copied"] else f"made in {spell_duration(run.attempt.seconds['prepare'])}"
         if waits:
             how += ", ahead of its turn"
         shape = f"{made['width']}x{made['height']}"
-        say("prepared", self._ledger.job(run.job), frames=made["frames"], shape=shape, how=how)
+        say("prepared", self._store.job(run.job), frames=made["frames"], shape=shape, how=how)
 
     def _fits(self, ahead: _Ahead, job: Job, spec: Spec) -> bool:
         """Whether what was made ahead is what would be made now."""
-        made = ahead.run.piece.prepared
+        made = ahead.run.attempt.prepared
         return (
             ahead.source_hash == job.source_hash
             and ahead.named is not None
@@ -243,11 +233,11 @@ class Preparing:
             self._publisher.discard(run.job, run.run_id)
 
 
-def tell_damage(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
+def tell_damage(store: JobStore, job: Job, info: dict[str, Any]) -> None:
     """Journal and say what of a clip does not decode, unless that is known already.
 
     Args:
-        ledger: the jobs.
+        store: the jobs.
         job: the clip's.
         info: VideoInfo, as JSON, once every frame was decoded.
     """
@@ -255,16 +245,16 @@ def tell_damage(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
     if not info.get("damage") or known.get("damage") == info["damage"] or known.get("sha256") != info["sha256"]:
         return
     said = {"problem": in_words(info["damage"]), "damage": info["damage"]}
-    ledger.move(job, "damaged", said=said, source_info=json.dumps(info))
+    store.move(job, "damaged", said=said, source_info=json.dumps(info))
 
 
-def tell_resized(ledger: Ledger, job: Job, info: dict[str, Any]) -> None:
+def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
     """Journal and say where a clip's pictures change their size, unless that is known already; see tell_damage."""
     known = json.loads(job.source_info or "{}")
     if not info.get("resized") or known.get("resized") == info["resized"] or known.get("sha256") != info["sha256"]:
         return
     said = {"problem": resized.in_words(info["resized"]), "resized": info["resized"]}
-    ledger.move(job, "resized", said=said, source_info=json.dumps(info))
+    store.move(job, "resized", said=said, source_info=json.dumps(info))
 
 
 def frozen(spec: Spec) -> dict[str, Any]:
@@ -272,8 +262,8 @@ def frozen(spec: Spec) -> dict[str, Any]:
     return spec.model_dump(mode="json", by_alias=True)
 
 
-def _prepare(cancelled: threading.Event, piece: Workpiece, inputs: Path, clip: bytes, copied: Gauge) -> None:
-    piece.prepare(inputs, clip, copied.set, cancelled)
+def _prepare(cancelled: threading.Event, attempt: Attempt, inputs: Path, clip: bytes, copied: Gauge) -> None:
+    attempt.prepare(inputs, clip, copied.set, cancelled)
 
 
 def _key(run: Run) -> tuple[str, int, str]:

@@ -11,7 +11,7 @@ from povwatch.engines import eta
 from povwatch.workers.places import LAST_WORDS, stage_of
 
 if TYPE_CHECKING:
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.workers.events import JobProgress
     from povwatch.workers.places import Place, Run
 
@@ -28,14 +28,8 @@ PROGRESS_EVERY = 2.0
 class Reports:
     """Tells the log and the journal."""
 
-    def __init__(self, ledger: Ledger, kind: str) -> None:
-        """Make it.
-
-        Args:
-            ledger: the jobs.
-            kind: of the engine.
-        """
-        self._ledger = ledger
+    def __init__(self, store: JobStore, kind: str) -> None:
+        self._store = store
         self._kind = kind
         self._loading: dict[int, str] = {}
 
@@ -57,7 +51,7 @@ class Reports:
             run.said = tenth
             told = spell_duration(left) if left is not None else "unknown"
             percent = f"{int(fraction * 100 + ALMOST)}"
-            say("progress", self._ledger.job(run.job), percent=percent, stage=event.stage, eta=told)
+            say("progress", self._store.job(run.job), percent=percent, stage=event.stage, eta=told)
         if now - run.noted_at >= PROGRESS_EVERY:
             run.noted_at = now
             data = {
@@ -69,7 +63,7 @@ class Reports:
                 "steps": event.steps,
                 "eta": None if left is None else round(left, 1),
             }
-            self._ledger.journal.set_progress(run.job, data, self._ledger.clock.wall())
+            self._store.journal.set_progress(run.job, data, self._store.clock.wall())
 
     @staticmethod
     def output(place: Place, line: str) -> None:

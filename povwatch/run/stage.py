@@ -19,33 +19,33 @@ from povwatch.core.unforeseen import in_words
 from povwatch.core.units import spell_duration
 from povwatch.queue.claims import Claims
 from povwatch.queue.order import Turns
-from povwatch.run.estimates import Experience
+from povwatch.run.estimates import RuntimeEstimates
 from povwatch.run.preparing import Preparing
 from povwatch.run.reports import Reports
 from povwatch.workers import events
-from povwatch.workers.other_processes import Neighbours
-from povwatch.workers.places import Hurdle, Place, Run
+from povwatch.workers.other_processes import OtherProcesses
+from povwatch.workers.places import Blocker, Place, Run
 from povwatch.workers.protocol import Generate
 from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.attempt.attempt import Workpiece
-    from povwatch.attempt.failed import Endings
+    from povwatch.attempt.attempt import Attempt
+    from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.core.errors import DiskFull
     from povwatch.core.scope import Scope
-    from povwatch.gpu.monitor import GpuEye
-    from povwatch.grace.stage import Gates
-    from povwatch.journal.store import Ledger
+    from povwatch.gpu.monitor import GpuMonitor
+    from povwatch.grace.stage import GraceStage
+    from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
 
 
-class Dispatch:
+class RunStage:
     """Hands queued jobs to workers."""
 
     def __init__(
@@ -53,54 +53,35 @@ class Dispatch:
         config: Config,
         *,
         kind: str,
-        ledger: Ledger,
-        gates: Gates,
+        store: JobStore,
+        gates: GraceStage,
         publisher: Publisher,
         background: Background,
-        endings: Endings,
+        failed_attempts: FailedAttempts,
         availability: Availability,
         crew: Crew,
-        eye: GpuEye,
+        monitor: GpuMonitor,
         room: Callable[[], DiskFull | None],
-        generated: Callable[[Job, Workpiece], None],
+        generated: Callable[[Job, Attempt], None],
         broken: Callable[[tuple[str, int], Exception], None],
         ready: Callable[[Job], bool] = lambda _: True,
         scope: Scope = ALL,
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            kind: of the engine.
-            ledger: the jobs.
-            gates: know whether a JSON is still the one that the grace ran for.
-            publisher: makes the private folders.
-            background: where preparing runs.
-            endings: what becomes of a job after an error.
-            availability: whether the engine can take jobs.
-            crew: the workers.
-            eye: looks at the GPUs.
-            room: whether a disk lacks room, as of now.
-            generated: told of a job whose artifact is there, `checking` already.
-            broken: told of a job whose step raised what nobody foresaw.
-            ready: whether nothing has to be done before a job.
-            scope: the clips that this povwatch is for.
-        """
         self._kind = kind
         self._keep_controls = config.publish.keep_controls
-        self._ledger = ledger
+        self._store = store
         self._publisher = publisher
-        self._endings = endings
+        self._failed_attempts = failed_attempts
         self._crew = crew
-        self._eye = eye
-        self._neighbours = Neighbours(eye, lambda: crew.pids)
+        self._monitor = monitor
+        self._other_processes = OtherProcesses(monitor, lambda: crew.pids)
         self._generated = generated
-        self._reports = Reports(ledger, kind)
-        self.experience = Experience(ledger.journal, kind)
-        self._turns = Turns(ledger, ready, scope)
+        self._reports = Reports(store, kind)
+        self.estimates = RuntimeEstimates(store.journal, kind)
+        self._turns = Turns(store, ready, scope)
         self._preparing = Preparing(
             config.paths.inputs,
-            ledger=ledger,
+            store=store,
             gates=gates,
             publisher=publisher,
             background=background,
@@ -109,12 +90,12 @@ class Dispatch:
         self._claims = Claims(
             config,
             kind=kind,
-            ledger=ledger,
+            store=store,
             gates=gates,
             publisher=publisher,
             preparing=self._preparing,
             turns=self._turns,
-            endings=endings,
+            failed_attempts=failed_attempts,
             room=room,
             broken=broken,
         )
@@ -131,23 +112,23 @@ class Dispatch:
             deadlines.append(turn)
         return min(deadlines, default=None)
 
-    def tick(self, now: float, *, hurdle: Hurdle | None) -> None:
+    def tick(self, now: float, *, blocker: Blocker | None) -> None:
         """Take in what the workers say, and give the next jobs out.
 
         Args:
             now: boot clock.
-            hurdle: why no job may start now, if that is so.
+            blocker: why no job may start now, if that is so.
         """
         self.settle(now)
         self._reports.loading(self._crew.places)
         self._turns.mend()
         for place in self._crew.places:
-            hurdle = hurdle or self.availability.hurdle(now)  # claiming a job may meet one
-            if hurdle is None and place.run is None and place.supervisor.state is SupervisorState.READY:
+            blocker = blocker or self.availability.blocker(now)  # claiming a job may meet one
+            if blocker is None and place.run is None and place.supervisor.state is SupervisorState.READY:
                 self._give(place)
-        self._prepare_ahead(now, hurdle)
-        hurdle = hurdle or self.availability.hurdle(now)
-        self._turns.wait(hurdle or Hurdle(Waiting.TURN, "it starts when a worker is free"))
+        self._prepare_ahead(now, blocker)
+        blocker = blocker or self.availability.blocker(now)
+        self._turns.wait(blocker or Blocker(Waiting.TURN, "it starts when a worker is free"))
 
     def cancel(self, job: Job, why: str) -> None:
         """A running job is no longer wanted; its end follows."""
@@ -183,7 +164,7 @@ class Dispatch:
             place.supervisor.close()
         for place in self._crew.places:
             if place.run is not None:
-                self._endings.release(self._ledger.job(place.run.job), "povwatch was stopped.")
+                self._failed_attempts.release(self._store.job(place.run.job), "povwatch was stopped.")
                 place.run = None
         self._preparing.close()
 
@@ -195,44 +176,44 @@ class Dispatch:
         if run is not None and run.prepared:
             self._prepared(run, None)
 
-    def _prepare_ahead(self, now: float, hurdle: Hurdle | None) -> None:
-        if hurdle is not None and hurdle.waiting is Waiting.DISK_FULL:
+    def _prepare_ahead(self, now: float, blocker: Blocker | None) -> None:
+        if blocker is not None and blocker.waiting is Waiting.DISK_FULL:
             self._preparing.make_room()
-        wanted = self._crew.generating if hurdle is None else 0
+        wanted = self._crew.generating if blocker is None else 0
         self._preparing.tick(now, wanted=wanted, next_up=self._turns.due)
 
     def _prepared(self, run: Run, outcome: Exception | None) -> None:
         place = next((place for place in self._crew.places if place.run is run), None)
-        job = self._ledger.job(run.job)
+        job = self._store.job(run.job)
         if place is None or job.run_id != run.run_id:
             return  # the attempt ended meanwhile
         if run.cancel is not None:
             place.run = None
-            self._endings.cancel(job, run.cancel)
+            self._failed_attempts.cancel(job, run.cancel)
         elif isinstance(outcome, Exception):
-            self._failed(place, in_words(outcome, "while it was prepared", Step.PREPARE, run.piece.folder))
+            self._failed(place, in_words(outcome, "while it was prepared", Step.PREPARE, run.attempt.folder))
         elif place.supervisor.state is not SupervisorState.READY:  # the worker was lost meanwhile: not the job's doing
             place.run = None
-            self._endings.release(job, "The worker was lost before it had the job.")
+            self._failed_attempts.release(job, "The worker was lost before it had the job.")
         else:
             try:
-                soundtrack.tell(self._ledger, job, run.piece.sound)
+                soundtrack.tell(self._store, job, run.attempt.sound)
                 self._generate(place, run, job)
                 self.availability.prepared()
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
-                self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.piece.folder))
+                self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.attempt.folder))
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
         # The worker goes by paths from here on; this sees that what they lead through is ours.
         checkpoints = str(self._publisher.checkpoints(job.id))
-        run.piece.keep_controls = self._keep_controls
-        request = Generate(run.piece.request(job.id), run.run_id, run.piece.folder, checkpoints)
+        run.attempt.keep_controls = self._keep_controls
+        request = Generate(run.attempt.request(job.id), run.run_id, run.attempt.folder, checkpoints)
         place.forget_words()
         place.supervisor.generate(request)
-        run.generating_since = self._ledger.clock.boot()
-        run.expected = self.experience.expect(run.piece, self._crew.gpu_name(place))
+        run.generating_since = self._store.clock.boot()
+        run.expected = self.estimates.expect(run.attempt, self._crew.gpu_name(place))
         if place.gpus:
-            self._eye.ask(lambda _: None)  # for the first sample; a short job may see no other
+            self._monitor.ask(lambda _: None)  # for the first sample; a short job may see no other
 
     # -- what the workers say
 
@@ -265,14 +246,14 @@ class Dispatch:
         run = place.run
         if run is None or run.run_id != event.run_id:
             return
-        job = self._ledger.job(run.job)
+        job = self._store.job(run.job)
         match event:
             case _ if run.cancel is not None:
                 place.run = None
-                self._endings.cancel(job, run.cancel)
+                self._failed_attempts.cancel(job, run.cancel)
             case events.JobCancelled():
                 place.run = None
-                self._endings.release(job, event.why)
+                self._failed_attempts.release(job, event.why)
             case events.JobGenerated():
                 self._has_generated(place, run, job, event)
             case events.JobBlocked() | events.JobFailed():
@@ -290,25 +271,25 @@ class Dispatch:
             if place.run is run:
                 self._failed(place, judged)
 
-        self._neighbours.judge(place, run.job, error, then)
+        self._other_processes.judge(place, run.job, error, then)
 
     def _has_generated(self, place: Place, run: Run, job: Job, event: events.JobGenerated) -> None:
-        took = self._ledger.clock.boot() - (run.generating_since or run.started)
-        run.piece.artifact = event.artifact
-        run.piece.capabilities = place.supervisor.capabilities or {}
-        run.piece.seconds["generate"] = round(took, 3)
-        run.piece.gpu = run.use.figures()
-        learned = self.experience.learn(run.piece, self._crew.gpu_name(place), took)
-        job = self._ledger.move(
+        took = self._store.clock.boot() - (run.generating_since or run.started)
+        run.attempt.artifact = event.artifact
+        run.attempt.capabilities = place.supervisor.capabilities or {}
+        run.attempt.seconds["generate"] = round(took, 3)
+        run.attempt.gpu = run.use.figures()
+        learned = self.estimates.learn(run.attempt, self._crew.gpu_name(place), took)
+        job = self._store.move(
             job,
             "generated",
-            said={"took": spell_duration(took), "gpu": run.piece.gpu, "learned": learned},
+            said={"took": spell_duration(took), "gpu": run.attempt.gpu, "learned": learned},
             state=JobState.CHECKING,
-            artifact=run.piece.to_json(),
+            artifact=run.attempt.to_json(),
         )
         place.run = None
         self.availability.generated()
-        self._generated(job, run.piece)
+        self._generated(job, run.attempt)
 
     def _lost(self, place: Place, event: events.WorkerLost) -> None:
         self._reports.last_words(place)
@@ -325,14 +306,14 @@ class Dispatch:
         run, place.run = place.run, None
         if run is None:
             return
-        job = self._ledger.job(run.job)
+        job = self._store.job(run.job)
         if job.run_id != run.run_id or job.state not in {JobState.RUNNING, JobState.CHECKING}:
             return  # its attempt ended already
         if used := run.use.figures():
             if run.generating_since is not None:
-                used["seconds"] = round(self._ledger.clock.boot() - run.generating_since, 3)
-            self._ledger.journal.note(job, "gpu-use", self._ledger.clock.wall(), used)
+                used["seconds"] = round(self._store.clock.boot() - run.generating_since, 3)
+            self._store.journal.note(job, "gpu-use", self._store.clock.wall(), used)
         if run.cancel is not None:
-            self._endings.cancel(job, run.cancel)
+            self._failed_attempts.cancel(job, run.cancel)
         else:
-            self._endings.after(job, error, prepared=run.generating_since is not None)
+            self._failed_attempts.after(job, error, prepared=run.generating_since is not None)

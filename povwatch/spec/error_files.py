@@ -36,6 +36,10 @@ KEPT_MAX = 10_000
 """More than that is in the log alone."""
 
 
+FACT = "notices"
+"""Under which name the journal keeps what could not be written; older versions wrote it so."""
+
+
 class _Kept(NamedTuple):
     """What the folder did not take."""
 
@@ -44,13 +48,13 @@ class _Kept(NamedTuple):
     """None: the file is to be removed."""
 
 
-class Notices:
+class ErrorFiles:
     """Writes and removes error files. None of them is worth stopping for: the log says the same."""
 
     def __init__(self, folder: InputsFolder, journal: Journal) -> None:
         self._folder = folder
         self._journal = journal
-        kept = journal.fact("notices") or []
+        kept = journal.fact(FACT) or []
         self._kept = {os.fsencode(file): _Kept(os.fsencode(clip), text) for file, clip, text in kept}
         """By the error file."""
         self._changed = False
@@ -107,7 +111,7 @@ class Notices:
         """Note what is kept."""
         if self._changed:
             kept = [(os.fsdecode(file), os.fsdecode(clip), text) for file, (clip, text) in self._kept.items()]
-            self._journal.set_facts(notices=kept)
+            self._journal.set_facts(**{FACT: kept})
             self._changed = False
 
     def tidy(self, known: Mapping[bytes, Known], listing: Listing) -> None:

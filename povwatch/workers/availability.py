@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.machine_faults import until as known_until
-from povwatch.workers.places import Hurdle
+from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from povwatch.core.clock import Clock
@@ -21,27 +21,21 @@ class Availability:
     """Why no job may be given out, as far as the engine and the last jobs tell."""
 
     def __init__(self, clock: Clock, kind: str) -> None:
-        """Make it.
-
-        Args:
-            clock: the time.
-            kind: of the engine.
-        """
         self._clock = clock
         self._kind = kind
-        self._paused: Hurdle | None = None
+        self._paused: Blocker | None = None
         self.pauses = 0
         """How often in a row the machine failed a job through no fault of the job's."""
         self._generating = False
         """Whether one of them was in an engine's hands: making copies says nothing about that."""
-        self.engine: Hurdle | None = None
+        self.engine: Blocker | None = None
         """Why the engine cannot be used, if so."""
-        self.gpu: Hurdle | None = None
+        self.gpu: Blocker | None = None
         """Why no GPU can be given a job, if so, though an engine may be loaded."""
         self.blind_looks = 0
         """How often in a row that was seen."""
 
-    def hurdle(self, now: float) -> Hurdle | None:
+    def blocker(self, now: float) -> Blocker | None:
         """What stands in the way at this time on the boot clock."""
         if self._paused is not None and now >= self._paused.until:
             self._paused = None
@@ -69,7 +63,7 @@ class Availability:
         grown = again.pause(self.pauses) if again else 0.0
         when = max(until - self._clock.wall(), grown) + self._clock.boot()
         problem = str(error)
-        self._paused = Hurdle(waiting, problem, when)
+        self._paused = Blocker(waiting, problem, when)
         say("queue-paused", problem=problem, at=self._clock.spell(when))
         return again is not None and self.pauses > 1
 
@@ -86,9 +80,9 @@ class Availability:
         """The engine is there."""
         self.engine = None
 
-    def gpu_is_away(self, hurdle: Hurdle) -> None:
+    def gpu_is_away(self, blocker: Blocker) -> None:
         """No GPU can be given a job."""
-        self.gpu = hurdle
+        self.gpu = blocker
         self.blind_looks += 1
 
     def gpu_is_back(self) -> None:
@@ -125,4 +119,4 @@ class Availability:
     def lost(self, problem: str, waiting: Waiting = Waiting.ENGINE_UNAVAILABLE, *, others: bool) -> None:
         """A worker that had no job is gone."""
         if not others:
-            self.engine = Hurdle(waiting, problem)
+            self.engine = Blocker(waiting, problem)

@@ -10,7 +10,7 @@ from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
     from povwatch.core.clock import Clock
-    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus
     from povwatch.workers.places import Place
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 class Crew:
     """Starts them, ends them, and knows what they are at."""
 
-    def __init__(self, clock: Clock, eye: GpuEye) -> None:
+    def __init__(self, clock: Clock, monitor: GpuMonitor) -> None:
         """Nobody is there yet.
 
         Args:
             clock: the time.
-            eye: looks at the GPUs.
+            monitor: looks at the GPUs.
         """
         self._clock = clock
-        self._eye = eye
+        self._monitor = monitor
         self.places: list[Place] = []
         self._since: dict[int, tuple[str, int]] = {}
         """Each worker's state as it was noted last, and since when."""
-        eye.watch(self._sample)
+        monitor.watch(self._sample)
 
     def add(self, places: list[Place]) -> None:
         """Start some workers; they load while clips arrive."""
@@ -80,7 +80,7 @@ class Crew:
 
     def gpu_name(self, place: Place) -> str:
         """What the GPU of a worker is called, as far as was seen; empty without one."""
-        return next((gpu.name for gpu in self._eye.latest.found if gpu.uuid in place.gpus), "")
+        return next((gpu.name for gpu in self._monitor.latest.found if gpu.uuid in place.gpus), "")
 
     def facts(self) -> list[dict[str, Any]]:
         """The workers, for `status`."""

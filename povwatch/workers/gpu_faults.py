@@ -22,14 +22,14 @@ from povwatch.core.job import Waiting
 from povwatch.core.mailbox import Mailbox
 from povwatch.gpu import nvml as gpu
 from povwatch.gpu.xid import Meaning, Verdict, meaning
-from povwatch.workers.places import Hurdle
+from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus, Xid
-    from povwatch.journal.store import Ledger
+    from povwatch.journal.store import JobStore
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
     from povwatch.workers.places import Place
@@ -44,8 +44,8 @@ class GpuFaults:
     def __init__(
         self,
         *,
-        ledger: Ledger,
-        eye: GpuEye,
+        store: JobStore,
+        monitor: GpuMonitor,
         crew: Crew,
         availability: Availability,
         wake: Callable[[], None],
@@ -53,21 +53,21 @@ class GpuFaults:
         """Make it; nothing is listened to yet.
 
         Args:
-            ledger: the jobs.
-            eye: looks at the GPUs.
+            store: the jobs.
+            monitor: looks at the GPUs.
             crew: the workers.
             availability: told while no job may start.
             wake: called from a thread when the driver reported something.
         """
-        self._ledger = ledger
-        self._eye = eye
+        self._store = store
+        self._monitor = monitor
         self._crew = crew
         self._availability = availability
         self._heard: Mailbox[Xid] = Mailbox(wake)
         self._watch: gpu.XidWatch | None = None
         self._starting: threading.Thread | None = None
         self._listen_at = 0.0
-        eye.watch(self._seen)
+        monitor.watch(self._seen)
 
     def tick(self, now: float) -> None:
         """Listen, and act on what was heard."""
@@ -96,7 +96,7 @@ class GpuFaults:
         found = meaning(xid.code)
         places = [place for place in self._crew.on_gpus if xid.gpu in place.gpus]
         if found.verdict is Verdict.LOST and not xid.gpu:
-            self._eye.ask(lambda _: None)  # which one it was, the look shows
+            self._monitor.ask(lambda _: None)  # which one it was, the look shows
         if found.verdict is Verdict.NOTE or not places:
             say("gpu-note", gpu=xid.gpu, code=xid.code, what=found.what)
         else:
@@ -110,7 +110,7 @@ class GpuFaults:
         if place.run is not None:
             data = {"gpu": xid.gpu, "xid": xid.code, "what": found.what, "verdict": str(found.verdict)}
             event = "gpu-note" if found.verdict is Verdict.NOTE else "gpu-fault"
-            self._ledger.journal.note(self._ledger.job(place.run.job), event, self._ledger.clock.wall(), data)
+            self._store.journal.note(self._store.job(place.run.job), event, self._store.clock.wall(), data)
 
     # -- what a look shows
 
@@ -136,7 +136,7 @@ class GpuFaults:
         problem = f"{seen.problem[:1].upper()}{seen.problem[1:]}."
         if self._availability.gpu is None or self._availability.gpu.problem != problem:
             say("gpu-away", problem=problem)
-        self._availability.gpu_is_away(Hurdle(Waiting.GPU_LOST, problem))
+        self._availability.gpu_is_away(Blocker(Waiting.GPU_LOST, problem))
 
 
 def _start(watch: gpu.XidWatch) -> None:

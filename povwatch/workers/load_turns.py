@@ -26,16 +26,6 @@ class LoadGate:
         under_way: Callable[[], int],
         available: Callable[[], int | None],
     ) -> None:
-        """Make it.
-
-        Args:
-            preflight: asks for room on the worker's GPUs.
-            needs: bytes of the host's memory that a load may take.
-            label: the worker for people.
-            closed: why no clip may start, as a sentence; empty if one may: a GPU is not taken for nothing.
-            under_way: how many workers load.
-            available: bytes of the host's memory that can be had.
-        """
         self._preflight = preflight
         self._needs = needs
         self._label = label

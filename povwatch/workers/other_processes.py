@@ -14,7 +14,7 @@ from povwatch.gpu.headroom import named, neighbours
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus
     from povwatch.workers.places import Place
 
@@ -33,17 +33,11 @@ def of_workers(gpus: Gpus, workers: Collection[int]) -> set[int]:
     return found
 
 
-class Neighbours:
+class OtherProcesses:
     """Judges what ran out of memory."""
 
-    def __init__(self, eye: GpuEye, workers: Callable[[], set[int]]) -> None:
-        """Make it.
-
-        Args:
-            eye: looks.
-            workers: the process ids of our workers.
-        """
-        self._eye = eye
+    def __init__(self, monitor: GpuMonitor, workers: Callable[[], set[int]]) -> None:
+        self._monitor = monitor
         self._workers = workers
         self._excused: Counter[int] = Counter()
 
@@ -69,4 +63,4 @@ class Neighbours:
             what = joined(error.what, f"Meanwhile the GPU is used by {named(others)} too.")
             then(GpuBusy(what, "It is tried again by itself; it costs no attempt."))
 
-        self._eye.ask(seen)
+        self._monitor.ask(seen)

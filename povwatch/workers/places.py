@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch.core.mailbox import Gauge
-from povwatch.gpu.usage import Use
+from povwatch.gpu.usage import GpuUsage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from povwatch.attempt.attempt import Workpiece
+    from povwatch.attempt.attempt import Attempt
     from povwatch.core.job import Waiting
     from povwatch.gpu.preflight import Preflight
     from povwatch.workers.events import JobProgress
@@ -32,7 +32,7 @@ class Run:
 
     job: int
     run_id: str
-    piece: Workpiece
+    attempt: Attempt
     started: float
     """When it was claimed, or when it was begun ahead of that."""
     prepared: bool = False
@@ -50,7 +50,7 @@ class Run:
     """When the journal was told last."""
     cancel: str | None = None
     """Why it is to be cancelled, if it is."""
-    use: Use = field(default_factory=Use)
+    use: GpuUsage = field(default_factory=GpuUsage)
     """Of the GPU."""
     expected: float | None = None
     """Seconds that generating is expected to take, from what was learned so far."""
@@ -126,7 +126,7 @@ def label(number: int, indices: Sequence[int]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Hurdle:
+class Blocker:
     """Why no job may start at present."""
 
     waiting: Waiting

@@ -17,7 +17,7 @@ from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import gpus_of, launches
 from povwatch.workers.load_turns import LoadGate
 from povwatch.workers.other_processes import of_workers
-from povwatch.workers.places import Hurdle, Place, label
+from povwatch.workers.places import Blocker, Place, label
 from povwatch.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from povwatch.core.clock import Clock
     from povwatch.engines.choice import Choice
     from povwatch.gpu.headroom import Refusal
-    from povwatch.gpu.monitor import GpuEye
+    from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus
-    from povwatch.queue.schedule import Opening
+    from povwatch.queue.schedule import Schedule
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
     from povwatch.workers.launch import Launch
@@ -52,35 +52,21 @@ class EngineRoom:
         config: Config,
         choice: Choice,
         *,
-        opening: Opening,
+        schedule: Schedule,
         clock: Clock,
         background: Background,
-        eye: GpuEye,
+        monitor: GpuMonitor,
         availability: Availability,
         crew: Crew,
         wake: Callable[[], None],
         worker: Callable[..., WorkerProcess],
     ) -> None:
-        """Make it.
-
-        Args:
-            config: the configuration.
-            choice: what runs.
-            opening: while people want nothing started, no worker is loaded.
-            clock: the time.
-            background: where it is looked whether the machine can run it.
-            eye: looks at the GPUs.
-            availability: told why the engine cannot be used.
-            crew: gets the workers.
-            wake: called from threads when a worker has something to say.
-            worker: starts a worker process.
-        """
         self._config = config
         self._choice = choice
-        self._opening = opening
+        self._schedule = schedule
         self._clock = clock
         self._background = background
-        self._eye = eye
+        self._monitor = monitor
         self._availability = availability
         self._crew = crew
         self._wake = wake
@@ -91,15 +77,15 @@ class EngineRoom:
         self._probe_at = 0.0
         self.started = False
         """Whether the workers were started; until then the machine cannot run the engine."""
-        eye.watch(self._seen)
+        monitor.watch(self._seen)
 
     def start(self) -> None:
         """Start the workers, or say why they cannot be started."""
         if not self._choice.problem:
-            self._start(self._eye.latest)
+            self._start(self._monitor.latest)
             return
         problem = f"{self._choice.problem}."
-        self._availability.engine = Hurdle(Waiting.ENGINE_UNAVAILABLE, problem)
+        self._availability.engine = Blocker(Waiting.ENGINE_UNAVAILABLE, problem)
         self._plan()
         say("engine-unavailable", engine=self._choice.kind, problem=problem, at=self._clock.spell(self._probe_at))
 
@@ -108,7 +94,7 @@ class EngineRoom:
         if self.started or now < self._probe_at or self._background.busy("probe"):
             return
         self._plan()
-        self._eye.ask(self._probe)
+        self._monitor.ask(self._probe)
 
     # -- helpers
 
@@ -117,7 +103,7 @@ class EngineRoom:
             if outcome == "":
                 self._start(gpus)
             elif isinstance(outcome, str):
-                self._availability.engine = Hurdle(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
+                self._availability.engine = Blocker(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
 
         if not self.started and not self._background.busy("probe"):
             self._background.submit("probe", then, _look, self._choice.kind, self._config, gpus)
@@ -129,7 +115,7 @@ class EngineRoom:
         if missing := strangers(gpus, self._config.engine.devices) if self._choice.kind in MEMORY_NEEDED else []:
             say("devices-missing", missing=", ".join(missing))
         self._needs = weights(self._choice.kind, self._config)
-        if self._opening.hurdle is None:
+        if self._schedule.blocker is None:
             say("engine-loading", engine=self._choice.kind)
         new, wanted = self._new(gpus), self._config.engine.workers
         if wanted != "auto" and len(new) < wanted:
@@ -163,7 +149,7 @@ class EngineRoom:
             uuids,
             MEMORY_NEEDED.get(self._choice.kind, 0),
             clock=self._clock,
-            eye=self._eye,
+            monitor=self._monitor,
             ours=lambda gpus: of_workers(gpus, self._crew.pids),
             told=lambda no, retry_at, news: self._told(no, retry_at, news, name),
         )
@@ -171,7 +157,7 @@ class EngineRoom:
             preflight,
             self._needs,
             label=name,
-            closed=lambda: self._opening.hurdle.problem if self._opening.hurdle else "",
+            closed=lambda: self._schedule.blocker.problem if self._schedule.blocker else "",
             under_way=lambda: self._crew.loading,
             available=host_memory.available,
         )

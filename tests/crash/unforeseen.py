@@ -209,7 +209,7 @@ class Lives:
 
             def die(seconds: float) -> None:
                 sleep(seconds)
-                job = lived.daemon.parts.ledger.of_path(b"a.mp4")
+                job = lived.daemon.parts.store.of_path(b"a.mp4")
                 if job is not None and job.state is state:
                     os._exit(0)
 

@@ -187,7 +187,7 @@ class World:
             if self._mended is not None and self._over():
                 self.daemon.stop("all is done")
                 return
-            waits = (parts.hooks, parts.dispatch, parts.finisher, parts.intake, parts.mishaps)
+            waits = (parts.hooks, parts.dispatch, parts.finisher, parts.arrival, parts.mishaps)
             due = [when for part in waits if (when := part.next_deadline()) is not None]
             self._pass(max([max(seconds, 0.0), *(when - self._clock.now for when in due)]))
 
@@ -203,7 +203,7 @@ class World:
             self.daemon.stop("it comes to no end")
 
     def _over(self) -> bool:
-        counts = self.daemon.parts.ledger.counts
+        counts = self.daemon.parts.store.counts
         return any(counts.values()) and all(state.ended for state, many in counts.items() if many)
 
     # -- what others do
@@ -226,9 +226,9 @@ class World:
         sealed = dict(parts.background._ended._things).get(key)
         if sealed is not None and not isinstance(sealed, Exception) and not self._given_back:
             self._given_back, then = True, parts.background._thens[key]
-            parts.endings.release(parts.ledger.job(1), "It was given back.", not_before=self._clock.wall())
+            parts.failed_attempts.release(parts.store.job(1), "It was given back.", not_before=self._clock.wall())
             self._late = (then, sealed)
-        elif self._late is not None and (sealed is not None or parts.ledger.counts[JobState.DONE]):
+        elif self._late is not None and (sealed is not None or parts.store.counts[JobState.DONE]):
             then, outcome = self._late
             self._late = self._late if sealed is not None else None
             try:
@@ -287,7 +287,7 @@ def mutate(journal: Journal, what: str) -> None:
     elif what == "folder-fsync":
         fs.fsync_dir = lambda _: None
     elif what == "copy-fsync":
-        workpiece.Workpiece._keep = lambda *_: None
+        workpiece.Attempt._keep = lambda *_: None
     elif what == "noreplace":
         fs.RENAME_NOREPLACE = 0
     elif what == "compare-and-set":

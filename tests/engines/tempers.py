@@ -26,11 +26,11 @@ class Engine:
     def generate(self, job, context):
         if "TOY_GENERATES" not in os.environ:
             return self.work(job, context)
-        ledger = pathlib.Path(os.environ["TOY_GENERATES"])
-        with ledger.with_suffix(f".{job['id']}.lock").open("w") as lock:
-            note(ledger, "begun", job, context, alone=locked(lock), spec=job["spec"])
+        store = pathlib.Path(os.environ["TOY_GENERATES"])
+        with store.with_suffix(f".{job['id']}.lock").open("w") as lock:
+            note(store, "begun", job, context, alone=locked(lock), spec=job["spec"])
             artifact = self.work(job, context)
-            note(ledger, "made", job, context)
+            note(store, "made", job, context)
         return artifact
 
     def work(self, job, context):
@@ -60,10 +60,10 @@ class Engine:
             time.sleep(60)
 
 
-def note(ledger, what, job, context, **more):
+def note(store, what, job, context, **more):
     run = pathlib.Path(context.workdir).name.rpartition(".")[2]
     about = {"what": what, "job": job["id"], "run": run, "at": time.monotonic(), "worker": os.getpid()}
-    with ledger.open("a") as file:
+    with store.open("a") as file:
         file.write(json.dumps(about | more) + "\n")
 
 

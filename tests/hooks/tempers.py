@@ -21,25 +21,25 @@ CALM = "zz last"
 """A clip with this stem makes no trouble."""
 
 
-def main(ledger, seed, job, stem, *files):
+def main(store, seed, job, stem, *files):
     """Run for one clip, one way or another."""
     video, spec, made, output = (*files, None)[:4]
-    ledger, video, spec, made = map(pathlib.Path, (ledger, video, spec, made))
+    store, video, spec, made = map(pathlib.Path, (store, video, spec, made))
     made.unlink(missing_ok=True)
-    earlier = ledger.read_text().count(f'"begun", "job": {job},') if ledger.exists() else 0
+    earlier = store.read_text().count(f'"begun", "job": {job},') if store.exists() else 0
     film = digest(video)
-    lock = ledger.with_suffix(".lock").open("w")
+    lock = store.with_suffix(".lock").open("w")
     about = {"job": int(job), "run": f"{os.getpid()}-{time.monotonic_ns()}"}
 
     def note(what, **more):
         line = json.dumps({"what": what, **about, "at": time.monotonic(), **more})
-        with ledger.open("a") as file:
+        with store.open("a") as file:
             file.write(f"{line}\n")
 
     asked = json.loads(spec.read_text())
     published = output and (digest(pathlib.Path(output)) if os.path.exists(output) else "gone")  # noqa: PTH110
     note("begun", alone=locked(lock), video=film, spec=asked, output=published)
-    dice = random.Random(f"{seed}/{ledger.stem}/{film}/{asked['seed']}/{earlier}")  # noqa: S311 - to be had again
+    dice = random.Random(f"{seed}/{store.stem}/{film}/{asked['seed']}/{earlier}")  # noqa: S311 - to be had again
     (temper,) = dice.choices(list(TEMPERS), list(TEMPERS.values()))
     behave("quick" if stem == CALM else temper, dice, lock)
     if temper != "forgets" or stem == CALM:

@@ -22,8 +22,8 @@ from structlog.testing import capture_logs
 from support.hand_clock import HandClock
 from watchdog.observers.inotify_c import InotifyFD
 
-from povwatch.arrival.folder_monitor import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, Lookout
-from povwatch.arrival.stage import Intake
+from povwatch.arrival.folder_monitor import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, FolderMonitor
+from povwatch.arrival.stage import ArrivalStage
 from povwatch.arrival.tracks import GONE_PATIENCE
 from povwatch.arrival.watch import Watcher
 from povwatch.config.settings import Arrival, Config, Paths
@@ -31,8 +31,8 @@ from povwatch.core.background import Background
 from povwatch.core.job import JobState
 from povwatch.files.health import RootGuard
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
-from povwatch.spec.error_files import Notices
+from povwatch.journal.store import JobStore
+from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 
 PATIENCE = 30
@@ -53,30 +53,30 @@ class Station:
         self.inputs.mkdir(exist_ok=True)
         self.clock = HandClock()
         self.journal = Journal.open(folder / "state")
-        self.ledger = Ledger(self.journal, self.clock)
+        self.store = JobStore(self.journal, self.clock)
         self.withdrawn = []
         self.adopted = 0
         self.background = Background(lambda: None, threads=1, broken=self._broken)
         self.guard = RootGuard(self.inputs)
-        self.intake = Intake(
+        self.arrival = ArrivalStage(
             self.inputs,
             settle=5.0,
             network=False,
-            ledger=self.ledger,
+            store=self.store,
             inspections=self.background,
             walks=self.background,
             decodes=self.background,
-            notices=Notices(InputsFolder(self.inputs), self.journal),
+            error_files=ErrorFiles(InputsFolder(self.inputs), self.journal),
             arrived=lambda *_: None,
             withdrawn=self._withdraw,
             rejected=lambda _: None,
             broken=self._broken,
         )
-        self.lookout = Lookout(
+        self.folder_monitor = FolderMonitor(
             Config(paths=Paths(inputs=self.inputs), arrival=Arrival(rescan=rescan)),
             clock=self.clock,
             guard=self.guard,
-            intake=self.intake,
+            arrival=self.arrival,
             gates=SimpleNamespace(hint=lambda _: None, stand_still=lambda _: None),
             respec=lambda _: None,
             tidy=lambda _: None,
@@ -84,20 +84,20 @@ class Station:
             wake=lambda: None,
             watcher=Watcher,
         )
-        self.lookout.start()
+        self.folder_monitor.start()
         self.turn()
         self.turn()  # what the first one asked for
 
     def close(self):
-        self.lookout.stop()
+        self.folder_monitor.stop()
         self.background.close()
         self.journal.close()
 
     def turn(self):
         """One turn of the daemon's loop."""
-        self.lookout.tick(self.clock.now)
-        if self.lookout.away is None:
-            self.intake.tick(self.clock.now)
+        self.folder_monitor.tick(self.clock.now)
+        if self.folder_monitor.away is None:
+            self.arrival.tick(self.clock.now)
 
     def later(self, seconds):
         """Let time pass, as the loop does: every second there is something to look at."""
@@ -116,7 +116,7 @@ class Station:
 
     def seen(self):
         """Every clip with a job that has not ended."""
-        return {os.fsdecode(path) for path, known in self.ledger.known.items() if not known.state.ended}
+        return {os.fsdecode(path) for path, known in self.store.known.items() if not known.state.ended}
 
     def expect(self, *clips):
         """Wait until these are seen, and no others."""
@@ -129,8 +129,8 @@ class Station:
 
     def _withdraw(self, job, why):
         self.withdrawn.append((os.fsdecode(job.path), why))
-        self.intake.forget(
-            self.ledger.move(job, "cancelled", said={"why": why}, state=JobState.CANCELLED, waiting_on=None)
+        self.arrival.forget(
+            self.store.move(job, "cancelled", said={"why": why}, state=JobState.CANCELLED, waiting_on=None)
         )
 
     def _adopt(self):
@@ -170,11 +170,13 @@ def test_not_one_of_very_many_files_is_missed(tmp_path):
     try:
         writer = subprocess.Popen([sys.executable, "-c", WRITE, station.inputs, str(MANY)])
         while writer.poll() is None:
-            station.lookout.tick(station.clock.now)  # while they come; the intake's own looks are not needed here
+            station.folder_monitor.tick(
+                station.clock.now
+            )  # while they come; the intake's own looks are not needed here
             time.sleep(0.02)
         assert writer.returncode == 0
         station.clock.now += 30 + RESCAN_SHARE * PATIENCE  # a rescan, however long the last one took
-        station.lookout.tick(station.clock.now)
+        station.folder_monitor.tick(station.clock.now)
         assert len(station.seen()) == MANY
         assert station.journal.counts() == {JobState.ARRIVING: MANY}
         assert station.withdrawn == []
@@ -215,7 +217,7 @@ def test_folders_come_and_go_whole(here, tmp_path):
 def test_a_queue_of_the_kernel_s_that_runs_over_asks_for_a_rescan(here):
     """The thread that reads it stands still, as a daemon that is stopped; the last file of all has no event."""
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    reader = here.lookout._watcher._inotify
+    reader = here.folder_monitor._watcher._inotify
     held = []
     real = reader.handle_event
 
@@ -235,11 +237,11 @@ def test_a_queue_of_the_kernel_s_that_runs_over_asks_for_a_rescan(here):
         os.close(os.open(names[n % 2], os.O_CREAT | os.O_WRONLY))
         os.unlink(names[n % 2])  # noqa: PTH108 - bytes
     here.make("last.mp4")
-    scans = here.lookout.scanned_at
+    scans = here.folder_monitor.scanned_at
     here.clock.now += 1
     here.let_go = True
     here.expect("first.mp4", "last.mp4")
-    assert here.lookout.scanned_at > scans
+    assert here.folder_monitor.scanned_at > scans
 
 
 # -- the watcher
@@ -247,7 +249,7 @@ def test_a_queue_of_the_kernel_s_that_runs_over_asks_for_a_rescan(here):
 
 @pytest.mark.parametrize("which", ["_inotify", "_observer"])
 def test_a_watcher_that_died_is_started_anew_and_what_came_meanwhile_is_found(here, which):
-    thread = getattr(here.lookout._watcher, which)
+    thread = getattr(here.folder_monitor._watcher, which)
     thread.stop()
     thread.join(PATIENCE)
     here.make("unseen.mp4")
@@ -268,7 +270,7 @@ def test_a_watcher_that_cannot_be_started_is_tried_less_and_less_often(here, mon
 
     with monkeypatch.context() as patched:
         patched.setattr(InotifyFD, "add_callback", refuse)
-        here.lookout._watcher.stop()
+        here.folder_monitor._watcher.stop()
         begun = here.clock.now
         with capture_logs() as said:
             here.later(4 * WATCH_PAUSE_MAX)
@@ -279,7 +281,7 @@ def test_a_watcher_that_cannot_be_started_is_tried_less_and_less_often(here, mon
     events = [line["event"] for line in said]
     assert events.count("watch-unavailable") == 1
     here.later(WATCH_PAUSE_MAX)
-    assert here.lookout._watcher.alive()
+    assert here.folder_monitor._watcher.alive()
     here.make("seen.mp4")
     here.expect("seen.mp4")
 
@@ -292,12 +294,12 @@ def test_a_root_that_is_removed_and_made_anew(here):
     here.expect("old.mp4", "day/old.mp4")
     shutil.rmtree(here.inputs)
     here.later(LONG)
-    assert here.lookout.away is not None
+    assert here.folder_monitor.away is not None
     assert here.withdrawn == []
     here.inputs.mkdir()
     here.make("day/old.mp4", "new.mp4")
     here.later(LONG)
-    assert here.lookout.away is None
+    assert here.folder_monitor.away is None
     assert here.adopted == 1
     assert here.withdrawn == [("old.mp4", "gone")]  # one that is there again under its name has lost nothing
     here.expect("day/old.mp4", "new.mp4")
@@ -328,10 +330,10 @@ def test_a_mount_over_the_root_and_away_again_cancels_nothing(here, tmp_path):
     (other / "theirs.mp4").touch()
     with bound(other, here.inputs) as unmount:
         here.later(LONG)
-        assert "mounted over it" in here.lookout.away
+        assert "mounted over it" in here.folder_monitor.away
         unmount()
     here.later(LONG)
-    assert here.lookout.away is None
+    assert here.folder_monitor.away is None
     assert here.withdrawn == []
     assert list(other.iterdir()) == [other / "theirs.mp4"]
     here.make("day/c.mp4")
@@ -351,11 +353,11 @@ def test_a_root_whose_mount_is_taken_away_and_comes_back_cancels_nothing(tmp_pat
             unmount()
             (root / "below.mp4").touch()  # into the mount point: no clip of ours
             here.later(LONG)
-            assert here.lookout.away is not None
+            assert here.folder_monitor.away is not None
             assert here.withdrawn == []
             with bound(disk, root):
                 here.later(LONG)
-                assert here.lookout.away is None
+                assert here.folder_monitor.away is None
                 assert here.withdrawn == []
                 here.make("b.mp4")
                 here.expect("a.mp4", "b.mp4")

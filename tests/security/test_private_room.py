@@ -18,7 +18,7 @@ from support.spec_texts import text
 
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import copies
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.config.hooks import Hook
 from povwatch.config.settings import Config, Paths
 from povwatch.core.errors import OutputsAway
@@ -53,7 +53,7 @@ class Place:
         make_clip(self.inputs / "c.mp4")
         spec = parse(text(video_path="a.mp4", edge={"control_path": "c.mp4"}), clip_name=b"a.mp4", file="")
         info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
-        self.piece = Workpiece(
+        self.piece = Attempt(
             str(self.room), info, spec.model_dump(mode="json", by_alias=True), capabilities={"real": False}
         )
 

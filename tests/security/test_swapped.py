@@ -11,7 +11,7 @@ from support.clips import make_clip
 from support.spec_texts import text
 
 from povwatch.arrival.clip_files import have_inspected
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.grace.named_files import measure
 from povwatch.media.run import call
@@ -83,7 +83,7 @@ def test_a_named_file_that_was_swapped_after_it_was_judged_is_not_taken(tmp_path
     spec = parse(text(video_path="a.mp4", **changes), clip_name=b"a.mp4", file="")
     if kind != "gone":
         make(inputs / "c.mp4", kind, secret)
-    piece = Workpiece(str(room), info, spec.model_dump(mode="json", by_alias=True))
+    piece = Attempt(str(room), info, spec.model_dump(mode="json", by_alias=True))
     with pytest.raises(SourceChanged, match=r"inputs/c\.mp4"):
         piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
 
@@ -96,6 +96,6 @@ def test_a_clip_may_have_a_second_name_and_a_named_file_that_fits_is_copied(tmp_
     make_clip(inputs / "c.mp4")
     info = call("inspect", {"path": str(inputs / "a.mp4"), "kind": "mp4"}, timeout=60)
     spec = parse(text(video_path="a.mp4", edge={"control_path": "c.mp4"}), clip_name=b"a.mp4", file="")
-    piece = Workpiece(str(room), info, spec.model_dump(mode="json", by_alias=True))
+    piece = Attempt(str(room), info, spec.model_dump(mode="json", by_alias=True))
     piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
     assert (room / "edge_control_path.mp4").read_bytes() == (inputs / "c.mp4").read_bytes()

@@ -57,7 +57,7 @@ AT_REST = {Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE}
 """What a clip may wait on for ever."""
 
 
-class Ledger:
+class JobStore:
     """All that is to be accounted for."""
 
     def __init__(self, world: World, witness: Witness) -> None:

@@ -15,7 +15,7 @@ import ran
 import tamper
 import tamper_ran
 import troubles
-from ledger import AT_REST, Ledger
+from ledger import AT_REST, JobStore
 from stepped import SteppedClock
 from support.clips import make_clip
 from support.daemons import Daemon, toy
@@ -121,7 +121,7 @@ class Soak:
             wrong += [f"a process is left over: {pid}" for pid in left_over(self._daemon.folder)]
         wrong += self._troubles.wrong
         wrong += [f"povwatch itself failed: {line['problem']}" for line in self._daemon.events("unforeseen")]
-        ledger = Ledger(self._world, witness)
+        ledger = JobStore(self._world, witness)
         wrong += ledger.violations()
         if prove and not wrong:
             wrong += [*tamper.unseen(self._world, witness, ledger), *tamper_ran.unseen(self._world)]

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from ledger import Ledger
+    from ledger import JobStore
     from witness import Witness
     from world import World
 
     Spoilt = Callable[[World, Witness], AbstractContextManager[None]]
 
 
-def unseen(world: World, witness: Witness, ledger: Ledger) -> list[str]:
+def unseen(world: World, witness: Witness, ledger: JobStore) -> list[str]:
     """What was spoilt and the ledger did not tell; ideally nothing. All is as it was afterwards."""
     found = []
     for spoil, told in TAMPERINGS.items():

@@ -197,8 +197,7 @@ def _begin() -> None:
     from povwatch.core.errors import EnvironmentFault  # noqa: PLC0415
     from povwatch.daemon import loop  # noqa: PLC0415
     from povwatch.engines import choice  # noqa: PLC0415
-    from povwatch.gpu import host_memory  # noqa: PLC0415
-    from povwatch.gpu import monitor as eye  # noqa: PLC0415
+    from povwatch.gpu import host_memory, monitor  # noqa: PLC0415
     from povwatch.gpu import nvml as gpu  # noqa: PLC0415
 
     Nvml(Path(os.environ["NVML"])).install()
@@ -209,5 +208,5 @@ def _begin() -> None:
             retry._RELEASES[error] = (waiting, min(pause, 0.5))
     host_memory.available = lambda: json.loads(Path(os.environ["NVML"]).read_text())["host"]
     gpu.XID_WAIT = 50
-    eye.PATIENCE = 1.0
+    monitor.PATIENCE = 1.0
     loop.SAMPLE_EVERY = loop.LOOK_EVERY = 0.1

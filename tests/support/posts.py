@@ -12,12 +12,12 @@ from povwatch.config.settings import Config, Engine, Grace
 from povwatch.core.background import Background
 from povwatch.core.job import JobState, Waiting
 from povwatch.files.signature import signature
-from povwatch.grace.stage import Gates
+from povwatch.grace.stage import GraceStage
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 from povwatch.media.info import VideoInfo
 from povwatch.media.run import call
-from povwatch.spec.error_files import Notices
+from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.prompts import load_templates
 
@@ -45,17 +45,17 @@ class Post:
         self.ended, self.broken = [], []
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
         self.open()
-        (self.first,) = self.ledger.add([(b"a.mp4", signature((self.inputs / "a.mp4").stat()))])
+        (self.first,) = self.store.add([(b"a.mp4", signature((self.inputs / "a.mp4").stat()))])
 
     def open(self):
         self.journal = Journal.open(self.folder / "state")
-        self.ledger = Ledger(self.journal, self.clock)
+        self.store = JobStore(self.journal, self.clock)
         self.beside = InputsFolder(self.inputs)
-        self.gates = Gates(
+        self.gates = GraceStage(
             Config(grace=Grace(period="2m", max="1h"), engine=Engine(**self.engine)),
-            ledger=self.ledger,
+            store=self.store,
             folder=self.beside,
-            notices=Notices(self.beside, self.journal),
+            error_files=ErrorFiles(self.beside, self.journal),
             background=self.background,
             templates=load_templates(None),
             engine=self.engine["kind"],
@@ -102,7 +102,7 @@ class Post:
 
     @property
     def job(self):
-        return self.ledger.of_path(b"a.mp4")
+        return self.store.of_path(b"a.mp4")
 
     def at(self):
         return self.job.state, self.job.waiting_on

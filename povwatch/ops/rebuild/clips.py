@@ -29,13 +29,6 @@ class Clips:
     """The clips of one listing."""
 
     def __init__(self, root: Path, listing: Listing, tell: Callable[[bytes, int], None]) -> None:
-        """Make it.
-
-        Args:
-            root: inputs/.
-            listing: what is in it.
-            tell: called before a clip is read, with its size.
-        """
         self._root = root
         self._listing = listing
         self._folder = InputsFolder(root)

@@ -14,15 +14,15 @@ from support.hand_clock import HandClock
 
 from povwatch import container
 from povwatch.arrival import progress
-from povwatch.arrival.stage import INCOMPLETE_PATIENCE, LET_GO_QUIET, Intake
+from povwatch.arrival.stage import INCOMPLETE_PATIENCE, LET_GO_QUIET, ArrivalStage
 from povwatch.arrival.tracks import GONE_PATIENCE
 from povwatch.container import reader
 from povwatch.core.background import Background
 from povwatch.core.job import JobState, Waiting
 from povwatch.files.scan import scan
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
-from povwatch.spec.error_files import Notices
+from povwatch.journal.store import JobStore
+from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 
 SETTLE = 5.0
@@ -36,48 +36,48 @@ class Station:
         self.inputs.mkdir()
         self.clock = HandClock()
         self.journal = Journal.open(folder / "state")
-        self.ledger = Ledger(self.journal, self.clock)
+        self.store = JobStore(self.journal, self.clock)
         self.withdrawn = []
         self.arrived = []
         self.broken = []
         self.inspections, self.walks = (
             Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error)) for _ in range(2)
         )
-        self.notices = Notices(InputsFolder(self.inputs), self.journal)
+        self.error_files = ErrorFiles(InputsFolder(self.inputs), self.journal)
         self.open()
 
     def open(self, patience=INCOMPLETE_PATIENCE):
         """Begin, or begin anew as after a start."""
-        self.intake = Intake(
+        self.arrival = ArrivalStage(
             self.inputs,
             settle=SETTLE,
             network=False,
-            ledger=self.ledger,
+            store=self.store,
             inspections=self.inspections,
             walks=self.walks,
             decodes=self.walks,
-            notices=self.notices,
+            error_files=self.error_files,
             arrived=lambda job, _: self.arrived.append(job.path),
             withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
             rejected=lambda _: None,
             broken=lambda _, error: self.broken.append(error),
             patience=patience,
         )
-        self.intake.open_root()
+        self.arrival.open_root()
 
     def rescan(self):
         listing = scan(self.inputs, extensions=frozenset({b".mp4", b".mov"}), recursive=True, clock=self.clock.boot)
-        self.intake.appeared(sorted(listing.clips.items()), self.clock.now)
-        for path in [p for p in self.intake.paths if p not in listing.clips]:
-            self.intake.absent(path, self.clock.now)
-        self.intake.hold_back(listing.held_back, self.clock.now)
-        self.notices.tidy(self.ledger.known, listing)
+        self.arrival.appeared(sorted(listing.clips.items()), self.clock.now)
+        for path in [p for p in self.arrival.paths if p not in listing.clips]:
+            self.arrival.absent(path, self.clock.now)
+        self.arrival.hold_back(listing.held_back, self.clock.now)
+        self.error_files.tidy(self.store.known, listing)
 
     def until(self, when):
         """Let time pass, from one deadline to the next."""
-        while (due := self.intake.next_deadline()) is not None and due <= when:
+        while (due := self.arrival.next_deadline()) is not None and due <= when:
             self.clock.now = max(self.clock.now, due)
-            self.intake.tick(self.clock.now)
+            self.arrival.tick(self.clock.now)
         self.clock.now = when
         assert self.broken == []
 
@@ -92,7 +92,7 @@ class Station:
         assert self.broken == []
 
     def job(self, path=b"a.mp4"):
-        return self.ledger.of_path(path)
+        return self.store.of_path(path)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_the_patience_goes_on_over_a_restart(station):
     station.rescan()
     station.until(1000 + INCOMPLETE_PATIENCE - 60)
     station.open()  # a minute before it would be said
-    station.intake.recall(station.clock.now)
+    station.arrival.recall(station.clock.now)
     station.rescan()
     station.until(1000 + INCOMPLETE_PATIENCE - 10)
     assert not (station.inputs / "a.error.txt").exists()
@@ -173,8 +173,8 @@ def test_a_clip_has_one_timer_however_often_it_changes(station):
         station.rescan()
         station.clock.now += 0.01
     looks = []
-    look = station.intake._arriving.look
-    station.intake._arriving.look = lambda *args: (looks.append(args), look(*args))
+    look = station.arrival._arriving.look
+    station.arrival._arriving.look = lambda *args: (looks.append(args), look(*args))
     station.until(station.clock.now + SETTLE + 1)
     assert len(looks) <= 4
     assert station.job().waiting_on is Waiting.INCOMPLETE
@@ -203,8 +203,8 @@ def test_many_waiting_clips_have_nothing_due_but_their_patience(station):
         (station.inputs / f"{number}.mp4").touch()
     station.rescan()
     station.until(1000 + 3 * SETTLE)
-    assert station.intake.next_deadline() == 1000 + INCOMPLETE_PATIENCE
-    assert not station.intake.moving
+    assert station.arrival.next_deadline() == 1000 + INCOMPLETE_PATIENCE
+    assert not station.arrival.moving
 
 
 def test_a_partial_that_came_after_the_last_rescan_holds_it_back_too(station):
@@ -214,7 +214,7 @@ def test_a_partial_that_came_after_the_last_rescan_holds_it_back_too(station):
     station.until(1000 + SETTLE + 1)
     assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.INCOMPLETE)
     assert station.job().detail == "a.mp4.crdownload is still beside it"
-    assert not station.intake.moving
+    assert not station.arrival.moving
     (station.inputs / "a.mp4.crdownload").unlink()
     station.rescan()
     station.until(1000 + 3 * SETTLE)
@@ -237,10 +237,10 @@ def test_a_partial_beside_it_holds_it_back_and_keeps_nobody_waiting(station):
     station.rescan()
     station.until(1000 + 2 * SETTLE)
     assert station.job().waiting_on is Waiting.INCOMPLETE
-    assert not station.intake.moving
+    assert not station.arrival.moving
     (station.inputs / "a.mp4.part").unlink()
     station.rescan()
-    assert station.intake.moving
+    assert station.arrival.moving
 
 
 def test_a_clip_that_a_partial_holds_back_for_long_says_so_beside_it(station):
@@ -265,19 +265,19 @@ def test_a_fault_of_ours_costs_one_clip_only(station, monkeypatch):
     (station.inputs / "a.mp4").touch()
     (station.inputs / "b.mp4").touch()
     station.rescan()
-    real = station.intake._clips.sample
+    real = station.arrival._clips.sample
 
     def sample(path):
         if path == b"a.mp4":
             raise ZeroDivisionError
         return real(path)
 
-    monkeypatch.setattr(station.intake._clips, "sample", sample)
+    monkeypatch.setattr(station.arrival._clips, "sample", sample)
     station.clock.now += SETTLE
-    station.intake.tick(station.clock.now)
+    station.arrival.tick(station.clock.now)
     assert [type(error) for error in station.broken] == [ZeroDivisionError]
     station.broken.clear()
-    station.intake.forget(station.job())
+    station.arrival.forget(station.job())
     station.until(1000 + 4 * SETTLE)
     assert station.job(b"b.mp4").waiting_on is Waiting.INCOMPLETE
 
@@ -287,7 +287,7 @@ def test_jobs_of_clips_that_are_gone_at_the_start_are_followed(station):
     station.rescan()
     (station.inputs / "a.mp4").unlink()
     station.open()
-    station.intake.recall(station.clock.now)
+    station.arrival.recall(station.clock.now)
     station.rescan()
     station.until(1000 + GONE_PATIENCE + SETTLE)
     assert station.withdrawn == [(b"a.mp4", "gone")]
@@ -329,10 +329,10 @@ def test_a_copy_that_was_cancelled_is_not_taken_in_again_while_it_grows(station)
 
     assert grow() == 1
     job = station.job()
-    job = station.ledger.move(
-        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    job = station.store.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.arrival.signature(job)
     )
-    station.intake.forget(job)
+    station.arrival.forget(job)
     for _ in range(5):
         station.clock.now += 30
         assert grow() == 1
@@ -345,10 +345,10 @@ def test_another_file_in_its_place_is_taken_in_at_once(station):
     clip.write_bytes(b"some of it")
     station.rescan()
     job = station.job()
-    job = station.ledger.move(
-        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    job = station.store.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.arrival.signature(job)
     )
-    station.intake.forget(job)
+    station.arrival.forget(job)
     (station.inputs / "b").write_bytes(b"something else altogether")
     (station.inputs / "b").rename(clip)
     station.rescan()
@@ -369,14 +369,14 @@ def test_a_clip_that_the_machine_does_not_let_us_inspect_waits_and_is_tried_agai
         for _ in range(4):
             assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.PAUSED)
             assert "temporarily unavailable" in station.job().detail
-            assert station.intake.moving is (len(tried) < 2)
-            due = station.intake.next_deadline()
+            assert station.arrival.moving is (len(tried) < 2)
+            due = station.arrival.next_deadline()
             tried.append(due - station.clock.now)
             station.until(due)
             station.inspected()
     assert tried == [2, 4, 8, 16]
     assert station.arrived == []
-    station.until(station.intake.next_deadline())
+    station.until(station.arrival.next_deadline())
     station.inspected()
     assert station.arrived == [b"a.mp4"]
     assert not (station.inputs / "a.error.txt").exists()
@@ -405,7 +405,7 @@ def test_a_clip_whose_inspection_was_killed_is_looked_at_again(station, monkeypa
     assert (station.job().state, station.job().waiting_on) == (JobState.ARRIVING, Waiting.PAUSED)
     assert "killed by SIGKILL" in station.job().detail
     for _ in range(2):
-        station.until(station.intake.next_deadline())
+        station.until(station.arrival.next_deadline())
         station.inspected()
     assert station.arrived == [b"a.mp4"]
 
@@ -418,7 +418,7 @@ def test_a_clip_whose_inspection_is_killed_again_and_again_waits_for_a_change(st
     station.inspected()
     pauses = []
     while station.job().waiting_on is Waiting.PAUSED:
-        due = station.intake.next_deadline()
+        due = station.arrival.next_deadline()
         pauses.append(due - station.clock.now)
         station.until(due)
         station.inspected()
@@ -433,12 +433,12 @@ def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(statio
     """A claimed clip was gone as its copy was to be made; it is cancelled, and somebody moves it back."""
     clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
     make_clip(away)
-    (job,) = station.ledger.add([(b"a.mp4", b"")])
-    station.intake.return_to_arriving(job)
+    (job,) = station.store.add([(b"a.mp4", b"")])
+    station.arrival.return_to_arriving(job)
     station.until(1000 + GONE_PATIENCE + SETTLE)
     assert station.withdrawn == [(b"a.mp4", "gone")]
-    job = station.ledger.move(job, "cancelled", said={"why": "it is gone"}, state=JobState.CANCELLED, waiting_on=None)
-    station.intake.forget(job)
+    job = station.store.move(job, "cancelled", said={"why": "it is gone"}, state=JobState.CANCELLED, waiting_on=None)
+    station.arrival.forget(job)
     away.rename(clip)
     station.rescan()
     assert station.job().state is JobState.ARRIVING
@@ -454,10 +454,10 @@ def test_a_clip_that_was_moved_away_while_it_settled_may_come_back(station):
     station.rescan()
     station.until(station.clock.now + GONE_PATIENCE + SETTLE)
     assert station.withdrawn == [(b"a.mp4", "gone")]
-    job = station.ledger.move(
-        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.intake.signature(job)
+    job = station.store.move(
+        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.arrival.signature(job)
     )
-    station.intake.forget(job)
+    station.arrival.forget(job)
     away.rename(clip)
     station.rescan()
     assert station.job().id != job.id
@@ -484,7 +484,7 @@ def test_a_clip_with_a_long_index_arrives_by_way_of_a_child(station, long):
     make_clip(station.inputs / "a.mp4")
     station.rescan()
     station.until(1000 + SETTLE + 1)
-    assert station.intake.moving
+    assert station.arrival.moving
     assert station.arrived == []
     station.inspected()
     assert station.arrived == [b"a.mp4"]
@@ -532,8 +532,8 @@ def test_a_clip_that_is_let_go_while_a_child_reads_its_index_is_forgotten(statio
     station.rescan()
     station.until(1000 + SETTLE + 1)
     job = station.job()
-    job = station.ledger.move(job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, waiting_on=None)
-    station.intake.forget(job)
+    job = station.store.move(job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, waiting_on=None)
+    station.arrival.forget(job)
     station.inspected()
     assert (station.job().state, station.arrived) == (JobState.CANCELLED, [])
 
@@ -555,7 +555,7 @@ def test_a_clip_whose_index_is_read_and_whose_inspection_is_killed_is_not_tried_
     station.inspected()
     pauses = []
     while station.job().waiting_on is Waiting.PAUSED:
-        due = station.intake.next_deadline()
+        due = station.arrival.next_deadline()
         pauses.append(due - station.clock.now)
         station.until(due)
         station.inspected()

@@ -12,26 +12,26 @@ from support.clips import make_clip
 from support.damaged import SHORT, noisy, spoil
 from support.spec_texts import text
 
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.core.errors import DiskFull, JobFailed, OutputsNotWritable, Shortage, WriteFailed
 from povwatch.media.run import call
 from povwatch.spec import parse
 
 
 @pytest.fixture
-def piece(tmp_path):
+def attempt(tmp_path):
     clip = make_clip(tmp_path / "a.mp4")
     (tmp_path / "room").mkdir()
     info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
     spec = parse(text(video_path="a.mp4"), clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
-    return Workpiece(str(tmp_path / "room"), info, spec)
+    return Attempt(str(tmp_path / "room"), info, spec)
 
 
-def prepare(piece, inputs):
-    piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
+def prepare(attempt, inputs):
+    attempt.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
 
 
-def test_what_finishing_needs_survives_a_power_cut(piece, tmp_path, monkeypatch):
+def test_what_finishing_needs_survives_a_power_cut(attempt, tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
 
     def noted(fd):
@@ -39,25 +39,25 @@ def test_what_finishing_needs_survives_a_power_cut(piece, tmp_path, monkeypatch)
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", noted)
-    prepare(piece, tmp_path)
-    assert {piece.source, piece.prepared["times"]} <= set(synced)
-    assert synced[-1] == piece.folder
+    prepare(attempt, tmp_path)
+    assert {attempt.source, attempt.prepared["times"]} <= set(synced)
+    assert synced[-1] == attempt.folder
 
 
 def test_damage_that_only_preparing_finds_is_known_from_then_on(tmp_path):
     """A key frame behind it said that all of the clip is there."""
-    piece = with_damage(tmp_path)
-    assert (piece.info["frames"], piece.info["damage"]) == (40, None)
-    prepare(piece, tmp_path)
-    assert piece.info["frames"] == piece.prepared["frames"] < 40
-    assert piece.info["damage"]["lost"] == 40 - piece.prepared["frames"]
+    attempt = with_damage(tmp_path)
+    assert (attempt.info["frames"], attempt.info["damage"]) == (40, None)
+    prepare(attempt, tmp_path)
+    assert attempt.info["frames"] == attempt.prepared["frames"] < 40
+    assert attempt.info["damage"]["lost"] == 40 - attempt.prepared["frames"]
 
 
 def test_a_control_video_for_frames_that_do_not_decode_is_refused(tmp_path):
     noisy(tmp_path / "depth.mp4")
-    piece = with_damage(tmp_path, depth={"control_weight": 1.0, "control_path": "depth.mp4"})
+    attempt = with_damage(tmp_path, depth={"control_weight": 1.0, "control_path": "depth.mp4"})
     with pytest.raises(JobFailed, match=r"of the clip's 40 frames decode\. depth\.control_path \(depth\.mp4\)"):
-        prepare(piece, tmp_path)
+        prepare(attempt, tmp_path)
 
 
 def with_damage(folder, **fields):
@@ -65,17 +65,17 @@ def with_damage(folder, **fields):
     (folder / "room").mkdir()
     info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
     spec = parse(text(video_path="a.mp4", **fields), clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
-    return Workpiece(str(folder / "room"), info, spec)
+    return Attempt(str(folder / "room"), info, spec)
 
 
 @pytest.mark.parametrize(
     ("code", "error"),
     [(errno.EIO, WriteFailed), (errno.EROFS, OutputsNotWritable), (errno.ENOSPC, DiskFull), (errno.EMFILE, Shortage)],
 )
-def test_a_disk_that_does_not_keep_the_copies_is_blamed_and_not_the_clip(piece, tmp_path, monkeypatch, code, error):
+def test_a_disk_that_does_not_keep_the_copies_is_blamed_and_not_the_clip(attempt, tmp_path, monkeypatch, code, error):
     def fails(_):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(error, match=os.strerror(code)):
-        prepare(piece, tmp_path)
+        prepare(attempt, tmp_path)

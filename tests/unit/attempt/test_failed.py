@@ -8,14 +8,14 @@ import pytest
 from structlog.testing import capture_logs
 from support.hand_clock import HandClock
 
-from povwatch.attempt.failed import Endings
+from povwatch.attempt.failed import FailedAttempts
 from povwatch.config.settings import Config, Paths
 from povwatch.core.errors import JobFailed, Shortage, SourceChanged, WorkerDied
 from povwatch.core.job import JobState, Waiting
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 from povwatch.publish import Publisher
-from povwatch.spec.error_files import Notices
+from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 
 
@@ -26,22 +26,22 @@ def desk(tmp_path):
     for path in (paths.inputs, paths.outputs):
         path.mkdir()
     with Journal.open(paths.state) as journal:
-        ledger, publisher, told = Ledger(journal, HandClock()), Publisher(paths.outputs), []
-        endings = Endings(
+        store, publisher, told = JobStore(journal, HandClock()), Publisher(paths.outputs), []
+        failed_attempts = FailedAttempts(
             Config(paths=paths),
-            ledger=ledger,
-            notices=Notices(InputsFolder(paths.inputs), journal),
+            store=store,
+            error_files=ErrorFiles(InputsFolder(paths.inputs), journal),
             publisher=publisher,
             back=lambda job: told.append(job.state),
             ended=lambda job: told.append(job.state),
             pause=lambda waiting, *_, **__: told.append(waiting),
         )
-        (job,) = ledger.add([(b"my a.mp4", b"sig")])
+        (job,) = store.add([(b"my a.mp4", b"sig")])
         for state in (JobState.GRACE, JobState.QUEUED):
-            job = ledger.set_quietly(job, "waiting", state=state)
-        job = ledger.set_quietly(job, "started", state=JobState.RUNNING, run_id="run", attempts=1)
+            job = store.set_quietly(job, "waiting", state=state)
+        job = store.set_quietly(job, "started", state=JobState.RUNNING, run_id="run", attempts=1)
         publisher.staging(job.id, "run")
-        yield endings, job, told, paths
+        yield failed_attempts, job, told, paths
 
 
 ERRORS = [WorkerDied("It died."), JobFailed("The working copy cannot be read.")]
@@ -49,10 +49,10 @@ ERRORS = [WorkerDied("It died."), JobFailed("The working copy cannot be read.")]
 
 @pytest.mark.parametrize("error", ERRORS, ids=["attempt", "job"])
 def test_no_attempt_is_charged_and_no_job_fails_for_files_that_somebody_removed(desk, error):
-    endings, job, told, paths = desk
+    failed_attempts, job, told, paths = desk
     shutil.rmtree(paths.outputs)
-    endings.after(job, error)
-    again = endings._ledger.job(job.id)
+    failed_attempts.after(job, error)
+    again = failed_attempts._store.job(job.id)
     assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
     assert told == [JobState.QUEUED, Waiting.PAUSED]
     assert "went away while it ran" in again.detail
@@ -60,12 +60,12 @@ def test_no_attempt_is_charged_and_no_job_fails_for_files_that_somebody_removed(
 
 @pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
 def test_work_that_is_removed_while_it_is_checked_is_told_as_that_and_made_again(desk, whole):
-    endings, job, told, paths = desk
-    job = endings._ledger.set_quietly(job, "generated", state=JobState.CHECKING)
+    failed_attempts, job, told, paths = desk
+    job = failed_attempts._store.set_quietly(job, "generated", state=JobState.CHECKING)
     if whole:
         shutil.rmtree(paths.outputs / ".povwatch")
-    endings.after(job, SourceChanged("working.mp4 is gone."))
-    again = endings._ledger.job(job.id)
+    failed_attempts.after(job, SourceChanged("working.mp4 is gone."))
+    again = failed_attempts._store.job(job.id)
     assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
     assert told == [JobState.QUEUED, Waiting.PAUSED]
     assert again.detail.startswith("The files of this attempt went away while it ran, and with them the work")
@@ -73,25 +73,25 @@ def test_work_that_is_removed_while_it_is_checked_is_told_as_that_and_made_again
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_job_is_told_of_unless_the_queue_waits_for_what_others_met_before_it(desk, monkeypatch, known):
-    endings, job, _, _ = desk
-    monkeypatch.setattr(endings, "_pause", lambda *_, **__: known)
+    failed_attempts, job, _, _ = desk
+    monkeypatch.setattr(failed_attempts, "_pause", lambda *_, **__: known)
     with capture_logs() as lines:
-        endings.after(job, Shortage("Too many open files.", "Raise its limit."))
+        failed_attempts.after(job, Shortage("Too many open files.", "Raise its limit."))
     assert [line["event"] for line in lines] == ([] if known else ["released"])
-    again = endings._ledger.job(job.id)
+    again = failed_attempts._store.job(job.id)
     assert (again.state, again.attempts, again.detail) == (JobState.QUEUED, 0, "Too many open files. Raise its limit.")
-    assert endings._ledger.journal.events(job.id)[-1].event == "released"
+    assert failed_attempts._store.journal.events(job.id)[-1].event == "released"
 
 
 def test_a_clip_that_changes_while_it_is_copied_arrives_anew(desk):
-    endings, job, told, _ = desk
-    endings.after(job, SourceChanged("my a.mp4 changed."))
+    failed_attempts, job, told, _ = desk
+    failed_attempts.after(job, SourceChanged("my a.mp4 changed."))
     assert told == [JobState.ARRIVING]
 
 
 def test_one_whose_files_are_there_is_told_how_to_run_it_again(desk):
-    endings, job, told, paths = desk
-    endings.after(job, ERRORS[1])
+    failed_attempts, job, told, paths = desk
+    failed_attempts.after(job, ERRORS[1])
     assert told == [JobState.FAILED]
     text = (paths.inputs / "my a.error.txt").read_text()
     assert "When that is mended: povwatch retry 'my a.mp4'" in text

@@ -27,14 +27,14 @@ def drained(post):
     """What --once goes by, where nothing but the gate keeps it."""
     return Drain(
         Config(),
-        ledger=post.ledger,
-        lookout=SimpleNamespace(away=None, scanned_at=0.0, clips=lambda: {b"a.mp4"}),
-        intake=SimpleNamespace(moving=False),
+        store=post.store,
+        folder_monitor=SimpleNamespace(away=None, scanned_at=0.0, clips=lambda: {b"a.mp4"}),
+        arrival=SimpleNamespace(moving=False),
         idle=lambda: True,
         availability=None,
         crew=None,
         engine_room=None,
-        hurdle=lambda: None,
+        blocker=lambda: None,
     )
 
 

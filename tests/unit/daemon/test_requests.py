@@ -15,7 +15,7 @@ from povwatch.core.job import JobState
 from povwatch.core.scope import Scope
 from povwatch.daemon.requests import Verbs
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 from povwatch.service.requests import Spool
 from povwatch.spec.inputs_folder import InputsFolder
 
@@ -31,13 +31,13 @@ def called():
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def store(tmp_path):
     with Journal.open(tmp_path / "state") as journal:
-        yield Ledger(journal, HandClock())
+        yield JobStore(journal, HandClock())
 
 
 @pytest.fixture
-def ask(tmp_path, ledger):
+def ask(tmp_path, store):
     """Ask something of a job in some state; the answer's words."""
     (tmp_path / "inputs").mkdir()
     spool = Spool(tmp_path / "state")
@@ -45,14 +45,14 @@ def ask(tmp_path, ledger):
     nothing = SimpleNamespace(poke=lambda _: None, again=lambda *_, **__: None)
     verbs = Verbs(
         spool,
-        ledger=ledger,
-        intake=nothing,
+        store=store,
+        arrival=nothing,
         gates=nothing,
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
         finish=lambda _: False,
         hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING},
-        opening=nothing,
+        schedule=nothing,
         cleaner=nothing,
         withdraw=lambda *_: None,
     )
@@ -65,10 +65,10 @@ def ask(tmp_path, ledger):
     return ask
 
 
-def there(ledger, *states, path=CLIP):
-    (job,) = ledger.add([(path, b"sig")])
+def there(store, *states, path=CLIP):
+    (job,) = store.add([(path, b"sig")])
     for state in states:
-        job = ledger.set_quietly(job, "waiting", state=state)
+        job = store.set_quietly(job, "waiting", state=state)
 
 
 DONE = (JobState.GRACE, JobState.DONE)
@@ -85,8 +85,8 @@ GENERATED = (JobState.GRACE, JobState.QUEUED, JobState.RUNNING, JobState.CHECKIN
         ((), "hold", "script/povwatch go 'my clip.mp4'"),
     ],
 )
-def test_what_to_type_can_be_pasted(ledger, ask, states, verb, command):
-    there(ledger, *states)
+def test_what_to_type_can_be_pasted(store, ask, states, verb, command):
+    there(store, *states)
     text = ask(verb, "my clip")
     assert command in text
     assert text.count("povwatch") == 1
@@ -100,8 +100,8 @@ def test_what_to_type_can_be_pasted(ledger, ask, states, verb, command):
         (GENERATED[:-1], "it is running already: there is nothing to retry."),
     ],
 )
-def test_retry_ends_a_pause_after_generating(ledger, ask, states, answer):
-    there(ledger, *states)
+def test_retry_ends_a_pause_after_generating(store, ask, states, answer):
+    there(store, *states)
     assert ask("retry", "my clip") == answer
 
 
@@ -110,15 +110,15 @@ def test_an_unknown_clip_is_named_once_with_what_lists_the_known_ones(ask):
     assert ask("go", "zebra") == "no clip here is called so. All that were seen: script/povwatch jobs"
 
 
-def test_what_somebody_may_have_meant_is_named(ledger, ask):
-    there(ledger)
+def test_what_somebody_may_have_meant_is_named(store, ask):
+    there(store)
     meant = "no clip here is called so. Did you mean my clip.mp4? All that were seen: script/povwatch jobs"
     assert ask("hold", "my_clip.mp4") == meant
 
 
-def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(ledger, ask):
-    there(ledger, path=b"x/my a.mp4")
-    there(ledger, path=b"y/my a.mp4")
+def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(store, ask):
+    there(store, path=b"x/my a.mp4")
+    there(store, path=b"y/my a.mp4")
     text = ask("retry", "my a", force=True)
     assert text == (
         "2 clips are called so. Take one: "
@@ -128,24 +128,24 @@ def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(led
 
 
 @pytest.mark.parametrize("verb", ["go", "hold"])
-def test_nobody_is_told_to_retry_what_is_no_video(ledger, ask, verb):
-    (job,) = ledger.add([(CLIP, b"sig")])
-    ledger.set_quietly(job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
+def test_nobody_is_told_to_retry_what_is_no_video(store, ask, verb):
+    (job,) = store.add([(CLIP, b"sig")])
+    store.set_quietly(job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
     assert ask(verb, "my clip") == "it is rejected already: It is a symbolic link. Copy the video itself."
 
 
-def test_who_is_held_by_a_file_as_well_is_told_that_it_goes_then(ledger, ask, tmp_path):
-    there(ledger)
+def test_who_is_held_by_a_file_as_well_is_told_that_it_goes_then(store, ask, tmp_path):
+    there(store)
     (tmp_path / "inputs/my clip.hold").touch()
     assert ask("go", "my clip") == "the file my clip.hold still holds it: remove that, and it starts."
 
 
-def test_a_go_while_the_folder_is_away_is_kept_and_said_so(ledger, ask, tmp_path):
-    there(ledger)
+def test_a_go_while_the_folder_is_away_is_kept_and_said_so(store, ask, tmp_path):
+    there(store)
     (tmp_path / "inputs").rename(tmp_path / "away")
     text = ask("go", "my clip")
     assert text.startswith("it is noted, and the clip starts when inputs/ can be read again: Cannot read ")
-    assert ledger.of_path(CLIP).go
+    assert store.of_path(CLIP).go
 
 
 def test_a_line_in_the_log_about_no_clip_names_the_option(ask):
@@ -158,23 +158,23 @@ def test_a_machine_that_only_previews_is_told_how_to_look(ask):
     assert "script/povwatch doctor" in ask("retry", "", previews=True)
 
 
-def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, ledger):
-    there(ledger, JobState.GRACE)
-    there(ledger, JobState.GRACE, path=b"named.mp4")
+def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, store):
+    there(store, JobState.GRACE)
+    there(store, JobState.GRACE, path=b"named.mp4")
     (tmp_path / "inputs").mkdir()
     spool, touched = Spool(tmp_path / "state"), []
     spool.prepare()
     part = SimpleNamespace(poke=touched.append, again=lambda *_, **__: touched.append("again"))
     verbs = Verbs(
         spool,
-        ledger=ledger,
-        intake=part,
+        store=store,
+        arrival=part,
         gates=part,
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
         finish=lambda _: False,
         hasten=lambda _: False,
-        opening=part,
+        schedule=part,
         cleaner=part,
         withdraw=lambda job, _: touched.append(job),
         scope=Scope(frozenset({b"named.mp4"})),

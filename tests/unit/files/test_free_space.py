@@ -24,12 +24,12 @@ def test_too_little_room_is_a_hurdle_until_there_is_room(world):
     with capture_logs() as said:
         space.tick(10)
         space.tick(10 + LOOK_EVERY)
-    assert space.hurdle.waiting is Waiting.DISK_FULL
+    assert space.blocker.waiting is Waiting.DISK_FULL
     assert [(line["event"], line["where"]) for line in said] == [("disk-full", folder / "outputs")]
     space._reserve = 1
     with capture_logs() as said:
         space.tick(10 + 2 * LOOK_EVERY)
-    assert space.hurdle is None
+    assert space.blocker is None
     assert [(line["event"], line["where"]) for line in said] == [("disk-room", folder / "outputs")]
 
 
@@ -38,12 +38,12 @@ def test_it_is_looked_at_afresh_before_something_is_begun(world):
     space.tick(10)
     space._reserve = 2**62
     space.tick(11)  # not due yet
-    assert space.hurdle is None
+    assert space.blocker is None
     assert str(folder / "outputs") in str(space.lacking())
-    assert space.hurdle is not None
+    assert space.blocker is not None
     space._reserve = 1
     assert space.lacking() is None
-    assert space.hurdle is None
+    assert space.blocker is None
 
 
 def test_a_disk_that_was_full_and_cannot_be_looked_at_is_still_full(world):
@@ -57,10 +57,10 @@ def test_a_disk_that_was_full_and_cannot_be_looked_at_is_still_full(world):
         (folder / "state").rmdir()
         space.tick(30)
     assert said == []
-    assert space.hurdle is not None
+    assert space.blocker is not None
     (folder / "outputs").mkdir()
     space.tick(40)
-    assert space.hurdle is None
+    assert space.blocker is None
 
 
 def test_folders_that_cannot_be_looked_at_are_no_hurdle_of_this_kind(world):
@@ -68,4 +68,4 @@ def test_folders_that_cannot_be_looked_at_are_no_hurdle_of_this_kind(world):
     (folder / "outputs").rmdir()
     (folder / "state").rmdir()
     space.tick(10)
-    assert space.hurdle is None
+    assert space.blocker is None

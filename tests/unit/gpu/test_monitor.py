@@ -7,8 +7,8 @@ import threading
 import pytest
 from support.hand_clock import HandClock
 
-from povwatch.gpu import monitor as eye
-from povwatch.gpu.monitor import SILENT, GpuEye
+from povwatch.gpu import monitor
+from povwatch.gpu.monitor import SILENT, GpuMonitor
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 from povwatch.gpu.preflight import Preflight
 
@@ -26,7 +26,7 @@ class World:
         self.looks = 0
         self.now: Gpus | Exception = free(140)
         self.told = []
-        self.eye = GpuEye(self.clock, self.woken.set, self.look)
+        self.monitor = GpuMonitor(self.clock, self.woken.set, self.look)
 
     def look(self):
         self.looks += 1
@@ -36,12 +36,12 @@ class World:
         return self.now
 
     def tick(self):
-        self.eye.tick(self.clock.now, every=10)
+        self.monitor.tick(self.clock.now, every=10)
 
     def seen(self):
         """Let the look under way come back, and take it in."""
         assert self.woken.wait(5)
-        while self.eye._look is not None and not self.eye._look.over.wait(0.01):
+        while self.monitor._look is not None and not self.monitor._look.over.wait(0.01):
             pass
         self.woken.clear()
         self.tick()
@@ -59,11 +59,11 @@ def world():
 
 
 def test_looks_come_in_time_and_are_told_to_everybody(world):
-    world.eye.watch(world.told.append)
+    world.monitor.watch(world.told.append)
     world.tick()
     world.seen()
     assert world.told == [world.now]
-    assert world.eye.latest is world.now
+    assert world.monitor.latest is world.now
     world.clock.now += 9
     world.tick()
     assert world.looks == 1
@@ -76,7 +76,7 @@ def test_looks_come_in_time_and_are_told_to_everybody(world):
 def test_who_asks_gets_a_look_that_began_afterwards(world):
     world.may.clear()
     world.tick()
-    world.eye.ask(world.told.append)
+    world.monitor.ask(world.told.append)
     world.may.set()
     world.seen()
     assert world.told == []
@@ -87,18 +87,18 @@ def test_who_asks_gets_a_look_that_began_afterwards(world):
 
 def test_a_look_that_does_not_come_back_is_told_once_it_is_late_and_no_other_is_begun(world):
     world.may.clear()
-    world.eye.watch(world.told.append)
+    world.monitor.watch(world.told.append)
     world.tick()
-    world.clock.now += eye.PATIENCE - 1
+    world.clock.now += monitor.PATIENCE - 1
     world.tick()
     assert world.told == []
-    assert world.eye.next_deadline() == world.clock.now + 1
+    assert world.monitor.next_deadline() == world.clock.now + 1
     world.clock.now += 1
     asked = []
-    world.eye.ask(asked.append)
+    world.monitor.ask(asked.append)
     world.tick()
     assert world.told == asked == [SILENT]
-    assert world.eye.latest.lost
+    assert world.monitor.latest.lost
     world.clock.now += 1000
     world.tick()
     assert world.looks == 1
@@ -108,15 +108,15 @@ def test_a_look_that_does_not_come_back_is_told_once_it_is_late_and_no_other_is_
 
 
 def test_the_first_look_is_waited_for_but_not_for_ever(world, monkeypatch):
-    assert world.eye.first() is world.now
-    monkeypatch.setattr(eye, "PATIENCE", 0.05)
+    assert world.monitor.first() is world.now
+    monkeypatch.setattr(monitor, "PATIENCE", 0.05)
     world.may.clear()
-    assert world.eye.first() is SILENT
+    assert world.monitor.first() is SILENT
 
 
 def test_an_error_in_a_look_is_an_answer(world):
     world.now = OSError("no such library")
-    assert "no such library" in world.eye.first().problem
+    assert "no such library" in world.monitor.first().problem
 
 
 class Ask:
@@ -128,7 +128,7 @@ class Ask:
             uuids,
             needed,
             clock=world.clock,
-            eye=world.eye,
+            monitor=world.monitor,
             ours=lambda _: set(),
             told=lambda *told: self.told.append(told),
         )
@@ -150,7 +150,7 @@ def test_an_engine_without_a_gpu_is_never_asked_about(world):
 
 
 def test_room_is_looked_for_anew_each_time(world):
-    world.eye.latest = free(140)
+    world.monitor.latest = free(140)
     ask = Ask(world)
     world.now = free(140, Process(7, "train", 5 * GB))
     assert ask.look()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from povwatch.gpu.nvml import Gpu, Gpus, Process
-from povwatch.gpu.usage import Use
+from povwatch.gpu.usage import GpuUsage
 
 GB = 10**9
 
@@ -16,12 +16,12 @@ def seen(power=None, used=0, *processes: Process, number: int = 0) -> Gpu:
     return Gpu(number, f"GPU-{number}", "NVIDIA X", 140 * GB, (140 - used) * GB, power, processes)
 
 
-def add(use: Use, now: float, *found: Gpu, ours=(1,)) -> None:
+def add(use: GpuUsage, now: float, *found: Gpu, ours=(1,)) -> None:
     use.add(now, Gpus(found), [gpu.uuid for gpu in found] or ["GPU-0"], ours)
 
 
 def test_power_over_time_is_energy():
-    use = Use()
+    use = GpuUsage()
     for now, power in ((0, 100.0), (10, 300.0), (20, 300.0)):
         add(use, now, seen(power))
     found = use.figures()
@@ -30,7 +30,7 @@ def test_power_over_time_is_energy():
 
 
 def test_memory_is_ours_where_nvml_says_whose_it_is():
-    use = Use()
+    use = GpuUsage()
     add(use, 0, seen(None, 100, Process(1, "worker", 30 * GB), Process(9, "other", 70 * GB)))
     assert use.figures()["peak_memory"] == 30 * GB
     add(use, 1, seen(None, 100, Process(1, "worker", 20 * GB)))
@@ -39,13 +39,13 @@ def test_memory_is_ours_where_nvml_says_whose_it_is():
 
 @pytest.mark.parametrize("process", [Process(1, "worker", None), Process(4711, "process 4711", 30 * GB)])
 def test_memory_is_all_that_is_in_use_where_it_does_not(process):
-    use = Use()
+    use = GpuUsage()
     add(use, 0, seen(None, 100, process))
     assert use.figures()["peak_memory"] == 100 * GB
 
 
 def test_several_gpus_are_one_figure():
-    use = Use()
+    use = GpuUsage()
     for now in (0, 2):
         add(use, now, seen(100.0, 10), seen(50.0, 20, number=1))
     figures = use.figures()
@@ -55,14 +55,14 @@ def test_several_gpus_are_one_figure():
 
 
 def test_a_gap_in_the_power_is_not_filled():
-    use = Use()
+    use = GpuUsage()
     for now, power in ((0, 100.0), (10, None), (1000, 100.0), (1001, 100.0)):
         add(use, now, seen(power))
     assert use.figures()["energy"] == 100
 
 
 def test_what_nobody_saw_is_left_out():
-    use = Use()
+    use = GpuUsage()
     assert use.figures() == {}
     add(use, 0)
     assert use.figures() == {}

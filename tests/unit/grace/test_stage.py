@@ -209,7 +209,7 @@ def test_who_holds_it_is_said_and_only_the_json_gives_way_to_go(post, by):
     elif by == "json":
         post.edit(povwatch={"start": "hold"})
     else:
-        post.ledger.set_quietly(post.job, "request", hold=True)
+        post.store.set_quietly(post.job, "request", hold=True)
     post.until(1002)
     assert post.at() == (JobState.GRACE, Waiting.HELD)
     said = {
@@ -260,7 +260,7 @@ def test_a_held_clip_is_announced_as_held_at_a_restart_and_not_with_a_deadline(p
     elif by == "json":
         post.edit(povwatch={"start": "hold"})
     else:
-        post.ledger.set_quietly(post.job, "request", hold=True)
+        post.store.set_quietly(post.job, "request", hold=True)
     post.until(1002)
     with capture_logs() as said:
         post.restart(away=5)
@@ -349,7 +349,7 @@ def test_an_uneven_clip_is_not_said_to_have_one_rate(post, info):
             post.admit()
         assert [line["pace"] for line in said if line["event"] == "arrived"] == [pace]
         post.gates.drop(post.job)
-        post.ledger.set_quietly(post.job, "changed", state=JobState.ARRIVING)
+        post.store.set_quietly(post.job, "changed", state=JobState.ARRIVING)
 
 
 def test_an_edit_in_the_queue_to_what_was_published_before_is_no_run_although_go_was_said(post):
@@ -358,11 +358,11 @@ def test_an_edit_in_the_queue_to_what_was_published_before_is_no_run_although_go
     spec_hash = post.gates.spec_of(post.job).digest()
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
         to = {"run_id": "r", "engine": post.engine["kind"], "spec_hash": spec_hash, "output": "a/a_preview.mp4"}
-        done = post.ledger.set_quietly(post.job, "moved", state=state, **to)
+        done = post.store.set_quietly(post.job, "moved", state=state, **to)
     post.gates.drop(done)
     (post.inputs / "a.go").touch()
     post.edit(seed=9)
-    post.ledger.add([(b"a.mp4", done.source_stat)])
+    post.store.add([(b"a.mp4", done.source_stat)])
     post.admit()
     assert post.at() == QUEUED
     post.edit(seed=7)

@@ -15,20 +15,20 @@ from povwatch.hooks.errand import Outcome
 from povwatch.hooks.outcomes import Outcomes
 from povwatch.hooks.records import Records
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 
 BAD = HookFailed("It exited with status 3.", "Mend it.")
 
 
 class Bench:
     def __init__(self, journal):
-        self.ledger = Ledger(journal, HandClock())
-        self.records = Records(self.ledger)
+        self.store = JobStore(journal, HandClock())
+        self.records = Records(self.store)
         self.failed, self.dropped = [], []
-        self.outcomes = Outcomes(attempts=2, ledger=self.ledger, records=self.records, gates=self, endings=self)
-        (job,) = self.ledger.add([(b"a.mp4", b"sig")])
+        self.outcomes = Outcomes(attempts=2, store=self.store, records=self.records, gates=self, failed_attempts=self)
+        (job,) = self.store.add([(b"a.mp4", b"sig")])
         for state in (JobState.GRACE, JobState.QUEUED):
-            job = self.ledger.set_quietly(job, "waiting", state=state, source_hash="bytes")
+            job = self.store.set_quietly(job, "waiting", state=state, source_hash="bytes")
         self.job_id = job.id
 
     def drop(self, job):
@@ -39,31 +39,31 @@ class Bench:
 
     @property
     def job(self):
-        return self.ledger.job(self.job_id)
+        return self.store.job(self.job_id)
 
     def run(self, attempt=1, crashes=0):
         """A hook that runs, as the journal has it."""
         record = HookRun(self.job_id, "mano", HookState.RUNNING, attempt, crashes, source_hash="bytes")
         self.records.keep(record)
-        self.ledger.set_quietly(self.job, "hook-started", waiting_on=Waiting.HOOK, detail="The hook mano runs.")
+        self.store.set_quietly(self.job, "hook-started", waiting_on=Waiting.HOOK, detail="The hook mano runs.")
         return record
 
     def publishing(self):
         for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING):
-            self.ledger.set_quietly(self.job, "waiting", state=state)
+            self.store.set_quietly(self.job, "waiting", state=state)
 
     @property
     def record(self):
         """As a new start would find it."""
-        return self.ledger.journal.hooks(self.job_id)["mano"]
+        return self.store.journal.hooks(self.job_id)["mano"]
 
     @property
     def waits(self):
-        return self.job.waiting_on, self.job.not_before - self.ledger.clock.wall() if self.job.not_before else 0.0
+        return self.job.waiting_on, self.job.not_before - self.store.clock.wall() if self.job.not_before else 0.0
 
     @property
     def events(self):
-        return [event.event for event in self.ledger.journal.events(self.job_id)]
+        return [event.event for event in self.store.journal.events(self.job_id)]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_one_that_is_done_lets_the_job_go_on_and_is_known_for_its_video(bench):
     bench.outcomes.done(bench.job, hook(), bench.run(), Outcome(seconds=4.0))
     assert (bench.record.state, bench.record.seconds, bench.record.attempts) == (HookState.DONE, 4.0, 1)
     assert bench.waits == (Waiting.TURN, 0.0)
-    journal = bench.ledger.journal
+    journal = bench.store.journal
     assert journal.hook_ran_for("mano", "bytes")
     assert not journal.hook_ran_for("mano", "others")
     assert not journal.hook_ran_for("other", "bytes")
@@ -143,7 +143,7 @@ def test_where_its_program_is_not_there_clips_wait_for_it(bench):
     until, why = bench.outcomes.failed(
         bench.job, hook(), bench.run(attempt=2), HookUnavailable("mano is not there.", "")
     )
-    assert until == bench.ledger.clock.boot() + 30.0
+    assert until == bench.store.clock.boot() + 30.0
     assert why == "The hook mano cannot be started: mano is not there."
     assert (bench.record.attempts, bench.waits) == (1, (Waiting.HOOK, 0.0))
 
@@ -160,12 +160,12 @@ def test_a_crash_is_counted_apart_and_the_third_ends_it(bench):
 
 def test_one_that_config_toml_no_longer_has_is_settled_all_the_same(bench):
     bench.outcomes.interrupted(bench.job, None, bench.run())
-    assert bench.ledger.journal.hooks_interrupted() == []
+    assert bench.store.journal.hooks_interrupted() == []
 
 
 def test_a_clip_that_went_back_to_its_grace_waits_on_that(bench):
     record = bench.run()
-    bench.ledger.set_quietly(bench.job, "edited", state=JobState.GRACE, waiting_on=Waiting.EDITING, detail="open")
+    bench.store.set_quietly(bench.job, "edited", state=JobState.GRACE, waiting_on=Waiting.EDITING, detail="open")
     bench.outcomes.done(bench.job, hook(), record, Outcome(seconds=1.0))
     assert (bench.job.state, bench.job.waiting_on, bench.job.detail) == (JobState.GRACE, Waiting.EDITING, "open")
     assert bench.record.state is HookState.DONE

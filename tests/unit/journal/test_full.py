@@ -13,7 +13,7 @@ from support.hand_clock import HandClock
 from povwatch.core.job import JobState
 from povwatch.daemon.journal_wait import JournalWait
 from povwatch.journal import Journal, JournalFailed, StaleJobError
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
 
@@ -50,12 +50,12 @@ class Bench:
     def __init__(self, state):
         self.state, self.clock, self.stopped = state, HandClock(), False
         self.journal = Journal.open(state)
-        self.ledger = Ledger(self.journal, self.clock)
+        self.store = JobStore(self.journal, self.clock)
         self.notifier, self.waker = Notifier(), Sleeper(self.clock, self.pass_by)
         self.wait = self.journal.patience = JournalWait(
             state, clock=self.clock, waker=self.waker, notifier=self.notifier, stopped=lambda: self.stopped
         )
-        (self.job,) = self.ledger.add([(b"a.mp4", b"sig")])
+        (self.job,) = self.store.add([(b"a.mp4", b"sig")])
         self.began, self.filler, self.frees_after = self.clock.now, None, 100.0
 
     def fill(self):
@@ -86,7 +86,7 @@ def told(lines):
 def test_a_change_waits_until_there_is_room_and_is_made_once(bench):
     bench.fill()
     with capture_logs() as lines:
-        job = bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        job = bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
     assert bench.clock.now >= bench.began + bench.frees_after
     assert told(lines) == ["journal-full", "journal-back", "arrived"]  # the change is said when it is journalled
     assert str(bench.state) in lines[0]["problem"]
@@ -98,21 +98,21 @@ def test_a_change_waits_until_there_is_room_and_is_made_once(bench):
     assert bench.waker.woken > 0
 
 
-def queue_twice(ledger, job):
+def queue_twice(store, job):
     """A block within another that fails, and is taken back by itself."""
-    with ledger.together():
-        ledger.set_quietly(job, "waiting", state=JobState.QUEUED)
-        ledger.set_quietly(job, "waiting", state=JobState.QUEUED)
+    with store.together():
+        store.set_quietly(job, "waiting", state=JobState.QUEUED)
+        store.set_quietly(job, "waiting", state=JobState.QUEUED)
 
 
 def test_what_is_journalled_as_one_is_done_again_as_one(bench):
-    with bench.ledger.together():
-        job = bench.ledger.set_quietly(bench.job, "waiting", state=JobState.GRACE)
+    with bench.store.together():
+        job = bench.store.set_quietly(bench.job, "waiting", state=JobState.GRACE)
         with pytest.raises(StaleJobError):
-            queue_twice(bench.ledger, job)
+            queue_twice(bench.store, job)
         bench.fill()
-        bench.ledger.move(job, "queued", said={"numbers": LONG}, state=JobState.QUEUED)
-        (other,) = bench.ledger.add([(b"b.mp4", b"sig")])
+        bench.store.move(job, "queued", said={"numbers": LONG}, state=JobState.QUEUED)
+        (other,) = bench.store.add([(b"b.mp4", b"sig")])
     assert bench.filler is None, "it was full"
     assert bench.events == ["seen", "waiting", "queued"]
     assert bench.journal.job(other.id).path == b"b.mp4"
@@ -124,8 +124,8 @@ def test_what_is_journalled_as_one_is_done_again_as_one(bench):
 def test_a_change_that_a_rule_refuses_is_refused_then_too(bench):
     bench.fill()
     with pytest.raises(StaleJobError):
-        bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE, run_id=None) and (
-            bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE, run_id=None) and (
+            bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
         )
     assert bench.events == ["seen", "arrived"]
 
@@ -135,7 +135,7 @@ def test_one_that_is_told_to_stop_does_not_wait_and_nothing_is_said(bench):
     bench.frees_after = float("inf")
     bench.waker.meanwhile = lambda: setattr(bench, "stopped", True)
     with capture_logs() as lines, pytest.raises(JournalFailed, match="full"):
-        bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
     assert told(lines) == ["journal-full"]
     assert bench.events == ["seen"]
 
@@ -153,7 +153,7 @@ def test_room_that_is_made_just_as_it_is_looked_for_is_used_however_long_it_took
         return refusal(error)
 
     monkeypatch.setattr(bench.wait, "_refusal", look)
-    bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+    bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
     assert bench.events == ["seen", "arrived"]
 
 
@@ -170,7 +170,7 @@ def test_one_that_is_refused_while_the_disk_takes_files_is_tried_three_times(ben
 def test_what_is_not_for_want_of_room_is_not_waited_for(bench):
     bench.journal._db.execute("DROP TABLE job_events")
     with pytest.raises(JournalFailed, match="no such table"):
-        bench.ledger.move(bench.job, "arrived", state=JobState.GRACE)
+        bench.store.move(bench.job, "arrived", state=JobState.GRACE)
     assert bench.clock.now == bench.began
 
 
@@ -178,4 +178,4 @@ def test_nobody_waits_where_no_daemon_does(bench):
     bench.journal.patience = None
     bench.fill()
     with pytest.raises(JournalFailed, match="full"):
-        bench.ledger.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)

@@ -8,7 +8,7 @@ from support.hand_clock import HandClock
 from povwatch.core.hours import parse
 from povwatch.core.job import Waiting
 from povwatch.journal import Journal
-from povwatch.queue.schedule import Opening
+from povwatch.queue.schedule import Schedule
 
 
 class DayClock(HandClock):
@@ -31,30 +31,30 @@ def opened(tmp_path, clock):
     """Opens a povwatch; the one before is closed."""
     journals = []
 
-    def opening(hours=""):
+    def schedule(hours=""):
         if journals:
             journals.pop().close()
         journals.append(Journal.open(tmp_path))
-        found = Opening(parse(hours), journals[0], clock)
+        found = Schedule(parse(hours), journals[0], clock)
         found.tick()
         return found
 
-    yield opening
+    yield schedule
     journals[0].close()
 
 
 def test_a_pause_says_who_and_outlives_a_restart(opened):
     first = opened()
-    assert first.hurdle is None
+    assert first.blocker is None
     assert "Paused by alice at" in first.pause("alice")
-    assert first.hurdle.waiting is Waiting.PAUSED
+    assert first.blocker.waiting is Waiting.PAUSED
     assert "Paused by alice" in first.pause("bob"), "it is the first one's"
     again = opened()
-    assert "Paused by alice" in again.hurdle.problem
-    assert again.hurdle.asked
+    assert "Paused by alice" in again.blocker.problem
+    assert again.blocker.asked
     assert again.resume() == (True, "it goes on.")
-    assert again.hurdle is None
-    assert opened().hurdle is None
+    assert again.blocker is None
+    assert opened().blocker is None
 
 
 def test_nothing_to_resume(opened):
@@ -64,32 +64,32 @@ def test_nothing_to_resume(opened):
 def test_hours_hold_the_queue_up_and_say_when_it_goes_on(opened, clock):
     clock.now = 19 * 3600.0
     found = opened("20:00-08:00")
-    assert found.hurdle.problem == "Outside of engine.hours (20:00-08:00): it goes on at 72000."
+    assert found.blocker.problem == "Outside of engine.hours (20:00-08:00): it goes on at 72000."
     clock.now = 20 * 3600.0
     found.tick()
-    assert found.hurdle is None
+    assert found.blocker is None
     clock.now = 32 * 3600.0
     found.tick()
-    assert found.hurdle.problem.endswith("at 158400.")
+    assert found.blocker.problem.endswith("at 158400.")
 
 
 def test_a_clock_that_is_set_is_believed(opened, clock):
     clock.now = 9 * 3600.0
     found = opened("20:00-08:00, 12:00-13:00")
-    assert found.hurdle.problem.endswith("at 43200.")
+    assert found.blocker.problem.endswith("at 43200.")
     clock.now = 14 * 3600.0
     found.tick()
-    assert found.hurdle.problem.endswith("at 72000.")
+    assert found.blocker.problem.endswith("at 72000.")
     clock.now = 9 * 3600.0
     found.tick()
-    assert found.hurdle.problem.endswith("at 43200.")
+    assert found.blocker.problem.endswith("at 43200.")
 
 
 def test_both_at_once(opened, clock):
     clock.now = 9 * 3600.0
     found = opened("20:00-08:00")
     found.pause("alice")
-    assert "alice" in found.hurdle.problem
+    assert "alice" in found.blocker.problem
     done, text = found.resume()
     assert done
     assert text.startswith("it goes on, but not yet: Outside of engine.hours")

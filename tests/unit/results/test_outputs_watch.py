@@ -44,7 +44,7 @@ def bench():
 def test_nothing_is_written_while_nothing_was_refused(bench):
     for now in range(100):
         bench.watch.tick(float(now))
-    assert (bench.probes, bench.watch.hurdle) == (0, None)
+    assert (bench.probes, bench.watch.blocker) == (0, None)
     assert list(bench.outputs.iterdir()) == []
 
 
@@ -57,23 +57,23 @@ def test_one_that_cannot_be_looked_at_at_the_start_is_known_from_the_next_look_o
         watch = OutputsWatch(bench.outputs, probe=bench.probe, back=bench.is_back)
         watch.tick(0.0)
     watch.tick(10.0)
-    assert watch.hurdle is None
+    assert watch.blocker is None
     bench.outputs.rmdir()
     watch.tick(20.0)
-    assert "is not there" in watch.hurdle.problem
+    assert "is not there" in watch.blocker.problem
 
 
 def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(bench):
     bench.error = OutputsNotWritable("outputs/.povwatch cannot be written (Read-only file system).", "Mount it.")
     with capture_logs() as said:
         assert bench.watch.refuses(0.0)
-        assert (bench.watch.hurdle.waiting, bench.watch.hurdle.asked) == (Waiting.PAUSED, False)
+        assert (bench.watch.blocker.waiting, bench.watch.blocker.asked) == (Waiting.PAUSED, False)
         for now in range(1, 61):
             bench.watch.tick(float(now))
         assert bench.probes == 1 + len([1, 3, 7, 15, 23, 31, 39, 47, 55])
         bench.error = None
         bench.watch.tick(60.0 + PROBE_MAX)
-    assert bench.watch.hurdle is None
+    assert bench.watch.blocker is None
     assert bench.back == 1
     assert [line["event"] for line in said] == ["outputs-away", "outputs-back"]
     assert [entry.name for entry in bench.outputs.iterdir()] == [".povwatch"]
@@ -82,7 +82,7 @@ def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(
 
 def test_one_that_takes_files_refuses_nothing(bench):
     assert not bench.watch.refuses(0.0)
-    assert bench.watch.hurdle is None
+    assert bench.watch.blocker is None
     assert bench.back == 0
 
 
@@ -95,12 +95,12 @@ def test_rights_that_are_taken_away_are_seen_before_anything_is_refused(bench):
     bench.outputs.chmod(0o555)
     with as_somebody_else():
         bench.watch.tick(0.0)
-        assert "Permission denied" in bench.watch.hurdle.problem
-        assert "povwatch's user" in bench.watch.hurdle.problem
+        assert "Permission denied" in bench.watch.blocker.problem
+        assert "povwatch's user" in bench.watch.blocker.problem
     bench.outputs.chmod(0o777)
     with as_somebody_else():
         bench.watch.tick(1.0)
-    assert bench.watch.hurdle is None
+    assert bench.watch.blocker is None
 
 
 def test_a_probe_that_the_system_refuses_is_told_in_its_words(bench, monkeypatch):

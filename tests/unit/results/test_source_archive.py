@@ -11,7 +11,7 @@ from support.clips import make_clip
 from povwatch.config.settings import Config, Paths, Publish
 from povwatch.core.job import Job, JobState
 from povwatch.files.signature import signature
-from povwatch.results.source_archive import Aside
+from povwatch.results.source_archive import SourceArchive
 from povwatch.spec import parse
 from povwatch.spec.inputs_folder import InputsFolder
 
@@ -54,7 +54,7 @@ def job(inputs):
 
 def aside(inputs, moves=9):
     paths = Paths(inputs=inputs, outputs=inputs.parent / "outputs", state=inputs.parent / "state")
-    return Aside(Config(paths=paths, publish=Publish(source="move")), Folder(inputs, moves))
+    return SourceArchive(Config(paths=paths, publish=Publish(source="move")), Folder(inputs, moves))
 
 
 def below(inputs):

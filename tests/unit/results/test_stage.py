@@ -18,7 +18,7 @@ from support.clips import make_clip
 from support.hand_clock import HandClock
 
 from povwatch.attempt import attempt as workpiece
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.config.settings import Config, Paths
 from povwatch.core import machine_faults, retry
 from povwatch.core.background import Background
@@ -27,7 +27,7 @@ from povwatch.core.job import JobState, Waiting
 from povwatch.daemon import recovery
 from povwatch.files import fs, private
 from povwatch.journal import Journal, open_reader
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 from povwatch.media.errors import MediaError, NoProcess
 from povwatch.media.run import call
 from povwatch.ops.report.gather import gather
@@ -35,20 +35,20 @@ from povwatch.ops.report.table import table
 from povwatch.publish import Publisher
 from povwatch.publish import files as staged
 from povwatch.results import stage as module
-from povwatch.results.stage import Finisher
+from povwatch.results.stage import ResultsStage
 from povwatch.spec import parse
 from povwatch.spec.prompts import default_spec, load_templates
 
 
-class Endings:
+class FailedAttempts:
     def __init__(self):
         self.seen, self.held = [], []
 
     def after(self, job, error, **_):
         self.seen.append((job.id, type(error)))
 
-    def keep(self, job, piece, error):
-        self.seen.append((job.id, "kept", type(error), piece.unfinished))
+    def keep(self, job, attempt, error):
+        self.seen.append((job.id, "kept", type(error), attempt.unfinished))
 
     def cancel(self, job, why):
         self.seen.append((job.id, why))
@@ -57,7 +57,7 @@ class Endings:
         self.held.append(type(error))
 
 
-class Aside:
+class SourceArchive:
     @staticmethod
     def move(_):
         return
@@ -70,40 +70,40 @@ class Bench:
         self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
         for path in (self.paths.inputs, self.paths.outputs):
             path.mkdir()
-        self.clock, self.endings, self.done = HandClock(), Endings(), []
+        self.clock, self.failed_attempts, self.done = HandClock(), FailedAttempts(), []
         self.journal = Journal.open(self.paths.state)
-        self.ledger = Ledger(self.journal, self.clock)
+        self.store = JobStore(self.journal, self.clock)
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
         self.broken, self.lacks, self.away = [], None, False
         publisher = Publisher(self.paths.outputs)
-        self.finisher = Finisher(
+        self.finisher = ResultsStage(
             Config(paths=self.paths),
-            ledger=self.ledger,
+            store=self.store,
             publisher=publisher,
             background=self.background,
-            endings=self.endings,
-            aside=Aside,
+            failed_attempts=self.failed_attempts,
+            aside=SourceArchive,
             room=lambda: self.lacks,
             away=lambda: self.away,
             done=self.done.append,
             broken=lambda _, error: self.broken.append(error),
         )
         clip = make_clip(self.paths.inputs / "a.mp4")
-        (job,) = self.ledger.add([(b"a.mp4", b"")])
+        (job,) = self.store.add([(b"a.mp4", b"")])
         for state in (JobState.GRACE, JobState.QUEUED):
-            job = self.ledger.move(job, "waiting", state=state)
+            job = self.store.move(job, "waiting", state=state)
         room = publisher.staging(job.id, "run")
         info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
         text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
         spec = parse(text, clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
-        self.piece = Workpiece(str(room), info, spec, capabilities={"real": False})
-        self.piece.source = str(clip)
+        self.attempt = Attempt(str(room), info, spec, capabilities={"real": False})
+        self.attempt.source = str(clip)
         args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
-        self.piece.prepared = call("prepare", args, timeout=60)
+        self.attempt.prepared = call("prepare", args, timeout=60)
         shutil.copy(room / "working.mp4", room / "generated.mp4")
-        self.piece.artifact = {"path": str(room / "generated.mp4")}
-        job = self.ledger.move(job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
-        self.job = self.ledger.move(job, "generated", state=JobState.CHECKING, artifact=self.piece.to_json())
+        self.attempt.artifact = {"path": str(room / "generated.mp4")}
+        job = self.store.move(job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
+        self.job = self.store.move(job, "generated", state=JobState.CHECKING, artifact=self.attempt.to_json())
 
     def settle(self):
         deadline = time.monotonic() + 60
@@ -114,7 +114,7 @@ class Bench:
         assert self.broken == []
 
     def now(self):
-        return self.ledger.job(self.job.id)
+        return self.store.job(self.job.id)
 
 
 @pytest.fixture
@@ -131,8 +131,8 @@ def full(_, *_args):
 
 def test_a_full_disk_while_it_is_finished_costs_no_second_generation(bench, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Workpiece, "finish", full)
-        bench.finisher.check(bench.job, bench.piece)
+        patch.setattr(Attempt, "finish", full)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
         assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
         bench.clock.now += module.AGAIN - 1
@@ -141,7 +141,7 @@ def test_a_full_disk_while_it_is_finished_costs_no_second_generation(bench, monk
     bench.clock.now += 1
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert bench.endings.seen == []
+    assert bench.failed_attempts.seen == []
     assert (bench.now().state, bench.now().waiting_on) == (JobState.DONE, None)
     assert [e.event for e in bench.journal.events(bench.job.id)].count("started") == 1
     assert (bench.paths.outputs / "a" / "a_preview.mp4").exists()
@@ -160,16 +160,16 @@ def test_what_the_machine_refuses_is_tried_again_and_costs_no_second_generation(
     places = {"finish": (private, "enter"), "seal": (staged, "settle"), "publish": (fs, "rename_noreplace")}
     with monkeypatch.context() as patch:
         patch.setattr(*places[step], refused)
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
         assert bench.now().state is (JobState.PUBLISHING if step == "publish" else JobState.CHECKING)
         assert bench.now().waiting_on is (Waiting.DISK_FULL if code == errno.ENOSPC else Waiting.PAUSED)
         assert os.strerror(code) in bench.now().detail
-        assert bench.endings.held == [OutputsNotWritable] * (code == errno.EROFS)
+        assert bench.failed_attempts.held == [OutputsNotWritable] * (code == errno.EROFS)
     bench.finisher.hurry()
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert bench.endings.seen == []
+    assert bench.failed_attempts.seen == []
     assert (bench.now().state, bench.now().attempts) == (JobState.DONE, 1)
 
 
@@ -178,8 +178,8 @@ def test_its_pauses_are_those_of_the_table(bench, monkeypatch, step):
     def refused(*_, **__):
         raise NoProcess("No process could be started for finish (Too many open files).", "Raise its limit.")
 
-    monkeypatch.setattr(*{"finish": (Workpiece, "finish"), "publish": (Publisher, "publish")}[step], refused)
-    bench.finisher.check(bench.job, bench.piece)
+    monkeypatch.setattr(*{"finish": (Attempt, "finish"), "publish": (Publisher, "publish")}[step], refused)
+    bench.finisher.check(bench.job, bench.attempt)
     pauses = []
     for _ in range(7):
         bench.settle()
@@ -193,23 +193,23 @@ def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_thr
     def fails(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Workpiece, "finish", fails)
-    bench.finisher.check(bench.job, bench.piece)
+    monkeypatch.setattr(Attempt, "finish", fails)
+    bench.finisher.check(bench.job, bench.attempt)
     for _ in range(module.READS_MAX):
         bench.settle()
-        assert bench.endings.seen == []
+        assert bench.failed_attempts.seen == []
         bench.finisher.hurry()
         bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert bench.endings.seen == [(bench.job.id, WriteFailed)]
+    assert bench.failed_attempts.seen == [(bench.job.id, WriteFailed)]
     assert retry.decide(WriteFailed("."), attempts=3, limit=3, now=0.0).kind is retry.Kind.RELEASE
 
 
 def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, monkeypatch):
     bench.lacks = DiskFull("There is less room left than disk.reserve.", "Make room.")
     with monkeypatch.context() as patch, capture_logs() as said:
-        patch.setattr(Workpiece, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
-        bench.finisher.check(bench.job, bench.piece)
+        patch.setattr(Attempt, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
+        bench.finisher.check(bench.job, bench.attempt)
         for _ in range(5):
             bench.settle()
             assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
@@ -221,13 +221,13 @@ def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, m
     bench.finisher.tick(bench.clock.now)
     bench.settle()
     assert (bench.now().state, bench.now().waiting_on, bench.now().attempts) == (JobState.DONE, None, 1)
-    assert bench.endings.seen == []
+    assert bench.failed_attempts.seen == []
 
 
 def test_a_disk_that_is_full_when_it_is_published_is_what_it_waits_on(bench, monkeypatch):
     with monkeypatch.context() as patch, capture_logs() as said:
         patch.setattr(Publisher, "publish", full)
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
         bench.clock.now += module.AGAIN
         bench.finisher.tick(bench.clock.now)
@@ -242,9 +242,9 @@ def test_a_disk_that_is_full_when_it_is_published_is_what_it_waits_on(bench, mon
 
 @pytest.mark.parametrize("constant", [True, False])
 def test_an_uneven_result_is_given_no_plain_frame_rate(bench, constant):
-    bench.piece.prepared |= {"constant": constant}
+    bench.attempt.prepared |= {"constant": constant}
     with capture_logs() as lines:
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
     (checked,) = [line for line in lines if line["event"] == "checked"]
     pace = "30 frames a second" if constant else "about 30 frames a second, not evenly spaced"
@@ -252,45 +252,45 @@ def test_an_uneven_result_is_given_no_plain_frame_rate(bench, constant):
 
 
 def test_one_that_waits_so_can_be_cancelled(bench, monkeypatch):
-    monkeypatch.setattr(Workpiece, "finish", full)
-    bench.finisher.check(bench.job, bench.piece)
+    monkeypatch.setattr(Attempt, "finish", full)
+    bench.finisher.check(bench.job, bench.attempt)
     bench.settle()
     bench.finisher.cancel(bench.now(), "enough")
-    assert bench.endings.seen == [(bench.job.id, "enough")]
+    assert bench.failed_attempts.seen == [(bench.job.id, "enough")]
     assert bench.finisher.next_deadline() is None
 
 
 def test_an_artifact_that_is_not_what_was_asked_for_is_the_jobs_own_fault(bench):
     make_clip(bench.paths.outputs.parent / "shorter.mp4", frames=5)
-    shutil.copy(bench.paths.outputs.parent / "shorter.mp4", bench.piece.artifact["path"])
-    bench.finisher.check(bench.job, bench.piece)
+    shutil.copy(bench.paths.outputs.parent / "shorter.mp4", bench.attempt.artifact["path"])
+    bench.finisher.check(bench.job, bench.attempt)
     bench.settle()
-    assert bench.endings.seen == [(bench.job.id, CheckFailed)]
+    assert bench.failed_attempts.seen == [(bench.job.id, CheckFailed)]
 
 
 def test_a_stop_while_the_result_is_read_leaves_it_for_the_next_start(bench, monkeypatch):
     with monkeypatch.context() as patch:
-        finish = Workpiece.finish
+        finish = Attempt.finish
 
-        def and_stop(piece, told, cancelled):
-            found = finish(piece, told, cancelled)
+        def and_stop(attempt, told, cancelled):
+            found = finish(attempt, told, cancelled)
             cancelled.set()
             return found
 
-        patch.setattr(Workpiece, "finish", and_stop)
-        bench.finisher.check(bench.job, bench.piece)
+        patch.setattr(Attempt, "finish", and_stop)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
     assert bench.now().state is JobState.CHECKING
-    assert bench.endings.seen == []
-    bench.finisher.check(bench.now(), bench.piece)
+    assert bench.failed_attempts.seen == []
+    bench.finisher.check(bench.now(), bench.attempt)
     bench.settle()
     assert bench.now().state is JobState.DONE
 
 
 def test_what_was_measured_is_kept_for_the_report(bench):
-    bench.piece.seconds["generate"] = 200.0
-    bench.piece.artifact["peak_memory_bytes"] = 13_700_000_000
-    bench.finisher.check(bench.job, bench.piece)
+    bench.attempt.seconds["generate"] = 200.0
+    bench.attempt.artifact["peak_memory_bytes"] = 13_700_000_000
+    bench.finisher.check(bench.job, bench.attempt)
     bench.settle()
     seconds = json.loads(bench.now().artifact)["seconds"]
     assert {"generate", "finish", "check"} <= set(seconds)
@@ -307,7 +307,7 @@ def test_work_whose_folder_was_taken_waits_for_it_and_is_not_generated_again(ben
     rooms.rename(bench.paths.outputs / "away")
     rooms.mkdir()
     rooms.chmod(0o777)
-    bench.finisher.check(bench.job, bench.piece)
+    bench.finisher.check(bench.job, bench.attempt)
     bench.settle()
     assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.PAUSED)
     assert f"{rooms} may be written by others" in bench.now().detail
@@ -316,7 +316,7 @@ def test_work_whose_folder_was_taken_waits_for_it_and_is_not_generated_again(ben
     bench.clock.now += module.AGAIN
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert bench.endings.seen == []
+    assert bench.failed_attempts.seen == []
     assert bench.now().state is JobState.DONE
 
 
@@ -327,7 +327,7 @@ def test_at_a_start_work_whose_folder_was_taken_is_waited_for_and_work_that_is_g
     if taken:
         rooms.mkdir()
         rooms.chmod(0o777)
-    said = recovery._check_again(bench.job, bench.ledger, bench.endings, bench.finisher, crashed=False)
+    said = recovery._check_again(bench.job, bench.store, bench.failed_attempts, bench.finisher, crashed=False)
     bench.settle()
     assert (said, bench.now().state) == (
         ("checked again", JobState.CHECKING) if taken else ("to run again", JobState.QUEUED)
@@ -344,47 +344,47 @@ def test_work_that_was_removed_is_generated_again_when_it_is_not_back_soon(bench
     shutil.rmtree(bench.paths.outputs / what)
     bench.paths.outputs.mkdir(exist_ok=True)
     with capture_logs() as lines:
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
         # Not `paused`, at which --once gives up: it goes on by itself at a time that is known.
         assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
         begun = bench.clock.now
         while bench.clock.now < begun + module.BACK_WITHIN:
-            assert bench.endings.seen == []
+            assert bench.failed_attempts.seen == []
             bench.clock.now = bench.finisher.next_deadline()
             bench.finisher.tick(bench.clock.now)
             bench.settle()
     assert bench.clock.now == begun + module.BACK_WITHIN
-    assert bench.endings.seen == [(bench.job.id, OutputsAway)]
+    assert bench.failed_attempts.seen == [(bench.job.id, OutputsAway)]
     (said,) = spoken(lines, "check-later")
     assert "kept" not in said
-    assert f"{bench.piece.folder} is not there" in said
+    assert f"{bench.attempt.folder} is not there" in said
     assert "generated again" in said
 
 
 def test_work_that_is_back_soon_is_used(bench):
     rooms = bench.paths.outputs / ".povwatch"
     rooms.rename(bench.paths.outputs / "away")
-    bench.finisher.check(bench.job, bench.piece)
+    bench.finisher.check(bench.job, bench.attempt)
     bench.settle()
     (bench.paths.outputs / "away").rename(rooms)
     bench.clock.now += module.BACK_WITHIN - 1
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
 
 
 def test_work_that_is_away_with_its_disk_is_waited_for_and_used_when_it_is_back(bench):
     mounted, bench.away = bench.paths.outputs, True
     mounted.rename(mounted.with_name("unmounted"))
     with capture_logs() as lines:
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         for _ in range(20):
             bench.settle()
             bench.clock.now = bench.finisher.next_deadline()
             bench.finisher.tick(bench.clock.now)
         bench.settle()
-    assert bench.endings.seen == []
+    assert bench.failed_attempts.seen == []
     (said,) = spoken(lines, "check-later")
     assert "kept" not in said
     mounted.mkdir()  # the mount point, a moment before the disk: the patience begins then
@@ -392,13 +392,13 @@ def test_work_that_is_away_with_its_disk_is_waited_for_and_used_when_it_is_back(
     bench.finisher.hurry()
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert bench.endings.seen == []
+    assert bench.failed_attempts.seen == []
     mounted.rmdir()
     mounted.with_name("unmounted").rename(mounted)
     bench.clock.now = bench.finisher.next_deadline()
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
 
 
 def test_a_result_that_went_away_with_its_promise_is_not_called_safe(bench, monkeypatch):
@@ -407,7 +407,7 @@ def test_a_result_that_went_away_with_its_promise_is_not_called_safe(bench, monk
         patch.setattr(
             Publisher, "publish", lambda *given: (shutil.rmtree(bench.paths.outputs / ".povwatch"), keep(*given))
         )
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
     (said,) = spoken(lines, "publish-later")
     assert "is gone, and with it a result" in said
@@ -433,17 +433,17 @@ def test_what_is_ours_to_finish_is_tried_again_and_then_kept(bench, monkeypatch,
             broken_child(op) if args.get("artifact") == "final.mp4" else call)(asked, args, **rest))  # fmt: skip
     else:
         monkeypatch.setattr(workpiece, "call", broken_child(op))
-    bench.finisher.check(bench.job, bench.piece)
+    bench.finisher.check(bench.job, bench.attempt)
     for failures in (1, 2):
         bench.settle()
         assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
-        assert Workpiece.from_json(bench.now().artifact).unfinished == failures, "a restart goes on counting"
+        assert Attempt.from_json(bench.now().artifact).unfinished == failures, "a restart goes on counting"
         bench.finisher.tick(bench.clock.now)
         assert bench.background.idle, "there is a pause"
         bench.clock.now += retry.backoff(failures)
         bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert bench.endings.seen == [(bench.job.id, "kept", FinishFailed, 3)]
+    assert bench.failed_attempts.seen == [(bench.job.id, "kept", FinishFailed, 3)]
     events = [e.event for e in bench.journal.events(bench.job.id)]
     assert (events.count("started"), events.count("finish-retry")) == (1, 2)
 
@@ -452,48 +452,48 @@ def test_a_pause_ends_when_somebody_says_so(bench, monkeypatch):
     assert not bench.finisher.hasten(bench.job), "it waits for nothing"
     with monkeypatch.context() as patch:
         patch.setattr(workpiece, "call", broken_child("finish"))
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
     bench.finisher.tick(bench.clock.now)
     assert bench.background.idle, "there is a pause"
     assert bench.finisher.hasten(bench.job)
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
 
 
 def test_finishing_that_fails_once_costs_nothing(bench, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(workpiece, "call", broken_child("finish"))
-        bench.finisher.check(bench.job, bench.piece)
+        bench.finisher.check(bench.job, bench.attempt)
         bench.settle()
     bench.clock.now += retry.backoff(1)
     bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert (bench.now().state, bench.now().attempts, bench.endings.seen) == (JobState.DONE, 1, [])
+    assert (bench.now().state, bench.now().attempts, bench.failed_attempts.seen) == (JobState.DONE, 1, [])
 
 
 @pytest.mark.parametrize("how", ["cut", "fewer", "text"])
 def test_what_the_engine_did_wrong_makes_another_attempt(bench, how):
-    made = Path(bench.piece.artifact["path"])
+    made = Path(bench.attempt.artifact["path"])
     if how == "cut":
         made.write_bytes(made.read_bytes()[: made.stat().st_size // 2])
     elif how == "fewer":
         make_clip(made, frames=5)
     else:
         made.write_text("no video")
-    bench.finisher.check(bench.job, bench.piece)
+    bench.finisher.check(bench.job, bench.attempt)
     bench.settle()
-    assert bench.endings.seen == [(bench.job.id, CheckFailed)]
+    assert bench.failed_attempts.seen == [(bench.job.id, CheckFailed)]
 
 
 def test_the_last_try_is_made_without_the_sound(bench, monkeypatch):
     """It was proven before; should it be at fault all the same, it does not cost the result."""
     clip = beeping(bench.paths.inputs / "a.mp4", "aac")
-    room = Path(bench.piece.folder)
+    room = Path(bench.attempt.folder)
     info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
     args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
-    bench.piece.info, bench.piece.prepared = info, call("prepare", args, timeout=60)
+    bench.attempt.info, bench.attempt.prepared = info, call("prepare", args, timeout=60)
     shutil.copy(room / "working.mp4", room / "generated.mp4")
 
     def fails(asked, given, **rest):
@@ -502,12 +502,12 @@ def test_the_last_try_is_made_without_the_sound(bench, monkeypatch):
         return call(asked, given, **rest)
 
     monkeypatch.setattr(workpiece, "call", fails)
-    bench.finisher.check(bench.job, bench.piece)
+    bench.finisher.check(bench.job, bench.attempt)
     for failures in (1, 2):
         bench.settle()
         bench.clock.now += retry.backoff(failures)
         bench.finisher.tick(bench.clock.now)
     bench.settle()
-    assert (bench.now().state, bench.endings.seen) == (JobState.DONE, [])
+    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
     (said,) = [e for e in bench.journal.events(bench.job.id) if e.event == "sound-left-out"]
     assert "SIGSEGV" in said.data["problem"]

@@ -27,22 +27,22 @@ class World:
         self.parts = Parts(Config(paths=self.paths, engine=Engine(kind="preview")))
         self.clip = self.paths.inputs / "a.mp4"
         self.clip.write_bytes(b"a clip")
-        self.parts.lookout.start()
+        self.parts.folder_monitor.start()
         self.job = self.waits(JobState.QUEUED)
 
     def waits(self, state, **to):
         """The job in a state between two attempts."""
-        ledger = self.parts.ledger
-        (job,) = ledger.add([(b"a.mp4", signature(self.clip.stat()))])
+        store = self.parts.store
+        (job,) = store.add([(b"a.mp4", signature(self.clip.stat()))])
         for step in (JobState.GRACE, JobState.QUEUED, JobState.RUNNING):
-            job = ledger.set_quietly(job, "waiting", state=step, engine="preview", source_hash="h")
+            job = store.set_quietly(job, "waiting", state=step, engine="preview", source_hash="h")
         (self.parts.publisher.checkpoints(job.id) / "chunk-1").write_bytes(b"GPU minutes")
         for step in {JobState.GRACE: (JobState.QUEUED, JobState.GRACE)}.get(state, (state,)):
-            job = ledger.set_quietly(job, "waiting", state=step, waiting_on=Waiting.TURN, **to)
+            job = store.set_quietly(job, "waiting", state=step, waiting_on=Waiting.TURN, **to)
         return job
 
     def move(self, state):
-        self.job = self.parts.ledger.set_quietly(self.job, "waiting", state=state)
+        self.job = self.parts.store.set_quietly(self.job, "waiting", state=state)
         return self.job
 
     def settle(self):
@@ -59,11 +59,11 @@ class World:
 
     @property
     def state(self):
-        return self.parts.ledger.job(self.job.id).state
+        return self.parts.store.job(self.job.id).state
 
     def close(self):
-        for part in (self.parts.background, self.parts.inspections, self.parts.lookout, self.parts.journal):
-            (part.stop if part is self.parts.lookout else part.close)()
+        for part in (self.parts.background, self.parts.inspections, self.parts.folder_monitor, self.parts.journal):
+            (part.stop if part is self.parts.folder_monitor else part.close)()
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def delete(world):
 
 def replace_by_no_video(world):
     job = world.move(JobState.ARRIVING)
-    world.parts.intake._arriving.reject(job, NotAVideo("It is a text."), b"stat")
+    world.parts.arrival._arriving.reject(job, NotAVideo("It is a text."), b"stat")
 
 
 def fail(world):
-    world.parts.endings.fail(world.job, JobFailed("It cannot be done."))
+    world.parts.failed_attempts.fail(world.job, JobFailed("It cannot be done."))
 
 
 def edit_back(world):
@@ -96,7 +96,7 @@ def edit_back(world):
     text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
     spec = parse(text, clip_name=b"a.mp4", file="")
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
-        world.job = world.parts.ledger.set_quietly(world.job, "waiting", state=state, spec_hash=spec.digest())
+        world.job = world.parts.store.set_quietly(world.job, "waiting", state=state, spec_hash=spec.digest())
     world.job = world.waits(JobState.GRACE)
     assert world.parts.gates._keeper.done_already(world.job, spec)
 
@@ -128,7 +128,7 @@ def test_nothing_is_left_of_a_job_that_ended(world, end, state):
 
 
 def test_what_waits_for_its_next_attempt_keeps_its_checkpoints(world):
-    world.parts._tidy.all()
+    world.parts._staging_cleanup.all()
     world.settle()
     assert world.left == ["1"]
 
@@ -154,6 +154,6 @@ def test_at_a_start_what_is_nobody_s_is_cleared(world):
     publisher.checkpoints(77)
     (world.paths.outputs / ".povwatch/notes").mkdir()
     parts = world.parts
-    recover(parts.ledger, parts.gates, parts.endings, parts.finisher, crashed=True, broken=parts.mishaps.of)
-    sweep(parts.ledger, publisher)
+    recover(parts.store, parts.gates, parts.failed_attempts, parts.finisher, crashed=True, broken=parts.mishaps.of)
+    sweep(parts.store, publisher)
     assert world.left == ["1", "notes"]  # a name that is not ours stays

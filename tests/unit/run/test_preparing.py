@@ -8,12 +8,12 @@ import threading
 import pytest
 from support.hand_clock import HandClock
 
-from povwatch.attempt.attempt import Workpiece
+from povwatch.attempt.attempt import Attempt
 from povwatch.core.background import Background
 from povwatch.core.errors import NotAVideo
 from povwatch.core.job import JobState
 from povwatch.journal import Journal
-from povwatch.journal.store import Ledger
+from povwatch.journal.store import JobStore
 from povwatch.publish import Publisher
 from povwatch.run.preparing import Preparing
 from povwatch.spec import parse
@@ -32,16 +32,16 @@ class World:
         self.control.write_text("edges")
         self.spec = parse(SPEC, clip_name=b"a.mp4", file="a.json")
         self.journal = Journal.open(folder / "state")
-        self.ledger = Ledger(self.journal, HandClock())
-        (job,) = self.ledger.add([(b"a.mp4", b"sig")])
-        job = self.ledger.set_quietly(job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
-        self.job = self.ledger.set_quietly(job, "queued", state=JobState.QUEUED)
+        self.store = JobStore(self.journal, HandClock())
+        (job,) = self.store.add([(b"a.mp4", b"sig")])
+        job = self.store.set_quietly(job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
+        self.job = self.store.set_quietly(job, "queued", state=JobState.QUEUED)
         self.may, self.fails, self.made, self.ready = threading.Event(), None, [], []
         self.may.set()
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.made.append(error))
         self.preparing = Preparing(
             self.inputs,
-            ledger=self.ledger,
+            store=self.store,
             gates=self,
             publisher=Publisher(self.outputs),
             background=self.background,
@@ -49,27 +49,27 @@ class World:
         )
         world = self
 
-        def prepare(piece, _root, clip, _report, cancelled):
+        def prepare(attempt, _root, clip, _report, cancelled):
             world.may.wait(10)
             if world.fails:
                 raise world.fails
             if cancelled.is_set():
                 raise InterruptedError
-            copy = f"{piece.folder}/working.mp4"
+            copy = f"{attempt.folder}/working.mp4"
             with open(copy, "wb") as file:  # noqa: PTH123
                 file.write(clip)
-            piece.prepared = {"path": copy, "copied": True, "frames": 3, "width": 4, "height": 2}
-            world.made.append(piece)
+            attempt.prepared = {"path": copy, "copied": True, "frames": 3, "width": 4, "height": 2}
+            world.made.append(attempt)
 
-        monkeypatch.setattr(Workpiece, "prepare", prepare)
+        monkeypatch.setattr(Attempt, "prepare", prepare)
 
     def spec_of(self, _):
         return self.spec
 
     def tick(self, wanted=1):
-        self.ledger.clock.now += 1
-        due = self.ledger.in_state(JobState.QUEUED)
-        self.preparing.tick(self.ledger.clock.now, wanted=wanted, next_up=lambda: due)
+        self.store.clock.now += 1
+        due = self.store.in_state(JobState.QUEUED)
+        self.preparing.tick(self.store.clock.now, wanted=wanted, next_up=lambda: due)
 
     def settle(self):
         while not self.background.idle:
@@ -97,7 +97,7 @@ def world(tmp_path, monkeypatch):
 
 def test_what_was_made_ahead_is_taken_at_the_claim(world):
     world.ahead()
-    assert world.ledger.job(world.job.id) == world.job, "nothing is claimed, frozen or charged"
+    assert world.store.job(world.job.id) == world.job, "nothing is claimed, frozen or charged"
     run = world.preparing.take(world.job, world.spec)
     assert run.prepared
     assert world.rooms() == [f"{world.job.id}.{run.run_id}"]
@@ -122,7 +122,7 @@ def test_an_edit_that_copies_nothing_else_keeps_them_and_is_what_runs(world):
     world.ahead()
     edited = parse(SPEC.replace(b"hands", b"gloves"), clip_name=b"a.mp4", file="a.json")
     run = world.preparing.take(world.job, edited)
-    assert run.piece.spec["prompt"] == "gloves"
+    assert run.attempt.spec["prompt"] == "gloves"
     world.preparing._discard(run)
 
 
@@ -150,7 +150,7 @@ def test_a_job_that_is_no_longer_queued_has_nothing_made_ahead(world, made):
     world.tick()
     if made:
         world.settle()
-    world.ledger.set_quietly(world.job, "edited", state=JobState.GRACE)
+    world.store.set_quietly(world.job, "edited", state=JobState.GRACE)
     world.tick()
     world.may.set()
     world.settle()

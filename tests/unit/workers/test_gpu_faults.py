@@ -40,8 +40,8 @@ class World:
         self.availability = Availability(HandClock(), "cosmos")
         journal = SimpleNamespace(note=lambda job, event, _, data: self.notes.append((job, event, data["xid"])))
         self.faults = GpuFaults(
-            ledger=SimpleNamespace(journal=journal, job=lambda n: n, clock=HandClock()),
-            eye=SimpleNamespace(watch=lambda _: None, ask=self.ask),
+            store=SimpleNamespace(journal=journal, job=lambda n: n, clock=HandClock()),
+            monitor=SimpleNamespace(watch=lambda _: None, ask=self.ask),
             crew=SimpleNamespace(on_gpus=self.places),
             availability=self.availability,
             wake=lambda: None,
@@ -125,21 +125,21 @@ def test_a_gpu_of_somebody_else_that_is_lost_is_nothing_to_us(world):
 @pytest.mark.parametrize("other", [{"upgraded": True}, {"silent": True}])
 def test_what_runs_goes_on_under_a_driver_that_was_upgraded_or_is_silent(world, other):
     assert world.see(problem="reboot", lost=True, **other) == [[], []]
-    hurdle = world.availability.hurdle(0)
-    assert (hurdle.waiting, hurdle.problem) == (Waiting.GPU_LOST, "Reboot.")
+    blocker = world.availability.blocker(0)
+    assert (blocker.waiting, blocker.problem) == (Waiting.GPU_LOST, "Reboot.")
     assert world.availability.blind_looks == 1
     world.see(0, 1)
-    assert world.availability.hurdle(0) is None
+    assert world.availability.blocker(0) is None
     assert world.availability.blind_looks == 0
 
 
 def test_all_gpus_lost_at_once(world):
     ended = world.see(problem="a GPU has fallen off the bus: reboot", lost=True)
     assert [[type(error) for error in errors] for errors in ended] == [[GpuLost], [GpuLost]]
-    assert world.availability.hurdle(0).waiting is Waiting.GPU_LOST
+    assert world.availability.blocker(0).waiting is Waiting.GPU_LOST
 
 
 def test_nothing_is_said_of_gpus_before_a_worker_has_one(world):
     world.places.clear()
     world.see(problem="there is no NVIDIA driver here")
-    assert world.availability.hurdle(0) is None
+    assert world.availability.blocker(0) is None

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from povwatch.core.errors import OutOfMemory
 from povwatch.gpu.nvml import Gpu, Gpus, Process
-from povwatch.workers.other_processes import Neighbours
+from povwatch.workers.other_processes import OtherProcesses
 
 GONE = 2**22 + 1
 """No process has this number: it is above the kernel's largest."""
@@ -14,7 +14,7 @@ GONE = 2**22 + 1
 
 def test_a_worker_that_is_gone_by_the_time_of_the_look_is_no_neighbour() -> None:
     workers, looks, judged = {GONE}, [], []
-    neighbours = Neighbours(SimpleNamespace(ask=looks.append), lambda: set(workers))
+    neighbours = OtherProcesses(SimpleNamespace(ask=looks.append), lambda: set(workers))
     gpu = Gpu(0, "GPU-0", "H200", 140 * 2**30, 0, processes=(Process(GONE, "python", 30 * 2**30),))
     error = OutOfMemory("There is too little memory.")
     neighbours.judge(SimpleNamespace(gpus=(gpu.uuid,), before=frozenset()), 1, error, judged.append)
