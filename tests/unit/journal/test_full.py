@@ -158,13 +158,13 @@ def test_room_that_is_made_just_as_it_is_looked_for_is_used_however_long_it_took
 
 
 def test_one_that_is_refused_while_the_disk_takes_files_is_tried_three_times(bench):
-    error = JournalFailed("The journal cannot be written.", code=sqlite3.SQLITE_IOERR_WRITE)
+    error = JournalFailed("The journal cannot be written.", refused=True)
     for times in (1, 2, 3):
         bench.wait.wait(error, times)
     with pytest.raises(JournalFailed):
         bench.wait.wait(error, 4)
     with pytest.raises(JournalFailed):
-        bench.wait.wait(JournalFailed("It cannot.", code=sqlite3.SQLITE_IOERR_FSYNC), 1)
+        bench.wait.wait(JournalFailed("It cannot.", refused=True, unsynced=True), 1)
 
 
 def test_what_is_not_for_want_of_room_is_not_waited_for(bench):
