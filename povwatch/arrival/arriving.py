@@ -13,7 +13,7 @@ changes, the clip arrives anew, as if nobody had said so.
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from typing import TYPE_CHECKING, TypeVar
 
 from povwatch.arrival.clip_files import have_decoded, have_examined, have_glimpsed, have_inspected
@@ -22,12 +22,14 @@ from povwatch.arrival.settle import Settle
 from povwatch.arrival.tracks import DAMAGED_TODO, HELD_BACK_TODO, INCOMPLETE_TODO, Phase, Track, Tracks
 from povwatch.container import VIDEO_KINDS, Kind, Report, TakesLonger
 from povwatch.core import layout
+from povwatch.core.changes import Arrived, Changed, DamagedWithdrawn, GoDamaged, NotVideo
 from povwatch.core.command import command
 from povwatch.core.errors import EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.retry import backoff, waiting_for
 from povwatch.core.sentences import joined
+from povwatch.core.units import spell_duration, spell_pace, spell_rate
 from povwatch.files.scan import ClipUnreadable
 from povwatch.files.signature import Signature, size_of
 from povwatch.journal import StaleJobError
@@ -71,9 +73,6 @@ class Arriving:
         walks: Background,
         decodes: Background,
         error_files: ErrorFiles,
-        arrived: Callable[[Job, VideoInfo], None],
-        withdrawn: Callable[[Job, str], None],
-        rejected: Callable[[Job], None],
     ) -> None:
         self._tracks = tracks
         self._clips = clips
@@ -85,9 +84,6 @@ class Arriving:
         self._decodes = decodes
         self._progress = Progress(tracks, clips, walks)
         self._error_files = error_files
-        self._arrived = arrived
-        self._withdrawn = withdrawn
-        self._rejected = rejected
 
     def begin(self, job: Job, now: float, *, since: float | None = None) -> None:
         """A job's clip has just been seen; `since` when it has waited for what is missing, if not since now."""
@@ -136,17 +132,14 @@ class Arriving:
         self._call_off(job)
         if job.damaged not in {None, signature}:
             job = self.forget_damaged(job)
-        if job.state is not JobState.ARRIVING:
-            self._withdrawn(job, "changed")
-            job = self._store.move(
-                self._store.job(job.id), "changed", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, detail=""
-            )
-        elif job.waiting_on is not Waiting.SETTLING:
-            job = self._wait(job, Waiting.SETTLING, "", quiet=True)
         if track.phase is not Phase.SETTLING:
             track.phase, track.since, track.warned = Phase.SETTLING, now, False
         if track.settle is None:
             track.settle = Settle()
+        if job.state is not JobState.ARRIVING:
+            job = self._store.apply(job, Changed())
+        elif job.waiting_on is not Waiting.SETTLING:
+            job = self._wait(job, Waiting.SETTLING, "", quiet=True)
         track.settle.observe(signature, now, self._settle)
         self._progress.report(job, track)
         self._tracks.plan(path, track.settle.next_sample(self._settle))
@@ -154,19 +147,7 @@ class Arriving:
     def reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
         """It is no video: that is its end, and the file beside it says why."""
         file = self._error_files.write(job, "is rejected", error.what, error.todo)
-        said = {"problem": str(error), "error_file": file}
-        job = self._store.move(
-            job,
-            "rejected",
-            said=said,
-            state=JobState.REJECTED,
-            waiting_on=None,
-            detail="",
-            error=str(error),
-            source_stat=signature,
-        )
-        self.forget(job)
-        self._rejected(job)
+        self._store.apply(job, NotVideo(error=str(error), error_file=file, source_stat=signature))
 
     def forget(self, job: Job) -> None:
         """A job ended: its clip is known by its signature alone from now on."""
@@ -309,7 +290,14 @@ class Arriving:
             return
         track.phase, track.settle = Phase.IN, None
         self._error_files.clear(job)
-        self._arrived(dataclasses.replace(job, source_stat=track.signature), info)
+        arrived = Arrived(
+            described=described(info),
+            source_hash=info.sha256,
+            source_stat=track.signature,
+            source_info=json.dumps(info.to_json()),
+            now=self._store.clock.wall(),
+        )
+        self._store.apply(job, arrived)
 
     def _later(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
         """The machine did not let us look, or killed who did. That says nothing about the clip: again later."""
@@ -409,15 +397,14 @@ class Arriving:
             raise outcome
         else:
             missing = job.detail
-            said = {"damaged": signature, "source_stat": signature, "go": True, "hold": False}
-            job = self._store.set_quietly(job, "request", **said)
+            job = self._store.apply(job, GoDamaged(signature=signature))
             if track.phase is Phase.WAITING:
                 self._decode(track, job, kind, missing)
             answer(Answer(done=True, text=f"what can be decoded of it is run. {missing}"))
 
     def forget_damaged(self, job: Job) -> Job:
         """A clip that was to be run as it is has changed: it arrives as any other."""
-        job = self._store.set_quietly(job, "withdrawn", damaged=None, go=False)
+        job = self._store.apply(job, DamagedWithdrawn())
         say("damaged-withdrawn", job)
         return job
 
@@ -428,6 +415,18 @@ class Arriving:
             return self._store.wait(job, waiting, detail, quiet=quiet)
         except StaleJobError:
             return self._store.job(job.id)
+
+
+def described(info: VideoInfo) -> dict[str, object]:
+    """What the log says of a clip that has arrived."""
+    return {
+        "frames": info.frames,
+        "shape": f"{info.display_width}x{info.display_height}",
+        "rate": spell_rate(info.fps),
+        "pace": spell_pace(info.fps, constant=info.constant),
+        "duration": spell_duration(info.duration),
+        "codec": info.codec,
+    }
 
 
 def _todo(job: Job, *, decodes: bool) -> str:

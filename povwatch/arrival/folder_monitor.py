@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.events import say
-from povwatch.core.machine_faults import passing
+from povwatch.core.job import JobState
 from povwatch.core.mailbox import Mailbox
+from povwatch.core.stage import Stage
 from povwatch.core.units import spell_duration
 from povwatch.files import names
 from povwatch.files.scan import InputsAway, Listing, scan
@@ -21,12 +22,14 @@ from povwatch.files.signature import signature
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from povwatch.arrival.edited_specs import EditedSpecs
+    from povwatch.arrival.known_root import KnownRoot
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.arrival.watch import Watcher
     from povwatch.config.settings import Config
-    from povwatch.core.clock import Clock
-    from povwatch.files.health import RootGuard
-    from povwatch.grace.stage import GraceStage
+    from povwatch.core.job import Job
+    from povwatch.journal.store import JobStore
+    from povwatch.spec.error_files import ErrorFiles
 
 HEALTH_EVERY = 1.0
 """Seconds between two looks at the root and the watcher."""
@@ -46,47 +49,43 @@ HINTS_MAX = 10_000
 """More hints than that, and the rescan is cheaper."""
 
 
-class FolderMonitor:
-    """Watches the folder and tells the intake and the gates."""
+class FolderMonitor(Stage):
+    """Watches inputs/. It has no jobs of its own, and hears of each that ends."""
 
     def __init__(
         self,
         config: Config,
         *,
-        clock: Clock,
-        guard: RootGuard,
+        store: JobStore,
+        root: KnownRoot,
         arrival: ArrivalStage,
-        gates: GraceStage,
-        respec: Callable[[Listing], None],
-        tidy: Callable[[Listing], None],
-        adopted: Callable[[], None],
+        error_files: ErrorFiles,
+        edited_specs: EditedSpecs,
         wake: Callable[[], None],
         watcher: Callable[..., Watcher],
     ) -> None:
-        """Make it; nothing is watched yet.
+        """Watch nothing yet.
 
         Args:
             config: the configuration.
-            clock: the time.
-            guard: knows whether inputs/ is the folder that it was.
+            store: the jobs; its stages are told of what changes beside their clips.
+            root: inputs/.
             arrival: told which clips are there and which are not.
-            gates: told that something beside a clip may have changed.
-            respec: told of each whole listing, for clips that ended and whose JSON may have been edited.
-            tidy: told of each whole listing, for error files that are needed no more.
-            adopted: told when another folder is taken for inputs/ from now on.
+            error_files: shown each whole listing, for those that are needed no more.
+            edited_specs: shown each whole listing, for clips that ended and whose JSON may have been edited.
             wake: called from the watcher's thread.
             watcher: makes what tells of changes in inputs/.
         """
         self._config = config
-        self._clock = clock
+        self._store = store
+        self._clock = store.clock
         self._arrival = arrival
-        self._grace = gates
-        self._edited_specs = respec
-        self._staging_cleanup = tidy
+        self._error_files = error_files
+        self._edited_specs = edited_specs
         self._root = config.paths.inputs
-        self._guard = guard
+        self._known_root = root
+        self._guard = root.guard
         self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
-        self._adopted = adopted
         self._hints: Mailbox[bytes | None] = Mailbox(wake, most=HINTS_MAX)
         self._watcher = watcher(self._root, self._hints.put, recursive=config.arrival.recursive)
         self._watch_pause = WATCH_PAUSE
@@ -96,8 +95,6 @@ class FolderMonitor:
         self._health_at = 0.0
         self._scan_seconds = 0.0
         self._unreadable: frozenset[bytes] = frozenset()
-        self.away: str | None = None
-        """Why the folder cannot be watched at present."""
         self.scanned_at: float | None = None
         """When the last rescan ended, on the boot clock."""
 
@@ -145,12 +142,16 @@ class FolderMonitor:
             return frozenset()
         return frozenset(listing.clips) | frozenset(listing.links)
 
-    def present(self, path: bytes) -> bool:
-        """Whether a clip is there, as far as can be told; an unhealthy root tells nothing."""
-        try:
-            return self.away is None and self._lstat(path) is not None
-        except OSError:
-            return True  # a disk that fails does not say that it is gone
+    def ended(self, job: Job) -> None:
+        """A job ended: its clip or its JSON may have changed while it ran. One that is gone gives its names back."""
+        if job.state is JobState.CANCELLED and not self._known_root.present(job.path):
+            self._store.journal.give_base_back(job.path)
+        self.soon(self._clock.boot())
+
+    @property
+    def away(self) -> str | None:
+        """Why the folder cannot be watched at present, as sentences."""
+        return self._known_root.away
 
     def soon(self, now: float) -> None:
         """Look at the whole folder as soon as that is cheap enough."""
@@ -176,11 +177,11 @@ class FolderMonitor:
             return
         if not names.is_clip_name(name, self._extensions) or names.is_ignored(name):
             if not name.startswith(layout.OURS):
-                self._grace.hint(path)
+                self._tell_stages(lambda stage: stage.beside_changed(path))
                 self.soon(now)  # a folder that was moved in, a JSON of a finished clip, a partial copy that is done
             return
         try:
-            status = self._lstat(path)
+            status = self._known_root.lstat(path)
         except OSError:
             self.soon(now)
             return
@@ -190,19 +191,6 @@ class FolderMonitor:
             self._arrival.appeared([(path, signature(status))], now)
         else:
             self.soon(now)
-
-    def _lstat(self, path: bytes) -> os.stat_result | None:
-        """What a path leads to; None if there is nothing.
-
-        Raises:
-            OSError: that cannot be told.
-        """
-        try:
-            return (self._root / os.fsdecode(path)).lstat()
-        except OSError as error:
-            if passing(error):
-                raise
-            return None
 
     # -- the whole folder
 
@@ -224,8 +212,8 @@ class FolderMonitor:
         for path, seen in listing.links.items():
             self._arrival.linked(path, seen)
         self._arrival.hold_back(listing.held_back, now)
-        self._staging_cleanup(listing)
-        self._edited_specs(listing)
+        self._error_files.tidy(self._store.known, listing)
+        self._edited_specs.look(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()
         self.scanned_at = ended
@@ -253,7 +241,7 @@ class FolderMonitor:
             self._guard.adopt()
             again = self._guard.check()
             if again:
-                self._adopted()
+                self._known_root.keep()
                 health, adopted = again, True
         if not health:
             if self.away is None:
@@ -262,9 +250,9 @@ class FolderMonitor:
         if self.away is not None:
             if self._open_root():  # it is there, and the machine does not let us in yet
                 return
-            self.away = None
+            self._known_root.away = None
             say("inputs-back", inputs=self._root)
-            self._grace.stand_still(now)
+            self._tell_stages(lambda stage: stage.inputs_back(now))
             self._watch()
             self._rescan_at = now
             return
@@ -278,6 +266,10 @@ class FolderMonitor:
             self._watch()
             self._rescan_at = now
 
+    def _tell_stages(self, tell: Callable[[Stage], None]) -> None:
+        for stage in self._store.stages:
+            tell(stage)
+
     def _open_root(self) -> str:
         """Open the folder anew; why that cannot be, as a sentence, if it cannot."""
         try:
@@ -287,7 +279,7 @@ class FolderMonitor:
         return ""
 
     def _leave(self, problem: str) -> None:
-        self.away = problem
+        self._known_root.away = problem
         say("inputs-away", inputs=self._root, problem=problem)
 
     def _watch(self) -> None:

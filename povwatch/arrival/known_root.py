@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from povwatch.core.blockers import Blocker
+from povwatch.core.job import Waiting
+from povwatch.core.machine_faults import passing
 from povwatch.files.health import Identity, RootGuard
 
 if TYPE_CHECKING:
@@ -13,12 +17,39 @@ if TYPE_CHECKING:
 
 
 class KnownRoot:
-    """The guard of inputs/, which knows the folder of the last start."""
+    """inputs/: whether it is there, and whether it is the folder of the last start."""
 
     def __init__(self, journal: Journal, inputs: Path) -> None:
         self._journal = journal
         self._inputs = inputs
         self.guard = RootGuard(inputs, self._kept())
+        self.away: str | None = None
+        """Why the folder cannot be watched at present, as sentences."""
+
+    @property
+    def blocker(self) -> Blocker | None:
+        """Why no job may start or be finished, if the folder is away."""
+        return None if self.away is None else Blocker(Waiting.INPUTS_AWAY, self.away)
+
+    def present(self, path: bytes) -> bool:
+        """Whether a clip is there, as far as can be told; a folder that is away tells nothing."""
+        try:
+            return self.away is None and self.lstat(path) is not None
+        except OSError:
+            return True  # a disk that fails does not say that it is gone
+
+    def lstat(self, path: bytes) -> os.stat_result | None:
+        """What a path leads to; None if there is nothing.
+
+        Raises:
+            OSError: that cannot be told.
+        """
+        try:
+            return (self._inputs / os.fsdecode(path)).lstat()
+        except OSError as error:
+            if passing(error):
+                raise
+            return None
 
     def keep(self) -> None:
         """Remember the folder that is there now, if it is the one that is watched."""

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from povwatch.arrival.arriving import Arriving
 from povwatch.arrival.clip_files import ClipFiles
-from povwatch.arrival.tracks import FAULTS_PATIENCE, GONE_PATIENCE, Phase, Track, Tracks
+from povwatch.arrival.tracks import GONE_PATIENCE, Phase, Track, Tracks
 from povwatch.core import layout
-from povwatch.core.errors import NotAVideo
+from povwatch.core.changes import Cancelled, Failed, StillDamaged
+from povwatch.core.errors import NotAVideo, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.retry import FAULTS_PATIENCE
 from povwatch.core.scope import ALL
+from povwatch.core.stage import Mishaps, Stage
 from povwatch.core.units import spell_size
 from povwatch.files.scan import ClipUnreadable
 from povwatch.files.signature import Signature, identity_of, same_content, size_of
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from povwatch.core.background import Background
     from povwatch.core.scope import Scope
     from povwatch.journal.store import JobStore
-    from povwatch.media.info import VideoInfo
     from povwatch.service.requests import Answer
     from povwatch.spec.error_files import ErrorFiles
 
@@ -53,8 +55,10 @@ LOOK_AGAIN = 2.0
 LINK_TODO = "Links are not followed: copy the video itself into the folder."
 
 
-class ArrivalStage:
+class ArrivalStage(Stage):
     """Every clip on its way in, and every clip with a job that has not ended."""
+
+    states = (JobState.ARRIVING,)
 
     def __init__(
         self,
@@ -67,17 +71,14 @@ class ArrivalStage:
         walks: Background,
         decodes: Background,
         error_files: ErrorFiles,
-        arrived: Callable[[Job, VideoInfo], None],
-        withdrawn: Callable[[Job, str], None],
-        rejected: Callable[[Job], None],
-        broken: Callable[[tuple[str, int], Exception], None],
+        mishaps: Mishaps,
         patience: float = INCOMPLETE_PATIENCE,
         scope: Scope = ALL,
     ) -> None:
         self._scope = scope
         self._store = store
-        self._withdrawn = withdrawn
-        self._broken = broken
+        self._error_files = error_files
+        self._mishaps = mishaps
         self._clips = ClipFiles(root, network=network)
         self._tracks = Tracks()
         self._arriving = Arriving(
@@ -90,9 +91,6 @@ class ArrivalStage:
             walks=walks,
             decodes=decodes,
             error_files=error_files,
-            arrived=arrived,
-            withdrawn=withdrawn,
-            rejected=rejected,
         )
         self._let_go: dict[bytes, tuple[Signature, float]] = {}
         """Clips that were cancelled while they came in: how they were seen last, and when."""
@@ -172,7 +170,7 @@ class ArrivalStage:
         last = self._store.of_path(path)
         (job,) = self._store.add([(path, signature)], force=force)
         if last is not None and last.damaged == signature:  # the same file, which is as it is
-            job = self._store.set_quietly(job, "request", damaged=signature)
+            job = self._store.apply(job, StillDamaged(signature=signature))
         self._arriving.begin(job, now)
         return job
 
@@ -198,7 +196,25 @@ class ArrivalStage:
             if was and not track.held_back:
                 self._tracks.plan(path, now)
 
-    def forget(self, job: Job) -> None:
+    def withdraw(self, job: Job, why: str) -> None:
+        """Cancel a job: at once, or when what is under way has ended."""
+        if self._store.cancel(job, why):
+            return
+        self._error_files.clear(job)
+        signature = self.signature(job)
+        self._store.apply(self._store.job(job.id), Cancelled(why=why, source_stat=signature))
+
+    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+        """See Stage: it is looked at anew."""
+        del error, pause
+        self._begin_anew(job)
+
+    def give_up(self, job: Job, error: PovwatchError) -> None:
+        """See Stage."""
+        self._error_files.write(job, "failed", error.what, error.todo)
+        self._store.apply(job, Failed(error=str(error)))
+
+    def ended(self, job: Job) -> None:
         """A job ended: its clip is known by its signature alone from now on."""
         track = self._tracks.get(job.path)
         coming = track is not None and track.phase is not Phase.IN and track.gone_at is None and track.signature
@@ -254,8 +270,13 @@ class ArrivalStage:
         """Have whatever decodes of an incomplete clip run; see Arriving."""
         self._arriving.run_damaged(job, answer)
 
-    def return_to_arriving(self, job: Job) -> None:
-        """A claimed clip turned out to have changed: it arrives anew."""
+    def enter(self, job: Job) -> None:
+        """A claimed clip turned out to have changed, or a look at it failed: it arrives anew."""
+        if (track := self._tracks.get(job.path)) is not None and track.job == job.id and track.phase is Phase.SETTLING:
+            return  # it was seen here that it changed
+        self._begin_anew(job)
+
+    def _begin_anew(self, job: Job) -> None:
         now = self._store.clock.boot()
         signature = self._clips.sample_or_none(job.path) or b""
         if job.damaged is not None and job.damaged != signature:
@@ -281,7 +302,7 @@ class ArrivalStage:
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
                     if path in self._tracks:  # the look had its timer
                         self._tracks.plan(path, self._store.clock.boot() + LOOK_AGAIN)
-                    self._broken(("arrival", self._store.known[path].job), error)
+                    self._mishaps.of(("arrival", self._store.known[path].job), error)
 
     def _look_at(self, path: bytes, track: Track, now: float) -> None:
         if track.gone_at is not None:
@@ -302,7 +323,7 @@ class ArrivalStage:
         elif now - track.gone_at < GONE_PATIENCE:
             self._tracks.plan(path, track.gone_at + GONE_PATIENCE)
         else:
-            self._withdrawn(self._store.job(track.job), "gone")
+            self.withdraw(self._store.job(track.job), "the clip was deleted")
 
     # -- helpers
 
@@ -326,7 +347,7 @@ class ArrivalStage:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is
-            self._broken(("arrival", job), error)
+            self._mishaps.of(("arrival", job), error)
 
     def _say_base(self, job: Job) -> None:
         """A clip whose files do not go by its stem is told apart in the log."""

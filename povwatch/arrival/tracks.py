@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 GONE_PATIENCE = 5.0
 """Seconds after which a clip that is gone cancels its job: an editor or a sync tool may put it back."""
 
-FAULTS_PATIENCE = 3
-"""So many times must the machine fail to inspect a clip before --once waits for it no longer."""
-
 LOST_MAX = 100_000
 """Clips that are remembered after they were not found: as many as a folder holds that is renamed."""
 

@@ -5,9 +5,12 @@ retry.py decides; here the decision is journalled, said, and written beside the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
+from povwatch.attempt.attempt import readable_attempt
 from povwatch.core import layout, retry
+from povwatch.core.changes import ArrivesAgain, Blocked, Cancelled, Failed, FailedKept, QuietlyRequeued, Requeued
 from povwatch.core.command import command
 from povwatch.core.errors import (
     AttemptFailed,
@@ -29,7 +32,7 @@ from povwatch.publish import Sealed
 from povwatch.publish.staging import room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from povwatch.attempt.attempt import Attempt
     from povwatch.config.settings import Config
@@ -37,8 +40,12 @@ if TYPE_CHECKING:
     from povwatch.publish import Publisher
     from povwatch.spec.error_files import ErrorFiles
 
-CLEARED = {"run_id": None, "artifact": None, "promise": None}
-"""What an attempt leaves in a job's row, and what goes with it."""
+
+class Pauses(Protocol):
+    """Who lets no job start for a while."""
+
+    def pause(self, waiting: Waiting, error: EnvironmentFault, until: float, *, prepared: bool) -> bool:
+        """The next job would only meet the same; whether the log needs no line about this one too."""
 
 
 class FailedAttempts:
@@ -51,17 +58,13 @@ class FailedAttempts:
         store: JobStore,
         error_files: ErrorFiles,
         publisher: Publisher,
-        back: Callable[[Job], None],
-        ended: Callable[[Job], None],
-        pause: Callable[..., bool],
+        pauses: Pauses,
     ) -> None:
         self._config = config
         self._store = store
         self._error_files = error_files
         self._publisher = publisher
-        self._back = back
-        self._ended = ended
-        self._pause = pause
+        self._pauses = pauses
 
     def after(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
         """An attempt ended in an error.
@@ -84,9 +87,7 @@ class FailedAttempts:
                 self._requeue(job, "retry", said, not_before=decision.at, detail=decision.reason)
             case Kind.RELEASE if isinstance(error, SourceChanged):
                 self._discard(job)
-                said = {"problem": str(error)}
-                to = {"state": JobState.ARRIVING, "waiting_on": Waiting.SETTLING, "attempts": max(job.attempts - 1, 0)}
-                self._back(self._store.move(job, "released", said=said, **CLEARED, **to, detail=""))
+                self._store.apply(job, ArrivesAgain(problem=str(error)))
             case Kind.RELEASE:
                 said = {"problem": str(error)}
                 given_back = max(job.attempts - 1, 0)
@@ -99,13 +100,13 @@ class FailedAttempts:
                     quiet=True,
                 )
                 # The next job would only meet the same.
-                known = isinstance(error, EnvironmentFault) and self._pause(
+                known = isinstance(error, EnvironmentFault) and self._pauses.pause(
                     decision.waiting or Waiting.PAUSED, error, decision.at, prepared=prepared
                 )
                 if not known:
                     self._store.tell("released", job, said)
             case Kind.BLOCK:
-                self._end(job, "blocked", JobState.BLOCKED, error, "was blocked by the engine's guardrail")
+                self._end(job, Blocked, error, "was blocked by the engine's guardrail")
             case Kind.FAIL | Kind.REJECT:
                 self.fail(job, error)
 
@@ -119,13 +120,13 @@ class FailedAttempts:
         """Let no job start for now: it would only meet the same."""
         wall = self._store.clock.wall()
         decision = retry.decide(error, attempts=0, limit=1, now=wall)
-        self._pause(decision.waiting or Waiting.PAUSED, error, decision.at, prepared=False)
+        self._pauses.pause(decision.waiting or Waiting.PAUSED, error, decision.at, prepared=False)
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """Given up."""
         retry_it = command("retry", clip=job.path)
         again = "" if retry_it in error.todo else f"When that is mended: {retry_it}"
-        self._end(job, "failed", JobState.FAILED, error, "failed", again=again)
+        self._end(job, Failed, error, "failed", again=again)
 
     def keep(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """What was generated could not be finished: the job fails, and what was generated is kept for another try."""
@@ -135,13 +136,8 @@ class FailedAttempts:
         todo = joined(error.todo, f"To finish it, without generating: {again}", f"To generate it anew: {anew}")
         self._error_files.write(job, "was generated, and could not be finished", what, todo)
         error = JobFailed(what, todo)
-        to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
-        to |= {"artifact": attempt.to_json(), "promise": None}
-        self._ended(self._store.move(job, "failed", said={"problem": str(error)}, **to))
-
-    def finishing_again(self, job: Job) -> None:
-        """A job that was kept is finished again: its error file goes."""
-        self._error_files.clear(job)
+        kept = FailedKept(error=str(error), artifact=attempt.to_json(), promise=None, crashes=job.crashes)
+        self._store.apply(job, kept)
 
     def set_aside(self, job: Job, error: PovwatchError) -> None:
         """A promise that cannot be kept: the job fails, its files stay where they are, and the error names them."""
@@ -156,15 +152,43 @@ class FailedAttempts:
         todo = joined(error.todo, f"To publish it, without generating: {again}", f"To generate it anew: {anew}")
         self._error_files.write(job, "was generated, and could not be published", what, todo)
         error = JobFailed(what, todo)
-        to = {"state": JobState.FAILED, "waiting_on": None, "detail": "", "error": str(error)}
-        self._ended(self._store.move(job, "failed", said={"problem": str(error)}, **to))
+        kept = FailedKept(error=str(error), artifact=job.artifact, promise=job.promise, crashes=job.crashes)
+        self._store.apply(job, kept)
+
+    def orphaned(self, job: Job) -> None:
+        """The daemon ended while it ran: back to the queue, with the crash counted; failed at the third."""
+        job = replace(job, crashes=job.crashes + 1)
+        decision = retry.after_crash(job.crashes, self._store.clock.wall())
+        if decision.kind is Kind.FAIL:
+            again = command("retry", clip=job.path)
+            self.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
+            return
+        requeued = Requeued(
+            how="orphaned",
+            told={"state": str(job.state), "what": "it runs again"},
+            waiting=decision.waiting,
+            detail=decision.reason,
+            not_before=decision.at,
+            # A crash is counted apart from attempts: it says nothing about the job alone.
+            attempts=max(job.attempts - 1, 0),
+            crashes=job.crashes,
+        )
+        self._store.apply(job, requeued)
+
+    def give_up(self, job: Job, error: PovwatchError) -> None:
+        """End a job that povwatch itself failed at; with its files kept, if its result was made."""
+        if job.state is JobState.CHECKING and job.artifact and (attempt := readable_attempt(job.artifact)) is not None:
+            self.keep(job, attempt, error)
+        elif job.state is JobState.PUBLISHING or (job.state is JobState.CHECKING and job.artifact):
+            self.set_aside(job, error)
+        else:
+            self.fail(job, error)
 
     def cancel(self, job: Job, why: str) -> None:
         """Withdrawn."""
         self._discard(job, entirely=True)
         self._error_files.clear(job)
-        to = {"state": JobState.CANCELLED, "waiting_on": None, "detail": why}
-        self._ended(self._store.move(job, "cancelled", said={"why": why}, **CLEARED, **to))
+        self._store.apply(job, Cancelled(why=why, source_stat=job.source_stat))
 
     def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
         """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
@@ -201,27 +225,23 @@ class FailedAttempts:
         quiet: bool = False,
     ) -> Job:
         self._discard(job)
-        to = {
-            "state": JobState.QUEUED,
-            "waiting_on": waiting,
-            "detail": detail,
-            "not_before": not_before,
-            "attempts": job.attempts if attempts is None else attempts,
-        }
-        job = self._store.record(job, event, said, **CLEARED, **to)
-        if not quiet:
-            self._store.tell(event, job, said)
-        self._back(job)
-        return job
+        change = QuietlyRequeued if quiet else Requeued
+        back = change(
+            how=event,
+            told=said,
+            waiting=waiting,
+            detail=detail,
+            not_before=not_before,
+            attempts=job.attempts if attempts is None else attempts,
+            crashes=job.crashes,
+        )
+        return self._store.apply(job, back)
 
-    def _end(
-        self, job: Job, event: str, state: JobState, error: PovwatchError, happened: str, *, again: str = ""
-    ) -> None:
+    def _end(self, job: Job, end: type[Failed], error: PovwatchError, happened: str, *, again: str = "") -> None:
         self._discard(job, entirely=True)
         todo = joined(error.todo or f"More about it: {command('show', clip=job.path)}", again)
         self._error_files.write(job, happened, error.what, todo)
-        to = {"state": state, "waiting_on": None, "detail": "", "error": str(error)}
-        self._ended(self._store.move(job, event, said={"problem": str(error)}, **CLEARED, **to))
+        self._store.apply(job, end(error=str(error)))
 
     def _discard(self, job: Job, *, entirely: bool = False) -> None:
         """Throw the attempt's files away; with the job's end, the checkpoints as well."""

@@ -34,6 +34,9 @@ CRASHES_MAX = 3
 OUT_OF_MEMORY_MAX = 2
 """Attempts, however many are allowed, of a job that runs out of memory."""
 
+FAULTS_PATIENCE = 3
+"""So many times must the machine fail to inspect a clip before --once waits for it no longer."""
+
 
 class Kind(StrEnum):
     """What to do with the job."""

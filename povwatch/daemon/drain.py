@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from povwatch.core.job import CLAIMED, JobState, Waiting
 from povwatch.core.scope import ALL
 from povwatch.daemon.summary import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from povwatch.arrival.folder_monitor import FolderMonitor
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.config.settings import Config
+    from povwatch.core.blockers import Blockers
     from povwatch.core.job import Job
     from povwatch.core.scope import Scope
+    from povwatch.hooks.stage import HookStage
     from povwatch.journal.store import JobStore
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
-    from povwatch.workers.places import Blocker
     from povwatch.workers.pool import EngineRoom
 
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
@@ -28,6 +29,14 @@ STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiti
 NOT_INSPECTED = frozenset({Waiting.PAUSED, Waiting.DISK_FULL})
 """What an arriving clip waits on that the machine does not let us inspect; in its grace, one whose JSON has no room or
 names a file that cannot be measured."""
+
+
+class AtWork(Protocol):
+    """Something that may be at work in threads."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is not."""
 
 
 class Drain:
@@ -40,12 +49,12 @@ class Drain:
         store: JobStore,
         folder_monitor: FolderMonitor,
         arrival: ArrivalStage,
-        idle: Callable[[], bool],
+        at_work: Sequence[AtWork],
         availability: Availability,
         crew: Crew,
         engine_room: EngineRoom,
-        blocker: Callable[[], Blocker | None],
-        hook_stuck: Callable[[Job], bool] = lambda _: False,
+        blockers: Blockers,
+        hooks: HookStage,
         scope: Scope = ALL,
     ) -> None:
         self._scope = scope
@@ -53,18 +62,22 @@ class Drain:
         self._store = store
         self._folder_monitor = folder_monitor
         self._arrival = arrival
-        self._idle = idle
+        self._at_work = at_work
         self._availability = availability
         self._crew = crew
         self._engine_room = engine_room
-        self._blocker = blocker
-        self._hook_stuck = hook_stuck
+        self._blockers = blockers
+        self._hooks = hooks
 
     def over(self) -> bool:
         """Whether nothing can move any more."""
         if self._folder_monitor.away is not None:
             return True
-        if self._folder_monitor.scanned_at is None or self._arrival.moving or not self._idle():
+        if (
+            self._folder_monitor.scanned_at is None
+            or self._arrival.moving
+            or not all(work.idle for work in self._at_work)
+        ):
             return False
         return all(map(self._stands, self._store.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
 
@@ -76,7 +89,7 @@ class Drain:
         others = [path for path in sorted(clips) if path not in self._scope]
         left = [path for path in others if (known := self._store.known.get(path)) is None or not known.state.ended]
         waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
-        blocker = self._blocker() or self._availability.blocker(self._store.clock.boot()) if waiting else None
+        blocker = self._blockers.generating(self._store.clock.boot()) if waiting else None
         unable = closed = None
         if blocker is not None and blocker.asked:
             closed = blocker.problem
@@ -91,7 +104,7 @@ class Drain:
 
     def _stands(self, job: Job) -> bool:
         """Whether a job goes nowhere by itself."""
-        if job.waiting_on in STUCK or self._hook_stuck(job):
+        if job.waiting_on in STUCK or self._hooks.stuck(job):
             return True
         if job.path not in self._scope and job.state not in CLAIMED:
             return True
@@ -106,7 +119,7 @@ class Drain:
     def _hopeless(self) -> bool:
         """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
         available = self._availability
-        if self._blocker() is not None or max(available.pauses, available.blind_looks) >= self._patience:
+        if self._blockers.starting() is not None or max(available.pauses, available.blind_looks) >= self._patience:
             return True
         # One that still loads, or waits for its turn to, may come through.
         failing = all(place.failures >= self._patience for place in self._crew.places)

@@ -16,7 +16,7 @@ from povwatch import __version__
 from povwatch.arrival.writers import ignore_sigio
 from povwatch.core.events import say
 from povwatch.core.scope import ALL
-from povwatch.daemon.app import Parts
+from povwatch.daemon.app import App
 from povwatch.daemon.journal_wait import JournalWait
 from povwatch.daemon.outside import Outside
 from povwatch.daemon.recovery import recover, sweep
@@ -95,9 +95,9 @@ class Daemon:
             notifier=self._notifier,
             stopped=lambda: self._stop is not None,
         )
-        self.parts = self._put_together(config, scope, outside)
+        self.app = self._put_together(config, scope, outside)
         self._display = display
-        self._viewer = Viewer(self.parts)
+        self._viewer = Viewer(self.app)
         self._display_at = 0.0
         self._outcome = Outcome(())
         self._drained = False
@@ -105,14 +105,14 @@ class Daemon:
         self._starts: dict[str, Callable[[], None]] = {}
         """What is not started yet."""
         if not once:  # which ends where nothing can move
-            self.parts.journal.patience = self.journal_wait
+            self.app.journal.patience = self.journal_wait
 
-    def _put_together(self, config: Config, scope: Scope, outside: Outside) -> Parts:
+    def _put_together(self, config: Config, scope: Scope, outside: Outside) -> App:
         """The parts; while the journal's disk is full, wait for them too."""
         times = 0
         while True:
             try:
-                parts = Parts(config, scope, outside)
+                app = App(config, scope, outside)
             except JournalFailed as error:
                 if self._once:
                     raise
@@ -120,7 +120,7 @@ class Daemon:
                 self.journal_wait.wait(error, times)
             else:
                 self.journal_wait.over()
-                return parts
+                return app
 
     # -- the life of a daemon
 
@@ -137,7 +137,7 @@ class Daemon:
             if self._stop is None or self.journal_wait.problem is None:
                 raise
             # Told to stop while the journal's disk is full: the next start goes on from what the journal has.
-            say("daemon-stopped", left=sum(n for state, n in self.parts.store.counts.items() if not state.ended))
+            say("daemon-stopped", left=sum(n for state, n in self.app.store.counts.items() if not state.ended))
         return self._outcome
 
     def _live(self) -> None:
@@ -145,8 +145,8 @@ class Daemon:
             self._start()
             while self._stop is None and not (self._once and self._over()):
                 self._turn()
-                self.parts.mishaps.tried("display", self._show, self.parts.clock.boot())
-                self.parts.waker.sleep(self._pause())
+                self.app.mishaps.tried("display", self._show, self.app.clock.boot())
+                self.app.waker.sleep(self._pause())
             self._drained = True
         finally:
             self._end()
@@ -167,100 +167,99 @@ class Daemon:
     def stop(self, why: str) -> None:
         """End at the next turn. Safe to call from a signal handler."""
         self._stop = why
-        self.parts.waker.wake()
+        self.app.waker.wake()
 
     def _start(self) -> None:
-        parts, paths = self.parts, self._config.paths
+        app, paths = self.app, self._config.paths
         say("daemon-started", version=__version__, inputs=paths.inputs, outputs=paths.outputs, pid=os.getpid())
-        say("engine-chosen", engine=parts.choice.kind, why=parts.choice.why)
-        if parts.choice.kind in REAL and not self._config.engine.guardrails:
+        say("engine-chosen", engine=app.choice.kind, why=app.choice.why)
+        if app.choice.kind in REAL and not self._config.engine.guardrails:
             say("guardrails-off")
-        parts.spool.prepare()
-        parts.spool.sweep(parts.clock.wall())
-        parts.root.keep()
-        crashed = parts.journal.fact("daemon") is not None  # `_end` takes it back
-        known = (parts.store, parts.gates, parts.failed_attempts, parts.finisher)
+        app.spool.prepare()
+        app.spool.sweep(app.clock.wall())
+        app.root.keep()
+        crashed = app.journal.fact("daemon") is not None  # `_end` takes it back
         self._starts = {
-            "recovery": lambda: recover(*known, crashed=crashed, broken=parts.mishaps.of),
-            "sweep": lambda: sweep(parts.store, parts.publisher),
-            "recovery of hooks": parts.hooks.recover,
+            "recovery": lambda: recover(app.store, app.mishaps, crashed=crashed),
+            "sweep": lambda: sweep(app.store, app.publisher),
+            "recovery of hooks": app.hooks.recover,
             "lookout": self._look_out,
-            "opening": parts.schedule.tick,
-            "engine room": parts.engine_room.start,
+            "opening": app.schedule.tick,
+            "engine room": app.engine_room.start,
         }
         self._go_on_starting()
-        parts.mishaps.tried("facts", parts.facts.tick, parts.clock.boot(), parts.blocker())
-        self._notifier.ready(parts.facts.status(parts.blocker()))
+        app.mishaps.tried("status facts", app.facts.tick, app.clock.boot(), app.blockers.starting())
+        self._notifier.ready(app.facts.status(app.blockers.starting()))
 
     def _look_out(self) -> None:
-        self.parts.folder_monitor.start()
-        if self.parts.folder_monitor.away is None:
-            self.parts.folder.sweep()
+        self.app.folder_monitor.start()
+        if self.app.folder_monitor.away is None:
+            self.app.folder.sweep()
 
     def _go_on_starting(self) -> None:
         """Start what is not started yet, one after the other."""
         for name, start in list(self._starts.items()):
-            if not self.parts.mishaps.tried(name, start):
+            if not self.app.mishaps.tried(name, start):
                 return
             del self._starts[name]
 
     def _turn(self) -> None:
         """One turn of the loop."""
-        parts, tried = self.parts, self.parts.mishaps.tried
-        now = parts.clock.boot()
-        parts.mishaps.tick(now)
+        app, tried = self.app, self.app.mishaps.tried
+        now = app.clock.boot()
+        app.mishaps.tick(now)
         self._go_on_starting()
         if not self._starts:
             self._tick(now)
-        tried("status", lambda: self._notifier.status(parts.facts.status(parts.blocker())))
+        tried("status", lambda: self._notifier.status(app.facts.status(app.blockers.starting())))
         self._notifier.watchdog()
 
     def _tick(self, now: float) -> None:
-        parts, tried = self.parts, self.parts.mishaps.tried
-        tried("background", parts.background.settle)
-        tried("inspections", parts.inspections.settle)
-        tried("walks", parts.walks.settle)
-        tried("decodes", parts.decodes.settle)
-        tried("lookout", parts.folder_monitor.tick, now)
-        if parts.folder_monitor.away is None:
-            tried("intake", parts.arrival.tick, now)
-            tried("gates", parts.gates.tick, now)
-            tried("notices", parts.error_files.tick, now, parts.present)
+        app, tried = self.app, self.app.mishaps.tried
+        tried("background", app.background.settle)
+        tried("inspections", app.inspections.settle)
+        tried("walks", app.walks.settle)
+        tried("decodes", app.decodes.settle)
+        tried("folder monitor", app.folder_monitor.tick, now)
+        if app.folder_monitor.away is None:
+            tried("arrival", app.arrival.tick, now)
+            tried("grace", app.grace.tick, now)
+            tried("notices", app.error_files.tick, now, app.root.present)
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
-            tried("verbs", parts.verbs.tick, now)
-        tried("opening", parts.schedule.tick)
-        tried("outputs watch", parts.outputs_watch.tick, now)
-        tried("free space", parts.free_space.tick, now)
-        tried("eye", lambda: parts.monitor.tick(now, every=SAMPLE_EVERY if parts.crew.generating else LOOK_EVERY))
-        tried("GPU faults", parts.gpu_faults.tick, now)
-        tried("engine room", parts.engine_room.tick, now)
-        tried("hooks", lambda: parts.hooks.tick(now, blocker=parts.blocker(), fault=parts.fault()))
-        tried("dispatch", lambda: parts.dispatch.tick(now, blocker=parts.blocker()))
-        tried("finisher", parts.finisher.tick, now)
-        tried("facts", lambda: parts.facts.tick(now, parts.blocker()))
+            tried("requests", app.requests.tick, now)
+        tried("opening", app.schedule.tick)
+        tried("outputs watch", app.outputs_watch.tick, now)
+        tried("free space", app.free_space.tick, now)
+        tried("eye", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.crew.generating else LOOK_EVERY))
+        tried("GPU faults", app.gpu_faults.tick, now)
+        tried("engine room", app.engine_room.tick, now)
+        tried("hooks", app.hooks.tick, now)
+        tried("run", app.run.tick, now)
+        tried("results", app.results.tick, now)
+        tried("status facts", lambda: app.facts.tick(now, app.blockers.starting()))
 
     def _pause(self) -> float:
-        parts = self.parts
+        app = self.app
         asked = {
-            "lookout": parts.folder_monitor.next_deadline,
-            "intake": parts.arrival.next_deadline,
-            "gates": parts.gates.next_deadline,
-            "hooks": parts.hooks.next_deadline,
-            "dispatch": parts.dispatch.next_deadline,
-            "finisher": parts.finisher.next_deadline,
-            "eye": parts.monitor.next_deadline,
-            "mishaps": parts.mishaps.next_deadline,
+            "folder monitor": app.folder_monitor.next_deadline,
+            "arrival": app.arrival.next_deadline,
+            "grace": app.grace.next_deadline,
+            "hooks": app.hooks.next_deadline,
+            "run": app.run.next_deadline,
+            "results": app.results.next_deadline,
+            "eye": app.monitor.next_deadline,
+            "mishaps": app.mishaps.next_deadline,
         }
         deadlines = [self._requests_at, self._display_at if self._display is not None else None]
         for name, ask in asked.items():
-            parts.mishaps.tried(f"{name}'s deadline", lambda ask=ask: deadlines.append(ask()))
-        return min(d for d in deadlines if d is not None) - parts.clock.boot()
+            app.mishaps.tried(f"{name}'s deadline", lambda ask=ask: deadlines.append(ask()))
+        return min(d for d in deadlines if d is not None) - app.clock.boot()
 
     def _over(self) -> bool:
         """With --once, whether nothing can move any more."""
         found: list[bool] = []
-        self.parts.mishaps.tried("drain", lambda: found.append(self.parts.drain.over()))
+        self.app.mishaps.tried("drain", lambda: found.append(self.app.drain.over()))
         return any(found) and not self._starts
 
     def _show(self, now: float) -> None:
@@ -270,46 +269,46 @@ class Daemon:
 
     def _end(self) -> None:
         """Stop the workers, hand back what runs, close everything; all of it in seconds."""
-        parts = self.parts
+        app = self.app
         if self._stop is not None:
             again = ". What runs is handed back; Ctrl-C once more ends it at once" if self._stop == "SIGINT" else ""
             say("daemon-stopping", why=f"{self._stop}{again}")
         self._notifier.stopping()
         with ExitStack() as closing:  # whatever fails on the way, the rest is done: nothing of ours outlives us
-            for close in (parts.waker.close, self._notifier.close, parts.journal.close, parts.arrival.close):
+            for close in (app.waker.close, self._notifier.close, app.journal.close, app.arrival.close):
                 closing.callback(close)
-            closing.callback(parts.dispatch.close)
-            closing.callback(parts.hooks.close)
-            closing.callback(parts.background.close)
-            closing.callback(parts.inspections.close)
-            closing.callback(parts.walks.close)
-            closing.callback(parts.decodes.close)
-            tried = parts.mishaps.tried
-            tried("end of the lookout", parts.folder_monitor.stop)
-            tried("end of the hooks", parts.hooks.stop)
-            tried("end of the workers", parts.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
-            tried("end of the GPU faults", parts.gpu_faults.stop)
+            closing.callback(app.run.close)
+            closing.callback(app.hooks.close)
+            closing.callback(app.background.close)
+            closing.callback(app.inspections.close)
+            closing.callback(app.walks.close)
+            closing.callback(app.decodes.close)
+            tried = app.mishaps.tried
+            tried("end of the lookout", app.folder_monitor.stop)
+            tried("end of the hooks", app.hooks.stop)
+            tried("end of the workers", app.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
+            tried("end of the GPU faults", app.gpu_faults.stop)
             tried("last words of the workers", self._hear_last_words)
-            for close in (parts.decodes.close, parts.walks.close, parts.inspections.close, parts.background.close):
+            for close in (app.decodes.close, app.walks.close, app.inspections.close, app.background.close):
                 close()
-            tried("closing of the hooks", parts.hooks.close)
-            tried("closing of the workers", parts.dispatch.close)
+            tried("closing of the hooks", app.hooks.close)
+            tried("closing of the workers", app.run.close)
             if self._drained:
                 tried("summary", self._sum_up)
-            tried("last facts", parts.facts.close)
-            tried("last notices", parts.error_files.save)
+            tried("last facts", app.facts.close)
+            tried("last notices", app.error_files.save)
         if self._stop is not None:
-            say("daemon-stopped", left=sum(n for state, n in parts.store.counts.items() if not state.ended))
+            say("daemon-stopped", left=sum(n for state, n in app.store.counts.items() if not state.ended))
 
     def _hear_last_words(self) -> None:
-        parts = self.parts
-        deadline = parts.clock.boot() + STOP_PATIENCE
-        while not parts.crew.stopped and parts.clock.boot() < deadline:
-            parts.waker.sleep(0.1)
-            parts.dispatch.settle(parts.clock.boot())
+        app = self.app
+        deadline = app.clock.boot() + STOP_PATIENCE
+        while not app.crew.stopped and app.clock.boot() < deadline:
+            app.waker.sleep(0.1)
+            app.run.settle(app.clock.boot())
 
     def _sum_up(self) -> None:
-        self._outcome = replace(self.parts.drain.outcome(), stopped=self._stop is not None)
+        self._outcome = replace(self.app.drain.outcome(), stopped=self._stop is not None)
 
     def _set_signals(self) -> None:
         ignore_sigio()

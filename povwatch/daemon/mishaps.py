@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
     from typing import Any
 
-    from povwatch.core.clock import Clock
     from povwatch.core.errors import PovwatchError
-    from povwatch.core.job import Job, JobState
+    from povwatch.core.job import JobState
+    from povwatch.journal.store import JobStore
 
 GIVEN_UP_AT = 3
 """Failures of one job, in one state or at starts in a row, after which it is given up."""
@@ -33,29 +33,9 @@ GIVEN_UP_AT = 3
 class Mishaps:
     """Counts them, and has the rest of povwatch go on."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        job: Callable[[int], Job],
-        reread: Callable[[int], Job],
-        release: Callable[[Job, PovwatchError, float], None],
-        give_up: Callable[[Job, PovwatchError], None],
-    ) -> None:
-        """Nothing has happened yet.
-
-        Args:
-            clock: the time.
-            job: a job as it is remembered.
-            reread: a job as the journal has it, which is remembered from then on.
-            release: has the step of a job tried again after so many seconds.
-            give_up: ends a job.
-        """
-        self._clock = clock
-        self._job = job
-        self._reread = reread
-        self._release = release
-        self._give_up = give_up
+    def __init__(self, store: JobStore) -> None:
+        self._clock = store.clock
+        self._store = store
         self._times: Counter[tuple[int, JobState]] = Counter()
         self._waiting: dict[Hashable, tuple[float, int, Callable[[], None]]] = {}
         """What could not be done: when it is tried again, how often it failed, and what it is."""
@@ -73,7 +53,11 @@ class Mishaps:
             JournalFailed: that is what it was.
         """
         job_id = key[1] if isinstance(key, tuple) else None
-        if isinstance(error, StaleJobError) and isinstance(job_id, int) and self._job(job_id) == self._reread(job_id):
+        if (
+            isinstance(error, StaleJobError)
+            and isinstance(job_id, int)
+            and self._store.job(job_id) == self._store.reread(job_id)
+        ):
             say("outcome-late", problem=str(error))  # nothing was changed: the job has gone on without that work
             return
         found = in_words(error, f"while it handled {key}")
@@ -130,13 +114,14 @@ class Mishaps:
         yield from (until for until, _ in self._parts.values())
 
     def _cost(self, job_id: int, found: PovwatchError) -> None:
-        job = self._reread(job_id)
+        job = self._store.reread(job_id)
         if job.ended:
             return
         if not isinstance(found, EnvironmentFault):  # the machine's doing: that goes by, however often it comes
             self._times[job.id, job.state] += 1
         times = self._times[job.id, job.state]
+        stage = self._store.stage_of(job)
         if times < GIVEN_UP_AT:
-            self._release(job, found, backoff(max(times, 1)))
+            stage.release(job, found, backoff(max(times, 1)))
         else:
-            self._give_up(job, found)
+            stage.give_up(job, found)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
+from povwatch.core.changes import Go, Hasten, Hold
 from povwatch.core.command import command
 from povwatch.core.errors import EnvironmentFault, JournalFailed
 from povwatch.core.events import say
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
     from povwatch.ops.cleaner import Cleaner
     from povwatch.queue.schedule import Schedule
+    from povwatch.results.stage import ResultsStage
     from povwatch.spec.inputs_folder import InputsFolder
 
 EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
@@ -38,7 +40,7 @@ OF_ALL = frozenset({"pause", "resume", "clean"})
 """What is asked of no single clip."""
 
 
-class Verbs:
+class Requests:
     """Answers requests."""
 
     def __init__(
@@ -47,28 +49,24 @@ class Verbs:
         *,
         store: JobStore,
         arrival: ArrivalStage,
-        gates: GraceStage,
+        grace: GraceStage,
         folder: InputsFolder,
         engine: str,
-        finish: Callable[[Job], bool],
-        hasten: Callable[[Job], bool],
+        results: ResultsStage,
         schedule: Schedule,
         cleaner: Cleaner,
-        withdraw: Callable[[Job, str], None],
         scope: Scope = ALL,
     ) -> None:
         self._scope = scope
         self._spool = spool
         self._store = store
         self._arrival = arrival
-        self._grace = gates
+        self._grace = grace
         self._folder = folder
         self._engine = engine
-        self._finish = finish
-        self._hasten = hasten
+        self._results = results
         self._schedule = schedule
         self._cleaner = cleaner
-        self._withdraw = withdraw
 
     def tick(self, now: float) -> None:
         """Answer what waits."""
@@ -148,7 +146,7 @@ class Verbs:
     def _go(self, job: Job) -> Answer:
         if job.state not in EARLY:
             return self._too_late(job)
-        job = self._store.set_quietly(job, "request", go=True, hold=False)
+        job = self._store.apply(job, Go())
         self._grace.poke(job)
         beside = layout.beside(job.path, job.base)
         try:
@@ -204,7 +202,7 @@ class Verbs:
     def _hold(self, job: Job) -> Answer:
         if job.state not in EARLY:
             return self._too_late(job)
-        job = self._store.set_quietly(job, "request", hold=True, go=False)
+        job = self._store.apply(job, Hold())
         self._grace.poke(job)
         return Answer(done=True, text=f"it is held until {command('go', clip=job.path)}")
 
@@ -215,15 +213,15 @@ class Verbs:
             return Answer(done=False, text="it is published already; only its hooks still run.")
         if job.state is JobState.PUBLISHING:
             return Answer(done=False, text="it is being published this moment: too late.")
-        self._withdraw(job, "somebody said povwatch cancel")
+        self._arrival.withdraw(job, "somebody said povwatch cancel")
         return Answer(done=True, text=f"it is cancelled. To take it in again: {command('retry', clip=job.path)}")
 
     def _retry(self, job: Job, now: float, *, force: bool) -> Answer:
         if not job.ended:
             if job.not_before and job.state is JobState.QUEUED:
-                self._store.set_quietly(job, "request", not_before=0.0)
+                self._store.apply(job, Hasten())
                 return Answer(done=True, text="its next attempt starts now, not after the pause.")
-            if self._hasten(job):
+            if self._results.hasten(job):
                 what = "finished" if job.state is JobState.CHECKING else "published"
                 return Answer(done=True, text=f"it is {what} now, not after the pause; nothing is generated anew.")
             return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
@@ -233,7 +231,7 @@ class Verbs:
         return self._run_again(job, now, force=force)
 
     def _run_again(self, job: Job, now: float, *, force: bool) -> Answer:
-        if not force and self._finish(job):
+        if not force and self._results.again(job):
             text = f"what was generated is finished again, as job {job.id}; nothing is generated anew."
             return Answer(done=True, text=text)
         again = self._arrival.again(job.path, now, force=force or job.force)

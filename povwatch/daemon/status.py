@@ -11,18 +11,18 @@ from povwatch.engines.abilities import REAL
 
 if TYPE_CHECKING:
     from povwatch.config.settings import Config
+    from povwatch.core.blockers import Blocker
     from povwatch.engines.choice import Choice
     from povwatch.gpu.monitor import GpuMonitor
     from povwatch.journal.store import JobStore
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
-    from povwatch.workers.places import Blocker
 
 NOTE_EVERY = 5.0
 """Seconds between two notes, and only of what has changed: each is a write to the disk."""
 
 
-class Facts:
+class StatusFacts:
     """Says what the daemon is at."""
 
     def __init__(

@@ -13,7 +13,7 @@ from povwatch.engines import eta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from povwatch.daemon.app import Parts
+    from povwatch.daemon.app import App
     from povwatch.workers.places import Run
 
 WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.05, "checking": 0.05}
@@ -90,8 +90,8 @@ def after_generating(fraction: float) -> tuple[str, float]:
 class Viewer:
     """Looks at the parts."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, app: App) -> None:
+        self._parts = app
 
     def look(self, now: float) -> View:
         """What is seen now.
@@ -99,18 +99,18 @@ class Viewer:
         Args:
             now: boot clock.
         """
-        parts, store = self._parts, self._parts.store
+        app, store = self._parts, self._parts.store
         ended = [job.state for job in store.ended.values()]
         done = sum(state is JobState.DONE for state in ended)
-        runs = [place.run for place in parts.crew.places if place.run is not None]
-        waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in parts.scope]
-        blocker = parts.blocker() or parts.availability.blocker(now)
-        loading = {place.supervisor.loading for place in parts.crew.places if not place.supervisor.capabilities}
+        runs = [place.run for place in app.crew.places if place.run is not None]
+        waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in app.scope]
+        blocker = app.blockers.starting() or app.availability.blocker(now)
+        loading = {place.supervisor.loading for place in app.crew.places if not place.supervisor.capabilities}
         return View(
             done=done,
             not_out=len(ended) - done,
             waiting=len(waiting),
-            arriving=parts.arrival.on_the_way,
+            arriving=app.arrival.on_the_way,
             running=[*map(self._of_run, runs), *map(self._of_job, store.in_state(*AFTER))],
             left=self._left(now, runs, waiting),
             loading=", ".join(sorted(stage for stage, _ in filter(None, loading))),
@@ -134,25 +134,25 @@ class Viewer:
     def _of_job(self, job: Job) -> ClipView:
         if job.state is JobState.PUBLISHING:
             return ClipView(shown(job.path), "publishing", 0.0)
-        return ClipView(shown(job.path), *after_generating(self._parts.finisher.fraction(job)))
+        return ClipView(shown(job.path), *after_generating(self._parts.results.fraction(job)))
 
     def _left(self, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> float | None:
-        parts = self._parts
-        if len(waiting) > AHEAD_MAX or not parts.crew.places or not (runs or waiting):
+        app = self._parts
+        if len(waiting) > AHEAD_MAX or not app.crew.places or not (runs or waiting):
             return None
         at_work = {run.job: run.left if run.left is not None else run.expected for run in runs}
-        busy = [at_work[place.run.job] if place.run else 0.0 for place in parts.crew.places]
-        gpu = parts.crew.gpu_name(parts.crew.places[0])
+        busy = [at_work[place.run.job] if place.run else 0.0 for place in app.crew.places]
+        gpu = app.crew.gpu_name(app.crew.places[0])
         takes = [self._expected(job, gpu) for job in waiting]
         ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
-        graces = [deadline - now for job in waiting if (deadline := parts.gates.deadline(job)) is not None]
+        graces = [deadline - now for job in waiting if (deadline := app.grace.deadline(job)) is not None]
         known = [end for end in ends if end is not None]
         return max([*known, *graces]) if len(known) == len(ends) else None
 
     def _expected(self, job: Job, gpu: str) -> float | None:
-        spec = self._parts.gates.latest_spec(job)
+        spec = self._parts.grace.latest_spec(job)
         info = json.loads(job.source_info or "{}")
-        return self._parts.dispatch.estimates.guess(info, spec.upstream() if spec else {}, gpu)
+        return self._parts.run.estimates.guess(info, spec.upstream() if spec else {}, gpu)
 
 
 AFTER = (JobState.CHECKING, JobState.PUBLISHING)

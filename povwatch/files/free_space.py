@@ -8,11 +8,11 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from povwatch.core.blockers import Blocker
 from povwatch.core.errors import DiskFull
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.units import spell_size
-from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from pathlib import Path

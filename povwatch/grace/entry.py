@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
+from povwatch.core.changes import Prioritised
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import Job, Waiting
@@ -91,7 +92,7 @@ class SpecFiles:
         self._carried: set[int] = set()
         """Jobs whose JSON went along to another name."""
 
-    def read(self, gate: GraceEntry, job: Job) -> bool:
+    def read(self, entry: GraceEntry, job: Job) -> bool:
         """Read the JSON into the gate; False if there is none.
 
         Raises:
@@ -100,20 +101,20 @@ class SpecFiles:
         path = layout.beside(job.path, job.base).spec
         try:
             file = self._folder.read_spec(path)
-            if file is not None and file.digest != gate.digest:
+            if file is not None and file.digest != entry.digest:
                 file = self._mended(job, path, file)
         except SpecInvalid as error:
-            gate.spec, gate.problem, gate.digest, gate.sure_at = None, error, error.what, 0.0
-            gate.looking = gate.hindrance = ""
+            entry.spec, entry.problem, entry.digest, entry.sure_at = None, error, error.what, 0.0
+            entry.looking = entry.hindrance = ""
             return True
         if file is None:
             return False
-        gate.missing_since = None
-        if gate.stat not in {None, file.signature}:
-            gate.sure_at = self._store.clock.boot() + SURE_AFTER
-        gate.stat = file.signature
-        if file.digest != gate.digest or gate.problem or gate.refers:
-            self._judge(gate, job, path, file)
+        entry.missing_since = None
+        if entry.stat not in {None, file.signature}:
+            entry.sure_at = self._store.clock.boot() + SURE_AFTER
+        entry.stat = file.signature
+        if file.digest != entry.digest or entry.problem or entry.refers:
+            self._judge(entry, job, path, file)
         return True
 
     def meaning(self, job: Job, file: SpecFile, info: VideoInfo) -> Spec | None:
@@ -228,34 +229,34 @@ class SpecFiles:
         facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
         return first_spec(self._defaults, template, job.base, facts)
 
-    def _judge(self, gate: GraceEntry, job: Job, path: bytes, file: SpecFile) -> None:
-        was, new = gate.digest, file.digest != gate.digest
-        gate.digest, gate.looking, gate.hindrance = file.digest, "", ""
+    def _judge(self, entry: GraceEntry, job: Job, path: bytes, file: SpecFile) -> None:
+        was, new = entry.digest, file.digest != entry.digest
+        entry.digest, entry.looking, entry.hindrance = file.digest, "", ""
         clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
         name = layout.shown(layout.split(path)[1])
         try:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file=name)
-            gate.refers = bool(spec.referenced_paths())
+            entry.refers = bool(spec.referenced_paths())
             spec = self._able(spec, path, file, clip)
-            looking = self._look(gate, spec, path, file, clip) if clip else []
+            looking = self._look(entry, spec, path, file, clip) if clip else []
         except SpecInvalid as error:
-            gate.spec, gate.problem = None, error
+            entry.spec, entry.problem = None, error
             return
         except EnvironmentFault:
-            gate.digest = was  # nothing is known of this text yet
+            entry.digest = was  # nothing is known of this text yet
             raise
-        gate.looking = ", ".join(looking)
+        entry.looking = ", ".join(looking)
         if looking:
-            gate.hindrance = self._named.hindrance(gate.job)
-        if looking and gate.problem and not new:
+            entry.hindrance = self._named.hindrance(entry.job)
+        if looking and entry.problem and not new:
             return  # it was wrong, and is not yet known to be right
-        gate.spec, gate.problem = spec, None
+        entry.spec, entry.problem = spec, None
         if new:
             for warning in [*lint(spec), *self._abilities.notes(spec.upstream())]:
                 say("lint", job, spec=path, warning=warning)
         priority = priority_for(self._defaults, job.path, spec)
         if priority != job.priority:
-            self._store.set_quietly(self._store.job(job.id), "waiting", priority=priority)
+            self._store.apply(self._store.job(job.id), Prioritised(priority=priority))
 
     def _able(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
         """A spec with its prompt, if its files are there and the engine can do it.
@@ -269,7 +270,7 @@ class SpecFiles:
             raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
         return spec
 
-    def _look(self, gate: GraceEntry, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
+    def _look(self, entry: GraceEntry, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
         """Hold the files that a JSON names against its clip; the fields of those that are not known yet.
 
         Raises:
@@ -278,7 +279,7 @@ class SpecFiles:
         """
         if not spec.referenced_paths():
             return []
-        problems, unknown = self._named.judge(gate.job, spec, path, clip, self._store.clock.boot())
+        problems, unknown = self._named.judge(entry.job, spec, path, clip, self._store.clock.boot())
         if problems:
             raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
         return unknown

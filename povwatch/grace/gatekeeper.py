@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from povwatch.core import layout
+from povwatch.core.changes import DoneAlready, GraceAgain, GraceLooked, Queued, SpecRejected, SpecValid
 from povwatch.core.errors import EnvironmentFault
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.retry import waiting_for
@@ -45,7 +46,6 @@ class GraceLook:
         error_files: ErrorFiles,
         engine: str,
         present: Callable[[bytes], bool],
-        ended: Callable[[Job], None],
     ) -> None:
         self._grace = grace
         self._store = store
@@ -55,167 +55,155 @@ class GraceLook:
         self._error_files = error_files
         self._engine = engine
         self._present = present
-        self._ended = ended
 
-    def look(self, gate: GraceEntry, now: float) -> None:
+    def look(self, entry: GraceEntry, now: float) -> None:
         """Read the JSON, the markers and the editors' locks; move the job if that means something new."""
-        job = self._store.job(gate.job)
+        job = self._store.job(entry.job)
         beside = layout.beside(job.path, job.base)
         try:
-            if not self._files.read(gate, job) and not self._write_missing(gate, job, now):
+            if not self._files.read(entry, job) and not self._write_missing(entry, job, now):
                 return
-            if gate.unsure(now):
-                gate.grace = dataclasses.replace(gate.grace, seen_at=now)
+            if entry.unsure(now):
+                entry.grace = dataclasses.replace(entry.grace, seen_at=now)
                 return
             markers = self._folder.markers(beside)
-            gate.lock = self._folder.editor_open(beside.spec, self._store.clock.wall())
+            entry.lock = self._folder.editor_open(beside.spec, self._store.clock.wall())
         except EnvironmentFault:  # the folder is away or refuses; the lookout says so, and the clock stands still
-            gate.grace = dataclasses.replace(gate.grace, seen_at=now)
+            entry.grace = dataclasses.replace(entry.grace, seen_at=now)
             return
-        start = gate.spec.povwatch.start if gate.spec else None
+        start = entry.spec.povwatch.start if entry.spec else None
         go = job.go or markers.go
-        if job.hold and gate.marker_before is None:
-            gate.marker_before = marker_before(self._store.journal.events(job.id))
-        before = gate.marker_before or ""
+        if job.hold and entry.marker_before is None:
+            entry.marker_before = marker_before(self._store.journal.events(job.id))
+        before = entry.marker_before or ""
         by = held_by(job, beside, marker=markers.hold, go=go, start=start, marker_before=before)
-        first = not gate.grace.digest
+        first = not entry.grace.digest
         sample = Sample(
-            digest=gate.digest,
-            valid=gate.spec is not None,
-            editing=gate.lock is not None,
+            digest=entry.digest,
+            valid=entry.spec is not None,
+            editing=entry.lock is not None,
             hold=bool(by),
-            go=go or (start == "now" and not gate.lock),
-            looking=bool(gate.looking),
+            go=go or (start == "now" and not entry.lock),
+            looking=bool(entry.looking),
         )
-        gate.grace = clockwork.observe(gate.grace, sample, now, period=self._grace.period, limit=self._grace.max)
-        self._follow(gate, job, by, first=first)
+        entry.grace = clockwork.observe(entry.grace, sample, now, period=self._grace.period, limit=self._grace.max)
+        self._follow(entry, job, by, first=first)
 
-    def refused(self, gate: GraceEntry, error: EnvironmentFault, now: float) -> None:
+    def refused(self, entry: GraceEntry, error: EnvironmentFault, now: float) -> None:
         """The folder does not take a JSON: the clip waits until it does, and the clock stands still."""
-        gate.grace = dataclasses.replace(gate.grace, seen_at=now)
-        gate.said = waiting_for(error)
-        self._store.wait(self._store.job(gate.job), gate.said, str(error))
+        entry.grace = dataclasses.replace(entry.grace, seen_at=now)
+        entry.said = waiting_for(error)
+        self._store.wait(self._store.job(entry.job), entry.said, str(error))
 
-    def done_already(self, job: Job, spec: Spec, **to: Any) -> bool:  # noqa: ANN401 - a job's own fields
+    def done_already(self, job: Job, spec: Spec, *, digest: str | None, stat: bytes | None) -> bool:
         """Whether the same video was published with the same spec before; then its job ends with that.
 
         Args:
-            job: with the hash of its video.
+            job: its job.
             spec: what its JSON asks for.
-            to: the job's fields that change with its end.
+            digest: of the JSON's bytes, where the grace ran for them.
+            stat: the JSON's signature.
         """
         if job.force or job.source_hash is None:
             return False
         done = self._store.journal.done_run(job.path, job.source_hash, spec.digest(), self._engine)
         if done is None:
             return False
-        ended = self._store.move(
-            job,
-            "done-already",
-            said={"output": done.output},
-            state=JobState.DONE,
-            waiting_on=None,
-            detail="the same was published before",
+        already = DoneAlready(
             output=done.output,
             engine=done.engine,
             spec_hash=done.spec_hash,
-            **to,
+            spec_stat=stat,
+            spec_digest=digest,
         )
-        self._ended(ended)
+        self._store.apply(job, already)
         return True
 
     # -- what follows from a look
 
-    def _write_missing(self, gate: GraceEntry, job: Job, now: float) -> bool:
+    def _write_missing(self, entry: GraceEntry, job: Job, now: float) -> bool:
         """Write a JSON anew that has been missing for a while, and read it; False while there is none."""
-        if gate.missing_since is None:
-            gate.missing_since = now
-        if now - gate.missing_since < REWRITE_AFTER or not self._present(job.path):
+        if entry.missing_since is None:
+            entry.missing_since = now
+        if now - entry.missing_since < REWRITE_AFTER or not self._present(job.path):
             return False
         try:
             duration = json.loads(job.source_info or "{}").get("duration")
-            self._files.ensure(job, duration, again=bool(gate.grace.digest))
+            self._files.ensure(job, duration, again=bool(entry.grace.digest))
         except EnvironmentFault as error:
-            self.refused(gate, error, now)
+            self.refused(entry, error, now)
             return False
-        gate.digest = ""
-        gate.grace = clockwork.begin("", self._grace.period, now)
-        return self._files.read(gate, job)
+        entry.digest = ""
+        entry.grace = clockwork.begin("", self._grace.period, now)
+        return self._files.read(entry, job)
 
-    def _follow(self, gate: GraceEntry, job: Job, by: str, *, first: bool) -> None:
+    def _follow(self, entry: GraceEntry, job: Job, by: str, *, first: bool) -> None:
         """What follows from a look; `first`: the first one at this JSON."""
         job = self._store.job(job.id)
-        grace, was = gate.grace, gate.said
-        gate.said = grace.waiting
+        grace, was = entry.grace, entry.said
+        entry.said = grace.waiting
         if grace.invalid_since is None and job.invalid_since is not None:
             self._error_files.clear(job)
             spec = layout.beside(job.path, job.base).spec
-            job = self._store.move(job, "valid-spec", said={"spec": spec}, invalid_since=None)
+            job = self._store.apply(job, SpecValid(spec=spec))
         if grace.expired:
-            self._expire(gate, job)
+            self._expire(entry, job)
             return
         if grace.over:
-            self._over(gate, job)
+            self._over(entry, job)
             return
-        self._notes.announce(gate, job)
-        detail = self._notes.detail(gate, by)
-        hindered = grace.waiting is Waiting.GRACE and gate.hindrance
-        to: dict[str, object] = {"waiting_on": Waiting.PAUSED if hindered else grace.waiting, "detail": detail}
-        if grace.restarted:
-            to["spec_digest"] = grace.digest
-        if job.state is JobState.QUEUED:
-            to["state"] = JobState.GRACE
-        if grace.restarted or job.state is JobState.QUEUED or grace.waiting is not was:
-            # Also where the clock stops or goes on: what is left is shown meanwhile.
-            to |= {"grace_left": grace.left, "grace_saved_at": self._store.clock.wall()}
-        if grace.invalid_since is not None and job.invalid_since is None:
-            to["invalid_since"] = self._store.clock.wall()
+        self._notes.announce(entry, job)
+        detail = self._notes.detail(entry, by)
+        hindered = grace.waiting is Waiting.GRACE and entry.hindrance
+        waiting = Waiting.PAUSED if hindered else grace.waiting
+        queued = job.state is JobState.QUEUED
+        # Also where the clock stops or goes on: what is left is shown meanwhile.
+        keeps_time = grace.restarted or queued or grace.waiting is not was
+        newly_invalid = grace.invalid_since is not None and job.invalid_since is None
         # The clock of a grace that runs is no news; that a file is looked at, or is no longer, is.
         looked = LOOKED_AT in detail or LOOKED_AT in job.detail
         same = grace.waiting is was and ((grace.waiting is Waiting.GRACE and not looked) or detail == job.detail)
-        if same and not grace.restarted and to.keys() == {"waiting_on", "detail"}:
+        if same and not keeps_time and not newly_invalid:
             return
-        self._notes.tell(gate, job, was, to, held_by=by, first=first)
-
-    def _expire(self, gate: GraceEntry, job: Job) -> None:
-        what = gate.problem.what if gate.problem else "its JSON cannot be run."
-        rejected = self._store.move(
-            job,
-            "rejected",
-            said={"problem": what, "error_file": self._error_files.there(job)},
-            state=JobState.REJECTED,
-            waiting_on=None,
-            detail="",
-            spec_digest=gate.digest,
-            spec_stat=gate.stat,
-            error=joined(
-                f"Its JSON could not be run for longer than grace.max: {what}", "Edit it, and it is taken in again."
-            ),
+        found = GraceLooked(
+            waiting=waiting,
+            detail=detail,
+            spec_digest=grace.digest if grace.restarted else None,
+            grace_left=grace.left if keeps_time else None,
+            invalid=newly_invalid,
+            now=self._store.clock.wall(),
         )
-        self._ended(rejected)
+        self._notes.tell(entry, job, was, found, held_by=by, first=first)
 
-    def _over(self, gate: GraceEntry, job: Job) -> None:
-        if job.state is JobState.QUEUED and gate.grace.restarted:  # go goes over an edit too; what it asks for is new
-            job = self._store.set_quietly(job, "waiting", state=JobState.GRACE, waiting_on=None)
+    def _expire(self, entry: GraceEntry, job: Job) -> None:
+        what = entry.problem.what if entry.problem else "its JSON cannot be run."
+        error = joined(
+            f"Its JSON could not be run for longer than grace.max: {what}", "Edit it, and it is taken in again."
+        )
+        rejected = SpecRejected(
+            problem=what,
+            error=error,
+            error_file=self._error_files.there(job),
+            spec_digest=entry.digest,
+            spec_stat=entry.stat,
+        )
+        self._store.apply(job, rejected)
+
+    def _over(self, entry: GraceEntry, job: Job) -> None:
+        if job.state is JobState.QUEUED and entry.grace.restarted:  # go goes over an edit too; what it asks for is new
+            job = self._store.apply(job, GraceAgain())
         if job.state is JobState.GRACE:
-            self._queue(gate, job)
+            self._queue(entry, job)
 
-    def _queue(self, gate: GraceEntry, job: Job) -> None:
-        assert gate.spec is not None  # noqa: S101 - grace is never over with an invalid spec
+    def _queue(self, entry: GraceEntry, job: Job) -> None:
+        assert entry.spec is not None  # noqa: S101 - grace is never over with an invalid spec
         self._error_files.clear(job)
-        if self.done_already(job, gate.spec, spec_digest=gate.digest, spec_stat=gate.stat):
+        if self.done_already(job, entry.spec, digest=entry.digest, stat=entry.stat):
             return
-        ahead = len(self._store.in_state(JobState.QUEUED))
-        self._store.move(
-            job,
-            "queued",
-            said={"ahead": ahead},
-            state=JobState.QUEUED,
-            waiting_on=Waiting.TURN,
-            detail="",
-            grace_left=0.0,
-            invalid_since=None,
-            spec_digest=gate.digest,
-            spec_stat=gate.stat,
-            spec_hash=gate.spec.digest(),
+        queued = Queued(
+            ahead=len(self._store.in_state(JobState.QUEUED)),
+            spec_digest=entry.digest,
+            spec_stat=entry.stat,
+            spec_hash=entry.spec.digest(),
         )
+        self._store.apply(job, queued)

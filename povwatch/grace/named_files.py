@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from povwatch.arrival.tracks import FAULTS_PATIENCE
 from povwatch.container.report import VIDEO_KINDS, Kind
 from povwatch.container.signature import classify
 from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, Problem, SourceChanged
+from povwatch.core.retry import FAULTS_PATIENCE
 from povwatch.core.unforeseen import in_words
 from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
 from povwatch.media.fit import Shape, misfit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
+from povwatch.core.changes import GraceLooked, GraceNews
 from povwatch.core.events import say
 from povwatch.core.job import Job, Waiting
 from povwatch.core.units import spell_duration
@@ -30,71 +31,84 @@ class GraceNotes:
         self._store = store
         self._error_files = error_files
 
-    def announce(self, gate: GraceEntry, job: Job) -> None:
+    def announce(self, entry: GraceEntry, job: Job) -> None:
         """Say once when the clip starts, if nobody does anything; of one that stands still `tell` says why."""
-        grace, gate.announce, wanted = gate.grace, False, gate.announce
+        grace, entry.announce, wanted = entry.grace, False, entry.announce
         if wanted and grace.waiting is Waiting.GRACE and grace.left > 0 and not grace.restarted:
             say("grace", job, deadline=self._deadline(grace), spec=layout.beside(job.path, job.base).spec)
 
-    def detail(self, gate: GraceEntry, held_by: str) -> str:
+    def detail(self, entry: GraceEntry, held_by: str) -> str:
         """What `jobs` and `why` say of the wait."""
-        match gate.grace.waiting:
+        match entry.grace.waiting:
             case Waiting.INVALID_SPEC:
-                return gate.problem.what if gate.problem else ""
+                return entry.problem.what if entry.problem else ""
             case Waiting.HELD:
                 return held_by
-            case Waiting.EDITING if gate.lock:
-                return f"{layout.shown(gate.lock)} is there"
-            case Waiting.GRACE if gate.looking:
-                why = f"cannot be {LOOKED_AT} now: {gate.hindrance}" if gate.hindrance else f"is {LOOKED_AT} first"
-                return f"the file of {gate.looking} {why}"
+            case Waiting.EDITING if entry.lock:
+                return f"{layout.shown(entry.lock)} is there"
+            case Waiting.GRACE if entry.looking:
+                why = f"cannot be {LOOKED_AT} now: {entry.hindrance}" if entry.hindrance else f"is {LOOKED_AT} first"
+                return f"the file of {entry.looking} {why}"
             case Waiting.GRACE:
-                return f"starts at {self._store.clock.spell(gate.grace.seen_at + gate.grace.left)}"
+                return f"starts at {self._store.clock.spell(entry.grace.seen_at + entry.grace.left)}"
             case _:
                 return ""
 
     def tell(
-        self, gate: GraceEntry, job: Job, was: Waiting | None, to: dict[str, object], *, held_by: str, first: bool
+        self, entry: GraceEntry, job: Job, was: Waiting | None, found: GraceLooked, *, held_by: str, first: bool
     ) -> None:
         """Change the job, and say why.
 
         Args:
-            gate: as it is now.
+            entry: as it is now.
             job: as the journal has it.
             was: what the gate waited on before.
-            to: the job's fields that change.
+            found: what changes.
             held_by: who holds it, if it is held.
             first: whether this is the first look at this JSON.
         """
-        grace = gate.grace
+        event, told = self._event(entry, job, was, found, held_by=held_by, first=first)
+        if not event:
+            self._store.apply(job, found)
+            return
+        news = GraceNews(
+            what=event,
+            told=told,
+            waiting=found.waiting,
+            detail=found.detail,
+            spec_digest=found.spec_digest,
+            grace_left=found.grace_left,
+            invalid=found.invalid,
+            now=found.now,
+        )
+        self._store.apply(job, news)
+
+    def _event(
+        self, entry: GraceEntry, job: Job, was: Waiting | None, found: GraceLooked, *, held_by: str, first: bool
+    ) -> tuple[str, dict[str, object]]:
+        """The event that is logged, and its fields; an empty one if there is no news."""
+        grace = entry.grace
         spec = layout.beside(job.path, job.base).spec
         deadline = self._deadline(grace)
+        event: tuple[str, dict[str, object]] = ("", {})
         if grace.waiting is Waiting.INVALID_SPEC:
-            assert gate.problem is not None  # noqa: S101 - that is what invalid means
-            if grace.restarted or was is not Waiting.INVALID_SPEC or to["detail"] != job.detail:
-                file = self._error_files.invalid(job, gate.problem)
-                said = {"spec": spec, "problem": gate.problem.what, "error_file": file}
-                self._store.move(job, "invalid-spec", said=said, **to)
-                return
+            assert entry.problem is not None  # noqa: S101 - that is what invalid means
+            if grace.restarted or was is not Waiting.INVALID_SPEC or found.detail != job.detail:
+                file = self._error_files.invalid(job, entry.problem)
+                event = "invalid-spec", {"spec": spec, "problem": entry.problem.what, "error_file": file}
         elif grace.waiting is Waiting.HELD and was is not Waiting.HELD:
-            self._store.move(job, "held", said={"by": held_by}, **to)
-            return
+            event = "held", {"by": held_by}
         elif grace.waiting is Waiting.EDITING and was is not Waiting.EDITING:
-            self._store.move(job, "editing", said={"spec": spec, "lock": gate.lock}, **to)
-            return
+            event = "editing", {"spec": spec, "lock": entry.lock}
         elif grace.restarted:
-            self._store.move(job, "grace" if first else "edited", said={"deadline": deadline, "spec": spec}, **to)
-            return
+            event = "grace" if first else "edited", {"deadline": deadline, "spec": spec}
         elif was is Waiting.HELD:
-            self._store.move(job, "unheld", said={"deadline": deadline}, **to)
-            return
+            event = "unheld", {"deadline": deadline}
         elif was is Waiting.EDITING:
-            self._store.move(job, "editor-closed", said={"spec": spec, "deadline": deadline}, **to)
-            return
-        if to["waiting_on"] is Waiting.PAUSED and job.waiting_on is not Waiting.PAUSED:
-            self._store.move(job, "waiting", said={"waiting": "paused", "detail": to["detail"]}, **to)
-        else:
-            self._store.set_quietly(job, "waiting", **to)
+            event = "editor-closed", {"spec": spec, "deadline": deadline}
+        if not event[0] and found.waiting is Waiting.PAUSED and job.waiting_on is not Waiting.PAUSED:
+            event = "waiting", {"waiting": "paused", "detail": found.detail}
+        return event
 
     def _deadline(self, grace: Grace) -> str:
         """When the clip starts, in words that also fit while its clock stands still."""

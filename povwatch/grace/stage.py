@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from povwatch.core import layout
-from povwatch.core.errors import EnvironmentFault
-from povwatch.core.events import say
+from povwatch.core.changes import GraceBegun, PutOff
+from povwatch.core.errors import EnvironmentFault, PovwatchError
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.scope import ALL
-from povwatch.core.units import spell_duration, spell_pace, spell_rate
+from povwatch.core.stage import Mishaps, Stage
 from povwatch.engines.abilities import Abilities
 from povwatch.grace import clock as clockwork
 from povwatch.grace.entry import GraceEntry, SpecFiles
@@ -22,17 +22,18 @@ from povwatch.grace.gatekeeper import REWRITE_AFTER, GraceLook
 from povwatch.grace.named_files import NamedFiles
 from povwatch.grace.notes import GraceNotes
 from povwatch.media.damage import in_words
+from povwatch.media.info import VideoInfo
 from povwatch.spec.holding import HELD_BEFORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.core.scope import Scope
     from povwatch.grace.clock import Grace
     from povwatch.journal.store import JobStore
-    from povwatch.media.info import VideoInfo
     from povwatch.spec import Spec
     from povwatch.spec.error_files import ErrorFiles
     from povwatch.spec.inputs_folder import InputsFolder
@@ -51,8 +52,10 @@ SAVE_EVERY = 10.0
 """Seconds between two notes of what is left."""
 
 
-class GraceStage:
+class GraceStage(Stage):
     """Every clip between its arrival and its claim."""
+
+    states = (JobState.GRACE, JobState.QUEUED)
 
     def __init__(
         self,
@@ -62,20 +65,21 @@ class GraceStage:
         folder: InputsFolder,
         error_files: ErrorFiles,
         background: Background,
+        failed_attempts: FailedAttempts,
         templates: Mapping[str, Template],
         engine: str,
         present: Callable[[bytes], bool],
         renamed_from: Callable[[Job], Job | None],
-        ended: Callable[[Job], None],
-        broken: Callable[[tuple[str, int], Exception], None],
+        mishaps: Mishaps,
         scope: Scope = ALL,
     ) -> None:
         self._scope = scope
         self._renamed_from = renamed_from
         self._folder = folder
-        self._broken = broken
-        self._ended = ended
+        self._mishaps = mishaps
         self._config = config
+        self._failed_attempts = failed_attempts
+        self._present = present
         self._store = store
         abilities = Abilities.of(engine, config.engine)
         named = NamedFiles(folder, background, abilities=abilities, settle=config.arrival.settle, known=self._poke)
@@ -90,9 +94,8 @@ class GraceStage:
             error_files=error_files,
             engine=engine,
             present=present,
-            ended=self._end,
         )
-        self._grace: dict[int, GraceEntry] = {}
+        self._entries: dict[int, GraceEntry] = {}
         self._by_base: dict[tuple[bytes, bytes], int] = {}
         """Folder and base of each clip, also of some that are no longer here, to its job."""
         self._next_look = 0.0
@@ -100,57 +103,85 @@ class GraceStage:
 
     # -- coming and going
 
-    def admit(self, job: Job, info: VideoInfo) -> None:
-        """A clip has arrived: see to its JSON and start its grace, or go on with what was left of it."""
+    def enter(self, job: Job) -> None:
+        """A clip has arrived, or an attempt at it ended and it waits for the next one."""
+        if job.state is JobState.QUEUED:
+            self._resume(job)
+        else:
+            self._begin(job)
+
+    def leave(self, job: Job) -> None:
+        """See Stage. What is left of its grace stays with it."""
+        entry = self._entries.pop(job.id, None)
+        if entry is not None and job.state is JobState.GRACE:
+            self._store.journal.save_grace({job.id: entry.grace.left}, self._store.clock.wall())
+
+    def ended(self, job: Job) -> None:
+        """See Stage. Where the clip is gone, say where its JSON lies, if somebody has edited that."""
+        if job.state is JobState.CANCELLED and not self._present(job.path) and (spec := self._files.left_behind(job)):
+            self._store.note(job, "spec-left", {"spec": spec})
+
+    def resume(self, job: Job, *, crashed: bool) -> str:
+        """See Stage."""
+        del crashed
+        if job.state is JobState.GRACE and job.spec_digest is None:  # povwatch ended as it arrived
+            self._begin(job)
+        else:
+            self._resume(job)
+        return ""
+
+    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+        """See Stage: its JSON is read as if for the first time."""
+        entry = self._entries.get(job.id)
+        if entry is None:
+            self._resume(job)
+        else:
+            entry.digest = ""
+        if job.state is JobState.QUEUED:
+            at = self._store.clock.wall() + pause
+            self._store.apply(job, PutOff(waiting=Waiting.RETRY_AT, detail=str(error), at=at))
+
+    def give_up(self, job: Job, error: PovwatchError) -> None:
+        """See Stage."""
+        self._failed_attempts.fail(job, error)
+
+    def _begin(self, job: Job) -> None:
+        """See to a clip's JSON and start its grace, or go on with what was left of it."""
         now, wall = self._store.clock.boot(), self._store.clock.wall()
-        same_video = job.source_hash == info.sha256
-        described = _described(info)
-        say("arrived", job, **described)  # before the JSON that is written for it
+        info = VideoInfo.from_json(json.loads(job.source_info or "{}"))
         file, refused = None, None
         kept: dict[str, bool] = {}
-        hashed = dataclasses.replace(job, source_hash=info.sha256)
         try:
-            if before := self._renamed_from(hashed):
+            if before := self._renamed_from(job):
                 kept = {"hold": before.hold}
-                kept |= self._carry(hashed, before)
-            file = self._files.ensure(hashed, info.duration)
+                kept |= self._carry(job, before)
+            file = self._files.ensure(job, info.duration)
         except EnvironmentFault as error:
             refused = error
         digest = file.digest if file else ""
-        to: dict[str, Any] = {
-            "source_hash": info.sha256,
-            "source_stat": job.source_stat,
-            "source_info": json.dumps(info.to_json()),
-            **kept,
-        }
         spec = self._files.meaning(job, file, info) if file else None
-        hashed = dataclasses.replace(job, **to)
-        if file and spec and self._keeper.done_already(hashed, spec, spec_stat=file.signature, **to):
+        if file and spec and self._keeper.done_already(job, spec, digest=None, stat=file.signature):
             return
-        if same_video and job.grace_left is not None and job.spec_digest == digest:
+        if job.grace_left is not None and job.spec_digest == digest:
             begun = clockwork.begin(digest, job.grace_left, now)
         else:
             begun = clockwork.begin(digest, self._config.grace.period, now)
-        job = self._store.record(
-            job,
-            "arrived",
-            described,
-            state=JobState.GRACE,
-            waiting_on=Waiting.GRACE,
-            detail="",
+        began = GraceBegun(
             spec_digest=digest,
             grace_left=begun.left,
-            grace_saved_at=wall,
-            **to,
+            hold=kept.get("hold", job.hold),
+            go=kept.get("go", job.go),
+            now=wall,
         )
+        job = self._store.apply(job, began)
         if info.damage:
             self._store.note(job, "damaged", {"problem": in_words(info.damage), "damage": info.damage})
-        gate = self._open(job, begun, now)
-        gate.announce = True
+        entry = self._open(job, begun, now)
+        entry.announce = True
         if refused:
-            self._keeper.refused(gate, refused, now)
+            self._keeper.refused(entry, refused, now)
             return
-        self._keeper.look(gate, now)
+        self._keeper.look(entry, now)
 
     def _carry(self, job: Job, before: Job) -> dict[str, bool]:
         """What was said of a clip goes along to its new name: its JSON, and the fields of the job that change.
@@ -167,21 +198,8 @@ class GraceStage:
             kept["go"] = before.go or markers.go
         return kept
 
-    def left_behind(self, job: Job) -> None:
-        """A clip is gone: say where its JSON lies, if somebody has edited that."""
-        if spec := self._files.left_behind(job):
-            self._store.note(job, "spec-left", {"spec": spec})
-
-    def look_anew(self, job: Job) -> None:
-        """A look at a job's JSON ended half way: read it as if for the first time."""
-        gate = self._grace.get(job.id)
-        if gate is None:
-            self.resume(job)
-        else:
-            gate.digest = ""
-
-    def resume(self, job: Job) -> None:
-        """A job from before the last start."""
+    def _resume(self, job: Job) -> None:
+        """Go on with a job as the journal has it."""
         if job.path not in self._scope:
             return
         now, wall = self._store.clock.boot(), self._store.clock.wall()
@@ -198,43 +216,37 @@ class GraceStage:
         )
         if job.state is JobState.QUEUED:
             resumed = dataclasses.replace(resumed, waiting=None, left=0.0)
-        gate = self._open(job, resumed, now)
-        gate.said = resumed.waiting
-        gate.announce = job.state is JobState.GRACE
-
-    def drop(self, job: Job) -> None:
-        """A job is no longer between arrival and claim; what is left of its grace stays with it."""
-        gate = self._grace.pop(job.id, None)
-        if gate is not None and job.state is JobState.GRACE:
-            self._store.journal.save_grace({job.id: gate.grace.left}, self._store.clock.wall())
+        entry = self._open(job, resumed, now)
+        entry.said = resumed.waiting
+        entry.announce = job.state is JobState.GRACE
 
     def spec_of(self, job: Job) -> Spec | None:
         """The JSON as it stands now, read again for the claim; None if it is not the one that the grace ran for."""
-        gate = self._grace.get(job.id)
-        if gate is None:
+        entry = self._entries.get(job.id)
+        if entry is None:
             return None
-        self._keeper.look(gate, self._store.clock.boot())
-        if gate.missing_since is not None or self._store.job(job.id).state is not JobState.QUEUED:
+        self._keeper.look(entry, self._store.clock.boot())
+        if entry.missing_since is not None or self._store.job(job.id).state is not JobState.QUEUED:
             return None
-        return gate.spec if gate.grace.over else None
+        return entry.spec if entry.grace.over else None
 
     def latest_spec(self, job: Job) -> Spec | None:
         """The JSON as it was read last; None if there is none that can be run."""
-        gate = self._grace.get(job.id)
-        return gate.spec if gate else None
+        entry = self._entries.get(job.id)
+        return entry.spec if entry else None
 
     def deadline(self, job: Job) -> float | None:
         """When the grace ends, on the boot clock; None while it stands still."""
-        gate = self._grace.get(job.id)
-        if gate is None or gate.grace.waiting is not Waiting.GRACE:
+        entry = self._entries.get(job.id)
+        if entry is None or entry.grace.waiting is not Waiting.GRACE:
             return None
-        return gate.grace.seen_at + gate.grace.left
+        return entry.grace.seen_at + entry.grace.left
 
-    def stand_still(self, now: float) -> None:
+    def inputs_back(self, now: float) -> None:
         """The inputs folder was away until now: nobody could edit a JSON, so that time does not count."""
-        for gate in self._grace.values():
-            gate.grace = dataclasses.replace(gate.grace, seen_at=now)
-            gate.said = None
+        for entry in self._entries.values():
+            entry.grace = dataclasses.replace(entry.grace, seen_at=now)
+            entry.said = None
 
     # -- the timers
 
@@ -242,7 +254,7 @@ class GraceStage:
         """Somebody said something about a clip: look at once."""
         self._poke(job.id)
 
-    def hint(self, path: bytes) -> None:
+    def beside_changed(self, path: bytes) -> None:
         """A file changed that is no clip: if it lies beside one, look there at once.
 
         Args:
@@ -252,71 +264,54 @@ class GraceStage:
         name = name.removeprefix(b".~lock.").removeprefix(b".#").removeprefix(b".")
         cut = name.rfind(b".json")
         job = self._by_base.get((folder, name[:cut] if cut > 0 else layout.stem_of(name)))
-        if job in self._grace:
-            self._grace[job].look_at = self._next_look = 0.0
+        if job in self._entries:
+            self._entries[job].look_at = self._next_look = 0.0
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        return self._next_look if self._grace else None
+        return self._next_look if self._entries else None
 
     def tick(self, now: float) -> None:
         """Look at every clip whose time has come."""
         if now < self._next_look:
             return
-        pause = max(LOOK_EVERY, len(self._grace) / LOOKS_A_SECOND)
+        pause = max(LOOK_EVERY, len(self._entries) / LOOKS_A_SECOND)
         soonest = now + pause
-        for gate in list(self._grace.values()):
-            if gate.job in self._grace and gate.look_at <= now:
-                gate.look_at = now + pause
+        for entry in list(self._entries.values()):
+            if entry.job in self._entries and entry.look_at <= now:
+                entry.look_at = now + pause
                 try:
-                    self._keeper.look(gate, now)
+                    self._keeper.look(entry, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                    self._broken(("grace", gate.job), error)
-                gate.look_at = min(gate.look_at, self._due(gate, now))
-            soonest = min(soonest, gate.look_at)
+                    self._mishaps.of(("grace", entry.job), error)
+                entry.look_at = min(entry.look_at, self._due(entry, now))
+            soonest = min(soonest, entry.look_at)
         self._next_look = max(soonest, now + TICK_EVERY)
         if now >= self._next_save:
             self._next_save = now + SAVE_EVERY
-            left = {g.job: g.grace.left for g in self._grace.values() if not g.grace.over}
+            left = {g.job: g.grace.left for g in self._entries.values() if not g.grace.over}
             if left:
                 self._store.journal.save_grace(left, self._store.clock.wall())
 
     def _open(self, job: Job, grace: Grace, now: float) -> GraceEntry:
-        self._grace[job.id] = gate = GraceEntry(job.id, grace, now)
+        self._entries[job.id] = entry = GraceEntry(job.id, grace, now)
         self._by_base[layout.split(job.path)[0], job.base] = job.id
         self._next_look = min(self._next_look, now)
-        return gate
+        return entry
 
     def _poke(self, job: int) -> None:
-        gate = self._grace.get(job)
-        if gate is not None:
-            gate.look_at = self._next_look = 0.0
+        entry = self._entries.get(job)
+        if entry is not None:
+            entry.look_at = self._next_look = 0.0
 
-    def _end(self, job: Job) -> None:
-        """A job ended at its gate."""
-        self._grace.pop(job.id, None)
-        self._ended(job)
-
-    def _due(self, gate: GraceEntry, now: float) -> float:
+    def _due(self, entry: GraceEntry, now: float) -> float:
         """When a clip's time comes by itself."""
-        if gate.missing_since is not None:
-            return max(gate.missing_since + REWRITE_AFTER, now + LOOK_EVERY)
-        if gate.unsure(now):
-            return gate.sure_at
-        if gate.looking:
+        if entry.missing_since is not None:
+            return max(entry.missing_since + REWRITE_AFTER, now + LOOK_EVERY)
+        if entry.unsure(now):
+            return entry.sure_at
+        if entry.looking:
             return now + LOOK_EVERY
-        if gate.grace.waiting is Waiting.GRACE:
-            return gate.grace.seen_at + gate.grace.left
+        if entry.grace.waiting is Waiting.GRACE:
+            return entry.grace.seen_at + entry.grace.left
         return now + self._config.grace.max
-
-
-def _described(info: VideoInfo) -> dict[str, object]:
-    """What the log says of a clip that has arrived."""
-    return {
-        "frames": info.frames,
-        "shape": f"{info.display_width}x{info.display_height}",
-        "rate": spell_rate(info.fps),
-        "pace": spell_pace(info.fps, constant=info.constant),
-        "duration": spell_duration(info.duration),
-        "codec": info.codec,
-    }

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core import retry
+from povwatch.core.changes import HookChange, HookWait, PutOff
 from povwatch.core.errors import HookUnavailable, JobFailed, PovwatchError, SourceChanged
 from povwatch.core.events import say
 from povwatch.core.hook_record import HookRun, HookState
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.hooks import Hook
-    from povwatch.grace.stage import GraceStage
     from povwatch.hooks.errand import Outcome
     from povwatch.hooks.records import Records
     from povwatch.journal.store import JobStore
@@ -36,13 +36,10 @@ CHANGED_PAUSE = 1.0
 class Outcomes:
     """The ends of runs. Each is journalled as one with what it means for its job: see `JobStore.together`."""
 
-    def __init__(
-        self, *, attempts: int, store: JobStore, records: Records, gates: GraceStage, failed_attempts: FailedAttempts
-    ) -> None:
+    def __init__(self, *, attempts: int, store: JobStore, records: Records, failed_attempts: FailedAttempts) -> None:
         self._attempts = attempts
         self._store = store
         self._records = records
-        self._grace = gates
         self._failed_attempts = failed_attempts
         self._refusals: Counter[int] = Counter()
         """How often in a row the machine refused what a hook of a job needs."""
@@ -83,14 +80,14 @@ class Outcomes:
             self._records.keep(dataclasses.replace(_uncharged(record), error=str(error)))
             if isinstance(error, HookUnavailable):
                 detail = f"The hook {hook.name} cannot be started: {error}"
-                self._go_on(job, "hook-unavailable", said, waiting_on=Waiting.HOOK, detail=detail)
+                self._go_on(job, "hook-unavailable", said, HookWait(Waiting.HOOK, detail, None))
                 return on_boot, detail
-            self._go_on(job, "hook-later", said, waiting_on=decision.waiting, detail=str(error), not_before=at)
+            self._go_on(job, "hook-later", said, HookWait(decision.waiting, str(error), at))
         elif decision.kind is retry.Kind.RETRY:
             self._records.keep(dataclasses.replace(record, state=HookState.WAITING, error=str(error)))
             detail = f"The hook {hook.name} failed: {decision.reason}"
             said = said | {"attempt": f"{record.attempts} of {self._attempts}"}
-            self._go_on(job, "hook-retry", said, waiting_on=Waiting.RETRY_AT, detail=detail, not_before=decision.at)
+            self._go_on(job, "hook-retry", said, HookWait(Waiting.RETRY_AT, detail, decision.at))
         else:
             self._records.keep(dataclasses.replace(record, state=HookState.FAILED, error=str(error)))
             self.give_up(job, hook, error)
@@ -109,13 +106,11 @@ class Outcomes:
         if given_up:
             self.give_up(job, hook, JobFailed(decision.reason, "Look at journalctl -k of that time."))
         elif job.state in MOMENTS:
-            to = {"waiting_on": Waiting.RETRY_AT, "detail": decision.reason, "not_before": decision.at}
-            self._store.set_quietly(job, "waiting", **to)
+            self._store.apply(job, PutOff(waiting=Waiting.RETRY_AT, detail=decision.reason, at=decision.at))
 
     def give_up(self, job: Job, hook: Hook, error: PovwatchError) -> None:
         """It has failed for good."""
         if hook.when == BEFORE and hook.on_failure == "stop":
-            self._grace.drop(job)
             self._failed_attempts.fail(job, JobFailed(f"The hook {hook.name} failed: {error.what}", error.todo))
             return
         follows = "The clip runs without it"
@@ -129,14 +124,13 @@ class Outcomes:
         known = [known for hook in hooks if hook.when == AFTER and (known := self._records.of(job).get(hook.name))]
         return joined(*(f"The hook {k.hook} failed: {k.error}" for k in known if k.state is HookState.FAILED))
 
-    def _go_on(self, job: Job, event: str, said: Mapping[str, Any], **to: Any) -> None:  # noqa: ANN401 - a job's own fields
+    def _go_on(self, job: Job, event: str, said: Mapping[str, Any], waits: HookWait | None = None) -> None:
         """Journal and say how it ended. What a job waits on is touched only where it waited on that."""
         if job.state not in MOMENTS:  # back in its grace, say
-            to = {}
-        elif not to:
-            waiting = Waiting.TURN if job.state is JobState.QUEUED else None
-            to = {"waiting_on": waiting, "detail": "", "not_before": 0.0}
-        self._store.move(job, event, said=said, **to)
+            waits = None
+        elif waits is None:
+            waits = HookWait(Waiting.TURN if job.state is JobState.QUEUED else None, "")
+        self._store.apply(job, HookChange(how=event, told=said, waits=waits))
 
 
 def _uncharged(record: HookRun) -> HookRun:

@@ -13,17 +13,19 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from povwatch.attempt.attempt import Attempt
 from povwatch.core import retry
 from povwatch.core.background import Background
+from povwatch.core.changes import HookChange, HookWait
 from povwatch.core.events import say
 from povwatch.core.hook_record import HookRun, HookState
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place
 from povwatch.core.mailbox import Mailbox
 from povwatch.core.scope import ALL
+from povwatch.core.stage import Mishaps, Stage
 from povwatch.core.unforeseen import in_words
 from povwatch.hooks.errand import Line, Order, Outcome, perform
 from povwatch.hooks.outcomes import MOMENTS, Outcomes
@@ -38,11 +40,11 @@ if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.hooks import Hook
     from povwatch.config.settings import Config
+    from povwatch.core.blockers import Blockers
     from povwatch.core.scope import Scope
-    from povwatch.grace.stage import GraceStage
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
-    from povwatch.workers.places import Blocker
+    from povwatch.spec.current import CurrentSpecs
 
 STOPPED = "povwatch stops"
 
@@ -63,7 +65,7 @@ class _Errand:
         return ("hook", self.record.job, self.hook.name)
 
 
-class HookStage:
+class HookStage(Stage):
     """Runs the hooks."""
 
     def __init__(
@@ -71,35 +73,36 @@ class HookStage:
         config: Config,
         *,
         store: JobStore,
-        gates: GraceStage,
+        specs: CurrentSpecs,
         publisher: Publisher,
+        blockers: Blockers,
         failed_attempts: FailedAttempts,
         wake: Callable[[], None],
-        broken: Callable[[Any, Exception], None],
+        mishaps: Mishaps,
         scope: Scope = ALL,
     ) -> None:
         self._scope = scope
         self._config = config
         self._hooks = config.hooks
         self._store = store
-        self._grace = gates
+        self._specs = specs
+        self._blockers = blockers
         self._publisher = publisher
         self._wake = wake
-        self._broken = broken
+        self._mishaps = mishaps
         self._records = Records(store)
         self._outcomes = Outcomes(
             attempts=config.engine.attempts,
             store=store,
             records=self._records,
-            gates=gates,
             failed_attempts=failed_attempts,
         )
-        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=broken)
+        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=mishaps.of)
         self._lines: Mailbox[Line] = Mailbox(wake)
         self._errands: dict[str, _Errand] = {}
         """By the hook's name."""
-        self._after: dict[int, Callable[[Job, str], None]] = {}
-        """Published jobs whose hooks are not over, and whom to tell then."""
+        self._published: set[int] = set()
+        """Jobs whose result is there, and whose hooks after it are not over."""
         self._unable: dict[str, tuple[float, str]] = {}
         """Hooks whose program cannot be started: until when (boot clock), and why."""
 
@@ -119,16 +122,17 @@ class HookStage:
         hook = self._next(job)
         return hook is not None and hook.name in self._unable and hook.name not in self._errands
 
-    def after(self, job: Job, then: Callable[[Job, str], None]) -> None:
-        """A job is published: run what is to run after it, then tell, with a sentence about what failed, or none."""
+    def after(self, job: Job) -> str | None:
+        """What failed of the hooks after a job whose result is there, as a sentence; None while they are not over."""
         if self._next(job) is None:
-            then(job, self._outcomes.sentence(job, self._hooks))
-        else:
-            self._after[job.id] = then
-            self._wake()
+            self._published.discard(job.id)
+            return self._outcomes.sentence(job, self._hooks)
+        self._published.add(job.id)
+        return None
 
-    def forget(self, job: Job) -> None:
-        """A job ended."""
+    def ended(self, job: Job) -> None:
+        """See Stage."""
+        self._published.discard(job.id)
         self._records.forget(job)
 
     def recover(self) -> None:
@@ -139,23 +143,17 @@ class HookStage:
                 with self._store.together():
                     self._outcomes.interrupted(self._store.job(found.job), hooks.get(found.hook), found)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._broken(("recovery", found.job), error)
+                self._mishaps.of(("recovery", found.job), error)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do; the pauses of queued jobs are known elsewhere."""
         clock = self._store.clock
-        jobs = map(self._store.job, self._after)
+        jobs = map(self._store.job, self._published)
         pauses = [job.not_before - clock.wall() + clock.boot() for job in jobs if job.not_before > clock.wall()]
         return min([*pauses, *(until for until, _ in self._unable.values())], default=None)
 
-    def tick(self, now: float, *, blocker: Blocker | None, fault: Blocker | None) -> None:
-        """Take in what the hooks say, call off what nobody needs, start what is due.
-
-        Args:
-            now: boot clock.
-            blocker: why no job may start now, if that is so.
-            fault: why one that is under way cannot be finished either: a paused queue is none.
-        """
+    def tick(self, now: float) -> None:
+        """Take in what the hooks say, call off what nobody needs, start what is due."""
         self._hear()
         self._background.settle()
         # One whose end could not be taken in must not keep its hook from running again.
@@ -168,9 +166,9 @@ class HookStage:
                     errand.why = why
                     self._background.cancel(errand.key)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._broken(errand.key, error)
+                self._mishaps.of(errand.key, error)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
-        waiting = [(job, why) for job, why in self._start(blocker, fault) if (job.waiting_on, job.detail) != why]
+        waiting = [(job, why) for job, why in self._start() if (job.waiting_on, job.detail) != why]
         if waiting:
             with self._store.together():
                 for job, (reason, detail) in waiting:
@@ -193,12 +191,13 @@ class HookStage:
 
     # -- from the start of a run to its end
 
-    def _start(self, blocker: Blocker | None, fault: Blocker | None) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
+    def _start(self) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
         """Start what is due; the jobs that wait for something, and for what."""
         wall = self._store.clock.wall()
+        blocker, fault = self._blockers.starting(), self._blockers.fault()
         busy = {errand.record.job for errand in self._errands.values()}
         for job in self._store.in_state(*MOMENTS):
-            if job.state is JobState.PUBLISHING and job.id not in self._after:
+            if job.state is JobState.PUBLISHING and job.id not in self._published:
                 continue
             if job.state is JobState.QUEUED and job.path not in self._scope:
                 continue
@@ -223,13 +222,13 @@ class HookStage:
             self._records.forget(job)  # what they hold may have been taken back
             if not self._background.busy(("hook", job.id, hook.name)):
                 self._errands.pop(hook.name, None)
-            self._broken(("hook", job.id, hook.name), error)
+            self._mishaps.of(("hook", job.id, hook.name), error)
 
     def _order(self, job: Job, hook: Hook) -> Order | None:
         """What is to be done; None if its JSON was edited, held or withdrawn this very moment."""
         source, output = None, None
         if job.state is JobState.QUEUED:
-            spec = self._grace.spec_of(job)
+            spec = self._specs.spec_of(job)
             if spec is None:
                 return None
             job = self._store.job(job.id)
@@ -255,10 +254,11 @@ class HookStage:
             spec_hash=job.spec_hash,
         )
         attempts = {"attempt": record.attempts, "attempts": self._config.engine.attempts}
-        to = {"waiting_on": Waiting.HOOK, "detail": f"The hook {hook.name} runs.", "not_before": 0.0}
+        told = {"hook": hook.name, "when": hook.when} | attempts
+        waits = HookWait(Waiting.HOOK, f"The hook {hook.name} runs.")
         with self._store.together():
             self._records.keep(record)
-            self._store.move(job, "hook-started", said={"hook": hook.name, "when": hook.when} | attempts, **to)
+            self._store.apply(job, HookChange(how="hook-started", told=told, waits=waits))
         errand = self._errands[hook.name] = _Errand(hook, order, record)
         self._background.submit(
             errand.key,
@@ -287,7 +287,7 @@ class HookStage:
         except Exception:
             self._records.forget(self._store.job(errand.record.job))  # what they hold was taken back
             raise
-        self._finish(errand.record.job)
+        self._wake()
 
     def _settle(self, errand: _Errand, outcome: Outcome | Exception) -> None:
         """Journal how a run ended."""
@@ -306,11 +306,6 @@ class HookStage:
             unable = self._outcomes.failed(job, hook, record, told)
             if unable is not None:
                 self._unable[hook.name] = unable
-
-    def _finish(self, job_id: int) -> None:
-        """Go on with a published job whose last hook is over."""
-        if job_id in self._after and self._next(job := self._store.job(job_id)) is None:
-            self._after.pop(job_id)(job, self._outcomes.sentence(job, self._hooks))
 
     # -- helpers
 

@@ -10,14 +10,17 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.changes import StillWaits, Waits
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.journal.reader import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from povwatch.core.changes import Change
     from povwatch.core.clock import Clock
+    from povwatch.core.stage import Mishaps, Stage
     from povwatch.journal import Journal
 
 
@@ -38,6 +41,12 @@ class JobStore:
         """What is said when it is journalled; None if that is at once."""
         self._touched: set[int] = set()
         """The jobs that were changed since, for the same."""
+        self._stages: Sequence[Stage] = ()
+        self._mishaps: Mishaps | None = None
+        """Told of what nobody foresaw on the way into a stage."""
+        self._routed: list[tuple[Stage, str, Job]] = []
+        """What the stages are still to be told, in order: which one, what, and the job."""
+        self._routing = False
 
     def job(self, job_id: int) -> Job:
         """A job as it is now."""
@@ -78,26 +87,78 @@ class JobStore:
                 self._remember(job)
         return jobs
 
-    def move(
-        self,
-        job: Job,
-        event: str,
-        *,
-        said: Mapping[str, Any] | None = None,
-        **to: Any,  # noqa: ANN401 - a job's own fields
-    ) -> Job:
-        """Change a job and say so.
+    def apply(self, job: Job, change: Change) -> Job:
+        """Change a job: journalled by compare-and-set on its state and run, then logged.
 
-        Args:
-            job: as the caller knows it.
-            event: a name from voice.SENTENCES.
-            said: what the sentence names; journalled with the event.
-            to: the job's fields that change.
+        Raises:
+            StaleJobError: the job is no longer what the caller knows; nothing was changed.
+            JournalError: core/job.py does not allow it.
         """
-        new = self.journal.advance(job, event, self.clock.wall(), data=said, **to)
+        told = change.log_fields()
+        new = self.journal.advance(job, change.after(job), change.name(), self.clock.wall(), told)
         self._remember(new)
-        self.tell(event, new, said or {})
+        if change.logged:
+            self.tell(change.name(), new, told)
+        self._route(job, new)
         return new
+
+    def route(self, stages: Sequence[Stage], mishaps: Mishaps) -> None:
+        """Route jobs to these stages from now on."""
+        self._stages, self._mishaps = stages, mishaps
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """The stages of a clip's way, which jobs are routed to."""
+        return self._stages
+
+    def stage_of(self, job: Job) -> Stage:
+        """The stage that has a job which has not ended."""
+        return next(stage for stage in self.stages if job.state in stage.states)
+
+    def cancel(self, job: Job, why: str) -> bool:
+        """Have a job ended by the stage that has it; False if nothing of it is under way, see Stage.cancel."""
+        return self.stage_of(job).cancel(job, why)
+
+    def _route(self, old: Job, new: Job) -> None:
+        """Note which stages have to hear of a change, and tell them unless it is a part of a larger one."""
+        if old.state is new.state:
+            return
+        for stage in self.stages:
+            had, has = old.state in stage.states, new.state in stage.states
+            if had and not has:
+                self._routed.append((stage, "leave", old))
+            if has and not had:
+                self._routed.append((stage, "enter", new))
+        if new.ended:
+            self._routed += [(stage, "ended", new) for stage in self.stages]
+        if self._unsaid is None:
+            self._tell_stages()
+
+    def _tell_stages(self) -> None:
+        """Tell the stages in the order of the changes; what they change themselves comes after that."""
+        if self._routing:
+            return
+        self._routing = True
+        try:
+            while self._routed:
+                stage, what, job = self._routed.pop(0)
+                self._tell_stage(stage, what, job)
+        finally:
+            self._routing = False
+
+    def _tell_stage(self, stage: Stage, what: str, job: Job) -> None:
+        assert self._mishaps is not None  # noqa: S101 - set with the stages
+        if what == "ended":  # what fails of it costs no other part of it, and is done later
+            key = ("end", job.id, type(stage).__name__)
+            self._mishaps.later(key, lambda: stage.ended(job), pause=0.0)
+            return
+        try:
+            if what == "leave":
+                stage.leave(job)
+            elif (now := self.job(job.id)).state in stage.states:
+                stage.enter(now)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+            self._mishaps.of((what, job.id), error)
 
     def note(self, job: Job, event: str, said: Mapping[str, Any]) -> None:
         """Journal something about a job that changes nothing, and say so."""
@@ -111,13 +172,14 @@ class JobStore:
         So does an exception: the jobs are then what they were. A block within another is taken back by itself, and
         is said with the outer one.
         """
-        outer, touched_before = self._unsaid, self._touched
+        outer, touched_before, routed_before = self._unsaid, self._touched, len(self._routed)
         unsaid = self._unsaid = []
         touched = self._touched = set()
         try:
             with self.journal.batch():
                 yield
         except BaseException:
+            del self._routed[routed_before:]
             for job_id in list(touched):
                 self.ended.pop(job_id, None)
                 if job := self.journal.job(job_id):
@@ -130,28 +192,15 @@ class JobStore:
         self._touched |= touched
         for event, job, said in unsaid:
             self.tell(event, job, said)
-
-    def record(self, job: Job, event: str, said: Mapping[str, Any], /, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
-        """Change a job without a word in the log, or one of `tell` later; `said` is journalled with the event."""
-        new = self.journal.advance(job, event, self.clock.wall(), data=said, **to)
-        self._remember(new)
-        return new
-
-    def set_quietly(self, job: Job, event: str, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
-        """Change a job without a word in the log: the journal has it."""
-        new = self.journal.advance(job, event, self.clock.wall(), **to)
-        self._remember(new)
-        return new
+        if outer is None:
+            self._tell_stages()
 
     def wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
-        """Note what a job waits on, if that is new."""
+        """Note what a job waits on, if that is new; logged where it waits on another thing than before."""
         if (job.waiting_on, job.detail) == (waiting, detail):
             return job
-        silent = quiet or job.waiting_on == waiting
-        to = {"waiting_on": waiting, "detail": detail}
-        if silent:
-            return self.set_quietly(job, "waiting", **to)
-        return self.move(job, "waiting", said={"waiting": str(waiting), "detail": detail}, **to)
+        change = StillWaits if quiet or job.waiting_on == waiting else Waits
+        return self.apply(job, change(waiting=waiting, detail=detail))
 
     def touch(self, job: Job, *, source_stat: bytes | None = None, spec_stat: bytes | None = None) -> None:
         """The clip or its JSON was looked at again and means nothing new."""

@@ -171,21 +171,21 @@ class Journal(JournalReader):
             self._write.brought(self._db)
         return jobs
 
-    def advance(self, old: Job, event: str, now: float, *, data: Mapping[str, object] | None = None, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields
+    def advance(self, old: Job, changed: Job, event: str, now: float, data: Mapping[str, object] | None = None) -> Job:
         """Change a job, and note why: one transaction.
 
         Args:
             old: the job as the caller knows it.
+            changed: the job as it is to be.
             event: a name from voice.SENTENCES.
             now: seconds since the epoch.
             data: what else is worth keeping with the event.
-            to: the fields that change.
 
         Raises:
             StaleJobError: it is no longer in that state or run.
             JournalError: there is no such transition.
         """
-        new = dataclasses.replace(old, **to, updated_at=now)
+        new = dataclasses.replace(changed, updated_at=now)
         if new.state != old.state and not may_go(old.state, new.state):
             raise JournalError(f"Job {old.id} cannot go from {old.state} to {new.state} ({event}).")
         with self._transaction():

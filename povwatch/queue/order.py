@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch.core import retry
+from povwatch.core.changes import NotBefore
 from povwatch.core.job import Job, JobState
 from povwatch.core.scope import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from povwatch.core.blockers import Blocker
     from povwatch.core.scope import Scope
     from povwatch.journal.store import JobStore
-    from povwatch.workers.places import Blocker
 
 
 class Turns:
@@ -38,7 +39,7 @@ class Turns:
         for job in [*self._queue(), *self._store.in_state(JobState.PUBLISHING)]:
             at = retry.clamped(job.not_before, wall)
             if at != job.not_before:
-                self._store.set_quietly(job, "waiting", not_before=at)
+                self._store.apply(job, NotBefore(at=at))
 
     def wait(self, blocker: Blocker) -> None:
         """Note for every queued job what it waits on, but for those that wait on something of their own.

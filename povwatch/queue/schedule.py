@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from povwatch.core.blockers import Blocker
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.pausing import FACT, in_words, pause
 from povwatch.core.sentences import joined
-from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from povwatch.core.clock import Clock

@@ -7,15 +7,16 @@ from then on inference never runs again for that job.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from povwatch.attempt import soundtrack
-from povwatch.attempt.attempt import Attempt
+from povwatch.attempt.attempt import Attempt, readable_attempt
 from povwatch.core import layout, retry
+from povwatch.core.changes import CrashCounted, Done, FinishAgain, FinishRetry, Passed, PromisedAnew, StepPutOff
 from povwatch.core.errors import (
     CheckFailed,
-    DiskFull,
     EnvironmentFault,
     FinishFailed,
     OutputsAway,
@@ -29,13 +30,16 @@ from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place, until
 from povwatch.core.mailbox import Gauge
 from povwatch.core.retry import waiting_for
+from povwatch.core.stage import Stage
 from povwatch.core.unforeseen import Unforeseen, in_words
 from povwatch.core.units import spell_duration, spell_pace, spell_rate
+from povwatch.files import private
 from povwatch.files.free_space import LOOK_EVERY
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, SoundTrack, fraction
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
 from povwatch.results.sealing import finish_and_seal, keep, seal_anew
+from povwatch.results.staging_cleanup import StagingCleanup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +47,13 @@ if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
+    from povwatch.core.stage import Mishaps
+    from povwatch.files.free_space import FreeSpace
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
+    from povwatch.publish.outputs_watch import OutputsWatch
     from povwatch.results.source_archive import SourceArchive
+    from povwatch.spec.error_files import ErrorFiles
 
 AGAIN = 30.0
 """Seconds until a step is tried again that failed for a cause which machine_faults.TABLE does not have."""
@@ -62,8 +70,17 @@ IS_AWAY = "What was generated is not there now; it is used when it is back with 
 IS_GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
 
 
-class ResultsStage:
+class AfterHooks(Protocol):
+    """Runs the hooks after a job."""
+
+    def after(self, job: Job) -> str | None:
+        """What failed of them, as a sentence; None while they are not over."""
+
+
+class ResultsStage(Stage):
     """Takes jobs from `checking` to `done`."""
+
+    states = (JobState.CHECKING, JobState.PUBLISHING)
 
     def __init__(
         self,
@@ -73,24 +90,27 @@ class ResultsStage:
         publisher: Publisher,
         background: Background,
         failed_attempts: FailedAttempts,
-        aside: SourceArchive,
-        room: Callable[[], DiskFull | None],
-        away: Callable[[], bool],
-        done: Callable[[Job], None],
-        broken: Callable[[tuple[str, int], Exception], None],
-        after: Callable[[Job, Callable[[Job, str], None]], None] = lambda job, then: then(job, ""),
+        error_files: ErrorFiles,
+        archive: SourceArchive,
+        free_space: FreeSpace,
+        outputs_watch: OutputsWatch,
+        hooks: AfterHooks,
+        mishaps: Mishaps,
     ) -> None:
         self._config = config
         self._store = store
         self._publisher = publisher
         self._background = background
         self._failed_attempts = failed_attempts
-        self._archive = aside
-        self._room = room
-        self._away = away
-        self._done = done
-        self._broken = broken
-        self._after = after
+        self._error_files = error_files
+        self._archive = archive
+        self._free_space = free_space
+        self._outputs_watch = outputs_watch
+        self._hooks = hooks
+        self._mishaps = mishaps
+        self._cleanup = StagingCleanup(store, publisher, background)
+        self._results: dict[int, tuple[Sealed, Published]] = {}
+        """Jobs whose result is there, and whose hooks after it are not over."""
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
         self._tries: Counter[int] = Counter()
@@ -102,9 +122,54 @@ class ResultsStage:
 
     # -- the daemon's side
 
+    def enter(self, job: Job) -> None:
+        """A worker has made its artifact: finish and judge it."""
+        self.check(job, Attempt.from_json(job.artifact or "{}"))
+
+    def ended(self, job: Job) -> None:
+        """See Stage: nothing of it stays in the private folder, and its clip is moved if that is asked for."""
+        self._results.pop(job.id, None)
+        if job.state is JobState.DONE:
+            self._archive.move(job)  # one that was done already, too
+        self._cleanup.ended(job)
+
+    def resume(self, job: Job, *, crashed: bool) -> str:
+        """See Stage: a promise is kept; an artifact that is there is checked again, else the job runs again."""
+        if job.state is JobState.PUBLISHING:
+            say("orphaned", job, what="its promise is kept now")
+            self.publish(job)
+            return "published"
+        attempt = Attempt.from_json(job.artifact or "{}") if job.artifact else None
+        if attempt is None or (attempt.lost and not private.taken(attempt.folder)):
+            self._failed_attempts.orphaned(job)
+            return "to run again"
+        crashes = job.crashes + crashed
+        if crashed and crashes >= retry.CRASHES_MAX:
+            error = FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k.")
+            self._failed_attempts.keep(replace(job, crashes=crashes), attempt, error)
+            return "given up"
+        say("orphaned", job, what="its artifact is checked again")
+        self.check(self._store.apply(job, CrashCounted(crashes=crashes)), attempt)
+        return "checked again"
+
+    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+        """See Stage."""
+        if job.state is JobState.PUBLISHING:
+            self._publish_later(job, error, self._store.clock.boot() + pause)
+        elif not job.artifact:
+            self._failed_attempts.after(job, error)
+        elif (attempt := readable_attempt(job.artifact)) is not None:
+            self.failed(job, attempt, error)
+        else:  # no other try reads what the journal does not hold
+            self.give_up(job, error)
+
+    def give_up(self, job: Job, error: PovwatchError) -> None:
+        """See Stage: its files are kept."""
+        self._failed_attempts.give_up(job, error)
+
     def check(self, job: Job, attempt: Attempt) -> None:
         """Finish and judge a job that is `checking`."""
-        full = self._room()
+        full = self._free_space.lacking()
         if full is not None:
             self._check_later(job, attempt, full, LOOK_EVERY, IS_AWAY if attempt.lost else IS_KEPT)
             return
@@ -119,14 +184,17 @@ class ResultsStage:
             started_at=self._started(job),
         )
 
-    def cancel(self, job: Job, why: str) -> None:
-        """A job that is being checked is no longer wanted; its end follows."""
+    def cancel(self, job: Job, why: str) -> bool:
+        """A job that is being checked is no longer wanted; its end follows. A promise is kept all the same."""
+        if job.state is JobState.PUBLISHING:
+            return True
         waits = self._later.pop(job.id, None) is not None
         if waits or not self._background.busy(("finish", job.id)):
             self._failed_attempts.cancel(job, why)
-            return
-        self._cancelled[job.id] = why
-        self._background.cancel(("finish", job.id))
+        else:
+            self._cancelled[job.id] = why
+            self._background.cancel(("finish", job.id))
+        return True
 
     def fraction(self, job: Job) -> float:
         """How much of finishing and checking is done, 0 to 1."""
@@ -144,25 +212,28 @@ class ResultsStage:
             sealed,
         )
 
-    def later(self, job: Job, error: PovwatchError, pause: float) -> None:
-        """Try to keep a promise once more after some seconds."""
-        when = self._store.clock.boot() + pause
-        self._publish_later(job, error, when)
-
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         return min((when for when, _ in self._later.values()), default=None)
 
     def tick(self, now: float) -> None:
-        """Try again what could not be done."""
+        """Try again what could not be done, and end what is published and whose hooks are over."""
+        if self._outputs_watch.came_back():
+            self._cleanup.all()
+            self._hurry()
+        for job_id in list(self._results):
+            try:
+                self._end_published(job_id)
+            except Exception as error:  # noqa: BLE001 - as below
+                self._mishaps.of(("publish", job_id), error)
         for job_id in [n for n, (when, _) in self._later.items() if when <= now]:
             _, again = self._later.pop(job_id)
             try:
                 again()
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._broken(("finish", job_id), error)
+                self._mishaps.of(("finish", job_id), error)
 
-    def hurry(self) -> None:
+    def _hurry(self) -> None:
         """Try again now what could not be done: outputs/ is there, and takes files."""
         self._later = {job_id: (0.0, again) for job_id, (_, again) in self._later.items()}
 
@@ -203,7 +274,7 @@ class ResultsStage:
             checked, sealed = outcome
             self._tries.pop(job.id, None)
             self._gone_since.pop(job.id, None)
-            said = {
+            told = {
                 "frames": checked.frames,
                 "shape": f"{checked.width}x{checked.height}",
                 "rate": spell_rate(fraction(checked.rate)),
@@ -211,15 +282,8 @@ class ResultsStage:
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
-            to = {
-                "state": JobState.PUBLISHING,
-                "waiting_on": None,
-                "detail": "",
-                "promise": sealed.to_json(),
-                "artifact": attempt.to_json(),
-            }
             soundtrack.tell(self._store, job, attempt.sound)
-            job = self._store.move(job, "checked", said=said, **to)
+            job = self._store.apply(job, Passed(told=told, promise=sealed.to_json(), artifact=attempt.to_json()))
             for key, problem in attempt.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)
             self.publish(job)
@@ -231,7 +295,7 @@ class ResultsStage:
         """
         if not isinstance(error, OutputsAway):
             error = OutputsAway(f"{attempt.folder} is not there.", "Nobody but povwatch may remove or rename it.")
-        if self._away():
+        if self._outputs_watch.refuses(self._store.clock.boot()):
             self._gone_since.pop(job.id, None)
             self._check_later(job, attempt, error, said=IS_AWAY)
             return
@@ -258,9 +322,14 @@ class ResultsStage:
             problem = f"The result could not be finished with its sound. {error.what}"
             attempt.sound = SoundTrack(problem=problem).to_json()
         when = boot + decision.at - wall
-        said = {"problem": str(error), "at": self._store.clock.spell(when)}
-        to = {"waiting_on": decision.waiting, "detail": decision.reason, "artifact": attempt.to_json()}
-        self._store.move(job, "finish-retry", said=said, **to)
+        again = FinishRetry(
+            problem=str(error),
+            at=self._store.clock.spell(when),
+            waiting=decision.waiting,
+            detail=decision.reason,
+            artifact=attempt.to_json(),
+        )
+        self._store.apply(job, again)
         self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
 
     def again(self, job: Job) -> bool:
@@ -273,9 +342,7 @@ class ResultsStage:
         attempt.unfinished = 0
         if attempt.sound.get("path") is None:
             attempt.sound = {}  # the last try was made without it
-        job = self._store.move(job, "finish-again", state=JobState.CHECKING, artifact=attempt.to_json(), error=None)
-        self._failed_attempts.finishing_again(job)
-        self.check(job, attempt)
+        self._error_files.clear(self._store.apply(job, FinishAgain(artifact=attempt.to_json())))
         return True
 
     def _check_later(
@@ -305,7 +372,14 @@ class ResultsStage:
             when = self._store.clock.boot() + self._pause(job, error)
             self._publish_later(job, error, when)
         else:
-            self._after(job, lambda now, failed: self._end(now, sealed, outcome, failed))
+            self._results[job.id] = (sealed, outcome)
+            self._end_published(job.id)
+
+    def _end_published(self, job_id: int) -> None:
+        """End a job whose result is there, if its hooks are over."""
+        job = self._store.job(job_id)
+        if (failed := self._hooks.after(job)) is not None:
+            self._end(job, *self._results.pop(job_id), failed)
 
     def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
         # Where the private folder is not there the error says so, and nobody knows whether it comes back.
@@ -319,20 +393,14 @@ class ResultsStage:
         self._archive.move(job)
         output = layout.shown(sealed.output)
         took = self._store.clock.wall() - self._store.journal.events(job.id)[0].at
-        job = self._store.move(
-            job,
-            "done",
-            said={
-                "took": spell_duration(took),
-                "output": self._config.paths.outputs / output,
-            },
-            state=JobState.DONE,
-            waiting_on=None,
-            detail=outcome.note,
+        done = Done(
+            took=spell_duration(took),
+            path=self._config.paths.outputs / output,
             output=output,
+            note=outcome.note,
             error=failed or None,
         )
-        self._done(job)
+        self._store.apply(job, done)
 
     def _pause(self, job: Job, error: PovwatchError) -> float:
         """Seconds until a step is tried again. Where all jobs would meet the same, the queue waits too."""
@@ -349,7 +417,7 @@ class ResultsStage:
             waiting = Waiting.RETRY_AT
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return
-        job = self._store.set_quietly(job, event, waiting_on=waiting, detail=str(error))
+        job = self._store.apply(job, StepPutOff(step=event, waiting=waiting, detail=str(error)))
         problem = f"{error} {said}".rstrip()
         say(event, job, problem=problem, at=self._store.clock.spell(when))
 
@@ -360,7 +428,7 @@ class ResultsStage:
             if isinstance(outcome, Exception):
                 self._published(job, sealed, outcome)
             else:
-                self.publish(self._store.set_quietly(job, "waiting", promise=outcome.to_json()))
+                self.publish(self._store.apply(job, PromisedAnew(promise=outcome.to_json())))
 
         self._background.submit(
             ("publish", job.id),

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.attempt.attempt import Attempt
 from povwatch.core import layout
+from povwatch.core.changes import FoundInClip
 from povwatch.core.errors import PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
 
     from povwatch.core.background import Background
     from povwatch.core.mailbox import Gauge
-    from povwatch.grace.stage import GraceStage
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.spec import Spec
+    from povwatch.spec.current import CurrentSpecs
 
 LOOK_EVERY = 0.5
 """Seconds between two looks whether there is something to make ahead: each may read a JSON."""
@@ -66,14 +67,14 @@ class Preparing:
         inputs: Path,
         *,
         store: JobStore,
-        gates: GraceStage,
+        specs: CurrentSpecs,
         publisher: Publisher,
         background: Background,
         ready: Callable[[Run, Exception | None], None],
     ) -> None:
         self._inputs = inputs
         self._store = store
-        self._grace = gates
+        self._specs = specs
         self._publisher = publisher
         self._background = background
         self._ready = ready
@@ -140,7 +141,7 @@ class Preparing:
         for job in next_up()[:wanted]:
             if job.id in self._ahead or self._failed.get(job.id, "") == job.source_hash:
                 continue
-            spec = self._grace.spec_of(job)
+            spec = self._specs.spec_of(job)
             if spec is not None:
                 self._begin_ahead(self._store.job(job.id), spec)
 
@@ -245,7 +246,7 @@ def tell_damage(store: JobStore, job: Job, info: dict[str, Any]) -> None:
     if not info.get("damage") or known.get("damage") == info["damage"] or known.get("sha256") != info["sha256"]:
         return
     said = {"problem": in_words(info["damage"]), "damage": info["damage"]}
-    store.move(job, "damaged", said=said, source_info=json.dumps(info))
+    store.apply(job, FoundInClip(what="damaged", told=said, source_info=json.dumps(info)))
 
 
 def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
@@ -254,7 +255,7 @@ def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
     if not info.get("resized") or known.get("resized") == info["resized"] or known.get("sha256") != info["sha256"]:
         return
     said = {"problem": resized.in_words(info["resized"]), "resized": info["resized"]}
-    store.move(job, "resized", said=said, source_info=json.dumps(info))
+    store.apply(job, FoundInClip(what="resized", told=said, source_info=json.dumps(info)))
 
 
 def frozen(spec: Spec) -> dict[str, Any]:

@@ -9,44 +9,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
+from povwatch.core.blockers import Blocker
+from povwatch.core.changes import Generated
 from povwatch.core.errors import GpuLost, OutOfMemory, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place as Step
-from povwatch.core.scope import ALL
 from povwatch.core.sentences import joined
+from povwatch.core.stage import Stage
 from povwatch.core.unforeseen import in_words
 from povwatch.core.units import spell_duration
-from povwatch.queue.claims import Claims
-from povwatch.queue.order import Turns
+from povwatch.run.claims import Claims
 from povwatch.run.estimates import RuntimeEstimates
 from povwatch.run.preparing import Preparing
 from povwatch.run.reports import Reports
 from povwatch.workers import events
 from povwatch.workers.other_processes import OtherProcesses
-from povwatch.workers.places import Blocker, Place, Run
 from povwatch.workers.protocol import Generate
 from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from povwatch.attempt.attempt import Attempt
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
-    from povwatch.core.errors import DiskFull
-    from povwatch.core.scope import Scope
+    from povwatch.core.blockers import Blockers
+    from povwatch.core.stage import Mishaps
+    from povwatch.files.free_space import FreeSpace
     from povwatch.gpu.monitor import GpuMonitor
-    from povwatch.grace.stage import GraceStage
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
+    from povwatch.queue.order import Turns
+    from povwatch.spec.current import CurrentSpecs
     from povwatch.workers.availability import Availability
     from povwatch.workers.crew import Crew
+    from povwatch.workers.places import Place, Run
 
 
-class RunStage:
+class RunStage(Stage):
     """Hands queued jobs to workers."""
+
+    states = (JobState.RUNNING,)
 
     def __init__(
         self,
@@ -54,18 +56,17 @@ class RunStage:
         *,
         kind: str,
         store: JobStore,
-        gates: GraceStage,
+        specs: CurrentSpecs,
         publisher: Publisher,
         background: Background,
         failed_attempts: FailedAttempts,
+        blockers: Blockers,
         availability: Availability,
         crew: Crew,
         monitor: GpuMonitor,
-        room: Callable[[], DiskFull | None],
-        generated: Callable[[Job, Attempt], None],
-        broken: Callable[[tuple[str, int], Exception], None],
-        ready: Callable[[Job], bool] = lambda _: True,
-        scope: Scope = ALL,
+        free_space: FreeSpace,
+        turns: Turns,
+        mishaps: Mishaps,
     ) -> None:
         self._kind = kind
         self._keep_controls = config.publish.keep_controls
@@ -75,14 +76,14 @@ class RunStage:
         self._crew = crew
         self._monitor = monitor
         self._other_processes = OtherProcesses(monitor, lambda: crew.pids)
-        self._generated = generated
+        self._blockers = blockers
         self._reports = Reports(store, kind)
         self.estimates = RuntimeEstimates(store.journal, kind)
-        self._turns = Turns(store, ready, scope)
+        self._turns = turns
         self._preparing = Preparing(
             config.paths.inputs,
             store=store,
-            gates=gates,
+            specs=specs,
             publisher=publisher,
             background=background,
             ready=self._prepared,
@@ -91,13 +92,13 @@ class RunStage:
             config,
             kind=kind,
             store=store,
-            gates=gates,
+            specs=specs,
             publisher=publisher,
             preparing=self._preparing,
-            turns=self._turns,
+            turns=turns,
             failed_attempts=failed_attempts,
-            room=room,
-            broken=broken,
+            free_space=free_space,
+            mishaps=mishaps,
         )
         self.availability = availability
 
@@ -112,16 +113,12 @@ class RunStage:
             deadlines.append(turn)
         return min(deadlines, default=None)
 
-    def tick(self, now: float, *, blocker: Blocker | None) -> None:
-        """Take in what the workers say, and give the next jobs out.
-
-        Args:
-            now: boot clock.
-            blocker: why no job may start now, if that is so.
-        """
+    def tick(self, now: float) -> None:
+        """Take in what the workers say, and give the next jobs out."""
         self.settle(now)
         self._reports.loading(self._crew.places)
         self._turns.mend()
+        blocker = self._blockers.starting()
         for place in self._crew.places:
             blocker = blocker or self.availability.blocker(now)  # claiming a job may meet one
             if blocker is None and place.run is None and place.supervisor.state is SupervisorState.READY:
@@ -130,7 +127,7 @@ class RunStage:
         blocker = blocker or self.availability.blocker(now)
         self._turns.wait(blocker or Blocker(Waiting.TURN, "it starts when a worker is free"))
 
-    def cancel(self, job: Job, why: str) -> None:
+    def cancel(self, job: Job, why: str) -> bool:
         """A running job is no longer wanted; its end follows."""
         for place in self._crew.places:
             if place.run is not None and place.run.job == job.id:
@@ -138,6 +135,25 @@ class RunStage:
                 self._preparing.cancel(place.run)
                 if place.run.generating_since is not None and place.supervisor.state is SupervisorState.BUSY:
                     place.supervisor.cancel(place.run.run_id, why)
+        return True
+
+    def resume(self, job: Job, *, crashed: bool) -> str:
+        """See Stage: back to the queue, with the crash counted; failed at the third."""
+        del crashed  # whoever ends in good order gives its jobs back before
+        self._failed_attempts.orphaned(job)
+        return "to run again"
+
+    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+        """See Stage: the attempt ends in the error."""
+        del pause
+        self.fail(job, error)
+        job = self._store.job(job.id)
+        if job.state is JobState.RUNNING:  # no worker has it, and none will
+            self._failed_attempts.after(job, error)
+
+    def give_up(self, job: Job, error: PovwatchError) -> None:
+        """See Stage."""
+        self._failed_attempts.give_up(job, error)
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """A running job's attempt ends in an error that did not come from its worker."""
@@ -280,16 +296,12 @@ class RunStage:
         run.attempt.seconds["generate"] = round(took, 3)
         run.attempt.gpu = run.use.figures()
         learned = self.estimates.learn(run.attempt, self._crew.gpu_name(place), took)
-        job = self._store.move(
-            job,
-            "generated",
-            said={"took": spell_duration(took), "gpu": run.attempt.gpu, "learned": learned},
-            state=JobState.CHECKING,
-            artifact=run.attempt.to_json(),
+        generated = Generated(
+            artifact=run.attempt.to_json(), took=spell_duration(took), gpu=run.attempt.gpu, learned=learned
         )
         place.run = None
         self.availability.generated()
-        self._generated(job, run.attempt)
+        self._store.apply(job, generated)
 
     def _lost(self, place: Place, event: events.WorkerLost) -> None:
         self._reports.last_words(place)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from povwatch.core.blockers import Blocker
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.machine_faults import until as known_until
-from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from povwatch.core.clock import Clock

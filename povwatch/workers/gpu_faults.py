@@ -16,13 +16,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from povwatch.core.blockers import Blocker
 from povwatch.core.errors import GpuLost, Transient, WorkerDied
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.mailbox import Mailbox
 from povwatch.gpu import nvml as gpu
 from povwatch.gpu.xid import Meaning, Verdict, meaning
-from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

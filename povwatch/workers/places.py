@@ -1,4 +1,4 @@
-"""A worker's place, the attempt in it, and why the queue may stand still."""
+"""A worker's place, and the attempt in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from povwatch.attempt.attempt import Attempt
-    from povwatch.core.job import Waiting
     from povwatch.gpu.preflight import Preflight
     from povwatch.workers.events import JobProgress
     from povwatch.workers.load_turns import LoadGate
@@ -123,16 +122,3 @@ def label(number: int, indices: Sequence[int]) -> str:
     """
     on = f" on GPU {', '.join(map(str, indices))}" if indices else ""
     return f"worker {number}{on}"
-
-
-@dataclass(frozen=True, slots=True)
-class Blocker:
-    """Why no job may start at present."""
-
-    waiting: Waiting
-    problem: str
-    """As sentences."""
-    until: float = float("inf")
-    """On the boot clock."""
-    asked: bool = False
-    """Whether people want it so: the machine could."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from povwatch.core.blockers import Blocker
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.retry import backoff
@@ -17,7 +18,7 @@ from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import gpus_of, launches
 from povwatch.workers.load_turns import LoadGate
 from povwatch.workers.other_processes import of_workers
-from povwatch.workers.places import Blocker, Place, label
+from povwatch.workers.places import Place, label
 from povwatch.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from support.daemons import Daemon, toy
+from support.put import advance
 from support.waiting import newest
 
 from povwatch.core.job import JobState
@@ -28,7 +29,7 @@ def ran_once(daemon, engine, *, clip=b"old.mp4"):
     with Journal.open(daemon.state) as journal:
         (job,) = journal.add([(clip, b"")], 1.0)
         for state in way:
-            job = journal.advance(job, "waiting", 2.0, state=state, engine=engine, waiting_on=None)
+            job = advance(journal, job, "waiting", 2.0, state=state, engine=engine, waiting_on=None)
 
 
 def test_auto_is_the_preview_here_and_says_why(here):

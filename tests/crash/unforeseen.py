@@ -48,9 +48,16 @@ PACKAGE = Path(povwatch.__file__).parent
 STAGES = tuple(
     str(PACKAGE / part)
     for part in (
-        *("arrival/", "grace/", "hooks/", "run/", "results/"),
+        *("arrival/", "grace/", "queue/", "hooks/", "attempt/", "run/", "results/"),
+        *(
+            "workers/availability.py",
+            "workers/crew.py",
+            "workers/pool.py",
+            "workers/load_turns.py",
+            "workers/places.py",
+        ),
         *("daemon/recovery.py", "journal/store.py", "spec/error_files.py", "daemon/drain.py", "daemon/status.py"),
-        *("files/free_space.py", "queue/schedule.py", "results/outputs_watch.py", "daemon/requests.py"),
+        *("files/free_space.py", "core/blockers.py", "core/stage.py", "publish/outputs_watch.py", "daemon/requests.py"),
         *("publish/publisher.py", "publish/staging.py", "spec/inputs_folder.py"),
     )
 )
@@ -59,7 +66,7 @@ STAGES = tuple(
 KILLED_IN = (JobState.QUEUED, JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING)
 STARTS = 4
 
-OF_NO_JOB = {"recover", "Ledger.claimed", "Ledger.in_state", "_Failures.keep", "_Failures.of"}
+OF_NO_JOB = {"recover", "JobStore.claimed", "JobStore.in_state", "_Failures.keep", "_Failures.of"}
 """Without these there is no knowing which jobs there are: the daemon lives and tries again, and goes on when it can."""
 
 CLIPS = ("a", "b")

@@ -146,12 +146,12 @@ class World:
             worker=lambda *_, **__: toys.Worker(self._clock, programs.missing),
         )
         self.daemon = Daemon(config(folders, programs), once=mended is None, outside=outside)
-        parts = self.daemon.parts
-        mutate(parts.journal, os.environ.get("CRASH_MUTATION", ""))
+        app = self.daemon.app
+        mutate(app.journal, os.environ.get("CRASH_MUTATION", ""))
         if scenario == "taken":
-            publish = parts.publisher.publish
-            parts.publisher.publish = lambda *given: (self._take_the_name(), publish(*given))[1]
-        self._background = [*(parts.background, parts.inspections, parts.walks, parts.decodes, parts.hooks._background)]
+            publish = app.publisher.publish
+            app.publisher.publish = lambda *given: (self._take_the_name(), publish(*given))[1]
+        self._background = [*(app.background, app.inspections, app.walks, app.decodes, app.hooks._background)]
 
     def live(self) -> bool:
         """Start, work until nothing is left to do, end. False if it never came to that."""
@@ -182,12 +182,12 @@ class World:
         if (
             not self._turns or self._turns > TURNS
         ):  # a part that failed is left alone, and with it what it has to settle
-            parts = self.daemon.parts
+            app = self.daemon.app
             seconds = seconds if self._mended is None else max(seconds, WHILE_WAITING)
             if self._mended is not None and self._over():
                 self.daemon.stop("all is done")
                 return
-            waits = (parts.hooks, parts.dispatch, parts.finisher, parts.arrival, parts.mishaps)
+            waits = (app.hooks, app.run, app.results, app.arrival, app.mishaps)
             due = [when for part in waits if (when := part.next_deadline()) is not None]
             self._pass(max([max(seconds, 0.0), *(when - self._clock.now for when in due)]))
 
@@ -203,7 +203,7 @@ class World:
             self.daemon.stop("it comes to no end")
 
     def _over(self) -> bool:
-        counts = self.daemon.parts.store.counts
+        counts = self.daemon.app.store.counts
         return any(counts.values()) and all(state.ended for state, many in counts.items() if many)
 
     # -- what others do
@@ -222,19 +222,19 @@ class World:
 
         Its result comes then, again when the next attempt has its own, and again when all is over.
         """
-        parts, key = self.daemon.parts, ("finish", 1)
-        sealed = dict(parts.background._ended._things).get(key)
+        app, key = self.daemon.app, ("finish", 1)
+        sealed = dict(app.background._ended._things).get(key)
         if sealed is not None and not isinstance(sealed, Exception) and not self._given_back:
-            self._given_back, then = True, parts.background._thens[key]
-            parts.failed_attempts.release(parts.store.job(1), "It was given back.", not_before=self._clock.wall())
+            self._given_back, then = True, app.background._thens[key]
+            app.run._failed_attempts.release(app.store.job(1), "It was given back.", not_before=self._clock.wall())
             self._late = (then, sealed)
-        elif self._late is not None and (sealed is not None or parts.store.counts[JobState.DONE]):
+        elif self._late is not None and (sealed is not None or app.store.counts[JobState.DONE]):
             then, outcome = self._late
             self._late = self._late if sealed is not None else None
             try:
                 then(outcome)
             except Exception as error:  # noqa: BLE001 - as Background does it
-                parts.mishaps.of(key, error)
+                app.mishaps.of(key, error)
 
 
 class HandWaker(Waker):

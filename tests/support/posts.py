@@ -7,9 +7,12 @@ import time
 
 from support.clips import make_clip
 from support.hand_clock import HandClock
+from support.stages import Mishaps, Others
 
+from povwatch.arrival.arriving import described
 from povwatch.config.settings import Config, Engine, Grace
 from povwatch.core.background import Background
+from povwatch.core.changes import Arrived
 from povwatch.core.job import JobState, Waiting
 from povwatch.files.signature import signature
 from povwatch.grace.stage import GraceStage
@@ -42,8 +45,8 @@ class Post:
         (self.inputs / "a.mp4").touch()
         self.spec, self.error = self.inputs / "a.json", self.inputs / "a.error.txt"
         self.clock = HandClock()
-        self.ended, self.broken = [], []
-        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
+        self.mishaps, self.others = Mishaps(), Others(JobState.GRACE, JobState.QUEUED)
+        self.background = Background(lambda: None, threads=1, broken=self.mishaps.of)
         self.open()
         (self.first,) = self.store.add([(b"a.mp4", signature((self.inputs / "a.mp4").stat()))])
 
@@ -57,27 +60,33 @@ class Post:
             folder=self.beside,
             error_files=ErrorFiles(self.beside, self.journal),
             background=self.background,
+            failed_attempts=None,
             templates=load_templates(None),
             engine=self.engine["kind"],
             renamed_from=lambda _: None,
             present=lambda path: (self.inputs / path.decode()).exists(),
-            ended=self.ended.append,
-            broken=lambda _, error: self.broken.append(error),
+            mishaps=self.mishaps,
         )
+        self.store.route((self.gates, self.others), self.mishaps)
 
     def restart(self, *, away):
         """As after a kill -9 and some time."""
         self.journal.close()
         self.clock.now += away
         self.open()
-        self.gates.resume(self.job)
+        self.gates.resume(self.job, crashed=True)
 
     def close(self):
         self.background.close()
         self.journal.close()
 
     def admit(self):
-        self.gates.admit(self.job, self.info)
+        """It arrives."""
+        info, job = self.info, self.job
+        found = {"source_hash": info.sha256, "source_stat": job.source_stat, "source_info": json.dumps(info.to_json())}
+        self.store.apply(job, Arrived(described=described(info), now=self.clock.wall(), **found))
+        if self.mishaps.broken:
+            raise self.mishaps.broken[0]
 
     def until(self, when):
         while (due := self.gates.next_deadline()) is not None and max(due, self.clock.now) <= when:
@@ -85,7 +94,7 @@ class Post:
             self.gates.tick(self.clock.now)
             self.clock.now += 0.001
         self.clock.now = when
-        assert self.broken == []
+        assert self.mishaps.broken == []
 
     def measured(self, when):
         """Until then, what is measured in between included."""
@@ -99,6 +108,10 @@ class Post:
 
     def edit(self, **changes):
         self.spec.write_text(json.dumps(json.loads(self.spec.read_text()) | changes))
+
+    @property
+    def ended(self):
+        return self.others.jobs_ended
 
     @property
     def job(self):

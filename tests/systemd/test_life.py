@@ -24,7 +24,7 @@ def test_what_the_installer_leaves_runs_and_a_clip_comes_out(machine):
     assert "povwatch is installed in /opt/povwatch" in machine.installed
     machine.settle_as_installed()
     assert machine.shown("UnitFileState") == "enabled"
-    assert list(machine.at("/opt/povwatch/povwatch/__pycache__").glob("config.*.pyc"))
+    assert list(machine.at("/opt/povwatch/povwatch/core/__pycache__").glob("job.*.pyc"))
     machine.clip("first.mp4", frames=30, audio="aac")
     machine.wait_for("grace", video="first.mp4")
     machine.run("povwatch", "go", "first")

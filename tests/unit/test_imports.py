@@ -83,7 +83,8 @@ FLOORS = [
     ["attempt"],
     ["workers"],
     ["hooks"],
-    ["arrival", "grace", "queue", "run", "results"],
+    ["queue"],
+    ["arrival", "grace", "run", "results"],
     ["ops"],
     ["daemon"],
     ["cli"],
@@ -97,18 +98,7 @@ CLIMBS = {
     ("engines/upstream/group.py", "workers"),  # it starts other workers itself, for the other GPUs of its jobs
     ("gpu/headroom.py", "engines"),
     ("service/requests.py", "files"),
-    ("files/free_space.py", "workers"),
     ("workers/pool.py", "queue"),
-    ("hooks/outcomes.py", "grace"),
-    ("hooks/stage.py", "grace"),
-    ("arrival/folder_monitor.py", "grace"),
-    ("grace/edited_specs.py", "arrival"),
-    ("grace/named_files.py", "arrival"),
-    ("queue/claims.py", "grace"),
-    ("queue/claims.py", "run"),
-    ("run/preparing.py", "grace"),
-    ("run/stage.py", "grace"),
-    ("run/stage.py", "queue"),
 }
 """Files that import a package of their own floor or above."""
 

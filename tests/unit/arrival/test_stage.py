@@ -11,6 +11,8 @@ from support import made_containers as made
 from support.clips import make_clip
 from support.damaged import noisy, remuxed
 from support.hand_clock import HandClock
+from support.put import put
+from support.stages import Mishaps, Others
 
 from povwatch import container
 from povwatch.arrival import progress
@@ -37,12 +39,8 @@ class Station:
         self.clock = HandClock()
         self.journal = Journal.open(folder / "state")
         self.store = JobStore(self.journal, self.clock)
-        self.withdrawn = []
-        self.arrived = []
-        self.broken = []
-        self.inspections, self.walks = (
-            Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error)) for _ in range(2)
-        )
+        self.mishaps, self.others = Mishaps(), Others(JobState.ARRIVING)
+        self.inspections, self.walks = (Background(lambda: None, threads=1, broken=self.mishaps.of) for _ in range(2))
         self.error_files = ErrorFiles(InputsFolder(self.inputs), self.journal)
         self.open()
 
@@ -57,13 +55,20 @@ class Station:
             walks=self.walks,
             decodes=self.walks,
             error_files=self.error_files,
-            arrived=lambda job, _: self.arrived.append(job.path),
-            withdrawn=lambda job, why: self.withdrawn.append((job.path, why)),
-            rejected=lambda _: None,
-            broken=lambda _, error: self.broken.append(error),
+            mishaps=self.mishaps,
             patience=patience,
         )
         self.arrival.open_root()
+        self.store.route((self.arrival, self.others), self.mishaps)
+
+    @property
+    def arrived(self):
+        return [job.path for job in self.others.entered]
+
+    @property
+    def gone(self):
+        """The clips whose jobs ended since they are gone."""
+        return [job.path for job in self.others.jobs_ended if job.detail == "the clip was deleted"]
 
     def rescan(self):
         listing = scan(self.inputs, extensions=frozenset({b".mp4", b".mov"}), recursive=True, clock=self.clock.boot)
@@ -79,7 +84,7 @@ class Station:
             self.clock.now = max(self.clock.now, due)
             self.arrival.tick(self.clock.now)
         self.clock.now = when
-        assert self.broken == []
+        assert self.mishaps.broken == []
 
     def inspected(self):
         """Let the inspection that is under way end."""
@@ -89,7 +94,7 @@ class Station:
             self.walks.settle()
             self.inspections.settle()
             time.sleep(0.01)
-        assert self.broken == []
+        assert self.mishaps.broken == []
 
     def job(self, path=b"a.mp4"):
         return self.store.of_path(path)
@@ -188,14 +193,14 @@ def test_a_clip_that_is_gone_has_five_seconds_to_come_back(station):
     clip.rename(aside)
     station.rescan()
     station.until(1010 + GONE_PATIENCE - 0.1)
-    assert station.withdrawn == []
+    assert station.gone == []
     aside.rename(clip)
     station.until(1030)
-    assert station.withdrawn == []
+    assert station.gone == []
     clip.unlink()
     station.rescan()
     station.until(1030 + GONE_PATIENCE)
-    assert station.withdrawn == [(b"a.mp4", "gone")]
+    assert station.gone == [b"a.mp4"]
 
 
 def test_many_waiting_clips_have_nothing_due_but_their_patience(station):
@@ -275,9 +280,9 @@ def test_a_fault_of_ours_costs_one_clip_only(station, monkeypatch):
     monkeypatch.setattr(station.arrival._clips, "sample", sample)
     station.clock.now += SETTLE
     station.arrival.tick(station.clock.now)
-    assert [type(error) for error in station.broken] == [ZeroDivisionError]
-    station.broken.clear()
-    station.arrival.forget(station.job())
+    assert [type(error) for error in station.mishaps.broken] == [ZeroDivisionError]
+    station.mishaps.broken.clear()
+    station.arrival.ended(station.job())
     station.until(1000 + 4 * SETTLE)
     assert station.job(b"b.mp4").waiting_on is Waiting.INCOMPLETE
 
@@ -290,7 +295,7 @@ def test_jobs_of_clips_that_are_gone_at_the_start_are_followed(station):
     station.arrival.recall(station.clock.now)
     station.rescan()
     station.until(1000 + GONE_PATIENCE + SETTLE)
-    assert station.withdrawn == [(b"a.mp4", "gone")]
+    assert station.gone == [b"a.mp4"]
 
 
 def test_the_error_file_of_a_rejected_clip_goes_with_it(station):
@@ -329,10 +334,15 @@ def test_a_copy_that_was_cancelled_is_not_taken_in_again_while_it_grows(station)
 
     assert grow() == 1
     job = station.job()
-    job = station.store.move(
-        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.arrival.signature(job)
+    job = put(
+        station.store,
+        job,
+        "cancelled",
+        said={"why": "-"},
+        state=JobState.CANCELLED,
+        source_stat=station.arrival.signature(job),
     )
-    station.arrival.forget(job)
+    station.arrival.ended(job)
     for _ in range(5):
         station.clock.now += 30
         assert grow() == 1
@@ -345,10 +355,15 @@ def test_another_file_in_its_place_is_taken_in_at_once(station):
     clip.write_bytes(b"some of it")
     station.rescan()
     job = station.job()
-    job = station.store.move(
-        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.arrival.signature(job)
+    job = put(
+        station.store,
+        job,
+        "cancelled",
+        said={"why": "-"},
+        state=JobState.CANCELLED,
+        source_stat=station.arrival.signature(job),
     )
-    station.arrival.forget(job)
+    station.arrival.ended(job)
     (station.inputs / "b").write_bytes(b"something else altogether")
     (station.inputs / "b").rename(clip)
     station.rescan()
@@ -434,11 +449,10 @@ def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(statio
     clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
     make_clip(away)
     (job,) = station.store.add([(b"a.mp4", b"")])
-    station.arrival.return_to_arriving(job)
+    station.arrival.enter(job)
     station.until(1000 + GONE_PATIENCE + SETTLE)
-    assert station.withdrawn == [(b"a.mp4", "gone")]
-    job = station.store.move(job, "cancelled", said={"why": "it is gone"}, state=JobState.CANCELLED, waiting_on=None)
-    station.arrival.forget(job)
+    assert station.gone == [b"a.mp4"]
+    assert station.job().state is JobState.CANCELLED
     away.rename(clip)
     station.rescan()
     assert station.job().state is JobState.ARRIVING
@@ -453,11 +467,8 @@ def test_a_clip_that_was_moved_away_while_it_settled_may_come_back(station):
     clip.rename(away)
     station.rescan()
     station.until(station.clock.now + GONE_PATIENCE + SETTLE)
-    assert station.withdrawn == [(b"a.mp4", "gone")]
-    job = station.store.move(
-        job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, source_stat=station.arrival.signature(job)
-    )
-    station.arrival.forget(job)
+    assert station.gone == [b"a.mp4"]
+    assert station.job().state is JobState.CANCELLED
     away.rename(clip)
     station.rescan()
     assert station.job().id != job.id
@@ -532,8 +543,8 @@ def test_a_clip_that_is_let_go_while_a_child_reads_its_index_is_forgotten(statio
     station.rescan()
     station.until(1000 + SETTLE + 1)
     job = station.job()
-    job = station.store.move(job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, waiting_on=None)
-    station.arrival.forget(job)
+    job = put(station.store, job, "cancelled", said={"why": "-"}, state=JobState.CANCELLED, waiting_on=None)
+    station.arrival.ended(job)
     station.inspected()
     assert (station.job().state, station.arrived) == (JobState.CANCELLED, [])
 

@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from povwatch.core import changes
+from povwatch.core.changes import Change
 from povwatch.core.events import SENTENCES
 
 PACKAGE = Path(__file__).parents[3] / "povwatch"
 
-SAYING = {"say", "move", "_tell", "_requeue", "_end", "_move"}
+SAYING = {"say", "note", "_tell", "_requeue", "_go_on"}
 """Functions that take an event's name, first or second."""
 
-QUIET = {"set_quietly", "note", "_note", "advance"}
-"""Those that only journal it."""
+NAMED = {"how", "what", "step"}
+"""Under which of these a change takes its event's name, where it has several."""
 
 JOB = {"clip", "job", "state"}
 """What a job that is given fills in."""
+
+TOLD_ELSEWHERE = {"Blocked", "FailedKept"}
+"""Changes that inherit what they tell."""
 
 FROM_ELSEWHERE = {"unforeseen": {"exc_info"}}
 
@@ -36,9 +41,15 @@ def calls():
         tree = ast.parse(file.read_text())
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
             for node in ast.walk(function):
-                if isinstance(node, ast.Call) and (name := called(node)) in SAYING:
+                if not isinstance(node, ast.Call):
+                    continue
+                if (name := called(node)) in SAYING and not ast.unparse(node.func).endswith("journal.note"):
                     for event in events(node):
                         yield f"{file.name}:{node.lineno}", event, name, node, function
+                elif name[:1].isupper():
+                    for keyword in node.keywords:
+                        if keyword.arg in NAMED and isinstance(keyword.value, ast.Constant):
+                            yield f"{file.name}:{node.lineno}", keyword.value.value, "change", node, function
 
 
 def called(call: ast.Call) -> str:
@@ -67,7 +78,8 @@ def given(name: str, call: ast.Call, function: ast.FunctionDef) -> set[str] | No
                 return None
             fields |= found
         return fields
-    said = [keyword.value for keyword in call.keywords if keyword.arg == "said"]
+    said = [keyword.value for keyword in call.keywords if keyword.arg == "told"]
+    said = said or (call.args[2:3] if name == "note" else [])
     found = keys(said[0], function) if said else set()
     return None if found is None else JOB | found
 
@@ -101,15 +113,39 @@ def test_every_sentence_is_given_its_fields():
         (where, event, sorted(missing))
         for where, event, name, call, function in calls()
         if event in SENTENCES
-        and name in {"say", "move"}
+        and name in {"say", "note", "change"}
         and (found := given(name, call, function)) is not None
         and (missing := fields_of(SENTENCES[event][1]) - found)
     ]
     assert wanting == []
 
 
+def logged_changes():
+    """Every change with a name of its own that is logged, and the keys of what it tells."""
+    tree = ast.parse((PACKAGE / "core" / "changes.py").read_text())
+    for node in [node for node in tree.body if isinstance(node, ast.ClassDef)]:
+        change = getattr(changes, node.name)
+        if isinstance(change, type) and issubclass(change, Change) and change is not Change and change.logged:
+            tells = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "log_fields"]
+            returned = [r.value for f in tells for r in ast.walk(f) if isinstance(r, ast.Return)]
+            if all(isinstance(value, ast.Dict) for value in returned):
+                told = {key.value for value in returned for key in value.keys}
+                yield node.name, change.event, told | JOB
+
+
+def test_every_change_gives_its_sentence_its_fields():
+    found = list(logged_changes())
+    assert len(found) > 12
+    missing = [
+        (name, event)
+        for name, event, told in found
+        if name not in TOLD_ELSEWHERE and fields_of(SENTENCES[event][1]) - told
+    ]
+    assert missing == []
+
+
 def test_the_test_reads_off_most_of_them():
-    read = [given(name, call, function) for _, _, name, call, function in calls() if name in {"say", "move"}]
+    read = [given(name, call, function) for _, _, name, call, function in calls() if name in {"say", "note", "change"}]
     assert len(read) > 50
     assert read.count(None) < len(read) / 5
 

@@ -30,11 +30,12 @@ def drained(post):
         store=post.store,
         folder_monitor=SimpleNamespace(away=None, scanned_at=0.0, clips=lambda: {b"a.mp4"}),
         arrival=SimpleNamespace(moving=False),
-        idle=lambda: True,
+        at_work=(),
         availability=None,
         crew=None,
         engine_room=None,
-        blocker=lambda: None,
+        blockers=SimpleNamespace(starting=lambda: None, generating=lambda _: None),
+        hooks=SimpleNamespace(stuck=lambda _: False),
     )
 
 

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 from support.hand_clock import HandClock
+from support.put import put
 
 from povwatch.core import command as module
 from povwatch.core.command import use
 from povwatch.core.job import JobState
 from povwatch.core.scope import Scope
-from povwatch.daemon.requests import Verbs
+from povwatch.daemon.requests import Requests
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
 from povwatch.service.requests import Spool
@@ -42,19 +43,19 @@ def ask(tmp_path, store):
     (tmp_path / "inputs").mkdir()
     spool = Spool(tmp_path / "state")
     spool.prepare()
-    nothing = SimpleNamespace(poke=lambda _: None, again=lambda *_, **__: None)
-    verbs = Verbs(
+    nothing = SimpleNamespace(poke=lambda _: None, again=lambda *_, **__: None, withdraw=lambda *_: None)
+    verbs = Requests(
         spool,
         store=store,
         arrival=nothing,
-        gates=nothing,
+        grace=nothing,
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
-        finish=lambda _: False,
-        hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING},
+        results=SimpleNamespace(
+            again=lambda _: False, hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING}
+        ),
         schedule=nothing,
         cleaner=nothing,
-        withdraw=lambda *_: None,
     )
 
     def ask(verb, word, **options):
@@ -68,7 +69,7 @@ def ask(tmp_path, store):
 def there(store, *states, path=CLIP):
     (job,) = store.add([(path, b"sig")])
     for state in states:
-        job = store.set_quietly(job, "waiting", state=state)
+        job = put(store, job, "waiting", state=state)
 
 
 DONE = (JobState.GRACE, JobState.DONE)
@@ -130,7 +131,7 @@ def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(sto
 @pytest.mark.parametrize("verb", ["go", "hold"])
 def test_nobody_is_told_to_retry_what_is_no_video(store, ask, verb):
     (job,) = store.add([(CLIP, b"sig")])
-    store.set_quietly(job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
+    put(store, job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
     assert ask(verb, "my clip") == "it is rejected already: It is a symbolic link. Copy the video itself."
 
 
@@ -164,19 +165,21 @@ def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, store)
     (tmp_path / "inputs").mkdir()
     spool, touched = Spool(tmp_path / "state"), []
     spool.prepare()
-    part = SimpleNamespace(poke=touched.append, again=lambda *_, **__: touched.append("again"))
-    verbs = Verbs(
+    part = SimpleNamespace(
+        poke=touched.append,
+        again=lambda *_, **__: touched.append("again"),
+        withdraw=lambda job, _: touched.append(job),
+    )
+    verbs = Requests(
         spool,
         store=store,
         arrival=part,
-        gates=part,
+        grace=part,
         folder=InputsFolder(tmp_path / "inputs"),
         engine="preview",
-        finish=lambda _: False,
-        hasten=lambda _: False,
+        results=SimpleNamespace(again=lambda _: False, hasten=lambda _: False),
         schedule=part,
         cleaner=part,
-        withdraw=lambda job, _: touched.append(job),
         scope=Scope(frozenset({b"named.mp4"})),
     )
     for verb in ("go", "hold", "cancel", "retry"):

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.clips import make_clip
 from support.posts import GRACE, QUEUED, Post, inspected
+from support.put import put
 
 from povwatch.core.events import SENTENCES
 from povwatch.core.job import JobState, Waiting
@@ -112,7 +113,7 @@ def test_time_while_the_folder_was_away_does_not_count(post):
     post.admit()
     post.until(1010)
     post.clock.now = 5000
-    post.gates.stand_still(5000)
+    post.gates.inputs_back(5000)
     post.until(5000 + PERIOD - 12)
     assert post.at() == GRACE
     post.until(5000 + PERIOD - 8)
@@ -209,7 +210,7 @@ def test_who_holds_it_is_said_and_only_the_json_gives_way_to_go(post, by):
     elif by == "json":
         post.edit(povwatch={"start": "hold"})
     else:
-        post.store.set_quietly(post.job, "request", hold=True)
+        put(post.store, post.job, "request", hold=True)
     post.until(1002)
     assert post.at() == (JobState.GRACE, Waiting.HELD)
     said = {
@@ -227,7 +228,7 @@ def test_a_fault_of_ours_costs_one_clip_only(post, monkeypatch):
     post.admit()
     monkeypatch.setattr(post.beside, "markers", lambda _: 1 / 0)
     post.gates.tick(1001)
-    assert [type(error) for error in post.broken] == [ZeroDivisionError]
+    assert [type(error) for error in post.mishaps.broken] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize(
@@ -238,10 +239,10 @@ def test_a_change_beside_a_clip_makes_the_next_look_come_at_once(post, name):
     post.until(1010)
     waits = post.gates.next_deadline()
     assert waits > 1010
-    post.gates.hint(b"elsewhere/" + name)
-    post.gates.hint(b"b.json")
+    post.gates.beside_changed(b"elsewhere/" + name)
+    post.gates.beside_changed(b"b.json")
     assert post.gates.next_deadline() == waits
-    post.gates.hint(name)
+    post.gates.beside_changed(name)
     assert post.gates.next_deadline() <= 1010 or name == b"a.error.txt"
 
 
@@ -260,7 +261,7 @@ def test_a_held_clip_is_announced_as_held_at_a_restart_and_not_with_a_deadline(p
     elif by == "json":
         post.edit(povwatch={"start": "hold"})
     else:
-        post.store.set_quietly(post.job, "request", hold=True)
+        put(post.store, post.job, "request", hold=True)
     post.until(1002)
     with capture_logs() as said:
         post.restart(away=5)
@@ -327,7 +328,7 @@ def test_a_json_that_is_seen_half_written_is_no_mistake(post, queued):
     whole = post.spec.read_text()
     with capture_logs() as said:
         post.spec.write_text(whole[: len(whole) // 2])
-        post.gates.hint(b"a.json")
+        post.gates.beside_changed(b"a.json")
         post.gates.tick(post.clock.now)
         if queued:
             assert post.gates.spec_of(post.job) is None
@@ -348,8 +349,7 @@ def test_an_uneven_clip_is_not_said_to_have_one_rate(post, info):
         with capture_logs() as said:
             post.admit()
         assert [line["pace"] for line in said if line["event"] == "arrived"] == [pace]
-        post.gates.drop(post.job)
-        post.store.set_quietly(post.job, "changed", state=JobState.ARRIVING)
+        put(post.store, post.job, "changed", state=JobState.ARRIVING)
 
 
 def test_an_edit_in_the_queue_to_what_was_published_before_is_no_run_although_go_was_said(post):
@@ -358,8 +358,7 @@ def test_an_edit_in_the_queue_to_what_was_published_before_is_no_run_although_go
     spec_hash = post.gates.spec_of(post.job).digest()
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
         to = {"run_id": "r", "engine": post.engine["kind"], "spec_hash": spec_hash, "output": "a/a_preview.mp4"}
-        done = post.store.set_quietly(post.job, "moved", state=state, **to)
-    post.gates.drop(done)
+        done = put(post.store, post.job, "moved", state=state, **to)
     (post.inputs / "a.go").touch()
     post.edit(seed=9)
     post.store.add([(b"a.mp4", done.source_stat)])
@@ -371,4 +370,4 @@ def test_an_edit_in_the_queue_to_what_was_published_before_is_no_run_although_go
     post.edit(seed=0)
     assert post.gates.spec_of(post.job) is None
     assert (post.job.id, post.job.state, post.job.output) == (done.id + 1, JobState.DONE, "a/a_preview.mp4")
-    assert post.ended == [post.job]
+    assert post.ended[-1] == post.job

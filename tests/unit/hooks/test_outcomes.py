@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 from support.hand_clock import HandClock
+from support.put import put
 
 from povwatch.config.hooks import Hook
 from povwatch.core.errors import DiskFull, HookFailed, HookUnavailable, Shortage, SourceChanged
@@ -24,15 +25,12 @@ class Bench:
     def __init__(self, journal):
         self.store = JobStore(journal, HandClock())
         self.records = Records(self.store)
-        self.failed, self.dropped = [], []
-        self.outcomes = Outcomes(attempts=2, store=self.store, records=self.records, gates=self, failed_attempts=self)
+        self.failed = []
+        self.outcomes = Outcomes(attempts=2, store=self.store, records=self.records, failed_attempts=self)
         (job,) = self.store.add([(b"a.mp4", b"sig")])
         for state in (JobState.GRACE, JobState.QUEUED):
-            job = self.store.set_quietly(job, "waiting", state=state, source_hash="bytes")
+            job = put(self.store, job, "waiting", state=state, source_hash="bytes")
         self.job_id = job.id
-
-    def drop(self, job):
-        self.dropped.append(job.id)
 
     def fail(self, job, error):
         self.failed.append((job.id, str(error)))
@@ -45,12 +43,12 @@ class Bench:
         """A hook that runs, as the journal has it."""
         record = HookRun(self.job_id, "mano", HookState.RUNNING, attempt, crashes, source_hash="bytes")
         self.records.keep(record)
-        self.store.set_quietly(self.job, "hook-started", waiting_on=Waiting.HOOK, detail="The hook mano runs.")
+        put(self.store, self.job, "hook-started", waiting_on=Waiting.HOOK, detail="The hook mano runs.")
         return record
 
     def publishing(self):
         for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING):
-            self.store.set_quietly(self.job, "waiting", state=state)
+            put(self.store, self.job, "waiting", state=state)
 
     @property
     def record(self):
@@ -106,7 +104,6 @@ def test_one_that_fails_is_tried_again_after_a_pause_then_the_clip_fails(bench):
     bench.outcomes.failed(bench.job, hook(), bench.run(attempt=2), BAD)
     assert bench.record.state is HookState.FAILED
     assert bench.failed == [(bench.job_id, "The hook mano failed: It exited with status 3. Mend it.")]
-    assert bench.dropped == [bench.job_id]
 
 
 def test_one_that_is_to_continue_lets_the_clip_go_on(bench):
@@ -165,7 +162,7 @@ def test_one_that_config_toml_no_longer_has_is_settled_all_the_same(bench):
 
 def test_a_clip_that_went_back_to_its_grace_waits_on_that(bench):
     record = bench.run()
-    bench.store.set_quietly(bench.job, "edited", state=JobState.GRACE, waiting_on=Waiting.EDITING, detail="open")
+    put(bench.store, bench.job, "edited", state=JobState.GRACE, waiting_on=Waiting.EDITING, detail="open")
     bench.outcomes.done(bench.job, hook(), record, Outcome(seconds=1.0))
     assert (bench.job.state, bench.job.waiting_on, bench.job.detail) == (JobState.GRACE, Waiting.EDITING, "open")
     assert bench.record.state is HookState.DONE

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.disks import fill, small_disk
 from support.hand_clock import HandClock
+from support.put import put
 
 from povwatch.core.job import JobState
 from povwatch.daemon.journal_wait import JournalWait
@@ -86,7 +87,7 @@ def told(lines):
 def test_a_change_waits_until_there_is_room_and_is_made_once(bench):
     bench.fill()
     with capture_logs() as lines:
-        job = bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        job = put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
     assert bench.clock.now >= bench.began + bench.frees_after
     assert told(lines) == ["journal-full", "journal-back", "arrived"]  # the change is said when it is journalled
     assert str(bench.state) in lines[0]["problem"]
@@ -101,17 +102,17 @@ def test_a_change_waits_until_there_is_room_and_is_made_once(bench):
 def queue_twice(store, job):
     """A block within another that fails, and is taken back by itself."""
     with store.together():
-        store.set_quietly(job, "waiting", state=JobState.QUEUED)
-        store.set_quietly(job, "waiting", state=JobState.QUEUED)
+        put(store, job, "waiting", state=JobState.QUEUED)
+        put(store, job, "waiting", state=JobState.QUEUED)
 
 
 def test_what_is_journalled_as_one_is_done_again_as_one(bench):
     with bench.store.together():
-        job = bench.store.set_quietly(bench.job, "waiting", state=JobState.GRACE)
+        job = put(bench.store, bench.job, "waiting", state=JobState.GRACE)
         with pytest.raises(StaleJobError):
             queue_twice(bench.store, job)
         bench.fill()
-        bench.store.move(job, "queued", said={"numbers": LONG}, state=JobState.QUEUED)
+        put(bench.store, job, "queued", said={"numbers": LONG}, state=JobState.QUEUED)
         (other,) = bench.store.add([(b"b.mp4", b"sig")])
     assert bench.filler is None, "it was full"
     assert bench.events == ["seen", "waiting", "queued"]
@@ -124,8 +125,8 @@ def test_what_is_journalled_as_one_is_done_again_as_one(bench):
 def test_a_change_that_a_rule_refuses_is_refused_then_too(bench):
     bench.fill()
     with pytest.raises(StaleJobError):
-        bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE, run_id=None) and (
-            bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE, run_id=None) and (
+            put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
         )
     assert bench.events == ["seen", "arrived"]
 
@@ -135,7 +136,7 @@ def test_one_that_is_told_to_stop_does_not_wait_and_nothing_is_said(bench):
     bench.frees_after = float("inf")
     bench.waker.meanwhile = lambda: setattr(bench, "stopped", True)
     with capture_logs() as lines, pytest.raises(JournalFailed, match="full"):
-        bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
     assert told(lines) == ["journal-full"]
     assert bench.events == ["seen"]
 
@@ -153,7 +154,7 @@ def test_room_that_is_made_just_as_it_is_looked_for_is_used_however_long_it_took
         return refusal(error)
 
     monkeypatch.setattr(bench.wait, "_refusal", look)
-    bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+    put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
     assert bench.events == ["seen", "arrived"]
 
 
@@ -170,7 +171,7 @@ def test_one_that_is_refused_while_the_disk_takes_files_is_tried_three_times(ben
 def test_what_is_not_for_want_of_room_is_not_waited_for(bench):
     bench.journal._db.execute("DROP TABLE job_events")
     with pytest.raises(JournalFailed, match="no such table"):
-        bench.store.move(bench.job, "arrived", state=JobState.GRACE)
+        put(bench.store, bench.job, "arrived", state=JobState.GRACE)
     assert bench.clock.now == bench.began
 
 
@@ -178,4 +179,4 @@ def test_nobody_waits_where_no_daemon_does(bench):
     bench.journal.patience = None
     bench.fill()
     with pytest.raises(JournalFailed, match="full"):
-        bench.store.move(bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
+        put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)

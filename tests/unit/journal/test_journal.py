@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.put import advance
 
 from povwatch.core.errors import ConfigError, JournalError, PovwatchError
 from povwatch.core.hook_record import HookRun, HookState
@@ -39,7 +40,8 @@ def test_a_clip_that_was_seen_is_an_arriving_job_with_its_event(journal) -> None
 
 def test_the_job_that_is_read_is_the_job_that_was_written(journal) -> None:
     (job,) = journal.add([(b"\xff.mp4", b"")], 1.0)
-    new = journal.advance(
+    new = advance(
+        journal,
         job,
         "grace",
         2.0,
@@ -65,22 +67,22 @@ def test_the_job_that_is_read_is_the_job_that_was_written(journal) -> None:
 
 def test_a_transition_of_a_job_that_moved_on_changes_nothing(journal) -> None:
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
-    grace = journal.advance(job, "grace", 2.0, state=JobState.GRACE)
+    grace = advance(journal, job, "grace", 2.0, state=JobState.GRACE)
     with pytest.raises(StaleJobError):
-        journal.advance(job, "grace", 3.0, state=JobState.GRACE)
+        advance(journal, job, "grace", 3.0, state=JobState.GRACE)
     assert journal.job(job.id) == grace
     assert len(journal.events(job.id)) == 2
 
 
 def test_a_run_that_lost_its_token_changes_nothing(journal) -> None:
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
-    job = journal.advance(job, "grace", 2.0, state=JobState.GRACE)
-    job = journal.advance(job, "queued", 2.0, state=JobState.QUEUED)
-    first = journal.advance(job, "started", 3.0, state=JobState.RUNNING, run_id="one", attempts=1)
-    back = journal.advance(first, "released", 4.0, state=JobState.QUEUED, run_id=None, attempts=0)
-    second = journal.advance(back, "started", 5.0, state=JobState.RUNNING, run_id="two", attempts=1)
+    job = advance(journal, job, "grace", 2.0, state=JobState.GRACE)
+    job = advance(journal, job, "queued", 2.0, state=JobState.QUEUED)
+    first = advance(journal, job, "started", 3.0, state=JobState.RUNNING, run_id="one", attempts=1)
+    back = advance(journal, first, "released", 4.0, state=JobState.QUEUED, run_id=None, attempts=0)
+    second = advance(journal, back, "started", 5.0, state=JobState.RUNNING, run_id="two", attempts=1)
     with pytest.raises(StaleJobError):
-        journal.advance(first, "generated", 6.0, state=JobState.CHECKING)
+        advance(journal, first, "generated", 6.0, state=JobState.CHECKING)
     assert journal.job(job.id) == second
 
 
@@ -93,11 +95,11 @@ def test_only_the_table_moves_a_job(tmp_path_factory, steps) -> None:
         way = [JobState.ARRIVING]
         for now, state in enumerate(steps, 1):
             if state == job.state or may_go(job.state, state):
-                job = journal.advance(job, "waiting", float(now), state=state)
+                job = advance(journal, job, "waiting", float(now), state=state)
                 way.append(state)
             else:
                 with pytest.raises(JournalError):
-                    journal.advance(job, "waiting", float(now), state=state)
+                    advance(journal, job, "waiting", float(now), state=state)
             assert journal.job(job.id) == job
         assert [event.state for event in journal.events(job.id)] == way
 
@@ -120,7 +122,7 @@ def test_a_clip_has_one_job_at_a_time(journal) -> None:
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
     with pytest.raises(JournalError, match="refuses a change: UNIQUE"):
         journal.add([(b"a.mp4", b"")], 2.0)
-    journal.advance(job, "cancelled", 2.0, state=JobState.CANCELLED)
+    advance(journal, job, "cancelled", 2.0, state=JobState.CANCELLED)
     (again,) = journal.add([(b"a.mp4", b"")], 3.0)
     assert journal.known()[b"a.mp4"].job == again.id
 
@@ -128,13 +130,13 @@ def test_a_clip_has_one_job_at_a_time(journal) -> None:
 def test_two_clips_of_one_stem_go_by_two_names_for_good(journal, tmp_path) -> None:
     one, two, other = journal.add([(b"d/a.mp4", b""), (b"d/a.mov", b""), (b"a.mov", b"")], 1.0)
     assert (one.base, two.base, other.base) == (b"a", b"a.mov", b"a")
-    journal.advance(two, "cancelled", 2.0, state=JobState.CANCELLED)
+    advance(journal, two, "cancelled", 2.0, state=JobState.CANCELLED)
     assert journal.add([(b"d/a.mov", b"")], 3.0)[0].base == b"a.mov"
 
 
 def test_a_base_is_free_again_when_its_clip_left_without_a_result(journal) -> None:
     (wrong,) = journal.add([(b"a.mov", b"")], 1.0)
-    journal.advance(wrong, "cancelled", 2.0, state=JobState.CANCELLED)
+    advance(journal, wrong, "cancelled", 2.0, state=JobState.CANCELLED)
     journal.give_base_back(b"a.mov")
     assert journal.add([(b"a.mp4", b"")], 3.0)[0].base == b"a"
 
@@ -236,7 +238,7 @@ def test_a_journal_from_before_damaged_originals_is_read_and_brought_up_to_date(
         assert [job.damaged for job in reader.jobs()] == [None]
     with Journal.open(tmp_path) as journal:
         (job,) = journal.jobs()
-        journal.advance(job, "request", 2.0, damaged=b"signature")
+        advance(journal, job, "request", 2.0, damaged=b"signature")
         assert journal.job(job.id).damaged == b"signature"
 
 
@@ -245,7 +247,7 @@ def test_progress_and_facts(journal) -> None:
     journal.set_progress(job.id, {"step": 1}, 2.0)
     journal.set_progress(job.id, {"step": 2}, 3.0)
     assert journal.progress(job.id) == {"step": 2}
-    journal.advance(job, "cancelled", 4.0, state=JobState.CANCELLED)
+    advance(journal, job, "cancelled", 4.0, state=JobState.CANCELLED)
     assert journal.progress(job.id) is None
     journal.set_facts(engine="preview", gpu=None)
     assert (journal.fact("engine"), journal.fact("gpu"), journal.fact("nothing")) == ("preview", None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 from support.hand_clock import HandClock
+from support.put import advance, put
 
 from povwatch.core.job import JobState, Waiting
 from povwatch.journal import Journal, open_reader
@@ -29,12 +30,12 @@ def remembered(store):
 
 def test_changes_that_are_taken_back_are_not_remembered(store):
     (job,) = store.add([(b"a.mp4", b"")])
-    job = store.move(job, "waiting", state=JobState.GRACE)
+    job = put(store, job, "waiting", state=JobState.GRACE)
 
     def fail():
         with store.together():
-            queued = store.move(job, "waiting", state=JobState.QUEUED, waiting_on=Waiting.TURN)
-            store.move(queued, "failed", state=JobState.FAILED)
+            queued = put(store, job, "waiting", state=JobState.QUEUED, waiting_on=Waiting.TURN)
+            put(store, queued, "failed", state=JobState.FAILED)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -48,7 +49,7 @@ def test_changes_that_are_taken_back_are_not_remembered(store):
 def test_a_clip_that_was_not_taken_in_to_the_end_is_taken_in_again(store, before, monkeypatch):
     if before:
         (old,) = store.add([(b"a.mp4", b"")])
-        store.move(old, "failed", state=JobState.FAILED)
+        put(store, old, "failed", state=JobState.FAILED)
     remember, seen = store._remember, []
 
     def remember_one(job):
@@ -69,8 +70,8 @@ def test_a_clip_that_was_not_taken_in_to_the_end_is_taken_in_again(store, before
 
 def test_what_is_behind_the_journal_is_read_again(store):
     (job,) = store.add([(b"a.mp4", b"")])
-    job = store.move(job, "waiting", state=JobState.GRACE)
-    moved = store.journal.advance(job, "waiting", 1.0, state=JobState.QUEUED)
+    job = put(store, job, "waiting", state=JobState.GRACE)
+    moved = advance(store.journal, job, "waiting", 1.0, state=JobState.QUEUED)
     assert store.job(job.id) == job
     assert store.reread(job.id) == moved
     assert remembered(store) == as_journalled(store)
@@ -81,7 +82,7 @@ def test_what_changes_in_a_block_is_said_when_all_of_it_is_journalled(store, tmp
     with structlog.testing.capture_logs() as said, open_reader(tmp_path) as reader:
         with store.together():
             with store.together():
-                job = store.move(job, "held", said={"by": "a.hold"}, state=JobState.GRACE)
+                job = put(store, job, "held", said={"by": "a.hold"}, state=JobState.GRACE)
             assert said == []
             assert reader.job(job.id).state is JobState.ARRIVING, "the outer block is not journalled yet"
         assert reader.job(job.id).state is JobState.GRACE
@@ -93,12 +94,12 @@ def test_a_block_within_another_is_taken_back_alone(store):
 
     def fail():
         with store.together():
-            store.move(second, "failed", state=JobState.FAILED)
+            put(store, second, "failed", state=JobState.FAILED)
             raise ZeroDivisionError
 
     with structlog.testing.capture_logs() as said:
         with store.together():
-            store.move(first, "cancelled", said={"why": "it was deleted"}, state=JobState.CANCELLED)
+            put(store, first, "cancelled", said={"why": "it was deleted"}, state=JobState.CANCELLED)
             with pytest.raises(ZeroDivisionError):
                 fail()
         assert store.job(first.id).state is JobState.CANCELLED

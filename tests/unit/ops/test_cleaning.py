@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from support.put import advance
 
 from povwatch.config.settings import Config, Paths
 from povwatch.core.job import JobState
@@ -33,7 +34,7 @@ def here(tmp_path):
             states += [JobState.CHECKING, JobState.PUBLISHING, JobState.DONE] if end is JobState.DONE else []
             states = states[: states.index(end) + 1] if end in states else [JobState.FAILED]
             for state in states:
-                job = journal.advance(job, "waiting", 2.0, state=state)  # noqa: PLW2901 - it is that job
+                job = advance(journal, job, "waiting", 2.0, state=state)  # noqa: PLW2901 - it is that job
         (paths.inputs / "gone.mp4").unlink()
         yield config, journal
 

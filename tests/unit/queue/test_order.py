@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from support.hand_clock import HandClock
+from support.put import put
 
+from povwatch.core.blockers import Blocker
 from povwatch.core.job import JobState, Waiting
 from povwatch.core.retry import BACKOFF_MAX
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
 from povwatch.queue.order import Turns
-from povwatch.workers.places import Blocker
 
 
 class SteppedClock(HandClock):
@@ -30,8 +31,8 @@ def store(tmp_path):
 
 def queued(store, name, **to):
     (job,) = store.add([(name, b"sig")])
-    job = store.set_quietly(job, "arrived", state=JobState.GRACE)
-    return store.set_quietly(job, "queued", state=JobState.QUEUED, **to)
+    job = put(store, job, "arrived", state=JobState.GRACE)
+    return put(store, job, "queued", state=JobState.QUEUED, **to)
 
 
 def test_a_clock_that_is_set_back_holds_no_job_for_longer_than_its_pause(store):
@@ -56,8 +57,8 @@ def test_nor_one_that_is_published_and_waits_for_a_hook_after_it(store):
     turns = Turns(store)
     job = queued(store, b"a.mp4")
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING):
-        job = store.set_quietly(job, "waiting", state=state)
-    store.set_quietly(job, "hook-retry", not_before=store.clock.wall() + 8, waiting_on=Waiting.RETRY_AT)
+        job = put(store, job, "waiting", state=state)
+    put(store, job, "hook-retry", not_before=store.clock.wall() + 8, waiting_on=Waiting.RETRY_AT)
     store.clock.step = -7200.0
     turns.mend()
     assert store.journal.job(job.id).not_before == store.clock.wall() + BACKOFF_MAX

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,8 @@ from structlog.testing import capture_logs
 from support.beeps import beeping
 from support.clips import make_clip
 from support.hand_clock import HandClock
+from support.put import put
+from support.stages import Mishaps, Others
 
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt.attempt import Attempt
@@ -24,7 +27,6 @@ from povwatch.core import machine_faults, retry
 from povwatch.core.background import Background
 from povwatch.core.errors import CheckFailed, DiskFull, FinishFailed, OutputsAway, OutputsNotWritable, WriteFailed
 from povwatch.core.job import JobState, Waiting
-from povwatch.daemon import recovery
 from povwatch.files import fs, private
 from povwatch.journal import Journal, open_reader
 from povwatch.journal.store import JobStore
@@ -46,6 +48,9 @@ class FailedAttempts:
 
     def after(self, job, error, **_):
         self.seen.append((job.id, type(error)))
+
+    def orphaned(self, job):
+        self.seen.append((job.id, "orphaned"))
 
     def keep(self, job, attempt, error):
         self.seen.append((job.id, "kept", type(error), attempt.unfinished))
@@ -70,11 +75,12 @@ class Bench:
         self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
         for path in (self.paths.inputs, self.paths.outputs):
             path.mkdir()
-        self.clock, self.failed_attempts, self.done = HandClock(), FailedAttempts(), []
+        self.clock, self.failed_attempts = HandClock(), FailedAttempts()
+        self.mishaps, self.others = Mishaps(), Others(JobState.CHECKING, JobState.PUBLISHING)
         self.journal = Journal.open(self.paths.state)
         self.store = JobStore(self.journal, self.clock)
-        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.broken.append(error))
-        self.broken, self.lacks, self.away = [], None, False
+        self.background = Background(lambda: None, threads=1, broken=self.mishaps.of)
+        self.lacks, self.away = None, False
         publisher = Publisher(self.paths.outputs)
         self.finisher = ResultsStage(
             Config(paths=self.paths),
@@ -82,16 +88,17 @@ class Bench:
             publisher=publisher,
             background=self.background,
             failed_attempts=self.failed_attempts,
-            aside=SourceArchive,
-            room=lambda: self.lacks,
-            away=lambda: self.away,
-            done=self.done.append,
-            broken=lambda _, error: self.broken.append(error),
+            error_files=SimpleNamespace(clear=lambda _: None),
+            archive=SourceArchive,
+            free_space=SimpleNamespace(lacking=lambda: self.lacks),
+            outputs_watch=SimpleNamespace(refuses=lambda _: self.away, came_back=lambda: False),
+            hooks=SimpleNamespace(after=lambda _: ""),
+            mishaps=self.mishaps,
         )
         clip = make_clip(self.paths.inputs / "a.mp4")
         (job,) = self.store.add([(b"a.mp4", b"")])
         for state in (JobState.GRACE, JobState.QUEUED):
-            job = self.store.move(job, "waiting", state=state)
+            job = put(self.store, job, "waiting", state=state)
         room = publisher.staging(job.id, "run")
         info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
         text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
@@ -102,8 +109,8 @@ class Bench:
         self.attempt.prepared = call("prepare", args, timeout=60)
         shutil.copy(room / "working.mp4", room / "generated.mp4")
         self.attempt.artifact = {"path": str(room / "generated.mp4")}
-        job = self.store.move(job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
-        self.job = self.store.move(job, "generated", state=JobState.CHECKING, artifact=self.attempt.to_json())
+        job = put(self.store, job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
+        self.job = put(self.store, job, "generated", state=JobState.CHECKING, artifact=self.attempt.to_json())
 
     def settle(self):
         deadline = time.monotonic() + 60
@@ -111,7 +118,7 @@ class Bench:
             assert time.monotonic() < deadline
             time.sleep(0.01)
             self.background.settle()
-        assert self.broken == []
+        assert self.mishaps.broken == []
 
     def now(self):
         return self.store.job(self.job.id)
@@ -166,7 +173,7 @@ def test_what_the_machine_refuses_is_tried_again_and_costs_no_second_generation(
         assert bench.now().waiting_on is (Waiting.DISK_FULL if code == errno.ENOSPC else Waiting.PAUSED)
         assert os.strerror(code) in bench.now().detail
         assert bench.failed_attempts.held == [OutputsNotWritable] * (code == errno.EROFS)
-    bench.finisher.hurry()
+    bench.finisher._hurry()
     bench.finisher.tick(bench.clock.now)
     bench.settle()
     assert bench.failed_attempts.seen == []
@@ -198,7 +205,7 @@ def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_thr
     for _ in range(module.READS_MAX):
         bench.settle()
         assert bench.failed_attempts.seen == []
-        bench.finisher.hurry()
+        bench.finisher._hurry()
         bench.finisher.tick(bench.clock.now)
     bench.settle()
     assert bench.failed_attempts.seen == [(bench.job.id, WriteFailed)]
@@ -327,11 +334,11 @@ def test_at_a_start_work_whose_folder_was_taken_is_waited_for_and_work_that_is_g
     if taken:
         rooms.mkdir()
         rooms.chmod(0o777)
-    said = recovery._check_again(bench.job, bench.store, bench.failed_attempts, bench.finisher, crashed=False)
+    said = bench.finisher.resume(bench.job, crashed=False)
     bench.settle()
-    assert (said, bench.now().state) == (
-        ("checked again", JobState.CHECKING) if taken else ("to run again", JobState.QUEUED)
-    )
+    assert said == ("checked again" if taken else "to run again")
+    assert bench.failed_attempts.seen == ([] if taken else [(bench.job.id, "orphaned")])
+    assert bench.now().state is JobState.CHECKING
 
 
 def spoken(lines, event):
@@ -389,7 +396,7 @@ def test_work_that_is_away_with_its_disk_is_waited_for_and_used_when_it_is_back(
     assert "kept" not in said
     mounted.mkdir()  # the mount point, a moment before the disk: the patience begins then
     bench.away = False
-    bench.finisher.hurry()
+    bench.finisher._hurry()
     bench.finisher.tick(bench.clock.now)
     bench.settle()
     assert bench.failed_attempts.seen == []

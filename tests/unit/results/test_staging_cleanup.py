@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.put import advance, put
 
 from povwatch.config.settings import Config, Engine, Paths
 from povwatch.core.errors import JobFailed, NotAVideo
 from povwatch.core.job import JobState, Waiting
-from povwatch.daemon.app import Parts
+from povwatch.daemon.app import App
 from povwatch.daemon.recovery import recover, sweep
 from povwatch.files.signature import signature
 from povwatch.spec import parse
@@ -24,34 +25,34 @@ class World:
 
     def __init__(self, folder):
         self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
-        self.parts = Parts(Config(paths=self.paths, engine=Engine(kind="preview")))
+        self.app = App(Config(paths=self.paths, engine=Engine(kind="preview")))
         self.clip = self.paths.inputs / "a.mp4"
         self.clip.write_bytes(b"a clip")
-        self.parts.folder_monitor.start()
+        self.app.folder_monitor.start()
         self.job = self.waits(JobState.QUEUED)
 
     def waits(self, state, **to):
         """The job in a state between two attempts."""
-        store = self.parts.store
+        store = self.app.store
         (job,) = store.add([(b"a.mp4", signature(self.clip.stat()))])
         for step in (JobState.GRACE, JobState.QUEUED, JobState.RUNNING):
-            job = store.set_quietly(job, "waiting", state=step, engine="preview", source_hash="h")
-        (self.parts.publisher.checkpoints(job.id) / "chunk-1").write_bytes(b"GPU minutes")
+            job = put(store, job, "waiting", state=step, engine="preview", source_hash="h")
+        (self.app.publisher.checkpoints(job.id) / "chunk-1").write_bytes(b"GPU minutes")
         for step in {JobState.GRACE: (JobState.QUEUED, JobState.GRACE)}.get(state, (state,)):
-            job = store.set_quietly(job, "waiting", state=step, waiting_on=Waiting.TURN, **to)
+            job = put(store, job, "waiting", state=step, waiting_on=Waiting.TURN, **to)
         return job
 
     def move(self, state):
-        self.job = self.parts.store.set_quietly(self.job, "waiting", state=state)
+        self.job = put(self.app.store, self.job, "waiting", state=state)
         return self.job
 
     def settle(self):
         deadline = time.monotonic() + 30
-        while not (self.parts.background.idle and self.parts.inspections.idle):
+        while not (self.app.background.idle and self.app.inspections.idle):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-            self.parts.background.settle()
-            self.parts.inspections.settle()
+            self.app.background.settle()
+            self.app.inspections.settle()
 
     @property
     def left(self):
@@ -59,11 +60,11 @@ class World:
 
     @property
     def state(self):
-        return self.parts.store.job(self.job.id).state
+        return self.app.store.job(self.job.id).state
 
     def close(self):
-        for part in (self.parts.background, self.parts.inspections, self.parts.folder_monitor, self.parts.journal):
-            (part.stop if part is self.parts.folder_monitor else part.close)()
+        for part in (self.app.background, self.app.inspections, self.app.folder_monitor, self.app.journal):
+            (part.stop if part is self.app.folder_monitor else part.close)()
 
 
 @pytest.fixture
@@ -74,21 +75,21 @@ def world(tmp_path):
 
 
 def cancel(world):
-    world.parts._withdraw(world.job, "somebody said povwatch cancel")
+    world.app.arrival.withdraw(world.job, "somebody said povwatch cancel")
 
 
 def delete(world):
     world.move(JobState.GRACE)
-    world.parts._withdraw(world.job, "gone")
+    world.app.arrival.withdraw(world.job, "the clip was deleted")
 
 
 def replace_by_no_video(world):
     job = world.move(JobState.ARRIVING)
-    world.parts.arrival._arriving.reject(job, NotAVideo("It is a text."), b"stat")
+    world.app.arrival._arriving.reject(job, NotAVideo("It is a text."), b"stat")
 
 
 def fail(world):
-    world.parts.failed_attempts.fail(world.job, JobFailed("It cannot be done."))
+    world.app.grace.give_up(world.job, JobFailed("It cannot be done."))
 
 
 def edit_back(world):
@@ -96,16 +97,17 @@ def edit_back(world):
     text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
     spec = parse(text, clip_name=b"a.mp4", file="")
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
-        world.job = world.parts.store.set_quietly(world.job, "waiting", state=state, spec_hash=spec.digest())
+        world.job = advance(world.app.journal, world.job, "waiting", 1.0, state=state, spec_hash=spec.digest())
+    world.app.store.reread(world.job.id)
     world.job = world.waits(JobState.GRACE)
-    assert world.parts.gates._keeper.done_already(world.job, spec)
+    assert world.app.grace._keeper.done_already(world.job, spec, digest=None, stat=None)
 
 
 def expire(world):
     """Its JSON stayed wrong for too long."""
     job = world.move(JobState.GRACE)
-    gate = world.parts.gates._open(job, None, 0.0)
-    world.parts.gates._keeper._expire(gate, job)
+    gate = world.app.grace._open(job, None, 0.0)
+    world.app.grace._keeper._expire(gate, job)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_nothing_is_left_of_a_job_that_ended(world, end, state):
 
 
 def test_what_waits_for_its_next_attempt_keeps_its_checkpoints(world):
-    world.parts._staging_cleanup.all()
+    world.app.results._cleanup.all()
     world.settle()
     assert world.left == ["1"]
 
@@ -136,24 +138,25 @@ def test_what_waits_for_its_next_attempt_keeps_its_checkpoints(world):
 def test_a_job_that_ended_while_outputs_was_away_is_cleared_after_when_it_is_back(world):
     aside = world.paths.outputs.with_name("aside")
     world.paths.outputs.rename(aside)
-    world.parts.outputs_watch.tick(10.0)
+    world.app.outputs_watch.tick(10.0)
     cancel(world)
     world.settle()
     assert world.state == "cancelled"
     aside.rename(world.paths.outputs)
     assert world.left == ["1"]
-    world.parts.outputs_watch.tick(20.0)
+    world.app.outputs_watch.tick(20.0)
+    world.app.results.tick(20.0)
     world.settle()
     assert world.left == []
 
 
 def test_at_a_start_what_is_nobody_s_is_cleared(world):
-    publisher = world.parts.publisher
+    publisher = world.app.publisher
     publisher.staging(world.job.id, "a run that a crash ended")
     publisher.staging(77, "of a journal that was lost")
     publisher.checkpoints(77)
     (world.paths.outputs / ".povwatch/notes").mkdir()
-    parts = world.parts
-    recover(parts.store, parts.gates, parts.failed_attempts, parts.finisher, crashed=True, broken=parts.mishaps.of)
-    sweep(parts.store, publisher)
+    app = world.app
+    recover(app.store, app.mishaps, crashed=True)
+    sweep(app.store, publisher)
     assert world.left == ["1", "notes"]  # a name that is not ours stays

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from support.hand_clock import HandClock
+from support.put import put
 
 from povwatch.attempt.attempt import Attempt
 from povwatch.core.background import Background
@@ -34,15 +35,15 @@ class World:
         self.journal = Journal.open(folder / "state")
         self.store = JobStore(self.journal, HandClock())
         (job,) = self.store.add([(b"a.mp4", b"sig")])
-        job = self.store.set_quietly(job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
-        self.job = self.store.set_quietly(job, "queued", state=JobState.QUEUED)
+        job = put(self.store, job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
+        self.job = put(self.store, job, "queued", state=JobState.QUEUED)
         self.may, self.fails, self.made, self.ready = threading.Event(), None, [], []
         self.may.set()
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.made.append(error))
         self.preparing = Preparing(
             self.inputs,
             store=self.store,
-            gates=self,
+            specs=self,
             publisher=Publisher(self.outputs),
             background=self.background,
             ready=lambda run, outcome: self.ready.append((run, outcome)),
@@ -150,7 +151,7 @@ def test_a_job_that_is_no_longer_queued_has_nothing_made_ahead(world, made):
     world.tick()
     if made:
         world.settle()
-    world.store.set_quietly(world.job, "edited", state=JobState.GRACE)
+    put(world.store, world.job, "edited", state=JobState.GRACE)
     world.tick()
     world.may.set()
     world.settle()

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.put import advance
 
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal import Journal
@@ -134,7 +135,7 @@ def journal(tmp_path):
 
 
 def ended(journal, job, at, state):
-    return journal.advance(job, str(state), at, state=state, error="why" if state is not JobState.CANCELLED else None)
+    return advance(journal, job, str(state), at, state=state, error="why" if state is not JobState.CANCELLED else None)
 
 
 def test_a_clip_that_was_tried_again_is_not_told_as_lost(journal):

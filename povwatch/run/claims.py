@@ -8,24 +8,24 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from povwatch.core import retry
+from povwatch.core.changes import NotBefore, Started
 from povwatch.core.errors import EnvironmentFault, PovwatchError
-from povwatch.core.job import Job, JobState
 from povwatch.core.layout import output
 from povwatch.core.machine_faults import until
 from povwatch.run.preparing import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
-    from povwatch.core.errors import DiskFull
-    from povwatch.grace.stage import GraceStage
+    from povwatch.core.job import Job
+    from povwatch.core.stage import Mishaps
+    from povwatch.files.free_space import FreeSpace
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.queue.order import Turns
     from povwatch.run.preparing import Preparing
     from povwatch.spec import Spec
+    from povwatch.spec.current import CurrentSpecs
     from povwatch.workers.places import Place, Run
 
 
@@ -38,24 +38,24 @@ class Claims:
         *,
         kind: str,
         store: JobStore,
-        gates: GraceStage,
+        specs: CurrentSpecs,
         publisher: Publisher,
         preparing: Preparing,
         turns: Turns,
         failed_attempts: FailedAttempts,
-        room: Callable[[], DiskFull | None],
-        broken: Callable[[tuple[str, int], Exception], None],
+        free_space: FreeSpace,
+        mishaps: Mishaps,
     ) -> None:
         self._config = config
         self._kind = kind
         self._store = store
-        self._grace = gates
+        self._specs = specs
         self._publisher = publisher
         self._preparing = preparing
         self._turns = turns
         self._failed_attempts = failed_attempts
-        self._room = room
-        self._broken = broken
+        self._free_space = free_space
+        self._mishaps = mishaps
         self._put_offs: Counter[int] = Counter()
         """How often in a row each job was put off because of its own folder in outputs/."""
 
@@ -65,7 +65,7 @@ class Claims:
             try:
                 on, run = self._next(queued, place)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._broken(("claim", queued.id), error)
+                self._mishaps.of(("claim", queued.id), error)
             else:
                 if not on:
                     return run
@@ -73,11 +73,11 @@ class Claims:
 
     def _next(self, queued: Job, place: Place) -> tuple[bool, Run | None]:
         """Claim one job; whether the next one is to be looked at, and the run."""
-        spec = self._grace.spec_of(queued)
+        spec = self._specs.spec_of(queued)
         if spec is None:  # it was edited, held or withdrawn this very moment
             return True, None
         job = self._store.job(queued.id)
-        if self._room() is not None or not self._outputs_take_files():
+        if self._free_space.lacking() is not None or not self._outputs_take_files():
             return False, None
         try:
             self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
@@ -106,33 +106,25 @@ class Claims:
         self._put_offs[job.id] += 1
         again = until(error)
         pause = again.pause(self._put_offs[job.id]) if again else retry.ENVIRONMENT_PAUSE
-        self._store.set_quietly(job, "waiting", not_before=wall + pause)
+        self._store.apply(job, NotBefore(at=wall + pause))
 
     def _claim(self, job: Job, spec: Spec, place: Place) -> Run | None:
         run = self._preparing.take(job, spec)
         run_id = run.run_id if run else uuid.uuid4().hex
-        job = self._store.move(
-            job,
-            "started",
-            said={
-                "attempt": job.attempts + 1,
-                "attempts": self._config.engine.attempts,
-                "worker": place.number,
-                "on": ", ".join(place.gpus),
-            },
-            state=JobState.RUNNING,
+        started = Started(
             run_id=run_id,
-            attempts=job.attempts + 1,
-            waiting_on=None,
-            detail="",
+            attempt=job.attempts + 1,
+            attempts=self._config.engine.attempts,
+            worker=place.number,
+            on=", ".join(place.gpus),
             spec_json=json.dumps(frozen(spec)),
             spec_hash=spec.digest(),
             engine=self._kind,
-            go=False,
-            error=None,
         )
+        job = self._store.apply(job, started)
+        if self._store.job(job.id).run_id != run_id:  # a stage failed as it was told, and the attempt ended with that
+            return None
         self._put_offs.pop(job.id, None)
-        self._grace.drop(job)
         try:
             return run or self._preparing.begin(job, run_id, spec)
         except PovwatchError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from povwatch.core.blockers import Blocker
 from povwatch.core.errors import OutputsAway, OutputsNotWritable, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
@@ -12,7 +13,6 @@ from povwatch.core.layout import STAGING
 from povwatch.core.machine_faults import CAUSES, Cause, Place, translated
 from povwatch.files import private
 from povwatch.files.health import Identity, identity
-from povwatch.workers.places import Blocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,15 +28,14 @@ LOOK_EVERY = 1.0
 class OutputsWatch:
     """Watches over outputs/."""
 
-    def __init__(self, outputs: Path, *, probe: Callable[[], None], back: Callable[[], None]) -> None:
+    def __init__(self, outputs: Path, *, probe: Callable[[], None]) -> None:
         """Remember the folder as it is now.
 
         Args:
             outputs: the folder.
             probe: makes a file in its private folder and removes it; raises EnvironmentFault where that cannot be.
-            back: told when it is there again, and takes files.
         """
-        self._back = back
+        self._came_back = False
         self._probe = probe
         self._probe_at = 0.0
         self._probes = 0
@@ -71,7 +70,12 @@ class OutputsWatch:
         if self.blocker is not None:
             self.blocker = None
             say("outputs-back", outputs=self._outputs)
-            self._back()
+            self._came_back = True
+
+    def came_back(self) -> bool:
+        """Whether it is there again, and takes files; said once."""
+        came, self._came_back = self._came_back, False
+        return came
 
     def refuses(self, now: float) -> bool:
         """Whether outputs/ is away or takes no file, as of now; `blocker` says why until it is over.

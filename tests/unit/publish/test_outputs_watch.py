@@ -14,22 +14,19 @@ from support.somebody_else import as_somebody_else
 from povwatch.core.errors import OutputsNotWritable, Shortage
 from povwatch.core.job import Waiting
 from povwatch.publish import Publisher
-from povwatch.results.outputs_watch import PROBE_MAX, OutputsWatch
+from povwatch.publish.outputs_watch import PROBE_MAX, OutputsWatch
 
 
 class Bench:
     def __init__(self, outputs):
-        self.outputs, self.error, self.probes, self.back = outputs, None, 0, 0
-        self.watch = OutputsWatch(outputs, probe=self.probe, back=self.is_back)
+        self.outputs, self.error, self.probes = outputs, None, 0
+        self.watch = OutputsWatch(outputs, probe=self.probe)
 
     def probe(self):
         self.probes += 1
         if self.error:
             raise self.error
         Publisher(self.outputs).probe()
-
-    def is_back(self):
-        self.back += 1
 
 
 @pytest.fixture
@@ -53,8 +50,8 @@ def test_one_that_cannot_be_looked_at_at_the_start_is_known_from_the_next_look_o
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as patch:
-        patch.setattr("povwatch.results.outputs_watch.identity", too_many)
-        watch = OutputsWatch(bench.outputs, probe=bench.probe, back=bench.is_back)
+        patch.setattr("povwatch.publish.outputs_watch.identity", too_many)
+        watch = OutputsWatch(bench.outputs, probe=bench.probe)
         watch.tick(0.0)
     watch.tick(10.0)
     assert watch.blocker is None
@@ -74,7 +71,8 @@ def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(
         bench.error = None
         bench.watch.tick(60.0 + PROBE_MAX)
     assert bench.watch.blocker is None
-    assert bench.back == 1
+    assert bench.watch.came_back()
+    assert not bench.watch.came_back(), "it is said once"
     assert [line["event"] for line in said] == ["outputs-away", "outputs-back"]
     assert [entry.name for entry in bench.outputs.iterdir()] == [".povwatch"]
     assert list((bench.outputs / ".povwatch").iterdir()) == []
@@ -83,7 +81,7 @@ def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(
 def test_one_that_takes_files_refuses_nothing(bench):
     assert not bench.watch.refuses(0.0)
     assert bench.watch.blocker is None
-    assert bench.back == 0
+    assert not bench.watch.came_back()
 
 
 def test_too_few_open_files_say_nothing_about_the_folder(bench):

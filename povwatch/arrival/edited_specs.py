@@ -11,10 +11,9 @@ from povwatch.core.job import CLAIMED, Job, JobState
 from povwatch.spec import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.core.scope import Scope
+    from povwatch.core.stage import Mishaps
     from povwatch.files.scan import Listing
     from povwatch.journal.store import JobStore
     from povwatch.spec.inputs_folder import InputsFolder, SpecFile
@@ -29,9 +28,9 @@ class EditedSpecs:
         arrival: ArrivalStage,
         folder: InputsFolder,
         scope: Scope,
-        broken: Callable[[tuple[str, int], Exception], None],
+        mishaps: Mishaps,
     ) -> None:
-        self._broken = broken
+        self._mishaps = mishaps
         self._scope = scope
         self._store = store
         self._arrival = arrival
@@ -57,7 +56,7 @@ class EditedSpecs:
                     self._late[known.job] = seen
                     self._say_late(self._store.job(known.job))
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
-                self._broken(("respec", known.job), error)
+                self._mishaps.of(("respec", known.job), error)
         claimed = {job.id for job in self._store.claimed}
         self._late = {job: seen for job, seen in self._late.items() if job in claimed}
 

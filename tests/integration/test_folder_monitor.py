@@ -15,21 +15,23 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 from support.hand_clock import HandClock
+from support.stages import Mishaps, Others
 from watchdog.observers.inotify_c import InotifyFD
 
+from povwatch.arrival.edited_specs import EditedSpecs
 from povwatch.arrival.folder_monitor import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, FolderMonitor
+from povwatch.arrival.known_root import KnownRoot
 from povwatch.arrival.stage import ArrivalStage
 from povwatch.arrival.tracks import GONE_PATIENCE
 from povwatch.arrival.watch import Watcher
 from povwatch.config.settings import Arrival, Config, Paths
 from povwatch.core.background import Background
 from povwatch.core.job import JobState
-from povwatch.files.health import RootGuard
+from povwatch.core.scope import ALL
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
 from povwatch.spec.error_files import ErrorFiles
@@ -45,8 +47,25 @@ MANY = 10_000 if os.environ.get("POVWATCH_TEST_ALL") else 2_000
 """benchmarks/arrivals_100k.py has the whole daemon and a hundred thousand."""
 
 
+class Raises(Mishaps):
+    """Nothing goes unforeseen here."""
+
+    def of(self, _key, error):
+        raise error
+
+
+class Root(KnownRoot):
+    """Counts how often another folder was taken for inputs/."""
+
+    kept = 0
+
+    def keep(self):
+        super().keep()
+        self.kept += 1
+
+
 class Station:
-    """A lookout with its intake."""
+    """A folder monitor with its arrivals."""
 
     def __init__(self, folder, *, rescan="10d"):
         self.inputs = folder / "inputs"
@@ -54,10 +73,11 @@ class Station:
         self.clock = HandClock()
         self.journal = Journal.open(folder / "state")
         self.store = JobStore(self.journal, self.clock)
-        self.withdrawn = []
-        self.adopted = 0
-        self.background = Background(lambda: None, threads=1, broken=self._broken)
-        self.guard = RootGuard(self.inputs)
+        self.mishaps, self.others = Raises(), Others(JobState.ARRIVING)
+        self.background = Background(lambda: None, threads=1, broken=self.mishaps.of)
+        folder = InputsFolder(self.inputs)
+        error_files = ErrorFiles(folder, self.journal)
+        self.root = Root(self.journal, self.inputs)
         self.arrival = ArrivalStage(
             self.inputs,
             settle=5.0,
@@ -66,24 +86,20 @@ class Station:
             inspections=self.background,
             walks=self.background,
             decodes=self.background,
-            error_files=ErrorFiles(InputsFolder(self.inputs), self.journal),
-            arrived=lambda *_: None,
-            withdrawn=self._withdraw,
-            rejected=lambda _: None,
-            broken=self._broken,
+            error_files=error_files,
+            mishaps=self.mishaps,
         )
         self.folder_monitor = FolderMonitor(
             Config(paths=Paths(inputs=self.inputs), arrival=Arrival(rescan=rescan)),
-            clock=self.clock,
-            guard=self.guard,
+            store=self.store,
+            root=self.root,
             arrival=self.arrival,
-            gates=SimpleNamespace(hint=lambda _: None, stand_still=lambda _: None),
-            respec=lambda _: None,
-            tidy=lambda _: None,
-            adopted=self._adopt,
+            error_files=error_files,
+            edited_specs=EditedSpecs(self.store, self.arrival, folder, ALL, self.mishaps),
             wake=lambda: None,
             watcher=Watcher,
         )
+        self.store.route((self.arrival, self.others), self.mishaps)
         self.folder_monitor.start()
         self.turn()
         self.turn()  # what the first one asked for
@@ -127,17 +143,14 @@ class Station:
             (self.inputs / name).parent.mkdir(parents=True, exist_ok=True)
             (self.inputs / name).touch()
 
-    def _withdraw(self, job, why):
-        self.withdrawn.append((os.fsdecode(job.path), why))
-        self.arrival.forget(
-            self.store.move(job, "cancelled", said={"why": why}, state=JobState.CANCELLED, waiting_on=None)
-        )
+    @property
+    def withdrawn(self):
+        """The clips whose jobs were cancelled."""
+        return [os.fsdecode(job.path) for job in self.others.jobs_ended if job.state is JobState.CANCELLED]
 
-    def _adopt(self):
-        self.adopted += 1
-
-    def _broken(self, _, error):
-        raise error
+    @property
+    def adopted(self):
+        return self.root.kept
 
 
 @pytest.fixture
@@ -208,7 +221,7 @@ def test_folders_come_and_go_whole(here, tmp_path):
     here.until(lambda: "camera 1/day/deep/er/c.mp4" in here.seen())
     here.later(LONG)
     names = ("a.mp4", "day/b.mp4", "day/deep/er/c.mp4", "day/deep/er/later.mp4")
-    assert sorted(here.withdrawn) == [(f"card/{name}", "gone") for name in names]
+    assert sorted(here.withdrawn) == [f"card/{name}" for name in names]
     here.expect(*(f"camera 1/{name}" for name in names))
     (here.inputs / "camera 1").rename(tmp_path / "out")
     here.until(lambda: not here.seen(), passing=1)
@@ -301,7 +314,7 @@ def test_a_root_that_is_removed_and_made_anew(here):
     here.later(LONG)
     assert here.folder_monitor.away is None
     assert here.adopted == 1
-    assert here.withdrawn == [("old.mp4", "gone")]  # one that is there again under its name has lost nothing
+    assert here.withdrawn == ["old.mp4"]  # one that is there again under its name has lost nothing
     here.expect("day/old.mp4", "new.mp4")
     here.make("newer.mp4")
     here.until(lambda: "newer.mp4" in here.seen())

@@ -1,0 +1,34 @@
+"""What stands around one stage that is tried alone: whoever hears of mishaps, and the other stages."""
+
+from __future__ import annotations
+
+from povwatch.core.job import ENDS, JobState
+from povwatch.core.stage import Stage
+
+
+class Mishaps:
+    """Keeps what nobody foresaw, and does at once what may be done later."""
+
+    def __init__(self):
+        self.broken = []
+
+    def of(self, _key, error):
+        self.broken.append(error)
+
+    def later(self, _key, step, *, pause):
+        assert pause == 0.0
+        step()
+
+
+class Others(Stage):
+    """The stages of all states but some: which jobs came, in which state, and which ended."""
+
+    def __init__(self, *but):
+        self.states = tuple(state for state in JobState if state not in ENDS and state not in but)
+        self.entered, self.jobs_ended = [], []
+
+    def enter(self, job):
+        self.entered.append(job)
+
+    def ended(self, job):
+        self.jobs_ended.append(job)
