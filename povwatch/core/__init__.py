@@ -1,1 +1,1 @@
-"""What every stage builds on: the job, its states, layout, errors, log sentences. Imports no stage."""
+"""What every stage builds on: the job, its states, layout, errors, log sentences. It imports no stage."""

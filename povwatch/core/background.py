@@ -1,7 +1,7 @@
-"""Work that takes longer than the loop may wait: run in threads, its end handled in the loop.
+"""Runs work in threads that takes longer than the loop may wait, and handles its result in the loop.
 
-The threads wait for child processes and disks. They never touch the journal, which belongs to the loop's thread: the
-work is a function of a module, and what it needs is read in the loop first and handed over as data.
+The threads wait for child processes and disks. They never touch the journal, which belongs to the loop's thread:
+the work is a module-level function, and the loop hands it all its data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 
 
 class Background:
-    """A few threads and the ends of their work."""
+    """A thread pool whose results are handled in the loop."""
 
     def __init__(
         self, wake: Callable[[], None], *, threads: int, broken: Callable[[Hashable, Exception], None]
@@ -43,12 +43,7 @@ class Background:
     ) -> None:
         """Call `work` in a thread; then call `then` in the loop with its result or its exception.
 
-        Args:
-            key: names the work; one at a time under a key.
-            then: called by `settle`.
-            work: a function of a module. It gets an event that says when it is no longer wanted, then the data.
-            data: nothing that reaches the journal.
-            named: the same.
+        `work` gets an event that is set once its result is no longer wanted, then the data.
 
         Raises:
             TypeError: `work` is a method or a closure.
@@ -63,21 +58,21 @@ class Background:
         self._pool.submit(_run, self._ended, key, work, (cancelled, *data), named)
 
     def settle(self) -> None:
-        """Handle every end since the last call, in the loop."""
+        """Handle every result since the last call, in the loop."""
         for key, outcome in self._ended.take():
             self._end(key, outcome)
 
     def busy(self, key: Hashable) -> bool:
-        """Whether this work is under way, or its end not yet handled."""
+        """Whether this work is under way, or its result not yet handled."""
         return key in self._cancels
 
     def cancel(self, key: Hashable) -> None:
-        """Say that the work is no longer wanted; it ends as soon as it notices."""
+        """Tell the work that it is no longer wanted; it ends as soon as it notices."""
         if key in self._cancels:
             self._cancels[key].set()
 
     def close(self) -> None:
-        """Cancel everything and wait for the threads; no end is handled any more."""
+        """Cancel everything and wait for the threads. No result is handled any more."""
         for cancelled in self._cancels.values():
             cancelled.set()
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -17,51 +17,51 @@ class Blocker:
 
     waiting: Waiting
     problem: str
-    """As sentences."""
+    """For people, as sentences."""
     until: float = float("inf")
     """On the boot clock."""
     asked: bool = False
-    """Whether people want it so: the machine could."""
+    """Whether people asked for it; the machine itself could go on."""
 
 
 class Source(Protocol):
-    """Something that may hold everything up."""
+    """Something that may keep every job from starting."""
 
     @property
     def blocker(self) -> Blocker | None:
-        """Why, if it does."""
+        """The reason; None if it holds nothing up."""
 
 
 class Engines(Protocol):
     """Whether the engine can take jobs."""
 
     def blocker(self, now: float) -> Blocker | None:
-        """Why it cannot, at a time on the boot clock."""
+        """The reason why not; None if it can. `now` is on the boot clock."""
 
 
 class Blockers:
-    """Everything that may hold jobs up, the most general first."""
+    """Everything that may hold all jobs up. The most general reason wins."""
 
     def __init__(self, *, faults: Sequence[Source], schedule: Source, engines: Engines) -> None:
-        """Ask these from now on.
+        """Ask these sources from now on.
 
         Args:
-            faults: what of it is wrong, and nobody's wish: folders that are away, disks that are full.
+            faults: what nobody wants: folders that are away, disks that are full.
             schedule: whether people want jobs to start.
-            engines: whether the engine can take them.
+            engines: whether the engine can take jobs.
         """
         self._faults = faults
         self._schedule = schedule
         self._engines = engines
 
     def fault(self) -> Blocker | None:
-        """Why not even what is under way can be finished."""
+        """Why even work under way cannot be finished."""
         return next((found for source in self._faults if (found := source.blocker) is not None), None)
 
     def starting(self) -> Blocker | None:
-        """Why nothing new may be begun for a job."""
+        """Why no work may begin for any job."""
         return self.fault() or self._schedule.blocker
 
     def generating(self, now: float) -> Blocker | None:
-        """Why no worker is given a job, at a time on the boot clock."""
+        """Why no worker gets a job. `now` is on the boot clock."""
         return self.starting() or self._engines.blocker(now)

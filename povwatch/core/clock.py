@@ -1,4 +1,4 @@
-"""The two clocks, in one place so that nothing else reads one."""
+"""The two clocks. No other module reads one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from povwatch.core.local_time import local
 
 
 class Clock:
-    """What the daemon asks for the time."""
+    """The daemon's clocks."""
 
     def boot(self) -> float:
-        """Seconds since boot, sleep included: for every interval. No clock step moves it."""
+        """Seconds since boot, sleep included; for every interval. Setting the clock does not move it."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall(self) -> float:
-        """Seconds since the epoch: for what is written down."""
+        """Seconds since the epoch; for times that are written down."""
         return time.time()
 
     def minute_of_day(self, wall: float) -> int:
-        """The minute of the day that local clocks show at a time of the wall clock."""
+        """The minute of the day that local clocks show at this time of the wall clock."""
         shown = local(wall)
         return shown.hour * 60 + shown.minute
 
     def spell(self, boot: float) -> str:
-        """A moment on the boot clock as local time for people: "14:03:05", with the date if it is another day."""
+        """A time of the boot clock as local time for people: "14:03:05", with the date if it is another day."""
         moment, today = local(self.wall() + boot - self.boot()), local(self.wall()).date()
         return moment.strftime("%H:%M:%S" if moment.date() == today else "%a %d %b %H:%M:%S")

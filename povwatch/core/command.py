@@ -1,7 +1,7 @@
-"""How a command is written down so that it can be pasted. Pure; Python 3.10, standard library alone.
+"""Writes commands so that people can paste them. Pure; Python 3.10, standard library alone.
 
-`povwatch` alone is found only where it was installed: cli/app.py says once what is to be typed here.
-A worker is told in its environment (workers/process.py).
+The word `povwatch` works only where it was installed, so cli/app.py sets once what people type here.
+A worker learns it from its environment (workers/process.py).
 """
 
 from __future__ import annotations
@@ -17,40 +17,37 @@ if TYPE_CHECKING:
 _words = ["povwatch"]
 
 TOLD = "POVWATCH_CALLED"
-"""The variable in a worker's environment that says how povwatch is called here."""
+"""The variable in a worker's environment that says how people call povwatch here."""
 
 CHOICES = 5
-"""Commands that are listed; of more, people give the path anyway."""
+"""At most so many commands are listed; with more clips, people give the path anyway."""
 
 
 def use(*words: str) -> None:
-    """From now on commands begin with these words: how povwatch is called here, and with which configuration."""
+    """Begin commands with these words: how povwatch is called here, and with which configuration."""
     _words[:] = words
 
 
 def told() -> dict[str, str]:
-    """What a worker's environment has, so that its messages name commands as ours do."""
+    """The variable for a worker's environment, so that its messages name commands as the daemon's do."""
     return {TOLD: shlex.join(_words)}
 
 
 def use_told(environment: Mapping[str, str]) -> None:
-    """In a worker: `use` what the daemon has told."""
+    """Begin commands as the daemon's environment says; called in a worker."""
     if words := shlex.split(environment.get(TOLD, "")):
         use(*words)
 
 
 def program() -> str:
-    """How every command begins here, for a shell."""
+    """The words that begin every command, quoted for a shell."""
     return shlex.join(_words)
 
 
 def command(verb: str, *options: str, clip: bytes | str | None = None) -> str:
-    """A command for a shell: quoted where it has to be, with `--` before a name that looks like an option.
+    """A command for a shell: quoted where necessary, with `--` before a name that looks like an option.
 
-    Args:
-        verb: such as "go".
-        options: that go before the clip.
-        clip: its path below inputs/. What cannot be printed in it is escaped, and understood like that (lookup.py).
+    A clip is a path relative to inputs/. Unprintable characters in it are escaped; lookup.py understands the escapes.
     """
     words = [*_words, verb, *options]
     if clip is not None:
@@ -60,6 +57,6 @@ def command(verb: str, *options: str, clip: bytes | str | None = None) -> str:
 
 
 def choice(verb: str, *options: str, clips: Sequence[bytes]) -> str:
-    """For a word that means several clips: the command for each, so that one can be pasted."""
+    """The command for each clip, when a word means several clips; people paste one."""
     commands = [command(verb, *options, clip=clip) for clip in clips[:CHOICES]]
     return " or ".join(commands) + (" or ..." if len(clips) > CHOICES else "")

@@ -69,16 +69,16 @@ class JournalError(PovwatchError):
 
 
 class JournalFailed(JournalError):  # noqa: N818 - what happened, not a mistake in it
-    """The file does not take or give what it should: without it nothing can go on."""
+    """The journal's file cannot be read or written. Nothing can go on without it."""
 
     def __init__(self, what: str, todo: str = "", *, refused: bool = False, unsynced: bool = False) -> None:
-        """Keep what SQLite said.
+        """Keep what SQLite reported.
 
         Args:
             what: what happened.
             todo: what to do about it.
-            refused: whether the file system refused it: the file's contents are not to blame.
-            unsynced: whether that was a sync.
+            refused: whether the file system refused it; the file's contents are not to blame.
+            unsynced: whether a sync was refused.
         """
         super().__init__(what, todo)
         self.refused = refused
@@ -86,7 +86,7 @@ class JournalFailed(JournalError):  # noqa: N818 - what happened, not a mistake 
 
 
 class NotWritten(PovwatchError):  # noqa: N818 - named by what it means
-    """A report could not be written after all."""
+    """A report could not be written."""
 
 
 class Transient(PovwatchError):  # noqa: N818 - a class of errors, named by what it means for the job
@@ -94,7 +94,7 @@ class Transient(PovwatchError):  # noqa: N818 - a class of errors, named by what
 
 
 class EnvironmentFault(Transient):
-    """Not the job's doing: the attempt is given back."""
+    """The job is not to blame: its attempt is given back."""
 
 
 class DiskFull(EnvironmentFault):
@@ -102,7 +102,7 @@ class DiskFull(EnvironmentFault):
 
 
 class WriteFailed(EnvironmentFault):
-    """A disk reported an error, so what was written to it cannot be trusted any more."""
+    """A disk reported an error. What was written to it cannot be trusted any more."""
 
 
 class Shortage(EnvironmentFault):
@@ -114,7 +114,7 @@ class OutputsNotWritable(EnvironmentFault):
 
 
 class InputsRefused(EnvironmentFault):
-    """The inputs folder does not let us do what has to be done there."""
+    """The inputs folder does not let povwatch do what it has to do there."""
 
 
 class GpuBusy(EnvironmentFault):
@@ -122,7 +122,7 @@ class GpuBusy(EnvironmentFault):
 
 
 class GpuLost(EnvironmentFault):
-    """The GPU fell off the bus or has a fault of its own, or its driver was changed under us."""
+    """The GPU fell off the bus or is faulty, or its driver was changed while povwatch ran."""
 
 
 class HookUnavailable(EnvironmentFault):
@@ -134,7 +134,7 @@ class OutputsAway(EnvironmentFault):
 
 
 class OutputsTaken(OutputsAway):
-    """Something of somebody else's has the name of our private folder: ours may only have been renamed."""
+    """Something foreign has the name of povwatch's private folder. povwatch's own may only have been renamed."""
 
 
 class SourceChanged(EnvironmentFault):
@@ -142,9 +142,9 @@ class SourceChanged(EnvironmentFault):
 
 
 class FinishFailed(Transient):
-    """What the engine made is what was asked for, and putting it back on its source failed.
+    """Finishing the engine's artifact failed; the artifact itself is good.
 
-    It is kept, and finishing alone is tried again: nothing is generated a second time for this.
+    The artifact is kept and only finishing is tried again: nothing is generated a second time.
     """
 
 
@@ -161,11 +161,11 @@ class WorkerStalled(AttemptFailed):
 
 
 class OutOfMemory(AttemptFailed):
-    """The engine ran out of memory on this job."""
+    """The engine ran out of memory in this job."""
 
 
 class HookFailed(AttemptFailed):
-    """A hook ended badly, took too long, or left no file that was expected of it."""
+    """A hook failed, took too long, or did not leave an expected file."""
 
 
 class CheckFailed(AttemptFailed):
@@ -189,15 +189,15 @@ class Problem:
     todo: str = ""
     """What to write instead."""
     field: str = ""
-    """Where: `edge.control_weight`. Empty if it is the file as a whole."""
+    """The field's path: `edge.control_weight`. Empty if the whole file is wrong."""
     found: str = ""
-    """What stands there, on one line and not too long."""
+    """The value found there, on one line and shortened."""
     line: int = 0
-    """In the file, from 1. 0: no line is to blame."""
+    """In the file, from 1. 0 if no line is to blame."""
     column: int = 0
     """In characters, from 1."""
     source: str = ""
-    """The line as the file has it."""
+    """That line of the file."""
 
     @property
     def sentence(self) -> str:
@@ -206,7 +206,7 @@ class Problem:
 
 
 class SpecInvalid(Transient):
-    """The JSON beside the clip cannot be run as it stands; edited, it may."""
+    """The JSON beside the clip cannot be run as it is. An edit may mend it."""
 
     def __init__(self, what: str, todo: str = "", *, file: str = "", problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(what, todo)
@@ -221,4 +221,4 @@ class Blocked(Permanent):
 
 
 class JobFailed(Permanent):
-    """The engine cannot do this job, however often it is tried."""
+    """The engine cannot do this job, no matter how often it is tried."""

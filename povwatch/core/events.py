@@ -1,8 +1,8 @@
-"""Every sentence that povwatch logs, by its event's name.
+"""Every sentence that povwatch logs, by event name.
 
-The names are fixed: people grep for them and `journalctl EVENT=` matches them. One line an event; a line about a job
-begins with its clip. What is said is also journalled where it is about a job.
-`{povwatch go}` in a sentence is that command for its clip, as it can be pasted.
+The names are fixed: people grep for them, and `journalctl EVENT=` matches them. Each event is one line; a line about a
+job begins with its clip. The journal keeps an event that is about a job.
+`{povwatch go}` in a sentence becomes that command for the clip, ready to paste.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
 
 
 SEE = " See {error_file}"
-"""Left away where there is none."""
+"""Left out where there is no error file."""
 
 
 def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN401 - a field is whatever the sentence shows
@@ -222,7 +222,7 @@ def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN
 
     Args:
         event: a name in SENTENCES.
-        job: the job that it is about: its id, clip and state become the line's fields.
+        job: adds the clip, the job's id and its state to the line's fields.
         fields: what the sentence names, and anything else worth keeping.
     """
     level, sentence = SENTENCES[event]

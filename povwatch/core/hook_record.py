@@ -1,4 +1,4 @@
-"""What the journal remembers of a hook of a job. Pure."""
+"""The journal's record of one hook of one job. Pure."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from enum import StrEnum
 
 
 class HookState(StrEnum):
-    """Where a hook of a job stands."""
+    """Where a hook stands for one job."""
 
     RUNNING = "running"
-    """After a crash, one that is found so was interrupted."""
+    """A hook found so after a crash was interrupted."""
     WAITING = "waiting"
-    """It was tried, and will be again."""
+    """It was tried, and will be tried again."""
     DONE = "done"
-    """It ended well, and its files are there."""
+    """It succeeded, and left its expected files."""
     SKIPPED = "skipped"
-    """`once`: it was not needed."""
+    """`once`: it did not have to run."""
     FAILED = "failed"
     """Given up."""
 
     @property
     def over(self) -> bool:
-        """Whether it does not run again for this job."""
+        """Whether it never runs again for this job."""
         return self in {HookState.DONE, HookState.SKIPPED, HookState.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
 class HookRun:
-    """A hook of a job. Times are seconds since the epoch."""
+    """How one hook stands for one job. Times are seconds since the epoch."""
 
     job: int
     hook: str
-    """Its name."""
+    """The hook's name."""
     state: HookState
     attempts: int = 0
-    """Charged so far, as a job's are."""
+    """Attempts charged so far, as for a job."""
     crashes: int = 0
     """How often the daemon or the machine went down while it ran."""
     source_hash: str | None = None
-    """Of the clip that it ran for."""
+    """Hash of the clip that it ran for."""
     spec_hash: str | None = None
-    """Of the spec that there was then."""
+    """Hash of the spec at that time."""
     seconds: float | None = None
-    """That it took, when it is done."""
+    """How long it took, once it is done."""
     error: str | None = None
-    """What its last attempt ended with, and what to do."""
+    """How its last attempt failed, and what to do."""
     updated_at: float = 0.0

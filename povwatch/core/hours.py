@@ -1,9 +1,8 @@
 """Working hours: "20:00-08:00, 12:00-13:00" of local time. Pure.
 
-1. A range holds from its first minute up to, and not including, its last. One that ends before it begins goes over
-   midnight.
-2. What counts is what the clock on the wall shows at that moment. When clocks are set forward, the hour that is left
-   out is nobody's; when they are set back, the hour that comes twice counts twice.
+1. A range includes its first minute and excludes its last. A range that ends before it begins spans midnight.
+2. Local wall-clock time counts. When clocks are set forward, the skipped hour does not exist; when they are set back,
+   the repeated hour counts twice.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ HOUR, DAY = 60, 24 * 60
 _RANGE = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
 
 _LOOK_AHEAD = 2 * DAY
-"""Minutes in which hours that change at all change at least once, however the clocks are set."""
+"""Minutes within which hours that change at all must change, however the clocks are set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Hours:
     """When clips may start."""
 
     text: str = ""
-    """As configured; empty: always."""
+    """As configured; empty means always."""
     ranges: tuple[tuple[int, int], ...] = ()
     """First and last minute of the day."""
 
@@ -38,15 +37,15 @@ class Hours:
         return not self.ranges or any(_holds(begin, end, minute) for begin, end in self.ranges)
 
     def next_change(self, at: float, minute_of: Callable[[float], int]) -> float | None:
-        """When that changes; None if it never does.
+        """When `open_at` changes next, in seconds since the epoch; None if it never does.
 
         Args:
             at: seconds since the epoch.
-            minute_of: the minute of the day that local clocks show at such a time.
+            minute_of: gives the minute of the day that local clocks show at such a time.
         """
         now = self.open_at(minute_of(at))
         whole = at - at % 60
-        # Minute by minute, so that no rule about changing clocks has to be known: they change at whole ones.
+        # Minute by minute: this needs no rules about clock changes, which happen at whole minutes.
         moments = (whole + 60.0 * minute for minute in range(1, _LOOK_AHEAD + 1))
         return next((moment for moment in moments if self.open_at(minute_of(moment)) != now), None)
 
@@ -55,7 +54,7 @@ def parse(text: object) -> Hours:
     """Read ranges of hours.
 
     Raises:
-        ValueError: it cannot be understood, or a range is empty.
+        ValueError: the text cannot be understood, or a range is empty.
     """
     if not isinstance(text, str):
         raise ValueError(_wrong(text))  # noqa: TRY004 - pydantic takes it as a fault of the setting

@@ -1,18 +1,18 @@
-"""A job: one clip on its way, and the only ways it can go.
+"""A job: one clip on its way from state to state.
 
 The rules, which TRANSITIONS below spells out:
 
-1. A job moves along the way of a clip, or ends.
-2. Until it is claimed (`running`) anything about the clip may still change, so it may go back to `grace` or `arriving`.
+1. A job moves forward through the states, or ends.
+2. Until a job is claimed (`running`) its clip and JSON may still change, so it may go back to `grace` or `arriving`.
 3. From `running` it goes back to `queued` only when it is released or retried.
 4. From `checking` it goes back to `queued` when the artifact is not what was asked for.
-5. From `publishing` there is one way, `done`, and inference never runs again for that job. Where povwatch itself fails
-   at that again and again it is `failed`, and its files are kept.
-6. An end is final: another run of the same clip is another job. But a job that failed after it was generated keeps its
-   artifact, and `retry` has it finished: from `failed` to `checking`.
-7. Hooks are no states: `before` hooks run while a job is `queued`, `after` hooks while it is `publishing` and all of it
-   is there already. Meanwhile it waits on `hook`.
-8. A clip that comes again with the same JSON is `done` at once: its result is there already.
+5. `publishing` leads only to `done`, and inference never runs again for that job. If povwatch itself keeps failing
+   there, the job is `failed` and its files are kept.
+6. An end is final: another run of the same clip is another job. The exception: a job that failed after generation keeps
+   its artifact, and `retry` takes it from `failed` to `checking` to finish it.
+7. Hooks are no states: `before` hooks run while a job is `queued`, `after` hooks while it is `publishing` and all its
+   files are in outputs/. Meanwhile it waits on `hook`.
+8. A clip that comes again with the same JSON is `done` at once: its result exists already.
 
 The drawing in ARCHITECTURE.md is made from TRANSITIONS (`python -m povwatch.core.job`).
 """
@@ -35,9 +35,9 @@ class JobState(StrEnum):
     RUNNING = "running"
     """Claimed: the spec is frozen and a worker has it."""
     CHECKING = "checking"
-    """The worker is done; its artifact is being judged."""
+    """The worker is done; its artifact is being checked."""
     PUBLISHING = "publishing"
-    """Judged good and promised; it is being made visible."""
+    """Checked and promised; it is being made visible."""
     DONE = "done"
     """Published."""
     FAILED = "failed"
@@ -47,11 +47,11 @@ class JobState(StrEnum):
     REJECTED = "rejected"
     """No video, or its JSON stayed invalid past `grace.max`."""
     CANCELLED = "cancelled"
-    """Withdrawn: the clip was deleted, or somebody said so."""
+    """Withdrawn: the clip was deleted, or somebody cancelled it."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing happens to such a job any more."""
+        """Whether the job is over."""
         return self in ENDS
 
 
@@ -70,13 +70,13 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.REJECTED: frozenset(),
     S.CANCELLED: frozenset(),
 }
-"""From each state, the states that a job may go to."""
+"""The states that a job may go to, from each state."""
 
 ENDS = frozenset({S.DONE, S.FAILED, S.BLOCKED, S.REJECTED, S.CANCELLED})
-"""The states in which nothing happens to a job by itself any more."""
+"""The states that a job does not leave by itself."""
 
 CLAIMED = frozenset({S.RUNNING, S.CHECKING, S.PUBLISHING})
-"""The states in which an attempt is under way: after a crash, a job found here is orphaned."""
+"""The states with an attempt under way. A job found in one of them after a crash is orphaned."""
 
 
 class Waiting(StrEnum):
@@ -93,9 +93,9 @@ class Waiting(StrEnum):
     EDITING = "editing"
     """An editor has the JSON open."""
     HELD = "held"
-    """Somebody said hold."""
+    """Somebody said `povwatch hold`, or a marker does."""
     INVALID_SPEC = "invalid-spec"
-    """The JSON has to be put right; the error file says where."""
+    """The JSON is invalid; the error file says where."""
     GPU_BUSY = "gpu-busy"
     """Another process holds the GPU."""
     GPU_LOST = "gpu-lost"
@@ -107,11 +107,11 @@ class Waiting(StrEnum):
     INPUTS_AWAY = "inputs-away"
     """The inputs folder is gone or is not the one that was there."""
     INPUTS_REFUSED = "inputs-refused"
-    """The inputs folder is there and does not take the clip's JSON: povwatch may not write in it."""
+    """The inputs folder is there, but povwatch may not write the clip's JSON in it."""
     PAUSED = "paused"
-    """The queue is paused, or the machine starts no process to look at the clip."""
+    """The queue is paused, or the machine cannot start a process to inspect the clip."""
     HOOK = "hook"
-    """A hook runs for it, or for another clip first."""
+    """A hook runs for this job, or has to run for another clip first."""
     RETRY_AT = "retry-at"
     """The next attempt comes after a pause."""
     TURN = "turn"
@@ -126,17 +126,17 @@ class Job:
     path: bytes
     """The clip, relative to inputs/, as the file system spells it."""
     base: bytes
-    """What the clip's files are called; see layout.py."""
+    """The name that the clip's files share; see layout.py."""
     state: JobState
     waiting_on: Waiting | None = None
     detail: str = ""
     """One sentence about the wait, for people."""
     run_id: str | None = None
-    """The fencing token of the attempt under way: whoever cannot show it changes nothing."""
+    """The fencing token of the attempt under way. An end that does not carry it changes nothing."""
     attempts: int = 0
     """Attempts charged so far."""
     crashes: int = 0
-    """How often the daemon or the machine went down while the job ran; counted apart from attempts."""
+    """How often the daemon or the machine went down while the job ran. Attempts do not include these."""
     priority: int = 0
     """Higher goes first; equal ones go by age."""
     hold: bool = False
@@ -146,13 +146,13 @@ class Job:
     force: bool = False
     """Somebody said `povwatch retry --force`: it runs even if the same was published before."""
     damaged: bytes | None = None
-    """Somebody said `povwatch go --damaged`: the signature of the file of which whatever decodes is run."""
+    """Signature of the file for which somebody said `povwatch go --damaged`: whatever decodes of it is run."""
     spec_hash: str | None = None
-    """Over the canonical values of the spec, without our own block."""
+    """Hash of the spec's canonical values, without the `povwatch` block."""
     spec_json: str | None = None
     """The spec, frozen at the claim."""
     spec_digest: str | None = None
-    """SHA-256 of the JSON's bytes when grace last began: other bytes restart it."""
+    """SHA-256 of the JSON's bytes when the grace last began. Other bytes restart the grace."""
     spec_stat: bytes | None = None
     """The JSON's stat signature when it was last read."""
     source_hash: str | None = None
@@ -165,30 +165,30 @@ class Job:
     """Seconds of grace that were left at `grace_saved_at`."""
     grace_saved_at: float | None = None
     invalid_since: float | None = None
-    """Since when the JSON cannot be run."""
+    """Since when the JSON is invalid."""
     not_before: float = 0.0
     """No attempt before this time."""
     engine: str | None = None
     """The kind of engine that ran it last."""
     artifact: str | None = None
-    """What the worker handed over, as JSON, from `checking` on."""
+    """The worker's artifact, as JSON, from `checking` on."""
     promise: str | None = None
-    """What will be published, as JSON, from `publishing` on."""
+    """The promise to publish, as JSON, from `publishing` on."""
     output: str | None = None
     """The published file, relative to outputs/."""
     error: str | None = None
-    """Why it ended, and what to do; of one that is done, which hook after it failed."""
+    """Why it ended, and what to do. For a job that is done: which `after` hook failed."""
     created_at: float = 0.0
     updated_at: float = 0.0
 
     @property
     def ended(self) -> bool:
-        """Whether nothing happens to it any more."""
+        """Whether the job is over."""
         return self.state.ended
 
     @property
     def kept(self) -> bool:
-        """Whether it failed after it was generated, and the artifact is kept for another try to finish it."""
+        """Whether it failed after generation, with its artifact kept for another try to finish it."""
         return self.state is JobState.FAILED and self.artifact is not None
 
 

@@ -1,9 +1,9 @@
-"""The names that belong to a clip: beside it in inputs/, and in outputs/. Pure.
+"""The names of a clip's files, beside it in inputs/ and in outputs/. Pure.
 
-A clip goes by its **base**: its stem, or its full name where another clip of the folder has that stem already, or a
-shortened name with a digest where a file name would grow past what the file system takes.
-Which clip has a base is recorded in the journal, first come first served, so names never change under anybody.
-Paths are bytes: the file system's spelling, which need not be UTF-8.
+A clip's files are named after its **base**: its stem; its full name, if another clip of the folder has that stem
+already; or a shortened name with a digest, if a file name would grow too long for the file system.
+The journal records which clip has a base, first come first served, so names never change later.
+Paths are bytes as the file system spells them, and need not be UTF-8.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 NAME_MAX = 255
-"""Bytes in a file name on every file system that Linux people record to."""
+"""Bytes in a file name, on every file system that people on Linux record to."""
 
 SUFFIX_MAX = 32
-"""Room kept behind a base for the longest name we add: `_aug_v999_control_depth.mp4`, say."""
+"""Bytes kept free behind a base for the longest suffix, such as `_aug_v999_control_depth.mp4`."""
 
 UTF8_MAX = 4
 """Bytes in the longest UTF-8 character."""
 
 SHARED = 200
-"""Bytes with which all bases of a clip begin: a cut leaves more of the name than that."""
+"""Bytes that all bases of a clip share at their beginning: a cut keeps more of the name than that."""
 
 OURS = b".povwatch-"
-"""Names in inputs/ that begin so are our temporary files; they are swept at start."""
+"""The prefix of povwatch's temporary files in inputs/. They are removed at start."""
 
 ERROR = b".error.txt"
-"""How the names of error files end."""
+"""The suffix of error files."""
 
 STAGING = b".povwatch"
 """The folder in outputs/ that holds work in progress."""
@@ -56,30 +56,28 @@ def split(path: bytes) -> tuple[bytes, bytes]:
 
 
 def stem_of(name: bytes) -> bytes:
-    """The name without its last suffix; as posixpath.splitext has it, in a third of the time."""
+    """The name without its last suffix, as posixpath.splitext gives it, in a third of the time."""
     dot = name.rfind(b".")
     return name[:dot] if name[:dot].strip(b".") and dot > 0 else name
 
 
 def bases(name: bytes) -> Iterator[bytes]:
-    """The bases that a clip of this name may have, best first; the last one is its own for certain."""
+    """The bases that a clip of this name may have, best first. No other clip can have the last one."""
     for base in (stem_of(name), name):
         yield base if len(base) + SUFFIX_MAX <= NAME_MAX else _cut(base, name)
     yield _cut(name, name)
 
 
 def bases_like(name: bytes) -> tuple[bytes, bytes]:
-    """The first and the last name, as bytes compare, between which every base of this clip lies."""
+    """Two names between which every base of this clip sorts, as bytes."""
     begin = stem_of(name)[:SHARED]
     return begin, begin + b"\xff" * (NAME_MAX - len(begin))
 
 
 def assign_bases(paths: Iterable[bytes], known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """The base of each clip, where no journal is written: as known, else the first that no other clip has.
+    """Assign each clip its base where no journal is written: the known one, else the first that is free.
 
-    Args:
-        paths: clips, in the order in which they may choose.
-        known: clips that have a base already.
+    Clips choose in the order of `paths`.
     """
     found: dict[bytes, bytes] = {}
     taken = {(split(path)[0], base) for path, base in known.items()}
@@ -92,14 +90,14 @@ def assign_bases(paths: Iterable[bytes], known: Mapping[bytes, bytes]) -> dict[b
 
 
 def precedence(path: bytes) -> tuple[bytes, bytes, bool, bytes]:
-    """In which order clips that are seen together choose their bases: of one stem, the MP4 first."""
+    """Sort key for clips that are seen together and choose their bases: of one stem, the MP4 goes first."""
     folder, name = split(path)
     stem = stem_of(name)
     return folder, stem, name[len(stem) :].lower() != b".mp4", name
 
 
 def beside(path: bytes, base: bytes) -> Beside:
-    """The files of the clip at `path` that goes by `base`."""
+    """The files beside the clip at `path`, whose base is `base`."""
     folder, _ = split(path)
 
     def there(suffix: bytes) -> bytes:
@@ -109,14 +107,14 @@ def beside(path: bytes, base: bytes) -> Beside:
 
 
 def spec_beside(path: bytes, base: bytes) -> bytes:
-    """The JSON of the clip at `path` that goes by `base`: for those who ask a hundred thousand times."""
+    """The JSON of this clip. Faster than `beside`, for a hundred thousand clips."""
     return path[: path.rfind(b"/") + 1] + base + b".json"
 
 
 def output(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) -> bytes:
-    """Where the result goes, relative to outputs/: `publish.layout` filled in for this clip.
+    """The result's path, relative to outputs/: `publish.layout` filled in for this clip.
 
-    `version` above 1 is for another run of a clip whose earlier result is still there: `clip_aug_v2.mp4`.
+    A `version` above 1 names another run of a clip whose earlier result still exists: `clip_aug_v2.mp4`.
     """
     folder, _ = split(path)
     path = filled(layout, folder=folder, stem=base, kind=kind.encode())
@@ -127,16 +125,16 @@ def output(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) -
 
 
 def control(output_path: bytes, key: str) -> bytes:
-    """The control video beside a result: `clip_aug_control_edge.mp4`, as upstream adds it to a name."""
+    """The control video beside a result: `clip_aug_control_edge.mp4`. Upstream adds the same suffix."""
     root, suffix = posixpath.splitext(output_path)
     return b"%s_control_%s%s" % (root, key.encode(), suffix)
 
 
 def filled(pattern: str, **values: bytes) -> bytes:
-    """A pattern of the configuration with its placeholders filled in: `{folder}/.done/{name}`."""
+    """A pattern of the configuration, such as `{folder}/.done/{name}`, with its placeholders filled in."""
     path = pattern.encode()
     for name in values:
-        # One after the other would fill in what an earlier value holds: a clip may be called "{kind}.mp4".
+        # Replacing one after the other would also fill in a value's own text: a clip may be called "{kind}.mp4".
         path = path.replace(b"{%s}" % name.encode(), b"\0%s\0" % name.encode())
     for name, value in values.items():
         path = path.replace(b"\0%s\0" % name.encode(), value)
@@ -151,7 +149,7 @@ def manifest(output_path: bytes) -> bytes:
 def shown(name: bytes) -> str:
     """A name for people: printable, on one line, whatever bytes it holds.
 
-    Control characters, quotes' cousins and bytes that are no UTF-8 come out as backslash escapes, so that no name can
+    Control characters, invisible characters and bytes that are no UTF-8 become backslash escapes, so that no name can
     forge a log line or move a terminal's cursor.
     """
     text = name.decode("utf-8", "backslashreplace")
@@ -159,7 +157,7 @@ def shown(name: bytes) -> str:
 
 
 def _cut(base: bytes, name: bytes) -> bytes:
-    """As much of the base as leaves room for the name's digest, cut between characters."""
+    """The beginning of the base and the name's digest. The cut falls between characters."""
     digest = hashlib.sha256(name).hexdigest()[:8].encode()
     room = NAME_MAX - SUFFIX_MAX - len(digest) - 1
     head = base[:room]

@@ -15,22 +15,22 @@ EARLIEST, LATEST = -62_000_000_000.0, 253_000_000_000.0
 """Seconds since the epoch that have a date in each zone: the years 5 to 9987."""
 
 UTC_NAMES = frozenset({"", "UTC", "UCT", "GMT", "Universal", "Zulu", "Greenwich", "GMT0", "GMT+0", "GMT-0"})
-"""What needs no file: without one the C library takes UTC as well."""
+"""Names that need no file: without one the C library takes UTC as well."""
 
 _MAGIC = b"TZif"
 
 _NAMED = 60
-"""Characters of a zone's name that are shown."""
+"""At most so many characters of a zone's name are shown."""
 
 _RULE = re.compile(r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d")
-"""How a zone begins that is written out, such as `CET-1CEST` or `<+0530>-5:30` (tzset(3))."""
+"""The beginning of a zone that is written out, such as `CET-1CEST` or `<+0530>-5:30` (tzset(3))."""
 
 
 def use_zone() -> str:
-    """Have this process and its children use UTC where TZ names no zone that can be used.
+    """Make this process and its children use UTC if TZ names no usable zone.
 
     Returns:
-        What is wrong with TZ and what to do, as sentences; empty if nothing is.
+        What is wrong with TZ and what to do, as sentences; empty if nothing is wrong.
     """
     time.tzset()
     name = os.environ.get("TZ", "")
@@ -44,11 +44,9 @@ def use_zone() -> str:
 
 
 def local(at: float) -> datetime:
-    """A time as local clocks show it.
+    """Local time, from seconds since the epoch.
 
-    Args:
-        at: seconds since the epoch. One that no calendar has (a file of the year 30000, a clock that was set wrong)
-            becomes the nearest that one has.
+    A time outside the calendar (a file of the year 30000, a wrong clock) becomes the nearest one inside it.
     """
     return utc(at).astimezone()
 
@@ -70,7 +68,7 @@ def _unusable(name: str) -> str:
 
 
 def _known(name: str) -> bool:
-    """Whether the C library knows a zone; of what it does not know it makes UTC, without a word."""
+    """Whether the C library knows a zone. It silently takes UTC for a zone that it does not know."""
     if name.rpartition("/")[2] in UTC_NAMES or _RULE.match(name):
         return True
     folders = [os.environ["TZDIR"]] if os.environ.get("TZDIR") else zoneinfo.TZPATH
@@ -78,7 +76,7 @@ def _known(name: str) -> bool:
 
 
 def _is_zone(file: Path) -> bool:
-    """Whether a file describes a zone (RFC 9636); a name may be a path to any other file, or too long for one."""
+    """Whether a file describes a zone (RFC 9636). A name may also be a path to any other file, or too long for one."""
     try:
         with file.open("rb") as opened:
             return opened.read(len(_MAGIC)) == _MAGIC

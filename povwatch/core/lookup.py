@@ -1,4 +1,4 @@
-"""Which clip somebody means. Pure."""
+"""Finds the clip that somebody means. Pure."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 NUMBER_DIGITS = 18
-"""A job's number has fewer, and SQLite's integers hold them all."""
+"""A job's number has at most so many digits; SQLite's integers hold them all."""
 
 NEAR = 0.7
-"""How much of a name has to be as it was typed, for it to be what somebody meant."""
+"""How similar a name has to be to the typed word to be suggested, 0 to 1 (difflib)."""
 
 NEAR_CLIPS = 1000
-"""Clips that are compared with what was typed, the last ones: a daemon that answers has other things to do."""
+"""Only the last so many clips are compared with a word, to keep a daemon that answers quick."""
 
 NEAR_LENGTH = 100
-"""Characters up to which names are compared: it takes the square of them."""
+"""Longer names are not compared: the time grows with the square of their length, in characters."""
 
 
 def number_of(word: str) -> int | None:
-    """The job's number that a word may mean: `12` or `#12`. A clip of that name goes first, unless it has the mark."""
+    """The job's number that a word may mean: `12` or `#12`. A clip named `12` goes first; `#12` is always a number."""
     digits = word.removeprefix("#")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= NUMBER_DIGITS else None
 
@@ -35,11 +35,11 @@ def number_of(word: str) -> int | None:
 def find(paths: Collection[bytes], word: str) -> list[bytes]:
     """The clips that a word may mean: a path, a file name, or either without its suffix.
 
-    The first way of reading it that fits anything counts; several clips may fit that one.
+    The ways to read the word are tried in turn. The first that fits any clip counts, and several clips may fit it.
 
     Args:
-        paths: clips, relative to inputs/.
-        word: as typed, or as it is shown (`layout.shown`); `inputs/` in front allowed.
+        paths: relative to inputs/.
+        word: as typed, or as shown by `layout.shown`; it may begin with `inputs/`.
     """
     if not word or (word.startswith("#") and number_of(word) is not None):
         return []
@@ -70,12 +70,7 @@ def find(paths: Collection[bytes], word: str) -> list[bytes]:
 
 
 def nearest(paths: Collection[bytes], word: str) -> bytes | None:
-    """The clip that somebody may have meant with a word that means none; None if none is called nearly so.
-
-    Args:
-        paths: clips, relative to inputs/.
-        word: as typed.
-    """
+    """The clip whose name is most similar to a word that means none; None if no name is similar."""
     typed = word.removeprefix("./").removeprefix("inputs/").casefold()
     if len(typed) > NEAR_LENGTH:
         return None
@@ -89,21 +84,21 @@ def nearest(paths: Collection[bytes], word: str) -> bytes | None:
 
 
 def instead(paths: Collection[bytes], word: str) -> str:
-    """What to do where a word means no clip. See `nearest`."""
+    """What to do if a word means no clip. See `nearest`."""
     near = nearest(paths, word)
     meant = f"Did you mean {layout.shown(near)}? " if near is not None else ""
     return f"{meant}All that were seen: {command('jobs')}"
 
 
 def unanswerable(verb: str, options: Iterable[str], word: str, found: Sequence[bytes], paths: Collection[bytes]) -> str:
-    """Why what is asked of one clip is asked of none: the word means none, or several; empty where it means one.
+    """Why a request for one clip cannot be answered: the word means no clip, or several. Empty if it means one.
 
     Args:
-        verb: such as "go".
-        options: that were given with it.
+        verb: the command's, such as "go".
+        options: given with the command.
         word: as typed.
         found: the clips that it may mean.
-        paths: all of them.
+        paths: all clips.
     """
     if not found:
         return f"no clip here is called so. {instead(paths, word)}"

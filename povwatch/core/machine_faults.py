@@ -1,13 +1,13 @@
-"""What this machine may refuse povwatch, and what follows: the one table of it. Python 3.10, standard library alone.
+"""What this machine may refuse povwatch, and what follows, in one table. Python 3.10, standard library alone.
 
-TABLE has a row for each error number and each place: the error that is raised, what waits, on what, until when, and
-what is said. `python -m povwatch.core.machine_faults` prints it as docs/reliability.md has it. The rules:
+TABLE has a row for each error number and each place: the error raised, what waits, on what, until when, and the
+sentence for people. `python -m povwatch.core.machine_faults` prints it for docs/reliability.md. The rules:
 
-1. What the machine refuses is charged to no clip. The attempt is given back, and what is whole already is kept.
-2. Where everything would meet the same (the private folder cannot be written), the queue waits and not each clip.
-3. What waits goes on by itself: a watch sees that it is over, or it is tried again after a pause that grows.
-4. A file that the user owns is not ours: a clip that may not be read waits for itself alone.
-5. A file that was written before the disk reported an error is never synced again: it is thrown away and made again.
+1. No clip is charged for what the machine refuses. The attempt is given back, and complete files are kept.
+2. If every clip would meet the same fault (the private folder cannot be written), the queue waits, not each clip.
+3. What waits goes on by itself: a watch sees that the fault is over, or it is tried again after a growing pause.
+4. A file that the user owns concerns one clip: a clip that may not be read waits alone.
+5. A file that was written before the disk reported an error is never synced again: it is deleted and made again.
 
 Workers read this file, so it imports nothing that needs more than their Python.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Place(Enum):
-    """Where it happens. The value goes on from "povwatch could not"."""
+    """Where the fault occurs. The value continues "povwatch could not"."""
 
     ROOM = "make a private folder"
     COPY = "copy the clip"
@@ -58,40 +58,40 @@ class Cause(Enum):
     ROOM = "room"
     RIGHTS = "rights"
     MEANS = "means"
-    """Memory, open files, processes: what every program takes a share of."""
+    """Memory, open files, processes: resources that all programs share."""
     SOUND_DISK = "sound disk"
     DISK = "disk"
-    """It, or its server, does not answer."""
+    """The disk, or its server, does not answer."""
 
 
 @dataclass(frozen=True)
 class Until:
-    """When what waits goes on."""
+    """When something that waits goes on."""
 
     watch: str
-    """What sees that it is over, for people; empty where it is only tried again."""
+    """The watch that sees the fault end, for people; empty if there are only further tries."""
     first: float
-    """Seconds until it is tried again, the first time."""
+    """Seconds until the first further try."""
     longest: float
-    """Seconds of the longest pause; each is twice the one before."""
+    """Seconds of the longest pause. Each pause is twice the one before."""
 
     def pause(self, times: int) -> float:
-        """Seconds to wait after it failed so many times in a row."""
+        """Seconds to wait after so many failures in a row."""
         return min(self.longest, self.first * 2.0 ** min(max(times - 1, 0), 16))
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A row: what follows from an error number in a place."""
+    """A row of TABLE: what follows from an error number in a place."""
 
     error: type[errors.PovwatchError]
     waits: str
     """What waits: the queue, the clip, or nothing."""
     on: str
-    """The value of `job.Waiting` that is shown; empty where nothing waits."""
+    """The value of `job.Waiting` that is shown; empty if nothing waits."""
     until: Until
     said: str
-    """A sentence. `{where}` is the path, `{doing}` the place, `{verb}` its first word, `{reason}` the system's own."""
+    """A sentence. `{where}` is the path, `{doing}` the place, `{verb}` its first word, `{reason}` the system's text."""
     todo: str
 
 
@@ -129,7 +129,7 @@ CAUSES: dict[int, Cause] = {
     errno.ECONNABORTED: Cause.DISK,
     errno.ECONNRESET: Cause.DISK,
 }
-"""Error number to what the machine lacks."""
+"""Error number -> what the machine lacks."""
 
 TODO: dict[int, str] = {
     errno.ENOSPC: "Free some; it goes on by itself when there is room.",
@@ -142,7 +142,7 @@ TODO: dict[int, str] = {
     errno.ENOMEM: "Free some memory, or raise MemoryMax where a limit is set.",
     errno.EAGAIN: "End some processes, or raise the limit (ulimit -u, TasksMax under systemd).",
 }
-"""What to do about it. Of the others: LOOK_AT_THE_DISK and MOUNT_IT."""
+"""Error number -> what to do. The other numbers have LOOK_AT_THE_DISK and MOUNT_IT."""
 
 LOOK_AT_THE_DISK = "The disk may be failing: look at `journalctl -k`. What was written is thrown away and made again."
 MOUNT_IT = "Is its disk mounted, and does its server answer? Mount it again; it goes on by itself then."
@@ -154,7 +154,7 @@ IN_OUTPUTS = (
     *(Place.ROOM, Place.COPY, Place.PREPARE, Place.GENERATE, Place.FINISH, Place.CHECK),
     *(Place.SEAL, Place.PUBLISH, Place.HOOK),
 )
-"""The places that are in povwatch's own folders."""
+"""The places inside povwatch's own folders."""
 
 IN_INPUTS = (Place.READ_SPEC, Place.SPEC, Place.ERROR_FILE)
 
@@ -251,10 +251,10 @@ TABLE: dict[tuple[int, Place], Rule] = {
     **{(code, Place.JOURNAL): _journal(code, Place.JOURNAL) for code in CAUSES},
     **{(code, Place.PROCESS): _process(code, Place.PROCESS) for code, cause in CAUSES.items() if cause is Cause.MEANS},
 }
-"""Error number and place to what follows. A program that is not there is no fault of this kind."""
+"""(Error number, place) -> what follows. A missing program is no machine fault."""
 
 GONE = frozenset({errno.ENOENT})
-"""What a folder of our own in outputs/ says when somebody took it, or its disk, away. Of a clip it is no news."""
+"""The error if somebody removed a folder of povwatch's in outputs/, or its disk. For a clip it only means: deleted."""
 
 OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
     Place.COPY: (errors.AttemptFailed, "{where} could not be written: {reason}.", "Look at `journalctl -k`."),
@@ -270,12 +270,12 @@ OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
     **dict.fromkeys(IN_INPUTS, (errors.InputsRefused, "Cannot {verb} {where}: {reason}.", "It is tried again.")),
     Place.REPORT: (errors.NotWritten, "The report {where} cannot be written: {reason}.", ""),
 }
-"""What any other error number means there: nothing that every clip would meet."""
+"""What any other error number means in a place. It concerns no other clip."""
 
 UNTIL: dict[type[errors.PovwatchError], Until] = {
     rule.error: rule.until for (_, place), rule in TABLE.items() if place not in (*IN_INPUTS, Place.JOURNAL)
 } | {errors.InputsRefused: INPUTS_TAKE_IT}
-"""A class of error to when what it stopped goes on; each class has one answer. Ask `until`: it knows finer classes."""
+"""Class of error -> when the stopped work goes on. Ask `until`, which also knows subclasses."""
 
 KINDS: dict[str, type[errors.PovwatchError]] = {
     "disk-full": errors.DiskFull,
@@ -284,25 +284,25 @@ KINDS: dict[str, type[errors.PovwatchError]] = {
     "disk-failing": errors.WriteFailed,
     "outputs-away": errors.OutputsAway,
 }
-"""What a worker calls each class of error: see engine.port.FailureKind."""
+"""A worker's name for each class of error: see engine.port.FailureKind."""
 
 
 def rule(code: int, place: Place) -> Rule | None:
-    """What follows from an error number in a place; None where the machine is not to blame."""
+    """What follows from an error number in a place; None if the machine is not to blame."""
     return TABLE.get((code, place))
 
 
 def until(error: errors.PovwatchError) -> Until | None:
-    """When what an error stopped goes on; None where the machine's files, memory and processes are not to blame."""
+    """When work that this error stopped goes on; None if the machine is not to blame."""
     return next((UNTIL[kind] for kind in type(error).__mro__ if kind in UNTIL), None)
 
 
 def translated(error: BaseException, place: Place, where: str) -> errors.PovwatchError:
-    """The error for people and for retry.py that an exception means in a place.
+    """Translate an exception into the error for people and for retry.py.
 
     Args:
-        error: what was raised: an OSError, or one of what `code_of` knows.
-        place: where.
+        error: an OSError, or another exception that `code_of` knows.
+        place: where it was raised.
         where: the path or the thing, for people.
     """
     code = code_of(error)
@@ -319,12 +319,12 @@ def translated(error: BaseException, place: Place, where: str) -> errors.Povwatc
 
 
 def passing(error: OSError) -> bool:
-    """Whether an error in opening or reading a file of the user's says nothing about that file."""
+    """Whether an error from opening or reading a user's file says nothing about that file."""
     return CAUSES.get(error.errno or 0) in {Cause.MEANS, Cause.SOUND_DISK, Cause.DISK}
 
 
 def blamed(error: BaseException, place: Place, where: str) -> errors.PovwatchError | None:
-    """As `translated`; None where TABLE has no row for it."""
+    """As `translated`; None if TABLE has no row for the error."""
     return translated(error, place, where) if TABLE.get((code_of(error) or 0, place)) else None
 
 
@@ -342,9 +342,9 @@ def told(place: Place, where: str) -> Iterator[None]:
 
 
 def code_of(error: BaseException) -> int | None:
-    """The error number of an exception.
+    """The error number of an exception; None if it has none.
 
-    Some of them carry none, and say in words of their own that there is no memory, no thread or no file to be had.
+    Some exceptions carry no number: only their text says that memory, threads or files ran out.
     """
     if isinstance(error, OSError) and error.errno:
         return error.errno
@@ -356,34 +356,34 @@ def code_of(error: BaseException) -> int | None:
 
 
 def code_in(text: str) -> int | None:
-    """The error number that a text names: of a program that died, or of a library's own error."""
+    """The error number that a text names: a dead program's output, or a library's own error."""
     if found := _NUMBERED.search(text):
         return int(found[1])
     return next((code for words, code in _IN_WORDS.items() if words in text), None)
 
 
 _NUMBERED = re.compile(r"(?:\[Errno |\(os error )(\d{1,3})[\])]")
-"""As Python and Rust spell an error number."""
+"""How Python and Rust spell an error number."""
 
 _IN_WORDS = {
     "can't start new thread": errno.EAGAIN,
     "failed to map segment": errno.ENOMEM,
     **{
         os.strerror(code): code
-        # "Too many open files in system" before "Too many open files"; not what a clip's own contents may say.
+        # "Too many open files in system" before "Too many open files". No text that a clip's contents can produce.
         for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE)
     },
 }
 
 
 def said_by_ffmpeg_alone(error: BaseException, folder: str) -> bool:
-    """Whether an error of FFmpeg is about what it read: it may be, and the disk itself takes a file.
+    """Whether an error of FFmpeg may be about the file's contents: the disk itself still takes a file.
 
-    FFmpeg has one set of error numbers for the kernel's word and for a file's contents.
+    FFmpeg uses the same error numbers for the kernel's errors and for a file's contents.
 
     Args:
         error: what was raised.
-        folder: where the work is, for a file to try.
+        folder: the work's folder, where a file is tried.
     """
     if not type(error).__module__.startswith("av.") or code_of(error) not in BY_FFMPEG:
         return False
@@ -398,13 +398,13 @@ def said_by_ffmpeg_alone(error: BaseException, folder: str) -> bool:
 
 
 def gives_memory(limit: int | None = None) -> bool:
-    """Whether the machine gives this process memory: then what was refused is more than it may have.
+    """Whether the machine still gives this process memory: then the refused amount exceeded the process's own limit.
 
-    Address space is asked for and not touched: that costs nothing, and is refused where memory would be.
+    Address space is reserved and not touched. That costs nothing, and fails where memory would be refused.
 
     Args:
-        limit: bytes of address space that povwatch itself allows this process; another limit may be lower. Left out,
-            a process that holds most of what the system allows it has met its own size.
+        limit: bytes of address space that povwatch allows this process; another limit may be lower. Without it, a
+            process that holds most of the system's limit has met its own size.
     """
     held = address_space("VmSize")
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -421,23 +421,23 @@ def gives_memory(limit: int | None = None) -> bool:
 
 
 def address_space(what: str) -> int:
-    """Bytes of address space that this process has (VmSize), or has had at most (VmPeak)."""
+    """Bytes of address space of this process: now (VmSize) or at most (VmPeak)."""
     with open("/proc/self/status", encoding="utf-8") as status:  # noqa: PTH123 - as workers/worker.py
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(f"{what}:"))
 
 
 BY_FFMPEG = frozenset({errno.EIO, errno.EPERM, errno.EACCES, errno.ENODEV, errno.EAGAIN, errno.ETIMEDOUT})
-"""What FFmpeg says of contents too, without the kernel's having said it."""
+"""Error numbers that FFmpeg also uses for a file's contents, without any error of the kernel's."""
 
 STACK = 16 * 2**20
 """Bytes of address space that a new thread takes, generously."""
 
 ENOUGH = 256 * 2**20
-"""Bytes of address space: a machine that gives them was not short of memory a moment ago."""
+"""Bytes of address space. A machine that grants so much was not short of memory."""
 
 
 def table() -> str:
-    """TABLE in Markdown, rows that say the same joined."""
+    """TABLE in Markdown. Rows with the same answer are joined."""
     rows: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
     for (code, place), row in TABLE.items():
         again = f"it is tried again after {_span(row.until)}" if row.until.first and place not in IN_INPUTS else ""

@@ -1,4 +1,4 @@
-"""What the loop and its threads hand each other. Nothing here reaches a job or the journal, so a thread may hold it."""
+"""Objects that the loop and its threads share. They reach no job and no journal, so a thread may hold them."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Things that threads put in and the loop takes out, in that order."""
+    """A queue: threads put things in, the loop takes them out in the same order."""
 
     def __init__(self, wake: Callable[[], None], most: int | None = None) -> None:
-        """An empty one.
+        """Begin empty.
 
         Args:
             wake: called in the thread after each `put`; wakes the loop.
-            most: how many things it holds; of more, the oldest are forgotten.
+            most: how many things it holds; beyond that the oldest are dropped.
         """
         self._wake = wake
         self._things: deque[T] = deque(maxlen=most)
 
     def put(self, thing: T) -> None:
-        """Called in any thread."""
+        """Add a thing; from any thread."""
         self._things.append(thing)
         self._wake()
 
     def take(self) -> Iterator[T]:
-        """Called in the loop: everything that is there, also what comes meanwhile."""
+        """Take everything out, including what is added meanwhile; from the loop."""
         while self._things:
             yield self._things.popleft()
 
     def clear(self) -> None:
-        """Forget what is there."""
+        """Drop everything."""
         self._things.clear()
 
 
 class Gauge:
-    """How far some work is, 0 to 1: set by its thread, read by the loop."""
+    """Progress of some work, 0 to 1: its thread sets it, the loop reads it."""
 
     def __init__(self) -> None:
         self.fraction = 0.0
 
     def set(self, fraction: float) -> None:
-        """The work is so far."""
+        """Set the progress, 0 to 1."""
         self.fraction = fraction

@@ -1,4 +1,4 @@
-"""`povwatch pause`, as the journal keeps it and as people are told."""
+"""`povwatch pause`: the journal's record of it, and the sentence for people."""
 
 from __future__ import annotations
 
@@ -11,20 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FACT = "paused"
-"""Under this name the journal keeps it."""
+"""The record's name in the journal."""
 
 
 def pause(by: str, at: float) -> dict[str, Any]:
-    """What the journal keeps.
-
-    Args:
-        by: who said it.
-        at: when, in seconds since the epoch.
-    """
+    """The journal's record. `by` is who paused, `at` is in seconds since the epoch."""
     return {"by": by, "at": at}
 
 
 def in_words(paused: Mapping[str, Any]) -> str:
-    """Who paused and when, and how it goes on, as a sentence."""
+    """Who paused and when, and how to resume, as a sentence."""
     at = local(paused["at"]).strftime("%Y-%m-%d %H:%M:%S")
     return f"Paused by {paused['by']} at {at}; it goes on with {command('resume')}."

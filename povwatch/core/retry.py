@@ -1,13 +1,13 @@
-"""What becomes of a job whose attempt ended in an error. Pure: a decision is returned, nothing is done.
+"""Decides whether a failed attempt is retried, released or ends the job. Pure: it returns a decision.
 
 1. A permanent error ends the job: rejected, blocked or failed, by the error's type.
-2. A fault of the environment or of the JSON releases it: the attempt is given back, and it waits for the cause to go.
-   What the machine's file system, memory and processes may refuse is in machine_faults.py.
-3. Everything else is charged: another attempt after a pause of 2, 4, 8 ... 60 s, until `limit` attempts are used up.
-4. Out of memory is tried once more, on a fresh worker; what does not fit twice does not fit.
-5. What was generated is never generated again because finishing it fails: finishing alone is tried again, after the
-   same pauses and as often as there are attempts; then the job fails, and the artifact is kept.
-6. A job that was running when the daemon or the machine went down is counted apart, and fails at the third time.
+2. A fault of the environment or of the JSON releases the job: the attempt is given back, and the job waits until the
+   cause is gone. machine_faults.py has the faults of the file system, memory and processes.
+3. Every other error is charged: another attempt after a pause of 2, 4, 8 ... 60 s, until `limit` attempts are used up.
+4. Out of memory gets one more attempt, on a fresh worker: a job that does not fit twice does not fit.
+5. A failure to finish never causes generation again. Only finishing is tried again, after the same pauses and as often
+   as there are attempts; then the job fails, and the artifact is kept.
+6. Crashes of the daemon or the machine while a job runs are counted apart. The third one fails the job.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ BACKOFF_MAX = 60.0
 """Seconds of the longest pause."""
 
 CLOCK_MARGIN = 5.0
-"""Seconds by which a clock may be corrected without a job's pause being looked at."""
+"""Seconds by which a clock may be corrected before a job's pause is shortened."""
 
 ENVIRONMENT_PAUSE = 30.0
-"""Seconds until a fault of the environment is looked at again."""
+"""Seconds until a fault of the environment is checked again."""
 
 CRASHES_MAX = 3
 """A job that was running at so many crashes is taken for their cause."""
 
 OUT_OF_MEMORY_MAX = 2
-"""Attempts, however many are allowed, of a job that runs out of memory."""
+"""Attempts of a job that runs out of memory, however many are allowed."""
 
 FAULTS_PATIENCE = 3
-"""So many times must the machine fail to inspect a clip before --once waits for it no longer."""
+"""After so many machine faults while inspecting a clip, --once no longer waits for it."""
 
 
 class Kind(StrEnum):
     """What to do with the job."""
 
     RETRY = "retry"
-    """Back to the queue for another attempt at `at`."""
+    """It goes back to the queue for another attempt at `at`."""
     RELEASE = "release"
-    """Back to where it waits; the attempt is given back."""
+    """It waits again; the attempt is given back."""
     FAIL = "fail"
-    """End: `failed`."""
+    """It ends: `failed`."""
     BLOCK = "block"
-    """End: `blocked`."""
+    """It ends: `blocked`."""
     REJECT = "reject"
-    """End: `rejected`."""
+    """It ends: `rejected`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Decision:
 
     kind: Kind
     at: float
-    """Not before this time, on the clock of `now`; for an end, now."""
+    """No earlier than this time, on the clock of `now`. For an end, `now`."""
     waiting: Waiting | None
     """What the job waits on; None for an end."""
     reason: str
@@ -67,13 +67,13 @@ class Decision:
 
 
 def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float) -> Decision:
-    """What becomes of a job after an error.
+    """Decide about a job after an error.
 
     Args:
-        error: What the attempt ended with.
-        attempts: Attempts charged so far, this one included.
-        limit: Attempts that a job has (`engine.attempts`).
-        now: Seconds, on any clock.
+        error: how the attempt ended.
+        attempts: attempts charged so far, this one included.
+        limit: attempts that a job may have (`engine.attempts`).
+        now: seconds, on any clock.
     """
     for cause, (waiting, pause) in _RELEASES.items():
         if isinstance(error, cause):
@@ -91,13 +91,13 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
 
 
 def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now: float) -> Decision:
-    """What becomes of a job whose artifact could not be finished. It is kept: nothing is generated again.
+    """Decide about a job whose artifact could not be finished. The artifact is kept: nothing is generated again.
 
     Args:
-        error: What finishing ended with.
-        failures: How often in a row it failed, this time included.
-        limit: How often it is tried (`engine.attempts`).
-        now: Seconds, on any clock.
+        error: how finishing ended.
+        failures: failures in a row, this one included.
+        limit: tries that a job may have (`engine.attempts`).
+        now: seconds, on any clock.
     """
     if failures >= limit:
         reason = joined(error.what, f"Given up after {_times(failures, 'try')}.")
@@ -106,11 +106,11 @@ def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now:
 
 
 def after_crash(crashes: int, now: float) -> Decision:
-    """What becomes of an orphaned job: one that was running when the daemon or the machine went down.
+    """Decide about an orphaned job, which was running when the daemon or the machine went down.
 
     Args:
-        crashes: How often that happened to this job, this time included.
-        now: Seconds, on any clock.
+        crashes: how often that happened to this job, this time included.
+        now: seconds, on any clock.
     """
     often = _times(crashes, "time")
     if crashes >= CRASHES_MAX:
@@ -121,24 +121,20 @@ def after_crash(crashes: int, now: float) -> Decision:
 
 
 def clamped(not_before: float, now: float) -> float:
-    """When the next attempt may come, where that is written down as a time of the wall clock.
+    """The time of the next attempt, from a recorded time of the wall clock. All are in seconds on that clock.
 
-    No pause is longer than BACKOFF_MAX, so a time that is further away is one of before the clock was set back.
-
-    Args:
-        not_before: what is written down.
-        now: seconds, on the same clock.
+    No pause is longer than BACKOFF_MAX, so a later time was recorded before the clock was set back.
     """
     return not_before if not_before <= now + BACKOFF_MAX + CLOCK_MARGIN else now + BACKOFF_MAX
 
 
 def waiting_for(error: errors.EnvironmentFault) -> Waiting:
-    """What a job waits on that an error of the environment keeps from going on."""
+    """What a job waits on after an error of the environment."""
     return next(waiting for cause, (waiting, _) in _RELEASES.items() if isinstance(error, cause))
 
 
 def backoff(times: int) -> float:
-    """Seconds to wait after something failed so many times in a row: 2, 4, 8 ... 60."""
+    """Seconds to wait after so many failures in a row: 2, 4, 8 ... 60."""
     return min(BACKOFF_MAX, 2.0 ** min(max(times, 1), 10))
 
 

@@ -1,4 +1,4 @@
-"""Which clips this povwatch is for: all, or those that `run --once CLIP...` names. Pure."""
+"""The clips that this povwatch handles: all, or the ones that `run --once CLIP...` names. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The others are left as they are: not taken in, not started, not cancelled, their grace stands still.
+    """A set of clips. Others are left alone: not taken in, not started, not cancelled, their grace stopped.
 
-    What one of them was promised before is kept all the same, and what was generated for it is checked: that costs
-    nothing, and lies about otherwise.
+    An earlier promise for another clip is still kept, and its artifact is still checked. Neither costs generation, and
+    otherwise the files would lie about.
     """
 
     clips: frozenset[bytes] | None = None

@@ -1,7 +1,7 @@
-"""How a message is put together from its parts. Pure; Python 3.10, standard library alone.
+"""Joins the parts of a message into sentences. Pure; Python 3.10, standard library alone.
 
-A part may come from anywhere (an error, a library, an engine) and end in a path or a command. What follows such a part
-must not run into it, and the stop between the two must not become part of what people copy: so it is set in backticks.
+A part may come from anywhere (an error, a library, an engine) and end in a path or a command. The next part must not
+run into it, and the full stop between them must not be copied with it, so the path or the command is set in backticks.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import re
 from povwatch.core.command import program
 
 _ENDED = re.compile(r"[.!?][)\]\"'`]*$")
-"""A sentence that has its stop, perhaps within brackets or quotes."""
+"""The end of a complete sentence, perhaps within brackets or quotes."""
 
 _COMMANDS = ("chgrp ", "chmod ", "chown ", "mkdir ", "mount ", "mv ", "rm ", "sudo ")
-"""How a command that is no povwatch's begins."""
+"""The beginnings of commands other than povwatch's."""
 
 
 def joined(*parts: str) -> str:
-    """The parts as sentences one after the other; empty ones are left out, and the last one stays as it is."""
+    """The parts as sentences in a row. Empty ones are left out, and the last one stays unchanged."""
     *before, last = [part.strip() for part in parts if part.strip()] or [""]
     return " ".join([*map(ended, before), last])
 
 
 def ended(part: str) -> str:
-    """A part as another can follow it: with its stop, and with a path or a command at its end in backticks."""
+    """A part that another can follow: with a full stop, and with a path or a command at its end in backticks."""
     part = part.strip()
     if not part or _ENDED.search(part) or part.endswith(":"):
         return part
@@ -33,7 +33,7 @@ def ended(part: str) -> str:
 
 
 def _copied_from(part: str) -> int | None:
-    """Where the path or the command begins that a part ends in; None if it ends in neither."""
+    """The index of the path or command at a part's end; None if there is none."""
     if part.endswith("`"):
         return None
     behind = max((part.rfind(mark) + len(mark) for mark in (": ", "Run ", " run ") if mark in part), default=0)

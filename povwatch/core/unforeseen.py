@@ -1,4 +1,4 @@
-"""What nobody foresaw: an exception in the midst of a job's way. It costs that job an attempt, never the daemon."""
+"""Unforeseen exceptions in a job's step. They cost that job an attempt, and never end the daemon."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from povwatch.core.machine_faults import CAUSES, Cause, Place, code_of, translat
 
 
 class Unforeseen(AttemptFailed):
-    """A fault in povwatch itself."""
+    """A bug in povwatch itself."""
 
 
 def in_words(error: Exception, where: str, place: Place | None = None, path: str = "") -> PovwatchError:
-    """The error for retry.py that an exception means; of one that nobody foresaw the log gets the traceback.
+    """Translate an exception into an error for retry.py. An unforeseen one is logged with its traceback.
 
     Args:
         error: what was raised.
-        where: what was being done: "while it was checked".
-        place: where that is in machine_faults.TABLE; left out, only a machine that lacks memory, files or processes
-            is taken for the cause.
-        path: what it worked on, for people.
+        where: the step, for people: "while it was checked".
+        place: the step's row in machine_faults.TABLE. Without it, the machine is blamed only for a lack of memory,
+            files or processes.
+        path: the file worked on, for people.
 
     Raises:
-        JournalFailed: that is what it was; without its journal nothing can go on.
+        JournalFailed: the exception was one; nothing can go on without the journal.
     """
     if isinstance(error, JournalFailed):
         raise error

@@ -69,7 +69,7 @@ def spell_rate(rate: Fraction) -> str:
 
 
 def spell_pace(rate: Fraction, *, constant: bool) -> str:
-    """The same as words: "25 frames a second", "about 24.3 frames a second, not evenly spaced"."""
+    """The frame rate in words: "25 frames a second", "about 24.3 frames a second, not evenly spaced"."""
     pace = f"{spell_rate(rate)} frames a second"
     return pace if constant else f"about {pace}, not evenly spaced"
 
