@@ -56,6 +56,8 @@ class GraceEntry:
     """The fields whose files are still being looked at, for people."""
     hindrance: str = ""
     """Why the machine does not let us look at them, as sentences."""
+    looked: bool | None = None
+    """Whether files were still looked at when the job was last told what it waits on; None if it was not told yet."""
     missing_since: float | None = None
     lock: bytes | None = None
     """The file that says that an editor has the JSON open."""

@@ -14,7 +14,6 @@ from povwatch.core.retry import waiting_for
 from povwatch.core.sentences import joined
 from povwatch.grace import clock as clockwork
 from povwatch.grace.clock import Sample
-from povwatch.grace.notes import LOOKED_AT
 from povwatch.spec.holding import held_by, marker_before
 
 if TYPE_CHECKING:
@@ -161,8 +160,9 @@ class GraceLook:
         keeps_time = grace.restarted or queued or grace.waiting is not was
         newly_invalid = grace.invalid_since is not None and job.invalid_since is None
         # The clock of a grace that runs is no news; that a file is looked at, or is no longer, is.
-        looked = LOOKED_AT in detail or LOOKED_AT in job.detail
-        same = grace.waiting is was and ((grace.waiting is Waiting.GRACE and not looked) or detail == job.detail)
+        looked, entry.looked = entry.looked, bool(entry.looking)
+        runs = grace.waiting is Waiting.GRACE and looked is False and not entry.looked
+        same = grace.waiting is was and (runs or detail == job.detail)
         if same and not keeps_time and not newly_invalid:
             return
         found = GraceLooked(

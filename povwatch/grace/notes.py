@@ -20,10 +20,6 @@ NOT_BEFORE = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is clos
 """After what the clock of a clip goes on that stands still."""
 
 
-LOOKED_AT = "held against the clip"
-"""What is said of a file that a JSON names until it is known."""
-
-
 class GraceNotes:
     """Tells of gates."""
 
@@ -47,7 +43,8 @@ class GraceNotes:
             case Waiting.EDITING if entry.lock:
                 return f"{layout.shown(entry.lock)} is there"
             case Waiting.GRACE if entry.looking:
-                why = f"cannot be {LOOKED_AT} now: {entry.hindrance}" if entry.hindrance else f"is {LOOKED_AT} first"
+                held = "held against the clip"
+                why = f"cannot be {held} now: {entry.hindrance}" if entry.hindrance else f"is {held} first"
                 return f"the file of {entry.looking} {why}"
             case Waiting.GRACE:
                 return f"starts at {self._store.clock.spell(entry.grace.seen_at + entry.grace.left)}"

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
@@ -36,18 +37,31 @@ LINES_MAX = 100
 """Things that are named one by one."""
 
 
+class Kind(StrEnum):
+    """What nobody needs, for people."""
+
+    STAGING = "staging"
+    ERROR_FILE = "error file of a clip that is gone"
+    TEMPORARY = "temporary file"
+    ANSWER = "answer that nobody came for"
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """Something that nobody needs."""
 
-    what: str
-    """Such as "staging of job 7, done"."""
+    kind: Kind
     path: bytes
     """Relative to its folder: outputs/, inputs/ or the requests."""
     size: int
     """Bytes."""
     job: int | None = None
     """Whose staging it is."""
+
+    @property
+    def what(self) -> str:
+        """What it is, for people."""
+        return str(self.kind) if self.job is None else f"{self.kind} of job {self.job}"
 
 
 class Cleaning:
@@ -69,13 +83,10 @@ class Cleaning:
             PovwatchError: a folder is away, or may not be looked into.
         """
         return [
-            *(Left(f"staging of job {job}", path, size, job) for job, path, size in self._rooms.rooms()),
-            *(
-                Left("error file of a clip that is gone", path, size)
-                for path, size in self._inputs.lonely_errors(self._suffixes)
-            ),
-            *(Left("temporary file", path, size) for path, size in self._inputs.temporary(now - OLD)),
-            *(Left("answer that nobody came for", path, size) for path, size in self._spool.stale(now - OLD)),
+            *(Left(Kind.STAGING, path, size, job) for job, path, size in self._rooms.rooms()),
+            *(Left(Kind.ERROR_FILE, path, size) for path, size in self._inputs.lonely_errors(self._suffixes)),
+            *(Left(Kind.TEMPORARY, path, size) for path, size in self._inputs.temporary(now - OLD)),
+            *(Left(Kind.ANSWER, path, size) for path, size in self._spool.stale(now - OLD)),
         ]
 
     @staticmethod
@@ -99,9 +110,9 @@ class Cleaning:
             try:
                 if left.job is not None:
                     self._rooms.finish(left.job)
-                elif left.what.startswith("error"):
+                elif left.kind is Kind.ERROR_FILE:
                     self._inputs.remove_error(left.path)
-                elif left.what.startswith("temporary"):
+                elif left.kind is Kind.TEMPORARY:
                     self._inputs.remove_temporary(left.path)
                 else:
                     self._spool.remove(left.path)
@@ -140,7 +151,7 @@ def _needed(left: Left, journal: JournalReader) -> bool:
     if left.job is not None:
         job = journal.job(left.job)
         return job is not None and (not job.ended or _is_kept(job, journal))
-    if not left.what.startswith("error"):
+    if left.kind is not Kind.ERROR_FILE:
         return False
     folder, name = layout.split(left.path)
     clip = journal.holder(folder, name.removesuffix(layout.ERROR))

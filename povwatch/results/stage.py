@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from povwatch.attempt import soundtrack
@@ -65,9 +66,16 @@ BACK_WITHIN = 10.0
 """Seconds in which a private folder may come back that is gone from outputs/ while outputs/ itself is there: a rename
 that another machine sees late costs no second generation."""
 
-IS_KEPT = "What was generated is kept."
-IS_AWAY = "What was generated is not there now; it is used when it is back with outputs/."
-IS_GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
+
+class Where(StrEnum):
+    """Where what was generated is while a step is put off, as a sentence."""
+
+    KEPT = "What was generated is kept."
+    AWAY = "What was generated is not there now; it is used when it is back with outputs/."
+    GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
+    PROMISED = "Nothing is lost."
+    UNKNOWN = ""
+    """The error says that it is not there."""
 
 
 class AfterHooks(Protocol):
@@ -171,7 +179,7 @@ class ResultsStage(Stage):
         """Finish and judge a job that is `checking`."""
         full = self._free_space.lacking()
         if full is not None:
-            self._check_later(job, attempt, full, LOOK_EVERY, IS_AWAY if attempt.lost else IS_KEPT)
+            self._check_later(job, attempt, full, LOOK_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
             return
         gauge = self._gauges[job.id] = Gauge()
         self._background.submit(
@@ -297,12 +305,12 @@ class ResultsStage(Stage):
             error = OutputsAway(f"{attempt.folder} is not there.", "Nobody but povwatch may remove or rename it.")
         if self._outputs_watch.refuses(self._store.clock.boot()):
             self._gone_since.pop(job.id, None)
-            self._check_later(job, attempt, error, said=IS_AWAY)
+            self._check_later(job, attempt, error, where=Where.AWAY)
             return
         now = self._store.clock.boot()
         left = self._gone_since.setdefault(job.id, now) + BACK_WITHIN - now
         if left > 0.0:
-            self._check_later(job, attempt, error, min(left, self._pause(job, error)), IS_GONE)
+            self._check_later(job, attempt, error, min(left, self._pause(job, error)), Where.GONE)
         else:
             del self._gone_since[job.id]
             self._tries.pop(job.id, None)
@@ -346,7 +354,7 @@ class ResultsStage(Stage):
         return True
 
     def _check_later(
-        self, job: Job, attempt: Attempt, error: EnvironmentFault, pause: float | None = None, said: str = IS_KEPT
+        self, job: Job, attempt: Attempt, error: EnvironmentFault, pause: float | None = None, where: Where = Where.KEPT
     ) -> None:
         """Not the job's doing: what the engine made is finished later, and no GPU time is spent again.
 
@@ -355,10 +363,10 @@ class ResultsStage(Stage):
             attempt: its files.
             error: why it cannot be finished now.
             pause: seconds; left out, as machine_faults.py has it for that error.
-            said: where what was generated is, as a sentence.
+            where: where what was generated is.
         """
         when = self._store.clock.boot() + (self._pause(job, error) if pause is None else pause)
-        self._wait(job, "check-later", error, when, said)
+        self._wait(job, "check-later", error, when, where)
         self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
@@ -383,8 +391,8 @@ class ResultsStage(Stage):
 
     def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
         # Where the private folder is not there the error says so, and nobody knows whether it comes back.
-        said = "" if isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken) else "Nothing is lost."
-        self._wait(job, "publish-later", error, when, said)
+        away = isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken)
+        self._wait(job, "publish-later", error, when, Where.UNKNOWN if away else Where.PROMISED)
         self._later[job.id] = (when, lambda: self.publish(self._store.job(job.id)))
 
     def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
@@ -410,15 +418,15 @@ class ResultsStage(Stage):
         again = until(error)
         return again.pause(self._tries[job.id]) if again else AGAIN
 
-    def _wait(self, job: Job, event: str, error: PovwatchError, when: float, said: str) -> None:
+    def _wait(self, job: Job, event: str, error: PovwatchError, when: float, where: Where) -> None:
         """Note why a step is put off; the same is said once, however often it is tried."""
         waiting = waiting_for(error) if isinstance(error, EnvironmentFault) else Waiting.PAUSED
-        if isinstance(error, Unforeseen) or said == IS_GONE:
+        if isinstance(error, Unforeseen) or where is Where.GONE:
             waiting = Waiting.RETRY_AT
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return
         job = self._store.apply(job, StepPutOff(step=event, waiting=waiting, detail=str(error)))
-        problem = f"{error} {said}".rstrip()
+        problem = f"{error} {where}".rstrip()
         say(event, job, problem=problem, at=self._store.clock.spell(when))
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
