@@ -27,11 +27,9 @@ from pydantic_settings import (
 
 from povwatch.config.faults import PREFIX, near
 from povwatch.config.hooks import Hook
+from povwatch.core.cosmos import Control
 from povwatch.core.hours import parse as parse_hours
 from povwatch.core.units import Bytes, Seconds
-
-ControlKey = Literal["edge", "vis", "depth", "seg"]
-"""The controls, in upstream's order."""
 
 ENGINE_KINDS = ("auto", "cosmos", "diffusers", "preview")
 
@@ -122,7 +120,7 @@ class SpecDefaults(Section):
     """The priority of clips in some folders: pattern to number, higher goes first. A JSON's own goes before it."""
     templates: str = ""
     """A folder with templates of your own; it may be missing."""
-    controls: dict[ControlKey, Annotated[float, Field(ge=0, le=1)]] = Field({"edge": 1.0}, min_length=1)
+    controls: dict[Control, Annotated[float, Field(ge=0, le=1)]] = Field({"edge": 1.0}, min_length=1)
     """Controls and their weights."""
     seed: int = Field(0, ge=0)
     """The seed; the same one gives the same video again."""
@@ -157,7 +155,7 @@ class Engine(Section):
     """The GPUs that may be used, in this order: indices or UUIDs, as nvidia-smi -L has them; empty for all."""
     python: Path = Path("cosmos-transfer2.5/.venv/bin/python")
     """The interpreter of upstream's own environment."""
-    controls: Annotated[tuple[ControlKey, ...], Field(min_length=1)] = ("edge",)
+    controls: Annotated[tuple[Control, ...], Field(min_length=1)] = ("edge",)
     """What is loaded, and so may be asked for: one control, or all four."""
     model: str = ""
     """Another model than the engine's own: a folder or repository (diffusers), or a variant (cosmos)."""

@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
     Frame = NDArray[Any]
 
-ORDER = ("edge", "vis", "depth", "seg")
-"""The hint keys in upstream's order."""
-
-COMPUTED = ("edge", "vis")
-"""Those that need no model."""
-
 EDGE_THRESHOLDS = {
     "very_low": (20, 50),
     "low": (50, 100),

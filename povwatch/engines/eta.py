@@ -13,8 +13,8 @@ from math import inf
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.cosmos import CHUNK_FRAMES, RESOLUTION, STEPS
 from povwatch.engines.transfer import plan
-from povwatch.engines.transfer.settings import CHUNK_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 MODELS = ("cosmos", "diffusers")
 """The engines with a model, which works in chunks and at its own size."""
 
-RESOLUTION = "720"
-"""Of a spec that does not say which."""
-
 LATEST = 9
 """Jobs that are looked at; older ones are of another driver, another model, another season."""
 
 KEPT = 200
 """Jobs that are kept in mind, of all engines and GPUs together."""
-
-STEPS = 35
-"""Of a spec that does not say how many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 
 from povwatch import __version__
 from povwatch.container.signature import HEAD, video_kind
+from povwatch.core.cosmos import COMPUTED, CONTROLS, PRESETS
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.engines import control
 from povwatch.engines.port import EngineFailure
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 QUALITY = {"crf": "14", "preset": "veryfast", "bf": "0"}
 """Edges are one pixel wide; they have to stay visible."""
-
-PRESETS = {"edge": "preset_edge_threshold", "vis": "preset_blur_strength"}
 
 SCALING = {
     "edge": cv2.INTER_LINEAR,
@@ -58,7 +57,7 @@ class PreviewEngine:
         return {
             "name": "preview",
             "version": __version__,
-            "controls": list(control.ORDER),
+            "controls": list(CONTROLS),
             "max_frames": None,
             "real": False,
             "opencv": cv2.__version__,
@@ -91,7 +90,7 @@ class PreviewEngine:
             "control": shown.key,
             "preset": shown.preset,
             "given": shown.path,
-            "computed": shown.path is None and shown.key in control.COMPUTED,
+            "computed": shown.path is None and shown.key in COMPUTED,
             "others": others,
             "seconds": {"control": round(time.monotonic() - began, 3)},
         }
@@ -110,7 +109,7 @@ class Shown:
     @property
     def visible(self) -> bool:
         """Whether there is more to show than a note."""
-        return self.path is not None or self.key in control.COMPUTED
+        return self.path is not None or self.key in COMPUTED
 
 
 def choose(spec: dict[str, Any]) -> tuple[Shown, list[str]]:
@@ -126,13 +125,11 @@ def choose(spec: dict[str, Any]) -> tuple[Shown, list[str]]:
             preset=(spec[key].get(PRESETS[key]) or "medium") if key in PRESETS else None,
             path=spec[key].get("control_path"),
         )
-        for key in control.ORDER
+        for key in CONTROLS
         if spec.get(key) is not None
     ]
     if not asked:
-        raise EngineFailure(
-            "invalid", "The spec asks for no control.", f"Add at least one of {', '.join(control.ORDER)}."
-        )
+        raise EngineFailure("invalid", "The spec asks for no control.", f"Add at least one of {', '.join(CONTROLS)}.")
     best = max(asked, key=lambda one: (one.visible, one.weight))  # the first of equal ones: upstream's order
     return best, [one.key for one in asked if one is not best]
 
@@ -150,7 +147,7 @@ def _pictures(shown: Shown, job: dict[str, Any], count: int, stack: ExitStack) -
         for _, frame in zip(range(count), given.frames(), strict=False):
             rgb = frame.to_ndarray(format="rgb24")
             yield rgb if rgb.shape[1::-1] == size else cv2.resize(rgb, size, interpolation=SCALING[shown.key])
-    elif shown.key not in control.COMPUTED:
+    elif shown.key not in COMPUTED:
         card = control.note(shown.key, size)
         for _ in range(count):
             yield card
@@ -209,6 +206,7 @@ def _kind(path: str) -> str:
 
 
 def _short(shown: Shown, done: int, count: int) -> EngineFailure:
+    # Weaker than media/fit.misfit on purpose: a preview shows a control of another size or rate as well as it can.
     if shown.path is not None:
         return EngineFailure(
             "invalid",

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from povwatch.media.resized import NAMED, RUNS_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from fractions import Fraction
@@ -29,12 +31,6 @@ NOT_CODED = 19
 
 VP8_SHOWN = 0x10
 """Bit in the first byte of a VP8 frame: it is shown (RFC 6386, 9.1)."""
-
-RUNS_MAX = 20
-"""Runs of frames that are named at most; all of them are counted."""
-
-NAMED = 5
-"""Runs that a sentence names at most."""
 
 
 def shows(codec: str, head: bytes, size: int) -> bool:

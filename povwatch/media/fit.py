@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from povwatch.core.errors import Problem
 
 RATE_SLACK = Fraction(1, 50)
-"""How far a rate may be off (relative): 29.97 is 30, and the rate of a clip whose frames are uneven is an average."""
+"""Relative difference in rate that still fits: 29.97 is 30, and an uneven clip has an average, or a usual rate near its
+own."""
+
+ARRAY = "arr_0.npy"
+"""The mask in an .npz, as numpy.savez names its only array."""
 
 MASK_TODO = "Write it with numpy.savez(FILE, mask.astype(numpy.uint8))."
 
@@ -51,23 +56,36 @@ def misfit(field: str, found: Shape, clip: Shape, wanted: int) -> Problem | None
         clip: the clip, upright.
         wanted: frames that are to be generated; a video may be as long as that, too.
     """
-    rates = bool(found.rate) and found.frames > 1
-    if found.frames not in (clip.frames, wanted):
+    difference = differs(found, clip, wanted)
+    if difference is None:
+        return None
+    if difference == "frames":
         message = f"has {_length(found)}, the clip has {_length(clip) if found.rate else _frames(clip.frames)}"
         if wanted != clip.frames:
             message += f", of which {wanted} are asked for"
-    elif _even(found) != _even(clip):
+    elif difference == "size":
         message = f"is {found.width}x{found.height}, the clip is {clip.width}x{clip.height}"
-    elif rates and abs(found.rate - clip.rate) > RATE_SLACK * clip.rate:
-        message = f"has {_rate(found.rate)} frames a second, the clip has {_rate(clip.rate)}"
     else:
-        return None
+        message = f"has {_rate(found.rate)} frames a second, the clip has {_rate(clip.rate)}"
     return Problem(message, TODO, field)
 
 
-def _even(shape: Shape) -> tuple[int, int]:
-    """Its size as the working copy has it: an odd one is made even."""
-    return shape.width + shape.width % 2, shape.height + shape.height % 2
+def differs(found: Shape, clip: Shape, wanted: int) -> Literal["frames", "size", "rate"] | None:
+    """The first thing in which a control or a mask does not fit; None if it fits. The arguments are those of `misfit`.
+
+    Sizes are compared as a working copy has them: odd lengths made even.
+    """
+    if found.frames not in (clip.frames, wanted):
+        return "frames"
+    if (even(found.width), even(found.height)) != (even(clip.width), even(clip.height)):
+        return "size"
+    rates = bool(found.rate) and found.frames > 1
+    return "rate" if rates and abs(found.rate - clip.rate) > RATE_SLACK * clip.rate else None
+
+
+def even(length: int) -> int:
+    """The even length that an odd one is padded to."""
+    return length + length % 2
 
 
 def _length(shape: Shape) -> str:

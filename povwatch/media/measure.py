@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 from povwatch.core.errors import NotAVideo
 from povwatch.media.damage import in_words
-from povwatch.media.fit import MASK_TODO, masks
+from povwatch.media.fit import ARRAY, MASK_TODO, masks
 from povwatch.media.info import Measured, text
 from povwatch.media.plain import plain
 from povwatch.media.probe import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-ARRAY = "arr_0.npy"
-"""The array in an .npz that upstream reads as a mask."""
 
 DIMENSIONS = 3
 """Time, height, width."""

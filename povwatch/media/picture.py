@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from povwatch.media.fit import even
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -112,8 +114,3 @@ def limited(
     if is_rgb:
         out.colorspace, out.color_primaries, out.color_trc = BT709, BT709, BT709
     return out
-
-
-def even(length: int) -> int:
-    """The next even length."""
-    return length + length % 2

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 RUNS_MAX = 20
-"""Runs of pictures of one size that are kept; all of them are counted."""
+"""Runs of frames that a report keeps; all of them are counted."""
 
 NAMED = 5
 """Runs that a sentence names at most."""

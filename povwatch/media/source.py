@@ -19,6 +19,7 @@ import av.error
 from av.packet import Packet
 from av.stream import Discard
 
+from povwatch.container import signature
 from povwatch.core.errors import NotAVideo
 from povwatch.core.layout import shown
 from povwatch.core.machine_faults import TODO
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-DEMUXERS = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska", "avi": "avi"}
-"""A container's kind, as its signature tells, and FFmpeg's demuxer for it."""
+DEMUXERS = {str(kind): name for kind, name in signature.DEMUXERS.items()} | {"mov": "mov", "webm": "matroska"}
+"""Container to FFmpeg's demuxer for it."""
 
 UNPROBED = {"probesize": "32", "analyzeduration": "0"}
 """Options with which FFmpeg believes what a file's header says of its streams, and reads no packet to find out."""

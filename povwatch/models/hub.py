@@ -121,7 +121,7 @@ def check_access(repository: str) -> None:
         AccessError: a licence is still to be accepted, the token is missing or wrong, or there is no such repository.
         NetworkError: the hub cannot be asked.
     """
-    with _told(repository):
+    with _translated(repository):
         HfApi().auth_check(repository)
 
 
@@ -132,7 +132,7 @@ def listing(need: Need) -> Listing:
         AccessError: the repository, the revision or a file is not there for us.
         NetworkError: the hub cannot be asked.
     """
-    with _told(need.repository):
+    with _translated(need.repository):
         api = HfApi()
         commit = need.revision
         if not COMMIT.fullmatch(commit):
@@ -166,7 +166,7 @@ def stream(listing: Listing, file: HubFile, start: int) -> Iterator[tuple[int, I
         headers["Range"] = f"bytes={start}-"
     with (
         _for_now(),
-        _told(listing.need.repository),
+        _translated(listing.need.repository),
         get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=SILENCE) as response,
     ):
         if response.is_error:
@@ -186,7 +186,7 @@ def link(listing: Listing) -> Path:
         AccessError, NetworkError: as for a listing.
     """
     disable_progress_bars()
-    with _told(listing.need.repository):
+    with _translated(listing.need.repository):
         need = listing.need
         # By the revision's own name: from_pretrained asks for `main` on a machine that cannot ask what that means now.
         found = snapshot_download(
@@ -205,8 +205,8 @@ def _patterns(need: Need) -> list[str] | None:
 
 
 @contextmanager
-def _told(repository: str) -> Iterator[None]:
-    """The client's errors as ours."""
+def _translated(repository: str) -> Iterator[None]:
+    """Raise the hub client's errors as ours. They are answers of a server; machine_faults.py knows the machine's."""
     try:
         yield
     except GatedRepoError as error:

@@ -20,7 +20,7 @@ YES = frozenset({"1", "ON", "YES", "TRUE"})
 """Values of HF_HUB_OFFLINE by which the hub's client keeps to what is here."""
 
 SHOWN = 3
-"""Names that are listed."""
+"""Names that are listed; more would bury the next line."""
 
 
 def lacking(kind: str, config: Config) -> str:

@@ -13,6 +13,7 @@ from povwatch.core.sentences import joined
 from povwatch.core.units import spell_size
 from povwatch.models import prefetch, record
 from povwatch.models.errors import NetworkError
+from povwatch.models.lacking import SHOWN
 from povwatch.models.look import look, spoilt
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from povwatch.models.prefetch import Plan
 
 SHORT_COMMIT = 12
-SHOWN = 3
-"""Names that are listed; more would bury the next line."""
 
 
 def bring(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, verify: bool) -> list[str]:

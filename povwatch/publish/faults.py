@@ -55,6 +55,7 @@ def told(outputs: Path, path: bytes, place: Place = Place.ROOM) -> Iterator[None
 
 def translated(error: OSError, outputs: Path, path: bytes, place: Place = Place.ROOM) -> PovwatchError:
     """The error for people and for retry.py that an error of the file system means here."""
+    # Only what depends on the layout of outputs/ is judged here; all else is machine_faults.TABLE's.
     where = f"{outputs}/{shown(path)}".rstrip("/")
     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
         walked = error.filename if isinstance(error.filename, bytes) else path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch import __version__
 from povwatch.core import layout
-from povwatch.spec.model import CONTROLS
+from povwatch.core.cosmos import CONTROLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,12 +4,11 @@
 """
 
 from povwatch.spec.lint import lint
-from povwatch.spec.model import CONTROLS, Control, Spec
+from povwatch.spec.model import Control, Spec
 from povwatch.spec.parse import SIZE_MAX, Label, as_json, named_clip, names_other, parse, refused, renamed
 from povwatch.spec.problems import explain, invalid
 
 __all__ = [
-    "CONTROLS",
     "SIZE_MAX",
     "Control",
     "Label",

@@ -9,7 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-CHUNKS = (93, 1)
+from povwatch.core.cosmos import CHUNK_FRAMES
+
+CHUNKS = (CHUNK_FRAMES, 1)
 """Frames in a chunk: the model's own number, or a single image; upstream asserts anything else away, late."""
 
 GUIDED_MASKS = (".mp4", ".npz")

@@ -6,7 +6,8 @@ import difflib
 import functools
 from typing import TYPE_CHECKING, Any
 
-from povwatch.spec.model import CONTROLS, Spec
+from povwatch.core.cosmos import CONTROLS
+from povwatch.spec.model import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

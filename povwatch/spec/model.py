@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS, STEPS
 from povwatch.spec.fields import (
     ChunkSize,
     ClipName,
@@ -30,9 +31,6 @@ from povwatch.spec.fields import (
     Weight,
     rule,
 )
-
-CONTROLS = ("edge", "vis", "depth", "seg")
-"""The controls in upstream's order (CONTROL_KEYS)."""
 
 DEFAULT_NEGATIVE_PROMPT = (
     "The video captures a game playing, with bad crappy graphics and cartoonish frames. "
@@ -142,9 +140,9 @@ class Spec(_Strict):
     """What the model works at, as a text: "720". Others give worse or slower results."""
     sigma_max: Sigma | None = None
     """A number from 0 to 200 in quotes. It has no effect upstream."""
-    num_video_frames_per_chunk: ChunkSize = 93
+    num_video_frames_per_chunk: ChunkSize = CHUNK_FRAMES
     """How many frames are made at once: 93, or 1 for a single image."""
-    num_steps: Positive = 35
+    num_steps: Positive = STEPS
     """How many steps of denoising: more take longer. 35 is right for the full models, 4 for the distilled one."""
     show_control_condition: bool = False
     """Put the control videos beside the picture in the output, which gets wider."""
@@ -185,7 +183,7 @@ class Spec(_Strict):
     @model_validator(mode="after")
     def _a_control(self) -> Self:
         if not self.controls:
-            raise rule("no_control", "no control is set", 'Add at least one of edge, vis, depth, seg: "edge": {}')
+            raise rule("no_control", "no control is set", f'Add at least one of {", ".join(CONTROLS)}: "edge": {{}}')
         if self.vis is not None and self.image_context_path is not None:
             raise rule(
                 "two_styles",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from povwatch.core.cosmos import CONTROLS
+
 PACKAGE = Path(__file__).parents[2] / "povwatch"
 
 PURE = [
@@ -102,6 +104,9 @@ CLIMBS = {
 }
 """Files that import a package of their own floor or above."""
 
+ALIKE = {"T", "S", "COMMIT", "BLOCK", "_STRINGS"}
+"""Constants that several modules may give the same value: names of types, and what is alike by chance."""
+
 HEAVY = {"av", "cv2", "numpy", "torch", "diffusers", "transformers", "PIL"}
 
 
@@ -174,6 +179,68 @@ def test_one_file_tells_containers_apart() -> None:
     }
     walks = {"container/mp4.py", "container/riff.py"}  # of a file whose kind is known
     assert telling - walks == {"container/signature.py"}
+
+
+def constants(file: Path) -> list[tuple[str, ast.expr]]:
+    """The constants of a module, each with its value."""
+    return [
+        (target.id, node.value)
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id.isupper()
+    ]
+
+
+def test_the_controls_are_listed_in_one_file() -> None:
+    """A table with something for each control is no second list of them."""
+    listing = {
+        name_of(file)
+        for file in files()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Tuple | ast.List | ast.Set)
+        and len({part.value for part in node.elts if isinstance(part, ast.Constant)} & set(CONTROLS)) > 1
+    }
+    assert listing == {"core/cosmos.py"}
+
+
+def test_a_constant_is_given_its_value_in_one_file() -> None:
+    """But for plain numbers, which may be alike by chance."""
+    given: dict[tuple[str, str], set[str]] = {}
+    for file in files():
+        for name, value in constants(file):
+            if not isinstance(value, ast.Constant | ast.Name) or isinstance(getattr(value, "value", None), str):
+                given.setdefault((name, ast.unparse(value)), set()).add(name_of(file))
+    assert {name: where for (name, _), where in given.items() if len(where) > 1 and name not in ALIKE} == {}
+
+
+def test_the_machines_refusals_are_judged_in_one_table() -> None:
+    """No other module tells the causes apart by their error numbers: a disk that is full is said in one way."""
+    judged = {"ENOSPC", "EDQUOT", "EROFS", "ENFILE", "EMFILE"}
+    judging = {
+        name_of(file)
+        for file in files()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Dict)
+        and len({key.attr for key in node.keys if isinstance(key, ast.Attribute)} & judged) > 1
+    }
+    assert judging == {"core/machine_faults.py", "arrival/watch.py"}  # inotify says them of limits of its own
+
+
+def test_finished_chunks_are_written_in_one_file() -> None:
+    """The engines fill these files in their own ways; how they get onto the disk is one."""
+    writing = {
+        name_of(file)
+        for file in files()
+        if name_of(file).startswith("engines/") and {"fsync", "fsync_dir"} & called(file)
+    }
+    assert writing == {"engines/chunk_files.py"}
+
+
+def called(file: Path) -> set[str]:
+    """The names of the functions and methods that a file calls."""
+    nodes = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    return {node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "") for node in nodes}
 
 
 @pytest.mark.parametrize("name", CHILD)

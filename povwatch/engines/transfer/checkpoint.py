@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+
+from povwatch.engines import chunk_files
 
 if TYPE_CHECKING:
     import torch
@@ -79,20 +80,7 @@ class Store:
             OSError: it cannot be written; ENOSPC if the disk is full.
         """
         tensors = {"latents": finished.latents.cpu().contiguous(), "generator": finished.generator}
-        data = save(tensors, metadata={"key": key})
-        path = self._path(index)
-        partial = path.with_name(path.name + ".part")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        chunk_files.write(self._path(index), save(tensors, metadata={"key": key}))
 
     def _path(self, index: int) -> Path:
         return self._folder / f"chunk-{index:05d}.safetensors"

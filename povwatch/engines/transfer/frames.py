@@ -20,7 +20,7 @@ from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.engines import control
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.preview import SCALING
-from povwatch.media.picture import even
+from povwatch.media.fit import Shape, differs, even
 from povwatch.media.source import opened
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.request import Request
 
     Pair = tuple[Frame, Frame | None]
-
-RATE_SLACK = Fraction(1, 50)
-"""How far a control's rate may be off (relative): a clip of varying rate is prepared at a usual one near its own."""
 
 FIT = "Give a control video with a frame for each of the clip's, in its size and rate."
 
@@ -84,19 +81,21 @@ def check_control(request: Request) -> None:
     name = f"{asked.key}.control_path ({Path(asked.path).name})"
     try:
         with opened(asked.path, _kind(asked.path, name)) as given:
-            size = (even(given.stream.width), even(given.stream.height))
-            rate = next((one for one in given.rates if one), None)
+            rate = next((one for one in given.rates if one), Fraction(0))
             frames = sum(1 for packet in given.packets() if packet.size)
+            found = Shape(frames, given.stream.width, given.stream.height, rate)
     except (NotAVideo, SourceChanged) as error:
         raise EngineFailure("invalid", f"{name}: {error.what}", error.todo) from error
-    if frames not in {request.clip_frames, request.frames}:
+    clip = Shape(request.clip_frames, request.width, request.height, request.rate)
+    difference = differs(found, clip, request.frames)
+    if difference == "frames":
         raise EngineFailure("invalid", f"{name} has {frames} frames; the clip has {request.clip_frames}.", FIT)
-    if size != (request.width, request.height):
-        found, wanted = f"{size[0]}x{size[1]}", f"{request.width}x{request.height}"
-        raise EngineFailure("invalid", f"{name} is {found}; the clip is {wanted}.", FIT)
-    if frames > 1 and rate is not None and abs(rate - request.rate) > RATE_SLACK * request.rate:
-        found, wanted = f"{float(rate):.3f}", f"{float(request.rate):.3f}"
-        raise EngineFailure("invalid", f"{name} has {found} frames a second; the clip has {wanted}.", FIT)
+    if difference == "size":
+        size, wanted = f"{even(found.width)}x{even(found.height)}", f"{request.width}x{request.height}"
+        raise EngineFailure("invalid", f"{name} is {size}; the clip is {wanted}.", FIT)
+    if difference == "rate":
+        pace, wanted = f"{float(rate):.3f}", f"{float(request.rate):.3f}"
+        raise EngineFailure("invalid", f"{name} has {pace} frames a second; the clip has {wanted}.", FIT)
 
 
 def _pairs(request: Request, stack: ExitStack) -> Iterator[Pair]:

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.cosmos import COMPUTED, CONTROLS
 from povwatch.core.errors import Problem
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.transfer.settings import CONTROL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-
-COMPUTED = ("edge", "vis")
-"""The controls that are computed from the clip here."""
 
 ANOTHER = 'engine.kind = "cosmos" can do it.'
 
@@ -72,7 +69,7 @@ def refuse(spec: Mapping[str, Any], controls: Collection[str]) -> None:
 
 def asked_controls(spec: Mapping[str, Any]) -> list[str]:
     """The hint keys that a spec sets."""
-    return [key for key in CONTROL_NAMES if spec.get(key) is not None]
+    return [key for key in CONTROLS if spec.get(key) is not None]
 
 
 def _of_control(key: str, asked: Mapping[str, Any], controls: Collection[str]) -> Iterator[Problem]:

@@ -6,19 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.cosmos import PRESETS, RESOLUTION, STEPS
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import plan
 from povwatch.engines.transfer.refusals import asked_controls, refuse
 
 if TYPE_CHECKING:
     from povwatch.engines.transfer.settings import Settings
-
-PRESETS = {"edge": "preset_edge_threshold", "vis": "preset_blur_strength"}
-
-RESOLUTION = "720"
-
-STEPS = 35
-"""Upstream's default; the pipeline's own is 36."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS
 from povwatch.engines.port import EngineFailure
 
-CONTROL_NAMES = {"edge": "edge", "vis": "blur", "depth": "depth", "seg": "seg"}
+CONTROL_NAMES = {**{key: key for key in CONTROLS}, "vis": "blur"}
 """A hint key, and what the model's files call it."""
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -15,9 +16,6 @@ DTYPES = ("bfloat16", "float16", "float32")
 ATTENTION = ("auto", "native")
 
 MODEL = "nvidia/Cosmos-Transfer2.5-2B"
-
-CHUNK_FRAMES = 93
-"""What the model was trained on."""
 
 
 @dataclass(frozen=True, slots=True)

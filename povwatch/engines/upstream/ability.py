@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS
 from povwatch.core.errors import Problem
 
 if TYPE_CHECKING:
@@ -11,22 +13,19 @@ if TYPE_CHECKING:
 
     from povwatch.media.fit import Shape
 
-CONTROLS = ("edge", "vis", "depth", "seg")
-"""Upstream's CONTROL_KEYS, in its order."""
-
 FRAMES_MAX = 5000
 """Upstream's NUM_MAX_FRAMES (_src/transfer2/inference/utils.py): it stops reading there without a word."""
 
-DISTILLED_FRAMES_MAX = 93
+DISTILLED_FRAMES_MAX = CHUNK_FRAMES
 """The distilled model was not trained to go on from one chunk to the next (cosmos_transfer2/inference.py)."""
 
 DISTILLED = "/distilled"
 """What a distilled model's name ends with."""
 
-CHUNK, IMAGE = 93, 1
+CHUNK, IMAGE = CHUNK_FRAMES, 1
 """The two chunk sizes that upstream's tokenizer takes; others fail an assertion once the model runs."""
 
-ALL = 'set engine.controls = ["edge", "vis", "depth", "seg"] and restart povwatch'
+ALL = f"set engine.controls = {json.dumps(CONTROLS)} and restart povwatch"
 
 FULL_MODEL = "load the full model: take engine.model out and restart povwatch"
 

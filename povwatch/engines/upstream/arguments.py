@@ -8,8 +8,9 @@ from __future__ import annotations
 import os.path
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.cosmos import CONTROLS, STEPS
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.upstream.ability import CONTROLS, refusals, wanted
+from povwatch.engines.upstream.ability import refusals, wanted
 
 if TYPE_CHECKING:
     from povwatch.engines.upstream.settings import Settings
@@ -21,8 +22,8 @@ NOT_PASSED_ON = frozenset({"$schema", "povwatch", "prompt_path", "sigma_max"})
 """What a spec may hold that upstream does not get. The text of prompt_path is the prompt already. sigma_max has no
 effect, costs an encoding of every chunk, and fails on the distilled model (inference_pipeline.py, 575)."""
 
-FULL_STEPS, DISTILLED_STEPS = 35, 4
-"""Upstream's default number of steps, and the distilled model's."""
+DISTILLED_STEPS = 4
+"""Denoising steps of the distilled model."""
 
 PATHS = ("video_path", "image_context_path", "guided_generation_mask")
 CONTROL_PATHS = ("control_path", "mask_path")
@@ -49,9 +50,9 @@ def arguments(job: dict[str, Any], settings: Settings) -> dict[str, Any]:
             "negative_prompt is empty, and upstream would use the one of the job before.",
             "Say in it what the output shall not look like, or take the line out for upstream's own.",
         )
-    if settings.distilled and spec.get("num_steps", FULL_STEPS) == FULL_STEPS:
+    if settings.distilled and spec.get("num_steps", STEPS) == STEPS:
         spec["num_steps"] = DISTILLED_STEPS
-    spec.setdefault("num_steps", FULL_STEPS)
+    spec.setdefault("num_steps", STEPS)
     for where, path in paths(spec).items():
         if not os.path.isabs(path):  # noqa: PTH117
             raise EngineFailure("error", f"{where} is {path!r}, not an absolute path.")

@@ -14,9 +14,8 @@ from povwatch.container.signature import HEAD
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.upstream.arguments import paths, wanted_frames
 from povwatch.engines.upstream.formats import IMAGES, VIDEOS, unreadable
-from povwatch.media.fit import MASK_TODO, Shape, masks, misfit
+from povwatch.media.fit import ARRAY, MASK_TODO, Shape, masks, misfit
 
-ARRAY = "arr_0.npy"
 """The array in an .npz that upstream reads as a mask of shape (T, H, W)."""
 
 

@@ -19,10 +19,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.cosmos import CONTROLS
 from povwatch.engines.port import EngineBlocked, EngineFailure
 from povwatch.engines.trust import check_owners
 from povwatch.engines.upstream import cached, causes, facts, hooks, references, room, tensors
-from povwatch.engines.upstream.ability import CONTROLS
 from povwatch.engines.upstream.arguments import NAME, arguments, paths
 from povwatch.engines.upstream.chunks import Chunks
 from povwatch.engines.upstream.guard import contained

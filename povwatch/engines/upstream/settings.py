@@ -7,8 +7,9 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
+from povwatch.core.cosmos import CONTROLS
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.upstream.ability import ALL, CONTROLS, DISTILLED, unloadable
+from povwatch.engines.upstream.ability import ALL, DISTILLED, unloadable
 
 
 @dataclass(frozen=True)

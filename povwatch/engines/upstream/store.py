@@ -1,27 +1,25 @@
 """Finished chunks of a job, each in a file that survives the worker. Standard library alone.
 
-The files are safetensors: 8 bytes of length, a JSON header of that length, then the values; nothing in them is ever
-unpickled. Source of the format: https://github.com/huggingface/safetensors#format.
-A file that is cut short, damaged or of another job counts as missing, and its chunk is made again.
+The files are safetensors: 8 bytes of length, a JSON header of that length, then the values; nothing in them is
+unpickled. Source of the format: https://github.com/huggingface/safetensors#format. This module reads and writes it
+itself, because upstream's interpreter need not have the library.
+A file that is cut short, damaged or of another job counts as missing, and its chunk is generated again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+from povwatch.engines import chunk_files
 
 HEADER_MAX = 65536
 """Bytes; ours take some 400."""
 
 TENSOR = "latents"
-
-PART = ".part"
-"""What the names of unfinished files end with."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +74,7 @@ class ChunkStore:
         tensor = {"dtype": latents.dtype, "shape": list(latents.shape), "data_offsets": [0, len(latents.data)]}
         header = json.dumps({"__metadata__": about, TENSOR: tensor}).encode()
         header += b" " * (-len(header) % 8)  # the values begin at a multiple of 8
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(chunk)
-        part = path.with_name(path.name + PART)
-        try:
-            with part.open("wb") as file:
-                file.write(struct.pack("<Q", len(header)) + header)
-                file.write(latents.data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        chunk_files.write(self._path(chunk), struct.pack("<Q", len(header)) + header, latents.data)
 
     def _path(self, chunk: int) -> Path:
         return self._folder / f"cosmos-{chunk:04d}.safetensors"

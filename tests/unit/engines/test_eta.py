@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from povwatch.engines.eta import STEPS, Done, estimate, forecast, left, size
+from povwatch.core.cosmos import STEPS
+from povwatch.engines.eta import Done, estimate, forecast, left, size
 
 GPU = "NVIDIA H200"
 

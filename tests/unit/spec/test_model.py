@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from support import upstream_tree
 from support.spec_texts import members
 
-from povwatch.spec import CONTROLS, Spec
+from povwatch.core.cosmos import CONTROLS
+from povwatch.spec import Spec
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT, Control, EdgeControl, SegControl, VisControl
 
 ACCEPTED = {

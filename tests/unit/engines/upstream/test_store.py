@@ -61,7 +61,7 @@ def test_a_write_that_fails_leaves_what_was_there(store, file, monkeypatch):
     def full(_fd):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("povwatch.engines.upstream.store.os.fsync", full)
+    monkeypatch.setattr("povwatch.engines.chunk_files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         store.put(0, 5, Latents("F32", (1,), b"abcd", "cpu"))
     monkeypatch.undo()
@@ -72,7 +72,7 @@ def test_a_write_that_fails_leaves_what_was_there(store, file, monkeypatch):
 def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(
-        "povwatch.engines.upstream.store.os.fsync", lambda fd: done.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        "povwatch.engines.chunk_files.os.fsync", lambda fd: done.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
     )
     ChunkStore(str(tmp_path), KEY).put(3, 1, LATENTS)
     assert done == [f"{tmp_path}/cosmos-0003.safetensors.part", str(tmp_path)]

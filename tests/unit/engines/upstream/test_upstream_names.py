@@ -29,7 +29,7 @@ from support.upstream_source import (
     tree,
 )
 
-from povwatch.engines.upstream import ability
+from povwatch.core import cosmos
 
 pytestmark = needed
 
@@ -48,7 +48,7 @@ def test_the_model_is_built_and_asked_as_session_py_does():
 
 
 def test_the_four_controls_have_their_weights_in_the_order_of_their_branches():
-    assert f"model.config.hint_keys={'_'.join(ability.CONTROLS)}" in Path(ROOT, EXPERIMENTS).read_text()
+    assert f"model.config.hint_keys={'_'.join(cosmos.CONTROLS)}" in Path(ROOT, EXPERIMENTS).read_text()
     sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
     assert "for key in self.batch_hint_keys:" in sample
 

@@ -1,0 +1,26 @@
+"""Facts about Cosmos-Transfer2.5 that specs and engines share. Pure, standard library alone, Python 3.10."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Control = Literal["edge", "vis", "depth", "seg"]
+"""A hint key."""
+
+CONTROLS: tuple[str, ...] = get_args(Control)
+"""Upstream's CONTROL_KEYS (cosmos_transfer2/config.py), in its order."""
+
+COMPUTED = ("edge", "vis")
+"""The controls that are computed from the clip without a model."""
+
+PRESETS = {"edge": "preset_edge_threshold", "vis": "preset_blur_strength"}
+"""A computed control to the spec's field for its strength."""
+
+CHUNK_FRAMES = 93
+"""Frames in a chunk, on which the model was trained."""
+
+STEPS = 35
+"""Denoising steps of the full models, unless a spec says otherwise."""
+
+RESOLUTION = "720"
+"""The output's resolution, unless a spec says otherwise."""
