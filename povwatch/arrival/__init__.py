@@ -1,1 +1,1 @@
-"""What is in inputs/, and is it still changing? Hints, rescans, samples; what becomes of a clip is not decided here."""
+"""Watches inputs/ and takes clips in, by events, rescans and samples, until each is a complete video."""

@@ -1,14 +1,14 @@
-"""One clip under way, from its first bytes to arrived: settled, closed by its writer, whole, and a video.
+"""Follows one clip from its first bytes until it has arrived: settled, closed by its writer, whole, and a video.
 
 The rule (all four hold):
 
 1. Its stat signature is the same in at least 3 samples over `arrival.settle`.
 2. It is not empty.
 3. No local process has it open for writing.
-4. Its container is complete, every packet is there, and it decodes. Damage costs frames alone: media/probe.py.
+4. Its container is complete, every packet is there, and it decodes. Damage only costs frames: see media/probe.py.
 
-`povwatch go --damaged` has whatever decodes of an incomplete clip run. That holds for the file as it was then: when it
-changes, the clip arrives anew, as if nobody had said so.
+`povwatch go --damaged` runs whatever decodes of an incomplete clip. It holds for that version of the file only: when
+the file changes, the clip arrives anew without it.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ CHANGED = "it has just changed: ask again when it waits (incomplete)."
 NO_INDEX = "Its index (moov) is missing or cannot be read, and without that no frame of an MP4 can be found."
 
 WRITER_RETRY = 1.0
-"""Seconds between two looks at who writes."""
+"""Seconds between two checks for writers."""
 
 ENDLESS_SHARE = 3
-"""So many times `arrival.settle` must a file be quiet whose format does not say where it ends."""
+"""A file whose format has no defined end must be quiet for so many times `arrival.settle`."""
 
 
 class Arriving:
-    """Looks at one clip at a time; when, its track says."""
+    """Samples and inspects a clip when its track's timer ends."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Arriving:
         self._error_files = error_files
 
     def begin(self, job: Job, now: float, *, since: float | None = None) -> None:
-        """A job's clip has just been seen; `since` when it has waited for what is missing, if not since now."""
+        """Begin to follow a job's clip. `since` says since when it is incomplete, if before now (boot clock)."""
         signature = job.source_stat or b""
         settle = Settle()
         settle.observe(signature, now, self._settle)
@@ -94,7 +94,7 @@ class Arriving:
         self._tracks.plan(job.path, settle.next_sample(self._settle))
 
     def look(self, path: bytes, track: Track, now: float) -> None:
-        """Sample a clip that still arrives; go on with it when it has settled."""
+        """Sample an arriving clip, and inspect it once it has settled."""
         try:
             signature = self._clips.sample(path)
         except ClipUnreadable as error:
@@ -124,7 +124,7 @@ class Arriving:
             self._settled(path, track, job, now)
 
     def changed(self, path: bytes, track: Track, signature: bytes, now: float) -> None:
-        """A clip under way has another signature."""
+        """Take in a changed signature of a clip under way."""
         track.signature = signature
         job = self._store.job(track.job)
         if job.state in CLAIMED:
@@ -145,12 +145,12 @@ class Arriving:
         self._tracks.plan(path, track.settle.next_sample(self._settle))
 
     def reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
-        """It is no video: that is its end, and the file beside it says why."""
+        """End the job of a file that is no video. The error file says why."""
         file = self._error_files.write(job, "is rejected", error.what, error.todo)
         self._store.apply(job, NotVideo(error=str(error), error_file=file, source_stat=signature))
 
     def forget(self, job: Job) -> None:
-        """A job ended: its clip is known by its signature alone from now on."""
+        """Stop following the clip of a job that ended. From now on only its signature is known."""
         track = self._tracks.get(job.path)
         if track is not None and track.job == job.id:
             self._call_off(job)
@@ -160,7 +160,7 @@ class Arriving:
     # -- once it has settled
 
     def _settled(self, path: bytes, track: Track, job: Job, now: float) -> None:
-        """It stays the same: is anybody writing, is it whole, is it a video?"""
+        """Inspect a quiet clip: is anybody writing it, is it whole, is it a video?"""
         assert track.settle is not None  # noqa: S101 - settling clips have one
         size = size_of(track.signature)
         if self._clips.is_written(path):
@@ -178,7 +178,7 @@ class Arriving:
             self._judge(path, track, job, report, now)
 
     def _judge(self, path: bytes, track: Track, job: Job, report: Report, now: float) -> None:
-        """Go by what the container says of itself."""
+        """Act on the container's report."""
         assert track.settle is not None  # noqa: S101 - settling clips have one
         track.phase = Phase.SETTLING
         if report.not_video:
@@ -193,7 +193,7 @@ class Arriving:
             self._inspect(track, job, str(report.kind))
 
     def _examine(self, track: Track, job: Job, size: int) -> None:
-        """Have a child read its index, which is long."""
+        """Let a child process read a long index."""
         track.phase = Phase.INSPECTING
         key, signature = ("examine", job.id), track.signature
         if self._walks.busy(key):  # one that is being cancelled: its end looks again
@@ -206,7 +206,7 @@ class Arriving:
         )
 
     def _inspect(self, track: Track, job: Job, kind: str) -> None:
-        """Have a child look at every packet."""
+        """Let a child process read every packet."""
         track.phase = Phase.INSPECTING
         key, signature = ("inspect", job.id), track.signature
         if self._inspections.busy(key):  # as above
@@ -219,7 +219,7 @@ class Arriving:
         )
 
     def _decode(self, track: Track, job: Job, kind: str, missing: str = "") -> None:
-        """Have a child decode all of it, of an incomplete clip what there is."""
+        """Let a child process decode the whole clip; of an incomplete one, what there is."""
         track.phase = Phase.INSPECTING
         if track.settle is None:  # it has waited for what is missing
             track.settle = Settle()
@@ -235,7 +235,7 @@ class Arriving:
         )
 
     def _call_off(self, job: Job) -> None:
-        """What a child finds out about it now is not wanted any more."""
+        """Cancel the child processes that inspect this clip."""
         self._walks.cancel(("examine", job.id))
         self._inspections.cancel(("inspect", job.id))
         self._decodes.cancel(("decode", job.id))
@@ -277,7 +277,7 @@ class Arriving:
             then(path, track, job, outcome, now)
 
     def _inspected(self, path: bytes, track: Track, job: Job, info: VideoInfo, now: float) -> None:
-        """Go by what is in it."""
+        """Act on what the clip contains."""
         if info.undecided:
             self._decode(track, job, info.container)
             return
@@ -300,7 +300,7 @@ class Arriving:
         self._store.apply(job, arrived)
 
     def _later(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
-        """The machine did not let us look, or killed who did. That says nothing about the clip: again later."""
+        """Try again later: the machine prevented the inspection, or killed its process. The clip is not to blame."""
         track.phase, track.faults = Phase.SETTLING, track.faults + 1
         waiting = Waiting.PAUSED
         if isinstance(error, EnvironmentFault) and not isinstance(error, SourceChanged):
@@ -309,7 +309,7 @@ class Arriving:
         self._tracks.plan(path, now + backoff(track.faults))
 
     def _unreadable(self, path: bytes, track: Track, job: Job, error: ClipUnreadable, now: float) -> None:
-        """It cannot be opened. What mends that, a right to a folder or a disk, changes nothing about the file."""
+        """Try again later to open the clip. Granting a right or mounting a disk changes no file, so no event comes."""
         track.phase, track.faults, track.todo = Phase.SETTLING, track.faults + 1, error.todo
         track.settle = track.settle or Settle()
         self._wait(job, Waiting.PAUSED if error.passing else Waiting.INCOMPLETE, error.what)
@@ -333,7 +333,7 @@ class Arriving:
         self._tracks.plan(path, now + self._settle)
 
     def _warn(self, path: bytes, track: Track, now: float) -> None:
-        """Something has been missing for long: say so beside the clip, once."""
+        """Write an error file once something has been missing for long."""
         if track.warned:
             return
         if now - track.since < self._patience:
@@ -347,12 +347,7 @@ class Arriving:
     # -- povwatch go --damaged
 
     def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
-        """Have whatever decodes of an incomplete clip run, if anything does; `answer` is told, now or soon.
-
-        Args:
-            job: the clip's.
-            answer: takes one sentence that says what happens next.
-        """
+        """Run whatever decodes of an incomplete clip, if anything does. `answer` gets one sentence, now or soon."""
         track = self._tracks.get(job.path)
         if track is None or self._inspections.busy(("glimpse", job.id)):
             return  # it is asked again
@@ -403,7 +398,7 @@ class Arriving:
             answer(Answer(done=True, text=f"what can be decoded of it is run. {missing}"))
 
     def forget_damaged(self, job: Job) -> Job:
-        """A clip that was to be run as it is has changed: it arrives as any other."""
+        """Withdraw `povwatch go --damaged` from a clip that has changed: it arrives like any other."""
         job = self._store.apply(job, DamagedWithdrawn())
         say("damaged-withdrawn", job)
         return job
@@ -430,12 +425,7 @@ def described(info: VideoInfo) -> dict[str, object]:
 
 
 def _todo(job: Job, *, decodes: bool) -> str:
-    """What helps a clip of which a part is missing.
-
-    Args:
-        job: the clip's.
-        decodes: whether some of it may decode.
-    """
+    """What to do about an incomplete clip. `decodes`: whether some of it may decode."""
     return (
         f"{INCOMPLETE_TODO} {DAMAGED_TODO.format(go=command('go', '--damaged', clip=job.path))}"
         if decodes

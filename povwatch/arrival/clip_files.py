@@ -1,4 +1,4 @@
-"""Looking at one clip in inputs/: is it there, does anybody write it, is it whole, what is in it."""
+"""Looks at one clip in inputs/: whether it exists, is being written, is whole, and what it contains."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from povwatch.files.signature import Signature
 
 INSPECT_TIMEOUT = 1800.0
-"""Seconds for a look at every packet: a day of video on a slow disk."""
+"""Seconds for reading every packet: a day of video on a slow disk."""
 
 DECODE_TIMEOUT = 4 * 3600.0
-"""Seconds for decoding a clip from the front, in one thread."""
+"""Seconds for decoding a clip from its beginning, in one thread."""
 
 GLIMPSE_TIMEOUT = 300.0
-"""Seconds until the first frame that decodes."""
+"""Seconds until the first decoded frame."""
 
 EXAMINE_TIMEOUT = 600.0
-"""Seconds for a look at an index, on a slow disk."""
+"""Seconds for reading an index, on a slow disk."""
 
 
 class ClipFiles:
-    """The clips, reached from the open inputs folder without following a symlink."""
+    """Clips, opened relative to the inputs folder without following symlinks."""
 
     def __init__(self, root: Path, *, network: bool) -> None:
-        """Make it; `open_root` comes before the first look.
+        """Open nothing yet; call `open_root` first.
 
         Args:
             root: inputs/.
@@ -55,33 +55,33 @@ class ClipFiles:
         self._blind_said = False
 
     def open_root(self) -> None:
-        """Open inputs/, anew after it was away."""
+        """Open inputs/, again after it was away."""
         self.close_root()
         self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close_root(self) -> None:
-        """Let go of inputs/, so that its disk may be taken away."""
+        """Close inputs/, so that its disk can be unmounted."""
         root, self._root_fd = self._root_fd, -1
         if root >= 0:
             os.close(root)
 
     def sample(self, path: bytes) -> Signature | None:
-        """A clip's signature as it is now; None if it is not there.
+        """A clip's present signature; None if it does not exist.
 
         Raises:
-            ClipUnreadable: it is there and cannot be opened.
+            ClipUnreadable: it exists and cannot be opened.
         """
         return sample(self._root_fd, path)
 
     def sample_or_none(self, path: bytes) -> Signature | None:
-        """The same; None too if it cannot be opened, which the next look says in words."""
+        """The same, but None if it cannot be opened either; the next `sample` reports that."""
         try:
             return self.sample(path)
         except ClipUnreadable:
             return None
 
     def exists(self, path: bytes) -> bool:
-        """Whether anything has that name, as far as can be told."""
+        """Whether anything has this name. An error other than "not found" counts as yes."""
         try:
             os.stat(path, dir_fd=self._root_fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -91,11 +91,9 @@ class ClipFiles:
         return True
 
     def partial_beside(self, path: bytes, signature: Signature) -> bytes | None:
-        """The unfinished copy that holds a clip back, if it has the clip's own name and an ending more.
+        """The unfinished copy, named like the clip with a suffix, that the clip waits for; None if there is none.
 
-        Args:
-            path: the clip.
-            signature: as it was sampled: an unfinished copy that is older is a left-over.
+        An unfinished copy that is older than the clip's signature is a left-over.
         """
         folder, name = layout.split(path)
         found: dict[bytes, int] = {}
@@ -107,7 +105,7 @@ class ClipFiles:
         return posixpath.join(folder, partial) if partial else None
 
     def is_written(self, path: bytes) -> bool:
-        """Whether a local process may still write it."""
+        """Whether a local process may still write the clip."""
         fd = self._open(path)
         if fd is None:
             return False
@@ -119,15 +117,15 @@ class ClipFiles:
         return writers is Writers.OPEN
 
     def report(self, path: bytes, size: int, *, glance: bool = False) -> Report | None:
-        """What its container says of itself, also while it is being written; None if it cannot be opened any more.
+        """The container's report, also while the clip is being written; None if it can no longer be opened.
 
         Args:
             path: the clip.
             size: in bytes, as sampled.
-            glance: only how much has come is asked; see container.examine.
+            glance: report only how much has arrived; see container.examine.
 
         Raises:
-            TakesLonger: it is longer than the loop may wait: `have_examined` says it.
+            TakesLonger: it takes longer than the loop may wait; use `have_examined`.
         """
         fd = self._open(path)
         if fd is None:
@@ -136,7 +134,7 @@ class ClipFiles:
             return examine(fd, size, glance=glance, brief=True)
 
     def kind(self, path: bytes) -> Kind | None:
-        """Which container a clip begins as; None for none that is read, and for one that cannot be opened."""
+        """The container that a clip's first bytes show; None if it is not supported, or the clip cannot be opened."""
         fd = self._open(path)
         if fd is None:
             return None
@@ -145,7 +143,7 @@ class ClipFiles:
         return None
 
     def _open(self, path: bytes) -> int | None:
-        """Open a clip that was just sampled; None if it has gone or changed since, so that it is looked at again."""
+        """Open a clip that was just sampled; None if it has gone or changed since. The next sample notices that."""
         try:
             return open_beneath(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:
@@ -153,42 +151,42 @@ class ClipFiles:
 
 
 def have_examined(cancelled: threading.Event, root: Path, path: bytes, size: int, *, glance: bool = False) -> Report:
-    """Have a child say what `ClipFiles.report` would; takes a while."""
+    """Let a child process make the report of `ClipFiles.report`. Runs in a background thread."""
     args = {"root": str(root), "path": os.fsdecode(path), "size": size, "glance": glance}
     return Report.from_json(call("examine", args, timeout=EXAMINE_TIMEOUT, limits=EXAMINE, cancelled=cancelled))
 
 
 def have_inspected(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> VideoInfo:
-    """Have a child look at every packet; takes a while.
+    """Let a child process read every packet. Runs in a background thread.
 
     Args:
-        cancelled: set when nobody wants to know any more.
+        cancelled: set when the answer is no longer wanted.
         root: inputs/.
-        path: the clip, below it.
-        kind: of the container, as its own signature says.
+        path: the clip, relative to it.
+        kind: the container, from the clip's first bytes.
 
     Returns:
-        What it is; `undecided` where `have_decoded` has to tell.
+        What the clip is; `undecided` if `have_decoded` has to find out.
     """
     args = {"root": str(root), "path": os.fsdecode(path), "kind": kind, "way": "quick"}
     return VideoInfo.from_json(call("inspect", args, timeout=INSPECT_TIMEOUT, limits=PROBE, cancelled=cancelled))
 
 
 def have_decoded(cancelled: threading.Event, root: Path, path: bytes, kind: str, missing: str = "") -> VideoInfo:
-    """Have a child decode everything from the front; may take as long as preparing the clip.
+    """Let a child process decode everything from the beginning. It may take as long as preparing the clip.
 
     Args:
-        cancelled: set when nobody wants to know any more.
+        cancelled: set when the answer is no longer wanted.
         root: inputs/.
-        path: the clip, below it.
-        kind: of the container.
-        missing: what it lacks, if whatever decodes of it will do.
+        path: the clip, relative to it.
+        kind: the container.
+        missing: what the clip lacks, if whatever decodes of it is enough.
     """
     args = {"root": str(root), "path": os.fsdecode(path), "kind": kind, "way": "front", "missing": missing}
     return VideoInfo.from_json(call("inspect", args, timeout=DECODE_TIMEOUT, limits=WORK, cancelled=cancelled))
 
 
 def have_glimpsed(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> VideoInfo:
-    """Have a child see whether any frame of an incomplete clip decodes: it is `complete` then."""
+    """Let a child process find out whether any frame of an incomplete clip decodes; it is `complete` then."""
     args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
     return VideoInfo.from_json(call("glimpse", args, timeout=GLIMPSE_TIMEOUT, limits=PROBE, cancelled=cancelled))

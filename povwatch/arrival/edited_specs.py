@@ -1,4 +1,4 @@
-"""Clips that ended and whose JSON was edited since: a new run without a new upload."""
+"""Starts a new run of an ended clip whose JSON was edited, without a new upload."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EditedSpecs:
-    """Compares what lies beside finished clips with what they ran with."""
+    """Compares the JSON beside ended clips with the spec of their last run."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class EditedSpecs:
         self._arrival = arrival
         self._folder = folder
         self._late: dict[int, bytes] = {}
-        """Running jobs whose JSON was edited meanwhile: said once an edit."""
+        """Running jobs whose JSON was edited meanwhile, each with the JSON's signature: one log line an edit."""
 
     def look(self, listing: Listing) -> None:
-        """Take in again every clip whose JSON says something else than its last run."""
+        """Take in every clip again whose JSON means something else than its last run."""
         for path in listing.clips:
             if path not in self._scope:
                 continue
@@ -78,7 +78,7 @@ class EditedSpecs:
             say("late-edit", job, spec=layout.beside(job.path, job.base).spec)
 
     def _says_the_same(self, job: Job) -> bool:
-        """Whether the JSON, if there is one that can be read, means what it meant when the job was claimed or ended."""
+        """Whether a readable JSON means the same as when the job was claimed or ended. True if there is none."""
         spec = layout.beside(job.path, job.base).spec
         try:
             file = self._folder.read_spec(spec)
@@ -87,7 +87,7 @@ class EditedSpecs:
         return file is None or self._same(job, file, spec)
 
     def _same(self, job: Job, file: SpecFile, path: bytes) -> bool:
-        """Whether the JSON means what it meant when the job ended."""
+        """Whether the JSON means the same as when the job ended."""
         if job.spec_hash is None:  # it never came to a run: its bytes have to do
             return job.spec_digest in {None, file.digest} and job.state is not JobState.DONE
         _, name = layout.split(job.path)

@@ -1,6 +1,6 @@
-"""What is in inputs/: events as hints, the look at the whole folder as the truth, and whether the folder is there.
+"""Watches inputs/: events are hints, a scan of the whole folder is the truth. It also checks that the folder is there.
 
-An unmounted share is not an emptied one: while the root is away, nothing is cancelled.
+An unmounted share is not an empty folder: while the root is away, nothing is cancelled.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from povwatch.spec.error_files import ErrorFiles
 
 HEALTH_EVERY = 1.0
-"""Seconds between two looks at the root and the watcher."""
+"""Seconds between two checks of the root and the watcher."""
 
 NETWORK_RESCAN = 10.0
-"""Seconds between two rescans of a network file system, which tells of no one else's changes."""
+"""Seconds between two rescans of a network file system, which does not report other machines' changes."""
 
 RESCAN_SHARE = 150
-"""A rescan comes never sooner than so many times its own duration: less than 1 % of a core."""
+"""Rescans are at least so many times their own duration apart: less than 1 % of a core."""
 
 WATCH_PAUSE = 1.0
-"""Seconds until events that ended are started again; doubled while that fails."""
+"""Seconds until a failed watcher is started again; doubled while that fails."""
 
 WATCH_PAUSE_MAX = 300.0
 
 HINTS_MAX = 10_000
-"""More hints than that, and the rescan is cheaper."""
+"""Beyond so many hints a rescan is cheaper."""
 
 
 class FolderMonitor(Stage):
-    """Watches inputs/. It has no jobs of its own, and hears of each that ends."""
+    """Watches inputs/. It owns no jobs, and is told of each that ends."""
 
     def __init__(
         self,
@@ -68,13 +68,13 @@ class FolderMonitor(Stage):
 
         Args:
             config: the configuration.
-            store: the jobs; its stages are told of what changes beside their clips.
+            store: its stages are told of changes beside their clips.
             root: inputs/.
-            arrival: told which clips are there and which are not.
-            error_files: shown each whole listing, for those that are needed no more.
-            edited_specs: shown each whole listing, for clips that ended and whose JSON may have been edited.
-            wake: called from the watcher's thread.
-            watcher: makes what tells of changes in inputs/.
+            arrival: told which clips exist and which do not.
+            error_files: gets each scan, to remove files that are no longer needed.
+            edited_specs: gets each scan, to find ended clips whose JSON was edited.
+            wake: called in the watcher's thread.
+            watcher: makes the watcher of inputs/.
         """
         self._config = config
         self._store = store
@@ -96,7 +96,7 @@ class FolderMonitor(Stage):
         self._scan_seconds = 0.0
         self._unreadable: frozenset[bytes] = frozenset()
         self.scanned_at: float | None = None
-        """When the last rescan ended, on the boot clock."""
+        """End of the last rescan, on the boot clock."""
 
     @property
     def rescan_every(self) -> float:
@@ -107,14 +107,14 @@ class FolderMonitor(Stage):
         return max(wanted, RESCAN_SHARE * self._scan_seconds)
 
     def start(self) -> None:
-        """Watch, then look at the whole folder: what comes in between is seen twice, not never."""
+        """Watch, then scan the whole folder. A clip that comes in between is seen twice, never missed."""
         self._watch()
         self._check_health(self._clock.boot())
         if self.away is None and (problem := self._open_root()):
             self._leave(problem)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._watcher.stop()
 
     def next_deadline(self) -> float:
@@ -122,7 +122,7 @@ class FolderMonitor(Stage):
         return min(self._health_at, self._rescan_at)
 
     def tick(self, now: float) -> None:
-        """Look at what is due."""
+        """Do what is due: health checks, hints, a rescan."""
         if now >= self._health_at:
             self._health_at = now + HEALTH_EVERY
             self._check_health(now)
@@ -135,7 +135,7 @@ class FolderMonitor(Stage):
             self._rescan(now)
 
     def clips(self) -> frozenset[bytes]:
-        """The clips that are there now, links included: looked up anew, as only the end of --once asks."""
+        """The clips that exist now, links included. It scans the folder; only the end of --once needs this."""
         try:
             listing = self._listing()
         except InputsAway:
@@ -143,18 +143,18 @@ class FolderMonitor(Stage):
         return frozenset(listing.clips) | frozenset(listing.links)
 
     def ended(self, job: Job) -> None:
-        """A job ended: its clip or its JSON may have changed while it ran. One that is gone gives its names back."""
+        """Rescan soon: the clip or its JSON may have changed while it ran. A clip that is gone frees its names."""
         if job.state is JobState.CANCELLED and not self._known_root.present(job.path):
             self._store.journal.give_base_back(job.path)
         self.soon(self._clock.boot())
 
     @property
     def away(self) -> str | None:
-        """Why the folder cannot be watched at present, as sentences."""
+        """Why the folder cannot be watched now, as sentences; None if it can."""
         return self._known_root.away
 
     def soon(self, now: float) -> None:
-        """Look at the whole folder as soon as that is cheap enough."""
+        """Rescan as soon as that is cheap enough."""
         last = self.scanned_at or 0.0
         self._rescan_at = min(self._rescan_at, max(now, last + RESCAN_SHARE * self._scan_seconds))
 
@@ -225,7 +225,7 @@ class FolderMonitor(Stage):
         return scan(self._root, extensions=self._extensions, recursive=recursive, clock=self._clock.boot)
 
     def _say_unreadable(self, listing: Listing) -> None:
-        """Each folder that cannot be read, once."""
+        """Log each unreadable folder once."""
         found = dict(listing.unreadable)
         for path in found.keys() - self._unreadable:
             say("unreadable", path=self._root / os.fsdecode(path), problem=found[path])
@@ -236,7 +236,7 @@ class FolderMonitor(Stage):
     def _check_health(self, now: float) -> None:
         health = self._guard.check()
         adopted = False
-        # Made anew on the same file system, or nothing that could be lost: it is taken as it is.
+        # Made anew on the same file system, or no job would be lost: take it as it is.
         if not health and (health.adoptable or not self._arrival.jobs_left):
             self._guard.adopt()
             again = self._guard.check()
@@ -271,7 +271,7 @@ class FolderMonitor(Stage):
             tell(stage)
 
     def _open_root(self) -> str:
-        """Open the folder anew; why that cannot be, as a sentence, if it cannot."""
+        """Open the folder again; the problem as a sentence, empty if there is none."""
         try:
             self._arrival.open_root()
         except OSError as error:
@@ -283,10 +283,10 @@ class FolderMonitor(Stage):
         say("inputs-away", inputs=self._root, problem=problem)
 
     def _watch(self) -> None:
-        """Start the events anew; where that cannot be, say so once and try again later."""
+        """Start the events again. A failure is logged once and tried again later."""
         said = self._watcher.problem
         if self._watcher.start():
-            # With too few watches it is worth a try when somebody may have raised the limit.
+            # With too few watches, try again at times: somebody may have raised the limit.
             self._watch_pause = WATCH_PAUSE_MAX if self._watcher.unwatched else WATCH_PAUSE
         else:
             self._watch_pause = min(self._watch_pause * 2, WATCH_PAUSE_MAX)
@@ -297,7 +297,7 @@ class FolderMonitor(Stage):
         self._say_shortage()
 
     def _say_shortage(self) -> None:
-        """Say once that some folders cannot be watched; they may also have come after the start."""
+        """Log once that some folders cannot be watched. They may also appear after the start."""
         short = self._watcher.unwatched > 0
         if short and not self._shortage_said:
             rescan = spell_duration(self.rescan_every)

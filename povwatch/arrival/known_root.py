@@ -1,4 +1,4 @@
-"""Which folder inputs/ was at the last start, kept in the journal: also then, an unmounted share is no emptied one."""
+"""Remembers in the journal which folder inputs/ was. So at a start, too, an unmounted share is no empty folder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class KnownRoot:
-    """inputs/: whether it is there, and whether it is the folder of the last start."""
+    """The inputs folder: whether it is there, and whether it is the folder of the last start."""
 
     def __init__(self, journal: Journal, inputs: Path) -> None:
         self._journal = journal
         self._inputs = inputs
         self.guard = RootGuard(inputs, self._kept())
         self.away: str | None = None
-        """Why the folder cannot be watched at present, as sentences."""
+        """Why the folder cannot be watched now, as sentences; None if it can."""
 
     @property
     def blocker(self) -> Blocker | None:
@@ -32,17 +32,17 @@ class KnownRoot:
         return None if self.away is None else Blocker(Waiting.INPUTS_AWAY, self.away)
 
     def present(self, path: bytes) -> bool:
-        """Whether a clip is there, as far as can be told; a folder that is away tells nothing."""
+        """Whether a clip exists. An error other than "not found" counts as yes; a folder that is away, as no."""
         try:
             return self.away is None and self.lstat(path) is not None
         except OSError:
             return True  # a disk that fails does not say that it is gone
 
     def lstat(self, path: bytes) -> os.stat_result | None:
-        """What a path leads to; None if there is nothing.
+        """The status of a path; None if nothing is there.
 
         Raises:
-            OSError: that cannot be told.
+            OSError: the disk cannot tell.
         """
         try:
             return (self._inputs / os.fsdecode(path)).lstat()
@@ -52,7 +52,7 @@ class KnownRoot:
             return None
 
     def keep(self) -> None:
-        """Remember the folder that is there now, if it is the one that is watched."""
+        """Remember the present folder, if it is the one that is watched."""
         if self.guard.known is not None and self.guard.check():
             kept = {"path": str(self._inputs), "identity": self.guard.known.dumps()}
             self._journal.set_facts(inputs=kept)

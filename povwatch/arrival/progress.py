@@ -1,4 +1,4 @@
-"""How much of a clip has come while it still comes in: a line every ten per cent, where the container tells."""
+"""Logs how much of a clip has arrived, every ten per cent, if its container tells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Looks at what has come so far: at once where that is quick, else through a child, one at a time a clip."""
+    """Reads a growing clip's container: at once if that is quick, else in a child process, one for each clip."""
 
     def __init__(self, tracks: Tracks, clips: ClipFiles, walks: Background) -> None:
         self._tracks = tracks
@@ -28,7 +28,7 @@ class Progress:
         self._walks = walks
 
     def report(self, job: Job, track: Track) -> None:
-        """Say how much has come, if it is ten per cent more than was said last."""
+        """Log how much has arrived, if it is ten per cent more than the last line said."""
         size, key = size_of(track.signature), ("glance", job.id)
         try:
             report = self._clips.report(job.path, size, glance=True)
@@ -42,11 +42,11 @@ class Progress:
             _say(job, track, report, size)
 
     def forget(self, job: Job) -> None:
-        """A job ended."""
+        """Stop the child process of a job that ended."""
         self._walks.cancel(("glance", job.id))
 
     def _glanced(self, job: Job, size: int, outcome: Report | Exception) -> None:
-        """A child has looked; if it could not, the look once the clip has settled is soon enough."""
+        """Log what a child process found. If it failed, the inspection of the settled clip is early enough."""
         track = self._tracks.get(job.path)
         if isinstance(outcome, Report):
             if track is not None and track.job == job.id and track.phase is Phase.SETTLING:

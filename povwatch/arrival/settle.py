@@ -1,22 +1,22 @@
-"""When a file has been quiet for long enough. Pure: the clock is an argument.
+"""Tells when a file has been quiet for long enough. Pure: the clock is an argument.
 
-The rule: the same signature in at least three samples over `settle` seconds, counted from the last change that was
-**observed**. The file's own times do not count: `cp -p` and `rsync -a` bring old ones along, and clocks step.
+The rule: the same signature in at least three samples over `settle` seconds, counted from the last **observed** change.
+The file's own times do not count: `cp -p` and `rsync -a` keep old ones, and clocks are set.
 
-A gap between two samples counts for at most half of `settle`. So two samples are never enough, and a machine that slept
-in between has to look again.
+A gap between two samples counts for at most half of `settle`. So two samples are never enough, and after a machine
+slept the file is sampled again.
 """
 
 from __future__ import annotations
 
 TOLERANCE = 1e-6
-"""Seconds; two halves of a float may fall short of the whole."""
+"""Seconds. Two halves of a float may fall short of the whole."""
 
 
 class Settle:
-    """The quiet time of one file. Small: there may be 100,000.
+    """The quiet time of one file. It is small, since there may be 100,000.
 
-    Times are seconds of the boot clock, which goes on while the machine sleeps and is never set.
+    Times are seconds of the boot clock, which counts the machine's sleep and is never set.
     """
 
     __slots__ = ("_at", "_quiet", "_signature")
@@ -27,12 +27,12 @@ class Settle:
         self._quiet = 0.0
 
     def observe(self, signature: bytes, now: float, settle: float) -> bool:
-        """Take a sample; True if it differs from the one before (or is the first).
+        """Take a sample; True if its signature differs from the last one, or is the first.
 
         Args:
-            signature: What fstat says about the file now.
-            now: When that was.
-            settle: Seconds of quiet that are asked for.
+            signature: from fstat.
+            now: when it was taken.
+            settle: seconds of quiet that are required.
         """
         changed = signature != self._signature
         if changed:
@@ -43,18 +43,18 @@ class Settle:
         return changed
 
     def settled(self, settle: float) -> bool:
-        """Whether it was quiet for `settle` seconds at its last sample."""
+        """Whether the file had been quiet for `settle` seconds at its last sample."""
         return self._signature is not None and self._quiet >= settle - TOLERANCE
 
     def next_sample(self, settle: float) -> float:
-        """When to look again; at once if it was never seen."""
+        """When to sample next; at once if there was no sample."""
         return self._at if self._signature is None else self._at + settle / 2
 
     def left(self, settle: float) -> float:
-        """Seconds of quiet still to go, for people."""
+        """Seconds of quiet still required, for people."""
         return max(0.0, settle - self._quiet)
 
     @property
     def signature(self) -> bytes | None:
-        """What the last sample saw."""
+        """The last sample's signature."""
         return self._signature

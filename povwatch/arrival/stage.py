@@ -1,6 +1,6 @@
-"""Which clips are on their way in, and when each is looked at next; arriving.py looks.
+"""The arrival stage: the clips on their way in, and when each is looked at next. arriving.py does the looking.
 
-A clip has a timer of its own: a slow copy never delays its neighbours.
+Each clip has its own timer, so a slow copy never delays other clips.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ INCOMPLETE_PATIENCE = 900.0
 """Seconds after which an incomplete clip gets an error file."""
 
 SEEN_MAX = 200
-"""More clips than that at once are one line in the log."""
+"""Beyond so many new clips at once, they share one log line."""
 
 ADD_AT_ONCE = 2_000
-"""Clips in one transaction: about as quick as all at once, and 100,000 new clips need no memory for all their rows."""
+"""Clips in one transaction. It is about as fast as all at once, and 100,000 new clips do not fill the memory."""
 
 TICK_SECONDS = 0.2
-"""The loop has other things to do as well."""
+"""The longest that a tick may keep the loop from its other work."""
 
 LET_GO_QUIET = 90.0
-"""Seconds in which a cancelled copy that still grows is looked at again; rescans are half a minute apart."""
+"""Seconds for which a cancelled copy that still grows is not taken for a new clip. Rescans are half a minute apart."""
 
 LOOK_AGAIN = 2.0
-"""Seconds until a clip is looked at again at which povwatch itself failed."""
+"""Seconds until a clip is looked at again after povwatch itself failed."""
 
 LINK_TODO = "Links are not followed: copy the video itself into the folder."
 
 
 class ArrivalStage(Stage):
-    """Every clip on its way in, and every clip with a job that has not ended."""
+    """Owns the clips on their way in, and watches the clip of every job that has not ended."""
 
     states = (JobState.ARRIVING,)
 
@@ -93,19 +93,19 @@ class ArrivalStage(Stage):
             error_files=error_files,
         )
         self._let_go: dict[bytes, tuple[Signature, float]] = {}
-        """Clips that were cancelled while they came in: how they were seen last, and when."""
+        """Clips that were cancelled while they arrived: their last signature, and when it was seen."""
 
     def open_root(self) -> None:
-        """Open inputs/, anew after it was away."""
+        """Open inputs/, again after it was away."""
         self._clips.open_root()
 
     def close(self) -> None:
-        """Let go of inputs/."""
+        """Close inputs/."""
         self._clips.close_root()
 
     @property
     def moving(self) -> bool:
-        """Whether a clip is on its way in and will go on without anybody's help."""
+        """Whether a clip is arriving and goes on without anybody's help."""
         return any(
             (t.phase in {Phase.SETTLING, Phase.INSPECTING} and t.held_back is None and t.faults < FAULTS_PATIENCE)
             or t.gone_at is not None
@@ -114,23 +114,23 @@ class ArrivalStage(Stage):
 
     @property
     def on_the_way(self) -> int:
-        """How many clips have not arrived yet."""
+        """Number of clips that have not arrived yet."""
         return sum(track.phase is not Phase.IN for track in self._tracks.values())
 
     @property
     def jobs_left(self) -> bool:
-        """Whether a job is under way that would be lost if another folder were taken for inputs/."""
+        """Whether a job would be lost if another folder were taken for inputs/."""
         return any(count for state, count in self._store.counts.items() if not state.ended)
 
     @property
     def paths(self) -> Iterable[bytes]:
-        """The clips with a job under way."""
+        """The clips whose job has not ended."""
         return iter(self._tracks)
 
-    # -- what the lookout sees
+    # -- what the folder monitor sees
 
     def appeared(self, clips: Iterable[tuple[bytes, bytes]], now: float) -> None:
-        """Clips that are in the folder, with their signatures."""
+        """Take in clips that exist, with their signatures."""
         fresh = []
         for clip in clips:
             path, signature = clip
@@ -152,17 +152,17 @@ class ArrivalStage(Stage):
         self._add(fresh, now)
 
     def recall(self, now: float) -> None:
-        """Follow the clips of all jobs from before the last start, seen or not: what is not there is `absent` next."""
+        """Follow the clips of all jobs from before the last start, seen or not. The missing ones are `absent` next."""
         for path, known in self._store.known.items():
             if not known.state.ended and path not in self._tracks and path in self._scope:
                 with self._at_its_expense(known.job):
                     self._follow(self._store.job(known.job), known.source_stat or b"", now)
 
     def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
-        """A clip is to run once more: it arrives anew, with a new job. None if it is not there.
+        """Run a clip again: it arrives anew, with a new job. None if it does not exist.
 
         Raises:
-            ClipUnreadable: it is there and cannot be opened.
+            ClipUnreadable: it exists and cannot be opened.
         """
         signature = self._clips.sample(path)
         if signature is None:
@@ -175,11 +175,11 @@ class ArrivalStage(Stage):
         return job
 
     def absent(self, path: bytes, now: float) -> None:
-        """A clip is not in the folder any more; it has a few seconds to come back."""
+        """Note that a clip is missing. It has a few seconds to come back."""
         self._tracks.lose(path, now)
 
     def linked(self, path: bytes, signature: Signature) -> None:
-        """A symlink to a video: rejected in words, never followed."""
+        """Reject a symlink to a video. Links are never followed."""
         known = self._store.known.get(path)
         if path not in self._scope:
             return
@@ -190,14 +190,14 @@ class ArrivalStage(Stage):
             self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
 
     def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
-        """Take in beside which clips an unfinished copy of them lies, with its name: they wait for it."""
+        """Hold back the clips that have an unfinished copy beside them. `partials` maps clips to copies."""
         for path, track in self._tracks.items():
             was, track.held_back = track.held_back, partials.get(path)
             if was and not track.held_back:
                 self._tracks.plan(path, now)
 
     def withdraw(self, job: Job, why: str) -> None:
-        """Cancel a job: at once, or when what is under way has ended."""
+        """Cancel a job, now or once its work has ended."""
         if self._store.cancel(job, why):
             return
         self._error_files.clear(job)
@@ -205,7 +205,7 @@ class ArrivalStage(Stage):
         self._store.apply(self._store.job(job.id), Cancelled(why=why, source_stat=signature))
 
     def release(self, job: Job, error: PovwatchError, pause: float) -> None:
-        """See Stage: it is looked at anew."""
+        """See Stage. The clip is looked at anew."""
         del error, pause
         self._begin_anew(job)
 
@@ -215,7 +215,7 @@ class ArrivalStage(Stage):
         self._store.apply(job, Failed(error=str(error)))
 
     def ended(self, job: Job) -> None:
-        """A job ended: its clip is known by its signature alone from now on."""
+        """See Stage. From now on only the clip's signature is known."""
         track = self._tracks.get(job.path)
         coming = track is not None and track.phase is not Phase.IN and track.gone_at is None and track.signature
         if job.state is JobState.CANCELLED and track is not None and coming:
@@ -223,7 +223,7 @@ class ArrivalStage(Stage):
         self._arriving.forget(job)
 
     def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
-        """New clips: a job each; of two with one stem the MP4 gets the stem's names."""
+        """Add a job for each new clip. Of two clips with one stem, the MP4 gets the stem's names."""
         fresh.sort(key=lambda clip: layout.precedence(clip[0]))
         if len(fresh) > SEEN_MAX:
             say("seen-many", count=len(fresh), first=fresh[0][0])
@@ -236,7 +236,7 @@ class ArrivalStage(Stage):
                     self._arriving.begin(job, now)
 
     def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
-        """Whether this is the rest of a copy that was cancelled while it came in, and no new clip."""
+        """Whether this is the rest of a copy that was cancelled while it arrived, and no new clip."""
         last, seen_at = self._let_go[path]
         grows = identity_of(signature) == identity_of(last) and size_of(signature) >= size_of(last)
         if not grows or now - seen_at >= LET_GO_QUIET:
@@ -247,15 +247,14 @@ class ArrivalStage(Stage):
         return True
 
     def signature(self, job: Job) -> Signature | None:
-        """The clip's signature as it was last seen."""
+        """The clip's last signature."""
         track = self._tracks.get(job.path)
         return track.signature if track is not None and track.job == job.id else job.source_stat
 
     def renamed_from(self, job: Job) -> Job | None:
-        """The newest job of a clip whose file this one is: it had another name, under which nothing is now.
+        """The newest job of the same file under an earlier name, which no longer exists; None if there is none.
 
-        Args:
-            job: of a clip that has arrived, with its hash.
+        `job` has arrived, with its hash.
         """
         if not job.source_stat or (number := self._tracks.lost_as(job.source_stat)) is None:
             return None
@@ -267,11 +266,11 @@ class ArrivalStage(Stage):
         return before
 
     def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
-        """Have whatever decodes of an incomplete clip run; see Arriving."""
+        """Run whatever decodes of an incomplete clip; see Arriving."""
         self._arriving.run_damaged(job, answer)
 
     def enter(self, job: Job) -> None:
-        """A claimed clip turned out to have changed, or a look at it failed: it arrives anew."""
+        """See Stage. A claimed clip has changed, or could not be inspected: it arrives anew."""
         if (track := self._tracks.get(job.path)) is not None and track.job == job.id and track.phase is Phase.SETTLING:
             return  # it was seen here that it changed
         self._begin_anew(job)
@@ -290,7 +289,7 @@ class ArrivalStage(Stage):
         return self._tracks.next_deadline()
 
     def tick(self, now: float) -> None:
-        """Look at the clips whose time has come, as many as fit into a part of a second; the rest is due at once."""
+        """Look at the clips whose timers have ended, for at most TICK_SECONDS. The rest stays due."""
         due = self._tracks.next_deadline()
         if due is None or due > now:
             return
@@ -328,7 +327,7 @@ class ArrivalStage(Stage):
     # -- helpers
 
     def _follow(self, job: Job, signature: bytes, now: float) -> None:
-        """A job from before the last start: go on with it."""
+        """Go on with a job from before the last start."""
         if job.damaged not in {None, signature}:
             job = self._arriving.forget_damaged(job)
         if job.state is JobState.ARRIVING:
@@ -343,14 +342,14 @@ class ArrivalStage(Stage):
 
     @contextmanager
     def _at_its_expense(self, job: int) -> Iterator[None]:
-        """What nobody foresaw costs that clip's job, and no other."""
+        """Charge an unforeseen error to this job alone."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._mishaps.of(("arrival", job), error)
 
     def _say_base(self, job: Job) -> None:
-        """A clip whose files do not go by its stem is told apart in the log."""
+        """Log a base that is not the clip's stem."""
         stem = layout.stem_of(layout.split(job.path)[1])
         if job.base != stem:
             holder = self._store.journal.holder(layout.split(job.path)[0], stem)

@@ -1,4 +1,4 @@
-"""Where each clip is on its way in, and when it is looked at next. Pure; time is passed in."""
+"""Where each clip is on its way in, and when it is looked at next. Pure; time is an argument."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from povwatch.files.signature import Signature
 
 GONE_PATIENCE = 5.0
-"""Seconds after which a clip that is gone cancels its job: an editor or a sync tool may put it back."""
+"""Seconds until a missing clip's job is cancelled: an editor or a sync tool may put the clip back."""
 
 LOST_MAX = 100_000
-"""Clips that are remembered after they were not found: as many as a folder holds that is renamed."""
+"""Missing clips that are remembered: as many as a renamed folder may hold."""
 
 PERCENT_STEP = 10
-"""Percent between two lines about an arriving clip."""
+"""Percentage points between two log lines about an arriving clip."""
 
 INCOMPLETE_TODO = "Copy it again. If it is still being copied, there is nothing to do: it goes on by itself."
 
@@ -37,45 +37,45 @@ class Phase(Enum):
     SETTLING = auto()
     """Sampled until it stays the same."""
     INSPECTING = auto()
-    """A child looks into it: at a long index, then at every packet."""
+    """A child process reads it: a long index first, then every packet."""
     WAITING = auto()
-    """Something is missing; the next change wakes it."""
+    """Something is missing. The next change wakes it."""
     IN = auto()
-    """Arrived; watched for changes only."""
+    """Arrived. Only changes are watched for."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One clip that has a job under way."""
+    """A clip whose job has not ended."""
 
     job: int
     signature: bytes
     phase: Phase
     since: float
     settle: Settle | None = None
-    """While it settles and is inspected."""
+    """Only while it settles and is inspected."""
     due: float | None = None
-    """When it is looked at next; a clip has one timer."""
+    """When it is looked at next: its timer."""
     percent: int = -PERCENT_STEP
     gone_at: float | None = None
     held_back: bytes | None = None
-    """The unfinished copy of it that lies beside it."""
+    """Its unfinished copy beside it."""
     warned: bool = False
     faults: int = 0
-    """How often in a row the machine did not let us inspect it, or killed what did."""
+    """How often in a row the machine prevented its inspection, or killed the process."""
     todo: str = INCOMPLETE_TODO
-    """What helps a clip that waits."""
+    """What to do about a clip that waits."""
 
 
 class Tracks:
-    """The clips that have a job under way, each with one timer."""
+    """The clips whose jobs have not ended, each with one timer."""
 
     def __init__(self) -> None:
         self._tracks: dict[bytes, Track] = {}
         self._lost: dict[tuple[int, int], int] = {}
-        """Device and inode of each clip that was not found, to its job: under another name it is the same file."""
+        """Device and inode of each missing clip, to its job: the same file may appear under another name."""
         self._due: list[tuple[float, bytes]] = []
-        """Every setting of a timer; those that were set anew since are passed over."""
+        """A heap of all timers that were ever set. Outdated ones are skipped."""
 
     def __contains__(self, path: bytes) -> bool:
         return path in self._tracks
@@ -105,12 +105,12 @@ class Tracks:
         return self._tracks.values()
 
     def plan(self, path: bytes, when: float) -> None:
-        """Set a clip's timer; an earlier setting counts no longer."""
+        """Set a clip's timer. It replaces the earlier one."""
         self._tracks[path].due = when
         heapq.heappush(self._due, (when, path))
 
     def lose(self, path: bytes, now: float) -> None:
-        """A clip was not found; `gone_at` says since when, and its timer ends when its time to come back does."""
+        """Note that a clip is missing. Its timer ends when its time to come back does."""
         track = self._tracks.get(path)
         if track is not None and track.gone_at is None:
             track.gone_at = now
@@ -121,7 +121,7 @@ class Tracks:
             self.plan(path, now + GONE_PATIENCE)
 
     def lost_as(self, signature: Signature) -> int | None:
-        """The job of a clip that was this very file and was not found under its name; None if there is none."""
+        """The job of a missing clip that was this very file; None if there is none."""
         return self._lost.get(identity_of(signature))
 
     def next_deadline(self) -> float | None:
@@ -135,7 +135,7 @@ class Tracks:
         return None
 
     def take_due(self, now: float) -> bytes | None:
-        """A clip whose timer has ended; it has none until the next `plan`."""
+        """A clip whose timer has ended. It has no timer until the next `plan`."""
         when = self.next_deadline()
         if when is None or when > now:
             return None

@@ -1,7 +1,7 @@
-"""Hints that something in inputs/ has changed, from inotify by way of watchdog.
+"""Hints that something in inputs/ has changed, from inotify through watchdog.
 
-Hints only: watchdog loses events, and its threads die quietly, one without the other; the emitter does when the folder
-is removed. Whoever uses this rescans too, asks `alive`, and calls `start` again with a back-off.
+They are no more than hints. watchdog loses events, and each of its threads may die silently; the emitter does when the
+folder is removed. So the caller also rescans, asks `alive`, and calls `start` again after a growing pause.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from watchdog.observers.inotify_c import CallbackId, WatchCallback, WatchDescriptor
 
 TICK = 1.0
-"""Seconds between two looks of watchdog's threads at whether they should end."""
+"""Seconds between two checks of watchdog's threads for whether to end."""
 
 JOIN = 5.0
-"""Seconds that each of them is given to end."""
+"""Seconds that each thread gets to end."""
 
 EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
@@ -51,61 +51,61 @@ EVENTS: list[type[FileSystemEvent]] = [
     FileDeletedEvent,
     FileMovedEvent,
 ]
-"""What we are told of.
+"""The events that are asked for.
 
-Not of reading: answering our own reads would never end.
-Not of each write: a fast copy makes thousands a second, and the timers of settling look at the file anyway.
+Reading is not among them: povwatch would react to its own reads without end.
+Single writes are not either: a fast copy makes thousands a second, and settling samples the file anyway.
 """
 
 LIMITS = {
     errno.ENOSPC: ("fs.inotify.max_user_watches", "user.max_inotify_watches"),
     errno.EMFILE: ("fs.inotify.max_user_instances", "user.max_inotify_instances"),
 }
-"""The kernel's limits behind an error of inotify; a container with users of its own has the second (namespaces(7))."""
+"""The kernel's limits behind inotify's errors. In a container with its own users, the second holds (namespaces(7))."""
 
 WATCHES = LIMITS[errno.ENOSPC]
-"""The limits of how many folders are watched."""
+"""The limits on the number of watched folders."""
 
 WANTED = {errno.ENOSPC: 524_288, errno.EMFILE: 1024}
-"""What to raise them to, at least."""
+"""What to raise the limits to, at least."""
 
 
 class Watcher:
     """Watches one folder and calls `on_hint` from a thread of its own.
 
-    `on_hint` gets each path that changed, relative to the root, or None: something was lost, rescan now.
+    `on_hint` gets each changed path, relative to the root, or None: something was lost, so rescan now.
     """
 
     def __init__(self, root: Path, on_hint: Callable[[bytes | None], None], *, recursive: bool) -> None:
         self.problem: str | None = None
-        """Why there are no hints at all and what to do about it; None while there are some."""
+        """Why there are no hints at all, and what to do; None while there are some."""
         self._root = root
         self._on_hint = on_hint
         self._recursive = recursive
         self._inotify: _Queue | None = None
-        """The kernel's queue and the thread that reads it: our own, so that we can see whether it lives."""
+        """The kernel's queue and its reader thread. povwatch owns it, to see whether it lives."""
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None
         self._alarm = _OverflowAlarm(on_hint)
 
     @property
     def unwatched(self) -> int:
-        """How many folders below the root give no hints, because the kernel allows no more watches."""
+        """Number of folders below the root that give no hints because the kernel allows no more watches."""
         return len(self._inotify.refused) if self._inotify is not None else 0
 
     @property
     def shortage(self) -> str:
-        """What to say of those folders."""
+        """The sentence about those folders."""
         folders = "1 folder is" if self.unwatched == 1 else f"{self.unwatched} folders are"
         return f"{folders} not watched, since inotify allows {watches_allowed()} watches. {raise_it(errno.ENOSPC)}"
 
     def start(self) -> bool:
-        """Begin to watch; False if that cannot be, with `problem` set. A limit or a missing folder raises nothing."""
+        """Begin to watch; False if that fails, with `problem` set. A limit or a missing folder raises nothing."""
         self.stop()
-        # watchdog 7.1 warns when it meets a new folder twice, in its parent and by its own event; that does no harm.
+        # watchdog 7.1 warns about a new folder that it meets twice, in its parent and by its own event: that is harmless.
         warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)
         try:
-            # A link is resolved first: watchdog would watch the link itself.
+            # Resolve a link first: watchdog would watch the link itself.
             path = os.path.realpath(self._root, strict=True)
             self._watched = _identity(path)
             self._inotify = _Queue()
@@ -122,7 +122,7 @@ class Watcher:
         return True
 
     def alive(self) -> bool:
-        """Whether hints still come, and from the folder that has the name now."""
+        """Whether hints still come, from the folder that has this path now."""
         observer = self._observer
         if observer is None or self._inotify is None or not observer.emitters:
             return False
@@ -145,12 +145,12 @@ class Watcher:
 
 
 class _Queue(InotifyFD):
-    """The kernel's queue. watchdog passes over a folder that it cannot watch; here it is remembered."""
+    """The kernel's queue. watchdog ignores a folder that it cannot watch; this remembers it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.refused: set[bytes] = set()
-        """Folders for which there was no watch left."""
+        """Folders for which no watch was left."""
 
     def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         """Watch a folder.
@@ -167,10 +167,10 @@ class _Queue(InotifyFD):
 
 
 class _Emitter(InotifyEmitter):
-    """Watches the folders that clips may be in, and no others."""
+    """Watches only folders that may hold clips."""
 
     def on_thread_start(self) -> None:
-        """As watchdog's own, with another group."""
+        """Like watchdog's own, with another group."""
         self._inotify = _Folders(
             self._inotify_fd,
             os.fsencode(self.watch.path),
@@ -180,20 +180,20 @@ class _Emitter(InotifyEmitter):
 
 
 class _Folders(InotifyWatchGroup):
-    """The root and the folders below it that may hold clips: a folder of snapshots may hold thousands of others."""
+    """The root and the folders below it that may hold clips. A folder of snapshots may hold thousands of others."""
 
     def _add_all_callbacks(self, path: bytes) -> None:
         if self._ignored(path):
             return
         self._add_callback(path)
         if self.is_recursive:
-            # A folder is watched before it is listed, so that what comes meanwhile is not missed.
+            # Watch a folder before listing it, so that nothing is missed in between.
             for folder, below, _ in _walk(path):
                 for name in below:
                     self._add_callback(folder + b"/" + name)
 
     def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:
-        """What would have been told of a folder's contents if it had been watched when they came."""
+        """The events of a folder's contents that were created before the folder was watched."""
         if self._ignored(src_path):
             return []
         events = []
@@ -210,9 +210,9 @@ class _Folders(InotifyWatchGroup):
 
 
 def _walk(top: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
-    """Every folder from `top` down that may hold clips: its path, the folders in it, and the other names.
+    """Every folder from `top` down that may hold clips: its path, its subfolders, and its other names.
 
-    `os.walk` recurses: a thousand folders one in another end it with a RecursionError.
+    `os.walk` recurses: a thousand nested folders end it with a RecursionError.
     """
     folders = [top]
     while folders:
@@ -237,9 +237,9 @@ class _Handler(FileSystemEventHandler):
         self._on_hint = on_hint
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Pass on where it came from and where it went.
+        """Pass on the old and the new path.
 
-        A folder that comes may have brought files before it was watched: only a rescan finds those.
+        Files in a new folder may be older than its watch. Only a rescan finds them.
         """
         if isinstance(event, DirCreatedEvent | DirMovedEvent):
             self._on_hint(None)
@@ -248,37 +248,37 @@ class _Handler(FileSystemEventHandler):
                 self._on_hint(self._relative(os.fsencode(path)))
 
     def _relative(self, path: bytes) -> bytes | None:
-        """None for the root itself, which was removed or moved."""
+        """The path relative to the root; None for the root itself, which was removed or moved."""
         return path[len(self._root) + 1 :] if path.startswith(self._root + b"/") else None
 
 
 class _OverflowAlarm(logging.Handler):
-    """Asks for a rescan when watchdog says that events were lost: it says so in its log and nowhere else."""
+    """Asks for a rescan when watchdog has lost events, which it only reports in its log."""
 
     def __init__(self, on_hint: Callable[[bytes | None], None]) -> None:
         super().__init__(logging.WARNING)
         self._on_hint = on_hint
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Every warning of watchdog counts; a rescan too many costs little."""
+        """Ask for a rescan at every warning of watchdog. One too many costs little."""
         del record
         self._on_hint(None)
 
 
 def watches_allowed() -> int | None:
-    """How many folders a user may watch; None if the kernel does not say."""
+    """Number of folders that a user may watch; None if the kernel does not say."""
     return min((value for name in WATCHES if (value := _setting(name)) is not None), default=None)
 
 
 def raise_it(code: int) -> str:
-    """How to raise the limit behind an error of inotify (a key of LIMITS), as a sentence with the command."""
+    """How to raise the limit behind an error of inotify (a key of LIMITS): a sentence with the command."""
     known = {name: value for name in LIMITS[code] if (value := _setting(name)) is not None}
     name = min(known, key=known.__getitem__, default=LIMITS[code][0])
     return f"Raise it: sudo sysctl {name}={max(WANTED[code], 2 * known.get(name, 0))}."
 
 
 def _setting(name: str) -> int | None:
-    """A setting of the kernel (sysctl), by its name."""
+    """A setting of the kernel (sysctl); None if it has none of this name."""
     try:
         return int(Path("/proc/sys", *name.split(".")).read_text("ascii"))
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Does a local process have a file open for writing?
+"""Finds out whether a local process has a file open for writing.
 
-A read lease says so in microseconds: the kernel refuses it while anybody, a file server included, may write.
-Where leases do not work (other owners' files without CAP_LEASE, network file systems), /proc is looked through.
-Writers on other machines are seen by neither.
+A read lease tells in microseconds: the kernel refuses it while any process, a file server included, may write.
+Where leases do not work (other users' files without CAP_LEASE, network file systems), /proc is searched.
+Neither sees writers on other machines.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ PROC = Path("/proc")
 
 
 class Writers(StrEnum):
-    """The answer."""
+    """Whether a local process writes."""
 
     NONE = "none"
     OPEN = "open"
     """A local process may still write."""
     UNKNOWN = "unknown"
-    """Neither way could see all processes; only the settle time and the container's own structure are left."""
+    """Neither way could see all processes. Only the settle time and the container's structure are left."""
 
 
 def ignore_sigio() -> None:
-    """Survive a writer that opens a file at the very moment we probe it: the kernel sends SIGIO, which would kill us.
+    """Ignore SIGIO, which the kernel sends if a writer opens a file during a probe, and which would end the daemon.
 
-    To be called once, in the main thread, before the first probe.
+    Call it once, in the main thread, before the first probe.
     """
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
@@ -44,8 +44,9 @@ def writer_open(fd: int, *, network: bool = False) -> Writers:
     """Whether a local process has this file open for writing.
 
     Args:
-        fd: The file, opened for reading only (for writing, we would be found ourselves).
-        network: It is on a network file system. There a lease needs the server's leave, so its refusal means nothing.
+        fd: opened for reading only; for writing, the probe would find povwatch itself.
+        network: whether the file is on a network file system. There a lease needs the server's consent, so a refusal
+            means nothing.
     """
     if not network:
         answer = _lease(fd)
@@ -59,7 +60,7 @@ def writer_open(fd: int, *, network: bool = False) -> Writers:
 
 
 class OpenForWriting:
-    """What one look through /proc found."""
+    """The result of one search through /proc."""
 
     __slots__ = ("everybody", "files")
 
@@ -67,11 +68,11 @@ class OpenForWriting:
         self.files = files
         """(dev, ino) of each regular file that is open for writing."""
         self.everybody = everybody
-        """Whether every process could be looked at."""
+        """Whether every process could be inspected."""
 
 
 def open_for_writing(proc: Path = PROC) -> OpenForWriting:
-    """Look through the open files of every process that we may see. Takes milliseconds."""
+    """Search the open files of every process that povwatch may inspect. Takes milliseconds."""
     files: set[tuple[int, int]] = set()
     everybody = (proc / "1").exists()  # ProtectProc=invisible and hidepid hide what we may not look at
     for process in _processes(proc):
@@ -85,7 +86,7 @@ def open_for_writing(proc: Path = PROC) -> OpenForWriting:
 
 
 def _lease(fd: int) -> Writers:
-    """Try to take a read lease, and give it back at once."""
+    """Take a read lease and release it at once."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as e:
@@ -100,7 +101,7 @@ def _processes(proc: Path) -> Iterator[Path]:
 
 def _writable(process: Path) -> Iterator[tuple[int, int]]:
     """The regular files that a process has open for writing."""
-    for number in os.listdir(process / "fd"):  # noqa: PTH208 - likewise
+    for number in os.listdir(process / "fd"):  # noqa: PTH208 - as above
         try:
             status = os.stat(process / "fd" / number)  # noqa: PTH116 - of the open file, even if its name is gone
             if stat.S_ISREG(status.st_mode) and _flags(process, number) & os.O_ACCMODE != os.O_RDONLY:
@@ -110,7 +111,7 @@ def _writable(process: Path) -> Iterator[tuple[int, int]]:
 
 
 def _flags(process: Path, number: str) -> int:
-    """The flags that a file was opened with, which fdinfo has in octal."""
+    """A file's open flags, which fdinfo shows in octal."""
     for line in (process / "fdinfo" / number).read_text().splitlines():
         if line.startswith("flags:"):
             return int(line.split()[1], 8)

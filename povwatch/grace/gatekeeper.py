@@ -67,7 +67,7 @@ class GraceLook:
                 return
             markers = self._folder.markers(beside)
             entry.lock = self._folder.editor_open(beside.spec, self._store.clock.wall())
-        except EnvironmentFault:  # the folder is away or refuses; the lookout says so, and the clock stands still
+        except EnvironmentFault:  # inputs/ is away or refuses: the folder monitor says so, and the clock stops
             entry.grace = dataclasses.replace(entry.grace, seen_at=now)
             return
         start = entry.spec.povwatch.start if entry.spec else None

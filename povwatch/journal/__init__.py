@@ -1,4 +1,4 @@
-"""The journal: what povwatch knows, in SQLite. The only package that touches it."""
+"""The journal: povwatch's state, in SQLite. No other package touches SQLite."""
 
 from povwatch.core.errors import JournalFailed
 from povwatch.journal.reader import JournalReader, members, open_reader

@@ -1,7 +1,7 @@
-"""A journal that is made again from what else is known (povwatch rebuild): whole, or not there at all.
+"""Makes a journal anew from what else is known (povwatch rebuild). It appears complete, or not at all.
 
-It grows under another name and gets its own when everything is in it and on the disk. A journal that is there is moved
-aside first; whenever that is interrupted there is none, which the daemon notices and says.
+It grows under another name, and is renamed once everything is in it and on the disk. An existing journal is moved aside
+first. An interruption there leaves no journal, which the daemon notices and reports.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
     from povwatch.core.job import Job
 
 BESIDE = ("", "-wal", "-shm")
-"""What SQLite keeps: a file, its log, and the log's index. They belong together."""
+"""Suffixes of SQLite's files: the database, its log, and the log's index. They belong together."""
 
 GROWING = FILE + ".rebuilding"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restored:
-    """A job as it was found again."""
+    """A job that was found again."""
 
     job: Job
     events: tuple[tuple[float, str, Mapping[str, object]], ...]
-    """Its history, as far as it is known: when, the event's name, and what is kept with it."""
+    """Its known history: when (seconds since the epoch), the event's name, and its data."""
 
 
 class NewJournal(Journal):
-    """A journal that nobody has seen yet."""
+    """A journal that nobody else uses yet."""
 
     replaced: Path | None = None
-    """Where the journal is now that was there before, if one was."""
+    """The new path of the journal that was there before, if there was one."""
 
     def close(self) -> None:
-        """Close the file alone: the lock is held until the file has its name."""
+        """Close the file alone. The lock is held until the file has its name."""
         JournalReader.close(self)
 
     def restore(self, jobs: list[Restored], bases: Mapping[bytes, bytes]) -> None:
-        """Put everything into it, in one transaction.
+        """Write everything in one transaction.
 
         Args:
             jobs: with the numbers that they are to have.
-            bases: clip to base; clips without a job too, so that they get the names that they had.
+            bases: clip to base. Clips without a job are included, so that they keep their names.
         """
         with self._transaction():
             for path, base in bases.items():
@@ -73,7 +73,7 @@ class NewJournal(Journal):
 
 @contextmanager
 def made_anew(state: Path) -> Iterator[NewJournal]:
-    """A new journal, which takes the place of the one that is there when the block ends well.
+    """A new journal, which replaces the present one if the block succeeds.
 
     Raises:
         ConfigError: a daemon runs on the journal.
@@ -91,7 +91,7 @@ def made_anew(state: Path) -> Iterator[NewJournal]:
 
 
 def is_used(state: Path) -> bool:
-    """Whether there is a journal that ever held a job, or that cannot be read: one that must not be passed over."""
+    """Whether a journal exists that ever held a job, or that cannot be read. Such a journal must not be ignored."""
     file = state / FILE
     if not file.exists() or not file.stat().st_size:
         return False
@@ -105,13 +105,13 @@ def is_used(state: Path) -> bool:
 
 
 def move_aside(state: Path) -> Path | None:
-    """Give a journal that is there, with all that belongs to it, another name; which, or None if there is none."""
+    """Rename an existing journal with all its files; its new path, or None if there is none."""
     if not any((state / (FILE + part)).exists() for part in BESIDE):
         return None
     number = 1
     while any((state / f"{FILE}.old-{number}{part}").exists() for part in BESIDE):
         number += 1
-    for part in reversed(BESIDE):  # the file last: without it nobody takes the log for another's
+    for part in reversed(BESIDE):  # the database last: without it nobody takes the log for another's
         with suppress(FileNotFoundError):
             (state / (FILE + part)).rename(state / f"{FILE}.old-{number}{part}")
     _sync(state)
@@ -119,7 +119,7 @@ def move_aside(state: Path) -> Path | None:
 
 
 def _settle(file: Path, state: Path) -> None:
-    """The file is on the disk, and belongs to whom the folder belongs to: the daemon, not root who called this."""
+    """Sync the file, and give it the folder's owner: the daemon has to open it, not root who ran the command."""
     if file.with_name(file.name + "-wal").exists():
         raise JournalError(f"The new journal {file} could not be closed.", "See to the disk (df, journalctl -k).")
     owner = state.stat()

@@ -1,4 +1,4 @@
-"""One daemon a journal: a lock file that holds its pid."""
+"""Allows one daemon on a journal: a lock file that holds its pid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE = 1.0  # seconds; a command that looks whether a daemon runs holds the
 
 
 class JournalLock:
-    """Held for as long as the daemon lives; the kernel lets go of it when the process ends, however it ends."""
+    """Held for as long as the daemon lives. The kernel releases it when the process ends, however it ends."""
 
     def __init__(self, state: Path) -> None:
         """Take the lock.
@@ -45,7 +45,7 @@ class JournalLock:
             raise
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -58,7 +58,7 @@ class JournalLock:
 
 
 def holder(state: Path) -> int | None:
-    """The pid of the daemon on this journal; None if there is none, 0 if it cannot be read."""
+    """The pid of the daemon on this journal; None if none runs, 0 if it cannot be read."""
     try:
         fd = os.open(state / FILE, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

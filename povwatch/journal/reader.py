@@ -1,4 +1,4 @@
-"""Reading the journal: the daemon's own reads, and the commands' read-only ones."""
+"""Reads the journal, for the daemon and, read-only, for the commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIELDS = frozenset(field.name for field in dataclasses.fields(Job))
 
 
 class Known(NamedTuple):
-    """What is known of a clip without looking into it: its newest job."""
+    """What the journal knows of a clip without reading the file: its newest job."""
 
     job: int
     base: bytes
@@ -38,7 +38,7 @@ class Known(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """One line of a job's history."""
+    """One entry of a job's history."""
 
     at: float
     event: str
@@ -49,7 +49,7 @@ class Event:
 
 
 class JournalReader:
-    """The journal's questions."""
+    """The journal's queries."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -58,11 +58,11 @@ class JournalReader:
 
     @property
     def _db(self) -> sqlite3.Connection:
-        """What every statement is run on."""
+        """The connection of every statement."""
         return self._connection
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -89,15 +89,15 @@ class JournalReader:
         return _jobs(rows)
 
     def kept(self) -> list[Job]:
-        """The clips' newest jobs that failed after they were generated."""
+        """The newest jobs of clips that failed after generation."""
         return _jobs(self._read.kept_jobs(self._db))
 
     def jobs_since(self, since: float) -> list[Job]:
-        """Every job that has not ended, or that was changed since a time (in seconds since the epoch), oldest first."""
+        """Every job that has not ended, or that changed since this time (seconds since the epoch), oldest first."""
         return _jobs(self._read.jobs_since(self._db, since=since))
 
     def known(self) -> dict[bytes, Known]:
-        """For every clip that was ever seen, its newest job."""
+        """The newest job of every clip ever seen."""
         with _trusted():
             return {
                 row["path"]: Known(row["id"], row["base"], JobState(row["state"]), row["source_stat"], row["spec_stat"])
@@ -111,7 +111,7 @@ class JournalReader:
         )
 
     def previews(self) -> list[Job]:
-        """The clips whose newest run is a published preview."""
+        """The newest jobs of clips that are published previews."""
         return _jobs(self._read.done_previews(self._db))
 
     def real_engine(self) -> str | None:
@@ -120,7 +120,7 @@ class JournalReader:
         return str(row["engine"]) if row else None
 
     def holder(self, folder: bytes, base: bytes) -> bytes | None:
-        """The clip of a folder that goes by a base, if one does."""
+        """The clip in a folder that has this base, if one has."""
         found = self._read.bases_in(self._db, folder=folder, first=base, last=base)
         return next((bytes(row["path"]) for row in found), None)
 
@@ -137,7 +137,7 @@ class JournalReader:
         return [_event(row) for row in self._read.latest_events(self._db, event=event, limit=limit)][::-1]
 
     def hooks(self, job_id: int) -> dict[str, HookRun]:
-        """A job's hooks that were begun, by their names."""
+        """A job's hooks that have begun, by name."""
         return {row["hook"]: _hook(row) for row in self._read.hooks_of(self._db, job=job_id)}
 
     def hooks_interrupted(self) -> list[HookRun]:
@@ -145,21 +145,21 @@ class JournalReader:
         return [_hook(row) for row in self._read.hooks_interrupted(self._db)]
 
     def hook_ran_for(self, hook: str, source_hash: str | None) -> bool:
-        """Whether a hook is done for a clip with these bytes, whatever the clip's name."""
+        """Whether a hook is done for a clip with this hash, whatever the clip's name."""
         return bool(self._read.hook_ran_for(self._db, hook=hook, source_hash=source_hash))
 
     def hook_last_of(self, hook: str, path: bytes) -> str | None:
-        """The bytes' hash of the clip of this name that a hook was last done for."""
+        """The hash of the clip, at this path, that a hook was last done for."""
         row = self._read.hook_last_of(self._db, hook=hook, path=path)
         return row["source_hash"] if row else None
 
     def progress(self, job_id: int) -> dict[str, Any] | None:
-        """How far a running job is."""
+        """A running job's progress."""
         row = self._read.progress_of(self._db, job=job_id)
         return members(row["data"]) if row else None
 
     def fact(self, name: str) -> Any:  # noqa: ANN401 - whatever the daemon said
-        """One thing that the daemon says of itself; None if it never did."""
+        """One fact that the daemon published of itself; None if it never did."""
         row = self._read.fact(self._db, name=name)
         with _trusted():
             return json.loads(row["value"]) if row else None
@@ -174,7 +174,7 @@ def open_reader(state: Path) -> JournalReader:
     """Open the journal read-only, as the commands do.
 
     Raises:
-        JournalError: there is none, or this user may not read it.
+        JournalError: there is no journal, or this user may not read it.
     """
     file = state / FILE
     try:
@@ -191,8 +191,8 @@ def open_reader(state: Path) -> JournalReader:
     except JournalFailed as error:
         if not _is_of_rights(error):
             raise
-        # A reader who may not write the folder cannot make the -shm file that WAL needs. After a clean stop the
-        # journal is one file and may be read as it is; while the daemon runs it may not.
+        # A reader who may not write in the folder cannot make the -shm file that WAL needs. After a clean stop the
+        # journal is a single file that may be read as it is; while the daemon runs it may not.
         wal = file.with_name(f"{FILE}-wal")
         if holder(state) is not None or (wal.exists() and wal.stat().st_size):
             raise _no_right(state) from error
@@ -203,11 +203,11 @@ def open_reader(state: Path) -> JournalReader:
 
 
 def _opened(uri: str) -> JournalReader:
-    """A reader that can read.
+    """A reader whose first query succeeded.
 
     Raises:
-        JournalFailed: it cannot.
-        JournalError: the daemon has only just begun with it.
+        JournalFailed: it did not.
+        JournalError: the daemon is only just making the journal.
     """
     with in_words():
         connection = sqlite3.connect(uri, uri=True, timeout=5)
@@ -223,10 +223,10 @@ def _opened(uri: str) -> JournalReader:
 
 
 def members(text: str | bytes | None) -> dict[str, Any]:
-    """A JSON object that the journal keeps; an empty one where it keeps none.
+    """A JSON object of the journal; an empty one for None.
 
     Raises:
-        JournalError: it is damaged.
+        JournalError: the journal is damaged.
     """
     with _trusted():
         found: dict[str, Any] = {} if text is None else dict(json.loads(text))
@@ -235,10 +235,10 @@ def members(text: str | bytes | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _trusted() -> Iterator[None]:
-    """What is read was written by povwatch.
+    """Read what povwatch itself wrote.
 
     Raises:
-        JournalError: it was not: the file is damaged, or somebody changed it.
+        JournalError: povwatch did not write it: the file is damaged, or somebody changed it.
     """
     try:
         yield
@@ -250,7 +250,7 @@ def _trusted() -> Iterator[None]:
 
 
 def _is_of_rights(error: JournalFailed) -> bool:
-    """Whether the file is there and sound, but this user may not do what SQLite has to."""
+    """Whether the file is sound, but this user lacks a right that SQLite needs."""
     code = getattr(error.__cause__, "sqlite_errorcode", None) or 0
     return code & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 
@@ -272,7 +272,7 @@ def _job(row: sqlite3.Row | None) -> Job | None:
     values = {name: value for name, value in dict(row).items() if name in _FIELDS}  # an older journal has fewer
     with _trusted():
         values["state"] = JobState(values["state"])
-    # Shown and nothing else: a reason that a newer povwatch wrote costs no start.
+    # Only shown: a reason that a newer povwatch wrote must not keep the daemon from starting.
     values["waiting_on"] = Waiting(values["waiting_on"]) if values["waiting_on"] in set(Waiting) else None
     for flag in ("hold", "go", "force"):
         values[flag] = bool(values[flag])

@@ -1,4 +1,4 @@
-"""The named statements of the SQL files, with SQLite's errors in words."""
+"""The named statements of the SQL files. SQLite's errors become povwatch's."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _UNSYNCED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
 
 
 class Statements:
-    """The statements of one file, as methods that take the connection first."""
+    """The statements of one file, as methods whose first argument is the connection."""
 
     def __init__(self, file: str, through: Callable[[Callable[[], Any]], Any] = lambda act: act()) -> None:
-        """Load them.
+        """Load the statements.
 
         Args:
             file: in sql/.
-            through: does each statement, and may do it once more.
+            through: executes each statement, and may repeat it.
         """
         self._through = through
         text = (files(__package__) / "sql" / file).read_text()
@@ -53,14 +53,14 @@ class Statements:
 
 
 def journal_failed(error: sqlite3.Error, what: str, todo: str) -> JournalFailed:
-    """What follows from an error of SQLite's: whether the file system refused it, and whether that was a sync."""
+    """The error, with two facts from SQLite's code: whether the file system refused it, and whether that was a sync."""
     code = getattr(error, "sqlite_errorcode", 0)
     return JournalFailed(what, todo, refused=code & 0xFF in _OF_A_FILE, unsynced=code in _UNSYNCED)
 
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Turn SQLite's errors into ours.
+    """Turn SQLite's errors into povwatch's.
 
     Raises:
         JournalFailed: the disk is full or fails, or the file is damaged.

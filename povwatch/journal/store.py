@@ -1,6 +1,6 @@
-"""The jobs under way. Every change of one goes through here: journalled first, then said.
+"""The jobs under way. Every change of a job goes through `JobStore`: journalled first, then logged.
 
-Jobs that still arrive are kept in the journal alone, as there may be a hundred thousand of them.
+Arriving jobs stay in the journal alone, since there may be a hundred thousand of them.
 """
 
 from __future__ import annotations
@@ -25,31 +25,35 @@ if TYPE_CHECKING:
 
 
 class JobStore:
-    """The journal with a memory."""
+    """The journal with the present jobs in memory."""
 
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self.journal = journal
         self.clock = clock
         self.known: dict[bytes, Known] = journal.known()
-        """For every clip ever seen, its newest job."""
+        """The newest job of every clip ever seen."""
         self._jobs: dict[int, Job] = {job.id: job for job in journal.active() if job.state is not JobState.ARRIVING}
         self.counts = Counter(journal.counts())
-        """How many jobs there are in each state."""
+        """Number of jobs in each state."""
         self.ended: dict[int, Job] = {}
-        """The jobs that ended since the start, in that order."""
+        """The jobs that ended since the start, oldest end first."""
         self._unsaid: list[tuple[str, Job, Mapping[str, Any]]] | None = None
-        """What is said when it is journalled; None if that is at once."""
+        """Log lines that wait for the commit of `together`; None outside of it."""
         self._touched: set[int] = set()
-        """The jobs that were changed since, for the same."""
+        """The jobs changed within `together`."""
         self._stages: Sequence[Stage] = ()
         self._mishaps: Mishaps | None = None
-        """Told of what nobody foresaw on the way into a stage."""
+        """Handles unforeseen errors of `Stage.enter`, `leave` and `ended`."""
         self._routed: list[tuple[Stage, str, Job]] = []
-        """What the stages are still to be told, in order: which one, what, and the job."""
+        """The calls that stages still get, in order: stage, method, job."""
         self._routing = False
 
     def job(self, job_id: int) -> Job:
-        """A job as it is now."""
+        """The present job.
+
+        Raises:
+            KeyError: the journal has no job of this number.
+        """
         if found := self._jobs.get(job_id):
             return found
         job = self.journal.job(job_id)
@@ -58,7 +62,7 @@ class JobStore:
         return job
 
     def reread(self, job_id: int) -> Job:
-        """A job as the journal has it: what is remembered may be behind, where something failed in between."""
+        """The job as the journal has it. The one in memory may be out of date after a failure."""
         self._jobs.pop(job_id, None)
         job = self.job(job_id)
         self._remember(job)
@@ -70,7 +74,7 @@ class JobStore:
         return self.job(known.job) if known else None
 
     def in_state(self, *states: JobState) -> list[Job]:
-        """The jobs in some states: higher priority first, then older first. Not for `arriving`."""
+        """The jobs in these states: higher priority first, then older first. It does not know `arriving`."""
         found = [job for job in self._jobs.values() if job.state in states]
         return sorted(found, key=lambda job: (-job.priority, job.created_at, job.id))
 
@@ -80,7 +84,7 @@ class JobStore:
         return (job for job in self._jobs.values() if job.state in CLAIMED)
 
     def add(self, clips: Iterable[tuple[bytes, bytes]], *, force: bool = False) -> list[Job]:
-        """Jobs for clips that were seen; a transaction for all of them."""
+        """Add jobs for clips (path and stat signature) that were seen, in one transaction."""
         with self.together():  # what the journal has and nobody remembers could not be added again
             jobs = self.journal.add(clips, self.clock.wall(), force=force)
             for job in jobs:
@@ -88,11 +92,11 @@ class JobStore:
         return jobs
 
     def apply(self, job: Job, change: Change) -> Job:
-        """Change a job: journalled by compare-and-set on its state and run, then logged.
+        """Change a job: journalled by compare-and-set on its state and run, then logged, then routed to its stages.
 
         Raises:
             StaleJobError: the job is no longer what the caller knows; nothing was changed.
-            JournalError: core/job.py does not allow it.
+            JournalError: core/job.py does not allow the change.
         """
         told = change.log_fields()
         new = self.journal.advance(job, change.after(job), change.name(), self.clock.wall(), told)
@@ -108,19 +112,19 @@ class JobStore:
 
     @property
     def stages(self) -> Sequence[Stage]:
-        """The stages of a clip's way, which jobs are routed to."""
+        """The stages that jobs are routed to."""
         return self._stages
 
     def stage_of(self, job: Job) -> Stage:
-        """The stage that has a job which has not ended."""
+        """The stage that owns this job, which has not ended."""
         return next(stage for stage in self.stages if job.state in stage.states)
 
     def cancel(self, job: Job, why: str) -> bool:
-        """Have a job ended by the stage that has it; False if nothing of it is under way, see Stage.cancel."""
+        """Let the owning stage end a job; False if none of its work is under way, see Stage.cancel."""
         return self.stage_of(job).cancel(job, why)
 
     def _route(self, old: Job, new: Job) -> None:
-        """Note which stages have to hear of a change, and tell them unless it is a part of a larger one."""
+        """Note which stages a change concerns, and call them now unless it is part of `together`."""
         if old.state is new.state:
             return
         for stage in self.stages:
@@ -135,7 +139,7 @@ class JobStore:
             self._tell_stages()
 
     def _tell_stages(self) -> None:
-        """Tell the stages in the order of the changes; what they change themselves comes after that."""
+        """Call the stages in the order of the changes. Changes that they make themselves come last."""
         if self._routing:
             return
         self._routing = True
@@ -161,16 +165,16 @@ class JobStore:
             self._mishaps.of((what, job.id), error)
 
     def note(self, job: Job, event: str, said: Mapping[str, Any]) -> None:
-        """Journal something about a job that changes nothing, and say so."""
+        """Journal and log an event of a job that changes nothing."""
         self.journal.note(job, event, self.clock.wall(), said)
         self.tell(event, job, said)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Journal all changes of the block as one, and say them after that: a crash leaves all of them, or none.
+        """Journal all changes of the block as one transaction, and log them after it.
 
-        So does an exception: the jobs are then what they were. A block within another is taken back by itself, and
-        is said with the outer one.
+        A crash or an exception undoes all of them, in memory too. A nested block is undone alone, and is logged with
+        the outer one.
         """
         outer, touched_before, routed_before = self._unsaid, self._touched, len(self._routed)
         unsaid = self._unsaid = []
@@ -196,27 +200,27 @@ class JobStore:
             self._tell_stages()
 
     def wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
-        """Note what a job waits on, if that is new; logged where it waits on another thing than before."""
+        """Journal a new reason to wait. It is logged if the job waits on something else than before."""
         if (job.waiting_on, job.detail) == (waiting, detail):
             return job
         change = StillWaits if quiet or job.waiting_on == waiting else Waits
         return self.apply(job, change(waiting=waiting, detail=detail))
 
     def touch(self, job: Job, *, source_stat: bytes | None = None, spec_stat: bytes | None = None) -> None:
-        """The clip or its JSON was looked at again and means nothing new."""
+        """Keep the new signature of a clip or its JSON whose contents mean nothing new."""
         self.journal.save_signatures(job.id, source_stat=source_stat, spec_stat=spec_stat)
         changes = {k: v for k, v in (("source_stat", source_stat), ("spec_stat", spec_stat)) if v is not None}
         self._remember(dataclasses.replace(self.job(job.id), **changes))  # type: ignore[arg-type]
 
     def _forget(self, job_id: int) -> None:
-        """A job was taken back before it was journalled: its clip's newest one is the one before."""
+        """Forget a job whose transaction was undone; its clip's newest job is the one before."""
         for path in [path for path, known in self.known.items() if known.job == job_id]:
             self.counts[self.known.pop(path).state] -= 1
             if before := self.journal.latest(path):
                 self.known[path] = _known(before)
 
     def tell(self, event: str, job: Job, said: Mapping[str, Any]) -> None:
-        """Say what is journalled, or is journalled with the block of `together`."""
+        """Log an event at once, or with the commit of `together`."""
         if self._unsaid is None:
             say(event, job, **said)
         else:

@@ -1,10 +1,10 @@
-"""Writing the journal: one connection in one process, every change of a job one transaction.
+"""Writes the journal: one connection in one process, one transaction for every change of a job.
 
 A transition is a compare-and-set: it names the state and the run that the caller believes the job to be in, and
 changes exactly one row or raises. `run_id` is the fencing token.
 
-A transaction that the disk refuses may be waited for: the statements that it has come to are kept, and done once more
-on a journal that nobody else has changed meanwhile.
+A transaction that the disk refuses may wait for the disk. Its statements so far are kept, and repeated on a journal
+that nobody else has changed meanwhile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CREATE TEMP TABLE brought (
     id INTEGER PRIMARY KEY, path BLOB, folder BLOB, base BLOB, has_base INTEGER, source_stat BLOB
 ) STRICT
 """
-"""Clips on their way into the journal. A statement for all of them is twice as quick as one for each."""
+"""A table for clips to be added. One statement for all of them is twice as fast as one for each."""
 
 
 class StaleJobError(JournalError):
@@ -45,23 +45,23 @@ class StaleJobError(JournalError):
 
 
 class WrongThreadError(RuntimeError):
-    """A thread that does not own the journal has used it: a mistake in povwatch, whatever the disk and the file are."""
+    """A thread that does not own the journal used it. That is a bug in povwatch; disk and file are not to blame."""
 
 
 class Patience(Protocol):
-    """Who waits for a disk that refuses a change."""
+    """Waits for a disk that refuses a change."""
 
     def wait(self, error: JournalFailed, times: int) -> None:
-        """Wait a while, after it was refused so many times in a row; raise `error` where that does not help."""
+        """Wait a while after `times` refusals in a row; raise `error` if waiting does not help."""
 
     def over(self) -> None:
-        """The change is made."""
+        """The disk has taken the change."""
 
 
 class Journal(JournalReader):
-    """The journal as the daemon has it. It belongs to the thread that opened it; no other one may call it.
+    """The daemon's journal. Only the thread that opened it may call it.
 
-    What a background thread needs of it is read before and handed over: see `core/background.py`.
+    A background thread gets data that was read in advance: see `core/background.py`.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: JournalLock) -> None:
@@ -71,20 +71,20 @@ class Journal(JournalReader):
         self._batched = False
         self._write = Statements("write.sql", self._step)
         self._steps: list[tuple[Callable[[], Any], Any]] = []
-        """What the open transaction has come to, from its BEGIN on, and what each step gave."""
+        """The open transaction's steps, from its BEGIN on, each with its result."""
         self.patience: Patience | None = None
-        """Who waits for a full disk; nobody does if left out."""
+        """Waits for a full disk; without it a full disk raises at once."""
 
     @classmethod
     def open(cls, state: Path, *, fresh: Callable[[], None] = lambda: None) -> Journal:
-        """Take the lock, open the journal (making it if there is none) and bring it up to date.
+        """Take the lock, open or make the journal, and migrate it.
 
         Args:
-            state: the folder that it is in.
-            fresh: called before a journal is made where none is; what it raises keeps it from being made.
+            state: the journal's folder.
+            fresh: called before a new journal is made; an exception of it prevents that.
 
         Raises:
-            ConfigError: another daemon has it.
+            ConfigError: another daemon has the journal.
             JournalError: the file is damaged, or from a newer povwatch.
         """
         try:
@@ -104,7 +104,7 @@ class Journal(JournalReader):
 
     @property
     def _db(self) -> sqlite3.Connection:
-        """What every statement is run on.
+        """The connection of every statement.
 
         Raises:
             WrongThreadError: this is not the thread that opened the journal.
@@ -115,7 +115,7 @@ class Journal(JournalReader):
         return self._connection
 
     def close(self) -> None:
-        """Close the file, then let go of the lock."""
+        """Close the file, then release the lock."""
         super().close()
         self._lock.close()
 
@@ -126,7 +126,7 @@ class Journal(JournalReader):
         *,
         force: bool = False,
     ) -> list[Job]:
-        """Clips that were seen: one `arriving` job each, in one transaction.
+        """Add an `arriving` job for each clip that was seen, in one transaction.
 
         Args:
             clips: path and stat signature of each.
@@ -172,18 +172,18 @@ class Journal(JournalReader):
         return jobs
 
     def advance(self, old: Job, changed: Job, event: str, now: float, data: Mapping[str, object] | None = None) -> Job:
-        """Change a job, and note why: one transaction.
+        """Change a job and journal the event, in one transaction.
 
         Args:
             old: the job as the caller knows it.
             changed: the job as it is to be.
-            event: a name from voice.SENTENCES.
+            event: a name from events.SENTENCES.
             now: seconds since the epoch.
-            data: what else is worth keeping with the event.
+            data: kept with the event.
 
         Raises:
-            StaleJobError: it is no longer in that state or run.
-            JournalError: there is no such transition.
+            StaleJobError: the job is no longer in that state or run.
+            JournalError: core/job.py has no such transition.
         """
         new = dataclasses.replace(changed, updated_at=now)
         if new.state != old.state and not may_go(old.state, new.state):
@@ -199,17 +199,17 @@ class Journal(JournalReader):
         return new
 
     def note(self, job: Job, event: str, now: float, data: Mapping[str, object] | None = None) -> None:
-        """Something worth keeping about a job that changes nothing."""
+        """Journal an event of a job that changes nothing."""
         with self._transaction():
             self._note(job, job.state, event, now, data or {})
 
     def save_grace(self, left: Mapping[int, float], now: float) -> None:
-        """Keep what is left of some jobs' grace, so that a restart neither grants it anew nor forgets it."""
+        """Keep the seconds of grace that jobs have left, so that a restart neither renews nor forgets them."""
         with self._transaction():
             self._write.save_grace(self._db, [{"id": n, "grace_left": s, "now": now} for n, s in left.items()])
 
     def save_signatures(self, job_id: int, *, source_stat: bytes | None = None, spec_stat: bytes | None = None) -> None:
-        """A clip or its JSON was touched and holds the same: remember that, so that it is not read again."""
+        """Keep the new signature of a clip or its JSON whose contents are the same, so that it is not read again."""
         with self._transaction():
             if source_stat is not None:
                 self._write.save_source_stat(self._db, id=job_id, source_stat=source_stat)
@@ -217,29 +217,29 @@ class Journal(JournalReader):
                 self._write.save_spec_stat(self._db, id=job_id, spec_stat=spec_stat)
 
     def set_hook(self, run: HookRun) -> None:
-        """How a hook of a job stands."""
+        """Keep how a hook of a job stands."""
         with self._transaction():
             self._write.set_hook(self._db, **dataclasses.asdict(run) | {"state": str(run.state)})
 
     def set_progress(self, job_id: int, data: Mapping[str, object], now: float) -> None:
-        """How far a job is."""
+        """Keep a job's progress."""
         with self._transaction():
             self._write.set_progress(self._db, job=job_id, at=now, data=json.dumps(data))
 
     def set_facts(self, **facts: object) -> None:
-        """What the daemon says of itself."""
+        """Publish facts about the daemon."""
         with self._transaction():
             for name, value in facts.items():
                 self._write.set_fact(self._db, name=name, value=json.dumps(value))
 
     def give_base_back(self, path: bytes) -> None:
-        """Let another clip have the base of one that is gone and never came out."""
+        """Free the base of a clip that is gone and was never published."""
         with self._transaction():
             if not self._read.has_done(self._db, path=path):
                 self._write.drop_base(self._db, path=path)
 
     def _choose_bases(self, paths: Collection[bytes]) -> tuple[Collection[bytes], dict[bytes, bytes]]:
-        """The base of each clip: the one that it has, or the first that is free; and the clips that have theirs."""
+        """The clips that already have a base, and the base of every clip: its own, or the first that is free."""
         wanted: dict[bytes, tuple[bytes, bytes]] = {}
         for path in paths:
             folder, name = layout.split(path)
@@ -268,10 +268,10 @@ class Journal(JournalReader):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Make all changes of the block one transaction: a commit costs a sync of the disk.
+        """Make all changes of the block one transaction: each commit costs a disk sync.
 
-        Only for changes that nothing outside depends on yet. An exception takes the whole block back; of a block
-        within another, that block alone.
+        Only for changes that nothing outside depends on yet. An exception undoes the block; a nested block is undone
+        alone.
         """
         if self._batched:
             with self._savepoint():
@@ -286,7 +286,7 @@ class Journal(JournalReader):
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
-        """Take back what the block changed, and no more, where it fails. Savepoints of one name nest."""
+        """Undo only this block's changes if it fails. Savepoints of the same name nest."""
         db, before = self._db, len(self._steps)
         self._run("SAVEPOINT block")
         try:
@@ -323,10 +323,10 @@ class Journal(JournalReader):
         self._step(act)
 
     def _step(self, act: Callable[[], Any]) -> Any:  # noqa: ANN401 - as the statement has it
-        """Do a step of a transaction. Where the disk refuses it, wait, and do all steps so far once more before it.
+        """Execute a step of a transaction. If the disk refuses it, wait, then repeat all steps so far and this one.
 
         Raises:
-            JournalFailed: it is not waited for, or what the steps gave is not what they gave before.
+            JournalFailed: nothing waits for the disk, or a repeated step gave another result than before.
         """
         refused = 0
         while True:
@@ -359,7 +359,7 @@ class Journal(JournalReader):
 
 
 def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Connection:
-    """The one connection that writes; see `Journal.open`."""
+    """The only connection that writes; see `Journal.open`."""
     missing = not file.exists() or not file.stat().st_size
     if missing:
         fresh()
@@ -412,7 +412,7 @@ def _migrate(db: sqlite3.Connection, file: Path) -> None:
     scripts = sorted((files(__package__) / "sql" / "migrations").iterdir(), key=lambda script: script.name)
     for number, script in enumerate(scripts, 1):
         if number > version:
-            # executescript would commit what is open: the whole step is one script with its own transaction.
+            # executescript commits an open transaction, so each migration is one script with its own.
             db.executescript(f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;")
 
 
