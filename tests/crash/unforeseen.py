@@ -216,11 +216,11 @@ class Lives:
 
             def die(seconds: float) -> None:
                 sleep(seconds)
-                job = lived.daemon.parts.store.of_path(b"a.mp4")
+                job = lived.daemon.app.store.of_path(b"a.mp4")
                 if job is not None and job.state is state:
                     os._exit(0)
 
-            lived.daemon.parts.waker._slept = die
+            lived.daemon.app.waker._slept = die
             try:
                 lived.live()
             finally:
