@@ -24,7 +24,7 @@ SHARE = 1 if ALL else 10
 
 more = pytest.mark.skipif(not ALL, reason="one of a larger matrix: set POVWATCH_TEST_ALL=1 to run it")
 
-pytestmark = pytest.mark.timeout(900)  # a thousand points, beside three other tests
+pytestmark = pytest.mark.timeout(900)  # hundreds of points, beside three other tests
 
 
 @pytest.fixture(scope="module")
@@ -69,26 +69,26 @@ def sound(found, points):
 
 @pytest.mark.parametrize("shard", range(4))
 def test_a_kill_at_any_call_loses_nothing(crash, shard):
-    sound(crash("kill", "--most", 255 // SHARE, "--shard", f"{shard}/4"), 255 // SHARE)
+    sound(crash("kill", "--most", 130 // SHARE, "--shard", f"{shard}/4"), 130 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(3))
 def test_a_power_cut_at_any_call_loses_nothing(crash, shard):
-    sound(crash("cut", "--most", 335 // SHARE, "--shard", f"{shard}/3"), 335 // SHARE)
+    sound(crash("cut", "--most", 130 // SHARE, "--shard", f"{shard}/3"), 130 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(2))
 def test_what_the_machine_refuses_at_any_call_is_charged_to_no_clip_and_waited_for(crash, shard):
-    sound(crash("errno", "--most", 200 // SHARE, "--shard", f"{shard}/2"), 200 // SHARE)
+    sound(crash("errno", "--most", 100 // SHARE, "--shard", f"{shard}/2"), 100 // SHARE)
 
 
 def test_a_journal_that_is_lost_at_any_call_is_made_again_and_nothing_is_published_twice(crash):
-    sound(crash("lost", "--most", 200 // SHARE), 200 // SHARE)
+    sound(crash("lost", "--most", 100 // SHARE), 100 // SHARE)
 
 
 @pytest.mark.parametrize("layer", ["again", "cut-again"])
 def test_a_crash_in_the_midst_of_a_recovery_loses_nothing(crash, layer):
-    sound(crash(layer, "--most", 70 // SHARE), 70 // SHARE)
+    sound(crash(layer, "--most", 40 // SHARE), 40 // SHARE)
 
 
 @pytest.mark.parametrize(
