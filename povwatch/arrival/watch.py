@@ -102,7 +102,7 @@ class Watcher:
     def start(self) -> bool:
         """Begin to watch; False if that fails, with `problem` set. A limit or a missing folder raises nothing."""
         self.stop()
-        # watchdog 7.1 warns about a new folder that it meets twice, in its parent and by its own event: that is harmless.
+        # watchdog 7.1 warns about a new folder that it meets twice, in its parent and by its own event: no harm.
         warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)
         try:
             # Resolve a link first: watchdog would watch the link itself.

@@ -14,10 +14,10 @@ COMPUTED = ("edge", "vis")
 """The controls that are computed from the clip without a model."""
 
 PRESETS = {"edge": "preset_edge_threshold", "vis": "preset_blur_strength"}
-"""A computed control to the spec's field for its strength."""
+"""Computed control -> the spec's field for its strength."""
 
 CHUNK_FRAMES = 93
-"""Frames in a chunk, on which the model was trained."""
+"""Frames in a chunk. The model was trained on chunks of this length."""
 
 STEPS = 35
 """Denoising steps of the full models, unless a spec says otherwise."""

@@ -1,15 +1,15 @@
-"""The grace period: what a clip that has arrived waits on. Pure; time is passed in.
+"""The grace clock of a clip that has arrived. Pure; time is an argument.
 
 The rules:
 
 1. Grace starts when the clip has arrived and its JSON exists.
-2. Another content of the JSON starts it anew; a bare touch does not.
-3. Hold stops the clock, whoever says it. Hold beats go; only the JSON's own hold gives way, as go was said after it.
-4. A JSON that cannot be run stops the clock; after `max` of that the clip is rejected.
+2. Other contents of the JSON restart it; a bare touch does not.
+3. Hold stops the clock, whoever says it. Hold beats go, except that a go overrides a hold in the JSON, which is older.
+4. An invalid JSON stops the clock. After `max` seconds of that the clip is rejected.
 5. An editor that has the JSON open stops the clock.
-6. Go ends the grace at once, also over an open editor, but never with a JSON that cannot be run.
-7. A file that the JSON names and that is not known yet keeps the clip from starting; the clock runs meanwhile.
-8. What is left survives a restart: never a full reset, never an instant start. A clock that stood still stays.
+6. Go ends the grace at once, even with an open editor, but never with an invalid JSON.
+7. A file that the JSON names keeps the clip from starting until it is measured; the clock runs meanwhile.
+8. The remaining time survives a restart: never a full reset, never an instant start. A stopped clock stays stopped.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from dataclasses import dataclass, replace
 from povwatch.core.job import Waiting
 
 RUNS = frozenset({Waiting.GRACE, Waiting.PAUSED})
-"""What a clip in its grace waits on while its clock runs; paused: a file that its JSON names cannot be looked at."""
+"""What a clip waits on while its clock runs. Paused: a file that its JSON names cannot be measured."""
 
 RESTART_FLOOR = 30.0
-"""Seconds that remain at least after a restart, or the period if that is shorter: nobody saw the deadline pass."""
+"""Seconds that remain at least after a restart (or the period, if shorter): nobody saw the deadline pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen beside the clip."""
+    """The state of the files beside a clip."""
 
     digest: str
-    """Of the JSON's bytes."""
+    """Digest of the JSON's bytes."""
     valid: bool
-    """Whether it can be run."""
+    """Whether the JSON can be run."""
     editing: bool = False
-    """Whether an editor has it open."""
+    """Whether an editor has the JSON open."""
     hold: bool = False
     go: bool = False
     looking: bool = False
-    """Whether a file that the JSON names is still being looked at."""
+    """Whether a file that the JSON names is still to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,16 @@ class Grace:
     """The clock of one clip."""
 
     left: float
-    """Seconds that are left."""
+    """Seconds."""
     seen_at: float
-    """When it was last looked at."""
+    """When the last sample was taken, on the boot clock."""
     digest: str
-    """The JSON's content that the clock runs for."""
+    """Digest of the JSON that the clock runs for."""
     waiting: Waiting | None = Waiting.GRACE
-    """What the clip waits on; None when nothing holds it any more."""
+    """What the clip waits on; None once nothing holds it."""
     invalid_since: float | None = None
     restarted: bool = False
-    """Whether the last look started the clock anew."""
+    """Whether the last sample restarted the clock."""
     expired: bool = False
     """Whether the JSON was invalid for too long."""
 
@@ -83,13 +83,13 @@ def resume(
     """The clock after a restart.
 
     Args:
-        digest: the JSON's content that the clock ran for.
-        period: `grace.period`.
+        digest: of the JSON that the clock ran for.
+        period: `grace.period`, seconds.
         now: boot clock, seconds.
-        left: seconds that were left when that was last written down.
-        away: wall-clock seconds since; may be negative after a clock step.
-        invalid_for: for how long the JSON could not be run, if it could not.
-        stood: whether it stood still then: nobody let the clip go while povwatch was off.
+        left: seconds that were left when they were last saved.
+        away: wall-clock seconds since then; negative if the clock was set back.
+        invalid_for: seconds for which the JSON was invalid; None if it was valid.
+        stood: whether the clock was stopped then: nobody released the clip while povwatch was off.
     """
     floor = min(RESTART_FLOOR, period)
     remaining = min(max(left - (0.0 if stood else max(away, 0.0)), floor), period)
@@ -102,11 +102,11 @@ def resume(
 
 
 def observe(grace: Grace, sample: Sample, now: float, *, period: float, limit: float) -> Grace:
-    """Look at a clip's surroundings.
+    """The clock after a sample.
 
     Args:
         grace: the clock so far.
-        sample: what was seen.
+        sample: the state of the files.
         now: boot clock, seconds.
         period: `grace.period`, seconds.
         limit: `grace.max`, seconds.

@@ -1,4 +1,4 @@
-"""What is known beside one clip, and the JSON there: written where there is none, read and judged."""
+"""The grace stage's entry for a clip, and the clip's JSON: written if there is none, read, and validated."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from povwatch.spec.prompts import Template
 
 SURE_AFTER = 0.4
-"""Seconds after a change until a JSON that cannot be run is taken for a mistake: many editors truncate, then write."""
+"""Seconds after a change until an invalid JSON counts as a mistake: many editors truncate first, then write."""
 
 
 @dataclass(slots=True)
 class GraceEntry:
-    """What is known beside one clip."""
+    """A clip in its grace or in the queue, with what is known of the files beside it."""
 
     job: int
     grace: Grace
@@ -48,27 +48,27 @@ class GraceEntry:
     """The JSON's stat signature when it was last read."""
     spec: Spec | None = None
     refers: bool = False
-    """Whether the JSON names other files: those may come or go without it."""
+    """Whether the JSON names other files. They may come or go while the JSON stays the same."""
     problem: SpecInvalid | None = None
     sure_at: float = 0.0
-    """Until then a JSON that cannot be run may be half written: it has just changed."""
+    """Until then an invalid JSON may be half written: it has just changed."""
     looking: str = ""
-    """The fields whose files are still being looked at, for people."""
+    """The fields whose files are still to be measured, for people."""
     hindrance: str = ""
-    """Why the machine does not let us look at them, as sentences."""
+    """Why the machine cannot measure them, as sentences."""
     looked: bool | None = None
-    """Whether files were still looked at when the job was last told what it waits on; None if it was not told yet."""
+    """Whether files were still to be measured when the job was last told what it waits on; None if it was never told."""
     missing_since: float | None = None
     lock: bytes | None = None
-    """The file that says that an editor has the JSON open."""
+    """The file that shows that an editor has the JSON open."""
     marker_before: str | None = None
-    """As `holding.marker_before` has it; None while nobody asked."""
+    """Result of `holding.marker_before`; None until it is needed."""
     announce: bool = False
-    """Whether the log is still to be told when the clip starts; not before it is known what keeps it."""
+    """Whether the log still has to say when the clip starts. That needs a first look."""
     said: Waiting | None = field(default=Waiting.GRACE)
 
     def unsure(self, now: float) -> bool:
-        """Whether nobody can say yet if the JSON is wrong or half written."""
+        """Whether an invalid JSON may still be half written."""
         return self.problem is not None and now < self.sure_at
 
 
@@ -92,10 +92,10 @@ class SpecFiles:
         self._folder = folder
         self._templates = templates
         self._carried: set[int] = set()
-        """Jobs whose JSON went along to another name."""
+        """Jobs whose JSON was copied to the clip's new name."""
 
     def read(self, entry: GraceEntry, job: Job) -> bool:
-        """Read the JSON into the gate; False if there is none.
+        """Read the JSON into the entry; False if there is none.
 
         Raises:
             EnvironmentFault: the folder is away, or fails.
@@ -120,7 +120,7 @@ class SpecFiles:
         return True
 
     def meaning(self, job: Job, file: SpecFile, info: VideoInfo) -> Spec | None:
-        """What a JSON asks for; None if it cannot be run."""
+        """The spec of a JSON; None if it cannot be run."""
         try:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
             return self._able(spec, layout.beside(job.path, job.base).spec, file, upright(info))
@@ -128,12 +128,12 @@ class SpecFiles:
             return None
 
     def ensure(self, job: Job, duration: float | None, *, again: bool = False) -> SpecFile | None:
-        """See that there is a JSON; never over one that is there. None if it cannot be read.
+        """Write the JSON unless there is one, and read it. None if it cannot be read.
 
         Args:
             job: the clip's.
-            duration: of its video, in seconds.
-            again: whether there was one, which somebody deleted.
+            duration: of the video, in seconds.
+            again: whether there was a JSON that somebody deleted.
 
         Raises:
             EnvironmentFault: the folder does not take it.
@@ -152,14 +152,13 @@ class SpecFiles:
             return None
 
     def carry(self, job: Job, before: Job) -> bool:
-        """Have a clip's JSON go along to its new name: nothing that somebody wrote is lost. False if it does not.
+        """Copy a renamed clip's JSON to its new name, so that no edit is lost; False if nothing was copied.
 
-        It is written there with `video_path` mended, never over a JSON that is there. The old one is its user's, and
-        stays where it is.
+        The copy gets the new `video_path`, and never replaces a JSON. The old JSON belongs to its user and stays.
 
         Args:
             job: the clip's, under its new name.
-            before: of the same file, under the name that it had.
+            before: the same file's job under its old name.
 
         Raises:
             EnvironmentFault: the folder does not take it.
@@ -180,10 +179,10 @@ class SpecFiles:
         return True
 
     def _mended(self, job: Job, path: bytes, file: SpecFile) -> SpecFile:
-        """A clip's JSON, as `carry` would have written it if it names the clip as that was called before.
+        """A clip's JSON. If it names the clip by an earlier name, its `video_path` is corrected first.
 
-        So its user may rename the clip and the JSON, one after the other. It stays as it is where a clip of the name
-        that it gives is there, or where the folder does not take another.
+        So users may rename the clip and its JSON one after the other. The JSON stays as it is if another clip has that
+        name, or if the folder refuses the change.
         """
         folder, now = layout.split(job.path)
         if len(file.data) > SIZE_MAX or (name := names_other(file.data, now)) is None:
@@ -203,7 +202,7 @@ class SpecFiles:
         return mended
 
     def _called_before(self, job: Job, name: bytes) -> Job | None:
-        """The newest job of this very file when it had another name; None if it never had that name here."""
+        """The newest job of the same file under an earlier name; None if it never had that name."""
         for path, known in self._store.known.items():
             if path.endswith(name) and path != job.path and layout.split(path)[1] == name:
                 if not known.source_stat or not job.source_stat or not same_content(known.source_stat, job.source_stat):
@@ -214,7 +213,7 @@ class SpecFiles:
         return None
 
     def left_behind(self, job: Job) -> bytes | None:
-        """The JSON of a clip that is gone, if somebody has edited it; None if nobody has, or there is none."""
+        """The path of a missing clip's JSON, if somebody edited it; else None."""
         path = layout.beside(job.path, job.base).spec
         try:
             file = self._folder.read_spec(path)
@@ -261,7 +260,7 @@ class SpecFiles:
             self._store.apply(self._store.job(job.id), Prioritised(priority=priority))
 
     def _able(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
-        """A spec with its prompt, if its files are there and the engine can do it.
+        """A spec with its prompt, once its files exist and the engine can run it.
 
         Raises:
             SpecInvalid: it cannot be run.
@@ -273,10 +272,10 @@ class SpecFiles:
         return spec
 
     def _look(self, entry: GraceEntry, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
-        """Hold the files that a JSON names against its clip; the fields of those that are not known yet.
+        """Compare the files that a JSON names with its clip. Returns the fields whose files are still to be measured.
 
         Raises:
-            SpecInvalid: one does not fit.
+            SpecInvalid: a file does not fit.
             EnvironmentFault: the folder is away, or fails.
         """
         if not spec.referenced_paths():

@@ -1,4 +1,4 @@
-"""One look at what lies beside a clip in its grace or in the queue, and what follows from it."""
+"""Looks at the files beside a clip in its grace or in the queue, and acts on what it finds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from povwatch.spec.inputs_folder import InputsFolder
 
 REWRITE_AFTER = 2.0
-"""Seconds after which a JSON that was deleted is written anew: editors delete and rename."""
+"""Seconds after which a deleted JSON is written again: editors delete and rename."""
 
 
 class GraceLook:
-    """Looks beside one clip at a time; grace.py decides."""
+    """Looks beside one clip at a time. grace/clock.py decides."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class GraceLook:
         self._present = present
 
     def look(self, entry: GraceEntry, now: float) -> None:
-        """Read the JSON, the markers and the editors' locks; move the job if that means something new."""
+        """Read the JSON, the markers and the editors' locks, and change the job if they say something new."""
         job = self._store.job(entry.job)
         beside = layout.beside(job.path, job.base)
         try:
@@ -89,18 +89,18 @@ class GraceLook:
         self._follow(entry, job, by, first=first)
 
     def refused(self, entry: GraceEntry, error: EnvironmentFault, now: float) -> None:
-        """The folder does not take a JSON: the clip waits until it does, and the clock stands still."""
+        """Let a clip wait because the folder does not take its JSON. The clock is stopped."""
         entry.grace = dataclasses.replace(entry.grace, seen_at=now)
         entry.said = waiting_for(error)
         self._store.wait(self._store.job(entry.job), entry.said, str(error))
 
     def done_already(self, job: Job, spec: Spec, *, digest: str | None, stat: bytes | None) -> bool:
-        """Whether the same video was published with the same spec before; then its job ends with that.
+        """Whether the same video was published with the same spec before; if so, its job ends here.
 
         Args:
-            job: its job.
-            spec: what its JSON asks for.
-            digest: of the JSON's bytes, where the grace ran for them.
+            job: the clip's.
+            spec: from its JSON.
+            digest: of the JSON's bytes, if the grace ran for them.
             stat: the JSON's signature.
         """
         if job.force or job.source_hash is None:
@@ -118,10 +118,10 @@ class GraceLook:
         self._store.apply(job, already)
         return True
 
-    # -- what follows from a look
+    # -- acting on a look
 
     def _write_missing(self, entry: GraceEntry, job: Job, now: float) -> bool:
-        """Write a JSON anew that has been missing for a while, and read it; False while there is none."""
+        """Write a JSON again that has been missing for a while, and read it; False while there is none."""
         if entry.missing_since is None:
             entry.missing_since = now
         if now - entry.missing_since < REWRITE_AFTER or not self._present(job.path):
@@ -137,7 +137,7 @@ class GraceLook:
         return self._files.read(entry, job)
 
     def _follow(self, entry: GraceEntry, job: Job, by: str, *, first: bool) -> None:
-        """What follows from a look; `first`: the first one at this JSON."""
+        """Act on a look. `first`: it was the first one at this JSON."""
         job = self._store.job(job.id)
         grace, was = entry.grace, entry.said
         entry.said = grace.waiting
@@ -156,10 +156,10 @@ class GraceLook:
         hindered = grace.waiting is Waiting.GRACE and entry.hindrance
         waiting = Waiting.PAUSED if hindered else grace.waiting
         queued = job.state is JobState.QUEUED
-        # Also where the clock stops or goes on: what is left is shown meanwhile.
+        # The time left is also saved when the clock stops or starts, since it is shown meanwhile.
         keeps_time = grace.restarted or queued or grace.waiting is not was
         newly_invalid = grace.invalid_since is not None and job.invalid_since is None
-        # The clock of a grace that runs is no news; that a file is looked at, or is no longer, is.
+        # The deadline of a running grace is no news. The beginning and the end of measuring a file are.
         looked, entry.looked = entry.looked, bool(entry.looking)
         runs = grace.waiting is Waiting.GRACE and looked is False and not entry.looked
         same = grace.waiting is was and (runs or detail == job.detail)

@@ -1,6 +1,6 @@
-"""The control videos and masks that JSONs name: each is measured once, in a child, and held against its clip.
+"""The control videos and masks that JSONs name. A child process measures each once; then they are compared with clips.
 
-A file counts as it is when it has been the same for `arrival.settle`; another one of its name is measured anew.
+A file counts once it has been unchanged for `arrival.settle`. A new file of the same name is measured again.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from povwatch.spec.references import NamedFile
 
 MEASURE_TIMEOUT = 1800.0
-"""Seconds for a look at every packet of a file."""
+"""Seconds for reading every packet of a file."""
 
 KEPT = 256
-"""Files that are remembered; of more, those that nobody asked for lately are forgotten."""
+"""Files that are remembered. Beyond that, the ones that nobody asked for lately are forgotten."""
 
 FORGOTTEN_AFTER = 60.0
-"""Seconds after which nobody has asked lately."""
+"""Seconds that count as lately."""
 
 NOT_MEASURED = frozenset({"prompt_path", "image_context_path"})
-"""Fields whose files have no frames to be counted."""
+"""Fields whose files have no frames to count."""
 
 
 @dataclass(slots=True)
@@ -54,13 +54,13 @@ class _File:
 
     signature: Signature
     since: float
-    """When it was first seen so."""
+    """Since when it has this signature, on the boot clock."""
     asked_at: float
     measuring: bool = False
     faults: int = 0
-    """How often in a row the machine did not let us measure it, or killed what did."""
+    """How often in a row the machine prevented the measuring, or killed its process."""
     fault: str = ""
-    """Why not, as sentences."""
+    """Why, as sentences."""
     found: Measured | Problem | None = None
     asking: set[int] = field(default_factory=set)
     """The jobs that wait for it."""
@@ -74,17 +74,17 @@ def judge(
     abilities: Abilities,
     measured: Callable[[NamedFile, str], Measured | Problem | None],
 ) -> tuple[list[Problem], list[str]]:
-    """Hold the files that a JSON names against its clip.
+    """Compare the files that a JSON names with its clip.
 
     Args:
         files: by the field that names each.
-        spec: what the JSON says.
+        spec: from the JSON.
         clip: upright.
         abilities: what the engine reads.
-        measured: what was found in a file of a kind that `measure` takes; None while it is not known.
+        measured: the measurement of a file, by a kind of `measure`; None while it is unknown.
 
     Returns:
-        What is wrong, and the fields whose files are not known yet.
+        The problems, and the fields whose files are still to be measured.
     """
     wanted = min(clip.frames, spec.max_frames or clip.frames)
     problems, unknown = [], []
@@ -106,33 +106,33 @@ def judge(
 
 
 def measure(root: Path, path: bytes, kind: str, cancelled: threading.Event | None = None) -> Measured:
-    """Have a child measure a file; takes a while.
+    """Let a child process measure a file. It may take minutes.
 
     Args:
         root: a folder.
-        path: the file, below it; no symlink leads to it.
+        path: the file, relative to it; symlinks are not followed.
         kind: see media.measure.
-        cancelled: set when nobody wants to know any more.
+        cancelled: set when the answer is no longer wanted.
 
     Raises:
-        PovwatchError: it cannot be read, has gone, or the work was called off.
+        PovwatchError: it cannot be read, is gone, or the work was cancelled.
     """
     args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
     return Measured.from_json(call("measure", args, timeout=MEASURE_TIMEOUT, limits=PROBE, cancelled=cancelled))
 
 
 def upright(info: VideoInfo) -> Shape:
-    """A clip as what is made for it has to be."""
+    """The shape that files made for this clip must have."""
     return Shape(info.frames, info.display_width, info.display_height, info.fps)
 
 
 def unusable(error: PovwatchError) -> Problem:
-    """What is wrong with a file that could not be measured."""
+    """The problem of a file that could not be measured."""
     return Problem(f"cannot be used: {error.what.rstrip('.')}", error.todo)
 
 
 class NamedFiles:
-    """Knows the files that JSONs name."""
+    """Measures and remembers the files that JSONs name."""
 
     def __init__(
         self,
@@ -151,17 +151,17 @@ class NamedFiles:
         self._files: dict[bytes, _File] = {}
 
     def judge(self, job: int, spec: Spec, path: bytes, clip: Shape, now: float) -> tuple[list[Problem], list[str]]:
-        """Hold the files that a JSON names against its clip.
+        """Compare the files that a JSON names with its clip.
 
         Args:
             job: whose JSON it is.
-            spec: what it says.
+            spec: from the JSON.
             path: the JSON.
             clip: upright.
             now: boot clock.
 
         Returns:
-            What is wrong, and the fields whose files are not known yet.
+            The problems, and the fields whose files are still to be measured.
 
         Raises:
             EnvironmentFault: the folder is away, or fails.
@@ -174,12 +174,12 @@ class NamedFiles:
         return judge(files, spec, clip, abilities=self._abilities, measured=measured)
 
     def hindrance(self, job: int) -> str:
-        """Why the machine does not let us measure a file that a job waits for, once that has failed a few times."""
+        """Why the machine cannot measure a file that a job waits for, after a few failures; else empty."""
         files = self._files.values()
         return next((file.fault for file in files if job in file.asking and file.faults >= FAULTS_PATIENCE), "")
 
     def _measured(self, job: int, file: NamedFile, kind: str, now: float) -> Measured | Problem | None:
-        """What was found in a file; None while it is not known."""
+        """A file's measurement; None while it is unknown."""
         known = self._files.get(file.path)
         if known is None or known.signature != file.signature:
             self._forget(now)
@@ -224,14 +224,14 @@ def _have_measured(cancelled: threading.Event, root: Path, path: bytes, kind: st
 
 
 def _says_nothing(outcome: Exception, faults: int) -> bool:
-    """Whether it was the machine's doing alone, as far as can be told after so many times."""
+    """Whether the machine alone is to blame, as far as can be told after so many faults in a row."""
     if isinstance(outcome, MediaKilled):
         return faults <= KILLED_MAX
     return isinstance(outcome, EnvironmentFault) and not isinstance(outcome, SourceChanged)
 
 
 def _kind(name: str, file: NamedFile, wanted: int) -> tuple[str, Problem | None]:
-    """How a file is to be measured, by its first bytes; or what is wrong with it. Neither, if nothing is to be."""
+    """How to measure a file, from its first bytes, or its problem. Neither if it needs no measuring."""
     kind, words = classify(file.head)
     if name == "guided_generation_mask" and file.path.endswith(b".npz"):
         wrong = None if kind is Kind.ARCHIVE else Problem("is no .npz file", "Write it with numpy.savez.", name)

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from povwatch.spec.error_files import ErrorFiles
 
 NOT_BEFORE = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is closed"}
-"""After what the clock of a clip goes on that stands still."""
+"""What has to happen before a stopped clock goes on."""
 
 
 class GraceNotes:
-    """Tells of gates."""
+    """Tells of the grace stage's entries."""
 
     def __init__(self, store: JobStore, error_files: ErrorFiles) -> None:
         self._store = store
         self._error_files = error_files
 
     def announce(self, entry: GraceEntry, job: Job) -> None:
-        """Say once when the clip starts, if nobody does anything; of one that stands still `tell` says why."""
+        """Log once when the clip starts if nobody does anything. If its clock is stopped, `tell` says why instead."""
         grace, entry.announce, wanted = entry.grace, False, entry.announce
         if wanted and grace.waiting is Waiting.GRACE and grace.left > 0 and not grace.restarted:
             say("grace", job, deadline=self._deadline(grace), spec=layout.beside(job.path, job.base).spec)
@@ -54,15 +54,15 @@ class GraceNotes:
     def tell(
         self, entry: GraceEntry, job: Job, was: Waiting | None, found: GraceLooked, *, held_by: str, first: bool
     ) -> None:
-        """Change the job, and say why.
+        """Change the job, and log why.
 
         Args:
             entry: as it is now.
             job: as the journal has it.
-            was: what the gate waited on before.
-            found: what changes.
+            was: what the entry waited on before.
+            found: the change.
             held_by: who holds it, if it is held.
-            first: whether this is the first look at this JSON.
+            first: whether this was the first look at this JSON.
         """
         event, told = self._event(entry, job, was, found, held_by=held_by, first=first)
         if not event:
@@ -83,7 +83,7 @@ class GraceNotes:
     def _event(
         self, entry: GraceEntry, job: Job, was: Waiting | None, found: GraceLooked, *, held_by: str, first: bool
     ) -> tuple[str, dict[str, object]]:
-        """The event that is logged, and its fields; an empty one if there is no news."""
+        """The event to log, and its fields; an empty name if there is no news."""
         grace = entry.grace
         spec = layout.beside(job.path, job.base).spec
         deadline = self._deadline(grace)
@@ -108,7 +108,7 @@ class GraceNotes:
         return event
 
     def _deadline(self, grace: Grace) -> str:
-        """When the clip starts, in words that also fit while its clock stands still."""
+        """When the clip starts, in words that also fit a stopped clock."""
         if grace.waiting in NOT_BEFORE:
             return f"{spell_duration(grace.left)} after {NOT_BEFORE[grace.waiting]}"
         return self._store.clock.spell(grace.seen_at + grace.left)

@@ -1,6 +1,6 @@
-"""The clips between arrival and claim: how each comes, when it is looked at, what is left of its grace when it goes.
+"""The grace stage: the clips between arrival and claim, and when each is looked at.
 
-gatekeeper.py looks at one of them; grace.py decides.
+gatekeeper.py looks at one of them; clock.py decides.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
     from povwatch.spec.prompts import Template
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at what lies beside a clip; longer where there are many."""
+"""Seconds between two looks at the files beside a clip; longer if there are many clips."""
 
 LOOKS_A_SECOND = 100
-"""At most, over all clips whose time has not come: each is a tenth of a millisecond. Events make a look come sooner."""
+"""At most so many looks without an event: each takes a tenth of a millisecond. Events bring a look forward."""
 
 TICK_EVERY = 0.05
 """Seconds between two passes over the clips, at least."""
 
 SAVE_EVERY = 10.0
-"""Seconds between two notes of what is left."""
+"""Seconds between two writes of the time left."""
 
 
 class GraceStage(Stage):
-    """Every clip between its arrival and its claim."""
+    """Owns the clips between their arrival and their claim."""
 
     states = (JobState.GRACE, JobState.QUEUED)
 
@@ -97,27 +97,27 @@ class GraceStage(Stage):
         )
         self._entries: dict[int, GraceEntry] = {}
         self._by_base: dict[tuple[bytes, bytes], int] = {}
-        """Folder and base of each clip, also of some that are no longer here, to its job."""
+        """Folder and base of each clip, to its job. It keeps some that have left."""
         self._next_look = 0.0
         self._next_save = 0.0
 
     # -- coming and going
 
     def enter(self, job: Job) -> None:
-        """A clip has arrived, or an attempt at it ended and it waits for the next one."""
+        """See Stage. A clip has arrived, or an attempt at it has ended and it waits for the next."""
         if job.state is JobState.QUEUED:
             self._resume(job)
         else:
             self._begin(job)
 
     def leave(self, job: Job) -> None:
-        """See Stage. What is left of its grace stays with it."""
+        """See Stage. The time left of its grace is saved."""
         entry = self._entries.pop(job.id, None)
         if entry is not None and job.state is JobState.GRACE:
             self._store.journal.save_grace({job.id: entry.grace.left}, self._store.clock.wall())
 
     def ended(self, job: Job) -> None:
-        """See Stage. Where the clip is gone, say where its JSON lies, if somebody has edited that."""
+        """See Stage. If the clip is gone and its JSON was edited, log where the JSON is."""
         if job.state is JobState.CANCELLED and not self._present(job.path) and (spec := self._files.left_behind(job)):
             self._store.note(job, "spec-left", {"spec": spec})
 
@@ -131,7 +131,7 @@ class GraceStage(Stage):
         return ""
 
     def release(self, job: Job, error: PovwatchError, pause: float) -> None:
-        """See Stage: its JSON is read as if for the first time."""
+        """See Stage. The JSON is read as if for the first time."""
         entry = self._entries.get(job.id)
         if entry is None:
             self._resume(job)
@@ -146,7 +146,7 @@ class GraceStage(Stage):
         self._failed_attempts.fail(job, error)
 
     def _begin(self, job: Job) -> None:
-        """See to a clip's JSON and start its grace, or go on with what was left of it."""
+        """Write or read a clip's JSON and start its grace, or continue what was left of it."""
         now, wall = self._store.clock.boot(), self._store.clock.wall()
         info = VideoInfo.from_json(json.loads(job.source_info or "{}"))
         file, refused = None, None
@@ -184,9 +184,9 @@ class GraceStage(Stage):
         self._keeper.look(entry, now)
 
     def _carry(self, job: Job, before: Job) -> dict[str, bool]:
-        """What was said of a clip goes along to its new name: its JSON, and the fields of the job that change.
+        """Copy the JSON of a renamed clip to its new name. Returns the fields of the job that change.
 
-        A hold goes along in any case; a go only with the JSON that it was said for.
+        A hold always goes to the new name; a go only with the JSON that it was said for.
         """
         beside = layout.beside(before.path, before.base)
         markers = self._folder.markers(beside)
@@ -221,7 +221,7 @@ class GraceStage(Stage):
         entry.announce = job.state is JobState.GRACE
 
     def spec_of(self, job: Job) -> Spec | None:
-        """The JSON as it stands now, read again for the claim; None if it is not the one that the grace ran for."""
+        """The present JSON, read again for the claim; None unless the grace ran for it."""
         entry = self._entries.get(job.id)
         if entry is None:
             return None
@@ -231,19 +231,19 @@ class GraceStage(Stage):
         return entry.spec if entry.grace.over else None
 
     def latest_spec(self, job: Job) -> Spec | None:
-        """The JSON as it was read last; None if there is none that can be run."""
+        """The JSON as it was last read; None if it cannot be run."""
         entry = self._entries.get(job.id)
         return entry.spec if entry else None
 
     def deadline(self, job: Job) -> float | None:
-        """When the grace ends, on the boot clock; None while it stands still."""
+        """When the grace ends, on the boot clock; None while its clock is stopped."""
         entry = self._entries.get(job.id)
         if entry is None or entry.grace.waiting is not Waiting.GRACE:
             return None
         return entry.grace.seen_at + entry.grace.left
 
     def inputs_back(self, now: float) -> None:
-        """The inputs folder was away until now: nobody could edit a JSON, so that time does not count."""
+        """See Stage. Nobody could edit a JSON meanwhile, so that time does not count."""
         for entry in self._entries.values():
             entry.grace = dataclasses.replace(entry.grace, seen_at=now)
             entry.said = None
@@ -251,14 +251,13 @@ class GraceStage(Stage):
     # -- the timers
 
     def poke(self, job: Job) -> None:
-        """Somebody said something about a clip: look at once."""
+        """Look at a clip at once, since somebody said something about it."""
         self._poke(job.id)
 
     def beside_changed(self, path: bytes) -> None:
-        """A file changed that is no clip: if it lies beside one, look there at once.
+        """See Stage. Look at once at the clip that the file lies beside, if there is one.
 
-        Args:
-            path: a JSON, a marker, an editor's lock or its temporary file.
+        `path` is a JSON, a marker, or an editor's lock or temporary file.
         """
         folder, name = layout.split(path)
         name = name.removeprefix(b".~lock.").removeprefix(b".#").removeprefix(b".")
@@ -272,7 +271,7 @@ class GraceStage(Stage):
         return self._next_look if self._entries else None
 
     def tick(self, now: float) -> None:
-        """Look at every clip whose time has come."""
+        """Look at every clip that is due."""
         if now < self._next_look:
             return
         pause = max(LOOK_EVERY, len(self._entries) / LOOKS_A_SECOND)
@@ -305,7 +304,7 @@ class GraceStage(Stage):
             entry.look_at = self._next_look = 0.0
 
     def _due(self, entry: GraceEntry, now: float) -> float:
-        """When a clip's time comes by itself."""
+        """When a clip has to be looked at without any event."""
         if entry.missing_since is not None:
             return max(entry.missing_since + REWRITE_AFTER, now + LOOK_EVERY)
         if entry.unsure(now):

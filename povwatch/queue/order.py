@@ -1,4 +1,4 @@
-"""Whose turn it is in the queue, and what the others are told that they wait on."""
+"""The order of the queue, and what its jobs wait on."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Turns:
         return [job for job in self._queue() if job.not_before <= wall and self._ready(job)]
 
     def mend(self) -> None:
-        """Let no job wait for a time that only a clock set back has made far away.
+        """Shorten the pauses that became too long because the clock was set back.
 
-        Nor one that is published: a hook after it that failed has its pause too.
+        Published jobs are included: a hook that failed after one has a pause too.
         """
         wall = self._store.clock.wall()
         for job in [*self._queue(), *self._store.in_state(JobState.PUBLISHING)]:
@@ -42,9 +42,9 @@ class Turns:
                 self._store.apply(job, NotBefore(at=at))
 
     def wait(self, blocker: Blocker) -> None:
-        """Note for every queued job what it waits on, but for those that wait on something of their own.
+        """Note the blocker for every queued job, except the jobs that wait on something of their own.
 
-        The log has one line about it already, which is not said again for each of a thousand jobs.
+        The log has one line about the blocker already, which is not repeated for a thousand jobs.
         """
         now = (blocker.waiting, blocker.problem)
         waiting = [job for job in self.due() if (job.waiting_on, job.detail) != now]
@@ -57,7 +57,7 @@ class Turns:
         """When the next pause of a job ends, on the boot clock."""
         clock = self._store.clock
         wall = clock.wall()
-        # One that is due already waits on something else: its time has come long ago.
+        # A job that is due already waits on something else.
         pauses = [job.not_before for job in self._queue() if job.not_before > wall]
         return min(pauses) - wall + clock.boot() if pauses else None
 

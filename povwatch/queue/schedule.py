@@ -1,4 +1,4 @@
-"""Whether people want clips to start now: `povwatch pause`, and engine.hours. What runs is finished in any case."""
+"""Whether people want clips to start now: `povwatch pause`, and engine.hours. Running jobs are finished in any case."""
 
 from __future__ import annotations
 
@@ -17,28 +17,22 @@ if TYPE_CHECKING:
 
 
 class Schedule:
-    """Says why no clip may start, if that is what people want."""
+    """Keeps clips from starting when people want that."""
 
     def __init__(self, hours: Hours, journal: Journal, clock: Clock) -> None:
-        """Remember what the journal has.
-
-        Args:
-            hours: engine.hours.
-            journal: keeps a pause over a restart.
-            clock: the time.
-        """
+        """Read the journal's record of a pause, which survives a restart."""
         self._hours = hours
         self._journal = journal
         self._clock = clock
         self._paused = journal.fact(FACT)
         self._seen_at = 0.0
         self._opens_at: float | None = None
-        """When the hours begin again, on the wall clock, if it is known."""
+        """When the hours begin again, on the wall clock; None if unknown."""
         self.blocker: Blocker | None = None
-        """Why no clip may start."""
+        """Why no clip may start; None if clips may."""
 
     def tick(self) -> None:
-        """Look at the clock."""
+        """Check the clock, and log a change."""
         was, self.blocker = self.blocker, self._now()
         if self.blocker is not None and (was is None or was.problem != self.blocker.problem):
             say("closed", problem=self.blocker.problem)
@@ -46,7 +40,7 @@ class Schedule:
             say("open")
 
     def pause(self, who: str) -> str:
-        """Start no more clips from now on; what that means, as a sentence."""
+        """Start no more clips from now on; the answer as a sentence."""
         if self._paused is None:
             self._paused = pause(who, self._clock.wall())
             self._journal.set_facts(**{FACT: self._paused})
@@ -54,7 +48,7 @@ class Schedule:
         return joined(in_words(self._paused), "What runs is finished.")
 
     def resume(self) -> tuple[bool, str]:
-        """Start clips again; whether that changes anything, and what it means, as a sentence."""
+        """Start clips again; whether that changes anything, and the answer as a sentence."""
         if self._paused is None:
             self.tick()
             return False, f"it is not paused. {self.blocker.problem}" if self.blocker else "it is not paused."

@@ -1,1 +1,1 @@
-"""States `checking` and `publishing`, and the ends."""
+"""States `checking` and `publishing`, and the end of a job."""

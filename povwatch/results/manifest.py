@@ -1,4 +1,4 @@
-"""The manifest beside a result: what exactly was run, enough to run it again. Pure."""
+"""The manifest beside a result: what exactly was run, in enough detail to run it again. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from povwatch.publish import Entry
 
 VERSION = 1
-"""Of the manifest's own shape."""
+"""Version of the manifest's format."""
 
 PREVIEW_NOTE = (
     "This is a preview: the control video that the model would have been given, not a generated video. "
@@ -25,7 +25,7 @@ PREVIEW_NOTE = (
 )
 
 APART = frozenset({"files", "checkpoints", "libraries", "revisions"})
-"""What of an engine's capabilities has a place of its own in the manifest."""
+"""Capabilities of an engine that have their own place in the manifest."""
 
 SOURCE_FIELDS = (
     "sha256",
@@ -59,22 +59,22 @@ def manifest(
     started_at: str,
     finished_at: str,
 ) -> bytes:
-    """The manifest's bytes, as people read JSON.
+    """The manifest's bytes: indented JSON.
 
     Args:
         job: the job.
         entry: the published file, under its final name.
         info: VideoInfo of the clip.
         spec: the frozen spec.
-        capabilities: what the engine said of itself.
-        artifact: what the engine said of its result; paths are left out.
+        capabilities: of the engine.
+        artifact: the engine's report of its result; paths are left out.
         sound: SoundTrack of the result.
         checked: what the check found.
-        controls: the control videos that are published too, by hint key: each as `entry` and `checked`.
+        controls: published control videos by hint key, each as `entry` and `checked`.
         seconds: stage to wall-clock seconds.
-        gpu: what was seen of the GPU meanwhile; see Workpiece.
+        gpu: measured while it generated; see Attempt.
         started_at: ISO 8601, with the zone.
-        finished_at: likewise.
+        finished_at: ISO 8601, with the zone.
     """
     real = bool(capabilities.get("real"))
     text = {
@@ -94,7 +94,7 @@ def manifest(
         "spec_hash": job.spec_hash,
         **_asked(spec, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
-        # The kind is engine.kind as journalled: with it a lost journal knows again what ran (povwatch rebuild).
+        # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).
         "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},
         "model": {
             "name": capabilities.get("model"),
@@ -117,7 +117,7 @@ def manifest(
         "started_at": started_at,
         "finished_at": finished_at,
     }
-    # What a terminal would obey, and halves of characters, come out as JSON's own escapes; any language stays readable.
+    # Control characters and lone surrogates become JSON escapes; text in any language stays readable.
     lines = json.dumps(text, indent=2, ensure_ascii=False) + "\n"
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in lines).encode()
 
@@ -143,7 +143,7 @@ def _file(entry: Entry, checked: Checked) -> dict[str, Any]:
 
 
 def peak_memory(artifact: dict[str, Any], gpu: dict[str, Any]) -> int | None:
-    """Bytes of GPU memory that a job needed at most: as the engine counted, else as was seen from outside."""
+    """Most bytes of GPU memory that a job used: counted by the engine, else measured from outside."""
     for found in (artifact.get("peak_memory"), artifact.get("peak_memory_bytes"), gpu.get("peak_memory")):
         if found:
             return int(found)
@@ -151,7 +151,7 @@ def peak_memory(artifact: dict[str, Any], gpu: dict[str, Any]) -> int | None:
 
 
 def _asked(spec: dict[str, Any], artifact: dict[str, Any]) -> dict[str, Any]:
-    """What decides the result, as the engine took it; where it does not say so, as the spec has it."""
+    """The settings that decide the result, as the engine used them; settings that it does not report, from the spec."""
     found = {key: artifact.get(key, spec.get(key)) for key in ("seed", "num_steps", "guidance")}
     controls = {key: spec[key].get("control_weight", 1.0) for key in CONTROLS if spec.get(key) is not None}
     chunks: dict[str, Any] = {key: artifact[key] for key in ("chunks", "chunks_resumed") if key in artifact}

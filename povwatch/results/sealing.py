@@ -1,6 +1,6 @@
-"""What the finisher does in threads: a job's files finished, checked and sealed; published; sealed under other names.
+"""The results stage's work in threads: finish, check and seal a job's files; publish them; seal them under other names.
 
-Functions of data: none of it reaches the journal.
+These are functions of data. None reaches the journal.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def finish_and_seal(
     names_like: str,
     started_at: str,
 ) -> tuple[Checked, Sealed]:
-    """Finish and judge what the engine made, and promise it names.
+    """Finish and check the engine's artifact, and seal it under its final names.
 
     Args:
-        cancelled: set when nobody wants it any more.
+        cancelled: set when the result is no longer wanted.
         publisher: of outputs/.
         job: as it was generated.
         attempt: its files.
-        gauge: shows how far finishing and checking are.
+        gauge: progress of finishing and checking.
         names_like: `publish.layout`.
         started_at: ISO time for the manifest.
 
@@ -77,13 +77,13 @@ def seal_anew(
     names_like: str,
     started_at: str,
 ) -> Sealed:
-    """Somebody took a promised name: promise the next one; see `Publisher.reseal`."""
+    """Promise the next free names after one was taken; see `Publisher.reseal`."""
     names, describe = _naming(job, attempt, checked, names_like, started_at)
     return publisher.reseal(sealed, names=names, describe=describe)
 
 
 def _naming(job: Job, attempt: Attempt, checked: Checked, names_like: str, started_at: str) -> tuple[Names, Describe]:
-    """How the results are called in each version, and the manifest that says so."""
+    """The results' names for each version, and the manifest for them."""
     kind = "aug" if attempt.capabilities.get("real") else "preview"
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
 

@@ -1,10 +1,10 @@
-"""publish.source = "move": a published clip goes to publish.source_to, and its JSON and its markers with it.
+"""publish.source = "move": moves a published clip, with its JSON and markers, to publish.source_to.
 
-A `clip.go` that stayed would start the next clip of that name without any grace.
+A `clip.go` left behind would start the next clip of that name without any grace.
 
-It is moved before the job is `done`, so that a crash in between moves it at the next start.
-What is no longer what was run stays: a clip that was replaced meanwhile is another clip, and one whose JSON was edited
-meanwhile is needed for the run that the edit asks for.
+The move comes before `done`, so after a crash in between the next start makes it.
+Files that are no longer the ones that ran stay: a replaced clip is another clip, and an edited JSON is needed for the
+run that the edit asks for.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from povwatch.spec.inputs_folder import InputsFolder
 
 VERSIONS_MAX = 999
-"""Clips of one name that are kept."""
+"""At most so many clips of one name are kept."""
 
 
 class SourceArchive:
-    """Moves finished clips, where that is asked for."""
+    """Moves finished clips, if the configuration asks for it."""
 
     def __init__(self, config: Config, folder: InputsFolder) -> None:
         self._config = config
         self._folder = folder
 
     def move(self, job: Job) -> None:
-        """Move a job's clip and JSON. Safe to repeat; what fails is said, and the clip stays."""
+        """Move a job's clip and JSON. Safe to repeat. A failure is logged, and the clip stays."""
         if self._config.publish.source != "move":
             return
         folder, name = layout.split(job.path)
@@ -63,11 +63,11 @@ class SourceArchive:
             say("move-failed", job, to=to, problem=_problem(error))
 
     def _clip_is_what_ran(self, job: Job) -> bool:
-        """Whether the clip is there as it was claimed."""
+        """Whether the clip is unchanged since its claim."""
         return signature((self._config.paths.inputs / os.fsdecode(job.path)).lstat()) == job.source_stat
 
     def _json_is_what_ran(self, job: Job) -> bool:
-        """Whether the clip's JSON, if there is one, is there as it was claimed."""
+        """Whether the clip's JSON means the same as at its claim. True if there is none."""
         path = layout.beside(job.path, job.base).spec
         file = self._folder.read_spec(path)
         if file is None:
@@ -79,7 +79,7 @@ class SourceArchive:
             return False
 
     def _moved_before(self, job: Job, to: bytes) -> tuple[bytes, int] | None:
-        """Where the clip went, and as which version, if a crash came between it and its JSON."""
+        """Where the clip is, and its version, if a crash came between moving it and moving its JSON."""
         inputs = self._config.paths.inputs
         if job.source_stat is None or os.path.lexists(inputs / os.fsdecode(job.path)):
             return None
@@ -94,7 +94,7 @@ class SourceArchive:
         return None
 
     def _put(self, path: bytes, to: bytes, version: int) -> tuple[bytes, int]:
-        """Move a file to the first free version of a name, from `version` on; where it went."""
+        """Move a file to the first free version of a name, from `version` on. Returns the path and the version."""
         for number in range(version, VERSIONS_MAX + 1):
             target = _version(to, number)
             try:

@@ -1,7 +1,7 @@
-"""From a generated artifact to `done`: finished, checked, sealed, promised, published.
+"""The results stage takes a generated artifact to `done`: finish, check, seal, promise, publish.
 
-The COMMITs between the steps are the protocol of reliability: a promise is journalled before anything is visible, and
-from then on inference never runs again for that job.
+The COMMITs between the steps make it reliable: a promise is journalled before anything is visible, and from then on
+inference never runs again for that job.
 """
 
 from __future__ import annotations
@@ -57,32 +57,33 @@ if TYPE_CHECKING:
     from povwatch.spec.error_files import ErrorFiles
 
 AGAIN = 30.0
-"""Seconds until a step is tried again that failed for a cause which machine_faults.TABLE does not have."""
+"""Seconds until a failed step is tried again, if machine_faults.TABLE does not have its cause."""
 
 READS_MAX = 3
-"""So often in a row may a disk report an error while what was generated is finished; then that is generated anew."""
+"""After so many disk errors in a row while it is finished, the artifact is generated again."""
 
 BACK_WITHIN = 10.0
-"""Seconds in which a private folder may come back that is gone from outputs/ while outputs/ itself is there: a rename
-that another machine sees late costs no second generation."""
+"""Seconds for a missing private folder to come back while outputs/ is there. Another machine may see a rename late;
+that must not cost a second generation.
+"""
 
 
 class Where(StrEnum):
-    """Where what was generated is while a step is put off, as a sentence."""
+    """Where the artifact is while a step is postponed, as a sentence."""
 
     KEPT = "What was generated is kept."
     AWAY = "What was generated is not there now; it is used when it is back with outputs/."
     GONE = f"If it is not back in {BACK_WITHIN:.0f} s it is generated again; nothing is charged."
     PROMISED = "Nothing is lost."
     UNKNOWN = ""
-    """The error says that it is not there."""
+    """The error says that it is missing."""
 
 
 class AfterHooks(Protocol):
-    """Runs the hooks after a job."""
+    """Runs the `after` hooks of a job."""
 
     def after(self, job: Job) -> str | None:
-        """What failed of them, as a sentence; None while they are not over."""
+        """The hooks' failures as a sentence, empty if there are none; None while hooks are still to run."""
 
 
 class ResultsStage(Stage):
@@ -118,31 +119,31 @@ class ResultsStage(Stage):
         self._mishaps = mishaps
         self._cleanup = StagingCleanup(store, publisher, background)
         self._results: dict[int, tuple[Sealed, Published]] = {}
-        """Jobs whose result is there, and whose hooks after it are not over."""
+        """Published jobs whose `after` hooks are not over."""
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
         self._cancelled: dict[int, str] = {}
         self._tries: Counter[int] = Counter()
         """How often in a row a job's step was put off because of the machine."""
         self._gone_since: dict[int, float] = {}
-        """Jobs whose private folder is gone, though outputs/ is there: since when, on the boot clock."""
+        """Jobs whose private folder is missing although outputs/ is there: since when, on the boot clock."""
         self._gauges: dict[int, Gauge] = {}
-        """How far finishing and checking are."""
+        """Progress of finishing and checking."""
 
     # -- the daemon's side
 
     def enter(self, job: Job) -> None:
-        """A worker has made its artifact: finish and judge it."""
+        """See Stage. Finish and check the artifact that a worker made."""
         self.check(job, Attempt.from_json(job.artifact or "{}"))
 
     def ended(self, job: Job) -> None:
-        """See Stage: nothing of it stays in the private folder, and its clip is moved if that is asked for."""
+        """See Stage. Clear the job's private folders, and move its clip if the configuration asks for that."""
         self._results.pop(job.id, None)
         if job.state is JobState.DONE:
             self._archive.move(job)  # one that was done already, too
         self._cleanup.ended(job)
 
     def resume(self, job: Job, *, crashed: bool) -> str:
-        """See Stage: a promise is kept; an artifact that is there is checked again, else the job runs again."""
+        """See Stage. A promise is kept. An artifact is checked again if it still exists; if not, the job runs again."""
         if job.state is JobState.PUBLISHING:
             say("orphaned", job, what="its promise is kept now")
             self.publish(job)
@@ -172,11 +173,11 @@ class ResultsStage(Stage):
             self.give_up(job, error)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
-        """See Stage: its files are kept."""
+        """See Stage. The job's files are kept."""
         self._failed_attempts.give_up(job, error)
 
     def check(self, job: Job, attempt: Attempt) -> None:
-        """Finish and judge a job that is `checking`."""
+        """Finish and check a job that is `checking`."""
         full = self._free_space.lacking()
         if full is not None:
             self._check_later(job, attempt, full, LOOK_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
@@ -193,7 +194,7 @@ class ResultsStage(Stage):
         )
 
     def cancel(self, job: Job, why: str) -> bool:
-        """A job that is being checked is no longer wanted; its end follows. A promise is kept all the same."""
+        """See Stage. A job that is being checked ends soon; a promise is kept all the same."""
         if job.state is JobState.PUBLISHING:
             return True
         waits = self._later.pop(job.id, None) is not None
@@ -205,12 +206,12 @@ class ResultsStage(Stage):
         return True
 
     def fraction(self, job: Job) -> float:
-        """How much of finishing and checking is done, 0 to 1."""
+        """Progress of finishing and checking, 0 to 1."""
         gauge = self._gauges.get(job.id)
         return gauge.fraction if gauge else 0.0
 
     def publish(self, job: Job) -> None:
-        """Keep a promise; safe to repeat after any interruption."""
+        """Keep a promise. Safe to repeat after any interruption."""
         sealed = Sealed.from_json(job.promise or "")
         self._background.submit(
             ("publish", job.id),
@@ -225,7 +226,7 @@ class ResultsStage(Stage):
         return min((when for when, _ in self._later.values()), default=None)
 
     def tick(self, now: float) -> None:
-        """Try again what could not be done, and end what is published and whose hooks are over."""
+        """Repeat the steps that are due, and end published jobs whose hooks are over."""
         if self._outputs_watch.came_back():
             self._cleanup.all()
             self._hurry()
@@ -242,11 +243,11 @@ class ResultsStage(Stage):
                 self._mishaps.of(("finish", job_id), error)
 
     def _hurry(self) -> None:
-        """Try again now what could not be done: outputs/ is there, and takes files."""
+        """Repeat all postponed steps now: outputs/ is back and takes files."""
         self._later = {job_id: (0.0, again) for job_id, (_, again) in self._later.items()}
 
     def hasten(self, job: Job) -> bool:
-        """Try again at the next tick what this job waits for; whether it waits for anything."""
+        """Repeat this job's postponed step at the next tick; False if there is none."""
         if job.id not in self._later:
             return False
         _, again = self._later[job.id]
@@ -297,9 +298,9 @@ class ResultsStage(Stage):
             self.publish(job)
 
     def _missing(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
-        """The private folder is gone, and what was generated with it.
+        """Handle a missing private folder, which held the artifact.
 
-        While outputs/ is away both may come back. Where outputs/ is there, the job runs again after BACK_WITHIN.
+        While outputs/ is away both may come back. If outputs/ is there, the job runs again after BACK_WITHIN.
         """
         if not isinstance(error, OutputsAway):
             error = OutputsAway(f"{attempt.folder} is not there.", "Nobody but povwatch may remove or rename it.")
@@ -317,7 +318,7 @@ class ResultsStage(Stage):
             self._failed_attempts.after(job, error, prepared=True)
 
     def failed(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
-        """What was generated is right, and was not finished: finishing alone is tried again, then it is kept."""
+        """Try again to finish a good artifact. After the last try it is kept."""
         attempt.unfinished += 1
         wall, boot = self._store.clock.wall(), self._store.clock.boot()
         limit = self._config.engine.attempts
@@ -326,7 +327,7 @@ class ResultsStage(Stage):
             self._failed_attempts.keep(job, attempt, error)
             return
         if isinstance(error, FinishFailed) and attempt.unfinished == limit - 1 and attempt.sound.get("path"):
-            # The sound was proven. Should it be at fault all the same, the last try is made without it.
+            # The sound was verified. In case it is at fault all the same, the last try leaves it out.
             problem = f"The result could not be finished with its sound. {error.what}"
             attempt.sound = SoundTrack(problem=problem).to_json()
         when = boot + decision.at - wall
@@ -341,7 +342,7 @@ class ResultsStage(Stage):
         self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
 
     def again(self, job: Job) -> bool:
-        """Finish a job that failed at that, if what was generated is still there; whether it is."""
+        """Finish a failed job's kept artifact again; False if the artifact is gone."""
         if not job.kept:
             return False
         attempt = Attempt.from_json(job.artifact or "{}")
@@ -356,14 +357,14 @@ class ResultsStage(Stage):
     def _check_later(
         self, job: Job, attempt: Attempt, error: EnvironmentFault, pause: float | None = None, where: Where = Where.KEPT
     ) -> None:
-        """Not the job's doing: what the engine made is finished later, and no GPU time is spent again.
+        """Postpone finishing the artifact, since the machine does not allow it now. No GPU time is spent again.
 
         Args:
             job: the job.
             attempt: its files.
             error: why it cannot be finished now.
-            pause: seconds; left out, as machine_faults.py has it for that error.
-            where: where what was generated is.
+            pause: seconds; by default machine_faults.py's for this error.
+            where: where the artifact is, as a sentence.
         """
         when = self._store.clock.boot() + (self._pause(job, error) if pause is None else pause)
         self._wait(job, "check-later", error, when, where)
@@ -375,7 +376,7 @@ class ResultsStage(Stage):
         elif isinstance(outcome, Exception) and not isinstance(outcome, (PovwatchError, OSError)):
             raise outcome
         elif isinstance(outcome, Exception):
-            # The promise stands, whatever keeps us from keeping it.
+            # The promise stands, whatever the error.
             error = in_words(outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs))
             when = self._store.clock.boot() + self._pause(job, error)
             self._publish_later(job, error, when)
@@ -384,19 +385,19 @@ class ResultsStage(Stage):
             self._end_published(job.id)
 
     def _end_published(self, job_id: int) -> None:
-        """End a job whose result is there, if its hooks are over."""
+        """End a published job if its hooks are over."""
         job = self._store.job(job_id)
         if (failed := self._hooks.after(job)) is not None:
             self._end(job, *self._results.pop(job_id), failed)
 
     def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
-        # Where the private folder is not there the error says so, and nobody knows whether it comes back.
+        # If the private folder is missing, the error says so, and nobody knows whether it comes back.
         away = isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken)
         self._wait(job, "publish-later", error, when, Where.UNKNOWN if away else Where.PROMISED)
         self._later[job.id] = (when, lambda: self.publish(self._store.job(job.id)))
 
     def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
-        """Everything is there, and what was to be done after it is over."""
+        """End a job: everything is published, and its hooks are over."""
         self._tries.pop(job.id, None)
         self._archive.move(job)
         output = layout.shown(sealed.output)
@@ -411,7 +412,7 @@ class ResultsStage(Stage):
         self._store.apply(job, done)
 
     def _pause(self, job: Job, error: PovwatchError) -> float:
-        """Seconds until a step is tried again. Where all jobs would meet the same, the queue waits too."""
+        """Seconds until a step is tried again. If every job would meet the same error, the queue waits too."""
         self._tries[job.id] += 1
         if isinstance(error, OutputsNotWritable):  # that it is away, outputs_watch sees by itself
             self._failed_attempts.hold_queue(error)
@@ -419,7 +420,7 @@ class ResultsStage(Stage):
         return again.pause(self._tries[job.id]) if again else AGAIN
 
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float, where: Where) -> None:
-        """Note why a step is put off; the same is said once, however often it is tried."""
+        """Note why a step is postponed; the same reason is logged once, however often it is tried."""
         waiting = waiting_for(error) if isinstance(error, EnvironmentFault) else Waiting.PAUSED
         if isinstance(error, Unforeseen) or where is Where.GONE:
             waiting = Waiting.RETRY_AT
@@ -430,7 +431,7 @@ class ResultsStage(Stage):
         say(event, job, problem=problem, at=self._store.clock.spell(when))
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
-        """Somebody took a name between the promise and its keeping: promise the next one."""
+        """Promise the next free names: somebody took one between the promise and publishing."""
 
         def then(outcome: Sealed | Exception) -> None:
             if isinstance(outcome, Exception):

@@ -1,8 +1,8 @@
-"""What a job leaves in outputs/.povwatch when it ends, in whatever way: nothing.
+"""Clears outputs/.povwatch after a job has ended, however it ended.
 
-An attempt's files go with the attempt where that fails (endings.py). Its checkpoints are for the next one, so they are
-still there when a job ends in between: its clip was deleted or replaced while it waited for its next attempt, its JSON
-was changed back, somebody said cancel.
+A failed attempt's files are deleted with the attempt (attempt/failed.py). Checkpoints stay for the next attempt, so
+they are still there if the job ends before it: the clip was deleted or replaced, the JSON was changed back, or somebody
+cancelled the job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class StagingCleanup:
-    """Clears after jobs that have ended; what cannot be cleared now is cleared at the next start."""
+    """Clears after ended jobs. The next start clears what cannot be cleared now."""
 
     def __init__(self, store: JobStore, publisher: Publisher, background: Background) -> None:
         self._store = store
@@ -30,14 +30,14 @@ class StagingCleanup:
         self._background = background
 
     def ended(self, job: Job) -> None:
-        """A job ended. One that never was claimed has left nothing: what a hook is given goes with the hook."""
+        """Clear after an ended job. One that was never claimed left nothing: a hook's files are deleted with it."""
         if job.engine is not None and not job.kept:
             self._clear(job.id)
 
     def all(self) -> None:
-        """outputs/ was away: clear after every job that ended meanwhile.
+        """Clear after every job that ended while outputs/ was away.
 
-        Numbers are never used again, so nothing that runs is touched, however late it is done.
+        Job numbers are never reused, so nothing that runs is touched, however late this is.
         """
         with suppress(PovwatchError):
             for job_id in self._publisher.jobs():

@@ -1,4 +1,4 @@
-"""The next job for a worker that is ready: chosen, and claimed. Until then its JSON may still be edited."""
+"""Chooses and claims the next job for a ready worker. Until the claim the JSON may still be edited."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Claims:
         """How often in a row each job was put off because of its own folder in outputs/."""
 
     def next(self, place: Place) -> Run | None:
-        """Claim the next job for a worker; None if there is none that may start. Its copies may be there already."""
+        """Claim the next job for a worker; None if no job may start. The job's copies may exist already."""
         for queued in self._turns.due():
             try:
                 on, run = self._next(queued, place)
@@ -72,7 +72,7 @@ class Claims:
         return None
 
     def _next(self, queued: Job, place: Place) -> tuple[bool, Run | None]:
-        """Claim one job; whether the next one is to be looked at, and the run."""
+        """Try to claim one job. Returns whether to try the next one, and the run."""
         spec = self._specs.spec_of(queued)
         if spec is None:  # it was edited, held or withdrawn this very moment
             return True, None

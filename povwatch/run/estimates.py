@@ -1,4 +1,4 @@
-"""What the jobs that were done teach about those to come; eta.py has the rule."""
+"""Estimates how long jobs will take, from the ones that are done. engines/eta.py has the rule."""
 
 from __future__ import annotations
 
@@ -16,25 +16,18 @@ if TYPE_CHECKING:
 
 
 class RuntimeEstimates:
-    """Of this engine, on this journal."""
+    """Estimates for this engine, from this journal."""
 
     def __init__(self, journal: JournalReader, kind: str) -> None:
-        """Remember what the journal has.
-
-        Args:
-            journal: its `generated` events.
-            kind: of the engine.
-        """
+        """Read the journal's `generated` events."""
         self._kind = kind
         done = (eta.Done.of(event.data) for event in journal.latest_events("generated", eta.KEPT))
         self._done = deque(filter(None, done), maxlen=eta.KEPT)
 
     def expect(self, attempt: Attempt, gpu: str) -> float | None:
-        """Seconds that generating will take; None where nothing of its kind was done yet.
+        """Seconds that generating will take; None if nothing similar was generated yet.
 
-        Args:
-            attempt: the job.
-            gpu: the GPU's name; empty without one.
+        `gpu` is the GPU's name, empty without one.
         """
         return self.guess(attempt.info, attempt.spec, gpu)
 
@@ -43,13 +36,13 @@ class RuntimeEstimates:
 
         Args:
             info: VideoInfo of the clip, as JSON.
-            spec: upstream's fields; empty where it is not known.
+            spec: upstream's fields; empty if unknown.
             gpu: the GPU's name; empty without one.
         """
         return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(info, spec, self._kind))
 
     def learn(self, attempt: Attempt, gpu: str, seconds: float) -> dict[str, Any] | None:
-        """Take a job in that was generated, if it was generated whole; what is to be journalled about it."""
+        """Learn from a generated job, and return the record for the journal; None if a part was resumed."""
         if attempt.artifact.get("chunks_resumed"):
             return None
         done = eta.Done(self._kind, gpu, **eta.size(attempt.info, attempt.spec, self._kind), seconds=round(seconds, 3))

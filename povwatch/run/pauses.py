@@ -1,4 +1,4 @@
-"""Whether the queue waits after the machine failed a job: not where others go on, nor where it is known already."""
+"""Pauses the queue after the machine failed a job, unless others can go on or the reason is known already."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class QueuePauses:
-    """Lets no job start for a while."""
+    """Keeps jobs from starting for a while."""
 
     def __init__(self, clock: Clock, availability: Availability, crew: Crew, outputs_watch: OutputsWatch) -> None:
         self._clock = clock

@@ -1,14 +1,15 @@
-"""The private copy and the working copy of a clip: made at its claim, or ahead of it while a worker generates.
+"""Makes the private copy and the working copy of a clip: at its claim, or ahead of it while a worker generates.
 
-The rules of making them ahead:
+The rules for making them ahead:
 
-1. Nothing is claimed, frozen or charged by it: the JSON may be edited until the claim.
-2. Only for the jobs that would be claimed next, one for each worker that generates, and never while no job may start.
-3. At the claim they are taken if the clip is the same and so are the files that the JSON names; whatever else was
-   edited changes nothing about them. If not, they are thrown away and made anew.
-4. They are in the private folder of the run that they are meant for, which has its id before it is claimed. What a
-   crash leaves of them is swept at the next start, like the folder of any run that is not under way.
-5. Where they cannot be made nothing is said: the claim meets the same, and decides.
+1. It claims, freezes and charges nothing: the JSON may be edited until the claim.
+2. It is only done for the jobs that would be claimed next, one for each generating worker, and never while no job may
+   start.
+3. The claim uses the copies if the clip and the files that its JSON names are unchanged; other edits do not matter.
+   Otherwise they are deleted and made again.
+4. They are in the private folder of their future run, whose id exists before the claim. After a crash the next start
+   removes them, like the folder of any run that is not under way.
+5. A failure is silent: the claim meets it again, and decides.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ if TYPE_CHECKING:
     from povwatch.spec.current import CurrentSpecs
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks whether there is something to make ahead: each may read a JSON."""
+"""Seconds between two checks for jobs to prepare ahead: each may read a JSON."""
 
 
 @dataclass(slots=True)
 class _Ahead:
-    """A run that nobody has claimed."""
+    """A prepared run that nobody has claimed."""
 
     run: Run
     source_hash: str | None
     named: list[Any] | None
-    """The files that the spec named and their signatures before they were copied; None if one could not be seen."""
+    """The files that the spec named, with their signatures before the copy; None if one could not be read."""
 
 
 class Preparing:
@@ -80,15 +81,15 @@ class Preparing:
         self._ready = ready
         self._ahead: dict[int, _Ahead] = {}
         self._unwanted: dict[str, Run] = {}
-        """The runs whose copies are still being made and will be thrown away."""
+        """Runs whose copies are still being made and will be deleted."""
         self._failed: dict[int, str | None] = {}
-        """Jobs that it could not be done ahead for, to the hash of their clip."""
+        """Jobs that could not be prepared ahead, to the hash of their clip."""
         self._next_look = 0.0
 
     # -- at the claim
 
     def take(self, job: Job, spec: Spec) -> Run | None:
-        """The run of a job that is about to be claimed, if its copies were made ahead, or are being made."""
+        """The prepared run of a job that is about to be claimed, finished or not; None if there is none."""
         ahead = self._ahead.get(job.id)
         if ahead is None:
             return None
@@ -101,10 +102,10 @@ class Preparing:
         return ahead.run
 
     def begin(self, job: Job, run_id: str, spec: Spec) -> Run:
-        """Make the copies for a run; `ready` is told.
+        """Make the copies for a run; then `ready` is called.
 
         Raises:
-            PovwatchError: there can be no private folder.
+            PovwatchError: the private folder cannot be made.
         """
         folder = self._publisher.staging(job.id, run_id)
         attempt = Attempt(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
@@ -118,17 +119,17 @@ class Preparing:
         return run
 
     def cancel(self, run: Run) -> None:
-        """A claimed run is no longer wanted: if its copies are still being made, that ends soon."""
+        """Stop making the copies of a claimed run that is no longer wanted."""
         self._background.cancel(_key(run))
 
     # -- ahead
 
     def tick(self, now: float, *, wanted: int, next_up: Callable[[], list[Job]]) -> None:
-        """Drop what is no longer good for anything, and make ahead what would be claimed next.
+        """Delete copies that are no longer useful, and prepare the next jobs ahead.
 
         Args:
             now: boot clock.
-            wanted: for how many jobs.
+            wanted: number of jobs.
             next_up: the jobs that may start, in order.
         """
         for job_id, ahead in list(self._ahead.items()):
@@ -146,12 +147,12 @@ class Preparing:
                 self._begin_ahead(self._store.job(job.id), spec)
 
     def make_room(self) -> None:
-        """Throw everything away that was made ahead."""
+        """Delete everything that was prepared ahead."""
         for job_id in list(self._ahead):
             self._drop(job_id)
 
     def close(self) -> None:
-        """Throw away what nobody has claimed; no work is under way any more."""
+        """Delete the runs that nobody has claimed. No work may be under way."""
         for run in [*self._unwanted.values(), *(ahead.run for ahead in self._ahead.values())]:
             self._discard(run)
         self._unwanted.clear()
@@ -199,7 +200,7 @@ class Preparing:
         say("prepared", self._store.job(run.job), frames=made["frames"], shape=shape, how=how)
 
     def _fits(self, ahead: _Ahead, job: Job, spec: Spec) -> bool:
-        """Whether what was made ahead is what would be made now."""
+        """Whether the prepared copies are the ones that would be made now."""
         made = ahead.run.attempt.prepared
         return (
             ahead.source_hash == job.source_hash
@@ -209,7 +210,7 @@ class Preparing:
         )
 
     def _named(self, job: Job, spec: Spec) -> list[Any] | None:
-        """The files that a spec names, with their signatures."""
+        """The files that a spec names, with their signatures; None if one cannot be read."""
         folder, found = layout.split(job.path)[0], []
         try:
             with closing(os.open(self._inputs, os.O_RDONLY | os.O_DIRECTORY)) as root:
@@ -235,12 +236,9 @@ class Preparing:
 
 
 def tell_damage(store: JobStore, job: Job, info: dict[str, Any]) -> None:
-    """Journal and say what of a clip does not decode, unless that is known already.
+    """Journal and log the frames of a clip that do not decode, unless they are known already.
 
-    Args:
-        store: the jobs.
-        job: the clip's.
-        info: VideoInfo, as JSON, once every frame was decoded.
+    `info` is VideoInfo as JSON, after every frame was decoded.
     """
     known = json.loads(job.source_info or "{}")
     if not info.get("damage") or known.get("damage") == info["damage"] or known.get("sha256") != info["sha256"]:
@@ -250,7 +248,7 @@ def tell_damage(store: JobStore, job: Job, info: dict[str, Any]) -> None:
 
 
 def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
-    """Journal and say where a clip's pictures change their size, unless that is known already; see tell_damage."""
+    """Journal and log where a clip's pictures change their size, unless that is known already; see tell_damage."""
     known = json.loads(job.source_info or "{}")
     if not info.get("resized") or known.get("resized") == info["resized"] or known.get("sha256") != info["sha256"]:
         return
@@ -259,7 +257,7 @@ def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
 
 
 def frozen(spec: Spec) -> dict[str, Any]:
-    """A spec as it goes into the journal and to a worker."""
+    """A spec as JSON, for the journal and for a worker."""
     return spec.model_dump(mode="json", by_alias=True)
 
 

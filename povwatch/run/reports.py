@@ -1,4 +1,4 @@
-"""What is told of the workers while they work: how far a load and a job are, and the last words of one that failed."""
+"""Reports the workers' progress and, after a failure, their last output."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from povwatch.workers.places import Place, Run
 
 LINES = 10
-"""In the log: one for every tenth of a job."""
+"""Log lines about a job: one for every tenth."""
 
 ALMOST = 1e-9
-"""What a fraction of whole steps lacks to its tenth, at most: 0.3 times 10 is not always 3."""
+"""Tolerance for a fraction of whole steps: 0.3 times 10 is not always 3."""
 
 PROGRESS_EVERY = 2.0
-"""Seconds between two notes of a job's progress in the journal."""
+"""Seconds between two writes of a job's progress to the journal."""
 
 
 class Reports:
-    """Tells the log and the journal."""
+    """Writes to the log and the journal."""
 
     def __init__(self, store: JobStore, kind: str) -> None:
         self._store = store
@@ -34,14 +34,14 @@ class Reports:
         self._loading: dict[int, str] = {}
 
     def loading(self, places: list[Place]) -> None:
-        """How far the loads are; what several workers say alike is said once."""
+        """Log the progress of loads. Workers with the same text share one line."""
         now = {number: stage_of(place) for number, place in enumerate(places)}
         for text in sorted({text for text in now.values() if text} - set(self._loading.values())):
             say("engine-load-progress", engine=self._kind, stage=text)
         self._loading = now
 
     def progress(self, run: Run, event: JobProgress, now: float) -> None:
-        """How far a job is."""
+        """Keep a job's progress, and log every tenth."""
         fraction = event.fraction
         elapsed = now - (run.generating_since or now)
         left = eta.left(fraction, elapsed, run.expected)
@@ -67,7 +67,7 @@ class Reports:
 
     @staticmethod
     def output(place: Place, line: str) -> None:
-        """A line that a worker printed: kept for a while, and shown with --verbose."""
+        """Keep a line that a worker printed; the log shows it with --verbose."""
         say("engine-output", line=line)
         place.last_words.append(line)
         if place.to_tell:
@@ -76,13 +76,10 @@ class Reports:
 
     @staticmethod
     def last_words(place: Place, kind: str = "error") -> None:
-        """The end of what a worker printed: it failed, and its traceback is in there.
+        """Log the last output of a worker that failed: its traceback is there.
 
-        Where the machine refused something, the error says all of it, and what was printed is for --verbose.
-
-        Args:
-            place: the worker's.
-            kind: of the failure; see `port.FailureKind`.
+        A refusal of the machine is complete in its error; then the output is only for --verbose. `kind` is the
+        failure's, see `port.FailureKind`.
         """
         if kind in KINDS:
             place.forget_words()

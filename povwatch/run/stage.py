@@ -1,7 +1,7 @@
-"""From the queue to a worker and back: claim, prepare, generate.
+"""The run stage: claims queued jobs for workers, prepares them, and lets the workers generate.
 
-A job is claimed when a worker is ready for it (claims.py), and what it needs may be there already (preparing.py).
-What comes back goes on in finisher.py, while the worker has the next job already.
+claims.py claims a job when a worker is ready. preparing.py may have made its copies ahead.
+Generated jobs go on in results/stage.py, while the worker already has the next job.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class RunStage(Stage):
         return min(deadlines, default=None)
 
     def tick(self, now: float) -> None:
-        """Take in what the workers say, and give the next jobs out."""
+        """Handle the workers' events, and hand out the next jobs."""
         self.settle(now)
         self._reports.loading(self._crew.places)
         self._turns.mend()
@@ -128,7 +128,7 @@ class RunStage(Stage):
         self._turns.wait(blocker or Blocker(Waiting.TURN, "it starts when a worker is free"))
 
     def cancel(self, job: Job, why: str) -> bool:
-        """A running job is no longer wanted; its end follows."""
+        """See Stage. The running job ends soon."""
         for place in self._crew.places:
             if place.run is not None and place.run.job == job.id:
                 place.run.cancel = why
@@ -138,13 +138,13 @@ class RunStage(Stage):
         return True
 
     def resume(self, job: Job, *, crashed: bool) -> str:
-        """See Stage: back to the queue, with the crash counted; failed at the third."""
+        """See Stage. The job goes back to the queue and the crash is counted; the third one fails it."""
         del crashed  # whoever ends in good order gives its jobs back before
         self._failed_attempts.orphaned(job)
         return "to run again"
 
     def release(self, job: Job, error: PovwatchError, pause: float) -> None:
-        """See Stage: the attempt ends in the error."""
+        """See Stage. The attempt ends with the error."""
         del pause
         self.fail(job, error)
         job = self._store.job(job.id)
@@ -156,7 +156,7 @@ class RunStage(Stage):
         self._failed_attempts.give_up(job, error)
 
     def fail(self, job: Job, error: PovwatchError) -> None:
-        """A running job's attempt ends in an error that did not come from its worker."""
+        """End a running job's attempt with an error that its worker did not report."""
         for place in self._crew.places:
             if place.run is not None and place.run.job == job.id:
                 if place.supervisor.state is SupervisorState.BUSY:
@@ -164,7 +164,7 @@ class RunStage(Stage):
                 self._failed(place, error)
 
     def settle(self, now: float) -> None:
-        """Take in what the workers say, without giving anything out."""
+        """Handle the workers' events, without handing out jobs."""
         for place in self._crew.places:
             for event in place.supervisor.poll(now):
                 run = place.run
@@ -175,7 +175,7 @@ class RunStage(Stage):
                     self._failed(place, in_words(error, "while a worker's word was taken in"))
 
     def close(self) -> None:
-        """End the workers here and now; give their jobs back, nothing charged."""
+        """End the workers now, and give their jobs back uncharged."""
         for place in self._crew.places:  # all of them first: giving back may fail
             place.supervisor.close()
         for place in self._crew.places:
@@ -187,7 +187,7 @@ class RunStage(Stage):
     # -- claim and prepare
 
     def _give(self, place: Place) -> None:
-        """Claim the next job for a worker; it has it at once if its copies were made ahead."""
+        """Claim the next job for a worker, and hand it over at once if its copies exist already."""
         place.run = run = self._claims.next(place)
         if run is not None and run.prepared:
             self._prepared(run, None)
@@ -220,7 +220,7 @@ class RunStage(Stage):
                 self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.attempt.folder))
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
-        # The worker goes by paths from here on; this sees that what they lead through is ours.
+        # From here on the worker uses paths. This checks that their folders belong to povwatch.
         checkpoints = str(self._publisher.checkpoints(job.id))
         run.attempt.keep_controls = self._keep_controls
         request = Generate(run.attempt.request(job.id), run.run_id, run.attempt.folder, checkpoints)
@@ -281,7 +281,7 @@ class RunStage(Stage):
                     self._failed(place, event.error)
 
     def _out_of_memory(self, place: Place, run: Run, error: OutOfMemory) -> None:
-        """Whose doing it was is seen by a look at the GPU; until then the job stays at its place."""
+        """Find out from the GPU which process used the memory; until then the job keeps its worker."""
 
         def then(judged: PovwatchError) -> None:
             if place.run is run:
@@ -314,7 +314,7 @@ class RunStage(Stage):
             self._failed(place, event.error)
 
     def _failed(self, place: Place, error: PovwatchError) -> None:
-        """The attempt at this place ended in an error."""
+        """End the attempt of this worker's job with an error."""
         run, place.run = place.run, None
         if run is None:
             return
