@@ -57,7 +57,7 @@ class GraceEntry:
     hindrance: str = ""
     """Why the machine cannot measure them, as sentences."""
     looked: bool | None = None
-    """Whether files were still to be measured when the job was last told what it waits on; None if it was never told."""
+    """Whether files were still to be measured when the job last got a reason to wait; None before the first one."""
     missing_since: float | None = None
     lock: bytes | None = None
     """The file that shows that an editor has the JSON open."""
