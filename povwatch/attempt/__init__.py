@@ -1,1 +1,1 @@
-"""One attempt at a clip: its private folder, the copies in it, what it made, and what follows where it failed."""
+"""One attempt at a clip: its private folder with the copies, its artifact, and what follows if it fails."""

@@ -1,7 +1,7 @@
-"""A claimed job's files, in its private folder: the copy of the clip, the working copy, and the finished result.
+"""A claimed job's files in its private folder: the copy of the clip, the working copy, and the finished result.
 
-Called in background threads. Nothing here knows the journal; what has to survive a crash goes through `to_json`.
-The folder is opened once for each piece of work and everything in it reached from there: see private.py.
+These methods run in background threads and do not know the journal; `to_json` has what must survive a crash.
+Each piece of work opens the folder once and reaches every file from there: see private.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WORK_TIMEOUT = 4 * 3600.0
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt's files and figures."""
+    """One attempt's files and measurements."""
 
     folder: str
     """The private folder, absolute."""
@@ -51,26 +51,26 @@ class Attempt:
     prepared: dict[str, Any] = field(default_factory=dict)
     """Prepared, as JSON."""
     sound: dict[str, Any] = field(default_factory=dict)
-    """SoundTrack, as JSON; empty where a povwatch of before prepared the clip."""
+    """SoundTrack, as JSON; empty if an older povwatch prepared the clip."""
     references: dict[str, str] = field(default_factory=dict)
-    """The private copies of the files that the spec names: its field to the copy."""
+    """The private copies of the files that the spec names, by the spec's field."""
     artifact: dict[str, Any] = field(default_factory=dict)
-    """What the engine handed over."""
+    """The engine's report of its result."""
     capabilities: dict[str, Any] = field(default_factory=dict)
-    """Of the engine that did."""
+    """Capabilities of the engine that made the artifact."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage to wall-clock seconds."""
     gpu: dict[str, Any] = field(default_factory=dict)
-    """What was seen of the GPU while the engine generated: name, uuid, peak_memory in bytes, energy and so on."""
+    """Measured while the engine generated: name, uuid, peak_memory in bytes, energy and so on."""
 
     keep_controls: bool = False
     """Whether the control videos are published too."""
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Those that are: hint key to what the check found."""
+    """Published control videos: hint key to the check's findings."""
     lost_controls: dict[str, str] = field(default_factory=dict)
-    """Those that cannot be: hint key to why."""
+    """Control videos that cannot be published: hint key to the reason."""
     unfinished: int = 0
-    """How often in a row finishing failed."""
+    """Failures to finish in a row."""
 
     def to_json(self) -> str:
         """For the journal."""
@@ -88,12 +88,12 @@ class Attempt:
 
     @property
     def lost(self) -> bool:
-        """Whether what is finished is not there: an error of the disk says nothing about that."""
+        """Whether the artifact or the copy of the clip is missing. A disk error does not count as missing."""
         return not all(_may_be_there(file) for file in (self.artifact.get("path", ""), self.source))
 
     @property
     def gone(self) -> bool:
-        """Whether the whole folder is not there: an error of the disk says nothing about that."""
+        """Whether the whole folder is missing. A disk error does not count as missing."""
         return not _may_be_there(self.folder, stat.S_ISDIR)
 
     @property
@@ -102,22 +102,22 @@ class Attempt:
         return Path(self.folder, "final.mp4")
 
     def control(self, key: str) -> Path:
-        """The control video to publish."""
+        """A control video to publish."""
         return Path(self.folder, f"control_{key}.mp4")
 
     @property
     def files(self) -> list[Path]:
-        """All that is to be published, the result first."""
+        """All files to publish, the result first."""
         return [self.final, *map(self.control, self.controls)]
 
     def prepare(self, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event) -> None:
-        """Take a private copy of the clip and of the files that its spec names, and make the working copy.
+        """Copy the clip and the files that its spec names into the private folder, and make the working copy.
 
         Raises:
             SourceChanged: the clip is not the one that was admitted.
-            OutputsAway: the folder is gone, or somebody else's.
-            JobFailed: a file that the spec names does not go with the frames that decode.
-            PovwatchError: whatever else media.run says.
+            OutputsAway: the private folder is gone, or is not povwatch's.
+            JobFailed: a file that the spec names does not fit the frames that decode.
+            PovwatchError: any other error of media.run.
         """
         with self._timed("prepare"), private.room(self.folder) as room:
             source = "source" + Path(os.fsdecode(clip)).suffix.lower()
@@ -162,15 +162,15 @@ class Attempt:
         }
 
     def finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
-        """Make the publishable files from what the engine generated, and judge them.
+        """Make the files to publish from the artifact, and check them.
 
-        A control video that is not what it has to be is left out: it costs no result.
+        A control video that fails its check is left out. It does not cost the result.
 
         Raises:
-            CheckFailed: the artifact is not what was asked for: that is the engine's doing.
-            FinishFailed: the artifact is, and the result could not be made of it: that is ours.
+            CheckFailed: the artifact is not what was asked for; the engine is to blame.
+            FinishFailed: the artifact is good, but finishing it failed; povwatch is to blame.
             EnvironmentFault: the machine does not allow it now.
-            MediaStopped: `cancelled` said so.
+            MediaStopped: `cancelled` was set.
         """
         if not self._sound_is_ready():
             self._make_sound_again(cancelled)
@@ -198,10 +198,10 @@ class Attempt:
         return checked
 
     def _see_whose(self, error: PovwatchError, expected: Expectation, cancelled: threading.Event) -> None:
-        """Judge what the engine made by itself, without what finishing adds to it.
+        """Check the artifact alone, without the changes of finishing.
 
         Raises:
-            CheckFailed: it is not what was asked for: `error`, if that says so, else what was found.
+            CheckFailed: it is not what was asked for. `error` is raised if it is a CheckFailed, else the new finding.
         """
         asked = Expectation(frames=expected.frames, not_blank=expected.not_blank)
         try:
@@ -228,7 +228,7 @@ class Attempt:
         report: Callable[[float], None],
         cancelled: threading.Event,
     ) -> Checked:
-        """One video."""
+        """Finish and check one video."""
         with self._timed("finish"):
             with private.room(self.folder) as room, suppress(FileNotFoundError):
                 os.unlink(to.name, dir_fd=room)  # of a run of this step that a crash cut short
@@ -263,7 +263,7 @@ class Attempt:
         return Checked.from_json(found)
 
     def _expected(self) -> Expectation:
-        """The shape that the spec asks for; without a word, the clip's own."""
+        """The shape that the spec asks for; by default the clip's own."""
         ready, info, spec = Prepared.from_json(self.prepared), VideoInfo.from_json(self.info), self.frozen
         real = bool(self.capabilities.get("real"))
         panels = 1
@@ -286,11 +286,11 @@ class Attempt:
         )
 
     def _sound_is_ready(self) -> bool:
-        """Whether the sound was made, and is there if there is any."""
+        """Whether the sound was made, and its file exists if there is any."""
         return bool(self.sound) and (self.sound["path"] is None or Path(self.sound["path"]).is_file())
 
     def _make_sound(self, room: int, cancelled: threading.Event) -> None:
-        """Make the sound of the result, and have it on the disk: finishing only copies it."""
+        """Make the result's sound and sync it. Finishing only copies it."""
         with self._timed("sound"):
             args = {"source": self._name(self.source), "info": self.info, "prepared": self._inside()}
             made = soundtrack.make(self.folder, args, float(self.info.get("duration", 0.0)), cancelled)
@@ -300,10 +300,10 @@ class Attempt:
         self.sound = made.to_json()
 
     def _make_sound_again(self, cancelled: threading.Event) -> None:
-        """Make it where it is gone, or a povwatch of before prepared the clip.
+        """Make the sound if its file is gone, or if an older povwatch prepared the clip.
 
         Raises:
-            FinishFailed: it was there, and cannot be made now.
+            FinishFailed: the sound existed before, and cannot be made now.
         """
         proven = self.sound
         with private.room(self.folder) as room:
@@ -313,11 +313,11 @@ class Attempt:
             raise FinishFailed(f"The sound that was made is gone, and cannot be made again: {problem}")
 
     def _inside(self) -> dict[str, Any]:
-        """Prepared, with paths as a child has them."""
+        """Prepared, with paths relative to the folder."""
         return self.prepared | {name: self._name(self.prepared[name]) for name in ("path", "times")}
 
     def _for_engine(self, ready: Prepared) -> dict[str, Any]:
-        """Upstream's fields, with the private copies for every file that they name."""
+        """Upstream's fields, with the private copy of every file that they name."""
         fields = self.frozen.upstream() | {"name": "generated", "video_path": ready.path}
         for where, copy in self.references.items():
             control, _, key = where.rpartition(".")
@@ -325,16 +325,16 @@ class Attempt:
         return fields
 
     def _whole(self, name: str) -> str:
-        """The path of a file in the folder."""
+        """The absolute path of a file in the folder."""
         return os.path.join(self.folder, name)  # noqa: PTH118 - as it is written
 
     def _name(self, path: str) -> str:
-        """A file's path from the folder on, as a child has it; an engine may have resolved what leads there."""
+        """A file's path relative to the folder. An engine may have resolved the folder's path."""
         inside = self.folder if path.startswith(f"{self.folder}/") else os.path.realpath(self.folder)
         return path.removeprefix(f"{inside}/")
 
     def _take_references(self, root_fd: int, folder: bytes, room: int, cancelled: threading.Event) -> None:
-        """Copy the files that the spec names, and name the copies in it."""
+        """Copy the files that the spec names, and remember the copies."""
         for where, path in self.frozen.referenced_paths().items():
             if where == "prompt_path":
                 continue  # its text is the prompt already
@@ -345,13 +345,10 @@ class Attempt:
             self.references[where] = self._whole(copy)
 
     def _refuse_misfits(self, decoded: int) -> None:
-        """See that no control video or mask of the spec was made for a frame that turned out not to decode.
-
-        Args:
-            decoded: frames that do.
+        """Refuse control videos and masks that count frames which do not decode. `decoded` is the number that does.
 
         Raises:
-            JobFailed: one was: behind that frame it would guide the wrong one.
+            JobFailed: there is one: after the first such frame it would guide the wrong frames.
         """
         known = self.info.get("frames")
         for where, path in self.frozen.referenced_paths().items():
@@ -363,7 +360,7 @@ class Attempt:
                 )
 
     def _keep(self, room: int, *names: str) -> None:
-        """Put files that finishing needs on the disk: after a power cut an artifact is finished, not generated again.
+        """Sync files that finishing needs. After a power cut the artifact is finished, not generated again.
 
         Raises:
             EnvironmentFault: the disk does not keep them.
@@ -384,7 +381,7 @@ class Attempt:
 
 
 def readable_attempt(artifact: str | None) -> Attempt | None:
-    """What the journal keeps of an attempt; None where it keeps nothing, or nothing that povwatch wrote."""
+    """The journal's attempt; None if there is none, or it is damaged."""
     try:
         attempt = Attempt.from_json(artifact or "")
     except (ValueError, TypeError, RecursionError):
@@ -394,7 +391,7 @@ def readable_attempt(artifact: str | None) -> Attempt | None:
 
 
 def _may_be_there(path: str, is_it: Callable[[int], bool] = stat.S_ISREG) -> bool:
-    """Whether a path leads to a plain file (or what `is_it` says of a mode), or nothing can be said about that."""
+    """Whether a path leads to a plain file (or another kind, by `is_it` of its mode). A disk error counts as yes."""
     try:
         return is_it(os.stat(path).st_mode)  # noqa: PTH116 - as the paths are kept
     except (FileNotFoundError, NotADirectoryError, ValueError):

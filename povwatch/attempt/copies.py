@@ -1,4 +1,4 @@
-"""Private copies of files in inputs/. Whoever may write there may put another file in their place at any moment."""
+"""Makes private copies of files in inputs/, since anybody who may write there can replace a file at any moment."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
     import threading
 
 NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO, errno.ESTALE})
-"""What copy_file_range says where the two file systems cannot do it together, or where one of them fails.
+"""Errors of copy_file_range if the two file systems do not support it together, or if one of them fails.
 
-Reading and writing then say which.
+Reading and writing then show which.
 """
 
 TELLS_OF_FILES = frozenset({Kind.PLAYLIST, Kind.TEXT, Kind.EMPTY})
-"""What a reader of video may take for a list of other files; and what a FIFO leaves."""
+"""Contents that a video reader may take for a list of other files, and the empty file that a FIFO leaves."""
 
 COPY_CHUNK = 64 * 1024 * 1024
-"""Bytes copied between two looks at whether the copy is still wanted."""
+"""Bytes copied between two checks of `cancelled`."""
 
 
 def take_copy(
     root_fd: int, path: bytes, room: int, to: str, cancelled: threading.Event, *, names: int | None = None
 ) -> None:
-    """Copy a plain file that is below an open folder, following no symlink. Blocks are shared where possible.
+    """Copy a plain file below an open folder, following no symlink. Blocks are shared if the file system can.
 
-    It was judged before; another one may have taken its name since.
+    The file was checked before, but another one may have its name since.
 
     Args:
         root_fd: the folder.
-        path: below it.
-        room: the open private folder that the copy goes to.
-        to: the copy's name there.
-        cancelled: looked at now and then.
-        names: how many names (hard links) it may have; any number if left out.
+        path: relative to it.
+        room: the open private folder for the copy.
+        to: the copy's name.
+        cancelled: checked after each part.
+        names: how many names (hard links) the file may have; any number by default.
 
     Raises:
-        SourceChanged: it is gone, cannot be read, or is no longer a plain file of so many names.
+        SourceChanged: it is gone, cannot be read, or is no longer a plain file with so many names.
         EnvironmentFault: the machine does not allow the copy at present.
         MediaStopped: the copy is no longer wanted.
     """
@@ -67,15 +67,15 @@ def take_copy(
 
 
 def see_that_it_is_content(room: int, copy: str, path: bytes) -> None:
-    """See that a private copy is no text: an engine's reader may take that for a list of other files to open.
+    """Refuse a private copy that is text: an engine's reader may take it for a list of other files to open.
 
     Args:
-        room: the open private folder that the copy is in.
-        copy: its name there.
-        path: what it was made of, below inputs/.
+        room: the open private folder of the copy.
+        copy: its name.
+        path: the original, relative to inputs/.
 
     Raises:
-        SourceChanged: it is one. What was judged under this name was none.
+        SourceChanged: it is text. The file that was checked under this name was not.
     """
     with closing(os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
         kind, _ = classify(read_at_most(fd, HEAD))
@@ -84,7 +84,7 @@ def see_that_it_is_content(room: int, copy: str, path: bytes) -> None:
 
 
 def _copy_some(source: int, target: int, clip: str) -> int:
-    """Copy the next part; how many bytes that were. The kernel shares blocks where the file system can."""
+    """Copy the next part; returns its bytes. The kernel shares blocks if the file system can."""
     try:
         return os.copy_file_range(source, target, COPY_CHUNK)
     except OSError as error:

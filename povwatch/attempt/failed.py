@@ -1,6 +1,6 @@
-"""What becomes of a claimed job that did not come out: retried, released, failed, blocked or cancelled.
+"""Handles a claimed job that failed: it is retried, released, failed, blocked or cancelled.
 
-retry.py decides; here the decision is journalled, said, and written beside the clip.
+retry.py decides. This module journals and logs the decision, and writes the error file.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 
 class Pauses(Protocol):
-    """Who lets no job start for a while."""
+    """Keeps jobs from starting for a while."""
 
     def pause(self, waiting: Waiting, error: EnvironmentFault, until: float, *, prepared: bool) -> bool:
-        """The next job would only meet the same; whether the log needs no line about this one too."""
+        """Pause the queue, since the next job would meet the same error; True if this job needs no log line."""
 
 
 class FailedAttempts:
-    """The ways back from an attempt."""
+    """Ends attempts that did not succeed."""
 
     def __init__(
         self,
@@ -67,13 +67,7 @@ class FailedAttempts:
         self._pauses = pauses
 
     def after(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
-        """An attempt ended in an error.
-
-        Args:
-            job: the attempt's.
-            error: what it ended in.
-            prepared: whether its copies were made.
-        """
+        """End an attempt with an error. `prepared`: its copies were made."""
         wall = self._store.clock.wall()
         error = self._excused(job, error)
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
@@ -111,25 +105,25 @@ class FailedAttempts:
                 self.fail(job, error)
 
     def release(self, job: Job, why: str, *, waiting: Waiting | None = Waiting.TURN, not_before: float = 0.0) -> None:
-        """Back to the queue; the attempt is given back."""
+        """Put a job back into the queue, and give its attempt back."""
         said = {"problem": why}
         attempts = max(job.attempts - 1, 0)
         self._requeue(job, "released", said, not_before=not_before, detail=why, attempts=attempts, waiting=waiting)
 
     def hold_queue(self, error: EnvironmentFault) -> None:
-        """Let no job start for now: it would only meet the same."""
+        """Keep jobs from starting for now, since they would meet the same error."""
         wall = self._store.clock.wall()
         decision = retry.decide(error, attempts=0, limit=1, now=wall)
         self._pauses.pause(decision.waiting or Waiting.PAUSED, error, decision.at, prepared=False)
 
     def fail(self, job: Job, error: PovwatchError) -> None:
-        """Given up."""
+        """Give a job up."""
         retry_it = command("retry", clip=job.path)
         again = "" if retry_it in error.todo else f"When that is mended: {retry_it}"
         self._end(job, Failed, error, "failed", again=again)
 
     def keep(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
-        """What was generated could not be finished: the job fails, and what was generated is kept for another try."""
+        """Fail a job whose artifact could not be finished. The artifact is kept for another try."""
         where = "was here, and is not there now" if attempt.lost else "is kept"
         what = joined(error.what, f"What was generated {where}: {attempt.artifact['path']}")
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
@@ -140,7 +134,7 @@ class FailedAttempts:
         self._store.apply(job, kept)
 
     def set_aside(self, job: Job, error: PovwatchError) -> None:
-        """A promise that cannot be kept: the job fails, its files stay where they are, and the error names them."""
+        """Fail a job whose promise cannot be kept. Its files stay where they are, and the error names them."""
         folder = self._config.paths.outputs / layout.STAGING.decode() / room(job.id, job.run_id or "")
         try:
             promised = Sealed.from_json(job.promise or "").entries
@@ -156,7 +150,7 @@ class FailedAttempts:
         self._store.apply(job, kept)
 
     def orphaned(self, job: Job) -> None:
-        """The daemon ended while it ran: back to the queue, with the crash counted; failed at the third."""
+        """Put a job back into the queue after a crash, which is counted; the third crash fails the job."""
         job = replace(job, crashes=job.crashes + 1)
         decision = retry.after_crash(job.crashes, self._store.clock.wall())
         if decision.kind is Kind.FAIL:
@@ -176,7 +170,7 @@ class FailedAttempts:
         self._store.apply(job, requeued)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
-        """End a job that povwatch itself failed at; with its files kept, if its result was made."""
+        """End a job that povwatch itself failed at. Its files are kept if its result was made."""
         if job.state is JobState.CHECKING and job.artifact and (attempt := readable_attempt(job.artifact)) is not None:
             self.keep(job, attempt, error)
         elif job.state is JobState.PUBLISHING or (job.state is JobState.CHECKING and job.artifact):
@@ -185,14 +179,14 @@ class FailedAttempts:
             self.fail(job, error)
 
     def cancel(self, job: Job, why: str) -> None:
-        """Withdrawn."""
+        """Withdraw a job."""
         self._discard(job, entirely=True)
         self._error_files.clear(job)
         self._store.apply(job, Cancelled(why=why, source_stat=job.source_stat))
 
     def _excused(self, job: Job, error: PovwatchError) -> PovwatchError:
-        """The error that counts: an attempt whose files were taken away could not come out, whatever it says."""
-        # What is checked is in our own folder: a file that is gone there says nothing of the clip in inputs/.
+        """The error that counts. If the attempt's files were taken away, that is the cause, whatever `error` says."""
+        # A check reads povwatch's own folder: a file missing there says nothing about the clip in inputs/.
         lost = isinstance(error, SourceChanged) and job.state is JobState.CHECKING
         if job.run_id is None or not (lost or isinstance(error, (AttemptFailed, FinishFailed, NotAVideo, JobFailed))):
             return error
@@ -244,7 +238,7 @@ class FailedAttempts:
         self._store.apply(job, end(error=str(error)))
 
     def _discard(self, job: Job, *, entirely: bool = False) -> None:
-        """Throw the attempt's files away; with the job's end, the checkpoints as well."""
+        """Delete the attempt's files; at the job's end, its checkpoints too."""
         try:
             if entirely:
                 self._publisher.finish(job.id)

@@ -1,4 +1,4 @@
-"""The sound of a result, made before the engine generates. A sound that cannot be had costs the sound, not the clip."""
+"""Makes the sound of a result, before the engine generates. Without a usable sound the clip still runs."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 NAME = "sound.mp4"
 
 TIMEOUT = 600.0
-"""Seconds for the sound of a clip, and as many again as the clip lasts."""
+"""Seconds for a clip's sound, on top of the clip's duration."""
 
 
 def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.Event) -> SoundTrack:
-    """Make the sound in a child; if that dies of it, copy the sound without decoding it; else go on without.
+    """Make the sound in a child process. If that crashes, copy the sound undecoded; if that fails, go without.
 
     Args:
         room: the private folder.
         args: `source`, `info` and `prepared` for media.sound.
         duration: of the clip, in seconds.
-        cancelled: looked at ten times a second.
+        cancelled: checked ten times a second.
 
     Raises:
-        EnvironmentFault: the machine is at fault; so the sound may be had later.
-        MediaStopped: `cancelled` said so.
+        EnvironmentFault: the machine is to blame, so a later try may succeed.
+        MediaStopped: `cancelled` was set.
     """
     if args["info"].get("audio") is None:
         return SoundTrack()
     ways = [True, False]
-    """Whether the sound is decoded."""
+    """Whether the sound is decoded, for each try."""
     problem = ""
     while ways:
         decode = ways.pop(0)
@@ -65,13 +65,7 @@ def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.
 
 
 def tell(store: JobStore, job: Job, sound: Mapping[str, Any]) -> None:
-    """Say what is missing or lost of a clip's sound, once a job: its attempts all meet the same.
-
-    Args:
-        store: the jobs.
-        job: whose clip.
-        sound: SoundTrack, as JSON.
-    """
+    """Log what is missing from a clip's sound, once a job, since all its attempts meet the same. `sound` is JSON."""
     said = {event.event for event in store.journal.events(job.id)}
     for event, key in (("sound-left-out", "problem"), ("sound-changed", "changed")):
         if (problem := sound.get(key)) and event not in said:

@@ -1,1 +1,1 @@
-"""The daemon: one loop, which takes clips in, times their grace, has them generated and publishes."""
+"""The daemon: one loop that takes clips in, times their grace, lets workers generate, and publishes."""

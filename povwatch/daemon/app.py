@@ -1,4 +1,4 @@
-"""The daemon's parts, built in the order in which they need each other. Nothing is decided here."""
+"""Builds the app: every object of the daemon, in the order of their dependencies. It decides nothing."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ if TYPE_CHECKING:
 
 
 class App:
-    """Every part of one povwatch; the loop drives them."""
+    """Every object of one povwatch; the loop calls them."""
 
     def __init__(self, config: Config, scope: Scope = ALL, outside: Outside | None = None) -> None:
-        """Make them. The journal is locked; nothing is recovered or watched yet.
+        """Build everything. The journal is locked; nothing is recovered or watched yet.
 
         Args:
             config: the configuration.
-            scope: the clips that this povwatch is for.
-            outside: what they are given of the world; as it is, if left out.
+            scope: the clips that this povwatch handles.
+            outside: the clock, the watcher, the workers and so on; production's by default.
 
         Raises:
             ConfigError: the configuration does not fit this machine, another daemon has the journal, or it is lost.
@@ -78,14 +78,14 @@ class App:
         self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.look)
         self.choice = choose(config, self.monitor.first(), self.journal.real_engine())
         self.mishaps = Mishaps(self.store)
-        # For each worker the copies of its next clip and the finishing of its last one.
+        # For each worker: the copies of its next clip, and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
         self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.of)
-        # Apart: a thousand clips that arrive must not keep one waiting that runs.
+        # Separate, so that a running clip never waits for a thousand arriving ones.
         self.inspections = Background(self.waker.wake, threads=2, broken=self.mishaps.of)
-        # Apart again: files with a long index, or one that lies, keep only each other waiting.
+        # Separate, so that files with a long or false index only delay each other.
         self.walks = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
-        # And clips that have to be decoded from the front, for hours if they are long.
+        # Separate, since decoding a long clip from its beginning takes hours.
         self.decodes = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
         self.folder = InputsFolder(config.paths.inputs)
         self.error_files = ErrorFiles(self.folder, self.journal)

@@ -1,4 +1,4 @@
-"""When --once is over: nothing can move any more without somebody's help."""
+"""Decides when --once is over: when nothing can go on without somebody's help."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ if TYPE_CHECKING:
     from povwatch.workers.pool import EngineRoom
 
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
-"""What is never waited on: somebody has to do something first."""
+"""Waits that --once does not wait for: somebody has to do something first."""
 
 NOT_INSPECTED = frozenset({Waiting.PAUSED, Waiting.DISK_FULL})
-"""What an arriving clip waits on that the machine does not let us inspect; in its grace, one whose JSON has no room or
-names a file that cannot be measured."""
+"""Waits of an arriving clip that the machine prevents from being inspected. In its grace: the clip's JSON has no space,
+or names a file that cannot be measured.
+"""
 
 
 class AtWork(Protocol):
-    """Something that may be at work in threads."""
+    """Something that may work in threads."""
 
     @property
     def idle(self) -> bool:
-        """Whether it is not."""
+        """Whether no work is under way."""
 
 
 class Drain:
-    """Looks whether the folder is drained."""
+    """Checks whether the folder is drained."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Drain:
         self._hooks = hooks
 
     def over(self) -> bool:
-        """Whether nothing can move any more."""
+        """Whether nothing can go on by itself."""
         if self._folder_monitor.away is not None:
             return True
         if (
@@ -82,7 +83,7 @@ class Drain:
         return all(map(self._stands, self._store.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
 
     def outcome(self) -> Outcome:
-        """What became of every clip that is there and meant, or that ended in this run."""
+        """The outcome of every clip that exists and is in the scope, or that ended in this run."""
         clips = self._folder_monitor.clips()
         here = {path for path in clips if path in self._scope} | {job.path for job in self._store.ended.values()}
         jobs = [job for path in sorted(here) if (job := self._store.of_path(path))]
@@ -103,7 +104,7 @@ class Drain:
         return Outcome(jobs, unable, self._folder_monitor.away, closed, ended=ended, left=left)
 
     def _stands(self, job: Job) -> bool:
-        """Whether a job goes nowhere by itself."""
+        """Whether a job does not go on by itself."""
         if job.waiting_on in STUCK or self._hooks.stuck(job):
             return True
         if job.path not in self._scope and job.state not in CLAIMED:
@@ -112,15 +113,15 @@ class Drain:
             return self._hopeless()
         if job.state is JobState.GRACE:
             return job.waiting_on in NOT_INSPECTED
-        # The machine does not allow the step now; the next start tries again. A hook goes on by itself.
+        # The machine does not allow the step now; the next start tries it again. A hook goes on by itself.
         steps = {JobState.CHECKING, JobState.PUBLISHING}
         return job.state in steps and job.waiting_on not in {None, Waiting.HOOK, Waiting.RETRY_AT}
 
     def _hopeless(self) -> bool:
-        """Whether this machine runs nothing: no room, or no engine, or it failed as often as a clip may fail."""
+        """Whether this machine can run nothing: it is blocked, has no engine, or failed as often as a clip may fail."""
         available = self._availability
         if self._blockers.starting() is not None or max(available.pauses, available.blind_looks) >= self._patience:
             return True
-        # One that still loads, or waits for its turn to, may come through.
+        # A worker that still loads, or waits to load, may succeed.
         failing = all(place.failures >= self._patience for place in self._crew.places)
         return available.engine is not None and (failing or not self._engine_room.started)

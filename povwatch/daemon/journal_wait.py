@@ -1,9 +1,9 @@
-"""What the daemon does while its journal's disk is full or may not be written: it waits, in the midst of the step.
+"""Waits, in the middle of a step, while the journal's disk is full or may not be written.
 
-A transaction that the disk refuses is taken back by SQLite, and nothing of it is on the disk. The step has not gone on:
-nothing was said, started or shown that the journal does not have. When the disk takes files again the journal writes
-the same statements once more (`Journal._step`), and the step goes on. For everything else that is a commit that took
-long: workers and threads work on, and what they have to say waits for the loop.
+SQLite rolls a refused transaction back, so nothing of it is on the disk. The step has not gone on: it logged, started
+and showed nothing that the journal does not have. When the disk takes files again, the journal repeats the same
+statements (`Journal._step`) and the step goes on. To everything else this is a slow commit: workers and threads work
+on, and their messages wait for the loop.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from povwatch.service.notify import Notifier
 
 ROOM = 1 << 20
-"""Bytes that the disk has to take before the journal is tried again: some hundred changes of jobs."""
+"""Bytes that the disk must take before the journal is tried again: some hundred changes of jobs."""
 
 TRIES_MAX = 3
-"""So often in a row is it tried where SQLite was refused a write and the disk takes files all the same."""
+"""Tries in a row if SQLite was refused a write although the disk takes files."""
 
 ALIVE_EVERY = 1.0
-"""Seconds between two words to the service manager."""
+"""Seconds between two messages to the service manager."""
 
 
 class JournalWait:
@@ -42,12 +42,12 @@ class JournalWait:
     def __init__(
         self, state: Path, *, clock: Clock, waker: Waker, notifier: Notifier, stopped: Callable[[], bool]
     ) -> None:
-        """Wait for nothing yet.
+        """Begin without a wait.
 
         Args:
-            state: the folder of the journal.
+            state: the journal's folder.
             clock: the time.
-            waker: how the loop sleeps.
+            waker: lets the loop sleep.
             notifier: tells the service manager that the daemon is alive.
             stopped: whether the daemon was told to stop.
         """
@@ -59,17 +59,13 @@ class JournalWait:
         self._spared = 0
         """How often in a row the disk took a file after it had refused the journal a write."""
         self.problem: PovwatchError | None = None
-        """Why the journal cannot be written, while it is waited for."""
+        """Why the journal cannot be written; None while it can."""
 
     def wait(self, error: JournalFailed, times: int) -> None:
-        """Wait a while after the journal was refused a change.
-
-        Args:
-            error: what it said.
-            times: how often in a row.
+        """Wait a while after the journal refused a change `times` times in a row.
 
         Raises:
-            JournalFailed: `error`, where waiting does not help, or the daemon was told to stop.
+            JournalFailed: `error`, if waiting does not help or the daemon was told to stop.
         """
         problem = self._refusal(error)
         if problem is None:
@@ -90,14 +86,14 @@ class JournalWait:
         self._waker.wake()  # what came meanwhile has ended these sleeps, and is still to be taken in
 
     def over(self) -> None:
-        """It is written again."""
+        """The journal can be written again."""
         self._spared = 0
         if self.problem is not None:
             self.problem = None
             say("journal-back", state=self._state)
 
     def _refusal(self, error: JournalFailed) -> PovwatchError | None:
-        """What keeps the journal from being written, if that goes by; a file of its own on that disk tells."""
+        """What keeps the journal from being written; None if it does not pass. A test file on the disk shows it."""
         if not error.refused:
             return None
         try:
@@ -111,7 +107,7 @@ class JournalWait:
             self._spared = 0
             return translated(refused, Place.JOURNAL, str(self._state)) if passes else None
         self._spared += 1
-        # A disk that failed to sync is believed only where it says itself that it is full.
+        # After a failed sync, only the disk's own report that it is full counts as passing.
         if self._spared > TRIES_MAX or (error.unsynced and self.problem is None):
             return None
         return self.problem or translated(

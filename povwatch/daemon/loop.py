@@ -1,7 +1,7 @@
-"""The daemon itself: one loop drives all its parts, until it is told to stop or nothing is left to do.
+"""The daemon's loop drives the app until it is told to stop or nothing is left to do.
 
-Signal handlers set and wake; the loop acts. Nothing in the loop waits but its sleep, and whatever takes longer runs in
-`Background` or in a worker.
+Signal handlers set and wake; the loop acts. The loop waits only in its sleep. Longer work runs in `Background` or in a
+worker.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
     from povwatch.core.scope import Scope
 
 REQUESTS_EVERY = 0.5
-"""Seconds between two looks into the spool."""
+"""Seconds between two reads of the spool."""
 
 SAMPLE_EVERY = 3.0
-"""Seconds between two looks at the GPUs while a worker generates."""
+"""Seconds between two samples of the GPUs while a worker generates."""
 
 LOOK_EVERY = 15.0
-"""The same while none does."""
+"""Seconds between two samples of the GPUs while none generates."""
 
 DISPLAY_EVERY = 0.5
-"""Seconds between two looks at everything for a display."""
+"""Seconds between two updates of the display."""
 
 STOP_PATIENCE = 8.0
-"""Seconds for workers to end; the manager's own limit is longer."""
+"""Seconds that workers get to end; the service manager's own limit is longer."""
 
 
 class Display(Protocol):
-    """Where somebody sees how far everything is."""
+    """Shows people the progress of everything."""
 
     def show(self, view: View) -> None:
-        """Show it."""
+        """Show this view."""
 
     def close(self) -> None:
-        """Show nothing any more."""
+        """Stop showing."""
 
 
 class Daemon:
@@ -70,14 +70,14 @@ class Daemon:
         display: Display | None = None,
         outside: Outside | None = None,
     ) -> None:
-        """Put it together. The journal is locked; nothing is recovered or watched yet.
+        """Build the app. The journal is locked; nothing is recovered or watched yet.
 
         Args:
             config: the configuration.
-            once: end when nothing can move any more.
-            scope: the clips that it is for.
-            display: shown how far everything is.
-            outside: what its parts are given of the world; as it is, if left out.
+            once: end when nothing can go on by itself.
+            scope: the clips that it handles.
+            display: shows the progress.
+            outside: the clock, the watcher, the workers and so on; production's by default.
 
         Raises:
             ConfigError: the configuration does not fit this machine, or another daemon has the journal.
@@ -103,12 +103,12 @@ class Daemon:
         self._drained = False
         self._requests_at = 0.0
         self._starts: dict[str, Callable[[], None]] = {}
-        """What is not started yet."""
+        """Start-up steps that have not succeeded yet."""
         if not once:  # which ends where nothing can move
             self.app.journal.patience = self.journal_wait
 
     def _put_together(self, config: Config, scope: Scope, outside: Outside) -> App:
-        """The parts; while the journal's disk is full, wait for them too."""
+        """Build the app, and wait while the journal's disk is full."""
         times = 0
         while True:
             try:
@@ -125,10 +125,10 @@ class Daemon:
     # -- the life of a daemon
 
     def run(self) -> Outcome:
-        """Run until told to stop; with --once, until nothing can move any more.
+        """Run until told to stop; with --once, until nothing can go on by itself.
 
         Returns:
-            What became of the clips.
+            The outcome of the clips.
         """
         self._set_signals()
         try:
@@ -136,7 +136,7 @@ class Daemon:
         except JournalFailed:
             if self._stop is None or self.journal_wait.problem is None:
                 raise
-            # Told to stop while the journal's disk is full: the next start goes on from what the journal has.
+            # Stopped while the journal's disk is full: the next start goes on from the journal.
             say("daemon-stopped", left=sum(n for state, n in self.app.store.counts.items() if not state.ended))
         return self._outcome
 
@@ -152,9 +152,9 @@ class Daemon:
             self._end()
 
     def _signalled(self, number: int) -> None:
-        """End in good order; a second Ctrl-C ends it at once, and its workers with it (PR_SET_PDEATHSIG).
+        """Stop in good order. A second Ctrl-C ends the daemon at once, and its workers with it (PR_SET_PDEATHSIG).
 
-        What a kill leaves behind is settled at the next start, as after any crash: recovery.py.
+        The next start settles what a kill leaves behind, as after any crash: see recovery.py.
         """
         if self._stop is None or number != signal.SIGINT:
             self.stop(signal.Signals(number).name)
@@ -165,7 +165,7 @@ class Daemon:
         signal.raise_signal(signal.SIGINT)
 
     def stop(self, why: str) -> None:
-        """End at the next turn. Safe to call from a signal handler."""
+        """Stop at the next turn. Safe to call from a signal handler."""
         self._stop = why
         self.app.waker.wake()
 
@@ -197,7 +197,7 @@ class Daemon:
             self.app.folder.sweep()
 
     def _go_on_starting(self) -> None:
-        """Start what is not started yet, one after the other."""
+        """Take the remaining start-up steps, in order."""
         for name, start in list(self._starts.items()):
             if not self.app.mishaps.tried(name, start):
                 return
@@ -257,7 +257,7 @@ class Daemon:
         return min(d for d in deadlines if d is not None) - app.clock.boot()
 
     def _over(self) -> bool:
-        """With --once, whether nothing can move any more."""
+        """With --once: whether nothing can go on by itself."""
         found: list[bool] = []
         self.app.mishaps.tried("drain", lambda: found.append(self.app.drain.over()))
         return any(found) and not self._starts
@@ -268,7 +268,7 @@ class Daemon:
             self._display.show(self._viewer.look(now))
 
     def _end(self) -> None:
-        """Stop the workers, hand back what runs, close everything; all of it in seconds."""
+        """Stop the workers, hand running jobs back, close everything; within seconds."""
         app = self.app
         if self._stop is not None:
             again = ". What runs is handed back; Ctrl-C once more ends it at once" if self._stop == "SIGINT" else ""

@@ -1,10 +1,10 @@
-"""What nobody foresaw: an exception in a job's step costs that job, one elsewhere a turn of its part, never more.
+"""Handles unforeseen exceptions. One in a job's step costs that job; one elsewhere costs its part of the app one turn.
 
-1. A job whose step failed so is released: the step is tried again after a pause of 2, 4, 8 ... 60 s.
-2. At the third time in one state, or at the third start in a row at which it could not be recovered, it is given up.
-3. A part that failed so is left alone for such a pause, so that the log is not flooded; the others go on.
-4. A journal that fails ends the daemon: nothing may go on without it. See `unforeseen.in_words`. One whose disk is full
-   is waited for before anybody hears of it: see journal_wait.py.
+1. A job whose step raised is released: the step is tried again after a pause of 2, 4, 8 ... 60 s.
+2. The job is given up at the third time in one state, or at the third start in a row that could not recover it.
+3. A part that raised is left alone for such a pause, so that the log is not flooded; the others go on.
+4. A failed journal ends the daemon, since nothing may go on without it: see `unforeseen.in_words`. A full disk of the
+   journal raises nothing: see journal_wait.py.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
 
 GIVEN_UP_AT = 3
-"""Failures of one job, in one state or at starts in a row, after which it is given up."""
+"""A job is given up after so many failures in one state, or at so many starts in a row."""
 
 
 class Mishaps:
-    """Counts them, and has the rest of povwatch go on."""
+    """Counts unforeseen exceptions, and lets the rest of povwatch go on."""
 
     def __init__(self, store: JobStore) -> None:
         self._clock = store.clock
         self._store = store
         self._times: Counter[tuple[int, JobState]] = Counter()
         self._waiting: dict[Hashable, tuple[float, int, Callable[[], None]]] = {}
-        """What could not be done: when it is tried again, how often it failed, and what it is."""
+        """Steps to repeat: when, how often they failed, and the step."""
         self._parts: dict[str, tuple[float, int]] = {}
-        """Parts that failed: until when they are left alone, and how often in a row."""
+        """Parts that failed: until when they are left alone, and how often in a row they failed."""
 
     def of(self, key: Hashable, error: Exception) -> None:
-        """An exception in the midst of a job's step.
+        """Handle an exception of a job's step.
 
         Args:
-            key: names the step. A tuple with the job's number as its second part; anything else is no job's.
+            key: names the step. In a tuple, the second item is the job's number; any other key belongs to no job.
             error: what was raised.
 
         Raises:
-            JournalFailed: that is what it was.
+            JournalFailed: the exception was one.
         """
         job_id = key[1] if isinstance(key, tuple) else None
         if (
@@ -65,7 +65,7 @@ class Mishaps:
             self.later(("job", job_id), lambda: self._cost(job_id, found), pause=0.0)
 
     def later(self, key: Hashable, step: Callable[[], None], *, pause: float, times: int = 0) -> None:
-        """Do something that may fail itself, at once or after a pause; if it fails, again later."""
+        """Take a step that may itself fail, now or after a pause in seconds; repeat it later if it fails."""
         if pause > 0.0:
             self._waiting[key] = (self._clock.boot() + pause, times, step)
             return
@@ -76,13 +76,13 @@ class Mishaps:
             self.later(key, step, pause=backoff(times + 1), times=times + 1)
 
     def tried(self, part: str, step: Callable[..., Any], *given: object, **named: object) -> bool:
-        """Have a part do something; whether it could.
+        """Let a part take a step; whether it succeeded.
 
         Args:
             part: its name, for people.
-            step: what it is to do.
-            given: for it.
-            named: for it.
+            step: called with the further arguments.
+            given: for `step`.
+            named: for `step`.
 
         Raises:
             JournalFailed: the journal failed.
@@ -100,13 +100,13 @@ class Mishaps:
         return True
 
     def tick(self, now: float) -> None:
-        """Do what could not be done."""
+        """Repeat the steps that are due."""
         for key in [key for key, (when, _, _) in self._waiting.items() if when <= now]:
             _, times, step = self._waiting.pop(key)
             self.later(key, step, pause=0.0, times=times)
 
     def next_deadline(self) -> float | None:
-        """When `tick` has something to do, or a part is no longer left alone."""
+        """When `tick` has something to do, or a part may try again."""
         return min(self._deadlines(), default=None)
 
     def _deadlines(self) -> Iterator[float]:

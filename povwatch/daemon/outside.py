@@ -1,7 +1,7 @@
-"""What is outside of a daemon and given to its parts: time, the driver, the watched folder's events, worker processes.
+"""The world outside of the daemon: time, the GPU driver, the watched folder's events, worker processes.
 
-A test that stands in for one of these has everything else as it is in production. Media children and hooks are outside
-too; they are started by `media.run.call` and `hooks.run.run`.
+A test replaces one of these, and everything else is as in production. Media child processes and hooks are outside too;
+`media.run.call` and `hooks.run.run` start them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """As it is in production."""
+    """The world of production, by default."""
 
     clock: Clock = field(default_factory=Clock)
     waker: Waker = field(default_factory=Waker)
-    """How the loop sleeps."""
+    """Lets the loop sleep."""
     look: Callable[[], Gpus] = gpu.look
     """Asks NVML; called in a thread."""
     watcher: Callable[..., Watcher] = Watcher
-    """Makes what tells of changes in inputs/."""
+    """Makes the watcher of inputs/."""
     worker: Callable[..., WorkerProcess] = WorkerProcess
     """Starts a worker process."""

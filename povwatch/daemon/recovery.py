@@ -1,12 +1,12 @@
-"""What was under way when povwatch ended is settled before any work is taken.
+"""Settles the jobs that were under way when povwatch ended, before any work is taken.
 
 publishing   the promise is kept
-checking     the artifact is there and durable: it is checked again; else back to the queue
-running      back to the queue, with the crash counted; failed at the third
+checking     a durable artifact is checked again; without one the job goes back to the queue
+running      back to the queue, with the crash counted; the third crash fails the job
 queued, grace, arriving   go on where they were
 
-A job that povwatch cannot go on with costs itself alone: it is released, tried again in this life, and given up at the
-third start in a row at which that fails: `failed`, with its files kept if its result was made.
+If povwatch cannot go on with a job, only that job pays: it is released and tried again. At the third start in a row
+that fails, the job is `failed`; its files are kept if its result was made.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 S = JobState
 
 ORDER = (S.PUBLISHING, S.CHECKING, S.RUNNING, S.GRACE, S.QUEUED)
-"""Promises first: nothing of ours is made in outputs/ before they are kept. Arriving clips are followed when seen."""
+"""Promises first: povwatch makes nothing in outputs/ before they are kept. Arriving clips are followed once seen."""
 
 FACT = "recoveries"
-"""Under which name the journal keeps the jobs that could not be recovered, and at how many starts in a row."""
+"""The journal's name for the jobs that could not be recovered, and at how many starts in a row."""
 
 
 def recover(store: JobStore, mishaps: Mishaps, *, crashed: bool) -> None:
-    """Have each stage go on with the jobs that it has. `sweep` comes next.
+    """Let each stage go on with its jobs. `sweep` comes next.
 
     Args:
         store: the jobs.
-        mishaps: told of a job whose recovery raised what nobody foresaw.
-        crashed: whether the last daemon had no time to say goodbye.
+        mishaps: told of a job whose recovery raised an unforeseen error.
+        crashed: whether the last daemon ended without a clean stop.
     """
     counts: Counter[str] = Counter()
     failures = _Failures(store, mishaps)
@@ -60,7 +60,7 @@ def recover(store: JobStore, mishaps: Mishaps, *, crashed: bool) -> None:
 
 
 def sweep(store: JobStore, publisher: Publisher) -> None:
-    """Clear the private folders of all that belongs to no job and no run, once the jobs are settled."""
+    """Delete private folders that belong to no job and no run, once the jobs are settled."""
     waiting = store.in_state(S.QUEUED, S.GRACE)
     runs = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
     with suppress(PovwatchError):  # a link is in its place, or it cannot be written: outputs_watch says so
@@ -68,7 +68,7 @@ def sweep(store: JobStore, publisher: Publisher) -> None:
 
 
 class _Failures:
-    """At how many starts in a row each job could not be recovered; the journal keeps that as a fact."""
+    """Counts for each job the starts in a row that could not recover it; the journal keeps the counts as a fact."""
 
     def __init__(self, store: JobStore, mishaps: Mishaps) -> None:
         self._store, self._mishaps = store, mishaps
@@ -77,7 +77,7 @@ class _Failures:
 
     @contextmanager
     def of(self, job: Job) -> Iterator[None]:
-        """Have a failure cost this job: it is released, and given up at the third start."""
+        """Charge a failure to this job: it is released, and given up at the third start."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is

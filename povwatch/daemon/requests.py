@@ -1,6 +1,6 @@
-"""What people ask for: go, hold, retry, cancel, pause, resume, clean.
+"""Answers people's requests: go, hold, retry, cancel, pause, resume, clean.
 
-Each is answered in one sentence that says what happens next.
+Each answer is one sentence that says what happens next.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from povwatch.spec.inputs_folder import InputsFolder
 
 EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
-"""The states in which a job can still be held or sent off."""
+"""The states in which a job can still be held or started."""
 
 
 OF_ALL = frozenset({"pause", "resume", "clean"})
-"""What is asked of no single clip."""
+"""Requests that concern no single clip."""
 
 
 class Requests:
@@ -69,7 +69,7 @@ class Requests:
         self._cleaner = cleaner
 
     def tick(self, now: float) -> None:
-        """Answer what waits."""
+        """Answer the requests in the spool."""
         for request in self._spool.take():
             if request.verb == "clean":
                 self._cleaner.clean(request, partial(self._answer, request, None))
@@ -86,7 +86,7 @@ class Requests:
                 raise
             except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, twice over
                 answer = Answer(done=False, text=str(in_words(error, "while it answered a request")))
-            # Under the clip's own name and number, whatever was typed; those that it has now, after a retry say.
+            # Log the clip's own name and number, whatever was typed; after a retry, its new number.
             job = self._store.of_path(found[0].path) if len(found) == 1 else None
             self._answer(request, job, answer)
 
@@ -120,7 +120,7 @@ class Requests:
         return self._retry(job, now, force=bool(request.options.get("force")))
 
     def _of_all(self, request: Request, now: float) -> Answer | None:
-        """What is asked of no single clip; None for anything else."""
+        """Answer a request that concerns no single clip; None for any other request."""
         match request.verb:
             case "pause":
                 return Answer(done=True, text=self._schedule.pause(request.by))
@@ -140,7 +140,7 @@ class Requests:
         return [newest] if newest else []
 
     def _relative(self, clip: str) -> str:
-        """A path as it is below inputs/: what a shell completes is often absolute."""
+        """A path relative to inputs/. Paths that a shell completes are often absolute."""
         return clip.removeprefix(f"{self._folder.root}/")
 
     def _go(self, job: Job) -> Answer:
@@ -167,7 +167,7 @@ class Requests:
         return Answer(done=True, text=text)
 
     def _runs_damaged(self, request: Request, found: list[Job]) -> bool:
-        """Whether it is `go --damaged` of an incomplete clip; then it is answered once something of it was decoded."""
+        """Whether this is `go --damaged` of an incomplete clip. It is answered once some of the clip is decoded."""
         if request.verb != "go" or not request.options.get("damaged") or len(found) != 1:
             return False
         (job,) = found
@@ -181,7 +181,7 @@ class Requests:
         return True
 
     def _answer_damaged(self, request: Request, job: Job, answer: Answer) -> None:
-        """Answer `go --damaged`; a marker of its user's still holds the clip once it has arrived."""
+        """Answer `go --damaged`. A user's marker still holds the clip once it has arrived."""
         beside = layout.beside(job.path, job.base)
         with suppress(EnvironmentFault):  # inputs/ is away: `why` says what holds the clip when it is back
             if answer.done and self._folder.markers(beside).hold:
@@ -190,7 +190,7 @@ class Requests:
         self._answer(request, job, answer)
 
     def _not_incomplete(self, job: Job) -> Answer:
-        """What to say of a clip of which nothing is missing, or of which that is not known yet."""
+        """The answer to `go --damaged` for a clip that is complete, or not yet known to be incomplete."""
         if job.ended or job.state not in EARLY:
             return self._too_late(job)
         if job.state is not JobState.ARRIVING:

@@ -1,4 +1,4 @@
-"""What others see of the daemon: the manager's status line, and what read-only commands find in the journal."""
+"""The daemon's status: the service manager's line, and the facts that read-only commands find in the journal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from povwatch.workers.crew import Crew
 
 NOTE_EVERY = 5.0
-"""Seconds between two notes, and only of what has changed: each is a write to the disk."""
+"""Seconds between two writes of the facts, which are only written if they changed."""
 
 
 class StatusFacts:
-    """Says what the daemon is at."""
+    """Publishes the daemon's status."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class StatusFacts:
         self._next = 0.0
 
     def status(self, blocker: Blocker | None) -> str:
-        """One line: how many clips are where, and what holds them up."""
+        """One line: how many clips are in each state, and what blocks them."""
         counts = self._store.counts
         active = [f"{counts[state]} {state}" for state in JobState if counts[state] and not state.ended]
         text = ", ".join(active) or "nothing to do"
@@ -54,7 +54,7 @@ class StatusFacts:
         return text
 
     def tick(self, now: float, blocker: Blocker | None) -> None:
-        """Note it, if it is time and anything has changed."""
+        """Write the facts, if it is time and they have changed."""
         blocked = blocker.problem if blocker else None
         news = bool(blocked) != bool(self._noted.get("blocked"))  # who said pause wants to see it
         if now < self._next and not news:
@@ -82,5 +82,5 @@ class StatusFacts:
             self._store.journal.set_facts(daemon=facts)
 
     def close(self) -> None:
-        """The daemon ends in good order: the next start finds no facts."""
+        """Remove the facts at a clean stop, so that the next start finds none."""
         self._store.journal.set_facts(daemon=None)

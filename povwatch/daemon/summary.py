@@ -1,4 +1,4 @@
-"""What --once ends with: what became of every clip, and the exit code."""
+"""The end of --once: the outcome of every clip, and the exit code."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ DONE, NOT_DONE, NOT_ABLE = 0, 1, 3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How things stand when a daemon ends."""
+    """The state of everything when a daemon ends."""
 
     jobs: Sequence[Job]
     """The newest job of every clip that is in inputs/, or that ended in this run."""
     unable: str | None = None
-    """What this machine is not able to do, if clips still wait for it: as sentences."""
+    """What this machine cannot do, if clips still wait for it, as sentences."""
     away: str | None = None
-    """Why inputs/ could not be watched, if so."""
+    """Why inputs/ could not be watched, if it could not."""
     closed: str | None = None
     """Why people want no clip started now, if clips wait for that."""
     ended: frozenset[int] = frozenset()
     """The jobs that ended in this run."""
     left: Sequence[bytes] = ()
-    """The clips that are there, not done, and were not meant."""
+    """Clips that are there and not done, but outside the scope."""
     stopped: bool = False
-    """Whether somebody ended it before all was done."""
+    """Whether somebody stopped it before all was done."""
 
     @property
     def before(self) -> Sequence[Job]:
@@ -41,12 +41,7 @@ class Outcome:
 
 
 def summarise(outcome: Outcome, *, each: bool = True) -> int:
-    """Say what became of every clip, and give the exit code.
-
-    Args:
-        outcome: how things stand.
-        each: with a line for each clip; else in one line.
-    """
+    """Log the outcome, and return the exit code. `each`: with a line for each clip."""
     counts = {state: sum(job.state is state for job in outcome.jobs) for state in JobState}
     for job in outcome.jobs if each else ():
         say("summary", job, text=f"{layout.shown(job.path)}: {_fate(job)}")

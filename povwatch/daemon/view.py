@@ -1,4 +1,4 @@
-"""How far everything is, for a display while --once drains the folder."""
+"""The progress of everything, for a display while --once drains the folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from povwatch.workers.places import Run
 
 WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.05, "checking": 0.05}
-"""What a stage counts for in a clip's bar. Real engines spend nearly all of the time generating."""
+"""Each stage's share of a clip's bar. Real engines spend nearly all of the time generating."""
 
 AHEAD_MAX = 200
-"""Jobs whose time is estimated; with more than that nobody is told when all is done."""
+"""With more jobs than this, the remaining time is not estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,15 @@ class ClipView:
     stage: str
     """A key of WEIGHTS, or `publishing`."""
     fraction: float
-    """Of the stage, 0 to 1."""
+    """Progress of the stage, 0 to 1."""
     detail: str = ""
-    """What the engine says of its own stages."""
+    """The engine's own stage."""
     left: float | None = None
     """Seconds until it is generated."""
 
     @property
     def whole(self) -> float:
-        """Of the clip, 0 to 1."""
+        """Progress of the clip, 0 to 1."""
         before = 0.0
         for stage, weight in WEIGHTS.items():
             if stage == self.stage:
@@ -50,55 +50,50 @@ class ClipView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All of them."""
+    """All clips."""
 
     done: int
     not_out: int
-    """Ended in any other way, in this run."""
+    """Clips that ended in any other way in this run."""
     waiting: int
-    """In the queue, or in their grace."""
+    """Clips in the queue or in their grace."""
     arriving: int
     running: Sequence[ClipView]
     left: float | None = None
-    """Seconds until the last of those that are known is generated; None where nobody knows."""
+    """Seconds until the last clip is generated; None if unknown."""
     loading: str = ""
-    """What the engine does before it takes clips."""
+    """The stages of engines that still load."""
     problem: str = ""
-    """What holds everything up."""
+    """What blocks everything."""
 
     @property
     def total(self) -> int:
-        """Of this run, so far."""
+        """Clips of this run so far."""
         return self.done + self.not_out + self.waiting + self.arriving + len(self.running)
 
     @property
     def whole(self) -> float:
-        """How much of all that is done, in clips."""
+        """Progress of all clips, in clips."""
         return self.done + self.not_out + sum(clip.whole for clip in self.running)
 
 
 def after_generating(fraction: float) -> tuple[str, float]:
-    """The stage of a clip that was generated, and how much of the stage is done, 0 to 1.
+    """The stage of a generated clip, and the stage's progress, 0 to 1.
 
-    Args:
-        fraction: how much of finishing and checking is done, 0 to 1; the first half is finishing (Workpiece.finish).
+    `fraction` is the progress of finishing and checking together, 0 to 1. Its first half is finishing (Attempt.finish).
     """
     doubled = 2 * fraction
     return ("finishing", doubled) if doubled < 1 else ("checking", min(doubled - 1, 1.0))
 
 
 class Viewer:
-    """Looks at the parts."""
+    """Collects the view from the app."""
 
     def __init__(self, app: App) -> None:
         self._parts = app
 
     def look(self, now: float) -> View:
-        """What is seen now.
-
-        Args:
-            now: boot clock.
-        """
+        """The view at this time of the boot clock."""
         app, store = self._parts, self._parts.store
         ended = [job.state for job in store.ended.values()]
         done = sum(state is JobState.DONE for state in ended)

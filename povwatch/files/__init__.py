@@ -1,1 +1,1 @@
-"""Folders and files as povwatch opens, writes and watches them, never through a link."""
+"""Opens, writes and watches files and folders, never through a link."""

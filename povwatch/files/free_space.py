@@ -1,6 +1,6 @@
-"""Whether there is room: below `disk.reserve` no clip is started or finished, and it goes on by itself when there is.
+"""Watches disk space. Below `disk.reserve` no clip is started or finished, until space is free again.
 
-A promise is kept all the same: what is renamed takes no room.
+A promise is kept all the same: a rename needs no space.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
 
 LOOK_EVERY = 5.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 class FreeSpace:
@@ -32,17 +32,17 @@ class FreeSpace:
         self._next = 0.0
         self._full: Path | None = None
         self.blocker: Blocker | None = None
-        """Why no job may start, if there is too little room."""
+        """Why no job may start, if space is short."""
 
     def tick(self, now: float) -> None:
-        """Look, if it is time."""
+        """Check, if it is time."""
         if now < self._next:
             return
         self._next = now + LOOK_EVERY
         self._look()
 
     def lacking(self) -> DiskFull | None:
-        """Look now, before something is begun that takes room; what is wrong, if there is too little."""
+        """Check now, before work that needs space. Returns the error if space is short."""
         self._look()
         if self.blocker is None:
             return None
@@ -56,7 +56,7 @@ class FreeSpace:
                     self._full = where
                     reserve = spell_size(self._reserve)
                     say("disk-full", where=where, free=spell_size(free), reserve=reserve)
-                    # Not said anew for every byte: it is noted with every job.
+                    # Without the exact figure: it is noted with every job, and must not change with every byte.
                     problem = f"{where} has less room left than disk.reserve ({reserve})."
                     self.blocker = Blocker(Waiting.DISK_FULL, problem)
                 return
@@ -66,7 +66,7 @@ class FreeSpace:
 
 
 def _free(where: Path) -> int | None:
-    """Bytes that are left on a folder's disk; None if that cannot be told."""
+    """Free bytes on a folder's disk; None if unknown."""
     try:
         return shutil.disk_usage(where).free
     except OSError:

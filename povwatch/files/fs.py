@@ -1,8 +1,8 @@
-"""Calls on files that Python has no safe word for: no overwrite, no symlink on the way, on the disk for certain.
+"""File operations that Python lacks in a safe form: no overwriting, no symlink on the way, synced.
 
-Everything is relative to an open folder, and a path is walked component by component, so nothing that somebody swaps
-for a symlink in between can lead us elsewhere.
-(openat2 would do it in one call, but a service with RestrictSUIDSGID gets ENOSYS for it.)
+Everything is relative to an open folder. A path is walked component by component, so a component that somebody swaps
+for a symlink cannot lead elsewhere.
+(openat2 would do this in one call, but a service with RestrictSUIDSGID gets ENOSYS for it.)
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ RENAME_NOREPLACE = 1
 """From <linux/fs.h>."""
 
 OURS = ".povwatch-"
-"""How our temporary names begin."""
+"""The prefix of povwatch's temporary names."""
 
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-"""What renameat2 says where the file system (NFS, some FUSE ones) or the kernel does not know the flag."""
+"""Errors of renameat2 if the file system (NFS, some FUSE ones) or the kernel does not know the flag."""
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-"""How a folder is opened when it is to be listed or synced."""
+"""Flags to open a folder for listing or syncing."""
 
 _WALK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
-"""How a folder on the way is opened: as in any path, the right to search it is enough."""
+"""Flags to open a folder on the way. As in any path, the right to search it is enough."""
 
 
 def rename_noreplace(src_dir_fd: int, src: bytes, dst_dir_fd: int, dst: bytes) -> None:
-    """Rename a file; never over another one.
+    """Rename a file, never over another one.
 
-    Where the file system cannot do that in one step, a hard link and an unlink take its place. That never overwrites
-    either, but for a moment both names are there.
+    If the file system cannot do that in one step, a hard link and an unlink do it. They never overwrite either, but for
+    a moment both names exist.
 
     Args:
-        src_dir_fd: The open folder that `src` is in.
-        src: A name, without a slash.
-        dst_dir_fd: The open folder that `dst` goes to, on the same mount.
-        dst: A name, without a slash.
+        src_dir_fd: the open folder of `src`.
+        src: a name, without a slash.
+        dst_dir_fd: the open folder for `dst`, on the same mount.
+        dst: a name, without a slash.
 
     Raises:
-        FileExistsError: `dst` is there, whatever it is.
-        OSError: Anything else that renameat2 or link says.
+        FileExistsError: `dst` exists, whatever it is.
+        OSError: any other error of renameat2 or link.
     """
     if b"\0" in src or b"\0" in dst:
         raise ValueError("embedded null byte")  # ctypes would cut the name there
@@ -63,10 +63,10 @@ def rename_noreplace(src_dir_fd: int, src: bytes, dst_dir_fd: int, dst: bytes) -
 
 @contextlib.contextmanager
 def nameless(folder: int) -> Iterator[int]:
-    """A new file in an open folder, for the length of a block: nothing of it is left.
+    """A new file in an open folder, for the length of a block. Nothing of it is left.
 
     Raises:
-        OSError: The folder takes no file.
+        OSError: the folder takes no file.
     """
     try:
         fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -84,9 +84,9 @@ def nameless(folder: int) -> Iterator[int]:
 
 
 def fsync_dir(fd: int) -> None:
-    """Put the names in an open folder on the disk.
+    """Sync the names in an open folder.
 
-    A file system that cannot sync a folder (EINVAL) has nothing to sync there; EIO and all others are raised.
+    A file system that cannot sync a folder (EINVAL) has nothing to sync there. EIO and all other errors are raised.
     """
     try:
         os.fsync(fd)
@@ -96,20 +96,20 @@ def fsync_dir(fd: int) -> None:
 
 
 def open_beneath(root_fd: int, path: bytes, flags: int, mode: int = 0o666) -> int:
-    """Open a path below an open folder without following any symlink, the last component's included.
+    """Open a path below an open folder without following any symlink, including the last component.
 
     Args:
-        root_fd: The open folder. `path` cannot lead out of it.
-        path: Relative, `/` between components; empty or `.` for the folder itself.
-        flags: As for os.open; O_NOFOLLOW is added.
-        mode: For a file that O_CREAT makes, under the umask.
+        root_fd: the open folder. `path` cannot lead out of it.
+        path: relative, `/` between components; empty or `.` for the folder itself.
+        flags: as for os.open; O_NOFOLLOW is added.
+        mode: for a file that O_CREAT makes, under the umask.
 
     Returns:
         A file descriptor, which the caller closes.
 
     Raises:
-        ValueError: The path is absolute, or has `..` or a null byte in it.
-        OSError: As os.open; a symlink is ENOTDIR on the way and ELOOP at the end. `filename` is the path up to there.
+        ValueError: the path is absolute, or has `..` or a null byte in it.
+        OSError: as os.open; a symlink is ENOTDIR on the way and ELOOP at the end. `filename` is the path up to there.
     """
     *folders, name = components(path) or [b"."]
     with walked(root_fd, folders, _enter) as parent:
@@ -119,17 +119,17 @@ def open_beneath(root_fd: int, path: bytes, flags: int, mode: int = 0o666) -> in
 def walk_beneath(
     root_fd: int, skip: Callable[[bytes], bool] = lambda _: False
 ) -> Iterator[tuple[bytes, list[bytes], int]]:
-    """Every folder below an open folder, that one first, however deep they are nested. No symlink is followed.
+    """Every folder below an open folder, beginning with itself, however deeply nested. No symlink is followed.
 
-    `os.walk` and `os.fwalk` recurse: a thousand folders one in another end them with a RecursionError.
+    `os.walk` and `os.fwalk` recurse: a thousand nested folders end them with a RecursionError.
 
     Args:
-        root_fd: The open folder.
-        skip: Whether a folder of this name is left out, with everything in it.
+        root_fd: the open folder.
+        skip: whether a folder of this name is left out, with everything in it.
 
     Yields:
-        The folder's path below `root_fd` (empty for itself), the names in it that are no folders, and its descriptor,
-        which is closed afterwards. A folder that is gone or may not be read is left out.
+        The folder's path relative to `root_fd` (empty for itself), the names in it that are not folders, and its
+        descriptor, which is closed afterwards. A folder that is gone or may not be read is left out.
     """
     paths = [b""]
     while paths:
@@ -151,20 +151,20 @@ def walk_beneath(
 
 
 def make_dirs_beneath(root_fd: int, path: bytes) -> int:
-    """Open a folder below an open folder; the folders that are missing are made, and all are on the disk.
+    """Open a folder below an open folder. Missing folders are made, and all are synced.
 
     New folders have mode 0777 under the umask and inherit a setgid group.
 
     Args:
-        root_fd: The open folder, opened for reading.
-        path: As for `open_beneath`.
+        root_fd: the open folder, opened for reading.
+        path: as for `open_beneath`.
 
     Returns:
-        A file descriptor of the last folder, opened for reading, which the caller closes.
+        A descriptor of the last folder, opened for reading, which the caller closes.
 
     Raises:
-        ValueError: As `open_beneath`.
-        OSError: As os.mkdir and os.open; NotADirectoryError where something else, a symlink too, has a folder's name.
+        ValueError: as `open_beneath`.
+        OSError: as os.mkdir and os.open; NotADirectoryError if something else, a symlink included, has a folder's name.
     """
     with walked(root_fd, components(path), _make) as folder:
         return os.open(b".", FOLDER, dir_fd=folder)
@@ -175,9 +175,9 @@ def walked(root_fd: int, folders: list[bytes], enter: Callable[[int, bytes, list
     """The folder at the end of a walk, open until the block ends.
 
     Args:
-        root_fd: Where it begins.
-        folders: The names on the way.
-        enter: Opens the next folder, given the one above, its name, and all names up to it.
+        root_fd: where the walk begins.
+        folders: the names on the way.
+        enter: opens the next folder, from the one above, its name, and all names up to it.
     """
     current = root_fd
     try:
@@ -202,7 +202,7 @@ def closing(fd: int) -> Iterator[int]:
 
 
 def read_at_most(fd: int, size: int) -> bytes:
-    """The first `size` bytes of an open plain file, fewer if it has no more."""
+    """The first `size` bytes of an open plain file; fewer if it is shorter."""
     data = b""
     while len(data) < size and (more := os.pread(fd, size - len(data), len(data))):
         data += more
@@ -213,7 +213,7 @@ def components(path: bytes) -> list[bytes]:
     """The names in a relative path.
 
     Raises:
-        ValueError: The path could lead out of the folder it is relative to.
+        ValueError: the path could lead out of the folder that it is relative to.
     """
     if path.startswith(b"/"):
         raise ValueError(f"not a relative path: {path!r}")
@@ -232,7 +232,7 @@ def _enter(parent: int, name: bytes, so_far: list[bytes]) -> int:
 def _make(parent: int, name: bytes, so_far: list[bytes]) -> int:
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, dir_fd=parent)
-    # A folder that is there already may date from before a crash, when nobody got to sync its name.
+    # An existing folder may be from before a crash, and its name may not be synced.
     fsync_dir(parent)
     return _open(name, FOLDER, 0, parent, so_far)
 

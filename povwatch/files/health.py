@@ -1,7 +1,7 @@
-"""Is inputs/ still the folder that it was? An unmounted share is not an emptied one.
+"""Checks that inputs/ is still the same folder. An unmounted share is not an empty folder.
 
-A folder is known by its file system (type, source, id) and its inode there. The mount's own number and the device
-number do not count: a share that was away and came back has new ones and is the same share.
+A folder is identified by its file system (type, source, id) and its inode. The mount number and the device number do
+not count: a share that was away has new ones when it comes back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NETWORK = frozenset(
         "fuse.cephfs",
     }
 )
-"""File systems that somebody else may write without our kernel seeing it: no events, no leases."""
+"""File systems that other machines may write without this kernel's knowledge: no events, no leases."""
 
 _FDINFO = Path("/proc/self/fdinfo")
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -57,60 +57,62 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which folder it is, also after a restart."""
+    """Identifies a folder, across restarts too."""
 
     fstype: str
     source: str
-    """The device, the share, ...; what was mounted."""
+    """What is mounted: the device, the share, ..."""
     fsid: int
-    """The file system's own id; 0 where it has none."""
+    """The file system's own id; 0 if it has none."""
     inode: int
     mounted_at: str = field(default="", compare=False)
-    """Where the mount is that it lies on. A share may come back at another place, so it does not count for itself; but
-    another folder on another mount of the same file system was mounted over this one, not made in its place."""
+    """The mount point. A share may come back elsewhere, so equality ignores it.
+
+    But a different folder on another mount of the same file system was mounted over this one, not made in its place.
+    """
 
     def dumps(self) -> str:
-        """As text, to be kept."""
+        """As text, for the journal."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def loads(cls, text: str) -> Identity:
-        """From such a text."""
+        """From the text of `dumps`."""
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The verdict. While `reason` is set, nothing that is missing may count as deleted."""
+    """The result of a check. While `reason` is set, missing files must not count as deleted."""
 
     reason: str | None = None
     """A sentence for people; None if all is well."""
     adoptable: bool = False
-    """It is another folder, but on the same file system: somebody removed and made it anew. `adopt` takes it."""
+    """Whether somebody removed and made the folder again on the same file system. `adopt` accepts the new one."""
 
     def __bool__(self) -> bool:
         return self.reason is None
 
 
 class RootGuard:
-    """Watches over the identity of inputs/."""
+    """Checks the identity of inputs/."""
 
     def __init__(self, root: Path, known: Identity | None = None) -> None:
-        """Remember the folder as it is now, or the one that was `known` before a restart.
+        """Remember the present folder, or the one that was `known` before a restart.
 
-        A folder that is not there is no error: it is unhealthy until it is there and adopted.
+        A missing folder is no error: it is unhealthy until it exists and is adopted.
         """
         self.root = root
         self.known = known
         self.is_network = False
-        """Whether it is on a network file system; as of the last look."""
+        """Whether it is on a network file system, as of the last check."""
         if known is None:
             self.adopt()
         else:
             self.check()
 
     def check(self) -> Health:
-        """Compare the folder with the one that is remembered."""
+        """Compare the folder with the remembered one."""
         shown = layout.shown(os.fsencode(self.root))
         try:
             now = self._look()
@@ -133,7 +135,7 @@ class RootGuard:
         )
 
     def adopt(self) -> None:
-        """Remember the folder as it is now, or that there is none."""
+        """Remember the present folder, or that there is none."""
         try:
             self.known = self._look()
         except OSError:
@@ -146,10 +148,10 @@ class RootGuard:
 
 
 def identity(folder: Path) -> Identity:
-    """The identity of a folder; symlinks on the way to it are followed, as its users follow them.
+    """The identity of a folder. Symlinks to it are followed, as its users follow them.
 
     Raises:
-        OSError: it is not there, or is no folder.
+        OSError: it is missing, or is no folder.
     """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -160,9 +162,9 @@ def identity(folder: Path) -> Identity:
 
 
 def _mount(fd: int) -> tuple[str, str, str]:
-    """The type, source and place of the mount that an open file is on (proc(5): fdinfo, mountinfo).
+    """Type, source and mount point of an open file's mount (proc(5): fdinfo, mountinfo).
 
-    A mount of another namespace is not listed; then they are unknown, and the rest of the identity has to do.
+    A mount of another namespace is not listed. It is "unknown", and the rest of the identity must be enough.
     """
     number = re.search(r"^mnt_id:\s*(\d+)", (_FDINFO / str(fd)).read_text(), re.MULTILINE)
     for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():

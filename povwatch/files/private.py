@@ -1,9 +1,9 @@
-"""povwatch's own folders in outputs/: opened one after the other, and refused where one is not its own.
+"""Opens povwatch's own folders in outputs/, and refuses a folder that is not its own.
 
-Whoever may write to outputs/ may rename .povwatch there at any moment, and put a folder of theirs in its place. So who
-works in it opens it once, sees that it is private, and goes on by descriptor: whatever is renamed after that, nobody
-else can change what is in a folder that belongs to povwatch's user and that no other may write to, and nobody else can
-make one. Names are compared with nothing: a folder proves by itself whose it is, after a restart of the machine too.
+Whoever may write to outputs/ may rename .povwatch at any moment and put another folder in its place. So each piece of
+work opens the folder once, checks that it is private, and uses the descriptor from then on. Only povwatch's user can
+change the contents of a folder that belongs to that user and that nobody else may write to, and nobody else can make
+such a folder. So the folder itself proves whose it is, after a reboot too; no names are compared.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MODE = 0o700
-"""Of such a folder. A setgid bit is inherited, so files in there get the group of outputs/."""
+"""Mode of a private folder. A setgid bit is inherited, so its files get the group of outputs/."""
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
-"""The rights that nobody else may have. Where there is an access list, the group's are the most that it grants."""
+"""Permissions that nobody else may have. With an access list, the group's bits are the most that it grants."""
 
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-"""What making a file says in a folder of somebody else."""
+"""Errors of making a file in a folder of somebody else."""
 
 
 def enter(root: int, outputs: str, path: bytes, *, make: bool = False) -> int:
     """Open a private folder.
 
     Args:
-        root: The open outputs folder.
-        outputs: Its path, for people.
-        path: The private folder, below it; so is each folder on the way private.
-        make: Whether those that are missing are made.
+        root: the open outputs folder.
+        outputs: its path, for people.
+        path: relative to it; each folder on the way must be private too.
+        make: whether missing folders are made.
 
     Returns:
         A descriptor for listing and syncing, which the caller closes.
 
     Raises:
-        OutputsTaken: One is somebody else's, or no folder at all.
-        OSError: As os.mkdir and os.open: FileNotFoundError where one is missing.
+        OutputsTaken: one of them is not povwatch's, or is no folder.
+        OSError: as os.mkdir and os.open; FileNotFoundError if one is missing.
     """
     device = os.fstat(root).st_dev
 
@@ -68,15 +68,15 @@ def enter(root: int, outputs: str, path: bytes, *, make: bool = False) -> int:
 
 @contextlib.contextmanager
 def room(folder: str) -> Iterator[int]:
-    """A private folder by its whole path, open until the block ends.
+    """A private folder by its absolute path, open until the block ends.
 
     Args:
-        folder: As `publish` gave it out, somewhere below a .povwatch; else its last name alone has to be private.
+        folder: usually below a .povwatch, as `publish` made it; elsewhere only its last component must be private.
 
     Raises:
-        OutputsTaken: It is not ours.
-        OutputsAway: It is not there.
-        OSError: As os.open.
+        OutputsTaken: it is not povwatch's.
+        OutputsAway: it is missing.
+        OSError: as os.open.
     """
     above, staging, below = os.fsencode(folder).rpartition(b"/" + STAGING + b"/")
     outputs, path = (above, STAGING + b"/" + below) if staging else os.path.split(os.fsencode(folder))
@@ -92,7 +92,7 @@ def room(folder: str) -> Iterator[int]:
 
 
 def taken(folder: str) -> bool:
-    """Whether something of somebody else's is where a private folder was, so that nothing can be said of ours."""
+    """Whether something foreign is at a private folder's path, so that the state of povwatch's own is unknown."""
     try:
         with room(folder):
             return False
@@ -103,12 +103,12 @@ def taken(folder: str) -> bool:
 
 
 def in_the_way(where: str, name: bytes, parent: int | None = None) -> tuple[str, str]:
-    """What stands where a folder is needed, and what to do about it, as two sentences.
+    """What is in a folder's place, and what to do about it, as two sentences.
 
     Args:
-        where: Its path, for people.
-        name: Its path, or its name in `parent`.
-        parent: The open folder that it is in.
+        where: its path, for people.
+        name: its path, or its name in `parent`.
+        parent: the open folder above it.
     """
     kind, todo = "no folder", "Remove it or move it away: povwatch makes that folder itself."
     with contextlib.suppress(OSError):
@@ -133,8 +133,8 @@ def strangeness(fd: int, device: int) -> str:
     """Why an open folder is not private, as a clause; empty if it is.
 
     Args:
-        fd: The folder.
-        device: That of outputs/: on another one somebody may have mounted what tells lies about owners.
+        fd: the folder.
+        device: of outputs/. On another device, a foreign file system may lie about owners.
     """
     found = os.fstat(fd)
     if found.st_dev != device:
@@ -174,9 +174,9 @@ def _refused(where: str, strange: str) -> OutputsTaken:
 
 
 def _as_made_here(fd: int) -> tuple[int | None, bool]:
-    """Whom a file that we make in a folder belongs to, and whether it keeps the mode that it is given.
+    """The owner of a file that povwatch makes in a folder, and whether the file keeps its mode.
 
-    Where a file system has owners and modes of its own (SMB, FAT, NFS with all_squash), all that we make looks alike.
+    On a file system with its own owners and modes (SMB, FAT, NFS with all_squash) all such files look alike.
     """
     try:
         with fs.nameless(fd) as file:

@@ -1,4 +1,4 @@
-"""What is in inputs/ now. Events are hints; this is the truth.
+"""Lists what is in inputs/ now. Events are hints; a scan is the truth.
 
 A scan opens no file and follows no symlink. 100,000 files take well under a second, most of it in lstat.
 """
@@ -23,57 +23,57 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-"""Flags that open a FIFO or a terminal without waiting for it or being taken over by it."""
+"""Flags that open a FIFO or a terminal without blocking and without becoming its controlling process."""
 
 
 class InputsAway(EnvironmentFault):
-    """The inputs folder itself cannot be listed: what is in it is unknown, which is not "nothing"."""
+    """The inputs folder cannot be listed. Its contents are unknown, which does not mean empty."""
 
 
 class ClipUnreadable(EnvironmentFault):
-    """A clip that is there cannot be opened."""
+    """A clip exists and cannot be opened."""
 
     def __init__(self, what: str, todo: str = "", *, passing: bool = False) -> None:
         super().__init__(what, todo)
         self.passing = passing
-        """Whether that says nothing about the clip."""
+        """Whether the error says nothing about the clip."""
 
 
 @dataclass(slots=True)
 class Listing:
-    """One scan. Paths are relative to the root."""
+    """The result of a scan. Paths are relative to the root."""
 
     clips: dict[bytes, Signature] = field(default_factory=dict)
     """Regular files with a clip's name."""
     specs: dict[bytes, Signature] = field(default_factory=dict)
     """Every regular `*.json`."""
     links: dict[bytes, Signature] = field(default_factory=dict)
-    """Symlinks that lead to a clip, with the link's own signature: refused in words, never followed.
+    """Symlinks to clips, with the link's own signature. They are refused, never followed.
 
-    Links to nothing or to anything else are left out.
+    Links to anything else, or to nothing, are left out.
     """
     held_back: dict[bytes, bytes] = field(default_factory=dict)
-    """Clips beside which a tool's unfinished file of the same name lies that is not older; each with that file."""
+    """Clips with an unfinished file of the same name beside them that is not older; each with that file."""
     names: set[bytes] = field(default_factory=set)
     """All other regular files: markers (`.go`, `.hold`), error files, editors' locks."""
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
-    """Folders that could not be listed, with the reason. What was in them is unknown, not gone."""
+    """Folders that could not be listed, with the reason. Their contents are unknown, not gone."""
     seconds: float = 0.0
-    """How long the scan took."""
+    """Duration of the scan."""
 
     def is_blind(self, path: bytes) -> bool:
-        """Whether the path lies in a folder that could not be listed, so its absence means nothing."""
+        """Whether the path is in a folder that could not be listed, so that its absence means nothing."""
         return any(path.startswith(folder + b"/") for folder, _ in self.unreadable)
 
 
 def scan(root: Path, *, extensions: frozenset[bytes], recursive: bool, clock: Callable[[], float]) -> Listing:
-    """List the clips and what lies beside them.
+    """List the clips and the files beside them.
 
     Args:
-        root: The inputs folder.
-        extensions: Of clips; in lower case, with their dots.
-        recursive: Whether to look into folders.
-        clock: Seconds, for `Listing.seconds`.
+        root: the inputs folder.
+        extensions: of clips, in lower case, with their dots.
+        recursive: whether to list subfolders.
+        clock: seconds, for `Listing.seconds`.
 
     Raises:
         InputsAway: the root itself cannot be listed.
@@ -98,16 +98,16 @@ def scan(root: Path, *, extensions: frozenset[bytes], recursive: bool, clock: Ca
 
 
 def sample(root_fd: int, path: bytes) -> Signature | None:
-    """Look at one file afresh; None when it is gone, or is no plain file any more.
+    """The present signature of one file; None if it is gone, or no longer a plain file.
 
-    Opening it makes an NFS client ask the server instead of its own memory.
+    Opening the file makes an NFS client ask the server rather than its cache.
 
     Args:
-        root_fd: The open inputs folder.
-        path: Relative to it.
+        root_fd: the open inputs folder.
+        path: relative to it.
 
     Raises:
-        ClipUnreadable: it is there and cannot be opened.
+        ClipUnreadable: it exists and cannot be opened.
     """
     try:
         fd = fs.open_beneath(root_fd, path, SAMPLE)
@@ -134,7 +134,7 @@ def sample(root_fd: int, path: bytes) -> Signature | None:
 def _folder(
     top: bytes, folder: bytes, listing: Listing, extensions: frozenset[bytes], *, recursive: bool
 ) -> list[bytes]:
-    """List one folder; the folders in it."""
+    """List one folder. Returns its subfolders."""
     prefix = folder + b"/" if folder else b""
     below: list[bytes] = []
     clips: list[bytes] = []
@@ -174,14 +174,14 @@ def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: 
 
 
 def _partial(entry: os.DirEntry[bytes], partials: dict[bytes, int]) -> None:
-    """Note an unfinished file; anything else that is ignored is passed over."""
+    """Note an unfinished file. Other ignored files are skipped."""
     if named_by_partial(entry.name) is not None:
         with contextlib.suppress(FileNotFoundError):  # finished while we looked
             partials[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
 
 
 def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: frozenset[bytes]) -> None:
-    """Note a symlink if it leads to a clip. Names and stat alone say so: what it leads to is not opened."""
+    """Note a symlink to a clip. Names and stat are enough to tell; the target is not opened."""
     try:
         target = posixpath.basename(os.path.realpath(entry.path, strict=True))
         if entry.is_file(follow_symlinks=True) and is_clip_name(target, extensions):
@@ -191,7 +191,7 @@ def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: 
 
 
 def _is_no_file(root_fd: int, path: bytes) -> bool:
-    """Whether something else has the name: a symlink, a socket, a device."""
+    """Whether something other than a file has the name: a symlink, a socket, a device."""
     try:
         parent = fs.open_beneath(root_fd, posixpath.dirname(path), os.O_PATH | os.O_DIRECTORY)
     except OSError:

@@ -1,4 +1,4 @@
-"""One run of a hook, from its copies to the files that are expected of it. Runs in a thread; never sees the journal."""
+"""One run of a hook, from its copies to its expected files. It runs in a thread and never sees the journal."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
     from povwatch.publish import Publisher
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-"""How a file of ours is made in a room that is empty at first."""
+"""Flags for a new file in a folder that is empty at first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done, and what has to be known for it."""
+    """A request to run a hook, with the facts that it needs."""
 
     hook: Hook
     job: Job
     spec: dict[str, Any]
     """In upstream's fields."""
     source: Path | None
-    """The private copy that the clip was run from; None before it has run, and after povwatch rebuild."""
+    """The private copy that the clip ran from; None before its run, and after povwatch rebuild."""
     output: bytes | None
-    """What was published, relative to outputs/."""
+    """The published file, relative to outputs/."""
     ran_before: bool
     """Whether the hook is done for a clip with these bytes."""
     filled_for: str | None
-    """The bytes' hash of the clip of this name that it was last done for."""
+    """Hash of the clip, at this path, that the hook was last done for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +68,31 @@ class Line:
 
 @dataclass(slots=True)
 class Outcome:
-    """How it went."""
+    """How a run ended."""
 
     seconds: float = 0.0
     skipped: str = ""
-    """Why it was not needed."""
+    """Why the hook did not have to run."""
     called_off: bool = False
     error: PovwatchError | None = None
     notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """What else there is to say: events and their fields."""
+    """Further events for the log, with their fields."""
 
 
 def perform(
     cancelled: threading.Event, order: Order, config: Config, publisher: Publisher, lines: Mailbox[Line]
 ) -> Outcome:
-    """Run a hook, or see that it is not needed.
+    """Run a hook, unless it does not have to run.
 
     Args:
-        cancelled: says when it is no longer wanted.
-        order: what.
+        cancelled: set when the run is no longer wanted.
+        order: the request.
         config: the configuration.
         publisher: makes the folders in outputs/.
-        lines: gets what it prints.
+        lines: gets the hook's output.
 
     Raises:
-        PovwatchError: it could not be run, here and now.
+        PovwatchError: it could not be run here and now.
     """
     outcome, begun = Outcome(), time.monotonic()
     job, hook = order.job, order.hook
@@ -125,7 +125,7 @@ def _run(
     *,
     cancelled: threading.Event,
 ) -> Ended:
-    """Run its program, and note what it did that it should not."""
+    """Run the program, and note its changes to files that are not its own."""
     job, hook = order.job, order.hook
     copy = _give(order, config, values, cancelled)
     before = look(config.paths.inputs, job)
@@ -149,7 +149,7 @@ def _run(
 
 
 def _values(order: Order, config: Config, room: Path, outdir: Path) -> dict[str, str]:
-    """What stands for each placeholder."""
+    """The value of each placeholder."""
     job = order.job
     name = layout.split(job.path)[1]
     return {
@@ -163,7 +163,7 @@ def _values(order: Order, config: Config, room: Path, outdir: Path) -> dict[str,
 
 
 def _not_needed(order: Order, expects: Sequence[str], cancelled: threading.Event) -> str:
-    """Why it need not run, as a clause."""
+    """Why the hook does not have to run, as a clause; empty if it has to."""
     wrong, frames = lacking(expects, cancelled) if expects else ("", {})
     why = needless(
         order.hook,
@@ -183,7 +183,7 @@ def _not_needed(order: Order, expects: Sequence[str], cancelled: threading.Event
 
 
 def _give(order: Order, config: Config, values: dict[str, str], cancelled: threading.Event) -> bytes | None:
-    """Make the copies that the hook names; the signature of the clip's."""
+    """Make the copies that the hook names. Returns the signature of the clip's copy."""
     named = order.hook.placeholders
     video, spec = (Path(values[what]) for what in ("video", "spec"))
     with private.room(str(video.parent)) as room:
@@ -226,7 +226,7 @@ def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
 
 
 def _link(source: Path, room: int, video: str) -> None:
-    """Nothing needs the run's copy any more, so a second name for it does; where there are none, a copy."""
+    """Link the run's copy, which nothing else needs any more. Without hard links, copy it."""
     try:
         with private.room(str(source.parent)) as run:
             try:
@@ -255,7 +255,7 @@ def _same(file: Path, was: bytes) -> bool:
 
 
 def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threading.Event) -> None:
-    """See that it ended well and left what is expected of it."""
+    """Check that the hook ended well and left its expected files."""
     if ended.timed_out:
         raise HookFailed(
             f"It took longer than {spell_duration(hook.timeout)} and was ended.",
@@ -271,7 +271,7 @@ def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threadin
 
 
 def _words(tail: Sequence[str]) -> str:
-    """The end of a sentence: the last line that it printed."""
+    """The end of a sentence: the last line that the hook printed."""
     if not tail:
         return "; it printed nothing."
     return f'. Its last words: "{layout.shown(tail[-1].encode("utf-8", "surrogateescape"))}".'

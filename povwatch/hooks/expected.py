@@ -1,7 +1,7 @@
-"""Are the files there that a hook is for, and are they whole?
+"""Checks that a hook's expected files exist and are whole.
 
-A video is decoded to its end in a limited child, JSON is parsed, anything else has to be a file that is not empty.
-What is found good is put on the disk: once the journal says that a hook is done, a power cut takes nothing back.
+A video is decoded to its end in a limited child process, JSON is parsed, any other file must not be empty.
+Good files are synced: once the journal says that a hook is done, a power cut takes nothing back.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
-"""Suffixes of files that have to decode."""
+"""Suffixes of files that must decode."""
 
 JSON_MAX = 256 * 2**20
-"""Bytes of a JSON file that are parsed; a larger one has only to be there."""
+"""Larger JSON files, in bytes, are not parsed; they only have to exist."""
 
 TIMEOUT = 4 * 3600.0
 """Seconds to decode one file."""
 
 
 def lacking(paths: Sequence[str], cancelled: threading.Event) -> tuple[str, dict[str, int]]:
-    """What is wrong with the first of some files, as a clause ("x.mp4 is not there"), and the frames of each video.
+    """The problem of the first bad file, as a clause ("x.mp4 is not there"), and the frames of each video.
 
     Args:
         paths: absolute.
-        cancelled: looked at now and then.
+        cancelled: checked now and then.
 
     Raises:
-        EnvironmentFault: the machine does not let us look.
-        MediaStopped: it is no longer wanted.
+        EnvironmentFault: the machine prevents the check.
+        MediaStopped: the check is no longer wanted.
     """
     frames: dict[str, int] = {}
     for path in paths:
@@ -63,7 +63,7 @@ def lacking(paths: Sequence[str], cancelled: threading.Event) -> tuple[str, dict
 
 
 def _looked(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
-    """What is wrong with one file."""
+    """The problem of one file, as a clause; empty if there is none."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return "is no plain file"
@@ -108,7 +108,7 @@ def _decoded(path: str, fd: int, frames: dict[str, int], cancelled: threading.Ev
 
 
 def _examined(path: str, fd: int, cancelled: threading.Event) -> Report:
-    """What its container says; a long index is a child's to read."""
+    """The container's report. A child process reads a long index."""
     size = os.fstat(fd).st_size
     try:
         return examine(fd, size, brief=True)

@@ -1,4 +1,4 @@
-"""What a hook did in inputs/, which it has no business in: seen by a look before it and one after it."""
+"""Finds what a hook changed in inputs/, where it must not write, by a look before the run and one after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from povwatch.core.job import Job
 
 NAMED = 3
-"""New files that are named."""
+"""At most so many new files are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,19 @@ class InputsLook:
     """The clip's files in inputs/ at one moment."""
 
     clip: bytes | None
-    """Its signature; None if it is not there."""
+    """The clip's signature; None if it is missing."""
     spec: bytes | None
-    """Of its JSON."""
+    """The JSON's signature; None if it is missing."""
     like_it: frozenset[bytes]
-    """The names in its folder that begin with its own: `clip_overlay.mp4`."""
+    """Names in the clip's folder that begin with the clip's name: `clip_overlay.mp4`."""
 
 
 def look(inputs: Path, job: Job) -> InputsLook | None:
-    """See what is there; None if the folder cannot be read."""
+    """Look at the files; None if the folder cannot be read."""
     beside = layout.beside(job.path, job.base)
     folder, name = layout.split(job.path)
     own = {layout.split(path)[1] for path in (job.path, beside.spec, beside.error, beside.go, beside.hold)}
-    # `clip2.mp4` is somebody's next clip; what a program makes of clip.mp4 is clip_overlay.mp4 or clip.mp4.npz.
+    # `clip2.mp4` is another clip; a program that reads clip.mp4 writes clip_overlay.mp4 or clip.mp4.npz.
     like_it = re.compile(rb"(?:%s)[^0-9A-Za-z]" % b"|".join(map(re.escape, {name, job.base, layout.stem_of(name)})))
     try:
         with (
@@ -56,7 +56,7 @@ def look(inputs: Path, job: Job) -> InputsLook | None:
 
 
 def difference(before: InputsLook | None, after: InputsLook | None, job: Job) -> str:
-    """What is other than before, as a clause; empty if nothing is."""
+    """What changed between two looks, as a clause; empty if nothing did."""
     if before is None or after is None:
         return ""
     spec = layout.shown(layout.split(layout.beside(job.path, job.base).spec)[1])

@@ -1,4 +1,4 @@
-"""What becomes of a job when one of its hooks has ended: journalled, then said. retry.py decides."""
+"""Decides what the end of a hook means for its job, with retry.py; journals it, then logs it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
 
 MOMENTS = {JobState.QUEUED: BEFORE, JobState.PUBLISHING: AFTER}
-"""The states in which hooks run."""
+"""The states in which hooks run, to when that is."""
 
 CHANGED_PAUSE = 1.0
-"""Seconds until a clip is looked at again that is not the one that arrived; it is soon known to arrive anew."""
+"""Seconds until a changed clip is looked at again; by then it usually arrives anew."""
 
 
 class Outcomes:
-    """The ends of runs. Each is journalled as one with what it means for its job: see `JobStore.together`."""
+    """Handles the ends of runs. A run's end and its job's change are one transaction: see `JobStore.together`."""
 
     def __init__(self, *, attempts: int, store: JobStore, records: Records, failed_attempts: FailedAttempts) -> None:
         self._attempts = attempts
@@ -42,10 +42,10 @@ class Outcomes:
         self._records = records
         self._failed_attempts = failed_attempts
         self._refusals: Counter[int] = Counter()
-        """How often in a row the machine refused what a hook of a job needs."""
+        """How often in a row the machine refused something that a job's hook needs."""
 
     def done(self, job: Job, hook: Hook, record: HookRun, outcome: Outcome) -> None:
-        """It ended well, or was not needed."""
+        """The hook succeeded, or did not have to run."""
         self._refusals.pop(job.id, None)
         said = {"hook": hook.name, "seconds": outcome.seconds}
         state = HookState.SKIPPED if outcome.skipped else HookState.DONE
@@ -56,12 +56,12 @@ class Outcomes:
             self._go_on(job, "hook-done", said | {"took": spell_duration(outcome.seconds)})
 
     def off(self, job: Job, hook: Hook, record: HookRun, why: str) -> None:
-        """It was called off; nothing is charged."""
+        """The run was cancelled; nothing is charged."""
         self._records.keep(_uncharged(record))
         self._store.note(job, "hook-off", {"hook": hook.name, "why": why})
 
     def failed(self, job: Job, hook: Hook, record: HookRun, error: PovwatchError) -> tuple[float, str] | None:
-        """It ended badly.
+        """The hook failed.
 
         Returns:
             If its program cannot be started: until when (boot clock), and why, as sentences.
@@ -94,7 +94,7 @@ class Outcomes:
         return None
 
     def interrupted(self, job: Job, hook: Hook | None, record: HookRun) -> None:
-        """It ran when povwatch ended; that is counted apart from attempts, as a job's is."""
+        """The hook ran when povwatch ended. Attempts do not include such crashes."""
         crashes = record.crashes + 1
         decision = retry.after_crash(crashes, self._store.clock.wall())
         given_up = decision.kind is retry.Kind.FAIL
@@ -109,7 +109,7 @@ class Outcomes:
             self._store.apply(job, PutOff(waiting=Waiting.RETRY_AT, detail=decision.reason, at=decision.at))
 
     def give_up(self, job: Job, hook: Hook, error: PovwatchError) -> None:
-        """It has failed for good."""
+        """The hook failed for the last time."""
         if hook.when == BEFORE and hook.on_failure == "stop":
             self._failed_attempts.fail(job, JobFailed(f"The hook {hook.name} failed: {error.what}", error.todo))
             return
@@ -120,12 +120,12 @@ class Outcomes:
         self._go_on(job, "hook-failed", {"hook": hook.name, "problem": str(error), "follows": follows})
 
     def sentence(self, job: Job, hooks: Sequence[Hook]) -> str:
-        """What failed of the hooks after a job, as sentences; empty if nothing did."""
+        """The failures of a job's `after` hooks, as sentences; empty if there are none."""
         known = [known for hook in hooks if hook.when == AFTER and (known := self._records.of(job).get(hook.name))]
         return joined(*(f"The hook {k.hook} failed: {k.error}" for k in known if k.state is HookState.FAILED))
 
     def _go_on(self, job: Job, event: str, said: Mapping[str, Any], waits: HookWait | None = None) -> None:
-        """Journal and say how it ended. What a job waits on is touched only where it waited on that."""
+        """Journal and log how a run ended. The job's wait changes only if the job waited on the hook."""
         if job.state not in MOMENTS:  # back in its grace, say
             waits = None
         elif waits is None:
@@ -134,5 +134,5 @@ class Outcomes:
 
 
 def _uncharged(record: HookRun) -> HookRun:
-    """A run that does not count."""
+    """The record with its attempt given back."""
     return dataclasses.replace(record, state=HookState.WAITING, attempts=max(record.attempts - 1, 0))

@@ -1,14 +1,14 @@
-"""Which hook of a job comes next, and whether it is needed at all. Pure.
+"""Decides which hook of a job comes next, and whether it has to run. Pure.
 
 1. The hooks of a moment run one after the other, in the order of config.toml.
-2. One that is over (done, skipped, failed) does not run again for this job, neither after a crash nor for the next
+2. A hook that is over (done, skipped, failed) never runs again for this job, neither after a crash nor for the next
    attempt.
-3. If the clip's bytes are others by now, nothing of that holds. If its JSON means something else by now, it does not
-   hold for a hook that names {spec}.
-4. One that failed, and is to stop, is the last one.
-5. `once`: a hook is not needed where it has run for this very video and what it expects is there. It is not needed
-   either where all that it expects is there already and no run of ours for another video can have made it: somebody
-   filled the folder before, and that is respected. One that expects nothing goes by the video alone, whatever its name.
+3. Rule 2 ends when the clip's bytes change. For a hook that names {spec} it also ends when its JSON means something
+   else.
+4. After a failed hook that stops the job, no other hook runs.
+5. A hook with `once` is skipped if it has run for this very video and its expected files exist. It is also skipped if
+   its expected files exist and it never ran for another video: somebody filled the folder before, which is respected.
+   A hook that expects nothing goes by the video alone, whatever the video's name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def next_hook(hooks: Sequence[Hook], moment: str, job: Job, records: Mapping[str
         hooks: all of them, in order.
         moment: BEFORE or AFTER.
         job: the job.
-        records: what is known of its hooks, by their names.
+        records: of its hooks, by name.
     """
     for hook in hooks:
         if hook.when != moment:
@@ -47,21 +47,21 @@ def next_hook(hooks: Sequence[Hook], moment: str, job: Job, records: Mapping[str
 
 
 def current(record: HookRun | None, hook: Hook, job: Job) -> HookRun | None:
-    """What is known of a hook, if it was for the clip, and the JSON, as they are now."""
+    """A hook's record, if it is about the present clip and JSON; else None."""
     if record is None or record.source_hash != job.source_hash:
         return None
     return None if "spec" in hook.placeholders and record.spec_hash != job.spec_hash else record
 
 
 def needless(hook: Hook, *, ran_before: bool, filled_for: str | None, source_hash: str | None, there: bool) -> str:
-    """Why a hook need not run, as a clause; empty if it has to.
+    """Why a hook does not have to run, as a clause; empty if it has to.
 
     Args:
         hook: the hook.
         ran_before: it is done for a clip with these very bytes.
-        filled_for: the bytes' hash of the clip under this name that it was last done for; None if it never was.
+        filled_for: hash of the clip, at this path, that it was last done for; None if it never was.
         source_hash: of this clip's bytes.
-        there: everything that it expects is there and decodes.
+        there: all its expected files exist and decode.
     """
     if not hook.once:
         return ""

@@ -1,4 +1,4 @@
-"""Runs a hook to its end, below a process that lets nothing outlive it (process/reaper.py)."""
+"""Runs a hook to its end, under a process that lets nothing outlive it (process/reaper.py)."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TICK = 0.1
-"""Seconds between two looks at `cancelled`."""
+"""Seconds between two checks of `cancelled`."""
 
 SLOW = 0.02
-"""Seconds between two reads of a flood: the hook waits, the daemon does not."""
+"""Seconds between two reads of too much output: the hook waits, the daemon does not."""
 
 OFF, LATE = "off", "late"
 
 END_PATIENCE = 6.0
-"""Seconds for the reaper to end everything; it takes 5 at most."""
+"""Seconds that the reaper gets to end everything; it needs 5 at most."""
 
 NOT_STARTED = {
     errno.ENOENT: "Is the path in `argv` right? A relative one is relative to config.toml.",
     errno.EACCES: "Let povwatch's user run it (chmod +x, and search every folder on the way).",
     errno.ENOEXEC: "Its first line has to name its interpreter (#!/bin/sh), or name that first in `argv`.",
 }
-"""Why a program cannot be started, and what helps. What the machine lacks for it is in machine_faults.py."""
+"""Error number -> what to do about a program that cannot be started. machine_faults.py has the machine's shortages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Ended:
     """How a run ended."""
 
     status: int
-    """An exit status; negative for a signal."""
+    """Exit status; negative for a signal."""
     left: tuple[str, ...]
-    """The names of processes that it had left behind; they were killed."""
+    """Names of the processes that it left behind; they were killed."""
     timed_out: bool
     called_off: bool
     tail: tuple[str, ...]
     """The last lines of its output."""
     left_out: int
-    """Lines of its output that were not told."""
+    """Number of output lines that were dropped."""
 
 
 def run(
@@ -67,44 +67,44 @@ def run(
     told: Callable[[str], None],
     cancelled: threading.Event,
 ) -> Ended:
-    """Run a program, and whatever it starts, to their end. Safe to call from several threads.
+    """Run a program, and everything that it starts, to the end. Safe to call from several threads.
 
     Args:
-        argv: The program and its arguments.
-        cwd: Where it runs.
-        env: Variables on top of our own environment.
-        timeout: Seconds; then it gets SIGTERM, and SIGKILL 2 s later.
-        told: Gets each line of output, in this thread.
-        cancelled: Ends it in the same way.
+        argv: the program and its arguments.
+        cwd: where it runs.
+        env: variables in addition to povwatch's own.
+        timeout: seconds; then it gets SIGTERM, and SIGKILL 2 s later.
+        told: gets each line of output, in this thread.
+        cancelled: ends it in the same way.
 
     Raises:
-        HookUnavailable: It cannot be started.
-        HookFailed: The process that watches over it was killed.
+        HookUnavailable: it cannot be started.
+        HookFailed: the process that watches over it was killed.
     """
     try:
         reaper = Child.start([sys.executable, "-I", "-S", str(REAPER)], env=child_environment())
     except OSError as error:
         raise _unavailable(argv, error.errno, str(error)) from error
     with contextlib.closing(_Run(reaper, argv)) as hook:
-        # Else a Python program that prints into a pipe has its lines in the log when it ends, and none if it hangs.
+        # A Python program buffers output into a pipe: its lines would come at its end, and never if it hangs.
         unbuffered = {"PYTHONUNBUFFERED": "1"}
         reaper.send({"argv": list(argv), "cwd": str(cwd), "env": unbuffered | child_environment(env)})
         return hook.follow(timeout, told, cancelled)
 
 
 class _Run:
-    """One run of a hook, seen through its reaper."""
+    """One run of a hook, through its reaper."""
 
     def __init__(self, reaper: Child, argv: Sequence[str]) -> None:
         self.reaper = reaper
         self.argv = argv
         self.leader: int | None = None
-        """The hook's process, which leads a group."""
+        """The hook's process, which leads a process group."""
         self.answer: dict[str, Any] | None = None
-        """The reaper's last word: how the hook ended, or why it did not start."""
+        """The reaper's last message: how the hook ended, or why it did not start."""
 
     def follow(self, timeout: float, told: Callable[[str], None], cancelled: threading.Event) -> Ended:
-        """Listen until the reaper has ended and all that was printed before is read."""
+        """Read until the reaper has ended and all earlier output is read."""
         begun = time.monotonic()
         lines, ending, why = LimitedLines(begun), float("inf"), ""
         while self.reaper.open and time.monotonic() - ending <= END_PATIENCE:  # after that close() kills it
@@ -126,7 +126,7 @@ class _Run:
         return self._ended(lines, why)
 
     def close(self) -> None:
-        """Leave nothing behind: no process, no zombie, no descriptor."""
+        """Leave no process, zombie or descriptor behind."""
         if self.answer is None and self.leader is not None:  # else the reaper has waited for it
             kill_group(self.leader)
         self.reaper.close()
@@ -145,7 +145,7 @@ class _Run:
 
 
 def _why(took: float, timeout: float, cancelled: threading.Event) -> str:
-    """Why a run has to end now; empty if it does not."""
+    """Why a run has to end now; empty if it may go on."""
     if cancelled.is_set():
         return OFF
     return LATE if took >= timeout else ""

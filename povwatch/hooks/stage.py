@@ -1,11 +1,11 @@
-"""When each hook of each job runs. Why it is done so: docs/hooks.md.
+"""The hook stage: when each hook of each job runs. docs/hooks.md gives the reasons.
 
-1. `before` hooks run while a job is queued: nobody's grace is cut short, and no worker waits for them. Until all of
-   them are over the job does not start.
-2. `after` hooks run while a job is publishing, when its result is there. Nothing that they do takes that back.
-3. A hook runs for one clip at a time, in the queue's order; different hooks run beside each other.
-4. A run is called off when nobody needs it any more: the clip changed, the job ended, or the job of a hook that names
-   {spec} went back to its grace. Nothing is charged then, nor when povwatch is stopped.
+1. `before` hooks run while a job is queued: nobody's grace is cut short, and no worker waits for them. The job starts
+   once all of them are over.
+2. `after` hooks run while a job is publishing, when its result is visible. They cannot take it back.
+3. A hook runs for one clip at a time, in the queue's order; different hooks run in parallel.
+4. A run that nobody needs any more is cancelled: the clip changed, the job ended, or the hook names {spec} and the job
+   went back to its grace. Nothing is charged then, nor when povwatch is stopped.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class _Errand:
     order: Order
     record: HookRun
     why: str = ""
-    """Why it was called off, if it was."""
+    """Why it was cancelled; empty if it was not."""
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """Its name in the background."""
+        """Its key in the background."""
         return ("hook", self.record.job, self.hook.name)
 
 
@@ -102,7 +102,7 @@ class HookStage(Stage):
         self._errands: dict[str, _Errand] = {}
         """By the hook's name."""
         self._published: set[int] = set()
-        """Jobs whose result is there, and whose hooks after it are not over."""
+        """Published jobs whose `after` hooks are not over."""
         self._unable: dict[str, tuple[float, str]] = {}
         """Hooks whose program cannot be started: until when (boot clock), and why."""
 
@@ -114,7 +114,7 @@ class HookStage(Stage):
         return self._background.idle
 
     def ready(self, job: Job) -> bool:
-        """Whether nothing has to run before a queued job."""
+        """Whether a queued job has no hook left to run before it."""
         return not self._hooks or next_hook(self._hooks, BEFORE, job, self._records.of(job)) is None
 
     def stuck(self, job: Job) -> bool:
@@ -123,7 +123,7 @@ class HookStage(Stage):
         return hook is not None and hook.name in self._unable and hook.name not in self._errands
 
     def after(self, job: Job) -> str | None:
-        """What failed of the hooks after a job whose result is there, as a sentence; None while they are not over."""
+        """The failures of a published job's `after` hooks, empty if there are none; None while hooks are to run."""
         if self._next(job) is None:
             self._published.discard(job.id)
             return self._outcomes.sentence(job, self._hooks)
@@ -146,17 +146,17 @@ class HookStage(Stage):
                 self._mishaps.of(("recovery", found.job), error)
 
     def next_deadline(self) -> float | None:
-        """When `tick` has something to do; the pauses of queued jobs are known elsewhere."""
+        """When `tick` has something to do. The run stage knows the pauses of queued jobs."""
         clock = self._store.clock
         jobs = map(self._store.job, self._published)
         pauses = [job.not_before - clock.wall() + clock.boot() for job in jobs if job.not_before > clock.wall()]
         return min([*pauses, *(until for until, _ in self._unable.values())], default=None)
 
     def tick(self, now: float) -> None:
-        """Take in what the hooks say, call off what nobody needs, start what is due."""
+        """Handle output and ends, cancel runs that nobody needs, start the ones that are due."""
         self._hear()
         self._background.settle()
-        # One whose end could not be taken in must not keep its hook from running again.
+        # If the end of a run could not be handled, its hook must still run again.
         self._errands = {name: run for name, run in self._errands.items() if self._background.busy(run.key)}
         if not self._hooks:
             return
@@ -175,12 +175,12 @@ class HookStage(Stage):
                     self._store.wait(job, reason, detail, quiet=True)
 
     def stop(self) -> None:
-        """End what runs; `close` waits for that."""
+        """Stop all runs; `close` waits for them."""
         for errand in self._errands.values():
             self._background.cancel(errand.key)
 
     def close(self) -> None:
-        """End everything here and now; nothing is charged."""
+        """End all runs now; nothing is charged."""
         self.stop()
         self._background.close()
         self._hear()
@@ -192,7 +192,7 @@ class HookStage(Stage):
     # -- from the start of a run to its end
 
     def _start(self) -> Iterator[tuple[Job, tuple[Waiting, str]]]:
-        """Start what is due; the jobs that wait for something, and for what."""
+        """Start the runs that are due. Yields the jobs that wait, and for what."""
         wall = self._store.clock.wall()
         blocker, fault = self._blockers.starting(), self._blockers.fault()
         busy = {errand.record.job for errand in self._errands.values()}
@@ -225,7 +225,7 @@ class HookStage(Stage):
             self._mishaps.of(("hook", job.id, hook.name), error)
 
     def _order(self, job: Job, hook: Hook) -> Order | None:
-        """What is to be done; None if its JSON was edited, held or withdrawn this very moment."""
+        """The request for a run; None if the JSON was edited, held or withdrawn this very moment."""
         source, output = None, None
         if job.state is JobState.QUEUED:
             spec = self._specs.spec_of(job)
@@ -268,7 +268,7 @@ class HookStage(Stage):
         )
 
     def _unwanted(self, errand: _Errand) -> str:
-        """Why nobody needs a run any more; empty if it is needed."""
+        """Why nobody needs a run any more; empty if somebody does."""
         job, was = self._store.job(errand.record.job), errand.order.job
         if job.ended:
             return f"the clip is {job.state}"

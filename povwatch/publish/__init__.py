@@ -1,15 +1,15 @@
-"""Publishing: the only part that makes anything visible in outputs/.
+"""Publishing. No other package makes anything visible in outputs/.
 
-The steps, with the journal's COMMITs that the caller makes in between:
+The steps, with the COMMITs of the journal that the caller makes in between:
 
 1. `staging`: the worker writes into `outputs/.povwatch/<job>.<run_id>/` and nowhere else.
-2. `seal`: the checked files are put on the disk for certain, and their final names are chosen.
+2. `seal`: the checked files are synced, and their final names are chosen.
 3. COMMIT `publishing` with the `Sealed` promise.
-4. `publish`: each file is renamed to its final name, never over another one; the manifest goes last.
-5. COMMIT `done`, then `finish` clears the room.
+4. `publish`: each file is renamed to its final name, never over another file; the manifest goes last.
+5. COMMIT `done`, then `finish` deletes the private folder.
 
-Whatever is interrupted, `publish` of the same promise is safe to repeat and ends the same way: that is the recovery.
-The protocol is that of maildir and of every careful installer: write aside, fsync, rename, fsync the folder.
+After any interruption `publish` of the same promise can be repeated, and ends the same way. That is the recovery.
+Maildir and careful installers use the same protocol: write aside, fsync, rename, fsync the folder.
 """
 
 from povwatch.core.errors import OutputsAway

@@ -1,4 +1,4 @@
-"""What can go wrong in outputs/ that is no doing of the machine's, and the way of an OSError there into words."""
+"""The errors of outputs/ that are not machine faults, and the translation of an OSError there."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ __all__ = ["OutputRefused", "PublishStopped", "TargetTaken", "WriteFailed", "tol
 
 
 class TargetTaken(Transient):
-    """A final name was taken after it had been chosen: `reseal` chooses another."""
+    """A final name was taken after it had been chosen. `reseal` chooses another."""
 
 
 class PublishStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
-    """The work was called off while a file was read; what was promised stands."""
+    """The work was cancelled while a file was read. The promise stands."""
 
 
 class OutputRefused(Permanent):
-    """Nothing is ever written there: a symlink or a file has a folder's name, or the name is too long.
+    """povwatch never writes there: a symlink or a file has a folder's name, or the name is too long.
 
-    It does not tell people to retry: a promise is tried again by itself; for failed jobs `attempt.failed` does.
+    The error does not say how to retry: a promise is repeated by itself, and `attempt.failed` says it for failed jobs.
     """
 
 
 @contextlib.contextmanager
 def told(outputs: Path, path: bytes, place: Place = Place.ROOM) -> Iterator[None]:
-    """Turn an OSError of the block into one of the classes above, or into what machine_faults has for it.
+    """Turn an OSError of the block into one of the classes above, or into machine_faults' error for it.
 
     Args:
-        outputs: The outputs folder.
-        path: What the block works on, relative to `outputs`.
-        place: What it does.
+        outputs: the outputs folder.
+        path: the file or folder, relative to `outputs`.
+        place: see machine_faults.
 
     Raises:
-        PovwatchError: In place of any OSError.
+        PovwatchError: in place of any OSError.
     """
     try:
         yield
@@ -54,7 +54,7 @@ def told(outputs: Path, path: bytes, place: Place = Place.ROOM) -> Iterator[None
 
 
 def translated(error: OSError, outputs: Path, path: bytes, place: Place = Place.ROOM) -> PovwatchError:
-    """The error for people and for retry.py that an error of the file system means here."""
+    """Translate a file system error into the error for people and for retry.py."""
     # Only what depends on the layout of outputs/ is judged here; all else is machine_faults.TABLE's.
     where = f"{outputs}/{shown(path)}".rstrip("/")
     if error.errno in {errno.ENOTDIR, errno.ELOOP}:

@@ -1,4 +1,4 @@
-"""One staged or shown file at a time: measure it, compare it, write it. Folders are given as open descriptors."""
+"""Measures, compares and writes one staged or published file. Folders are open descriptors."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from povwatch.publish.faults import PublishStopped
 from povwatch.publish.promise import Entry
 
 NOT_A_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
-"""What opening says of nothing, of a symlink and of a socket."""
+"""Errors of opening nothing, a symlink, or a socket."""
 
 
 Stopped: TypeAlias = Callable[[], bool]
 """Whether the work is no longer wanted; asked while a large file is read."""
 
 BLOCK = 1 << 22
-"""Bytes that are read between two such questions."""
+"""Bytes read between two such questions."""
 
 
 def _never() -> bool:
@@ -32,21 +32,21 @@ def _never() -> bool:
 
 
 def settle(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> Entry:
-    """Measure a staged file and put it on the disk for certain.
+    """Measure a staged file and sync it.
 
     Args:
-        folder: The open room.
-        name: The file's name in it.
-        mode: The permissions that the file is to have.
-        stopped: Whether the work is no longer wanted.
+        folder: the open private folder.
+        name: the file's name in it.
+        mode: the file's permissions afterwards.
+        stopped: whether the work is no longer wanted.
 
     Returns:
-        The file's entry; its target is still empty.
+        The file's entry, still without a target.
 
     Raises:
-        CheckFailed: The file is missing, is no plain file, or has a second name somewhere.
-        PublishStopped: The work is no longer wanted.
-        OSError: What the disk says.
+        CheckFailed: the file is missing, is no plain file, or has a second name somewhere.
+        PublishStopped: the work is no longer wanted.
+        OSError: the disk's own error.
     """
     with contextlib.ExitStack() as opened:
         try:
@@ -57,7 +57,7 @@ def settle(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> En
             raise CheckFailed(f"The engine left no file {shown(name)}.") from error
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            # A second name may be the user's clip: its mode, which is set below, is not ours to change.
+            # A second name may be the user's clip, whose mode povwatch must not change.
             raise CheckFailed(f"The engine left no plain file of its own as {shown(name)}.")
         if stat.S_IMODE(found.st_mode) != mode:
             with contextlib.suppress(PermissionError):  # a file system without modes
@@ -68,7 +68,7 @@ def settle(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> En
 
 
 def write(folder: int, name: bytes, data: bytes, mode: int) -> None:
-    """Write a staged file, on the disk for certain."""
+    """Write a staged file and sync it."""
     fd = fs.open_beneath(folder, name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(fd, "wb") as file:
         file.write(data)
@@ -77,7 +77,7 @@ def write(folder: int, name: bytes, data: bytes, mode: int) -> None:
 
 
 def same(folder: int, name: bytes, entry: Entry, stopped: Stopped = _never) -> bool:
-    """Whether a plain file of that name has the promised bytes. A symlink, folder or FIFO never does."""
+    """Whether a plain file of this name has the promised bytes. A symlink, folder or FIFO never has."""
     with contextlib.ExitStack() as opened:
         try:
             fd = _opened(folder, name, opened)
@@ -92,7 +92,7 @@ def same(folder: int, name: bytes, entry: Entry, stopped: Stopped = _never) -> b
 
 
 def exists(folder: int, name: bytes) -> bool:
-    """Whether anything has that name."""
+    """Whether anything has this name."""
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether outputs/ is there, is the folder that it was, and takes files: else no clip is started until it does."""
+"""Watches outputs/: whether it is there, is the same folder as before, and takes files. If not, no clip is started."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROBE_MAX = 8.0
-"""Seconds of the longest pause between two tries to make a file in it: 1, 2, 4, 8."""
+"""Seconds of the longest pause between two tries to make a file there: 1, 2, 4, 8."""
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks: a job that starts in a mount point without its disk fills the wrong one."""
+"""Seconds between two checks: a job that starts in a mount point without its disk fills the wrong disk."""
 
 
 class OutputsWatch:
-    """Watches over outputs/."""
+    """Watches outputs/."""
 
     def __init__(self, outputs: Path, *, probe: Callable[[], None]) -> None:
-        """Remember the folder as it is now.
+        """Remember the present folder.
 
         Args:
             outputs: the folder.
-            probe: makes a file in its private folder and removes it; raises EnvironmentFault where that cannot be.
+            probe: makes a file in its private folder and removes it, or raises EnvironmentFault.
         """
         self._came_back = False
         self._probe = probe
@@ -41,21 +41,21 @@ class OutputsWatch:
         self._probes = 0
         """How often in a row it took no file."""
         self._unwritable = ""
-        """Why it took none at the last try, as sentences."""
+        """Why it took no file at the last try, as sentences."""
         self._outputs = outputs
         self._staging = outputs / os.fsdecode(STAGING)
         self._hidden = ""
-        """Why it could not be looked at the last time, as sentences, if it may be there."""
+        """Why the last check could not tell whether it is there, as sentences."""
         self._known: Identity | None = None
         self._known = self._look()
         self._seen: tuple[int, ...] = ()
-        """The private folder that was judged to be one."""
+        """The private folder that passed the check for being povwatch's own."""
         self._next = 0.0
         self.blocker: Blocker | None = None
-        """Why no job may start, if it is away."""
+        """Why no job may start, if it is away or takes no files."""
 
     def tick(self, now: float) -> None:
-        """Look, if it is time."""
+        """Check, if it is time."""
         if now < self._next:
             return
         self._next = now + LOOK_EVERY
@@ -73,15 +73,14 @@ class OutputsWatch:
             self._came_back = True
 
     def came_back(self) -> bool:
-        """Whether it is there again, and takes files; said once."""
+        """Whether it is back and takes files; True once each time."""
         came, self._came_back = self._came_back, False
         return came
 
     def refuses(self, now: float) -> bool:
-        """Whether outputs/ is away or takes no file, as of now; `blocker` says why until it is over.
+        """Check now, after a refusal, whether outputs/ is away or takes no file. `blocker` has the reason.
 
-        Args:
-            now: boot clock.
+        `now` is on the boot clock.
         """
         self._next = self._probe_at = 0.0
         self._unwritable = self._unwritable or "It has just refused a file."
@@ -89,10 +88,10 @@ class OutputsWatch:
         return self.blocker is not None
 
     def _refusal(self, now: float) -> str:
-        """Why it takes no file, as sentences; empty if it does, or nobody has seen that it does not.
+        """Why it takes no file, as sentences; empty if it does, or if nobody has seen a refusal.
 
-        Asking for the rights writes nothing, so that is done at each look. A file is made once something was refused:
-        a disk that the kernel has given up, or a server, may refuse what the rights allow.
+        Each check reads the permissions, which writes nothing. After a refusal it also makes a file, since a server, or
+        a disk that the kernel gave up, may refuse what the permissions allow.
         """
         if not self._unwritable and os.access(self._nearest(), os.W_OK | os.X_OK, effective_ids=True):
             return ""
@@ -124,9 +123,9 @@ class OutputsWatch:
             return None
 
     def _problem(self, found: Identity | None) -> str:
-        """What is wrong with it, as sentences; empty if nothing is.
+        """What is wrong with the folder, as sentences; empty if nothing is.
 
-        A folder that was removed and made anew where it was is as good as the old one.
+        A folder that was removed and made again at the same place counts as the same.
         """
         if found is None:
             return self._hidden or f"The outputs folder {self._outputs} is not there. Mount its disk, or make it again."
@@ -143,9 +142,9 @@ class OutputsWatch:
         )
 
     def _strange(self) -> str:
-        """What somebody put in the place of the private folder, in words; empty if it is ours, or is not there yet.
+        """What replaced the private folder, in words; empty if the folder is povwatch's own, or does not exist yet.
 
-        A folder is judged once: that may take a file of our own in it, to compare with.
+        Each folder is checked once, since the check may make a file in it.
         """
         try:
             found = self._staging.lstat()

@@ -1,4 +1,4 @@
-"""What the journal keeps between the COMMIT of `publishing` and that of `done`. Pure."""
+"""The journal's record between the COMMIT of `publishing` and that of `done`. Pure."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Entry:
     size: int
     """Bytes."""
     sha256: str
-    """Of its bytes, in hexadecimal."""
+    """SHA-256 of its bytes, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """The promise of one job: these very bytes, on the disk already, will have these names."""
+    """The promise of one job: these bytes, which are synced already, will have these names."""
 
     job_id: int
     run_id: str
     version: int
-    """1, or more where another result has the names of version 1: `clip_aug_v2.mp4`."""
+    """1, or higher if another result has the names of version 1: `clip_aug_v2.mp4`."""
     entries: tuple[Entry, ...]
-    """In the order of publishing: the artifacts, and the manifest last."""
+    """In the order of publishing: the artifacts, then the manifest."""
 
     @property
     def output(self) -> bytes:
@@ -51,10 +51,10 @@ class Sealed:
 
     @classmethod
     def from_json(cls, text: str) -> Sealed:
-        """What `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
-            JournalError: It did not write this.
+            JournalError: `to_json` did not write this.
         """
         try:
             row: dict[str, Any] = json.loads(text)
@@ -77,16 +77,16 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of a promise."""
+    """The result of publishing a promise."""
 
     visible: tuple[bytes, ...]
-    """Paths relative to outputs/ that are there, with the promised bytes."""
+    """Visible paths, relative to outputs/, with the promised bytes."""
     gone: tuple[bytes, ...] = ()
-    """Paths whose file is neither there nor staged: somebody took it or changed it."""
+    """Paths whose file is neither visible nor staged: somebody took or changed it."""
 
     @property
     def note(self) -> str:
-        """One sentence for people about what is gone; empty where nothing is."""
+        """One sentence for people about missing files; empty if there are none."""
         if not self.gone:
             return ""
         names = ", ".join(shown(path) for path in self.gone)
@@ -94,7 +94,7 @@ class Published:
 
 
 def _text(path: bytes) -> str:
-    """The path as text that survives JSON whatever bytes it has: `json` escapes the surrogates."""
+    """The path as text. JSON can hold any bytes this way, since `json` escapes the surrogates."""
     return path.decode("utf-8", "surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""Seal what a job made, then show it under its final names. See the package for the steps."""
+"""Seals a job's files, then publishes them under their final names. The package's docstring has the steps."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 Names: TypeAlias = Callable[[int], Sequence[bytes]]
-"""From a version to the artifacts' final paths, relative to outputs/, in the order of the files."""
+"""Version -> the artifacts' final paths, relative to outputs/, in the order of the files."""
 
 Describe: TypeAlias = Callable[[Sequence[Entry]], bytes]
-"""From the artifacts' entries to the manifest's bytes."""
+"""The artifacts' entries -> the manifest's bytes."""
 
 VERSION_MAX = 999
-"""As far as `layout.SUFFIX_MAX` leaves room for."""
+"""The highest version that `layout.SUFFIX_MAX` leaves space for."""
 
 
 class Publisher:
-    """The only one that makes anything visible in `outputs`.
+    """Makes results visible in `outputs`; nothing else does.
 
-    It holds nothing between calls: any of them may be the first after a crash. Files are hashed and synced, which
-    takes seconds for a long video, so a daemon calls `seal` and `publish` off its loop.
+    It keeps no state between calls: any call may be the first after a crash. Files are hashed and synced, which takes
+    seconds for a long video, so the daemon calls `seal` and `publish` in threads.
     """
 
     def __init__(self, outputs: Path) -> None:
@@ -47,42 +47,42 @@ class Publisher:
         self._mode = 0o666 & ~_umask()
 
     def staging(self, job_id: int, run_id: str) -> Path:
-        """The folder that a run writes to, and nowhere else: private, made if it is missing."""
+        """A run's private folder, made if necessary. The run writes nowhere else."""
         return self._rooms.make(job_id, run_id)
 
     def checkpoints(self, job_id: int) -> Path:
-        """The folder for what outlives a job's attempts, made if it is missing."""
+        """The folder for files that outlive a job's attempts, made if necessary."""
         return self._rooms.checkpoints(job_id)
 
     def for_hooks(self, job_id: int) -> Path:
-        """An empty private folder for what a hook of a job is given."""
+        """An empty private folder for the copies that a job's hook gets."""
         return self._rooms.for_hooks(job_id)
 
     def clear_hooks(self, job_id: int) -> None:
-        """Throw that folder away."""
+        """Delete that folder."""
         self._rooms.clear_hooks(job_id)
 
     def make_folder(self, folder: bytes) -> Path:
-        """A folder in outputs/ that a hook may write to, made if it is missing.
+        """A folder in outputs/ that a hook may write to, made if necessary.
 
         Raises:
-            OutputRefused: A symlink or a file has its name, or that of one on the way.
-            OutputsAway: outputs/ is not there.
+            OutputRefused: a symlink or a file has its name, or the name of a folder above it.
+            OutputsAway: outputs/ is missing.
         """
         with told(self._outputs, folder, Place.HOOK), ExitStack() as opened:
             os.close(fs.make_dirs_beneath(root_of(self._outputs, opened), folder))
         return self._outputs / os.fsdecode(folder)
 
     def preflight(self, target: bytes) -> None:
-        """Refuse before any GPU time is spent what `publish` would have to refuse after it.
+        """Raise before GPU time is spent what `publish` would have to raise after it.
 
         Args:
-            target: The path that the job's artifact is to have, relative to outputs/.
+            target: the artifact's final path, relative to outputs/.
 
         Raises:
-            OutputRefused: A symlink or a file has the name of one of its folders, or the folder is another disk's.
-            OutputsAway: outputs/ is not there.
-            EnvironmentFault: The folder is there and cannot be written at present.
+            OutputRefused: a symlink or a file has the name of one of its folders, or the folder is on another disk.
+            OutputsAway: outputs/ is missing.
+            EnvironmentFault: the folder is there and cannot be written at present.
         """
         folder, _ = layout.split(target)
         with told(self._outputs, folder, Place.PUBLISH), ExitStack() as opened:
@@ -95,10 +95,10 @@ class Publisher:
                     raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     def probe(self) -> None:
-        """See that a run could write in outputs/: make a file in the private folder. Nothing is left of it.
+        """Check that a run could write in outputs/, by making a file in the private folder. Nothing of it is left.
 
         Raises:
-            PovwatchError: It cannot; what the machine has against it is an EnvironmentFault.
+            PovwatchError: it could not; an EnvironmentFault if the machine is to blame.
         """
         self._rooms.probe()
 
@@ -112,27 +112,27 @@ class Publisher:
         describe: Describe,
         stopped: staged.Stopped = lambda: False,
     ) -> Sealed:
-        """Put a run's files on the disk for certain, write the manifest, and choose the final names.
+        """Sync a run's files, write the manifest, and choose the final names.
 
-        All names are of the lowest version whose every name is free, or has the very same bytes already.
+        It chooses the lowest version whose names are all free, or have the same bytes already.
         Nothing is visible yet. The promise goes into the journal before `publish`.
 
         Args:
-            job_id: The job.
-            run_id: Its run, whose room holds the files.
-            files: Checked files directly in that room, the artifact first.
-            names: Version 1, 2, ... to their final paths. The manifest goes beside the first one.
-            describe: The manifest, given the entries of `files`; it knows the chosen names.
-            stopped: Whether the work is no longer wanted.
+            job_id: the job.
+            run_id: its run, whose private folder has the files.
+            files: checked files directly in that folder, the artifact first.
+            names: version 1, 2, ... to the final paths. The manifest goes beside the first one.
+            describe: makes the manifest from the entries of `files`, which have the chosen names.
+            stopped: whether the work is no longer wanted.
 
         Raises:
-            PublishStopped: It is not.
-            CheckFailed: A file is missing, is no plain file, or has a second name somewhere.
-            OutputsAway: The room, or the folder of all rooms, is not there, or is somebody else's.
-            DiskFull: The disk does not take it all. `files` are gone, the rest of the room is not.
-            WriteFailed: The disk reports an error. The same.
-            EnvironmentFault: The machine does not allow it at present.
-            OutputRefused: A symlink or a file has the name of a target's folder.
+            PublishStopped: the work is no longer wanted.
+            CheckFailed: a file is missing, is no plain file, or has a second name somewhere.
+            OutputsAway: the run's folder, or .povwatch, is missing or is not povwatch's.
+            DiskFull: the disk is full. `files` are deleted; the rest of the folder is not.
+            WriteFailed: the disk reported an error. `files` are deleted; the rest of the folder is not.
+            EnvironmentFault: the machine does not allow it at present.
+            OutputRefused: a symlink or a file has the name of a target's folder.
         """
         at = _in_room(job_id, run_id)
         with told(self._outputs, at, Place.SEAL), ExitStack() as opened:
@@ -146,8 +146,8 @@ class Publisher:
                     fs.fsync_dir(private_of(root, self._outputs, layout.STAGING, opened))
                     fs.fsync_dir(root)
             except (WriteFailed, DiskFull):
-                # After a failed fsync the kernel may have dropped the bytes, and the next fsync says yes to that.
-                # What these files were made from was synced before: only they are made again.
+                # After a failed fsync the kernel may have dropped the bytes, and the next fsync succeeds all the same.
+                # The files that these were made from were synced before: only these are made again.
                 for file in files:
                     with contextlib.suppress(OSError):
                         os.unlink(os.fsencode(file.name), dir_fd=here)
@@ -155,13 +155,13 @@ class Publisher:
         return Sealed(job_id, run_id, version, entries)
 
     def reseal(self, sealed: Sealed, *, names: Names, describe: Describe) -> Sealed:
-        """Choose names of a later version, after `publish` said that one was taken; commit this promise next.
+        """Choose names of a later version, after `publish` found a name taken. Commit this promise next.
 
-        What was shown under the old names already is taken back into the room first. Until the new promise is
-        committed the old one stays good: after a crash `publish` says again that a name is taken.
+        Files that are visible under the old names go back into the private folder first. Until the new promise is
+        committed the old one stays valid: after a crash `publish` finds the name taken again.
 
         Raises:
-            PovwatchError: As `seal`; but the room stays, since the artifacts were on the disk before.
+            PovwatchError: as `seal`; but the files stay, since they were synced before.
         """
         *artifacts, manifest = sealed.entries
         at = _in_room(sealed.job_id, sealed.run_id)
@@ -176,19 +176,19 @@ class Publisher:
         return Sealed(sealed.job_id, sealed.run_id, version, entries)
 
     def publish(self, sealed: Sealed, stopped: staged.Stopped = lambda: False) -> Published:
-        """Show what was promised, and let the disk have it. Safe to repeat after any interruption.
+        """Make the promised files visible, and sync their folders. Safe to repeat after any interruption.
 
-        For each file: it is there already -> nothing to do; it is staged -> renamed; neither -> somebody took it.
+        Each file is visible already (nothing to do), or staged (it is renamed), or neither (somebody took it).
 
         Args:
-            sealed: The promise.
-            stopped: Whether the work is to be left for another time.
+            sealed: the promise.
+            stopped: whether to leave the work for later.
 
         Raises:
-            PublishStopped: It is; the promise stands.
-            TargetTaken: A name was taken by something else meanwhile: `reseal`, commit that, publish again.
-            OutputsAway: outputs/ has no folder of ours in it, so it is not the one that we staged in, or not ours.
-            PovwatchError: Whatever else it is, the promise stands, so call again later.
+            PublishStopped: the work is left for later; the promise stands.
+            TargetTaken: something else took a name meanwhile: `reseal`, commit that, publish again.
+            OutputsAway: outputs/ has no folder of povwatch's, so it is not the one with the staged files.
+            PovwatchError: any other error. The promise stands, so call again later.
         """
         visible: list[bytes] = []
         gone: list[bytes] = []
@@ -205,29 +205,29 @@ class Publisher:
         return Published(tuple(visible), tuple(gone))
 
     def discard(self, job_id: int, run_id: str) -> None:
-        """Throw away what a run wrote; the job's checkpoints stay."""
+        """Delete a run's files; the job's checkpoints stay."""
         self._rooms.discard(job_id, run_id)
 
     def finish(self, job_id: int) -> None:
-        """Throw away all that is left of a job that has ended, its checkpoints too."""
+        """Delete everything of a job that has ended, its checkpoints too."""
         self._rooms.finish(job_id)
 
     def jobs(self) -> set[int]:
-        """The jobs of which something is left in the private folder."""
+        """The jobs that have files in the private folder."""
         return {job for job, _ in self._rooms.runs()}
 
     def sweep(self, keep: Collection[int], keep_runs: Collection[str]) -> int:
-        """Throw away, at start, what belongs to no job and no run to keep; says how many rooms that were."""
+        """Delete, at start, the folders of all other jobs and runs; returns how many."""
         return self._rooms.sweep(keep, keep_runs)
 
     def _chosen(
         self, root: int, here: int, artifacts: Sequence[Entry], *, first: int, names: Names, describe: Describe
     ) -> tuple[int, tuple[Entry, ...]]:
-        """The lowest version from `first` on that is free, and its entries; the manifest is on the disk."""
+        """The lowest free version from `first` on, and its entries. The manifest is synced."""
         for version in range(first, VERSION_MAX + 1):
             entries = [replace(e, target=target) for e, target in zip(artifacts, names(version), strict=True)]
             text = describe(entries)
-            # A name of its own for each version: until the next COMMIT the old promise needs its own manifest.
+            # Each version's manifest has its own name: until the next COMMIT the old promise needs its own.
             name = b"manifest_v%d.json" % version
             beside = layout.manifest(entries[0].target)
             entries.append(Entry(name, beside, len(text), hashlib.sha256(text).hexdigest()))
@@ -242,7 +242,7 @@ class Publisher:
         )
 
     def _free(self, root: int, entry: Entry) -> bool:
-        """Whether a target's name is to be had: nothing has it, or the very same bytes do."""
+        """Whether a target's name is free, or has the same bytes already."""
         folder, name = layout.split(entry.target)
         with told(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
@@ -252,7 +252,7 @@ class Publisher:
             return not staged.exists(there, name) or staged.same(there, name, entry)
 
     def _take_back(self, root: int, here: int, entry: Entry) -> None:
-        """Move a file that an interrupted `publish` has shown back into the room; nobody else's file."""
+        """Move a file that an interrupted `publish` made visible back into the private folder; never a foreign file."""
         folder, name = layout.split(entry.target)
         with told(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
@@ -266,11 +266,11 @@ class Publisher:
             fs.fsync_dir(there)
 
     def _room_if_there(self, root: int, at: bytes, opened: ExitStack) -> int | None:
-        """The run's room, or None where somebody removed it.
+        """The run's private folder; None if somebody removed it.
 
         Raises:
-            OutputsAway: Not even the folder of all rooms is there: a mount point without its disk looks like this,
-                and "somebody took it" would be the wrong conclusion. Or it is somebody else's.
+            OutputsAway: .povwatch itself is missing, as in a mount point without its disk, or is not povwatch's.
+                "Somebody took it" would be the wrong conclusion.
         """
         try:
             private_of(root, self._outputs, layout.STAGING, opened)
@@ -287,11 +287,11 @@ class Publisher:
             return None
 
     def _shown(self, root: int, here: int | None, entry: Entry, stopped: staged.Stopped) -> bool:
-        """Give one file its final name; False where it is neither there nor staged."""
+        """Give one file its final name; False if it is neither visible nor staged."""
         folder, name = layout.split(entry.target)
         there = fs.make_dirs_beneath(root, folder)
         try:
-            # Renamed first and looked at afterwards: the other order would leave a gap between the two.
+            # Rename first and compare afterwards: the other order leaves a gap in between.
             renamed = here is not None and _renamed(here, entry.staged, there, name)
             if not renamed and not staged.same(there, name, entry, stopped):
                 if here is None or not staged.exists(here, entry.staged):
@@ -300,7 +300,7 @@ class Publisher:
                     f"{self._outputs}/{layout.shown(entry.target)} has appeared meanwhile and is not ours.",
                     "It stays as it is; the result gets the next free name.",
                 )
-            # Before the next file: a manifest on the disk means that what it describes is there too.
+            # Sync before the next file: a manifest on the disk means that its files are there too.
             fs.fsync_dir(there)
         finally:
             os.close(there)
@@ -308,7 +308,7 @@ class Publisher:
 
 
 def _renamed(here: int, old: bytes, there: int, new: bytes) -> bool:
-    """Whether a file could be renamed: False where it is missing, or the new name is taken."""
+    """Rename a file; False if it is missing, or the new name is taken."""
     try:
         fs.rename_noreplace(here, old, there, new)
     except (FileNotFoundError, FileExistsError):
@@ -321,7 +321,7 @@ def _in_room(job_id: int, run_id: str) -> bytes:
 
 
 def _umask() -> int:
-    """The umask, without setting it for a moment as os.umask must: other threads create files meanwhile."""
+    """The umask. os.umask would have to set it for a moment, while other threads create files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)

@@ -1,11 +1,11 @@
-"""The folder outputs/.povwatch, where work in progress is: one room a run, and one for a job's checkpoints.
+"""The folder outputs/.povwatch for work in progress: one folder for each run, and one for each job.
 
-    outputs/.povwatch/17.3f2a/     what the run 3f2a of job 17 writes; gone when the run is over
-    outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; gone when the job is over
-    outputs/.povwatch/17/hooks/    copies of the clip and its JSON for a hook of job 17; gone when the hook is over
+    outputs/.povwatch/17.3f2a/     files of run 3f2a of job 17; deleted when the run is over
+    outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; deleted when the job is over
+    outputs/.povwatch/17/hooks/    copies of the clip and its JSON for a hook of job 17; deleted when the hook is over
 
-It is inside outputs/ because a rename never crosses a mount, and private because nobody is to see half a video, or to
-put one in its place: see private.py. What is there is listed and cleared whosever it is.
+It is inside outputs/ because a rename cannot cross mounts, and private so that nobody sees or plants half a video: see
+private.py. Listing and clearing work whoever owns a folder.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _OURS = re.compile(r"(?P<job>[0-9]{1,19})(?:\.(?P<run>.+))?", re.DOTALL)
 
 
 class Staging:
-    """The rooms in `outputs`/.povwatch. Making one fails in words; clearing one is safe to repeat."""
+    """The folders in `outputs`/.povwatch. Making one raises translated errors; clearing one is safe to repeat."""
 
     def __init__(self, outputs: Path) -> None:
         self._outputs = outputs
 
     def make(self, job_id: int, run_id: str) -> Path:
-        """The room of a run, made if it is missing."""
+        """A run's folder, made if necessary."""
         return self._made(room(job_id, run_id))
 
     def probe(self) -> None:
-        """Make a file in the folder of all rooms, which is made if it is missing, and leave nothing of it."""
+        """Make a file in .povwatch, which is made if necessary, and leave nothing of the file."""
         with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             root = root_of(self._outputs, opened)
             folder = _kept(private.enter(root, str(self._outputs), layout.STAGING, make=True), opened)
@@ -48,16 +48,16 @@ class Staging:
                 pass
 
     def checkpoints(self, job_id: int) -> Path:
-        """The folder for what outlives a job's attempts, made if it is missing."""
+        """The folder for files that outlive a job's attempts, made if necessary."""
         return self._made(f"{job_id}", "chunks")
 
     def for_hooks(self, job_id: int) -> Path:
-        """An empty folder for what a hook of a job is given."""
+        """An empty folder for the copies that a job's hook gets."""
         self.clear_hooks(job_id)
         return self._made(f"{job_id}", "hooks", place=Place.HOOK)
 
     def clear_hooks(self, job_id: int) -> None:
-        """Throw away what a hook was given; and the job's folder, if nothing else is in it."""
+        """Delete a hook's copies, and the job's folder if nothing else is in it."""
         with (
             told(self._outputs, layout.STAGING, Place.HOOK),
             contextlib.ExitStack() as opened,
@@ -71,21 +71,21 @@ class Staging:
                 os.rmdir(job, dir_fd=rooms)
 
     def discard(self, job_id: int, run_id: str) -> None:
-        """Throw away what a run wrote."""
+        """Delete a run's files."""
         self._clear(lambda job, run: (job, run) == (job_id, run_id))
 
     def finish(self, job_id: int) -> None:
-        """Throw away everything of a job: all its runs, and its checkpoints."""
+        """Delete everything of a job: all its runs, and its checkpoints."""
         self._clear(lambda job, _: job == job_id)
 
     def sweep(self, keep: Collection[int], keep_runs: Collection[str]) -> int:
-        """Throw away every room but those of the jobs and runs to keep; names that are not ours stay.
+        """Delete every folder except those of the jobs and runs to keep. Foreign names stay.
 
-        No hook runs at a start, so what one was given goes too: a job that ends before its claim leaves nothing else.
-        What cannot be removed is left for the next sweep.
+        No hook runs at a start, so hooks' copies are deleted too: a job that ends before its claim leaves nothing else.
+        A folder that cannot be removed is left for the next sweep.
 
         Returns:
-            How many rooms were removed.
+            Number of removed folders.
         """
 
         def left_over(job: int, run: str | None) -> bool:
@@ -99,7 +99,7 @@ class Staging:
         return removed
 
     def runs(self) -> list[tuple[int, str | None]]:
-        """The job and the run of every room that is there; no run for a job's checkpoints."""
+        """The job and the run of every folder; None for the run of a job's own folder."""
         with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             try:
                 folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
@@ -109,7 +109,7 @@ class Staging:
             return [(int(found["job"]), found["run"]) for found in names if found]
 
     def rooms(self) -> list[tuple[int, bytes, int]]:
-        """Every room that is there: its job, its path below outputs/, and the bytes in it."""
+        """Every folder: its job, its path relative to outputs/, and its size in bytes."""
         found = []
         with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             try:
@@ -138,7 +138,7 @@ class Staging:
             for name in os.listdir(folder):  # noqa: PTH208 - a descriptor
                 found = _OURS.fullmatch(name)
                 if found and unwanted(int(found["job"]), found["run"]):
-                    # A thousand folders one in another are too deep for it: they stay.
+                    # A thousand nested folders are too deep for rmtree: they stay.
                     with contextlib.suppress(OSError, RecursionError):
                         shutil.rmtree(name, dir_fd=folder)
                         removed += 1
@@ -156,12 +156,12 @@ def _bytes_in(name: str, folder: int) -> int:
 
 
 def room(job_id: int, run_id: str) -> str:
-    """The name of a run's room."""
+    """The name of a run's folder."""
     return f"{job_id}.{run_id}"
 
 
 def root_of(outputs: Path, opened: contextlib.ExitStack) -> int:
-    """The outputs folder itself, open until `opened` ends. It alone may be a symlink: the configuration names it."""
+    """The outputs folder, open until `opened` ends. Only this one may be a symlink: the configuration names it."""
     return _kept(os.open(outputs, os.O_RDONLY | os.O_DIRECTORY), opened)
 
 
@@ -171,11 +171,11 @@ def folder_of(root: int, path: bytes, opened: contextlib.ExitStack) -> int:
 
 
 def private_of(root: int, outputs: Path, path: bytes, opened: contextlib.ExitStack) -> int:
-    """A folder below `root` that is ours alone, as is each one on the way, open until `opened` ends.
+    """A folder below `root` that is povwatch's own, like each folder above it; open until `opened` ends.
 
     Raises:
-        OutputsTaken: One is somebody else's.
-        OSError: As `private.enter`.
+        OutputsTaken: one of them is not povwatch's.
+        OSError: as `private.enter`.
     """
     return _kept(private.enter(root, str(outputs), path), opened)
 
