@@ -1,1 +1,1 @@
-"""What people ask for beside the clips' way: rebuild, report, clean."""
+"""Operations beside a clip's way: rebuild, report, clean."""

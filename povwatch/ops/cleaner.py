@@ -1,4 +1,7 @@
-"""`povwatch clean` beside a running daemon: disks are looked at and cleared in threads, the journal is asked here."""
+"""`povwatch clean` beside a running daemon.
+
+Background threads list and remove files; the loop's thread asks the journal.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Cleaner:
-    """Cleans for one request at a time."""
+    """Serves one clean request at a time."""
 
     def __init__(self, config: Config, store: JobStore, background: Background) -> None:
         self._cleaning = Cleaning(config)
@@ -28,7 +31,7 @@ class Cleaner:
         self._background = background
 
     def clean(self, request: Request, answer: Callable[[Answer], None]) -> None:
-        """Begin; `answer` is told the end. A request that waits for another's end, or comes again, is passed over."""
+        """Begin to clean; calls `answer` at the end. Ignores a request while another one, or itself, is served."""
         if self._background.busy("clean"):
             return
 

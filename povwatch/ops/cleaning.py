@@ -1,11 +1,11 @@
-"""What is left over in outputs/.povwatch, in inputs/ and among the requests, for `povwatch clean`.
+"""Finds left-overs in outputs/.povwatch, in inputs/ and among the requests, for `povwatch clean`.
 
-1. Looked at first, judged by the journal afterwards: a job is in the journal before anything of it is on a disk, so
-   what belongs to no job there, or to one that has ended, nobody needs. Jobs never come back: another run is another.
-2. What belongs to a job that has not ended stays, whatever it is: its next copies may be made ahead of its turn.
-   What was generated for a clip's last job and could not be finished stays too: `povwatch retry` finishes it.
-3. An error file goes if it is ours and no file in its folder can be the clip that it is about.
-4. Temporary files and answers that nobody came for go when they are an hour old.
+1. Files are listed first, and the journal is asked afterwards. A job is in the journal before any of its files exists,
+   so files of an unknown or ended job are left-overs. Jobs never come back: another run is another job.
+2. Files of a job that has not ended stay; its next copies may be made ahead of its turn.
+   The artifact of a clip's last job stays too if it could not be finished: `povwatch retry` finishes it.
+3. An error file is a left-over if it is ours and no file in its folder can be its clip.
+4. Temporary files and unread answers are left-overs after an hour.
 5. Requests stay: the daemon takes them at its start.
 """
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from povwatch.journal import JournalReader
 
 OLD = 3600.0
-"""Seconds after which a temporary file is nobody's any more."""
+"""Seconds after which a temporary file is a left-over."""
 
 LINES_MAX = 100
-"""Things that are named one by one."""
+"""The most left-overs that are listed one by one."""
 
 
 class Kind(StrEnum):
@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Something that nobody needs."""
+    """A left-over."""
 
     kind: Kind
     path: bytes
@@ -56,16 +56,16 @@ class Left:
     size: int
     """Bytes."""
     job: int | None = None
-    """Whose staging it is."""
+    """The job whose staging it is."""
 
     @property
     def what(self) -> str:
-        """What it is, for people."""
+        """Its kind, and its job if it has one."""
         return str(self.kind) if self.job is None else f"{self.kind} of job {self.job}"
 
 
 class Cleaning:
-    """Of one povwatch. `look` and `remove` only touch disks; `judge` only reads the journal."""
+    """Finds and removes left-overs. `look` and `remove` only touch disks; `judge` only reads the journal."""
 
     def __init__(self, config: Config) -> None:
         self._rooms = Staging(config.paths.outputs)
@@ -74,13 +74,13 @@ class Cleaning:
         self._suffixes = tuple(suffix.encode() for suffix in config.arrival.extensions)
 
     def look(self, now: float) -> list[Left]:
-        """Everything that may be left over.
+        """List everything that may be a left-over.
 
         Args:
             now: seconds since the epoch.
 
         Raises:
-            PovwatchError: a folder is away, or may not be looked into.
+            PovwatchError: a folder is away or cannot be listed.
         """
         return [
             *(Left(Kind.STAGING, path, size, job) for job, path, size in self._rooms.rooms()),
@@ -91,20 +91,16 @@ class Cleaning:
 
     @staticmethod
     def judge(seen: Sequence[Left], journal: JournalReader) -> list[Left]:
-        """What of it nobody needs.
+        """The left-overs among the listed files.
 
         Args:
-            seen: what was looked at before.
+            seen: what `look` returned earlier.
             journal: as it is now.
         """
         return [left for left in seen if not _needed(left, journal)]
 
     def remove(self, found: Sequence[Left]) -> list[Left]:
-        """Take it away; what could not be.
-
-        Args:
-            found: what was judged.
-        """
+        """Remove left-overs; returns those that could not be removed."""
         kept = []
         for left in found:
             try:
@@ -123,12 +119,12 @@ class Cleaning:
 
 
 def in_words(found: Sequence[Left], kept: Sequence[Left], *, dry: bool) -> tuple[str, list[str]]:
-    """What was done, or would be, as a sentence and a line for each thing.
+    """The outcome as a sentence, and a line for each left-over.
 
     Args:
-        found: what nobody needs.
-        kept: what of it could not be removed.
-        dry: whether nothing was to be removed.
+        found: the left-overs.
+        kept: those that could not be removed.
+        dry: whether this was a dry run.
     """
     gone = [left for left in found if left not in kept]
     size = spell_size(sum(left.size for left in gone))
@@ -142,7 +138,7 @@ def in_words(found: Sequence[Left], kept: Sequence[Left], *, dry: bool) -> tuple
 
 
 def _is_kept(job: Job, journal: JournalReader) -> bool:
-    """Whether a job's artifact waits to be finished, and the clip has had no other job since."""
+    """Whether the job's artifact waits to be finished, and the clip has no newer job."""
     latest = journal.latest(job.path)
     return job.kept and latest is not None and latest.id == job.id
 

@@ -1,6 +1,6 @@
-"""The JSON beside a clip: what it may say, and what is wrong with it.
+"""The JSON beside a clip: its fields, its rules, and the errors in it.
 
-`prompts` makes the first one, and `beside` reads and writes it in inputs/; the rest is pure.
+`inputs_folder` reads and writes it in inputs/, and `prompts` makes the first one. Most other modules are pure.
 """
 
 from povwatch.spec.lint import lint

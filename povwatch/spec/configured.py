@@ -1,4 +1,4 @@
-"""The templates as the configuration wants them, checked before any clip needs one."""
+"""Loads the configured templates and checks them, before any clip needs one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def configured_templates(config: Config) -> dict[str, Template]:
-    """Every template by its name, ours and the user's.
+    """All templates by name, ours and the user's.
 
     Raises:
-        ConfigError: one cannot be used, or the configuration names one that there is not.
+        ConfigError: a template cannot be used, or the configuration names an unknown one.
     """
     templates = load_templates(Path(config.spec.templates) if config.spec.templates else None)
     wanted = {"spec.template": config.spec.template}
@@ -35,15 +35,13 @@ def configured_templates(config: Config) -> dict[str, Template]:
 
 
 def check_name(name: str, templates: Collection[str], said: str) -> None:
-    """See that there is a template of that name.
+    """Check that a template exists.
 
     Args:
-        name: as somebody wrote it.
-        templates: the names that there are.
-        said: how and where it was written.
+        said: where the name was written, and how; the error message begins with it.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such template.
     """
     if name not in templates:
         meant = near(name, templates).replace("did", "Did")

@@ -1,4 +1,4 @@
-"""Who knows what a clip's JSON says now."""
+"""The interface to the current JSON of a job."""
 
 from __future__ import annotations
 

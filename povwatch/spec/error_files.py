@@ -1,6 +1,6 @@
-"""The error file beside a clip: there while something is wrong, gone when it is right again.
+"""The error file beside a clip: it exists while something is wrong with the clip.
 
-What the folder does not take now is kept, over a restart too, and done when it can be.
+Writes that inputs/ refuses are kept in the journal and repeated later, also after a restart.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ BAD_ENDS = frozenset({JobState.REJECTED, JobState.FAILED, JobState.BLOCKED})
 GOES_AWAY = "This file goes away by itself when that is mended."
 
 AGAIN_MAX = 20
-"""So many of them at a time."""
+"""How many writes are repeated at a time."""
 
 KEPT_MAX = 10_000
-"""More than that is in the log alone."""
+"""Beyond that, only the log has the error."""
 
 
 FACT = "notices"
-"""Under which name the journal keeps what could not be written; older versions wrote it so."""
+"""The journal's key for refused writes; older versions wrote them under it."""
 
 
 class _Kept(NamedTuple):
-    """What the folder did not take."""
+    """A write that the folder refused."""
 
     clip: bytes
     text: str | None
@@ -49,51 +49,53 @@ class _Kept(NamedTuple):
 
 
 class ErrorFiles:
-    """Writes and removes error files. None of them is worth stopping for: the log says the same."""
+    """Writes and removes error files. Failures are logged and never raised."""
 
     def __init__(self, folder: InputsFolder, journal: Journal) -> None:
         self._folder = folder
         self._journal = journal
         kept = journal.fact(FACT) or []
         self._kept = {os.fsencode(file): _Kept(os.fsencode(clip), text) for file, clip, text in kept}
-        """By the error file."""
+        """By the error file's path."""
         self._changed = False
         self._next = 0.0
 
     def write(self, job: Job, happened: str, what: str, todo: str) -> bytes | None:
-        """Say beside the clip what is wrong with it.
+        """Write what is wrong with a clip beside it.
 
         Args:
-            job: whose clip.
-            happened: goes on from the clip's name: "is rejected".
+            job: the clip's job.
+            happened: continues a sentence that begins with the clip's name: "is rejected".
             what: what was found.
             todo: what to do.
 
         Returns:
-            The file's path, relative to inputs/; None if it could not be written yet, or is somebody else's.
+            The file's path, relative to inputs/; None if it could not be written yet, or the name is taken.
         """
         _, name = layout.split(job.path)
         return self._say(job, f"{layout.shown(name)} {happened}.\n\n{what}\n\n{todo}\n\n{GOES_AWAY}\n")
 
     def invalid(self, job: Job, error: SpecInvalid) -> bytes | None:
-        """Say beside the clip what is wrong with its JSON, with lines and columns; the file as `write` has it."""
+        """Write what is wrong with a clip's JSON beside it, with lines and columns; returns as `write`."""
         return self._say(job, explain(error))
 
     def clear(self, job: Job) -> None:
-        """Nothing is wrong with the clip any more."""
+        """Remove the clip's error file."""
         self._remove(job.path, layout.beside(job.path, job.base).error)
 
     def there(self, job: Job) -> bytes | None:
-        """A clip's error file; None if it could not be written yet."""
+        """The path of a clip's error file; None if it could not be written yet."""
         file = layout.beside(job.path, job.base).error
         return None if file in self._kept else file
 
     def tick(self, now: float, present: Callable[[bytes], bool]) -> None:
-        """Do some of what the folder did not take; those that still fail go to the end.
+        """Repeat some of the refused writes; those that fail again go to the end.
+
+        Call it only while inputs/ is there.
 
         Args:
-            now: boot clock; the inputs folder is there.
-            present: whether a clip is there; of one that is gone nothing is written.
+            now: boot clock.
+            present: whether a clip exists; no error file is written for one that is gone.
         """
         if now < self._next:
             return
@@ -108,18 +110,18 @@ class ErrorFiles:
         self.save()
 
     def save(self) -> None:
-        """Note what is kept."""
+        """Journal the refused writes."""
         if self._changed:
             kept = [(os.fsdecode(file), os.fsdecode(clip), text) for file, (clip, text) in self._kept.items()]
             self._journal.set_facts(**{FACT: kept})
             self._changed = False
 
     def tidy(self, known: Mapping[bytes, Known], listing: Listing) -> None:
-        """Remove the error files of clips that ended badly and were deleted since.
+        """Remove the error files of clips that ended badly and were then deleted.
 
         Args:
-            known: the newest job of every clip that was ever seen.
-            listing: what is in inputs/.
+            known: the newest job of every clip ever seen.
+            listing: inputs/ as it is now.
         """
         for path, last in known.items():
             if last.state not in BAD_ENDS or path in listing.clips or path in listing.links or listing.is_blind(path):
@@ -160,6 +162,6 @@ class ErrorFiles:
 
 
 def _is_used(error_file: bytes, known: Mapping[bytes, Known], listing: Listing) -> bool:
-    """Whether the error file belongs to a clip that is there, which took the base of one that is gone."""
+    """Whether the file belongs to a present clip, which took over the base of a deleted one."""
     present = ((path, known.get(path)) for path in (*listing.clips, *listing.links))
     return any(last is not None and layout.beside(path, last.base).error == error_file for path, last in present)

@@ -1,4 +1,4 @@
-"""The kinds of values that a spec's fields take, each with upstream's rule and ours. Pure."""
+"""The types of a spec's fields, with upstream's rules and ours. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from pydantic_core import PydanticCustomError
 from povwatch.core.cosmos import CHUNK_FRAMES
 
 CHUNKS = (CHUNK_FRAMES, 1)
-"""Frames in a chunk: the model's own number, or a single image; upstream asserts anything else away, late."""
+"""Frames in a chunk: the model's own number, or a single image. Upstream asserts this late."""
 
 GUIDED_MASKS = (".mp4", ".npz")
-"""What upstream reads as a guided generation mask; anything else is a ValueError once the model is loaded."""
+"""Suffixes of a guided generation mask. Upstream raises ValueError for others, after it has loaded the model."""
 
 SIGMA_MAX = 200.0
 """Pure noise."""
 
 
 def rule(kind: str, message: str, todo: str, *, field: str = "") -> PydanticCustomError:
-    """A broken rule of ours; `field` is relative to the validated object, for rules across fields."""
+    """An error for a rule of ours.
+
+    Args:
+        field: for rules across fields; relative to the validated object.
+    """
     # Braces would be taken for placeholders: the texts travel in the context instead.
     return PydanticCustomError(
         kind,
@@ -67,7 +71,7 @@ def _sigma(value: str) -> str:
 
 
 def _inside(value: str) -> str:
-    """Normalise a path that stays in the JSON's folder."""
+    """Normalise a path and check that it stays in the JSON's folder."""
     todo = "Put the file into the JSON's folder, or a folder below it, and name it from there."
     if not value.strip():
         raise rule("path", "names no file", "Name a file, or take the line out.")
@@ -96,15 +100,15 @@ def _guided(value: str) -> str:
 
 
 NoBool = BeforeValidator(_no_bool)
-"""Keeps true and false from passing as 1 and 0."""
+"""Rejects true and false, which would pass as 1 and 0."""
 
 Int = Annotated[int, NoBool]
-"""A whole number; as upstream, 3.0 and "3" will do, and 3.5 will not."""
+"""A whole number; like upstream it accepts 3.0 and "3", but not 3.5."""
 
 Positive = Annotated[int, Field(gt=0), NoBool]
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), NoBool]
-"""What every engine's random generator takes. (Python's takes -1 too, and for the same as 1.)"""
+"""A seed for any engine's random generator. (Python's accepts -1 too, and treats it as 1.)"""
 
 Guidance = Annotated[int, Field(ge=0, le=7), NoBool]
 
@@ -113,7 +117,7 @@ Priority = Annotated[int, Field(ge=-100, le=100), NoBool]
 Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NoBool]
 
 Text = Annotated[str, AfterValidator(_said)]
-"""A text that says something."""
+"""A text that is not blank."""
 
 NegativeText = Annotated[str, AfterValidator(_negative)]
 
@@ -125,6 +129,6 @@ RelativePath = Annotated[str, AfterValidator(_inside)]
 """A file below the JSON's folder."""
 
 ClipName = Annotated[str, AfterValidator(_clip)]
-"""A file in the JSON's folder; `./` in front is dropped."""
+"""A file in the JSON's folder; a leading `./` is dropped."""
 
 GuidedMask = Annotated[RelativePath, AfterValidator(_guided)]

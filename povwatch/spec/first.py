@@ -1,6 +1,6 @@
 """The first JSON of a clip: the template of its folder, filled in. Pure.
 
-The daemon and `povwatch specs` both write it, so it is made in one place.
+The daemon and `povwatch specs` share it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 def choose(
     defaults: SpecDefaults, templates: Mapping[str, Template], clip: bytes, *, template: str | None = None
 ) -> Template:
-    """The template of a clip, with its folder's own negative prompt if that has one.
+    """The template of a clip, with its folder's own negative prompt if there is one.
 
     Args:
         defaults: [spec] of the configuration.
-        templates: by name.
-        clip: its path, relative to inputs/.
-        template: one that was asked for, over its folder's.
+        clip: relative to inputs/.
+        template: a requested template, which overrides the folder's.
     """
     folder = folder_of(defaults, clip)
     chosen = templates[template or folder.template or defaults.template]
@@ -38,7 +37,7 @@ def choose(
 
 
 def needs_duration(template: Template) -> bool:
-    """Whether the clip has to be looked into before its JSON can be written."""
+    """Whether the JSON needs the clip's duration, for which the clip has to be probed."""
     return "duration" in names_in(template.prompt) + names_in(template.negative_prompt)
 
 
@@ -46,10 +45,7 @@ def first_spec(defaults: SpecDefaults, template: Template, base: bytes, facts: F
     """The text of the JSON.
 
     Args:
-        defaults: [spec] of the configuration.
-        template: as `choose` gave it.
-        base: what the clip goes by (`layout.bases`).
-        facts: of the clip.
+        base: what the clip's files are called (`layout.bases`).
     """
     chosen = replace(
         template,

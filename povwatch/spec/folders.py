@@ -1,7 +1,7 @@
-"""What a clip's folder asks for: its template, its negative prompt, and its priority. Pure.
+"""The configured template, negative prompt and priority of a clip's folder. Pure.
 
-Patterns: `driving/**` fits the folder `driving` and all below it; `*/night` fits one folder below any. The first match
-wins.
+Patterns: `driving/**` matches the folder `driving` and everything below it; `*/night` matches `night` one level down.
+The first match wins.
 """
 
 from __future__ import annotations
@@ -22,22 +22,14 @@ T = TypeVar("T")
 
 
 def folder_of(config: SpecDefaults, clip: bytes) -> FolderDefaults:
-    """What the first pattern of [spec.folders] that fits says; nothing, where none does.
-
-    Args:
-        config: [spec] of the configuration.
-        clip: its path, relative to inputs/.
-    """
+    """The defaults of the first matching pattern in [spec.folders], or empty ones. `clip` is relative to inputs/."""
     return _first(config.folders, clip, FolderDefaults())
 
 
 def priority_for(config: SpecDefaults, clip: bytes, spec: Spec) -> int:
-    """What the JSON says; else the first pattern of [spec.priorities] that fits the clip's folder; else 0.
+    """The JSON's priority, else that of the first matching pattern in [spec.priorities], else 0.
 
-    Args:
-        config: [spec] of the configuration.
-        clip: its path, relative to inputs/.
-        spec: its JSON.
+    `clip` is relative to inputs/.
     """
     own = spec.povwatch
     return own.priority if "priority" in own.model_fields_set else _first(config.priorities, clip, 0)

@@ -1,4 +1,4 @@
-"""What a field takes, and which field was meant: both from the model's own schema. Pure."""
+"""Hints for wrong fields: allowed values, and likely names. Both come from the model's schema. Pure."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "when": ("start",),
     "prio": ("priority",),
 }
-"""What people write, from other tools and from upstream's documents, and what it is here."""
+"""Names from other tools and from upstream's documents, and our fields for them."""
 
 
 def allowed(path: Path) -> str:
-    """What the field at `path` takes, to go behind "Write"; empty if there is no such field."""
+    """The allowed values of a field, to follow "Write"; empty if there is no such field."""
     schema = _at(path)
     return _words(schema, str(path[-1])) if schema is not None and path else ""
 
 
 def meant(path: Path) -> str:
-    """What somebody who wrote the unknown name at `path` most likely wanted, as a sentence."""
+    """A sentence that suggests a field for the unknown name at `path`."""
     written, siblings = str(path[-1]), _names(path[:-1])
     plain = written.lower().strip().replace("-", "_").replace(" ", "_")
     targets = (*ALIASES.get(plain, ()), plain)
@@ -86,7 +86,7 @@ def meant(path: Path) -> str:
 
 
 def _home(name: str) -> str:
-    """Where a name belongs that is known, but not where it was written."""
+    """A sentence that says where a misplaced field belongs; empty if the name is unknown."""
     if name in _names(()):
         return f'"{name}" belongs at the top level, not inside another object.'
     if name in _names(("povwatch",)):

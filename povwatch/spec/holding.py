@@ -1,6 +1,6 @@
-"""Who holds a clip back, and how to let it go. Pure.
+"""Why a clip is held, and how to release it. Pure.
 
-There are three ways to hold a clip, and each is let go in its own way.
+There are three ways to hold a clip, and each is released in its own way.
 """
 
 from __future__ import annotations
@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 
 
 HELD_BEFORE = "held-before"
-"""The event of a clip that was renamed while a `.hold` file held it: `marker` is that file."""
+"""The event of a clip that was renamed while a `.hold` file held it. `marker` is that file."""
 
 
 def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | None, marker_before: str = "") -> str:
-    """One sentence without its full stop; empty where nobody holds it.
+    """A sentence without its full stop; empty if the clip is not held.
 
     Args:
-        job: the clip's.
-        beside: its files.
-        marker: whether its `.hold` file is there.
-        go: whether somebody said go, by command or by file.
-        start: what its JSON says.
-        marker_before: the `.hold` file that held it under the name that it had before; empty if none did.
+        marker: whether its `.hold` file exists.
+        go: whether there was a go, by command or by file.
+        start: `start` of its JSON.
+        marker_before: the `.hold` file that held it under its former name; empty if none did.
     """
     let_go = command("go", clip=job.path)
     said = f"{marker_before} held it under its name before" if marker_before else "povwatch hold was said"
@@ -43,11 +41,11 @@ def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | No
         return f"{said}, and only {let_go} lets it go now"
     if job.hold:
         return f"{said}; {let_go} lets it go"
-    if start == "hold" and not go:  # go is said after the JSON was written, and over its hold
+    if start == "hold" and not go:  # a go comes after the JSON was written, and overrides its hold
         return f'its JSON says "start": "hold"; take that out, or: {let_go}'
     return ""
 
 
 def marker_before(events: Iterable[Event]) -> str:
-    """The `.hold` file that held a clip under the name that it had before, by its job's history; empty if none did."""
+    """The `.hold` file that held the clip under its former name, from its job's events; empty if none did."""
     return next((str(event.data.get("marker", "")) for event in events if event.event == HELD_BEFORE), "")

@@ -1,7 +1,8 @@
-"""What stands beside the clips in inputs/. The only module that writes there.
+"""The files beside the clips in inputs/. The only module that writes there.
 
-Everything is relative to inputs/ and reached without following a symlink.
-New files get the group of a setgid folder, and mode 0664 under the umask: whoever uploaded the clip may edit them.
+Paths are relative to inputs/, and are opened without following a symlink.
+New files get the group of a setgid folder, and mode 0664 under the umask, so that whoever uploaded the clip may edit
+them.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ if TYPE_CHECKING:
     from povwatch.spec.references import NamedFile
 
 ERROR_MARK = b"povwatch: "
-"""How our error files begin; one that begins otherwise is somebody else's."""
+"""The beginning of our error files; a file that begins otherwise is not ours."""
 
 LOCK_STALE = 3600.0
-"""Seconds after which an editor's lock is taken for a left-over."""
+"""Seconds after which an editor's lock counts as stale."""
 
 LOCKS = (b".%s.swp", b".%s.swo", b".%s.swx", b".#%s", b".~lock.%s#")
-"""The locks of vim and nano, Emacs (a symlink that leads nowhere), and LibreOffice."""
+"""The locks of vim and nano, of Emacs (a dangling symlink), and of LibreOffice."""
 
 READS_MAX = 3
-"""How often a file that changes while it is read is read again."""
+"""How often a file is read again if it changes meanwhile."""
 
 
 def _no_file(kind: str) -> Problem:
@@ -65,11 +66,11 @@ UNREADABLE = {
     errno.ELOOP: _no_file("a symlink"),
     errno.ENXIO: _no_file("a socket or a device"),
 }
-"""Why a JSON that is there cannot be opened."""
+"""Reasons why an existing JSON cannot be opened."""
 
 
 class FolderGone(InputsRefused):
-    """The folder is there no longer; the inputs folder itself is."""
+    """The clip's folder is gone, while the inputs folder exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class SpecFile:
     """A JSON as it was read."""
 
     data: bytes
-    """At most one byte more than a spec may have."""
+    """At most SIZE_MAX + 1 bytes."""
     digest: str
     """SHA-256 of `data` in hexadecimal."""
     signature: Signature
@@ -86,42 +87,41 @@ class SpecFile:
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """What the user's empty files beside a clip say."""
+    """Which of the user's marker files exist beside a clip."""
 
     go: bool
     hold: bool
 
 
 class InputsFolder:
-    """The inputs folder, as far as files beside clips go."""
+    """Reads and writes the files beside clips."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def write_spec(self, path: bytes, data: bytes) -> bool:
-        """Put a JSON there, whole and on the disk; False if something has that name already.
+        """Write a JSON, atomically and synced; False if the name is taken.
 
         Raises:
-            DiskFull: No space or no quota.
-            InputsRefused: Anything else that the folder has against it.
+            DiskFull: no space or quota.
+            InputsRefused: any other refusal of the folder.
         """
         with self._folder_of(path, Place.SPEC) as (folder, name):
             return create(folder, name, data)
 
     def rewrite_spec(self, path: bytes, data: bytes, *, ours: Callable[[bytes], bool]) -> bytes | None:
-        """Put another JSON in the place of one; what somebody wrote is kept beside it, see `whole.supersede`.
+        """Replace a JSON; another user's text is kept beside it, see `whole.supersede`.
 
         Args:
-            path: the JSON, which is there.
-            data: the new one.
-            ours: whether an old text is povwatch's own, untouched.
+            path: an existing JSON.
+            ours: whether an old text is povwatch's own, unedited.
 
         Returns:
-            Where the old one is kept; None if it was ours.
+            Where the old text is kept; None if it was ours.
 
         Raises:
-            DiskFull: No space or no quota.
-            InputsRefused: Anything else that the folder has against it.
+            DiskFull: no space or quota.
+            InputsRefused: any other refusal of the folder.
         """
         with self._folder_of(path, Place.SPEC) as (folder, name):
             try:
@@ -137,8 +137,8 @@ class InputsFolder:
         """Read a JSON; None if there is none.
 
         Raises:
-            SpecInvalid: Something stands there that is no plain file, or that may not be read.
-            InputsRefused: The inputs folder itself is away, or fails.
+            SpecInvalid: it is no plain file, or may not be read.
+            InputsRefused: inputs/ is away or fails.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             try:
@@ -159,20 +159,20 @@ class InputsFolder:
         """Whether anything has that name.
 
         Raises:
-            InputsRefused: The inputs folder itself is away, or fails.
+            InputsRefused: inputs/ is away or fails.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             return lstat(folder, name) is not None
         return False
 
     def write_error(self, path: bytes, text: str) -> bool:
-        """Put an error file there, or put its text right; False if a file of somebody else's has that name.
+        """Write an error file or correct its text; False if another user's file has the name.
 
-        The text is put behind our mark. A file that says it already is not touched.
+        The text follows our mark. A file that has this text already is not touched.
 
         Raises:
-            DiskFull: No space or no quota.
-            InputsRefused: Anything else that the folder has against it.
+            DiskFull: no space or quota.
+            InputsRefused: any other refusal of the folder.
         """
         data = ERROR_MARK + text.encode("utf-8", "backslashreplace")
         with self._folder_of(path, Place.ERROR_FILE) as (folder, name):
@@ -184,10 +184,10 @@ class InputsFolder:
             return bool(old)
 
     def remove_error(self, path: bytes) -> bool:
-        """Remove our error file; False if there is none of ours.
+        """Remove our error file; False if there is none.
 
         Raises:
-            InputsRefused: The folder does not let us.
+            InputsRefused: the folder refuses.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.ERROR_FILE) as (folder, name):
             if ours(folder, name):
@@ -197,17 +197,17 @@ class InputsFolder:
         return False
 
     def markers(self, beside: Beside) -> Markers:
-        """Which markers stand beside a clip. They are the user's: nothing here ever removes one."""
+        """The markers beside a clip. They belong to the user; povwatch never removes them here."""
         with contextlib.suppress(FolderGone), self._folder_of(beside.go, Place.READ_SPEC) as (folder, go):
             return Markers(go=_is_file(folder, go), hold=_is_file(folder, split(beside.hold)[1]))
         return Markers(go=False, hold=False)
 
     def editor_open(self, path: bytes, now: float) -> bytes | None:
-        """The lock that an editor keeps beside the JSON while it has it open; None if there is none.
+        """The lock file of an editor that has the JSON open; None if there is none.
 
         Args:
-            path: The JSON.
-            now: Seconds since the epoch, to tell a lock from a left-over.
+            path: the JSON.
+            now: seconds since the epoch, to recognise stale locks.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             for lock in LOCKS:
@@ -219,41 +219,36 @@ class InputsFolder:
         return None
 
     def check_references(self, spec: Spec, path: bytes, data: bytes = b"") -> Spec:
-        """See that the files that a spec names can be read; `references.check_references` has the rules.
+        """Check the files that a spec names, by the rules of `references.check_references`.
 
         Args:
-            spec: What the JSON says.
-            path: The JSON.
-            data: Its bytes, to say in which line a name stands.
+            path: the JSON.
+            data: the JSON's bytes, to find the line of a name.
 
         Returns:
             The spec, with the text of `prompt_path` as its `prompt`.
 
         Raises:
-            SpecInvalid: Names each field and what is wrong with its file.
+            SpecInvalid: lists each field and what is wrong with its file.
         """
         with self._folder_of(path, Place.READ_SPEC) as (folder, name):
             return check_references(folder, spec, file=shown(name), data=data)
 
     def named_files(self, spec: Spec, path: bytes) -> dict[str, NamedFile]:
-        """The files that a spec names, by field, as they are now. One that has gone meanwhile is left out.
-
-        Args:
-            spec: What the JSON says.
-            path: The JSON.
+        """The files that a spec names, by field, as they are now; missing ones are left out.
 
         Raises:
-            InputsRefused: The inputs folder is away, or fails.
+            InputsRefused: inputs/ is away or fails.
         """
         with self._folder_of(path, Place.READ_SPEC) as (folder, _):
             return named_files(folder, split(path)[0], spec)
 
     def move_aside(self, path: bytes, to: bytes) -> None:
-        """Move a clip, and never over another file. What lies beside it stays.
+        """Move a clip without overwriting a file. Files beside it stay.
 
         Raises:
-            FileExistsError: `to` is there.
-            OSError: Anything else that the folder has against it.
+            FileExistsError: `to` exists.
+            OSError: any other refusal of the folder.
         """
         (folder, name), (target, new) = split(path), split(to)
         with self._root() as root, closing(open_beneath(root, folder, FOLDER)) as here:
@@ -263,9 +258,9 @@ class InputsFolder:
             fsync_dir(here)
 
     def sweep(self) -> int:
-        """Remove the temporary files that an earlier run left behind; how many there were."""
+        """Remove temporary files of an earlier run; returns their number."""
         count = 0
-        with contextlib.suppress(OSError), self._root() as root:  # what cannot be listed is swept at another start
+        with contextlib.suppress(OSError), self._root() as root:  # another start sweeps what cannot be listed
             for _, names, folder in walk_beneath(root, is_ignored_folder):
                 for name in names:
                     if name.startswith(OURS):
@@ -283,7 +278,7 @@ class InputsFolder:
 
     @contextlib.contextmanager
     def _folder_of(self, path: bytes, place: Place) -> Iterator[tuple[int, bytes]]:
-        """The open folder that `path` is in, and the name; what the system says against it comes out in words."""
+        """Open the folder of `path`, and give its descriptor and the file's name; OSErrors become PovwatchErrors."""
         folder, name = split(path)
         try:
             with self._root() as root:
@@ -302,7 +297,7 @@ def _folder(root: int, path: bytes) -> int:
 
 
 def ours(folder: int, name: bytes) -> bytes | None:
-    """The bytes of an error file of ours; empty for anything else of that name, None for nothing."""
+    """The bytes of our error file; empty if something else has the name, None if nothing has."""
     if lstat(folder, name) is None:
         return None
     try:
@@ -319,7 +314,7 @@ def ours(folder: int, name: bytes) -> bytes | None:
 
 
 def _whole(fd: int) -> SpecFile:
-    """An open file's bytes and a signature that belongs to them."""
+    """The bytes of an open file, and the signature that belongs to them."""
     for _ in range(READS_MAX):
         before = _signature(fd)
         data = read_at_most(fd, SIZE_MAX + 1)
@@ -333,7 +328,7 @@ def _signature(fd: int) -> Signature:
 
 
 def lstat(folder: int, name: bytes) -> os.stat_result | None:
-    """What stands under a name in an open folder; None for nothing."""
+    """The status of a name in an open folder; None if nothing has the name."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -348,5 +343,5 @@ def _is_file(folder: int, name: bytes) -> bool:
 
 
 def in_words(error: OSError, place: Place, path: bytes) -> PovwatchError:
-    """What the system has against a path below inputs/, in words."""
+    """The error for an OSError about a path below inputs/."""
     return translated(error, place, f"inputs/{shown(path)}")

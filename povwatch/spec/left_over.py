@@ -1,4 +1,4 @@
-"""What is left over in inputs/ of ours, and nobody needs; for `povwatch clean`."""
+"""Left-overs of povwatch in inputs/, for `povwatch clean`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class LeftInInputs(InputsFolder):
-    """The inputs folder, as far as what is left over goes."""
+    """Finds and removes left-overs."""
 
     def lonely_errors(self, suffixes: tuple[bytes, ...]) -> list[tuple[bytes, int]]:
-        """Our error files beside which nothing can be the clip that they are about, with their sizes.
+        """Our error files without a possible clip beside them, with their sizes.
 
         Args:
-            suffixes: How the names of clips end, in lower case.
+            suffixes: of clips, in lower case.
 
         Raises:
-            InputsRefused: The inputs folder is away.
+            InputsRefused: inputs/ is away.
         """
         found: list[tuple[bytes, int]] = []
         for path, names, folder in self._walk():
@@ -38,13 +38,13 @@ class LeftInInputs(InputsFolder):
         return sorted(found)
 
     def temporary(self, before: float) -> list[tuple[bytes, int]]:
-        """Our temporary files that were not changed since, with their sizes.
+        """Our temporary files that have not changed since `before`, with their sizes.
 
         Args:
-            before: Seconds since the epoch.
+            before: seconds since the epoch.
 
         Raises:
-            InputsRefused: The inputs folder is away.
+            InputsRefused: inputs/ is away.
         """
         found = []
         for path, names, folder in self._walk():
@@ -55,10 +55,10 @@ class LeftInInputs(InputsFolder):
         return found
 
     def remove_temporary(self, path: bytes) -> None:
-        """Remove one of them.
+        """Remove a temporary file.
 
         Raises:
-            InputsRefused: The folder does not let us.
+            InputsRefused: the folder refuses.
         """
         with self._folder_of(path, Place.SPEC) as (folder, name):
             if name.startswith(OURS):
@@ -66,9 +66,9 @@ class LeftInInputs(InputsFolder):
                     os.unlink(name, dir_fd=folder)
 
     def _walk(self) -> Iterator[tuple[bytes, list[bytes], int]]:
-        """Every folder that clips may be in.
+        """Walk all folders that may hold clips.
 
-        Its path with a slash behind it (empty for inputs/ itself), its files, and its descriptor.
+        Yields a folder's path with a trailing slash (empty for inputs/ itself), its file names, and its descriptor.
         """
         try:
             root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)

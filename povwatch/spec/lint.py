@@ -1,4 +1,4 @@
-"""What can be run, but is hardly what was meant. Pure."""
+"""Warnings about valid specs that are probably not meant. Pure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ COARSE = ("480", "480p", "256")
 """Resolutions that lose quality (cosmos-transfer2.5#144)."""
 
 DISTILLED_STEPS = 4
-"""What the distilled model is made for."""
+"""The steps that the distilled model is made for."""
 
 COMPUTING = ("preset_edge_threshold", "preset_blur_strength", "control_prompt")
 """The fields that say how a control is computed from the clip."""
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-"""What clips end in, unless arrival.extensions says otherwise."""
+"""The suffixes of clips, unless arrival.extensions differs."""
 
 FEW_STEPS = 10
 MANY_STEPS = 100
 
 SUM_MAX = 1.0 + 1e-9
-"""Ten weights of 0.1 are no more than 1."""
+"""Allows for rounding: ten weights of 0.1 are not above 1."""
 
 
 def lint(spec: Spec) -> list[str]:
-    """Warnings, each a sentence or two that name the field."""
+    """Warnings of one or two sentences; each names its field."""
     return [*_controls(spec), *_quality(spec), *_without_effect(spec), *_guided(spec), *_shape(spec)]
 
 
@@ -108,6 +108,6 @@ def _shape(spec: Spec) -> Iterator[str]:
 
 
 def _set(model: BaseModel, field: str) -> bool:
-    """Whether a field is there and not at its default; a spec that was stored has every field written out."""
+    """Whether a field differs from its default; stored specs have every field written out."""
     info = type(model).model_fields.get(field)
     return info is not None and getattr(model, field) != info.default

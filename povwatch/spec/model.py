@@ -1,8 +1,8 @@
-"""What can be asked for: the fields of the JSON beside a clip. Pure.
+"""The fields of the JSON beside a clip. Pure.
 
-They are those of upstream's `InferenceArguments` (cosmos_transfer2/config.py at 2ff49d0), with its types and defaults.
-Where upstream lets a mistake pass that costs GPU minutes or gives another result than was asked for, this is stricter;
-so what passes here passes there too.
+The fields, types and defaults are those of upstream's `InferenceArguments` (cosmos_transfer2/config.py at 2ff49d0).
+This model is stricter where upstream accepts a mistake that wastes GPU minutes or gives an unintended result.
+Therefore upstream accepts whatever passes here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DEFAULT_NEGATIVE_PROMPT = (
 Preset = Literal["very_low", "low", "medium", "high", "very_high"]
 
 Resolution = Literal["1080", "1024", "720", "512", "480", "480p", "720p", "720robocasa", "256"]
-"""The keys of upstream's VIDEO_RES_SIZE_INFO; any other is a KeyError once the model is loaded."""
+"""The keys of upstream's VIDEO_RES_SIZE_INFO; others raise KeyError there once the model is loaded."""
 
 
 class _Strict(BaseModel):
@@ -199,9 +199,9 @@ class Spec(_Strict):
         return {key: control for key in CONTROLS if (control := getattr(self, key)) is not None}
 
     def canonical(self) -> dict[str, Any]:
-        """Everything that decides what is generated, defaults filled in, as JSON values.
+        """Everything that decides what is generated, as JSON values, with defaults filled in.
 
-        `name` and `video_path` are left out: a clip that is renamed along with its JSON is still the same run.
+        `name` and `video_path` are left out: renaming a clip with its JSON does not make a new run.
         """
         left_out = {"schema_", "povwatch", "name", "video_path"}
         return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
@@ -212,11 +212,11 @@ class Spec(_Strict):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def upstream(self) -> dict[str, Any]:
-        """What upstream's `InferenceArguments` takes, defaults filled in, as JSON values."""
+        """Upstream's `InferenceArguments` as JSON values, with defaults filled in."""
         return self.model_dump(mode="json", exclude={"schema_", "povwatch"}, exclude_none=True)
 
     def referenced_paths(self) -> dict[str, str]:
-        """The files that the spec names beside the clip: field (`edge.control_path`) to path from the JSON's folder."""
+        """The named files beside the clip: field (`edge.control_path`) to path, relative to the JSON's folder."""
         named: dict[str, str | None] = {
             "prompt_path": self.prompt_path,
             "image_context_path": self.image_context_path,

@@ -1,4 +1,4 @@
-"""From the bytes of a JSON file to a spec, or to everything that is wrong with it. Pure."""
+"""Parses a JSON file into a spec, or into a list of all its faults. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from povwatch.core.errors import SpecInvalid
 
 SIZE_MAX = 64 * 1024
-"""Bytes in a JSON file."""
+"""The most bytes in a JSON file."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -48,32 +48,31 @@ MESSAGES = {
     "greater_than_equal": "is too small",
     "less_than_equal": "is too large",
 }
-"""pydantic's kinds of errors, in our words; they follow the field's name."""
+"""pydantic's error types, and our message for each; the message follows the field's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a clip is called."""
+    """The names of a clip."""
 
     clip: bytes
     """Its file name."""
     base: bytes
-    """What it goes by (`layout.bases`)."""
+    """What the clip's files are called (`layout.bases`)."""
 
 
 _STRINGS = json.JSONDecoder()
 
 
 def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
-    """Read a spec.
+    """Parse a spec.
 
     Args:
-        data: The file's bytes.
-        clip_name: The file name of the clip that it stands beside: `video_path` must name it.
-        file: The JSON's name, for people.
+        clip_name: the file name of the clip beside the JSON; `video_path` must name it.
+        file: the JSON's name, for messages.
 
     Raises:
-        SpecInvalid: With everything that is wrong, in the file's order.
+        SpecInvalid: lists everything that is wrong, in the file's order.
     """
     document = _read(data, file)
     halves = _half_characters(document)
@@ -87,7 +86,7 @@ def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
     members = cast("dict[str, Any]", value)
     faults += _other_clip(members, document, clip_name)
     spec = None
-    if not halves:  # else pydantic only says that the whole cannot be read
+    if not halves:  # otherwise pydantic only says that it cannot read the object
         try:
             spec = Spec.model_validate(_printable(members))
         except ValidationError as error:
@@ -100,11 +99,7 @@ def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
 
 
 def named_clip(data: bytes) -> str | None:
-    """The clip that a JSON names in `video_path`, whatever else may be wrong in it; None if it names none.
-
-    Args:
-        data: The file's bytes.
-    """
+    """The clip that `video_path` names, even in an invalid spec; None if it names none."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -114,11 +109,9 @@ def named_clip(data: bytes) -> str | None:
 
 
 def names_other(data: bytes, clip: bytes) -> bytes | None:
-    """The file name of another clip that a JSON names in `video_path`; None if it names this one, or none.
+    """The file name of another clip that `video_path` names; None if it names this one, or none.
 
-    Args:
-        data: The JSON's bytes.
-        clip: The file name of the clip that it stands beside.
+    `clip` is the file name of the clip beside the JSON.
     """
     try:
         name = (named_clip(data) or "").encode("utf-8", "surrogateescape")
@@ -128,14 +121,9 @@ def names_other(data: bytes, clip: bytes) -> bytes | None:
 
 
 def renamed(data: bytes, was: Label, now: Label) -> bytes:
-    """A JSON for another name of its clip: `video_path`, and a `name` that povwatch gave it, are mended.
+    """The JSON for a renamed clip: corrects `video_path`, and `name` if povwatch had written it.
 
-    All else stays to the byte. Bytes that are no JSON, or that do not name the clip, stay as they are.
-
-    Args:
-        data: The file's bytes.
-        was: What the clip was called before.
-        now: What it is called.
+    Other bytes stay as they are. Bytes that are no JSON, or that name another clip, stay unchanged.
     """
     if named_clip(data) != was.clip.decode("utf-8", "surrogateescape"):
         return data
@@ -162,11 +150,10 @@ def _label(base: bytes) -> str:
 
 
 def located(data: bytes, problem: Problem) -> Problem:
-    """A problem with its place: where its field stands, or the object that the field is missing in.
+    """The problem with its place: its field, or the object that lacks the field.
 
     Args:
-        data: The bytes of a JSON file that parses.
-        problem: Without a place.
+        data: the bytes of a JSON file that parses.
     """
     try:
         document = read(data.decode("utf-8-sig"))
@@ -181,18 +168,21 @@ def located(data: bytes, problem: Problem) -> Problem:
 
 
 def refused(problems: Iterable[Problem], *, file: str, data: bytes) -> SpecInvalid:
-    """The error for things that are wrong with a spec that parses.
+    """The error for a spec that parses but has other problems.
 
     Args:
-        problems: At least one, without their places.
-        file: The JSON's name, for people.
-        data: The JSON's bytes.
+        problems: at least one, without places.
+        file: the JSON's name, for messages.
     """
     return invalid(file, sorted((located(data, problem) for problem in problems), key=lambda found: found.line))
 
 
 def _read(data: bytes, file: str) -> Document:
-    """The file as a document, or the one thing that keeps it from being one."""
+    """Read the file as a document.
+
+    Raises:
+        SpecInvalid: it is too large, not UTF-8, empty, or no JSON.
+    """
     if len(data) > SIZE_MAX:
         problem = Problem(
             f"the file has {len(data):,} bytes or more; a spec has at most {SIZE_MAX:,}",
@@ -218,7 +208,7 @@ def _read(data: bytes, file: str) -> Document:
 
 
 def _half_characters(document: Document) -> list[Fault]:
-    r"""Escapes like \ud83d, half a character each; only `video_path` may hold them, for names that are no UTF-8."""
+    r"""Escapes like \ud83d, half a character each. Only `video_path` may hold them, for names that are not UTF-8."""
     faults = []
     for path, at in document.values.items():
         value = value_at(document, path)
@@ -231,10 +221,10 @@ def _half_characters(document: Document) -> list[Fault]:
 
 
 def _other_clip(members: dict[str, Any], document: Document, clip_name: bytes) -> list[Fault]:
-    """The fault that `video_path` names another clip."""
+    """The fault that `video_path` names another clip; empty if it does not."""
     named, path = members.get("video_path"), ("video_path",)
     if not isinstance(named, str) or not named.strip():
-        return []  # the model says so
+        return []  # the model reports this
     try:
         name = named.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -251,7 +241,7 @@ def _other_clip(members: dict[str, Any], document: Document, clip_name: bytes) -
 
 
 def as_json(name: bytes) -> str:
-    """A file name as a JSON text that stands for exactly these bytes (as os.fsdecode has it)."""
+    """A file name as a JSON string that stands for exactly these bytes, as os.fsdecode decodes them."""
     text = name.decode("utf-8", "surrogateescape")
     plain = text.isprintable() and _composed(name) == name
     return json.dumps(text, ensure_ascii=not plain)
@@ -262,7 +252,7 @@ def _composed(name: bytes) -> bytes:
 
 
 def _printable(members: dict[str, Any]) -> dict[str, Any]:
-    """The members with a `video_path` that any JSON can hold: it has been compared, and nothing opens it."""
+    """The members with a printable `video_path`: it has been compared already, and nothing opens it."""
     named = members.get("video_path")
     if not isinstance(named, str):
         return members
@@ -270,7 +260,7 @@ def _printable(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fault(detail: ErrorDetails, document: Document, clip_name: bytes) -> Fault:
-    """What pydantic found, in our words and with its place."""
+    """An error of pydantic as a fault, with our message and its place."""
     kind, context = detail["type"], detail.get("ctx", {})
     path: Path = detail["loc"]
     if field := context.get("field"):

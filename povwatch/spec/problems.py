@@ -1,4 +1,4 @@
-"""From an offset in the text to a line that people can find. Pure."""
+"""Turns offsets in the text into lines and columns for people. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from povwatch.spec.reader import Document, Fault, Path
 
 PROBLEMS_MAX = 20
-"""More than these nobody reads."""
+"""The most problems that are listed."""
 
 FOUND_MAX = 80
-"""Characters of what was found that are repeated."""
+"""Characters that are shown of a wrong value."""
 
 WINDOW = 100
 """Characters of a long line that are shown."""
@@ -27,7 +27,7 @@ SCALAR = re.compile(r"[^\s,\]}]+")
 
 
 def invalid(file: str, problems: list[Problem]) -> SpecInvalid:
-    """The error that names the file, its first problem, and how many more there are."""
+    """An error that names the file, its first problem, and the number of others."""
     first, more = problems[0], len(problems) - 1
     what = f"{_place(file, first)}: {first.sentence}"
     what = f"{what[:-1]} (found {first.found})." if first.found else what
@@ -39,8 +39,7 @@ def explain(error: SpecInvalid, *, in_file: bool = True) -> str:
     """Every problem with its line, and what to do about it.
 
     Args:
-        error: what is wrong.
-        in_file: whether this is the text of the error file, which says that it goes away again.
+        in_file: whether this is the text of the error file, which says that the file goes away again.
     """
     if not error.problems:
         return f"{error}\n"
@@ -53,14 +52,14 @@ def explain(error: SpecInvalid, *, in_file: bool = True) -> str:
 
 
 def placed(faults: list[Fault], document: Document) -> list[Problem]:
-    """The faults in the file's order, with their lines."""
+    """The faults as problems with lines and columns, in the file's order."""
     ordered = sorted(faults, key=lambda fault: fault.at)[:PROBLEMS_MAX]
     lines = [0, *(end.end() for end in LINE_END.finditer(document.text))]
     return [_problem(fault, document, lines) for fault in ordered]
 
 
 def value_at(document: Document, path: Path) -> object:
-    """The value at `path`; None where an equal key has taken its place."""
+    """The value at `path`; None if an equal key has replaced it."""
     value = document.value
     try:
         for step in path:
@@ -85,20 +84,20 @@ def _problem(fault: Fault, document: Document, lines: list[int]) -> Problem:
 
 
 def _found(document: Document, path: Path) -> str:
-    """What stands there; nothing for the file as a whole or where nothing stands."""
+    """The text of the value at `path`; empty for the whole file, or if there is no value."""
     if not path or path not in document.values:
         return ""
     value = value_at(document, path)
     if isinstance(value, (str, list, dict)):
         return _plain(json.dumps(value, ensure_ascii=False))
-    # As it is written: the value of a number beyond measure is not its own.
+    # As written, because the value of a number that is too large is replaced.
     word = SCALAR.match(document.text, document.values[path])
     return _plain(word.group()) if word else ""
 
 
 def _plain(text: str) -> str:
-    """A text on one line, printable, and not too long."""
-    short = text[: FOUND_MAX + 1]  # first, as an escape is longer than what it stands for
+    """A printable text on one line, cut to FOUND_MAX."""
+    short = text[: FOUND_MAX + 1]  # cut first, because escapes are longer than the characters they stand for
     line = shown(short.encode("utf-8", "surrogatepass"))
     return line if len(line) <= FOUND_MAX else line[: FOUND_MAX - 3] + "..."
 
@@ -124,7 +123,7 @@ def _block(problem: Problem) -> str:
 
 
 def _excerpt(source: str, column: int) -> tuple[str, int]:
-    """The part of a line around a column, and how far in the column is, in a terminal's cells."""
+    """The part of a line around a column, and the column's offset in it, in terminal cells."""
     begin = max(0, column - 1 - WINDOW // 2) if len(source) > WINDOW else 0
     window = "".join(c if c.isprintable() else " " for c in source[begin : begin + WINDOW])
     before = window[: column - 1 - begin]

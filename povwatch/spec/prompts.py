@@ -1,7 +1,7 @@
-"""The templates, and the first JSON that is made from one.
+"""Prompt templates, and the JSON that is made from one.
 
-A template is a TOML file; its name is the file's. Its texts may have variables in braces; see variables.py.
-The ones that come with povwatch are in povwatch/prompts/.
+A template is a TOML file whose name is the template's name. Its texts may contain variables in braces: see
+variables.py. povwatch's own templates are in povwatch/prompts/.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ FIELDS = frozenset({"prompt", "negative_prompt", "description"})
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a kind of clip starts with."""
+    """The prompts for one kind of clip."""
 
     name: str
     prompt: str
     negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
     description: str = ""
-    """For what clips, in one sentence."""
+    """The kind of clip, in one sentence."""
     text: str = field(default="", compare=False)
-    """The file that it comes from, as it stands."""
+    """The text of its file."""
     place: str = field(default="", compare=False)
-    """Where that is."""
+    """The path of that file."""
 
 
 def load_templates(extra: Path | None) -> dict[str, Template]:
-    """Every template by its name: ours, and those of an extra folder, which go before ours of the same name.
+    """All templates by name; those of the extra folder replace ours of the same name.
 
     Args:
-        extra: A folder of yours; it may be missing.
+        extra: the user's folder; it may be missing.
 
     Raises:
-        ConfigError: A template cannot be read; names the file and the line.
+        ConfigError: a template cannot be read; names the file and the line.
     """
     folders: list[Traversable] = [resources.files("povwatch") / "prompts"]
     if extra is not None and extra.exists():
@@ -66,18 +66,14 @@ def load_templates(extra: Path | None) -> dict[str, Template]:
 def default_spec(
     clip_name: bytes, base: bytes, template: Template, *, controls: Mapping[str, float], seed: int, guidance: int
 ) -> bytes:
-    """The text of the JSON that a new clip gets. Upstream's own command line takes it as it stands.
+    """The text of a new clip's JSON. Upstream's command line accepts it unchanged.
 
     Args:
-        clip_name: The clip's file name.
-        base: What the clip goes by (`layout.bases`).
-        template: The prompts.
-        controls: Control to weight, `{"edge": 1.0}`.
-        seed: As the spec's field.
-        guidance: As the spec's field.
+        base: what the clip's files are called (`layout.bases`).
+        controls: control to weight, `{"edge": 1.0}`.
     """
     members = {
-        "name": as_json(base.decode("utf-8", "backslashreplace").encode()),  # a label: not worth half characters
+        "name": as_json(base.decode("utf-8", "backslashreplace").encode()),  # only a label: no half characters
         "video_path": as_json(clip_name),
         "prompt": json.dumps(template.prompt, ensure_ascii=False),
         "negative_prompt": json.dumps(template.negative_prompt, ensure_ascii=False),
@@ -91,10 +87,10 @@ def default_spec(
 
 
 def check_variables(text: str, where: str) -> None:
-    """See that a text has no other variables than there are.
+    """Check that a text uses only known variables.
 
     Raises:
-        ConfigError: it has; `where` says whose it is.
+        ConfigError: it does not; `where` names the text.
     """
     try:
         names_in(text)

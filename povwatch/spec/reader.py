@@ -1,7 +1,7 @@
-"""JSON, read with the place of everything in it. Pure.
+"""A JSON reader that records the place of every key and value. Pure.
 
-`json.loads` keeps no places, takes NaN and the last of two equal keys, and follows any nesting.
-This reads the same language otherwise; texts and numbers are left to the standard library's scanner.
+`json.loads` records no places, accepts NaN and equal keys, and has no limit on nesting.
+Otherwise both read the same language. The standard library's scanner reads the strings.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import NoReturn
 from povwatch.spec import slips
 
 DEPTH = 16
-"""Objects within objects; a spec needs two."""
+"""The most levels of nesting; a spec needs two."""
 
 DIGITS = 19
-"""In a whole number: what fits 64 bits."""
+"""The most digits of a whole number: those of 64 bits."""
 
 Path = tuple[str | int, ...]
-"""From the top to a value: keys, and places in lists."""
+"""The keys and list indices that lead to a value."""
 
 SPACE = re.compile(r"[ \t\n\r]*")
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -31,17 +31,17 @@ NON_FINITE = ("NaN", "Infinity", "-Infinity")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something in the text that a spec must not have."""
+    """A fault in the text."""
 
     at: int
-    """Its offset in characters."""
+    """The offset in characters."""
     message: str
     todo: str
     path: Path = ()
 
 
 class Malformed(ValueError):  # noqa: N818 - it says what the text is
-    """The text cannot be read on from here."""
+    """The rest of the text cannot be read."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -50,23 +50,23 @@ class Malformed(ValueError):  # noqa: N818 - it says what the text is
 
 @dataclass(slots=True)
 class Document:
-    """A JSON text and what is where in it."""
+    """A JSON text, its value, and where its parts begin."""
 
     text: str
     value: object = None
     keys: dict[Path, int] = field(default_factory=dict)
-    """Where the key of each member of an object begins."""
+    """Offset of each key in the text."""
     values: dict[Path, int] = field(default_factory=dict)
-    """Where each value begins; `()` is the whole."""
+    """Offset of each value; `()` is the whole."""
     faults: list[Fault] = field(default_factory=list)
-    """What is JSON to Python, but not to us: equal keys, NaN, numbers beyond measure."""
+    """What Python accepts and we do not: equal keys, NaN, numbers that are too large."""
 
 
 def read(text: str) -> Document:
     """Read a JSON text.
 
     Raises:
-        Malformed: It is no JSON, or it is nested more than 16 deep.
+        Malformed: it is no JSON, or is nested too deeply.
     """
     return _Reader(text).read()
 
@@ -101,7 +101,7 @@ class _Reader:
         return self.word(path)
 
     def members(self, path: Path) -> dict[str, object]:
-        """An object, from behind its brace."""
+        """Read an object; its brace has been read."""
         members: dict[str, object] = {}
         comma = -1
         while True:
@@ -129,7 +129,7 @@ class _Reader:
         return members
 
     def items(self, path: Path) -> list[object]:
-        """A list, from behind its bracket."""
+        """Read a list; its bracket has been read."""
         items: list[object] = []
         comma = -1
         while True:
@@ -146,7 +146,7 @@ class _Reader:
         return items
 
     def comma(self, closing: str) -> int:
-        """The offset of the comma that comes next and is passed; -1 if it is the closing bracket, which stays."""
+        """Read a comma and return its offset; -1 if the closing bracket comes next, which is not read."""
         end = self.at
         self.space()
         if self.took(","):
@@ -163,7 +163,7 @@ class _Reader:
         return str(value)
 
     def word(self, path: Path) -> object:
-        """A number or true, false, null."""
+        """Read a number, or true, false, null."""
         start = self.at
         for word, value in WORDS.items():
             if self.took(word):
@@ -192,7 +192,7 @@ class _Reader:
         self.at = found.end() if found else self.at
 
     def took(self, token: str) -> bool:
-        """Whether the token comes next; then it is passed."""
+        """Read the token if it comes next; whether it did."""
         there = self.text.startswith(token, self.at)
         self.at += len(token) if there else 0
         return there

@@ -1,4 +1,4 @@
-"""The files that a spec names: they must be there, and they must be what they look like."""
+"""Checks the files that a spec names: each must exist and be a plain file."""
 
 from __future__ import annotations
 
@@ -33,27 +33,25 @@ REASONS = {
 
 
 class _Unfit(Exception):  # noqa: N818 - what the file is
-    """A named file that cannot be taken: (message, todo)."""
+    """A named file that is refused: (message, todo)."""
 
 
 def check_references(folder_fd: int, spec: Spec, *, file: str, data: bytes = b"") -> Spec:
-    """See that every file that a spec names can be read, and read the prompt if it is in one.
+    """Check that every file that a spec names can be read, and read the prompt from its file.
 
-    Nothing is opened through a symlink, and a file with a second name (a hard link) is not taken either: both would
-    let somebody have another's file read.
+    Symlinks are not followed, and files with several hard links are refused: both would let a user read another's file.
 
     Args:
-        folder_fd: The open folder that the JSON is in.
-        spec: What it says.
-        file: The JSON's name, for people.
-        data: The JSON's bytes, to say in which line the name stands.
+        folder_fd: the open folder of the JSON.
+        file: the JSON's name, for messages.
+        data: the JSON's bytes, to find the line of a name.
 
     Returns:
-        The spec, with the text of `prompt_path` as its `prompt`: so it is frozen, and hashed, with its words.
+        The spec, with the text of `prompt_path` as its `prompt`, so that the text is frozen and hashed.
 
     Raises:
-        SpecInvalid: Names each field and what is wrong with its file.
-        OSError: Nothing can be said about a file: the machine does not let us open any, or its disk fails.
+        SpecInvalid: lists each field and what is wrong with its file.
+        OSError: the machine opens no files at present, or its disk fails, so the files cannot be judged.
     """
     problems = []
     for field, path in spec.referenced_paths().items():
@@ -78,16 +76,15 @@ class NamedFile:
     """Relative to inputs/."""
     signature: Signature
     head: bytes
-    """Its first bytes, HEAD of them."""
+    """Its first HEAD bytes."""
 
 
 def named_files(folder_fd: int, folder: bytes, spec: Spec) -> dict[str, NamedFile]:
-    """The files that a spec names beside its prompt, by field. One that has gone meanwhile is left out.
+    """The files that a spec names, except its prompt, by field. Missing ones are left out.
 
     Args:
-        folder_fd: The open folder that the JSON is in.
-        folder: Its path, relative to inputs/.
-        spec: What the JSON says.
+        folder_fd: the open folder of the JSON.
+        folder: its path, relative to inputs/.
     """
     found = {}
     for field, path in spec.referenced_paths().items():
@@ -102,9 +99,9 @@ def named_files(folder_fd: int, folder: bytes, spec: Spec) -> dict[str, NamedFil
 
 
 def _look(folder_fd: int, path: str, *, prompt: bool) -> str | None:
-    """Open a named file; the text in it if it is a prompt."""
+    """Check a named file; returns its text if it is a prompt."""
     try:
-        # O_NONBLOCK: a FIFO that somebody put there must not keep us waiting for its writer.
+        # O_NONBLOCK: opening a FIFO must not wait for its writer.
         fd = open_beneath(folder_fd, os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         if passing(error):

@@ -1,6 +1,6 @@
-"""The slips that people make in JSON, told apart by what stands where something else should. Pure.
+"""Recognises common mistakes in JSON. Pure.
 
-Each function gives what is wrong, what to do, and the offset to point at where that is not the reader's own.
+Each function returns the message, what to do, and an offset if it is not the reader's own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CUT_SHORT = (
 
 
 def no_value(text: str, at: int) -> Slip:
-    """Something else stands where a value should."""
+    """No value where one should be."""
     slip = _anywhere(text, at)
     if slip:
         return slip
@@ -44,7 +44,7 @@ def no_value(text: str, at: int) -> Slip:
 
 
 def no_key(text: str, at: int, comma: int) -> Slip:
-    """Something else stands where a key should, behind the comma at `comma` (-1: behind the opening brace)."""
+    """No key where one should be, after the comma at `comma` (-1: after the opening brace)."""
     if at < len(text) and comma >= 0:
         if text[at] in "}]":
             return f"a comma with nothing behind it before the {text[at]}", "Take the comma out.", comma
@@ -61,14 +61,14 @@ def no_key(text: str, at: int, comma: int) -> Slip:
 
 
 def no_colon(text: str, at: int) -> Slip:
-    """Something else stands where the colon should."""
+    """No colon where one should be."""
     if text.startswith(("=", ";"), at):
         return f"{text[at]} instead of a colon", 'Each line is "name": value'
     return _anywhere(text, at) or ("a colon is missing behind the name", 'Each line is "name": value')
 
 
 def no_comma(text: str, at: int, end: int) -> Slip:
-    """Something else stands where a comma or the closing bracket should; the value ended at `end`."""
+    """No comma or closing bracket where one should be; the value ended at `end`."""
     slip = _anywhere(text, at)
     if slip:
         return slip
@@ -84,7 +84,7 @@ def no_comma(text: str, at: int, end: int) -> Slip:
 
 
 def in_a_text(text: str, start: int, error: json.JSONDecodeError) -> Slip:
-    """A text that begins at `start` cannot be read."""
+    """The string that begins at `start` cannot be read."""
     if error.msg.startswith("Unterminated"):
         return "a text that is never closed", 'Put a " at its end.', start
     if error.msg.startswith("Invalid control"):
@@ -99,7 +99,7 @@ def in_a_text(text: str, start: int, error: json.JSONDecodeError) -> Slip:
 
 
 def after_the_end(text: str, at: int) -> Slip:
-    """Something stands behind the end of the value."""
+    """Text after the end of the value."""
     slip = _anywhere(text, at)
     if slip:
         return slip
@@ -107,9 +107,9 @@ def after_the_end(text: str, at: int) -> Slip:
 
 
 def _anywhere(text: str, at: int) -> Slip | None:
-    """What is wrong wherever it stands."""
+    """Mistakes that may occur anywhere."""
     if at >= len(text):
-        return (*CUT_SHORT, len(text.rstrip(" \t\r\n")))  # behind the last thing that stands there
+        return (*CUT_SHORT, len(text.rstrip(" \t\r\n")))  # after the last visible character
     char = text[at]
     if text.startswith(("//", "/*", "#"), at):
         return "a comment, which JSON does not have", "Take it out."

@@ -1,6 +1,6 @@
-"""What stands in braces in a template: `{stem}`, `{folder}`, `{date}`, `{duration}`. Pure.
+"""The variables of templates: `{stem}`, `{folder}`, `{date}`, `{duration}`. Pure.
 
-A brace that is meant as one is written twice: `{{`, as Python's own templates have it.
+A literal brace is written twice, `{{`, as in Python's format strings.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ VARIABLES: Mapping[str, str] = {
     "date": "the day on which the file was last changed, such as 2026-05-31",
     "duration": 'how long it is, such as "12 seconds"',
 }
-"""Each variable and what it stands for."""
+"""Each variable and its meaning."""
 
 _MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a clip when its JSON is written."""
+    """Facts about a clip that its JSON is made with."""
 
     path: bytes
     """Relative to inputs/."""
     date: str
     """ISO 8601."""
     duration: float | None = None
-    """Seconds; None if nobody has looked."""
+    """Seconds; None if the clip was not probed."""
 
 
 def names_in(text: str) -> list[str]:
-    """The variables that a text uses, in its order.
+    """The variables in a text, in order.
 
     Raises:
-        ValueError: says what is wrong: a variable that there is not, or a brace that stands alone.
+        ValueError: an unknown variable, or a single brace.
     """
     try:
         parts = list(Formatter().parse(text))
@@ -59,11 +59,11 @@ def names_in(text: str) -> list[str]:
 
 
 def filled(text: str, facts: Facts) -> str:
-    """A text with its variables filled in; what a clip's name holds is not looked into again.
+    """Fill in the variables of a text. Braces in the values are left alone.
 
     Args:
-        text: one that `names_in` takes.
-        facts: of the clip; with a duration, if the text uses it.
+        text: one that `names_in` accepts.
+        facts: with a duration, if the text uses it.
     """
     folder, name = layout.split(facts.path)
     values = {
@@ -77,7 +77,7 @@ def filled(text: str, facts: Facts) -> str:
 
 
 def spoken(seconds: float) -> str:
-    """A duration as a sentence has it: "12 seconds", "1 minute 5 seconds", "2 hours 1 minute"."""
+    """A duration in words: "12 seconds", "1 minute 5 seconds", "2 hours 1 minute"."""
     whole = max(1, round(seconds))
     hours, minutes, rest = whole // _HOUR, whole % _HOUR // _MINUTE, whole % _MINUTE
     amounts = ((hours, "hour"), (minutes, "minute"), (0 if hours else rest, "second"))

@@ -1,4 +1,4 @@
-"""Files that are whole and on the disk before they have their name."""
+"""Writes files atomically: a file is complete and synced before it gets its name."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""What link says where the file system has no hard links."""
+"""The errors of link on file systems without hard links."""
 
 LONGER = 65536
-"""Bytes that are read beyond the new text's length: an old text that is longer than that is not ours."""
+"""Bytes that are read beyond the new text's length. An old text that is longer is not ours."""
 
 
 def create(folder: int, name: bytes, data: bytes) -> bool:
-    """A new file, whole before it has its name; False if something has that name."""
+    """Create a file; False if the name is taken."""
     with _temporary(folder, data) as temporary:
         try:
             _name(folder, temporary, name)
@@ -34,31 +34,30 @@ def create(folder: int, name: bytes, data: bytes) -> bool:
 
 
 def replace(folder: int, name: bytes, data: bytes) -> None:
-    """Another text in a file of ours, in one step."""
+    """Replace the text of a file of ours in one step."""
     with _temporary(folder, data) as temporary:
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     fsync_dir(folder)
 
 
 def supersede(folder: int, name: bytes, data: bytes, *, ours: Callable[[bytes], bool]) -> bytes | None:
-    """Another text in a file that may be somebody's work: what stood there is kept aside, as `.NAME.old`.
+    """Replace a file that may hold a user's work; the old file is kept as `.NAME.old`.
 
-    It is moved first and read then, so that an edit of the last moment is kept too. Nothing is lost if this is cut
-    short: the old text is under one of the two names.
+    The old file is renamed first and read afterwards, so that a last-moment edit is kept too. After a crash the old
+    text has one of the two names.
 
     Args:
-        folder: open.
-        name: of a file that is there.
-        data: the new text.
-        ours: whether an old text is one that povwatch wrote and nobody touched; such a one is not kept.
+        folder: an open descriptor.
+        name: of an existing file.
+        ours: whether an old text is povwatch's own, unedited; such a text is not kept.
 
     Returns:
         The name under which the old text is kept; None if it was ours.
 
     Raises:
-        FileExistsError: somebody put a new file there at the same moment; it stays, and the old one is kept aside,
-            under the error's `filename`.
-        FileNotFoundError: the file is not there any more.
+        FileExistsError: a new file appeared under the name at the same moment. It stays, and the error's `filename`
+            names the old one.
+        FileNotFoundError: the file is gone.
     """
     with _temporary(folder, data) as temporary:
         kept = _put_aside(folder, name)
@@ -86,7 +85,7 @@ def _put_aside(folder: int, name: bytes) -> bytes:
 
 
 def _name(folder: int, temporary: bytes, name: bytes) -> None:
-    """Give a file its name, if nothing else has it."""
+    """Give the file its name, without overwriting."""
     try:
         os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -97,7 +96,7 @@ def _name(folder: int, temporary: bytes, name: bytes) -> None:
 
 @contextlib.contextmanager
 def _temporary(folder: int, data: bytes) -> Iterator[bytes]:
-    """A file with `data` on the disk, under a temporary name that is gone afterwards."""
+    """A synced temporary file with `data`, which is removed at the end."""
     name = OURS + secrets.token_hex(8).encode()
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o664, dir_fd=folder)
     try:

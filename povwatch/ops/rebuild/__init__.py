@@ -1,10 +1,10 @@
-"""A lost journal is made again from inputs/ and the manifests in outputs/, so that nothing is run twice.
+"""Makes a lost journal again from inputs/ and the manifests in outputs/, so that nothing runs twice.
 
-    manifests.py, rooms.py   what was published, and what was about to be
-    clips.py                 what is in inputs/ now
-    plan.py                  what becomes of each: pure
-    restore.py               the jobs for the journal
-    lost.py                  how a daemon notices that its journal is lost
+    manifests.py, rooms.py   published results, and results that were about to be published
+    clips.py                 the clips in inputs/
+    plan.py                  decides about each clip; pure
+    restore.py               the jobs of the new journal
+    lost.py                  recognises a lost journal at a daemon's start
 
-What no file tells is not known again: history, failures, cancellations, what was held or given a turn by command.
+Some facts were only in the journal and are lost: history, failures, cancellations, holds and gos by command.
 """

@@ -1,4 +1,4 @@
-"""What is in inputs/: each clip's names, its content where that decides something, and what its JSON asks for."""
+"""The clips in inputs/: their names, and where it matters the hashes of content and JSON."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Clips:
         self._tell = tell
 
     def names(self, known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-        """The base of every clip: as its result has it, else the JSON that names it, else the first that is free.
+        """The base of every clip: that of its result, else of the JSON that names the clip, else the first free one.
 
         Args:
-            known: clip to base, by the results; these are in the answer too.
+            known: clip to base, from the results; these are in the answer too.
         """
         bases = dict(known)
         taken = {(layout.split(path)[0], base) for path, base in bases.items()}
@@ -55,11 +55,11 @@ class Clips:
         return bases | layout.assign_bases(paths, bases)
 
     def look(self, bases: Mapping[bytes, bytes], made: Iterable[Made]) -> list[Clip]:
-        """Every clip. Only one that a manifest may be about is read: where its size is that of what was run.
+        """Every clip. A clip is read only if its size is that of a manifest's source.
 
         Args:
             bases: clip to base.
-            made: the manifests, those of promises too.
+            made: the manifests, including those of promises.
         """
         sizes: dict[bytes, set[object]] = {}
         for one in made:
@@ -73,7 +73,7 @@ class Clips:
             ]
 
     def _read(self, root: int, clip: Clip) -> Clip:
-        """The clip with the hash of its content, and of what its JSON asks for."""
+        """The clip with the hashes of its content and of its spec."""
         self._tell(clip.path, size_of(clip.signature))
         try:
             sha = _content(root, clip.path, clip.signature)
@@ -92,7 +92,7 @@ class Clips:
         return replace(clip, source_hash=sha, has_spec=True, spec_hash=asks, spec_stat=file.signature)
 
     def _asks(self, spec: bytes, path: bytes, file: SpecFile) -> str | None:
-        """The hash of what a JSON asks for; None if it cannot be run."""
+        """The digest of a JSON's spec; None if it is invalid."""
         try:
             parsed = parse(file.data, clip_name=layout.split(path)[1], file="")
             return self._folder.check_references(parsed, spec, file.data).digest()
@@ -100,7 +100,7 @@ class Clips:
             return None
 
     def _is_named(self, path: bytes, spec: bytes) -> bool:
-        """Whether a JSON is this clip's: it says so in `video_path`, whatever else may be wrong in it."""
+        """Whether `video_path` names this clip, even in an invalid spec."""
         if spec not in self._listing.specs:
             return False
         try:
@@ -111,7 +111,7 @@ class Clips:
 
 
 def _content(root_fd: int, path: bytes, seen: bytes) -> str | None:
-    """SHA-256 of a clip; None if it is no longer what was listed, or changed while it was read.
+    """SHA-256 of a clip; None if the file has changed since it was listed, or while it was read.
 
     Raises:
         OSError: it cannot be read.

@@ -1,6 +1,6 @@
-"""How a daemon notices that its journal is lost: there is none, and in outputs/ lie results.
+"""Recognises a lost journal: there is none, but outputs/ has results.
 
-With an empty journal it would run every clip again.
+With an empty journal the daemon would run every clip again.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class JournalLost(ConfigError):  # noqa: N818 - what happened
-    """The daemon does not start: somebody has to say what is meant."""
+    """The daemon does not start: the user has to decide."""
 
 
 def refuse(config: Config) -> None:
-    """See that no journal is begun where one was.
+    """Check that a missing journal is not a lost one.
 
     Raises:
-        JournalLost: results say that there was one.
+        JournalLost: outputs/ has results.
     """
     found = first(config.paths.outputs)
     if found is not None:

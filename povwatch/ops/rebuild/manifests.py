@@ -1,4 +1,4 @@
-"""The manifests in outputs/: what was published, by their own words and by what lies beside them."""
+"""Reads the manifests in outputs/, and checks the results beside them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE_MAX = 4 * 1024 * 1024
-"""Bytes of a manifest: a real engine's, with all of its model files, has some tens of kB."""
+"""The most bytes of a manifest. One of a real engine, with all its model files, has some tens of kB."""
 
 MARK = "manifest_version"
-"""The key that only our manifests have."""
+"""A key that only our manifests have."""
 
 
 class _Part(BaseModel):
@@ -64,19 +64,19 @@ class _Text(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One result, as its manifest describes it."""
+    """A result, as its manifest describes it."""
 
     path: bytes
     """The clip."""
     base: bytes
     output: Entry
-    """The result: its target relative to outputs/, size and digest."""
+    """The result: its path relative to outputs/, its size and its digest."""
     source_hash: str
     spec_hash: str
     engine: str
     """The kind, as in `engine.kind`."""
     job: int
-    """Its number in the journal that is lost."""
+    """Its job's number in the lost journal."""
     run_id: str
     attempts: int
     crashes: int
@@ -86,21 +86,21 @@ class Made:
     text: dict[str, Any] = field(repr=False)
     """The whole manifest."""
     file: bytes = b""
-    """The manifest, relative to outputs/; empty where it is not visible yet."""
+    """The manifest's path, relative to outputs/; empty if it is not visible yet."""
     problem: str = ""
-    """What is not right with the result that lies, or does not lie, beside it: one sentence without its full stop."""
+    """What is wrong with the result beside it, or that it is missing: a sentence without its full stop."""
 
 
 @dataclass(slots=True)
 class Outputs:
-    """What is in outputs/. Paths are relative to it."""
+    """The contents of outputs/. Paths are relative to it."""
 
     made: list[Made] = field(default_factory=list)
-    """Every manifest that can be used, oldest result first."""
+    """Every usable manifest, oldest result first."""
     unusable: dict[bytes, str] = field(default_factory=dict)
-    """Manifests of ours that cannot be used, with the reason."""
+    """Our unusable manifests, with the reason."""
     files: dict[bytes, int] = field(default_factory=dict)
-    """Every plain file, with its size."""
+    """Every plain file, with its size in bytes."""
     unreadable: dict[bytes, str] = field(default_factory=dict)
     """Folders that could not be listed, with the reason."""
 
@@ -126,7 +126,7 @@ def look(outputs: Path) -> Outputs:
 
 
 def first(outputs: Path) -> bytes | None:
-    """A manifest in outputs/, if there is one: usable or not, it says that something was published."""
+    """A manifest in outputs/, usable or not; it proves that there was a journal. None if there is none."""
     with suppress(OSError), closing(os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
         for path, _ in _files(root, {}):
             if path.endswith(b".json") and _object(_bytes(root, path)) is not None:
@@ -135,11 +135,10 @@ def first(outputs: Path) -> bytes | None:
 
 
 def parse(data: bytes, *, file: bytes = b"") -> Made | str | None:
-    """One manifest; why it cannot be used; or None: it is none of ours.
+    """Parse a manifest. Returns the reason if it is unusable, and None if it is not ours.
 
     Args:
-        data: its bytes.
-        file: where it is, relative to outputs/. Its result is beside it, wherever the folder was moved.
+        file: its path, relative to outputs/. Its result is beside it, even if the folder was moved.
     """
     value = _object(data)
     if value is None:
@@ -188,7 +187,7 @@ def _read(root: int, path: bytes, found: Outputs) -> None:
 
 
 def _beside(made: Made, files: dict[bytes, int]) -> Made:
-    """The manifest, with what is to be said of its result."""
+    """The manifest, with `problem` set from the file beside it."""
     target = layout.shown(made.output.target)
     size = files.get(made.output.target)
     if size is None:
@@ -201,7 +200,7 @@ def _beside(made: Made, files: dict[bytes, int]) -> Made:
 
 
 def _object(data: bytes) -> dict[str, Any] | None:
-    """A JSON object that says that it is a manifest of ours."""
+    """The JSON object, if it is a manifest of ours."""
     if MARK.encode() not in data:
         return None
     try:
@@ -212,7 +211,7 @@ def _object(data: bytes) -> dict[str, Any] | None:
 
 
 def _bytes(root: int, path: bytes) -> bytes:
-    """A file's bytes; none where it cannot be read, or is too large for a manifest."""
+    """A file's bytes; empty if it cannot be read, or is too large for a manifest."""
     with suppress(OSError), closing(open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)) as fd:
         if os.fstat(fd).st_size <= SIZE_MAX:
             return read_at_most(fd, SIZE_MAX)
@@ -220,7 +219,7 @@ def _bytes(root: int, path: bytes) -> bytes:
 
 
 def _files(root: int, unreadable: dict[bytes, str]) -> Iterator[tuple[bytes, int]]:
-    """Every plain file below outputs/ with its size, without following a symlink; not our own folder's.
+    """Every plain file below outputs/ with its size, except in our own folder. Symlinks are not followed.
 
     Raises:
         OSError: outputs/ itself cannot be listed.

@@ -1,14 +1,14 @@
-"""What becomes of each clip and each result when the journal is made again. Pure.
+"""Decides about each clip and each result when the journal is made again. Pure.
 
-The rules, first match:
+The first matching rule applies:
 
-1. A result that was sealed, and that is not wholly visible or has its hooks to come, is published; its clip is not run.
-2. A clip whose content has a manifest, and whose JSON asks for what that ran with, is done.
-3. A clip beside whose names lies a result that no manifest describes is held: it may be the clip's, and a person knows.
-4. A clip whose content has a manifest and whose JSON asks for something else is run with that, as after any edit.
+1. A sealed result that is not wholly visible, or whose hooks are still to run, is published. Its clip does not run.
+2. A clip whose content and spec have a manifest is done.
+3. A clip is held if a result without a manifest has its name: only a person knows whether it is the clip's.
+4. A clip whose content has a manifest with another spec runs, as after any edit.
 5. Any other clip is new.
 
-A result whose clip is gone is kept as known: the same clip is done already when it comes again.
+Results whose clips are gone stay known: when such a clip comes back, it is done.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _VERSION = re.compile(rb"(.+)_v[0-9]{1,3}(\.[^./]*)", re.DOTALL)
 
 
 class Fate(StrEnum):
-    """What a clip is in the new journal."""
+    """The decision about a clip."""
 
     DONE = "done"
-    """Its result is there; nothing is run."""
+    """Its result exists; it does not run."""
     PUBLISH = "to be published"
-    """Its result is checked and on the disk, and is made visible at the next start."""
+    """Its result is checked and on the disk; the next start makes it visible."""
     EDITED = "edited since"
-    """It is run with its JSON as it is now."""
+    """It runs with its current JSON."""
     NEW = "new"
     """It arrives at the next start."""
     HELD = "held"
-    """It arrives, and waits until somebody says go."""
+    """It arrives, and waits for a go."""
     GONE = "gone"
-    """It is not in inputs/ any more; its result stays known."""
+    """It is gone from inputs/; its result stays known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,54 +56,54 @@ class Clip:
     base: bytes
     signature: bytes
     source_hash: str | None = None
-    """Of its content, where a manifest makes it worth reading; None if it changed meanwhile."""
+    """SHA-256 of its content; None if no manifest has its size, or it changed while it was read."""
     unreadable: str = ""
     """Why it could not be read."""
     has_spec: bool = False
     spec_hash: str | None = None
-    """Of what its JSON asks for; None if there is none, or it cannot be run."""
+    """The digest of its spec; None if it has no JSON, or an invalid one."""
     spec_stat: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One clip and what becomes of it."""
+    """The decision about one clip."""
 
     path: bytes
     fate: Fate
     why: str = ""
-    """One sentence without its full stop, where there is something to say."""
+    """The reason, as a sentence without its full stop; may be empty."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """All of it."""
+    """All decisions."""
 
     verdicts: list[Verdict] = field(default_factory=list)
-    """A line for each clip that is in inputs/ or has a result, by path."""
+    """One for each clip that is in inputs/ or has a result, by path."""
     made: list[tuple[int, Made]] = field(default_factory=list)
-    """Results with the number that their job gets, oldest first."""
+    """Results with the numbers of their jobs, oldest first."""
     rooms: list[Room] = field(default_factory=list)
-    """Promises to be kept. Their jobs keep their numbers, which their rooms go by."""
+    """Promises to keep. Their jobs keep their numbers, because the names of their private folders contain them."""
     bases: dict[bytes, bytes] = field(default_factory=dict)
-    """The names of every clip that is in inputs/ or has a result."""
+    """The base of every clip that is in inputs/ or has a result."""
 
     def count(self, fate: Fate) -> int:
-        """How many clips have it."""
+        """How many clips have this fate."""
         return sum(verdict.fate is fate for verdict in self.verdicts)
 
 
 def plan(
     made: Sequence[Made], rooms: Sequence[Room], clips: Sequence[Clip], leftovers: Mapping[bytes, bytes], *, hold: bool
 ) -> Plan:
-    """Decide.
+    """Make the plan.
 
     Args:
-        made: every manifest that can be used, oldest first.
+        made: every usable manifest, oldest first.
         rooms: every promise that can be kept.
-        clips: what is in inputs/.
-        leftovers: clip to a result that may be its own, and that no manifest describes.
-        hold: hold the new clips and the edited ones too.
+        clips: the clips in inputs/.
+        leftovers: clip to a result without a manifest that may be its own.
+        hold: hold new and edited clips too.
     """
     made = _each_once(made)
     promises = {_run(room.made) for room in rooms}
@@ -134,7 +134,7 @@ def plan(
 
 
 def bases_of(made: Iterable[Made], rooms: Iterable[Room]) -> dict[bytes, bytes]:
-    """Each clip's names by its results; the newest has the last word where two say otherwise."""
+    """Each clip's base from its results; the newest result wins."""
     found = {one.path: one.base for one in made} | {room.made.path: room.made.base for room in rooms}
     return _one_each(found)
 
@@ -180,7 +180,7 @@ def _run(made: Made) -> tuple[bytes, str]:
 
 
 def _each_once(made: Sequence[Made]) -> list[Made]:
-    """The results without copies that somebody made of them; of two the one with its video counts."""
+    """The results without copies; of two equal manifests, the one with its video counts."""
     found: dict[tuple[bytes, str, float], Made] = {}
     for one in made:
         key = (one.path, one.run_id, one.finished)
@@ -190,9 +190,9 @@ def _each_once(made: Sequence[Made]) -> list[Made]:
 
 
 def _numbered(made: Sequence[Made], rooms: Sequence[Room]) -> list[tuple[int, Made]]:
-    """Each result with its job's number: the one that it had, where no other journal used it too.
+    """Each result with its job's number: its own, unless another journal has used it too.
 
-    A clip's newest job has to have its highest number.
+    A clip's newest job must have its highest number.
     """
     taken = {room.made.job for room in rooms}
     fresh = max([*taken, *(one.job for one in made)], default=0)
@@ -210,6 +210,6 @@ def _numbered(made: Sequence[Made], rooms: Sequence[Room]) -> list[tuple[int, Ma
 
 
 def _one_each(bases: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """The bases, each for one clip of its folder: the last clip that says so."""
+    """The bases, one clip each within a folder; the last clip wins."""
     owner = {(layout.split(path)[0], base): path for path, base in bases.items()}
     return {path: base for path, base in bases.items() if owner[layout.split(path)[0], base] == path}

@@ -1,4 +1,4 @@
-"""From a plan to the jobs of the new journal."""
+"""Turns a plan into the jobs of the new journal."""
 
 from __future__ import annotations
 
@@ -21,20 +21,14 @@ if TYPE_CHECKING:
     from povwatch.ops.rebuild.rooms import Room
 
 EVENT = "rebuilt"
-"""In the history of each job that was found again."""
+"""The event in the history of each restored job."""
 
 CHECKED = frozenset(field.name for field in dataclasses.fields(Checked))
-"""What the check of a result said, which its manifest repeats."""
+"""The fields of a result's check, which its manifest repeats."""
 
 
 def jobs(plan: Plan, clips: Sequence[Clip], now: float) -> list[Restored]:
-    """What the plan decides, as rows of the journal.
-
-    Args:
-        plan: the plan.
-        clips: what is in inputs/.
-        now: seconds since the epoch.
-    """
+    """The plan as rows of the journal. `now` is in seconds since the epoch."""
     there = {clip.path: clip for clip in clips}
     newest = {made.path: number for number, made in plan.made}
     found = [
@@ -61,7 +55,7 @@ def jobs(plan: Plan, clips: Sequence[Clip], now: float) -> list[Restored]:
 
 
 def _done(number: int, made: Made, clip: Clip | None, now: float) -> Restored:
-    """A result that is, or was, there; `clip` is what is in inputs/, for the newest one of its clip."""
+    """A job that is done. `clip` is set for the newest result of a clip in inputs/."""
     detail = f"found again by povwatch rebuild{'; ' + made.problem if made.problem else ''}"
     job = _job(number, made, clip, state=JobState.DONE, detail=detail)
     said = {"manifest": layout.shown(made.file)} | ({"problem": made.problem} if made.problem else {})
@@ -69,7 +63,7 @@ def _done(number: int, made: Made, clip: Clip | None, now: float) -> Restored:
 
 
 def _promised(room: Room, clip: Clip | None, now: float) -> Restored:
-    """A result that is to be made visible: as after a crash between the promise and its keeping."""
+    """A job whose promise has to be kept, as after a crash between the promise and its keeping."""
     job = _job(room.made.job, room.made, clip, state=JobState.PUBLISHING, promise=room.sealed.to_json())
     output = room.made.text["output"]
     numbers = Checked.from_json({key: output[key] for key in CHECKED if key in output})
@@ -90,7 +84,7 @@ def _job(number: int, made: Made, clip: Clip | None, **to: Any) -> Job:  # noqa:
         crashes=made.crashes,
         spec_hash=made.spec_hash,
         spec_json=json.dumps(made.text.get("spec", {})),
-        # Without these the clip, or its JSON, is looked at again: what is the same then is done already.
+        # Without these the clip or its JSON is read again; if it is the same, it is done then.
         spec_stat=clip.spec_stat if clip is not None and unedited else None,
         source_hash=made.source_hash,
         source_stat=clip.signature if clip is not None and same else None,
@@ -109,7 +103,7 @@ def _job(number: int, made: Made, clip: Clip | None, **to: Any) -> Job:  # noqa:
 
 
 def _workpiece(made: Made) -> dict[str, Any]:
-    """What the journal had of the run, as far as the manifest has it; see attempt/attempt.py."""
+    """The journal's fields of the run, as far as the manifest has them; see attempt/attempt.py."""
     text = made.text
     model: Mapping[str, Any] = text.get("model") or {}
     capabilities = {

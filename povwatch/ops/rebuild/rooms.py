@@ -1,7 +1,7 @@
-"""Results that were sealed when the journal was lost: checked, and on the disk.
+"""Results that were sealed when the journal was lost: checked, and synced.
 
-Their manifest lies in the room of their run (publish/): with it their promise can be made again and kept, so that no
-GPU time is spent a second time. One that is wholly visible and whose room is still there had its hooks to come.
+Their manifest lies in the private folder of their run (publish/). The promise can be made again from it, so that no
+GPU time is spent twice. If a result is wholly visible and its private folder still exists, its hooks were not over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESULT = b"final.mp4"
-"""What a run's result is called in its room; see attempt/attempt.py."""
+"""The name of a result in its private folder; see attempt/attempt.py."""
 
 _READ = os.O_RDONLY | os.O_NONBLOCK
 
@@ -42,13 +42,12 @@ class Room:
 
 
 def look(outputs: Path, made: Iterable[Made], *, hooks: bool) -> tuple[list[Room], int]:
-    """The promises that can still be kept; and how many runs were under way that cannot go on.
+    """The promises that can still be kept, and the number of runs that are lost.
 
     Args:
-        outputs: the folder.
-        made: the results with a manifest that is visible.
-        hooks: programs run after a clip. A room is cleared when they are over, so a visible result that has one is a
-            promise too: its keeping changes nothing, and they run; a second time at worst.
+        made: the results with a visible manifest.
+        hooks: whether hooks run after a clip. The private folder is removed when they are over, so a visible result
+            with a private folder is a promise too. Keeping it only runs the hooks, at worst a second time.
     """
     visible = {(one.job, one.run_id): one for one in made}
     rooms, lost = [], 0
@@ -67,7 +66,7 @@ def look(outputs: Path, made: Iterable[Made], *, hooks: bool) -> tuple[list[Room
 
 
 def _uncleared(root: int, made: Made) -> Room | None:
-    """The promise of a result that is visible, if nobody has touched it since."""
+    """The promise of a visible result, if its files are unchanged."""
     if made.problem or made.file != layout.manifest(made.output.target):
         return None
     folder, name = layout.split(made.file)
@@ -77,7 +76,8 @@ def _uncleared(root: int, made: Made) -> Room | None:
             data = read_at_most(opened.enter_context(closing(open_beneath(here, name, _READ))), SIZE_MAX)
     except OSError:
         return None
-    return _promise(made, 1, b"manifest_v1.json", made.file, data)  # whichever it was: should it be taken, a later one
+    # Any version will do: if the name is taken, publishing takes a later one.
+    return _promise(made, 1, b"manifest_v1.json", made.file, data)
 
 
 def _promise(made: Made, version: int, staged_as: bytes, target: bytes, data: bytes) -> Room:
@@ -87,7 +87,7 @@ def _promise(made: Made, version: int, staged_as: bytes, target: bytes, data: by
 
 
 def _room(root: int, job: int, run_id: str) -> Room | None:
-    """A run's promise of the highest version whose result is there, in the room or shown already."""
+    """A run's promise of the highest version whose result exists, in the private folder or visible."""
     with ExitStack() as opened:
         try:
             here = folder_of(root, layout.STAGING + b"/" + os.fsencode(room(job, run_id)), opened)
@@ -108,7 +108,7 @@ def _room(root: int, job: int, run_id: str) -> Room | None:
 
 
 def _is_there(root: int, here: int, made: Made) -> bool:
-    """Whether the result is in its room, or has its final name already."""
+    """Whether the result exists, in its private folder or under its final name."""
     if staged.same(here, RESULT, made.output):
         return True
     folder, name = layout.split(made.output.target)

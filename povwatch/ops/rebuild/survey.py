@@ -1,4 +1,4 @@
-"""The look at inputs/ and outputs/ that a plan is made from. Nothing is changed."""
+"""Reads inputs/ and outputs/ for a plan. Changes nothing."""
 
 from __future__ import annotations
 
@@ -23,33 +23,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found, and what becomes of it."""
+    """What was found, and the plan."""
 
     plan: Plan
     clips: list[Clip]
     outputs: Outputs
     lost: int
-    """Runs that were under way and cannot go on."""
+    """The number of runs that were under way and are lost."""
 
     @property
     def odd(self) -> list[str]:
-        """What is not as povwatch leaves it, for people: a line each."""
+        """Anything unusual, a line each, for people."""
         unusable = [f"{shown(file)}: {why}" for file, why in sorted(self.outputs.unusable.items())]
         unreadable = [f"{shown(folder)}: cannot be listed ({why})" for folder, why in self.outputs.unreadable.items()]
         return [made.problem for _, made in self.plan.made if made.problem] + unusable + unreadable
 
 
 def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) -> Survey:
-    """Look at everything, and decide.
+    """Read everything, and make the plan.
 
     Args:
-        config: the configuration.
         hold: hold the clips that have no result.
-        tell: called before a clip is read, with its size.
+        tell: called with a clip and its size before the clip is read.
 
     Raises:
         InputsAway: inputs/ cannot be listed.
-        OutputsAway: outputs/ cannot.
+        OutputsAway: outputs/ cannot be listed.
     """
     paths = config.paths
     extensions = frozenset(extension.encode() for extension in config.arrival.extensions)

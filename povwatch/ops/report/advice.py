@@ -1,4 +1,4 @@
-"""What to do about a clip that did not come out, or that waits. Pure."""
+"""What to do about a clip that failed or waits. Pure."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ WAITS = {
     Waiting.ENGINE_UNAVAILABLE: "{doctor} says what this machine lacks.",
     Waiting.GPU_LOST: "{doctor} says what is wrong with the GPU.",
 }
-"""What a clip waits on that somebody has to do something about."""
+"""Reasons to wait that need a person."""
 
 
 def advice(job: Job) -> str:
-    """What to do, in a sentence with the command for it; empty where it goes on by itself, or the reason says it."""
+    """A sentence with the command to type; empty if the job goes on by itself, or its error says what to do."""
     words = {
         "spec": layout.shown(layout.beside(job.path, job.base).spec),
         "doctor": command("doctor"),

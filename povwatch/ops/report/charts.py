@@ -1,6 +1,6 @@
-"""Where each part of the pictures goes. Pure; the template draws it.
+"""Computes the layout of the charts, which the template draws. Pure.
 
-Widths and places are in thousandths of a picture's width.
+Widths and positions are in thousandths of a chart's width.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 WHOLE = 1000.0
 
 STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
-"""Seconds between two marks of a time axis; days beyond that."""
+"""Possible seconds between two marks of a time axis; beyond these, days."""
 
 MARKS_MAX = 9
-"""On a time axis."""
+"""The most marks of a time axis."""
 
 ROWS_MAX = 150
-"""Of the picture over time: a longer one cannot be read."""
+"""The most rows of the timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Part:
     at: float
     width: float
     title: str
-    """What a pointer over it is told."""
+    """Its tooltip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A clip in the picture over time."""
+    """A clip in the timeline."""
 
     clip: str
     parts: Sequence[Part]
@@ -60,16 +60,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class OverTime:
-    """When each clip waited and ran."""
+    """A timeline: when each clip waited and ran."""
 
     rows: Sequence[Row]
     marks: Sequence[Mark]
     hidden: int
-    """Clips that there was no room for."""
+    """The number of clips that are not shown."""
 
 
 def stacked(seconds: Mapping[str, float], whole: float) -> list[Part]:
-    """A bar of stages; `whole` seconds are its full width."""
+    """A bar of stages; `whole` is the full width in seconds."""
     parts, at = [], 0.0
     for stage in STAGES:
         if (took := seconds.get(stage)) is not None and whole > 0:
@@ -80,12 +80,12 @@ def stacked(seconds: Mapping[str, float], whole: float) -> list[Part]:
 
 
 def share(value: float | None, most: float | None) -> float | None:
-    """How wide the bar of one value is; None for one that was not measured."""
+    """The width of a value's bar; None if it was not measured."""
     return None if value is None or not most else round(value / most * WHOLE, 2)
 
 
 def over_time(report: Report) -> OverTime | None:
-    """When each clip waited and ran, by the wall clock; None where nothing ran."""
+    """The timeline, by the wall clock; None if no clip ran."""
     ran = sorted((line for line in report.lines if line.started_at is not None), key=lambda line: line.started_at or 0)
     if not ran:
         return None
@@ -97,13 +97,13 @@ def over_time(report: Report) -> OverTime | None:
 
 
 def _begin(line: Line) -> float:
-    """When it began to wait, or to run."""
+    """The time at which it began to wait or to run."""
     begun = line.runs[0].begun
     return begun if line.queued_at is None else min(line.queued_at, begun)
 
 
 def _over_time(line: Line, first: float, scale: float) -> list[Part]:
-    """Its waits, as one, and its runs upon them."""
+    """Its waiting time as one part, and its runs on top."""
 
     def part(kind: str, begun: float, ended: float, title: str) -> Part:
         return Part(kind, round((begun - first) * scale, 2), round((ended - begun) * scale, 2), title)

@@ -1,4 +1,4 @@
-"""From the journal to a report."""
+"""Makes a report from the journal."""
 
 from __future__ import annotations
 
@@ -34,16 +34,15 @@ def gather(
     left: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Report:
-    """Read what was done.
+    """Read the journal and make the report.
 
     Args:
-        reader: the journal.
         now: seconds since the epoch.
-        since: leave out what ended before that.
-        only: the jobs that are asked for; all if left out.
-        before: clips that were done before.
-        left: clips that were left as they are.
-        notes: what was in the way of all of them.
+        since: leaves out jobs that ended earlier.
+        only: the job numbers to include; None for all.
+        before: the number of clips that were done before.
+        left: clips that were left alone.
+        notes: what kept all clips from running.
     """
     newest = {path: known.job for path, known in reader.known().items()}
     lines = []
@@ -64,7 +63,7 @@ def gather(
 
 
 def _wanted(reader: JournalReader, since: float | None, only: Collection[int] | None) -> Iterable[Job]:
-    """The jobs that may be in it, oldest first; of a hundred thousand the others are not read."""
+    """The jobs that may be in the report, oldest first. Others are not read: there may be a hundred thousand."""
     if only is not None:
         return filter(None, map(reader.job, sorted(only)))
     return reader.jobs() if since is None else reader.jobs_since(since)
@@ -74,10 +73,9 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     """One job's line.
 
     Args:
-        job: as the journal has it.
         events: its history, oldest first.
         now: seconds since the epoch.
-        again: the newer job of the same clip, if there is one.
+        again: the number of a newer job of the same clip.
     """
     times = timing(events, now)
     kept = members(job.artifact)
@@ -123,7 +121,7 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
 
 
 def _hooks(events: Sequence[Event], *states: JobState) -> dict[str, float]:
-    """What the hooks took that came to a good end, in some states or in any."""
+    """The seconds of successful hooks, in some states or in all."""
     found = [
         float(event.data["seconds"])
         for event in events
@@ -135,21 +133,21 @@ def _hooks(events: Sequence[Event], *states: JobState) -> dict[str, float]:
 
 
 def _waited(queued: float | None, events: Sequence[Event]) -> float | None:
-    """What was spent in the queue without a hook at work."""
+    """The seconds in the queue without a running hook."""
     if queued is None:
         return None
     return round(max(0.0, queued - _hooks(events, JobState.QUEUED).get("hooks", 0.0)), 3)
 
 
 def _publishing(events: Sequence[Event]) -> float | None:
-    """Seconds from the promise to the result's being there; hooks that come after it are not counted."""
+    """Seconds from the promise to the visible result, without hooks that follow."""
     checked = [number for number, event in enumerate(events) if event.event == "checked"]
     after = events[checked[-1] + 1 :] if checked else ()
     return round(max(0.0, after[0].at - events[checked[-1]].at), 3) if after else None
 
 
 def _gpu_seconds(kept: dict[str, Any], uses: Sequence[dict[str, Any]]) -> float | None:
-    """Seconds of generating times the GPUs that it was given; None for an engine that had none."""
+    """GPU seconds: seconds of generating times the number of GPUs; None for an engine without GPUs."""
     used = kept.get("gpu") or {}
     good = (kept.get("seconds") or {}).get("generate") if used else None
     parts = [good * _gpus(used) if good is not None else None]

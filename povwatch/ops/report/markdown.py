@@ -18,7 +18,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$@:-])")
 
 
 def as_markdown(report: Report) -> str:
-    """Headline, what did not come out, totals, every clip."""
+    """Headline, failed clips, totals, all clips."""
     parts = [f"# {words.headline(report)}", _facts(report)]
     parts += [f"> {text(note)}" for note in report.notes]
     for title, lines in report.told:
@@ -39,7 +39,7 @@ def as_markdown(report: Report) -> str:
 
 
 def text(of: str) -> str:
-    """A text that somebody else may have chosen, in which Markdown and HTML find nothing to obey."""
+    """Escape a text that may be another user's, for Markdown and HTML."""
     return _SPECIAL.sub(r"\\\1", of).replace("\n", " ")
 
 

@@ -1,6 +1,6 @@
-"""A report as one HTML file that needs nothing else: no network, no script, no font.
+"""A report as one HTML file, without network, scripts or fonts.
 
-Everything in it is escaped by the template engine; its policy forbids the browser to load or run anything all the same.
+The template engine escapes all texts. In addition, the page's policy forbids the browser to load or run anything.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from povwatch.ops.report.data import Line, Report
 
 LABEL_WIDTH = 26
-"""Characters of a clip's name beside the picture over time."""
+"""Characters of a clip's name beside the timeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number on top."""
+    """A number at the top of the page."""
 
     name: str
     value: str
@@ -39,7 +39,7 @@ class Row:
 
     line: Line
     kind: str
-    """done, bad, open or gone: what colour its state has."""
+    """done, bad, open or gone; it sets the colour of the state."""
     stages: Sequence[Part]
     memory: float | None
     wait: float | None
@@ -86,7 +86,7 @@ def as_html(report: Report) -> str:
 
 
 def _order(line: Line) -> tuple[int, float]:
-    """What did not come out first, then what is open, then the rest as it ran."""
+    """Failed clips first, then open ones, then the rest in the order of their runs."""
     rank = 0 if line.not_out else 1 if line.open else 2
     return rank, line.started_at or line.seen_at or 0.0
 
@@ -145,7 +145,7 @@ def _if(before: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage of all clips together."""
+    """One stage of all clips together."""
 
     kind: str
     name: str
@@ -169,5 +169,5 @@ def _stage(report: Report, name: str, seconds: float) -> Stage:
 
 
 def _label(name: str) -> str:
-    """A name beside a picture: its end tells clips apart better than its beginning."""
+    """Shorten a name; its end is kept, because it tells clips apart better."""
     return name if len(name) <= LABEL_WIDTH else f"…{name[1 - LABEL_WIDTH :]}"

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from povwatch.ops.report.data import Line, Report
 
 VERSION = 1
-"""Of the JSON's own shape."""
+"""The version of the JSON's format."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a text must not begin with: spreadsheets would take it for a formula, and do what it says."""
+"""Characters that begin a formula in spreadsheets."""
 
 MOMENTS = ("seen_at", "queued_at", "started_at", "ended_at")
 
 
 def as_json(report: Report) -> str:
-    """Everything, with moments in ISO 8601; what was not measured is null, and a stage that was not is not there."""
+    """Everything. Times are in ISO 8601, unmeasured values are null, and unmeasured stages are left out."""
     counts = {"done": report.done, "not_out": len(report.not_out), "open": len(report.open)}
     found = {
         "report_version": VERSION,
@@ -49,7 +49,7 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """A line a clip, comma-separated, as RFC 4180 has it."""
+    """One line per clip, comma-separated (RFC 4180)."""
     text = io.StringIO()
     rows = [_flat(line) for line in report.lines]
     names = list(_flat_names())
@@ -83,5 +83,5 @@ def _flat(line: Line) -> dict[str, Any]:
 
 
 def _safe(value: object) -> object:
-    """A cell that no spreadsheet runs; numbers are none of their business."""
+    """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -1,4 +1,7 @@
-"""A report as a file: its form by its suffix, and whether it can be written at all, before any work is done."""
+"""Saves a report in a file. The suffix decides the format.
+
+`check` tells before any work whether the file can be written.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ FORMS: dict[str, Callable[[Report], str]] = {
 
 
 def check(files: Iterable[Path]) -> None:
-    """See that reports can be written there.
+    """Check that the reports can be written.
 
     Raises:
         ConfigError: names the first that cannot.
@@ -55,7 +58,7 @@ def check(files: Iterable[Path]) -> None:
 
 
 def save(report: Report, file: Path) -> None:
-    """Write one, whole, over an earlier one.
+    """Write a report atomically, and replace an earlier one.
 
     Raises:
         NotWritten: it cannot be written.
@@ -77,10 +80,10 @@ def save(report: Report, file: Path) -> None:
 
 
 def _see(file: Path) -> None:
-    """Try what `save` will do, up to the last step.
+    """Do what `save` does, except for the last step.
 
     Raises:
-        OSError: says what is in the way.
+        OSError: says why it fails.
     """
     target = file.resolve()
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):

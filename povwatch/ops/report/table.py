@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from povwatch.ops.report.data import Line, Report
 
 ROWS_MAX = 200
-"""Of what came out; the other forms have all."""
+"""The most finished clips that are shown; the other formats show all."""
 
 CLIP_MAX = 40
-"""Columns up to which a clip's name is filled up, so that what follows stands in columns too."""
+"""The width to which clips' names are padded, so that the next columns line up."""
 
 
 def table(report: Report) -> RenderableType:
-    """What came out, what did not, and what it came to."""
+    """Finished clips, failed clips, and totals."""
     parts: list[RenderableType] = []
     done = [line for line in report.lines if line.state is JobState.DONE]
     if done:
@@ -45,7 +45,7 @@ def table(report: Report) -> RenderableType:
 
 
 def _done(report: Report) -> list[str]:
-    """What came out, a line each: no table, which would break a long path into pieces."""
+    """Finished clips, a line each. A table would break long paths."""
     gpu = any(line.gpu_seconds is not None for line in report.lines)
     memory = any(line.peak_memory is not None for line in report.lines)
     rows = [["clip", "frames", "waited", "generated", "the rest", *["GPU time"] * gpu, *["memory"] * memory, "output"]]
@@ -67,7 +67,7 @@ def _done(report: Report) -> list[str]:
 
 
 def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A clip, numbers, and a path, a line each. A long name moves its own line's numbers alone."""
+    """Rows of a clip, numbers and a path. A long name shifts only its own line."""
     wide = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     wide[0] = min(wide[0], CLIP_MAX)
     return [
@@ -83,7 +83,7 @@ def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _told(title: str, lines: Sequence[Line]) -> list[str]:
-    """What is to be done about some clips, a line each: no table, which would break a command in its middle."""
+    """What to do about some clips, a line each. A table would break commands."""
     states = [_state(line) for line in lines]
     width = min(max(cell_len(line.clip) for line in lines), CLIP_MAX)
     said = [f"[bold]{title}[/bold]"]

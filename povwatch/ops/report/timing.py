@@ -1,4 +1,4 @@
-"""How long a job was in each state, from its history. Pure."""
+"""Computes how long a job was in each state, from its history. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from povwatch.journal.reader import Event
 
 UNDER_WAY = frozenset({JobState.RUNNING, JobState.CHECKING})
-"""The states that an attempt goes through until its result is promised."""
+"""The states of an attempt until its result is promised."""
 
 GOOD = UNDER_WAY | {JobState.PUBLISHING}
-"""Where an attempt may stand, or get to, that has not come to nothing."""
+"""The states of an attempt that has not failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,38 +27,38 @@ class Run:
     begun: float
     ended: float
     lost: bool
-    """Whether it came to nothing."""
+    """Whether it failed."""
 
 
 @dataclass(slots=True)
 class Timing:
-    """What a history says."""
+    """The times of a job."""
 
     seconds: dict[JobState, float] = field(default_factory=dict)
-    """In each state that it was in, all times together."""
+    """Total seconds in each state."""
     runs: list[Run] = field(default_factory=list)
-    """Its attempts, in order; the last may be under way."""
+    """Its attempts, in order; the last one may be running."""
     queued_at: float | None = None
     """When it was first in the queue."""
     ended_at: float | None = None
 
     @property
     def lost(self) -> float | None:
-        """Seconds of attempts that came to nothing; None if there were none."""
+        """Seconds of failed attempts; None if there were none."""
         found = [run.ended - run.begun for run in self.runs if run.lost]
         return round(sum(found), 3) if found else None
 
 
 def timing(events: Sequence[Event], now: float) -> Timing:
-    """Add a job's history up.
+    """Add up a job's history.
 
     Args:
         events: oldest first.
-        now: until when the last state lasts, if it is no end.
+        now: the end of the last state, unless the job has ended.
     """
     found = Timing()
     begun: float | None = None
-    seen = sorted(events, key=lambda event: event.at)  # a clock that was set back in between makes no time negative
+    seen = sorted(events, key=lambda event: event.at)  # a clock that was set back makes no time negative
     for event, after in zip_longest(seen, seen[1:]):
         state = JobState(event.state)
         if state.ended:

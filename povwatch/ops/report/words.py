@@ -1,4 +1,4 @@
-"""Numbers and headlines for people. What was not measured is an empty text."""
+"""Formats numbers and headlines. Unmeasured values become empty texts."""
 
 from __future__ import annotations
 
@@ -38,38 +38,38 @@ def moment(at: float | None) -> str:
 
 
 def iso(at: float | None) -> str | None:
-    """For programs, with the zone."""
+    """ISO 8601 with the zone."""
     return None if at is None else local(at).isoformat(timespec="seconds")
 
 
 def change(before: object, after: object) -> str:
-    """What went in and what came out: "300", if that is the same, else "300 -> 297"."""
+    """Input and output: "300" if they are equal, else "300 -> 297"."""
     known = [str(value) for value in (before, after) if value not in {None, ""}]
     return known[0] if len(set(known)) == 1 else " → ".join(known)
 
 
 def frames(line: Line) -> str:
-    """In and out."""
+    """Frames of input and output."""
     return change(line.source.frames, line.result.frames)
 
 
 def rates(line: Line) -> str:
-    """In and out, frames a second."""
+    """Frames per second of input and output."""
     return change(rate(line.source.rate), rate(line.result.rate))
 
 
 def shapes(line: Line) -> str:
-    """In and out, pixels."""
+    """Pixels of input and output."""
     return change(_shape(line.source), _shape(line.result))
 
 
 def state(line: Line) -> str:
-    """Where it stands."""
+    """Its state."""
     return f"{line.state}, run again as job {line.again}" if line.again and not line.open else str(line.state)
 
 
 def headline(report: Report) -> str:
-    """What became of all of them, in one sentence."""
+    """The outcome of all clips, in one sentence."""
     lost, still = len(report.not_out), len(report.open)
     asked = report.done + lost + still
     if not asked:
@@ -83,7 +83,7 @@ def headline(report: Report) -> str:
 
 
 def closing(report: Report) -> str:
-    """The same in numbers, at the end of a terminal's report."""
+    """The totals, at the end of the report on a terminal."""
     found = [f"{report.done} done, {len(report.not_out)} not done"]
     found += [f"{len(report.flawed)} with something to see to"] * bool(report.flawed)
     found += [f"{len(report.open)} still open"] * bool(report.open)
@@ -95,13 +95,13 @@ def closing(report: Report) -> str:
 
 
 def named(names: list[str], most: int = 5) -> str:
-    """Some names, and how many there are beyond those."""
+    """The first names, and the number of others."""
     shown = ", ".join(names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def waits(line: Line) -> float | None:
-    """Seconds in the queue; None for one that never got there."""
+    """Seconds in the queue; None if the clip never got there."""
     return line.queued if line.state is not JobState.ARRIVING else None
 
 
