@@ -1,4 +1,4 @@
-"""Whether there is room for an engine on its GPUs, and who is in the way. Pure; memory is in bytes."""
+"""Tells whether an engine's GPUs have room for it, and which processes are in the way. Pure; memory is in bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from povwatch.gpu.nvml import Gpu, Gpus, Process
 
 COUNTS = 1_000_000_000
-"""Bytes from which on a process counts as a neighbour: an idle CUDA context has half of that."""
+"""Bytes of GPU memory from which a process counts as a neighbour: an idle CUDA context takes half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,17 @@ class Refusal:
 
     kind: FailureKind
     problem: str
-    """As sentences."""
+    """One or more sentences."""
     about: tuple[object, ...]
-    """What it is about: another refusal with the same is nothing new, though the figures differ."""
+    """Identifies the refusal. One with equal `about` is not news, even if its figures differ."""
 
 
 def refusal(gpus: Gpus, uuids: Sequence[str], needed: int, ours: Collection[int]) -> Refusal | None:
     """Why an engine cannot be loaded now; None if it can, or if NVML does not know.
 
     Args:
-        gpus: as NVML sees them now.
-        uuids: the GPUs of the worker.
-        needed: bytes that the engine needs on each of them.
-        ours: our own processes, which are no neighbours.
+        needed: bytes that the engine needs on each of the `uuids`.
+        ours: our own process ids, which are no neighbours.
     """
     if gpus.upgraded or gpus.silent:
         return Refusal("gpu-lost", f"{_sentence(gpus.problem)}.", ("driver",))
@@ -53,7 +51,7 @@ def refusal(gpus: Gpus, uuids: Sequence[str], needed: int, ours: Collection[int]
 
 
 def named(processes: Sequence[Process]) -> str:
-    """Some processes with their names, numbers and memory: "python (pid 17, 80 GB)"."""
+    """Processes with their names, numbers and memory: "python (pid 17, 80 GB)"."""
     shown = [
         f"{p.name} (pid {p.pid}{', ' + spell_size(p.memory) if p.memory else ''})"
         for p in sorted(processes, key=lambda p: -(p.memory or 0))
@@ -62,13 +60,12 @@ def named(processes: Sequence[Process]) -> str:
 
 
 def neighbours(gpu: Gpu, ours: Collection[int], before: Collection[int]) -> list[Process]:
-    """Who else has memory of a GPU while our worker is on it.
+    """Other processes that hold memory of a GPU while our worker is on it.
 
     Args:
-        gpu: the GPU.
-        ours: the processes that are known to be ours.
-        before: the processes that were there before our worker. In a container NVML may count our own worker under a
-            number that says nothing to us: a process that we cannot see counts only if it was there before.
+        ours: process ids that are known to be ours.
+        before: process ids that were there before our worker. A container's NVML may list our worker under a number
+            that is unknown here, so a process that we cannot see counts only if it is one of these.
     """
     return [
         process

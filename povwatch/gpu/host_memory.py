@@ -1,6 +1,6 @@
-"""How much of this machine's memory can be had: as the kernel says, within the limits of our control groups.
+"""Tells how much main memory can be used, by the kernel's figures and the limits of our control groups.
 
-Both versions of control groups are known. Standard library alone, for Python 3.10: workers ask too.
+Both versions of control groups are read. Standard library alone, for Python 3.10: workers import this too.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GROUPS = "sys/fs/cgroup"
-"""Where control groups are."""
+"""Mount point of control groups."""
 
 
 @dataclass(frozen=True)
 class _Files:
-    """What one version of control groups calls its files, and the numbers in its statistics."""
+    """Names of the files and statistics in one version of control groups."""
 
     limit: str
     used: str
@@ -27,26 +27,18 @@ V2 = _Files("memory.max", "memory.current", ("inactive_file", "active_file"))
 
 
 def total(root: Path = Path("/")) -> int | None:
-    """Bytes that this process and its group may have at the most; None where nobody knows.
-
-    Args:
-        root: of the file system; another one for tests.
-    """
+    """Bytes that this process and its group may have at most; None if unknown. Tests pass another `root`."""
     found = [_of_machine(root, "MemTotal"), *(limit for _, _, limit in _limits(root))]
     return min((size for size in found if size is not None), default=None)
 
 
 def available(root: Path = Path("/")) -> int | None:
-    """Bytes that can be taken without swapping; None where nobody knows.
-
-    Args:
-        root: of the file system; another one for tests.
-    """
+    """Bytes that can be taken without swapping; None if unknown. Tests pass another `root`."""
     found = [_of_machine(root, "MemAvailable")]
     for folder, files, limit in _limits(root):
         with suppress(OSError, ValueError, KeyError):
             stat = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
-            cached = sum(int(stat[name]) for name in files.cached)  # the page cache makes room
+            cached = sum(int(stat[name]) for name in files.cached)  # the page cache is dropped when memory is needed
             found.append(max(0, limit - int((folder / files.used).read_text("ascii")) + cached))
     return min((size for size in found if size is not None), default=None)
 
@@ -60,11 +52,11 @@ def _of_machine(root: Path, field: str) -> int | None:
 
 
 def _limits(root: Path) -> list[tuple[Path, _Files, int]]:
-    """Each group that we are in and that has a limit: its folder, what its files are called, the limit in bytes."""
+    """Our control groups that have a limit: the group's folder, its files' names, the limit in bytes."""
     limits = []
     for top, path, files in _memberships(root):
         group = top / path.strip("/")
-        # Also where the path is not there: in a container that has no namespace of its own for groups, the path is the
+        # The path may be missing: in a container without a namespace of its own for groups, the path is the
         # host's, and the folder at the top is the container's group.
         for folder in (group, *group.parents):
             with suppress(OSError, ValueError):  # no limit ("max"), no such controller, or somebody else's
@@ -75,7 +67,7 @@ def _limits(root: Path) -> list[tuple[Path, _Files, int]]:
 
 
 def _memberships(root: Path) -> list[tuple[Path, str, _Files]]:
-    """Where our groups' hierarchies are, and our place in each (cgroups(7), /proc/PID/cgroup)."""
+    """The mount points of our groups' hierarchies, and our path in each (cgroups(7), /proc/PID/cgroup)."""
     try:
         lines = (root / "proc/self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:

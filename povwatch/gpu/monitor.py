@@ -1,7 +1,7 @@
-"""Looks at the GPUs, each in a thread of its own: what NVML is asked about a lost GPU may never be answered.
+"""Asks NVML about the GPUs. Each look runs in a thread, since NVML may never answer about a lost GPU.
 
-The loop never waits for a look but at the start. While one does not come back no other is begun, and whoever asks is
-told that NVML is silent.
+The loop waits for a look only at the start. While a look is under way, no other one starts, and callers are told that
+NVML is silent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from povwatch.core.clock import Clock
 
 PATIENCE = 20.0
-"""Seconds that a look may take. Where no program keeps the driver awake, it wakes each GPU in seconds."""
+"""Seconds that a look may take. If no program keeps the driver awake, NVML wakes each GPU, which takes seconds."""
 
 SILENT = Gpus(
     problem="NVML does not answer, so the NVIDIA driver hangs: see journalctl -k; a reboot helps",
@@ -33,12 +33,12 @@ class _Look:
         self.begun = now
         self.seen: Gpus | None = None
         self.over = threading.Event()
-        # A daemon thread: one that hangs in the driver does not keep the process from ending.
+        # A daemon thread, so that a thread that hangs in the driver does not keep the process from ending.
         threading.Thread(target=_run, args=(self, take, wake), name="gpu-look", daemon=True).start()
 
 
 def _run(look: _Look, take: Callable[[], Gpus], wake: Callable[[], None]) -> None:
-    """Called in a thread."""
+    """Runs in a thread."""
     try:
         look.seen = take()
     except Exception as error:  # noqa: BLE001 - a look is an answer, whatever happens in the library
@@ -48,30 +48,24 @@ def _run(look: _Look, take: Callable[[], Gpus], wake: Callable[[], None]) -> Non
 
 
 class GpuMonitor:
-    """What the daemon knows of the GPUs."""
+    """The daemon's view of the GPUs."""
 
     def __init__(self, clock: Clock, wake: Callable[[], None], look: Callable[[], Gpus]) -> None:
-        """Make it; nothing is looked at yet.
-
-        Args:
-            clock: the time.
-            wake: called from a thread when a look has come back.
-            look: takes one.
-        """
+        """`wake` is called from a thread when a look has returned."""
         self._clock = clock
         self._wake = wake
         self._take = look
         self._look: _Look | None = None
         self._asked: list[Callable[[Gpus], None]] = []
         self._serving: list[Callable[[Gpus], None]] = []
-        """Those who are told by the look under way."""
+        """Callbacks that get the result of the look under way."""
         self._watchers: list[Callable[[Gpus], None]] = []
         self._next = 0.0
         self.latest = Gpus()
-        """As it was at the last look."""
+        """Result of the last look."""
 
     def first(self) -> Gpus:
-        """Look now and wait for it, as long as a look may take; for the start."""
+        """Look now and wait for the result, PATIENCE at most. For the start."""
         look = self._look = _Look(self._take, self._wake, self._clock.boot())
         self.latest = look.seen or SILENT if look.over.wait(PATIENCE) else SILENT
         if look.over.is_set():
@@ -79,25 +73,25 @@ class GpuMonitor:
         return self.latest
 
     def watch(self, told: Callable[[Gpus], None]) -> None:
-        """Have every look told."""
+        """Register a callback that gets every look."""
         self._watchers.append(told)
 
     def ask(self, then: Callable[[Gpus], None]) -> None:
-        """Have one look told that is begun from now on; the answer comes through `tick`."""
+        """Pass the next look that begins to `then`; `tick` calls it."""
         self._asked.append(then)
         self._wake()
 
     def next_deadline(self) -> float:
-        """When `tick` has something to do."""
+        """Time on the boot clock at which `tick` has something to do."""
         if self._look is not None:
             return self._look.begun + PATIENCE
         return 0.0 if self._asked else self._next
 
     def tick(self, now: float, *, every: float) -> None:
-        """Tell what was seen, and look again if it is time.
+        """Pass on what was seen, and start another look if it is due.
 
         Args:
-            now: boot clock.
+            now: seconds on the boot clock.
             every: seconds between two looks.
         """
         look = self._look
@@ -105,7 +99,7 @@ class GpuMonitor:
             self._look = None
             self._tell(look.seen or SILENT)
         elif look is not None and now - look.begun >= PATIENCE:
-            look.begun = now  # it is waited for anew, and whoever asks meanwhile is told as soon
+            look.begun = now  # the wait starts anew; callers that ask meanwhile are told at once
             self._serving += self._asked
             self._asked = []
             self._tell(SILENT)

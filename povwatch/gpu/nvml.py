@@ -1,7 +1,7 @@
-"""The GPUs, as NVML sees them. The only module that imports pynvml.
+"""Reads the GPUs through NVML. The only module that imports pynvml.
 
-What NVML does not know (NOT_SUPPORTED, in virtual machines for one) is unknown, no failure.
-Memory is in bytes, power in watts.
+Values that NVML does not know (NOT_SUPPORTED, in virtual machines for one) are unknown, not failures. Memory is in
+bytes, power in watts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 XID_WAIT = 1000
-"""Milliseconds that one wait for an event takes at most; as long may the end of the watch take."""
+"""Milliseconds of one wait for an event at most. The end of the watch may take as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Process:
     pid: int
     name: str
     memory: int | None
-    """None where NVML does not say."""
+    """None if NVML does not say."""
     visible: bool = True
-    """Whether it is a process of this machine as we see it; NVML also counts those of other containers."""
+    """Whether the process is visible here. NVML also lists processes of other containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +43,30 @@ class Gpu:
 
     index: int
     uuid: str
-    """Its index where NVML does not say; CUDA takes either."""
+    """The GPU's index if NVML does not give a UUID; CUDA takes either."""
     name: str
     memory: int
-    """In all; 0 where NVML does not say, as on machines whose GPU shares the main memory."""
+    """All memory; 0 if NVML does not say, as on machines whose GPU shares the main memory."""
     free: int
-    """What nobody uses; 0 where NVML does not say."""
+    """Unused memory; 0 if NVML does not say."""
     power: float | None = None
     processes: tuple[Process, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """All of them, or why there are none."""
+    """All GPUs, or why there are none."""
 
     found: tuple[Gpu, ...] = ()
     driver: str = ""
     cuda: str = ""
-    """The newest CUDA that the driver can do: "12.8"."""
+    """Newest CUDA version that the driver supports: "12.8"."""
     problem: str = ""
-    """Why NVML shows none, and what to do; empty if it does."""
+    """Why NVML shows no GPU, and what to do; empty if it shows some."""
     lost: bool = False
-    """A GPU was there and does not answer any more; only a reboot or a reset brings it back."""
+    """A GPU that was there does not answer any more. Only a reset or a reboot brings it back."""
     upgraded: bool = False
-    """The driver was replaced under us: what runs may go on, nothing new can begin before a reboot."""
+    """The driver was replaced while povwatch runs. Jobs under way may go on; nothing new can start before a reboot."""
     silent: bool = False
     """NVML was asked and did not answer in time."""
 
@@ -95,7 +95,7 @@ _UNKNOWN = {
     pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
     pynvml.NVML_ERROR_NO_DATA,
 }
-"""The GPU is well, but it or its driver cannot say."""
+"""Codes that mean that the GPU is well, but it or its driver does not know the answer."""
 
 _LOST = {
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
@@ -105,7 +105,7 @@ _LOST = {
 
 
 def look() -> Gpus:
-    """What is there now. Never raises: no GPU is an answer, and one that is lost does not hide the others."""
+    """Look at the GPUs now. Never raises: no GPU is an answer, and a lost GPU does not hide the others."""
     found: list[Gpu] = []
     problem, lost = "", False
     try:
@@ -131,10 +131,10 @@ class XidWatch:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._uuids: dict[Any, str] = {}
-        """Of each GPU's handle, from when it still answered."""
+        """A GPU's handle to its UUID, read while the GPU still answered."""
 
     def start(self) -> bool:
-        """Begin to listen; False where there is no driver, or no GPU that reports."""
+        """Start to listen; False if there is no driver, or no GPU that reports."""
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError:
@@ -156,11 +156,11 @@ class XidWatch:
 
     @property
     def alive(self) -> bool:
-        """Whether it listens; it ends by itself when the GPU or the driver is gone."""
+        """Whether the thread listens. It ends by itself when the GPU or the driver is gone."""
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(2 * XID_WAIT / 1000)
@@ -180,7 +180,7 @@ class XidWatch:
             pynvml.nvmlShutdown()
 
     def _register(self, index: int, events: Any) -> bool:  # noqa: ANN401 - NVML's handle
-        """Listen to one GPU; False where it does not report."""
+        """Listen to one GPU; False if it does not report."""
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
@@ -214,14 +214,14 @@ def _gpu(index: int) -> Gpu:
 
 
 def _key(handle: Any) -> Any:  # noqa: ANN401 - NVML's handle
-    """What is the same for two handles of one GPU: NVML gives out a new pointer object each time."""
+    """A key that is equal for two handles of one GPU: NVML gives out a new pointer object each time."""
     if isinstance(handle, ctypes._Pointer):  # noqa: SLF001 - the only name of that class
         return ctypes.cast(handle, ctypes.c_void_p).value
     return handle
 
 
 def _process(pid: int, memory: int | None) -> Process:
-    """With the command's name; just its number where that is hidden (ProtectProc=) or it is another container's."""
+    """A process with its command's name; just its number if that is hidden (ProtectProc=) or in another container."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text(errors="backslashreplace").strip()
     except OSError:
@@ -230,7 +230,7 @@ def _process(pid: int, memory: int | None) -> Process:
 
 
 def _exists(pid: int) -> bool:
-    """Whether there is such a process, even one that /proc does not show to us."""
+    """Whether a process exists, even one that /proc does not show to us."""
     try:
         os.getsid(pid)
     except OSError:
@@ -241,12 +241,12 @@ def _exists(pid: int) -> bool:
 def _uuid(handle: Any) -> str:  # noqa: ANN401 - NVML's handle
     try:
         return str(pynvml.nvmlDeviceGetUUID(handle))
-    except pynvml.NVMLError:  # it is lost, which is what the Xid is about to say
+    except pynvml.NVMLError:  # the GPU is lost; the Xid says so next
         return ""
 
 
 def _known(ask: Callable[[], T]) -> T | None:
-    """What NVML answers; None where it cannot know. Any other error is the GPU's own."""
+    """NVML's answer; None if it cannot know. All other errors are the GPU's own."""
     try:
         return ask()
     except pynvml.NVMLError as error:
@@ -256,7 +256,7 @@ def _known(ask: Callable[[], T]) -> T | None:
 
 
 def _maybe(ask: Callable[[], T]) -> T | None:
-    """What NVML answers to a question that nothing hangs on; None for any error but a GPU that is lost."""
+    """NVML's answer to a question that nothing depends on; None for any error but a lost GPU."""
     try:
         return ask()
     except pynvml.NVMLError as error:

@@ -1,4 +1,4 @@
-"""Before a worker is started on a GPU: is there room for it? Asked of NVML each time, not of the last look."""
+"""Checks that a GPU has room before a worker starts on it. NVML is asked each time; the last look may be stale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Preflight:
-    """Of one worker. A supervisor calls it until it says yes."""
+    """The check for one worker. A supervisor calls it until it agrees."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class Preflight:
         self._next = 0.0
         self._about: tuple[object, ...] = ()
         self.refusals = 0
-        """How often in a row it said no."""
+        """Refusals in a row."""
         self.before: frozenset[int] = frozenset()
-        """Who was on the GPUs when it said yes."""
+        """Process ids that were on the GPUs when the check agreed."""
 
     def __call__(self, now: float) -> bool:
-        """Whether a worker may be started now; if that is not known, it will be soon."""
+        """Whether a worker may start now. False while NVML's answer is still to come."""
         if not self._uuids or self._cleared:
             self._cleared = False
             return True

@@ -1,4 +1,4 @@
-"""What a job used of its GPUs, from looks every few seconds. Pure; bytes, watts, joules, seconds."""
+"""Measures a job's use of its GPUs from looks every few seconds. Pure; bytes, watts, joules, seconds."""
 
 from __future__ import annotations
 
@@ -13,30 +13,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class GpuUsage:
-    """One job's use, as it goes on."""
+    """One job's use so far."""
 
     name: str = ""
     uuids: list[str] = field(default_factory=list)
     samples: int = 0
     peak_memory: int = 0
-    """Of the GPU that had most; ours alone where NVML says whose it is, else all that was in use."""
+    """Peak on the GPU that used most. Counts our processes if NVML tells whose memory it is, else all memory in use."""
     peak_power: float | None = None
-    """Of all of them together."""
+    """Peak of all the job's GPUs together."""
     energy: float = 0.0
     seconds: float = 0.0
-    """Over which the energy was counted."""
+    """Seconds over which the energy was counted."""
     _last: tuple[float, float] | None = None
-    """When power was seen last, and how much."""
+    """Time and value of the last reading of power."""
 
     def add(self, now: float, gpus: Gpus, uuids: Sequence[str], ours: Collection[int]) -> None:
-        """Take in a look.
-
-        Args:
-            now: when it was taken.
-            gpus: what was seen.
-            uuids: the job's GPUs.
-            ours: the processes of the worker.
-        """
+        """Add a look, taken at `now`; `ours` are the worker's process ids."""
         seen = [gpu for gpu in gpus.found if gpu.uuid in uuids]
         if not seen:
             return
@@ -55,7 +48,7 @@ class GpuUsage:
         self._last = now, power
 
     def figures(self) -> dict[str, Any]:
-        """For the journal and the manifest; what nobody knows is left out."""
+        """Figures for the journal and the manifest; unknown ones are left out."""
         if not self.samples:
             return {}
         found: dict[str, Any] = {"name": self.name, "uuid": ", ".join(self.uuids), "samples": self.samples}

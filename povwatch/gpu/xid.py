@@ -1,4 +1,4 @@
-"""What an error that the driver reports means for the worker on that GPU. Pure.
+"""Tells what an error that the driver reports (an Xid) means for the worker on that GPU. Pure.
 
 The numbers are from NVIDIA's Xid catalogue (docs.nvidia.com/deploy/xid-errors).
 """
@@ -13,9 +13,9 @@ class Verdict(StrEnum):
     """What to do."""
 
     NOTE = "note"
-    """Write it down; the engine will say if it hurt."""
+    """Log it; the engine reports whether it did harm."""
     REPLACE = "replace"
-    """The process is spoilt: kill it, and charge its job, which probably caused it."""
+    """The process is spoilt: kill it and charge its job, which probably caused the error."""
     SUSPECT = "suspect"
     """The memory or the firmware failed: kill the worker, charge nothing, look at the GPU before the next."""
     LOST = "lost"
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """An error in words."""
+    """A verdict and the error's name."""
 
     verdict: Verdict
     what: str
@@ -54,5 +54,5 @@ KNOWN = {
 
 
 def meaning(code: int) -> Meaning:
-    """What an Xid means; one that is not in the table is noted."""
+    """The meaning of an Xid. An unknown Xid is noted."""
     return KNOWN.get(code, Meaning(Verdict.NOTE, "see NVIDIA's Xid catalogue"))

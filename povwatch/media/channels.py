@@ -1,4 +1,4 @@
-"""Which speaker each channel of a sound belongs to, and how sound that AAC and players do not know is folded down."""
+"""Maps a sound's channels to speakers, and mixes down layouts that AAC and players do not know."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ ORDER = (
     *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC", "TFL", "TFC", "TFR", "TBL", "TBC"),
     *("TBR", "DL", "DR", "WL", "WR", "SDL", "SDR", "LFE2", "TSL", "TSR", "BFC", "BFL", "BFR"),
 )
-"""FFmpeg's names of the speakers, in the order in which it holds their samples. Source: libavutil/channel_layout.h."""
+"""FFmpeg's names of the speakers, in its order of samples. Source: libavutil/channel_layout.h."""
 
 UNNAMED = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""Channels, and the layout that so many are taken for: AVI and raw PCM name none."""
+"""Number of channels to the assumed layout: AVI and raw PCM name none."""
 
 KEPT = frozenset({"mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1", "7.1"})
 """Layouts that come out of AAC in MP4 as they went in."""
@@ -23,21 +23,21 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """What is done to samples before FFmpeg's resampler, which knows the usual layouts, has them."""
+    """The conversion of samples before FFmpeg's resampler, which knows the usual layouts, gets them."""
 
     layout: str
-    """The layout that they have then, as FFmpeg names it."""
+    """The layout after the conversion, as FFmpeg names it."""
     matrix: Matrix | None
-    """A row for each channel that comes out, a column for each that goes in; None: they are as they are."""
+    """A row for each output channel, a column for each input channel; None if samples stay as they are."""
     said: str = ""
     """What is lost, for people."""
 
 
 def fold(names: tuple[str, ...]) -> Fold:
-    """What is done to sound with these channels.
+    """The conversion of sound with these channels.
 
     Args:
-        names: FFmpeg's name of each channel, in the order of the samples; "NONE" where the file names none.
+        names: FFmpeg's name of each channel, in the order of the samples; "NONE" if the file names none.
     """
     count = len(names)
     if len(set(names)) == count and all(name in ORDER for name in names):
@@ -52,7 +52,7 @@ def fold(names: tuple[str, ...]) -> Fold:
 
 
 def alternate(count: int) -> Fold:
-    """Every other channel to the left, the others to the right: tracks of a recorder mostly are pairs."""
+    """Mix every other channel to the left, the rest to the right: tracks of a recorder are mostly pairs."""
     left = _row(count, dict.fromkeys(range(0, count, 2), 1 / len(range(0, count, 2))))
     right = _row(count, dict.fromkeys(range(1, count, 2), 1 / len(range(1, count, 2)))) if count > 1 else left
     said = f"{count} channels that the file gives no order for are mixed down to stereo, every other one to each side"
@@ -60,11 +60,11 @@ def alternate(count: int) -> Fold:
 
 
 def target(folds: list[Fold], sizes: list[int]) -> str:
-    """The layout of the result: that of the most channels, if AAC and players know it.
+    """The result's layout: the one with most channels, if AAC and players know it.
 
     Args:
-        folds: what is done to each form of the sound.
-        sizes: how many channels each has after that.
+        folds: the conversion of each form of the sound.
+        sizes: channels that each form has after it.
     """
     layout, size = max(zip((f.layout for f in folds), sizes, strict=True), key=lambda found: found[1])
     usual = UNNAMED.get(size, "7.1")
@@ -72,7 +72,7 @@ def target(folds: list[Fold], sizes: list[int]) -> str:
 
 
 def _ambisonic(names: tuple[str, ...]) -> Fold:
-    """Two cardioids that look to the sides, of the first order (ACN, SN3D); a head-locked pair beside it stays."""
+    """Two first-order cardioids that point to the sides (ACN, SN3D); a head-locked pair is added unchanged."""
     count, front, side = len(names), names.index("AMBI0"), names.index("AMBI1") if "AMBI1" in names else None
     rows = []
     for sign, speaker in ((1, "FL"), (-1, "FR")):

@@ -1,4 +1,4 @@
-"""Judge an artifact: is it what the job asked for, frame by frame?"""
+"""Checks frame by frame that an artifact is what the job asked for."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 BLANK = 2.0
-"""A frame whose luma spreads less than this many steps of 8 bits shows nothing."""
+"""A frame is blank if its luma deviates by less than this, in steps of 8 bits."""
 
 NAMED = 20
 """Frames that a message or a report names at most."""
 
 LOOSE = Fraction(1, 100)
-"""How far an average rate may be off: a container stores a few digits of it."""
+"""Relative difference of an average rate that passes: a container stores only a few digits of it."""
 
 STRICT = {"err_detect": "explode"}
-"""Decoders report every error instead of painting it over."""
+"""Makes decoders report every error instead of concealing it."""
 
 AGAIN = "Run it again; if it comes out the same, the engine is at fault."
 
@@ -42,18 +42,17 @@ def check(
     *,
     report: Callable[[float], None] = lambda _: None,
 ) -> Checked:
-    """Decode the whole artifact and compare it with what was asked for.
+    """Decode the whole artifact, an MP4, and compare it with what was asked for.
 
     Args:
-        artifact: an MP4.
         expectation: Expectation as JSON.
-        report: told the fraction that is done.
+        report: gets the fraction that is done.
 
     Returns:
-        Every number that was found.
+        All measured numbers.
 
     Raises:
-        CheckFailed: naming what was expected and what was found.
+        CheckFailed: with what was expected and what was found.
     """
     asked = Expectation.from_json(expectation)
     try:
@@ -66,7 +65,7 @@ def check(
 
 
 class _Decoded:
-    """Every frame of the artifact, looked at."""
+    """The artifact's frames, decoded and measured."""
 
     def __init__(self, source: Source, report: Callable[[int], None]) -> None:
         self.count = 0
@@ -104,7 +103,7 @@ class _Decoded:
 
 
 def _measure(source: Source, asked: Expectation, report: Callable[[float], None]) -> Checked:
-    """Decode the artifact and put it in numbers."""
+    """Decode the artifact and measure it."""
     seen = _Decoded(source, lambda count: report(count / max(asked.frames or count, count)))
     shown = source.times()
     rate, _ = times.measure(shown, source.base, source.rates)
@@ -128,7 +127,7 @@ def _measure(source: Source, asked: Expectation, report: Callable[[float], None]
 
 
 def _time_error(shown: list[int], base: Fraction, asked: Expectation) -> float | None:
-    """Seconds by which the worst frame is off its source frame's time; None if there is nothing to compare with.
+    """Largest distance in seconds of a frame from its source frame's time; None without a source to compare with.
 
     A source that starts below zero was moved to zero.
     """
@@ -141,7 +140,7 @@ def _time_error(shown: list[int], base: Fraction, asked: Expectation) -> float |
 
 
 def _compare(found: Checked, asked: Expectation) -> None:
-    """Raise for the first thing that differs, the plainest first."""
+    """Raise for the first difference, the simplest first."""
     width = None if asked.width is None else asked.width * asked.panels
     for what, wanted, got in (
         ("frames", asked.frames, found.frames),

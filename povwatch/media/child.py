@@ -1,9 +1,8 @@
 """The child that does one piece of media work: `python -m povwatch.media.child OP`.
 
-One line of JSON comes in on stdin (args, room, limits, the parent's pid); lines of JSON go out on stdout:
-`{"progress": f}`, then one `{"result": {...}}` or `{"error": {class, what, todo}}`. Limits are set before anything is
-read.
-The child ends when its stdin closes: its parent is gone.
+One line of JSON comes in on stdin (args, room, limits, the parent's pid). Lines of JSON go out on stdout: `{"progress":
+f}`, then one `{"result": {...}}` or `{"error": {class, what, todo}}`. Limits are set before any file is read.
+The child ends when its stdin closes, because its parent is gone then.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ OPERATIONS = {
     "decode": "povwatch.media.decode:decode",
     "codecs": "povwatch.media.codecs:codecs",
 }
-"""What can be asked for: a function that takes the args as keywords, and `report`, and returns an object for JSON."""
+"""Operation to its function, which takes the args as keywords and `report`, and returns an object for JSON."""
 
 PLACES = {
     **dict.fromkeys(("examine", "inspect", "glimpse", "measure"), Place.SOURCE),
@@ -48,11 +47,11 @@ PLACES = {
     "check": Place.CHECK,
     **dict.fromkeys(("decode", "codecs"), Place.PROCESS),
 }
-"""Where in machine_faults.TABLE each of them is."""
+"""Operation to its place in machine_faults.TABLE."""
 
 
 def main() -> None:
-    """Do what the command line names."""
+    """Run the operation that the command line names."""
     channel = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # libraries that print must not reach the channel
     request = json.loads(sys.stdin.buffer.readline())
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def confine(limits: dict[str, int], parent: int) -> None:
-    """Set the limits on this process, for good."""
+    """Limit this process permanently."""
     for what, value in (
         (resource.RLIMIT_AS, limits["memory"]),
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
@@ -72,7 +71,7 @@ def confine(limits: dict[str, int], parent: int) -> None:
     ):
         hard = resource.getrlimit(what)[1]
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        # the processor limit's hard bound a little higher: SIGXCPU comes first and says what happened
+        # the processor limit's hard bound is a little higher, so that SIGXCPU comes first and tells the cause
         above = 5 if what == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else 0
         resource.setrlimit(what, (allowed, allowed + above))
     with contextlib.suppress(OSError):
@@ -83,7 +82,7 @@ def confine(limits: dict[str, int], parent: int) -> None:
 def perform(
     op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int], room: str | None = None
 ) -> dict[str, Any]:
-    """Run an operation, in a private folder if one is named; every way that it can end comes out as an answer."""
+    """Run an operation, in a private folder if one is named. Every outcome becomes an answer."""
     try:
         _follow_parent()
         if room is not None:
@@ -98,7 +97,7 @@ def perform(
 
 
 class Reporter:
-    """Tells the parent how far the work is, at most every tenth of a second."""
+    """Reports the progress to the parent, at most ten times a second."""
 
     EVERY = 0.1
 
@@ -107,7 +106,7 @@ class Reporter:
         self._last = 0.0
 
     def __call__(self, fraction: float) -> None:
-        """Tell it, unless it was told a moment ago."""
+        """Report, unless the last report was a moment ago."""
         now = time.monotonic()
         if now - self._last >= self.EVERY:
             self._last = now
@@ -118,7 +117,7 @@ def _follow_parent() -> None:
     """Have this process end when the parent's end of stdin closes, whatever the main thread is doing.
 
     Raises:
-        NoProcess: there is no room for the thread that sees to it.
+        NoProcess: the thread for it cannot be started.
     """
 
     def follow() -> None:
@@ -136,7 +135,7 @@ def _follow_parent() -> None:
 def _known(op: str, error: Exception, limits: dict[str, int], room: str | None) -> PovwatchError | None:
     """The error as one of ours, if its cause is known."""
     code = machine_faults.code_of(error)
-    # a thread finds no room for its stack where there is none, and then the machine is not to blame
+    # if the limit on memory leaves no room for a thread's stack, the machine is not to blame
     most = limits["memory"] - machine_faults.STACK
     crowded = isinstance(error, NoProcess) and machine_faults.address_space("VmPeak") > most
     if isinstance(error, PovwatchError) and not crowded:

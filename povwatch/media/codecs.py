@@ -1,4 +1,4 @@
-"""Which codecs FFmpeg has here, for doctor."""
+"""Lists the codecs that FFmpeg has here, for doctor."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ NEEDED = {
     **dict.fromkeys(("h264", "hevc", "vp8", "vp9", "mpeg4", "mjpeg", "prores"), "r"),
     **dict.fromkeys(("libx264", "aac"), "w"),
 }
-"""What clips come in, and what results go out as: codec to r(ead) or w(rite)."""
+"""Codecs of clips and results, each with r(ead) or w(rite)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codecs(JsonObject):
-    """What is there."""
+    """The installed codecs."""
 
     av: str
     """PyAV's version."""
     ffmpeg: str
     codecs: dict[str, bool]
-    """Each of NEEDED, and whether it is there."""
+    """Each codec of NEEDED to whether it is installed."""
 
 
 def codecs(*, report: Callable[[float], None] = lambda _: None) -> Codecs:

@@ -1,7 +1,7 @@
-"""Which frames of a clip come out of its decoder, and which are lost or concealed. Pure; standard library alone.
+"""Finds the frames of a clip that the decoder loses or conceals. Pure; standard library alone.
 
-The rule: decoding from the first packet on decides. A frame that comes out is shown, also one that the decoder flags
-because it had to conceal an error in it: players show it. A frame that does not come out is lost.
+The rule: decoding from the first packet on decides. A frame that the decoder outputs is shown, also one that it flags
+because it had to conceal an error: players show it. A frame that it does not output is lost.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 ONE_EACH = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})
-"""Codecs whose packets each show one frame. Of others every frame is decoded to be counted."""
+"""Codecs whose packets each show one frame. For others, every frame is decoded to be counted."""
 
 SHOWS = ONE_EACH | {
     *("mpeg4", "vp8", "libdav1d", "mpeg2video", "mpeg1video", "png", "jpeg2000", "huffyuv", "ffvhuff", "utvideo"),
     *("magicyuv", "v210", "r210", "cfhd", "dvvideo"),
 }
-"""Codecs of which it is known whether a packet shows a frame: one that should and does not is a lost frame."""
+"""Codecs whose packets tell whether they show a frame. If a frame is missing then, it is lost."""
 
 NOT_CODED = 19
-"""Bytes of an MPEG-4 packet up to which it may say that nothing changes, and show nothing (FFmpeg's MAX_NVOP_SIZE)."""
+"""Bytes up to which an MPEG-4 packet may say that nothing changes, and show nothing (FFmpeg's MAX_NVOP_SIZE)."""
 
 VP8_SHOWN = 0x10
 """Bit in the first byte of a VP8 frame: it is shown (RFC 6386, 9.1)."""
 
 
 def shows(codec: str, head: bytes, size: int) -> bool:
-    """Whether a packet is there to be shown, as far as its codec tells.
+    """Whether a packet is meant to be shown, as far as its codec tells.
 
     Args:
         codec: FFmpeg's name.
         head: the packet's first byte or more.
-        size: the packet's, in bytes.
+        size: the packet's bytes.
     """
     if codec == "vp8":
         return bool(head[:1]) and bool(head[0] & VP8_SHOWN)
@@ -51,28 +51,28 @@ class Damage:
     """The frames of a clip that did not decode. A run is [first frame, last frame, its first second, its last]."""
 
     frames: int = 0
-    """Frames that the clip holds, as far as its packets tell: shown and lost ones. Runs count in these, from 0."""
+    """Frames in the clip by its packets, shown and lost. Runs count in these, from 0."""
     lost: int = 0
-    """Frames that could not be decoded; they are in no result."""
+    """Frames that could not be decoded; no result has them."""
     lost_at: list[list[float]] = field(default_factory=list)
-    """Where those are: the first RUNS_MAX runs."""
+    """The first RUNS_MAX runs of them."""
     concealed: int = 0
-    """Frames in which the decoder concealed an error; they are shown, as players show them."""
+    """Frames in which the decoder concealed an error; they are shown, as in players."""
     concealed_at: list[list[float]] = field(default_factory=list)
     missing: str = ""
-    """What the file lacks, where `povwatch go --damaged` had it run all the same."""
+    """What the file lacks, if `povwatch go --damaged` had it run nevertheless."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The damage as JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """What `to_json` gave."""
+        """The damage from what `to_json` returned."""
         return cls(**value)
 
     def __str__(self) -> str:
-        """In sentences."""
+        """The damage in sentences."""
         found = [f"Part of the file is missing: {self.missing.rstrip('.')}."] if self.missing else []
         if self.lost:
             of = f"{self.lost} of {self.frames} frames could not be decoded and {_is(self.lost)} left out"
@@ -84,7 +84,7 @@ class Damage:
 
 
 def in_words(damage: dict[str, Any] | None) -> str:
-    """A clip's damage, as JSON has it, in sentences; empty for a clip without any, and for what is none of ours."""
+    """A clip's damage, from JSON, in sentences; empty without damage, or for JSON that is not ours."""
     try:
         return str(Damage.from_json(damage)) if damage else ""
     except (TypeError, ValueError, AttributeError, IndexError):  # a manifest that somebody edited
@@ -92,18 +92,18 @@ def in_words(damage: dict[str, Any] | None) -> str:
 
 
 class Tally:
-    """What went into a decoder and what came out, packet by packet and frame by frame."""
+    """Counts what went into a decoder and what came out, by packets and frames."""
 
     def __init__(self, codec: str) -> None:
         self._codec = codec
         self.promised = array("q")
-        """When each packet that is to be shown is shown, in the order of decoding."""
+        """Times of showing of the packets that are to be shown, in the order of decoding."""
         self.shown: list[int | None] = []
-        """When each frame that came out is shown, in the order in which they came."""
+        """Times of showing of the frames that came out, in the order of output."""
         self.concealed: list[int] = []
-        """Which of those the decoder has flagged."""
+        """Indices of those frames that the decoder flagged."""
         self.failed: list[int] = []
-        """When the packets are shown whose decoding raised an error."""
+        """Times of showing of the packets whose decoding raised an error."""
         self.fields = False
         """Some frames are interlaced: a packet may hold half of one."""
 
@@ -113,7 +113,7 @@ class Tally:
             self.promised.append(moment)
 
     def fail(self, moment: int) -> None:
-        """The packet that went in last does not decode."""
+        """The last packet does not decode."""
         self.failed.append(moment)
 
     def frame(self, moment: int | None, *, concealed: bool, interlaced: bool) -> None:
@@ -125,14 +125,14 @@ class Tally:
 
     @property
     def clean(self) -> bool:
-        """Whether everything that went in came out without an error."""
+        """Whether every packet was decoded without an error."""
         return not self.failed and not self.concealed and not self._absent()
 
     def lost(self) -> list[int]:
-        """When the frames that did not come out would be shown, in order.
+        """Times of showing of the frames that did not come out, in order.
 
-        Not the leading pictures of a clip that begins with an open group: they are shown before the first packet's
-        frame and refer to what comes before the clip. No player shows them, and nothing is damaged.
+        The leading pictures of a clip that begins with an open group are left out: they come before the first packet's
+        frame and refer to pictures before the clip. No player shows them, and nothing is damaged.
         """
         absent = self._absent()
         if absent and self.promised[0] in self.shown:
@@ -148,17 +148,17 @@ class Tally:
         if self._codec not in SHOWS or self.fields:
             return sorted(moment for moment in absent if moment in failed)
         count = max(0, len(self.promised) - len(self.shown))
-        if len(absent) != count:  # the times of the frames are not those of the packets (AVI): the count decides
+        if len(absent) != count:  # the frames' times differ from the packets' (AVI), so the count decides
             absent = [*self.failed, *(moment for moment in absent if moment not in failed)]
         return sorted(absent[:count])
 
     def damage(self, times: Sequence[int], base: Fraction, *, beyond: int = 0, missing: str = "") -> Damage | None:
-        """What did not decode; None if all of it did and nothing is missing.
+        """The damage; None if every frame decoded and nothing is missing.
 
         Args:
             times: when each shown frame is shown, in ticks, in order.
             base: seconds a tick.
-            beyond: frames that the file's index lists behind the last packet that could be read.
+            beyond: frames that the file's index lists after the last readable packet.
             missing: what the file lacks, for people.
         """
         lost = self.lost()
@@ -183,7 +183,7 @@ class Tally:
         )
 
     def _flagged(self, order: Sequence[int]) -> list[int]:
-        """The places of the flagged frames in the order of showing."""
+        """Positions of the flagged frames in the order of showing."""
         moments = [self.shown[index] for index in self.concealed]
         found = [
             index if moment is None else bisect_left(order, moment)
@@ -193,7 +193,7 @@ class Tally:
 
 
 def _runs(places: Sequence[tuple[int, int]], base: Fraction) -> list[list[float]]:
-    """Frames that follow one another, as runs."""
+    """Consecutive frames as runs."""
     runs: list[list[float]] = []
     for number, moment in places:
         second = round(float(moment * base), 3)

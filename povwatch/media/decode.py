@@ -1,4 +1,4 @@
-"""Decode a video whole: does it, and how many frames are that? Nothing of it is kept."""
+"""Decodes a whole video to see whether it decodes and how many frames it has. Nothing is kept."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ AGAIN = "Have it written whole."
 
 
 def decode(path: str, kind: str, *, report: Callable[[float], None] = lambda _: None) -> Decoded:
-    """Decode the file at `path`.
+    """Decode the file at `path`, which is no symlink.
 
     Args:
-        path: the file; no symlink.
-        kind: mp4, matroska or avi, as its signature tells.
-        report: told that it goes on; how far is not known.
+        kind: mp4, matroska or avi, by its signature.
+        report: called while decoding goes on; the fraction is unknown.
 
     Raises:
-        NotAVideo: it does not decode to its end, or holds no frame.
-        SourceChanged: it is gone.
+        NotAVideo: the file does not decode to its end, or has no frame.
+        SourceChanged: the file is gone.
     """
     frames, limit = 0, Bounds().frames
     with opened(path, kind) as source:

@@ -1,4 +1,4 @@
-"""Write H.264 in MP4 with exact times: one frame in, one frame out, at the tick it was given."""
+"""Writes H.264 in MP4 with exact times: one frame in, one frame out, at its given tick."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 THREADS_MAX = 8
-"""Encoder threads: more gain little, and each takes address space, which is limited."""
+"""Encoder threads: more gain little, and each takes limited address space."""
 
 WORKING = {"crf": "8", "preset": "veryfast", "bf": "0", "g": "48", "mbtree": "0"}
 """A working copy: near-lossless, and without B-frames, so that no edit list is needed and any reader gets it right."""
 
 PUBLISHED = {"crf": "12", "preset": "fast", "mbtree": "0"}
-"""An artifact that has to be encoded anew.
+"""Options for an artifact that has to be encoded anew.
 
-Without mbtree in both: with it x264 now and then makes another file from the same frames, even in one thread.
-"""
+Both sets leave mbtree out: with mbtree, x264 sometimes makes another file from the same frames, even in one thread."""
 
 
 @contextmanager
 def mp4(path: str, timescale: int) -> Iterator[OutputContainer]:
-    """A new MP4 file, its index in front. It appears at `path` at once and is whole when the block ends.
+    """A new MP4 file with its index in front. It appears at `path` at once and is whole when the block ends.
 
-    `timescale` is the clock of the whole file, ticks a second: a start above zero is kept in its ticks (an empty edit),
-    and FFmpeg's own choice of 1000 would round it.
+    `timescale` is the clock of the whole file, in ticks a second. A start above zero is stored in these ticks (an empty
+    edit), and FFmpeg's default of 1000 would round it.
     """
     options = {"movflags": "+faststart", "movie_timescale": str(timescale)}
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
@@ -51,18 +50,18 @@ def mp4(path: str, timescale: int) -> Iterator[OutputContainer]:
             unless.callback(container.close)
             yield container
             unless.pop_all()
-        with writing():  # most of the file comes now
+        with writing():  # most of the file is written now
             container.close()
     finally:
         os.close(fd)
 
 
 class Encoder:
-    """An H.264 stream in a container, its frames on a grid.
+    """An H.264 stream in a container, with its frames on a grid.
 
     Args:
-        container: takes the stream; other streams have to be added before the first packet is muxed.
-        first: a frame in the stream's own size, pixel format and colours.
+        container: gets the stream; other streams have to be added before the first packet is muxed.
+        first: a frame in the stream's size, pixel format and colours.
         grid: when each frame is shown.
         quality: options for libx264.
         sample_aspect: width to height of one pixel.
@@ -92,7 +91,7 @@ class Encoder:
         self.stream: VideoStream = stream
 
     def add(self, frame: VideoFrame) -> list[Packet[VideoStream]]:
-        """Encode the next frame; returns what is ready to be muxed."""
+        """Encode the next frame; return the packets that are ready to be muxed."""
         frame.pts = self.grid.tick(self._count)
         frame.time_base = Fraction(1, self.grid.timescale)
         frame.pict_type = PictureType.NONE  # a decoded frame carries its old type, which would bind the encoder
@@ -101,7 +100,7 @@ class Encoder:
         return self._timed(self.stream.encode(frame))
 
     def rest(self) -> list[Packet[VideoStream]]:
-        """What is left when the last frame is in."""
+        """The remaining packets, after the last frame."""
         return self._timed(self.stream.encode(None))
 
     def _timed(self, packets: Sequence[Packet[VideoStream]]) -> list[Packet[VideoStream]]:
@@ -112,7 +111,7 @@ class Encoder:
 
 
 def retimed(order: Sequence[int], packets: Iterable[Packet[VideoStream]], grid: Grid) -> Iterator[Packet[VideoStream]]:
-    """Encoded packets put on a grid as they are; packet i shows frame `order[i]`."""
+    """Put encoded packets on a grid unchanged; packet i shows frame `order[i]`."""
     for shown, dts, packet in zip(order, decode_times(order, grid), packets, strict=True):
         packet.time_base = Fraction(1, grid.timescale)
         packet.pts, packet.dts, packet.duration = grid.tick(shown), dts, grid.length(shown)

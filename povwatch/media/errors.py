@@ -1,14 +1,14 @@
-"""What can go wrong with a clip's frames, beyond the common tree.
+"""Errors about a clip's frames, beyond the common tree.
 
 AttemptFailed
 `-- MediaError       the child that worked on the clip failed or died
-    `-- MediaKilled  somebody killed it; most often the machine, out of memory
+    `-- MediaKilled  the child was killed; most often the machine was out of memory
 Shortage
-`-- NoProcess        the machine has no room for a process or a thread at present
+`-- NoProcess        the machine cannot start a process or a thread now
 NotAVideo
 `-- TooLarge         more pixels, frames or hours than the limits allow
 PovwatchError
-`-- MediaStopped     the work was called off; neither the clip nor the machine is at fault
+`-- MediaStopped     the work was cancelled; neither the clip nor the machine is at fault
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from povwatch.core.errors import AttemptFailed, NotAVideo, PovwatchError, Shortage
 
 KILLED_MAX = 5
-"""So often in a row is a file looked at again when the look was killed; then it may be the cause."""
+"""Looks at one file that are killed in a row before the file counts as the cause."""
 
 
 class MediaError(AttemptFailed):
@@ -24,11 +24,11 @@ class MediaError(AttemptFailed):
 
 
 class MediaKilled(MediaError):  # noqa: N818 - as MediaStopped
-    """The child was killed: that may be the clip's doing, and most often is not."""
+    """The child was killed. The clip may be the cause, but most often is not."""
 
 
 class NoProcess(Shortage):
-    """The machine did not let us start a child, or a child its threads: that says nothing about the clip."""
+    """The machine refused to start a child, or a child's thread. That says nothing about the clip."""
 
 
 class TooLarge(NotAVideo):
@@ -36,4 +36,4 @@ class TooLarge(NotAVideo):
 
 
 class MediaStopped(PovwatchError):  # noqa: N818 - an answer, not a failure
-    """The work was called off while it ran."""
+    """The work was cancelled while it ran."""

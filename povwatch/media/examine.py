@@ -1,4 +1,7 @@
-"""Is a container whole? What takes longer than the daemon's loop may wait: an index of hours, or one that lies."""
+"""Checks whether a container is whole.
+
+A child does it, because a long or lying index takes longer than the daemon's loop may wait.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,15 @@ def examine(
     """Walk through the container at `path`.
 
     Args:
-        path: the file.
-        size: only so many of its bytes count: those that were there when it was sampled.
-        root: the folder that `path` is below and no symlink leads to; see plain.plain.
-        glance: only how much has come is asked; see container.examine.
-        report: not told anything.
+        size: bytes of the file that count: those that were there when it was sampled.
+        root: the folder that `path` is below, with no symlink on the way; see plain.plain.
+        glance: only find how much has arrived; see container.examine.
+        report: not used.
 
     Raises:
-        NotAVideo: it is no plain file.
-        SourceChanged: it is gone.
-        EnvironmentFault: it cannot be read.
+        NotAVideo: the path is no plain file.
+        SourceChanged: the file is gone.
+        EnvironmentFault: the file cannot be read.
     """
     with plain(path, root) as fd:
         try:

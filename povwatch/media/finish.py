@@ -1,7 +1,7 @@
-"""Make the publishable file: generated frame k at the time, in the size and beside the sound of source frame k.
+"""Makes the publishable file: generated frame k with the time, size and sound of source frame k.
 
-Where nothing about the pictures has to change, their packets are put on the source's times as they are, without any
-loss; else they are encoded once more.
+If nothing about the pictures has to change, their packets are put on the source's times without any loss. Else they are
+encoded once more.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ def finish(
     Args:
         info: VideoInfo of the clip as JSON.
         prepared: its Prepared as JSON.
-        generated: what the engine made, an MP4.
+        generated: the engine's MP4.
         out_path: the publishable file.
-        frames: how many frames were asked for, the first ones; None for all.
+        frames: frames that were asked for, from the first on; None for all.
         panels: pictures side by side in a generated frame (show_input, show_control_condition).
-        keep_size: leave the generated size as it is (keep_input_resolution = false).
-        sound: the file with the clip's sound that sound.sound made; None for no sound.
-        report: told the fraction that is done.
+        keep_size: keep the generated size (keep_input_resolution = false).
+        sound: the file that sound.sound made; None for no sound.
+        report: gets the fraction that is done.
 
     Raises:
         CheckFailed: the generated video cannot be read or has another number of frames.
-        MediaError: the sound is gone.
+        MediaError: the sound's file is gone.
     """
     about, ready = VideoInfo.from_json(info), Prepared.from_json(prepared)
     shown = read_times(ready.times)
@@ -142,7 +142,7 @@ class _Encoded:
 
 
 def _order(generated: str, fit: Fitted) -> list[int] | None:
-    """For each packet the frame that it shows, if the packets can be published as they are; else None."""
+    """The frame that each packet shows, if the packets can be published unchanged; else None."""
     with opened(generated, "mp4") as made:
         context = made.stream.codec_context
         first = next(made.frames(), None)
@@ -161,7 +161,7 @@ def _order(generated: str, fit: Fitted) -> list[int] | None:
         packets = [(p.pts, p.is_discard) for p in made.packets() if p.size]
     moments = sorted(pts for pts, discarded in packets if pts is not None and not discarded)
     place = {pts: index for index, pts in enumerate(moments)}
-    if len(place) != len(packets):  # a time that is missing, given twice, or cut off by an edit list
+    if len(place) != len(packets):  # a time is missing, used twice, or cut off by an edit list
         return None
     return [place[pts] for pts, _ in packets if pts is not None]
 
@@ -172,7 +172,7 @@ def _mux(
     sound: Copied | None,
     report: Callable[[Fraction], None],
 ) -> None:
-    """Write both in the order of time, so that players need not seek and nothing piles up in memory."""
+    """Write both streams in the order of time, so that players need not seek and memory stays small."""
     waiting: list[tuple[Fraction, Packet[AudioStream]]] = []
     sounds = iter(()) if sound is None else sound.packets()
     for packet in pictures:

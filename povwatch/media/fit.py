@@ -1,4 +1,4 @@
-"""Whether a control video or a mask fits its clip, frame k to frame k. Pure, standard library alone, Python 3.10."""
+"""Judges whether a control video or a mask fits its clip, frame by frame. Pure, standard library alone, Python 3.10."""
 
 from __future__ import annotations
 
@@ -22,39 +22,38 @@ TODO = "Give a video with one frame for each of the clip's, in the clip's size a
 
 @dataclass(frozen=True)
 class Shape:
-    """A video in short."""
+    """A video's length, size and rate."""
 
     frames: int
     width: int
     height: int
     rate: Fraction = Fraction(0)
-    """Frames a second, on average; 0 if there is none, as in an array."""
+    """Frames a second, on average; 0 if it has none, such as an array."""
 
 
 def masks(kind: str, size: int) -> bool:
-    """Whether an array of such values does as a mask in an .npz, as upstream reads it.
+    """Whether an array of this type of values works as a mask in an .npz, as upstream reads it.
 
-    Upstream writes 255 where there is anything, in the array itself, and divides by 255 later
-    (inference_pipeline.py, 363-368): of True that leaves next to nothing, and a signed byte does not hold it.
+    Upstream writes 255 into the array itself wherever a value is set, and divides by 255 later (inference_pipeline.py,
+    363-368). Of True that leaves next to nothing, and a signed byte does not hold 255.
 
     Args:
-        kind: NumPy's letter for the kind of its values.
-        size: bytes of one.
+        kind: NumPy's letter for the kind of values.
+        size: bytes of a value.
     """
     return kind in "uf" or (kind == "i" and size > 1)
 
 
 def misfit(field: str, found: Shape, clip: Shape, wanted: int) -> Problem | None:
-    """What is wrong with a video that a spec names; None if it fits.
+    """Why a video that a spec names does not fit; None if it fits.
 
-    Engines take frame k of it for frame k of the clip. Upstream notices one that is too short only in the chunk that
+    Engines use its frame k for frame k of the clip. Upstream notices a video that is too short only in the chunk that
     runs out of it, and stretches one of another size.
 
     Args:
         field: the spec's field that names it.
-        found: the video.
         clip: the clip, upright.
-        wanted: frames that are to be generated; a video may be as long as that, too.
+        wanted: frames to generate; a video may also have exactly these.
     """
     difference = differs(found, clip, wanted)
     if difference is None:
@@ -73,7 +72,7 @@ def misfit(field: str, found: Shape, clip: Shape, wanted: int) -> Problem | None
 def differs(found: Shape, clip: Shape, wanted: int) -> Literal["frames", "size", "rate"] | None:
     """The first thing in which a control or a mask does not fit; None if it fits. The arguments are those of `misfit`.
 
-    Sizes are compared as a working copy has them: odd lengths made even.
+    Sizes are compared as a working copy has them, with odd lengths made even.
     """
     if found.frames not in (clip.frames, wanted):
         return "frames"

@@ -1,4 +1,4 @@
-"""Sound as it comes out of the decoder: when each frame of it sounds, how long, and in which form."""
+"""Decodes sound: the time, length and form of each of its frames."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ if TYPE_CHECKING:
 OF_THE_FILE = frozenset(
     {errno.EINVAL, errno.ENOSYS, errno.ERANGE, errno.EOPNOTSUPP, errno.EDOM, errno.EPERM, errno.ENOENT}
 )
-"""Errors that FFmpeg reports of a file that it does not know what to do with."""
+"""Errors with which FFmpeg reports a file that it cannot handle."""
 
 FFMPEG = 4096
-"""No error of the kernel has such a number; those that are FFmpeg's own are above."""
+"""The kernel's error numbers are below this; FFmpeg's own are above."""
 
 
 @dataclass(slots=True)
 class Heard:
-    """What came out of the decoder."""
+    """The decoder's output."""
 
     moments: list[float | None] = field(default_factory=list)
     """Seconds at which each frame sounds."""
     lengths: list[float] = field(default_factory=list)
-    """Seconds that it lasts."""
+    """Seconds that each frame lasts."""
     forms: list[int] = field(default_factory=list)
-    """Its place in `kinds`."""
+    """Each frame's index in `kinds`."""
     kinds: list[tuple[str, int, tuple[str, ...]]] = field(default_factory=list)
-    """Sample format, rate and names of the channels of each form."""
+    """Sample format, rate and channel names of each form."""
     timed: bool = True
-    """Whether the timestamps mean something. AVI has none: FFmpeg makes them up, from bytes."""
+    """Whether the timestamps are real. AVI has none: FFmpeg computes them from bytes."""
     packets: int = 0
     damaged: int = 0
     """Packets that do not decode."""
 
     @property
     def seconds(self) -> float:
-        """How long all of it lasts."""
+        """Length of all frames together."""
         return sum(self.lengths)
 
     @property
     def spans(self) -> list[Span]:
-        """Where it goes."""
+        """The frames' spans."""
         told = self.moments if self.timed else [*self.moments[:1], *[None] * (len(self.moments) - 1)]
         return spans(told, self.lengths, self.forms)
 
@@ -71,8 +71,8 @@ class Heard:
 
 
 def decoder_of(stream: AudioStream) -> AudioCodecContext | None:
-    """What decodes a sound; None where FFmpeg has nothing for its codec."""
-    return stream.codec_context  # typed as if there always were one
+    """The decoder of a sound; None if FFmpeg has none for its codec."""
+    return stream.codec_context  # its type does not admit None
 
 
 def listened(container: InputContainer, stream: AudioStream, report: Callable[[float], None] = lambda _: None) -> Heard:
@@ -89,7 +89,7 @@ def frames(
     heard: Heard | None = None,
     report: Callable[[float], None] = lambda _: None,
 ) -> Iterator[tuple[AudioFrame, tuple[str, ...]]]:
-    """Every frame that decodes, and the names of its channels; what does not is passed over."""
+    """Every frame that decodes, and the names of its channels; others are skipped."""
     counted = Heard() if heard is None else heard
     named = _unshared(stream.codec_context)
     size = container.size or 1
@@ -100,7 +100,7 @@ def frames(
             packet = next(packets, None)
         except av.error.FFmpegError as error:
             see_whose(error)
-            return  # what cannot be read is missing, as its packets that do not decode
+            return  # the unreadable rest is missing, like packets that do not decode
         if packet is None:
             return
         counted.packets += bool(packet.size)
@@ -118,11 +118,11 @@ def frames(
 
 
 def _unshared(context: AudioCodecContext) -> tuple[str, ...]:
-    """The names of the channels by the container; from now on the decoder has their number alone.
+    """The channels' names by the container; afterwards the decoder knows only their number.
 
-    PyAV 18.1 hands out a layout whose order is the file's own (`chan` in MOV) without copying the list of its channels,
-    and frees that list with each object that it handed out: the process aborts. Here it is handed out once, and taken
-    away from the decoder before it is freed.
+    PyAV 18.1 returns a layout whose order is the file's own (`chan` in MOV) without copying its list of channels, and
+    frees that list with each such object: the process aborts. Here the layout is requested once, and removed from the
+    decoder before it is freed.
     """
     layout = context.layout
     names = tuple(channel.name for channel in layout.channels)
@@ -132,7 +132,7 @@ def _unshared(context: AudioCodecContext) -> tuple[str, ...]:
 
 
 def see_whose(error: Exception) -> None:
-    """Raise an error again that says nothing about the sound: the disk is full, memory is short."""
+    """Raise an error again if it says nothing about the sound: the disk is full, memory is short."""
     code = error.errno if isinstance(error, av.error.FFmpegError) else None
     if code is not None and code < FFMPEG and code not in OF_THE_FILE:
         raise error

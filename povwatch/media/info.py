@@ -1,7 +1,7 @@
-"""What is known about a clip, a working copy and an artifact: plain data that crosses the pipe as JSON.
+"""Data about a clip, a working copy and an artifact, which crosses the pipe as JSON.
 
-Standard library alone: the daemon imports this.
-Paths cross as text in Python's own file-system encoding (surrogate escapes stand for bytes that are no UTF-8).
+Standard library alone, because the daemon imports this.
+Paths cross as text in Python's file-system encoding (surrogate escapes stand for bytes that are no UTF-8).
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from fractions import Fraction
 from typing import Any, Self
 
 NOTHING = "No frame of it can be decoded."
-"""Why a clip is not complete of which nothing comes out of a decoder, though its packets are there."""
+"""Why a clip is incomplete if its packets are there but nothing decodes."""
 
 
 class JsonObject:
-    """A dataclass to and from a JSON object; unknown keys are refused."""
+    """A dataclass that converts to and from a JSON object; unknown keys are refused."""
 
     __slots__ = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The dataclass as a JSON object."""
         return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]  # every subclass is a dataclass
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """From what `to_json` made.
+        """Make one from the result of `to_json`.
 
         Raises:
-            TypeError: a key is unknown, or one is missing.
+            TypeError: a key is unknown or missing.
         """
         return cls(**value)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds(JsonObject):
-    """The largest clip that is looked at: a file can promise far more than its bytes hold."""
+    """Limits on a clip: a file can promise far more than its bytes hold."""
 
     pixels: int = 8192 * 8192
     frames: int = 2_000_000
@@ -48,9 +48,9 @@ class VideoInfo(JsonObject):
     """A clip as `inspect` found it. Sizes are in pixels, `duration` and starts in seconds."""
 
     complete: bool
-    """Nothing of it is missing: every packet is there, and it decodes to its end or what does not is damaged."""
+    """Nothing is missing: every packet is there, and all of them decode or count as damage."""
     why: str = ""
-    """If it is not complete: what is missing, for people. The fields below then hold what could be read."""
+    """What is missing from an incomplete clip, for people. The fields below then have what could be read."""
     container: str = ""
     """The demuxer: mov, matroska or avi."""
     codec: str = ""
@@ -70,27 +70,27 @@ class VideoInfo(JsonObject):
     depth: int = 8
     """Bits a component."""
     frames: int = 0
-    """By packets, or those that decode where that was tried. `prepare` decodes them all and has the last word."""
+    """Number of packets, or of decoded frames if decoding was tried. `prepare` decodes all and decides."""
     time_base: str = "1/1"
     """Seconds a tick."""
     start: float = 0.0
     """When the first frame is shown."""
     constant: bool = False
-    """Every frame lies within half a tick of an even grid."""
+    """Whether every frame lies within half a tick of an even grid."""
     rate: str = "0/1"
     """Frames a second: exact if constant, else the average."""
     duration: float = 0.0
     audio: str | None = None
-    """The sound's codec, as the file announces it: whether there is any is tried when the clip is prepared."""
+    """The sound's codec by the file's header. `prepare` finds out whether there is any sound."""
     video_streams: int = 1
     size: int = 0
     """Bytes of the file."""
     sha256: str = ""
     damage: dict[str, Any] | None = None
-    """What of it does not decode, as damage.Damage has it; None for a clip that decodes, or of which that is not known
-    yet: `prepare` decodes every frame."""
+    """What does not decode, as JSON of damage.Damage. None for a clip that decodes, or before `prepare` has decoded
+    every frame."""
     resized: dict[str, Any] | None = None
-    """Where its pictures change their size, as resized.Sizes has it; None where they do not, or before `prepare`."""
+    """Where its pictures change their size, as resized.Sizes has it; None if they do not, or before `prepare`."""
 
     @property
     def fps(self) -> Fraction:
@@ -99,13 +99,13 @@ class VideoInfo(JsonObject):
 
     @property
     def undecided(self) -> bool:
-        """Only decoding from the front tells whether it is complete."""
+        """Whether only decoding from the front tells if it is complete."""
         return not self.complete and not self.why
 
 
 @dataclass(frozen=True, slots=True)
 class Measured(JsonObject):
-    """A file that a spec names, in short."""
+    """Measurements of a file that a spec names."""
 
     frames: int
     width: int
@@ -119,7 +119,7 @@ class Measured(JsonObject):
 
 @dataclass(frozen=True, slots=True)
 class Decoded(JsonObject):
-    """A video that somebody else made, as `decode` found it."""
+    """A video that another program made, as `decode` found it."""
 
     frames: int
     width: int
@@ -128,11 +128,11 @@ class Decoded(JsonObject):
 
 @dataclass(frozen=True, slots=True)
 class Prepared(JsonObject):
-    """A working copy: constant rate, upright, even size, H.264 in MP4, 8 bit, one frame a source frame."""
+    """A working copy: constant rate, upright, even size, H.264 in MP4, 8 bit, one frame for each source frame."""
 
     path: str
     frames: int
-    """Decoded, every one: the truth from here on."""
+    """Number of decoded frames. From here on, this number counts."""
     width: int
     height: int
     pad: tuple[int, int, int, int]
@@ -140,43 +140,43 @@ class Prepared(JsonObject):
     fps_num: int
     fps_den: int
     copied: bool
-    """The bytes are the source's own."""
+    """Whether the bytes are the source's own."""
     times: str
-    """A file with the source's timestamps: int64 little-endian ticks, one a frame."""
+    """A file of the source's timestamps: int64 little-endian ticks, one a frame."""
     time_base: str
     """Seconds a tick of `times`."""
     rate: str
     """The source's rational rate: exact if `constant`, else its average."""
     constant: bool
     damaged: int = 0
-    """Packets of the source that do not decode; the frames of a player's view are the ones that count."""
+    """Packets of the source that do not decode; only the frames that a player shows count."""
     damage: dict[str, Any] | None = None
-    """The frames that are lost or concealed, as damage.Damage has it; None where every frame is as it was recorded."""
+    """The lost and concealed frames, as damage.Damage has them; None if there are none."""
     resized: dict[str, Any] | None = None
-    """Where the pictures change their size, as resized.Sizes has it; None where they do not."""
+    """Where the pictures change their size, as resized.Sizes has it; None if they do not."""
     start: float = 0.0
     """When the first frame is shown, in seconds."""
     duration: float = 0.0
     """Seconds from there to the end of the last frame."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pad", tuple(self.pad))  # JSON has lists
+        object.__setattr__(self, "pad", tuple(self.pad))  # JSON gives a list
 
 
 @dataclass(frozen=True, slots=True)
 class SoundTrack(JsonObject):
-    """The sound of a result, as it was made before the engine generates."""
+    """The sound of a result, made before the engine generates."""
 
     path: str | None = None
-    """An MP4 with nothing but the sound, whose zero is that of the result; None: there is none."""
+    """An MP4 with the sound alone, whose zero is the result's; None without sound."""
     audio: str | None = None
     """Its codec."""
     copied: bool = False
-    """Its packets are the clip's own."""
+    """Whether its packets are the clip's own."""
     problem: str = ""
-    """Why a clip that announces sound comes out without, for people."""
+    """Why a clip that announces sound has none in the result, for people."""
     changed: str = ""
-    """What is lost of it, for people: channels that were mixed down, packets that do not decode."""
+    """What was lost of the sound, for people: channels mixed down, packets that do not decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +188,20 @@ class Finished(JsonObject):
     width: int
     height: int
     remuxed: bool
-    """The engine's packets as they were, on the source's times: nothing was lost."""
+    """Whether the engine's packets were put on the source's times unchanged, without loss."""
     sound: bool
-    """Whether there is sound in it: of the first frames alone there may be none."""
+    """Whether it has sound: the first frames alone may have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation(JsonObject):
-    """What an artifact has to be. `None` means: not asked."""
+    """What an artifact has to be. `None` means that it is not checked."""
 
     frames: int | None = None
     width: int | None = None
     height: int | None = None
     panels: int = 1
-    """Pictures side by side: `width` is that of one of them (show_input, show_control_condition)."""
+    """Pictures side by side; `width` is that of one (show_input, show_control_condition)."""
     rate: str | None = None
     """The source's rational rate."""
     constant: bool = True
@@ -211,14 +211,14 @@ class Expectation(JsonObject):
     time_base: str = "1/1"
     sound: bool | None = None
     not_blank: bool = False
-    """Refuse blank frames: for real engines, whose blocked videos may come back black."""
+    """Whether blank frames are refused, for real engines, whose blocked videos may come back black."""
     duration: float | None = None
     """Seconds, within one frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked(JsonObject):
-    """An artifact in numbers, as `check` found it."""
+    """Measurements of an artifact, by `check`."""
 
     frames: int
     width: int
@@ -233,14 +233,14 @@ class Checked(JsonObject):
     max_time_error: float | None = None
     """Seconds: the largest distance of a frame from its source frame's time."""
     blank: list[int] = field(default_factory=list)
-    """Frames without any contrast, the first 20 of them."""
+    """The first 20 frames without contrast."""
     blank_count: int = 0
     contrast: float = 0.0
-    """Standard deviation of the luma over the frame that has most of it, in 8-bit steps."""
+    """Standard deviation of the luma over the frame with most of it, in 8-bit steps."""
 
 
 def fraction(value: str) -> Fraction:
-    """A rational as it stands in JSON: `30000/1001`."""
+    """A rational from JSON: `30000/1001`."""
     return Fraction(value)
 
 

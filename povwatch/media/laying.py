@@ -1,4 +1,4 @@
-"""Lay decoded sound out by its timestamps, in one form, and encode it."""
+"""Lays decoded sound out by its timestamps, in one form, and encodes it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from povwatch.media.channels import Fold
 
 LATE = 1.0
-"""Seconds of silence that are not bridged where the sound goes on only after the end of the picture."""
+"""Seconds of silence that are not filled if the sound goes on only after the end of the picture."""
 
 
 class Form:
-    """Turns frames of one form into samples of the result: float32 of shape (samples, channels)."""
+    """Converts frames of one form to samples of the result: float32 of shape (samples, channels)."""
 
     def __init__(self, fold: Fold, layout: str, rate: int) -> None:
         self._fold, self._layout, self._rate = fold, layout, rate
@@ -34,13 +34,13 @@ class Form:
         self._size = AudioLayout(layout).nb_channels
 
     def samples(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
-        """Those that come out for a frame; None: for the end."""
+        """The samples for a frame; None flushes the rest."""
         if self._first is None:
             if frame is None:
                 return
             known = frame.layout.name
             direct = self._matrix is None and known == self._fold.layout
-            # packed: PyAV counts the planes of eight channels wrongly
+            # packed, because PyAV counts the planes of eight channels wrongly
             self._first = AudioResampler("flt", self._layout if direct else known, self._rate)
             if not direct:
                 self._second = AudioResampler("flt", self._layout, self._rate)
@@ -63,7 +63,7 @@ class Form:
 
 
 class Layer:
-    """Writes samples one after the other; what is missing in between is silence."""
+    """Writes samples one after the other, with silence for the gaps."""
 
     def __init__(self, container: OutputContainer, out: AudioStream, rate: int, size: int, layout: str) -> None:
         self._container, self._out = container, out
@@ -72,14 +72,14 @@ class Layer:
         self._skip = 0
 
     def begin(self, start: float, until: float) -> bool:
-        """What is added next sounds at `start`; False if it is not wanted, for it begins long after the picture."""
+        """Set the start of the next samples; False if they begin so long after the picture that they are left out."""
         place = round(start * self._rate)
         at = self._at if self._at is not None else 0
         if start > until + LATE and place > at + LATE * self._rate:
             return False
         if self._at is None:
             self._at = at = max(place, 0)
-        self._skip = max(at - place, 0)  # sounds before zero, or overlaps what is there
+        self._skip = max(at - place, 0)  # begins before zero, or overlaps earlier samples
         while place > self._at:
             self._put(np.zeros((min(place - self._at, self._rate), self._size), np.float32))
         return True
@@ -93,7 +93,7 @@ class Layer:
                 self._put(rest)
 
     def close(self) -> None:
-        """Write what the encoder still has."""
+        """Flush the encoder."""
         if self._at is not None:
             self._container.mux(self._out.encode(None))
 
@@ -104,9 +104,9 @@ class Layer:
 
 
 def _packed(frame: AudioFrame, size: int) -> NDArray[np.float32]:
-    """Samples within full scale, where players cut sound off.
+    """Samples clipped to full scale, as players do.
 
-    The encoder refuses NaN, infinity and huge numbers, which float PCM may hold.
+    The encoder refuses NaN, infinity and huge numbers, which float PCM may contain.
     """
     samples = cast("NDArray[np.float32]", frame.to_ndarray()).reshape(-1, size)
     return np.clip(np.nan_to_num(samples, nan=0.0), -1.0, 1.0)

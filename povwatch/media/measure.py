@@ -1,4 +1,4 @@
-"""Measure a file that a spec names: a control video, or a mask as a video or an array. Nothing of it is kept."""
+"""Measures a file that a spec names: a control video, or a mask as a video or an array. Nothing is kept."""
 
 from __future__ import annotations
 
@@ -24,27 +24,26 @@ def measure(path: str, kind: str, *, root: str, report: Callable[[float], None] 
     """Measure the file at `path`.
 
     Args:
-        path: the file.
-        kind: mp4, matroska or avi, as its signature tells, or npz.
-        root: the folder that it is below; no symlink leads to it.
-        report: told the fraction that is done.
+        kind: mp4, matroska or avi, by its signature, or npz.
+        root: the folder that the file is below, with no symlink on the way.
+        report: gets the fraction that is done.
 
     Raises:
-        NotAVideo: it cannot be read, or part of it is missing.
-        SourceChanged: it is gone.
+        NotAVideo: the file cannot be read, or part of it is missing.
+        SourceChanged: the file is gone.
     """
     if kind == "npz":
         return _array(path, root)
     found = inspect(path, kind, root=root, report=report)
     if not found.complete:
         raise NotAVideo(found.why, "Give a whole video file.")
-    if found.damage:  # engines read it themselves, each in its own way
+    if found.damage:  # each engine reads a damaged file in its own way
         raise NotAVideo(in_words(found.damage), "Give a video file that is not damaged.")
     return Measured(found.frames, found.display_width, found.display_height, text(found.fps), found.turn != "none")
 
 
 def _array(path: str, root: str) -> Measured:
-    """By the array's header alone: an array may promise far more than fits into memory, or hold a pickle."""
+    """Measure an array by its header alone: the array may be larger than memory, or hold a pickle."""
     from numpy.lib import format as npy  # noqa: PLC0415 - slow to import, and videos do without
 
     try:

@@ -1,6 +1,6 @@
-"""One frame's pixels: brought upright, padded, cropped, set side by side, converted.
+"""Converts one frame's pixels: upright, padded, cropped, set side by side.
 
-Frames stay in Y'CbCr wherever they can, in the source's own matrix; only the range and the depth are changed.
+Frames stay in Y'CbCr if possible, in the source's own matrix; only the range and the depth are changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FULL = 2
 """AVColorRange of frames that use all 256 steps."""
 
 BT709 = 1
-"""AVColorSpace, AVColorPrimaries and AVColorTransferCharacteristic of HD video share this number."""
+"""AVColorSpace, AVColorPrimaries and AVColorTransferCharacteristic of HD video; all three have this number."""
 
 SMOOTH = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
@@ -30,16 +30,16 @@ NO_PAD = (0, 0, 0, 0)
 
 
 class Working:
-    """Turns decoded frames into working-copy frames: 8-bit 4:2:0, limited range, upright, even size.
+    """Converts decoded frames to working-copy frames: 8-bit 4:2:0, limited range, upright, even size.
 
-    An odd size is padded at the stored right and bottom by its own edge before the turn, so that every chroma sample
-    stays over the pixels it belongs to; the padding may thus end up on another side.
+    An odd size is padded at the stored right and bottom with its own edge before the turn, so that every chroma sample
+    stays over its pixels. The padding may thus end up on another side.
     """
 
     def __init__(self, turn: Turn, size: tuple[int, int]) -> None:
         self.turn = turn
         self.size = size
-        """As stored; a stream that changes its size half way is scaled to this one."""
+        """Size as stored; a stream that changes its size is scaled to this one."""
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
@@ -54,7 +54,7 @@ class Working:
 
 
 class Fitted:
-    """Turns generated frames into publishable ones: scaled, the padding cut off, odd sizes in 4:4:4.
+    """Converts generated frames to publishable ones: scaled, the padding cut off, odd sizes in 4:4:4.
 
     Args:
         panel: width and height of one picture before the cut.

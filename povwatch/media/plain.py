@@ -1,4 +1,4 @@
-"""A plain file, opened without following a link to it."""
+"""Opens a plain file without following a link."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def plain(path: str | bytes, root: str | None = None) -> Iterator[int]:
     """Open a plain file for reading: a descriptor, until the block ends.
 
     Args:
-        path: the file. With a root, no component may be a symbolic link; without, not the last one.
-        root: the folder that it is below.
+        path: the file. With a root, no component may be a symbolic link; without, the last one may not.
+        root: the folder that the file is below.
 
     Raises:
-        NotAVideo: it is something else.
-        SourceChanged: it is gone, or a folder on its way is.
+        NotAVideo: the path is something else.
+        SourceChanged: the file, or a folder on the way, is gone.
     """
     name = shown(os.fsencode(Path(os.fsdecode(path)).name))
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

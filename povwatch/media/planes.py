@@ -1,6 +1,7 @@
-"""A frame's planes as arrays, for what FFmpeg does not do: turned, padded, cut, measured.
+"""Handles a frame's planes as arrays, for what FFmpeg does not do: turn, pad, cut, measure.
 
-Apart from picture.py, which most clips need alone: numpy takes as long to import as a short clip takes to be looked at.
+This is apart from picture.py, which is all that most clips need: importing numpy takes as long as looking at a short
+clip.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def upright(frame: VideoFrame, turn: Turn, size: tuple[int, int]) -> VideoFrame:
-    """A yuv420p frame, padded at the right and bottom by its own edge to an even `size` as stored, then turned."""
+    """A yuv420p frame, padded at the right and bottom with its own edge to an even `size` as stored, then turned."""
     width, height = size
     y, u, v = planes(frame)
     y = np.pad(y, ((0, height - frame.height), (0, width - frame.width)), mode="edge")
@@ -33,9 +34,7 @@ def cut(frame: VideoFrame, panel: tuple[int, int], pad: Sequence[int], panels: i
 
     Args:
         frame: `panels` pictures side by side.
-        panel: width and height of one of them, before the cut.
-        pad: pixels to cut off each.
-        panels: how many there are.
+        panel: width and height of one picture before the cut.
     """
     left, top, right, bottom = pad
     width, height = panel
@@ -55,7 +54,7 @@ def planes(frame: VideoFrame) -> list[Plane]:
 
 
 def assemble(parts: Sequence[Plane], pix_fmt: str, *, like: VideoFrame) -> VideoFrame:
-    """A new planar frame from its planes; colours are tagged as those of `like`."""
+    """A new planar frame from its planes; colours are tagged like those of `like`."""
     height, width = parts[0].shape
     frame = VideoFrame(width, height, pix_fmt)
     for target, part in zip(planes(frame), parts, strict=True):

@@ -1,8 +1,8 @@
-"""Make the working copy that an engine reads: constant rate, upright, even size, 8-bit H.264 in MP4.
+"""Makes the working copy that an engine reads: constant rate, upright, even size, 8-bit H.264 in MP4.
 
-Exactly one frame for each frame of the source that decodes, in order: engines count frames, and labels are by frame
-number. A source that is all of that already, and in which every frame decodes without an error, is copied byte for
-byte: engines read a damaged file each in its own way.
+It has exactly one frame for each frame of the source that decodes, in order: engines count frames, and labels are by
+frame number. A source that is all of this already, and decodes without an error, is copied byte for byte. A damaged one
+is not: each engine reads a damaged file in its own way.
 """
 
 from __future__ import annotations
@@ -49,14 +49,13 @@ def prepare(
     """Make the working copy of `source` at `out_path`, and the file of its timestamps beside it.
 
     Args:
-        source: the clip.
-        info: its VideoInfo as JSON.
+        info: the clip's VideoInfo as JSON.
         out_path: the copy, a name that ends in .mp4.
-        report: told the fraction that is done.
+        report: gets the fraction that is done.
 
     Raises:
-        SourceChanged: the clip is not the one that `info` speaks of.
-        NotAVideo: no frame of it decodes.
+        SourceChanged: the clip is not the one that `info` describes.
+        NotAVideo: no frame decodes.
     """
     about = VideoInfo.from_json(info)
     try:
@@ -64,7 +63,7 @@ def prepare(
     except SourceChanged:
         raise
     except Exception:
-        # Whatever it is, it says nothing of the clip if this is another one: somebody may be writing it anew.
+        # The error says nothing about the clip if this is another file: somebody may be writing it anew.
         with plain(source) as fd:
             if digest(fd) == about.sha256:
                 raise
@@ -95,7 +94,7 @@ def _prepare(source: str, about: VideoInfo, out_path: str, report: Callable[[flo
 
 
 class _Unclean(Exception):  # noqa: N818 - an answer, not an error
-    """Not everything decodes, or not all of it to one size: once more, exactly; see Source."""
+    """Not everything decodes, or not all in one size: the work is repeated exactly; see Source."""
 
 
 def _made(
@@ -104,7 +103,7 @@ def _made(
     """Make the working copy.
 
     Raises:
-        _Unclean: the clip is not read exactly, and something of it does not decode.
+        _Unclean: the clip is not read exactly, and part of it does not decode.
     """
     copied = not clip.exact and _fit_to_copy(clip, about)
     sizes = Sizes()
@@ -113,7 +112,7 @@ def _made(
         pad = NO_PAD
         for _ in _counted(clip, about, report, sizes):
             pass
-        if sizes.count > 1:  # engines read such a file each in its own way
+        if sizes.count > 1:  # each engine reads such a file in its own way
             raise _Unclean
     else:
         pad = _transcode(clip, about, out_path, report, sizes)
@@ -127,7 +126,7 @@ def _made(
         raise NotAVideo(f"{clip.name}: no frame of it can be decoded.", "Export it again.")
     rate, constant = times.measure(shown, clip.base, clip.rates)
     if any(shown[0] < moment < shown[-1] for moment in clip.tally.lost()):
-        # On a coarse clock the others would pass for evenly spaced, and be moved.
+        # On a coarse clock, uneven times would pass for even ones, and be moved.
         rate, constant = (len(shown) - 1) / (clip.base * (shown[-1] - shown[0])), False
     fps = times.working_rate(about.fps, constant=about.constant)
     damage = clip.damage(missing)
@@ -158,10 +157,10 @@ def _sideways(about: VideoInfo) -> bool:
 
 
 def _fit_to_copy(clip: Source, about: VideoInfo) -> bool:
-    """Whether the clip's own bytes will do.
+    """Whether the clip's own bytes work as the copy.
 
-    Every reader that engines use must see the same frames in them: no second video stream, no fragments (whose count
-    is not in the index), nothing before zero, no QuickTime brand.
+    Every reader that engines use must see the same frames: no second video stream, no fragments (whose count is not in
+    the index), nothing before zero, no QuickTime brand.
     """
     brand = clip.container.metadata.get("major_brand", "").strip()
     return (
@@ -183,7 +182,7 @@ def _fit_to_copy(clip: Source, about: VideoInfo) -> bool:
 
 
 def _copy(clip: Source, about: VideoInfo, out_path: str) -> None:
-    """Copy the bytes, sharing blocks where the file system can, and prove that they are the admitted ones."""
+    """Copy the bytes, sharing blocks if the file system can, and verify that they are the admitted ones."""
     fd = os.open(out_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         shared = False
@@ -210,9 +209,9 @@ def _write(fd: int, data: bytes) -> int:
 def _transcode(
     clip: Source, about: VideoInfo, out_path: str, report: Callable[[float], None], sizes: Sizes
 ) -> tuple[int, int, int, int]:
-    """Encode every frame anew; returns the padding.
+    """Encode every frame anew; return the padding.
 
-    The rate is `info`'s, measured over every packet: frames are not known to be the last until they are.
+    The rate is `info`'s, measured over every packet, because a frame is known to be the last one only at the end.
     """
     turn = Turn.from_text(about.turn)
     work = Working(turn, (about.width, about.height))

@@ -1,12 +1,12 @@
-"""Look at a clip that has arrived: what is it, and is all of it there?
+"""Looks at a clip that has arrived: its format, and whether all of it is there.
 
-Every packet is demuxed. A faststart file that was cut off probes clean, so a look at the header proves nothing.
+Every packet is demuxed. A faststart file that was cut off has an intact header, so a look at the header proves nothing.
 
-The rule: decoding from the first packet on decides. The last group of pictures is decoded first, by its key frame: if
-that works to the very end, all of it is there. That shortcut may only say yes: a key frame may be hidden by an edit
-list, marked wrongly or not marked at all, or lie before a damaged packet. Then everything is decoded from the front.
-What is missing (packets that are cut off, zeros where a frame should be) keeps a clip waiting; bytes that are there and
-do not decode are damage, which costs the frames that do not come out and no more.
+The rule: decoding from the first packet on decides. The last group of pictures is decoded first, from its key frame: if
+that works to the very end, all of the clip is there. This shortcut may only say yes: a key frame may be hidden by an
+edit list, marked wrongly or not at all, or lie before a damaged packet. Then everything is decoded from the front.
+Missing data (packets that are cut off, zeros in place of a frame) keeps a clip waiting. Bytes that are there and do not
+decode are damage, which costs only the frames that do not come out.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 BLOCK = 2**20
 
 NO_ZEROS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mjpeg", "mpeg4", "mpeg2video", "mpeg1video"})
-"""Codecs in whose packets no long run of zeros occurs, and none at the beginning. Others may pad with zeros."""
+"""Codecs whose packets have no long run of zeros, and none at the beginning. Others may pad with zeros."""
 
 ZEROS = 32
-"""Bytes of zeros in a packet of those that does not decode: there is a place for it, and nothing was written there."""
+"""Zero bytes in such a packet that mean that its place was reserved but never written."""
 
 RUN = re.compile(rb"\0{%d}" % ZEROS)
 
 UNKNOWN = "unknown"
-"""The codec of sound that FFmpeg has no decoder for here."""
+"""Codec name of sound that FFmpeg cannot decode here."""
 
 
 def inspect(
@@ -64,21 +64,20 @@ def inspect(
     """Look at the clip at `path`.
 
     Args:
-        path: the clip.
-        kind: its container, as its signature tells: mp4, matroska or avi.
-        root: the folder that `path` is below and no symlink leads to; see plain.plain.
+        kind: its container by its signature: mp4, matroska or avi.
+        root: the folder that `path` is below, with no symlink on the way; see plain.plain.
         bounds: Bounds as JSON.
-        way: `quick` does not decode from the front, `front` does nothing else; `both` does what is needed.
-        missing: what is known to be missing of it: then whatever decodes of it will do.
-        report: told the fraction that is done.
+        way: `quick` does not decode from the front, `front` does nothing else, `both` does what is needed.
+        missing: what is known to be missing; then any frame that decodes is enough.
+        report: gets the fraction that is done.
 
     Returns:
-        What it is; `complete` is false, and `why` says so, if part of it is missing. It is `undecided` where that takes
-        decoding from the front, and the way is `quick`.
+        The clip's data. If part of it is missing, `complete` is false and `why` says what. It is `undecided` if the way
+            is `quick` and only decoding from the front would tell.
 
     Raises:
         NotAVideo: no video that can be decoded; TooLarge if it is beyond `bounds`.
-        SourceChanged: it is gone.
+        SourceChanged: the file is gone.
     """
     limits = Bounds.from_json(bounds or {})
     with opened(path, kind, root=root) as source:
@@ -100,11 +99,11 @@ def glimpse(
     root: str | None = None,
     report: Callable[[float], None] = lambda _: None,  # noqa: ARG001 - every operation has it
 ) -> VideoInfo:
-    """Whether anything of an incomplete clip decodes: `complete` if one frame does. It is read no further than that.
+    """Whether any frame of an incomplete clip decodes: `complete` if one does. Reading stops there.
 
     Raises:
-        NotAVideo: its container cannot be opened, so nothing of it decodes.
-        SourceChanged: it is gone.
+        NotAVideo: the container cannot be opened, so nothing decodes.
+        SourceChanged: the file is gone.
     """
     with opened(path, kind, root=root) as source:
         _check_picture(source, Bounds())
@@ -126,7 +125,7 @@ def digest(fd: int, report: Callable[[float], None] = lambda _: None) -> str:
 
 
 def _quick(source: Source, limits: Bounds, report: Callable[[float], None]) -> VideoInfo | None:
-    """Walk over every packet and decode the end; None where that leaves open whether all of it is there."""
+    """Read every packet and decode the end; None if that leaves open whether all of the clip is there."""
     walk = _Walk(source, limits, report)
     why = walk.run()
     if not why and (walk.first is None or not (_ends_well(source, walk) if walk.by_packets else source.tally.clean)):
@@ -140,7 +139,7 @@ def _quick(source: Source, limits: Bounds, report: Callable[[float], None]) -> V
 
 
 def _from_the_front(source: Source, limits: Bounds, report: Callable[[float], None], missing: str) -> VideoInfo:
-    """Decode every packet from the first one on: what comes out is what the clip shows."""
+    """Decode every packet from the first one on; the decoded frames are what the clip shows."""
     first: VideoFrame | None = None
     size = os.fstat(source.fd).st_size or 1
     empty: dict[int, int] = {}
@@ -179,15 +178,15 @@ class _Walk:
         self.limits = limits
         self.report = report
         self.by_packets = source.stream.codec_context.name in ONE_EACH
-        """Frames are counted by packets; else each is decoded."""
+        """Whether frames are counted by packets; else each is decoded."""
         self.shown = array("q")
         """Times of showing, in the order of decoding."""
         self.last_key: int | None = None
-        """Time of the last packet that decoding can start at."""
+        """Time of the last packet at which decoding can start."""
         self.first: VideoFrame | None = None
 
     def run(self) -> str:
-        """Walk; returns what is missing, if anything."""
+        """Read all packets; return what is missing, if anything."""
         size = os.fstat(self.source.fd).st_size or 1
         marked = self.source.stream.codec_context.name in NO_ZEROS
         try:
@@ -232,7 +231,7 @@ def _check_picture(source: Source, limits: Bounds) -> None:
 
 
 def _ends_well(source: Source, walk: _Walk) -> bool:
-    """Whether decoding from the last key frame on comes to the clip's very end without an error."""
+    """Whether decoding from the last key frame on reaches the clip's very end without an error."""
     if walk.last_key is None:
         return False
     last: VideoFrame | None = None
@@ -249,7 +248,7 @@ def _ends_well(source: Source, walk: _Walk) -> bool:
 
 
 def _zeros(source: Source, packet: Packet[VideoStream]) -> int | None:
-    """Where in the file a packet holds zeros in place of coded pictures; None where it does not."""
+    """Offset in the file at which a packet has zeros in place of coded pictures; None if it has none."""
     look = RUN.search if source.stream.codec_context.name in NO_ZEROS else RUN.match
     found = look(bytes(packet))
     return None if found is None else (packet.pos or 0) + found.start()
@@ -260,22 +259,21 @@ def _reserved(at: int | None) -> str:
 
 
 def _describe(source: Source, first: VideoFrame | None, shown: list[int], planned: list[int], frames: int) -> VideoInfo:
-    """What is known of the clip.
+    """Describe the clip.
 
     Args:
-        source: the clip, read.
         first: its first frame; None without any.
         shown: when each frame is shown, in ticks.
-        planned: the same, and where lost frames would be: the rate that it was recorded at.
-        frames: how many are shown.
+        planned: as `shown`, with the lost frames included: gives the recorded rate.
+        frames: number of shown frames.
 
     Raises:
-        NotAVideo: its pixels are of no known format.
+        NotAVideo: its pixel format is unknown.
     """
     stream = source.stream
     context = stream.codec_context
     turn = turn_of(first) if first is not None else Turn()
-    # The stream's own size is that of the picture that was decoded last, and pictures may change theirs half way.
+    # The stream's size is that of the last decoded picture, and the pictures may change their size.
     stored = (stream.width, stream.height) if first is None else (first.width, first.height)
     width, height = stored
     aspect = stream.sample_aspect_ratio or Fraction(1)

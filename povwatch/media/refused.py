@@ -1,7 +1,7 @@
-"""FFmpeg's errors that the machine is the cause of, told from those that a file's contents are.
+"""Tells FFmpeg's errors that the machine causes from those that a file's contents cause.
 
-FFmpeg has one set of error numbers for both: a truncated file is an input/output error to it, and so is a broken disk.
-What is the machine's doing leaves here as Python's own OSError, which no reader of clips takes for damage.
+FFmpeg has one set of error numbers for both: a truncated file gives an input/output error, and so does a broken disk.
+Errors of the machine are raised here as Python's own OSError, which no reader of clips takes for damage.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 NEVER_CONTENTS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN}
 )
-"""What FFmpeg says only because the kernel has."""
+"""Errors that FFmpeg reports only if the kernel did."""
 
 BLOCK = 2**20
 
 
 @contextmanager
 def reading(fd: int) -> Iterator[None]:
-    """In the block FFmpeg reads a file.
+    """A block in which FFmpeg reads a file.
 
     Args:
-        fd: the file. Where FFmpeg's word may be about its contents, all of it is read to ask the disk itself.
+        fd: the file. If FFmpeg's error may be about its contents, all of it is read to test the disk itself.
 
     Raises:
-        OSError: the machine does not let it be read.
+        OSError: the machine refuses the read.
     """
     try:
         yield
@@ -48,10 +48,10 @@ def reading(fd: int) -> Iterator[None]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """In the block FFmpeg writes a file of ours.
+    """A block in which FFmpeg writes a file of ours.
 
     Raises:
-        OSError: the machine does not let it be written.
+        OSError: the machine refuses the write.
     """
     try:
         yield

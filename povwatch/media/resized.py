@@ -1,6 +1,6 @@
-"""Pictures of a clip that change their size half way, as a call's recording has them. Pure; standard library alone.
+"""Finds pictures of a clip that change their size, as a call's recording has them. Pure; standard library alone.
 
-A result has one size: the pictures of all others are scaled to it, and look squeezed where their shape is another.
+A result has one size. Pictures of other sizes are scaled to it, and look squeezed if their shape differs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ NAMED = 5
 
 
 class Sizes:
-    """The sizes of decoded pictures, as they come."""
+    """The sizes of the decoded pictures."""
 
     def __init__(self) -> None:
         self.runs: list[tuple[int, int, int]] = []
-        """First frame, from 0, width and height of each run of pictures of one size, as stored."""
+        """First frame (from 0), width and height of each run of pictures of one size, as stored."""
         self.count = 0
-        """Runs, those too that are not kept."""
+        """All runs, including those that are not kept."""
         self._last = (0, 0)
 
     def see(self, number: int, width: int, height: int) -> None:
@@ -39,7 +39,7 @@ class Sizes:
     def told(
         self, times: Sequence[int], base: Fraction, size: tuple[int, int], *, sideways: bool
     ) -> dict[str, Any] | None:
-        """The changes, as JSON; None if there are none.
+        """The changes as JSON; None if there are none.
 
         Args:
             times: when each frame is shown, in ticks.
@@ -61,7 +61,7 @@ class Sizes:
 
 
 def in_words(resized: Mapping[str, Any] | None) -> str:
-    """What to say of it, as sentences; empty where nothing changes."""
+    """The changes in sentences; empty if there are none."""
     if not resized:
         return ""
     (_, _, width, height), *others = resized["runs"]

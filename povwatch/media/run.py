@@ -1,6 +1,6 @@
-"""Has a child do one piece of media work, within limits.
+"""Runs one piece of media work in a child, within limits.
 
-The daemon never loads FFmpeg into its own process, so neither a hostile file nor a bug in a decoder can take it down.
+The daemon never loads FFmpeg into its own process, so neither a hostile file nor a bug in a decoder can end it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ TICK = 0.1
 """Seconds between two looks at `cancelled`."""
 
 LAST_WORDS = 4000
-"""Bytes of the child's last line of output that are kept for the message."""
+"""Bytes of the child's last line of output that a message has."""
 
 RESULT_MAX = 8 * 2**20
-"""Bytes of one answer; a child that says more is out of its mind."""
+"""Bytes of one answer; a longer one is an error."""
 
 SMALL = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-"""Variables that keep a child's address space small: a heap of the C library takes 64 MiB for each thread."""
+"""Variables that keep a child's address space small: the C library reserves 64 MiB of heap for each thread."""
 
 PASSED_ON = {
     kind.__name__: kind
@@ -56,15 +56,15 @@ PASSED_ON = {
         TooLarge,
     )
 }
-"""The classes of error that a child may report."""
+"""Classes of error that a child may report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the child may use."""
+    """Limits of the child."""
 
     memory: int = 12 * 2**30
-    """Bytes of address space: decoders of 8K video with their threads need several GiB of it."""
+    """Bytes of address space; threaded decoders of 8K video need several GiB."""
     cpu_seconds: int = 4 * 3600
     file_bytes: int = 2**40
     """The largest file it may write."""
@@ -72,13 +72,13 @@ class Limits:
 
 
 EXAMINE = Limits(memory=2**30, cpu_seconds=60, file_bytes=2**20)
-"""For a container's index: ten hours of 60 frames a second, with holes in it, take less than half of that memory."""
+"""Limits for a container's index: ten hours of 60 frames a second, with gaps, take less than half of that memory."""
 
 PROBE = Limits(memory=8 * 2**30, cpu_seconds=900, file_bytes=2**30)
-"""For a file nobody has looked at yet."""
+"""Limits for a file that was not examined yet."""
 
 WORK = Limits()
-"""For a clip that passed."""
+"""Limits for a clip that passed."""
 
 
 def call(
@@ -91,24 +91,23 @@ def call(
     on_progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Do `op` with `args` in a child and return what it found. Safe to call from several threads.
+    """Do `op` with `args` in a child and return its result. Safe to call from several threads.
 
     Args:
         op: A key of child.OPERATIONS.
-        args: Values for JSON; paths as `os.fsdecode` has them.
+        args: Values for JSON; paths as from `os.fsdecode`.
         timeout: Seconds by the wall clock.
-        room: A private folder. The child sees that it is one and works in it from then on, whatever takes its name;
-            relative paths are relative to it.
-        limits: What the child may use.
+        room: A private folder. The child checks it and works in it, even if its name is taken later; relative paths are
+            relative to it.
         on_progress: Gets the fraction that is done, 0 to 1, in this thread.
-        cancelled: Asked ten times a second whether the work is still wanted.
+        cancelled: Asked ten times a second whether to stop.
 
     Raises:
-        OutputsAway: The room is gone, or somebody else's.
+        OutputsAway: The room is gone, or belongs to somebody else.
         PovwatchError: What the child reported, in its own class.
         MediaError: The child died, broke a limit or took longer than `timeout`; MediaKilled if it was killed.
         MediaStopped: `cancelled` said so.
-        NoProcess: No child, or no thread of it, could be started at present.
+        NoProcess: No child, or no thread of it, can be started now.
     """
     stop = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
     try:
@@ -134,7 +133,7 @@ def _listen(
     on_progress: Callable[[float], None] | None,
     stop: Callable[[], bool] | None,
 ) -> tuple[dict[str, Any] | None, Lines]:
-    """Listen until the child has nothing more to say; its answer, None without one, and what it printed."""
+    """Read until the child is done; return its answer, None without one, and its output."""
     deadline = time.monotonic() + timeout
     answer: dict[str, Any] | None = None
     printed = Lines(longest=LAST_WORDS, kept=1)

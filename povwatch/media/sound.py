@@ -1,7 +1,7 @@
-"""The sound of a result, made and proven before the engine generates: a file that finishing only copies from.
+"""Makes and verifies the sound of a result before the engine generates. Finishing only copies from this file.
 
-It is copied as it is where MP4 holds it and players know it; else it is decoded, laid out by its timestamps, and
-encoded in AAC. What cannot be had is left out, with a word: sound never costs a clip.
+Sound is copied unchanged if MP4 can hold it and players know it. Else it is decoded, laid out by its timestamps, and
+encoded in AAC. Sound that cannot be made is left out with a note: sound never fails a clip.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from povwatch.media.source import Source
 
 COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "alac", "flac"})
-"""Codecs (FFmpeg's decoder names) that MP4 holds and players know."""
+"""Codecs (FFmpeg's decoder names) that MP4 can hold and players know."""
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-"""Samples a second that AAC has. Source: ISO/IEC 14496-3, table 1.18."""
+"""Samples a second of AAC. Source: ISO/IEC 14496-3, table 1.18."""
 
 BIT_RATE = 96_000
-"""Bits a second and channel: beyond what can be told apart."""
+"""Bits a second for each channel: enough that no loss can be heard."""
 
 HOLE = 0.1
-"""Seconds that copied sound may be off by its timestamps: many players play packets one after the other, so a larger
-hole would put everything behind it out of step. FFmpeg's resampler has the same bound (min_hard_comp)."""
+"""Largest gap in seconds in copied sound. Many players play packets one after the other, so a larger gap would shift
+everything after it. FFmpeg's resampler has the same bound (min_hard_comp)."""
 
 IN_STEP = 0.025
-"""Seconds that copied packets may be stamped too early, as those of a burst are: the result has their timestamps."""
+"""Seconds that copied packets may be stamped too early, as in bursts; the result has their timestamps."""
 
 NEAR = 0.05
-"""Seconds by which the sound that was made may begin or end elsewhere: an encoder's frame, an edit list."""
+"""Seconds by which the finished sound may begin or end elsewhere: an encoder's frame, an edit list."""
 
 
 def sound(
@@ -61,18 +61,17 @@ def sound(
     decode: bool = True,
     report: Callable[[float], None] = lambda _: None,
 ) -> SoundTrack:
-    """Make the sound that goes with a clip's result, as an MP4 without video.
+    """Make the sound of a clip's result, as an MP4 without video.
 
     Args:
-        source: the clip.
-        info: its VideoInfo as JSON.
+        info: the clip's VideoInfo as JSON.
         prepared: its Prepared as JSON.
-        out_path: the file; there is none if there is no sound.
-        decode: False: nothing is decoded, so only what can be copied is had. For sound that a decoder died of.
-        report: told the fraction that is done.
+        out_path: the file; it is not made if there is no sound.
+        decode: False to copy without decoding. For sound that crashed a decoder.
+        report: gets the fraction that is done.
 
     Returns:
-        What was made, and what is missing or lost of it.
+        What was made, and what is missing or lost.
 
     Raises:
         SourceChanged: the clip is gone.
@@ -96,15 +95,15 @@ def sound(
 NO_DECODER = "Its sound cannot be had: it has a codec that is unknown here."
 
 FAILS = (av.error.FFmpegError, ValueError, IndexError)
-"""What PyAV raises for sound that it cannot copy or encode; and for a disk that fails, see hearing.see_whose."""
+"""What PyAV raises for sound that it cannot copy or encode, and for a failing disk; see hearing.see_whose."""
 
 
 class _NotProvenError(Exception):
-    """What was made is not what it should be."""
+    """The finished sound differs from the sound that was heard."""
 
 
 class _Work:
-    """One sound on its way into a file of its own."""
+    """Turns one clip's sound into a file of its own."""
 
     def __init__(
         self,
@@ -119,10 +118,10 @@ class _Work:
         self.source, self.kind, self.out_path = source, kind, out_path
         self.shift, self.until, self.report = shift, until, report
         self.track = 0
-        """Number of the track that is tried, in the order in which a player would choose."""
+        """Number of the current track, in the order in which a player chooses."""
 
     def first_that_sounds(self, *, decode: bool) -> SoundTrack:
-        """Take the track that a player would choose; where that has no sound, the next one that has."""
+        """Use the track that a player would choose; if it has no sound, the next one that has."""
         with opened(self.source, self.kind) as clip:
             count = len(clip.sounds)
         if not count:
@@ -141,12 +140,12 @@ class _Work:
 
     @contextmanager
     def _sound(self) -> Iterator[tuple[Source, AudioStream]]:
-        """The clip, open, and the track that is tried."""
+        """The open clip and the current track."""
         with opened(self.source, self.kind) as clip:
             yield clip, clip.sounds[self.track]
 
     def decoded(self) -> SoundTrack:
-        """Listen to the sound, then copy it, or encode it if it cannot be copied."""
+        """Decode the sound, then copy it, or encode it if it cannot be copied."""
         with self._sound() as (clip, stream):
             context = decoder_of(stream)
             if context is None:
@@ -164,11 +163,11 @@ class _Work:
             try:
                 return self._copied(heard, notes)
             except (*FAILS, _NotProvenError) as error:
-                see_whose(error)  # then it is encoded instead
+                see_whose(error)  # the sound is encoded instead
         return self._encoded(name, heard, notes)
 
     def undecoded(self) -> SoundTrack:
-        """Copy the sound, without a look into it."""
+        """Copy the sound without decoding it."""
         with self._sound() as (_, stream):
             context = decoder_of(stream)
             if context is None:
@@ -213,7 +212,7 @@ class _Work:
         try:
             return self._laid_out(heard, folds, notes)
         except (*FAILS, _NotProvenError) as error:
-            see_whose(error)  # then the resampler does not know what to do with one of the layouts
+            see_whose(error)  # the resampler does not know one of the layouts
         folds = [channels.alternate(len(names)) for _, _, names in heard.kinds]
         try:
             return self._laid_out(heard, folds, notes)
@@ -258,13 +257,13 @@ class _Work:
         ]
         return self._proven(heard, copied=False, notes=[*dict.fromkeys(lost), *notes])
 
-    # -- proven
+    # -- verified
 
     def _proven(self, heard: Heard, *, copied: bool, notes: list[str]) -> SoundTrack:
-        """Decode what was made.
+        """Decode the finished sound.
 
         Raises:
-            _NotProvenError: it does not hold the sound that was heard.
+            _NotProvenError: it differs from the sound that was heard.
         """
         with track(self.out_path) as (container, stream):
             name = stream.codec_context.name
@@ -278,7 +277,7 @@ class _Work:
 
 
 def _even(heard: Heard) -> bool:
-    """Whether the packets can be played one after the other, as players do, whatever they make of the timestamps."""
+    """Whether packets played one after the other sound right, since players do so whatever the timestamps say."""
     whole = len(heard.kinds) == 1 and not heard.damaged
     if not whole or lead(heard.moments, heard.lengths) > IN_STEP:
         return False
@@ -286,7 +285,7 @@ def _even(heard: Heard) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Why it failed, for people: FFmpeg's words or ours, not Python's."""
+    """The failure for people, in FFmpeg's words or ours, not Python's."""
     if isinstance(error, _NotProvenError):
         return str(error)
     return getattr(error, "strerror", None) or "FFmpeg does not take it"

@@ -1,7 +1,7 @@
-"""A video file, opened safely: pinned demuxer, one inode, the real video stream, its frames in order.
+"""Opens a video file safely: pinned demuxer, one inode, the real video stream, its frames in order.
 
-A file that calls itself .mp4 may hold a playlist that makes FFmpeg open other files of this machine. The demuxer is
-therefore named by whoever looked at the file's signature, and FFmpeg may use no other.
+A file that is called .mp4 may hold a playlist that makes FFmpeg open other files of this machine. So the caller names
+the demuxer by the file's signature, and FFmpeg may use no other.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ DEMUXERS = {str(kind): name for kind, name in signature.DEMUXERS.items()} | {"mo
 """Container to FFmpeg's demuxer for it."""
 
 UNPROBED = {"probesize": "32", "analyzeduration": "0"}
-"""Options with which FFmpeg believes what a file's header says of its streams, and reads no packet to find out."""
+"""Options that make FFmpeg trust the header about its streams, and read no packet to find out."""
 
 PROBED = 16 * 2**20
-"""Bytes from a file's start in which FFmpeg may look for what its streams are: 5 MB, and the cluster that it is in."""
+"""Bytes from a file's start in which FFmpeg may probe the streams: 5 MB, and the cluster around that point."""
 
 THREADS_MAX = 8
-"""Decoder threads: each holds frames of its own, and the address space is limited."""
+"""Decoder threads: each holds frames of its own, and address space is limited."""
 
 MAX_PIXELS = Bounds().pixels
 
 NOT_REAL = ("attached_pic", "timed_thumbnails")
-"""Dispositions of picture streams that are no video: cover art and the like."""
+"""Dispositions of picture streams that are no video, such as cover art."""
 
 # PyAV's log stays off, its default. Switched on, a decoder thread that logs waits for the interpreter's lock, while
 # whoever frees the decoder holds that lock and waits for the thread: a deadlock (seen with PyAV 18.1).
@@ -79,7 +79,7 @@ class Source:
         self.stream.thread_type = "NONE" if exact else "AUTO"
         self.stream.thread_count = 1 if exact else min(THREADS_MAX, os.cpu_count() or 1)
         self.tally = Tally(self.stream.codec_context.name)
-        """What was decoded so far."""
+        """Counts what was decoded so far."""
         self.packets_read = 0
         self._refused: list[TooLarge] = []
 
@@ -90,17 +90,17 @@ class Source:
 
     @property
     def audio(self) -> AudioStream | None:
-        """The sound that a player would choose."""
+        """The sound track that a player would choose."""
         return next(iter(self.sounds), None)
 
     @property
     def sounds(self) -> list[AudioStream]:
-        """All tracks of sound, in the order in which a player would choose: those marked as default first."""
+        """All sound tracks in the order in which a player chooses: those marked as default first."""
         return sorted(self.container.streams.audio, key=lambda stream: not _disposed(stream.disposition, "default"))
 
     @property
     def rates(self) -> tuple[Fraction | None, ...]:
-        """The frame rates that the container claims, the likeliest first."""
+        """Frame rates that the container claims, the likeliest first."""
         return (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate)
 
     @property
@@ -109,11 +109,11 @@ class Source:
         return len(self.tally.failed)
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
-        """Every video packet, the empty one that flushes the decoder last.
+        """Every video packet; the empty one that flushes the decoder is last.
 
         Raises:
             FFmpegError: the file cannot be read any further, and is not read leniently.
-            OSError: the machine does not let it be read.
+            OSError: the machine refuses the read.
         """
         read_only(self.container, self.stream)
         try:
@@ -131,40 +131,38 @@ class Source:
             yield flush
 
     def moment(self, packet: Packet[VideoStream]) -> int | None:
-        """When a packet is shown, in ticks of `base`; by its place where the container does not say."""
+        """When a packet is shown, in ticks of `base`; by its index if the container does not say."""
         return packet.dts if self.kind == "avi" or packet.pts is None else packet.pts
 
     def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
-        """The frames that come out of the decoder for a packet.
+        """The frames that the decoder outputs for a packet.
 
         Raises:
-            TooLarge: one is larger than it may be, whatever the file said before.
+            TooLarge: a frame is larger than the limit, whatever the file said before.
             NoProcess: the decoder's threads could not be started.
-            MemoryError: there is too little memory: that, too, says nothing about the file.
-            FFmpegError: it does not decode.
+            MemoryError: memory is short, which says nothing about the file.
+            FFmpegError: the packet does not decode.
         """
         try:
             return packet.decode()
         except av.error.ArgumentError as error:
             if self.stream.codec_context.width:
                 raise
-            # what it says of pictures beyond max_pixels, and it forgets the size then
+            # the error for pictures beyond max_pixels, which resets the size
             raise TooLarge(
                 f"{self.name} holds a picture that the decoder refuses, as one of more than {MAX_PIXELS} pixels.",
                 "Export it again, all of it in one size.",
             ) from error
         except av.error.MemoryError as error:
-            raise MemoryError from error  # as Python's own, which nobody takes for a file that does not decode
-        except av.error.BlockingIOError as error:  # the kernel's answer to the decoder, and not the file's
+            raise MemoryError from error  # as Python's own, which does not mean damage
+        except av.error.BlockingIOError as error:  # the kernel's answer to the decoder, not about the file
             raise NoProcess(f"No thread could be started to decode {self.name}.", TODO[errno.EAGAIN]) from error
 
     def frames(self, each: Callable[[Packet[VideoStream]], None] = lambda _: None) -> Iterator[VideoFrame]:
-        """Every frame that a player would show; `tally` says which of the file's did not come out.
+        """Every frame that a player would show; `tally` counts those that were lost.
 
-        A packet that does not decode is counted and passed over, as players do.
-
-        Args:
-            each: told of each packet before it is decoded.
+        A packet that does not decode is counted and skipped, as in players. `each` gets each packet before it is
+        decoded.
         """
         for packet in self.packets():
             moment = self.enter(packet)
@@ -173,7 +171,7 @@ class Source:
         self.refuse()
 
     def enter(self, packet: Packet[VideoStream]) -> int:
-        """Count a packet that goes into the decoder; when it is shown."""
+        """Count a packet that goes into the decoder; return when it is shown."""
         moment = self.moment(packet)
         if moment is None:
             moment = len(self.tally.promised)
@@ -182,7 +180,7 @@ class Source:
         return moment
 
     def come_out(self, packet: Packet[VideoStream], moment: int) -> list[VideoFrame]:
-        """Decode a packet and count the frames that come out; none for one that does not decode."""
+        """Decode a packet and count its frames; none if it does not decode."""
         try:
             frames = self.decode(packet)
         except (TooLarge, av.error.FFmpegError) as error:
@@ -196,25 +194,25 @@ class Source:
         return frames
 
     def refuse(self) -> None:
-        """Once all packets were decoded: see whether it is their size that most of them fail for.
+        """Check, after all packets were decoded, whether most of them failed because of their size.
 
-        A packet that fails so may be damaged where it says how large its picture is.
+        A single such packet may be damaged in the bytes that give its size.
 
         Raises:
-            TooLarge: it is.
+            TooLarge: most of them did.
         """
         if 2 * len(self._refused) > self.packets_read:
             raise self._refused[0]
 
     def times(self) -> list[int]:
-        """When the frames read so far are shown, in ticks of `base`."""
+        """When the frames that were read so far are shown, in ticks of `base`."""
         shown = self.tally.shown
         if self.kind == "avi":
-            # AVI has no times of showing: chunk i is shown from i on, whatever order it is decoded in
+            # AVI has no times of showing: chunk i is shown from i on, whatever the order of decoding
             promised = self.tally.promised
             if len(promised) == len(shown):
                 return times.mend(sorted(promised), 1)
-            # some chunk did not decode; FFmpeg's guesses are out of order and late where frames are reordered
+            # some chunk did not decode; if frames are reordered, FFmpeg's guesses are out of order and late
             guesses = times.mend(shown, 1)
             late = 0 if list(shown) == guesses else max(0, guesses[0] - promised[0])
             return [guess - late for guess in guesses]
@@ -222,23 +220,19 @@ class Source:
 
     @property
     def step(self) -> int:
-        """Ticks of `base` that a frame takes, as the container claims."""
+        """Ticks of `base` of one frame, as the container claims."""
         rate = next((r for r in self.rates if r), Fraction(30))
         return max(1, round(1 / (rate * self.base)))
 
     def damage(self, missing: str = "") -> Damage | None:
-        """What of the file did not decode, once all of it was read; None if all of it did.
-
-        Args:
-            missing: what the file lacks, for people.
-        """
+        """The damage, once all of the file was read; None without any. `missing`: what the file lacks, for people."""
         listed = self.stream.frames if self.kind == "mov" else 0
         beyond = max(0, listed - self.packets_read) if self.lenient and listed else 0
         return self.tally.damage(self.times() if self.tally.shown else [], self.base, beyond=beyond, missing=missing)
 
     @contextmanager
     def again(self, *, lenient: bool = False) -> Iterator[Source]:
-        """The same bytes from the front once more, decoded exactly."""
+        """Read the same bytes once more from the front, decoded exactly."""
         with _container(self.fd, self.name, self.kind) as container:
             yield Source(self.fd, self.name, self.kind, container, exact=True, lenient=lenient)
 
@@ -250,14 +244,14 @@ def opened(
     """Open a video file whose signature is known to be of `kind`.
 
     Args:
-        path: the file, as `plain` takes it.
+        path: the file, as for `plain`.
         kind: one of DEMUXERS.
         options: further options for the demuxer and the decoders.
-        root: the folder that `path` is below, for a path that somebody else may change meanwhile.
+        root: the folder that `path` is below, if somebody else may change the path meanwhile.
 
     Raises:
-        NotAVideo: the demuxer does not know it, it has no video stream, or there is no decoder for that.
-        SourceChanged: it is gone.
+        NotAVideo: the demuxer does not know the file, it has no video stream, or there is no decoder for that.
+        SourceChanged: the file is gone.
     """
     name = shown(os.fsencode(Path(os.fsdecode(path)).name))
     if kind not in DEMUXERS:
@@ -268,9 +262,9 @@ def opened(
 
 @contextmanager
 def _container(fd: int, name: str, demuxer: str, options: dict[str, str] | None = None) -> Iterator[InputContainer]:
-    """Open a descriptor's file, from its first byte on, with one demuxer and no other."""
+    """Open a descriptor's file from its first byte on, with one demuxer and no other."""
     try:
-        # by descriptor: the same bytes for every pass, whatever is renamed over the path meanwhile
+        # by descriptor, so that every pass reads the same bytes, even if the path is replaced meanwhile
         with reading(fd):
             if demuxer == "matroska" and _probing_costs_pictures(fd):
                 options = {**(options or {}), **UNPROBED}
@@ -295,11 +289,11 @@ def _demuxer(fd: int, demuxer: str, options: dict[str, str] | None = None) -> In
 
 
 def _probing_costs_pictures(fd: int) -> bool:
-    """Whether fewer pictures of a Matroska file are read where FFmpeg probes its streams as it opens it.
+    """Whether probing a Matroska file's streams makes FFmpeg read fewer of its pictures.
 
-    It reads all streams then, and nothing can have it skip one: see `read_only`. A packet of sound that cannot be
-    parsed takes the pictures along up to the next cluster. Both ways of opening are compared over the part that
-    is probed, so that a file that loses nothing is read as ever.
+    FFmpeg reads all streams while it probes, and cannot be told to skip one: see `read_only`. A packet of sound that
+    cannot be parsed loses the pictures up to the next cluster. Both ways of opening are compared over the probed part,
+    so that a file that loses nothing is read as before.
     """
     with _demuxer(fd, "matroska") as container:
         if len(container.streams) == 1:
@@ -310,14 +304,14 @@ def _probing_costs_pictures(fd: int) -> bool:
 
 
 def _pictures_begun(container: InputContainer) -> int:
-    """Packets of pictures that begin in the part of a file that FFmpeg may probe; 0 for a file without pictures."""
+    """Picture packets in the part of a file that FFmpeg may probe; 0 for a file without pictures."""
     try:
         stream = _real_video(container, "")
     except NotAVideo:
         return 0
     read_only(container, stream)
     count = 0
-    with contextlib.suppress(av.error.FFmpegError):  # whoever reads the clip meets it again
+    with contextlib.suppress(av.error.FFmpegError):  # the clip's reader meets this error again
         for packet in container.demux(stream):
             if packet.pos is not None and packet.pos > PROBED:
                 break
@@ -326,17 +320,17 @@ def _pictures_begun(container: InputContainer) -> int:
 
 
 def read_only(container: InputContainer, wanted: Stream) -> None:
-    """Have the demuxer skip the packets of every other stream, from here on.
+    """Make the demuxer skip the packets of every other stream from here on.
 
-    It parses the packets of a stream that is not skipped. Where that fails for one, the Matroska demuxer goes on at the
-    next cluster, and takes no notice of the other streams' packets before it.
+    The demuxer parses the packets of a stream that is not skipped. If that fails for one, the Matroska demuxer
+    continues at the next cluster, and drops the other streams' packets before it.
     """
     for stream in container.streams:
         stream.discard = Discard.default if stream.index == wanted.index else Discard.all
 
 
 def turn_of(frame: VideoFrame) -> Turn:
-    """How the decoded frame has to be turned, by its display matrix."""
+    """How a decoded frame has to be turned, by its display matrix."""
     items: Any = frame.side_data  # typed as a mapping, but it iterates over its values
     for item in items:
         if item.type.name == "DISPLAYMATRIX":

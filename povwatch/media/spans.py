@@ -1,4 +1,4 @@
-"""Where decoded sound goes: spans without a hole, by the timestamps. Pure: numbers in, numbers out."""
+"""Places decoded sound: spans without a gap, by the timestamps. Pure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SLACK = 0.015
-"""Seconds that a timestamp may be off before it counts: containers round to a millisecond, recorders jitter."""
+"""Seconds by which a timestamp may be off before it counts: containers round to a millisecond, recorders jitter."""
 
 
 ROUNDED = 0.005
-"""Seconds that the timestamp of a frame may be off that is where it says: of the slack, what rounding takes."""
+"""Seconds by which a correctly placed frame's timestamp may be off; the part of the slack that rounding takes."""
 
 BURST = 1.0
-"""Seconds of sound that may have the time of their first frame, or be early, before the timestamps are believed."""
+"""Seconds of sound that may carry the time of their first frame, or be early, before the timestamps are believed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Frames that follow one another without a hole, in one form."""
+    """Consecutive frames of one form, without a gap."""
 
     first: int
-    """Number of its first frame. The last one is the frame before the next span's first."""
+    """Number of its first frame. Its last frame is the one before the next span's first."""
     start: float
     """Seconds at which its first sample sounds."""
 
@@ -34,14 +34,14 @@ class Span:
 def spans(moments: Sequence[float | None], lengths: Sequence[float], forms: Sequence[int]) -> list[Span]:
     """Divide frames into spans.
 
-    A frame goes where the one before it ends, unless its timestamp says otherwise by more than SLACK. A timestamp that
-    the next frame contradicts is not believed: one wrong number moves nothing. Nor is one that is early because frames
-    are stamped in bursts: network cameras give all packets that they send at once the time of the first.
+    A frame goes to the end of the one before, unless its timestamp differs by more than SLACK. A timestamp that the
+    next frame contradicts is not believed: one wrong number moves nothing. A timestamp that is early because of bursts
+    is not believed either: network cameras give all packets that they send at once the time of the first.
 
     Args:
-        moments: the timestamp of each frame in seconds; None where there is none.
-        lengths: how long each frame lasts in seconds, by its samples.
-        forms: the form of each frame (rate, channels, format), as a number; another form begins another span.
+        moments: timestamp of each frame in seconds; None without one.
+        lengths: length of each frame in seconds, by its samples.
+        forms: number of each frame's form (rate, channels, format); another form begins another span.
     """
     found: list[Span] = []
     for k, (start, follows) in enumerate(_laid(moments, lengths)):
@@ -51,15 +51,15 @@ def spans(moments: Sequence[float | None], lengths: Sequence[float], forms: Sequ
 
 
 def lead(moments: Sequence[float | None], lengths: Sequence[float]) -> float:
-    """Seconds by which a frame is placed later, at most, than its timestamp says."""
+    """Largest number of seconds by which a frame is placed later than its timestamp says."""
     pairs = zip(moments, _laid(moments, lengths), strict=True)
     return max((start - moment for moment, (start, _) in pairs if moment is not None), default=0.0)
 
 
 def holes(moments: Sequence[float | None], lengths: Sequence[float]) -> list[tuple[float, float]]:
-    """Where the sound does not follow on what came before: seconds at which it should have, and by how much it is off.
+    """Gaps in the sound: the second at which it should have gone on, and by how much it is off.
 
-    Less than nothing: it begins again before the end of what came before.
+    A negative number means that it begins again before the end of what came before.
     """
     found = spans(moments, lengths, [0] * len(moments))
     ends = [a.start + sum(lengths[a.first : b.first]) for a, b in pairwise(found)]
@@ -67,7 +67,7 @@ def holes(moments: Sequence[float | None], lengths: Sequence[float]) -> list[tup
 
 
 def _laid(moments: Sequence[float | None], lengths: Sequence[float]) -> Iterator[tuple[float, bool]]:
-    """For each frame the second at which it begins, and whether that is where the one before it ends."""
+    """The second at which each frame begins, and whether it continues the frame before."""
     end: float | None = None
     for k, moment in enumerate(moments):
         if end is None:
@@ -84,7 +84,7 @@ def _laid(moments: Sequence[float | None], lengths: Sequence[float]) -> Iterator
 
 
 def _contradicted(k: int, end: float, moments: Sequence[float | None]) -> bool:
-    """Whether the frame after frame k is where it is if frame k is where the one before it ended."""
+    """Whether the frame after frame k is in its place if frame k continues the one before."""
     following = moments[k + 1] if k + 1 < len(moments) else None
     return following is not None and abs(following - end) <= SLACK
 
@@ -92,8 +92,8 @@ def _contradicted(k: int, end: float, moments: Sequence[float | None]) -> bool:
 def _bunched(k: int, end: float, moments: Sequence[float | None], lengths: Sequence[float]) -> bool:
     """Whether frame k is early as in bursts of packets.
 
-    In a burst it has the time of the frame before it. A burst's first frame is early by less than a frame, where the
-    clock that bursts go by ticks within a frame.
+    In a burst, it has the time of the frame before. A burst's first frame is early by less than a frame, if the clock
+    of the bursts ticks within a frame.
     """
     moment, before = moments[k], moments[k - 1]
     if moment is None:
@@ -104,14 +104,14 @@ def _bunched(k: int, end: float, moments: Sequence[float | None], lengths: Seque
 
 
 def _nearest(k: int, end: float, moments: Sequence[float | None], lengths: Sequence[float]) -> float:
-    """Seconds from where the frames from k on go, laid out from `end`, to where the least early one says it goes.
+    """Seconds from the frames from k on, laid out from `end`, to the timestamp of the least early one.
 
-    Zero where one of them within BURST says that they are right so.
+    Zero if one of them within BURST agrees with its place.
     """
     nearest, at = -math.inf, end
     for moment, length in zip(islice(moments, k, None), islice(lengths, k, None), strict=False):
         if at - end > BURST or (moment is not None and moment > at + SLACK):
-            break  # behind a hole nothing is said of what is before it
+            break  # frames after a gap say nothing about those before it
         if moment is not None:
             nearest = max(nearest, moment - at)
         if nearest >= -ROUNDED:

@@ -1,4 +1,4 @@
-"""When each frame is shown. Pure: timestamps in, timestamps out.
+"""Computes when each frame is shown. Pure: timestamps in, timestamps out.
 
 A clip's times are integer ticks of a rational time base, one a frame, in the order of showing.
 """
@@ -23,18 +23,19 @@ USUAL_RATES = tuple(
 """Rates that cameras record at, frames a second."""
 
 NEAR = Fraction(5, 1000)
-"""A measured rate this close to a usual one (relative) is taken for it."""
+"""Relative difference at which a measured rate counts as a usual one."""
 
 TIMESCALE_MAX = 2**31 - 1
 """The finest MP4 clock, ticks a second."""
 
 TIMESCALE_GOOD = 10_000
-"""FFmpeg's muxer doubles a coarser clock until it is this fine; asking for it outright keeps the two the same."""
+"""FFmpeg's muxer doubles a coarser clock until it is this fine. Using such a clock from the start keeps both the same.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where the frames of a file go: frame k at `ticks[k]` / `timescale` seconds, shown for `last` ticks at the end."""
+    """Times of a file's frames: frame k at `ticks[k]` / `timescale` seconds; the last one lasts `last` ticks."""
 
     ticks: list[int]
     timescale: int
@@ -50,7 +51,7 @@ class Grid:
         return self.ticks[frame + 1] - self.ticks[frame] if frame + 1 < len(self.ticks) else self.last
 
     def first(self, count: int) -> Grid:
-        """The same grid for the first `count` frames."""
+        """The grid of the first `count` frames."""
         if count >= len(self.ticks):
             return self
         return Grid(self.ticks[:count], self.timescale, self.ticks[count] - self.ticks[count - 1], self.rate)
@@ -63,7 +64,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Even:
-    """A grid without an end: frame k at k / rate, exactly."""
+    """An endless grid: frame k at exactly k / rate."""
 
     rate: Fraction
 
@@ -84,7 +85,7 @@ class Even:
 def mend(times: Sequence[int | None], step: int) -> list[int]:
     """Strictly increasing times for frames in the order of showing.
 
-    Some containers have no times of showing (AVI), or repeat one: those in hand are sorted, a missing one comes `step`
+    Some containers have no times of showing (AVI), or repeat one. The times are sorted; a missing one comes `step`
     after the one before, and an equal one is moved on by a tick.
     """
     known = sorted(t for t in times if t is not None)
@@ -104,8 +105,8 @@ def measure(times: Sequence[int], base: Fraction, hints: Sequence[Fraction | Non
     """The rate of a clip, and whether it is constant.
 
     It is constant if every frame lies within half a tick of an even grid that starts at the first frame: rounding to
-    the container's clock explains nothing larger. `hints` are rates that the container claims; the usual rates and
-    the measured mean are tried as well.
+    the container's clock explains no more. `hints` are rates that the container claims; the usual rates and the
+    measured mean are tried as well.
     """
     usable = [h for h in hints if h]
     if len(times) == 1:
@@ -119,9 +120,9 @@ def measure(times: Sequence[int], base: Fraction, hints: Sequence[Fraction | Non
 
 
 def working_rate(rate: Fraction, *, constant: bool) -> Fraction:
-    """The rate of the working copy: the source's own, or a usual one near its average; at least one frame a second.
+    """The working copy's rate: the source's, or a usual one near its average; at least one frame a second.
 
-    Upstream cuts the rate to an integer, so anything below one would become zero.
+    Upstream truncates the rate to an integer, so a rate below one would become zero.
     """
     if constant:
         chosen = rate
@@ -132,10 +133,10 @@ def working_rate(rate: Fraction, *, constant: bool) -> Fraction:
 
 
 def source_grid(times: Sequence[int], base: Fraction, rate: Fraction, *, constant: bool) -> Grid:
-    """The source's own times on a clock that MP4 can hold.
+    """The source's times on a clock that MP4 can hold.
 
-    A constant clip is put on the exact grid (within half a tick of the source's clock), so that its rational rate is
-    kept. A start below zero is moved to zero: MP4 players drop what lies before.
+    A constant clip is put on the exact grid (within half a tick of the source's clock), which keeps its rational rate.
+    A start below zero is moved to zero, because MP4 players drop what comes before.
     """
     start = max(times[0], 0) * base
     if constant:
@@ -153,10 +154,11 @@ def source_grid(times: Sequence[int], base: Fraction, rate: Fraction, *, constan
 
 
 def decode_times(order: Sequence[int], grid: Grid) -> list[int]:
-    """Times of decoding for packets in their order of decoding; `order[i]` is the frame that packet i shows.
+    """Decoding times for packets in their order of decoding; packet i shows frame `order[i]`.
 
-    A packet is decoded at the time of the frame that is shown as many places earlier as the stream reorders at most;
-    the first ones come before the first frame, as encoders have it. Never after its frame is shown, always increasing.
+    A packet is decoded at the time of the frame that is shown n places earlier, where n is the stream's largest
+    reordering. The first packets come before the first frame, as in encoders. Times always increase, and never exceed
+    the frame's.
     """
     delay = max((place - shown for place, shown in enumerate(order)), default=0)
     step = grid.length(0)
@@ -167,7 +169,7 @@ def decode_times(order: Sequence[int], grid: Grid) -> list[int]:
 
 
 def _even(times: Sequence[int], base: Fraction, rate: Fraction) -> bool:
-    """In integers: 2 |(t_k - t_0) * step_den - k * step_num| <= step_den, where a frame takes step ticks."""
+    """Whether 2 |(t_k - t_0) * step_den - k * step_num| <= step_den, in integers, where a frame takes step ticks."""
     step = 1 / (rate * base)
     n, d, first = step.numerator, step.denominator, times[0]
     return all(2 * abs((t - first) * d - k * n) <= d for k, t in enumerate(times))
@@ -181,6 +183,6 @@ def _fine(timescale: int) -> int:
 
 
 def _middle(ticks: Sequence[int]) -> int:
-    """The middle one of the distances."""
+    """The median distance between ticks."""
     gaps = sorted(after - before for before, after in pairwise(ticks))
     return gaps[len(gaps) // 2]

@@ -1,4 +1,4 @@
-"""The sound of a result in a file of its own, and its way into the result."""
+"""Reads the file with a result's sound, and copies it into the result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def track(path: str) -> Iterator[tuple[InputContainer, AudioStream]]:
-    """The file that `sound` made, open.
+    """Open the file that `sound` made.
 
     Raises:
-        MediaError: it is gone.
+        MediaError: the file is gone.
     """
     try:
         stack = ExitStack()
@@ -38,12 +38,12 @@ def track(path: str) -> Iterator[tuple[InputContainer, AudioStream]]:
 
 
 class Copied:
-    """The packets of that file on their way into a result.
+    """Copies the packets of that file into a result.
 
     Args:
         container: the open file.
         stream: its sound.
-        into: takes the stream, if there is a packet for it.
+        into: gets the stream, if there is a packet for it.
         end: seconds at which the sound is cut, or None.
     """
 
@@ -61,7 +61,7 @@ class Copied:
         return self._first is None
 
     def packets(self) -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
-        """Packets ready to be muxed, each with the second at which it sounds."""
+        """Packets to mux, each with its time in seconds."""
         if self._first is None or self._out is None:
             return
         for packet in chain((self._first,), self._rest):

@@ -20,7 +20,7 @@ class Turn:
 
     @classmethod
     def from_matrix(cls, data: bytes) -> Turn:
-        """From a display matrix: nine int32 `a b u c d v x y w`, where x' = a x + c y and y' = b x + d y.
+        """Read a display matrix: nine int32 `a b u c d v x y w`, where x' = a x + c y and y' = b x + d y.
 
         Source: ISO/IEC 14496-12, 6.2.2, and FFmpeg's libavutil/display.h. A skew is not undone.
         """
@@ -31,7 +31,7 @@ class Turn:
 
     @classmethod
     def from_text(cls, value: str) -> Turn:
-        """From what `str` makes of one."""
+        """Read what `str` gives."""
         return cls(*(letter in value for letter in "tmf")) if value != "none" else cls()
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Turn:
 
     @property
     def degrees(self) -> int:
-        """Clockwise. A mirrored picture counts as what it is turned by."""
+        """Degrees clockwise. For a mirrored picture, only its turn counts."""
         if self.transpose:
             return 90 if self.mirror else 270
         return 180 if self.flip else 0
@@ -57,7 +57,7 @@ class Turn:
         return plane[::-1] if self.flip else plane
 
     def pad_of(self, right: int, bottom: int) -> tuple[int, int, int, int]:
-        """Where pixels that were added at the stored right and bottom come to lie: left, top, right, bottom."""
+        """Where pixels added at the stored right and bottom end up: left, top, right, bottom."""
         sides = [0, 0, right, bottom]
         if self.transpose:
             sides = [sides[1], sides[0], sides[3], sides[2]]

@@ -1,4 +1,4 @@
-"""What can go wrong with model files.
+"""Errors about model files.
 
 PovwatchError
 |-- AccessError      a repository does not give us its files: exit 1
@@ -7,7 +7,7 @@ PovwatchError
 `-- MachineError     exit 3
     |-- RoomError    the disk is full, or would be
     `-- NetworkError the hub cannot be reached
-        `-- CutError the connection broke; another one may go on from there
+        `-- CutError the connection broke; a new one may go on from there
 """
 
 from __future__ import annotations
@@ -36,4 +36,4 @@ class NetworkError(MachineError):
 
 
 class CutError(NetworkError):
-    """The connection broke in the middle; another one may go on from there."""
+    """The connection broke during a download; a new one may go on from there."""

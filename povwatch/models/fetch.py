@@ -1,7 +1,7 @@
-"""One file from the hub into the cache: gone on with after a cut or a kill, and checked before it has its name.
+"""Brings one file from the hub into the cache: resumed after a cut or a kill, and checked before it gets its name.
 
-huggingface_hub itself begins a file anew when its process was killed, and believes the size alone; a file here is
-five gigabytes.
+huggingface_hub starts a file anew when its process was killed, and checks only the size; a file here has five
+gigabytes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from povwatch.models.hub import HubFile, Listing
 
 PART = ".povwatch-part"
-"""Ends the name of a file that is not whole yet."""
+"""Suffix of a file that is not whole yet."""
 
 ATTEMPTS = 5
-"""Cuts in a row, with not a byte between them, after which the network counts as down."""
+"""Cuts in a row, without a byte between them, after which the network counts as down."""
 
 PAUSE = 1.0
-"""Seconds after the first cut; twice as many after each further one."""
+"""Seconds to wait after the first cut; doubled after each further one."""
 
 SHA256_DIGITS = 64
 
@@ -41,19 +41,17 @@ SHA256_DIGITS = 64
 def fetch(
     listing: Listing, file: HubFile, told: Callable[[int], None], stopped: Callable[[], bool] = lambda: False
 ) -> None:
-    """Bring one file's bytes into the cache, under their digest; `hub.link` gives it its name.
+    """Bring one file's bytes into the cache, under their digest; `hub.link` gives the file its name.
 
     Args:
-        listing: where it belongs.
-        file: which.
-        told: called with the number of bytes more that are here; below zero when some were of no use.
-        stopped: whether to give up; asked now and then.
+        told: gets the number of further bytes that are here; negative when bytes turned out to be useless.
+        stopped: asked now and then whether to give up.
 
     Raises:
-        ContentError: what the hub sends is not what it describes; nothing is kept.
+        ContentError: the hub sends something else than it describes; nothing is kept.
         RoomError: the disk is full; what is here is kept.
-        CutError: the connection broke, again and again; what is here is kept.
-        AccessError: the file is not ours to take.
+        CutError: the connection broke repeatedly; what is here is kept.
+        AccessError: we may not have the file.
         StoppedError: `stopped` said so; what is here is kept.
     """
     blob = blob_of(listing, file)
@@ -65,7 +63,7 @@ def fetch(
     with _room(part), _opened(part) as out:
         resumed = os.fstat(out.fileno()).st_size > 0
         digest = _complete(listing, file, out, told, stopped)
-        if resumed and digest != file.digest:  # what an earlier run left may be to blame
+        if resumed and digest != file.digest:  # the bytes of an earlier run may be wrong
             told(-out.tell())
             out.seek(0)
             out.truncate()
@@ -91,7 +89,7 @@ def blob_of(listing: Listing, file: HubFile) -> Path:
 
 
 def here_of(listing: Listing, file: HubFile) -> int:
-    """How many bytes of a file are here, whole or not."""
+    """Bytes of a file that are here, whole or not."""
     blob = blob_of(listing, file)
     for path in (blob, blob.with_name(blob.name + PART)):
         if path.exists():
@@ -100,7 +98,7 @@ def here_of(listing: Listing, file: HubFile) -> int:
 
 
 def digest_of(path: Path, file: HubFile, told: Callable[[int], None] = lambda _: None) -> str:
-    """The digest of a file's bytes, of the same kind as the hub's own."""
+    """The digest of a file's bytes, by the method that the hub uses for this file."""
     hashing = _hashing(file)
     with path.open("rb") as source:
         while data := source.read(hub.CHUNK):
@@ -110,7 +108,7 @@ def digest_of(path: Path, file: HubFile, told: Callable[[int], None] = lambda _:
 
 
 def wrong(listing: Listing, file: HubFile, size: int, digest: str) -> ContentError:
-    """What to say of a file that is not what it should be."""
+    """The error for a file that differs from the hub's description."""
     found = f"{size} bytes instead of {file.size}" if size != file.size else f"{digest} instead of {file.digest}"
     return ContentError(
         f"{file.name} of {listing.need.repository} came with the wrong bytes: {found}.",
@@ -121,7 +119,7 @@ def wrong(listing: Listing, file: HubFile, size: int, digest: str) -> ContentErr
 def _complete(
     listing: Listing, file: HubFile, out: BinaryIO, told: Callable[[int], None], stopped: Callable[[], bool]
 ) -> str:
-    """Append what is missing; the digest of the whole. The file's position is its end."""
+    """Append the missing bytes; return the digest of the whole file. The file's position is its end."""
     hashing = _hashing(file)
     while data := out.read(hub.CHUNK):
         hashing.update(data)
@@ -157,7 +155,7 @@ def _go_on(stopped: Callable[[], bool]) -> None:
 
 
 def _whole(size: int, file: HubFile) -> None:
-    if size < file.size:  # ended early and politely: as good as a cut
+    if size < file.size:  # ended early without an error: counts as a cut
         raise CutError("The hub ended the connection too early.", f"Run {command('prefetch')} again.")
 
 
@@ -170,7 +168,7 @@ def _hashing(file: HubFile) -> hashlib._Hash:
 
 @contextmanager
 def _opened(part: Path) -> Iterator[BinaryIO]:
-    """The part, for this process alone."""
+    """Open the unfinished file, locked for this process alone."""
     fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     with os.fdopen(fd, "r+b") as out:
         try:

@@ -1,6 +1,6 @@
-"""The Hugging Face hub and its cache on this machine. The only file that imports its client, huggingface_hub.
+"""Reaches the Hugging Face hub and its cache on this machine. The only file that imports huggingface_hub here.
 
-HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean everywhere.
+HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE have their usual meaning.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from povwatch.models.needs import Need
 
 CHUNK = 1 << 20
-"""Bytes that are read from a file at once."""
+"""Bytes read from a file at once."""
 
 SILENCE = constants.HF_HUB_DOWNLOAD_TIMEOUT
-"""Seconds without a byte after which a connection is taken for dead; so long may Ctrl-C take."""
+"""Seconds without a byte after which a connection counts as dead. Ctrl-C may take as long."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -54,7 +54,7 @@ class HubFile:
     """A file as the hub describes it."""
 
     name: str
-    """In the repository, with `/`."""
+    """Path in the repository, with `/`."""
     size: int
     """In bytes."""
     digest: str
@@ -63,7 +63,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a need comes to at one commit."""
+    """The files of a need at one commit."""
 
     need: Need
     commit: str
@@ -76,7 +76,7 @@ def offline() -> bool:
 
 
 def cache_of(need: Need) -> Path:
-    """The cache that its engine looks into."""
+    """The cache in which the need's engine looks."""
     if need.depth:
         return Path(depth_cache(os.environ, str(Path.home())))
     return Path(constants.HF_HUB_CACHE)
@@ -103,7 +103,7 @@ def cached_commit(need: Need) -> str:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there: it is on the disk where the folder would be made."""
+    """The folder, or its nearest parent that exists, which is on the disk where the folder would be made."""
     while not folder.exists():
         folder = folder.parent
     return folder
@@ -115,10 +115,10 @@ def has_token() -> bool:
 
 
 def check_access(repository: str) -> None:
-    """Ask whether its files are ours to take.
+    """Ask the hub whether we may have a repository's files.
 
     Raises:
-        AccessError: a licence is still to be accepted, the token is missing or wrong, or there is no such repository.
+        AccessError: a licence is not accepted yet, the token is missing or wrong, or there is no such repository.
         NetworkError: the hub cannot be asked.
     """
     with _translated(repository):
@@ -126,10 +126,10 @@ def check_access(repository: str) -> None:
 
 
 def listing(need: Need) -> Listing:
-    """What there is at the revision, and how large.
+    """List the need's files at its revision, with their sizes.
 
     Raises:
-        AccessError: the repository, the revision or a file is not there for us.
+        AccessError: we may not have the repository, the revision or a file, or it does not exist.
         NetworkError: the hub cannot be asked.
     """
     with _translated(need.repository):
@@ -153,14 +153,14 @@ def listing(need: Need) -> Listing:
 
 @contextmanager
 def stream(listing: Listing, file: HubFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """A file's bytes from `start` on: where they really begin (0 if the hub sends it from the beginning), and they.
+    """Get a file's bytes, and the offset at which they begin: `start`, or 0 if the hub sends the whole file.
 
     Raises:
-        AccessError: the file is not there for us.
-        CutError: the connection broke, or could not be made; the hub was there a moment ago.
+        AccessError: we may not have the file.
+        CutError: the connection broke or could not be made; the hub answered a moment ago.
     """
     url = hf_hub_url(listing.need.repository, file.name, revision=listing.commit)
-    # Compressed, a part of it would be a part of something else.
+    # An offset into a compressed file would mean other bytes.
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -177,13 +177,13 @@ def stream(listing: Listing, file: HubFile, start: int) -> Iterator[tuple[int, I
 
 
 def link(listing: Listing) -> Path:
-    """Give the files, whose bytes are in the cache, their names there; and the branch its commit.
+    """Name the files whose bytes are in the cache, and point the branch to its commit.
 
     Returns:
         The folder with the files of the commit.
 
     Raises:
-        AccessError, NetworkError: as for a listing.
+        AccessError, NetworkError: as for `listing`.
     """
     disable_progress_bars()
     with _translated(listing.need.repository):
@@ -214,7 +214,7 @@ def _translated(repository: str) -> Iterator[None]:
             f"{repository} is gated, and this machine has no access to it.",
             f"Accept its licence at {page(repository)} and {TOKEN}.",
         ) from error
-    except RepositoryNotFoundError as error:  # what the hub says without a token, so as not to tell secrets
+    except RepositoryNotFoundError as error:  # also the answer for a private one without a token
         raise AccessError(
             f"{repository} is not there, or not for this machine's token ({_status(error)}).",
             f"Open {page(repository)}: if it asks for a licence, accept it, and {TOKEN}.",
@@ -241,7 +241,7 @@ def _translated(repository: str) -> Iterator[None]:
 
 @contextmanager
 def _for_now() -> Iterator[None]:
-    """A network that fails may be back in a moment."""
+    """Raise a network error as a CutError: the network may be back in a moment."""
     try:
         yield
     except NetworkError as error:

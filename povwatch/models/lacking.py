@@ -1,4 +1,4 @@
-"""Whether an engine's model files are here, before anything is loaded: by their names, without torch or the network."""
+"""Tells whether an engine's model files are here before anything is loaded: by name, without torch or the network."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
 
 YES = frozenset({"1", "ON", "YES", "TRUE"})
-"""Values of HF_HUB_OFFLINE by which the hub's client keeps to what is here."""
+"""Values of HF_HUB_OFFLINE that keep the hub's client off the network."""
 
 SHOWN = 3
 """Names that are listed; more would bury the next line."""
 
 
 def lacking(kind: str, config: Config) -> str:
-    """Which of an engine's model files are missing or cannot be used, and what to do, as a part of a sentence.
+    """Which of an engine's model files are missing or unusable, and what to do, as a part of a sentence.
 
-    Empty if none is known to be. An engine that may use the network fetches what it lacks.
+    Empty if none is known to be missing. An engine that may use the network fetches missing files itself.
 
     Args:
         kind: cosmos or diffusers.
-        config: the configuration.
     """
     engine = config.engine
     if kind == "diffusers" and engine.model and _is_folder(engine.model):
@@ -41,7 +40,7 @@ def lacking(kind: str, config: Config) -> str:
         wanted = needs(kind, wishes(config))
     except ConfigError as error:
         return str(error).rstrip(". ")
-    # The hub's client is slow to import; only a machine without a network needs it here.
+    # Imported late: the hub's client is slow to import, and only a machine without a network needs it here.
     from povwatch.models import look, record  # noqa: PLC0415
 
     snapshots = record.load(config.paths.state)
@@ -56,7 +55,7 @@ def lacking(kind: str, config: Config) -> str:
 
 
 def wishes(config: Config, *, mask_prompts: bool = False) -> Wishes:
-    """What the configured engine is to do, as far as it decides which files are needed."""
+    """What the configured engine is to do, as far as that decides which files it needs."""
     engine = config.engine
     model = engine.model
     if "/" in model and Path(model).expanduser().is_dir():  # as the engine tells a folder from a repository
@@ -65,7 +64,7 @@ def wishes(config: Config, *, mask_prompts: bool = False) -> Wishes:
 
 
 def _is_folder(model: str) -> bool:
-    """As transfer.weights tells it."""
+    """Whether the setting names a folder, by the rule of transfer.weights."""
     folder = Path(model).expanduser()
     return folder.is_absolute() or folder.exists()
 

@@ -1,4 +1,4 @@
-"""What of the model files is here, without the network."""
+"""Finds which model files are here, without the network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of one need."""
+    """What was found of one need."""
 
     need: Need
     missing: tuple[str, ...] = ()
-    """Names of files that are not here, or not whole; patterns (or `*`), where no name is known."""
+    """Names of files that are missing or not whole; patterns (or `*`) if no name is known."""
     checked: bool = False
     """Whether every file is known by name, size and digest, from models.json."""
     size: int = 0
@@ -37,7 +37,7 @@ class Look:
 def look(need: Need, snapshots: Iterable[Snapshot]) -> Look:
     """Look for the files of a need by name and size.
 
-    What was not fetched by povwatch is taken on trust, as far as its files are known by name.
+    Files that povwatch did not fetch are trusted if their names are known.
     """
     known = record.find(snapshots, need)
     if known is None:
@@ -53,7 +53,7 @@ def look(need: Need, snapshots: Iterable[Snapshot]) -> Look:
 def spoilt(
     need: Need, snapshots: Iterable[Snapshot], told: Callable[[int], None] = lambda _: None
 ) -> tuple[str, ...] | None:
-    """Read every file of a need: the names of those whose bytes are not what they were. None if it is not on record."""
+    """Read every file of a need; the names of those whose bytes changed. None if the need is not on record."""
     known = record.find(snapshots, need)
     if known is None:
         return None

@@ -1,7 +1,7 @@
-"""Which files an engine needs: repositories, revisions, names. Pure.
+"""Lists the files that an engine needs: repositories, revisions, names. Pure.
 
-cosmos: upstream's own list at the pinned commit (packages/cosmos-oss/cosmos_oss/checkpoints*.py, and what its source
-loads by name from the hub). diffusers: povwatch.engines.transfer, and cosmos_guardrail 0.3.2.
+cosmos: upstream's own list at the pinned commit (packages/cosmos-oss/cosmos_oss/checkpoints*.py, and the names that its
+source loads from the hub). diffusers: povwatch.engines.transfer, and cosmos_guardrail 0.3.2.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ PREDICT = "nvidia/Cosmos-Predict2.5-2B"
 REASON = "nvidia/Cosmos-Reason1-7B"
 
 GATED = frozenset({TRANSFER, PREDICT, "nvidia/Cosmos-Guardrail1", "nvidia/Cosmos-1.0-Guardrail"})
-"""Their licence has to be accepted on their page. The hub has the last word; this is for machines without it."""
+"""Repositories whose licence has to be accepted on their page, for machines without a network. Else the hub decides."""
 
 TRANSFORMERS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
-"""What transformers' from_pretrained takes from a repository; the same weights as pickles stay where they are."""
+"""Files that transformers' from_pretrained takes from a repository; the same weights as pickles are not fetched."""
 
 SIZES = {"cosmos": (36_000_000_000, 5_400_000_000), "diffusers": (25_000_000_000, 950_000_000)}
-"""Bytes with one control, and for each one more. cosmos: 36 GB and 52 GB were seen. diffusers: by its parameters."""
+"""Bytes with one control, and bytes for each further one. cosmos: 36 GB and 52 GB measured. diffusers: by the number of
+parameters."""
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -39,19 +40,19 @@ class Need:
 
     repository: str
     revision: str
-    """A commit, or a branch whose newest commit is taken."""
+    """A commit, or a branch, whose newest commit is taken."""
     why: str
-    """What it is, for people."""
+    """The files' purpose, for people."""
     files: tuple[str, ...] = ()
-    """By name; each has to be there."""
+    """Names of files; each has to be there."""
     patterns: tuple[str, ...] = ()
-    """As in `*.json`; without files and patterns it is the whole repository."""
+    """Such as `*.json`. Without files and patterns, the need is the whole repository."""
     depth: bool = False
-    """Whether it belongs into the cache that upstream's depth model has for itself."""
+    """Whether it belongs in the separate cache of upstream's depth model."""
 
     @property
     def licence(self) -> str:
-        """The page on which its licence is accepted; empty if it is free for all."""
+        """The page on which its licence is accepted; empty if there is none to accept."""
         return page(self.repository) if self.repository in GATED else ""
 
 
@@ -61,21 +62,17 @@ class Wishes:
 
     controls: tuple[str, ...] = ("edge",)
     model: str = ""
-    """engine.model."""
+    """The setting engine.model."""
     guardrails: bool = True
     mask_prompts: bool = False
-    """Whether specs may name what a mask covers (`mask_prompt`), instead of giving a mask."""
+    """Whether specs may describe a mask in words (`mask_prompt`) instead of giving a file."""
 
 
 def needs(kind: str, wishes: Wishes) -> tuple[Need, ...]:
-    """The files of an engine, each once.
-
-    Args:
-        kind: as in engine.kind; one that is not ours needs nothing that we know of.
-        wishes: what it is to do.
+    """The files of an engine, each once. An engine that is not ours needs nothing.
 
     Raises:
-        ConfigError: the engine cannot do that.
+        ConfigError: the engine cannot do what is wished.
     """
     match kind:
         case "cosmos":
@@ -88,7 +85,7 @@ def needs(kind: str, wishes: Wishes) -> tuple[Need, ...]:
 
 
 def about(kind: str, wishes: Wishes) -> int:
-    """About how many bytes that is, for a machine that cannot ask the hub. Source: upstream's users; see SIZES."""
+    """Approximate bytes of those files, for a machine that cannot ask the hub. Source: see SIZES."""
     one, more = SIZES.get(kind, (0, 0))
     return one + more * (len(wishes.controls) - 1)
 
@@ -144,7 +141,7 @@ DISTILLED_CHECKPOINTS = (
         "the distilled model for edge",
         ("distilled/general/edge/41f07f13-f2e4-4e34-ba4c-86f595acbc20_ema_bf16.pt",),
     ),
-    # Not used, but upstream fetches it as it imports its experiments (experiments_dmd2_ac_predict2p5.py, 171).
+    # Unused, but upstream fetches it when it imports its experiments (experiments_dmd2_ac_predict2p5.py, 171).
     Need(
         PREDICT,
         "main",

@@ -1,4 +1,4 @@
-"""Everything that an engine needs: listed, weighed against the disk, fetched, checked, put on record."""
+"""Lists an engine's files, compares their size with the disk, fetches, checks and records them."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ if TYPE_CHECKING:
     from povwatch.models.record import Snapshot
 
 AT_ONCE = 4
-"""Files that are fetched at the same time; one connection rarely fills a fast line."""
+"""Files fetched at the same time; one connection rarely fills a fast line."""
 
 SPARE = 100_000_000
-"""Bytes that stay free beside the files themselves."""
+"""Bytes that must stay free after the download."""
 
 
 class Bars(Protocol):
-    """Shows how far it is. Called from several threads."""
+    """Shows the progress. Called from several threads."""
 
     def begin(self, file: HubFile) -> None:
-        """A file is begun."""
+        """A file's download or check begins."""
 
     def advance(self, file: HubFile, count: int) -> None:
-        """So many bytes more of it are here and read."""
+        """`count` more bytes of the file are here and read."""
 
     def end(self, file: HubFile) -> None:
-        """It is through, well or not."""
+        """The file is done, successfully or not."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """What the hub has for our needs."""
+    """The hub's listings for our needs."""
 
     listings: list[Listing] = field(default_factory=list)
     refused: list[AccessError] = field(default_factory=list)
-    """One a repository that does not give us its files."""
+    """One error for each repository that does not give us its files."""
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Bytes of all files."""
         return sum(file.size for _, file in self.blobs().values())
 
     @property
     def lacking(self) -> int:
-        """Bytes that are not here yet."""
+        """Bytes that are still to be fetched."""
         return sum(max(file.size - here_of(listing, file), 0) for listing, file in self.blobs().values())
 
     def blobs(self) -> dict[Path, tuple[Listing, HubFile]]:
-        """Every file by where its bytes are kept: two with the same bytes are one."""
+        """Path of the bytes to their file: two files with the same bytes share one."""
         return {blob_of(listing, file): (listing, file) for listing in self.listings for file in listing.files}
 
 
 def plan(needs: Iterable[Need]) -> Plan:
-    """Ask the hub what there is. A repository that refuses us does not keep the others from being listed.
+    """Ask the hub for the listings. A repository that refuses us does not keep the others from being listed.
 
     Raises:
         NetworkError: the hub cannot be asked.
@@ -91,7 +91,7 @@ def plan(needs: Iterable[Need]) -> Plan:
 
 
 def check_room(found: Plan) -> None:
-    """Refuse to begin what cannot be ended.
+    """Check that the disk has room for everything.
 
     Raises:
         RoomError: the disk of a cache has less free space than its files need.
@@ -113,20 +113,18 @@ def check_room(found: Plan) -> None:
 
 
 def bring(found: Plan, state: Path, bars: Bars, *, again: bool = False) -> list[PovwatchError]:
-    """Fetch and check everything; each need that is whole gets its names in the cache and is put on record.
+    """Fetch and check everything. A need that is whole gets its names in the cache and is put on record.
 
     Args:
-        found: what to bring.
-        state: where models.json is.
-        bars: shows how far it is.
-        again: read also what was whole the last time and has not changed since.
+        state: the folder of models.json.
+        again: read also files that were whole the last time and have not changed since.
 
     Returns:
         What is still missing, a line each; empty if all is here.
 
     Raises:
-        NetworkError: the hub is gone; what is here is kept.
-        RoomError: the disk is full; likewise.
+        NetworkError: the hub cannot be reached any more; what is here is kept.
+        RoomError: the disk is full; what is here is kept.
     """
     before = () if again else record.load(state)
     failed: dict[Path, PovwatchError] = {}
@@ -143,7 +141,7 @@ def bring(found: Plan, state: Path, bars: Bars, *, again: bool = False) -> list[
                     done.result()
                 except (AccessError, ContentError) as error:
                     failed[running[done]] = error
-        except BaseException:  # Ctrl-C too: the threads would go on for hours
+        except BaseException:  # also at Ctrl-C, since the threads would go on for hours
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -168,14 +166,14 @@ def _one(listing: Listing, file: HubFile, trusted: dict[str, int], bars: Bars, s
             if digest_of(blob, file, lambda count: bars.advance(file, count)) == file.digest:
                 return
             bars.advance(file, -blob.stat().st_size)
-            blob.unlink()  # named by a digest that it does not have: of no use to anybody
+            blob.unlink()  # its bytes do not match the digest in its name, so nobody can use it
         fetch(listing, file, lambda count: bars.advance(file, count), stop.is_set)
     finally:
         bars.end(file)
 
 
 def _trusted(before: Iterable[Snapshot], listing: Listing) -> dict[str, int]:
-    """Digest to the time of change of those bytes that were whole the last time."""
+    """Digest to modification time of the files that were whole the last time."""
     known = record.find(before, listing.need)
     return {kept.digest: kept.mtime_ns for kept in known.files} if known else {}
 

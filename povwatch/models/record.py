@@ -1,4 +1,4 @@
-"""models.json in the state folder: what was fetched and checked, so that a machine without a network can look again."""
+"""Keeps models.json in the state folder: the files that were fetched and checked, for machines without a network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Kept:
     digest: str
     """As in hub.HubFile."""
     mtime_ns: int
-    """Of its bytes at that time; another one means that they have to be read again."""
+    """Modification time of its bytes at that time. If it differs, the bytes have to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Snapshot:
     files: tuple[Kept, ...]
 
     def fits(self, need: Need) -> bool:
-        """Whether it is of this need, in the cache that is in use now."""
+        """Whether the snapshot is of this need and in the cache that is in use now."""
         return (self.repository, self.revision, self.asked, self.cache) == (
             need.repository,
             need.revision,
@@ -56,7 +56,7 @@ class Snapshot:
 
 
 def asked(need: Need) -> tuple[str, ...]:
-    """What a need asks of its repository."""
+    """The files and patterns that a need asks for."""
     return need.files + need.patterns
 
 
@@ -66,7 +66,7 @@ def find(snapshots: Iterable[Snapshot], need: Need) -> Snapshot | None:
 
 
 def load(state: Path) -> tuple[Snapshot, ...]:
-    """What is on record. A file that cannot be read is as good as none: what it says can be found out again."""
+    """Load the record. An unreadable file counts as empty: its content can be found out again."""
     try:
         found = json.loads((state / NAME).read_text("utf-8"))
         if found["version"] != VERSION:
@@ -87,7 +87,7 @@ def load(state: Path) -> tuple[Snapshot, ...]:
 
 
 def save(state: Path, snapshots: Iterable[Snapshot]) -> None:
-    """Put these on record, beside the others that are there; the file is replaced in one step."""
+    """Add snapshots to the record; the file is replaced atomically."""
     merged = {_key(snapshot): snapshot for snapshot in (*load(state), *snapshots)}
     text = json.dumps({"version": VERSION, "snapshots": [asdict(snapshot) for snapshot in merged.values()]}, indent=1)
     state.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a person sees of a prefetch: the list, the bars, one line for each need."""
+"""Shows a prefetch on the terminal: the list, the bars, one line for each need."""
 
 from __future__ import annotations
 
@@ -30,16 +30,13 @@ SHORT_COMMIT = 12
 
 
 def bring(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, verify: bool) -> list[str]:
-    """Fetch and check.
+    """Fetch and check the files of the engine `kind`.
 
-    Without a network, what is here is looked at, and that is enough if it is all.
+    Without a network, the files that are here are checked. That is enough if all are here.
 
     Args:
-        console: where it is said.
-        kind: the engine.
-        wanted: what it needs.
-        state: where models.json is.
-        verify: read also what has not changed since it was checked.
+        state: the folder of models.json.
+        verify: read also files that have not changed since they were checked.
 
     Returns:
         What is missing after that, a line each.
@@ -65,7 +62,7 @@ def bring(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, v
 
 
 def check(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, verify: bool) -> list[str]:
-    """Look what is here, without the network; see `bring`."""
+    """Check the files that are here, without the network; see `bring`."""
     snapshots = record.load(state)
     problems: list[str] = []
     for need in wanted:
@@ -111,7 +108,7 @@ def _tell(console: Console, kind: str, found: Plan) -> None:
 
 
 class _Bars:
-    """One bar for everything, and one for each file that is under way; nothing where nobody looks."""
+    """One bar for everything, and one for each file under way; nothing if the output is no terminal."""
 
     def __init__(self, console: Console, found: Plan) -> None:
         self._progress = Progress(

@@ -1,4 +1,4 @@
-"""How large an engine's weights are, by what is known without loading them."""
+"""Estimates the size of an engine's weights without loading them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 
 def weights(kind: str, config: Config) -> int:
-    """Bytes of an engine's weights; 0 for one of which nothing is known.
-
-    Args:
-        kind: the engine's.
-        config: the configuration.
-    """
+    """Bytes of an engine's weights; 0 if unknown."""
     folder = Path(config.engine.model).expanduser()
     if kind == "diffusers" and config.engine.model and folder.is_dir():
         return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))

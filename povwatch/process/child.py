@@ -1,4 +1,4 @@
-"""A child of ours that is asked, and that answers, in lines of JSON."""
+"""A child of ours that takes requests and answers in lines of JSON."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ READ_BYTES = 65536
 class Child:
     """A process with a pipe for each of its three streams; for one thread at a time.
 
-    Its standard input carries our requests and stays open until `close`: to the child, the end of it means that we are
-    gone. Its standard output carries its answers. Whatever it or a library prints comes through its standard error.
+    Its standard input carries our requests and stays open until `close`: the end of the stream tells the child that we
+    are gone. Its standard output carries its answers. Its standard error carries whatever the child or a library
+    prints.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -36,7 +37,7 @@ class Child:
 
     @classmethod
     def start(cls, argv: Sequence[str], *, env: Mapping[str, str]) -> Child:
-        """Start one, in a session of its own.
+        """Start a child in a session of its own.
 
         Raises:
             OSError: See `process.start.start`.
@@ -56,17 +57,17 @@ class Child:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of an answer that has not come to its end."""
+        """Bytes of an answer that is not complete."""
         return len(self._rest)
 
     def send(self, request: object) -> None:
-        """Send one request. Where the child is gone nothing happens: its answers end, and that is seen."""
+        """Send one request. If the child is gone, nothing happens here; the end of its answers shows it."""
         with contextlib.suppress(BrokenPipeError):
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()
 
     def listen(self, seconds: float) -> tuple[list[dict[str, Any]], bytes]:
-        """Wait until something comes, so long at most; the answers that came, and the output."""
+        """Wait for something to arrive, `seconds` at most; return the answers and the output."""
         answers: list[dict[str, Any]] = []
         output = b""
         for key, _ in self._selector.select(seconds):
@@ -81,11 +82,11 @@ class Child:
         return answers, output
 
     def wait(self) -> int:
-        """Wait until it has ended; its exit status, negative for a signal."""
+        """Wait for the child to end; return its exit status, negative for a signal."""
         return self._process.wait()
 
     def close(self) -> None:
-        """Leave nothing behind: no process, no zombie, no descriptor. Kills the child's group if it still runs."""
+        """Kill the child's group if it still runs, reap it, and close the descriptors."""
         if self._process.poll() is None:
             kill_group(self._process.pid)
         self._selector.close()

@@ -1,6 +1,6 @@
-"""How a child ended, in words. Pure; Python 3.10, standard library alone.
+"""Describes how a child ended. Pure; Python 3.10, standard library alone.
 
-Why one could not be started is in the table of what the machine may refuse: machine_faults.py.
+Why a child could not be started is in machine_faults.py.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ LIKELY: Mapping[int, str] = {
     signal.SIGSEGV: "a crash in a library: its traceback is in the log",
     signal.SIGABRT: "a library gave up: its last words are in the log",
 }
-"""A signal to what is most likely behind it, for a child whose output is in the log."""
+"""A signal to its most likely cause, for a child whose output is in the log."""
 
 
 def describe_end(returncode: int, likely: Mapping[int, str] = LIKELY) -> str:
-    """How a child ended, in words that follow its name: "exited with status 1", "was killed by SIGKILL (...)".
+    """Describe a child's end in words that follow its name: "exited with status 1", "was killed by SIGKILL (...)".
 
     Args:
-        returncode: Its exit status; negative for a signal.
-        likely: A signal's number to what is most likely behind it.
+        returncode: Exit status; negative for a signal.
+        likely: A signal's number to its most likely cause.
     """
     if returncode >= 0:
         return f"exited with status {returncode}"

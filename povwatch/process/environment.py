@@ -1,4 +1,4 @@
-"""What a child inherits of our environment. Python 3.10, standard library alone."""
+"""Selects the environment variables that a child inherits. Python 3.10, standard library alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOT_INHERITED = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|PYTHON(PATH|HOME)|VIRTUAL_ENV")
-"""Variables that are for the daemon alone, or that would show another interpreter our packages."""
+"""Variables that are meant for the daemon alone, or that would show another interpreter our packages."""
 
 
 def child_environment(*more: Mapping[str, str]) -> dict[str, str]:
-    """Our environment as a child gets it, with `more` on top: where two name the same variable, the last one counts."""
+    """Our environment as a child gets it, updated with each mapping of `more` in turn."""
     environment = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
     for variables in more:
         environment.update(variables)

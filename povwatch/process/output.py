@@ -1,4 +1,4 @@
-"""What a child prints, as lines. Pure: time is an argument; Python 3.10, standard library alone."""
+"""Turns a child's output into lines. Pure: time is an argument; Python 3.10, standard library alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections import deque
 
 BURST = 500.0
-"""Lines of a flood that go through at once."""
+"""Lines of a flood that pass at once."""
 
 A_SECOND = 10.0
-"""Lines of a flood that go through in each second after that."""
+"""Lines of a flood that pass in each further second."""
 
 LINE_MAX = 1000
-"""Bytes of a line that go through."""
+"""Bytes of a line that pass."""
 
 TAIL = 10
 """Last lines that are kept in any case."""
@@ -24,14 +24,14 @@ class Lines:
     """Cuts the bytes that a child prints into lines of text, without empty ones."""
 
     def __init__(self, *, longest: int, kept: int = 0) -> None:
-        """`longest`: bytes of a line; a longer one is cut. `kept`: lines that `tail` keeps."""
+        """`longest`: bytes at which a line is cut. `kept`: lines that `tail` keeps."""
         self._longest = longest
         self._rest = b""
         self.tail: deque[str] = deque(maxlen=kept)
         """The last lines."""
 
     def take(self, data: bytes) -> list[str]:
-        """The lines that end with this output. Bytes that are no UTF-8 come out as escapes."""
+        """The lines that are complete with this output. Bytes that are not UTF-8 are escaped."""
         *lines, self._rest = _ENDS.split(self._rest + data)
         if len(self._rest) > self._longest:
             lines.append(self._rest)
@@ -41,7 +41,7 @@ class Lines:
         return found
 
     def end(self) -> list[str]:
-        """The last line, if it had no end."""
+        """The last line, if it is unfinished."""
         return self.take(b"\n")
 
     def _text(self, line: bytes) -> str:
@@ -49,31 +49,31 @@ class Lines:
 
 
 class LimitedLines:
-    """The same for a log: of a flood only some lines go through, and the others are counted.
+    """Lines for a log. Only some lines of a flood pass; the others are counted.
 
-    The last lines are kept in any case, since they say why a program failed.
+    The last lines are always kept, because they say why a program failed.
     """
 
     def __init__(self, now: float) -> None:
-        """`now`: seconds, on any clock; `take` and `end` get times of the same one."""
+        """`now`: seconds on any clock, the same one for `take` and `end`."""
         self._lines = Lines(longest=LINE_MAX, kept=TAIL)
         self._allowance = BURST
         self._at = now
         self.left_out = 0
-        """Lines that did not go through so far."""
+        """Lines left out so far."""
 
     @property
     def tail(self) -> deque[str]:
-        """The last lines, whether they went through or not."""
+        """The last lines, including those left out."""
         return self._lines.tail
 
     @property
     def flooded(self) -> bool:
-        """Whether the next line would be left out, so that there is no hurry to read it."""
+        """Whether the next line would be left out, so that reading it can wait."""
         return self._allowance < 1
 
     def take(self, data: bytes, now: float) -> list[str]:
-        """The lines for the log that end with this output."""
+        """The lines for the log that are complete with this output."""
         self._allowance = min(BURST, self._allowance + max(0.0, now - self._at) * A_SECOND)
         self._at = now
         lines = self._lines.take(data)
@@ -83,5 +83,5 @@ class LimitedLines:
         return lines[:through]
 
     def end(self, now: float) -> list[str]:
-        """The last line, if it had no end and goes through."""
+        """The last line, if it is unfinished and passes."""
         return self.take(b"\n", now)

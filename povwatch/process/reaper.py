@@ -1,13 +1,13 @@
-"""The process between the daemon and somebody else's program, a hook: nothing that the hook started outlives it.
+"""Runs a hook, somebody else's program, so that no process of it outlives it.
 
-It is a "subreaper": a process whose parent is gone becomes its child. So nothing that descends from the hook gets away,
-neither by a new session nor by a double fork.
+This process is a "subreaper": a descendant whose parent is gone becomes its child. So no descendant of the hook gets
+away, neither by a new session nor by a double fork.
 
-One line of JSON comes in on stdin (argv, cwd, env), then perhaps another, which means that the hook is to end. The end
-of stdin means that the daemon is gone. Lines of JSON go out on stdout: {"started": pid} or {"error": errno, "text": s},
-then {"status": n, "left": [names]}. The hook prints to stderr.
+One line of JSON comes in on stdin (argv, cwd, env). A second line means that the hook is to end. The end of stdin means
+that the daemon is gone. Lines of JSON go out on stdout: {"started": pid} or {"error": errno, "text": s}, then
+{"status": n, "left": [names]}. The hook prints to stderr.
 
-It is started by its path, so it imports the standard library alone.
+This file is started by its path, so it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PATIENCE = 2.0
 """Seconds from SIGTERM to SIGKILL."""
 
 UNKILLABLE = 3.0
-"""Seconds from SIGKILL until a process that does not die is left alone: it hangs in the kernel."""
+"""Seconds from SIGKILL until a process that hangs in the kernel is given up."""
 
 OUTPUT = 2
-"""The descriptor that the hook prints to."""
+"""Descriptor that the hook prints to."""
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """From linux/prctl.h."""
@@ -67,10 +67,10 @@ def main() -> None:
 
 
 def follow(hook: int, bell: int) -> int | None:
-    """Wait for the hook's end, for the word to end it, or for the daemon's end.
+    """Wait for the hook's end, for the request to end it, or for the daemon's end.
 
     Returns:
-        Its status; None if it has to be killed.
+        The hook's exit status; None if the hook has to be killed.
     """
     deadline = float("inf")
     with selectors.DefaultSelector() as selector:
@@ -92,7 +92,7 @@ def follow(hook: int, bell: int) -> int | None:
 
 
 def reaped() -> dict[int, int]:
-    """The children that have ended since the last call, by process id: an exit status, negative for a signal."""
+    """Children that ended since the last call: process id to exit status, negative for a signal."""
     found: dict[int, int] = {}
     while True:
         try:
@@ -105,10 +105,10 @@ def reaped() -> dict[int, int]:
 
 
 def end_all(known: set[int]) -> list[str]:
-    """Kill every descendant and wait for its end, until there is none: no zombie is left to others.
+    """Kill every descendant and wait until none is left, not even a zombie.
 
     Returns:
-        The names of the processes that were still there, except those in `known`.
+        The names of the processes that still ran, except those in `known`.
     """
     names: dict[int, str] = {}
     deadline = time.monotonic() + UNKILLABLE
@@ -123,7 +123,7 @@ def end_all(known: set[int]) -> list[str]:
 
 
 def childless() -> bool:
-    """Whether there is no child, not even a dead one; then there is no other descendant either."""
+    """Whether there is no child, not even a dead one. Then there is no other descendant either."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -132,7 +132,7 @@ def childless() -> bool:
 
 
 def descendants() -> dict[int, str]:
-    """Every process below this one that has not ended, and its name."""
+    """Every living process below this one: process id to name."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib would be another import
@@ -153,7 +153,7 @@ def descendants() -> dict[int, str]:
 
 
 def answer(message: dict[str, Any]) -> None:
-    """Tell the daemon, if it is there."""
+    """Send a message to the daemon, if it is there."""
     try:
         os.write(1, json.dumps(message).encode() + b"\n")
     except OSError:
@@ -161,7 +161,7 @@ def answer(message: dict[str, Any]) -> None:
 
 
 def signal_group(leader: int, number: int) -> None:
-    """Send a signal to a process group that may be gone, or that became somebody else's (sudo)."""
+    """Send a signal to a process group. The group may be gone or, by sudo, somebody else's."""
     try:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):
@@ -169,7 +169,7 @@ def signal_group(leader: int, number: int) -> None:
 
 
 def signal_one(pid: int, number: int) -> None:
-    """Send a signal to a process that may be gone, or that became somebody else's (sudo)."""
+    """Send a signal to a process. The process may be gone or, by sudo, somebody else's."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -177,7 +177,7 @@ def signal_one(pid: int, number: int) -> None:
 
 
 def _as_new(reaper: int) -> None:
-    """In the hook's process, before its program: signals as a program expects them, and death with the reaper."""
+    """Reset signals, and die with the reaper. Runs in the hook's process before its program."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGIO, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

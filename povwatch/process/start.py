@@ -1,4 +1,4 @@
-"""How a child is started, and how it is ended with all that it started. Python 3.10, standard library alone."""
+"""Starts a child, and ends it with everything that it started. Python 3.10, standard library alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 REAPER = Path(__file__).with_name("reaper.py")
-"""Runs somebody else's program: see there."""
+"""The program that runs somebody else's program; see there."""
 
 
 def start(
@@ -26,14 +26,14 @@ def start(
     keeps: Collection[int] = (),
     own_session: bool = True,
 ) -> subprocess.Popen[bytes]:
-    """Start a child. It inherits `env`, its three streams and the descriptors that it `keeps`, and nothing else.
+    """Start a child. It inherits `env`, its three streams and the descriptors in `keeps`, and nothing else.
 
-    Without a `stdout` or a `stderr` it has ours.
-    With a session of its own it hears no signal of the daemon's terminal, and leads a process group that `kill_group`
-    ends. Without one it is in our group, and what ends that one ends it too.
+    Without a `stdout` or a `stderr` it uses ours.
+    With a session of its own, it gets no signal of the daemon's terminal and leads a process group that `kill_group`
+    ends. Without one, it is in our group and ends with that group.
 
     Raises:
-        OSError: There is no such program, or no descriptor, process or memory to be had.
+        OSError: There is no such program, or no descriptor, process or memory is available.
     """
     return subprocess.Popen(  # noqa: S603 - our own files, or what the configuration names
         argv,
@@ -47,14 +47,14 @@ def start(
 
 
 def signal_group(leader: int, number: int) -> None:
-    """Send a signal to a child and to all of its group; nothing happens if it is gone or became somebody else's (sudo).
+    """Send a signal to a child and its group. A group that is gone or, by sudo, somebody else's is skipped.
 
-    Only for a child that nobody has waited for yet: after that, its number may be another process's.
+    Call it only before the child was waited for: afterwards its number may be another process's.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
 
 
 def kill_group(leader: int) -> None:
-    """`signal_group` with SIGKILL."""
+    """Send SIGKILL by `signal_group`."""
     signal_group(leader, signal.SIGKILL)

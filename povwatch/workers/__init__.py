@@ -1,12 +1,12 @@
-"""Worker processes: one loads an engine and does one job at a time for the daemon.
+"""Worker processes: each loads an engine and does one job at a time for the daemon.
 
 The parent's side:
     supervisor.py  keeps one worker going: starts, watches, replaces and ends it
     states.py      what a supervisor knows of its worker (pure)
     deadlines.py   what a worker can be late with (pure)
-    process.py     the process: started, listened to, killed, reaped
+    process.py     the process: started, read, killed, reaped
     events.py      what a supervisor tells the daemon
-    launch.py      how the workers of an engine are started, and on which GPUs
+    launch.py      how an engine's workers are started, and on which GPUs
     loads.py       how many workers may load at the same time (pure)
 
 Between them:
@@ -17,5 +17,5 @@ The child's side, which runs on Python 3.10 with the standard library alone:
     worker.py      sets the process up
     serve.py       loads the engine and does the jobs
 
-What an engine is: povwatch/engines/port.py.
+For what an engine is, see povwatch/engines/port.py.
 """

@@ -1,4 +1,4 @@
-"""Whether the engine can take jobs at present: it may not be loaded, or the machine failed the last ones."""
+"""Tells whether the engine can take jobs now: it may not be loaded, or the machine may have failed the last jobs."""
 
 from __future__ import annotations
 
@@ -14,48 +14,46 @@ if TYPE_CHECKING:
     from povwatch.core.errors import PovwatchError
 
 _WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
-"""Kinds of failed loads that a wait of their own stands for."""
+"""Kinds of failed loads that have a reason to wait of their own."""
 
 
 class Availability:
-    """Why no job may be given out, as far as the engine and the last jobs tell."""
+    """Why no job may start, as far as the engine and the last jobs tell."""
 
     def __init__(self, clock: Clock, kind: str) -> None:
         self._clock = clock
         self._kind = kind
         self._paused: Blocker | None = None
         self.pauses = 0
-        """How often in a row the machine failed a job through no fault of the job's."""
+        """Jobs in a row that failed because of the machine."""
         self._generating = False
-        """Whether one of them was in an engine's hands: making copies says nothing about that."""
+        """Whether one of those jobs failed in an engine. A copy that succeeds says nothing about that."""
         self.engine: Blocker | None = None
-        """Why the engine cannot be used, if so."""
+        """Why the engine cannot be used; None if it can."""
         self.gpu: Blocker | None = None
-        """Why no GPU can be given a job, if so, though an engine may be loaded."""
+        """Why no GPU can take a job, even if an engine is loaded; None if one can."""
         self.blind_looks = 0
-        """How often in a row that was seen."""
+        """Looks in a row that saw no usable GPU."""
 
     def blocker(self, now: float) -> Blocker | None:
-        """What stands in the way at this time on the boot clock."""
+        """What blocks jobs at `now`, on the boot clock."""
         if self._paused is not None and now >= self._paused.until:
             self._paused = None
         return self.gpu or self.engine or self._paused
 
     def next_deadline(self) -> float | None:
-        """When a pause ends."""
+        """Time at which a pause ends."""
         return self._paused.until if self._paused else None
 
     def pause(self, waiting: Waiting, error: PovwatchError, until: float, *, prepared: bool) -> bool:
-        """The machine failed a job through no fault of the job's: start none for a while.
+        """Pause after the machine failed a job that is not to blame.
 
         Args:
-            waiting: what the jobs wait on.
-            error: what happened.
-            until: on the wall clock, at the least: each pause in a row is longer than the one before.
+            until: earliest end, on the wall clock; each pause in a row is longer than the one before.
             prepared: whether the job's copies were made.
 
         Returns:
-            Whether the log needs no line about the job too: the same has happened to others before it.
+            Whether the log needs no line about this job, because other jobs failed in the same way before it.
         """
         self.pauses += 1
         self._generating = self._generating or prepared
@@ -68,20 +66,20 @@ class Availability:
         return again is not None and self.pauses > 1
 
     def prepared(self) -> None:
-        """The copies of a job were made: the machine is well, if it was that which failed."""
+        """A job's copies were made: if copies failed before, the machine works again."""
         if not self._generating:
             self.pauses = 0
 
     def generated(self) -> None:
-        """A job came through: the machine is well."""
+        """A job was generated: the machine works."""
         self.pauses, self._generating = 0, False
 
     def loaded(self) -> None:
-        """The engine is there."""
+        """The engine is loaded."""
         self.engine = None
 
     def gpu_is_away(self, blocker: Blocker) -> None:
-        """No GPU can be given a job."""
+        """No GPU can take a job."""
         self.gpu = blocker
         self.blind_looks += 1
 
@@ -90,7 +88,7 @@ class Availability:
         self.gpu, self.blind_looks = None, 0
 
     def room_again(self) -> None:
-        """The GPU that a worker waits for is there and has room: it loads."""
+        """The GPU that a worker waits for has room; the worker loads."""
         if self.engine is not None and self.engine.waiting in {Waiting.GPU_BUSY, Waiting.GPU_LOST}:
             self.engine = None
 
@@ -102,10 +100,10 @@ class Availability:
         Args:
             kind: see engine.port.FailureKind.
             problem: as sentences.
-            retry_at: on the boot clock; infinity if it is not tried again.
-            others: whether other workers have it loaded.
+            retry_at: on the boot clock; infinity if there is no retry.
+            others: whether other workers have the engine loaded.
             label: the worker for people.
-            news: whether it is worth a line: the same was said before if not.
+            news: whether the log needs a line; False if it has the same one already.
         """
         self.lost(problem, _WAITS.get(kind, Waiting.ENGINE_UNAVAILABLE), others=others)
         if not news:
@@ -117,6 +115,6 @@ class Availability:
             say("engine-unavailable", engine=self._kind, problem=problem, at=at)
 
     def lost(self, problem: str, waiting: Waiting = Waiting.ENGINE_UNAVAILABLE, *, others: bool) -> None:
-        """A worker that had no job is gone."""
+        """A worker without a job is gone."""
         if not others:
             self.engine = Blocker(waiting, problem)

@@ -30,10 +30,10 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: Message) -> None:
-        """Send one message, whole.
+        """Send one message as a whole.
 
         Raises:
-            ProtocolError: It cannot be a line; nothing was sent.
+            ProtocolError: The message cannot be a line; nothing was sent.
             OSError: The other end is gone, or does not read (see `give_up_after`); nothing more can be sent.
         """
         with self._sending:
@@ -42,10 +42,10 @@ class Channel:
             self._sent += 1
 
     def receive(self, *, wait: bool = True) -> list[Message] | None:
-        """The messages that came since the last call, perhaps none yet; None when the other end is gone.
+        """The messages since the last call, perhaps none; None when the other end is gone.
 
         Args:
-            wait: Whether to wait until something comes.
+            wait: Whether to wait until something arrives.
 
         Raises:
             ProtocolError: The other end sent a line that is no message; nothing more can be received.
@@ -54,18 +54,18 @@ class Channel:
             data = self._socket.recv(RECEIVE_BYTES, 0 if wait else socket.MSG_DONTWAIT)
         except BlockingIOError:
             return []
-        except ConnectionResetError:  # it ended before it had read all of ours
+        except ConnectionResetError:  # the other end closed before it had read all messages
             return None
         return list(self._messages(data)) if data else None
 
     def give_up_after(self, seconds: float) -> None:
-        """Have `send` fail when the other end has not read for so many seconds, instead of waiting for ever."""
+        """Make `send` fail when the other end has not read for this many seconds, instead of waiting for ever."""
         whole, part = divmod(seconds, 1)
         limit = struct.pack("@ll", int(whole), int(part * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def close(self) -> None:
-        """Close the socket. The other end sees that."""
+        """Close the socket; the other end notices."""
         self._socket.close()
 
     def _messages(self, data: bytes) -> Iterator[Message]:

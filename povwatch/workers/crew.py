@@ -1,4 +1,4 @@
-"""The workers of this daemon, all of them together."""
+"""All workers of this daemon."""
 
 from __future__ import annotations
 
@@ -16,30 +16,24 @@ if TYPE_CHECKING:
 
 
 class Crew:
-    """Starts them, ends them, and knows what they are at."""
+    """Starts and ends the workers, and knows their states."""
 
     def __init__(self, clock: Clock, monitor: GpuMonitor) -> None:
-        """Nobody is there yet.
-
-        Args:
-            clock: the time.
-            monitor: looks at the GPUs.
-        """
         self._clock = clock
         self._monitor = monitor
         self.places: list[Place] = []
         self._since: dict[int, tuple[str, int]] = {}
-        """Each worker's state as it was noted last, and since when."""
+        """Each worker's last known state, and since when it holds."""
         monitor.watch(self._sample)
 
     def add(self, places: list[Place]) -> None:
-        """Start some workers; they load while clips arrive."""
+        """Start workers; they load while clips arrive."""
         self.places += places
         for place in places:
             place.supervisor.start()
 
     def stop(self, why: str) -> None:
-        """Tell the workers to end; their supervisors are to be polled until `stopped`."""
+        """Tell the workers to end. Poll their supervisors until `stopped`."""
         for place in self.places:
             if place.supervisor.state is not SupervisorState.STOPPED:
                 place.supervisor.stop(why)
@@ -56,12 +50,12 @@ class Crew:
 
     @property
     def loading(self) -> int:
-        """How many workers load the engine."""
+        """Workers that are loading the engine."""
         return sum(place.supervisor.state is SupervisorState.LOADING for place in self.places)
 
     @property
     def generating(self) -> int:
-        """How many workers have a job at hand."""
+        """Workers that have a job."""
         return sum(place.generating for place in self.places)
 
     @property
@@ -75,11 +69,11 @@ class Crew:
         return {place.supervisor.pid for place in self.places if place.supervisor.pid is not None}
 
     def where(self, place: Place) -> str:
-        """Which worker it is, in brackets and for the end of a sentence; empty if there is one alone."""
+        """The worker in brackets, for the end of a sentence; empty if there is only one."""
         return f" ({place.label})" if len(self.places) > 1 else ""
 
     def gpu_name(self, place: Place) -> str:
-        """What the GPU of a worker is called, as far as was seen; empty without one."""
+        """Name of a worker's GPU, if it is known; empty without one."""
         return next((gpu.name for gpu in self._monitor.latest.found if gpu.uuid in place.gpus), "")
 
     def facts(self) -> list[dict[str, Any]]:
@@ -107,7 +101,7 @@ class Crew:
         }
 
     def _sample(self, gpus: Gpus) -> None:
-        """Note what the jobs at hand use of their GPUs."""
+        """Record the running jobs' use of their GPUs."""
         now = self._clock.boot()
         for place in self.on_gpus:
             if place.run is not None and place.generating and place.supervisor.pid is not None:

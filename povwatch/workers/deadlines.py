@@ -1,4 +1,4 @@
-"""What a worker can be late with. Pure: what a supervisor waits for is exactly what it enforces."""
+"""Computes what a worker is late with. Pure: a supervisor waits for exactly the deadlines that it enforces."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ class Timeouts:
     """Seconds that a supervisor waits for its worker."""
 
     load: float
-    """From the start of its process to a loaded engine."""
+    """From the start of the process to a loaded engine."""
     stall: float
-    """Until the progress of its job changes."""
+    """Until the job's progress changes."""
     heartbeat: float = 30.0
-    """Until it says anything at all."""
+    """Until the worker sends anything at all."""
     stop: float = 5.0
-    """Until it exits when it was told to; then come the signals, and `terminate` and `last_kill`."""
+    """Until the worker exits after it was told to. Then the signals follow: `terminate` and `last_kill`."""
     cancel: float = 60.0
     """Until the engine lets go of a cancelled job."""
     exit: float = 3.0
-    """Until it exits by itself when it has nothing more to do."""
+    """Until the worker exits by itself when it has nothing more to do."""
     stacks: float = 0.5
-    """Until it has printed where it hangs, before it is killed for that."""
+    """For the worker to print where it hangs, before it is killed for that."""
     terminate: float = 1.0
     """From SIGTERM to SIGKILL."""
     kill: float = 10.0
-    """From SIGKILL until it is gone; it takes a while to free much GPU memory."""
+    """From SIGKILL until the process is gone; freeing much GPU memory takes a while."""
     last_kill: float = 1.5
-    """The same when the daemon stops, which has little time."""
+    """As `kill`, when the daemon stops, which has little time."""
 
 
 class Overdue(Enum):
     """What a worker is late with."""
 
     DEATH = auto()
-    """It was killed and is still there."""
+    """The worker was killed and is still there."""
     EXIT = auto()
-    """It had to exit by itself and did not."""
+    """The worker had to exit by itself and did not."""
     HEARTBEAT = auto()
-    """It says nothing."""
+    """The worker sends nothing."""
     LOAD = auto()
     """The engine is not loaded."""
     CANCEL = auto()
-    """It still works on a cancelled job."""
+    """The worker still works on a cancelled job."""
     PROGRESS = auto()
     """The job does not advance."""
 
 
 def deadlines(worker: CurrentWorker, state: SupervisorState, timeouts: Timeouts) -> Iterator[tuple[float, Overdue]]:
-    """When the worker will be late, and with what; the gravest first."""
+    """The times at which the worker is late, and with what; the gravest first."""
     if worker.unkillable and state is not S.STOPPING:
         return  # only its end counts now
     if worker.killed_at is not None:
@@ -81,7 +81,7 @@ def deadlines(worker: CurrentWorker, state: SupervisorState, timeouts: Timeouts)
 
 
 def loss(late: Overdue, worker: CurrentWorker, timeouts: Timeouts) -> Loss:
-    """The error of a worker that is killed because it is late with this."""
+    """The error of a worker that is killed because it is late."""
     match late:
         case Overdue.HEARTBEAT:
             what = f"The worker said nothing for {timeouts.heartbeat:g} s and was killed."

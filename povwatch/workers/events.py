@@ -1,6 +1,6 @@
-"""What a supervisor tells the daemon: a class for each event. A job that was given to a worker gets exactly one end.
+"""Events that a supervisor reports to the daemon. Each job that a worker got ends with exactly one of them.
 
-Exactly one of JobGenerated, JobBlocked, JobFailed, JobCancelled, or WorkerLost with the job's ids.
+The ends are JobGenerated, JobBlocked, JobFailed, JobCancelled, and WorkerLost with the job's ids.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class EngineLoaded:
 
     capabilities: dict[str, Any]
     seconds: float
-    """Since its process was started."""
+    """Seconds since the process was started."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineUnavailable:
-    """The engine could not be loaded; the supervisor tries again by itself."""
+    """The engine could not be loaded; the supervisor retries by itself."""
 
     kind: str
     """See port.FailureKind."""
     message: str
     todo: str
     retry_at: float
-    """On the supervisor's clock; infinity while a killed worker does not go away."""
+    """Time on the supervisor's clock; infinity while a killed worker does not go away."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOutput:
-    """A line that the worker, or a library in it, printed. The text is not to be trusted: escape it."""
+    """A line that the worker, or a library in it, printed. Escape the text: it is not to be trusted."""
 
     line: str
 
@@ -50,7 +50,7 @@ class EngineOutput:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far the job is: `chunk` of `chunks` are finished, and `step` of `steps` of the chunk at hand."""
+    """The job's progress: `chunk` of `chunks` are finished, and `step` of `steps` of the current chunk."""
 
     job_id: int
     run_id: str
@@ -62,7 +62,7 @@ class JobProgress:
 
     @property
     def fraction(self) -> float:
-        """0 to 1, over the chunks and the steps; the stages do not count."""
+        """Progress from 0 to 1 over chunks and steps; stages do not count."""
         within = min(1.0, self.step / self.steps) if self.steps > 0 else 0.0
         return min(1.0, (self.chunk + within) / self.chunks) if self.chunks > 0 else 0.0
 
@@ -102,7 +102,7 @@ class JobFailed:
 
 @dataclass(frozen=True, slots=True)
 class JobCancelled:
-    """The job was left because of `cancel` or `stop`, or could not begin. That is no fault of the job."""
+    """The job was left because of `cancel` or `stop`, or could not begin. The job is not at fault."""
 
     job_id: int
     run_id: str
@@ -111,13 +111,13 @@ class JobCancelled:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The worker died, or was killed because it hung or its GPU failed. With a job's ids, that attempt ends with it."""
+    """The worker died, or was killed because it hung or its GPU failed. If it has a job's ids, that attempt ends."""
 
     job_id: int | None
     run_id: str | None
     error: Loss
     retry_at: float
-    """When another one starts, on the supervisor's clock."""
+    """Time on the supervisor's clock at which another worker starts."""
 
 
 Event = (
@@ -140,10 +140,9 @@ JOB_ENDS = (protocol.Generated, protocol.Blocked, protocol.Failed, protocol.Canc
 
 
 def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
-    """The event for a message that ends a job. A job that was cancelled ends as cancelled, whatever the message says.
+    """The event for a message that ends a job. A cancelled job ends as cancelled, whatever the message says.
 
     Args:
-        message: How the worker says that it ended.
         cancel_why: Why the job was cancelled; None if it was not.
         stop_why: Why the worker was told to end, for a job that it left because of that.
     """
@@ -173,10 +172,10 @@ def kind_of(error: errors.PovwatchError) -> str:
 
 
 def storable(text: str) -> str:
-    """An engine's text with escapes for what moves a cursor, and for what no file and no database takes.
+    """An engine's text, with escapes for control characters and for lone surrogates.
 
-    The latter are lone surrogates: Python writes the bytes of a file name like that where they are no UTF-8, and an
-    engine's exception may well name a file.
+    Lone surrogates stand for bytes of a file name that are no UTF-8. No file or database takes them, and an engine's
+    exception may name such a file.
     """
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 

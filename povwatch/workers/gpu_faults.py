@@ -1,14 +1,14 @@
-"""What follows from a fault of a GPU. gpu/xid.py says what each error of the driver means.
+"""Decides what follows from a GPU fault. gpu/xid.py says what each error of the driver means.
 
-    the program's own fault    its worker is ended, the attempt counts
-    a fault of the memory      its worker is ended, nothing is charged; a reset that is asked for is waited for
-    a GPU that is lost         its worker is ended, nothing is charged; clips are taken in and wait until it is back
-    a driver that was upgraded, or says nothing
-                               what runs may end, nothing is started
+    the program's own fault    its worker is ended, the attempt is charged
+    a memory fault             its worker is ended, nothing is charged; a requested reset is waited for
+    a lost GPU                 its worker is ended, nothing is charged; clips wait until the GPU is back
+    a driver that was upgraded, or does not answer
+                               running jobs go on, nothing new starts
 
-Out of memory is judged in neighbours.py, room before a load in preflight.py.
-The driver reports errors (Xids) in a thread; they are handled in the loop. A GPU that is lost or wants a reset is also
-seen by the regular looks, whether an Xid was heard or not.
+other_processes.py judges out of memory; preflight.py checks the room before a load. The driver reports errors (Xids) in
+a thread, and the loop handles them. The regular looks also see a GPU that is lost or wants a reset, even if no Xid was
+heard.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from povwatch.workers.places import Place
 
 LISTEN_AGAIN = 60.0
-"""Seconds until the driver's errors are listened to again, where that ended or could not be begun."""
+"""Seconds until listening for the driver's errors is tried again, after it ended or could not begin."""
 
 
 class GpuFaults:
-    """Decides about the workers whose GPU is at fault."""
+    """Acts on workers whose GPU has a fault."""
 
     def __init__(
         self,
@@ -50,15 +50,7 @@ class GpuFaults:
         availability: Availability,
         wake: Callable[[], None],
     ) -> None:
-        """Make it; nothing is listened to yet.
-
-        Args:
-            store: the jobs.
-            monitor: looks at the GPUs.
-            crew: the workers.
-            availability: told while no job may start.
-            wake: called from a thread when the driver reported something.
-        """
+        """`wake` is called from a thread when the driver reported something."""
         self._store = store
         self._monitor = monitor
         self._crew = crew
@@ -70,7 +62,7 @@ class GpuFaults:
         monitor.watch(self._seen)
 
     def tick(self, now: float) -> None:
-        """Listen, and act on what was heard."""
+        """Listen, and act on what was reported."""
         for xid in self._heard.take():
             self._act(xid)
         if now >= self._listen_at and self._crew.on_gpus:
@@ -78,7 +70,7 @@ class GpuFaults:
             self._listen()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._watch is not None:
             self._watch.stop()
 
@@ -88,7 +80,7 @@ class GpuFaults:
         if (self._watch and self._watch.alive) or (self._starting and self._starting.is_alive()):
             return
         self._watch = gpu.XidWatch(self._heard.put)
-        # In a thread: the driver is asked for every GPU, and one that is lost may not answer.
+        # In a thread, since the driver is asked about every GPU, and a lost GPU may not answer.
         self._starting = threading.Thread(target=_start, args=(self._watch,), name="xid-start", daemon=True)
         self._starting.start()
 
@@ -96,7 +88,7 @@ class GpuFaults:
         found = meaning(xid.code)
         places = [place for place in self._crew.on_gpus if xid.gpu in place.gpus]
         if found.verdict is Verdict.LOST and not xid.gpu:
-            self._monitor.ask(lambda _: None)  # which one it was, the look shows
+            self._monitor.ask(lambda _: None)  # the look shows which GPU it was
         if found.verdict is Verdict.NOTE or not places:
             say("gpu-note", gpu=xid.gpu, code=xid.code, what=found.what)
         else:
@@ -117,15 +109,15 @@ class GpuFaults:
     def _seen(self, seen: Gpus) -> None:
         places = self._crew.on_gpus
         if not places:
-            return  # the engine was not started: engine_room.py looks whether it can be
+            return  # the engine was not started: pool.py checks whether it can be
         if seen.upgraded or seen.silent or not seen.found:
-            # What runs may go on: a driver that was replaced serves those who had opened it, and a silent one may
-            # only be slow. A worker that does hang is overdue before long.
+            # Jobs under way go on: a replaced driver serves processes that had opened it, and a silent one may
+            # only be slow. The supervisor's deadlines catch a worker that hangs.
             self._away(seen)
         elif self._availability.gpu is not None:
             self._availability.gpu_is_back()
             say("gpu-back")
-        # Without a problem NVML has looked at every GPU that it knows: one that is missing is gone for it.
+        # If NVML reports no problem, it saw every GPU that it knows, so a missing one is gone.
         if (seen.lost or not seen.problem) and not seen.upgraded and not seen.silent:
             there, why = {found.uuid for found in seen.found}, seen.problem or "NVML does not see it any more"
             for place in places:
@@ -151,10 +143,10 @@ _ANSWERS = {
 
 
 def _error(xid: Xid, found: Meaning) -> Transient:
-    """What a worker is ended with."""
+    """The error with which a worker is ended."""
     what = f"The GPU reported Xid {xid.code} ({found.what}), and the worker was ended."
     match found.verdict:
-        case Verdict.LOST | Verdict.SUSPECT:  # of this GPU alone: workers on others go on
+        case Verdict.LOST | Verdict.SUSPECT:  # only this GPU: workers on others go on
             return GpuLost(what, found.todo)
         case _:
             return WorkerDied(what, "See journalctl -k for the driver's own words.")

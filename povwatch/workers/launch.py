@@ -1,4 +1,4 @@
-"""How the workers of an engine are started: with which configuration, and on which GPUs."""
+"""Decides how an engine's workers are started: with which configuration, and on which GPUs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Launch:
     """How a worker is started."""
 
     python: str
-    """The interpreter that the engine lives under."""
+    """The interpreter of the engine's environment."""
     engine: str
     """`package.module:Class` or `/path/to/file.py:Class`."""
     config: dict[str, Any]
-    """What the engine's `load` gets: JSON values."""
+    """The argument of the engine's `load`: JSON values."""
     env: Mapping[str, str]
-    """Variables on top of the daemon's environment."""
+    """Variables added to the daemon's environment."""
 
 
 def launches(
@@ -42,15 +42,12 @@ def launches(
 ) -> list[Launch]:
     """How each worker is started.
 
-    A worker of a real engine sees its own GPUs alone: two workers on one GPU would run out of memory half way through a
-    load. There are no more such workers than GPUs.
+    A worker of a real engine sees only its own GPUs: two workers on one GPU would run out of memory during a load.
+    There are at most as many such workers as GPUs.
 
     Args:
-        config: The configuration.
-        choice: Which engine runs, and how many workers it is to have.
-        gpus: The GPUs that NVML sees.
         taken: The UUIDs of GPUs that have a worker already.
-        number: How many workers are there already.
+        number: Workers that are there already.
     """
     needed, engine = MEMORY_NEEDED.get(choice.kind), config.engine
     if needed is None:
@@ -66,7 +63,7 @@ def launches(
 
 
 def gpus_of(launch: Launch) -> tuple[str, ...]:
-    """The UUIDs of the GPUs that a worker sees; none for an engine that needs none."""
+    """UUIDs of the GPUs that a worker sees; none for an engine that needs none."""
     return tuple(filter(None, launch.env.get(VISIBLE, "").split(",")))
 
 
@@ -76,7 +73,7 @@ def _load_config(config: Config, kind: str, number: int) -> dict[str, Any]:
     model = {"model": engine.model} if engine.model else {}
     match kind:
         case "cosmos":
-            # Upstream writes into this folder as it loads, so no other worker may use it.
+            # Upstream writes into this folder while it loads, so no other worker may use it.
             place = config.paths.state / "cosmos" / str(number)
             own = {"gpus_per_worker": engine.gpus_per_worker, "offload_guardrails": engine.offload_guardrails}
             return shared | model | own | {"output_dir": str(place)}
@@ -88,5 +85,5 @@ def _load_config(config: Config, kind: str, number: int) -> dict[str, Any]:
 
 def _sees(gpus: Sequence[Gpu]) -> dict[str, str]:
     seen = {VISIBLE: ",".join(gpu.uuid for gpu in gpus)}
-    # Where NVML knows no UUID this is an index, and CUDA does not count as NVML does unless it is told to.
+    # Without a UUID this is an index, and CUDA counts GPUs as NVML does only if it is told to.
     return seen | {ORDER: "PCI_BUS_ID"} if any(gpu.uuid.isdigit() for gpu in gpus) else seen

@@ -1,4 +1,4 @@
-"""When a worker may load: people want clips started, the host's memory holds another load, its GPUs have room."""
+"""Decides when a worker may load: clips may start, no other load needs the host's memory, and its GPUs have room."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LoadGate:
-    """Of one worker. A supervisor calls it until it says yes."""
+    """The gate of one worker. A supervisor calls it until it opens."""
 
     def __init__(
         self,
@@ -33,10 +33,10 @@ class LoadGate:
         self._under_way = under_way
         self._available = available
         self.waits = ""
-        """What the worker waits for, if not for its GPUs, as a sentence."""
+        """What the worker waits for besides its GPUs, as a sentence."""
 
     def __call__(self, now: float) -> bool:
-        """Whether a worker may be started now."""
+        """Whether the worker may start now."""
         why = self._closed() or self._crowded()
         if why and not self.waits:
             say("load-waits", label=self._label, problem=why)

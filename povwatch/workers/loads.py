@@ -1,9 +1,9 @@
-"""How many workers may load at the same time, so that the host's memory is enough. Pure; memory is in bytes.
+"""Decides how many workers may load at the same time, so that the host has enough memory. Pure; memory is in bytes.
 
-1. A load goes through the host's memory. It counts with the size of all its weights, though they move on to the GPU
-   part by part. Nobody knows how much the loads under way have taken already, so that is counted twice.
-2. The first load never waits. If there is too little memory for it, it fails and says so itself.
-3. Another one begins while there is memory for it and for all of those under way; else when one of them is done.
+1. A load passes through the host's memory. It counts with the size of all its weights, though these move on to the GPU
+part by part. How much the running loads have taken already is unknown, so that part is counted twice.
+2. The first load never waits. If it has too little memory, it fails and says so itself.
+3. A further load begins while there is memory for it and for all running loads; else when one of those is done.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def crowded(under_way: int, needs: int, available: int | None) -> str:
 
     Args:
         under_way: Loads that are not done.
-        needs: Memory of the host that a load may take; 0 for none worth counting.
-        available: Memory of the host that is free; None if nobody knows: then the workers load one after the other.
+        needs: Memory of the host that a load may take; 0 if negligible.
+        available: Free memory of the host. None if unknown: then the workers load one after the other.
     """
     if not under_way or not needs or (available is not None and available >= needs * (under_way + 1)):
         return ""

@@ -1,4 +1,4 @@
-"""Other people's processes on our GPUs, and what they excuse."""
+"""Finds other programs' processes on our GPUs, and decides which errors they excuse."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from povwatch.workers.places import Place
 
 EXCUSED_MAX = 3
-"""How often a neighbour excuses the same job: one that never leaves must not keep a clip that is too large for what it
-leaves at the head of the queue for ever."""
+"""How often a neighbour excuses the same job. A neighbour that never leaves must not keep a clip that needs more memory
+at the head of the queue for ever."""
 
 
 def of_workers(gpus: Gpus, workers: Collection[int]) -> set[int]:
-    """The processes on the GPUs that are our workers, or were started by them: each leads a session of its own."""
+    """Processes on the GPUs that are our workers or their descendants. Each worker leads a session of its own."""
     found = set()
     for pid in {process.pid for gpu in gpus.found for process in gpu.processes}:
         with suppress(OSError):
@@ -34,7 +34,7 @@ def of_workers(gpus: Gpus, workers: Collection[int]) -> set[int]:
 
 
 class OtherProcesses:
-    """Judges what ran out of memory."""
+    """Judges errors of jobs that ran out of memory."""
 
     def __init__(self, monitor: GpuMonitor, workers: Callable[[], set[int]]) -> None:
         self._monitor = monitor
@@ -42,15 +42,14 @@ class OtherProcesses:
         self._excused: Counter[int] = Counter()
 
     def judge(self, place: Place, job: int, error: OutOfMemory, then: Callable[[PovwatchError], None]) -> None:
-        """Look who is on the GPU at this moment, and say what the error is in that light: nobody's, or a neighbour's.
+        """Look at the GPU now, and blame the error on a neighbour if one is there.
 
         Args:
-            place: where it happened.
-            job: that ran out of memory.
-            error: as the engine says it.
-            then: told in the loop.
+            job: id of the job that ran out of memory.
+            error: the engine's error.
+            then: called in the loop with the verdict.
         """
-        dying = self._workers()  # the worker of this job among them: it is replaced, and may be gone when NVML is asked
+        dying = self._workers()  # includes this job's worker, which is replaced and may be gone when NVML answers
 
         def seen(gpus: Gpus) -> None:
             ours = of_workers(gpus, self._workers()) | dying

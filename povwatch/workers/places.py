@@ -1,4 +1,4 @@
-"""A worker's place, and the attempt in it."""
+"""A worker, as the daemon sees it, and its attempt."""
 
 from __future__ import annotations
 
@@ -19,66 +19,66 @@ if TYPE_CHECKING:
     from povwatch.workers.supervisor import Supervisor
 
 STARTING = "starting"
-"""What a supervisor calls the time until its worker says something itself."""
+"""The supervisor's name for the stage before its worker has reported one."""
 
 LAST_WORDS = 30
-"""Lines of a worker's output that are kept for when it fails: a traceback and what stands before it."""
+"""Lines of a worker's output kept for a failure: a traceback and the lines before it."""
 
 
 @dataclass(slots=True)
 class Run:
-    """An attempt under way at a worker."""
+    """An attempt that a worker has."""
 
     job: int
     run_id: str
     attempt: Attempt
     started: float
-    """When it was claimed, or when it was begun ahead of that."""
+    """When it was claimed, or when its copies were begun ahead of that."""
     prepared: bool = False
-    """Whether its working copy is there."""
+    """Whether its working copy exists."""
     copied: Gauge = field(default_factory=Gauge)
-    """How much of its copies is made."""
+    """Progress of its copies."""
     generating_since: float | None = None
     progress: JobProgress | None = None
-    """What the engine said last."""
+    """The engine's last report."""
     left: float | None = None
-    """Seconds that generating still takes, as far as was known then."""
+    """Seconds that generating still takes, estimated at that report."""
     said: int = 0
-    """The tenth that the log was told last."""
+    """Tenths of the progress that the log has."""
     noted_at: float = 0.0
-    """When the journal was told last."""
+    """When the journal last got the progress."""
     cancel: str | None = None
-    """Why it is to be cancelled, if it is."""
+    """Why it is to be cancelled; None if it is not."""
     use: GpuUsage = field(default_factory=GpuUsage)
-    """Of the GPU."""
+    """Its use of the GPU."""
     expected: float | None = None
-    """Seconds that generating is expected to take, from what was learned so far."""
+    """Seconds that generating is expected to take, by earlier jobs."""
 
 
 @dataclass(slots=True)
 class Place:
-    """A worker and the attempt that it has, or waits for."""
+    """A worker and the attempt that it has or waits for."""
 
     supervisor: Supervisor
     gpus: tuple[str, ...] = ()
-    """The UUIDs of the GPUs that the worker sees; empty for an engine that needs none."""
+    """UUIDs of the GPUs that the worker sees; empty for an engine that needs none."""
     preflight: Preflight | None = None
-    """Asks for room on them before a worker is started."""
+    """Checks these GPUs for room before a worker starts."""
     gate: LoadGate | None = None
     """Says when a worker may load."""
     number: int = 1
-    """Among the workers, from 1."""
+    """Number of the worker, from 1."""
     indices: tuple[int, ...] = ()
-    """Of its GPUs, as NVML counts them."""
+    """NVML's indices of its GPUs."""
     run: Run | None = None
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_WORDS))
-    """What the worker printed last, and nobody was told."""
+    """Last lines of the worker's output that are not logged yet."""
     to_tell: int = 0
-    """Lines that are still to be told: it failed, and what it printed may come after the word of that."""
+    """Further lines to log: a failed worker's output may arrive after the report of its failure."""
 
     @property
     def before(self) -> frozenset[int]:
-        """The processes that were on the GPUs before the worker was."""
+        """Processes that were on the GPUs before the worker."""
         return self.preflight.before if self.preflight else frozenset()
 
     @property
@@ -88,22 +88,22 @@ class Place:
 
     @property
     def failures(self) -> int:
-        """How often in a row its worker could not be started, could not be loaded, or was lost."""
+        """Times in a row that its worker could not be started or loaded, or was lost."""
         return self.supervisor.failures + (self.preflight.refusals if self.preflight else 0)
 
     @property
     def generating(self) -> bool:
-        """Whether the worker has a job at hand, not merely waits for its copies."""
+        """Whether the worker has a job, and not merely waits for its copies."""
         return self.run is not None and self.run.generating_since is not None
 
     def forget_words(self) -> None:
-        """What was printed so far says nothing about what comes."""
+        """Drop the lines so far: they say nothing about the next failure."""
         self.last_words.clear()
         self.to_tell = 0
 
 
 def stage_of(place: Place) -> str:
-    """How far a worker's load is, for people; empty where it does not load or has not said anything itself."""
+    """Stage of a worker's load, for people; empty if it does not load or has not reported one."""
     loading = place.supervisor.loading
     if loading is None:
         return ""
@@ -114,11 +114,6 @@ def stage_of(place: Place) -> str:
 
 
 def label(number: int, indices: Sequence[int]) -> str:
-    """A worker for people.
-
-    Args:
-        number: among the workers, from 1.
-        indices: of its GPUs.
-    """
+    """A worker for people; `indices` are its GPUs'."""
     on = f" on GPU {', '.join(map(str, indices))}" if indices else ""
     return f"worker {number}{on}"

@@ -1,4 +1,4 @@
-"""The engine of this daemon: its workers' supervisors, and looking again and again whether the machine can run it."""
+"""Runs the daemon's engine: its workers' supervisors, and repeated checks whether the machine can run it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from povwatch.workers.process import WorkerProcess
 
 MANY = 1000
-"""More workers than there are GPUs in any machine."""
+"""More than the GPUs of any machine."""
 
 PROBE_MAX = 300.0
-"""Seconds between two looks whether the engine can be run, at most."""
+"""Longest pause in seconds between two checks whether the engine can run."""
 
 
 class EngineRoom:
-    """Starts the engine when this machine can run it, and each of its workers when its GPU has room."""
+    """Starts the engine when this machine can run it, and each worker when its GPU has room."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class EngineRoom:
         self._probes = 0
         self._probe_at = 0.0
         self.started = False
-        """Whether the workers were started; until then the machine cannot run the engine."""
+        """Whether the workers were started. Until then, the machine cannot run the engine."""
         monitor.watch(self._seen)
 
     def start(self) -> None:
-        """Start the workers, or say why they cannot be started."""
+        """Start the workers, or report why they cannot be started."""
         if not self._choice.problem:
             self._start(self._monitor.latest)
             return
@@ -91,7 +91,7 @@ class EngineRoom:
         say("engine-unavailable", engine=self._choice.kind, problem=problem, at=self._clock.spell(self._probe_at))
 
     def tick(self, now: float) -> None:
-        """Look again whether this machine can run the engine; less and less often."""
+        """Check again whether this machine can run the engine; the pauses grow."""
         if self.started or now < self._probe_at or self._background.busy("probe"):
             return
         self._plan()
@@ -110,7 +110,7 @@ class EngineRoom:
             self._background.submit("probe", then, _look, self._choice.kind, self._config, gpus)
 
     def _start(self, gpus: Gpus) -> None:
-        """Start the workers on the GPUs that are there now; at the daemon's own start there may have been none."""
+        """Start the workers on the GPUs that are there now; at the daemon's start there may have been none."""
         self.started = True
         self._availability.engine = None
         if missing := strangers(gpus, self._config.engine.devices) if self._choice.kind in MEMORY_NEEDED else []:
@@ -124,7 +124,7 @@ class EngineRoom:
         self._crew.add(new)
 
     def _seen(self, gpus: Gpus) -> None:
-        """A GPU that was not there, or not large enough together with others, may have come: it gets a worker."""
+        """Give new GPUs a worker: a GPU may have come, or become large enough together with others."""
         if not self.started or self._choice.kind not in MEMORY_NEEDED:
             return
         for place in (new := self._new(gpus)):
@@ -132,7 +132,7 @@ class EngineRoom:
         self._crew.add(new)
 
     def _new(self, gpus: Gpus) -> list[Place]:
-        """The workers that there could be beside those that are there."""
+        """The workers that could be added."""
         there = self._crew.places
         taken = [uuid for place in there for uuid in place.gpus]
         wanted = self._config.engine.workers
@@ -174,7 +174,7 @@ class EngineRoom:
         return Place(supervisor, uuids, preflight, gate, number, indices)
 
     def _told(self, no: Refusal | None, retry_at: float, news: bool, name: str) -> None:  # noqa: FBT001 - a callback's
-        """A worker may be started on its GPU now, or why not."""
+        """Report whether a worker may start on its GPU now, or why not."""
         if no is None:
             self._availability.room_again()
             where = f" ({name})" if len(self._crew.places) > 1 else ""

@@ -1,8 +1,7 @@
-"""A worker's process: started, listened to, killed, reaped.
+"""A worker's process: started, read, killed, reaped.
 
-Each worker has a thread that listens to its channel, its output and its end, and puts what comes into an inbox.
-The thread owns the descriptors and closes them when the process is gone: none is closed under a waiting reader, and no
-zombie stays.
+Each worker has a thread that reads its channel, its output and its end, and fills an inbox. The thread owns the
+descriptors and closes them when the process is gone. So none is closed while a reader waits, and no zombie stays.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ if TYPE_CHECKING:
 WORKER = Path(__file__).with_name("worker.py")
 
 SEND_SECONDS = 2.0
-"""A worker that does not read for so long hangs, or is stopped."""
+"""Seconds without reading after which a worker counts as hung or stopped."""
 
 OUTPUT_BYTES = 65536
 
 LINE_MAX = 4096
-"""Bytes of one line of output that are kept."""
+"""Bytes kept of one line of output."""
 
 INBOX_MAX = 1000
-"""Items that wait to be taken; while there are so many, lines of output are left out and counted."""
+"""Items that may wait in the inbox; while it is full, lines of output are dropped and counted."""
 
 LAST_READS = 1000
-"""How often a dead worker's descriptors are read at most: a program that it left behind may go on printing."""
+"""Reads of a dead worker's descriptors at most: a program that it left behind may go on printing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """The worker said something."""
+    """The worker sent a message."""
 
     at: float
     """When it was read, on the clock of the process."""
@@ -66,14 +65,14 @@ class Printed:
 
 @dataclass(frozen=True, slots=True)
 class HungUp:
-    """Nothing more comes through the channel: the worker closed it, or what came is no message."""
+    """No more messages follow: the worker closed the channel, or sent something that is no message."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The process is gone and was waited for. Nothing comes after this."""
+    """The process is gone and was waited for. No item follows."""
 
     returncode: int
     """Its exit status; negative for a signal."""
@@ -85,16 +84,15 @@ Item = Received | Printed | HungUp | Exited
 class WorkerProcess:
     """One worker process, which leads a session of its own.
 
-    Its methods are for one thread. `join` waits, and `send` where the worker does not read, for SEND_SECONDS at most.
+    Its methods are for one thread. `join` waits. `send` waits if the worker does not read, for SEND_SECONDS at most.
     """
 
     def __init__(self, launch: Launch, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
-        """Start it.
+        """Start the process.
 
         Args:
-            launch: How.
-            clock: Seconds, from any thread; each message is stamped with it.
-            wake: Called from the listening thread when there is something to take.
+            clock: Seconds, from any thread; stamps each message.
+            wake: Called from the reading thread when there is something to take.
 
         Raises:
             OSError: The interpreter cannot be started.
@@ -123,11 +121,11 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The worker's process id, which is its group's too."""
+        """The worker's process id, which is also its group's."""
         return self._popen.pid
 
     def send(self, message: Message) -> bool:
-        """Send a message; False when the worker does not listen any more: then its end follows, or it has to be killed.
+        """Send a message; False if the worker does not read any more. Then its end follows, or it has to be killed.
 
         Raises:
             ProtocolError: The message cannot be a line.
@@ -139,24 +137,24 @@ class WorkerProcess:
         return True
 
     def take(self) -> list[Item]:
-        """What has come since the last call, in order. Never waits."""
+        """The items since the last call, in order. Never waits."""
         items: list[Item] = []
         while self._inbox:
             items.append(self._inbox.popleft())
         return items
 
     def signal(self, number: int) -> None:
-        """Send a signal to the worker and to what it started; nothing happens if it is gone."""
+        """Send a signal to the worker and its descendants; nothing happens if they are gone."""
         with self._reaping:
-            if self._popen.returncode is None:  # else the number may be another's by now
+            if self._popen.returncode is None:  # else the number may be another process's
                 signal_group(self.pid, number)
 
     def kill(self) -> None:
-        """Kill it. Its `Exited` follows."""
+        """Kill the worker. `Exited` follows."""
         self.signal(signal.SIGKILL)
 
     def join(self, timeout: float) -> bool:
-        """Wait until the process is gone and all of its descriptors are closed; whether that is so."""
+        """Wait until the process is gone and its descriptors are closed; return whether that happened."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -181,7 +179,7 @@ class WorkerProcess:
         self._wake()
 
     def _listen_once(self, selector: selectors.BaseSelector, *, wait: bool) -> Iterator[bool]:
-        """Read what there is; for each source that had something, yield whether it was the process's end."""
+        """Read what is available; for each source that was ready, yield whether it was the process's end."""
         for key, _ in selector.select(None if wait else 0):
             ended = key.data is None
             if ended or not key.data():
@@ -189,7 +187,7 @@ class WorkerProcess:
             yield ended
 
     def _hear(self) -> bool:
-        """Put what the channel holds into the inbox; False when nothing more will come."""
+        """Move messages from the channel to the inbox; False when no more will come."""
         try:
             messages = self._channel.receive(wait=False)
         except ProtocolError as error:
@@ -203,7 +201,7 @@ class WorkerProcess:
         return True
 
     def _copy(self) -> bool:
-        """Put the output into the inbox; False when nothing more will come."""
+        """Move output to the inbox; False when no more will come."""
         data = os.read(self._output, OUTPUT_BYTES)
         self._print(self._lines.take(data))
         return bool(data)
@@ -219,7 +217,7 @@ class WorkerProcess:
 
     def _reap(self) -> int:
         with self._reaping:
-            kill_group(self.pid)  # what it started; before the wait, since after it the number may be another's
+            kill_group(self.pid)  # its descendants; after the wait, the number may be another process's
             return self._popen.wait()
 
 

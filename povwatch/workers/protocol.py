@@ -1,10 +1,10 @@
 """The messages between the daemon and a worker. Python 3.10, standard library alone.
 
-A message is one line of JSON in ASCII, at most 1 MiB, over a socket pair that nothing else uses: a worker's standard
-output belongs to the libraries that print there.
+A message is one line of JSON in ASCII, at most 1 MiB. It travels over a socket pair of its own, because a worker's
+standard output belongs to the libraries that print there.
 Each line has the message's `type` and `seq`, which counts the sender's lines from 1.
 A message about a job has the job's id and its attempt (`run_id`).
-A line that is not exactly one of the messages below is refused: both ends are ours, so it is a fault.
+A line that is not exactly one of the messages below is refused as a fault, since both ends are ours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 VERSION = 1
-"""Raised whenever a message changes."""
+"""Incremented whenever a message changes."""
 
 LINE_MAX = 1024 * 1024
 """Bytes in a line, its newline included."""
@@ -31,7 +31,7 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True)
 class Load:
-    """Load the engine; sent once, first."""
+    """Load the engine. Sent once, first."""
 
     type: ClassVar[str] = "load"
     config: dict[str, Any]
@@ -39,7 +39,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Generate:
-    """Do this job; sent only while no other is under way."""
+    """Do this job. Sent only while no other is under way."""
 
     type: ClassVar[str] = "generate"
     job: dict[str, Any]
@@ -60,7 +60,7 @@ class Generate:
 
 @dataclass(frozen=True)
 class Cancel:
-    """This attempt is no longer wanted. The answer is how the attempt ends, whatever that is."""
+    """This attempt is no longer wanted. The answer is the attempt's end, whatever that is."""
 
     type: ClassVar[str] = "cancel"
     job_id: int
@@ -80,7 +80,7 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Hello:
-    """The worker is up; sent once, first."""
+    """The worker runs. Sent once, first."""
 
     type: ClassVar[str] = "hello"
     pid: int
@@ -90,7 +90,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """How far the load is: the fraction is 0 to 1, or null where it cannot be known."""
+    """The load's progress: the fraction is 0 to 1, or null if unknown."""
 
     type: ClassVar[str] = "load-progress"
     stage: str
@@ -118,14 +118,14 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The process still runs; sent every second, whatever else it does."""
+    """The process still runs. Sent every second, whatever else it does."""
 
     type: ClassVar[str] = "heartbeat"
 
 
 @dataclass(frozen=True)
 class Started:
-    """The engine has the job. A worker that dies before this died of something else."""
+    """The engine has the job. If a worker dies before this, the job is not the cause."""
 
     type: ClassVar[str] = "started"
     job_id: int
@@ -134,7 +134,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the job is: `chunk` of `chunks` are finished, and `step` of `steps` of the chunk at hand."""
+    """The job's progress: `chunk` of `chunks` are finished, and `step` of `steps` of the current chunk."""
 
     type: ClassVar[str] = "progress"
     job_id: int
@@ -182,7 +182,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The job was left as asked."""
+    """The job was cancelled as asked."""
 
     type: ClassVar[str] = "cancelled"
     job_id: int
@@ -206,7 +206,7 @@ def encode(message: Message, seq: int) -> bytes:
     """The message as a line, its newline included.
 
     Raises:
-        ProtocolError: It holds a value that JSON does not have, or the line would be too long.
+        ProtocolError: The message has a value that JSON does not have, or the line would be too long.
     """
     values = {field.name: getattr(message, field.name) for field in fields(message)}
     try:
@@ -223,7 +223,7 @@ def decode(line: bytes) -> tuple[Message, int]:
     """A line's message, and its `seq`.
 
     Raises:
-        ProtocolError: It is not exactly one of the messages above.
+        ProtocolError: The line is not exactly one of the messages above.
     """
     if len(line) > LINE_MAX:
         raise ProtocolError(f"A line of {len(line)} bytes came, at most {LINE_MAX} are taken.")

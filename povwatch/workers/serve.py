@@ -1,7 +1,8 @@
-"""What a worker does: it loads its engine once, then does one job after the other. Python 3.10, standard library alone.
+"""Runs a worker: loads its engine once, then does one job after the other. Python 3.10, standard library alone.
 
-The main thread belongs to the engine. Another thread sends heartbeats. A third one reads, so that a cancellation is
-heard while the engine works; it ends the process when the daemon is gone, or says so, and the engine does not let go.
+The main thread belongs to the engine. A second thread sends heartbeats. A third one reads messages, so that a
+cancellation is heard while the engine works. It ends the process if the daemon is gone or asks for the end, and the
+engine does not stop.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ HEARTBEAT = 1.0
 """Seconds between heartbeats."""
 
 LINGER = 2.0
-"""Seconds that an engine gets to let go of a job before the process ends under it."""
+"""Seconds for an engine to stop its job before the process ends."""
 
 PROGRESS_EVERY = 0.1
-"""Seconds between two reports from within one chunk: nobody reads faster."""
+"""Seconds between two reports within one chunk: nobody reads faster."""
 
 LOAD_FAILED = 3
 """Exit status after a failed load."""
@@ -58,10 +59,10 @@ class Serving:
         self._engine = engine
         self._inbox: queue.SimpleQueue[protocol.Load | Attempt | None] = queue.SimpleQueue()
         self._attempt: Attempt | None = None
-        """The last one that came. The reading thread sets it, so that no cancellation comes before it."""
+        """The last attempt received. The reading thread sets it, so that no cancellation precedes it."""
 
     def run(self) -> int:
-        """Serve until the daemon says Shutdown or hangs up; the exit status."""
+        """Serve until the daemon sends Shutdown or hangs up; return the exit status."""
         self._say(protocol.Hello(os.getpid(), platform.python_version()))
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -119,7 +120,7 @@ class Serving:
             if (stage, chunk) == last and now - said_at < PROGRESS_EVERY and step < steps:
                 return
             last, said_at = (stage, chunk), now
-            numbers = (int(chunk), int(chunks), int(step), int(steps))  # NumPy's integers are no JSON
+            numbers = (int(chunk), int(chunks), int(step), int(steps))  # JSON takes no NumPy integers
             self._say(protocol.Progress(request.job_id, request.run_id, stage, *numbers))
 
         return Context(request.workdir, request.checkpoint_dir, report=report, is_cancelled=attempt.cancelled.is_set)
@@ -127,11 +128,11 @@ class Serving:
     def _answer(self, request: protocol.Generate, answer: protocol.Message) -> None:
         try:
             self._say(answer)
-        except protocol.ProtocolError as error:  # the artifact holds what JSON does not
+        except protocol.ProtocolError as error:  # the artifact has a value that JSON does not have
             self._say(protocol.Failed(request.job_id, request.run_id, "error", f"No artifact: {error}", ""))
 
     def _say(self, message: protocol.Message) -> None:
-        with contextlib.suppress(OSError):  # the daemon is gone: the reading thread sees it too, and ends the process
+        with contextlib.suppress(OSError):  # the daemon is gone: the reading thread notices too, and ends the process
             self._channel.send(message)
 
     def _beat(self) -> None:
@@ -149,10 +150,10 @@ class Serving:
         if self._attempt is not None:
             self._attempt.cancelled.set()
         time.sleep(LINGER)
-        os._exit(1)  # the engine hangs, perhaps in C, where nothing else ends it
+        os._exit(1)  # the engine hangs, perhaps in C code, where nothing else ends it
 
     def _take(self, message: protocol.Message) -> bool:
-        """Act on a message from the daemon; False when it was the last one."""
+        """Act on a message from the daemon; False after the last one."""
         if isinstance(message, protocol.Generate):
             self._attempt = Attempt(message)
             self._inbox.put(self._attempt)
@@ -167,7 +168,7 @@ class Serving:
 
 
 def find_engine(name: str) -> Engine:
-    """The engine that `package.module:Class` or `/path/to/file.py:Class` names, made but not loaded.
+    """The engine that `package.module:Class` or `/path/to/file.py:Class` names, instantiated but not loaded.
 
     Raises:
         EngineFailure: There is no engine of that name.
@@ -193,10 +194,10 @@ def find_engine(name: str) -> Engine:
 
 
 def checked(artifact: object, workdir: str) -> dict[str, Any]:
-    """The artifact; its files are in the work folder, and on the disk.
+    """Check that the artifact's files are in the work folder, put them on the disk, and return the artifact.
 
     Raises:
-        EngineFailure: It names no file, or one that is elsewhere.
+        EngineFailure: It names no file, or one outside the work folder.
     """
     path = artifact.get("path") if isinstance(artifact, dict) else None
     if not isinstance(artifact, dict) or not isinstance(path, str):
@@ -210,7 +211,7 @@ def checked(artifact: object, workdir: str) -> dict[str, Any]:
 
 
 def _see(path: str, workdir: str) -> None:
-    """See that a file is inside the work folder, and put it on the disk."""
+    """Check that a file is inside the work folder, and put it on the disk."""
     inside = os.path.join(os.path.realpath(workdir), "")  # noqa: PTH118 - see find_engine
     if not os.path.realpath(path).startswith(inside):
         raise EngineFailure("error", f"The engine's artifact {path!r} is not inside its work folder {workdir!r}.")
@@ -220,7 +221,7 @@ def _see(path: str, workdir: str) -> None:
 
 
 def sync(path: str) -> None:
-    """Put a file and its name on the disk: once the daemon hears of it, it is never generated again."""
+    """Put a file and its name on the disk: once the daemon knows of it, it is never generated again."""
     for place in (path, os.path.dirname(path)):  # noqa: PTH120 - see find_engine
         fd = os.open(place, os.O_RDONLY)
         try:

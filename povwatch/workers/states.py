@@ -1,4 +1,4 @@
-"""What a supervisor knows: where it stands, its worker, and the job that the worker has.
+"""A supervisor's state, its worker, and the worker's job.
 
 All times are seconds on the supervisor's clock.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SupervisorState(StrEnum):
-    """Where a supervisor stands; supervisor.py opens with the ways between them."""
+    """A supervisor's state; supervisor.py lists the transitions."""
 
     STOPPED = "stopped"
     """There is no worker, and none is wanted."""
@@ -35,7 +35,7 @@ class SupervisorState(StrEnum):
 
 
 class InvalidState(PovwatchError):  # noqa: N818 - the word of h11 and cog for it
-    """The call does not fit the supervisor's state; nothing was changed."""
+    """The supervisor's state does not allow the call; nothing was changed."""
 
 
 @dataclass(slots=True)
@@ -44,12 +44,12 @@ class CurrentJob:
 
     request: Generate
     progressed_at: float
-    """When its progress last changed; at first, when it was given to the worker."""
+    """When its progress last changed; at first, when the worker got it."""
     started: bool = False
-    """Whether the engine has it. A worker that dies before that died of something else."""
+    """Whether the engine has it. If a worker dies before that, the job is not the cause."""
     progress: JobProgress | None = None
     cancel_why: str | None = None
-    """Why it is no longer wanted; None while it is."""
+    """Why the job is cancelled; None if it is not."""
     cancelled_at: float = 0.0
 
 
@@ -60,29 +60,29 @@ class CurrentWorker:
     process: WorkerProcess
     started_at: float
     heard_at: float
-    """When it last said anything."""
+    """When it last sent anything."""
     loaded_at: float | None = None
     capabilities: dict[str, Any] = field(default_factory=dict)
     """See port.Engine.load."""
     loading: tuple[str, float | None] = ("starting", None)
-    """The stage of the load; and its fraction, 0 to 1, where that is known."""
+    """Stage of the load, and its fraction, 0 to 1, if known."""
     job: CurrentJob | None = None
     exit_by: float | None = None
-    """When it has to have exited by itself; None while it may stay."""
+    """Time by which it has to exit by itself; None while it may stay."""
     hung_up: str = ""
-    """Why nothing more comes from it; empty while it can be heard."""
+    """Why no more messages come from it; empty while the channel is open."""
     terminated: bool = False
     """Whether it was sent SIGTERM."""
     killed_at: float | None = None
     unkillable: bool = False
-    """Whether it was killed and stays; this was told."""
+    """Whether it was killed and stays; this was reported."""
     untold: list[Event] = field(default_factory=list)
-    """Events that are told once it is gone, and what it held on the GPU with it."""
+    """Events to report once it is gone, and its GPU memory with it."""
     last_line: str = ""
-    """What it printed last."""
+    """The last line that it printed."""
 
     def forgive(self, seconds: float) -> None:
-        """Do not count a time in which nothing ran."""
+        """Extend all deadlines by a time in which nothing ran."""
         self.started_at += seconds
         self.heard_at += seconds
         if self.job is not None:

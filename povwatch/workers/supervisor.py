@@ -1,16 +1,17 @@
-"""The parent of a worker: starts it, watches it, replaces it, ends it.
+"""The parent of a worker: starts, watches, replaces and ends it.
 
-    STOPPED   start -> LOADING, or BACKOFF where a worker may not start yet
+    STOPPED   start -> LOADING, or BACKOFF if a worker may not start yet
     LOADING   loaded -> READY       failed, dead, overdue -> BACKOFF              stop -> STOPPING
     READY     generate -> BUSY      dead, silent -> BACKOFF                       stop -> STOPPING
-    BUSY      the job's end -> READY, or BACKOFF where the job spoilt the worker;
+    BUSY      the job's end -> READY, or BACKOFF if the job spoilt the worker;
               dead, silent, stalled, replaced -> BACKOFF                          stop -> STOPPING
     BACKOFF   the worker gone, the pause over, a start allowed -> LOADING         stop -> STOPPING, or STOPPED
     STOPPING  the worker gone -> STOPPED
 
-A worker ends in steps. Its fault is noted and not told yet (`_abandon`). It gets time to exit by itself; then comes
-SIGTERM, if the daemon stops, then SIGKILL (`_terminate`). Once its process is gone (`_reap`) the fault is told, and the
-next worker may start (`_spawn`). So no two workers are on one GPU, unless one cannot be killed when the daemon stops.
+A worker ends in steps. Its fault is noted and not reported yet (`_abandon`). The worker gets time to exit by itself.
+Then SIGTERM follows if the daemon stops, and then SIGKILL (`_terminate`). Once the process is gone (`_reap`), the fault
+is reported, and the next worker may start (`_spawn`). So no two workers are on one GPU, unless one cannot be killed
+when the daemon stops.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
     from povwatch.workers.launch import Launch
 
 WATCH = 5.0
-"""Seconds between two polls, at most, while there is a worker."""
+"""Longest time in seconds between two polls while there is a worker."""
 
 ASLEEP = 15.0
-"""After so many seconds without a poll the machine slept, or the daemon was stopped: that is no fault of the worker."""
+"""Seconds without a poll after which the machine must have slept, or the daemon was stopped. The worker is not to
+blame."""
 
 PROVEN = 60.0
-"""A worker that ran for so many seconds after its load was good: the pauses after failures begin anew."""
+"""Seconds after its load from which a worker counts as good: the pauses after failures start anew."""
 
 SPOILING = {"out-of-memory", "sticky", "gpu-lost", "shortage"}
 """Failures of a job after which its worker is replaced; see port.FailureKind."""
@@ -48,13 +50,13 @@ S = SupervisorState
 
 
 class Supervisor:
-    """Keeps one worker going, one job at a time.
+    """Keeps one worker going, with one job at a time.
 
-    A job that was given to the worker gets exactly one end; see events.py. A call that the state does not allow raises
+    Each job that the worker gets ends exactly once; see events.py. A call that the state does not allow raises
     InvalidState and changes nothing. No method but `close` waits: the daemon's loop calls `poll` when it is woken and
     at `next_deadline`, and acts on the events.
 
-    All methods are for one thread, which must outlive the workers: the kernel ends them with it.
+    All methods are for one thread. It must outlive the workers, because the kernel ends them with it.
     """
 
     def __init__(
@@ -68,16 +70,14 @@ class Supervisor:
         may_start: Callable[[float], bool] = lambda _: True,
         spawn: Callable[..., WorkerProcess] = WorkerProcess,
     ) -> None:
-        """Start nothing yet.
+        """No worker is started yet.
 
         Args:
-            launch: How a worker is started.
-            timeouts: How long it may take for what.
             clock: Seconds; best one that counts suspends (CLOCK_BOOTTIME). `poll` gets times of the same clock.
             wake: Called from other threads when there is something to poll.
-            say: Logs an event and its fields: voice.say.
-            may_start: Whether a worker may start now, a time of `clock`: its GPU may have no room. Asked at each poll
-                until it may.
+            say: Logs an event and its fields.
+            may_start: Whether a worker may start at a time of `clock`: its GPU may have no room. Asked at each poll
+                until it says yes.
             spawn: Starts a process, as WorkerProcess does.
 
         Raises:
@@ -94,7 +94,7 @@ class Supervisor:
         self._state = S.STOPPED
         self._worker: CurrentWorker | None = None
         self._events: list[events.Event] = []
-        """What the next poll tells."""
+        """Events for the next poll."""
         self._polled_at = 0.0
         self._failures = 0
         self._retry_at = 0.0
@@ -105,7 +105,7 @@ class Supervisor:
     # -- what the daemon does ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start a worker. EngineLoaded or EngineUnavailable follows; after the latter it is tried again by itself."""
+        """Start a worker. EngineLoaded or EngineUnavailable follows; after the latter, it is retried by itself."""
         self._require(S.STOPPED)
         self._failures = 0
         self._polled_at = self._clock()
@@ -115,20 +115,20 @@ class Supervisor:
             self._back_off(self._polled_at, at_once=True)
 
     def generate(self, request: protocol.Generate) -> None:
-        """Give the worker a job. Exactly one end of it follows.
+        """Give the worker a job. Exactly one end of the job follows.
 
         Raises:
             ProtocolError: The job is not made of JSON values; nothing was changed.
         """
         self._require(S.READY)
         worker, now = self._alive(), self._clock()
-        if not worker.process.send(request):  # it is dying; its end will say so
+        if not worker.process.send(request):  # the worker is dying; its `Exited` follows
             worker.exit_by = now
         self._state = S.BUSY
         worker.job = CurrentJob(request, progressed_at=now)
 
     def cancel(self, run_id: str, why: str) -> None:
-        """The job is no longer wanted. JobCancelled follows, even if the job ends otherwise just now."""
+        """Cancel the job. JobCancelled follows, even if the job ends otherwise just now."""
         self._require(S.BUSY)
         worker = self._alive()
         job = worker.job
@@ -139,10 +139,10 @@ class Supervisor:
             worker.process.send(protocol.Cancel(job.request.job_id, run_id, why))
 
     def replace(self, error: errors.Transient) -> None:
-        """Kill the worker for a fault that it does not know of itself, its GPU's; another one follows.
+        """Kill the worker for a fault that it cannot see itself, of its GPU; another worker follows.
 
-        Once it is gone, WorkerLost follows with this error, or EngineUnavailable if it was loading. Nothing happens
-        where there is no worker, or where it is on its way out already.
+        Once it is gone, WorkerLost follows with this error, or EngineUnavailable if it was loading. Nothing happens if
+        there is no worker, or if it is about to go already.
         """
         if self._state in (S.LOADING, S.READY, S.BUSY):
             worker, now = self._alive(), self._clock()
@@ -150,9 +150,9 @@ class Supervisor:
             self._kill(worker, now)
 
     def stop(self, why: str) -> None:
-        """End the worker: it is told to end, then terminated, then killed. Go on polling until STOPPED.
+        """End the worker: tell it to end, then send SIGTERM, then SIGKILL. Go on polling until STOPPED.
 
-        That takes `stop`, `terminate` and `last_kill` of Timeouts together at most. A job under way ends with
+        This takes `stop`, `terminate` and `last_kill` of Timeouts together at most. A job under way ends with
         JobCancelled, or with JobGenerated if it was done just then.
         """
         self._require(S.LOADING, S.READY, S.BUSY, S.BACKOFF)
@@ -169,7 +169,7 @@ class Supervisor:
             worker.exit_by = min(worker.exit_by or inf, now + self._timeouts.stop if heard else now)
 
     def close(self) -> None:
-        """Kill the worker, in any state, without a further event. Waits 2 s for its end at most."""
+        """Kill the worker, in any state, without a further event. Waits 2 s at most for its end."""
         worker, self._worker, self._state = self._worker, None, S.STOPPED
         if worker is not None:
             worker.process.kill()
@@ -177,7 +177,7 @@ class Supervisor:
                 self._say("worker-unkillable", pid=worker.process.pid)
 
     def poll(self, now: float) -> list[events.Event]:
-        """Take in what the worker said, act on what is overdue, and tell what happened. Never waits."""
+        """Read the worker's messages, enforce the deadlines, and return the events. Never waits."""
         worker, asleep = self._worker, now - self._polled_at
         if worker is not None:
             if asleep > ASLEEP:
@@ -193,7 +193,7 @@ class Supervisor:
         return told
 
     def next_deadline(self) -> float | None:
-        """When `poll` is due if nothing wakes it before; None: not at all."""
+        """When `poll` is due if nothing wakes the loop before; None if never."""
         if self._events:
             return self._polled_at
         if self._worker is not None:
@@ -207,12 +207,12 @@ class Supervisor:
 
     @property
     def state(self) -> SupervisorState:
-        """Where it stands."""
+        """The supervisor's state."""
         return self._state
 
     @property
     def capabilities(self) -> dict[str, Any] | None:
-        """What the engine said about itself; None while it is not loaded."""
+        """The engine's capabilities; None while it is not loaded."""
         return self._worker.capabilities if self._worker is not None and self._state in (S.READY, S.BUSY) else None
 
     @property
@@ -222,12 +222,12 @@ class Supervisor:
 
     @property
     def progress(self) -> events.JobProgress | None:
-        """How far the job under way is."""
+        """Progress of the job under way."""
         return self._worker.job.progress if self._worker is not None and self._worker.job is not None else None
 
     @property
     def loading(self) -> tuple[str, float | None] | None:
-        """The stage of the load under way; and its fraction, 0 to 1, where that is known."""
+        """Stage of the load under way, and its fraction, 0 to 1, if known."""
         return self._worker.loading if self._worker is not None and self._state is S.LOADING else None
 
     @property
@@ -242,12 +242,12 @@ class Supervisor:
 
     @property
     def failures(self) -> int:
-        """How often in a row a worker could not be loaded, or was lost."""
+        """Times in a row that a worker could not be loaded or was lost."""
         return self._failures
 
     @property
     def last_error(self) -> errors.PovwatchError | None:
-        """Why the engine is not available; None once it is loaded."""
+        """Why the engine is unavailable; None once it is loaded."""
         return self._last_error
 
     # -- what the worker says ------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ class Supervisor:
     # -- from one worker to the next -----------------------------------------------------------------------------------
 
     def _spawn(self, now: float) -> None:
-        """Start a worker. One that cannot be started is tried again after a pause."""
+        """Start a worker. If that fails, it is tried again after a pause."""
         try:
             process = self._new_process(self._launch, clock=self._clock, wake=self._wake)
         except OSError as error:
@@ -333,7 +333,7 @@ class Supervisor:
             return
         self._state = S.LOADING
         self._worker = CurrentWorker(process, started_at=now, heard_at=now)
-        process.send(protocol.Load(self._launch.config))  # if it is dead already, its end says so
+        process.send(protocol.Load(self._launch.config))  # if the process is dead already, its `Exited` follows
         self._say("worker-started", pid=process.pid, engine=self._launch.engine)
 
     def _enforce_deadlines(self, now: float) -> None:
@@ -346,16 +346,16 @@ class Supervisor:
         elif late is Overdue.EXIT and self._state in (S.STOPPING, S.BACKOFF):
             self._terminate(worker, now)
         elif late is not None:
-            worker.process.signal(signal.SIGUSR1)  # worker.py answers with the stack of every thread, for the log
+            worker.process.signal(signal.SIGUSR1)  # makes the worker print every thread's stack to the log
             self._abandon(worker, now, loss(late, worker, self._timeouts))
 
     def _abandon(self, worker: CurrentWorker, now: float, error: events.Loss) -> None:
-        """Give the worker up for an error of its own, which is told once it is gone. It is killed in a moment."""
+        """Give up a worker for a fault of its own, which is reported once it is gone. It is killed soon."""
         worker.untold = self._lose(worker, error, now)
         worker.exit_by = now + self._timeouts.stacks
 
     def _terminate(self, worker: CurrentWorker, now: float) -> None:
-        """Send the next signal to a worker that did not exit by itself: SIGTERM once at a stop, then SIGKILL."""
+        """Signal a worker that did not exit by itself: SIGTERM once if the daemon stops, then SIGKILL."""
         if self._state is S.BACKOFF or worker.terminated:
             self._kill(worker, now)
         else:
@@ -367,9 +367,9 @@ class Supervisor:
         worker.killed_at = now
 
     def _give_up_killing(self, worker: CurrentWorker, now: float) -> None:
-        """The worker was killed and stays. Nothing starts beside it, unless it goes or the daemon stops."""
+        """The worker was killed and stays. No other one starts until it is gone, or the daemon stops."""
         self._say("worker-unkillable", pid=worker.process.pid)
-        if self._state is S.STOPPING:  # whatever stops the daemon sees to what it leaves
+        if self._state is S.STOPPING:  # whoever stops the daemon ends what it leaves
             self._reap(worker, None, now)
             return
         worker.unkillable = True
@@ -379,7 +379,7 @@ class Supervisor:
         self._tell_unavailable("gpu-lost", what, "It hangs in the kernel, most likely in the GPU's driver: reboot.")
 
     def _reap(self, worker: CurrentWorker, returncode: int | None, now: float) -> None:
-        """The worker's process is gone. Without a `returncode` it is left to itself instead."""
+        """The worker's process is gone. Without a `returncode`, it is left behind alive."""
         self._say("worker-gone", pid=worker.process.pid, returncode=returncode)
         self._worker = None
         self._tell_untold(worker)
@@ -396,7 +396,7 @@ class Supervisor:
             self._events += self._lose(worker, error, now)
 
     def _lose(self, worker: CurrentWorker, error: events.Loss, now: float) -> list[events.Event]:
-        """The worker is lost, and its job with it: what there is to tell."""
+        """Record the loss of the worker and its job; return the events to report."""
         if worker.loaded_at is not None and now - worker.loaded_at >= PROVEN:
             self._failures = 0
         self._back_off(now)
@@ -414,7 +414,7 @@ class Supervisor:
         return [events.WorkerLost(*ids, error, self._retry_at)]
 
     def _back_off(self, now: float, *, at_once: bool = False) -> None:
-        """Another worker starts after a pause; or at once, where nothing failed."""
+        """Have another worker start after a pause; at once if nothing failed."""
         self._state = S.BACKOFF
         self._failures += not at_once
         self._retry_at = now if at_once else now + backoff(self._failures)

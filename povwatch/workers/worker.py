@@ -17,14 +17,14 @@ import socket
 import sys
 
 OLDEST = (3, 10)
-"""The Python that upstream's environment may have."""
+"""Oldest Python that upstream's environment may have."""
 
 OOM_SCORE_ADJ = 500
-"""The kernel's out-of-memory killer takes the worker, which is replaced, before it takes the daemon."""
+"""Makes the kernel's out-of-memory killer take the worker, which is replaced, before the daemon."""
 
 
 def main(argv: list[str]) -> int:
-    """Run a worker on an inherited socket; its exit status."""
+    """Run a worker on an inherited socket; return its exit status."""
     parser = argparse.ArgumentParser(prog="worker.py", description=__doc__)
     parser.add_argument("--engine", required=True, help="package.module:Class or /path/to/file.py:Class")
     parser.add_argument("--fd", required=True, type=int, help="descriptor of the socket to the daemon")
@@ -43,9 +43,9 @@ def main(argv: list[str]) -> int:
 def _set_up_process() -> None:
     from povwatch.process.lifeline import die_with_parent  # noqa: PLC0415 - see _adopt_package
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon handles Ctrl-C
     faulthandler.enable()  # a crash in C code leaves a traceback in the log
-    faulthandler.register(signal.SIGUSR1)  # and so does a hang, before the supervisor kills it
+    faulthandler.register(signal.SIGUSR1)  # and a hang too, before the supervisor kills the worker
     # The daemon may be killed while an engine hangs in C code with the interpreter locked, where no thread of ours sees
     # that the socket is dead. So the kernel ends this process with the daemon's main thread, which started it.
     die_with_parent()
@@ -56,9 +56,9 @@ def _set_up_process() -> None:
 
 
 def _adopt_package() -> None:
-    """Make `import povwatch` work from where this file lies.
+    """Make `import povwatch` work from this file's location.
 
-    This file's folder leaves the search path: it holds modules called as the packages that engines import.
+    This file's folder leaves the search path, because its modules have the names of packages that engines import.
     """
     here = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 - pathlib is slow to import
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != here]
