@@ -1,1 +1,1 @@
-"""config.toml: its keys, how it is read, and what is said of a mistake."""
+"""config.toml: its keys, how it is read, and the error texts."""

@@ -1,6 +1,6 @@
-"""What is wrong with a configuration, in words: where it stands, what was found, what is allowed, what was meant.
+"""Error texts for a configuration: the place, what was found, what is allowed, and what was probably meant.
 
-Nothing of pydantic's own wording comes out here; the tests hold every kind of fault that the settings can have.
+None of pydantic's own wording is shown. The tests cover every kind of fault that the settings can have.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NO_SETTINGS = frozenset(
         "POVWATCH_UPSTREAM",
     }
 )
-"""Variables of ours that are no settings: of the command line, of script/ and of the tests."""
+"""POVWATCH_ variables that are no settings: of the command line, of script/ and of the tests."""
 
 TEXT = "has to be text in quotes"
 WANTED = {
@@ -48,36 +48,35 @@ WANTED = {
     "dict": "has to be a table, such as { name = 1.0 }",
     "too": "needs at least one entry",
 }
-"""The first word of pydantic's name for a fault -> what the setting takes."""
+"""The first word of pydantic's error type, and what the setting accepts."""
 
 LIMITS = {"ge": "{:g} or more", "gt": "more than {:g}", "le": "{:g} or less", "lt": "less than {:g}"}
 
 _UNION = re.compile(r"literal\[.*\]|constrained-\w+")
-"""The parts of a place that name a possibility, not a key."""
+"""Parts of a location that name an alternative of a union, not a key."""
 
 _HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]")
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """What somebody most likely meant, as a question with a space in front; empty if nothing is like it."""
+    """The nearest known word as a question, after a space; empty if none is similar."""
     found = difflib.get_close_matches(word, list(known), n=1)
     return f" did you mean {found[0]!r}?" if found else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel], file: Path | None, shown: str) -> str:
-    """One line a fault.
+    """One line for each fault.
 
     Args:
-        error: what pydantic found.
-        model: the whole configuration.
+        model: the class of the whole configuration.
         file: config.toml, if there is one.
-        shown: what to call it.
+        shown: the file's name in messages.
     """
     faults: dict[tuple[str, ...], list[str]] = {}
     found: dict[tuple[str, ...], str] = {}
     for fault in error.errors():
         if fault["type"] == "too_short" and fault["input"]:
-            continue  # its entries are wrong, and that is said of them
+            continue  # its entries are wrong, and have lines of their own
         loc = fault["loc"][:-2] if fault["loc"][-1] == "[key]" else fault["loc"]
         where = tuple(str(part) for part in loc if not _UNION.fullmatch(str(part)))
         message, rest = _in_words(fault, where, model)
@@ -90,10 +89,10 @@ def explain(error: ValidationError, model: type[BaseModel], file: Path | None, s
 
 
 def check_environment(model: type[BaseModel]) -> None:
-    """A misspelt variable would be passed over in silence.
+    """Check our environment variables: a misspelt one would have no effect.
 
     Raises:
-        ConfigError: one of ours names no setting.
+        ConfigError: a POVWATCH_ variable names no setting.
     """
     sections = model.model_fields
     for name in os.environ:
@@ -112,7 +111,7 @@ def check_environment(model: type[BaseModel]) -> None:
 
 
 def keys_of(model: type[BaseModel], where: Sequence[str]) -> list[str]:
-    """The settings of a section; those of the whole are the sections."""
+    """The keys of a section; for the whole configuration, its sections."""
     fields = model.model_fields
     for part in where:
         if part.isdecimal():  # an entry of a list of tables
@@ -130,7 +129,7 @@ def _in_words(  # noqa: PLR0911 - one for each kind of fault
     where: tuple[str, ...],
     model: type[BaseModel],
 ) -> tuple[str, str]:
-    """What a fault means, behind its key, and the end of the line: what was found, and what was meant."""
+    """The message of a fault, and the end of its line: what was found, and what was probably meant."""
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "extra_forbidden":
         keys = keys_of(model, where[:-1])
@@ -158,20 +157,20 @@ def _in_words(  # noqa: PLR0911 - one for each kind of fault
 
 
 def _either(messages: list[str]) -> str:
-    """One message of those about several possibilities."""
+    """Join the messages about several alternatives into one."""
     first, *others = messages
     return first + "".join(f" or {other.removeprefix(': has to be ')}" for other in others)
 
 
 def _key(where: tuple[str, ...]) -> str:
-    """A setting for people; the entries of a list are counted from 1."""
+    """A setting's name for people; list entries are counted from 1."""
     names = [part for part in where if not part.isdecimal()]
     numbers = "".join(f", entry {int(part) + 1}" for part in where if part.isdecimal())
     return ".".join(names) + numbers
 
 
 def _place(where: list[str], file: Path | None, shown: str) -> str:
-    """The environment variable or the line in the file that a setting comes from."""
+    """The environment variable, or the line of the file, that a setting comes from."""
     for length in range(len(where), 0, -1):
         variable = f"{PREFIX}{'__'.join(where[:length]).upper()}"
         if name := next((name for name in os.environ if name.upper() == variable), None):
@@ -181,7 +180,7 @@ def _place(where: list[str], file: Path | None, shown: str) -> str:
 
 
 def _line_of(file: Path | None, where: list[str]) -> int | None:
-    """The line in which a key stands, found by its section's header; None where it came from elsewhere."""
+    """The line of a key, found by its section's header; None if it comes from elsewhere."""
     if file is None:
         return None
     if len(where) > 1 and where[1].isdecimal():
@@ -200,7 +199,7 @@ def _line_of(file: Path | None, where: list[str]) -> int | None:
 
 
 def _line_in_list(file: Path, where: list[str]) -> int | None:
-    """The same in a list of tables: `hooks.1.argv` is below the second [[hooks]], or that line itself."""
+    """The same for a list of tables: `hooks.1.argv` is below the second [[hooks]], or that line itself."""
     section, entry = where[0], int(where[1])
     seen, found = -1, None
     for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):

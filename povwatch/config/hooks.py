@@ -22,30 +22,30 @@ class Hook(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    """In the log and the journal. Under another name it is another hook, which has not run yet."""
+    """Its name in the log and the journal. A hook with a new name is a new hook, which has not run yet."""
     when: Literal["before", "after"]
     """before: after the grace, before a worker has the clip. after: when the result is published."""
     argv: Annotated[tuple[str, ...], Field(min_length=1)]
     """The program and its arguments; no shell. A relative path is relative to config.toml."""
     timeout: Seconds = 3600.0
-    """It is ended when it takes longer."""
+    """Seconds. A hook that takes longer is ended."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Set on top of povwatch's own environment."""
+    """Added to povwatch's own environment."""
     expects: tuple[str, ...] = ()
-    """Files that have to be there when it has ended: videos that decode, JSON that parses, others not empty."""
+    """Files that have to exist when it has ended: videos decode, JSON parses, others are not empty."""
     on_failure: Literal["stop", "continue"] = "stop"
-    """When it has failed for good: stop fails the clip (before) or skips the hooks behind it (after)."""
+    """After the last failure: stop fails the clip (before) or skips the following hooks (after)."""
     once: bool = False
-    """Not again for a video that it has run for, nor where all it `expects` is there already."""
+    """Whether it runs only once for a video, and not at all if all `expects` exist."""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Every text that may have placeholders."""
+        """All texts that may contain placeholders."""
         return (*self.argv, *self.env.values(), *self.expects)
 
     @property
     def placeholders(self) -> set[str]:
-        """What it names."""
+        """The placeholders that it uses."""
         return named(self.texts)
 
     @field_validator("name")
@@ -94,7 +94,7 @@ class Hook(BaseModel):
 
 
 def _script(argv: tuple[str, ...]) -> str | None:
-    """What a shell among the words of a command runs as a script: the word behind its -c."""
+    """The script that a shell in the command runs: the word after -c. None if there is none."""
     shells = [index for index, word in enumerate(argv) if posixpath.basename(word) in SHELLS]
     behind = argv[shells[0] :] if shells else ()
     return next((word for option, word in pairwise(behind) if re.fullmatch(r"-[a-z]*c", option)), None)

@@ -1,7 +1,7 @@
-"""From config.toml, the environment and the command line to one configuration.
+"""Reads config.toml, the environment and the command line into one configuration.
 
-POVWATCH_* environment variables go over the file: POVWATCH_GRACE__PERIOD=5m sets [grace] period. Unknown keys are
-refused, with the nearest known one. A relative path is relative to config.toml. What does not go together is refused.
+POVWATCH_* variables override the file: POVWATCH_GRACE__PERIOD=5m sets [grace] period. Relative paths are relative to
+config.toml. Unknown keys are refused, with the nearest known one, and so are settings that contradict each other.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
 
     Args:
         file: config.toml, or None for the defaults, relative to the current folder.
-        grace: the command line's --grace, over everything else.
-        engine: the command line's --engine, likewise.
+        grace: the command line's --grace, which overrides everything else.
+        engine: the command line's --engine, which overrides everything else.
 
     Raises:
-        ConfigError: naming the file, the key, what was found and what is allowed.
+        ConfigError: names the file, the key, what was found and what is allowed.
     """
     config = _read(file)
     here = (file.parent if file else Path()).resolve()
@@ -39,7 +39,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
         paths["state"] = Path(state.split(":")[0])
     changes: dict[str, Any] = {
         "paths": Paths(**paths),
-        # Not resolved: a virtual environment's python is a link out of it.
+        # Not resolved: a virtual environment's python is a link to elsewhere.
         "engine": config.engine.model_copy(
             update={"python": here / config.engine.python} | ({"kind": engine} if engine else {})
         ),
@@ -65,7 +65,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
 
 
 def _read(file: Path | None) -> Config:
-    """The file and the environment, as they stand."""
+    """Read the file and the environment, without further checks."""
     if file is not None:
         _check_readable(file)
     check_environment(Config)
@@ -80,13 +80,13 @@ def _read(file: Path | None) -> Config:
         raise ConfigError(f"{error}.", "Set one key with each variable, such as POVWATCH_GRACE__PERIOD=5m.") from error
     except ValidationError as error:
         raise ConfigError(explain(error, Config, file, str(file) if file else "the environment"), "") from error
-    except (RecursionError, ValueError) as error:  # lists in lists in lists; a number of thousands of digits
+    except (RecursionError, ValueError) as error:  # deeply nested lists; a number of thousands of digits
         raise ConfigError(f"{file} cannot be read: {error}.", "Put that right; no key takes such a value.") from error
     return config
 
 
 def _check_text(config: Config) -> None:
-    """No path and no name can have a null byte in it, and no program could be given one."""
+    """Refuse null bytes: no path, name or program argument can contain one."""
     found: list[tuple[str, object]] = [("", config.model_dump())]
     while found:
         where, value = found.pop()
@@ -111,7 +111,7 @@ def _check_readable(file: Path) -> None:
 
 
 def _check_apart(config: Config) -> None:
-    """Output inside input would be taken in again, for ever."""
+    """Refuse outputs/ inside inputs/: results would be taken in again, for ever."""
     paths = config.paths
     inputs, outputs, state = (Path(os.path.realpath(p)) for p in (paths.inputs, paths.outputs, paths.state))
     for one, one_name, other, other_name in (
@@ -127,7 +127,7 @@ def _check_apart(config: Config) -> None:
 
 
 def _check_controls(config: Config) -> None:
-    """A default JSON that asks for what is not loaded would have to be edited for every clip."""
+    """Refuse default controls that the engine does not load: every JSON would have to be edited."""
     asked, loaded = config.spec.controls, config.engine.controls
     lacking = [key for key in asked if key not in loaded]
     if config.engine.kind in ("cosmos", "diffusers") and lacking:

@@ -1,4 +1,4 @@
-"""What a hook's settings name in braces, and what stands there when it runs. Pure."""
+"""The placeholders of hooks, and how they are filled in. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PLACEHOLDERS = {
     "job": "the job's number",
     "output": "the published video; after a clip only",
 }
-"""Name -> what stands for it. Paths are absolute."""
+"""Name to meaning. Paths are absolute."""
 
 AFTER_ONLY = frozenset({"output"})
-"""Those that there is nothing for before a clip has run."""
+"""Placeholders that have no value before a clip has run."""
 
 _NAME = re.compile(r"\{([a-z_]+)\}")
 
@@ -30,7 +30,7 @@ def named(texts: Iterable[str]) -> set[str]:
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """A text with its placeholders filled in, once: what a value holds is left as it is.
+    """Fill in a text's placeholders. Braces in the values are left alone.
 
     A clip may be called `{job}.mp4`.
     """

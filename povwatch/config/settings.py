@@ -1,6 +1,6 @@
-"""The settings: every key with its type and its default; its reason is in config.toml.
+"""The settings: every key with its type and its default. config.toml explains them.
 
-config_load.py reads them.
+load.py reads them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Section(BaseModel):
 
 
 class Paths(Section):
-    """Where things are."""
+    """The folders."""
 
     inputs: Path = Path("inputs")
     """Clips are copied here."""
@@ -73,31 +73,31 @@ class Arrival(Section):
     )
     """File suffixes that make a clip, in lower case."""
     settle: Seconds = 5.0
-    """A clip has arrived when it has not changed for so long."""
+    """Seconds that a clip must not change before it may have arrived."""
     network_settle: Seconds = 20.0
-    """The same where inputs/ is on a network file system."""
+    """The same if inputs/ is on a network file system."""
     rescan: Seconds = 30.0
-    """The longest pause between two looks at the whole folder."""
+    """The most seconds between two scans of the whole folder."""
     recursive: bool = True
-    """Whether folders in inputs/ are watched as well."""
+    """Whether folders in inputs/ are watched too."""
 
 
 class Grace(Section):
     """Time to edit the JSON."""
 
     period: Seconds = 120.0
-    """From the clip's arrival, or the last edit of its JSON, to its start."""
+    """Seconds from the clip's arrival, or the last edit of its JSON, to its start."""
     max: Seconds = 86400.0
-    """A JSON that stays invalid for so long rejects its clip."""
+    """Seconds after which a clip whose JSON stays invalid is rejected."""
 
 
 class FolderDefaults(Section):
-    """What the JSON of a clip in some folder begins with. A string alone is the template's name."""
+    """Defaults for the JSONs of a folder. A string alone is the template's name."""
 
     template: str = ""
-    """The prompt template; spec.template if left out."""
+    """The prompt template; empty for spec.template."""
     negative_prompt: str = ""
-    """What the video is not to show, over the template's; it may have the same variables."""
+    """The negative prompt, which overrides the template's; it may contain the same variables."""
 
     @model_validator(mode="before")
     @classmethod
@@ -110,16 +110,16 @@ class FolderDefaults(Section):
 
 
 class SpecDefaults(Section):
-    """What a default JSON holds."""
+    """Defaults of a new JSON."""
 
     template: str = "hand_manipulation"
     """The prompt template."""
     folders: dict[str, FolderDefaults] = Field(default_factory=dict)
-    """Another template, or negative prompt, for some folders: pattern (as in "kitchen/**") to those."""
+    """Other templates or negative prompts for some folders, by pattern ("kitchen/**")."""
     priorities: dict[str, Annotated[int, Field(ge=-100, le=100)]] = Field(default_factory=dict)
-    """The priority of clips in some folders: pattern to number, higher goes first. A JSON's own goes before it."""
+    """Priorities of some folders, by pattern; higher runs first. A JSON's own priority overrides it."""
     templates: str = ""
-    """A folder with templates of your own; it may be missing."""
+    """A folder with the user's own templates; it may be missing."""
     controls: dict[Control, Annotated[float, Field(ge=0, le=1)]] = Field({"edge": 1.0}, min_length=1)
     """Controls and their weights."""
     seed: int = Field(0, ge=0)
@@ -145,34 +145,34 @@ def _devices(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
 
 
 class Engine(Section):
-    """What generates."""
+    """The engine."""
 
     kind: str = "auto"
-    """auto, cosmos, diffusers or preview; or an engine of your own as `file.py:Class` or `module:Class`."""
+    """auto, cosmos, diffusers or preview; or a user's own engine as `file.py:Class` or `module:Class`."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     """How many workers; auto is one a GPU that has room. Never more than there are GPUs, where an engine needs one."""
     devices: Annotated[tuple[Any, ...], BeforeValidator(_devices)] = ()
-    """The GPUs that may be used, in this order: indices or UUIDs, as nvidia-smi -L has them; empty for all."""
+    """The GPUs to use, in this order: indices or UUIDs, as in nvidia-smi -L; empty for all."""
     python: Path = Path("cosmos-transfer2.5/.venv/bin/python")
     """The interpreter of upstream's own environment."""
     controls: Annotated[tuple[Control, ...], Field(min_length=1)] = ("edge",)
-    """What is loaded, and so may be asked for: one control, or all four."""
+    """The controls that are loaded, and may be used: one, or all four."""
     model: str = ""
     """Another model than the engine's own: a folder or repository (diffusers), or a variant (cosmos)."""
     guardrails: bool = True
-    """Prompts and videos are checked; without it the model's licence does not hold."""
+    """Whether prompts and videos are checked; the model's licence requires it."""
     offload_guardrails: bool = False
-    """The guardrails' models wait in main memory (cosmos): less of the GPU's, a little slower."""
+    """Whether the guardrails' models wait in main memory (cosmos): saves GPU memory, a little slower."""
     gpus_per_worker: int = Field(1, ge=1, le=64)
-    """How many GPUs work on one clip together (cosmos): sooner done, but fewer clips an hour."""
+    """The number of GPUs that work on one clip together (cosmos): sooner done, but fewer clips an hour."""
     hours: Annotated[str, BeforeValidator(_hours)] = ""
-    """When clips may be started, in local time; empty for always."""
+    """The hours when clips may start, in local time; empty for always."""
     load_timeout: Seconds = 1800.0
-    """A model that takes longer to load is given up."""
+    """Seconds that loading the model may take."""
     stall_timeout: Seconds = 600.0
-    """A step that takes longer is a stall; the worker is killed."""
+    """Seconds that a step may take; then the worker is killed."""
     attempts: int = Field(3, ge=1)
-    """How often a clip may fail before it is given up."""
+    """The number of failures after which a clip is given up."""
 
     @field_validator("kind")
     @classmethod
@@ -184,17 +184,17 @@ class Engine(Section):
 
 
 class Publish(Section):
-    """What appears in outputs/."""
+    """The results in outputs/."""
 
     layout: str = "{folder}/{stem}/{stem}_{kind}.mp4"
     """Where a result goes: folder (below inputs/), stem, kind (aug or preview)."""
     source: Literal["keep", "move"] = "keep"
-    """What happens to a finished clip: it stays, or is moved aside."""
+    """Whether a finished clip stays or is moved."""
     source_to: str = "{folder}/.done/{name}"
-    """Where it is moved, below inputs/."""
+    """Where it is moved, relative to inputs/."""
 
     keep_controls: bool = False
-    """The control videos of a real engine are published beside the result."""
+    """Whether a real engine's control videos are published beside the result."""
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -211,10 +211,10 @@ class Publish(Section):
 
 
 class Disk(Section):
-    """Space that povwatch leaves alone."""
+    """The space that povwatch leaves free."""
 
     reserve: Bytes = 5_000_000_000
-    """With less free space than this no clip is started, and no result finished."""
+    """Bytes. With less free space no clip starts, and no result is finished."""
 
 
 class Config(BaseSettings):
@@ -245,7 +245,7 @@ class Config(BaseSettings):
 
     @property
     def folder(self) -> Path:
-        """Where that file is: what a relative path is relative to."""
+        """The folder of that file, to which paths are relative."""
         return self._folder
 
     @field_validator("hooks")
@@ -265,7 +265,7 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over file; no .env file and no secrets folder."""
+        """The environment overrides the file. There is no .env file and no secrets folder."""
         del dotenv_settings, file_secret_settings
         toml = settings_cls.model_config.get("toml_file")
         file = (TomlConfigSettingsSource(settings_cls, toml),) if toml else ()

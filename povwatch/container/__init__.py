@@ -1,7 +1,8 @@
-"""Is a file a video, and has all of it arrived? Its own structure says; nothing is decoded, nothing else is opened.
+"""Whether a file is a video, and whether it has arrived completely.
 
-ffprobe cannot tell: it shows a faststart MP4 of which half is there with its full duration.
-A walk over the boxes (MP4), elements (Matroska) or chunks (AVI) can, and knows how many per cent have come.
+Only the file's own structure is read: nothing is decoded, and no other file is opened.
+ffprobe cannot tell: it shows a faststart MP4 of which half has arrived with its full duration.
+A walk over the boxes (MP4), elements (Matroska) or chunks (AVI) can, and it knows the percentage.
 """
 
 from __future__ import annotations
@@ -15,30 +16,29 @@ from povwatch.core.sentences import joined
 __all__ = ["VIDEO_KINDS", "Kind", "Report", "TakesLonger", "examine"]
 
 WALKS = {Kind.MP4: mp4.walk, Kind.MATROSKA: ebml.walk, Kind.AVI: riff.walk}
-"""How each container is judged."""
+"""The walk of each container."""
 
 PLAIN_NAMES = {Kind.MP4: "MP4", Kind.MATROSKA: "Matroska", Kind.AVI: "AVI"}
 
 
 GLANCE = 500
-"""Steps of a glance: milliseconds."""
+"""The most steps of a glance: milliseconds."""
 
 
 def examine(fd: int, size: int, *, glance: bool = False, brief: bool = False) -> Report:
-    """Judge one file. It may still grow; only its first `size` bytes count.
+    """Examine a file. It may still grow; only its first `size` bytes count.
 
-    Reads are bounded in number and size, whatever the file says about itself. The descriptor stays open; its own file
-    offset is left anywhere.
+    Reads are limited in number and size, whatever the file contains. The descriptor stays open; its offset changes.
 
     Args:
-        fd: Open for reading, a regular file.
-        size: Its size in bytes, from fstat.
-        glance: Only how much has come is asked: parts that say where they end are not looked into one by one.
-        brief: Only if that takes no longer than a few hundredths of a second. What it says is the same.
+        fd: a regular file, open for reading.
+        size: its size in bytes, from fstat.
+        glance: only ask how much has arrived: parts that state their end are skipped.
+        brief: give up if it takes longer than a few hundredths of a second. The answer is the same.
 
     Raises:
-        TakesLonger: it would, with `brief`: have media.examine do it, in a child.
-        EnvironmentFault: the file cannot be read at all (a broken disk, a share that went away).
+        TakesLonger: it would take longer, with `brief`. Then use media.examine, which runs in a child.
+        EnvironmentFault: the file cannot be read (a broken disk, a share that went away).
     """
     reader = Reader(fd, size, GLANCE if glance else None, brief=brief)
     kind, words = classify(reader.read(0, HEAD))

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from povwatch.container.reader import Reader
 
 HEADER = 8
-"""Bytes of a box's header: its size, its type."""
+"""Bytes of a box's header: size and type."""
 
 HEADER_64 = 16
 """The same with a 64-bit size."""
 
 
 class Box(NamedTuple):
-    """A box's place: `start` of its header, `body` after it, `end` as declared (which may lie past the file's end)."""
+    """Offsets of a box: of its header, of its body, and of its declared end, which may be beyond the file's end."""
 
     type: bytes
     start: int
@@ -29,9 +29,9 @@ class Box(NamedTuple):
 
 
 def header(reader: Reader, offset: int, limit: int) -> Box | None:
-    """The box that starts at `offset`; None if what is there cannot be a box.
+    """The box that starts at `offset`; None if there cannot be one.
 
-    `limit` is where a box that reaches "to the end" ends.
+    `limit` is the end of a box that extends "to the end".
     """
     raw = reader.read(offset, HEADER_64)
     if len(raw) < HEADER:
@@ -50,7 +50,7 @@ def header(reader: Reader, offset: int, limit: int) -> Box | None:
 
 
 def children(reader: Reader, parent: Box) -> Iterator[Box]:
-    """The boxes inside a box that is there as a whole.
+    """The boxes inside a complete box.
 
     Raises:
         Incomplete: they do not fit into it.

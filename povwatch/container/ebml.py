@@ -1,11 +1,11 @@
-"""Matroska and WebM: does the Segment end inside the file, and is every cluster there?
+"""Matroska and WebM: whether the Segment ends inside the file, and every cluster is there.
 
 The rules (RFC 8794, RFC 9559):
 
-1. An element is an ID and a size, both of variable length, then its content. A size of all ones means "unknown".
-2. A Segment of known size is whole when it ends inside the file and its elements follow one another up to there.
-3. A Segment of unknown size (live, or a recorder that has not finished) is whole as far as it goes when its last
-   element ends where the file ends. Only Cues behind the clusters say that nothing more follows.
+1. An element is an ID and a size, both of variable length, and its content. A size of all ones means "unknown".
+2. A Segment of known size is complete if it ends inside the file and its elements fill it.
+3. A Segment of unknown size (live, or an unfinished recording) is complete as far as it goes if its last element ends
+   where the file ends. Only Cues after the clusters prove that nothing more follows.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ VIDEO, AUDIO = 1, 2
 
 UNCOMPRESSED = b"V_UNCOMPRESSED"
 SOLID = (b"V_MPEG4/ISO/AVC", b"V_MPEGH/ISO/HEVC")
-"""Codecs in whose frames no run of zeros occurs."""
+"""Codecs whose frames contain no run of zeros."""
 
 HEADER_MAX = 12
-"""Bytes of the longest ID and the longest size."""
+"""The most bytes of an ID and a size."""
 
 ID_MAX = 4
 
 
 class Element(NamedTuple):
-    """An element's place: `end` is None where its size is unknown."""
+    """Offsets of an element; `end` is None if its size is unknown."""
 
     id: int
     start: int
@@ -47,7 +47,7 @@ class Element(NamedTuple):
 
 
 def walk(reader: Reader) -> Whole:
-    """Judge the whole file.
+    """Walk through the file.
 
     Raises:
         Incomplete: a part is missing.
@@ -79,14 +79,14 @@ class _Segment:
         self.has_video: bool | None = None
         self.has_sound = False
         self.frames: dict[int, Frames] = {}
-        """By the number of the video track."""
+        """By track number; only video tracks."""
         self.clusters = 0
         self.skipped = False
-        """Clusters were passed by, because there are so many."""
+        """Whether clusters were skipped, because there are too many."""
         self.cues_last = False
 
     def walk(self) -> None:
-        """Visit every element; the elements of clusters too, because zeros may lie anywhere."""
+        """Visit every element, also those of clusters, because zeros may be anywhere."""
         offset = self.body
         while offset < self.end:
             element = self._next(offset)
@@ -104,7 +104,7 @@ class _Segment:
             offset = element.end
 
     def judge(self) -> Whole:
-        """The verdict once everything that is there was visited."""
+        """The verdict after all elements were visited."""
         self._inside(self.end if self.declared is None else self.declared)
         if self.has_video is None:
             raise Incomplete("The list of its tracks is missing.")
@@ -123,7 +123,7 @@ class _Segment:
         return Whole(end_known=self.declared is not None or self.cues_last)
 
     def _cluster(self, cluster: Element) -> int:
-        """Visit a cluster; where it ends."""
+        """Visit a cluster; returns its end."""
         if cluster.end is not None and self.reader.tired():
             self._inside(cluster.end)
             self.skipped = True
@@ -145,7 +145,7 @@ class _Segment:
         return limit
 
     def _block(self, block: Element, end: int) -> None:
-        """Note where a video frame lies: behind the track's number, a 16-bit time and the flags."""
+        """Note the place of a video frame. It follows the track's number, a 16-bit time and the flags."""
         raw = self.reader.read(block.body, 8)
         number, length = _vint(raw, 0, keep_marker=False)
         if number in self.frames:
@@ -195,7 +195,7 @@ class _Segment:
         raise Incomplete(f"It is damaged at byte {offset}.")
 
     def _inside(self, end: int) -> None:
-        """Complain if something ends behind the end of the file."""
+        """Raise Incomplete if `end` is beyond the end of the file."""
         if end > self.reader.size:
             raise Incomplete("It is cut off.", have=self.reader.size, need=self.declared)
 
@@ -213,7 +213,7 @@ def _element(reader: Reader, offset: int) -> Element | None:
 
 
 def _vint(raw: bytes, at: int, *, keep_marker: bool) -> tuple[int, int]:
-    """A number of variable length (RFC 8794, 4) and its length; length 0 if there is none."""
+    """A number of variable length (RFC 8794, 4) and its length in bytes; length 0 if there is none."""
     if at >= len(raw) or not raw[at]:
         return 0, 0
     length = 9 - raw[at].bit_length()

@@ -1,12 +1,13 @@
-"""MP4, M4V and QuickTime: is every box there, and every sample inside the file?
+"""MP4, M4V and QuickTime: whether every box is there, and every sample inside the file.
 
 The rules (ISO/IEC 14496-12):
 
-1. Boxes follow one another from byte 0: 32-bit size, type; size 1 means a 64-bit size follows, size 0 means to the end.
-2. A progressive file is whole when `moov` is whole, an `mdat` is there and every sample that `moov` lists lies inside.
-   What follows then (a camera maker's trailer) may be anything, unless it is a known box that is cut off.
-3. A fragmented file (`mvex` in `moov`) is whole when its boxes fill it exactly and the last fragment has its `mdat`.
-   Only `sidx` or `mfra` say that no further fragment follows.
+1. Boxes follow one another from byte 0: a 32-bit size, then a type. Size 1 means that a 64-bit size follows, size 0
+   means "to the end".
+2. A progressive file is complete if `moov` is complete, an `mdat` exists, and every sample that `moov` lists is inside
+   the file. Anything may follow (a camera maker's trailer), except a known box that is cut off.
+3. A fragmented file (`mvex` in `moov`) is complete if its boxes fill it exactly and the last fragment has its `mdat`.
+   Only `sidx` or `mfra` prove that no further fragment follows.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
 KNOWN = frozenset(
     b"ftyp moov mdat free skip wide uuid udta meta moof mfra sidx styp ssix emsg prft pdin pnot PICT bloc".split()
 )
-"""Boxes at the top level. Only these count as cut off behind the last sample; other bytes there are a trailer."""
+"""Types of top-level boxes. After the last sample only these can be cut off; other bytes are a trailer."""
 
 
 def walk(reader: Reader) -> Whole:
-    """Judge the whole file.
+    """Walk through the file.
 
     Raises:
         Incomplete: a part is missing.
-        NoVideo: it is whole enough to say that it has no video track.
+        NoVideo: its index shows that it has no video track.
     """
     top = _Top()
     offset = 0
@@ -50,22 +51,22 @@ def walk(reader: Reader) -> Whole:
 
 @dataclass(slots=True)
 class _Top:
-    """What lies at the top level."""
+    """The boxes at the top level."""
 
     moov: Box | None = None
     mdat: bool = False
     cut: Box | None = None
-    """The box that sticks out of the file."""
+    """The box that extends beyond the file's end."""
     fragments: list[Box] = field(default_factory=list)
-    """The `moof` of each fragment that has its `mdat`."""
+    """The `moof` of each fragment with an `mdat`."""
     owed: list[Box] = field(default_factory=list)
-    """Those that still wait for theirs."""
+    """The `moof` boxes that still lack their `mdat`."""
     finished: bool = False
-    """`mfra` was seen: the writer ended the file."""
+    """Whether `mfra` was seen, with which a writer ends the file."""
     indexed_end: int = 0
-    """Where the last fragment that `sidx` lists ends."""
+    """The end of the last fragment that `sidx` lists."""
     trailer: int | None = None
-    """Where the boxes stop making sense."""
+    """The offset from which on there are no valid boxes."""
 
     def take(self, box: Box, reader: Reader) -> None:
         """Note a box."""
@@ -88,14 +89,14 @@ def _judge(reader: Reader, top: _Top) -> Whole:
     if top.moov is None:
         raise _without_index(reader, top)
     index = mp4_index.read(reader, top.moov)
-    if index.compressed:  # QuickTime's zlib-packed index, not written since the 1990s: the demuxer may judge it
+    if index.compressed:  # QuickTime's zlib-packed index, not written since the 1990s; the demuxer decides
         return _all_boxes_there(reader, top, Whole(video=None))
     if not index.tracks:
         raise Incomplete("Its index lists no tracks yet.")
     if not index.has_video:
         sound = any(track.handler == b"soun" for track in index.tracks)
         raise NoVideo("sound only" if sound else "an MP4 without a video track")
-    open_ended = index.fragmented and not top.indexed_end  # more fragments may follow, so there is no "per cent"
+    open_ended = index.fragmented and not top.indexed_end  # more fragments may follow, so there is no percentage
     need = max(index.end, top.indexed_end, top.cut.end if top.cut and not open_ended else 0)
     if need > reader.size:
         raise Incomplete("It is cut off.", have=reader.size, need=need, video=True)
@@ -111,7 +112,7 @@ def _judge(reader: Reader, top: _Top) -> Whole:
 
 def _without_index(reader: Reader, top: _Top) -> Incomplete:
     if top.cut is not None:
-        # Before the frames begin, nothing says how many bytes there will be.
+        # Before the frames begin, the file does not tell its size.
         return Incomplete("It is cut off.", have=reader.size, need=top.cut.end if top.mdat else None)
     if top.trailer is not None and top.trailer + HEADER <= reader.size:
         where = f"from byte {top.trailer}"

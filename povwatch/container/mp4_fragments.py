@@ -1,4 +1,4 @@
-"""Where the video frames of an MP4's fragments lie (`moof`, ISO/IEC 14496-12, 8.8)."""
+"""Finds the video frames in an MP4's fragments (`moof`, ISO/IEC 14496-12, 8.8)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 BASE, DESCRIPTION, DEFAULT_DURATION, DEFAULT_SIZE = 0x1, 0x2, 0x8, 0x10
 BASE_IS_MOOF = 0x020000
-"""Flags of `tfhd`: which fields it has, and that places count from the `moof`."""
+"""Flags of `tfhd`: which fields it has, and that offsets count from the `moof`."""
 
 OFFSET, FIRST_FLAGS, DURATION, SIZE, FLAGS, COMPOSITION = 0x1, 0x4, 0x100, 0x200, 0x400, 0x800
-"""Flags of `trun`: which fields it has, and each of its samples."""
+"""Flags of `trun`: which fields it has, and which fields each of its samples has."""
 
 
 class _Head(NamedTuple):
@@ -27,25 +27,24 @@ class _Head(NamedTuple):
 
     track: int
     base: int | None
-    """Where places count from, if it says so."""
+    """The base of offsets, if the box has one."""
     from_moof: bool
     size: int
-    """Of a sample that has none of its own."""
+    """The size of samples without a size of their own."""
 
 
 def place(reader: Reader, moof: Box, index: Index) -> None:
-    """Note the video frames of one fragment in the index's tracks.
+    """Add the video frames of a fragment to the index's tracks.
 
     Args:
-        reader: the file.
-        moof: is there as a whole.
-        index: knows the tracks and the sizes that they take for granted.
+        moof: a complete box.
+        index: has the tracks and their default sample sizes.
 
     Raises:
         Incomplete: the fragment's own index is damaged.
     """
     end = moof.start
-    """Of the data that the track before has."""
+    """The end of the previous track's data."""
     for number, traf in enumerate(box for box in children(reader, moof) if box.type == b"traf"):
         boxes = list(children(reader, traf))
         head = next((_head(reader, box, index) for box in boxes if box.type == b"tfhd"), None)
@@ -71,14 +70,12 @@ def _head(reader: Reader, box: Box, index: Index) -> _Head:
 
 
 def _run(reader: Reader, box: Box, head: _Head, index: Index, places: tuple[int, int]) -> int:
-    """Note the frames of a `trun`; where they end.
+    """Add the frames of a `trun`; returns the end of its data.
 
     Args:
-        reader: the file.
         box: the `trun`.
-        head: of its track's part of the fragment.
-        index: the tracks.
-        places: what its offset counts from, and where its frames begin if it has none.
+        head: the `tfhd` of its track.
+        places: the base of its offset, and the start of its frames if it has no offset.
     """
     base, at = places
     raw = reader.exactly(box.body, min(box.end - box.body, 12), "index")
@@ -108,6 +105,6 @@ def _sizes(reader: Reader, box: Box, flags: int, count: int) -> Iterator[int]:
 
 
 def _sane(reader: Reader, count: int) -> int:
-    """So many samples without a size of their own: each is a step, as reading its size would be."""
+    """Check the number of samples without a size of their own. Each of them counts as a step."""
     reader.count(count)
     return count

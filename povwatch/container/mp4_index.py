@@ -1,4 +1,4 @@
-"""An MP4's index (`moov`): its tracks, and where their samples lie (ISO/IEC 14496-12, 8.5 to 8.7)."""
+"""Reads an MP4's index (`moov`): its tracks and the places of their samples (ISO/IEC 14496-12, 8.5 to 8.7)."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ UNCOMPRESSED = frozenset(
     )
     for fourcc in names.split()
 )
-"""Formats of video samples in which zeros are black."""
+"""Video formats in which zeros are black."""
 
 SOLID = frozenset([b"avc1", b"avc2", b"avc3", b"avc4", b"hvc1", b"hvc2", b"hev1", b"hev2", b"dvh1", b"dvhe"])
-"""H.264 and H.265: a start code never occurs inside a frame, so neither does a run of zeros."""
+"""H.264 and H.265. A start code never occurs inside a frame, so a run of zeros does not either."""
 
 
 NESTING = 8
-"""Boxes within boxes of a track; the tables lie in the third."""
+"""The most levels of boxes in a track; the tables are on the third."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One track. `frames` has an entry a sample, or one a chunk where all samples have the same size."""
+    """A track. `frames` has one entry per sample, or per chunk if all samples have the same size."""
 
     number: int = 0
     handler: bytes = b""
@@ -49,24 +49,24 @@ class Track:
 
     @property
     def compressed(self) -> bool:
-        """Whether a frame of zeros can only be a missing one. Only video: silence may well be coded as zeros."""
+        """Whether a frame of zeros is always a missing one. Only for video: silence may be coded as zeros."""
         return self.handler == b"vide" and self.codec not in UNCOMPRESSED
 
 
 @dataclass(slots=True)
 class Index:
-    """What `moov` says."""
+    """The contents of a `moov`."""
 
     tracks: list[Track] = field(default_factory=list)
     fragmented: bool = False
     compressed: bool = False
-    """The index itself is packed (`cmov`) and was not read."""
+    """Whether the index is compressed (`cmov`), and so was not read."""
     sizes: dict[int, int] = field(default_factory=dict)
-    """Track to the size of its samples in fragments that do not say it."""
+    """Track to the default size of its samples in fragments."""
 
     @property
     def numbered(self) -> dict[int, Track]:
-        """The tracks by their numbers."""
+        """The tracks by number."""
         return {track.number: track for track in self.tracks}
 
     @property
@@ -81,12 +81,12 @@ class Index:
 
     @property
     def end(self) -> int:
-        """The byte behind the last sample; 0 if none is listed."""
+        """The end of the last sample; 0 if none is listed."""
         return max((track.frames.end for track in self.tracks), default=0)
 
 
 def read(reader: Reader, moov: Box) -> Index:
-    """Read the index out of a `moov` that is there as a whole.
+    """Read the index from a complete `moov`.
 
     Raises:
         Incomplete: it is damaged.
@@ -127,7 +127,7 @@ def _track(reader: Reader, trak: Box) -> Track:
 
 
 def _below(reader: Reader, parent: Box, depth: int = 0) -> Iterator[Box]:
-    """The boxes of a track, wherever they nest."""
+    """All boxes of a track, at every level."""
     if depth > NESTING:
         raise Incomplete(f"Its index is damaged at byte {parent.start}: boxes within boxes without end.")
     for box in children(reader, parent):
@@ -138,7 +138,7 @@ def _below(reader: Reader, parent: Box, depth: int = 0) -> Iterator[Box]:
 
 
 def _table(reader: Reader, box: Box, skip: int, code: str) -> array[int]:
-    """The big-endian integers of a table, whose count stands at `skip` in the box's body."""
+    """The big-endian integers of a table; their number is at `skip` in the box's body."""
     count = int.from_bytes(reader.exactly(box.body + skip, 4, "index"))
     numbers = array(code)
     length = count * numbers.itemsize
@@ -151,7 +151,7 @@ def _table(reader: Reader, box: Box, skip: int, code: str) -> array[int]:
 
 
 def _offsets(reader: Reader, tables: dict[bytes, Box]) -> array[int]:
-    """Where each chunk starts."""
+    """The offset of each chunk."""
     if (box := tables.get(b"stco")) is not None:
         return _table(reader, box, 4, "I")
     if (box := tables.get(b"co64")) is not None:
@@ -163,7 +163,7 @@ def _offsets(reader: Reader, tables: dict[bytes, Box]) -> array[int]:
 
 
 def _runs(reader: Reader, tables: dict[bytes, Box]) -> list[tuple[int, int]]:
-    """(first chunk, from 0; samples a chunk) in rising order."""
+    """Pairs of a first chunk, counted from 0, and the samples per chunk from there on; in rising order."""
     box = tables.get(b"stsc")
     if box is None:
         raise Incomplete("A table of its index (stsc) is missing.")
@@ -177,7 +177,7 @@ def _runs(reader: Reader, tables: dict[bytes, Box]) -> list[tuple[int, int]]:
 
 
 def _sizes(reader: Reader, tables: dict[bytes, Box]) -> array[int] | tuple[int, int]:
-    """The size of every sample, or (the one size, how many)."""
+    """The size of each sample, or a pair of the common size and the number of samples."""
     if (box := tables.get(b"stsz")) is not None:
         uniform, count = (int.from_bytes(reader.exactly(box.body + at, 4, "index")) for at in (4, 8))
         return (uniform, count) if uniform else _table(reader, box, 8, "I")
@@ -202,7 +202,7 @@ def _compact(reader: Reader, box: Box) -> array[int]:
 
 
 def _place(track: Track, offsets: array[int], runs: list[tuple[int, int]], sizes: array[int] | tuple[int, int]) -> None:
-    """Fill in the byte ranges: one a sample where sizes differ, one a chunk where they are all the same."""
+    """Fill in the byte ranges: one per sample, or one per chunk if all samples have the same size."""
     if not runs:
         raise Incomplete("A table of its index (stsc) is empty.")
     done = 0
@@ -222,7 +222,7 @@ def _place(track: Track, offsets: array[int], runs: list[tuple[int, int]], sizes
 
 
 def _per_chunk(runs: list[tuple[int, int]], chunks: int) -> Iterator[int]:
-    """Samples in each chunk, from the runs."""
+    """The number of samples in each chunk."""
     bounds = [first for first, _ in runs[1:]] + [chunks]
     chunk = 0
     for (_, samples), bound in zip(runs, bounds, strict=True):

@@ -1,4 +1,4 @@
-"""Bounded reads of one open file: never past its size, never for ever."""
+"""Reads of one open file that are limited in number and size, and stay inside the file."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from povwatch.container.report import Incomplete
 from povwatch.core.errors import EnvironmentFault
 
 STEPS = 2_000_000
-"""Headers that one examination may look at, which takes five seconds: nothing a file claims keeps us longer."""
+"""The most headers that one examination reads, which takes five seconds."""
 
 TABLES_MAX = 64 * 1024 * 1024
-"""Bytes of index tables that are read in one file: ten hours of 60 frames a second with sound stay below."""
+"""The most bytes of index tables. Ten hours at 60 frames a second with sound take less."""
 
 BRIEF_STEPS = 20_000
-"""The same for a brief look: 0.05 s."""
+"""The most headers in a brief examination: 0.05 s."""
 
 BRIEF_TABLES = 256 * 1024
-"""The same for a brief look: 0.02 s; nine minutes of 60 frames a second with sound."""
+"""The most bytes of tables in a brief one: 0.02 s; nine minutes at 60 frames a second with sound."""
 
 FAR = 2**63
-"""Where no file reaches (off_t): a place that lies there is a lie, and sums of it would overflow."""
+"""An offset beyond any file (off_t). Larger offsets are false, and sums of them would overflow."""
 
 HOLES_MAX = 4096
-"""Holes that are listed; a file with more of them has plenty to be found incomplete by."""
+"""The most holes that are listed; they suffice to find a file incomplete."""
 
 
 class TakesLonger(Exception):  # noqa: N818 - an answer, not an error
-    """A brief look cannot tell: it would have to go on for longer than it may."""
+    """A brief examination would take longer than allowed."""
 
 
 class Reader:
-    """`pread` on a descriptor that the caller owns and closes.
+    """Reads with `pread` from a descriptor that the caller owns and closes.
 
-    The descriptor's own file offset is moved by `holes` and left anywhere.
+    `holes` changes the descriptor's file offset.
     """
 
     __slots__ = ("brief", "fd", "patience", "size", "steps", "tables")
@@ -64,11 +64,11 @@ class Reader:
             ) from e
 
     def count(self, steps: int) -> None:
-        """Take so many steps.
+        """Count steps.
 
         Raises:
-            Incomplete: they are more than any real file needs.
-            TakesLonger: they are more than a brief look may take.
+            Incomplete: there are more than any real file needs.
+            TakesLonger: there are more than a brief examination may take.
         """
         self.steps += steps
         if self.brief and self.steps > BRIEF_STEPS:
@@ -77,17 +77,15 @@ class Reader:
             raise Incomplete(f"It has more than {STEPS:,} parts, which no video has: it is damaged.")
 
     def exactly(self, offset: int, length: int, what: str, *, unpacked: int = 0) -> bytes:
-        """`length` bytes at `offset`.
+        """Exactly `length` bytes at `offset`.
 
         Args:
-            offset: where.
-            length: how many.
-            what: they are part of, in words.
-            unpacked: how many they become, if that is more: it counts instead.
+            what: the part that they belong to, for the message.
+            unpacked: their number after unpacking, if larger; it counts instead.
 
         Raises:
-            Incomplete: they are not all there, or more are asked for than any real file needs.
-            TakesLonger: more are asked for than a brief look may read.
+            Incomplete: some are missing, or there are more than any real file needs.
+            TakesLonger: there are more than a brief examination may read.
         """
         self.tables += max(length, unpacked)
         if self.brief and self.tables > BRIEF_TABLES:
@@ -100,19 +98,19 @@ class Reader:
         return data
 
     def tired(self) -> bool:
-        """Whether so many steps are used up that looks that are a mere precaution should be left out."""
+        """Whether so many steps are used up that optional checks should be left out."""
         return self.steps > self.patience
 
     def is_zero(self, offset: int, length: int) -> bool:
-        """Whether the bytes there are all zero (and there is at least one)."""
+        """Whether all bytes are zero; False if there are none."""
         data = self.read(offset, length)
         return bool(data) and not data.strip(b"\0")
 
     def holes(self) -> list[tuple[int, int]]:
         """The (start, end) of ranges that the file system never stored.
 
-        A download that reserved its space shows as holes, and so does `truncate`.
-        Empty where the file system cannot tell.
+        A download that reserved its space has holes, and so has a file made with `truncate`.
+        Empty if the file system cannot tell.
         """
         found: list[tuple[int, int]] = []
         position = 0
@@ -125,7 +123,7 @@ class Reader:
         return found
 
     def _seek(self, position: int, whence: int) -> int:
-        """The next hole or the next data; the file's size where there is none, or where the file system cannot tell."""
+        """The offset of the next hole or data; the file's size if there is none, or the file system cannot tell."""
         try:
             return min(os.lseek(self.fd, position, whence), self.size)
         except OSError:

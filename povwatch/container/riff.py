@@ -1,11 +1,11 @@
-"""AVI: is every RIFF chunk there, and does the index point at frames?
+"""AVI: whether every RIFF chunk is there, and the index points at frames.
 
 The rules (Microsoft's AVI RIFF reference; OpenDML AVI File Format Extensions 1.02):
 
-1. A file is `RIFF AVI `, then any number of `RIFF AVIX`, each with its size. A recorder puts the size in last: until
+1. A file is `RIFF AVI `, then any number of `RIFF AVIX`, each with its size. A recorder writes the size last; until
    then it is 0 or all ones.
-2. It is whole when every RIFF chunk ends inside the file, each part that the super index (`indx`) names lies inside,
-   and an index (`idx1`) is there if the header promises one.
+2. It is complete if every RIFF chunk ends inside the file, each part that the super index (`indx`) names is inside,
+   and there is an index (`idx1`) if the header promises one.
 3. The index says where frames are. Zeros elsewhere are padding.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from povwatch.container.reader import Reader
 
 UNFINISHED = frozenset({0, 0xFFFFFFFF})
-"""Sizes that a recorder writes before it knows better."""
+"""Sizes that a recorder writes while it does not know the real one."""
 
 HAS_INDEX = 0x10
 """AVIF_HASINDEX in the flags of `avih`."""
@@ -40,28 +40,28 @@ UNCOMPRESSED = frozenset(
 """Formats in which a frame of zeros is a black one."""
 
 SOLID = frozenset([b"H264", b"h264", b"X264", b"x264", b"avc1", b"AVC1", b"HEVC", b"hevc", b"H265", b"hvc1"])
-"""Codecs in whose frames no run of zeros occurs."""
+"""Codecs whose frames contain no run of zeros."""
 
 
 @dataclass(slots=True)
 class _Film:
-    """What the headers say."""
+    """The contents of the headers."""
 
     streams: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """(`vids` or `auds`, codec), by number."""
+    """Pairs of `vids` or `auds` and the codec, by stream number."""
     frames: dict[int, Frames] = field(default_factory=dict)
-    """By the number of the stream."""
+    """By stream number."""
     indexed: bool = False
-    """The header promises an index."""
+    """Whether the header promises an index."""
     need: int = 0
-    """Where the last part that the super index names ends."""
+    """The end of the last part that the super index names."""
     movi: Chunk | None = None
     idx1: Chunk | None = None
     super_index: bool = False
 
 
 def walk(reader: Reader) -> Whole:
-    """Judge the whole file.
+    """Walk through the file.
 
     Raises:
         Incomplete: a part is missing.
@@ -71,7 +71,7 @@ def walk(reader: Reader) -> Whole:
     for riff in _riffs(reader):
         for chunk in chunks(reader, riff.body, min(riff.end, reader.size)):
             _take(reader, film, chunk)
-        need = max(riff.start + HEADER + riff.size, film.need)  # some writers leave the last padding byte out
+        need = max(riff.start + HEADER + riff.size, film.need)  # some writers leave out the last padding byte
         if riff.size in UNFINISHED:
             raise Incomplete("Its recorder has not finished it.", video=_has_video(film))
         if need > reader.size:
@@ -102,7 +102,7 @@ def _judge(reader: Reader, film: _Film) -> Whole:
 
 
 def _take(reader: Reader, film: _Film, chunk: Chunk) -> None:
-    """Note a chunk inside a RIFF."""
+    """Read a chunk inside a RIFF."""
     if chunk.type == b"hdrl" and chunk.end <= reader.size:
         for inner in chunks(reader, chunk.body, chunk.end):
             if inner.type == b"avih":
@@ -116,7 +116,7 @@ def _take(reader: Reader, film: _Film, chunk: Chunk) -> None:
 
 
 def _stream(reader: Reader, film: _Film, strl: Chunk) -> None:
-    """Note a stream: its header, its format, its super index."""
+    """Read a stream's header, format and super index."""
     number = len(film.streams)
     kind = codec = b""
     for chunk in chunks(reader, strl.body, strl.end):
@@ -133,9 +133,9 @@ def _stream(reader: Reader, film: _Film, strl: Chunk) -> None:
 
 
 def _super_index(reader: Reader, film: _Film, indx: Chunk, number: int) -> None:
-    """OpenDML's index of indexes: 16 bytes for each `ix##` chunk, its place and size first.
+    """OpenDML's index of indexes: 16 bytes for each `ix##` chunk, which begin with its offset and size.
 
-    A super index without entries is the room that a recorder left for one; `idx1` counts then.
+    A super index without entries is space that a recorder reserved; then `idx1` counts.
     """
     raw = reader.exactly(indx.body, indx.end - indx.body, "index")
     count = int.from_bytes(raw[4:8], "little") if raw[3:4] == b"\0" else 0
@@ -151,7 +151,10 @@ def _super_index(reader: Reader, film: _Film, indx: Chunk, number: int) -> None:
 
 
 def _standard_index(reader: Reader, film: _Film, place: int, number: int) -> None:
-    """OpenDML's `ix##`: a base, then offset and size of each frame (the top bit of the size marks no key frame)."""
+    """OpenDML's `ix##`: a base, then offset and size of each frame.
+
+    The size's top bit marks frames that are no key frames.
+    """
     head = reader.exactly(place, HEADER + SUPER_HEADER, "index")
     if head[:2] != b"ix":
         if not head.strip(b"\0"):
@@ -171,7 +174,7 @@ def _standard_index(reader: Reader, film: _Film, place: int, number: int) -> Non
 
 
 def _index(reader: Reader, film: _Film, idx1: Chunk, movi: Chunk) -> None:
-    """The old index: name, flags, place, size of each chunk. Places count from `movi` or from the file's start."""
+    """The old index: name, flags, offset and size of each chunk. Offsets count from `movi` or from the file's start."""
     raw = reader.exactly(idx1.body, idx1.end - idx1.body, "index")
     base = None
     for at in range(0, len(raw) - ENTRY_IDX1 + 1, ENTRY_IDX1):
@@ -187,7 +190,7 @@ def _index(reader: Reader, film: _Film, idx1: Chunk, movi: Chunk) -> None:
 
 
 def _without_index(reader: Reader, film: _Film, movi: Chunk) -> None:
-    """No index at all: the chunks themselves, one after the other."""
+    """Read the chunks one after the other, if there is no index."""
     stack = [(movi.body, movi.end)]
     while stack:
         low, high = stack.pop()
@@ -199,14 +202,14 @@ def _without_index(reader: Reader, film: _Film, movi: Chunk) -> None:
 
 
 def _frame(film: _Film, name: bytes, start: int, size: int) -> None:
-    """Note a video frame: `00dc` is a frame of stream 0."""
+    """Add a video frame; `00dc` names a frame of stream 0."""
     if name[:2].isdigit() and name[2:] in {b"dc", b"db"} and (frames := film.frames.get(int(name[:2]))) is not None:
         frames.starts.append(start)
         frames.ends.append(start + size)
 
 
 def _riffs(reader: Reader) -> Iterator[Chunk]:
-    """The RIFF chunks of the file; whatever follows the last one is somebody's trailer."""
+    """The RIFF chunks of the file; other bytes after the last one are a trailer."""
     offset = 0
     while offset < reader.size:
         riff = chunk_at(reader, offset)

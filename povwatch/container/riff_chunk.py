@@ -1,4 +1,4 @@
-"""One chunk of a RIFF file: a name, a 32-bit size, a body, and a byte of padding where the size is odd."""
+"""A chunk of a RIFF file: a name, a 32-bit size, a body, and a byte of padding if the size is odd."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ HEADER = 8
 """Bytes of a chunk's name and size."""
 
 LIST_HEADER = 12
-"""The same with a list's own name."""
+"""The same for a list, whose own name follows."""
 
 
 class Chunk(NamedTuple):
-    """A chunk's place; a LIST's or RIFF's `type` is the name behind its size, and its `body` comes behind that."""
+    """Offsets of a chunk. Of a LIST or RIFF, `type` is the name after the size, and `body` follows that name."""
 
     type: bytes
     start: int
@@ -27,7 +27,7 @@ class Chunk(NamedTuple):
 
 
 def chunk_at(reader: Reader, offset: int) -> Chunk | None:
-    """The chunk that starts at a byte; None if its header is not there as a whole."""
+    """The chunk that starts at an offset; None if its header is incomplete."""
     raw = reader.read(offset, LIST_HEADER)
     if len(raw) < HEADER:
         return None
@@ -39,7 +39,7 @@ def chunk_at(reader: Reader, offset: int) -> Chunk | None:
 
 
 def chunks(reader: Reader, offset: int, end: int) -> Iterator[Chunk]:
-    """The chunks between two bytes. The last one may stick out; zeros between chunks end the walk."""
+    """The chunks between two offsets. The last one may extend beyond `end`; zeros between chunks end the walk."""
     while end - offset >= HEADER:
         chunk = chunk_at(reader, offset)
         if chunk is None or not chunk.type.strip(b"\0"):

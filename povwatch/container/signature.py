@@ -1,7 +1,7 @@
-"""What a file is, by its own first bytes. Its name never counts: a `.mp4` may hold a script that opens other files.
+"""Recognises a file by its first bytes. Its name never counts: a `.mp4` may be a script that opens other files.
 
-The only place that tells containers apart: arrivals, JSON checks, the command line and the engines all ask here.
-Standard library alone, for Python 3.10: upstream's engine asks too.
+Arrivals, JSON checks, the command line and the engines all use this module.
+It needs only the standard library of Python 3.10, because the cosmos engine imports it under upstream's interpreter.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from povwatch.container.report import VIDEO_KINDS, Kind
 
 HEAD = 4096
-"""Bytes that are looked at."""
+"""The number of bytes that are used."""
 
 ENOUGH = 64
-"""Bytes from which on an unknown beginning is called no video; fewer may grow into anything."""
+"""From so many bytes on, an unknown beginning is no video; fewer may still become one."""
 
 BOXES = frozenset([b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx", b"uuid"])
-"""What MP4 and QuickTime files begin with, at byte 4."""
+"""Types of the first box in MP4 and QuickTime files, at byte 4."""
 
 PICTURE_BRANDS = frozenset([b"heic", b"heix", b"avif", b"mif1"])
 
 EBML = b"\x1a\x45\xdf\xa3"
 
 TS_PACKET = 188
-"""Bytes of an MPEG transport stream's packet; each begins with 0x47."""
+"""Bytes of a packet in an MPEG transport stream; each packet begins with 0x47."""
 
 MAGIC: tuple[tuple[bytes, Kind, str], ...] = (
     (b"version https://git-lfs", Kind.GIT_LFS, "a git-lfs pointer, not the video that it stands for"),
@@ -50,7 +50,7 @@ MAGIC: tuple[tuple[bytes, Kind, str], ...] = (
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Kind.OTHER_VIDEO, "a Windows Media file, which is not taken"),
     (b"OggS", Kind.OTHER_VIDEO, "an Ogg file, which is not taken"),
 )
-"""Beginnings, and what they are in words."""
+"""First bytes, and what they are in words."""
 
 RIFFS = {
     b"WAVE": (Kind.SOUND, "sound only (WAV)"),
@@ -58,21 +58,21 @@ RIFFS = {
 }
 
 STILLS = ((b"\xff\xd8\xff", "jpeg_pipe"), (b"\x89PNG\r\n\x1a\n", "png_pipe"))
-"""Pictures that engines read, and FFmpeg's demuxer for each."""
+"""First bytes of pictures that engines read, and FFmpeg's demuxer for each."""
 
 DEMUXERS = {Kind.MP4: "mov", Kind.MATROSKA: "matroska", Kind.AVI: "avi"}
-"""FFmpeg's demuxer for each container that is read."""
+"""FFmpeg's demuxer for each container that povwatch reads."""
 
 BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
 def classify(head: bytes) -> tuple[Kind, str | None]:
-    """The kind, and what it is in words if it is no video that is taken.
+    """The kind of a file, and a description if it is no video that povwatch reads.
+
+    `UNKNOWN` without a description means that there are too few bytes to tell.
 
     Args:
-        head: The file's first bytes, at most HEAD; fewer only if the file has no more.
-
-    `UNKNOWN` without words means that too little is there to tell.
+        head: the first HEAD bytes, or the whole file if it is shorter.
     """
     if not head:
         return Kind.EMPTY, None
@@ -90,20 +90,15 @@ def classify(head: bytes) -> tuple[Kind, str | None]:
 
 
 def video_kind(head: bytes) -> Kind | None:
-    """The container of a video that is read; None for anything else.
-
-    Args:
-        head: as `classify` takes it.
-    """
+    """The container of a readable video; None for anything else. `head` as in `classify`."""
     kind, words = classify(head)
     return kind if words is None and kind in VIDEO_KINDS else None
 
 
 def demuxer(head: bytes) -> str | None:
-    """FFmpeg's demuxer for a video that is read, or for a JPEG or PNG picture; None for anything else.
+    """FFmpeg's demuxer for a readable video, or for a JPEG or PNG picture; None for anything else.
 
-    Args:
-        head: as `classify` takes it.
+    `head` as in `classify`.
     """
     kind = video_kind(head)
     if kind is not None:
@@ -112,7 +107,7 @@ def demuxer(head: bytes) -> str | None:
 
 
 def _container(head: bytes) -> tuple[Kind, str | None] | None:
-    """The verdict if it begins as MP4, Matroska or RIFF do, or may still come to."""
+    """The verdict for the beginning of an MP4, Matroska or RIFF file, also of an unfinished one; None for others."""
     if head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS:
         return Kind.PICTURE, "a HEIC or AVIF picture"
     if head[4:8] in BOXES:
@@ -136,17 +131,17 @@ def _text_or_unknown(head: bytes) -> tuple[Kind, str | None]:
             return Kind.TEXT, "an XML file"
         return Kind.TEXT, "a text file"
     if len(head) < ENOUGH or not head[:ENOUGH].strip(b"\0"):
-        return Kind.UNKNOWN, None  # the beginning is still to come
+        return Kind.UNKNOWN, None  # too few bytes so far
     return Kind.UNKNOWN, "no video of any format that is known here"
 
 
 def _decoded(head: bytes) -> str | None:
-    """The text, if it is one: UTF-8 or UTF-16, without the control characters that text has no use for."""
+    """The text, if the bytes are UTF-8 or UTF-16 without unusual control characters; None otherwise."""
     encoding = next((name for mark, name in BOMS if head.startswith(mark)), "utf-8")
     try:
         text = head.decode(encoding)
     except UnicodeDecodeError as e:
-        if len(head) < HEAD or e.start < len(head) - 4:  # a character that HEAD cuts in two is no reason
+        if len(head) < HEAD or e.start < len(head) - 4:  # HEAD may cut a character in two
             return None
         text = head[: e.start].decode(encoding)
     plain = all(c >= " " or c in "\t\n\r\f\x1b" for c in text)
@@ -154,7 +149,7 @@ def _decoded(head: bytes) -> str | None:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Three packets in a row; cameras put four bytes of time before each (M2TS)."""
+    """Whether there are three packets in a row. Cameras put a time of four bytes before each packet (M2TS)."""
     return any(
         len(head) > start + 2 * (TS_PACKET + start)
         and all(head[start + i * (TS_PACKET + start)] == 0x47 for i in range(3))  # noqa: PLR2004 - the sync byte

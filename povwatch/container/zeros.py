@@ -1,4 +1,4 @@
-"""Space that was reserved but never filled: holes, and zeros where a frame should be."""
+"""Finds space that was reserved but never written: holes, and zeros in the place of frames."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ if TYPE_CHECKING:
     from povwatch.container.reader import Reader
 
 PROBE = 32
-"""Bytes at the start of a compressed frame that are never all zero: each codec begins with a length or a mark."""
+"""Bytes at the start of a compressed frame that are never all zero: every codec begins with a length or a mark."""
 
 BLOCK = 4096
-"""Bytes of a file-system block: the least that counts as a hole, or as a run of zeros inside a frame."""
+"""Bytes of a file-system block: the smallest hole, and the shortest run of zeros that counts inside a frame."""
 
 PROBES = 2048
-"""Frames that are looked at in a track, evenly spread. Download tools fill pieces of 16 KiB to 16 MiB."""
+"""The most frames that are probed in a track, evenly spread. Downloaders fill pieces of 16 KiB to 16 MiB."""
 
 
 @dataclass(slots=True)
 class Frames:
-    """Where the frames of one track lie in the file, in bytes; `starts` and `ends` run in parallel."""
+    """The byte ranges of a track's frames; `starts` and `ends` run in parallel."""
 
     starts: array[int] = field(default_factory=lambda: array("Q"))
     ends: array[int] = field(default_factory=lambda: array("Q"))
     solid: bool = False
-    """No frame has a block of zeros inside.
+    """Whether no frame contains a block of zeros.
 
     Other codecs may pad their frames with zeros, and `cp --sparse=always` makes holes of those.
     """
 
     @property
     def end(self) -> int:
-        """The byte behind the last one; 0 without frames."""
+        """The end of the last frame; 0 without frames."""
         return max(self.ends, default=0)
 
 
 def find_missing(reader: Reader, tracks: list[Frames]) -> int | None:
-    """The first byte found where a frame of compressed video should be and nothing was written; None without one."""
+    """The offset of a frame of compressed video that was never written; None if none was found."""
     holes = [(low, high) for low, high in reader.holes() if high - low >= BLOCK]
     reader.count(len(holes) * len(tracks))
     found = [_in_holes(holes, track) for track in tracks if holes]
@@ -48,8 +48,8 @@ def find_missing(reader: Reader, tracks: list[Frames]) -> int | None:
 
 
 def _in_holes(holes: list[tuple[int, int]], track: Frames) -> int | None:
-    """The first frame that begins in a hole, or has one inside where there can be none."""
-    starts, ends = sorted(track.starts), sorted(track.ends)  # frames do not overlap, so both have one order
+    """The first frame that begins in a hole, or contains one although its codec has no zeros."""
+    starts, ends = sorted(track.starts), sorted(track.ends)  # frames do not overlap, so both have the same order
     for low, high in holes:
         after = bisect_left(starts, low)
         if track.solid and after and min(ends[after - 1], high) - low >= BLOCK:
@@ -60,7 +60,7 @@ def _in_holes(holes: list[tuple[int, int]], track: Frames) -> int | None:
 
 
 def _in_probes(reader: Reader, track: Frames) -> int | None:
-    """The first of the probed frames that begins with zeros, or has a block of them inside where there can be none."""
+    """The first probed frame that begins with zeros, or contains a block of them although its codec has none."""
     count = len(track.starts)
     chosen = [*range(0, count, max(1, count // PROBES)), count - 1] if count else []
     for i in chosen:

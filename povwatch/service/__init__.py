@@ -1,1 +1,1 @@
-"""What ties the daemon to its service manager and to the command line."""
+"""Connects the daemon to its service manager, its log and the command line."""

@@ -1,9 +1,11 @@
-"""Where log lines go and what they look like.
+"""Where log lines go, and their format.
 
-On a terminal they are for eyes. Under systemd they go to the journal with fields (`journalctl JOB=7`, `EVENT=done`).
-Anywhere else they are JSON lines.
-Whatever a file name or a library's message holds, a line stays one line and moves no cursor: see `layout.shown`.
-A log that cannot be written (its disk is full, its terminal was closed) costs its lines and nothing else.
+- On a terminal they are formatted for people.
+- Under systemd they go to the journal with fields (`journalctl JOB=7`, `EVENT=done`).
+- Elsewhere they are JSON lines.
+
+Each entry stays one printable line, whatever a file name or a library's message contains: see `layout.shown`.
+If the log cannot be written (a full disk, a closed terminal), only its lines are lost.
 """
 
 from __future__ import annotations
@@ -33,23 +35,23 @@ _DIM, _PLAIN = "\033[2m", "\033[0m"
 
 
 class Stream(Protocol):
-    """What of a text file is needed to log to it."""
+    """The methods of a text file that logging needs."""
 
     def write(self, text: str, /) -> object:
-        """A line, or a part of one."""
+        """Write a line or a part of one."""
 
     def flush(self) -> object:
-        """Let it be seen."""
+        """Flush it."""
 
     def isatty(self) -> bool:
-        """Whether somebody looks at it."""
+        """Whether it is a terminal."""
 
     def fileno(self) -> int:
-        """Its descriptor."""
+        """The file descriptor."""
 
 
 class _Lossy:
-    """What a logger needs of a stream; what it does not take is dropped."""
+    """A stream for loggers that drops what cannot be written."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -64,10 +66,10 @@ class _Lossy:
 
 
 def configure(stream: Stream | None = None, *, verbose: bool = False) -> None:
-    """Choose the form by what the stream is, and set structlog up.
+    """Choose the format by the kind of stream, and set structlog up.
 
     Args:
-        stream: where lines go, standard error if left out.
+        stream: standard error if left out.
         verbose: show the engine's own output too.
     """
     stream = sys.stderr if stream is None else stream
@@ -88,7 +90,7 @@ def configure(stream: Stream | None = None, *, verbose: bool = False) -> None:
 def one_line(text: str) -> str:
     """Any text as one printable line.
 
-    A byte of a file name that is no UTF-8 comes out as in `layout.shown`; Python holds it as half a character.
+    Bytes of a file name that are not UTF-8 come out as in `layout.shown`; Python holds them as half characters.
     """
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
@@ -117,7 +119,7 @@ def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if key == "sentence":
             continue
-        if key == "exception":  # a traceback is read in lines
+        if key == "exception":  # a traceback keeps its lines
             event[key] = "\n".join(map(one_line, str(value).splitlines()))
             continue
         event[key] = _plain(value)
@@ -127,7 +129,7 @@ def _spell(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _filled(sentence: str, fields: _Known) -> str:
-    """A sentence with its fields. A problem that more follows is ended: who wrote it need not have done so."""
+    """Fill in a sentence. If text follows a problem, the problem gets a full stop if it has none."""
     parts = list(string.Formatter().parse(sentence))
     text = ""
     for at, (literal, field, _, _) in enumerate(parts):
@@ -140,7 +142,7 @@ def _filled(sentence: str, fields: _Known) -> str:
 
 
 def _plain(value: object) -> object:
-    """A field's value with every text in it printable, whatever it is made of."""
+    """A field's value with every text in it made printable."""
     if isinstance(value, bytes):
         return shown(value)
     if value is None or isinstance(value, (bool, int, float)):
@@ -149,19 +151,19 @@ def _plain(value: object) -> object:
         return {one_line(str(key)): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(inner) for inner in value]
-    return one_line(str(value))  # a text, a path, an error: anything else that somebody else may have named
+    return one_line(str(value))  # a text, a path, an error or any object that may contain foreign text
 
 
 def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """What everybody reads first stands first."""
+    """Put the most important fields first."""
     first = ("timestamp", "level", "event", "message")
     return {key: event[key] for key in (*(k for k in first if k in event), *(k for k in event if k not in first))}
 
 
 class _Known(dict[str, Any]):
-    """A sentence's fields; one that nobody gave is a question mark, never the end of the daemon.
+    """The fields of a sentence. A missing one becomes a question mark instead of an exception.
 
-    One that begins with povwatch is a command about the line's clip.
+    A field that begins with povwatch is a command about the line's clip.
     """
 
     def __missing__(self, key: str) -> str:
@@ -175,18 +177,18 @@ def _for_eyes(_: WrappedLogger, __: str, event: EventDict) -> str:
     if error := event.get("exception"):
         text += "".join(
             f"\n    {line}" for line in error.split("\n")
-        )  # set in: an error's own words are no line of ours
+        )  # indented, so that an error's words cannot look like a line of ours
     return f"{_DIM}{event['timestamp']}{_PLAIN} {_COLOUR[level]}{text}{_PLAIN}"
 
 
 def _listed(event: EventDict) -> str:
-    """An event without a sentence: its name and its fields."""
+    """An event without a sentence: its name and fields."""
     fields = (f"{key}={value}" for key, value in event.items() if key not in {"event", "level", "timestamp"})
     return " ".join([event["event"], *fields])
 
 
 def _is_journal(stream: Stream) -> bool:
-    """Whether the stream is the journal's own: systemd names its device and inode in JOURNAL_STREAM."""
+    """Whether the stream is the journal: systemd names its device and inode in JOURNAL_STREAM."""
     try:
         stat = os.fstat(stream.fileno())
     except (OSError, ValueError):

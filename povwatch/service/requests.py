@@ -1,9 +1,9 @@
-"""Requests from the command line to the daemon: files in <state>/requests/, maildir's way.
+"""Requests from the command line to the daemon: files in <state>/requests/, as in a maildir.
 
-A command writes its request under a temporary name and renames it; the daemon, the only writer of the journal, takes
-it within a second, answers beside it, and the command reads the answer and removes it. A request made while no daemon
-runs is taken at the next start.
-A whole group may write to the folder: nothing that lies there may hold the daemon up, end it, or be done twice.
+A command writes its request under a temporary name and renames it. The daemon, the only writer of the journal, takes
+it within a second and writes an answer beside it. The command reads the answer and removes it. A request that is made
+while no daemon runs is taken at the next start.
+A whole group may write to the folder. No file there may block or end the daemon, or be carried out twice.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ if TYPE_CHECKING:
 
 FOLDER = "requests"
 VERBS = ("go", "hold", "retry", "cancel", "pause", "resume", "clean")
-_ANSWER_KEPT = 3600.0  # seconds; the command that asked is long gone
+_ANSWER_KEPT = 3600.0  # seconds; the command that asked has given up
 _REQUEST_MAX = 64 * 1024
 
 AT_ONCE = 100
-"""Requests that are taken at one look: however many there are, the daemon does its own work in between."""
+"""The most requests that are taken at a time, so that the daemon's own work goes on in between."""
 
 CLIP_MAX = 4096
-"""Characters in a clip's name: PATH_MAX."""
+"""The most characters in a clip's name: PATH_MAX."""
 
 _TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
-"""What a request is called, without its suffix: an answer's longer name fits too, and any log line shows it."""
+"""A request's name without its suffix. An answer's longer name fits too, and log lines can show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody wants."""
+    """A request."""
 
     verb: str
     clip: str
     """As typed: a path below inputs/, a file name, a stem or a job's number."""
     options: dict[str, Any] = field(default_factory=dict)
     token: str = ""
-    """Names the request's file."""
+    """The name of the request's file, without suffix."""
     by: str = field(default="", compare=False)
-    """Who left it: the user whose file it is."""
+    """The user who owns the request's file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of it."""
+    """The daemon's answer."""
 
     done: bool
     text: str
     lines: tuple[str, ...] = ()
-    """What there is to say one by one."""
+    """Details, one per line."""
 
 
 class Spool:
@@ -70,17 +70,17 @@ class Spool:
     def __init__(self, state: Path) -> None:
         self._folder = state / FOLDER
         self._stuck: set[str] = set()
-        """Requests that were met and cannot be taken away."""
+        """Requests that were carried out but cannot be removed."""
 
     # -- the daemon's side
 
     def prepare(self) -> None:
-        """Make the folder, writable by those who may write the state folder; `take` tries again where it cannot be."""
+        """Make the folder, writable for those who may write the state folder. `take` tries again if this fails."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def take(self) -> list[Request]:
-        """The requests that wait, oldest first, AT_ONCE of them. One that cannot be read is answered so."""
+        """The waiting requests, oldest first, at most AT_ONCE. Unreadable ones are answered as such."""
         if not self._folder.is_dir():
             self.prepare()
         found = []
@@ -92,15 +92,15 @@ class Spool:
                 found.append(_parse(data, file.stem, owner))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 text = f"the request cannot be read: {error}"
-                with contextlib.suppress(OSError):  # whoever wrote that put something in the answer's way too
+                with contextlib.suppress(OSError):  # whoever wrote it has blocked the answer's name too
                     self.answer(Request("", "", token=file.stem), Answer(done=False, text=text))
         return found
 
     def answer(self, request: Request, answer: Answer) -> None:
-        """Answer a request and take it off the pile, in this order: an answer may be given twice, never not at all.
+        """Answer a request and remove it, in this order: an answer may be given twice, but never be lost.
 
         Raises:
-            OSError: The answer cannot be left there. The request is off the pile all the same: it has been met.
+            OSError: the answer cannot be written. The request is removed anyway, because it was carried out.
         """
         try:
             _put(self._folder, f"{request.token}.answer", asdict(answer))
@@ -111,18 +111,18 @@ class Spool:
                 self._stuck.add(request.token)
 
     def _waiting(self) -> list[Path]:
-        """The next requests. What has another name than ours is nobody's, and left alone."""
+        """The next requests. Files with other names are left alone."""
         named = sorted(file for file in self._folder.glob("*.request") if _TOKEN.fullmatch(file.stem))
         return [file for file in named if file.stem not in self._stuck][:AT_ONCE]
 
     def sweep(self, now: float) -> None:
-        """Remove answers that nobody came for, and what a command left half-written."""
+        """Remove old unread answers, and requests that were left half-written."""
         for name, _ in self.stale(now - _ANSWER_KEPT):
             with contextlib.suppress(OSError):
                 self.remove(name)
 
     def stale(self, before: float) -> list[tuple[bytes, int]]:
-        """Answers, and what a command left half-written, that were not changed since; with their sizes.
+        """Unread answers and half-written requests that have not changed since `before`, with their sizes.
 
         Args:
             before: seconds since the epoch.
@@ -137,16 +137,16 @@ class Spool:
         return found
 
     def remove(self, name: bytes) -> None:
-        """Remove one of them."""
+        """Remove a stale file."""
         (self._folder / os.fsdecode(name)).unlink(missing_ok=True)
 
     # -- the command's side
 
     def ask(self, verb: str, clip: str, **options: Any) -> Request:  # noqa: ANN401 - JSON values
-        """Leave a request.
+        """Write a request.
 
         Raises:
-            PovwatchError: the folder is not there or may not be written.
+            PovwatchError: the folder is missing or may not be written.
         """
         request = Request(verb, clip, options, token=f"{time.time_ns():020d}-{secrets.token_hex(4)}")
         try:
@@ -170,12 +170,12 @@ class Spool:
         return request
 
     def wait(self, request: Request, timeout: float) -> Answer | None:
-        """The daemon's answer, or None if it does not come within `timeout` seconds."""
+        """The daemon's answer; None if there is none within `timeout` seconds."""
         file = self._folder / f"{request.token}.answer"
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if answer := _answer(_read(file)[0]):
-                with contextlib.suppress(PermissionError):  # the daemon's own; it sweeps them
+                with contextlib.suppress(PermissionError):  # the daemon owns it and sweeps it
                     file.unlink()
                 return answer
             time.sleep(0.05)
@@ -194,7 +194,7 @@ def _parse(data: bytes, token: str, owner: int) -> Request:
 
 
 def _answer(data: bytes | None) -> Answer | None:
-    """What the daemon wrote; None for anything that it did not write."""
+    """Parse an answer; None if the daemon did not write it."""
     try:
         found = json.loads(data or b"")
         return Answer(bool(found["done"]), str(found["text"]), tuple(map(str, found.get("lines", ()))))
@@ -203,7 +203,7 @@ def _answer(data: bytes | None) -> Answer | None:
 
 
 def _read(file: Path) -> tuple[bytes | None, int]:
-    """A request's or an answer's bytes, and whose it is; None for what is no plain file: a FIFO would hold us up."""
+    """A file's bytes and its owner. The bytes are None if it is no plain file: a FIFO would block."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -214,7 +214,7 @@ def _read(file: Path) -> tuple[bytes | None, int]:
 
 
 def _put(folder: Path, name: str, content: object) -> None:
-    # Under a name that nobody knows before, made and never opened: what lies there may be a link to somewhere else.
+    # A new name, created and never opened: an existing one may be a link to elsewhere.
     part = folder / f"{name}.{secrets.token_hex(8)}.part"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
     with os.fdopen(fd, "w", encoding="utf-8") as opened:
