@@ -1,4 +1,4 @@
-"""The command line. Each verb is thin: what it does is elsewhere.
+"""The command line. Each verb is thin; other packages do the work.
 
 Exit codes: 0 done; 1 something is not done; 2 usage or configuration; 3 this machine is not able.
 """
@@ -14,11 +14,11 @@ from povwatch.core.errors import ConfigError, MachineError, PovwatchError
 from povwatch.service.log import one_line
 
 TRACEBACK = "POVWATCH_TRACEBACK"
-"""The environment variable that has a command show where it failed."""
+"""The environment variable that makes commands show tracebacks."""
 
 
 def main() -> None:
-    """Run the command that the arguments name; an error becomes one line and an exit code."""
+    """Run a command; an error becomes one line and an exit code."""
     try:
         app(prog_name=shlex.quote(program()))
     except PovwatchError as error:

@@ -1,4 +1,4 @@
-"""The application that verbs register with, and what they share."""
+"""The typer application, and what all verbs share."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ Clip = Annotated[
 
 @dataclass(slots=True)
 class Shared:
-    """What every verb gets."""
+    """The context of every verb."""
 
     config_file: Path | None
     zone: str = ""
-    """What is wrong with the time zone, as sentences; then times are in UTC."""
+    """What is wrong with the time zone, as sentences; times are in UTC then."""
 
     def config(self, *, grace: str | None = None, engine: str | None = None) -> Config:
         """The configuration."""
@@ -98,7 +98,7 @@ def _main(
 
 
 def program() -> str:
-    """How povwatch is found from here."""
+    """The words that start povwatch from the current folder."""
     typed = sys.argv[0]
     found = shutil.which("povwatch")
     on_path = found is not None and Path(typed).exists() and Path(found).samefile(typed)
@@ -107,7 +107,7 @@ def program() -> str:
 
 
 def _called(config: Path | None) -> list[str]:
-    """What is to be typed to get here again: how povwatch is found, and --config where it would take another file."""
+    """The words that start povwatch as now: the program, and --config if another file would be read otherwise."""
     words = [program()]
     if config is not None and config != Path(os.environ.get("POVWATCH_CONFIG") or DEFAULT):
         words += ["--config", str(config)]
@@ -115,21 +115,21 @@ def _called(config: Path | None) -> list[str]:
 
 
 def shared(context: typer.Context) -> Shared:
-    """What the callback left for the verbs."""
+    """The context that the callback has made."""
     found: Shared = context.ensure_object(Shared)
     return found
 
 
 def plain(text: str) -> str:
-    """A text that somebody else may have chosen, for the console: on one line, printable, and no markup."""
+    """A text that may be another user's, for the console: printable, on one line, without markup."""
     return escape(one_line(text))
 
 
 def job_of(reader: JournalReader, clip: str, verb: str) -> Job:
-    """The newest job of the clip that somebody means with `povwatch VERB CLIP`.
+    """The newest job of the clip in `povwatch VERB CLIP`.
 
     Raises:
-        PovwatchError: no clip is called so, or several are.
+        PovwatchError: no clip or several clips match.
     """
     paths = find(reader.known().keys(), clip)
     number = number_of(clip)
@@ -145,5 +145,5 @@ def job_of(reader: JournalReader, clip: str, verb: str) -> Job:
 
 
 def several(verb: str, clip: str, paths: list[bytes]) -> PovwatchError:
-    """What to raise where a word means several clips."""
+    """The error for a word that matches several clips."""
     return PovwatchError(f"{clip} is the name of {len(paths)} clips.", f"Take one: {command.choice(verb, clips=paths)}")

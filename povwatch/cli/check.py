@@ -1,4 +1,4 @@
-"""povwatch check: JSON files judged as the daemon would, without one."""
+"""povwatch check: validates JSON files as the daemon would, without a daemon."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from povwatch.spec.references import NamedFile
 
 NO_CLIP = (b".json", b".txt", b".go", b".hold")
-"""Suffixes of what lies beside clips."""
+"""Suffixes of the files beside clips."""
 
 
 @app.command()
@@ -61,13 +61,13 @@ def check(
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges one JSON after the other."""
+    """Validates JSON files one by one."""
 
     config: Config
     abilities: Abilities
 
     def problem(self, file: Path) -> str | None:
-        """What is wrong with a JSON; None, and its warnings on the screen, if nothing is."""
+        """The error in a JSON; None if it is valid, after printing its warnings."""
         shown = layout.shown(os.fsencode(file))
         if os.path.isdir(file):  # noqa: PTH112 - Path's raises where a name is too long for any file
             return f"{shown}: a folder. Name the JSON files in it, or nothing for all of {self.config.paths.inputs}."
@@ -92,9 +92,9 @@ class _Judge:
         return None
 
     def _problems(self, folder: InputsFolder, path: bytes, spec: Spec, clip: Path) -> list[Problem]:
-        """What the engine cannot do, and which files do not fit the clip, as far as that is known."""
+        """What the engine cannot do, and which files do not fit the clip, as far as known."""
         files = folder.named_files(spec, path)
-        # To look into a clip takes a while: only where it says something.
+        # Probing a clip takes a while, so it is done only if needed.
         shape = self._shape(clip) if files or self.abilities.kind in REAL else None
         problems = self.abilities.refusals(spec.upstream(), shape)
         if shape is None:
@@ -109,7 +109,7 @@ class _Judge:
         return [*problems, *judge(files, spec, shape, abilities=self.abilities, measured=measured)[0]]
 
     def _shape(self, clip: Path) -> Shape | None:
-        """A clip's, as journalled if it has not changed since; None if there is no whole video."""
+        """A clip's shape, from the journal if the file has not changed; None if it is no complete video."""
         if info := journalled(self.config, clip):
             return upright(info)
         found = looked_into(clip)
@@ -117,14 +117,14 @@ class _Judge:
 
 
 def _clip_of(file: Path, data: bytes) -> bytes:
-    """The clip that a JSON belongs to: the one beside it that goes by its name."""
+    """The clip of a JSON: the one beside it that has its name."""
     stem = os.fsencode(file.stem)
     beside = sorted(os.listdir(os.fsencode(file.parent)))  # noqa: PTH208 - bytes
     clips = [name for name in beside if layout.stem_of(name) == stem and not name.endswith(NO_CLIP)]
     full = [name for name in beside if name == stem]
     try:
         named = os.fsencode(named_clip(data) or "")
-    except UnicodeEncodeError:  # half a character: no file can be called so
+    except UnicodeEncodeError:  # half a character: no file has such a name
         named = b""
     if b"\0" in named:
         named = b""

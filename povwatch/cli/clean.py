@@ -1,4 +1,4 @@
-"""povwatch clean: what is left over and nobody needs, removed; through the daemon where one runs."""
+"""povwatch clean: removes left-overs, through the daemon if one runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
 
 PATIENCE = 600.0
-"""Seconds for the daemon's answer: folders of terabytes take their time."""
+"""Seconds to wait for the daemon's answer; folders of terabytes take long."""
 
 
 @app.command()
@@ -47,9 +47,9 @@ def clean(
 
 
 def _alone(config: Config, state: Path, *, dry: bool) -> Answer:
-    """Without a daemon, and none starts meanwhile."""
+    """Clean without a daemon; none can start meanwhile."""
     cleaning = Cleaning(config)
-    with open_reader(state) as journal:  # before the lock: where no daemon ever ran no file of it is made
+    with open_reader(state) as journal:  # before the lock, which would make files where no daemon ever ran
         try:
             lock = JournalLock(state)
         except PermissionError as error:

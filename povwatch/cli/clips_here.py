@@ -1,4 +1,4 @@
-"""The clips that are in inputs/, for commands that need no daemon."""
+"""The clips in inputs/, for commands that need no daemon."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 def listing(config: Config) -> Listing:
-    """What is in inputs/ now.
+    """List inputs/.
 
     Raises:
-        InputsAway: it is not there.
+        InputsAway: it does not exist.
     """
     extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
     return scan(config.paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
 
 
 def known(config: Config) -> dict[bytes, Known]:
-    """The newest job of every clip that was ever seen; nothing where no daemon ever ran."""
+    """The newest job of every clip ever seen; empty if no daemon ever ran."""
     try:
         with open_reader(config.paths.state) as reader:
             return reader.known()
@@ -45,16 +45,16 @@ def known(config: Config) -> dict[bytes, Known]:
 
 
 def bases(config: Config) -> dict[bytes, bytes]:
-    """Every clip in inputs/ and the base that it goes by: as journalled, else first come by name."""
+    """Every clip in inputs/ and its base: from the journal, else assigned in the order of names."""
     journal = {path: known.base for path, known in known(config).items()}
     return layout.assign_bases(sorted(listing(config).clips, key=layout.precedence), journal)
 
 
 def named(config: Config, words: Iterable[str]) -> frozenset[bytes]:
-    """The clips in inputs/ that somebody names.
+    """The clips in inputs/ that the words name.
 
     Raises:
-        ConfigError: a word means no clip there, or several.
+        ConfigError: a word matches no clip, or several.
     """
     found = listing(config)
     here = found.clips.keys() | found.links.keys()
@@ -62,7 +62,7 @@ def named(config: Config, words: Iterable[str]) -> frozenset[bytes]:
 
 
 def journalled(config: Config, clip: Path) -> VideoInfo | None:
-    """What a daemon found in a clip, if it has not changed since."""
+    """The daemon's probe of a clip; None if the file has changed since."""
     try:
         path = os.fsencode(clip.absolute().relative_to(config.paths.inputs))
         status = clip.lstat()
@@ -76,7 +76,7 @@ def journalled(config: Config, clip: Path) -> VideoInfo | None:
 
 
 def looked_into(clip: Path) -> Measured | None:
-    """A clip's frames, size and rate; None if there is no whole video."""
+    """Probe a clip; None if it is no complete video."""
     try:
         with clip.open("rb") as file:
             kind = video_kind(file.read(HEAD))

@@ -1,4 +1,4 @@
-"""What `run --once` shows on a terminal while it works; the log's lines stand above it."""
+"""The display of `run --once` on a terminal. The log's lines appear above it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from povwatch.daemon.view import ClipView, View
 
 ROWS_MAX = 12
-"""Clips under way that are shown: a machine with more GPUs than that has no taller screens."""
+"""The most running clips that are shown, so that the display fits on a screen."""
 
 WIDE = 110
-"""Columns of a terminal that has room for long bars and names."""
+"""Columns from which on long bars and names fit."""
 
 
 class BatchDisplay:
-    """Everything, each clip under way, and the stage that it is in."""
+    """Shows overall progress, and each running clip with its stage."""
 
     def __init__(self, console: Console | None = None) -> None:
-        """Nothing is shown yet.
+        """Show nothing yet.
 
         Args:
-            console: where; standard error if left out.
+            console: standard error if left out.
         """
         self.console = console or Console(stderr=True, highlight=False)
         self._live = Live(
@@ -49,7 +49,7 @@ class BatchDisplay:
 
     @staticmethod
     def fits() -> bool:
-        """Whether there is a terminal that can show it."""
+        """Whether the terminal can show it."""
         console = Console(stderr=True)
         return console.is_terminal and not console.is_dumb_terminal
 
@@ -61,42 +61,41 @@ class BatchDisplay:
         self.close()
 
     def show(self, view: View) -> None:
-        """Show how far everything is."""
+        """Show the progress of everything."""
         with suppress(OSError):  # the terminal is gone
             self._live.update(picture(view, time.monotonic() - self._since, self.console.width), refresh=True)
 
     def close(self) -> None:
-        """Take it off the screen, and give the cursor back."""
+        """Remove it from the screen, and show the cursor again."""
         with suppress(OSError):  # the terminal is gone
             self._live.stop()
 
     # -- a log's stream
 
     def write(self, text: str) -> None:
-        """A line of the log, or a part of one: whole, above the display, in its colours, and as long as it is."""
+        """Print a log line, or a part of one, above the display: in its colours, and unbroken."""
         *lines, self._begun = (self._begun + text).split("\n")
         with suppress(OSError):  # the terminal is gone
             for line in lines:
                 self.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no output is buffered."""
 
     def isatty(self) -> bool:
-        """It is for eyes."""
+        """A terminal."""
         return True
 
     def fileno(self) -> int:
-        """Of what is behind it."""
+        """The descriptor of the underlying stream."""
         return sys.stderr.fileno()
 
 
 def picture(view: View, elapsed: float, width: int) -> RenderableType:
-    """A view, drawn.
+    """Draw a view.
 
     Args:
-        view: how far everything is.
-        elapsed: seconds since it began.
+        elapsed: seconds since the start.
         width: columns of the terminal.
     """
     name, bar = (34, 24) if width >= WIDE else (20, 12)

@@ -1,4 +1,4 @@
-"""povwatch doctor: can this machine run it? One line each: ok, or what to do."""
+"""povwatch doctor: checks whether this machine can run povwatch. Each line is ok, or says what to do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
 
 WATCHES_WANTED = 8192
-"""A watch is one folder; below that many, a large tree is seen by rescans only."""
+"""The recommended number of watches, one for each folder. With fewer, only rescans see a large tree."""
 
 
 @app.command()
@@ -53,7 +53,7 @@ def doctor(
         verdict = (
             "[green]ok[/green]" if not finding.todo else "[red]no[/red]" if finding.fatal else "[yellow]hm[/yellow]"
         )
-        # No table: it would break lines in the middle of a command that is to be copied.
+        # No table: it would break commands, which are to be copied.
         console.print(f"{verdict}  {finding.about:<11}  {plain(finding.words)}", soft_wrap=True)
         able = able and not finding.fatal
     if not able:
@@ -123,7 +123,7 @@ def _state(config: Config) -> Iterator[Finding]:
 
 
 def _events(config: Config) -> Iterator[Finding]:
-    """Watch inputs/ for a moment, as the daemon does."""
+    """Watch inputs/ briefly, as the daemon does."""
     watches = watches_allowed()
     words = (
         f"inotify may watch {watches} folders" if watches is not None else "how many folders may be watched is unknown"
@@ -147,7 +147,7 @@ def _leases(config: Config) -> Iterator[Finding]:
         Path(file.name).open("rb") as reader,
     ):
         seen = writer_open(reader.fileno())
-    if seen is Writers.OPEN:  # our own: it was seen
+    if seen is Writers.OPEN:  # our own file, so it works
         yield Finding("writers", "a program that still writes a clip is seen")
     else:
         yield Finding(

@@ -1,4 +1,4 @@
-"""Can this machine run a real engine? What `povwatch doctor` looks at beyond folders and codecs."""
+"""Checks whether this machine can run a real engine, for `povwatch doctor`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from povwatch.models.look import Look
 
 PINNED = "2ff49d0717af02057ae79bc75c00fbff9da1b4e7"
-"""The commit of cosmos-transfer2.5 that povwatch was written for."""
+"""The commit of cosmos-transfer2.5 that povwatch is written for."""
 
 OLDEST_DRIVER = {"cosmos": (570, 124, 6)}
-"""Upstream's docs/setup.md."""
+"""The oldest driver and CUDA versions, from upstream's docs/setup.md."""
 
 ASK_SECONDS = 120.0
-"""For an interpreter to import torch; from a cold disk it takes its time."""
+"""Seconds for an interpreter to import torch, which is slow from a cold disk."""
 
 SHOWN = 3
-"""Names that are listed; more would bury the next line."""
+"""The most names that are listed in a line."""
 
 PACKAGES = {"cosmos": ("cosmos_transfer2",), "diffusers": ("diffusers", "transformers", "accelerate", "safetensors")}
 
@@ -59,33 +59,32 @@ except Exception as error:
     found["problem"] = f"{type(error).__name__}: {error}"
 print("\\n" + json.dumps(found))
 """
-"""What the engine's interpreter is asked; povwatch's own has no torch, and must not load it."""
+"""The program that the engine's interpreter runs. povwatch's own has no torch, and must not load it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line."""
+    """One line of the answer."""
 
     about: str
     seen: str
     todo: str = ""
     """What to do; empty if all is well."""
     fatal: bool = False
-    """Whether povwatch cannot work like this."""
+    """Whether povwatch cannot work because of it."""
 
     @property
     def words(self) -> str:
-        """What was seen and what to do, as sentences."""
+        """The finding and what to do, as sentences."""
         return f"{self.seen.rstrip('.')}. {self.todo}" if self.todo else self.seen
 
 
 def examine(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
-    """Look at everything that a real engine needs.
+    """Check everything that a real engine needs.
 
     Args:
-        kind: cosmos or diffusers; there is nothing to look at for others.
-        config: the configuration.
-        gpus: what NVML sees.
+        kind: cosmos or diffusers; nothing is checked for others.
+        gpus: as NVML sees them.
     """
     if kind not in MEMORY_NEEDED:
         return
@@ -100,7 +99,7 @@ def examine(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
 
 
 def driver(kind: str, gpus: Gpus) -> Finding:
-    """The driver's version, and the CUDA that it can do."""
+    """The driver's version, and the CUDA version that it supports."""
     if not gpus.driver:
         return Finding(
             "driver", gpus.problem or "of an unknown version", "Install NVIDIA's driver.", fatal=not gpus.found
@@ -115,7 +114,7 @@ def driver(kind: str, gpus: Gpus) -> Finding:
 
 
 def memory(kind: str, gpus: Gpus) -> Iterator[Finding]:
-    """GPU memory against what the engine needs; whoever holds some of it is named."""
+    """Compare GPU memory with the engine's need; names the processes that use some of it."""
     need = MEMORY_NEEDED[kind]
     able = any(not gpu.memory or gpu.memory >= need for gpu in gpus.found)
     for gpu in gpus.found:
@@ -133,7 +132,7 @@ def memory(kind: str, gpus: Gpus) -> Iterator[Finding]:
 
 
 def devices(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
-    """What engine.devices and engine.gpus_per_worker leave of the GPUs, where that is not all of them."""
+    """The GPUs that engine.devices and engine.gpus_per_worker leave, unless it is all of them."""
     engine, needed = config.engine, MEMORY_NEEDED[kind]
     if not gpus.found or (not engine.devices and engine.gpus_per_worker == 1):
         return
@@ -149,7 +148,7 @@ def devices(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
 
 
 def submodule(config: Config) -> Finding:
-    """Whether upstream's work tree is there, at the commit that povwatch was written for."""
+    """Whether upstream's work tree exists, at the right commit."""
     tree = upstream_of(config)
     if not any((tree / name).exists() for name in (".git", "cosmos_transfer2")):
         return Finding("upstream", f"{tree} is empty", "Run script/cosmos.", fatal=True)
@@ -162,12 +161,12 @@ def submodule(config: Config) -> Finding:
 
 
 def upstream_of(config: Config) -> Path:
-    """Upstream's work tree: where its environment's interpreter lies, cosmos-transfer2.5/.venv/bin/python."""
+    """Upstream's work tree, found from its interpreter cosmos-transfer2.5/.venv/bin/python."""
     return config.engine.python.parent.parent.parent
 
 
 def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECONDS) -> Iterator[Finding]:
-    """The engine's interpreter and what it says of itself, asked in a process of its own."""
+    """Ask the engine's interpreter about its libraries, in a separate process."""
     python = str(config.engine.python) if kind == "cosmos" else sys.executable
     packages = PACKAGES[kind]
     if kind == "diffusers" and config.engine.guardrails:
@@ -199,8 +198,8 @@ def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECON
 
 
 def model_files(kind: str, config: Config) -> Iterator[Finding]:
-    """The model files, as the cache on this machine has them; their licences; and room for those that are missing."""
-    # The hub's client is slow to import, and the command line should not be.
+    """Model files in the cache, their licences, and disk space for missing ones."""
+    # The hub's client is slow to import, and the command line should be fast.
     from povwatch.models import hub, look, record  # noqa: PLC0415
 
     wanted = wishes(config)
@@ -268,7 +267,7 @@ def _asked(python: str, packages: tuple[str, ...], patience: float) -> dict[str,
 
 
 def _cudnn(version: int | None) -> str:
-    """90700 is 9.7.0."""
+    """Spell cuDNN's version number: 90700 is 9.7.0."""
     return f"{version // 10000}.{version % 10000 // 100}.{version % 100}" if version else "none"
 
 

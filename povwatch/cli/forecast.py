@@ -1,4 +1,4 @@
-"""When the queued clips will run, as far as the journal tells; for status and why."""
+"""Forecasts when queued clips will run, as far as the journal tells, for status and why."""
 
 from __future__ import annotations
 
@@ -20,21 +20,19 @@ if TYPE_CHECKING:
     from povwatch.journal import JournalReader
 
 AHEAD_MAX = 200
-"""Jobs of the queue that are looked at: the JSON of each is read."""
+"""The most queued jobs that are considered: each one's JSON is read."""
 
 
 def forecast(config: Config, reader: JournalReader, active: Sequence[Job]) -> dict[int, str]:
-    """For each queued job whose turn can be foretold, when it starts and ends, in words.
+    """Start and end of each queued job in words, if they can be foretold.
 
     Args:
-        config: the configuration.
-        reader: the journal.
         active: the jobs that have not ended, in the queue's order.
     """
     facts = reader.fact("daemon") or {}
     workers = facts.get("workers", [])
     if not workers or facts.get("problem") or facts.get("blocked"):
-        return {}  # nobody knows when it goes on
+        return {}  # nobody knows when the queue goes on
     history = list(filter(None, (eta.Done.of(event.data) for event in reader.latest_events("generated", eta.KEPT))))
     busy = [_left(reader, worker) for worker in workers]
     queue = [job for job in active if job.state is JobState.QUEUED and job.waiting_on is Waiting.TURN][:AHEAD_MAX]
@@ -53,7 +51,7 @@ def forecast(config: Config, reader: JournalReader, active: Sequence[Job]) -> di
 
 
 def _left(reader: JournalReader, worker: dict[str, Any]) -> float | None:
-    """Seconds until a worker is free; None where nobody knows."""
+    """Seconds until a worker is free; None if unknown."""
     if worker["job"] is None:
         return 0.0 if worker["state"] == "ready" else None
     left = (reader.progress(worker["job"]) or {}).get("eta")
@@ -66,7 +64,7 @@ def _size(folder: InputsFolder, job: Job, engine: str) -> dict[str, int]:
         file = folder.read_spec(layout.beside(job.path, job.base).spec)
         if file is not None:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file="").upstream()
-    except (PovwatchError, OSError):  # it is wrong, or this user may not read it: the usual number of steps
+    except (PovwatchError, OSError):  # invalid, or not readable for this user: assume the usual number of steps
         spec = {}
     return eta.size(members(job.source_info), spec, engine)
 

@@ -1,4 +1,4 @@
-"""What lies in inputs/ under some name and is no plain file: what it is, and what to do instead."""
+"""Describes paths in inputs/ that are no plain files, and what to do instead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COPY = "Links are not followed: put the {what} itself here."
 
 
 def unlike_a_clip(root: Path, path: bytes) -> str:
-    """What lies there and why it is left alone; empty for a plain file, and for nothing at all.
+    """What the path is and why povwatch ignores it; empty for a plain file, or if nothing is there.
 
     Args:
         root: inputs/.

@@ -1,4 +1,4 @@
-"""povwatch prefetch: the model files of the engine, fetched and checked, so that the service needs no network."""
+"""povwatch prefetch: fetches and verifies the engine's model files, so that the service needs no network."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def prefetch(
 
 
 def kind_here(config: Config) -> str:
-    """The engine that is configured, or that would be chosen on this machine."""
+    """The configured engine, or the one that would be chosen on this machine."""
     if config.engine.kind != "auto":
         return config.engine.kind
     try:
@@ -76,7 +76,7 @@ def kind_here(config: Config) -> str:
 
 
 def environment() -> str:
-    """The line for the service's unit after which it keeps to what is here."""
+    """The line for the service's unit that keeps it to local files."""
     names = ("HF_HOME", "HF_HUB_CACHE", "COSMOS_CACHE_DIR")
     places = [f"{name}={os.environ[name]}" for name in names if os.environ.get(name)]
     return " ".join(["Environment=HF_HUB_OFFLINE=1", *places])

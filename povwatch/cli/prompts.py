@@ -1,4 +1,4 @@
-"""povwatch prompts: the templates that a clip's JSON may begin with."""
+"""povwatch prompts: lists and shows prompt templates."""
 
 from __future__ import annotations
 

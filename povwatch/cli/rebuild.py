@@ -1,4 +1,4 @@
-"""povwatch rebuild: a lost journal, made again."""
+"""povwatch rebuild: makes a lost journal again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from povwatch.ops.rebuild.plan import Verdict
 
 LARGE = 1_000_000_000
-"""Bytes of a clip whose reading is told."""
+"""Bytes from which on the reading of a clip is announced."""
 
 LINES_MAX = 50
-"""Of one kind; there may be thousands of clips."""
+"""The most lines of one kind; there may be thousands of clips."""
 
 TELLS = {
     Fate.DONE: "done",
@@ -79,10 +79,10 @@ def rebuild(
 
 
 def _may(config: Config, *, aside: bool, dry_run: bool) -> None:
-    """See that nothing is taken away from anybody.
+    """Check that the rebuild takes nothing away.
 
     Raises:
-        ConfigError: a daemon runs, or a journal is there.
+        ConfigError: a daemon runs, or there is a journal.
     """
     state = config.paths.state
     pid = holder(state)
@@ -115,7 +115,7 @@ def _tell_reading(path: bytes, size: int) -> None:
 
 
 def _tell(found: Survey, *, dry_run: bool) -> None:
-    """What was found, the usual first; then what somebody has to look at; then the sum."""
+    """Print the findings: ordinary ones, then those that need a person, then the totals."""
     for fate in (Fate.GONE, Fate.DONE, Fate.NEW, Fate.EDITED, Fate.PUBLISH, Fate.HELD):
         _lines([f"{layout.shown(one.path)}: {_line(one)}" for one in found.plan.verdicts if one.fate is fate])
     _lines([f"Look at this: {odd}" for odd in found.odd])

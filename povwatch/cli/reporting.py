@@ -1,4 +1,4 @@
-"""A report at the end of a command: on the terminal, and in files."""
+"""Prints and saves the report at the end of a command."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def print_table(report: Report, screen: Console | None = None) -> None:
-    """Show it on standard output, or on another screen."""
-    (screen or console).print(table(report), soft_wrap=True)  # what is in it can be pasted
+    """Print the report, on standard output if no screen is given."""
+    (screen or console).print(table(report), soft_wrap=True)  # unbroken, so that its contents can be pasted
 
 
 def save_all(report: Report, files: Iterable[Path]) -> bool:
-    """Write the files, each of them whatever becomes of the others; False if one could not be written."""
+    """Write all files, even if one fails; False if one failed."""
     good = True
     for file in files:
         try:

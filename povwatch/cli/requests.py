@@ -1,4 +1,4 @@
-"""povwatch go, hold, retry, cancel, pause, resume: requests to the daemon."""
+"""povwatch go, hold, retry, cancel, pause, resume: send requests to the daemon."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
 
 PATIENCE = 10.0
-"""Seconds for an answer: the daemon looks twice a second, but a disk may be slow."""
+"""Seconds to wait for an answer. The daemon looks twice a second, but a disk may be slow."""
 
 DECODING_PATIENCE = 60.0
-"""Seconds where it has to decode something first."""
+"""Seconds to wait if the daemon has to decode a clip first."""
 
 
 @app.command()
@@ -99,9 +99,9 @@ def _ask(context: typer.Context, verb: str, clip: str, *, patience: float = PATI
 
 
 def _unanswerable(config: Config, verb: str, clip: str, options: Mapping[str, bool]) -> str:
-    """What a daemon would have to say against it at its start; empty where it may take it.
+    """The reason why a daemon would refuse the request at its start; empty if it may accept it.
 
-    A clip that was copied since the last daemon ended is in no journal, and one that is here is enough.
+    A clip that was copied after the last daemon ended is not in the journal; it suffices that it is in inputs/.
     """
     try:
         with open_reader(config.paths.state) as reader:
@@ -110,7 +110,7 @@ def _unanswerable(config: Config, verb: str, clip: str, options: Mapping[str, bo
         word = clip.removeprefix(f"{config.paths.inputs}/")
         found = find(seen, word) or ([numbered.path] if numbered else [])
         here = None if found else listing(config)
-    except (JournalError, EnvironmentFault):  # no daemon ever ran, or inputs/ is away: nobody can tell
+    except (JournalError, EnvironmentFault):  # no daemon ever ran, or inputs/ is away: unknown
         return ""
     if here and (here.unreadable or find(here.clips.keys() | here.links.keys(), word)):
         return ""

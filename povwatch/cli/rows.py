@@ -1,8 +1,8 @@
-"""Jobs as lines of a table. Pure.
+"""Formats jobs as lines of a table. Pure.
 
-rich's own table breaks a path in its middle where it is longer than its column, and what is broken can neither be
-pasted nor found by grep. Here a row is one line where nobody looks at it on a terminal. There it may be two, and
-what is told may end in an ellipsis (`povwatch show` has the whole); no path is ever broken or cut.
+rich's own table breaks long paths, which then can neither be pasted nor found with grep. Here a job is one line, unless
+the output is a terminal. There it may take two lines, and details may end in an ellipsis (`povwatch show` has the whole
+text). Paths are never broken or cut.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CLIP_MAX = 40
-"""Columns up to which a clip's name is filled up, so that what follows stands in columns too."""
+"""The width to which clips' names are padded, so that the next columns line up."""
 
 CLIP_MIN = 20
 """The same on a narrow terminal."""
 
 TOLD_MIN = 30
-"""Columns that are enough for what is told; where there are fewer, it gets a line of its own."""
+"""Columns that suffice for details; with fewer, they get a line of their own."""
 
 INDENT = 5
-"""Of that line."""
+"""Of that line, in columns."""
 
 GAP = "  "
 
@@ -39,20 +39,20 @@ class Row(NamedTuple):
     waits_on: str
     attempts: str
     told: str
-    """Where its output is, what is wrong, or how far it is."""
+    """Its output's path, its problem, or its progress."""
     is_path: bool = False
-    """Whether that is a path."""
+    """Whether `told` is a path."""
 
 
 HEAD = Row("job", "clip", "state", "waits on", "attempts", "what", is_path=True)
 
 
 def as_lines(rows: Sequence[Row], width: int | None) -> list[str]:
-    """The table, its head first.
+    """The lines of the table, beginning with its head.
 
     Args:
-        rows: printable texts, each in one line.
-        width: columns of the terminal; None where it is none.
+        rows: printable texts without line breaks.
+        width: columns of the terminal; None if the output is none.
     """
     table = [HEAD, *rows]
     widths = [max(map(cell_len, column)) for column in zip(*(row[:5] for row in table), strict=True)]

@@ -1,12 +1,12 @@
-"""What povwatch specs does about one clip's JSON.
+"""Writes one clip's JSON, for povwatch specs.
 
-The rules of --force, which writes anew what is there:
+The rules of --force, which replaces existing files:
 
-1. A JSON that somebody has edited is never lost: it is kept beside the new one, as `.clip.json.old`.
-   What povwatch wrote itself, to the byte, by whichever template, is replaced.
-2. A clip that runs, or is done, keeps its JSON: another one would make another run of it, GPU minutes that
+1. An edited JSON is never lost: it is kept beside the new one, as `.clip.json.old`.
+   A text that povwatch itself wrote, byte for byte and from any template, is replaced.
+2. A clip that runs or is done keeps its JSON: another one would make another run of it, and cost GPU minutes that
    nobody asked for.
-3. A JSON that an editor has open is left alone: saving would undo it.
+3. A JSON that is open in an editor is left alone: saving it would undo the change.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Done(Enum):
-    """What became of one."""
+    """The outcome for one clip."""
 
     WRITTEN = auto()
     THERE = auto()
@@ -52,13 +52,12 @@ class SpecFiles:
     def __init__(
         self, config: Config, templates: Mapping[str, Template], *, template: str | None = None, dry: bool = False
     ) -> None:
-        """Nothing is written yet.
+        """Write nothing yet.
 
         Args:
-            config: the configuration.
             templates: by name.
-            template: the one that was asked for, over each folder's own.
-            dry: whether nothing is to be written at all.
+            template: a requested template, which overrides each folder's.
+            dry: whether this is a dry run.
         """
         self._config = config
         self._templates = templates
@@ -67,12 +66,11 @@ class SpecFiles:
         self._folder = InputsFolder(config.paths.inputs)
 
     def see_to(self, path: bytes, base: bytes, *, force: bool) -> tuple[Done, str]:
-        """Write a clip's JSON if there is none, or anew; what was done, and what to say of it.
+        """Write a clip's JSON, or replace it; returns the outcome and a message.
 
         Args:
-            path: the clip.
-            base: what it goes by.
-            force: whether one that is there is written anew.
+            base: what the clip's files are called.
+            force: whether an existing JSON is replaced.
         """
         spec = layout.beside(path, base).spec
         there = os.path.lexists(self._config.paths.inputs / os.fsdecode(spec))
@@ -99,7 +97,7 @@ class SpecFiles:
         return Done.THERE, ""
 
     def _let_be(self, path: bytes, spec: bytes) -> str:
-        """Why a JSON that is there is not to be written anew; empty if it may be."""
+        """The reason why an existing JSON must stay; empty if it may be replaced."""
         job = self._known.get(path)
         if job is not None and job.state in CLAIMED:
             return f"the clip is {job.state}"
@@ -133,7 +131,7 @@ class SpecFiles:
         return f"{'would be ' if self._dry else ''}{what}, template {template.name}"
 
     def _ours(self, facts: Facts, base: bytes) -> set[bytes]:
-        """Every text that povwatch may have put there itself."""
+        """Every text that povwatch itself may have written there."""
         if facts.duration is None and any(needs_duration(template) for template in self._templates.values()):
             facts = replace(facts, duration=self._duration(self._config.paths.inputs / os.fsdecode(facts.path)))
         plain = [*self._templates.values()]
@@ -142,7 +140,7 @@ class SpecFiles:
         return {first_spec(self._config.spec, template, base, facts) for template in usable}
 
     def _facts(self, path: bytes, template: Template) -> Facts | None:
-        """What is known of a clip; None if its template needs to know more than can be seen."""
+        """The facts about a clip; None if its template needs its duration and the clip cannot be probed."""
         clip: Path = self._config.paths.inputs / os.fsdecode(path)
         duration = None
         if needs_duration(template):
@@ -151,7 +149,7 @@ class SpecFiles:
                 return None
         try:
             return Facts(path, written_on(signature(clip.lstat())), duration)
-        except OSError:  # it went away this moment
+        except OSError:  # it has just gone away
             return None
 
     def _duration(self, clip: Path) -> float | None:

@@ -72,7 +72,7 @@ def schema() -> None:
 
 
 def _below(config: Config, folder: Path | None) -> bytes:
-    """How the paths of the clips in a folder begin: empty for all of inputs/.
+    """The prefix of the paths of a folder's clips; empty for all of inputs/.
 
     Raises:
         ConfigError: it is no folder in inputs/.
@@ -80,7 +80,7 @@ def _below(config: Config, folder: Path | None) -> bytes:
     if folder is None:
         return b""
     root = Path(os.path.realpath(config.paths.inputs))
-    for place in (folder, root / folder):  # as the shell has it, else as it is called below inputs/
+    for place in (folder, root / folder):  # relative to the current folder, else to inputs/
         real = Path(os.path.realpath(place))
         if os.path.isdir(real) and (real == root or root in real.parents):  # noqa: PTH112 - see cli/check.py
             return b"" if real == root else os.fsencode(real.relative_to(root)) + b"/"

@@ -41,10 +41,10 @@ WATCH_EVERY = 1.0
 ROWS_MAX = 30
 
 NAME_MIN, BAR_ROOM = 20, 75
-"""Columns of a clip's name before its bar, at the least; and of the bar with what it says."""
+"""The least columns of a clip's name before its bar, and those of the bar with its text."""
 
 UNDER_WAY = "was under way when povwatch ended; it goes on at the next start"
-"""Of a claimed job, where no daemon is: what the journal says of its progress is how far it was."""
+"""Shown for a claimed job when no daemon runs: the journal's progress is stale then."""
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
@@ -59,7 +59,7 @@ def status(
     with shared(context).reader() as reader:
         if not watch:
             for part in _status(reader, config, _width()):
-                console.print(part, soft_wrap=isinstance(part, str))  # a command in it can be pasted
+                console.print(part, soft_wrap=isinstance(part, str))  # unbroken, so that commands in it can be pasted
             return
         with Live(console=console, auto_refresh=False, screen=False) as live:
             try:
@@ -115,11 +115,11 @@ def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # 
 
 
 def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[str, Any]:
-    """A job as programs get it; `whole` adds the spec and what the probe found."""
+    """A job as JSON; `whole` adds the spec and the result of the probe."""
     found: dict[str, Any] = {
         "id": job.id,
         "clip": shown(job.path),
-        "clip_hex": job.path.hex(),  # its bytes: what cannot be printed in a name is escaped in `clip`
+        "clip_hex": job.path.hex(),  # the path's bytes: `clip` escapes what cannot be printed
         "state": str(job.state),
         "waiting_on": str(job.waiting_on) if job.waiting_on else None,
         "detail": job.detail,
@@ -147,18 +147,16 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
 
 
 def grace_words(job: Job, config: Config, *, running: bool) -> str:
-    """How much of a clip's grace is left, and whether it runs; empty where it has none.
+    """The rest of a clip's grace, and whether it runs; empty if it has none.
 
     Args:
-        job: the clip's.
-        config: the configuration.
-        running: whether a daemon is there.
+        running: whether a daemon runs.
     """
     if job.state is not JobState.GRACE or job.grace_left is None or job.grace_saved_at is None:
         return ""
     since = max(0.0, time.time() - job.grace_saved_at)
     if not running:
-        # What povwatch makes of it at its start.
+        # What a daemon would do at its start.
         stood = job.waiting_on not in clockwork.RUNS
         resumed = clockwork.resume(
             *("", config.grace.period, 0.0), left=job.grace_left, away=since, invalid_for=None, stood=stood
@@ -170,7 +168,7 @@ def grace_words(job: Job, config: Config, *, running: bool) -> str:
 
 
 def _width() -> int | None:
-    """Columns of the terminal; None where what is said goes into a file or another program."""
+    """Columns of the terminal; None if the output is a file or another program."""
     return console.width if console.file.isatty() else None
 
 
@@ -205,8 +203,8 @@ def _status(reader: JournalReader, config: Config, width: int | None) -> list[Re
 
 
 def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Iterator[RenderableType]:
-    """How far each clip is: bars on a terminal, else a line each."""
-    # A long name, which the table has whole, may not take the room of the bar.
+    """The progress of each clip: bars on a terminal, otherwise a line each."""
+    # A long name must not take the bar's space; the table shows it whole.
     name = Column(no_wrap=True, overflow="ellipsis", max_width=max(NAME_MIN, (width or 0) - BAR_ROOM))
     percent = TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
     bars = Progress(TextColumn("{task.description}", table_column=name), BarColumn(), percent)
@@ -223,10 +221,10 @@ def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Itera
 
 
 def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:
-    """For each clip in its grace: what it waits on, and what is left; where no daemon is, also of what it had begun."""
+    """What each clip in its grace waits on, and the rest of it; without a daemon, for started clips too."""
     words = {job.id: grace_words(job, config, running=running) for job in found}
     ticking = {job.id for job in found if job.waiting_on is Waiting.GRACE}
-    # What holds it, without the way out where that stands behind a semicolon: there is no room, and why tells it.
+    # The reason without the way out after its semicolon: there is no space, and why shows it.
     held = {job.id: job.detail.partition(";")[0] for job in found if job.waiting_on is Waiting.HELD}
     details = {job.id: f"{held.get(job.id, job.detail.rstrip('.'))}; " for job in found if job.detail}
     begun = {} if running else {job.id: UNDER_WAY for job in found if job.state in CLAIMED}
@@ -234,7 +232,7 @@ def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]
 
 
 def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str], width: int | None) -> Iterator[str]:
-    """Some jobs; `words` says of some of them what the journal alone does not."""
+    """The lines of some jobs; `words` adds details that are not in the journal."""
     rows = [_row(job, reader, words) for job in found]
     head, *others = map(plain, as_lines(rows, width))
     yield f"[bold]{head}[/bold]"

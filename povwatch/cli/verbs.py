@@ -1,6 +1,6 @@
-"""The verbs, and the file of this folder that each is in, which is imported when somebody asks for it.
+"""The verbs, and the module of each, which is imported only when the verb is used.
 
-`povwatch status` is typed often, and needs a third of what `povwatch run` does.
+`povwatch status` is typed often, and needs a third of the imports of `povwatch run`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ VERBS = {
     "schema": "specs",
     "report": "report",
 }
-"""Each verb as people meet it, and its module."""
+"""Each verb, and its module."""
 
 
 class Verb(TyperCommand):
-    """One of them, whose help names what is to be typed as README.md does."""
+    """A verb whose help writes arguments as README.md does."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own classes
         """Its options and arguments."""
@@ -51,10 +51,10 @@ class Verb(TyperCommand):
 
 
 class Verbs(TyperGroup):
-    """Imports a verb's module when it is asked for, and knows that clips may have names like options."""
+    """Imports a verb's module when it is used, and accepts clips whose names look like options."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own classes
-        """The options that go before the verb."""
+        """The options before the verb."""
         return _untyped(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context
@@ -69,7 +69,7 @@ class Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own classes
         """The verb that the arguments begin with."""
-        if args[0] not in VERBS:  # what was meant is guessed from what is loaded
+        if args[0] not in VERBS:  # suggestions come from the loaded commands
             for verb in VERBS:
                 self.get_command(ctx, verb)
         return super().resolve_command(ctx, args)
@@ -79,7 +79,7 @@ class Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            taken = getattr(error, "option_name", None)  # of a wrong option alone; `-rf.mp4` is taken for -r
+            taken = getattr(error, "option_name", None)  # only of a wrong option; `-rf.mp4` is taken for -r
             command = getattr(getattr(error, "ctx", None), "command", None)
             if taken and any(param.name == "clip" for param in getattr(command, "params", ())):
                 clip = one_line(next((word for word in sys.argv[2:] if word.startswith(taken)), taken))
@@ -88,7 +88,7 @@ class Verbs(TyperGroup):
             raise
 
     def _take(self, app: Typer) -> None:
-        """Make commands of what a module has registered."""
+        """Make commands of the functions that a module has registered."""
         for info in app.registered_commands:
             info.cls = Verb
             verb = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=self.rich_markup_mode)
@@ -96,7 +96,7 @@ class Verbs(TyperGroup):
 
 
 def _untyped(params: list[Any]) -> list[Any]:
-    """Without the types that typer shows: people type a CLIP, no <str>, and nothing after --once."""
+    """Remove the types from typer's help: people type a CLIP, no <str>, and nothing after --once."""
     for param in params:
         if isinstance(param, TyperArgument):
             param.display_type_rich = _nothing  # type: ignore[method-assign]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from povwatch.journal import JournalReader
 
 GraceEntry = tuple[str, str, str]
-"""A gate's name, its verdict, and what was seen there."""
+"""A gate: its name, its verdict, and what was seen there."""
 
 OK, WAITS, STOPS = "ok", "waits", "stops here"
 
@@ -57,12 +57,12 @@ def why(
     with shared(context).reader() as reader:
         path, job = _clip(config, reader, clip)
         for name, verdict, seen in _grace(config, reader, path, job):
-            # No table: it would break lines in the middle of a command that is to be copied.
+            # No table: it would break commands, which are to be copied.
             console.print(f"{name:<8}  [{COLOUR[verdict]}]{verdict:<10}[/]  {plain(seen)}", soft_wrap=True)
 
 
 def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job | None]:
-    """The clip that is meant: one that the journal knows, or else a file in inputs/."""
+    """The named clip: one in the journal, or else a file in inputs/."""
     word = word.removeprefix(f"{config.paths.inputs}/")
     paths = find(reader.known().keys(), word)
     number = number_of(word)
@@ -109,12 +109,12 @@ def _grace(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
 
 
 def _next(config: Config, job: Job, *, unlike: str) -> str:
-    """What would start another run of a clip that ended."""
+    """What would start another run of an ended clip."""
     if unlike:
         return "once the video itself is here under this name, it is taken in by itself"
     if not os.path.lexists(config.paths.inputs / os.fsdecode(job.path)):
         return "the clip is not in inputs/ any more: copied there again, it is taken in by itself"
-    if job.state is JobState.REJECTED:  # what the same file would be again
+    if job.state is JobState.REJECTED:  # the same file would be rejected again
         return "the video itself under this name, or an edit of its JSON, is taken in by itself"
     force = ["--force"] if job.state is JobState.DONE else []
     edit = "an edit of its JSON, " if job.spec_digest or job.spec_hash else ""
@@ -146,7 +146,7 @@ def _name(config: Config, path: bytes) -> Iterator[GraceEntry]:
 
 
 def _damage(job: Job) -> Iterator[GraceEntry]:
-    """What of it does not decode, and where its pictures change their size, as far as that is known."""
+    """Which frames do not decode, and where the pictures change size, as far as known."""
     if words := in_words(members(job.source_info).get("damage")):
         yield "damage", WAITS if not job.ended else OK, joined(words, "What decodes is run")
     if words := resized.in_words(members(job.source_info).get("resized")):
@@ -154,7 +154,7 @@ def _damage(job: Job) -> Iterator[GraceEntry]:
 
 
 def _file(config: Config, path: bytes, job: Job) -> Iterator[GraceEntry]:
-    """The four parts of "arrived", as they are this moment."""
+    """The four conditions of "arrived", as they are now."""
     root = os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fd = open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -224,7 +224,7 @@ def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[GraceEntr
 
 
 def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> GraceEntry:
-    """Of a JSON that reads well: whether the engine and the files that it names go with it, as the daemon found."""
+    """For a valid JSON: whether the engine and the named files fit it, as the daemon found."""
     name = layout.shown(beside.spec)
     if job.waiting_on is not Waiting.INVALID_SPEC:
         return "JSON", OK, f"{name} can be run"
@@ -234,13 +234,13 @@ def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> Gr
 
 
 def _see(config: Config, beside: layout.Beside) -> str:
-    """Where the whole of it is told, if that could be written."""
+    """Where the whole text is, if it could be written."""
     there = os.path.lexists(config.paths.inputs / os.fsdecode(beside.error))
     return f"See {layout.shown(beside.error)}" if there else ""
 
 
 def _clock(config: Config, job: Job) -> Iterator[GraceEntry]:
-    """How much of the grace is left, and whether it runs."""
+    """The rest of the grace, and whether it runs."""
     if words := grace_words(job, config, running=holder(config.paths.state) is not None):
         yield "grace", WAITS, f"{words} (grace.period is {spell_duration(config.grace.period)})"
 

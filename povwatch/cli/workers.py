@@ -1,4 +1,4 @@
-"""The workers and the GPUs, a line each, for status."""
+"""The lines about workers and GPUs in status."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 
 def worker_lines(facts: Mapping[str, Any], reader: JournalReader) -> Iterator[str]:
-    """What each worker does and since when, and what its GPUs hold; then the GPUs without a worker.
+    """What each worker does and since when, and its GPUs' memory; then the GPUs without a worker.
 
     Args:
-        facts: what the daemon says of itself; see daemon/status.py.
-        reader: the journal.
+        facts: the daemon's facts about itself; see daemon/status.py.
     """
     gpus = {gpu["uuid"]: gpu for gpu in facts.get("gpus", [])}
     for worker in facts.get("workers", []):
