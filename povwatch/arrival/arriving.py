@@ -128,7 +128,7 @@ class Arriving:
         track.signature = signature
         job = self._store.job(track.job)
         if job.state in CLAIMED:
-            return  # the run has its private copy; the new file is looked at when the run is over
+            return  # the run has its private copy; the new file's turn comes after the run
         self._call_off(job)
         if job.damaged not in {None, signature}:
             job = self.forget_damaged(job)
@@ -196,7 +196,7 @@ class Arriving:
         """Let a child process read a long index."""
         track.phase = Phase.INSPECTING
         key, signature = ("examine", job.id), track.signature
-        if self._walks.busy(key):  # one that is being cancelled: its end looks again
+        if self._walks.busy(key):  # it is being cancelled; its end looks again
             return
         self._walks.submit(
             key,
@@ -221,7 +221,7 @@ class Arriving:
     def _decode(self, track: Track, job: Job, kind: str, missing: str = "") -> None:
         """Let a child process decode the whole clip; of an incomplete one, what there is."""
         track.phase = Phase.INSPECTING
-        if track.settle is None:  # it has waited for what is missing
+        if track.settle is None:  # the clip was incomplete
             track.settle = Settle()
             track.settle.observe(track.signature, self._store.clock.boot(), self._settle)
         key, signature = ("decode", job.id), track.signature
@@ -253,17 +253,17 @@ class Arriving:
         if track is None or track.job != job_id:
             return
         if isinstance(outcome, EnvironmentFault) or (isinstance(outcome, MediaKilled) and track.faults < KILLED_MAX):
-            # Before the clip is looked at: that may fail for the same cause.
+            # Check this before sampling the clip, which may fail for the same cause.
             self._later(path, track, self._store.job(job_id), outcome, now)
             return
-        if not isinstance(outcome, Report) or not outcome.complete:  # a whole one is inspected next: that may fail
+        if not isinstance(outcome, Report) or not outcome.complete:  # the inspection of a whole clip may fail too
             track.faults = 0
         if (
             track.signature != signature
             or self._clips.sample_or_none(path) != signature
             or isinstance(outcome, MediaStopped)
         ):
-            track.phase = Phase.SETTLING  # it changed meanwhile: what was found is about another file
+            track.phase = Phase.SETTLING  # the clip changed meanwhile: the answer is about another file
             self._tracks.plan(path, now)
             return
         job = self._store.job(job_id)
@@ -320,7 +320,7 @@ class Arriving:
     def _incomplete(self, path: bytes, track: Track, job: Job, error: PovwatchError, now: float) -> None:
         self._wait(job, Waiting.INCOMPLETE, error.what)
         track.phase, track.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
-        track.settle = None  # a hundred thousand clips may wait so: the same bytes are kept once
+        track.settle = None  # 100,000 clips may wait here: keep equal bytes once
         if (seen := self._store.known[path].source_stat) == track.signature:
             track.signature = seen
         self._warn(path, track, now)
@@ -350,7 +350,7 @@ class Arriving:
         """Run whatever decodes of an incomplete clip, if anything does. `answer` gets one sentence, now or soon."""
         track = self._tracks.get(job.path)
         if track is None or self._inspections.busy(("glimpse", job.id)):
-            return  # it is asked again
+            return  # the request is repeated
         if track.held_back:
             answer(Answer(done=False, text=joined(job.detail, track.todo)))
             return

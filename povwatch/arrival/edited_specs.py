@@ -88,7 +88,7 @@ class EditedSpecs:
 
     def _same(self, job: Job, file: SpecFile, path: bytes) -> bool:
         """Whether the JSON means the same as when the job ended."""
-        if job.spec_hash is None:  # it never came to a run: its bytes have to do
+        if job.spec_hash is None:  # it never ran: only the JSON's bytes are known
             return job.spec_digest in {None, file.digest} and job.state is not JobState.DONE
         _, name = layout.split(job.path)
         try:

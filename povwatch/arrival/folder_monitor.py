@@ -161,7 +161,7 @@ class FolderMonitor(Stage):
     # -- hints
 
     def _take_hints(self, now: float) -> None:
-        hints = dict.fromkeys(self._hints.take())  # in their order: the first clip of a stem gets the stem's names
+        hints = dict.fromkeys(self._hints.take())  # keep their order: the first clip of a stem gets the stem's names
         if not hints:
             return
         if None in hints or len(hints) >= HINTS_MAX:
@@ -178,7 +178,7 @@ class FolderMonitor(Stage):
         if not names.is_clip_name(name, self._extensions) or names.is_ignored(name):
             if not name.startswith(layout.OURS):
                 self._tell_stages(lambda stage: stage.beside_changed(path))
-                self.soon(now)  # a folder that was moved in, a JSON of a finished clip, a partial copy that is done
+                self.soon(now)  # a moved folder, a finished clip's JSON, a finished partial copy
             return
         try:
             status = self._known_root.lstat(path)
@@ -201,7 +201,7 @@ class FolderMonitor(Stage):
         except InputsAway as error:
             self._leave(error.what)
             return
-        if not self._guard.check():  # it went away while we looked: what was not seen may be there
+        if not self._guard.check():  # it went away during the scan: unseen clips may still exist
             self._check_health(now)
             return
         self._arrival.appeared(listing.clips.items(), now)
@@ -248,7 +248,7 @@ class FolderMonitor(Stage):
                 self._leave(health.reason or "")
             return
         if self.away is not None:
-            if self._open_root():  # it is there, and the machine does not let us in yet
+            if self._open_root():  # it is there but cannot be opened yet
                 return
             self._known_root.away = None
             say("inputs-back", inputs=self._root)
@@ -284,13 +284,13 @@ class FolderMonitor(Stage):
 
     def _watch(self) -> None:
         """Start the events again. A failure is logged once and tried again later."""
-        said = self._watcher.problem
+        logged = self._watcher.problem
         if self._watcher.start():
             # With too few watches, try again at times: somebody may have raised the limit.
             self._watch_pause = WATCH_PAUSE_MAX if self._watcher.unwatched else WATCH_PAUSE
         else:
             self._watch_pause = min(self._watch_pause * 2, WATCH_PAUSE_MAX)
-            if self._watcher.problem != said:
+            if self._watcher.problem != logged:
                 rescan = spell_duration(self.rescan_every)
                 say("watch-unavailable", inputs=self._root, problem=self._watcher.problem, rescan=rescan)
         self._watch_again_at = self._clock.boot() + self._watch_pause

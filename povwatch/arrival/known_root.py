@@ -36,7 +36,7 @@ class KnownRoot:
         try:
             return self.away is None and self.lstat(path) is not None
         except OSError:
-            return True  # a disk that fails does not say that it is gone
+            return True  # a failing disk does not prove that it is gone
 
     def lstat(self, path: bytes) -> os.stat_result | None:
         """The status of a path; None if nothing is there.

@@ -33,7 +33,7 @@ class Progress:
         try:
             report = self._clips.report(job.path, size, glance=True)
         except TakesLonger:
-            if not self._walks.busy(key):  # else it grows quicker than a child can look: a later change asks
+            if not self._walks.busy(key):  # else it grows faster than a child reads it; try at a later change
                 root = self._clips.root
                 then = lambda outcome: self._glanced(job, size, outcome)  # noqa: E731 - its line would be too long
                 self._walks.submit(key, then, have_examined, root, job.path, size, glance=True)

@@ -169,7 +169,7 @@ class ArrivalStage(Stage):
             return None
         last = self._store.of_path(path)
         (job,) = self._store.add([(path, signature)], force=force)
-        if last is not None and last.damaged == signature:  # the same file, which is as it is
+        if last is not None and last.damaged == signature:  # the same file, as damaged as before
             job = self._store.apply(job, StillDamaged(signature=signature))
         self._arriving.begin(job, now)
         return job
@@ -272,7 +272,7 @@ class ArrivalStage(Stage):
     def enter(self, job: Job) -> None:
         """See Stage. A claimed clip has changed, or could not be inspected: it arrives anew."""
         if (track := self._tracks.get(job.path)) is not None and track.job == job.id and track.phase is Phase.SETTLING:
-            return  # it was seen here that it changed
+            return  # this stage itself noticed the change
         self._begin_anew(job)
 
     def _begin_anew(self, job: Job) -> None:
@@ -299,7 +299,7 @@ class ArrivalStage(Stage):
                 try:
                     self._look_at(path, self._tracks[path], now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
-                    if path in self._tracks:  # the look had its timer
+                    if path in self._tracks:  # its timer was used up
                         self._tracks.plan(path, self._store.clock.boot() + LOOK_AGAIN)
                     self._mishaps.of(("arrival", self._store.known[path].job), error)
 
@@ -332,7 +332,7 @@ class ArrivalStage(Stage):
             job = self._arriving.forget_damaged(job)
         if job.state is JobState.ARRIVING:
             waited = 0.0
-            if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the same bytes as then
+            if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the file is unchanged
                 waited = max(0.0, self._store.clock.wall() - job.updated_at)
             self._arriving.begin(dataclasses.replace(job, source_stat=signature), now, since=now - waited)
             return

@@ -74,7 +74,7 @@ class OpenForWriting:
 def open_for_writing(proc: Path = PROC) -> OpenForWriting:
     """Search the open files of every process that povwatch may inspect. Takes milliseconds."""
     files: set[tuple[int, int]] = set()
-    everybody = (proc / "1").exists()  # ProtectProc=invisible and hidepid hide what we may not look at
+    everybody = (proc / "1").exists()  # ProtectProc=invisible and hidepid hide other users' processes
     for process in _processes(proc):
         try:
             files.update(_writable(process))

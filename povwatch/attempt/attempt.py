@@ -132,13 +132,13 @@ class Attempt:
                 on_progress=report,
                 cancelled=cancelled,
             )
-            if made["copied"]:  # the working copy is the clip itself, sound and all
+            if made["copied"]:  # the working copy is the clip itself, sound included
                 os.unlink(source, dir_fd=room)
                 source = made["path"]
             self._keep(room, source, made["times"])
             self.source = self._whole(source)
             self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
-            if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded now: these count
+            if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded: these count
                 self._refuse_misfits(made["frames"])
                 self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
             if made["resized"]:
@@ -217,7 +217,7 @@ class Attempt:
                 what = f"The engine's artifact cannot be used: {error.what}"
                 raise CheckFailed(what, "The engine's output before that may say why.") from error
             raise (error if isinstance(error, CheckFailed) else found) from None
-        except MediaError:  # the look at it failed as well: then it is not known to be wrong
+        except MediaError:  # this check failed too, so nothing proves the artifact wrong
             return
 
     def _finish(
@@ -231,7 +231,7 @@ class Attempt:
         """Finish and check one video."""
         with self._timed("finish"):
             with private.room(self.folder) as room, suppress(FileNotFoundError):
-                os.unlink(to.name, dir_fd=room)  # of a run of this step that a crash cut short
+                os.unlink(to.name, dir_fd=room)  # left by a crash during this step
             made = call(
                 "finish",
                 {
@@ -249,7 +249,7 @@ class Attempt:
                 on_progress=lambda fraction: report(fraction / 2),
                 cancelled=cancelled,
             )
-        if expected.rate is None:  # of the first frames alone, and the sound may begin after them
+        if expected.rate is None:  # only the first frames, and the sound may begin after them
             expected = dataclasses.replace(expected, sound=made["sound"])
         with self._timed("check"):
             found = call(
@@ -267,7 +267,7 @@ class Attempt:
         ready, info, spec = Prepared.from_json(self.prepared), VideoInfo.from_json(self.info), self.frozen
         real = bool(self.capabilities.get("real"))
         panels = 1
-        if real:  # a preview shows the control alone, whatever is asked for beside it
+        if real:  # a preview shows only the control, whatever the spec asks for
             panels += int(spec.show_input) + (len(spec.controls) if spec.show_control_condition else 0)
         frames = min(spec.max_frames or ready.frames, ready.frames)
         keep = spec.keep_input_resolution or not real
@@ -337,7 +337,7 @@ class Attempt:
         """Copy the files that the spec names, and remember the copies."""
         for where, path in self.frozen.referenced_paths().items():
             if where == "prompt_path":
-                continue  # its text is the prompt already
+                continue  # its text is already the prompt
             copy = f"{where.replace('.', '_')}{Path(path).suffix.lower()}"
             named = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
             take_copy(root_fd, named, room, copy, cancelled, names=1)

@@ -73,20 +73,20 @@ class FailedAttempts:
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
         match decision.kind:
             case Kind.RETRY:
-                said = {
+                fields = {
                     "attempt": job.attempts,
                     "problem": str(error),
                     "at": self._store.clock.spell(self._store.clock.boot() + decision.at - wall),
                 }
-                self._requeue(job, "retry", said, not_before=decision.at, detail=decision.reason)
+                self._requeue(job, "retry", fields, not_before=decision.at, detail=decision.reason)
             case Kind.RELEASE if isinstance(error, SourceChanged):
                 self._discard(job)
                 self._store.apply(job, ArrivesAgain(problem=str(error)))
             case Kind.RELEASE:
-                said = {"problem": str(error)}
+                fields = {"problem": str(error)}
                 given_back = max(job.attempts - 1, 0)
                 job = self._requeue(
-                    *(job, "released", said),
+                    *(job, "released", fields),
                     not_before=decision.at,
                     detail=str(error),
                     attempts=given_back,
@@ -98,7 +98,7 @@ class FailedAttempts:
                     decision.waiting or Waiting.PAUSED, error, decision.at, prepared=prepared
                 )
                 if not known:
-                    self._store.tell("released", job, said)
+                    self._store.tell("released", job, fields)
             case Kind.BLOCK:
                 self._end(job, Blocked, error, "was blocked by the engine's guardrail")
             case Kind.FAIL | Kind.REJECT:
@@ -106,9 +106,9 @@ class FailedAttempts:
 
     def release(self, job: Job, why: str, *, waiting: Waiting | None = Waiting.TURN, not_before: float = 0.0) -> None:
         """Put a job back into the queue, and give its attempt back."""
-        said = {"problem": why}
+        fields = {"problem": why}
         attempts = max(job.attempts - 1, 0)
-        self._requeue(job, "released", said, not_before=not_before, detail=why, attempts=attempts, waiting=waiting)
+        self._requeue(job, "released", fields, not_before=not_before, detail=why, attempts=attempts, waiting=waiting)
 
     def hold_queue(self, error: EnvironmentFault) -> None:
         """Keep jobs from starting for now, since they would meet the same error."""
@@ -138,7 +138,7 @@ class FailedAttempts:
         folder = self._config.paths.outputs / layout.STAGING.decode() / room(job.id, job.run_id or "")
         try:
             promised = Sealed.from_json(job.promise or "").entries
-        except JournalError:  # the journal is damaged there: that may be why
+        except JournalError:  # a damaged promise may be the reason
             promised = ()
         files = ", ".join(layout.shown(entry.staged) for entry in promised) or "all that there is"
         what = joined(error.what, f"What was to be published is kept: {files} in {folder}")
@@ -159,11 +159,11 @@ class FailedAttempts:
             return
         requeued = Requeued(
             how="orphaned",
-            told={"state": str(job.state), "what": "it runs again"},
+            fields={"state": str(job.state), "what": "it runs again"},
             waiting=decision.waiting,
             detail=decision.reason,
             not_before=decision.at,
-            # A crash is counted apart from attempts: it says nothing about the job alone.
+            # Crashes are counted apart from attempts: the job may not be to blame.
             attempts=max(job.attempts - 1, 0),
             crashes=job.crashes,
         )
@@ -210,7 +210,7 @@ class FailedAttempts:
         self,
         job: Job,
         event: str,
-        said: Mapping[str, object],
+        fields: Mapping[str, object],
         *,
         not_before: float,
         detail: str,
@@ -222,7 +222,7 @@ class FailedAttempts:
         change = QuietlyRequeued if quiet else Requeued
         back = change(
             how=event,
-            told=said,
+            fields=fields,
             waiting=waiting,
             detail=detail,
             not_before=not_before,

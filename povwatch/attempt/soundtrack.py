@@ -54,7 +54,7 @@ def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.
             raise
         except PovwatchError as error:
             if isinstance(error, MediaKilled) and not problem:
-                ways = [True, False]  # most often the machine did it, out of memory: that says nothing about the sound
+                ways = [True, False]  # usually memory ran out, which says nothing about the sound
             problem = problem or error.what
         else:
             made = SoundTrack.from_json(found)
@@ -66,7 +66,7 @@ def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.
 
 def tell(store: JobStore, job: Job, sound: Mapping[str, Any]) -> None:
     """Log what is missing from a clip's sound, once a job, since all its attempts meet the same. `sound` is JSON."""
-    said = {event.event for event in store.journal.events(job.id)}
+    logged = {event.event for event in store.journal.events(job.id)}
     for event, key in (("sound-left-out", "problem"), ("sound-changed", "changed")):
-        if (problem := sound.get(key)) and event not in said:
+        if (problem := sound.get(key)) and event not in logged:
             store.note(job, event, {"problem": problem})

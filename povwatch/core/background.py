@@ -87,7 +87,7 @@ class Background:
         then = self._thens.pop(key)
         try:
             then(outcome)
-        except Exception as error:  # noqa: BLE001 - what is done about it is the daemon's to say
+        except Exception as error:  # noqa: BLE001 - the daemon decides what to do about it
             self._broken(key, error)
 
 

@@ -277,13 +277,13 @@ class GraceNews(GraceLooked):
     logged: ClassVar[bool] = True
     what: str
     """The event's name."""
-    told: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
     def name(self) -> str:
         return self.what
 
     def log_fields(self) -> Mapping[str, Any]:
-        return self.told
+        return self.fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -419,7 +419,7 @@ class FoundInClip(Change):
     event: ClassVar[str] = "damaged"
     what: str
     """The event's name."""
-    told: Mapping[str, Any]
+    fields: Mapping[str, Any]
     source_info: str
 
     def name(self) -> str:
@@ -429,7 +429,7 @@ class FoundInClip(Change):
         return replace(job, source_info=self.source_info)
 
     def log_fields(self) -> Mapping[str, Any]:
-        return self.told
+        return self.fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,7 +458,7 @@ class Passed(Change):
     """The result passed its checks, and is promised."""
 
     event: ClassVar[str] = "checked"
-    told: Mapping[str, Any]
+    fields: Mapping[str, Any]
     promise: str
     artifact: str
 
@@ -467,7 +467,7 @@ class Passed(Change):
         return replace(promised, promise=self.promise, artifact=self.artifact)
 
     def log_fields(self) -> Mapping[str, Any]:
-        return self.told
+        return self.fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -578,7 +578,7 @@ class Requeued(Change):
     event: ClassVar[str] = "retry"
     how: str
     """The event's name."""
-    told: Mapping[str, Any]
+    fields: Mapping[str, Any]
     waiting: Waiting | None
     detail: str
     not_before: float
@@ -593,7 +593,7 @@ class Requeued(Change):
         return replace(back, not_before=self.not_before, attempts=self.attempts, crashes=self.crashes)
 
     def log_fields(self) -> Mapping[str, Any]:
-        return self.told
+        return self.fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -679,7 +679,7 @@ class HookChange(Change):
     event: ClassVar[str] = "hook-started"
     how: str
     """The event's name."""
-    told: Mapping[str, Any]
+    fields: Mapping[str, Any]
     waits: HookWait | None
     """What the job waits on from now on; None where the hook changes nothing about that."""
 
@@ -693,7 +693,7 @@ class HookChange(Change):
         return job if self.waits.not_before is None else replace(job, not_before=self.waits.not_before)
 
     def log_fields(self) -> Mapping[str, Any]:
-        return self.told
+        return self.fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,32 +6,32 @@
     |-- JournalError             the journal cannot be opened or trusted
     |-- NotWritten               a report could not be written
     |-- Transient                the same job may succeed later
-    |   |-- EnvironmentFault     not the job's doing: it waits and is charged nothing
+    |   |-- EnvironmentFault     the job is not to blame: it waits and is charged nothing
     |   |   |-- DiskFull
     |   |   |-- WriteFailed      a disk reported an error: what was written is made again
     |   |   |-- Shortage         too little memory, too few open files or processes
     |   |   |-- OutputsNotWritable  outputs/ is read-only, or povwatch may not write there
-    |   |   |-- InputsRefused    inputs/ does not take or give the files beside a clip
+    |   |   |-- InputsRefused    inputs/ refuses to read or write the files beside a clip
     |   |   |-- GpuBusy
     |   |   |-- GpuLost
     |   |   |-- HookUnavailable  a hook's program cannot be started
-    |   |   |-- OutputsAway      outputs/, or the work in it, is not there
-    |   |   |   `-- OutputsTaken  somebody else's folder is where that work was
-    |   |   `-- SourceChanged    the clip changed under our hands
+    |   |   |-- OutputsAway      outputs/, or the work in it, is missing
+    |   |   |   `-- OutputsTaken  a foreign folder is in the work's place
+    |   |   `-- SourceChanged    the clip changed meanwhile
     |   |-- SpecInvalid          the JSON beside the clip: the job waits for an edit and is charged nothing
-    |   |-- FinishFailed         what the engine made is good; our own work on it failed
+    |   |-- FinishFailed         the artifact is good, but finishing it failed
     |   `-- AttemptFailed        the attempt counts
     |       |-- WorkerDied
     |       |-- WorkerStalled
     |       |-- OutOfMemory
-    |       |-- HookFailed       a hook did not do what it is for
+    |       |-- HookFailed       a hook failed
     |       `-- CheckFailed      the artifact is not what was asked for
     `-- Permanent                trying again cannot help
         |-- NotAVideo            rejected
         |-- Blocked              the engine's guardrail
         `-- JobFailed            the engine cannot do this job
 
-Transient or permanent is in the type; what to do about it is retry.py's decision.
+The type says whether an error is transient or permanent; retry.py decides what to do about it.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN
     level, sentence = SENTENCES[event]
     if job is not None:
         fields = {"clip": job.path, "job": job.id, "state": str(job.state)} | fields
-    if fields.get("error_file", SEE) is None:  # it could not be written, or the name is somebody else's
+    if fields.get("error_file", SEE) is None:  # it could not be written, or a foreign file has its name
         sentence = sentence.removesuffix(SEE)
     if fields.get("frames") == 1:
         sentence = sentence.replace("{frames} frames", "{frames} frame")

@@ -51,7 +51,7 @@ class Beside:
 
 def split(path: bytes) -> tuple[bytes, bytes]:
     """Folder (empty for the top one) and name of a relative path."""
-    folder, _, name = path.rpartition(b"/")  # asked for every clip of a scan: posixpath.split is five times slower
+    folder, _, name = path.rpartition(b"/")  # called for every clip of a scan; posixpath.split is five times slower
     return folder, name
 
 
@@ -162,6 +162,6 @@ def _cut(base: bytes, name: bytes) -> bytes:
     room = NAME_MAX - SUFFIX_MAX - len(digest) - 1
     head = base[:room]
     if len(head) < len(base):
-        whole = head.decode("utf-8", "ignore").encode()  # without the character that the cut went through
+        whole = head.decode("utf-8", "ignore").encode()  # without the character that was cut in two
         head = whole if head.startswith(whole) and len(head) - len(whole) < UTF8_MAX else head
     return head + b"~" + digest

@@ -60,7 +60,7 @@ def _unusable(name: str) -> str:
     """Why a zone cannot be used, and what to do, as sentences; empty if it can."""
     try:
         datetime.now().astimezone()
-    except ValueError:  # a day or more away from UTC, which is no time of day any more
+    except ValueError:  # a day or more away from UTC
         return "is a day or more away from UTC. Name a zone, such as TZ=Europe/Berlin."
     if not _known(name.removeprefix(":")):
         return "is no time zone that is known here. Install tzdata, or name another, such as TZ=CET-1CEST."

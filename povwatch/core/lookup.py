@@ -45,7 +45,7 @@ def find(paths: Collection[bytes], word: str) -> list[bytes]:
         return []
     try:
         wanted = word.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character, which no file name holds
+    except UnicodeEncodeError:  # a lone surrogate that no file name holds
         return []
     below = wanted.removeprefix(b"./").removeprefix(b"inputs/")
     ways: list[Callable[[bytes], bool]] = [
@@ -55,7 +55,7 @@ def find(paths: Collection[bytes], word: str) -> list[bytes]:
         lambda path: layout.stem_of(path) in {wanted, below},
         lambda path: layout.stem_of(layout.split(path)[1]) == wanted,
     ]
-    if "\\" in word:  # what cannot be printed is shown escaped; without a backslash nothing is
+    if "\\" in word:  # an unprintable name is shown with backslash escapes
         names = {word, word.removeprefix("./").removeprefix("inputs/")}
         ways[2:2] = [lambda path: layout.shown(path) in names]
         ways += [

@@ -100,7 +100,7 @@ OUTPUTS_WRITABLE = Until("outputs_watch.py makes a file in outputs/.povwatch", 2
 OUTPUTS_BACK = Until("outputs_watch.py sees that outputs/ is there", 2.0, 60.0)
 MEANS_AGAIN = Until("", 2.0, 60.0)
 DISK_MENDED = Until("", 30.0, 900.0)
-"""Each try takes a worker's time and is likely to meet the same disk."""
+"""Long pauses: each try costs a worker's time and probably meets the same disk."""
 CLIP_READABLE = Until("arriving.py reads the clip", 0.0, 60.0)
 INPUTS_TAKE_IT = Until("gatekeeper.py tries it at each look", 2.0, 60.0)
 NOTICE_LATER = Until("error_files.py tries it every 5 s", 5.0, 5.0)
@@ -180,7 +180,7 @@ def _in_outputs(code: int, place: Place) -> Rule:
             return Rule(errors.DiskFull, waits, "disk-full", ROOM_AGAIN, said, TODO[code])
         case Cause.RIGHTS:
             said, todo = "{where} cannot be written ({reason}).", TODO[code]
-            if place is Place.GENERATE and code != errno.EROFS:  # an engine opens files of its user's too
+            if place is Place.GENERATE and code != errno.EROFS:  # engines also open their user's files
                 said, todo = "povwatch's user may not open {where} ({reason}).", ENGINES_RIGHTS
             return Rule(errors.OutputsNotWritable, waits, "paused", OUTPUTS_WRITABLE, said, todo)
         case Cause.MEANS:
@@ -412,7 +412,7 @@ def gives_memory(limit: int | None = None) -> bool:
         return True
     left = ENOUGH if limit is None else limit - held - STACK
     if left <= 0:
-        return True  # it has had all that it was allowed
+        return True  # it already has all that it is allowed
     try:
         mmap.mmap(-1, min(left, ENOUGH)).close()
     except (OSError, MemoryError):

@@ -154,7 +154,7 @@ _RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {
     errors.GpuLost: (Waiting.GPU_LOST, ENVIRONMENT_PAUSE),
     errors.SourceChanged: (Waiting.SETTLING, 0.0),
     errors.SpecInvalid: (Waiting.INVALID_SPEC, 0.0),
-    # Every other fault of the environment.
+    # All other faults of the environment.
     errors.EnvironmentFault: (Waiting.PAUSED, ENVIRONMENT_PAUSE),
     errors.MachineError: (Waiting.ENGINE_UNAVAILABLE, ENVIRONMENT_PAUSE),
 }

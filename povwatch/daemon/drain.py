@@ -97,7 +97,7 @@ class Drain:
         elif blocker is not None:
             engine = blocker.waiting is Waiting.ENGINE_UNAVAILABLE
             unable = f"The engine is not available: {blocker.problem}" if engine else blocker.problem
-        if unable is None:  # no clip can be inspected: what one waits on says why
+        if unable is None:  # if no clip can be inspected, one of them has the reason
             early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
             unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
         ended = frozenset(self._store.ended)

@@ -75,7 +75,7 @@ class JournalWait:
             raise error
         if self.problem is None:
             say("journal-full", problem=str(problem))
-            self._notifier.ready(str(problem))  # at a start: the manager would give up on one that waits
+            self._notifier.ready(str(problem))  # the manager must not time out a waiting start
         self.problem = problem
         until = self._clock.boot() + JOURNAL_TAKES_IT.pause(times)
         while (left := until - self._clock.boot()) > 0.0:
@@ -83,7 +83,7 @@ class JournalWait:
             self._waker.sleep(min(left, ALIVE_EVERY))
             if self._stopped():
                 raise error
-        self._waker.wake()  # what came meanwhile has ended these sleeps, and is still to be taken in
+        self._waker.wake()  # events that ended these sleeps are still to be handled
 
     def over(self) -> None:
         """The journal can be written again."""

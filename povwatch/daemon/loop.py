@@ -104,7 +104,7 @@ class Daemon:
         self._requests_at = 0.0
         self._starts: dict[str, Callable[[], None]] = {}
         """Start-up steps that have not succeeded yet."""
-        if not once:  # which ends where nothing can move
+        if not once:  # --once ends where nothing can go on
             self.app.journal.patience = self.journal_wait
 
     def _put_together(self, config: Config, scope: Scope, outside: Outside) -> App:
@@ -178,7 +178,7 @@ class Daemon:
         app.spool.prepare()
         app.spool.sweep(app.clock.wall())
         app.root.keep()
-        crashed = app.journal.fact("daemon") is not None  # `_end` takes it back
+        crashed = app.journal.fact("daemon") is not None  # `_end` removes the fact
         self._starts = {
             "recovery": lambda: recover(app.store, app.mishaps, crashed=crashed),
             "sweep": lambda: sweep(app.store, app.publisher),
@@ -274,7 +274,7 @@ class Daemon:
             again = ". What runs is handed back; Ctrl-C once more ends it at once" if self._stop == "SIGINT" else ""
             say("daemon-stopping", why=f"{self._stop}{again}")
         self._notifier.stopping()
-        with ExitStack() as closing:  # whatever fails on the way, the rest is done: nothing of ours outlives us
+        with ExitStack() as closing:  # whatever fails, the rest is closed: nothing outlives the daemon
             for close in (app.waker.close, self._notifier.close, app.journal.close, app.arrival.close):
                 closing.callback(close)
             closing.callback(app.run.close)
@@ -313,5 +313,5 @@ class Daemon:
     def _set_signals(self) -> None:
         ignore_sigio()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(number, lambda n, _: self._signalled(n))

@@ -58,7 +58,7 @@ class Mishaps:
             and isinstance(job_id, int)
             and self._store.job(job_id) == self._store.reread(job_id)
         ):
-            say("outcome-late", problem=str(error))  # nothing was changed: the job has gone on without that work
+            say("outcome-late", problem=str(error))  # nothing changed: the job has gone on without that work
             return
         found = in_words(error, f"while it handled {key}")
         if isinstance(job_id, int):
@@ -117,7 +117,7 @@ class Mishaps:
         job = self._store.reread(job_id)
         if job.ended:
             return
-        if not isinstance(found, EnvironmentFault):  # the machine's doing: that goes by, however often it comes
+        if not isinstance(found, EnvironmentFault):  # the machine's faults pass, however often they come
             self._times[job.id, job.state] += 1
         times = self._times[job.id, job.state]
         stage = self._store.stage_of(job)

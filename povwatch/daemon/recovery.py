@@ -63,7 +63,7 @@ def sweep(store: JobStore, publisher: Publisher) -> None:
     """Delete private folders that belong to no job and no run, once the jobs are settled."""
     waiting = store.in_state(S.QUEUED, S.GRACE)
     runs = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
-    with suppress(PovwatchError):  # a link is in its place, or it cannot be written: outputs_watch says so
+    with suppress(PovwatchError):  # outputs_watch reports a link or a missing permission
         publisher.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in runs if job.run_id})
 
 

@@ -183,7 +183,7 @@ class Requests:
     def _answer_damaged(self, request: Request, job: Job, answer: Answer) -> None:
         """Answer `go --damaged`. A user's marker still holds the clip once it has arrived."""
         beside = layout.beside(job.path, job.base)
-        with suppress(EnvironmentFault):  # inputs/ is away: `why` says what holds the clip when it is back
+        with suppress(EnvironmentFault):  # inputs/ is away; `why` names the marker later
             if answer.done and self._folder.markers(beside).hold:
                 text = f"{answer.text} The file {layout.shown(beside.hold)} still holds it: remove that, and it starts."
                 answer = Answer(done=False, text=text)

@@ -56,7 +56,7 @@ class StatusFacts:
     def tick(self, now: float, blocker: Blocker | None) -> None:
         """Write the facts, if it is time and they have changed."""
         blocked = blocker.problem if blocker else None
-        news = bool(blocked) != bool(self._noted.get("blocked"))  # who said pause wants to see it
+        news = bool(blocked) != bool(self._noted.get("blocked"))  # whoever said pause wants to see it at once
         if now < self._next and not news:
             return
         self._next = now + NOTE_EVERY

@@ -60,7 +60,7 @@ class FreeSpace:
                     problem = f"{where} has less room left than disk.reserve ({reserve})."
                     self.blocker = Blocker(Waiting.DISK_FULL, problem)
                 return
-        if self._full in left:  # while it cannot be looked at it is as full as it was
+        if self._full in left:  # a disk that cannot be checked still counts as full
             say("disk-room", where=self._full, free=spell_size(left[self._full]))
             self.blocker = self._full = None
 

@@ -73,7 +73,7 @@ def nameless(folder: int) -> Iterator[int]:
     except OSError as error:
         if error.errno not in {errno.EISDIR, *UNSUPPORTED}:
             raise
-        name = f"{OURS}{os.getpid()}-{threading.get_ident()}"  # NFS and some FUSE ones know no files without a name
+        name = f"{OURS}{os.getpid()}-{threading.get_ident()}"  # NFS and some FUSE file systems have no nameless files
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with closing(fd):
             os.unlink(name, dir_fd=folder)

@@ -88,7 +88,7 @@ def scan(root: Path, *, extensions: frozenset[bytes], recursive: bool, clock: Ca
             folders += _folder(top, folder, listing, extensions, recursive=recursive)
         except FileNotFoundError as e:
             if not folder:
-                raise _away(root, e) from e  # any other folder was simply removed while we looked
+                raise _away(root, e) from e  # any other folder was removed during the scan
         except OSError as e:
             if not folder:
                 raise _away(root, e) from e
@@ -167,7 +167,7 @@ def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: 
         return False
     try:
         seen = signature(entry.stat(follow_symlinks=False))
-    except FileNotFoundError:  # removed while we looked
+    except FileNotFoundError:  # removed during the scan
         return False
     (listing.clips if is_clip else listing.specs)[path] = seen
     return is_clip
@@ -176,7 +176,7 @@ def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: 
 def _partial(entry: os.DirEntry[bytes], partials: dict[bytes, int]) -> None:
     """Note an unfinished file. Other ignored files are skipped."""
     if named_by_partial(entry.name) is not None:
-        with contextlib.suppress(FileNotFoundError):  # finished while we looked
+        with contextlib.suppress(FileNotFoundError):  # finished during the scan
             partials[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
 
 
@@ -186,7 +186,7 @@ def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: 
         target = posixpath.basename(os.path.realpath(entry.path, strict=True))
         if entry.is_file(follow_symlinks=True) and is_clip_name(target, extensions):
             listing.links[path] = signature(entry.stat(follow_symlinks=False))
-    except OSError:  # leads nowhere, in a circle, or where we may not look
+    except OSError:  # it leads nowhere, in a circle, or into a forbidden folder
         return
 
 

@@ -65,7 +65,7 @@ class GraceEntry:
     """Result of `holding.marker_before`; None until it is needed."""
     announce: bool = False
     """Whether the log still has to say when the clip starts. That needs a first look."""
-    said: Waiting | None = field(default=Waiting.GRACE)
+    last_wait: Waiting | None = field(default=Waiting.GRACE)
 
     def unsure(self, now: float) -> bool:
         """Whether an invalid JSON may still be half written."""
@@ -143,9 +143,9 @@ class SpecFiles:
         try:
             if self._folder.write_spec(beside.spec, data):
                 template = choose(self._defaults, self._templates, job.path)
-                said = {"spec": beside.spec, "template": template.name}
-                self._store.journal.note(job, "spec-written", self._store.clock.wall(), said)
-                say("spec-rewritten" if again else "spec-written", job, **said)
+                fields = {"spec": beside.spec, "template": template.name}
+                self._store.journal.note(job, "spec-written", self._store.clock.wall(), fields)
+                say("spec-rewritten" if again else "spec-written", job, **fields)
             file = self._folder.read_spec(beside.spec)
             return None if file is None else self._mended(job, beside.spec, file)
         except SpecInvalid:
@@ -174,8 +174,8 @@ class SpecFiles:
         if not self._folder.write_spec(new, renamed(file.data, was, now)):
             return False
         self._carried.add(before.id)
-        said = {"before": before.path, "spec": new, "left": old}
-        self._store.note(job, "spec-carried", said)
+        fields = {"before": before.path, "spec": new, "left": old}
+        self._store.note(job, "spec-carried", fields)
         return True
 
     def _mended(self, job: Job, path: bytes, file: SpecFile) -> SpecFile:
@@ -244,13 +244,13 @@ class SpecFiles:
             entry.spec, entry.problem = None, error
             return
         except EnvironmentFault:
-            entry.digest = was  # nothing is known of this text yet
+            entry.digest = was  # these contents are not judged yet
             raise
         entry.looking = ", ".join(looking)
         if looking:
             entry.hindrance = self._named.hindrance(entry.job)
         if looking and entry.problem and not new:
-            return  # it was wrong, and is not yet known to be right
+            return  # it was invalid and is not yet known to be valid
         entry.spec, entry.problem = spec, None
         if new:
             for warning in [*lint(spec), *self._abilities.notes(spec.upstream())]:

@@ -91,8 +91,8 @@ class GraceLook:
     def refused(self, entry: GraceEntry, error: EnvironmentFault, now: float) -> None:
         """Let a clip wait because the folder does not take its JSON. The clock is stopped."""
         entry.grace = dataclasses.replace(entry.grace, seen_at=now)
-        entry.said = waiting_for(error)
-        self._store.wait(self._store.job(entry.job), entry.said, str(error))
+        entry.last_wait = waiting_for(error)
+        self._store.wait(self._store.job(entry.job), entry.last_wait, str(error))
 
     def done_already(self, job: Job, spec: Spec, *, digest: str | None, stat: bytes | None) -> bool:
         """Whether the same video was published with the same spec before; if so, its job ends here.
@@ -139,8 +139,8 @@ class GraceLook:
     def _follow(self, entry: GraceEntry, job: Job, by: str, *, first: bool) -> None:
         """Act on a look. `first`: it was the first one at this JSON."""
         job = self._store.job(job.id)
-        grace, was = entry.grace, entry.said
-        entry.said = grace.waiting
+        grace, was = entry.grace, entry.last_wait
+        entry.last_wait = grace.waiting
         if grace.invalid_since is None and job.invalid_since is not None:
             self._error_files.clear(job)
             spec = layout.beside(job.path, job.base).spec
@@ -190,7 +190,7 @@ class GraceLook:
         self._store.apply(job, rejected)
 
     def _over(self, entry: GraceEntry, job: Job) -> None:
-        if job.state is JobState.QUEUED and entry.grace.restarted:  # go goes over an edit too; what it asks for is new
+        if job.state is JobState.QUEUED and entry.grace.restarted:  # a go skips the grace of an edit; the spec is new
             job = self._store.apply(job, GraceAgain())
         if job.state is JobState.GRACE:
             self._queue(entry, job)

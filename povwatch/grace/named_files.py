@@ -193,7 +193,7 @@ class NamedFiles:
 
     def _measure(self, file: NamedFile, known: _File, kind: str) -> None:
         key = ("measure", file.path)
-        if self._background.busy(key):  # it is of the file that had the name before
+        if self._background.busy(key):  # it measures the earlier file of this name
             return
         known.measuring = True
 
@@ -203,9 +203,9 @@ class NamedFiles:
             if isinstance(outcome, Measured):
                 known.found = outcome
             elif _says_nothing(outcome, faults):
-                known.since = known.asked_at  # nor does this, but at once it would only happen again
+                known.since = known.asked_at  # wait again: an immediate try would fail too
                 known.faults, known.fault = faults, str(outcome)
-            elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # those say nothing: it is looked at again
+            elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # these say nothing: it is measured again
                 known.found = unusable(in_words(outcome, f"while it measured {layout.shown(file.path)}"))
             for job in known.asking:
                 self._known(job)

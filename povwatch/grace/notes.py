@@ -64,13 +64,13 @@ class GraceNotes:
             held_by: who holds it, if it is held.
             first: whether this was the first look at this JSON.
         """
-        event, told = self._event(entry, job, was, found, held_by=held_by, first=first)
+        event, fields = self._event(entry, job, was, found, held_by=held_by, first=first)
         if not event:
             self._store.apply(job, found)
             return
         news = GraceNews(
             what=event,
-            told=told,
+            fields=fields,
             waiting=found.waiting,
             detail=found.detail,
             spec_digest=found.spec_digest,

@@ -124,7 +124,7 @@ class GraceStage(Stage):
     def resume(self, job: Job, *, crashed: bool) -> str:
         """See Stage."""
         del crashed
-        if job.state is JobState.GRACE and job.spec_digest is None:  # povwatch ended as it arrived
+        if job.state is JobState.GRACE and job.spec_digest is None:  # povwatch ended between arrival and grace
             self._begin(job)
         else:
             self._resume(job)
@@ -217,7 +217,7 @@ class GraceStage(Stage):
         if job.state is JobState.QUEUED:
             resumed = dataclasses.replace(resumed, waiting=None, left=0.0)
         entry = self._open(job, resumed, now)
-        entry.said = resumed.waiting
+        entry.last_wait = resumed.waiting
         entry.announce = job.state is JobState.GRACE
 
     def spec_of(self, job: Job) -> Spec | None:
@@ -246,7 +246,7 @@ class GraceStage(Stage):
         """See Stage. Nobody could edit a JSON meanwhile, so that time does not count."""
         for entry in self._entries.values():
             entry.grace = dataclasses.replace(entry.grace, seen_at=now)
-            entry.said = None
+            entry.last_wait = None
 
     # -- the timers
 

@@ -209,7 +209,7 @@ def _copy(order: Order, config: Config, room: int, video: str, cancelled: thread
     except SourceChanged as error:
         if order.output is None:
             raise
-        raise HookFailed(  # its result is there: it does not arrive anew
+        raise HookFailed(  # its result exists, so the clip must not arrive anew
             f"The clip that the result was made from is not in inputs/ any more ({error.what.rstrip('.')}), "
             "and which private copy was its own was lost with the journal.",
             "Run it by hand if that is needed.",

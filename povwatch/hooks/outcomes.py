@@ -47,13 +47,13 @@ class Outcomes:
     def done(self, job: Job, hook: Hook, record: HookRun, outcome: Outcome) -> None:
         """The hook succeeded, or did not have to run."""
         self._refusals.pop(job.id, None)
-        said = {"hook": hook.name, "seconds": outcome.seconds}
+        fields = {"hook": hook.name, "seconds": outcome.seconds}
         state = HookState.SKIPPED if outcome.skipped else HookState.DONE
         self._records.keep(dataclasses.replace(record, state=state, seconds=outcome.seconds, error=None))
         if outcome.skipped:
-            self._go_on(job, "hook-skipped", said | {"why": outcome.skipped})
+            self._go_on(job, "hook-skipped", fields | {"why": outcome.skipped})
         else:
-            self._go_on(job, "hook-done", said | {"took": spell_duration(outcome.seconds)})
+            self._go_on(job, "hook-done", fields | {"took": spell_duration(outcome.seconds)})
 
     def off(self, job: Job, hook: Hook, record: HookRun, why: str) -> None:
         """The run was cancelled; nothing is charged."""
@@ -75,19 +75,19 @@ class Outcomes:
         else:
             self._refusals.pop(job.id, None)
         on_boot = clock.boot() + at - clock.wall()
-        said = {"hook": hook.name, "problem": str(error), "at": clock.spell(on_boot)}
+        fields = {"hook": hook.name, "problem": str(error), "at": clock.spell(on_boot)}
         if decision.kind is retry.Kind.RELEASE:
             self._records.keep(dataclasses.replace(_uncharged(record), error=str(error)))
             if isinstance(error, HookUnavailable):
                 detail = f"The hook {hook.name} cannot be started: {error}"
-                self._go_on(job, "hook-unavailable", said, HookWait(Waiting.HOOK, detail, None))
+                self._go_on(job, "hook-unavailable", fields, HookWait(Waiting.HOOK, detail, None))
                 return on_boot, detail
-            self._go_on(job, "hook-later", said, HookWait(decision.waiting, str(error), at))
+            self._go_on(job, "hook-later", fields, HookWait(decision.waiting, str(error), at))
         elif decision.kind is retry.Kind.RETRY:
             self._records.keep(dataclasses.replace(record, state=HookState.WAITING, error=str(error)))
             detail = f"The hook {hook.name} failed: {decision.reason}"
-            said = said | {"attempt": f"{record.attempts} of {self._attempts}"}
-            self._go_on(job, "hook-retry", said, HookWait(Waiting.RETRY_AT, detail, decision.at))
+            fields = fields | {"attempt": f"{record.attempts} of {self._attempts}"}
+            self._go_on(job, "hook-retry", fields, HookWait(Waiting.RETRY_AT, detail, decision.at))
         else:
             self._records.keep(dataclasses.replace(record, state=HookState.FAILED, error=str(error)))
             self.give_up(job, hook, error)
@@ -124,13 +124,13 @@ class Outcomes:
         known = [known for hook in hooks if hook.when == AFTER and (known := self._records.of(job).get(hook.name))]
         return joined(*(f"The hook {k.hook} failed: {k.error}" for k in known if k.state is HookState.FAILED))
 
-    def _go_on(self, job: Job, event: str, said: Mapping[str, Any], waits: HookWait | None = None) -> None:
+    def _go_on(self, job: Job, event: str, fields: Mapping[str, Any], waits: HookWait | None = None) -> None:
         """Journal and log how a run ended. The job's wait changes only if the job waited on the hook."""
-        if job.state not in MOMENTS:  # back in its grace, say
+        if job.state not in MOMENTS:  # for example back in its grace
             waits = None
         elif waits is None:
             waits = HookWait(Waiting.TURN if job.state is JobState.QUEUED else None, "")
-        self._store.apply(job, HookChange(how=event, told=said, waits=waits))
+        self._store.apply(job, HookChange(how=event, fields=fields, waits=waits))
 
 
 def _uncharged(record: HookRun) -> HookRun:

@@ -114,7 +114,7 @@ class _Run:
             alive = self.reaper.answering
             answers, output = self.reaper.listen(TICK if alive else 0)
             if not alive and not output:
-                break  # a process that got away still has the pipe open
+                break  # an escaped process still has the pipe open
             for answer in answers:
                 self.leader = answer.get("started", self.leader)
                 if "started" not in answer:
@@ -127,7 +127,7 @@ class _Run:
 
     def close(self) -> None:
         """Leave no process, zombie or descriptor behind."""
-        if self.answer is None and self.leader is not None:  # else the reaper has waited for it
+        if self.answer is None and self.leader is not None:  # else the reaper has reaped it
             kill_group(self.leader)
         self.reaper.close()
 

@@ -219,7 +219,7 @@ class HookStage(Stage):
             if order := self._order(job, hook):
                 self._begin(order)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-            self._records.forget(job)  # what they hold may have been taken back
+            self._records.forget(job)  # its records may be of an undone transaction
             if not self._background.busy(("hook", job.id, hook.name)):
                 self._errands.pop(hook.name, None)
             self._mishaps.of(("hook", job.id, hook.name), error)
@@ -254,11 +254,11 @@ class HookStage(Stage):
             spec_hash=job.spec_hash,
         )
         attempts = {"attempt": record.attempts, "attempts": self._config.engine.attempts}
-        told = {"hook": hook.name, "when": hook.when} | attempts
+        fields = {"hook": hook.name, "when": hook.when} | attempts
         waits = HookWait(Waiting.HOOK, f"The hook {hook.name} runs.")
         with self._store.together():
             self._records.keep(record)
-            self._store.apply(job, HookChange(how="hook-started", told=told, waits=waits))
+            self._store.apply(job, HookChange(how="hook-started", fields=fields, waits=waits))
         errand = self._errands[hook.name] = _Errand(hook, order, record)
         self._background.submit(
             errand.key,
@@ -285,7 +285,7 @@ class HookStage(Stage):
             with self._store.together():
                 self._settle(errand, outcome)
         except Exception:
-            self._records.forget(self._store.job(errand.record.job))  # what they hold was taken back
+            self._records.forget(self._store.job(errand.record.job))  # its records are of an undone transaction
             raise
         self._wake()
 
@@ -301,9 +301,9 @@ class HookStage(Stage):
         elif isinstance(outcome, Outcome) and outcome.error is None:
             self._outcomes.done(job, hook, record, outcome)
         else:
-            error = outcome if isinstance(outcome, Exception) else outcome.error or RuntimeError("no outcome")
-            told = in_words(error, f"while the hook {hook.name} ran", Place.HOOK, "the hook's files")
-            unable = self._outcomes.failed(job, hook, record, told)
+            raised = outcome if isinstance(outcome, Exception) else outcome.error or RuntimeError("no outcome")
+            error = in_words(raised, f"while the hook {hook.name} ran", Place.HOOK, "the hook's files")
+            unable = self._outcomes.failed(job, hook, record, error)
             if unable is not None:
                 self._unable[hook.name] = unable
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "lock"
-_PATIENCE = 1.0  # seconds; a command that looks whether a daemon runs holds the lock for an instant
+_PATIENCE = 1.0  # seconds; a command that checks for a daemon holds the lock for an instant
 
 
 class JournalLock:

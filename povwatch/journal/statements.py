@@ -48,7 +48,7 @@ class Statements:
 
             return self._through(act)
 
-        self.__dict__[name] = run  # found without this method from now on
+        self.__dict__[name] = run  # later look-ups skip this method
         return run
 
 

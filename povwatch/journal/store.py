@@ -37,7 +37,7 @@ class JobStore:
         """Number of jobs in each state."""
         self.ended: dict[int, Job] = {}
         """The jobs that ended since the start, oldest end first."""
-        self._unsaid: list[tuple[str, Job, Mapping[str, Any]]] | None = None
+        self._unlogged: list[tuple[str, Job, Mapping[str, Any]]] | None = None
         """Log lines that wait for the commit of `together`; None outside of it."""
         self._touched: set[int] = set()
         """The jobs changed within `together`."""
@@ -85,7 +85,7 @@ class JobStore:
 
     def add(self, clips: Iterable[tuple[bytes, bytes]], *, force: bool = False) -> list[Job]:
         """Add jobs for clips (path and stat signature) that were seen, in one transaction."""
-        with self.together():  # what the journal has and nobody remembers could not be added again
+        with self.together():  # a journalled job missing in memory could not be added again
             jobs = self.journal.add(clips, self.clock.wall(), force=force)
             for job in jobs:
                 self._remember(job)
@@ -98,11 +98,11 @@ class JobStore:
             StaleJobError: the job is no longer what the caller knows; nothing was changed.
             JournalError: core/job.py does not allow the change.
         """
-        told = change.log_fields()
-        new = self.journal.advance(job, change.after(job), change.name(), self.clock.wall(), told)
+        fields = change.log_fields()
+        new = self.journal.advance(job, change.after(job), change.name(), self.clock.wall(), fields)
         self._remember(new)
         if change.logged:
-            self.tell(change.name(), new, told)
+            self.tell(change.name(), new, fields)
         self._route(job, new)
         return new
 
@@ -135,7 +135,7 @@ class JobStore:
                 self._routed.append((stage, "enter", new))
         if new.ended:
             self._routed += [(stage, "ended", new) for stage in self.stages]
-        if self._unsaid is None:
+        if self._unlogged is None:
             self._tell_stages()
 
     def _tell_stages(self) -> None:
@@ -152,7 +152,7 @@ class JobStore:
 
     def _tell_stage(self, stage: Stage, what: str, job: Job) -> None:
         assert self._mishaps is not None  # noqa: S101 - set with the stages
-        if what == "ended":  # what fails of it costs no other part of it, and is done later
+        if what == "ended":  # one stage's failure costs no other, and is repeated later
             key = ("end", job.id, type(stage).__name__)
             self._mishaps.later(key, lambda: stage.ended(job), pause=0.0)
             return
@@ -164,10 +164,10 @@ class JobStore:
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
             self._mishaps.of((what, job.id), error)
 
-    def note(self, job: Job, event: str, said: Mapping[str, Any]) -> None:
+    def note(self, job: Job, event: str, fields: Mapping[str, Any]) -> None:
         """Journal and log an event of a job that changes nothing."""
-        self.journal.note(job, event, self.clock.wall(), said)
-        self.tell(event, job, said)
+        self.journal.note(job, event, self.clock.wall(), fields)
+        self.tell(event, job, fields)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -176,8 +176,8 @@ class JobStore:
         A crash or an exception undoes all of them, in memory too. A nested block is undone alone, and is logged with
         the outer one.
         """
-        outer, touched_before, routed_before = self._unsaid, self._touched, len(self._routed)
-        unsaid = self._unsaid = []
+        outer, touched_before, routed_before = self._unlogged, self._touched, len(self._routed)
+        unlogged = self._unlogged = []
         touched = self._touched = set()
         try:
             with self.journal.batch():
@@ -192,10 +192,10 @@ class JobStore:
                     self._forget(job_id)
             raise
         finally:
-            self._unsaid, self._touched = outer, touched_before
+            self._unlogged, self._touched = outer, touched_before
         self._touched |= touched
-        for event, job, said in unsaid:
-            self.tell(event, job, said)
+        for event, job, fields in unlogged:
+            self.tell(event, job, fields)
         if outer is None:
             self._tell_stages()
 
@@ -219,12 +219,12 @@ class JobStore:
             if before := self.journal.latest(path):
                 self.known[path] = _known(before)
 
-    def tell(self, event: str, job: Job, said: Mapping[str, Any]) -> None:
+    def tell(self, event: str, job: Job, fields: Mapping[str, Any]) -> None:
         """Log an event at once, or with the commit of `together`."""
-        if self._unsaid is None:
-            say(event, job, **said)
+        if self._unlogged is None:
+            say(event, job, **fields)
         else:
-            self._unsaid.append((event, job, said))
+            self._unlogged.append((event, job, fields))
 
     def _remember(self, job: Job) -> None:
         self._touched.add(job.id)
@@ -240,7 +240,7 @@ class JobStore:
         if job.ended:
             self.ended[job.id] = job
         else:
-            self.ended.pop(job.id, None)  # finished again after it had failed
+            self.ended.pop(job.id, None)  # a failed job may be finished again
 
 
 def _known(job: Job) -> Known:

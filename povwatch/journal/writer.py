@@ -293,7 +293,7 @@ class Journal(JournalReader):
             yield
             self._run("RELEASE block")
         except BaseException:
-            with suppress(sqlite3.Error):  # a full disk may have ended all of it
+            with suppress(sqlite3.Error):  # a full disk may have ended the whole transaction
                 db.execute("ROLLBACK TO block")
                 db.execute("RELEASE block")
             del self._steps[before:]
@@ -353,7 +353,7 @@ class Journal(JournalReader):
                 raise JournalFailed("The journal was changed by somebody else.", "Nobody but povwatch may write it.")
 
     def _roll_back(self) -> None:
-        with suppress(sqlite3.Error):  # it is what failed that counts
+        with suppress(sqlite3.Error):  # the first error is the one that counts
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
@@ -369,7 +369,7 @@ def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Con
             undo.callback(db.close)
             for pragma in (
                 "journal_mode = WAL",
-                "synchronous = FULL",  # a commit that was answered survives a power cut
+                "synchronous = FULL",  # a commit that has returned survives a power cut
                 "foreign_keys = ON",
                 "trusted_schema = OFF",
                 "temp_store = MEMORY",
@@ -377,12 +377,12 @@ def connect(file: Path, fresh: Callable[[], None] = lambda: None) -> sqlite3.Con
                 db.execute(f"PRAGMA {pragma}")
             _check(db)
             if not missing and not db.execute("PRAGMA user_version").fetchone()[0]:
-                fresh()  # one that was being made when povwatch was killed
+                fresh()  # povwatch was killed while it made the journal
             _migrate(db, file)
             db.execute(BROUGHT)
             undo.pop_all()
             return db
-    except sqlite3.OperationalError as error:  # of the disk, not of what is in the file
+    except sqlite3.OperationalError as error:  # the disk failed; the file's contents are not to blame
         raise journal_failed(
             error,
             f"The journal {file} cannot be used: {error}.",

@@ -61,7 +61,7 @@ def settle(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> En
             raise CheckFailed(f"The engine left no plain file of its own as {shown(name)}.")
         if stat.S_IMODE(found.st_mode) != mode:
             with contextlib.suppress(PermissionError):  # a file system without modes
-                os.fchmod(fd, mode)  # temporary files are often 0600, which the group could not read
+                os.fchmod(fd, mode)  # temporary files are often 0600: unreadable for the group
         digest = _sha256(fd, stopped)
         os.fsync(fd)
     return Entry(name, b"", found.st_size, digest)

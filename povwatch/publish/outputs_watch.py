@@ -103,7 +103,7 @@ class OutputsWatch:
             self._probes += 1
             self._probe_at = now + min(PROBE_MAX, 2.0 ** min(self._probes - 1, 10))
             self._unwritable = str(error)
-        except PovwatchError:  # a full disk, or no file to be had: whoever needs one says so
+        except PovwatchError:  # a full disk or too many open files are reported elsewhere
             self._unwritable, self._probes = "", 0
         else:
             self._unwritable, self._probes = "", 0
@@ -118,7 +118,7 @@ class OutputsWatch:
         except OSError as error:
             code = error.errno or 0
             if CAUSES.get(code) is Cause.MEANS and self._known is not None:
-                return self._known  # nothing can be said about the folder
+                return self._known  # this says nothing about the folder
             self._hidden = str(translated(error, Place.ROOM, str(self._outputs))) if code in CAUSES else ""
             return None
 

@@ -67,7 +67,7 @@ class Staging:
             job = b"%d" % job_id
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(b"hooks", dir_fd=folder_of(rooms, job, opened))
-            with contextlib.suppress(OSError):  # there are checkpoints in it
+            with contextlib.suppress(OSError):  # checkpoints are in it
                 os.rmdir(job, dir_fd=rooms)
 
     def discard(self, job_id: int, run_id: str) -> None:

@@ -56,7 +56,7 @@ def finish_and_seal(
         sealed = publisher.seal(
             job.id, job.run_id, attempt.files, names=names, describe=describe, stopped=cancelled.is_set
         )
-    except CheckFailed as error:  # said of the finished files, which are ours: the artifact was right
+    except CheckFailed as error:  # povwatch's finished files are wrong; the artifact was right
         raise FinishFailed(error.what, error.todo) from error
     return checked, sealed
 

@@ -139,7 +139,7 @@ class ResultsStage(Stage):
         """See Stage. Clear the job's private folders, and move its clip if the configuration asks for that."""
         self._results.pop(job.id, None)
         if job.state is JobState.DONE:
-            self._archive.move(job)  # one that was done already, too
+            self._archive.move(job)  # also if it was `done-already`
         self._cleanup.ended(job)
 
     def resume(self, job: Job, *, crashed: bool) -> str:
@@ -169,7 +169,7 @@ class ResultsStage(Stage):
             self._failed_attempts.after(job, error)
         elif (attempt := readable_attempt(job.artifact)) is not None:
             self.failed(job, attempt, error)
-        else:  # no other try reads what the journal does not hold
+        else:  # the journal's record is damaged, so no try could succeed
             self.give_up(job, error)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
@@ -262,7 +262,7 @@ class ResultsStage(Stage):
         if why is not None:
             self._failed_attempts.cancel(job, why)
         elif isinstance(outcome, (MediaStopped, PublishStopped)):
-            return  # povwatch stops: the artifact is kept, and this step is done again at the next start
+            return  # povwatch stops: the next start repeats this step with the kept artifact
         elif isinstance(outcome, Exception):
             error = in_words(outcome, "while it was checked", Place.FINISH, attempt.folder)
             if attempt.gone and not isinstance(error, OutputsTaken):
@@ -271,7 +271,7 @@ class ResultsStage(Stage):
             self._gone_since.pop(job.id, None)
             kept = isinstance(error, OutputsTaken) or not attempt.lost
             if isinstance(error, WriteFailed) and self._tries[job.id] >= READS_MAX:
-                kept = False  # its disk does not give it back: it is made again
+                kept = False  # the disk cannot read it: generate it again
             if isinstance(error, EnvironmentFault) and kept:
                 self._check_later(job, attempt, error)
             elif isinstance(error, EnvironmentFault | CheckFailed) or not kept:
@@ -283,7 +283,7 @@ class ResultsStage(Stage):
             checked, sealed = outcome
             self._tries.pop(job.id, None)
             self._gone_since.pop(job.id, None)
-            told = {
+            fields = {
                 "frames": checked.frames,
                 "shape": f"{checked.width}x{checked.height}",
                 "rate": spell_rate(fraction(checked.rate)),
@@ -292,7 +292,7 @@ class ResultsStage(Stage):
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
             soundtrack.tell(self._store, job, attempt.sound)
-            job = self._store.apply(job, Passed(told=told, promise=sealed.to_json(), artifact=attempt.to_json()))
+            job = self._store.apply(job, Passed(fields=fields, promise=sealed.to_json(), artifact=attempt.to_json()))
             for key, problem in attempt.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)
             self.publish(job)
@@ -350,7 +350,7 @@ class ResultsStage(Stage):
             return False
         attempt.unfinished = 0
         if attempt.sound.get("path") is None:
-            attempt.sound = {}  # the last try was made without it
+            attempt.sound = {}  # the last try left it out
         self._error_files.clear(self._store.apply(job, FinishAgain(artifact=attempt.to_json())))
         return True
 
@@ -414,7 +414,7 @@ class ResultsStage(Stage):
     def _pause(self, job: Job, error: PovwatchError) -> float:
         """Seconds until a step is tried again. If every job would meet the same error, the queue waits too."""
         self._tries[job.id] += 1
-        if isinstance(error, OutputsNotWritable):  # that it is away, outputs_watch sees by itself
+        if isinstance(error, OutputsNotWritable):  # outputs_watch itself sees when it is away
             self._failed_attempts.hold_queue(error)
         again = until(error)
         return again.pause(self._tries[job.id]) if again else AGAIN

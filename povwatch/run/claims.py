@@ -81,7 +81,7 @@ class Claims:
             return False, None
         try:
             self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
-        except EnvironmentFault as error:  # of its own folder in outputs/: the others go on
+        except EnvironmentFault as error:  # only this job's folder in outputs/; other jobs go on
             self._put_off(job, error)
             return True, None
         except PovwatchError as error:
@@ -96,7 +96,7 @@ class Claims:
         except EnvironmentFault as error:
             self._failed_attempts.hold_queue(error)
             return False
-        except PovwatchError:  # a link in its place: the job that meets it says so
+        except PovwatchError:  # a link has its place: the job that meets it reports it
             return True
         return True
 
@@ -122,7 +122,7 @@ class Claims:
             engine=self._kind,
         )
         job = self._store.apply(job, started)
-        if self._store.job(job.id).run_id != run_id:  # a stage failed as it was told, and the attempt ended with that
+        if self._store.job(job.id).run_id != run_id:  # a stage's `enter` failed and ended the attempt
             return None
         self._put_offs.pop(job.id, None)
         try:

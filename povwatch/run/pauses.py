@@ -30,5 +30,5 @@ class QueuePauses:
             return False  # the other workers have GPUs of their own
         outputs = isinstance(error, OutputsNotWritable | OutputsAway)
         if outputs and self._outputs_watch.refuses(self._clock.boot()):
-            return False  # it says so, once, and sees when it is over
+            return False  # it logs that once, and sees when it is over
         return self._availability.pause(waiting, error, until, prepared=prepared)

@@ -243,8 +243,8 @@ def tell_damage(store: JobStore, job: Job, info: dict[str, Any]) -> None:
     known = json.loads(job.source_info or "{}")
     if not info.get("damage") or known.get("damage") == info["damage"] or known.get("sha256") != info["sha256"]:
         return
-    said = {"problem": in_words(info["damage"]), "damage": info["damage"]}
-    store.apply(job, FoundInClip(what="damaged", told=said, source_info=json.dumps(info)))
+    fields = {"problem": in_words(info["damage"]), "damage": info["damage"]}
+    store.apply(job, FoundInClip(what="damaged", fields=fields, source_info=json.dumps(info)))
 
 
 def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
@@ -252,8 +252,8 @@ def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
     known = json.loads(job.source_info or "{}")
     if not info.get("resized") or known.get("resized") == info["resized"] or known.get("sha256") != info["sha256"]:
         return
-    said = {"problem": resized.in_words(info["resized"]), "resized": info["resized"]}
-    store.apply(job, FoundInClip(what="resized", told=said, source_info=json.dumps(info)))
+    fields = {"problem": resized.in_words(info["resized"]), "resized": info["resized"]}
+    store.apply(job, FoundInClip(what="resized", fields=fields, source_info=json.dumps(info)))
 
 
 def frozen(spec: Spec) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class RunStage(Stage):
         self._turns.mend()
         blocker = self._blockers.starting()
         for place in self._crew.places:
-            blocker = blocker or self.availability.blocker(now)  # claiming a job may meet one
+            blocker = blocker or self.availability.blocker(now)  # claiming a job may have set one
             if blocker is None and place.run is None and place.supervisor.state is SupervisorState.READY:
                 self._give(place)
         self._prepare_ahead(now, blocker)
@@ -139,7 +139,7 @@ class RunStage(Stage):
 
     def resume(self, job: Job, *, crashed: bool) -> str:
         """See Stage. The job goes back to the queue and the crash is counted; the third one fails it."""
-        del crashed  # whoever ends in good order gives its jobs back before
+        del crashed  # a clean stop gives the jobs back, so this was a crash
         self._failed_attempts.orphaned(job)
         return "to run again"
 
@@ -176,7 +176,7 @@ class RunStage(Stage):
 
     def close(self) -> None:
         """End the workers now, and give their jobs back uncharged."""
-        for place in self._crew.places:  # all of them first: giving back may fail
+        for place in self._crew.places:  # close all of them first, since giving back may fail
             place.supervisor.close()
         for place in self._crew.places:
             if place.run is not None:
@@ -208,7 +208,7 @@ class RunStage(Stage):
             self._failed_attempts.cancel(job, run.cancel)
         elif isinstance(outcome, Exception):
             self._failed(place, in_words(outcome, "while it was prepared", Step.PREPARE, run.attempt.folder))
-        elif place.supervisor.state is not SupervisorState.READY:  # the worker was lost meanwhile: not the job's doing
+        elif place.supervisor.state is not SupervisorState.READY:  # the worker was lost; the job is not to blame
             place.run = None
             self._failed_attempts.release(job, "The worker was lost before it had the job.")
         else:
@@ -229,7 +229,7 @@ class RunStage(Stage):
         run.generating_since = self._store.clock.boot()
         run.expected = self.estimates.expect(run.attempt, self._crew.gpu_name(place))
         if place.gpus:
-            self._monitor.ask(lambda _: None)  # for the first sample; a short job may see no other
+            self._monitor.ask(lambda _: None)  # the first sample; a short job may get no other
 
     # -- what the workers say
 
@@ -310,7 +310,7 @@ class RunStage(Stage):
         if run is None:
             waiting = Waiting.GPU_LOST if isinstance(event.error, GpuLost) else Waiting.ENGINE_UNAVAILABLE
             self.availability.lost(str(event.error), waiting, others=self._crew.loaded)
-        elif run.run_id == event.run_id:  # else it is being prepared: _prepared sees that the worker is gone
+        elif run.run_id == event.run_id:  # else _prepared will notice that the worker is gone
             self._failed(place, event.error)
 
     def _failed(self, place: Place, error: PovwatchError) -> None:

@@ -78,7 +78,7 @@ def given(name: str, call: ast.Call, function: ast.FunctionDef) -> set[str] | No
                 return None
             fields |= found
         return fields
-    said = [keyword.value for keyword in call.keywords if keyword.arg == "told"]
+    said = [keyword.value for keyword in call.keywords if keyword.arg == "fields"]
     said = said or (call.args[2:3] if name == "note" else [])
     found = keys(said[0], function) if said else set()
     return None if found is None else JOB | found
