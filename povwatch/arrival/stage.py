@@ -92,7 +92,7 @@ class ArrivalStage(Stage):
             decodes=decodes,
             error_files=error_files,
         )
-        self._let_go: dict[bytes, tuple[Signature, float]] = {}
+        self._cancelled: dict[bytes, tuple[Signature, float]] = {}
         """Clips that were cancelled while they arrived: their last signature, and when it was seen."""
 
     def open_root(self) -> None:
@@ -139,15 +139,15 @@ class ArrivalStage(Stage):
             if track := self._tracks.get(path):
                 track.gone_at = None
                 if signature != track.signature:
-                    with self._at_its_expense(track.job):
+                    with self._charged_to(track.job):
                         self._arriving.changed(path, track, signature, now)
                 continue
             known = self._store.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
-                if path not in self._let_go or not self._still_comes(path, signature, now):
+                if path not in self._cancelled or not self._still_comes(path, signature, now):
                     fresh.append(clip)
             elif not known.state.ended:
-                with self._at_its_expense(known.job):
+                with self._charged_to(known.job):
                     self._follow(self._store.job(known.job), signature, now)
         self._add(fresh, now)
 
@@ -155,7 +155,7 @@ class ArrivalStage(Stage):
         """Follow the clips of all jobs from before the last start, seen or not. The missing ones are `absent` next."""
         for path, known in self._store.known.items():
             if not known.state.ended and path not in self._tracks and path in self._scope:
-                with self._at_its_expense(known.job):
+                with self._charged_to(known.job):
                     self._follow(self._store.job(known.job), known.source_stat or b"", now)
 
     def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
@@ -186,7 +186,7 @@ class ArrivalStage(Stage):
         if known is not None and (not known.state.ended or known.source_stat == signature):
             return
         (job,) = self._store.add([(path, signature)])
-        with self._at_its_expense(job.id):
+        with self._charged_to(job.id):
             self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
 
     def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
@@ -219,7 +219,7 @@ class ArrivalStage(Stage):
         track = self._tracks.get(job.path)
         coming = track is not None and track.phase is not Phase.IN and track.gone_at is None and track.signature
         if job.state is JobState.CANCELLED and track is not None and coming:
-            self._let_go[job.path] = (track.signature, self._store.clock.boot())
+            self._cancelled[job.path] = (track.signature, self._store.clock.boot())
         self._arriving.forget(job)
 
     def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
@@ -229,7 +229,7 @@ class ArrivalStage(Stage):
             say("seen-many", count=len(fresh), first=fresh[0][0])
         for start in range(0, len(fresh), ADD_AT_ONCE):
             for job in self._store.add(fresh[start : start + ADD_AT_ONCE]):
-                with self._at_its_expense(job.id):
+                with self._charged_to(job.id):
                     if len(fresh) <= SEEN_MAX:
                         say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
                     self._say_base(job)
@@ -237,12 +237,12 @@ class ArrivalStage(Stage):
 
     def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
         """Whether this is the rest of a copy that was cancelled while it arrived, and no new clip."""
-        last, seen_at = self._let_go[path]
+        last, seen_at = self._cancelled[path]
         grows = identity_of(signature) == identity_of(last) and size_of(signature) >= size_of(last)
         if not grows or now - seen_at >= LET_GO_QUIET:
-            del self._let_go[path]
+            del self._cancelled[path]
             return False
-        self._let_go[path] = (signature, now)
+        self._cancelled[path] = (signature, now)
         self._store.touch(self._store.job(self._store.known[path].job), source_stat=signature)
         return True
 
@@ -341,7 +341,7 @@ class ArrivalStage(Stage):
             self._arriving.changed(job.path, track, signature, now)
 
     @contextmanager
-    def _at_its_expense(self, job: int) -> Iterator[None]:
+    def _charged_to(self, job: int) -> Iterator[None]:
         """Charge an unforeseen error to this job alone."""
         try:
             yield

@@ -93,7 +93,7 @@ class Waiting(StrEnum):
     EDITING = "editing"
     """An editor has the JSON open."""
     HELD = "held"
-    """Somebody said `povwatch hold`, or a marker does."""
+    """Somebody holds it: by `povwatch hold`, a marker, or the JSON."""
     INVALID_SPEC = "invalid-spec"
     """The JSON is invalid; the error file says where."""
     GPU_BUSY = "gpu-busy"

@@ -40,7 +40,7 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class HookRequest:
     """A request to run a hook, with the facts that it needs."""
 
     hook: Hook
@@ -80,13 +80,13 @@ class Outcome:
 
 
 def perform(
-    cancelled: threading.Event, order: Order, config: Config, publisher: Publisher, lines: Mailbox[Line]
+    cancelled: threading.Event, request: HookRequest, config: Config, publisher: Publisher, lines: Mailbox[Line]
 ) -> Outcome:
     """Run a hook, unless it does not have to run.
 
     Args:
         cancelled: set when the run is no longer wanted.
-        order: the request.
+        request: the request.
         config: the configuration.
         publisher: makes the folders in outputs/.
         lines: gets the hook's output.
@@ -95,16 +95,16 @@ def perform(
         PovwatchError: it could not be run here and now.
     """
     outcome, begun = Outcome(), time.monotonic()
-    job, hook = order.job, order.hook
+    job, hook = request.job, request.hook
     target = layout.output(config.publish.layout, job.path, job.base, "aug")
     outdir = publisher.make_folder(layout.split(target)[0])
-    values = _values(order, config, publisher.for_hooks(job.id), outdir)
+    values = _values(request, config, publisher.for_hooks(job.id), outdir)
     expects = [str(config.folder / filled(text, values)) for text in hook.expects]
     try:
-        if hook.once and (why := _not_needed(order, expects, cancelled)):
+        if hook.once and (why := _not_needed(request, expects, cancelled)):
             outcome.skipped = why
         else:
-            ended = _run(order, config, values, lines, outcome, cancelled=cancelled)
+            ended = _run(request, config, values, lines, outcome, cancelled=cancelled)
             outcome.called_off = ended.called_off
             if not ended.called_off:
                 _judge(hook, ended, expects, cancelled)
@@ -117,7 +117,7 @@ def perform(
 
 
 def _run(
-    order: Order,
+    request: HookRequest,
     config: Config,
     values: dict[str, str],
     lines: Mailbox[Line],
@@ -126,8 +126,8 @@ def _run(
     cancelled: threading.Event,
 ) -> Ended:
     """Run the program, and note its changes to files that are not its own."""
-    job, hook = order.job, order.hook
-    copy = _give(order, config, values, cancelled)
+    job, hook = request.job, request.hook
+    copy = _give(request, config, values, cancelled)
     before = look(config.paths.inputs, job)
     ended = run(
         [filled(text, values) for text in hook.argv],
@@ -148,9 +148,9 @@ def _run(
     return ended
 
 
-def _values(order: Order, config: Config, room: Path, outdir: Path) -> dict[str, str]:
+def _values(request: HookRequest, config: Config, room: Path, outdir: Path) -> dict[str, str]:
     """The value of each placeholder."""
-    job = order.job
+    job = request.job
     name = layout.split(job.path)[1]
     return {
         "video": str(room / os.fsdecode(name)),
@@ -158,21 +158,21 @@ def _values(order: Order, config: Config, room: Path, outdir: Path) -> dict[str,
         "outdir": str(outdir),
         "stem": os.fsdecode(job.base),
         "job": str(job.id),
-        "output": "" if order.output is None else str(config.paths.outputs / os.fsdecode(order.output)),
+        "output": "" if request.output is None else str(config.paths.outputs / os.fsdecode(request.output)),
     }
 
 
-def _not_needed(order: Order, expects: Sequence[str], cancelled: threading.Event) -> str:
+def _not_needed(request: HookRequest, expects: Sequence[str], cancelled: threading.Event) -> str:
     """Why the hook does not have to run, as a clause; empty if it has to."""
     wrong, frames = lacking(expects, cancelled) if expects else ("", {})
     why = needless(
-        order.hook,
-        ran_before=order.ran_before,
-        filled_for=order.filled_for,
-        source_hash=order.job.source_hash,
+        request.hook,
+        ran_before=request.ran_before,
+        filled_for=request.filled_for,
+        source_hash=request.job.source_hash,
         there=not wrong,
     )
-    clip = json.loads(order.job.source_info or "{}").get("frames")
+    clip = json.loads(request.job.source_info or "{}").get("frames")
     others = {name: count for name, count in frames.items() if clip and count != clip}
     if why and others:
         name, count = next(iter(others.items()))
@@ -182,32 +182,32 @@ def _not_needed(order: Order, expects: Sequence[str], cancelled: threading.Event
     return why
 
 
-def _give(order: Order, config: Config, values: dict[str, str], cancelled: threading.Event) -> bytes | None:
+def _give(request: HookRequest, config: Config, values: dict[str, str], cancelled: threading.Event) -> bytes | None:
     """Make the copies that the hook names. Returns the signature of the clip's copy."""
-    named = order.hook.placeholders
+    named = request.hook.placeholders
     video, spec = (Path(values[what]) for what in ("video", "spec"))
     with private.room(str(video.parent)) as room:
         if "spec" in named:
             with os.fdopen(os.open(spec.name, NEW, 0o666, dir_fd=room), "w", encoding="utf-8") as file:
-                file.write(json.dumps(order.spec, indent=2) + "\n")
+                file.write(json.dumps(request.spec, indent=2) + "\n")
         if "video" not in named:
             return None
-        if order.source is None:
-            _copy(order, config, room, video.name, cancelled)
+        if request.source is None:
+            _copy(request, config, room, video.name, cancelled)
         else:
-            _link(order.source, room, video.name)
+            _link(request.source, room, video.name)
         return signature(os.stat(video.name, dir_fd=room))
 
 
-def _copy(order: Order, config: Config, room: int, video: str, cancelled: threading.Event) -> None:
+def _copy(request: HookRequest, config: Config, room: int, video: str, cancelled: threading.Event) -> None:
     """Copy the clip from inputs/."""
     try:
         with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-            take_copy(root, order.job.path, room, video, cancelled)
-        see_that_it_is_content(room, video, order.job.path)
-        _see_that_it_was_the_clip(order.job, config)
+            take_copy(root, request.job.path, room, video, cancelled)
+        see_that_it_is_content(room, video, request.job.path)
+        _see_that_it_was_the_clip(request.job, config)
     except SourceChanged as error:
-        if order.output is None:
+        if request.output is None:
             raise
         raise HookFailed(  # its result exists, so the clip must not arrive anew
             f"The clip that the result was made from is not in inputs/ any more ({error.what.rstrip('.')}), "

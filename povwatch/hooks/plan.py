@@ -5,10 +5,10 @@
    attempt.
 3. Rule 2 ends when the clip's bytes change. For a hook that names {spec} it also ends when its JSON means something
    else.
-4. After a failed hook that stops the job, no other hook runs.
+4. After a failed hook with `on_failure = "stop"`, no other hook runs.
 5. A hook with `once` is skipped if it has run for this very video and its expected files exist. It is also skipped if
-   its expected files exist and it never ran for another video: somebody filled the folder before, which is respected.
-   A hook that expects nothing goes by the video alone, whatever the video's name.
+   its expected files exist and it never ran for another video of this name: somebody filled the folder before, which
+   is respected. A hook that expects nothing goes by the video alone, whatever the video's name.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from povwatch.core.mailbox import Mailbox
 from povwatch.core.scope import ALL
 from povwatch.core.stage import Mishaps, Stage
 from povwatch.core.unforeseen import in_words
-from povwatch.hooks.errand import Line, Order, Outcome, perform
+from povwatch.hooks.errand import HookRequest, Line, Outcome, perform
 from povwatch.hooks.outcomes import MOMENTS, Outcomes
 from povwatch.hooks.plan import BEFORE, current, next_hook
 from povwatch.hooks.records import Records
@@ -50,11 +50,11 @@ STOPPED = "povwatch stops"
 
 
 @dataclass(slots=True)
-class _Errand:
+class _ActiveRun:
     """A run under way."""
 
     hook: Hook
-    order: Order
+    request: HookRequest
     record: HookRun
     why: str = ""
     """Why it was cancelled; empty if it was not."""
@@ -99,7 +99,7 @@ class HookStage(Stage):
         )
         self._background = Background(wake, threads=max(1, len(self._hooks)), broken=mishaps.of)
         self._lines: Mailbox[Line] = Mailbox(wake)
-        self._errands: dict[str, _Errand] = {}
+        self._active: dict[str, _ActiveRun] = {}
         """By the hook's name."""
         self._published: set[int] = set()
         """Published jobs whose `after` hooks are not over."""
@@ -120,7 +120,7 @@ class HookStage(Stage):
     def stuck(self, job: Job) -> bool:
         """Whether a job waits for a hook that cannot be started here."""
         hook = self._next(job)
-        return hook is not None and hook.name in self._unable and hook.name not in self._errands
+        return hook is not None and hook.name in self._unable and hook.name not in self._active
 
     def after(self, job: Job) -> str | None:
         """The failures of a published job's `after` hooks, empty if there are none; None while hooks are to run."""
@@ -157,16 +157,16 @@ class HookStage(Stage):
         self._hear()
         self._background.settle()
         # If the end of a run could not be handled, its hook must still run again.
-        self._errands = {name: run for name, run in self._errands.items() if self._background.busy(run.key)}
+        self._active = {name: run for name, run in self._active.items() if self._background.busy(run.key)}
         if not self._hooks:
             return
-        for errand in self._errands.values():
+        for active in self._active.values():
             try:
-                if not errand.why and (why := self._unwanted(errand)):
-                    errand.why = why
-                    self._background.cancel(errand.key)
+                if not active.why and (why := self._unwanted(active)):
+                    active.why = why
+                    self._background.cancel(active.key)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._mishaps.of(errand.key, error)
+                self._mishaps.of(active.key, error)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
         waiting = [(job, why) for job, why in self._start() if (job.waiting_on, job.detail) != why]
         if waiting:
@@ -176,18 +176,18 @@ class HookStage(Stage):
 
     def stop(self) -> None:
         """Stop all runs; `close` waits for them."""
-        for errand in self._errands.values():
-            self._background.cancel(errand.key)
+        for active in self._active.values():
+            self._background.cancel(active.key)
 
     def close(self) -> None:
         """End all runs now; nothing is charged."""
         self.stop()
         self._background.close()
         self._hear()
-        for errand in self._errands.values():
+        for active in self._active.values():
             with self._store.together():
-                self._outcomes.off(self._store.job(errand.record.job), errand.hook, errand.record, STOPPED)
-        self._errands.clear()
+                self._outcomes.off(self._store.job(active.record.job), active.hook, active.record, STOPPED)
+        self._active.clear()
 
     # -- from the start of a run to its end
 
@@ -195,7 +195,7 @@ class HookStage(Stage):
         """Start the runs that are due. Yields the jobs that wait, and for what."""
         wall = self._store.clock.wall()
         blocker, fault = self._blockers.starting(), self._blockers.fault()
-        busy = {errand.record.job for errand in self._errands.values()}
+        busy = {active.record.job for active in self._active.values()}
         for job in self._store.in_state(*MOMENTS):
             if job.state is JobState.PUBLISHING and job.id not in self._published:
                 continue
@@ -209,22 +209,22 @@ class HookStage(Stage):
                 yield job, (why.waiting, why.problem)
             elif hook.name in self._unable:
                 yield job, (Waiting.HOOK, self._unable[hook.name][1])
-            elif hook.name in self._errands:
+            elif hook.name in self._active:
                 yield job, (Waiting.HOOK, f"The hook {hook.name} runs for another clip first.")
             else:
                 self._try(job, hook)
 
     def _try(self, job: Job, hook: Hook) -> None:
         try:
-            if order := self._order(job, hook):
-                self._begin(order)
+            if request := self._request(job, hook):
+                self._begin(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
             self._records.forget(job)  # its records may be of an undone transaction
             if not self._background.busy(("hook", job.id, hook.name)):
-                self._errands.pop(hook.name, None)
+                self._active.pop(hook.name, None)
             self._mishaps.of(("hook", job.id, hook.name), error)
 
-    def _order(self, job: Job, hook: Hook) -> Order | None:
+    def _request(self, job: Job, hook: Hook) -> HookRequest | None:
         """The request for a run; None if the JSON was edited, held or withdrawn this very moment."""
         source, output = None, None
         if job.state is JobState.QUEUED:
@@ -239,10 +239,10 @@ class HookStage(Stage):
         journal = self._store.journal
         ran_before = journal.hook_ran_for(hook.name, job.source_hash)
         filled_for = journal.hook_last_of(hook.name, job.path)
-        return Order(hook, job, spec.upstream(), source, output, ran_before, filled_for)
+        return HookRequest(hook, job, spec.upstream(), source, output, ran_before, filled_for)
 
-    def _begin(self, order: Order) -> None:
-        job, hook = order.job, order.hook
+    def _begin(self, request: HookRequest) -> None:
+        job, hook = request.job, request.hook
         known = current(self._records.of(job).get(hook.name), hook, job) or HookRun(
             job.id, hook.name, HookState.WAITING
         )
@@ -259,43 +259,43 @@ class HookStage(Stage):
         with self._store.together():
             self._records.keep(record)
             self._store.apply(job, HookChange(how="hook-started", fields=fields, waits=waits))
-        errand = self._errands[hook.name] = _Errand(hook, order, record)
+        active = self._active[hook.name] = _ActiveRun(hook, request, record)
         self._background.submit(
-            errand.key,
-            lambda outcome: self._ended(errand, outcome),
+            active.key,
+            lambda outcome: self._ended(active, outcome),
             perform,
-            *(order, self._config, self._publisher, self._lines),
+            *(request, self._config, self._publisher, self._lines),
         )
 
-    def _unwanted(self, errand: _Errand) -> str:
+    def _unwanted(self, active: _ActiveRun) -> str:
         """Why nobody needs a run any more; empty if somebody does."""
-        job, was = self._store.job(errand.record.job), errand.order.job
+        job, was = self._store.job(active.record.job), active.request.job
         if job.ended:
             return f"the clip is {job.state}"
         if job.state is JobState.ARRIVING or job.source_hash != was.source_hash:
             return "the clip changed"
-        if "spec" in errand.hook.placeholders and (job.state, job.spec_hash) != (was.state, was.spec_hash):
+        if "spec" in active.hook.placeholders and (job.state, job.spec_hash) != (was.state, was.spec_hash):
             return "the clip went back to its grace"
         return ""
 
-    def _ended(self, errand: _Errand, outcome: Outcome | Exception) -> None:
-        del self._errands[errand.hook.name]
+    def _ended(self, active: _ActiveRun, outcome: Outcome | Exception) -> None:
+        del self._active[active.hook.name]
         self._hear()
         try:
             with self._store.together():
-                self._settle(errand, outcome)
+                self._settle(active, outcome)
         except Exception:
-            self._records.forget(self._store.job(errand.record.job))  # its records are of an undone transaction
+            self._records.forget(self._store.job(active.record.job))  # its records are of an undone transaction
             raise
         self._wake()
 
-    def _settle(self, errand: _Errand, outcome: Outcome | Exception) -> None:
+    def _settle(self, active: _ActiveRun, outcome: Outcome | Exception) -> None:
         """Journal how a run ended."""
-        hook, record = errand.hook, errand.record
+        hook, record = active.hook, active.record
         job = self._store.job(record.job)
         for event, fields in [] if isinstance(outcome, Exception) else outcome.notes:
             self._store.note(job, event, fields)
-        why = errand.why or self._unwanted(errand)
+        why = active.why or self._unwanted(active)
         if why or isinstance(outcome, MediaStopped) or (isinstance(outcome, Outcome) and outcome.called_off):
             self._outcomes.off(job, hook, record, why or STOPPED)
         elif isinstance(outcome, Outcome) and outcome.error is None:

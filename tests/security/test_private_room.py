@@ -25,7 +25,7 @@ from povwatch.core.errors import OutputsAway
 from povwatch.core.job import Job, JobState
 from povwatch.core.mailbox import Mailbox
 from povwatch.files import fs, private
-from povwatch.hooks.errand import Order, perform
+from povwatch.hooks.errand import HookRequest, perform
 from povwatch.media.run import call
 from povwatch.publish import Publisher
 from povwatch.publish.staging import Staging
@@ -218,7 +218,7 @@ def test_what_a_hook_is_given_is_not_written_through_links_there(place, monkeypa
     hook = Hook(name="look", when=when, argv=("true", "{video}", "{spec}"))
     job = Job(17, b"a.mp4", b"a", JobState.QUEUED, run_id="run")
     source = Path(place.piece.source) if when == "after" else None
-    order = Order(hook, job, {}, source, None, ran_before=False, filled_for=None)
+    order = HookRequest(hook, job, {}, source, None, ran_before=False, filled_for=None)
     config = Config(paths=Paths(inputs=place.inputs, outputs=place.outputs, state=place.outputs.parent / "state"))
     made = Staging.for_hooks
 
