@@ -1,4 +1,5 @@
-"""Engines: what turns a prepared clip into an artifact.
+"""Engines: they turn a prepared clip into an artifact.
 
-port.py is what an engine implements, choice.py which one runs here. The process that it runs in: povwatch/workers/.
+port.py defines what an engine implements; choice.py chooses the engine for this machine. Engines run in the processes
+of povwatch/workers/.
 """

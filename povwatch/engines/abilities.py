@@ -1,7 +1,7 @@
-"""What the engine that runs here can be asked for: known before it is loaded, so that a JSON can still be edited.
+"""Tells what the chosen engine can do before it is loaded, so that a JSON can still be edited.
 
-Each real engine has rules of its own, which it also holds itself to. The preview takes everything, and notes what it
-cannot show; of an engine of somebody's own nothing is known.
+Each real engine has rules of its own, which it also checks itself. The preview accepts everything, and notes what it
+cannot show. Nothing is known about a user's own engine.
 """
 
 from __future__ import annotations
@@ -22,37 +22,32 @@ if TYPE_CHECKING:
     from povwatch.media.fit import Shape
 
 REAL = ("cosmos", "diffusers")
-"""The engines with rules."""
+"""Engines that have rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """Of one engine."""
+    """What one engine can do."""
 
     kind: str
     controls: tuple[str, ...] = ()
-    """The hint keys that are loaded, or may be."""
+    """The hint keys that are loaded or may be."""
     model: str = ""
-    """engine.model."""
+    """The setting engine.model."""
     memory: int | None = None
-    """Bytes of main memory that can be had here; None if it is not known."""
+    """Bytes of main memory that can be used here; None if unknown."""
 
     @classmethod
     def of(cls, kind: str, engine: Engine) -> Self:
-        """Of an engine as it is configured.
-
-        Args:
-            kind: the one that runs here; never auto.
-            engine: the configuration.
-        """
+        """The abilities of an engine as configured; `kind` is the one that runs here, never auto."""
         return cls(kind, tuple(engine.controls), engine.model, host_memory.total())
 
     def refusals(self, spec: Mapping[str, Any], clip: Shape | None) -> list[Problem]:
-        """Everything in a spec that it cannot do.
+        """Everything in a spec that the engine cannot do.
 
         Args:
             spec: upstream's fields.
-            clip: upright; None if it is not known.
+            clip: the clip, upright; None if unknown.
         """
         frames = clip.frames if clip else None
         match self.kind:
@@ -67,7 +62,7 @@ class Abilities:
                 return []
 
     def notes(self, spec: Mapping[str, Any]) -> list[str]:
-        """What in a spec has no effect on it, each a sentence."""
+        """Sentences about what in a spec has no effect on the engine."""
         match self.kind:
             case "cosmos":
                 return list(cosmos.unheeded(spec, self.controls, distilled=self._distilled))
@@ -77,16 +72,15 @@ class Abilities:
                 return []
 
     def unreadable(self, field: str, name: str, head: bytes) -> Problem | None:
-        """Why it could not read a file that a spec names; None if it can, as far as its beginning tells.
+        """Why the engine could not read a file that a spec names; None if it can, judging by its first bytes.
 
         Args:
-            field: the spec's field that names it.
-            name: of the file.
-            head: its first bytes.
+            field: the spec's field that names the file.
+            head: the file's first bytes.
         """
         if self.kind != "cosmos" or name.endswith(".npz"):
             return None
-        # The private copy that it gets has its suffix in lower case.
+        # The engine gets a private copy, whose suffix is in lower case.
         return formats.unreadable(field, name.lower(), head, formats.VIDEOS | formats.IMAGES)
 
     @property

@@ -1,7 +1,7 @@
-"""Which engine runs here: chosen once, at start, by what this machine can really run.
+"""Chooses the engine once, at the start, by what this machine can really run.
 
 `auto` takes cosmos, then diffusers, then preview. It never steps down: once a real engine has run on this journal, a
-machine that no longer can takes clips in and waits, instead of making fifty previews.
+machine that can no longer run it takes clips in and waits, instead of making previews.
 """
 
 from __future__ import annotations
@@ -24,42 +24,41 @@ if TYPE_CHECKING:
     from povwatch.gpu.nvml import Gpus
 
 MEMORY_NEEDED = {"cosmos": 65_400_000_000, "diffusers": 35_000_000_000}
-"""Bytes of GPU memory. cosmos: upstream's own figure. diffusers: 13.7 GB measured for 93 frames at 704x1280 beside
-about 16 GB for the text encoder, and room to spare."""
+"""Bytes of GPU memory. cosmos: upstream's own figure. diffusers: 13.7 GB measured for 93 frames at 704x1280, about 16
+GB for the text encoder, and a margin."""
 
 ENGINES = {
     "cosmos": "povwatch.engines.cosmos:CosmosEngine",
     "diffusers": "povwatch.engines.diffusers:DiffusersEngine",
     "preview": "povwatch.engines.preview:PreviewEngine",
 }
-"""Kind to the engine's class, as a worker is told."""
+"""Kind to the engine's class, in the form that a worker gets."""
 
 PROBE_SECONDS = 60.0
-"""For an interpreter to say whether it has upstream's package; a cold disk takes its time."""
+"""Seconds for an interpreter to tell whether it has upstream's package; a cold disk is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What runs, and why."""
+    """The engine that runs, and why."""
 
     kind: str
     engine: str
-    """As a worker is told: module:Class or file:Class."""
+    """The engine's class, in the form that a worker gets: module:Class or file:Class."""
     python: str
     why: str
     """One or two sentences."""
     problem: str = ""
-    """Why it cannot run now; empty if it can."""
+    """Why the engine cannot run now; empty if it can."""
     workers: int = 1
 
 
 def choose(config: Config, gpus: Gpus, real_before: str | None) -> Choice:
-    """Choose.
+    """Choose the engine.
 
     Args:
-        config: the configuration.
-        gpus: what NVML sees.
-        real_before: the kind of the real engine that ran last on this journal, if one did.
+        gpus: as NVML reports them.
+        real_before: kind of the real engine that last ran on this journal; None if none did.
     """
     kind = config.engine.kind
     if ":" in kind:
@@ -86,9 +85,10 @@ def unable(kind: str, config: Config, gpus: Gpus) -> str:
 
 
 def workers(kind: str, config: Config, gpus: Gpus) -> int:
-    """How many workers an engine gets here: as many as are asked for, or one for each GPU that has room.
+    """Number of workers of an engine: the configured number, or one for each GPU that has room.
 
-    Of an engine that needs a GPU never more than there are GPUs for: two workers on one would run out of its memory.
+    An engine that needs a GPU gets at most as many workers as there are GPUs: two on one GPU would run out of its
+    memory.
     """
     wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
     if needed is None:
@@ -135,7 +135,7 @@ def _diffusers(config: Config, gpus: Gpus) -> str:
 
 
 def install(package: str) -> str:
-    """How a library of the diffusers engine is installed."""
+    """The command that installs a library of the diffusers engine."""
     return TORCH if package in {"torch", "torchvision"} else LOCKED
 
 

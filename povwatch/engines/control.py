@@ -1,7 +1,7 @@
-"""The control inputs that upstream computes on the fly: edge (Canny), to the bit, and vis (blur).
+"""Computes the controls that upstream computes on the fly: edge (Canny), bit for bit, and vis (blur).
 
-Of a blurred picture's values about one in 20,000 is off by 1: upstream ends with torchvision's bicubic, whose sums in
-float32 are made in another order.
+About one in 20,000 values of a blurred picture differs by 1: upstream ends with torchvision's bicubic, which sums in
+float32 in another order.
 
 Source: cosmos_transfer2/_src/transfer2/datasets/augmentors/control_input.py (AddControlInputEdge, AddControlInputBlur)
 and blur.py at upstream's pinned commit, as inference calls them: `use_random=False`, the bilateral blur, on the CPU.
@@ -31,7 +31,7 @@ EDGE_THRESHOLDS = {
     "high": (200, 300),
     "very_high": (300, 400),
 }
-"""Canny's lower and upper threshold."""
+"""Lower and upper threshold of Canny, by preset."""
 
 BLUR_FACTORS = {
     "very_low": (1, 4),
@@ -40,7 +40,7 @@ BLUR_FACTORS = {
     "high": (1, 16),
     "very_high": (4, 16),
 }
-"""How much smaller the frame is blurred, and how much smaller it is made after that."""
+"""Factors by which the frame is shrunk for the blur, and after it."""
 
 BILATERAL = (30, 150, 100)
 """Diameter, sigma of colour, sigma of space."""
@@ -49,10 +49,10 @@ MODELS = {"depth": "Video Depth Anything", "seg": "Grounding DINO and SAM 2"}
 
 
 def edge(frame: Frame, preset: str = "medium") -> Frame:
-    """Canny edges, white on black, the same in the three channels.
+    """Canny edges, white on black, equal in the three channels.
 
     Raises:
-        KeyError: no such preset.
+        KeyError: the preset is unknown.
     """
     lower, upper = EDGE_THRESHOLDS[preset]
     edges = cv2.Canny(np.ascontiguousarray(frame), lower, upper)
@@ -60,10 +60,10 @@ def edge(frame: Frame, preset: str = "medium") -> Frame:
 
 
 def blur(frame: Frame, preset: str = "medium") -> Frame:
-    """Blurred: made smaller, bilateral filter, back again; then smaller and back once more by antialiased bicubic.
+    """Blur a frame: shrink, filter bilaterally, enlarge; then shrink and enlarge again by antialiased bicubic.
 
     Raises:
-        KeyError: no such preset.
+        KeyError: the preset is unknown.
     """
     before, after = BLUR_FACTORS[preset]
     height, width = frame.shape[:2]
@@ -78,8 +78,8 @@ def blur(frame: Frame, preset: str = "medium") -> Frame:
 def bicubic(frame: Frame, size: tuple[int, int]) -> Frame:
     """Resize to (width, height) as torchvision's `resize(..., BICUBIC, antialias=True)` does on uint8.
 
-    That is Keys' kernel with a = -0.5, widened when shrinking, in float32, clamped and rounded at the end: Pillow's own
-    kernel on single floating-point channels. (On uint8 Pillow rounds between the two directions as well.)
+    This is Keys' kernel with a = -0.5, widened for shrinking, in float32, clamped and rounded at the end. Pillow has
+    the same kernel for single floating-point channels. (On uint8, Pillow rounds between the two directions as well.)
     """
     channels = [
         np.asarray(Image.fromarray(frame[..., c].astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
@@ -90,7 +90,7 @@ def bicubic(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def note(key: str, size: tuple[int, int]) -> Frame:
-    """A card that says why there is nothing to see, size (width, height)."""
+    """A card of size (width, height) that says why there is nothing to see."""
     width, height = size
     card = Image.new("RGB", size, (24, 24, 24))
     lines = [
@@ -107,7 +107,7 @@ def note(key: str, size: tuple[int, int]) -> Frame:
 
 
 def maker(key: str, preset: str) -> Callable[[Frame], Frame]:
-    """What makes the control `key` from a frame; a note for those that need a model."""
+    """The function that makes the control `key` from a frame; a note for controls that need a model."""
     if key == "edge":
         return lambda frame: edge(frame, preset)
     if key == "vis":

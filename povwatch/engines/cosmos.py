@@ -1,6 +1,6 @@
-"""The cosmos engine: NVIDIA's Cosmos-Transfer2.5 itself, resident, under the interpreter of its own environment.
+"""The cosmos engine: NVIDIA's Cosmos-Transfer2.5, resident, under the interpreter of its own environment.
 
-Python 3.10, standard library, upstream and what upstream needs. See the package `upstream` for how.
+Python 3.10, standard library, upstream and what upstream needs. The package `upstream` has the details.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CosmosEngine:
-    """Upstream's engine behind our port. With several GPUs this is the process that leads the others."""
+    """Upstream's model behind our port. With several GPUs, this process leads the others."""
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
         """Load the model once.
@@ -47,7 +47,7 @@ class CosmosEngine:
         self._session.check(job)
         sample = self._session.sample(job)
         if self._group.size > 1:
-            self._session.ask_guardrail(sample)  # a refusal inside the job would leave the others waiting for ever
+            self._session.ask_guardrail(sample)  # a refusal inside the job would make the other processes wait for ever
         context.raise_if_cancelled()
         with self._group.working(job, context) as gate:
             return self._session.run(job, sample, context, gate)

@@ -1,4 +1,4 @@
-"""Which GPUs the workers of an engine get. Pure; memory is in bytes."""
+"""Assigns GPUs to an engine's workers. Pure; memory is in bytes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ def shares(
     needed: int,
     taken: Collection[str] = (),
 ) -> list[tuple[Gpu, ...]]:
-    """The GPUs of each worker that there could be: no GPU is in two of them.
+    """The GPUs of each possible worker; no GPU has two workers.
 
     Args:
-        gpus: what NVML sees.
-        devices: engine.devices: these alone, in this order; all of them if it is empty, those with most memory first.
+        devices: engine.devices: only these, in this order. If empty, all GPUs, those with most memory first.
         each: GPUs a worker.
-        needed: memory of a GPU that has to be there, used or not: where there is less no worker can ever be loaded.
+        needed: memory that a GPU must have in total; with less, no worker can ever load.
         taken: the UUIDs of GPUs that have a worker already.
     """
     free = [gpu for gpu in _asked(gpus, devices) if gpu.uuid not in taken and not 0 < gpu.memory < needed]
@@ -34,12 +33,12 @@ def shares(
 
 
 def strangers(gpus: Gpus, devices: Sequence[int | str]) -> list[str]:
-    """What engine.devices names and NVML does not see, for people."""
+    """Entries of engine.devices that NVML does not see, for people."""
     return [str(device) for device in devices if not any(_is(gpu, device) for gpu in gpus.found)]
 
 
 def no_share(gpus: Gpus, *, devices: Sequence[int | str], each: int, needed: int) -> str:
-    """Why not even one worker could be loaded, as a part of a sentence; empty if one could."""
+    """Why not even one worker could load, as a part of a sentence; empty if one could."""
     if not gpus.found:
         return gpus.problem
     if shares(gpus, devices=devices, each=each, needed=needed):

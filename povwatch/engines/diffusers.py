@@ -27,22 +27,20 @@ class DiffusersEngine:
         self._loaded: Loaded | None = None
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
-        """Load the model.
-
-        `config` is read by transfer.settings.Settings.
+        """Load the model; transfer.settings.Settings reads `config`.
 
         Raises:
             EngineFailure: a key is wrong, a file or a library is missing, or there is no such device.
         """
         settings = Settings.from_config(config)
         if settings.offline:
-            os.environ["HF_HUB_OFFLINE"] = "1"  # before its libraries are imported: they read it once
+            os.environ["HF_HUB_OFFLINE"] = "1"  # before the libraries are imported, which read it once
         report("libraries", None)
         run, model = _libraries(settings)
         report("files", None)
         files = weights.locate(settings)
         weights.check_owners(files)
-        with ThreadPoolExecutor(1, "digests") as aside:  # the files are read from the disk once for both
+        with ThreadPoolExecutor(1, "digests") as aside:  # so that loading and hashing read the files from the disk once
             digests = aside.submit(weights.digests, files)
             report("guardrail", None)
             guard = guardrail.load(settings.device, on=settings.guardrails)
@@ -84,7 +82,7 @@ class DiffusersEngine:
 
 
 def _libraries(settings: Settings) -> tuple[Any, Any]:
-    """The modules that need torch, and the device as torch sees it.
+    """The modules that need torch, and torch's device.
 
     Raises:
         EngineFailure: a library is missing or broken, or torch does not see the device.
@@ -109,7 +107,7 @@ def _libraries(settings: Settings) -> tuple[Any, Any]:
 
 
 def _root(error: BaseException) -> str:
-    """What it began with, in one line: the libraries wrap one import's error in another's, three deep."""
+    """The first error of the chain, in one line: the libraries wrap import errors three deep."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

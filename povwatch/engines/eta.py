@@ -1,9 +1,8 @@
-"""How long a job will take, learned from the jobs that were done. Pure.
+"""Estimates how long a job will take, from jobs that are done. Pure.
 
-The rule: generating costs seconds in proportion to the frames, the steps and the pixels of a frame; the factor is that
-of the latest jobs of the same engine on the same GPU. The median of a few is taken, as one job in a while shares its
-GPU with somebody. Of a model's engine those are the frames of its chunks, each of which is a whole one, and the pixels
-of the size that it works at, whatever the clip's.
+The rule: the seconds of generating are proportional to the frames, the steps and the pixels of a frame. The factor is
+the median over the latest jobs of the same engine on the same GPU, since a job may have shared its GPU. An engine with
+a model counts the frames of whole chunks, and the pixels of the size that it works at, whatever the clip's.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MODELS = ("cosmos", "diffusers")
-"""The engines with a model, which works in chunks and at its own size."""
+"""Engines with a model, which work in chunks and at a size of their own."""
 
 LATEST = 9
-"""Jobs that are looked at; older ones are of another driver, another model, another season."""
+"""Latest jobs that count; older ones had other drivers, models and settings."""
 
 KEPT = 200
-"""Jobs that are kept in mind, of all engines and GPUs together."""
+"""Jobs that are remembered, of all engines and GPUs together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +37,33 @@ class Done:
     frames: int
     steps: int
     pixels: int
-    """Of one frame."""
+    """Pixels of one frame."""
     seconds: float
-    """Of generating."""
+    """Seconds of generating."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Done | None:
-        """From what is kept with a `generated` event; None where nothing can be learned from it."""
+        """Read the data of a `generated` event; None if it has nothing to learn from."""
         return cls(**found) if (found := data.get("learned")) else None
 
     @property
     def work(self) -> float:
-        """What the seconds are in proportion to."""
+        """The job's size, to which the seconds are proportional."""
         return work(self.frames, self.steps, self.pixels)
 
 
 def work(frames: int, steps: int, pixels: int) -> float:
-    """The size of a job, in no unit that matters."""
+    """The size of a job, without a unit."""
     return float(max(frames, 1)) * max(steps, 1) * max(pixels, 1)
 
 
 def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, steps: int, pixels: int) -> float | None:
-    """Seconds that generating will take; None where nothing of its kind was done yet.
+    """Seconds that generating will take; None if no similar job was done yet.
 
     Args:
-        history: what was done, oldest first.
-        engine: the kind of engine.
+        history: jobs that are done, oldest first.
+        engine: the engine's kind.
         gpu: the GPU's name; empty without one.
-        frames: of the job.
-        steps: of the job.
         pixels: of one frame.
     """
     alike = [done for done in history if (done.engine, done.gpu) == (engine, gpu) and done.seconds > 0]
@@ -80,8 +77,8 @@ def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str) -> dict[
 
     Args:
         info: VideoInfo of the clip, as JSON.
-        spec: upstream's fields; empty where it is not known.
-        engine: the kind of engine.
+        spec: upstream's fields; empty if unknown.
+        engine: the engine's kind.
     """
     frames = min(info["frames"], spec.get("max_frames") or info["frames"])
     width, height = info["display_width"], info["display_height"]
@@ -94,7 +91,7 @@ def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str) -> dict[
 
 
 def forecast(busy: Sequence[float | None], waiting: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
-    """When each job of a queue starts and ends, in seconds from now; None where it cannot be known.
+    """When each job of a queue starts and ends, in seconds from now; None if unknown.
 
     Args:
         busy: for each worker, the seconds until it is free.
@@ -115,12 +112,12 @@ def forecast(busy: Sequence[float | None], waiting: Sequence[float | None]) -> l
 def left(fraction: float, elapsed: float, expected: float | None) -> float | None:
     """Seconds that a running job still needs.
 
-    What it does itself counts the more the further it is; before its first step only experience speaks.
+    Its own pace counts more the further it is; before its first step, only the estimate counts.
 
     Args:
-        fraction: how far it is, 0 to 1.
+        fraction: progress, 0 to 1.
         elapsed: seconds since it started.
-        expected: what `estimate` said.
+        expected: result of `estimate`.
     """
     by_itself = elapsed / fraction - elapsed if fraction > 0 else None
     by_experience = None if expected is None else max(expected - elapsed, 0.0)

@@ -1,6 +1,6 @@
-"""What an exception from an engine means. Python 3.10, standard library alone.
+"""Interprets exceptions from an engine. Python 3.10, standard library alone.
 
-The engines' libraries are not imported here: their exceptions are known by class name and text.
+The engines' libraries are not imported here. Their exceptions are recognized by class name and text.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 GENERATE = machine_faults.Place.GENERATE
 
 MESSAGE_MAX = 2000
-"""Characters of an exception's text that are passed on; all of it is in the worker's output."""
+"""Characters of an exception's text that are passed on; the worker's output has the whole text."""
 
-# In this order: "CUDA error: out of memory" is no sticky error, though it looks like one.
+# The order matters: "CUDA error: out of memory" is not sticky, though it contains "CUDA error".
 _BY_TEXT: tuple[tuple[FailureKind, tuple[str, ...]], ...] = (
     ("gpu-lost", ("gpu is lost", "gpu_is_lost", "fallen off the bus", "xid 79", "xid: 79")),
     ("gpu-busy", ("all cuda-capable devices are busy or unavailable",)),
@@ -43,13 +43,9 @@ _TODO: dict[FailureKind, str] = {
 def classify(error: BaseException, workdir: str = "") -> tuple[FailureKind, str, str]:
     """The kind of failure, what happened in one line, and what to do about it.
 
-    An engine's own word (EngineFailure) stands. What an exception was raised from counts as well, since libraries
-    wrap a lost GPU or a full disk in errors of their own. What the machine refused is said in the words of
-    `machine_faults.TABLE`, without the exception's class.
-
-    Args:
-        error: what was raised.
-        workdir: the job's folder; empty where the engine was being loaded.
+    An engine's own EngineFailure stands. The exceptions that an exception was raised from count too, because libraries
+    wrap a lost GPU or a full disk in errors of their own. Refusals of the machine use the words of
+    `machine_faults.TABLE`, without the exception's class. `workdir` is the job's folder; it is empty during a load.
     """
     if isinstance(error, EngineFailure):
         return error.kind, error.message[:MESSAGE_MAX], error.todo or _TODO.get(error.kind, "")
@@ -78,7 +74,7 @@ def _refused(error: BaseException, workdir: str) -> tuple[str, str]:
 
 
 def _named(error: BaseException) -> str:
-    """The file that an error names, as a path that tells people something; empty if it names none."""
+    """The file that an error names, as a path that helps people; empty if it names none."""
     name = getattr(error, "filename", None)
     if not isinstance(name, (str, bytes)) or not name:
         return ""
@@ -102,7 +98,7 @@ def _kind(error: BaseException, workdir: str) -> FailureKind | None:
 
 
 def _of_the_machine(error: BaseException, workdir: str) -> FailureKind | None:
-    """The kind of a failure that the host is to blame for; see machine_faults.TABLE."""
+    """The kind of a failure that the host caused; see machine_faults.TABLE."""
     row = machine_faults.rule(_code(error) or 0, GENERATE)
     if row is None or machine_faults.said_by_ffmpeg_alone(error, workdir):
         return None
@@ -110,13 +106,13 @@ def _of_the_machine(error: BaseException, workdir: str) -> FailureKind | None:
 
 
 def _code(error: BaseException) -> int | None:
-    """The error number of an exception; of a library's own error only what no job's contents can say."""
+    """The error number of an exception. A library's own error counts only if no job's contents could cause it."""
     code = machine_faults.code_of(error)
     return machine_faults.code_in(str(error)) if code is None and isinstance(error, Exception) else code
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, then what it was raised from or in the handling of."""
+    """The exception, then those that it was raised from or while handling."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:

@@ -1,4 +1,4 @@
-"""How the diffusers engine's libraries are installed into the environment that runs here, for a shell."""
+"""Shell commands that install the diffusers engine's libraries into this environment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 PIP = shlex.join([sys.executable, "-m", "pip", "install"])
-"""By its interpreter: a plain `pip` is the system's, which Debian lets install nothing."""
+"""pip by its interpreter: a plain `pip` is the system's, which Debian does not allow to install."""
 
 LOCK = shlex.quote(str(Path(__file__).parents[2] / "requirements" / "diffusers.lock"))
 
 TORCH = f"{PIP} torch torchvision"
-"""In no lock, so that any build of it can take its place."""
+"""Not locked, so that any build of torch may be used."""
 
 LOCKED = f"{PIP} --require-hashes --no-deps -r {LOCK}"
-"""All but torch; cosmos_guardrail without the OpenCV that it asks for, which would overwrite ours."""
+"""All but torch. cosmos_guardrail comes without the OpenCV that it requires, which would overwrite ours."""

@@ -1,8 +1,8 @@
-"""What an engine implements, and what it may use while it works. Python 3.10, standard library alone.
+"""Defines what an engine implements and what it may use while it works. Python 3.10, standard library alone.
 
-An engine is any class with `load` and `generate`; it need not import anything from here but the exceptions.
-It is named `package.module:Class` or `/path/to/file.py:Class`, is made without arguments in the worker process, is
-loaded once, and is then given one job at a time, always in the main thread.
+An engine is any class with `load` and `generate`; it need not import anything from here but the exceptions. It is named
+`package.module:Class` or `/path/to/file.py:Class`. The worker process instantiates it without arguments and loads it
+once. Then it gets one job at a time, always in the main thread.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FailureKind = Literal[
 
 
 class Engine(Protocol):
-    """The port."""
+    """What every engine implements."""
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
         """Get ready to generate; called once.
@@ -86,17 +86,17 @@ class Context:
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.workdir = workdir
-        """A private folder, empty at first: write here only. It is gone after the attempt."""
+        """A private folder, empty at first. Write only here. It is deleted after the attempt."""
         self.checkpoint_dir = checkpoint_dir
-        """A folder that outlives the attempt: what is kept here is found again by the job's next one."""
+        """A folder that outlives the attempt: the job's next attempt finds its files."""
         self._report = report
         self._is_cancelled = is_cancelled
 
     def progress(self, stage: str, *, chunk: int = 0, chunks: int = 1, step: int = 0, steps: int = 1) -> None:
-        """Say how far the job is. Nothing new for `engine.stall_timeout` is a stall, and the worker is killed.
+        """Report the job's progress. No change for `engine.stall_timeout` is a stall, and the worker is killed.
 
-        `chunk` and `step` count what is finished: `chunk` of `chunks`, and `step` of `steps` within the chunk at hand.
-        Cheap: what comes faster than people can read is left out.
+        `chunk` and `step` count what is finished: `chunk` of `chunks`, and `step` of `steps` in the current chunk.
+        Calls are cheap: those that come faster than people can read are dropped.
         """
         self._report(stage, chunk, chunks, step, steps)
 
@@ -105,17 +105,17 @@ class Context:
         return self._is_cancelled()
 
     def raise_if_cancelled(self) -> None:
-        """Leave the job if it is no longer wanted.
+        """Leave the job if it was cancelled.
 
         Raises:
-            EngineCancelled: It is not.
+            EngineCancelled: The job is no longer wanted.
         """
         if self.cancelled():
             raise EngineCancelled
 
 
 class EngineFailure(Exception):  # noqa: N818 - named by what it means for the job
-    """The job failed, or the load did, and the engine knows why."""
+    """The job or the load failed, and the engine knows why."""
 
     def __init__(self, kind: FailureKind, message: str, todo: str = "") -> None:
         super().__init__(kind, message, todo)
@@ -128,11 +128,11 @@ class EngineFailure(Exception):  # noqa: N818 - named by what it means for the j
 
 
 class EngineBlocked(Exception):  # noqa: N818 - see EngineFailure
-    """The guardrail refused the job: an answer, not a failure; it is never tried again."""
+    """The guardrail refused the job. That is an answer, not a failure, and is never retried."""
 
 
 class EngineCancelled(BaseException):
     """The job is no longer wanted.
 
-    Not an Exception, so that a library's `except Exception` does not swallow it half way.
+    This is no Exception, so that a library's `except Exception` does not catch it.
     """

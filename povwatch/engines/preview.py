@@ -1,8 +1,8 @@
-"""The preview engine: the control video itself, on any CPU. It shows what Cosmos would be held to, not what it makes.
+"""The preview engine: shows the control video, on any CPU. It shows what Cosmos would follow, not what it makes.
 
-Of several controls the one with the largest weight is shown (upstream's order breaks ties); one that only a model of
-Cosmos can compute is shown, as a note, only if there is no other.
-Frames stream through: never more than a few are in memory.
+Of several controls, the one with the largest weight is shown (upstream's order breaks ties). A control that only a
+model of Cosmos can compute is shown, as a note, only if there is no other.
+Frames are streamed: only a few are in memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from povwatch.engines.port import Context
 
 QUALITY = {"crf": "14", "preset": "veryfast", "bf": "0"}
-"""Edges are one pixel wide; they have to stay visible."""
+"""Encoder options that keep edges, which are one pixel wide, visible."""
 
 SCALING = {
     "edge": cv2.INTER_LINEAR,
@@ -48,10 +48,10 @@ SCALING = {
 
 
 class PreviewEngine:
-    """See the module."""
+    """The preview engine; see the module."""
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
-        """There is nothing to load."""
+        """Report the capabilities; nothing is loaded."""
         del config
         report("ready", 1.0)
         return {
@@ -104,19 +104,19 @@ class Shown:
     weight: float
     preset: str | None
     path: str | None
-    """A control video that was given, instead of a computed one."""
+    """A given control video; None if the control is computed."""
 
     @property
     def visible(self) -> bool:
-        """Whether there is more to show than a note."""
+        """Whether a control, and not just a note, can be shown."""
         return self.path is not None or self.key in COMPUTED
 
 
 def choose(spec: dict[str, Any]) -> tuple[Shown, list[str]]:
-    """The control to show and the hint keys of the others.
+    """The control to show, and the hint keys of the others.
 
     Raises:
-        EngineFailure: the spec asks for none.
+        EngineFailure: the spec asks for no control.
     """
     asked = [
         Shown(
@@ -159,7 +159,7 @@ def _pictures(shown: Shown, job: dict[str, Any], count: int, stack: ExitStack) -
 
 
 def _write(out: str, pictures: Iterator[Frame], job: dict[str, Any], count: int, context: Context) -> int:
-    """Encode the frames at the working copy's rate; returns how many there were."""
+    """Encode the frames at the working copy's rate; return their number."""
     encoder: encode.Encoder | None = None
     grid = Even(Fraction(job["fps_num"], job["fps_den"]))
     every = max(1, count // 100)
@@ -192,7 +192,7 @@ def _kind(path: str) -> str:
     """The container of a control video, by its signature.
 
     Raises:
-        EngineFailure: it has none that is known.
+        EngineFailure: the signature is unknown.
     """
     with Path(path).open("rb") as file:
         kind = video_kind(file.read(HEAD))

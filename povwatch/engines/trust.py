@@ -1,7 +1,7 @@
-"""Whose model files are loaded: root's and this user's. Python 3.10, standard library alone.
+"""Checks that model files belong to root or this user. Python 3.10, standard library alone.
 
-A pickle runs whatever is written in it, and even numbers alone decide what is generated: whoever may change a model
-file may act in the worker's name.
+A pickle runs any code that is written in it, and even plain numbers decide what is generated. So whoever can change a
+model file can act in the worker's name.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def check_owners(paths: Iterable[Path]) -> None:
-    """See that nobody else may change these files, or put others in their place.
+    """Check that nobody else may change these files, or put others in their place.
 
     Args:
-        paths: Symlinks are followed, as loading does: the hub's cache is made of them.
+        paths: Symlinks are followed, as loading does: the hub's cache consists of them.
 
     Raises:
-        EngineFailure: One belongs to somebody else, or everybody may write to it or to its folder.
+        EngineFailure: A file belongs to somebody else, or everybody may write to it or its folder.
     """
     mine = {0, os.geteuid()}
     for path in paths:

@@ -1,4 +1,4 @@
-"""Work that goes on beside the GPU's: the next chunk is read and the last one written while one is generated."""
+"""Runs work beside the GPU's: while one chunk is generated, the next is read and the last is written."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Generator[T]:
-    """The same items; one more is made in a thread while the caller works on the one before.
+    """The same items; a thread makes the next one while the caller uses the current one.
 
-    What the making raises comes out where its item would.
+    An exception from making an item is raised in its place.
     """
     end = object()
     with ThreadPoolExecutor(1, "ahead") as thread:
@@ -25,19 +25,19 @@ def ahead(items: Iterator[T]) -> Generator[T]:
 
 
 class Behind:
-    """One call at a time, in a thread; a context manager that ends when the last one is done."""
+    """Runs one call at a time in a thread. The context manager ends when the last call is done."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "behind")
         self._last: Future[None] | None = None
 
     def do(self, call: Callable[[T], None], item: T) -> None:
-        """Make a call when the one before is done, which this waits for; what that one raised is raised here."""
+        """Wait for the call before, raise its exception if any, and start a call."""
         self.wait()
         self._last = self._thread.submit(call, item)
 
     def wait(self) -> None:
-        """Wait for the last call; what it raised is raised here."""
+        """Wait for the last call, and raise its exception if any."""
         last, self._last = self._last, None
         if last is not None:
             last.result()

@@ -1,7 +1,7 @@
-"""Finished chunks, kept where the job's next attempt finds them.
+"""Keeps finished chunks for the job's next attempt.
 
-A chunk is known by a key: the hash of everything that decides it, the chunks before it included. It is asked for by
-that key, so that whatever changed meanwhile (the spec, the clip, the weights, a library) is generated anew.
+A chunk's key is the hash of everything that decides it, including the chunks before it. If anything changed meanwhile
+(the spec, the clip, the weights, a library), the key differs, and the chunk is generated anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from povwatch.engines.control import Frame
 
 FORMAT = 1
-"""Raised whenever the computation of a chunk changes here, or what is kept of it."""
+"""Incremented whenever the computation of a chunk changes here, or what is kept of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,19 @@ class Finished:
     latents: torch.Tensor
     """float32, shape (1, channels, time, height / 8, width / 8)."""
     generator: torch.Tensor
-    """The state of the random generator after it, uint8."""
+    """State of the random generator after the chunk, uint8."""
 
 
 class Key:
-    """The key of a job's chunks, one after the other."""
+    """Computes the keys of a job's chunks in turn."""
 
     def __init__(self, decisive: dict[str, Any]) -> None:
-        """Begin.
-
-        Args:
-            decisive: everything that decides the result but for the control's frames, as JSON values.
-        """
+        """`decisive`: everything that decides the result, except the control's frames, as JSON values."""
         text = json.dumps({"format": FORMAT, **decisive}, sort_keys=True)
         self._digest = hashlib.sha256(text.encode()).digest()
 
     def next(self, control: Frame) -> str:
-        """The next chunk's key, in hexadecimal; `control` are its frames, uint8."""
+        """The next chunk's key in hexadecimal; `control` are its frames, uint8."""
         hashed = hashlib.sha256(self._digest)
         hashed.update(repr(control.shape).encode())
         hashed.update(control.reshape(-1).data)
@@ -64,17 +60,17 @@ class Store:
         self._folder = Path(folder)
 
     def load(self, index: int, key: str) -> Finished | None:
-        """A finished chunk; None if there is none of this key."""
+        """A finished chunk; None if there is none with this key."""
         try:
             with safe_open(self._path(index), framework="pt") as file:
                 if (file.metadata() or {}).get("key") != key:
                     return None
                 return Finished(file.get_tensor("latents"), file.get_tensor("generator"))
-        except (OSError, SafetensorError):  # not there, or spoilt by a broken disk: it is made again
+        except (OSError, SafetensorError):  # missing, or damaged by the disk: the chunk is generated again
             return None
 
     def keep(self, index: int, key: str, finished: Finished) -> None:
-        """Keep a finished chunk. It is there as a whole, or not at all, whenever the power is cut.
+        """Keep a finished chunk. The file is whole or missing, even after a power cut.
 
         Raises:
             OSError: it cannot be written; ENOSPC if the disk is full.

@@ -1,9 +1,9 @@
-"""One chunk: from control frames to latents, and from latents to frames, as the pipeline computes them.
+"""Computes one chunk as the pipeline does: from control frames to latents, and from latents to frames.
 
-Source: `Cosmos2_5_TransferPipeline.__call__` and `prepare_latents`. Kept to the letter are the order of the random
-draws, the types of every sum, and the expressions themselves. Left out is what has no effect: the latents of frames
-that nothing is conditioned on are multiplied by zero there, so that here they are neither encoded nor kept.
-Their random draws are made all the same, since those decide what the later ones are.
+Source: `Cosmos2_5_TransferPipeline.__call__` and `prepare_latents`. The order of random draws, the types of all sums
+and the expressions are the same. What has no effect is left out: the pipeline multiplies the latents of unconditioned
+frames by zero, so here they are neither encoded nor kept. Their random draws are still made, because they decide the
+later ones.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.request import Request
 
     Prompt: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
-    """A prompt's embedding; and a style image's, where the model takes one."""
+    """A prompt's embedding, and a style image's if the model takes one."""
 
 CONDITIONAL_TIMESTEP = 0.1
-"""What the model is told about frames that are given: the pipeline's default `conditional_frame_timestep`."""
+"""Timestep of given frames: the pipeline's default `conditional_frame_timestep`."""
 
 FASTEST_FIRST = (
     SDPBackend.CUDNN_ATTENTION,
@@ -36,7 +36,7 @@ FASTEST_FIRST = (
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 )
-"""torch takes the first one that can do the shape at hand."""
+"""torch uses the first backend that supports the shape."""
 
 
 class Denoiser:
@@ -70,16 +70,16 @@ class Denoiser:
     def encode(
         self, control: NDArray[np.uint8], carried: torch.Tensor | None, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Draw the noise and encode what the chunk is held to.
+        """Draw the noise and encode the conditions.
 
         Args:
             control: frames at the model's size, shape (chunk_frames or fewer, height, width, 3); the last one is
-                repeated for those that lack.
-            carried: the frames that the chunk goes on from, as `carry` gave them; None for the first chunk.
-            generator: of the whole job.
+                repeated if some lack.
+            carried: the frames that the chunk continues, from `carry`; None for the first chunk.
+            generator: the whole job's.
 
         Returns:
-            The noise, the latents that are given (each in float32, the chunk's shape), and the control's latents.
+            The noise, the given latents (each float32, in the chunk's shape), and the control's latents.
         """
         model = self._model
         noise = randn_tensor(self._shape, generator=generator, device=model.device, dtype=torch.float32)
@@ -104,14 +104,14 @@ class Denoiser:
         first: bool,
         stepped: Callable[[int], None],
     ) -> torch.Tensor:
-        """Take the noise away, step by step.
+        """Denoise, step by step.
 
         Args:
             noise: from `encode`.
-            given: likewise.
-            control: likewise.
+            given: from `encode`.
+            control: from `encode`.
             first: whether this is the first chunk, which is given no frames.
-            stepped: told the number of finished steps, 0 at first; what it raises ends the chunk.
+            stepped: gets the number of finished steps, 0 at first; its exceptions end the chunk.
 
         Returns:
             The chunk's latents, float32.
@@ -152,14 +152,14 @@ class Denoiser:
         return video
 
     def carry(self, video: torch.Tensor) -> torch.Tensor:
-        """What the next chunk goes on from: of its last frames those that its given latents are made of."""
+        """The frames that the next chunk continues: the last ones, from which its given latents are made."""
         start = video.size(2) - self._request.carried
         return video[:, :, start : start + self._given_frames].clone()
 
     def _velocity(
         self, inputs: torch.Tensor, moment: torch.Tensor, prompt: Prompt, control: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """What the model makes of the inputs for one prompt: from noise to video, in latents."""
+        """The model's prediction for one prompt: from noise to video, in latents."""
         model = self._model
         residuals = model.controlnet(
             controls_latents=control,
@@ -183,7 +183,7 @@ class Denoiser:
         return velocity
 
     def _context(self, text: str) -> Prompt:
-        """A prompt as the model takes it; of images there are none, and zeros say so."""
+        """A prompt as the model takes it. Zeros stand for the images, of which there are none."""
         embedding: torch.Tensor = self._model.embed(text)
         config = self._model.transformer.config
         if not config.img_context_dim_in:
@@ -194,7 +194,7 @@ class Denoiser:
     def _padded(self, control: NDArray[np.uint8]) -> torch.Tensor:
         """Control frames as the VAE takes them: -1 to 1, shape (1, 3, chunk_frames, height, width).
 
-        The pipeline's own arithmetic, in float32: u / 255, then 2 x - 1.
+        The pipeline's arithmetic, in float32: u / 255, then 2 x - 1.
         """
         frames = torch.from_numpy(control).to(self._model.device).permute(3, 0, 1, 2)[None]
         lack = self._request.chunk_frames - frames.size(2)
@@ -207,6 +207,6 @@ class Denoiser:
         return sdpa_kernel(list(FASTEST_FIRST), set_priority=True)  # type: ignore[no-any-return, unused-ignore]
 
     def _wait(self) -> None:
-        """Let the device finish: else steps count as done that are only queued, and times are told wrong."""
+        """Wait for the device. Else queued steps would count as done, and times would be wrong."""
         if self._model.device.type == "cuda":
             torch.cuda.synchronize(self._model.device)

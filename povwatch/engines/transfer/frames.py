@@ -1,7 +1,8 @@
-"""The clip and its control, frame by frame and chunk by chunk, at the size that the model works at.
+"""Reads the clip and its control, chunk by chunk, at the size that the model works at.
 
-Never more than a chunk is held. Resizing and the computed controls are upstream's (see engines/control.py): the clip is
-brought to the model's size first, and edges and blur are taken from that. The pipeline itself takes finished controls.
+At most one chunk is in memory. Resizing and the computed controls are upstream's (see engines/control.py): the clip is
+resized to the model's size first, and edges and blur are computed from that. The pipeline itself takes finished
+controls.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ FIT = "Give a control video with a frame for each of the clip's, in its size and
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one chunk is made from; arrays of shape (frames, height, width, 3), RGB."""
+    """The input of one chunk; arrays of shape (frames, height, width, 3), RGB."""
 
     control: Frame
     clip: Frame | None
-    """The clip itself, if it is to be shown."""
+    """The clip's frames, if they are to be shown."""
 
 
 def pieces(request: Request) -> Generator[Piece]:
-    """What each chunk is made from, in order; the frames that two chunks share are decoded once.
+    """The input of each chunk, in order. Frames that two chunks share are decoded once.
 
     Raises:
         EngineFailure: a video ends too soon, or cannot be read.
@@ -61,19 +62,19 @@ def pieces(request: Request) -> Generator[Piece]:
                     np.stack([one for _, one in pairs if one is not None]) if request.show_input else None,
                 )
                 shared = pairs[len(pairs) - request.carried :]
-                del new, pairs  # a generator that waits keeps its names: a chunk's frames are in memory once
+                del new, pairs  # a suspended generator keeps its names, so a chunk's frames would be in memory twice
                 yield piece
     except (NotAVideo, SourceChanged) as error:
         raise EngineFailure("invalid", error.what, error.todo) from error
 
 
 def check_control(request: Request) -> None:
-    """See that a given control video fits the clip, before any GPU time.
+    """Check that a given control video fits the clip, before any GPU time.
 
     Its frames are counted without decoding them.
 
     Raises:
-        EngineFailure: it does not, or it is no video.
+        EngineFailure: it does not fit, or is no video.
     """
     asked = request.control
     if asked.path is None:
@@ -117,7 +118,7 @@ def _pairs(request: Request, stack: ExitStack) -> Iterator[Pair]:
 
 
 def _decoded(path: str, name: str, scaling: int, request: Request, stack: ExitStack) -> Iterator[Frame]:
-    """The first frames of a video, as many as are to be generated, at the model's size."""
+    """The first frames of a video, as many as are generated, at the model's size."""
     source = stack.enter_context(opened(path, _kind(path, name))).frames()
     for count in range(request.frames):
         frame = next(source, None)

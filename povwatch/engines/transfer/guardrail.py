@@ -1,7 +1,7 @@
-"""The checker of prompts and videos that the model's licence asks for.
+"""Checks prompts and videos, as the model's licence requires.
 
-Source: cosmos_guardrail 0.3 (CosmosSafetyChecker), as the pipeline calls it; but a chunk at a time. Its filters look at
-one frame at a time, so that the outcome is the same.
+Source: cosmos_guardrail 0.3 (CosmosSafetyChecker), as the pipeline calls it, but a chunk at a time. Its filters look at
+single frames, so the outcome is the same.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ TODO = (
 
 
 class Guardrail:
-    """The checker; or none, if guardrails are off."""
+    """The checker; without one if guardrails are off."""
 
     def __init__(self, checker: Any, keep: object = None) -> None:  # noqa: ANN401 - an untyped library's
-        """Take a checker, and what it reads from as long as it lives."""
+        """`keep` is what the checker reads from, and stays alive with it."""
         self._checker = checker
         self._keep = keep
 
@@ -44,7 +44,7 @@ class Guardrail:
         """Check a prompt.
 
         Raises:
-            EngineBlocked: it is refused.
+            EngineBlocked: the prompt is refused.
         """
         if self.on and text and not self._checker.check_text_safety(text):
             raise EngineBlocked(f"The guardrail refused the {field}: {text[:200]!r}")
@@ -54,13 +54,13 @@ class Guardrail:
 
         Args:
             frames: shape (count, height, width, 3); may be written to.
-            first: the number of the first frame, for people.
+            first: number of the first frame, for people.
 
         Returns:
-            The frames, faces made unrecognizable.
+            The frames, with unrecognizable faces.
 
         Raises:
-            EngineBlocked: it is refused: there is None, or nothing is left of frames that were not black.
+            EngineBlocked: the part is refused: the result is None, or black where the frames were not.
         """
         if not self.on:
             return frames
@@ -74,14 +74,10 @@ class Guardrail:
 
 
 def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
-    """Load the checker.
-
-    Args:
-        device: where it runs, a torch.device.
-        on: False for none.
+    """Load the checker onto a torch.device; without one if `on` is False.
 
     Raises:
-        EngineFailure: it is not installed, or its files are not there.
+        EngineFailure: the checker is not installed, or its files are missing.
     """
     if not on:
         return Guardrail(None)
@@ -94,7 +90,7 @@ def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
     try:
         with _room_for_its_copy(cosmos_guardrail) as copy:
             checker = cosmos_guardrail.CosmosSafetyChecker()
-    except (OSError, ValueError) as error:  # what the hub's client raises for gated or missing files
+    except (OSError, ValueError) as error:  # the hub client's errors for gated or missing files
         raise EngineFailure("invalid", f"The guardrail's own files cannot be read: {error}", TODO) from error
     checker.to(device)
     return Guardrail(checker, copy)
@@ -102,10 +98,10 @@ def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
 
 @contextmanager
 def _room_for_its_copy(library: Any) -> Iterator[tempfile.TemporaryDirectory[str] | None]:  # noqa: ANN401 - a module
-    """Let it copy its words below a folder of ours, where those below HF_HOME are somebody else's.
+    """Let the checker copy its word lists below a folder of ours, if those below HF_HOME are somebody else's.
 
-    It does so because nltk follows no links (cosmos_guardrail.py, _materialize_nltk_data); but whoever ran prefetch,
-    root say, need not have left a folder that this user may write.
+    It copies them because nltk follows no links (cosmos_guardrail.py, _materialize_nltk_data). But whoever ran
+    prefetch, such as root, may have left a folder that this user may not write.
     """
     constants = getattr(getattr(library, "cosmos_guardrail", None), "hf_constants", None)
     if constants is None or os.access(constants.HF_HOME, os.W_OK):

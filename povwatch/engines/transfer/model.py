@@ -1,4 +1,4 @@
-"""The loaded parts of Cosmos-Transfer2.5, held for as long as the worker lives."""
+"""Holds the loaded parts of Cosmos-Transfer2.5 while the worker lives."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.settings import Settings
 
 EMBEDDINGS_KEPT = 4
-"""Embeddings of prompts, 100 MB each: most clips share their negative prompt, and many their prompt."""
+"""Cached embeddings of prompts, 100 MB each: most clips share their negative prompt, and many their prompt."""
 
 TOKENS = 512
-"""Of a prompt; the rest is cut off, as the pipeline does."""
+"""Tokens of a prompt; the rest is cut off, as in the pipeline."""
 
 
 class Model:
     """Everything that is on the device."""
 
     def __init__(self, settings: Settings, files: weights.Files, report: Callable[[str, float | None], None]) -> None:
-        """Load it.
+        """Load the parts.
 
         Raises:
-            EngineFailure: the weights are not those of this model.
+            EngineFailure: the weights are not this model's.
         """
         self.settings = settings
         self.device = torch.device(settings.device)
@@ -71,10 +71,10 @@ class Model:
         self.use(settings.controls[0])
 
     def use(self, key: str) -> None:
-        """Make a control the one that is loaded; the one before makes room first.
+        """Load a control in place of the one before, which is freed first.
 
         Raises:
-            EngineFailure: its weights are not those of such a control.
+            EngineFailure: the weights are not such a control's.
         """
         if key == self.key:
             return
@@ -87,7 +87,7 @@ class Model:
         self.key = key
 
     def embed(self, text: str) -> torch.Tensor:
-        """What the text encoder makes of a prompt, shape (1, TOKENS, layers times width); kept for the next job."""
+        """The text encoder's output for a prompt, shape (1, TOKENS, layers times width); cached for the next job."""
         if text not in self._embeddings:
             while len(self._embeddings) >= EMBEDDINGS_KEPT:
                 self._embeddings.popitem(last=False)
@@ -100,12 +100,12 @@ class Model:
 
     @property
     def limit(self) -> int:
-        """Pixels of width or height that there are positions for."""
+        """Largest width or height in pixels for which the model has positions."""
         _, rows, columns = self.transformer.config.max_size
         return int(min(rows, columns)) * int(self.pipeline.vae_scale_factor_spatial)
 
     def versions(self) -> dict[str, str | None]:
-        """Of the libraries that decide the result."""
+        """Versions of the libraries that decide the result."""
         cuda = self.device.type == "cuda"
         return {
             "diffusers": diffusers.__version__,
@@ -136,7 +136,7 @@ class Model:
                 "invalid", f"The weights in {folder} cannot be loaded: {what}", weights.prefetch()
             ) from error
         if lacking := sorted(info["missing_keys"]) or sorted(map(str, info["mismatched_keys"])):
-            # the libraries only warn, and go on with random numbers in their place
+            # the libraries only warn, and use random numbers instead
             raise EngineFailure(
                 "invalid", f"The weights in {folder} lack {lacking[0]} ({len(lacking)} in all).", weights.prefetch()
             )
@@ -146,7 +146,7 @@ class Model:
 
 
 class _Loading:
-    """How far the load is, by bytes."""
+    """Progress of the load, by bytes."""
 
     def __init__(self, files: weights.Files, first: str, report: Callable[[str, float | None], None]) -> None:
         folders = [*(files.base / name for name in weights.COMPONENTS), files.controls[first]]
@@ -163,7 +163,7 @@ class _Loading:
 
 
 class _ElsewhereChecked:
-    """Stands where the pipeline wants its checker: guardrail.py does the checking, around our own loop."""
+    """Takes the place of the pipeline's checker: guardrail.py checks around our own loop."""
 
 
 def _compile(blocks: Any, settings: Settings) -> None:  # noqa: ANN401 - torch.nn.ModuleList

@@ -1,4 +1,4 @@
-"""The artifact, and a control video beside it: H.264 in MP4, written chunk by chunk."""
+"""Writes the artifact, or a control video, chunk by chunk: H.264 in MP4."""
 
 from __future__ import annotations
 
@@ -19,27 +19,20 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.request import Request
 
 QUALITY = {"crf": "8", "preset": "fast", "mbtree": "0"}
-"""Near lossless: publishing takes these pictures as they are.
+"""Near lossless: publishing uses these pictures unchanged.
 
-With mbtree x264 now and then makes another file of the same frames (seen with PyAV 18.1 and one thread), and a resumed
-job has to give what an uninterrupted one gives.
-"""
+mbtree is off: with it, x264 sometimes makes another file from the same frames (seen with PyAV 18.1 and one thread), and
+a resumed job has to give the same result as an uninterrupted one."""
 
 
 class Output:
-    """The artifact while it is written; a context manager. The file is whole when the block ends."""
+    """The artifact being written; a context manager. The file is whole when the block ends."""
 
     def __init__(self, path: str, request: Request, *, panels: int) -> None:
-        """Begin.
-
-        Args:
-            path: the file.
-            request: what is asked for.
-            panels: pictures side by side.
-        """
+        """`panels`: pictures side by side."""
         self.path = path
         self.frames = 0
-        """Written so far."""
+        """Frames written so far."""
         panel = (request.width, request.height) if request.keep_size else request.size
         self._fit = Fitted(panel, panels=panels)
         self._grid = Even(request.rate)
@@ -56,7 +49,7 @@ class Output:
         """Write frames.
 
         Args:
-            panels: what is shown side by side, from the left; arrays of shape (frames, height, width, 3), RGB.
+            panels: the pictures side by side, from the left; arrays of shape (frames, height, width, 3), RGB.
         """
         for pictures in zip(*panels, strict=True):
             picture = np.ascontiguousarray(np.hstack(pictures))

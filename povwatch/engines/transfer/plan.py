@@ -1,4 +1,4 @@
-"""How a clip is cut: into chunks in time, to a size in space. Pure."""
+"""Divides a clip into chunks, and chooses the size that it is generated at. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ SIZES: dict[str, tuple[tuple[int, int], ...]] = {
 }
 """Width and height that the model was trained at, by the spec's `resolution`; the fourth is 16:9.
 
-Source: upstream's VIDEO_RES_SIZE_INFO (cosmos_transfer2/_src/predict2/datasets/utils.py at 2ff49d0).
-"""
+Source: upstream's VIDEO_RES_SIZE_INFO (cosmos_transfer2/_src/predict2/datasets/utils.py at 2ff49d0)."""
 
 WIDE = 3
 
@@ -32,20 +31,20 @@ NEAR = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Frames `start` to `end`, the latter not included, which are generated together."""
+    """Frames `start` to `end` (exclusive), which are generated together."""
 
     index: int
     start: int
     end: int
     fresh: int
-    """The first frame that no chunk before has."""
+    """The first frame that no earlier chunk has."""
 
 
 def chunks(frames: int, length: int, carried: int) -> list[Chunk]:
-    """Cut a clip into chunks, as the pipeline does: each begins with the last `carried` frames of the one before.
+    """Divide a clip into chunks as the pipeline does: each begins with the last `carried` frames of the one before.
 
     The pipeline's rule, `range(0, frames - carried, length - carried)`, finds no chunk in a clip of `carried` frames or
-    fewer; here that is one.
+    fewer; here that is one chunk.
 
     Args:
         frames: in the clip, at least 1.
@@ -64,15 +63,13 @@ def size(
 ) -> tuple[int, int]:
     """The width and height that a clip of `width` by `height` is generated at.
 
-    One of the model's own sizes where the shape is near enough; else about as many pixels as the 16:9 one has, in the
-    clip's own shape.
+    One of the model's own sizes if the shape is near enough. Else the clip's own shape, with about as many pixels as
+    the 16:9 size.
 
     Args:
-        width: of the clip.
-        height: likewise.
-        resolution: one of SIZES.
-        pixels: so many instead.
-        limit: pixels that neither may exceed: what the model has positions for.
+        resolution: a key of SIZES.
+        pixels: number of pixels to use instead.
+        limit: largest width or height in pixels for which the model has positions.
     """
     shape = width / height
     if pixels is None:

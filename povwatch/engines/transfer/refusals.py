@@ -1,6 +1,6 @@
-"""What a spec may ask for that this engine cannot do, known before any GPU time. Pure.
+"""Finds what this engine cannot do of a spec, before any GPU time. Pure.
 
-The spec check asks the same, so that it is said while the JSON can still be edited.
+The spec check uses the same rules, so that the JSON can still be edited.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOT_HERE = {
     "context_frame_index": "style frame",
     "guided_generation_mask": "mask of what is kept",
 }
-"""Fields of the spec that nothing in the pipeline takes."""
+"""Fields of the spec that the pipeline has no input for."""
 
 
 def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int | None = None) -> Iterator[Problem]:
@@ -30,7 +30,7 @@ def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int 
     Args:
         spec: upstream's fields.
         controls: the hint keys that are loaded.
-        frames: of the clip; None if it is not known.
+        frames: of the clip; None if unknown.
     """
     asked = asked_controls(spec)
     if not asked:
@@ -52,16 +52,16 @@ def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int 
 
 
 def unheeded(spec: Mapping[str, Any]) -> Iterator[str]:
-    """What in a spec it passes over, each a sentence that names the field."""
-    if spec.get("guidance") == 1:  # the pipeline's rule: only what is above 1 counts
+    """Sentences about fields of a spec that the engine ignores."""
+    if spec.get("guidance") == 1:  # the pipeline's rule: only guidance above 1 counts
         yield "guidance 1 is as good as 0 on the diffusers engine; cosmos takes it for 1."
 
 
 def refuse(spec: Mapping[str, Any], controls: Collection[str]) -> None:
-    """Raise the first of them.
+    """Raise the first refusal.
 
     Raises:
-        EngineFailure: there is one.
+        EngineFailure: the engine cannot do the spec.
     """
     for problem in refusals(spec, controls):
         raise EngineFailure("invalid", problem.sentence, problem.todo)

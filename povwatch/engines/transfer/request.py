@@ -1,4 +1,4 @@
-"""A job as this engine sees it. Pure."""
+"""Reads a job's request. Pure."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Control:
     key: str
     weight: float
     preset: str | None
-    """How it is computed; None for those that are given."""
+    """Strength of a computed control; None for a given one."""
     path: str | None
-    """A control video that was given."""
+    """A given control video."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Everything that is asked for."""
+    """Everything that a job asks for."""
 
     video: str
-    """The working copy."""
+    """Path of the working copy."""
     clip_frames: int
-    """In the working copy."""
+    """Frames in the working copy."""
     frames: int
-    """To generate: the clip's first ones."""
+    """Frames to generate, from the clip's first on."""
     width: int
-    """Of the working copy, in pixels."""
+    """Width of the working copy, in pixels."""
     height: int
     rate: Fraction
     """Frames a second."""
@@ -48,21 +48,21 @@ class Request:
     guidance: float
     steps: int
     carried: int
-    """Frames of a chunk that the next one goes on from."""
+    """Frames of a chunk that the next one continues."""
     chunk_frames: int
     control: Control
     size: tuple[int, int]
     """Width and height that the model works at."""
     keep_size: bool
-    """Whether the artifact has the working copy's size, instead of the model's."""
+    """Whether the artifact has the working copy's size instead of the model's."""
     show_control: bool
     show_input: bool
     keep_control: bool
-    """Whether the control is wanted as a video of its own."""
+    """Whether the control is also written as a video."""
 
     @property
     def chunks(self) -> list[plan.Chunk]:
-        """What is generated together."""
+        """The clip's chunks."""
         return plan.chunks(self.frames, self.chunk_frames, self.carried)
 
     @property
@@ -71,7 +71,7 @@ class Request:
         return 1 + self.show_control + self.show_input
 
     def decisive(self) -> dict[str, Any]:
-        """Everything in the spec that decides what is generated, as JSON values, but for what the frames show."""
+        """Everything in the spec that decides what is generated, as JSON values; not the frames' contents."""
         return {
             "frames": self.frames,
             "prompt": self.prompt,
@@ -87,15 +87,14 @@ class Request:
 
 
 def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> Request:
-    """Take a job apart.
+    """Read a job.
 
     Args:
         job: see port.Engine.generate.
-        settings: the engine's.
-        limit: pixels of width or height that the model has positions for.
+        limit: largest width or height in pixels for which the model has positions.
 
     Raises:
-        EngineFailure: this engine cannot do it.
+        EngineFailure: this engine cannot do the job.
     """
     spec = job["spec"]
     refuse(spec, settings.controls)
@@ -132,7 +131,7 @@ def _control(key: str, asked: dict[str, Any]) -> Control:
 
 
 def _chunk(spec: dict[str, Any], settings: Settings, frames: int) -> tuple[int, int]:
-    """Frames in a chunk, and how many of them are carried over."""
+    """Frames in a chunk, and how many of them are carried over to the next."""
     carried = int(spec.get("num_conditional_frames", 1))
     if spec.get("num_video_frames_per_chunk") == 1:
         if frames > 1:

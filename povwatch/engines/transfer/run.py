@@ -1,4 +1,4 @@
-"""One job from its first frame to its artifact. Never more than a few chunks are in memory, however long the clip."""
+"""Runs a job from its first frame to its artifact. Only a few chunks are in memory, however long the clip."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Loaded:
-    """Does one job after the other on one loaded model."""
+    """Does jobs in turn on one loaded model."""
 
     def __init__(
         self, model: Model, settings: Settings, guardrail: Guardrail, hashes: dict[str, dict[str, str | int]]
@@ -105,7 +105,7 @@ class Loaded:
         }
 
     def _decisive(self, request: Request) -> dict[str, Any]:
-        """Everything that decides the result but for the control's frames."""
+        """Everything that decides the result, except the control's frames."""
         settings, model = self.settings, self.model
         control = f"controlnet/{CONTROL_NAMES[request.control.key]}/"
         return {
@@ -148,19 +148,19 @@ class _Job:
         self._clock = clock
         self._key = key
         self._store = Store(context.checkpoint_dir)
-        # On the CPU: its numbers are the same whatever GPU there is, and its state is small and portable.
+        # On the CPU, because its numbers are the same for every GPU, and its state is small and portable.
         self._generator = torch.Generator("cpu").manual_seed(request.seed)
         self._resuming = True
         self.resumed = 0
-        """Chunks that an earlier attempt had finished."""
+        """Chunks taken from an earlier attempt."""
 
     def run(self, output: Output, kept: Output | None, writer: Behind) -> None:
-        """Generate chunk after chunk.
+        """Generate chunk by chunk.
 
         Args:
             output: gets the artifact's frames.
-            kept: gets the control's.
-            writer: writes them.
+            kept: gets the control's frames, if they are wanted.
+            writer: writes both in a thread.
         """
 
         def write(panels: list[list[Frame]]) -> None:
@@ -189,7 +189,7 @@ class _Job:
             writer.wait()
 
     def _latents(self, chunk: Chunk, piece: Piece, carried: torch.Tensor | None) -> torch.Tensor:
-        """A chunk's latents, from an earlier attempt if it got so far."""
+        """A chunk's latents, from an earlier attempt if it has them."""
         with self._clock("checkpoint"):
             key = self._key.next(piece.control)
             kept = self._store.load(chunk.index, key) if self._resuming else None
@@ -197,7 +197,7 @@ class _Job:
             self.resumed += 1
             self._generator.set_state(kept.generator)
             return kept.latents
-        self._resuming = False  # what comes after a gap was made from another chunk than this attempt's
+        self._resuming = False  # chunks after a gap continue another chunk than this attempt's
         self._progress("encode", chunk, 0)
         with self._clock("encode"):
             noise, given, control = self._denoiser.encode(piece.control, carried, self._generator)
@@ -214,7 +214,7 @@ class _Job:
         return latents
 
     def _panels(self, chunk: Chunk, piece: Piece, video: torch.Tensor) -> list[Frame]:
-        """What is shown of a chunk, without the frames that the one before has: control, clip, generated."""
+        """A chunk's pictures (control, clip, generated) without the frames that the chunk before has."""
         new = slice(chunk.fresh - chunk.start, chunk.end - chunk.start)
         with self._clock("guardrail"):
             generated = self._guardrail.check_frames(pixels(video[0, :, new]), chunk.fresh)
@@ -223,14 +223,14 @@ class _Job:
         return [*shown, generated]
 
     def _progress(self, stage: str, chunk: Chunk, step: int) -> None:
-        """Say where the job is, and leave it if it is no longer wanted."""
+        """Report the progress, and leave the job if it was cancelled."""
         self._context.raise_if_cancelled()
         request = self._request
         self._context.progress(stage, chunk=chunk.index, chunks=len(request.chunks), step=step, steps=request.steps)
 
 
 class Clock:
-    """Seconds a stage. Stages do not overlap, so that they add up."""
+    """Measures seconds by stage. Stages do not overlap, so they add up."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -238,7 +238,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Count the block's time; on a GPU until what it started there is done."""
+        """Measure the block; on a GPU, until its work there is done."""
         began = time.monotonic()
         try:
             yield
@@ -253,9 +253,9 @@ class Clock:
 
 
 def pixels(video: torch.Tensor) -> Frame:
-    """Frames from -1 to 1, shape (3, frames, height, width), as RGB, shape (frames, height, width, 3).
+    """Convert frames from -1 to 1, shape (3, frames, height, width), to RGB, shape (frames, height, width, 3).
 
-    The pipeline's own rounding: halved in the frames' type, then cut off at whole steps in float32.
+    The pipeline's rounding: halved in the frames' type, then truncated to whole steps in float32.
     """
     scaled = (video * 0.5 + 0.5).clamp(0, 1)
     frames = (scaled.to(torch.float32) * 255).to(torch.uint8).permute(1, 2, 3, 0)

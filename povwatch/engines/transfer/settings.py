@@ -1,4 +1,4 @@
-"""What the engine is told when it is loaded. Pure."""
+"""Reads the engine's settings. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS
 from povwatch.engines.port import EngineFailure
 
 CONTROL_NAMES = {**{key: key for key in CONTROLS}, "vis": "blur"}
-"""A hint key, and what the model's files call it."""
+"""Hint key to its name in the model's files."""
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -23,38 +23,39 @@ class Settings:
     """The engine's part of the configuration."""
 
     model: str = MODEL
-    """A folder, as `save_pretrained` writes it, or a repository of the hub."""
+    """A folder as `save_pretrained` writes it, or a repository of the hub."""
     revision: str = "diffusers/general"
-    """Of the repository: what every control shares."""
+    """The repository's revision with the parts that all controls share."""
     control_revision: str = "diffusers/controlnet/general/{control}"
-    """Of the repository: one control's own weights."""
+    """The repository's revision with one control's own weights."""
     controls: tuple[str, ...] = ("edge",)
     """The hint keys that jobs may ask for. One is loaded at a time, the first one at once."""
     dtype: str = "bfloat16"
-    """What the weights are computed in."""
+    """Type of the weights in computations."""
     device: str = "cuda"
-    """As torch names it. It is never chosen silently: a job on a CPU would take days."""
+    """torch's name of the device. A CPU is never chosen silently: a job on it would take days."""
     guardrails: bool = True
-    """Prompts and videos are checked. Without it the model's licence does not hold."""
+    """Whether prompts and videos are checked. Without the check, the model's licence does not hold."""
     offline: bool = False
-    """Never ask the network: every file has to be there."""
+    """Whether the network is off limits: every file has to be here."""
     cache: str | None = None
-    """Where the hub's files are kept; None for huggingface_hub's own choice."""
+    """Folder of the hub's files; None for huggingface_hub's own choice."""
     attention: str = "auto"
-    """auto: cuDNN where it can, which is faster (94.8 against 164 ms on an H200); native: torch chooses."""
+    """auto: cuDNN if possible, which is faster (94.8 against 164 ms on an H200); native: torch chooses."""
     compile: bool = False
-    """Compile every block: 15 % faster a step for half a minute at the first one, and other rounding."""
+    """Whether every block is compiled. Steps are 15 % faster, the first takes half a minute more, and rounding differs.
+    """
     chunk_frames: int = CHUNK_FRAMES
-    """Frames in a chunk, 4 k + 1. Fewer need less memory and leave what the model was trained on."""
+    """Frames in a chunk, 4 k + 1. Fewer need less memory, and differ from the model's training."""
     pixels: int | None = None
-    """Work at about so many pixels a frame, whatever a spec's `resolution` says; None keeps to the spec."""
+    """Pixels of a frame to work at, about, whatever a spec's `resolution` says; None follows the spec."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Settings:
         """Read the configuration.
 
         Raises:
-            EngineFailure: a key is unknown, or its value cannot be.
+            EngineFailure: a key is unknown, or its value is invalid.
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(config.keys() - known):

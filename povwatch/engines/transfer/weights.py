@@ -1,6 +1,6 @@
-"""Which files the model is made of: found, judged, hashed. torch is not needed for it.
+"""Finds, checks and hashes the model's files, without torch.
 
-Only safetensors are read: anything else is a Python pickle, which runs whatever is written in it.
+Only safetensors are read: anything else is a Python pickle, which runs any code that is written in it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.settings import Settings
 
 COMPONENTS = ("text_encoder", "transformer", "vae")
-"""The folders with weights in them, in the order in which they are loaded."""
+"""Folders with weights, in the order of loading."""
 
 CONFIGS = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}
-"""Those without, and the file that each cannot do without."""
+"""Folders without weights, each with the file that it must have."""
 
 PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja")
-"""What is taken from a repository: never a pickle."""
+"""Files fetched from a repository: never a pickle."""
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 HASHING_THREADS = 4
-"""One thread hashes about 1.5 GB/s, and there are some 20 GB."""
+"""Hashing threads: one hashes about 1.5 GB/s, and there are some 20 GB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where the model lies."""
+    """Where the model's files are."""
 
     base: Path
     """The folder with COMPONENTS and CONFIGS in it."""
@@ -50,19 +50,19 @@ class Files:
     """Part (`base` or a hint key) to the repository's commit; empty for a folder."""
 
     def folders(self) -> dict[str, Path]:
-        """Every folder with weights, by the name under which its files are on record."""
+        """Every folder with weights, by the name that the record has for it."""
         parts = {name: self.base / name for name in COMPONENTS}
         return parts | {f"controlnet/{CONTROL_NAMES[key]}": path for key, path in self.controls.items()}
 
 
 def revisions(settings: Settings) -> dict[str, str]:
-    """Part to the repository's revision that it is downloaded from."""
+    """Part to the repository's revision from which it is downloaded."""
     named = {key: settings.control_revision.format(control=CONTROL_NAMES[key]) for key in settings.controls}
     return {"base": settings.revision, **named}
 
 
 def locate(settings: Settings) -> Files:
-    """Find every file; download what is missing, unless `offline`.
+    """Find every file; download missing ones, unless `offline`.
 
     Raises:
         EngineFailure: a file is missing, or would need unpickling.
@@ -82,7 +82,7 @@ def weights(folder: Path) -> list[Path]:
     """The safetensors files of one part.
 
     Raises:
-        EngineFailure: one is missing, or there are none but pickles.
+        EngineFailure: a file is missing, or there are only pickles.
     """
     config = folder / "config.json"
     if not config.is_file():
@@ -104,7 +104,7 @@ def weights(folder: Path) -> list[Path]:
 
 
 def check_owners(files: Files) -> None:
-    """See that nobody else may change the model's files; see engines/trust.py.
+    """Check that nobody else may change the model's files; see engines/trust.py.
 
     Raises:
         EngineFailure: somebody may.
@@ -116,7 +116,7 @@ def check_owners(files: Files) -> None:
 def digests(files: Files) -> dict[str, dict[str, str | int]]:
     """Size and SHA-256 of every file of weights, by its name below the model.
 
-    The hub's cache names a file of weights by its hash, and it was checked as it came; all others are read.
+    The hub's cache names a file of weights by its hash, which was checked at download. All others are read.
     """
     named = {
         f"{part}/{path.name}": path.resolve() for part, folder in files.folders().items() for path in weights(folder)
@@ -127,12 +127,12 @@ def digests(files: Files) -> dict[str, dict[str, str | int]]:
 
 
 def total_size(paths: Iterable[Path]) -> int:
-    """Bytes."""
+    """Bytes of all files."""
     return sum(path.stat().st_size for path in paths)
 
 
 def prefetch() -> str:
-    """What to do where a file is missing."""
+    """The advice for a missing file."""
     return f"Download the model with: {command('prefetch')}"
 
 
@@ -146,7 +146,7 @@ def _digest(path: Path) -> str:
 def _in_folder(folder: Path, settings: Settings) -> Files:
     controls = {key: folder / "controlnet" / CONTROL_NAMES[key] for key in settings.controls}
     if len(controls) == 1 and (folder / "controlnet" / "config.json").is_file():
-        controls = dict.fromkeys(controls, folder / "controlnet")  # as a pipeline saves its only one
+        controls = dict.fromkeys(controls, folder / "controlnet")  # the layout of a saved pipeline with one control
     return Files(folder, controls, {})
 
 

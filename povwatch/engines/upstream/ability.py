@@ -1,4 +1,4 @@
-"""What a loaded model can be asked for. Pure, standard library alone: the daemon asks while the JSON can be edited."""
+"""Tells what a loaded model can do. Pure, standard library alone: the daemon asks while the JSON can be edited."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from povwatch.media.fit import Shape
 
 FRAMES_MAX = 5000
-"""Upstream's NUM_MAX_FRAMES (_src/transfer2/inference/utils.py): it stops reading there without a word."""
+"""Upstream's NUM_MAX_FRAMES (_src/transfer2/inference/utils.py): it silently stops reading there."""
 
 DISTILLED_FRAMES_MAX = CHUNK_FRAMES
-"""The distilled model was not trained to go on from one chunk to the next (cosmos_transfer2/inference.py)."""
+"""The distilled model was not trained to continue a chunk (cosmos_transfer2/inference.py)."""
 
 DISTILLED = "/distilled"
-"""What a distilled model's name ends with."""
+"""Suffix of a distilled model's name."""
 
 CHUNK, IMAGE = CHUNK_FRAMES, 1
-"""The two chunk sizes that upstream's tokenizer takes; others fail an assertion once the model runs."""
+"""The two chunk sizes that upstream's tokenizer takes; others fail an assertion during the run."""
 
 ALL = f"set engine.controls = {json.dumps(CONTROLS)} and restart povwatch"
 
 FULL_MODEL = "load the full model: take engine.model out and restart povwatch"
 
 STYLES = ("image_context_path", "context_frame_index")
-"""What gives the style by a picture."""
+"""Fields that give the style by a picture."""
 
 
 CHANNELS = 3
@@ -44,8 +44,8 @@ GIB = 1024**3
 def unloadable(controls: Collection[str]) -> str | None:
     """Why a set of controls cannot be loaded; None if it can.
 
-    Upstream loads one control's weights for exactly one key and all four otherwise, and gives the ones that were not
-    named a weight of zero. So `edge, depth` would cost the memory of four and take no `vis` in any job.
+    Upstream loads one control's weights for exactly one key, and all four otherwise. Controls that were not named get a
+    weight of zero. So `edge, depth` would need the memory of four and take no `vis` in any job.
     """
     keys = list(controls)
     unknown = sorted(set(keys) - set(CONTROLS))
@@ -65,8 +65,7 @@ def refusals(
     Args:
         spec: upstream's fields.
         loaded: the hint keys that are loaded.
-        frames: of the clip; None if it is not known.
-        distilled: whether it is the distilled model.
+        frames: of the clip; None if unknown.
     """
     yield from _controls(spec, loaded)
     if frames is not None:
@@ -79,9 +78,9 @@ def refusals(
 
 
 def unheeded(spec: Mapping[str, Any], loaded: Collection[str], *, distilled: bool = False) -> Iterator[str]:
-    """What in a spec the model passes over, each a sentence that names the field.
+    """Sentences about fields of a spec that the model ignores.
 
-    The model of all four controls, and the distilled one, have no input for an image's style. The distilled one was
+    The model of all four controls and the distilled one have no input for an image's style. The distilled one was
     trained with one guidance, and ignores any other.
     """
     which = "of all four controls" if len(loaded) > 1 else "distilled" if distilled else ""
@@ -94,11 +93,9 @@ def unheeded(spec: Mapping[str, Any], loaded: Collection[str], *, distilled: boo
 
 
 def undecodable(clip: Shape, memory: int) -> Problem | None:
-    """Why a clip cannot be decoded as upstream does it, all of it into memory; None if it can.
+    """Why a clip cannot be decoded whole into memory, as upstream does; None if it can.
 
-    Args:
-        clip: its frames and size count.
-        memory: bytes that can be had here, within the limits of control groups.
+    `memory` is in bytes, within the limits of control groups.
     """
     decoded = clip.frames * clip.width * clip.height * CHANNELS * DECODED_COPIES
     if decoded <= memory:
@@ -112,7 +109,7 @@ def undecodable(clip: Shape, memory: int) -> Problem | None:
 
 
 def wanted(spec: Mapping[str, Any], frames: int) -> int:
-    """How many frames the output is to have."""
+    """Number of frames of the output."""
     return min(frames, spec.get("max_frames") or frames)
 
 
@@ -147,7 +144,7 @@ def _length(spec: Mapping[str, Any], frames: int, *, distilled: bool) -> Iterato
 
 
 def _style(spec: Mapping[str, Any], frames: int) -> Iterator[Problem]:
-    """The clip's frame that gives the style; upstream takes the first frame for number 0, and reads all of the clip."""
+    """Check the clip's frame that gives the style. Upstream counts frames from 0, and reads the whole clip."""
     index = spec.get("context_frame_index")
     if index is not None and index >= frames:
         last = f"the last one is {frames - 1}" if frames > 1 else "there is but one"

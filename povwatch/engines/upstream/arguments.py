@@ -1,6 +1,6 @@
-"""Our job as upstream's `InferenceArguments`, and what is refused before it costs GPU time. Pure.
+"""Converts a job to upstream's `InferenceArguments`, and refuses it before it costs GPU time. Pure.
 
-`InferenceArguments.from_files` is never used: it changes the working directory and calls sys.exit on any mistake.
+`InferenceArguments.from_files` is not used: it changes the working directory and calls sys.exit on any mistake.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from povwatch.engines.upstream.settings import Settings
 
 NAME = "generated"
-"""The stem of every file that upstream writes for a job. It does not clean the name that it gets."""
+"""Stem of all files that upstream writes for a job; upstream uses the name that it gets unchanged."""
 
 NOT_PASSED_ON = frozenset({"$schema", "povwatch", "prompt_path", "sigma_max"})
-"""What a spec may hold that upstream does not get. The text of prompt_path is the prompt already. sigma_max has no
-effect, costs an encoding of every chunk, and fails on the distilled model (inference_pipeline.py, 575)."""
+"""Fields of a spec that upstream does not get. prompt_path's text is already the prompt. sigma_max has no effect, costs
+an encoding of every chunk, and fails on the distilled model (inference_pipeline.py, 575)."""
 
 DISTILLED_STEPS = 4
 """Denoising steps of the distilled model."""
@@ -30,15 +30,15 @@ CONTROL_PATHS = ("control_path", "mask_path")
 
 
 def wanted_frames(job: dict[str, Any]) -> int:
-    """How many frames the output is to have."""
+    """Number of frames of the output."""
     return wanted(job["spec"], job["frames"])
 
 
 def arguments(job: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """What `InferenceArguments.model_validate` takes for a job.
+    """The input of `InferenceArguments.model_validate` for a job.
 
     Raises:
-        EngineFailure: The job asks for what this model cannot do; the message names the field.
+        EngineFailure: This model cannot do the job; the message names the field.
     """
     spec = {key: value for key, value in job["spec"].items() if key not in NOT_PASSED_ON and value is not None}
     spec |= {"name": NAME, "video_path": job["video"]}

@@ -1,8 +1,8 @@
-"""Model files from Hugging Face's cache, without the program that upstream runs to fetch them.
+"""Takes model files from Hugging Face's cache, without the program that upstream runs to fetch them.
 
-Upstream runs `uvx "hf>=1.3.5" download ...` for every file at every start, even for one that is in the cache
-(_src/imaginaire/utils/checkpoint_db.py, 153-167), and uvx itself looks for its tool in the package index. So a machine
-without a network could not start, whatever had been fetched before.
+Upstream runs `uvx "hf>=1.3.5" download ...` for every file at every start, even for a cached one
+(_src/imaginaire/utils/checkpoint_db.py, 153-167), and uvx looks for its tool in the package index. So a machine without
+a network could not start, even with all files there.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SINGLES = ("--repo-type", "--revision")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 UV = Path(__file__).resolve().parents[3] / ".uv/bin"
-"""Where script/cosmos puts uv."""
+"""Folder in which script/cosmos puts uv."""
 
 
 def prefer_cache() -> None:
-    """Let upstream look into the cache first; and find uvx, for what is not there."""
+    """Make upstream look into the cache first, and make uvx available for what is not there."""
     database = importlib.import_module(DATABASE)
     setattr(database, DOWNLOAD, functools.partial(_download, getattr(database, DOWNLOAD)))
     if shutil.which("uvx") is None:
@@ -44,7 +44,7 @@ def prefer_cache() -> None:
 
 
 def parse(operands: list[str]) -> tuple[str, str | None, list[str], dict[str, list[str]]]:
-    """Repository, revision, files and patterns of `hf download`'s operands, as upstream writes them."""
+    """Repository, revision, files and patterns of `hf download`'s arguments, as upstream writes them."""
     names: list[str] = []
     lists: dict[str, list[str]] = {}
     singles: dict[str, str] = {}
@@ -62,14 +62,14 @@ def parse(operands: list[str]) -> tuple[str, str | None, list[str], dict[str, li
 
 
 def _download(original: Callable[[list[str]], str], operands: list[str]) -> str:
-    """The path of a file, or of a folder with files, in the cache."""
+    """The path in the cache of a file, or of a folder with files."""
     hub = importlib.import_module("huggingface_hub")
     repository, revision, files, patterns = parse(operands)
-    # A submodule that nothing need have imported: as an attribute it is there only if somebody did.
+    # The submodule is an attribute only if somebody imported it.
     constants = getattr(hub, "constants", None) or importlib.import_module("huggingface_hub.constants")
     offline = constants.HF_HUB_OFFLINE
     if len(files) == 1:
-        # A branch's name would go on meaning what it meant when it was fetched.
+        # A cached branch stays at the commit of its download.
         settled = offline or COMMIT.fullmatch(revision or "") is not None
         found = hub.try_to_load_from_cache(repository, files[0], revision=revision) if settled else None
         if isinstance(found, str):

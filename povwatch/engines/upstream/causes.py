@@ -1,6 +1,6 @@
-"""What upstream's bare exceptions mean, and what to do about them. Its libraries' classes are known by name alone.
+"""Interprets upstream's bare exceptions, and says what to do. Its libraries' classes are recognized by name alone.
 
-Whatever is not known here goes on as it is: `povwatch.engines.faults` knows the GPU's and the disk's errors.
+Unknown exceptions pass through: `povwatch.engines.faults` knows the GPU's and the disk's errors.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ OURS_TO_INSTALL = frozenset({"cosmos_transfer2", "cosmos_oss", "cosmos_cuda", "t
 
 
 def of_load(error: BaseException) -> EngineFailure | None:
-    """Why the model could not be loaded; None where upstream's exception says it best."""
+    """Why the model could not be loaded; None if upstream's exception says it best."""
     return next(filter(None, map(_of_load, _chain(error))), None)
 
 
 def of_job(error: BaseException, job: dict[str, Any], meter: Meter) -> EngineFailure | None:
-    """Why a job failed; None where `faults.classify` knows it, or upstream's exception says it best."""
+    """Why a job failed; None if `faults.classify` knows it, or upstream's exception says it best."""
     if any(_is_out_of_memory(one) for one in _chain(error)):
         return _out_of_memory(error, job["spec"], meter)
-    missing = next(filter(None, map(downloads.cause, _chain(error))), None)  # models for depth, segments and masks
+    missing = next(filter(None, map(downloads.cause, _chain(error))), None)  # the models for depth, segments and masks
     return missing or _of_control(error, job["spec"]) or _of_shape(error, job["spec"])
 
 
@@ -57,7 +57,7 @@ def _of_load(error: BaseException) -> EngineFailure | None:
 
 
 def _of_control(error: BaseException, spec: dict[str, Any]) -> EngineFailure | None:
-    """A control that upstream could not compute from the clip."""
+    """The error of a control that upstream could not compute from the clip."""
     if isinstance(error, IndexError) and _on_the_fly(spec, "seg"):
         prompt = spec["seg"].get("control_prompt") or "the first 128 words of the prompt"
         return EngineFailure(
@@ -75,7 +75,7 @@ def _of_control(error: BaseException, spec: dict[str, Any]) -> EngineFailure | N
 
 
 def _of_shape(error: BaseException, spec: dict[str, Any]) -> EngineFailure | None:
-    """What was refused before, had it been known: upstream's own words for it."""
+    """The error of a shape that our checks did not know, in upstream's words."""
     text = str(error)
     if isinstance(error, KeyError) and error.args[:1] == (spec.get("resolution", "720"),):
         what = f"resolution is {error.args[0]!r}, which upstream does not know."

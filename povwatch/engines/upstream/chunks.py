@@ -1,4 +1,4 @@
-"""Chunks are made once: what an earlier attempt finished is taken from the store."""
+"""Takes chunks that an earlier attempt finished from the store, and makes the others."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 
 CONTROL = "control_input_"
-"""What the names of controls begin with in upstream's batch."""
+"""Prefix of the controls' names in upstream's batch."""
 
 
 class Chunks:
-    """Stands before upstream's `generate_samples_from_batch`, which makes one chunk's latents a call."""
+    """Wraps upstream's `generate_samples_from_batch`, which makes one chunk's latents a call."""
 
     def __init__(self, store: ChunkStore, gate: Gate) -> None:
         self._store = store
         self._gate = gate
         self._whole = True
-        """Whether every chunk so far was kept. After a gap nothing is taken: it would not continue what is made now."""
+        """Whether the store had every chunk so far. After a gap, none is taken: it would not continue what is made now.
+        """
         self.made = 0
         self.kept = 0
 
@@ -34,8 +35,8 @@ class Chunks:
         Args:
             model: upstream's.
             make: its `generate_samples_from_batch`.
-            data_batch: what the chunk is made from; changed as upstream changes it.
-            how: the rest of that function's arguments.
+            data_batch: the chunk's input; changed as upstream changes it.
+            how: the function's other arguments.
         """
         chunk, seed = self.made + self.kept, int(how["seed"])
         found = self._store.get(chunk, seed) if self._whole else None
@@ -58,7 +59,7 @@ class Chunks:
         # (vid2vid_model_control_vace_rectified_flow.py, 354-355; inference_pipeline.py, 664-674).
         model._normalize_video_databatch_inplace(data_batch)  # noqa: SLF001
         model._augment_image_dim_inplace(data_batch)  # noqa: SLF001
-        # The distilled model does so only where it encodes them (condition_postprocessors.py, 127-141).
+        # The distilled model scales them only where it encodes them (condition_postprocessors.py, 127-141).
         for key, value in data_batch.items():
             if key.startswith(CONTROL) and str(value.dtype).endswith("uint8"):
                 data_batch[key] = value.to(**model.tensor_kwargs) / 127.5 - 1.0

@@ -1,4 +1,4 @@
-"""Why a model file is not here: gated, offline, or out of reach. huggingface_hub's errors are known by name alone."""
+"""Finds why a model file is missing: gated, offline, or unreachable. huggingface_hub's errors are known by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from povwatch.core.sentences import joined
 from povwatch.engines.port import EngineFailure
 
 ASK_SECONDS = 60.0
-"""For a download that failed to say why."""
+"""Seconds for a failed download to give its reason."""
 
 LICENCE = "Accept the licence on its page at huggingface.co, and set HF_TOKEN to a token of that account."
 
@@ -31,11 +31,11 @@ HUB_ERRORS = frozenset(
 
 _PART = r"[A-Za-z0-9][\w.-]*"
 REPOSITORY = re.compile(rf"huggingface\.co/(?:api/models/)?({_PART}/{_PART})|(?<![\w./-])({_PART}/{_PART})(?![\w/])")
-"""`owner/name`, in an address or by itself."""
+"""`owner/name`, in an address or alone."""
 
 
 def cause(error: BaseException) -> EngineFailure | None:
-    """What a failed download means; None if the error is of another kind."""
+    """The failure that a failed download means; None for an error of another kind."""
     if isinstance(error, FileNotFoundError) and error.filename in ("uvx", "uv"):
         return EngineFailure(
             "error",
@@ -50,7 +50,7 @@ def cause(error: BaseException) -> EngineFailure | None:
 
 
 def prefetch() -> str:
-    """What to do about a model file that is not here."""
+    """The advice for a missing model file."""
     what = "which fetches what is missing and names each licence that is still to be accepted."
     return f"Run {command('prefetch')}, {what}"
 
@@ -65,7 +65,7 @@ def _explained(what: str, why: str) -> EngineFailure:
 
 
 def _of_command(command: list[str]) -> str:
-    """What `uvx hf download REPOSITORY --repo-type model --revision R [FILE]` was to fetch."""
+    """What `uvx hf download REPOSITORY --repo-type model --revision R [FILE]` should have fetched."""
     operands = command[command.index("download") + 1 :]
     if not operands:
         return "A model file"
@@ -75,7 +75,7 @@ def _of_command(command: list[str]) -> str:
 
 
 def _why(error: subprocess.CalledProcessError) -> str:
-    """The reason for a failed download. Its words went to the log; asked once more, it says them to us."""
+    """The reason for a failed download. Its output went to the log, so the command runs once more to get it."""
     try:
         again = subprocess.run(  # noqa: S603 - the command that upstream ran
             error.cmd, capture_output=True, text=True, timeout=ASK_SECONDS, check=False, stdin=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""What is on record about a loaded model and about the GPU: upstream's version, its weights, memory."""
+"""Collects facts about a loaded model and the GPU for the record: upstream's version, its weights, memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 LIBRARIES = ("torch", "transformers", "diffusers", "flash_attn", "transformer_engine", "natten", "numpy", "av")
-"""What decides what comes out, as far as it is installed."""
+"""Libraries that decide the result, if they are installed."""
 
 WEIGHTS = (".pt", ".pth", ".safetensors", ".bin")
 """Suffixes of files of weights."""
 
 
 def versions(package: Any) -> dict[str, Any]:  # noqa: ANN401 - the module cosmos_transfer2
-    """Upstream's version and commit, and the libraries that decide what comes out."""
+    """Upstream's version and commit, and the libraries that decide the result."""
     torch: Any = sys.modules.get("torch")
     version = str(getattr(package, "__version__", ""))
     commit = commit_of(Path(package.__file__).resolve().parents[1])
@@ -41,9 +41,9 @@ def versions(package: Any) -> dict[str, Any]:  # noqa: ANN401 - the module cosmo
 
 
 def commit_of(folder: Path) -> str:
-    """The commit that a work tree or submodule is at; empty where it is on a branch, or no work tree at all.
+    """The commit of a work tree or submodule; empty if it is on a branch, or no work tree.
 
-    git itself need not be installed, and refuses trees of another owner.
+    git is not run: it need not be installed, and refuses trees of another owner.
     """
     git = folder / ".git"
     try:
@@ -56,12 +56,12 @@ def commit_of(folder: Path) -> str:
 
 
 def weights(checkpoints: Any, controls: tuple[str, ...], *, distilled: bool) -> list[dict[str, str]]:  # noqa: ANN401
-    """Which files of which revision hold the weights of the controls that are loaded.
+    """Which files of which revision have the weights of the loaded controls.
 
     Args:
         checkpoints: upstream's MODEL_CHECKPOINTS.
         controls: the hint keys that are loaded.
-        distilled: whether their distilled models are.
+        distilled: whether their distilled models are loaded.
     """
     found = []
     for key, checkpoint in checkpoints.items():
@@ -80,7 +80,7 @@ def weights(checkpoints: Any, controls: tuple[str, ...], *, distilled: bool) -> 
 
 
 def files(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Every file of weights that the engine needs and that is in Hugging Face's cache.
+    """Every file of weights that the engine needs and Hugging Face's cache has.
 
     Returns:
         `files`: repository/name to size in bytes and sha256, and `revisions`: repository to the commits.
@@ -104,7 +104,7 @@ class Present(NamedTuple):
 
 
 def present(settings: Settings) -> Iterator[Present]:
-    """Every file of weights that the engine needs and that is there."""
+    """Every file of weights that the engine needs and the cache has."""
     for need in needs("cosmos", Wishes(settings.controls, settings.model, settings.guardrails)):
         folder = hub_cache() / f"models--{need.repository.replace('/', '--')}"
         commit = _commit(folder, need.revision)
@@ -116,7 +116,7 @@ def present(settings: Settings) -> Iterator[Present]:
 
 
 def hub_cache() -> Path:
-    """Hugging Face's cache, as its client finds it (huggingface_hub.constants)."""
+    """Hugging Face's cache, by its client's rules (huggingface_hub.constants)."""
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")  # noqa: PTH118
     return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()  # noqa: PTH118
 
@@ -136,7 +136,7 @@ def gpu_room() -> int | None:
 
 
 def begin_peak() -> None:
-    """Give back what the job before left over, and count the peak of memory from here."""
+    """Free what the last job left over, and start to measure the peak of memory."""
     cuda = _cuda()
     if cuda is not None:
         cuda.empty_cache()
@@ -144,7 +144,7 @@ def begin_peak() -> None:
 
 
 def peak() -> int | None:
-    """Bytes of GPU memory that torch held at most since `begin_peak`; None without a GPU."""
+    """Most bytes of GPU memory that torch held since `begin_peak`; None without a GPU."""
     cuda = _cuda()
     return int(cuda.max_memory_allocated()) if cuda else None
 
@@ -173,6 +173,6 @@ def _version(name: str) -> str:
 
 
 def _sha256(path: str | None) -> str:
-    """The digest of a file in Hugging Face's cache, where a snapshot's files are links to blobs named by it."""
+    """The digest of a file in Hugging Face's cache, in which a snapshot's files are links to blobs named by digest."""
     name = os.path.basename(os.path.realpath(path)) if path else ""  # noqa: PTH119
     return name if SHA256.fullmatch(name) else ""

@@ -1,6 +1,6 @@
-"""Which files upstream reads: the suffix says, and the first bytes have to confirm it. Pure, standard library alone.
+"""Tells which files upstream reads, by suffix and first bytes. Pure, standard library alone.
 
-A list of other files that is called .mp4 must not be opened as one.
+A playlist that is called .mp4 must not be opened.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VIDEOS = {".mp4": "mov", ".mov": "mov", ".webm": "matroska", ".avi": "avi"}
-"""The suffixes that upstream has a decoder for (easy_io/handlers/registry_utils.py), in lower case alone, and FFmpeg's
+"""Suffixes that upstream has a decoder for (easy_io/handlers/registry_utils.py), only in lower case, with FFmpeg's
 demuxer for each."""
 
 NAMES = {"mov": "MP4", "matroska": "Matroska", "avi": "AVI"}
@@ -27,10 +27,9 @@ def unreadable(field: str, name: str, head: bytes, known: Mapping[str, str]) -> 
     """Why upstream could not read a file that a spec names; None if it could.
 
     Args:
-        field: the spec's field that names it.
-        name: of the file.
-        head: its first bytes, signature.HEAD of them.
-        known: the suffixes that are read there, to FFmpeg's demuxer for each.
+        field: the spec's field that names the file.
+        head: the file's first signature.HEAD bytes.
+        known: readable suffixes to FFmpeg's demuxer for each.
     """
     suffix = posixpath.splitext(name)[1]
     expected = known.get(suffix)

@@ -1,4 +1,4 @@
-"""Where a job may be left: points that all the processes of one job pass together."""
+"""Points at which all processes of one job decide together, such as to leave it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Gate(Protocol):
-    """Settles a question for every process of the job."""
+    """Makes every process of a job decide alike."""
 
     leads: bool
-    """Whether this process decides, reports and writes; exactly one of a job does."""
+    """Whether this process decides, reports and writes; exactly one process of a job does."""
 
     def decide(self, answer: bool) -> bool:  # noqa: FBT001 - the answer is all there is
-        """The leading process's answer, in every process. All of them ask the same questions in the same order."""
+        """The leading process's answer, in every process. All ask the same questions in the same order."""
 
 
 class Alone:
-    """The gate of a job that one process does."""
+    """The gate of a job with one process."""
 
     leads = True
 

@@ -1,9 +1,9 @@
-"""The processes of a job that several GPUs do together, started as torchrun would start them.
+"""Runs the processes of a job on several GPUs, started as torchrun would start them.
 
 Each rank is a worker like any other (workers/worker.py, serve.py) and has the whole model. Rank 0 is the worker that
-the daemon knows. It starts the others with the variables that torchrun sets, gives them their jobs over the same
-protocol, and tells them over a pipe what all of them must do alike: leave the job, or take a chunk from the store.
-torchrun itself is not used: it gives its ranks no descriptor, and restarts them without the daemon's knowledge.
+the daemon knows. It starts the others with torchrun's variables and gives them their jobs over the same protocol. A
+pipe tells them what all must do alike: leave the job, or take a chunk from the store. torchrun itself is not used: it
+gives its ranks no descriptor, and restarts them without the daemon's knowledge.
 
 A rank that waits for another in a collective waits for half an hour. So the death of any rank ends rank 0, and with it
 the group; the supervisor starts another.
@@ -38,7 +38,7 @@ ENGINE = "povwatch.engines.upstream.peer:PeerEngine"
 HOST = "127.0.0.1"
 
 ALIKE = 20.0
-"""Seconds in which ranks that fail of the same thing do so."""
+"""Seconds within which ranks that fail of the same cause do so."""
 
 SOON = 0.5
 """Seconds for rank 0 to hand over its result before it ends."""
@@ -49,17 +49,17 @@ BROKEN = 4
 YES, NO = b"y", b"n"
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""Of torchrun's, what torch and upstream read."""
+"""torchrun's variables that torch and upstream read."""
 
 
 class Group:
-    """The other ranks, as rank 0 sees them; there are none where one GPU does the job."""
+    """The other ranks, as rank 0 sees them; none if one GPU does the job."""
 
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
         """Start the other ranks, which begin to load."""
         self.size = settings.gpus
         self._peers: list[_Peer] = []
-        for name in RANK_VARIABLES:  # whatever started the daemon may have left them
+        for name in RANK_VARIABLES:  # the daemon's own environment may have them
             os.environ.pop(name, None)
         if self.size == 1:
             return
@@ -79,7 +79,7 @@ class Group:
         """Have all ranks do a job.
 
         Raises:
-            EngineFailure: Rank 0 failed, and another rank did not fail of the same: it may wait for ever.
+            EngineFailure: Rank 0 failed, and another rank did not fail of the same cause: it may wait for ever.
         """
         if not self._peers:
             yield Alone()
@@ -109,7 +109,7 @@ class Group:
 
 
 class _Leading:
-    """Rank 0's gate: its answer is everybody's."""
+    """Rank 0's gate, whose answer holds for all."""
 
     leads = True
 
@@ -129,15 +129,15 @@ class _Peer:
         self.rank = rank
         self.loaded = threading.Event()
         self.done = threading.Event()
-        """Set while it has no job."""
+        """Set while the rank has no job."""
         ours, theirs = socket.socketpair()
         read, self.words = os.pipe()
         with theirs:
             self._process = start(
                 [sys.executable, worker.__file__, "--engine", ENGINE, "--fd", str(theirs.fileno())],
-                env={**os.environ, **environment},  # rank 0's own has been chosen for a worker already
+                env={**os.environ, **environment},  # rank 0's environment was chosen for a worker already
                 keeps=(theirs.fileno(), read),
-                own_session=False,  # what ends rank 0's group ends the others too
+                own_session=False,  # so that ending rank 0's group ends the others too
             )
         os.close(read)
         self._channel = Channel(ours)
@@ -146,12 +146,12 @@ class _Peer:
         threading.Thread(target=self._listen, name=f"rank-{rank}", daemon=True).start()
 
     def begin(self, request: protocol.Generate) -> None:
-        """Give it a job."""
+        """Give the rank a job."""
         self.done.clear()
         self._channel.send(request)
 
     def settle(self, *, alike: bool) -> None:
-        """All ranks are done with the job. Where this one alone failed, the group does not go on with it."""
+        """End the job in this rank. If this rank alone failed, the group is not used any more."""
         if self._doom is not None:
             self._doom.cancel()
             if not alike:
@@ -182,7 +182,7 @@ class _Peer:
             self.done.set()
 
     def _doomed(self, seconds: float, last_words: str) -> None:
-        """End the process after a while, unless rank 0 fails of the same and says so itself, which is better told."""
+        """End the process after a pause, unless rank 0 fails of the same cause, whose report is better."""
         self._doom = threading.Timer(seconds, _end_process, (last_words,))
         self._doom.daemon = True
         self._doom.start()
@@ -199,7 +199,7 @@ def _rank_environment(rank: int, size: int, port: str) -> dict[str, str]:
 
 
 def _free_port() -> int:
-    """A port for the ranks to meet at. Another program may take it first; then the load fails and is tried again."""
+    """A port for the ranks to meet at. If another program takes it first, the load fails and is retried."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

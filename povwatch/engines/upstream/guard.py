@@ -1,4 +1,4 @@
-"""What upstream may do to the process that it runs in, undone: it is written to end after one run."""
+"""Contains upstream's effects on its process: it is written to end after one run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def contained(folder: str) -> Iterator[None]:
-    """Let upstream work, with a private folder as its working directory and for its temporary files.
+    """Run upstream with a private folder as its working directory and for its temporary files.
 
-    Its masks go to `{temporary folder}/{clip's stem}_{control}_mask.mp4`, where two workers, or somebody else's file,
-    would meet (_src/transfer2/inference/utils.py, 588-589).
+    Its masks go to `{temporary folder}/{clip's stem}_{control}_mask.mp4`, a name that two workers, or somebody else's
+    file, could share (_src/transfer2/inference/utils.py, 588-589).
 
     Raises:
-        EngineFailure: It called sys.exit. A cancelled job comes through as it is.
+        EngineFailure: Upstream called sys.exit. EngineCancelled passes unchanged.
     """
     before, temporary = os.open(".", os.O_RDONLY | os.O_DIRECTORY), tempfile.tempdir
     try:

@@ -1,4 +1,4 @@
-"""Where a job's work inside upstream is seen and steered. Nothing of it stays after the job.
+"""Hooks into upstream to see and steer a job's work. The hooks are removed after the job.
 
 inference_pipeline._get_num_chunks(...)             -> (frames, chunks, frames a chunk), once a job
 inference_pipeline.model.net                        called twice a step, once by the distilled model
@@ -6,7 +6,7 @@ inference_pipeline.model.generate_samples_from_batch(data_batch, seed=, ...)   a
 inference_pipeline.model.decode(latents)            a chunk's pictures
 _src.transfer2.inference.utils.generate_control_weight_mask_from_prompt(...)   a mask's file, or None
 
-Line numbers beside what is said of upstream are those of the pinned commit.
+Line numbers in upstream are those of the pinned commit.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ NEEDED = (
     "model._normalize_video_databatch_inplace",
     "model._augment_image_dim_inplace",
 )
-"""What is hooked into or called on upstream's pipeline."""
+"""Parts of upstream's pipeline that are hooked into or called."""
 
 
 def check(pipeline: Any) -> None:  # noqa: ANN401 - upstream's ControlVideo2WorldInference
-    """Make sure that this is the upstream that povwatch knows.
+    """Check that this is the upstream that povwatch knows.
 
     Raises:
         EngineFailure: It lacks something that is hooked into.
@@ -89,17 +89,17 @@ def hooked(pipeline: Any, meter: Meter, chunks: Chunks) -> Iterator[None]:  # no
 
 
 def _wrap(undo: ExitStack, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:  # noqa: ANN401
-    """Put `wrapper(original, ...)` in a callable's place on an object, until the stack unwinds."""
+    """Replace an object's callable by `wrapper(original, ...)`, until the stack unwinds."""
     own = vars(owner).get(name)
     setattr(owner, name, functools.partial(wrapper, getattr(owner, name)))
-    if own is None:  # it came from the class
+    if own is None:  # the class defined it
         undo.callback(delattr, owner, name)
     else:
         undo.callback(setattr, owner, name, own)
 
 
 def _masked(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-    """A mask that was asked for and not found is no reason to go on without it, as upstream does."""
+    """Fail if a mask was asked for and not found; upstream would go on without it."""
     path = original(*args, **kwargs)
     if path is None:
         where, prompt = f"{kwargs.get('modality', 'control')}.mask_prompt", kwargs.get("prompt", "")

@@ -1,4 +1,4 @@
-"""The other ranks of a group: they work along with rank 0 and keep nothing of their own."""
+"""The other ranks of a group: they work along with rank 0 and keep no results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class PeerEngine:
     """The cosmos engine in a rank other than 0; see group.py."""
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
-        """Load the model, beside the other ranks."""
+        """Load the model at the same time as the other ranks."""
         self._gate = Following(config["words"])
         self._session = Session(Settings.parse(config), report)
         return {"rank": int(os.environ["RANK"])}
 
     def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:
-        """Do this rank's part. What it returns names an empty file: rank 0 has the result."""
+        """Do this rank's part. The artifact is an empty file, because rank 0 has the result."""
         sample = self._session.sample(job)
         quiet = Context(context.workdir, context.checkpoint_dir)
         told = Path(context.workdir, f"rank-{os.environ['RANK']}")
@@ -39,7 +39,7 @@ class PeerEngine:
 
 
 class Following:
-    """The gate of a rank that waits for rank 0's word."""
+    """The gate of a rank that follows rank 0."""
 
     leads = False
 
@@ -48,7 +48,7 @@ class Following:
         self._words = words
 
     def decide(self, answer: bool) -> bool:  # noqa: FBT001
-        """Rank 0's answer, whatever this rank's would be."""
+        """Rank 0's answer; this rank's is ignored."""
         del answer
         word = os.read(self._words, 1)
         if not word:

@@ -1,4 +1,4 @@
-"""How far a job is, and where its time goes."""
+"""Measures a job's progress and the time of its stages."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ FULL_CALLS, DISTILLED_CALLS = 2, 1
 
 
 class Meter:
-    """Counts chunks, steps and seconds of one job, and leaves it where it is no longer wanted."""
+    """Counts one job's chunks, steps and seconds, and leaves the job if it was cancelled."""
 
     def __init__(
         self, context: Context, gate: Gate, steps: int, calls: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin to count.
+        """Start to count.
 
         Args:
-            context: hears of the progress, and knows whether the job is cancelled.
-            gate: every call of the network passes it, in all the processes of the job.
+            context: gets the progress, and knows whether the job is cancelled.
+            gate: every call of the network passes it, in all processes of the job.
             steps: steps a chunk.
             calls: calls of the network a step.
             clock: seconds.
@@ -49,11 +49,11 @@ class Meter:
         self._since = clock()
         self.stage = READ
         self.seconds: dict[str, float] = {}
-        """Stage to seconds, of the stages that are over."""
+        """Stage to seconds, for the finished stages."""
         self.chunk = 0
         """Finished chunks."""
         self.chunks = 0
-        """0 until upstream has counted them."""
+        """Chunks of the job; 0 until upstream has counted them."""
         self._report(0)
 
     def planned(self, chunks: int) -> None:
@@ -75,7 +75,7 @@ class Meter:
         self._called += 1
 
     def chunk_ends(self) -> None:
-        """A chunk's latents are there, made or kept."""
+        """A chunk's latents are there, made or taken from the store."""
         self._report(self._steps)
         self._enter(DECODE)
         self._pass()
@@ -88,7 +88,7 @@ class Meter:
         self._report(0)
 
     def ended(self) -> dict[str, float]:
-        """The job is over: seconds by stage."""
+        """The job is over; return the seconds by stage."""
         self._enter(self.stage)
         return {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
 

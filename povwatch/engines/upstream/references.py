@@ -1,4 +1,4 @@
-"""The control videos, masks and images that a job names, held against its clip before any GPU time.
+"""Checks a job's control videos, masks and images against its clip before any GPU time.
 
 Upstream notices a control that is too short only in the chunk that runs out of it, and stretches one of another size.
 """
@@ -20,10 +20,10 @@ from povwatch.media.fit import ARRAY, MASK_TODO, Shape, masks, misfit
 
 
 def check(job: dict[str, Any]) -> None:
-    """Hold every file that the job's spec names against its clip.
+    """Check every file that the job's spec names against its clip.
 
     Raises:
-        EngineFailure: One does not fit; the message names its field and both numbers.
+        EngineFailure: A file does not fit; the message names its field and both numbers.
     """
     clip = Shape(job["frames"], job["width"], job["height"], Fraction(job["fps_num"], job["fps_den"]))
     for where, path in paths(job["spec"]).items():
@@ -63,7 +63,7 @@ def array_length(where: str, path: str) -> Shape:
     """Length and size of the mask in an .npz, from the array's header.
 
     Raises:
-        EngineFailure: It holds no such array.
+        EngineFailure: The file has no such array.
     """
     from numpy.lib import format as npy  # noqa: PLC0415 - see probe
 
@@ -83,7 +83,7 @@ def array_length(where: str, path: str) -> Shape:
 
 
 def _format_of(where: str, path: str, known: dict[str, str]) -> str:
-    """FFmpeg's name of a file's format: as its suffix says and its first bytes confirm."""
+    """FFmpeg's name of a file's format, by its suffix, which its first bytes confirm."""
     with open(path, "rb") as file:  # noqa: PTH123
         head = file.read(HEAD)
     problem = unreadable(where, path, head, known)

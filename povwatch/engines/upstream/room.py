@@ -1,6 +1,6 @@
-"""Whether a job fits into this machine, as far as that can be known before it runs. Pure.
+"""Checks that a job fits into this machine's memory, as far as that is known before it runs. Pure.
 
-Upstream holds whole clips in memory, and meets its largest demand at the very end, when all the GPU time is spent.
+Upstream holds whole clips in memory, and needs most at the very end, when all the GPU time is spent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from povwatch.engines.upstream.arguments import wanted_frames
 from povwatch.media.fit import Shape
 
 FLOAT32 = 4
-"""Bytes a value of a control on the GPU when it is enlarged to the clip's size: 11.6 GiB for 500 frames at 1080p."""
+"""Bytes of a control's value on the GPU when it is enlarged to the clip's size: 11.6 GiB for 500 frames at 1080p."""
 
 
 def check(job: dict[str, Any], main_memory: int | None, gpu_memory: int | None) -> None:
@@ -21,11 +21,11 @@ def check(job: dict[str, Any], main_memory: int | None, gpu_memory: int | None) 
 
     Args:
         job: as `generate` gets it.
-        main_memory: bytes that can be had here (`host_memory.total`); None where nobody knows.
-        gpu_memory: bytes of GPU memory that a job can use; None where there is no GPU to ask.
+        main_memory: bytes that can be used here (`host_memory.total`); None if unknown.
+        gpu_memory: bytes of GPU memory that a job can use; None without a GPU.
 
     Raises:
-        EngineFailure: It cannot; the message has both numbers.
+        EngineFailure: The job cannot fit; the message has both numbers.
     """
     shape = Shape(job["frames"], job["width"], job["height"])
     problem = None if main_memory is None else undecodable(shape, main_memory)

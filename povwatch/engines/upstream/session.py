@@ -1,4 +1,4 @@
-"""Upstream's model, loaded once, and one job on it after the other.
+"""Loads upstream's model once, and runs jobs on it in turn.
 
 cosmos_oss.init                 init_environment()
 cosmos_transfer2.config         SetupArguments, InferenceArguments, MODEL_CHECKPOINTS
@@ -6,7 +6,7 @@ cosmos_transfer2.inference      Control2WorldInference(setup, batch_hint_keys=[.
                                 guardrail_presets.run_text_guardrail(prompt, runner)
 ..._src.imaginaire.utils.log    logger.add(sink, level=, format=)
 
-Nothing else of upstream is called; hooks.py and cached.py add what is hooked into.
+Nothing else of upstream is called; hooks.py and cached.py list what is hooked into.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LOG = "cosmos_transfer2._src.imaginaire.utils.log"
 
 REFUSED = "GUARDRAIL BLOCKED: "
-"""What upstream logs with the guardrail's reason (guardrail/common/presets.py)."""
+"""Prefix of upstream's log line with the guardrail's reason (guardrail/common/presets.py)."""
 
 
 class Session:
@@ -50,13 +50,13 @@ class Session:
         """Import upstream and load its model.
 
         Raises:
-            EngineFailure: It cannot be loaded, and why.
+            EngineFailure: The model cannot be loaded, and why.
         """
         self._settings = settings
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # as upstream's own command line does
         check_owners(file.path for file in facts.present(settings))
         if settings.distilled:
-            os.environ["COSMOS_EXPERIMENTAL_CHECKPOINTS"] = "1"  # upstream reads it when it is imported
+            os.environ["COSMOS_EXPERIMENTAL_CHECKPOINTS"] = "1"  # upstream reads it at import
         try:
             with contained(settings.folder):
                 report("importing Cosmos-Transfer2.5", None)
@@ -75,7 +75,7 @@ class Session:
             raise known from error
 
     def capabilities(self) -> dict[str, Any]:
-        """What is loaded, for the record."""
+        """The loaded model, for the record."""
         settings = self._settings
         package = importlib.import_module("cosmos_transfer2")
         return {
@@ -92,7 +92,7 @@ class Session:
         }
 
     def check(self, job: dict[str, Any]) -> None:
-        """Refuse what can be known not to work, before it costs GPU time.
+        """Refuse a job that is known to fail, before it costs GPU time.
 
         Raises:
             EngineFailure: The job cannot be done; the message names the field.
@@ -105,7 +105,7 @@ class Session:
         """The job as upstream takes it.
 
         Raises:
-            EngineFailure: It does not.
+            EngineFailure: Upstream does not take it.
         """
         try:
             return self._config.InferenceArguments.model_validate(arguments(job, self._settings))
@@ -114,10 +114,10 @@ class Session:
             raise EngineFailure("invalid", what, "Correct the JSON.") from error
 
     def ask_guardrail(self, sample: Any) -> None:  # noqa: ANN401
-        """Let the guardrail judge the prompts, before other processes wait for this one.
+        """Let the guardrail check the prompts before other processes wait for this one.
 
         Raises:
-            EngineBlocked: It refuses them.
+            EngineBlocked: The guardrail refuses them.
         """
         runner = self._model.text_guardrail_runner
         if runner is None:
@@ -133,16 +133,15 @@ class Session:
 
         Args:
             job: as `generate` gets it.
-            sample: the same as upstream takes it.
-            context: of the job.
-            gate: of the processes that do it.
+            sample: the job as upstream takes it.
+            gate: shared by the job's processes.
 
         Raises:
             EngineBlocked: The guardrail refused the prompt or the result.
             EngineCancelled: The job is no longer wanted.
-            EngineFailure: It failed, and why; other exceptions are for `faults.classify`.
+            EngineFailure: The job failed, and why; other exceptions are for `faults.classify`.
         """
-        gc.collect()  # what a failed job left holds its tensors
+        gc.collect()  # objects left by a failed job hold its tensors
         facts.begin_peak()
         store = ChunkStore(context.checkpoint_dir, self._key(sample))
         chunks = Chunks(store, gate)
@@ -160,7 +159,7 @@ class Session:
             if known is None:
                 raise
             raise known from error
-        if not written:  # keep_going leaves a blocked job out, and nothing else
+        if not written:  # keep_going leaves out only a blocked job
             raise EngineBlocked(_blocked("the generated video" if meter.chunks else "the prompt", reasons))
         return {
             "seconds": meter.ended(),
@@ -179,14 +178,14 @@ class Session:
         return {
             "output_dir": Path(settings.folder),
             "model": settings.model,
-            "context_parallel_size": settings.gpus,  # else it is whatever WORLD_SIZE says
+            "context_parallel_size": settings.gpus,  # else upstream takes WORLD_SIZE
             "disable_guardrails": not settings.guardrails,
             "offload_guardrail_models": settings.offload_guardrails,
             "keep_going": True,  # a blocked job is left out of the list, instead of a bare Exception
         }
 
     def _key(self, sample: Any) -> str:  # noqa: ANN401
-        """A digest of all that decides a chunk's latents: the spec, its files' bytes, the model, the libraries."""
+        """A digest of everything that decides a chunk's latents: the spec, its files' bytes, model, libraries."""
         spec = sample.model_dump(mode="json", exclude_none=True)
         files = {where: file_digest(path) for where, path in paths(spec).items() if Path(path).is_file()}
         for where in files:
@@ -198,7 +197,7 @@ class Session:
 
     @contextlib.contextmanager
     def _reasons(self) -> Iterator[list[str]]:
-        """The guardrail's words: upstream returns a mere yes or no."""
+        """The guardrail's reasons; upstream returns only yes or no."""
         reasons: list[str] = []
 
         def note(message: object) -> None:
@@ -219,7 +218,7 @@ def _blocked(what: str, reasons: list[str]) -> str:
 
 
 def _result(path: str, workdir: str, job: dict[str, Any]) -> dict[str, Any]:
-    """The artifact's file and what it holds."""
+    """The artifact's file and its properties."""
     rate = Fraction(job["fps_num"], job["fps_den"])
     video = str(Path(workdir, NAME + ".mp4"))
     if path.endswith(".jpg") and Path(path).is_file():  # a single frame

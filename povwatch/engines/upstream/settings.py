@@ -1,4 +1,4 @@
-"""The cosmos engine's part of the configuration, as `load` gets it."""
+"""Reads the cosmos engine's part of the configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from povwatch.engines.upstream.ability import ALL, DISTILLED, unloadable
 
 @dataclass(frozen=True)
 class Settings:
-    """What is loaded, and how."""
+    """The model to load, and how."""
 
     controls: tuple[str, ...]
     """One hint key, or all four, in upstream's order."""
@@ -22,11 +22,11 @@ class Settings:
     """Upstream's model name: a hint key, or `edge/distilled`."""
     guardrails: bool
     offload_guardrails: bool
-    """Keep the guardrail's models in main memory between uses; slower, and some 20 GB less on the GPU."""
+    """Whether the guardrail's models stay in main memory between uses: slower, but frees some 20 GB of the GPU."""
     gpus: int
     """GPUs that do one job together; their processes are called ranks."""
     folder: str
-    """A private folder for what upstream writes while it loads."""
+    """A private folder for files that upstream writes while it loads."""
 
     @property
     def distilled(self) -> bool:
@@ -35,10 +35,10 @@ class Settings:
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> Settings:
-        """Take the settings from the configuration; `output_dir` is made if it is missing.
+        """Read the settings from the configuration; `output_dir` is made if it is missing.
 
         Raises:
-            EngineFailure: A value cannot be used; the message names its key.
+            EngineFailure: A value is invalid; the message names its key.
         """
         controls = config.get("controls", ["edge"])
         if not isinstance(controls, (list, tuple)) or not all(isinstance(key, str) for key in controls):
@@ -61,11 +61,11 @@ class Settings:
 
 
 def _model(model: object, controls: tuple[str, ...]) -> str:
-    """The model's name; upstream takes another control's name than the hint key's without a word, so this does not."""
+    """The model's name. It has to match the control, which upstream does not check."""
     if not model:
         return controls[0]
     if len(controls) > 1:
-        allowed = controls[:1]  # upstream loads all four, whatever the name; but it would believe "distilled"
+        allowed = controls[:1]  # upstream loads all four for any name, but would believe "distilled"
     else:
         allowed = (controls[0], controls[0] + DISTILLED) if controls[0] == "edge" else (controls[0],)
     if model not in allowed:
@@ -78,7 +78,7 @@ def _model(model: object, controls: tuple[str, ...]) -> str:
 
 
 def _switch(config: dict[str, Any], key: str, *, default: bool) -> bool:
-    """A yes or no; nothing else counts as no, since turning the guardrails off must be meant."""
+    """A boolean setting. No other value counts as false, since turning the guardrails off must be meant."""
     value = config.get(key, default)
     if not isinstance(value, bool):
         raise EngineFailure("invalid", f"engine.{key} is {value!r}, not true or false.")

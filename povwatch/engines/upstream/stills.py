@@ -1,4 +1,4 @@
-"""A single frame, which upstream writes as a JPEG, as a video."""
+"""Converts a single frame, which upstream writes as a JPEG, to a video."""
 
 from __future__ import annotations
 

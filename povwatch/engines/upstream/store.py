@@ -1,6 +1,6 @@
-"""Finished chunks of a job, each in a file that survives the worker. Standard library alone.
+"""Keeps a job's finished chunks, each in a file that survives the worker. Standard library alone.
 
-The files are safetensors: 8 bytes of length, a JSON header of that length, then the values; nothing in them is
+The files are safetensors: 8 bytes of length, a JSON header of that length, then the values. Nothing in them is
 unpickled. Source of the format: https://github.com/huggingface/safetensors#format. This module reads and writes it
 itself, because upstream's interpreter need not have the library.
 A file that is cut short, damaged or of another job counts as missing, and its chunk is generated again.
@@ -17,7 +17,7 @@ from pathlib import Path
 from povwatch.engines import chunk_files
 
 HEADER_MAX = 65536
-"""Bytes; ours take some 400."""
+"""Largest header in bytes; ours take some 400."""
 
 TENSOR = "latents"
 
@@ -27,18 +27,18 @@ class Latents:
     """One chunk's result, before it is decoded into pictures."""
 
     dtype: str
-    """As safetensors spells it: F32, BF16 ..."""
+    """Type as safetensors spells it: F32, BF16 ..."""
     shape: tuple[int, ...]
     data: bytes
     device: str
-    """Where upstream left it: `cuda` or `cpu`."""
+    """Device on which upstream left it: `cuda` or `cpu`."""
 
 
 class ChunkStore:
     """The finished chunks of one job."""
 
     def __init__(self, folder: str, key: str) -> None:
-        """Take a folder, which need not exist yet.
+        """Open the store; the folder need not exist yet.
 
         Args:
             folder: outlives the attempt.
@@ -48,7 +48,7 @@ class ChunkStore:
         self._key = key
 
     def get(self, chunk: int, seed: int) -> Latents | None:
-        """A chunk's result, if it is there and whole and was made with this very job and seed."""
+        """A chunk's result, if it is whole and was made for this job and seed; else None."""
         try:
             with self._path(chunk).open("rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
@@ -80,12 +80,12 @@ class ChunkStore:
         return self._folder / f"cosmos-{chunk:04d}.safetensors"
 
     def _about(self, chunk: int, seed: int) -> dict[str, str]:
-        """Safetensors' metadata are texts."""
+        """The metadata of a chunk; safetensors takes only strings."""
         return {"key": self._key, "chunk": str(chunk), "seed": str(seed)}
 
 
 def key_of(**deciding: object) -> str:
-    """A digest of values that JSON holds."""
+    """A digest of values for JSON."""
     return _digest(json.dumps(deciding, sort_keys=True).encode())
 
 

@@ -1,4 +1,4 @@
-"""Upstream's tensors as bytes, and the state of the random numbers that it draws."""
+"""Converts upstream's tensors to bytes, and seeds the random numbers that it draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS = 2**32
 
 
 def pack(tensor: Any) -> Latents:  # noqa: ANN401 - a torch.Tensor
-    """A tensor's values and what they mean."""
+    """A tensor's bytes, type, shape and device."""
     torch = sys.modules["torch"]
     host = tensor.detach().to("cpu").contiguous()
     name = str(host.dtype).rpartition(".")[2]
@@ -26,17 +26,17 @@ def pack(tensor: Any) -> Latents:  # noqa: ANN401 - a torch.Tensor
 
 
 def unpack(latents: Latents) -> Any:  # noqa: ANN401 - a torch.Tensor
-    """The tensor again, on this process's device of the same kind."""
+    """The tensor, on this process's device of the same kind."""
     torch = sys.modules["torch"]
     flat = torch.frombuffer(bytearray(latents.data), dtype=getattr(torch, NAMES[latents.dtype]))
     return flat.reshape(latents.shape).to(latents.device)
 
 
 def seed_everything(seed: int) -> None:
-    """Begin every source of random numbers anew.
+    """Seed every source of random numbers.
 
-    Upstream draws each chunk's frame rate from the global one (inference_pipeline.py, `torch.randint(16, 32, ...)`),
-    so without this a job's result depends on the jobs before it, and on which chunks were made again.
+    Upstream draws each chunk's frame rate from the global one (inference_pipeline.py, `torch.randint(16, 32, ...)`). So
+    without this, a job's result would depend on earlier jobs, and on which chunks were generated again.
     """
     random.seed(seed)
     for module, seeding in (("numpy", "random.seed"), ("torch", "manual_seed")):
