@@ -150,7 +150,7 @@ class Engine(Section):
     kind: str = "auto"
     """auto, cosmos, diffusers or preview; or a user's own engine as `file.py:Class` or `module:Class`."""
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    """How many workers; auto is one a GPU that has room. Never more than there are GPUs, where an engine needs one."""
+    """The number of workers; auto: one for each GPU with enough memory. At most one per GPU, if it needs one."""
     devices: Annotated[tuple[Any, ...], BeforeValidator(_devices)] = ()
     """The GPUs to use, in this order: indices or UUIDs, as in nvidia-smi -L; empty for all."""
     python: Path = Path("cosmos-transfer2.5/.venv/bin/python")

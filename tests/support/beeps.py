@@ -1,4 +1,4 @@
-"""Clips whose sound beeps every half second, and a detector that finds the beeps in a result."""
+"""Makes clips whose sound beeps every half second, and finds the beeps in a result."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ FRAMES = 60
 SECONDS = FRAMES / FPS
 SIZE = (96, 64)
 BEEPS = [0.25, 0.75, 1.25, 1.75, 2.25]
-"""Seconds at which they begin."""
+"""Seconds at which the beeps begin."""
 
 CODECS = {".webm": "libvpx", ".avi": "mpeg4"}
 
 
 def samples(seconds: float = SECONDS, channels: int = 1, hertz: int = HERTZ, first: float = 0.0) -> NDArray[np.int16]:
-    """50 ms of 1 kHz every half second from 0.25 s on, the same in all channels; shape (samples, channels).
+    """50 ms of 1 kHz every half second from 0.25 s on, equal in all channels; shape (samples, channels).
 
     Args:
-        seconds: how many of it.
-        channels: in each.
-        hertz: samples a second.
-        first: the second at which it begins.
+        seconds: the length.
+        hertz: samples per second.
+        first: the second at which the array begins.
     """
     at = first + np.arange(round(seconds * hertz)) / hertz
     on = (at >= 0.25) & ((at - 0.25) % 0.5 < 0.05)
@@ -56,12 +55,10 @@ def beeping(
     """Write a clip of FRAMES numbered frames whose sound beeps.
 
     Args:
-        path: its suffix chooses the container, and the video's codec.
+        path: its suffix chooses the container and the video codec.
         codec: FFmpeg's encoder of the sound.
-        layout: its channels.
-        hertz: samples a second.
-        seconds: how long it is.
-        change: what is done to its packets before they are written.
+        hertz: samples per second.
+        change: changes the sound's packets before they are written.
         options: for the container.
         coder: options for the encoder.
     """
@@ -77,13 +74,12 @@ def beeping(
 
 
 def two_tracks(path: Path, first: str, second: str, *, empty: bool) -> Path:
-    """A clip with two tracks of sound that beep.
+    """A clip with two tracks of beeping sound.
 
     Args:
-        path: the clip.
         first: FFmpeg's encoder of the track that players choose.
-        second: of the other.
-        empty: the first has no packet.
+        second: the encoder of the other track.
+        empty: whether the first track has no packets.
     """
     with av.open(str(path), "w", format=FORMATS[path.suffix]) as container:
         pictures = _pictures(container, CODECS.get(path.suffix, "libx264"))
@@ -101,13 +97,11 @@ def two_tracks(path: Path, first: str, second: str, *, empty: bool) -> Path:
 
 
 def joined(path: Path, codec: str, forms: Sequence[tuple[str, int]], each: float = 1.0) -> Path:
-    """A clip whose sound changes its form half way, as a broadcast does or a recording that was joined.
+    """A clip whose sound changes its format, as in a broadcast or a joined recording.
 
     Args:
-        path: the clip.
-        codec: of the sound.
-        forms: layout and samples a second, one after the other.
-        each: seconds of each form.
+        forms: layout and samples per second of each part.
+        each: seconds of each part.
     """
     packets: list[Any] = []
     for number, (layout, hertz) in enumerate(forms):
@@ -135,11 +129,10 @@ def joined(path: Path, codec: str, forms: Sequence[tuple[str, int]], each: float
 
 
 def labelled(path: Path, layout: str, *labels: int, extra: bytes = b"") -> Path:
-    """A MOV with PCM whose `chan` box has a label for each channel, or whose sample entry has `extra` in its place.
+    """A MOV with PCM whose `chan` box labels each channel, or has been replaced by `extra`.
 
     Args:
-        path: the clip.
-        layout: what it is written as.
+        layout: the layout that it is written with.
         labels: QuickTime's numbers: 1 left, 2 right, 3 centre, 4 LFE, 5 and 6 surround.
         extra: boxes.
     """
@@ -165,17 +158,17 @@ def labelled(path: Path, layout: str, *labels: int, extra: bytes = b"") -> Path:
 
 
 def ambisonic(path: Path) -> Path:
-    """A MOV with PCM of the first order, as a camera for all directions writes it (SA3D: ACN, SN3D)."""
+    """A MOV with first-order ambisonic PCM, as 360-degree cameras write it (SA3D: ACN, SN3D)."""
     return labelled(path, "4.0", extra=_box(b"SA3D", struct.pack(">BBIBBI4I", 0, 0, 1, 0, 0, 4, 0, 1, 2, 3)))
 
 
 def hole(begin: float, end: float) -> Callable[[list[Any]], list[Any]]:
-    """Packets between two seconds are lost; for `beeping`."""
+    """For `beeping`: drops the packets between two seconds."""
     return lambda packets: [p for p in packets if not begin < p.pts * p.time_base < end]
 
 
 def bunched(every: float) -> Callable[[list[Any]], list[Any]]:
-    """Packets have the time at which their burst of so many seconds begins, as network cameras do; for `beeping`."""
+    """For `beeping`: gives packets the time of their burst of `every` seconds, as network cameras do."""
 
     def change(packets: list[Any]) -> list[Any]:
         for packet in packets:
@@ -187,7 +180,7 @@ def bunched(every: float) -> Callable[[list[Any]], list[Any]]:
 
 
 def moved(by: float, after: float = -1.0) -> Callable[[list[Any]], list[Any]]:
-    """Packets later than a second are moved by some seconds; for `beeping`."""
+    """For `beeping`: moves packets later than `after` by some seconds."""
 
     def change(packets: list[Any]) -> list[Any]:
         for packet in packets:
@@ -225,7 +218,7 @@ def spoil_wavpack(path: Path, which: range) -> Path:
 
 
 def onsets(path: Path) -> list[float]:
-    """Seconds at which a beep begins in a file's sound, to 5 ms; each frame where its timestamp puts it."""
+    """Seconds at which beeps begin in a file's sound, to 5 ms, by the timestamps of its frames."""
     parts: list[tuple[int, NDArray[Any]]] = []
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
@@ -241,7 +234,7 @@ def onsets(path: Path) -> list[float]:
 
 
 def _at_hertz(loudness: NDArray[Any], frame: Any) -> NDArray[Any]:
-    """Loudness a sample of HERTZ, whatever the frame's rate is."""
+    """Loudness resampled to HERTZ."""
     size = round(len(loudness) * HERTZ / frame.sample_rate)
     return loudness[np.minimum(np.arange(size) * frame.sample_rate // HERTZ, len(loudness) - 1)]
 
@@ -253,7 +246,7 @@ def _frame(wave: NDArray[np.int16], at: int, layout: str, hertz: int) -> Any:
 
 
 def _pictures(container: Any, codec: str) -> Callable[[], list[Any]]:
-    """Adds a stream; its packets are made when it is called."""
+    """Add a video stream; the returned function encodes its packets."""
     stream = container.add_stream(codec, rate=FPS)
     stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
     if codec == "mpeg4":

@@ -1,4 +1,4 @@
-"""Real clips for tests: every frame carries its number, painted so that no codec, turn or scaling loses it."""
+"""Makes real clips for tests. Every frame carries its number, painted so that it survives codecs, turns and scaling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BITS = 8
-"""Blocks in each of the two rows at the top of a frame: the number's bits, and the same inverted as a check."""
+"""Blocks in each of the two rows at the top of a frame: the number's bits, and the inverted bits as a check."""
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
 
@@ -29,7 +29,7 @@ TURNS = {
     180: Turn(mirror=True, flip=True),
     270: Turn(transpose=True, flip=True),
 }
-"""Clockwise, as a player turns the stored picture."""
+"""Clockwise turns that a player applies to the stored picture."""
 
 
 def make_clip(
@@ -56,22 +56,20 @@ def make_clip(
 
     Args:
         path: its suffix, in any case, chooses the container.
-        frames: how many.
-        first: the number of the first one.
-        size: upright, in pixels.
-        fps: the rate, where there are no `times`.
-        times: ticks of `time_base`, one a frame, in the order of showing.
-        time_base: seconds a tick.
+        first: the number of the first frame.
+        size: of the upright picture, in pixels.
+        fps: the rate, if there are no `times`.
+        times: ticks of `time_base`, one for each frame, in display order.
+        time_base: seconds per tick.
         rotation: degrees clockwise that a player has to turn the stored picture.
-        pix_fmt: of the stored frames.
         codec: FFmpeg's encoder for the video.
         options: for that encoder.
         audio: FFmpeg's encoder for a tone, or None.
         audio_start: seconds at which the tone begins.
-        audio_rate: samples a second.
+        audio_rate: samples per second.
         colour: `colorspace`, `color_range`, `color_primaries`, `color_trc`; the pixels are converted to match.
-        sample_aspect: width to height of one pixel, as stored.
-        blank: black frames without a number.
+        sample_aspect: width to height of a stored pixel.
+        blank: black frames without numbers.
     """
     rate = Fraction(fps)
     base = time_base or 1 / rate
@@ -106,7 +104,7 @@ def make_clip(
 
 
 def painted(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture with its number at the top; below it a slope and a bar that moves, so that codecs have work."""
+    """A picture with its number at the top, and below it a slope and a moving bar, which give codecs work."""
     width, height = size
     picture = np.empty((height, width, 3), np.uint8)
     slope = np.linspace(40, 200, width, dtype=np.uint8)
@@ -148,12 +146,12 @@ def upright_frames(path: Path | str) -> Iterator[NDArray[np.uint8]]:
 
 
 def read_numbers(path: Path | str) -> list[int]:
-    """The number in every frame, in the order of showing."""
+    """The number in every frame, in display order."""
     return [number_of(picture) for picture in upright_frames(path)]
 
 
 def read_times(path: Path | str) -> list[Fraction]:
-    """Seconds at which every frame is shown."""
+    """Seconds at which every frame is shown, in display order."""
     return [frame.pts * frame.time_base for frame in _frames(path)]
 
 

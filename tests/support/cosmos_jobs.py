@@ -1,4 +1,4 @@
-"""What tests of the cosmos engine share: the double's environment, clips, jobs, and a worker that does them."""
+"""Shared by tests of the cosmos engine: the double's environment, clips, jobs, and a worker."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ def clip(path, frames=12, fps=24, **shape):
 
 
 def job(video, frames=12, *, size=SIZE, fps=24, **spec):
-    """A job as the daemon hands it over, with two steps a chunk and an edge control unless the spec says otherwise."""
+    """A job as the daemon sends it, with two steps per chunk and an edge control unless the spec differs."""
     fields = {"prompt": "a kitchen", "negative_prompt": "a game", "seed": 7, "guidance": 3, "num_steps": 2}
     controls = {} if {"edge", "vis", "depth", "seg"} & spec.keys() else {"edge": {"control_weight": 1.0}}
     return {
@@ -35,7 +35,7 @@ def job(video, frames=12, *, size=SIZE, fps=24, **spec):
 
 
 class Worker(Loop):
-    """A supervised worker with the double of upstream in place of upstream, and a place for its temporary files."""
+    """A supervised worker with the double of upstream, and a folder for its temporary files."""
 
     def __init__(self, config=None, *, engine=ENGINE, env=None, **limits):
         self.temporary = tempfile.TemporaryDirectory()
@@ -48,7 +48,7 @@ class Worker(Loop):
 
 
 class Desk:
-    """Gives a worker jobs, each with a private folder, all with one folder for their chunks."""
+    """Gives a worker jobs with a private folder each; all share a folder for their chunks."""
 
     def __init__(self, loop, folder):
         self.loop = loop

@@ -1,7 +1,7 @@
-"""A real povwatch in a folder of its own: started, asked, stopped and killed as people and machines do it.
+"""A real povwatch in a folder of its own, which tests start, ask, stop and kill.
 
-What a test looks at is what a user sees: files, log lines, the command line and its exit codes.
-Nothing here sleeps for a fixed time; everything is awaited up to a deadline.
+Tests look at what users see: files, log lines, the command line and its exit codes.
+Nothing sleeps for a fixed time; every wait has a deadline.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PATIENCE = 30.0
-"""Seconds that a test waits for anything; only a failing test waits so long."""
+"""Seconds that a test waits; only a failing test waits so long."""
 
 LAST_LINES = 40
-"""Of the log, that a wait in vain shows."""
+"""Lines of the log that a failed wait shows."""
 
 POLL = 0.05
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 ENGINES = Path(__file__).parents[1] / "engines"
 
@@ -48,7 +48,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "engine": {"kind": f"{ENGINES / 'copies.py'}:Engine"},
     "disk": {"reserve": "1MB"},
 }
-"""The configuration of a test where it says nothing else: section to keys."""
+"""The default configuration of tests: section to keys."""
 
 
 def toy(name: str) -> str:
@@ -57,17 +57,17 @@ def toy(name: str) -> str:
 
 
 class Daemon:
-    """One povwatch folder and the daemon in it, if it runs.
+    """A povwatch folder and its daemon, if one runs.
 
     As a context manager it kills what it started, so that no test leaves a process behind.
     """
 
     def __init__(self, folder: Path, **sections: Any) -> None:
-        """Write config.toml; nothing is started.
+        """Write config.toml; start nothing.
 
         Args:
-            folder: made if it is not there; inputs/ and outputs/ in it.
-            sections: over `SHORT`, as in `grace={"period": "1h"}`; and `hooks`, a list.
+            folder: created if it is missing, with inputs/ and outputs/ in it.
+            sections: override `SHORT`, as in `grace={"period": "1h"}`; and `hooks`, a list.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -77,19 +77,19 @@ class Daemon:
         self.inputs.mkdir(exist_ok=True)
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.env: dict[str, str] = {}
-        """Environment variables of every command, over the test's own."""
+        """Environment variables of every command; they override the test's own."""
         self.wrapper: list[str] = []
-        """What `povwatch run` is started through, such as setpriv and its options."""
+        """The command that starts `povwatch run`, such as setpriv and its options."""
         self.before: Callable[[], None] | None = None
-        """Called in every command's process before povwatch begins; picklable, and not together with a wrapper."""
+        """Called in every command's process before povwatch begins. Picklable; not together with a wrapper."""
         self.forks_media = True
-        """Whether its media children may be forked; else each is a program of its own, to be found by its name."""
+        """Whether its media children may be forked; otherwise each is a program that can be found by its name."""
         self._starts = 0
         self._said: dict[int, Log] = {}
         self.configure(**sections)
 
     def configure(self, *, hooks: Sequence[Mapping[str, Any]] = (), **sections: Mapping[str, Any]) -> None:
-        """Write config.toml anew: `SHORT`, then these; and a [[hooks]] for each hook."""
+        """Rewrite config.toml: `SHORT`, then these sections, and a [[hooks]] for each hook."""
         merged = {name: dict(keys) for name, keys in SHORT.items()}
         for name, keys in sections.items():
             merged.setdefault(name, {}).update(keys)
@@ -110,11 +110,11 @@ class Daemon:
             error.add_note("The daemon's log:\n" + self.text())
 
     def start(self, *arguments: str, watching: bool = True) -> Self:
-        """Start `povwatch run`; each start has a log of its own, and `events` reads all of them.
+        """Start `povwatch run`. Each start has a log of its own, and `events` reads all of them.
 
         Args:
             arguments: after `run`.
-            watching: wait until it says that it has started.
+            watching: whether to wait until it has started.
         """
         assert self.process is None or self.process.poll() is not None, "it runs already"
         self._starts += 1
@@ -128,38 +128,38 @@ class Daemon:
 
     @property
     def running(self) -> bool:
-        """Whether the daemon is there."""
+        """Whether the daemon runs."""
         return self.process is not None and self.process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Of the daemon."""
+        """The daemon's process id."""
         assert self.process is not None
         return self.process.pid
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end; its exit code."""
+        """Stop the daemon; returns its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """End it with no chance to say a word."""
+        """Kill the daemon (SIGKILL)."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def ended(self, patience: float = PATIENCE) -> int:
-        """Wait until it ends by itself; its exit code."""
+        """Wait until it ends by itself; returns its exit code."""
         assert self.process is not None
         return self.process.wait(patience)
 
     def once(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`povwatch run --once` to its end. Its log is in stderr, its summary in stdout."""
+        """Run `povwatch run --once` to its end. stderr has its log, stdout its summary."""
         return self.call("run", "--once", *arguments)
 
     def call(self, *arguments: str | bytes) -> subprocess.CompletedProcess[str]:
-        """Another verb, to its end."""
+        """Run another verb to its end."""
         words = [os.fsdecode(word) for word in arguments]
         with tempfile.TemporaryDirectory() as place:
             said = Path(place, "stdout"), Path(place, "stderr")
@@ -173,7 +173,7 @@ class Daemon:
         return subprocess.CompletedProcess(["povwatch", *words], code, out, err)
 
     def ask(self, verb: str, clip: str, **options: bool) -> Answer:
-        """What `povwatch VERB CLIP` asks, and the answer; without starting a command for it."""
+        """Send the request of `povwatch VERB CLIP` without starting a command; returns the answer."""
         spool = Spool(self.state)
         answer = spool.wait(spool.ask(verb, clip, **options), PATIENCE)
         assert answer is not None, f"no answer to {verb} {clip}"
@@ -182,7 +182,7 @@ class Daemon:
     # -- what it says
 
     def text(self, start: int | None = None) -> str:
-        """The log of one start (from 1), or of all."""
+        """The log of one start (counted from 1), or of all."""
         return "".join(self._log(n).read_text(errors="surrogateescape") for n in self._wanted(start))
 
     def events(self, name: str | None = None, *, start: int | None = None, **fields: Any) -> list[dict[str, Any]]:
@@ -197,7 +197,7 @@ class Daemon:
     def wait_for(
         self, name: str, *, count: int = 1, start: int | None = None, patience: float = PATIENCE, **fields: Any
     ) -> dict[str, Any]:
-        """Wait until a log line was said so many times; the last of them."""
+        """Wait for so many log lines of an event; returns the last one."""
 
         def said() -> dict[str, Any] | None:
             found = self.events(name, start=start, **fields)
@@ -222,9 +222,9 @@ class Daemon:
     def wait_state(
         self, clip: str, state: str, *, waiting_on: str | None = None, patience: float = PATIENCE
     ) -> dict[str, Any]:
-        """Wait until a clip's newest job is in a state (and waits on something); as `jobs --json` gives it.
+        """Wait until a clip's newest job is in a state (and waits on something); returns it as `jobs --json` does.
 
-        Asks the journal itself, as the command line does: starting a command for each look would take most of the time.
+        It reads the journal directly: starting a command for each poll would take most of the time.
         """
 
         def there() -> dict[str, Any] | None:
@@ -238,7 +238,7 @@ class Daemon:
             raise AssertionError(f"{clip} never was {state} {waiting_on or ''}; it is {self.peek(clip)}") from error
 
     def peek(self, clip: str) -> dict[str, Any] | None:
-        """The newest job of a clip, as `jobs --json` would give it now; None while there is no journal or no job."""
+        """A clip's newest job as in `jobs --json`; None if there is no journal or no job."""
         try:
             with open_reader(self.state) as reader:
                 found = [job for job in reader.jobs() if shown(job.path) == clip]
@@ -247,7 +247,7 @@ class Daemon:
             return None
 
     def until(self, true: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
-        """Wait until something is true; what it gave. The end of the daemon ends the wait."""
+        """Wait until a function returns something true; returns that. Fails if the daemon ends."""
         deadline = time.monotonic() + patience
         while True:
             ended = self.process is not None and self.process.poll() is not None
@@ -263,7 +263,7 @@ class Daemon:
     # -- its folders
 
     def clip(self, name: str = "a.mp4", **options: Any) -> Path:
-        """Make a clip and move it into inputs/; `name` may have folders in it."""
+        """Make a clip and move it into inputs/; `name` may contain folders."""
         made = make_clip(self.folder / f"made{Path(name).suffix}", **options)
         to = self.inputs / name
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -277,7 +277,7 @@ class Daemon:
         return to
 
     def published(self) -> list[str]:
-        """What a user sees in outputs/, below it, sorted; without povwatch's own folder."""
+        """The files in outputs/ except povwatch's own folder, as sorted relative paths."""
         found = []
         for folder, folders, names in os.walk(self.outputs):
             if ".povwatch" in folders:
@@ -326,9 +326,9 @@ class Daemon:
 
 
 class Corner:
-    """A folder in the inputs of a daemon that several tests share: starting one takes most of a test's time.
+    """A folder in the inputs of a daemon that several tests share: starting a daemon takes most of a test's time.
 
-    Clips go by their name in it, and only its own log lines are seen.
+    Clips are named relative to it, and only its own log lines are seen.
     """
 
     def __init__(self, daemon: Daemon, name: str) -> None:
@@ -337,7 +337,7 @@ class Corner:
         self.inputs = daemon.inputs / name
         self.outputs = daemon.outputs / name
         self.folder = daemon.folder / name
-        """For what a test puts aside; on the file system of inputs/, and not watched."""
+        """A folder for the test's other files, on the file system of inputs/, and not watched."""
         self.folder.mkdir()
         self.inputs.mkdir()
 
@@ -350,7 +350,7 @@ class Corner:
         return self.daemon.copy(source, f"{self.name}/{name}")
 
     def events(self, name: str | None = None, **fields: Any) -> list[dict[str, Any]]:
-        """As Daemon.events, of the clips in this folder."""
+        """As Daemon.events, for the clips in this folder."""
         fields = fields | ({"clip": f"{self.name}/{fields['clip']}"} if "clip" in fields else {})
         found = self.daemon.events(name, **fields)
         return [line for line in found if str(line.get("clip")).startswith(f"{self.name}/")]
@@ -386,7 +386,7 @@ class Corner:
         return self.daemon.ask(verb, f"{self.name}/{clip}", **options)
 
     def call(self, verb: str, clip: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """As Daemon.call, of a verb that takes a clip."""
+        """As Daemon.call, for a verb with a clip."""
         return self.daemon.call(verb, f"{self.name}/{clip}", *options)
 
     def show(self, clip: str) -> dict[str, Any]:
@@ -400,7 +400,7 @@ class Corner:
 
 
 class Log:
-    """A log that grows; each of its lines is parsed once."""
+    """A growing log; each line is parsed once."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -408,7 +408,7 @@ class Log:
         self._lines: list[dict[str, Any]] = []
 
     def lines(self) -> list[dict[str, Any]]:
-        """The JSON lines so far; others are passed over."""
+        """The JSON lines so far; other lines are skipped."""
         with self._file.open("rb") as file:
             file.seek(self._at)
             whole, _, _ = file.read().rpartition(b"\n")
@@ -419,7 +419,7 @@ class Log:
 
 
 def _toml(keys: Mapping[str, Any]) -> str:
-    """A section's lines. JSON's strings, numbers and lists are TOML's as well."""
+    """A section's lines. JSON's strings, numbers and lists are valid TOML."""
     return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in keys.items())
 
 

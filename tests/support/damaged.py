@@ -1,4 +1,4 @@
-"""Clips that players play and that are not as they were written: damaged, marked wrongly, cut without encoding."""
+"""Clips that players can play although they are damaged, wrongly marked, or cut without encoding."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ KINDS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "matroska", ".webm
 
 
 def spoil(path: Path, *which: int, how: str = "bits") -> Path:
-    """Change video packets, by their numbers in the order of decoding; their first four bytes stay.
+    """Change video packets. Their first four bytes stay.
 
     Args:
-        path: the clip.
-        which: the packets.
-        how: `bits` flips some in each byte, `zeros` empties them (the first four bytes too), `half` empties the second
-            half.
+        which: packet numbers in decoding order.
+        how: `bits` flips some bits in each byte, `zeros` empties packets (the first four bytes too), `half` empties
+            their second half.
     """
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
@@ -54,7 +53,7 @@ def spoil(path: Path, *which: int, how: str = "bits") -> Path:
 def remuxed(
     source: Path, to: Path, change: Callable[[int, Any], Any] = lambda _, packet: packet, **options: str
 ) -> Path:
-    """The packets of a clip in another file; `change` gets each of video with its number and may drop it (None)."""
+    """Copy a clip's packets into another file. `change` gets each video packet with its number, and may return None."""
     with av.open(str(source)) as clip, av.open(str(to), "w", format=FORMATS[to.suffix], options=options) as out:
         streams = {stream.index: out.add_stream_from_template(stream) for stream in clip.streams}
         number = 0
@@ -71,7 +70,7 @@ def remuxed(
 
 
 def cut_front(source: Path, to: Path, seconds: Fraction | int) -> Path:
-    """Cut the front off without encoding, as editors and phones do: an edit list hides what lies before the cut."""
+    """Cut the front off without encoding, as editors and phones do: an edit list hides what is before the cut."""
 
     def earlier(_: int, packet: Any) -> Any:
         back = round(seconds / packet.time_base)
@@ -83,14 +82,14 @@ def cut_front(source: Path, to: Path, seconds: Fraction | int) -> Path:
 
 
 def noisy(path: Path, frames: int = 40, **how: Any) -> Path:
-    """A clip whose packets are all different and not small."""
+    """A clip whose packets all differ and are not small."""
     return make_clip(path, frames=frames, size=(192, 128), **how)
 
 
 def from_the_front(path: Path) -> tuple[list[int | None], list[Fraction]]:
-    """What a decoder of its own shows, one thread, packets that raise passed over: frame numbers and times.
+    """Frame numbers and times that a separate single-threaded decoder shows; packets that raise are skipped.
 
-    A number is None where the picture does not show it any more.
+    A number is None if the picture no longer shows it.
     """
     numbers: list[int | None] = []
     times: list[Fraction] = []
@@ -112,7 +111,7 @@ def from_the_front(path: Path) -> tuple[list[int | None], list[Fraction]]:
 
 
 def drop_box(path: Path, name: bytes) -> Path:
-    """Call every box of a name something else, so that no reader finds it; nothing moves."""
+    """Rename every box of a kind, so that no reader finds it; nothing moves."""
     data = bytearray(path.read_bytes())
     at = data.find(name)
     assert at >= 0
@@ -124,5 +123,5 @@ def drop_box(path: Path, name: bytes) -> Path:
 
 
 def mute_pcm(samples: int, channels: int, codec: str) -> np.ndarray[Any, Any]:
-    """Silence in the form that a PCM encoder takes."""
+    """Silence in a PCM encoder's sample format."""
     return np.zeros((1, samples * channels), np.float32 if "f32" in codec else np.int32 if "s24" in codec else np.int16)

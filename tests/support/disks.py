@@ -1,4 +1,4 @@
-"""Disks of a test's own: small ones, full ones, and ones that turn read-only. All of it takes root."""
+"""Disks for tests: small, full, or read-only ones. All of them need root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A file system of so many MiB."""
+    """Mount a file system of so many MiB."""
     folder.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", folder], check=True)
     try:
@@ -23,7 +23,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 
 def fill(folder: Path, size: int | None = None) -> Path:
-    """Take so many bytes of a disk, or all that there are; the file to remove again."""
+    """Use up so many bytes of a disk, or all; returns the file to remove."""
     filler = folder / ".filler"
     with filler.open("wb", buffering=0) as file:
         try:
@@ -36,5 +36,5 @@ def fill(folder: Path, size: int | None = None) -> Path:
 
 
 def remount(folder: Path, how: str) -> None:
-    """Mount a disk anew as `ro` or `rw`."""
+    """Remount a disk as `ro` or `rw`."""
     subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)

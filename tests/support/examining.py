@@ -1,4 +1,4 @@
-"""`examine` on bytes that never had a name."""
+"""Examines bytes that are not in a named file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def examine_bytes(data: bytes, *, brief: bool = False) -> Report:
-    """The report on a file that holds these bytes."""
+    """The report on a file with these bytes."""
     fd = os.memfd_create("clip")
     try:
         os.write(fd, data)

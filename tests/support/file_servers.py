@@ -1,4 +1,4 @@
-"""File servers of our own on the loopback interface, with all that they keep in a folder of the test."""
+"""File servers on the loopback interface, which keep all their files in the test's folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMB_PASSWORD = "no secret"  # noqa: S105 - for a server that only this test reac
 
 
 class Sshd:
-    """An SSH server for whoever runs the test, and clients that know it."""
+    """An SSH server for the test's user, and clients that know it."""
 
     def __init__(self, folder: Path) -> None:
         """Start it.
@@ -50,18 +50,18 @@ class Sshd:
 
     @property
     def options(self) -> list[str]:
-        """Of ssh, scp and sftp."""
+        """Options of ssh, scp and sftp."""
         known = f"UserKnownHostsFile={self._folder / 'known'}"
         options = [known, "StrictHostKeyChecking=no", "IdentitiesOnly=yes", "LogLevel=ERROR"]
         return ["-F", "none", "-i", str(self._folder / "key"), *(part for o in options for part in ("-o", o))]
 
     @property
     def shell(self) -> str:
-        """For rsync -e."""
+        """The value of rsync -e."""
         return " ".join([program("ssh"), "-p", str(self.port), *self.options])
 
     def address(self, path: Path) -> str:
-        """Of a file or folder there, as scp and sftp take it."""
+        """The address of a path there, as for scp and sftp."""
         return f"{getpass.getuser()}@127.0.0.1:{path}"
 
     def ssh(self, name: str, *arguments: object) -> list[object]:
@@ -70,7 +70,7 @@ class Sshd:
 
 
 class Samba:
-    """A Samba server with one share, whose one user is `nobody`."""
+    """A Samba server with one share and one user, `nobody`."""
 
     def __init__(self, folder: Path, shared: Path) -> None:
         """Start it.
@@ -107,20 +107,20 @@ class Samba:
         assert self.server.running, "smbd did not start: " + (folder / "log").read_text()
 
     def client(self, commands: str, *, port: int | None = None) -> list[object]:
-        """The command line of a smbclient that does this; through a wire's port, if not the server's own."""
+        """The command line of smbclient for some commands; `port` is that of a wire, if not the server's."""
         who = f"{SMB_USER}%{SMB_PASSWORD}"
         return ["smbclient", "//127.0.0.1/inputs", "-p", port or self.port, "-U", who, "-s", self._conf, "-c", commands]
 
 
 class Wire:
-    """A line to a server that goes dead after so many bytes, until it is mended or torn."""
+    """A connection to a server that goes dead after so many bytes, until it is mended or torn."""
 
     def __init__(self, port: int, most: int) -> None:
         """Wait for one client.
 
         Args:
             port: the server's, on the loopback interface.
-            most: bytes from the client to the server.
+            most: bytes from the client to the server before it goes dead.
         """
         self._left = most
         self._mended = threading.Event()
@@ -139,11 +139,11 @@ class Wire:
             thread.join()
 
     def mend(self) -> None:
-        """Everything goes through from now on."""
+        """Let everything through from now on."""
         self._mended.set()
 
     def tear(self) -> None:
-        """Both ends see the connection end."""
+        """Close the connection at both ends."""
         for end in self._ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

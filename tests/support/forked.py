@@ -1,9 +1,9 @@
-"""Commands of povwatch in processes of their own, forked from one that has imported it.
+"""Runs povwatch's commands in processes that are forked from one that has imported it.
 
-The suite starts a thousand of them, and importing is nine tenths of what a start costs. All else is as in a start by a
-shell: arguments, environment, folder, descriptors 0 to 2, signals, exit code. Their media children are forked as well,
-see forked_media.py. tests/integration/test_script_povwatch.py and whatever needs an interpreter of its own
-(`PYTHONPATH`, another user) start povwatch from nothing.
+The suite starts a thousand commands, and importing is nine tenths of what a start costs. Everything else is as in a
+shell: arguments, environment, folder, descriptors 0 to 2, signals, exit code. Media children are forked as well, see
+forked_media.py. tests/integration/test_script_povwatch.py, and tests that need an interpreter of their own
+(`PYTHONPATH`, another user), start povwatch from nothing.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_PRELOADED)
 
 MAIN = str(Path(povwatch.__file__).with_name("__main__.py"))
-"""What `python -m povwatch` has as its first argument."""
+"""The first argument of `python -m povwatch`."""
 
 
 class Forked:
-    """A command that runs; what subprocess.Popen has and the tests use."""
+    """A running command, with the part of subprocess.Popen that tests use."""
 
     def __init__(
         self,
@@ -56,12 +56,11 @@ class Forked:
 
         Args:
             arguments: after `povwatch`.
-            cwd: its folder.
-            env: its whole environment.
-            stdout: a file, which is made anew.
-            stderr: likewise; may be the same.
+            env: the whole environment.
+            stdout: a file, which is created anew.
+            stderr: a file, which may be the same.
             before: called in the process before povwatch begins; picklable.
-            forks_media: whether its media children may be forked, too.
+            forks_media: whether its media children may be forked too.
         """
         self.args = ["povwatch", *arguments]
         self.returncode: int | None = None
@@ -82,7 +81,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; its exit code.
+        """Wait for its end; returns its exit code.
 
         Raises:
             subprocess.TimeoutExpired: it has not ended.
@@ -94,18 +93,18 @@ class Forked:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send it, unless the process has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it with no chance to say a word."""
+        """Kill it (SIGKILL)."""
         self.send_signal(signal.SIGKILL)
 
 
 @functools.cache
 def _media_server() -> str | None:
-    """Where this process's server of media children is; None where each of them is to be started from nothing."""
+    """The socket of this process's server of media children; None if each child starts from nothing."""
     if os.environ.get("POVWATCH_TEST_ALL"):
         return None
     name = f"\0povwatch-media-{os.getpid()}"

@@ -1,7 +1,7 @@
-"""Media children forked from a process that has imported PyAV; with POVWATCH_TEST_ALL each is started from nothing.
+"""Forks media children from a process that has imported PyAV. With POVWATCH_TEST_ALL each starts from nothing.
 
-There are four a clip, and importing is nine tenths of what one costs. The code that runs, its descriptors, session,
-limits and end are the real ones. Tests that call `media.run` themselves have children that are started from nothing.
+A clip needs four of them, and importing is nine tenths of their cost. Their code, descriptors, session, limits and end
+are the real ones. Tests that call `media.run` themselves start children from nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _NAMES = ("child", "examine", "probe", "prepare", "sound", "finish", "check", "measure", "decode")
 PRELOADED = [f"povwatch.media.{name}" for name in _NAMES]
-"""What the server has to have imported."""
+"""The modules that the server imports."""
 
 
 def serve(name: str, told: Connection) -> None:
-    """Start media children for whoever asks at the socket `name`; never returns.
+    """Start media children for clients of the socket `name`; never returns.
 
-    A request is one datagram: the operation, the folder and the process that asks, and with it the child's descriptors
-    0 to 2 and one that is told its process id and how it ended, as waitpid has it, a line each.
+    A request is one datagram: the operation, the folder and the client's process id. With it come the child's
+    descriptors 0 to 2, and one for the answer: the child's process id and its status, as from waitpid, on a line each.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the guardians are nobody's to wait for
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as requests:
@@ -45,7 +45,7 @@ def serve(name: str, told: Connection) -> None:
 
 
 def install(name: str) -> None:
-    """Have the povwatch of this process get its media children from the server at the socket `name`."""
+    """Make this process's povwatch get its media children from the server at the socket `name`."""
     from povwatch.media import run  # noqa: PLC0415 - this module is imported before what it serves
     from povwatch.process.child import Child  # noqa: PLC0415
 
@@ -53,7 +53,7 @@ def install(name: str) -> None:
 
 
 class MediaChild:
-    """What process.child uses of subprocess.Popen."""
+    """The part of subprocess.Popen that process.child uses."""
 
     def __init__(self, server: str, op: str) -> None:
         self.returncode: int | None = None
@@ -79,7 +79,7 @@ class MediaChild:
             return self.returncode
 
     def wait(self) -> int:
-        """Wait for its end; its exit code."""
+        """Wait for its end; returns its exit code."""
         with self._lock:
             if self.returncode is None:
                 self._ended()
@@ -92,7 +92,7 @@ class MediaChild:
 
 
 def _guard(request: dict[str, Any], stdin: int, stdout: int, stderr: int, told: int) -> None:
-    """Be the parent of one media child, to its end."""
+    """Be the parent of one media child until it ends."""
     pid = os.fork()
     if pid == 0:
         os.setsid()

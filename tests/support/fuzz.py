@@ -1,7 +1,7 @@
-"""Coverage-guided fuzzing of what reads files that nobody has judged yet.
+"""Coverage-guided fuzzing of the code that reads unchecked files.
 
 `fuzz.py TARGET CORPUS [libFuzzer's options]`; script/fuzz calls it.
-Whatever is raised that is no verdict ends it, and libFuzzer keeps the input.
+Any exception that is no verdict ends it, and libFuzzer keeps the input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from support.spec_texts import text
 
 
 def spec(data: bytes) -> None:
-    """A JSON is a spec, or everything that is wrong with it is told in printable lines."""
+    """A JSON is a spec, or all its faults are listed in printable lines."""
     found = None
     try:
         parse(data, clip_name=b"clip.mp4", file="clip.json")
@@ -49,13 +49,13 @@ def containers(data: bytes) -> None:
 
 
 def requests(data: bytes) -> None:
-    """A request is one, or cannot be read."""
+    """A request can be read, or is refused."""
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         _parse(data, "0")
 
 
 def manifests(data: bytes) -> None:
-    """A manifest can be used, or says why not, or is none of ours; a JSON names a clip, and is renamed, or not."""
+    """A manifest is usable, or gives a reason, or is not ours; a JSON may be renamed."""
     made = manifest_of(data, file=b"clip_aug.json")
     assert not isinstance(made, str) or one_line(made).isprintable()
     named_clip(data)
@@ -63,7 +63,7 @@ def manifests(data: bytes) -> None:
 
 
 def names(data: bytes) -> None:
-    """Any bytes have a name for people, on one line, in UTF-8."""
+    """Any bytes can be shown on one line, in UTF-8."""
     for line in (shown(data), one_line(data.decode("utf-8", "surrogateescape"))):
         assert line.isprintable()
         line.encode()
@@ -87,11 +87,11 @@ TARGETS = {
     requests: [json.dumps({"verb": "go", "clip": "a.mp4", "options": {"force": True}}).encode()],
     names: [b"clip.mp4", "手\u202e".encode(), b"\xff\n\x1b[31m"],
 }
-"""What is fuzzed, and what it begins with."""
+"""The targets, and their first inputs."""
 
 
 def main() -> None:
-    """Fuzz one target until libFuzzer's options say that it is enough."""
+    """Fuzz one target, for as long as libFuzzer's options say."""
     target, folder = sys.argv[1], Path(sys.argv[2])
     (function,) = [function for function in TARGETS if function.__name__ == target]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""A machine with GPUs that a test makes up: a double stands in for NVML's library, the rest is the real thing.
+"""A machine with the GPUs that a test describes. A double replaces NVML's library; everything else is real.
 
-In the process of `povwatch run`, before it begins (`Daemon.before`), the double is put in the library's place, a toy
-stands for the diffusers engine, and the pauses are shortened.
-The double reads the file that the variable NVML names at each call, so a test changes the machine while povwatch runs.
+`Daemon.before` installs the double in the process of `povwatch run`, replaces the diffusers engine with a toy, and
+shortens the pauses. At each call the double reads the file that the variable NVML names, so a test can change the
+machine while povwatch runs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ GB = 10**9
 def gpu(number: int = 0, **other: Any) -> dict[str, Any]:
     """One GPU, as the double reads it.
 
-    `processes` are pairs of a process id and bytes; `worker` is what each worker of povwatch holds; `error` is the code
-    that every question about the GPU is answered with.
+    `processes` are pairs of a process id and bytes. `worker` is the memory of each worker. `error` is the error code of
+    every question about the GPU.
     """
     return {
         "uuid": f"GPU-{number}",
@@ -64,7 +64,7 @@ class Machine:
         new.replace(self._file)
 
     def xid(self, code: int, number: int = 0) -> None:
-        """Have the driver report an error."""
+        """Make the driver report an Xid error."""
         self.change(xids=[*self.state["xids"], [code, number]])
 
 
@@ -79,19 +79,19 @@ class OnGpus(Waiting):
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of the workers that are there."""
+        """The process ids of the workers."""
         return list(_workers(self.pid))
 
 
 class Nvml:
-    """The double. Its handles are the GPUs' numbers."""
+    """The double of NVML. Its handles are the GPUs' numbers."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._told = 0
 
     def install(self) -> None:
-        """Put it in the place of the library."""
+        """Install the double."""
         for name in [name for name in dir(self) if name.startswith("nvml")]:
             setattr(pynvml, name, getattr(self, name))
 
@@ -180,7 +180,7 @@ def _workers(daemon: int) -> Iterator[int]:
 
 
 def _gpu_of(worker: int) -> int:
-    """The number of the GPU that a worker was shown."""
+    """The number of the GPU that a worker may see."""
     try:
         told = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -190,7 +190,7 @@ def _gpu_of(worker: int) -> int:
 
 
 def _begin() -> None:
-    """Have `povwatch run` run on the machine."""
+    """Make `povwatch run` use the machine."""
     if sys.argv[1] != "run":
         return
     from povwatch.core import retry  # noqa: PLC0415 - not in the test's own process

@@ -1,10 +1,10 @@
-"""A clock that stands until a test sets it."""
+"""A clock that moves only when a test sets it."""
 
 from povwatch.core.clock import Clock
 
 
 class HandClock(Clock):
-    """Both clocks of the daemon, a fixed time apart."""
+    """The daemon's two clocks, a fixed time apart."""
 
     def __init__(self):
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""Containers that lie, put together by hand. What is in them is not video: only their structure counts."""
+"""Containers with false numbers, built by hand. They hold no video: only their structure counts."""
 
 from __future__ import annotations
 

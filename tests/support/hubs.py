@@ -1,4 +1,4 @@
-"""A hub on 127.0.0.1 that plays huggingface.co for its own client: listings, licences, redirects, ranges, accidents."""
+"""A local stand-in for huggingface.co and its client: listings, licences, redirects, ranges, failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL = {
     "controlnet.safetensors": b"controlnet" * 100,
     "old.ckpt": b"a pickle" * 100,
 }
-"""The model's files, in small."""
+"""Small model files."""
 
 
 @dataclass
@@ -35,12 +35,12 @@ class Repository:
     commit: str
     branches: tuple[str, ...] = ("main",)
     earlier: tuple[str, ...] = ()
-    """Commits that the branches were at before; they have the same files."""
+    """Earlier commits of the branches; they have the same files."""
     gated: bool = False
     hidden: bool = False
-    """As the hub answers those without a token."""
+    """Whether the hub hides it from clients without a token."""
     claims: dict[str, int] = field(default_factory=dict)
-    """Sizes that the listing tells instead of the true ones."""
+    """False sizes for the listing."""
     large: int = 64
     """Files of at least so many bytes are in LFS."""
 
@@ -67,23 +67,23 @@ class Repository:
 
 @dataclass
 class Accident:
-    """What goes wrong with a file's bytes."""
+    """A failure while a file's bytes are sent."""
 
     cut_after: int | None = None
-    """Bytes, after which the connection is closed."""
+    """Bytes after which the connection is closed."""
     times: int = 1
     """How often."""
     swapped: bytes | None = None
-    """Sent instead."""
+    """Bytes that are sent instead."""
     stall_after: int | None = None
-    """Bytes, after which nothing more comes until the hub ends."""
+    """Bytes after which nothing more is sent until the hub ends."""
     no_ranges: bool = False
-    """Whether it is always sent from the beginning."""
+    """Whether ranges are ignored."""
     status: int = 0
 
 
 class Hub:
-    """As a context manager it runs."""
+    """The hub; it runs as a context manager."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
@@ -91,7 +91,7 @@ class Hub:
         """By file name."""
         self.over = threading.Event()
         self.requests: list[tuple[str, str, str]] = []
-        """Method, path and Range of everything that was asked for."""
+        """Method, path and Range of every request."""
         self.token = "hf_right"  # noqa: S105 - opens nothing else
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.hub = self
@@ -108,11 +108,11 @@ class Hub:
         return found
 
     def environment(self, home: object) -> dict[str, str]:
-        """For a process that shall take it for huggingface.co."""
+        """The environment of a process that uses this hub as huggingface.co."""
         return {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_TOKEN": ""}
 
     def downloads(self) -> list[tuple[str, str]]:
-        """File and Range of every file whose bytes were asked for."""
+        """File and Range of every download."""
         return [
             (path.split("/", 5)[5], range_)
             for method, path, range_ in self.requests
@@ -131,7 +131,7 @@ class Hub:
 
 
 def furnish(hub: Hub) -> None:
-    """Give it what the diffusers engine needs."""
+    """Add the files that the diffusers engine needs."""
     hub.add("nvidia/Cosmos-Transfer2.5-2B", MODEL, branches=BRANCHES, gated=True)
     files = {"blocklist/words": b"bad", "face_blur_filter/Resnet50_Final.pth": BIG[:5000], "unused.pt": BIG}
     hub.add("nvidia/Cosmos-1.0-Guardrail", files, gated=True)
@@ -143,7 +143,7 @@ class Server(ThreadingHTTPServer):
     hub: Hub
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is part of some tests."""
+        """Ignore clients that hang up, as some tests do."""
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Whether workers were idle while work waited: from the journal's events, and the log's word of who was ready again."""
+"""Finds idle workers while work waited, from the journal's events and the log."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Attempt:
     start: float
     """When it was claimed."""
     begun: float
-    """When the engine had it; for an attempt that failed, when it was claimed."""
+    """When the engine got it; for a failed attempt, when it was claimed."""
     end: float
     generated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """From a worker's being free to its next attempt."""
+    """The time from a worker's last job to its next attempt."""
 
     worker: int
     free: float
     start: float
     waited: float
-    """Seconds of it in which a job waited for its first turn, up to when the engine had the next one."""
+    """Seconds of it in which a job waited for its first turn, until the engine got the next one."""
     passed_over: bool
-    """Whether another worker was given two jobs meanwhile."""
+    """Whether another worker got two jobs meanwhile."""
 
 
 def attempts(state: Path) -> list[Attempt]:
@@ -59,12 +59,7 @@ def attempts(state: Path) -> list[Attempt]:
 
 
 def gaps(state: Path, log: Iterable[dict[str, Any]]) -> list[Gap]:
-    """Every time that a worker was free and got another job.
-
-    Args:
-        state: the folder of the journal.
-        log: the daemon's log lines.
-    """
+    """Every gap between two jobs of a worker. `state` is the journal's folder, `log` the daemon's log lines."""
     made = attempts(state)
     free = [(attempt.end, attempt.worker) for attempt in made if attempt.generated]
     free += [(_moment(line), line["worker"]) for line in log if line.get("event") == "engine-ready"]
@@ -81,7 +76,7 @@ def gaps(state: Path, log: Iterable[dict[str, Any]]) -> list[Gap]:
 
 
 def _waiting(state: Path) -> list[tuple[float, float]]:
-    """The times in which any job waited for its first turn: none of them overlap."""
+    """The intervals in which a job waited for its first turn; they do not overlap."""
     queued: dict[int, float] = {}
     spans = []
     for row in _events(state):

@@ -1,4 +1,4 @@
-"""Small real files of every container, written by PyAV, for the tests of completeness."""
+"""Writes small real files of every container with PyAV, to test completeness."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def video(
     black: bool = False,
     **options: str,
 ) -> bytes:
-    """A file with `frames` frames of noise, `size` wide and high, and with sound if a codec is named for it.
+    """A file with `frames` frames of noise, and with sound if `sound` names a codec.
 
-    The sound is noise too, or zeros where it is `silent`; all of a `black` picture's samples are zero.
+    The sound is noise, or zeros if `silent`. All samples of a `black` picture are zero.
     """
     return _written(
         container=container,
@@ -45,17 +45,17 @@ def video(
 
 
 def sound_only(container: str = "mp4", codec: str = "aac") -> bytes:
-    """A file with a second of noise to hear and no picture."""
+    """A file with a second of noise as sound, and no picture."""
     return _written(container=container, sound=codec)
 
 
 def streamed(container: str, codec: str, **options: str) -> bytes:
-    """The same file as it goes down a pipe: no size is ever put in afterwards."""
+    """The same file, written into a pipe: no size is filled in afterwards."""
     return _written(container=container, codec=codec, frames=24, options=options, pipe=Pipe())
 
 
 def open_dml(parts: int = 3, frames: int = 4) -> bytes:
-    """An AVI of several RIFF chunks with OpenDML's indexes; other writers start a new chunk only after a gigabyte."""
+    """An AVI of several RIFF chunks with OpenDML's indexes. Other writers begin a new chunk only after a gigabyte."""
     jpegs = [jpeg for _, jpeg in _packets(video("avi", "mjpeg", frames=frames, pix_fmt="yuvj420p"))]
     header = 12 + 12 + 8 + 56 + 12 + 8 + 56 + 8 + 40 + 8 + 24 + 16 * parts
     bodies, entries = [], b""
@@ -85,9 +85,9 @@ def open_dml(parts: int = 3, frames: int = 4) -> bytes:
 
 
 def beginning_with(box: bytes, **options: Any) -> bytes:
-    """A QuickTime movie without `ftyp`, as older cameras and editors write it; it begins with `wide`, `mdat` or `moov`.
+    """A QuickTime movie without `ftyp`, as from older cameras; it begins with `wide`, `mdat` or `moov`.
 
-    Every sample stays at its offset, so the new first box is as long as what it takes the place of.
+    Every sample stays at its offset, so the new first box has the size of the one that it replaces.
     """
     data = video("mov", **options, movflags="faststart") if box == b"moov" else video("mov", **options)
     ftyp = int.from_bytes(data[:4])
@@ -97,7 +97,7 @@ def beginning_with(box: bytes, **options: Any) -> bytes:
     if box == b"moov":
         filler = ftyp.to_bytes(4) + b"free" + bytes(ftyp - 8)
         return (size + ftyp).to_bytes(4) + box + filler + data[ftyp + 8 :]
-    start = ftyp + size  # behind `wide`
+    start = ftyp + size  # after `wide`
     size = start + int.from_bytes(data[start : start + 4])
     return size.to_bytes(4) + box + data[8:]
 

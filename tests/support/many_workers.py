@@ -1,7 +1,6 @@
-"""A povwatch with many workers and short jobs: all of it is the real thing but the media work, which is copying.
+"""A povwatch with many workers and short jobs. Only the media work is replaced, by copies.
 
-In each command's process, before it begins (`Daemon.before`), the copying is put in the place of the media children,
-and the pauses after a death are shortened.
+`Daemon.before` replaces the media children in each command's process, and shortens the pauses after a death.
 """
 
 from __future__ import annotations
@@ -39,19 +38,18 @@ INFO = {
 """VideoInfo of every clip."""
 
 PAUSE = 0.05
-"""Seconds after a death until the next worker, and the next attempt, come."""
+"""Seconds from a death to the next worker, and to the next attempt."""
 
 
 class ManyWorkers(Daemon):
     """Its engine is tests/engines/short_jobs.py."""
 
     def __init__(self, folder: Path, workers: int, *, seconds: float) -> None:
-        """Make it.
+        """Write its configuration.
 
         Args:
             folder: as for Daemon.
-            workers: how many.
-            seconds: that a job takes at most.
+            seconds: the longest time of a job.
         """
         super().__init__(
             folder,
@@ -63,7 +61,7 @@ class ManyWorkers(Daemon):
         self.env |= {"TOY_RUNS": str(folder / "runs"), "TOY_SECONDS": str(seconds)}
 
     def fill(self, many: int) -> list[str]:
-        """Put clips into inputs/; their names."""
+        """Put clips into inputs/; returns their names."""
         one = make_clip(self.folder / "one.mp4", frames=4, size=(64, 48))
         names = [f"{number:03d}.mp4" for number in range(many)]
         for name in names:
@@ -72,19 +70,19 @@ class ManyWorkers(Daemon):
 
     @property
     def runs(self) -> list[tuple[str, int]]:
-        """Every `generate` that was begun: its run's folder, and the worker's process."""
+        """Every `generate`: its run's folder and its worker's process id."""
         file = Path(self.env["TOY_RUNS"])
         lines = file.read_text().splitlines() if file.exists() else []
         return [(room, int(pid)) for room, pid in map(str.split, lines)]
 
     def kill_somebody(self, chance: random.Random) -> None:
-        """End one of the workers with no chance to say a word."""
+        """Kill one of the workers (SIGKILL)."""
         if found := sorted(_workers(self.pid)):
             os.kill(chance.choice(found), signal.SIGKILL)
 
 
 def _media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict[str, Any]:
-    """In place of media.run.call."""
+    """Replaces media.run.call."""
     paths = {"source", "out_path", "generated", "artifact"} & args.keys()
     args = args | {name: str(Path(room, args[name])) for name in paths}
     match op:
@@ -110,7 +108,7 @@ def _media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dic
 
 
 def _begin() -> None:
-    """Have it in place before `povwatch run` begins."""
+    """Install it before `povwatch run` begins."""
     from povwatch.arrival import clip_files  # noqa: PLC0415
     from povwatch.attempt import attempt as workpiece  # noqa: PLC0415
     from povwatch.core import retry  # noqa: PLC0415 - not in the test's own process

@@ -1,4 +1,4 @@
-"""A clip between its arrival and its claim: real files, a real journal, and a clock that stands until it is set."""
+"""A clip between its arrival and its claim, with real files, a real journal, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ INVALID = (JobState.GRACE, Waiting.INVALID_SPEC)
 
 
 def inspected(folder, **shape):
-    """What the probe says of a clip."""
+    """The result of a clip's probe."""
     clip = make_clip(folder / "a.mp4", **shape)
     return VideoInfo.from_json(call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60))
 
 
 class Post:
-    """A clip at the gate, and what came of it."""
+    """A clip in its grace, and what happens to it."""
 
     def __init__(self, folder, info, *, kind="toy.py:Engine", **engine):
         self.folder, self.info = folder, info
@@ -70,7 +70,7 @@ class Post:
         self.store.route((self.gates, self.others), self.mishaps)
 
     def restart(self, *, away):
-        """As after a kill -9 and some time."""
+        """Restart as after a kill -9 and some time."""
         self.journal.close()
         self.clock.now += away
         self.open()
@@ -81,7 +81,7 @@ class Post:
         self.journal.close()
 
     def admit(self):
-        """It arrives."""
+        """Let the clip arrive."""
         info, job = self.info, self.job
         found = {"source_hash": info.sha256, "source_stat": job.source_stat, "source_info": json.dumps(info.to_json())}
         self.store.apply(job, Arrived(described=described(info), now=self.clock.wall(), **found))
@@ -97,7 +97,7 @@ class Post:
         assert self.mishaps.broken == []
 
     def measured(self, when):
-        """Until then, what is measured in between included."""
+        """Let time pass until then, and finish the measurements that begin meanwhile."""
         self.until(when)
         deadline = time.monotonic() + 60
         while not self.background.idle:

@@ -1,4 +1,4 @@
-"""The programs that people copy and edit with: found, run, stalled and killed.
+"""Finds, runs, stalls and kills the programs that people copy and edit with.
 
 script/test installs them in continuous integration (CLIENTS there); elsewhere a test whose program is missing skips.
 """
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ALL = bool(os.environ.get("POVWATCH_TEST_ALL"))
-"""Whether this is continuous integration, where all that can run has to run."""
+"""Whether this is continuous integration, where everything has to run."""
 
 PATIENCE = 60.0
-"""Seconds that any program is given."""
+"""Seconds that a program may take."""
 
 more = pytest.mark.skipif(not ALL, reason="one of a larger matrix: set POVWATCH_TEST_ALL=1 to run it")
-"""Marks what costs more than a developer's run can afford."""
+"""Marks tests that cost too much for a developer's run."""
 
 
 def absent(what: str) -> NoReturn:
-    """Skip; where all has to be there, fail."""
+    """Skip; fail if everything has to run."""
     if ALL:
         pytest.fail(what)
     pytest.skip(what)
 
 
 def program(name: str) -> str:
-    """Where a program is; servers are in /usr/sbin, which is not on everybody's PATH."""
+    """A program's path; servers are in /usr/sbin, which is not on every PATH."""
     found = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
     return found or absent(f"{name} is not installed")
 
 
 def run(name: str, *arguments: object, **options: Any) -> str:
-    """Run a program to its good end; what it printed."""
+    """Run a program, check its exit code, and return its output."""
     command = [program(name), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -56,7 +56,7 @@ def run(name: str, *arguments: object, **options: Any) -> str:
 
 
 def until(true: Callable[[], Any], what: str = "") -> Any:
-    """Wait until something is true; what it gave."""
+    """Wait until a function returns something true; returns that."""
     deadline = time.monotonic() + PATIENCE
     while not (found := true()):
         assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {what or true}"
@@ -65,7 +65,7 @@ def until(true: Callable[[], Any], what: str = "") -> Any:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens at."""
+    """A free port of the loopback interface."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
@@ -73,13 +73,13 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody does."""
+    """Whether somebody listens at the port."""
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 def other_file_system(beside: Path) -> Path:
-    """A folder that is not on the file system of `beside`, so that a rename between them cannot be."""
+    """A folder on another file system than `beside`, so that a rename between them fails."""
     for folder in map(Path, ("/dev/shm", "/tmp", "/var/tmp")):  # noqa: S108 - which of them does not matter
         if folder.is_dir() and os.access(folder, os.W_OK) and folder.stat().st_dev != beside.stat().st_dev:
             return folder
@@ -87,7 +87,7 @@ def other_file_system(beside: Path) -> Path:
 
 
 class Client:
-    """A program that runs, with all that it started; nothing of it is left when the test ends."""
+    """A running program with its descendants, which end with the test."""
 
     def __init__(self, name: str, *arguments: object, **options: Any) -> None:
         self.process = subprocess.Popen(
@@ -107,16 +107,16 @@ class Client:
 
     @property
     def running(self) -> bool:
-        """Whether it is still at work."""
+        """Whether it still runs."""
         return self.process.poll() is None
 
     def send(self, number: signal.Signals) -> None:
-        """To it and to all that it started."""
+        """Send a signal to it and its descendants."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def stall(self) -> None:
-        """Stop it in the midst of its work, as a network does that hangs."""
+        """Stop it halfway, like a network that hangs."""
         assert self.running, "it was done before it could be stopped"
         self.send(signal.SIGSTOP)
 
@@ -127,22 +127,22 @@ class Client:
         self.process.wait(PATIENCE)
 
     def ends(self) -> None:
-        """Wait for its good end."""
+        """Wait for its successful end."""
         assert self.process.wait(PATIENCE) == 0
 
 
 class Feed:
-    """A FIFO that a client copies from: it gets no more than the test gives it."""
+    """A FIFO that a client copies from; it gets only what the test gives it."""
 
     def __init__(self, path: Path, data: bytes) -> None:
         os.mkfifo(path)
         self.path = path
         self._data = memoryview(data)
-        # For reading too, so that nothing waits here for the client.
+        # Open for reading too, so that nothing waits here for the client.
         self._fd = os.open(path, os.O_RDWR)
 
     def give(self, share: float, to: Path) -> None:
-        """Give a part of what is left, and wait until the client has taken it and writes."""
+        """Give a part of the rest, and wait until the client has read it and writes."""
         part = self._data[: int(len(self._data) * share)]
         self._data = self._data[len(part) :]
         before = size(to)
@@ -155,12 +155,12 @@ class Feed:
         os.close(self._fd)
 
     def _untaken(self) -> int:
-        """Bytes that the client has not read yet."""
+        """Bytes that the client has not yet read."""
         return int.from_bytes(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def size(path: Path) -> int:
-    """Of a file that may not be there yet."""
+    """The size of a file; 0 if it does not exist yet."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Jobs put into any state that a test wants them in, by the same two functions as production changes them."""
+"""Puts jobs into any state, with the two functions that production uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Put(Change):
-    """Whatever fields a test sets."""
+    """A change of any fields."""
 
     event: ClassVar[str] = "waiting"
     what: str
@@ -36,18 +36,18 @@ class Put(Change):
 
 @dataclass(frozen=True, kw_only=True)
 class QuietPut(Put):
-    """The same, unsaid."""
+    """The same without a log line."""
 
     logged: ClassVar[bool] = False
 
 
 def put(store: JobStore, job: Job, event: str = "waiting", *, said: Mapping[str, Any] | None = None, **to: Any) -> Job:
-    """A job with other fields; logged if there is something to say of it."""
+    """Change a job's fields; logged if there is something to say."""
     return store.apply(job, (QuietPut if said is None else Put)(what=event, told=said or {}, to=to))
 
 
 def advance(
     journal: Journal, job: Job, event: str, now: float, *, data: Mapping[str, Any] | None = None, **to: Any
 ) -> Job:
-    """The same in the journal alone."""
+    """The same in the journal only."""
     return journal.advance(job, replace(job, **to), event, now, data)

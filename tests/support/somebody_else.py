@@ -1,4 +1,4 @@
-"""For tests of rights: root may read everything, so as root a test becomes somebody else for a while."""
+"""For tests of rights: root may read everything, so as root a test takes on an ordinary user for a while."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def as_somebody_else():
-    """Inside, the process has an ordinary user's rights. Nothing changes where it has no others anyway."""
+    """Give the process an ordinary user's rights; no change if it has no others."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""What every journal has to look like, whatever happened to the daemon. Each violation is one sentence."""
+"""Checks any journal of a daemon that has ended. Each violation is a sentence."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ATTEMPT = frozenset({"started", "generated", "checked"})
-"""What never follows a promise."""
+"""The events that never follow a promise."""
 
 
 def violations(db: sqlite3.Connection) -> Iterator[str]:
-    """The file is whole, and every job's history goes on from where it was.
+    """Check the file, and that every job's history is continuous.
 
     Args:
-        db: of a daemon that has ended; its rows come by name from here on.
+        db: its row factory is changed.
     """
     db.row_factory = sqlite3.Row
     for pragma in ("integrity_check", "foreign_key_check"):

@@ -1,4 +1,4 @@
-"""What stands around one stage that is tried alone: whoever hears of mishaps, and the other stages."""
+"""What a single tested stage needs: the handler of mishaps, and the other stages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from povwatch.core.stage import Stage
 
 
 class Mishaps:
-    """Keeps what nobody foresaw, and does at once what may be done later."""
+    """Records unforeseen exceptions, and does postponed work at once."""
 
     def __init__(self):
         self.broken = []
@@ -21,7 +21,7 @@ class Mishaps:
 
 
 class Others(Stage):
-    """The stages of all states but some: which jobs came, in which state, and which ended."""
+    """The stages of the other states; records which jobs entered, in which state, and which ended."""
 
     def __init__(self, *but):
         self.states = tuple(state for state in JobState if state not in ENDS and state not in but)

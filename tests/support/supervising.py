@@ -1,4 +1,4 @@
-"""What tests of the supervisor share: a log that can be asked, a worker that is none, and a daemon's loop in small."""
+"""Shared by tests of the supervisor: a log to query, a fake worker, and a small loop."""
 
 import sys
 import threading
@@ -28,7 +28,7 @@ class ListLog:
 
 
 class FakeProcess:
-    """A worker under the test's hand: it says and does what the test makes it, and notes what is done to it."""
+    """A fake worker: it does what the test says, and records what is done to it."""
 
     count = 0
 
@@ -73,7 +73,7 @@ def request(run_id="r1", job_id=1, workdir="/nowhere", checkpoints="/nowhere", *
 
 
 class World:
-    """A supervisor whose time and workers are the test's."""
+    """A supervisor with the test's time and workers."""
 
     def __init__(self):
         self.now = 1000.0
@@ -105,7 +105,7 @@ class World:
         return self.supervisor.poll(self.now)
 
     def wait(self, seconds, *, beating=True):
-        """Let time pass as the daemon's loop does, one deadline after the other."""
+        """Let time pass as in the daemon's loop, one deadline after the other."""
         end = self.now + seconds
         told = self.poll()
         while True:
@@ -134,7 +134,7 @@ class World:
 
 
 class Loop:
-    """A daemon's loop around a real worker: waits until it is woken or a deadline comes, and collects the events."""
+    """A daemon's loop around a real worker: it waits for wake-ups and deadlines, and collects events."""
 
     def __init__(self, engine, *, python=sys.executable, config=None, env=None, **limits):
         self.log = ListLog()
@@ -156,7 +156,7 @@ class Loop:
         self.supervisor.close()
 
     def until(self, kind, *, within=15.0):
-        """Run until an event of this kind comes; that event."""
+        """Run until an event of this kind; returns it."""
         return self._run(lambda: next((event for event in self.events if isinstance(event, kind)), None), kind, within)
 
     def until_state(self, state, *, within=15.0):

@@ -1,4 +1,4 @@
-"""A program in a terminal of its own, which a test types into and reads the screen of."""
+"""Runs a program in a terminal, types into it, and reads its screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.programs import until as wait_until
 
 
 class Terminal:
-    """A program of the screen: vim, nano. Nothing of it is left when the test ends."""
+    """A program for the terminal: vim, nano. It ends with the test."""
 
     def __init__(self, name: str, *arguments: object, home: os.PathLike[str]) -> None:
         """Start it.
@@ -50,21 +50,21 @@ class Terminal:
         os.close(self._keys)
 
     def wait_for(self, text: str) -> None:
-        """Wait until it has shown something: before that it may not be ready for keys."""
+        """Wait until it has shown a text; before that it may not be ready for keys."""
         wait_until(lambda: text.encode() in self._shown, f"{text} on the screen: {bytes(self._shown)!r}")
 
     def type(self, keys: str) -> None:
-        """Press keys; control characters stand for themselves."""
+        """Type keys; control characters stand for themselves."""
         data = keys.encode()
         while data:
             data = data[os.write(self._keys, data) :]
 
     def closes(self) -> None:
-        """Wait for its good end."""
+        """Wait for its successful end."""
         self.client.ends()
 
     def _read(self) -> None:
-        """Keep reading, or the program would wait for us."""
+        """Keep reading, or the program would block."""
         try:
             while data := os.read(self._keys, 4096):
                 self._shown += data
@@ -73,7 +73,7 @@ class Terminal:
 
 
 def on_a_terminal(here, *arguments, until, patience=20, columns=160):
-    """What povwatch writes to a terminal until a pattern is there, when it gets a Ctrl-C; and its exit code."""
+    """povwatch's output on a terminal up to a pattern, at which it gets a Ctrl-C; and its exit code."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "povwatch", *arguments],

@@ -1,6 +1,6 @@
-"""Jobs for the tiny model, and what the pipeline itself makes of them.
+"""Jobs for the tiny model, and the pipeline's own results for them.
 
-The diffusers engine's libraries take seconds to import, and whoever only collects the tests does without them.
+The libraries of the diffusers engine take seconds to import; collecting the tests does not import them.
 """
 
 import sys
@@ -16,7 +16,7 @@ from povwatch.engines import control
 from povwatch.engines.port import Context
 
 SIZE = (48, 32)
-"""tiny_model.CONFIG works at so many pixels: such a clip is not scaled."""
+"""The size at which tiny_model.CONFIG works, in pixels; such a clip is not scaled."""
 
 STEPS = 2
 
@@ -27,7 +27,7 @@ def clip_of(folder, frames, **options):
 
 
 def job(clip, frames, *, size=SIZE, **spec):
-    """As the daemon asks for it; one control, edge, unless the spec has another."""
+    """A job as the daemon sends it; one control, edge, unless the spec has another."""
     if not {"edge", "vis", "depth", "seg"} & spec.keys():
         spec["edge"] = {"control_weight": 0.7}
     shared = {"prompt": "hands fold a towel", "negative_prompt": "blur", "seed": 3, "guidance": 3, "num_steps": STEPS}
@@ -58,7 +58,7 @@ def decoded(path):
 
 
 def luma(pictures):
-    """What H.264 keeps at full size; the colours of random pictures do not survive 4:2:0."""
+    """The luma, which H.264 keeps at full size; the colours of random pictures do not survive 4:2:0."""
     return pictures @ np.array([0.2126, 0.7152, 0.0722])
 
 
@@ -68,7 +68,7 @@ def rate_of(path):
 
 
 class Approves:
-    """A checker that finds nothing; the pipeline does not run without one."""
+    """A checker that approves everything; the pipeline does not run without one."""
 
     def to(self, _device):
         pass
@@ -81,7 +81,7 @@ class Approves:
 
 
 def reference(folder, asked, *, chunk=9, dtype=None):
-    """What diffusers' own pipeline makes of a job, in float32 unless told: uint8, shape (frames, height, width, 3)."""
+    """The result of diffusers' own pipeline, in float32 unless given: uint8, shape (frames, height, width, 3)."""
     import torch  # noqa: PLC0415
     from diffusers import (  # noqa: PLC0415
         AutoencoderKLWan,
@@ -134,7 +134,7 @@ def reference(folder, asked, *, chunk=9, dtype=None):
 
 
 def install_guardrail(monkeypatch, checker):
-    """Put a checker where cosmos_guardrail is imported from. It is called as the real one is."""
+    """Install a checker in place of cosmos_guardrail's; it is called like the real one."""
     module = ModuleType("cosmos_guardrail")
     module.CosmosSafetyChecker = lambda: checker
     monkeypatch.setitem(sys.modules, "cosmos_guardrail", module)

@@ -1,6 +1,6 @@
-"""Cosmos-Transfer2.5 in small: the real classes with random weights, 1 MB on the disk, seconds on a CPU.
+"""A tiny Cosmos-Transfer2.5: the real classes with random weights, 1 MB on the disk, seconds on a CPU.
 
-Its configuration is the real one's (see benchmarks/build_random_2b.py) but for widths and depths.
+Its configuration is the real one (see benchmarks/build_random_2b.py) except for widths and depths.
 """
 
 import importlib
@@ -69,7 +69,7 @@ CONFIG = {
     "chunk_frames": 9,
     "pixels": 48 * 32,
 }
-"""What an engine is told to work with it: small chunks of small frames."""
+"""Settings of an engine for it: small chunks of small frames."""
 
 
 class TinyEngine(DiffusersEngine):
@@ -95,7 +95,7 @@ class TinyEngine(DiffusersEngine):
 
 
 class Checker:
-    """Stands in for the gated one, and is called as that is: it refuses what is said to be forbidden."""
+    """Replaces the gated checker and is called like it: it refuses given words."""
 
     def __init__(self):
         self._refuses = False
@@ -113,7 +113,7 @@ class Checker:
 
 
 class _Watched:
-    """A context that writes down what the engine says, and stands still where it is told to."""
+    """A context that records what the engine reports, and pauses where it is told to."""
 
     def __init__(self, context, number):
         self._context, self._job = context, number
@@ -170,7 +170,7 @@ def build(folder: Path, controls: tuple[str, ...] = ("edge", "blur")) -> Path:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte."""
+    """One token per byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytewise = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,4 +1,4 @@
-"""The tiny model for whoever asks, and what its tests need: torch and diffusers, which script/test installs."""
+"""Builds the tiny model on demand, and checks what its tests need: torch and diffusers, which script/test installs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MODEL = Path(__file__).with_name("tiny_model.py")
 
 
 def skip_without() -> None:
-    """Skip the module that is imported, where a library is missing; with POVWATCH_TEST_ALL that is an error.
+    """Skip the importing module if a library is missing.
 
     Raises:
-        ModuleNotFoundError: one is missing, and everything is to be tested.
+        ModuleNotFoundError: one is missing, and POVWATCH_TEST_ALL is set.
     """
     lacking = [name for name in LIBRARIES if find_spec(name) is None]
     if not lacking:
@@ -34,10 +34,10 @@ def skip_without() -> None:
 
 
 def tiny_model(cache: Path) -> Path:
-    """The tiny model's folder, built if it is not there: in a process of its own, since not every test loads torch.
+    """The tiny model's folder; builds it in a separate process if it is missing, since not every test loads torch.
 
     Args:
-        cache: a folder that outlives the tests; what is in it goes by a hash of all that decides the model.
+        cache: a folder that outlives the tests; the model's folder in it is named by a hash of what decides the model.
     """
     decisive = [MODEL.read_text(), *(f"{name} {version(name)}" for name in LIBRARIES)]
     folder = cache / hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A daemon whose engine waits for the test's word, and what every daemon's folder has to look like at the end."""
+"""A daemon whose engine waits for the test, and the checks that every daemon's folder must pass at the end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ class Waiting(Daemon):
     """Its engine is tests/engines/waits.py."""
 
     def __init__(self, folder: Path, *, load: bool = True, **sections: Mapping[str, Any]) -> None:
-        """Make it.
+        """Write its configuration.
 
         Args:
-            folder: as for Daemon.
-            load: whether the engine loads at once; else `let_load` lets it.
-            sections: as for Daemon.
+            load: whether the engine loads at once; otherwise it waits for `let_load`.
         """
         super().__init__(folder, **{"engine": {"kind": toy("waits")}} | sections)
         self.env = {name: str(folder / name) for name in ("TOY_LOAD", "TOY_GO", "TOY_RUNS")}
@@ -37,11 +35,11 @@ class Waiting(Daemon):
             self.let_load()
 
     def let_load(self) -> None:
-        """The engine may load."""
+        """Let the engine load."""
         (self.folder / "TOY_LOAD").touch()
 
     def let_go(self) -> None:
-        """Whatever is being generated, now and later, comes to its end."""
+        """Let everything that is being generated, now and later, finish."""
         (self.folder / "TOY_GO").touch()
 
     @property
@@ -52,7 +50,7 @@ class Waiting(Daemon):
 
 
 def newest(daemon: Daemon, clip: bytes = b"a.mp4") -> Job | None:
-    """The clip's newest job, straight from the journal: faster than a command."""
+    """The clip's newest job, from the journal: faster than a command."""
     if not (daemon.state / "journal.sqlite3").exists():
         return None
     with open_reader(daemon.state) as reader:
@@ -60,7 +58,7 @@ def newest(daemon: Daemon, clip: bytes = b"a.mp4") -> Job | None:
 
 
 def sound(daemon: Daemon) -> None:
-    """See that a daemon that is idle or gone left everything in order."""
+    """Check the folder of a daemon that is idle or gone."""
     with sqlite3.connect(f"file:{daemon.state / 'journal.sqlite3'}?mode=ro", uri=True) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -78,9 +76,9 @@ def sound(daemon: Daemon) -> None:
 
 
 def left_over(folder: Path, patience: float = 3.0) -> list[int]:
-    """The processes that still work in a folder, or were told its path, when that long has passed; ideally none.
+    """The processes that still work in a folder, or were told its path, after some patience; ideally none.
 
-    A daemon, its workers, what those started, and its children for media work.
+    These may be a daemon, its workers and their descendants, and its media children.
     """
     deadline = time.monotonic() + patience
     while (found := list(_processes(folder))) and time.monotonic() < deadline:

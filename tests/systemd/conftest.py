@@ -1,8 +1,8 @@
-"""One machine for all tests of a test process: booting it and installing takes seconds.
+"""One machine for all tests of a process, because booting and installing take seconds.
 
-These tests run where POVWATCH_TEST_ALL is set, as in continuous integration. There whatever is missing is a failure,
-but for the right to make a machine at all: without root, or in a container that may not mount, there is nothing that
-could be installed, and the tests skip.
+These tests run if POVWATCH_TEST_ALL is set, as in continuous integration. Anything missing is a failure then, except
+for the right to make a machine at all: without root, or in a container that may not mount, the tests skip, because
+no package would help.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from support.systemd_service import Service
 
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory):
-    """A machine where povwatch was installed and runs, as install.sh leaves it."""
+    """A machine on which install.sh has installed and started povwatch."""
     if not os.environ.get("POVWATCH_TEST_ALL"):
         pytest.skip("a machine of its own takes half a minute: POVWATCH_TEST_ALL=1 has these tests run")
     if os.geteuid() != 0:
