@@ -1,10 +1,10 @@
-"""A machine with a systemd of its own: systemd-nspawn over an overlay of this one's root, where povwatch is installed.
+"""A machine with a systemd of its own: systemd-nspawn over an overlay of this machine's root, with povwatch installed.
 
-What a test does there is thrown away with it. It has a network of its own, which leads nowhere.
+The machine's changes are thrown away with it. Its private network leads nowhere.
 
-The virtual environment: install.sh has script/bootstrap make it, which would need the network and half a minute. So
-one is put there beforehand, of /usr/bin/python3 (a service sees no Python in a home folder), that finds the libraries
-in the suite's own `.venv`; bootstrap sees that it was made from the same locks, and leaves it.
+install.sh has script/bootstrap make the virtual environment, which would need a network and half a minute. So an
+environment is put there beforehand. It uses /usr/bin/python3 (a service sees no Python in a home folder) and finds the
+libraries in the suite's own `.venv`. bootstrap sees that it was made from the same locks, and leaves it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 VENV = REPOSITORY / ".venv"
 SOURCE = Path("/usr/src/povwatch")
-"""Where the repository is in the machine."""
+"""The repository's path in the machine."""
 
 PATIENCE = 60.0
-"""Seconds that a test waits for anything; only a failing test waits so long."""
+"""Seconds that a test waits; only a failing test waits so long."""
 
 POLL = 0.05
 
@@ -34,18 +34,18 @@ TARGET = "[Unit]\nRequires=sysinit.target\nAfter=sysinit.target\nAllowIsolate=ye
 
 
 class Machine:
-    """As a context manager it runs."""
+    """The machine; it runs as a context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is started.
+        """Start nothing.
 
         Args:
-            folder: of its own; its parents need not be open to others.
+            folder: for the machine alone; its parents may be closed to other users.
         """
         self.folder = folder
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0
-        """The process that is 1 there."""
+        """The machine's process 1, as numbered here."""
 
     # -- its life
 
@@ -73,7 +73,7 @@ class Machine:
         options = [
             "--boot --quiet --volatile=overlay --register=no --keep-unit --machine=povwatch-test --private-network",
             "--console=pipe --link-journal=no --resolv-conf=off --timezone=off",
-            "--capability=all --system-call-filter=bpf",  # else IPAddressDeny is silently not enforced
+            "--capability=all --system-call-filter=bpf",  # otherwise IPAddressDeny is silently not enforced
             f"--directory={self.folder}/root",
             *(f"--bind-ro={source}:{to}" for source, to in binds.items()),
         ]
@@ -100,14 +100,14 @@ class Machine:
 
     def _end(self) -> None:
         if self._nspawn is not None:
-            if self.leader:  # its end is the end of everything there, and quicker than a shutdown
+            if self.leader:  # killing it ends everything there, faster than a shutdown
                 os.kill(self.leader, signal.SIGKILL)
             else:
                 self._nspawn.terminate()
             self._nspawn.wait(PATIENCE)
 
     def _environment(self) -> None:
-        """Make the virtual environment that is bound in."""
+        """Make the virtual environment that is mounted in the machine."""
         venv = self.folder / "venv"
         library = system_library()
         packages = venv / "lib" / library / "site-packages"
@@ -125,10 +125,10 @@ class Machine:
         command.chmod(0o755)
         (venv / ".povwatch-stamp").write_text((VENV / ".povwatch-stamp").read_text())
 
-    # -- what is done there
+    # -- commands
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command there as root, to its end."""
+        """Run a command in the machine as root, to its end."""
         done = subprocess.run(
             [*self.enter(), *command],
             stdin=subprocess.DEVNULL,
@@ -143,16 +143,16 @@ class Machine:
         return done
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command there as root, to be ended by the test."""
+        """Start a command in the machine as root; the test ends it."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         return subprocess.Popen([*self.enter(), *command], **pipes)
 
     def at(self, path: Path | str) -> Path:
-        """Where a path of the machine is seen from here."""
+        """A path of the machine, as seen from here."""
         return Path(f"/proc/{self.leader}/root{path}")
 
     def until(self, true: Callable[[], Any], what: str) -> Any:
-        """Wait until something is true; what it gave."""
+        """Wait until a function returns something true; returns that."""
         deadline = time.monotonic() + PATIENCE
         while not (found := true()):
             if time.monotonic() > deadline:
@@ -161,16 +161,16 @@ class Machine:
         return found
 
     def texts(self) -> str:
-        """What is told of a wait that was in vain."""
+        """What a failed wait reports."""
         return (self.folder / "console").read_text(errors="replace")
 
     def enter(self) -> list[str]:
-        """What a command begins with that is to run there as root."""
+        """The beginning of a command line that runs in the machine as root."""
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return ["nsenter", "-t", str(self.leader), "-m", "-p", "-u", "-i", "-C", "-n", "env", "-i", path]
 
 
 def system_library() -> str:
-    """What the folder of /usr/bin/python3's libraries is called: "python3.11"."""
+    """The name of /usr/bin/python3's library folder: "python3.11"."""
     code = "import sys; print('python%d.%d' % sys.version_info[:2])"
     return subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""povwatch as it is installed on a machine of its own: configured, told, and listened to through the journal."""
+"""povwatch, installed on a machine of its own: tests configure it, send it commands, and read the journal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.systemd_machine import PATIENCE, SOURCE, Machine
 
 INPUTS, OUTPUTS = Path("/srv/povwatch/inputs"), Path("/srv/povwatch/outputs")
 TOYS = Path("/srv/povwatch/toys")
-"""Where the toy engines look whether they may go on, and note what they did."""
+"""Where toy engines look for permission to go on, and record what they did."""
 
 CONFIG, DROP_IN = Path("/etc/povwatch/config.toml"), Path("/etc/systemd/system/povwatch.service.d/test.conf")
 
@@ -29,14 +29,14 @@ period = "200ms"
 [disk]
 reserve = "1MB"
 """
-"""config.toml where a test says nothing else."""
+"""The default config.toml of tests."""
 
 
 class Service(Machine):
-    """A machine and the service on it."""
+    """The machine, and the service on it."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is started or installed; see Machine."""
+        """Start and install nothing; see Machine."""
         super().__init__(folder)
         self._follower: subprocess.Popen[bytes] | None = None
         self._mark = 0
@@ -49,7 +49,7 @@ class Service(Machine):
             self._follower.wait(PATIENCE)
 
     def install(self) -> str:
-        """Run the project's own installer; what it said."""
+        """Run the installer; returns its output."""
         said = self.run(str(SOURCE / "systemd/install.sh")).stderr
         if self._follower is None:
             self._installed = self.at(CONFIG).read_text()
@@ -58,11 +58,11 @@ class Service(Machine):
         return said
 
     def settle(self, engine: str, *, config: str = SHORT, service: str = "") -> None:
-        """Have the service run with a toy engine, and its toys swept; it is restarted only if it has to be.
+        """Make the service run with a toy engine, and remove the toys' files; restarts it only if needed.
 
         Args:
-            engine: the toy's name in tests/engines, or an engine's own.
-            config: config.toml, but for the engine.
+            engine: the name of a toy in tests/engines, or an engine's kind.
+            config: config.toml without the engine.
             service: more lines for [Service].
         """
         kind = engine if engine in {"auto", "preview"} else f"{SOURCE}/tests/engines/{engine}.py:Engine"
@@ -76,7 +76,7 @@ class Service(Machine):
         self._settle(f'{config}[engine]\nkind = "{kind}"\n', unit)
 
     def settle_as_installed(self) -> None:
-        """Have the service run as install.sh left it."""
+        """Make the service run as install.sh left it."""
         self._settle(self._installed, "")
 
     def _settle(self, text: str, unit: str) -> None:
@@ -92,7 +92,7 @@ class Service(Machine):
         self.run("systemctl", "restart", "povwatch")
 
     def let_go(self) -> None:
-        """Whatever the engine `waits` generates, now and later, comes to its end."""
+        """Let everything that the engine `waits` generates, now and later, finish."""
         self.at(TOYS / "TOY_GO").touch()
 
     @property
@@ -102,17 +102,17 @@ class Service(Machine):
         return len(notes.read_text().split()) if notes.exists() else 0
 
     def shown(self, name: str) -> str:
-        """A property of the service, as systemctl shows it."""
+        """A property of the service, from systemctl show."""
         return self.run("systemctl", "show", "--value", f"--property={name}", "povwatch").stdout.strip()
 
     @property
     def pid(self) -> int:
-        """The daemon's process id there; 0 if there is none."""
+        """The daemon's process id in the machine; 0 if there is none."""
         return int(self.shown("MainPID"))
 
     @property
     def processes(self) -> set[int]:
-        """The process ids there of everything that runs as povwatch."""
+        """The process ids, in the machine, of everything that runs as povwatch."""
         found = self.run("find", "/proc", "-maxdepth", "1", "-user", "povwatch", "-printf", "%f\n", check=False).stdout
         return {int(pid) for pid in found.split()}
 

@@ -1,10 +1,10 @@
-"""Makes the folders that tests/acceptance/test_takeover.py takes over: povwatch as it was killed in each state.
+"""Makes the folders for tests/acceptance/test_takeover.py: povwatch as it was killed in each state.
 
     python tests/support/takeover.py tests/data/takeover/NAME [STATE ...]
 
-One archive a state: config.toml, inputs/, outputs/ with what is staged there, and the journal. They stay as they are
-when povwatch changes. Whoever changes what the journal or outputs/.povwatch holds makes new ones beside them first.
-Where `/pov` and `/checkout` stand in the journal, a test puts its own paths.
+Each state is an archive: config.toml, inputs/, outputs/ with its private files, and the journal. The archives stay
+unchanged when povwatch changes. Before a change of the journal or of outputs/.povwatch, make new ones beside them.
+Tests replace `/pov` and `/checkout` in the journal with their own paths.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 HOOK = ["sh", "-c", 'echo "$1" >>hook.runs; while [ ! -e let.hook ]; do sleep 0.05; done', "sh", "{stem}"]
-"""Notes that it runs, and waits for a file."""
+"""Records that it runs, and waits for a file."""
 
 
 def die_at(place: str, call: int) -> None:
-    """Have this process killed as it is about to call something.
+    """Kill this process right before a call.
 
     Args:
         place: `package.module:name`, or `package.module:Class.name`.
-        call: the how many-th call of it, from 1.
+        call: the number of the call, from 1.
     """
     module, _, path = place.partition(":")
     holder: Any = importlib.import_module(module)
@@ -78,14 +78,14 @@ def grace(here: Waiting) -> None:
 
 
 def held(here: Waiting) -> None:
-    """Somebody said hold."""
+    """It is held by command."""
     grace(here)
     assert here.ask("hold", "a.mp4").done
     here.until(lambda: newest(here).waiting_on == "held")
 
 
 def queued(here: Waiting) -> None:
-    """The machine is short of room on its disk, so no worker has it."""
+    """The disk is too full, so no worker has it."""
     here.configure(disk={"reserve": "900TB"}, engine={"kind": toy("keeps_chunks")})
     here.start()
     here.clip()
@@ -103,7 +103,7 @@ def retry(here: Waiting) -> None:
 
 
 def running(here: Waiting) -> None:
-    """Its worker has kept a chunk."""
+    """Its worker has saved a chunk."""
     here.configure(engine={"kind": toy("keeps_chunks")})
     here.start()
     here.clip()
@@ -120,7 +120,7 @@ def _killed_at(here: Waiting, place: str, call: int = 1) -> None:
 
 
 def checking(here: Waiting) -> None:
-    """It was generated, and nothing of it is finished."""
+    """It is generated, and nothing of it is finished."""
     _killed_at(here, "povwatch.results.stage:finish_and_seal")
 
 
@@ -206,12 +206,12 @@ def make(state: Callable[[Waiting], None], to: Path) -> None:
 
 
 def _let_go_of_paths(folder: Path) -> None:
-    """Put `/pov` and `/checkout` in place of this machine's paths, and all of the journal into one file."""
+    """Replace this machine's paths with `/pov` and `/checkout`, and put the whole journal into one file."""
     replace_paths(folder, {str(folder): "/pov", str(ROOT): "/checkout"})
 
 
 def replace_paths(folder: Path, names: dict[str, str]) -> None:
-    """Put paths in place of others in a folder's configuration and in every text of its journal."""
+    """Replace paths in a folder's configuration and in every text of its journal."""
     config = folder / "config.toml"
     text = config.read_text()
     for old, new in names.items():
@@ -231,7 +231,7 @@ def replace_paths(folder: Path, names: dict[str, str]) -> None:
 
 
 def _nobody(found: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Without an owner; and without locks, requests and what SQLite has beside its file."""
+    """The archive's entry without an owner; None for locks, requests and SQLite's extra files."""
     if found.name.endswith(("-wal", "-shm", ".lock")):
         return None
     found.uid = found.gid = 0
@@ -240,7 +240,7 @@ def _nobody(found: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def main() -> None:
-    """Make those that the command line names, or all."""
+    """Make the archives that the command line names, or all."""
     to, wanted = Path(sys.argv[1]), sys.argv[2:]
     to.mkdir(parents=True, exist_ok=True)
     for state in STATES:

@@ -1,4 +1,4 @@
-"""Upstream's sources as they are written, for the tests that hold povwatch against them; see upstream_tree.py."""
+"""Parses upstream's sources, for tests that compare povwatch with them; see upstream_tree.py."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ EXPERIMENTS = "cosmos_transfer2/_src/transfer2/configs/vid2vid_transfer/experime
 
 
 def tree(file: str) -> ast.Module:
-    """A file of upstream's."""
+    """A parsed file of upstream's."""
     return ast.parse(Path(ROOT, file).read_text())
 
 
 def classes(file: str, root: str | Path = ROOT) -> dict[str, ast.ClassDef]:
-    """Its classes by name."""
+    """The classes of a file, by name."""
     nodes = ast.walk(ast.parse(Path(root, file).read_text()))
     return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
 
 
 def functions(file: str) -> dict[str, ast.FunctionDef]:
-    """Its functions and methods by name; of two of one name the last."""
+    """The functions and methods of a file, by name; the last one of a name wins."""
     return {node.name: node for node in ast.walk(tree(file)) if isinstance(node, ast.FunctionDef)}
 
 
 def constant(file: str, name: str) -> Any:
-    """What a name stands for in it."""
+    """The value of a constant in a file."""
     for node in ast.walk(tree(file)):
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(target, ast.Name) and target.id == name:
@@ -63,23 +63,23 @@ def method(file: str, kind: str, name: str) -> ast.FunctionDef:
 
 
 def parameters(function: ast.FunctionDef) -> list[str]:
-    """Their names, but for self."""
+    """The names of a function's parameters, without self."""
     return [argument.arg for argument in [*function.args.args, *function.args.kwonlyargs] if argument.arg != "self"]
 
 
 def said(node: ast.AST) -> str:
-    """Its text, in one way of writing."""
+    """The node as source text in a canonical format."""
     return ast.unparse(node)
 
 
 def assigned(function: ast.FunctionDef) -> set[str]:
-    """Names of the attributes that a method sets on its object."""
+    """The names of the attributes that a method sets on its object."""
     targets = [t for node in ast.walk(function) if isinstance(node, ast.Assign) for t in node.targets]
     return {t.attr for t in targets if isinstance(t, ast.Attribute) and said(t.value) == "self"}
 
 
 def called(file: str, name: str) -> str:
-    """The call that a name is set to in it."""
+    """The call whose result is assigned to a name in a file."""
     [found] = [
         said(node.value)
         for node in tree(file).body

@@ -1,7 +1,7 @@
-"""Upstream's sources where they are at hand: what POVWATCH_UPSTREAM names, or the submodule that script/cosmos fetches.
+"""Runs upstream's own sources, if they are there: in POVWATCH_UPSTREAM, or in the submodule that script/cosmos fetches.
 
-Two parts of them run without a GPU: config.py, and what computes edges and blur. As a program this runs one of them, in
-a process of its own, since upstream's package would meet its double:
+Two parts of them need no GPU: config.py, and the computation of edges and blur. As a program this module runs one of
+them in a separate process, where upstream's package does not meet its double:
 
     upstream_tree.py TREE config                JSON from standard input to standard output, see `judge`
     upstream_tree.py TREE controls FILE.npz     `frames` in it (frames, height, width, 3), see `controls`
@@ -37,16 +37,16 @@ def root() -> str:
 
 
 def judge(*, env: dict[str, str] | None = None, **asked: list[Any]) -> dict[str, list[dict[str, Any]]]:
-    """Have upstream's own config.py judge.
+    """Let upstream's own config.py validate fields.
 
     Args:
-        env: set for it.
-        asked: by the class's name, fields for it, as JSON values; under `files` the paths of JSON files, which go its
-            command line's way.
+        env: environment variables for it.
+        asked: class name to lists of fields, as JSON values; `files` to the paths of JSON files, which are read as its
+            command line reads them.
 
     Returns:
-        For each what it became (`fields`) or why not (`refused`); upstream's list of `checkpoints`; and how it asks for
-        the files of everything that it has registered (`downloads`).
+        The resulting `fields` for each, or `refused` with the reason; upstream's list of `checkpoints`; and the
+        `downloads` that it makes for everything that it has registered.
     """
     done = subprocess.run(
         [sys.executable, __file__, root(), "config"],
@@ -62,7 +62,7 @@ def judge(*, env: dict[str, str] | None = None, **asked: list[Any]) -> dict[str,
 
 
 def controls(frames: Any, folder: Path) -> Any:
-    """Have upstream's augmentors compute the controls of frames, on the CPU, as its inference calls them.
+    """Let upstream's augmentors compute the controls of frames, on the CPU, with the calls of its inference.
 
     Returns:
         `edge-PRESET` and `vis-PRESET`, each of the frames' shape.
@@ -102,7 +102,7 @@ def _judge(tree: str) -> None:
 
 
 def judged(kind: Any, fields: dict[str, Any]) -> dict[str, Any]:
-    """What a class of upstream's, or of its double's, makes of fields."""
+    """The result of a class of upstream's, or of its double's, for some fields."""
     try:
         found = kind.model_validate(fields)
     except (ValueError, KeyError) as error:  # pydantic's is a ValueError; an unknown model is a KeyError
@@ -139,7 +139,7 @@ def _controls(tree: str, given: str) -> None:
 
 
 def _upstream(tree: str, module: str) -> Any:
-    """One of upstream's modules. Nothing stands for CUDA's libraries and for its logger, which needs some of them."""
+    """A module of upstream's, without CUDA's libraries, and without its logger, which needs some of them."""
     names = ("debug", "info", "warning", "error", "critical", "success")
     _stand_in("cosmos_transfer2._src.imaginaire.utils.log", **dict.fromkeys(names, lambda *_, **__: None))
     about = runpy.run_path(str(Path(tree, "cosmos_transfer2/__about__.py")))
@@ -149,7 +149,7 @@ def _upstream(tree: str, module: str) -> Any:
 
 
 def _define(cls: type) -> type:
-    """attrs.define, as far as upstream's settings of the blur go: fields with defaults, set by name."""
+    """attrs.define, as far as upstream's blur settings use it: fields with defaults, set by name."""
 
     def init(self: Any, **given: Any) -> None:
         vars(self).update({name: getattr(cls, name, None) for name in cls.__annotations__} | given)
