@@ -177,7 +177,7 @@ def _died(op: str, status: int, limits: Limits, printed: Lines) -> MediaError | 
     lacking = machine_faults.code_in(last_words) if status > 0 else None
     if lacking and machine_faults.rule(
         lacking, machine_faults.Place.PROCESS
-    ):  # of which it could not tell as an answer
+    ):  # the child could not report it as an answer
         return _no_process(op, OSError(lacking, os.strerror(lacking)))
     processor = f"{limits.cpu_seconds} s of processor time"
     if status == -signal.SIGXCPU:

@@ -139,7 +139,7 @@ class Supervisor:
             worker.process.send(protocol.Cancel(job.request.job_id, run_id, why))
 
     def replace(self, error: errors.Transient) -> None:
-        """Kill the worker for a fault that it cannot see itself, of its GPU; another worker follows.
+        """Kill the worker for a fault of its GPU that it cannot see itself; another worker follows.
 
         Once it is gone, WorkerLost follows with this error, or EngineUnavailable if it was loading. Nothing happens if
         there is no worker, or if it is about to go already.

@@ -183,7 +183,7 @@ class Denoiser:
         return velocity
 
     def _context(self, text: str) -> Prompt:
-        """A prompt as the model takes it. Zeros stand for the images, of which there are none."""
+        """A prompt as the model takes it. Zeros stand for the missing images."""
         embedding: torch.Tensor = self._model.embed(text)
         config = self._model.transformer.config
         if not config.img_context_dim_in:
