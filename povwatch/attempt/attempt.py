@@ -20,7 +20,7 @@ from povwatch.attempt import soundtrack
 from povwatch.attempt.copies import see_that_it_is_content, take_copy
 from povwatch.core import layout
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
-from povwatch.core.machine_faults import Place, told
+from povwatch.core.machine_faults import Place, translate_os_errors
 from povwatch.files import private
 from povwatch.files.fs import closing, fsync_dir
 from povwatch.media.errors import MediaError, MediaStopped
@@ -365,7 +365,7 @@ class Attempt:
         Raises:
             EnvironmentFault: the disk does not keep them.
         """
-        with told(Place.PREPARE, f"The private copy in {self.folder}"):
+        with translate_os_errors(Place.PREPARE, f"The private copy in {self.folder}"):
             for name in names:
                 with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
                     os.fsync(fd)

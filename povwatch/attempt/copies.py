@@ -11,7 +11,7 @@ from povwatch.container.report import Kind
 from povwatch.container.signature import HEAD, classify
 from povwatch.core import layout
 from povwatch.core.errors import SourceChanged
-from povwatch.core.machine_faults import Place, told
+from povwatch.core.machine_faults import Place, translate_os_errors
 from povwatch.files.fs import closing, open_beneath, read_at_most
 from povwatch.media.errors import MediaStopped
 
@@ -52,13 +52,13 @@ def take_copy(
         MediaStopped: the copy is no longer wanted.
     """
     clip = f"inputs/{layout.shown(path)}"
-    with told(Place.SOURCE, clip):
+    with translate_os_errors(Place.SOURCE, clip):
         source = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     with closing(source):
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != (names or status.st_nlink):
             raise SourceChanged(f"{clip} is no longer the plain file that it was.")
-        with told(Place.COPY, f"the private copy of {clip}"):
+        with translate_os_errors(Place.COPY, f"the private copy of {clip}"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             with closing(os.open(to, flags, 0o600, dir_fd=room)) as target:
                 while _copy_some(source, target, clip):
@@ -90,7 +90,7 @@ def _copy_some(source: int, target: int, clip: str) -> int:
     except OSError as error:
         if error.errno not in NO_COPY_FILE_RANGE:
             raise
-    with told(Place.SOURCE, clip):
+    with translate_os_errors(Place.SOURCE, clip):
         data = os.read(source, COPY_CHUNK)
     with open(target, "wb", closefd=False) as file:
         file.write(data)

@@ -329,7 +329,7 @@ def blamed(error: BaseException, place: Place, where: str) -> errors.PovwatchErr
 
 
 @contextlib.contextmanager
-def told(place: Place, where: str) -> Iterator[None]:
+def translate_os_errors(place: Place, where: str) -> Iterator[None]:
     """Turn an OSError of the block into the error that it means.
 
     Raises:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["OutputRefused", "PublishStopped", "TargetTaken", "WriteFailed", "told", "translated"]
+__all__ = ["OutputRefused", "PublishStopped", "TargetTaken", "WriteFailed", "translate_os_errors", "translated"]
 
 
 class TargetTaken(Transient):
@@ -36,7 +36,7 @@ class OutputRefused(Permanent):
 
 
 @contextlib.contextmanager
-def told(outputs: Path, path: bytes, place: Place = Place.ROOM) -> Iterator[None]:
+def translate_os_errors(outputs: Path, path: bytes, place: Place = Place.ROOM) -> Iterator[None]:
     """Turn an OSError of the block into one of the classes above, or into machine_faults' error for it.
 
     Args:

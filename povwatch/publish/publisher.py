@@ -17,7 +17,7 @@ from povwatch.core.errors import DiskFull, OutputsAway, WriteFailed
 from povwatch.core.machine_faults import Place
 from povwatch.files import fs
 from povwatch.publish import files as staged
-from povwatch.publish.faults import OutputRefused, TargetTaken, told
+from povwatch.publish.faults import OutputRefused, TargetTaken, translate_os_errors
 from povwatch.publish.promise import Entry, Published, Sealed
 from povwatch.publish.staging import Staging, folder_of, private_of, room, root_of
 
@@ -69,7 +69,7 @@ class Publisher:
             OutputRefused: a symlink or a file has its name, or the name of a folder above it.
             OutputsAway: outputs/ is missing.
         """
-        with told(self._outputs, folder, Place.HOOK), ExitStack() as opened:
+        with translate_os_errors(self._outputs, folder, Place.HOOK), ExitStack() as opened:
             os.close(fs.make_dirs_beneath(root_of(self._outputs, opened), folder))
         return self._outputs / os.fsdecode(folder)
 
@@ -85,7 +85,7 @@ class Publisher:
             EnvironmentFault: the folder is there and cannot be written at present.
         """
         folder, _ = layout.split(target)
-        with told(self._outputs, folder, Place.PUBLISH), ExitStack() as opened:
+        with translate_os_errors(self._outputs, folder, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             with contextlib.suppress(FileNotFoundError):
                 there = folder_of(root, folder, opened)
@@ -135,11 +135,11 @@ class Publisher:
             OutputRefused: a symlink or a file has the name of a target's folder.
         """
         at = _in_room(job_id, run_id)
-        with told(self._outputs, at, Place.SEAL), ExitStack() as opened:
+        with translate_os_errors(self._outputs, at, Place.SEAL), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = private_of(root, self._outputs, at, opened)
             try:
-                with told(self._outputs, at, Place.SEAL):
+                with translate_os_errors(self._outputs, at, Place.SEAL):
                     measured = [staged.settle(here, os.fsencode(file.name), self._mode, stopped) for file in files]
                     version, entries = self._chosen(root, here, measured, first=1, names=names, describe=describe)
                     fs.fsync_dir(here)
@@ -165,7 +165,7 @@ class Publisher:
         """
         *artifacts, manifest = sealed.entries
         at = _in_room(sealed.job_id, sealed.run_id)
-        with told(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
+        with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = private_of(root, self._outputs, at, opened)
             for entry in (manifest, *reversed(artifacts)):
@@ -193,11 +193,11 @@ class Publisher:
         visible: list[bytes] = []
         gone: list[bytes] = []
         at = _in_room(sealed.job_id, sealed.run_id)
-        with told(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
+        with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = self._room_if_there(root, at, opened)
             for entry in sealed.entries:
-                with told(self._outputs, entry.target, Place.PUBLISH):
+                with translate_os_errors(self._outputs, entry.target, Place.PUBLISH):
                     there = self._shown(root, here, entry, stopped)
                 (visible if there else gone).append(entry.target)
             if here is not None:
@@ -244,7 +244,7 @@ class Publisher:
     def _free(self, root: int, entry: Entry) -> bool:
         """Whether a target's name is free, or has the same bytes already."""
         folder, name = layout.split(entry.target)
-        with told(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
+        with translate_os_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
                 there = folder_of(root, folder, opened)
             except FileNotFoundError:
@@ -254,7 +254,7 @@ class Publisher:
     def _take_back(self, root: int, here: int, entry: Entry) -> None:
         """Move a file that an interrupted `publish` made visible back into the private folder; never a foreign file."""
         folder, name = layout.split(entry.target)
-        with told(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
+        with translate_os_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
                 there = folder_of(root, folder, opened)
             except FileNotFoundError:

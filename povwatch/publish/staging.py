@@ -20,7 +20,7 @@ from povwatch.core import layout
 from povwatch.core.errors import PovwatchError
 from povwatch.core.machine_faults import Place
 from povwatch.files import fs, private
-from povwatch.publish.faults import told
+from povwatch.publish.faults import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -41,7 +41,7 @@ class Staging:
 
     def probe(self) -> None:
         """Make a file in .povwatch, which is made if necessary, and leave nothing of the file."""
-        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             root = root_of(self._outputs, opened)
             folder = _kept(private.enter(root, str(self._outputs), layout.STAGING, make=True), opened)
             with fs.nameless(folder):
@@ -59,7 +59,7 @@ class Staging:
     def clear_hooks(self, job_id: int) -> None:
         """Delete a hook's copies, and the job's folder if nothing else is in it."""
         with (
-            told(self._outputs, layout.STAGING, Place.HOOK),
+            translate_os_errors(self._outputs, layout.STAGING, Place.HOOK),
             contextlib.ExitStack() as opened,
             contextlib.suppress(FileNotFoundError),
         ):
@@ -100,7 +100,7 @@ class Staging:
 
     def runs(self) -> list[tuple[int, str | None]]:
         """The job and the run of every folder; None for the run of a job's own folder."""
-        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             try:
                 folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
             except FileNotFoundError:
@@ -111,7 +111,7 @@ class Staging:
     def rooms(self) -> list[tuple[int, bytes, int]]:
         """Every folder: its job, its path relative to outputs/, and its size in bytes."""
         found = []
-        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             try:
                 folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
             except FileNotFoundError:
@@ -124,13 +124,13 @@ class Staging:
 
     def _made(self, *names: str, place: Place = Place.ROOM) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
-        with told(self._outputs, path, place), contextlib.ExitStack() as opened:
+        with translate_os_errors(self._outputs, path, place), contextlib.ExitStack() as opened:
             os.close(private.enter(root_of(self._outputs, opened), str(self._outputs), path, make=True))
         return self._outputs / os.fsdecode(path)
 
     def _clear(self, unwanted: Callable[[int, str | None], bool]) -> int:
         removed = 0
-        with told(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
+        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
             try:
                 folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
             except FileNotFoundError:
