@@ -14,7 +14,7 @@ from povwatch.spec.variables import VARIABLES
 
 
 class What(StrEnum):
-    """What is asked for."""
+    """What the command does."""
 
     LIST = "list"
     SHOW = "show"

@@ -57,7 +57,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
     config = config.model_copy(update=changes)
     config._folder = here  # noqa: SLF001 - nobody else has it yet
     if file is not None:
-        config._origin = str(file)  # noqa: SLF001 - likewise
+        config._origin = str(file)  # noqa: SLF001 - see above
     _check_text(config)
     _check_apart(config)
     _check_controls(config)

@@ -101,7 +101,7 @@ class Incomplete(Exception):  # noqa: N818 - a verdict that ends a walk, not an 
         return min(NEARLY, 100.0 * self.have / self.need)
 
 
-class NoVideo(Exception):  # noqa: N818 - likewise
+class NoVideo(Exception):  # noqa: N818 - a verdict that ends a walk, not an error
     """The container is valid but has no video; `what` says what it is instead."""
 
     def __init__(self, what: str) -> None:

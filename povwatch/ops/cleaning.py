@@ -38,7 +38,7 @@ LINES_MAX = 100
 
 
 class Kind(StrEnum):
-    """What nobody needs, for people."""
+    """The kinds of left-overs, in words."""
 
     STAGING = "staging"
     ERROR_FILE = "error file of a clip that is gone"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found, and the plan."""
+    """The findings, and the plan."""
 
     plan: Plan
     clips: list[Clip]
