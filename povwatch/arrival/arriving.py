@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.arrival.clip_files import ClipFiles
-    from povwatch.core.background import Background
+    from povwatch.arrival.looks import Looks
     from povwatch.journal.store import JobStore
     from povwatch.spec.error_files import ErrorFiles
 
@@ -69,9 +69,7 @@ class Arriving:
         settle: float,
         patience: float,
         store: JobStore,
-        inspections: Background,
-        walks: Background,
-        decodes: Background,
+        looks: Looks,
         error_files: ErrorFiles,
     ) -> None:
         self._tracks = tracks
@@ -79,10 +77,8 @@ class Arriving:
         self._settle = settle
         self._patience = patience
         self._store = store
-        self._inspections = inspections
-        self._walks = walks
-        self._decodes = decodes
-        self._progress = Progress(tracks, clips, walks)
+        self._looks = looks
+        self._progress = Progress(tracks, clips, looks.walks)
         self._error_files = error_files
 
     def begin(self, job: Job, now: float, *, since: float | None = None) -> None:
@@ -196,9 +192,9 @@ class Arriving:
         """Let a child process read a long index."""
         track.phase = Phase.INSPECTING
         key, signature = ("examine", job.id), track.signature
-        if self._walks.busy(key):  # it is being cancelled; its end looks again
+        if self._looks.walks.busy(key):  # it is being cancelled; its end looks again
             return
-        self._walks.submit(
+        self._looks.walks.submit(
             key,
             lambda outcome: self._answered(job.path, job.id, signature, outcome, self._judge),
             have_examined,
@@ -209,9 +205,9 @@ class Arriving:
         """Let a child process read every packet."""
         track.phase = Phase.INSPECTING
         key, signature = ("inspect", job.id), track.signature
-        if self._inspections.busy(key):  # as above
+        if self._looks.inspections.busy(key):  # as above
             return
-        self._inspections.submit(
+        self._looks.inspections.submit(
             key,
             lambda outcome: self._answered(job.path, job.id, signature, outcome, self._inspected),
             have_inspected,
@@ -225,9 +221,9 @@ class Arriving:
             track.settle = Settle()
             track.settle.observe(track.signature, self._store.clock.boot(), self._settle)
         key, signature = ("decode", job.id), track.signature
-        if self._decodes.busy(key):  # as above
+        if self._looks.decodes.busy(key):  # as above
             return
-        self._decodes.submit(
+        self._looks.decodes.submit(
             key,
             lambda outcome: self._answered(job.path, job.id, signature, outcome, self._inspected),
             have_decoded,
@@ -236,9 +232,9 @@ class Arriving:
 
     def _call_off(self, job: Job) -> None:
         """Cancel the child processes that inspect this clip."""
-        self._walks.cancel(("examine", job.id))
-        self._inspections.cancel(("inspect", job.id))
-        self._decodes.cancel(("decode", job.id))
+        self._looks.walks.cancel(("examine", job.id))
+        self._looks.inspections.cancel(("inspect", job.id))
+        self._looks.decodes.cancel(("decode", job.id))
 
     def _answered(
         self,
@@ -349,7 +345,7 @@ class Arriving:
     def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
         """Run whatever decodes of an incomplete clip, if anything does. `answer` gets one sentence, now or soon."""
         track = self._tracks.get(job.path)
-        if track is None or self._inspections.busy(("glimpse", job.id)):
+        if track is None or self._looks.inspections.busy(("glimpse", job.id)):
             return  # the request is repeated
         if track.held_back:
             answer(Answer(done=False, text=joined(job.detail, track.todo)))
@@ -364,7 +360,7 @@ class Arriving:
             why = "its beginning is missing" if signature == track.signature else CHANGED
             answer(Answer(done=False, text=f"nothing of it can be decoded: {why}." if kind is None else why))
             return
-        self._inspections.submit(
+        self._looks.inspections.submit(
             ("glimpse", job.id),
             lambda outcome: self._glimpsed(job.id, signature, str(kind), outcome, answer),
             have_glimpsed,

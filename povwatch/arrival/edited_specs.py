@@ -12,8 +12,6 @@ from povwatch.spec import parse
 
 if TYPE_CHECKING:
     from povwatch.arrival.stage import ArrivalStage
-    from povwatch.core.scope import Scope
-    from povwatch.core.stage import Mishaps
     from povwatch.files.scan import Listing
     from povwatch.journal.store import JobStore
     from povwatch.spec.inputs_folder import InputsFolder, SpecFile
@@ -27,11 +25,7 @@ class EditedSpecs:
         store: JobStore,
         arrival: ArrivalStage,
         folder: InputsFolder,
-        scope: Scope,
-        mishaps: Mishaps,
     ) -> None:
-        self._mishaps = mishaps
-        self._scope = scope
         self._store = store
         self._arrival = arrival
         self._folder = folder
@@ -41,7 +35,7 @@ class EditedSpecs:
     def look(self, listing: Listing) -> None:
         """Take in every clip again whose JSON means something else than its last run."""
         for path in listing.clips:
-            if path not in self._scope:
+            if path not in self._store.scope:
                 continue
             known = self._store.known.get(path)
             if known is None or not (known.state.ended or known.state in CLAIMED):
@@ -56,7 +50,7 @@ class EditedSpecs:
                     self._late[known.job] = seen
                     self._say_late(self._store.job(known.job))
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
-                self._mishaps.of(("respec", known.job), error)
+                self._store.mishaps.of(("respec", known.job), error)
         claimed = {job.id for job in self._store.claimed}
         self._late = {job: seen for job, seen in self._late.items() if job in claimed}
 

@@ -21,7 +21,7 @@ class KnownRoot:
 
     def __init__(self, journal: Journal, inputs: Path) -> None:
         self._journal = journal
-        self._inputs = inputs
+        self.inputs = inputs
         self.guard = RootGuard(inputs, self._kept())
         self.away: str | None = None
         """Why the folder cannot be watched now, as sentences; None if it can."""
@@ -45,7 +45,7 @@ class KnownRoot:
             OSError: the disk cannot tell.
         """
         try:
-            return (self._inputs / os.fsdecode(path)).lstat()
+            return (self.inputs / os.fsdecode(path)).lstat()
         except OSError as error:
             if passing(error):
                 raise
@@ -54,12 +54,12 @@ class KnownRoot:
     def keep(self) -> None:
         """Remember the present folder, if it is the one that is watched."""
         if self.guard.known is not None and self.guard.check():
-            kept = {"path": str(self._inputs), "identity": self.guard.known.dumps()}
+            kept = {"path": str(self.inputs), "identity": self.guard.known.dumps()}
             self._journal.set_facts(inputs=kept)
 
     def _kept(self) -> Identity | None:
         """The folder of the last start, if it was at the same path."""
         kept = self._journal.fact("inputs")
-        if not kept or kept["path"] != str(self._inputs):
+        if not kept or kept["path"] != str(self.inputs):
             return None
         return Identity.loads(kept["identity"])

@@ -18,18 +18,17 @@ from povwatch.core.errors import NotAVideo, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.retry import FAULTS_PATIENCE
-from povwatch.core.scope import ALL
-from povwatch.core.stage import Mishaps, Stage
+from povwatch.core.stage import Stage
 from povwatch.core.units import spell_size
 from povwatch.files.scan import ClipUnreadable
 from povwatch.files.signature import Signature, identity_of, same_content, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
-    from povwatch.core.background import Background
-    from povwatch.core.scope import Scope
+    from povwatch.arrival.known_root import KnownRoot
+    from povwatch.arrival.looks import Looks
+    from povwatch.config.settings import Arrival
     from povwatch.journal.store import JobStore
     from povwatch.service.requests import Answer
     from povwatch.spec.error_files import ErrorFiles
@@ -62,34 +61,25 @@ class ArrivalStage(Stage):
 
     def __init__(
         self,
-        root: Path,
+        config: Arrival,
         *,
-        settle: float,
-        network: bool,
         store: JobStore,
-        inspections: Background,
-        walks: Background,
-        decodes: Background,
+        root: KnownRoot,
+        looks: Looks,
         error_files: ErrorFiles,
-        mishaps: Mishaps,
         patience: float = INCOMPLETE_PATIENCE,
-        scope: Scope = ALL,
     ) -> None:
-        self._scope = scope
         self._store = store
         self._error_files = error_files
-        self._mishaps = mishaps
-        self._clips = ClipFiles(root, network=network)
+        self._clips = ClipFiles(root.inputs, network=root.guard.is_network)
         self._tracks = Tracks()
         self._arriving = Arriving(
             self._tracks,
             self._clips,
-            settle=settle,
+            settle=config.network_settle if root.guard.is_network else config.settle,
             patience=patience,
             store=store,
-            inspections=inspections,
-            walks=walks,
-            decodes=decodes,
+            looks=looks,
             error_files=error_files,
         )
         self._cancelled: dict[bytes, tuple[Signature, float]] = {}
@@ -134,7 +124,7 @@ class ArrivalStage(Stage):
         fresh = []
         for clip in clips:
             path, signature = clip
-            if path not in self._scope:
+            if path not in self._store.scope:
                 continue
             if track := self._tracks.get(path):
                 track.gone_at = None
@@ -154,7 +144,7 @@ class ArrivalStage(Stage):
     def recall(self, now: float) -> None:
         """Follow the clips of all jobs from before the last start, seen or not. The missing ones are `absent` next."""
         for path, known in self._store.known.items():
-            if not known.state.ended and path not in self._tracks and path in self._scope:
+            if not known.state.ended and path not in self._tracks and path in self._store.scope:
                 with self._charged_to(known.job):
                     self._follow(self._store.job(known.job), known.source_stat or b"", now)
 
@@ -181,7 +171,7 @@ class ArrivalStage(Stage):
     def linked(self, path: bytes, signature: Signature) -> None:
         """Reject a symlink to a video. Links are never followed."""
         known = self._store.known.get(path)
-        if path not in self._scope:
+        if path not in self._store.scope:
             return
         if known is not None and (not known.state.ended or known.source_stat == signature):
             return
@@ -301,7 +291,7 @@ class ArrivalStage(Stage):
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
                     if path in self._tracks:  # its timer was used up
                         self._tracks.plan(path, self._store.clock.boot() + LOOK_AGAIN)
-                    self._mishaps.of(("arrival", self._store.known[path].job), error)
+                    self._store.mishaps.of(("arrival", self._store.known[path].job), error)
 
     def _look_at(self, path: bytes, track: Track, now: float) -> None:
         if track.gone_at is not None:
@@ -346,7 +336,7 @@ class ArrivalStage(Stage):
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is
-            self._mishaps.of(("arrival", job), error)
+            self._store.mishaps.of(("arrival", job), error)
 
     def _say_base(self, job: Job) -> None:
         """Log a base that is not the clip's stem."""

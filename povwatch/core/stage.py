@@ -75,3 +75,17 @@ class Mishaps(Protocol):
 
     def later(self, key: Hashable, step: Callable[[], None], *, pause: float) -> None:
         """Take a step at once, and again after `pause` seconds if it raises."""
+
+
+class Raise:
+    """Raises every unforeseen error: nobody handles them."""
+
+    def of(self, key: Hashable, error: Exception) -> None:
+        """Raise it."""
+        del key
+        raise error
+
+    def later(self, key: Hashable, step: Callable[[], None], *, pause: float) -> None:
+        """Do it at once, without a second try."""
+        del key, pause
+        step()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from povwatch.arrival.edited_specs import EditedSpecs
 from povwatch.arrival.folder_monitor import FolderMonitor
 from povwatch.arrival.known_root import KnownRoot
+from povwatch.arrival.looks import Looks
 from povwatch.arrival.stage import ArrivalStage
 from povwatch.attempt.failed import FailedAttempts
 from povwatch.core.background import Background
@@ -66,7 +67,6 @@ class App:
             ConfigError: the configuration does not fit this machine, another daemon has the journal, or it is lost.
             JournalError: the journal cannot be used.
         """
-        self.scope = scope
         outside = outside or Outside()
         self.clock = outside.clock
         self.waker = outside.waker
@@ -74,19 +74,14 @@ class App:
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
             _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state, fresh=lambda: lost.refuse(config))
-        self.store = JobStore(self.journal, self.clock)
+        self.store = JobStore(self.journal, self.clock, scope)
         self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.look)
         self.choice = choose(config, self.monitor.first(), self.journal.real_engine())
-        self.mishaps = Mishaps(self.store)
+        self.mishaps = self.store.mishaps = Mishaps(self.store)
         # For each worker: the copies of its next clip, and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
         self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.of)
-        # Separate, so that a running clip never waits for a thousand arriving ones.
-        self.inspections = Background(self.waker.wake, threads=2, broken=self.mishaps.of)
-        # Separate, so that files with a long or false index only delay each other.
-        self.walks = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
-        # Separate, since decoding a long clip from its beginning takes hours.
-        self.decodes = Background(self.waker.wake, threads=1, broken=self.mishaps.of)
+        self.looks = Looks(self.waker.wake, self.mishaps.of)
         self.folder = InputsFolder(config.paths.inputs)
         self.error_files = ErrorFiles(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
@@ -106,18 +101,8 @@ class App:
             publisher=self.publisher,
             pauses=QueuePauses(self.clock, self.availability, self.crew, self.outputs_watch),
         )
-        arrival = config.arrival
         self.arrival = ArrivalStage(
-            config.paths.inputs,
-            settle=arrival.network_settle if self.root.guard.is_network else arrival.settle,
-            network=self.root.guard.is_network,
-            store=self.store,
-            inspections=self.inspections,
-            walks=self.walks,
-            decodes=self.decodes,
-            error_files=self.error_files,
-            mishaps=self.mishaps,
-            scope=scope,
+            config.arrival, store=self.store, root=self.root, looks=self.looks, error_files=self.error_files
         )
         self.folder_monitor = FolderMonitor(
             config,
@@ -125,7 +110,7 @@ class App:
             root=self.root,
             arrival=self.arrival,
             error_files=self.error_files,
-            edited_specs=EditedSpecs(self.store, self.arrival, self.folder, scope, self.mishaps),
+            edited_specs=EditedSpecs(self.store, self.arrival, self.folder),
             wake=self.waker.wake,
             watcher=outside.watcher,
         )
@@ -134,14 +119,12 @@ class App:
             store=self.store,
             folder=self.folder,
             error_files=self.error_files,
-            background=self.inspections,
+            background=self.looks.inspections,
             failed_attempts=failed_attempts,
             templates=templates,
             engine=self.choice.kind,
             present=self.root.present,
             renamed_from=self.arrival.renamed_from,
-            mishaps=self.mishaps,
-            scope=scope,
         )
         self.hooks = HookStage(
             config,
@@ -151,8 +134,6 @@ class App:
             blockers=self.blockers,
             failed_attempts=failed_attempts,
             wake=self.waker.wake,
-            mishaps=self.mishaps,
-            scope=scope,
         )
         self.run = RunStage(
             config,
@@ -167,8 +148,7 @@ class App:
             crew=self.crew,
             monitor=self.monitor,
             free_space=self.free_space,
-            turns=Turns(self.store, self.hooks.ready, scope),
-            mishaps=self.mishaps,
+            turns=Turns(self.store, self.hooks.ready),
         )
         self.results = ResultsStage(
             config,
@@ -181,11 +161,8 @@ class App:
             free_space=self.free_space,
             outputs_watch=self.outputs_watch,
             hooks=self.hooks,
-            mishaps=self.mishaps,
         )
-        self.store.route(
-            (self.arrival, self.folder_monitor, self.grace, self.hooks, self.run, self.results), self.mishaps
-        )
+        self.store.route((self.arrival, self.folder_monitor, self.grace, self.hooks, self.run, self.results))
         self.engine_room = EngineRoom(
             config,
             self.choice,
@@ -210,13 +187,12 @@ class App:
             store=self.store,
             folder_monitor=self.folder_monitor,
             arrival=self.arrival,
-            at_work=(self.background, self.inspections, self.walks, self.decodes, self.hooks),
+            at_work=(self.background, self.looks, self.hooks),
             availability=self.availability,
             crew=self.crew,
             engine_room=self.engine_room,
             blockers=self.blockers,
             hooks=self.hooks,
-            scope=scope,
         )
         self.facts = StatusFacts(
             config,
@@ -237,7 +213,6 @@ class App:
             results=self.results,
             schedule=self.schedule,
             cleaner=Cleaner(config, self.store, self.background),
-            scope=scope,
         )
 
 

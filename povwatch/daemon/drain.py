@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from povwatch.core.job import CLAIMED, JobState, Waiting
-from povwatch.core.scope import ALL
 from povwatch.daemon.summary import Outcome
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.blockers import Blockers
     from povwatch.core.job import Job
-    from povwatch.core.scope import Scope
     from povwatch.hooks.stage import HookStage
     from povwatch.journal.store import JobStore
     from povwatch.workers.availability import Availability
@@ -56,9 +54,7 @@ class Drain:
         engine_room: EngineRoom,
         blockers: Blockers,
         hooks: HookStage,
-        scope: Scope = ALL,
     ) -> None:
-        self._scope = scope
         self._patience = config.engine.attempts
         self._store = store
         self._folder_monitor = folder_monitor
@@ -85,9 +81,9 @@ class Drain:
     def outcome(self) -> Outcome:
         """The outcome of every clip that exists and is in the scope, or that ended in this run."""
         clips = self._folder_monitor.clips()
-        here = {path for path in clips if path in self._scope} | {job.path for job in self._store.ended.values()}
+        here = {path for path in clips if path in self._store.scope} | {job.path for job in self._store.ended.values()}
         jobs = [job for path in sorted(here) if (job := self._store.of_path(path))]
-        others = [path for path in sorted(clips) if path not in self._scope]
+        others = [path for path in sorted(clips) if path not in self._store.scope]
         left = [path for path in others if (known := self._store.known.get(path)) is None or not known.state.ended]
         waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
         blocker = self._blockers.generating(self._store.clock.boot()) if waiting else None
@@ -107,7 +103,7 @@ class Drain:
         """Whether a job does not go on by itself."""
         if job.waiting_on in STUCK or self._hooks.stuck(job):
             return True
-        if job.path not in self._scope and job.state not in CLAIMED:
+        if job.path not in self._store.scope and job.state not in CLAIMED:
             return True
         if job.state is JobState.QUEUED:
             return self._hopeless()

@@ -217,9 +217,7 @@ class Daemon:
     def _tick(self, now: float) -> None:
         app, tried = self.app, self.app.mishaps.tried
         tried("background", app.background.settle)
-        tried("inspections", app.inspections.settle)
-        tried("walks", app.walks.settle)
-        tried("decodes", app.decodes.settle)
+        tried("looks", app.looks.settle)
         tried("folder monitor", app.folder_monitor.tick, now)
         if app.folder_monitor.away is None:
             tried("arrival", app.arrival.tick, now)
@@ -280,16 +278,14 @@ class Daemon:
             closing.callback(app.run.close)
             closing.callback(app.hooks.close)
             closing.callback(app.background.close)
-            closing.callback(app.inspections.close)
-            closing.callback(app.walks.close)
-            closing.callback(app.decodes.close)
+            closing.callback(app.looks.close)
             tried = app.mishaps.tried
             tried("end of the lookout", app.folder_monitor.stop)
             tried("end of the hooks", app.hooks.stop)
             tried("end of the workers", app.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
             tried("end of the GPU faults", app.gpu_faults.stop)
             tried("last words of the workers", self._hear_last_words)
-            for close in (app.decodes.close, app.walks.close, app.inspections.close, app.background.close):
+            for close in (app.looks.close, app.background.close):
                 close()
             tried("closing of the hooks", app.hooks.close)
             tried("closing of the workers", app.run.close)

@@ -16,7 +16,6 @@ from povwatch.core.errors import EnvironmentFault, JournalFailed
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.lookup import find, number_of, unanswerable
-from povwatch.core.scope import ALL
 from povwatch.core.unforeseen import in_words
 from povwatch.service.requests import Answer, Request, Spool
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.arrival.stage import ArrivalStage
-    from povwatch.core.scope import Scope
     from povwatch.grace.stage import GraceStage
     from povwatch.journal.store import JobStore
     from povwatch.ops.cleaner import Cleaner
@@ -55,9 +53,7 @@ class Requests:
         results: ResultsStage,
         schedule: Schedule,
         cleaner: Cleaner,
-        scope: Scope = ALL,
     ) -> None:
-        self._scope = scope
         self._spool = spool
         self._store = store
         self._arrival = arrival
@@ -109,7 +105,7 @@ class Requests:
         if why := unanswerable(request.verb, options, request.clip, paths, self._store.known.keys()):
             return Answer(done=False, text=why)
         (job,) = found
-        if job.path not in self._scope:
+        if job.path not in self._store.scope:
             text = "this povwatch runs other clips alone (run --once with their names): ask again when it has ended."
             return Answer(done=False, text=text)
         if request.verb == "go" and request.options.get("damaged"):
@@ -174,7 +170,7 @@ class Requests:
         if (
             job.state is not JobState.ARRIVING
             or job.waiting_on is not Waiting.INCOMPLETE
-            or job.path not in self._scope
+            or job.path not in self._store.scope
         ):
             return False
         self._arrival.run_damaged(job, partial(self._answer_damaged, request, job))
@@ -245,7 +241,7 @@ class Requests:
         if self._engine == "preview":
             text = f"the engine here is the preview. What a real one lacks on this machine: {command('doctor')}"
             return Answer(done=False, text=text)
-        jobs = [job for job in self._store.journal.previews() if job.path in self._scope]
+        jobs = [job for job in self._store.journal.previews() if job.path in self._store.scope]
         taken = [job for job in jobs if self._arrival.again(job.path, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
         return Answer(done=True, text=f"{len(taken)} previewed clip(s) are taken in again{left}.")

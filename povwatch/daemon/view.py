@@ -98,7 +98,7 @@ class Viewer:
         ended = [job.state for job in store.ended.values()]
         done = sum(state is JobState.DONE for state in ended)
         runs = [place.run for place in app.crew.places if place.run is not None]
-        waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in app.scope]
+        waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in app.store.scope]
         blocker = app.blockers.starting() or app.availability.blocker(now)
         loading = {place.supervisor.loading for place in app.crew.places if not place.supervisor.capabilities}
         return View(

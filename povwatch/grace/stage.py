@@ -13,8 +13,7 @@ from povwatch.core import layout
 from povwatch.core.changes import GraceBegun, PutOff
 from povwatch.core.errors import EnvironmentFault, PovwatchError
 from povwatch.core.job import Job, JobState, Waiting
-from povwatch.core.scope import ALL
-from povwatch.core.stage import Mishaps, Stage
+from povwatch.core.stage import Stage
 from povwatch.engines.abilities import Abilities
 from povwatch.grace import clock as clockwork
 from povwatch.grace.entry import GraceEntry, SpecFiles
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
-    from povwatch.core.scope import Scope
     from povwatch.grace.clock import Grace
     from povwatch.journal.store import JobStore
     from povwatch.spec import Spec
@@ -70,13 +68,9 @@ class GraceStage(Stage):
         engine: str,
         present: Callable[[bytes], bool],
         renamed_from: Callable[[Job], Job | None],
-        mishaps: Mishaps,
-        scope: Scope = ALL,
     ) -> None:
-        self._scope = scope
         self._renamed_from = renamed_from
         self._folder = folder
-        self._mishaps = mishaps
         self._config = config
         self._failed_attempts = failed_attempts
         self._present = present
@@ -200,7 +194,7 @@ class GraceStage(Stage):
 
     def _resume(self, job: Job) -> None:
         """Go on with a job as the journal has it."""
-        if job.path not in self._scope:
+        if job.path not in self._store.scope:
             return
         now, wall = self._store.clock.boot(), self._store.clock.wall()
         period = self._config.grace.period
@@ -282,7 +276,7 @@ class GraceStage(Stage):
                 try:
                     self._keeper.look(entry, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                    self._mishaps.of(("grace", entry.job), error)
+                    self._store.mishaps.of(("grace", entry.job), error)
                 entry.look_at = min(entry.look_at, self._due(entry, now))
             soonest = min(soonest, entry.look_at)
         self._next_look = max(soonest, now + TICK_EVERY)

@@ -24,8 +24,7 @@ from povwatch.core.hook_record import HookRun, HookState
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place
 from povwatch.core.mailbox import Mailbox
-from povwatch.core.scope import ALL
-from povwatch.core.stage import Mishaps, Stage
+from povwatch.core.stage import Stage
 from povwatch.core.unforeseen import in_words
 from povwatch.hooks.errand import HookRequest, Line, Outcome, perform
 from povwatch.hooks.outcomes import MOMENTS, Outcomes
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from povwatch.config.hooks import Hook
     from povwatch.config.settings import Config
     from povwatch.core.blockers import Blockers
-    from povwatch.core.scope import Scope
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.spec.current import CurrentSpecs
@@ -78,10 +76,7 @@ class HookStage(Stage):
         blockers: Blockers,
         failed_attempts: FailedAttempts,
         wake: Callable[[], None],
-        mishaps: Mishaps,
-        scope: Scope = ALL,
     ) -> None:
-        self._scope = scope
         self._config = config
         self._hooks = config.hooks
         self._store = store
@@ -89,7 +84,6 @@ class HookStage(Stage):
         self._blockers = blockers
         self._publisher = publisher
         self._wake = wake
-        self._mishaps = mishaps
         self._records = Records(store)
         self._outcomes = Outcomes(
             attempts=config.engine.attempts,
@@ -97,7 +91,7 @@ class HookStage(Stage):
             records=self._records,
             failed_attempts=failed_attempts,
         )
-        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=mishaps.of)
+        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=store.mishaps.of)
         self._lines: Mailbox[Line] = Mailbox(wake)
         self._active: dict[str, _ActiveRun] = {}
         """By the hook's name."""
@@ -143,7 +137,7 @@ class HookStage(Stage):
                 with self._store.together():
                     self._outcomes.interrupted(self._store.job(found.job), hooks.get(found.hook), found)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._mishaps.of(("recovery", found.job), error)
+                self._store.mishaps.of(("recovery", found.job), error)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do. The run stage knows the pauses of queued jobs."""
@@ -166,7 +160,7 @@ class HookStage(Stage):
                     active.why = why
                     self._background.cancel(active.key)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._mishaps.of(active.key, error)
+                self._store.mishaps.of(active.key, error)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
         waiting = [(job, why) for job, why in self._start() if (job.waiting_on, job.detail) != why]
         if waiting:
@@ -199,7 +193,7 @@ class HookStage(Stage):
         for job in self._store.in_state(*MOMENTS):
             if job.state is JobState.PUBLISHING and job.id not in self._published:
                 continue
-            if job.state is JobState.QUEUED and job.path not in self._scope:
+            if job.state is JobState.QUEUED and job.path not in self._store.scope:
                 continue
             hook = self._next(job)
             if hook is None or job.id in busy or retry.clamped(job.not_before, wall) > wall:
@@ -222,7 +216,7 @@ class HookStage(Stage):
             self._records.forget(job)  # its records may be of an undone transaction
             if not self._background.busy(("hook", job.id, hook.name)):
                 self._active.pop(hook.name, None)
-            self._mishaps.of(("hook", job.id, hook.name), error)
+            self._store.mishaps.of(("hook", job.id, hook.name), error)
 
     def _request(self, job: Job, hook: Hook) -> HookRequest | None:
         """The request for a run; None if the JSON was edited, held or withdrawn this very moment."""

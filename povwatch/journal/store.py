@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.changes import StillWaits, Waits
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.scope import ALL
+from povwatch.core.stage import Raise
 from povwatch.journal.reader import Known
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from povwatch.core.changes import Change
     from povwatch.core.clock import Clock
+    from povwatch.core.scope import Scope
     from povwatch.core.stage import Mishaps, Stage
     from povwatch.journal import Journal
 
@@ -27,9 +30,13 @@ if TYPE_CHECKING:
 class JobStore:
     """The journal with the present jobs in memory."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: Journal, clock: Clock, scope: Scope = ALL) -> None:
         self.journal = journal
         self.clock = clock
+        self.scope = scope
+        """The clips that this povwatch handles."""
+        self.mishaps: Mishaps = Raise()
+        """Handles unforeseen errors of the stages."""
         self.known: dict[bytes, Known] = journal.known()
         """The newest job of every clip ever seen."""
         self._jobs: dict[int, Job] = {job.id: job for job in journal.active() if job.state is not JobState.ARRIVING}
@@ -42,8 +49,6 @@ class JobStore:
         self._touched: set[int] = set()
         """The jobs changed within `together`."""
         self._stages: Sequence[Stage] = ()
-        self._mishaps: Mishaps | None = None
-        """Handles unforeseen errors of `Stage.enter`, `leave` and `ended`."""
         self._routed: list[tuple[Stage, str, Job]] = []
         """The calls that stages still get, in order: stage, method, job."""
         self._routing = False
@@ -106,9 +111,9 @@ class JobStore:
         self._route(job, new)
         return new
 
-    def route(self, stages: Sequence[Stage], mishaps: Mishaps) -> None:
+    def route(self, stages: Sequence[Stage]) -> None:
         """Route jobs to these stages from now on."""
-        self._stages, self._mishaps = stages, mishaps
+        self._stages = stages
 
     @property
     def stages(self) -> Sequence[Stage]:
@@ -151,10 +156,9 @@ class JobStore:
             self._routing = False
 
     def _tell_stage(self, stage: Stage, what: str, job: Job) -> None:
-        assert self._mishaps is not None  # noqa: S101 - set with the stages
         if what == "ended":  # one stage's failure costs no other, and is repeated later
             key = ("end", job.id, type(stage).__name__)
-            self._mishaps.later(key, lambda: stage.ended(job), pause=0.0)
+            self.mishaps.later(key, lambda: stage.ended(job), pause=0.0)
             return
         try:
             if what == "leave":
@@ -162,7 +166,7 @@ class JobStore:
             elif (now := self.job(job.id)).state in stage.states:
                 stage.enter(now)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-            self._mishaps.of((what, job.id), error)
+            self.mishaps.of((what, job.id), error)
 
     def note(self, job: Job, event: str, fields: Mapping[str, Any]) -> None:
         """Journal and log an event of a job that changes nothing."""

@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING
 from povwatch.core import retry
 from povwatch.core.changes import NotBefore
 from povwatch.core.job import Job, JobState
-from povwatch.core.scope import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.core.blockers import Blocker
-    from povwatch.core.scope import Scope
     from povwatch.journal.store import JobStore
 
 
 class Turns:
     """The queued jobs, in order."""
 
-    def __init__(self, store: JobStore, ready: Callable[[Job], bool] = lambda _: True, scope: Scope = ALL) -> None:
+    def __init__(self, store: JobStore, ready: Callable[[Job], bool] = lambda _: True) -> None:
         self._store = store
         self._ready = ready
-        self._scope = scope
 
     def due(self) -> list[Job]:
         """The jobs that may start now, the next one first."""
@@ -62,4 +59,4 @@ class Turns:
         return min(pauses) - wall + clock.boot() if pauses else None
 
     def _queue(self) -> list[Job]:
-        return [job for job in self._store.in_state(JobState.QUEUED) if job.path in self._scope]
+        return [job for job in self._store.in_state(JobState.QUEUED) if job.path in self._store.scope]

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
-    from povwatch.core.stage import Mishaps
     from povwatch.files.free_space import FreeSpace
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
@@ -104,7 +103,6 @@ class ResultsStage(Stage):
         free_space: FreeSpace,
         outputs_watch: OutputsWatch,
         hooks: AfterHooks,
-        mishaps: Mishaps,
     ) -> None:
         self._config = config
         self._store = store
@@ -116,7 +114,6 @@ class ResultsStage(Stage):
         self._free_space = free_space
         self._outputs_watch = outputs_watch
         self._hooks = hooks
-        self._mishaps = mishaps
         self._cleanup = StagingCleanup(store, publisher, background)
         self._results: dict[int, tuple[Sealed, Published]] = {}
         """Published jobs whose `after` hooks are not over."""
@@ -234,13 +231,13 @@ class ResultsStage(Stage):
             try:
                 self._end_published(job_id)
             except Exception as error:  # noqa: BLE001 - as below
-                self._mishaps.of(("publish", job_id), error)
+                self._store.mishaps.of(("publish", job_id), error)
         for job_id in [n for n, (when, _) in self._later.items() if when <= now]:
             _, again = self._later.pop(job_id)
             try:
                 again()
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._mishaps.of(("finish", job_id), error)
+                self._store.mishaps.of(("finish", job_id), error)
 
     def _hurry(self) -> None:
         """Repeat all postponed steps now: outputs/ is back and takes files."""

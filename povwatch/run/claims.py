@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.job import Job
-    from povwatch.core.stage import Mishaps
     from povwatch.files.free_space import FreeSpace
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
@@ -44,7 +43,6 @@ class Claims:
         turns: Turns,
         failed_attempts: FailedAttempts,
         free_space: FreeSpace,
-        mishaps: Mishaps,
     ) -> None:
         self._config = config
         self._kind = kind
@@ -55,7 +53,6 @@ class Claims:
         self._turns = turns
         self._failed_attempts = failed_attempts
         self._free_space = free_space
-        self._mishaps = mishaps
         self._put_offs: Counter[int] = Counter()
         """How often in a row each job was put off because of its own folder in outputs/."""
 
@@ -65,7 +62,7 @@ class Claims:
             try:
                 on, run = self._next(queued, place)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._mishaps.of(("claim", queued.id), error)
+                self._store.mishaps.of(("claim", queued.id), error)
             else:
                 if not on:
                     return run

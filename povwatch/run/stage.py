@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.core.blockers import Blockers
-    from povwatch.core.stage import Mishaps
     from povwatch.files.free_space import FreeSpace
     from povwatch.gpu.monitor import GpuMonitor
     from povwatch.journal.store import JobStore
@@ -66,7 +65,6 @@ class RunStage(Stage):
         monitor: GpuMonitor,
         free_space: FreeSpace,
         turns: Turns,
-        mishaps: Mishaps,
     ) -> None:
         self._kind = kind
         self._keep_controls = config.publish.keep_controls
@@ -98,7 +96,6 @@ class RunStage(Stage):
             turns=turns,
             failed_attempts=failed_attempts,
             free_space=free_space,
-            mishaps=mishaps,
         )
         self.availability = availability
 

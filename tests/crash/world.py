@@ -151,7 +151,13 @@ class World:
         if scenario == "taken":
             publish = app.publisher.publish
             app.publisher.publish = lambda *given: (self._take_the_name(), publish(*given))[1]
-        self._background = [*(app.background, app.inspections, app.walks, app.decodes, app.hooks._background)]
+        self._background = [
+            app.background,
+            app.looks.inspections,
+            app.looks.walks,
+            app.looks.decodes,
+            app.hooks._background,
+        ]
 
     def live(self) -> bool:
         """Start, work until nothing is left to do, end. False if it never came to that."""

@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -31,7 +32,6 @@ from povwatch.arrival.watch import Watcher
 from povwatch.config.settings import Arrival, Config, Paths
 from povwatch.core.background import Background
 from povwatch.core.job import JobState
-from povwatch.core.scope import ALL
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
 from povwatch.spec.error_files import ErrorFiles
@@ -72,22 +72,19 @@ class Station:
         self.inputs.mkdir(exist_ok=True)
         self.clock = HandClock()
         self.journal = Journal.open(folder / "state")
-        self.store = JobStore(self.journal, self.clock)
         self.mishaps, self.others = Raises(), Others(JobState.ARRIVING)
+        self.store = JobStore(self.journal, self.clock)
+        self.store.mishaps = self.mishaps
         self.background = Background(lambda: None, threads=1, broken=self.mishaps.of)
         folder = InputsFolder(self.inputs)
         error_files = ErrorFiles(folder, self.journal)
         self.root = Root(self.journal, self.inputs)
         self.arrival = ArrivalStage(
-            self.inputs,
-            settle=5.0,
-            network=False,
+            Arrival(settle="5s"),
             store=self.store,
-            inspections=self.background,
-            walks=self.background,
-            decodes=self.background,
+            root=self.root,
+            looks=SimpleNamespace(inspections=self.background, walks=self.background, decodes=self.background),
             error_files=error_files,
-            mishaps=self.mishaps,
         )
         self.folder_monitor = FolderMonitor(
             Config(paths=Paths(inputs=self.inputs), arrival=Arrival(rescan=rescan)),
@@ -95,11 +92,11 @@ class Station:
             root=self.root,
             arrival=self.arrival,
             error_files=error_files,
-            edited_specs=EditedSpecs(self.store, self.arrival, folder, ALL, self.mishaps),
+            edited_specs=EditedSpecs(self.store, self.arrival, folder),
             wake=lambda: None,
             watcher=Watcher,
         )
-        self.store.route((self.arrival, self.others), self.mishaps)
+        self.store.route((self.arrival, self.others))
         self.folder_monitor.start()
         self.turn()
         self.turn()  # what the first one asked for

@@ -53,6 +53,7 @@ class Post:
     def open(self):
         self.journal = Journal.open(self.folder / "state")
         self.store = JobStore(self.journal, self.clock)
+        self.store.mishaps = self.mishaps
         self.beside = InputsFolder(self.inputs)
         self.gates = GraceStage(
             Config(grace=Grace(period="2m", max="1h"), engine=Engine(**self.engine)),
@@ -65,9 +66,8 @@ class Post:
             engine=self.engine["kind"],
             renamed_from=lambda _: None,
             present=lambda path: (self.inputs / path.decode()).exists(),
-            mishaps=self.mishaps,
         )
-        self.store.route((self.gates, self.others), self.mishaps)
+        self.store.route((self.gates, self.others))
 
     def restart(self, *, away):
         """Restart as after a kill -9 and some time."""

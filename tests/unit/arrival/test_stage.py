@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from support import made_containers as made
@@ -16,8 +17,10 @@ from support.stages import Mishaps, Others
 
 from povwatch import container
 from povwatch.arrival import progress
+from povwatch.arrival.known_root import KnownRoot
 from povwatch.arrival.stage import INCOMPLETE_PATIENCE, LET_GO_QUIET, ArrivalStage
 from povwatch.arrival.tracks import GONE_PATIENCE
+from povwatch.config.settings import Arrival
 from povwatch.container import reader
 from povwatch.core.background import Background
 from povwatch.core.job import JobState, Waiting
@@ -38,8 +41,9 @@ class Station:
         self.inputs.mkdir()
         self.clock = HandClock()
         self.journal = Journal.open(folder / "state")
-        self.store = JobStore(self.journal, self.clock)
         self.mishaps, self.others = Mishaps(), Others(JobState.ARRIVING)
+        self.store = JobStore(self.journal, self.clock)
+        self.store.mishaps = self.mishaps
         self.inspections, self.walks = (Background(lambda: None, threads=1, broken=self.mishaps.of) for _ in range(2))
         self.error_files = ErrorFiles(InputsFolder(self.inputs), self.journal)
         self.open()
@@ -47,19 +51,15 @@ class Station:
     def open(self, patience=INCOMPLETE_PATIENCE):
         """Begin, or begin anew as after a start."""
         self.arrival = ArrivalStage(
-            self.inputs,
-            settle=SETTLE,
-            network=False,
+            Arrival(settle=f"{SETTLE}s"),
             store=self.store,
-            inspections=self.inspections,
-            walks=self.walks,
-            decodes=self.walks,
+            root=KnownRoot(self.journal, self.inputs),
+            looks=SimpleNamespace(inspections=self.inspections, walks=self.walks, decodes=self.walks),
             error_files=self.error_files,
-            mishaps=self.mishaps,
             patience=patience,
         )
         self.arrival.open_root()
-        self.store.route((self.arrival, self.others), self.mishaps)
+        self.store.route((self.arrival, self.others))
 
     @property
     def arrived(self):

@@ -170,6 +170,7 @@ def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, store)
         again=lambda *_, **__: touched.append("again"),
         withdraw=lambda job, _: touched.append(job),
     )
+    store.scope = Scope(frozenset({b"named.mp4"}))
     verbs = Requests(
         spool,
         store=store,
@@ -180,7 +181,6 @@ def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, store)
         results=SimpleNamespace(again=lambda _: False, hasten=lambda _: False),
         schedule=part,
         cleaner=part,
-        scope=Scope(frozenset({b"named.mp4"})),
     )
     for verb in ("go", "hold", "cancel", "retry"):
         request = spool.ask(verb, "my clip")

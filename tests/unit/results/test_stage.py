@@ -79,6 +79,7 @@ class Bench:
         self.mishaps, self.others = Mishaps(), Others(JobState.CHECKING, JobState.PUBLISHING)
         self.journal = Journal.open(self.paths.state)
         self.store = JobStore(self.journal, self.clock)
+        self.store.mishaps = self.mishaps
         self.background = Background(lambda: None, threads=1, broken=self.mishaps.of)
         self.lacks, self.away = None, False
         publisher = Publisher(self.paths.outputs)
@@ -93,7 +94,6 @@ class Bench:
             free_space=SimpleNamespace(lacking=lambda: self.lacks),
             outputs_watch=SimpleNamespace(refuses=lambda _: self.away, came_back=lambda: False),
             hooks=SimpleNamespace(after=lambda _: ""),
-            mishaps=self.mishaps,
         )
         clip = make_clip(self.paths.inputs / "a.mp4")
         (job,) = self.store.add([(b"a.mp4", b"")])

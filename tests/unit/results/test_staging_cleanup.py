@@ -48,11 +48,11 @@ class World:
 
     def settle(self):
         deadline = time.monotonic() + 30
-        while not (self.app.background.idle and self.app.inspections.idle):
+        while not (self.app.background.idle and self.app.looks.idle):
             assert time.monotonic() < deadline
             time.sleep(0.01)
             self.app.background.settle()
-            self.app.inspections.settle()
+            self.app.looks.settle()
 
     @property
     def left(self):
@@ -63,7 +63,7 @@ class World:
         return self.app.store.job(self.job.id).state
 
     def close(self):
-        for part in (self.app.background, self.app.inspections, self.app.folder_monitor, self.app.journal):
+        for part in (self.app.background, self.app.looks, self.app.folder_monitor, self.app.journal):
             (part.stop if part is self.app.folder_monitor else part.close)()
 
 
