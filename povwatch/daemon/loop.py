@@ -183,9 +183,9 @@ class Daemon:
             "recovery": lambda: recover(app.store, app.mishaps, crashed=crashed),
             "sweep": lambda: sweep(app.store, app.publisher),
             "recovery of hooks": app.hooks.recover,
-            "lookout": self._look_out,
-            "opening": app.schedule.tick,
-            "engine room": app.engine_room.start,
+            "folder monitor": self._look_out,
+            "schedule": app.schedule.tick,
+            "worker pool": app.engine_room.start,
         }
         self._go_on_starting()
         app.mishaps.tried("status facts", app.facts.tick, app.clock.boot(), app.blockers.starting())
@@ -222,16 +222,16 @@ class Daemon:
         if app.folder_monitor.away is None:
             tried("arrival", app.arrival.tick, now)
             tried("grace", app.grace.tick, now)
-            tried("notices", app.error_files.tick, now, app.root.present)
+            tried("error files", app.error_files.tick, now, app.root.present)
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
             tried("requests", app.requests.tick, now)
-        tried("opening", app.schedule.tick)
+        tried("schedule", app.schedule.tick)
         tried("outputs watch", app.outputs_watch.tick, now)
         tried("free space", app.free_space.tick, now)
-        tried("eye", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.crew.generating else LOOK_EVERY))
+        tried("GPU monitor", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.crew.generating else LOOK_EVERY))
         tried("GPU faults", app.gpu_faults.tick, now)
-        tried("engine room", app.engine_room.tick, now)
+        tried("worker pool", app.engine_room.tick, now)
         tried("hooks", app.hooks.tick, now)
         tried("run", app.run.tick, now)
         tried("results", app.results.tick, now)
@@ -246,7 +246,7 @@ class Daemon:
             "hooks": app.hooks.next_deadline,
             "run": app.run.next_deadline,
             "results": app.results.next_deadline,
-            "eye": app.monitor.next_deadline,
+            "GPU monitor": app.monitor.next_deadline,
             "mishaps": app.mishaps.next_deadline,
         }
         deadlines = [self._requests_at, self._display_at if self._display is not None else None]
@@ -280,7 +280,7 @@ class Daemon:
             closing.callback(app.background.close)
             closing.callback(app.looks.close)
             tried = app.mishaps.tried
-            tried("end of the lookout", app.folder_monitor.stop)
+            tried("end of the folder monitor", app.folder_monitor.stop)
             tried("end of the hooks", app.hooks.stop)
             tried("end of the workers", app.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
             tried("end of the GPU faults", app.gpu_faults.stop)
@@ -292,7 +292,7 @@ class Daemon:
             if self._drained:
                 tried("summary", self._sum_up)
             tried("last facts", app.facts.close)
-            tried("last notices", app.error_files.save)
+            tried("last error files", app.error_files.save)
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in app.store.counts.items() if not state.ended))
 

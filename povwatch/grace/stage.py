@@ -1,6 +1,6 @@
 """The grace stage: the clips between arrival and claim, and when each is looked at.
 
-gatekeeper.py looks at one of them; clock.py decides.
+look.py looks at one of them; clock.py decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from povwatch.core.stage import Stage
 from povwatch.engines.abilities import Abilities
 from povwatch.grace import clock as clockwork
 from povwatch.grace.entry import GraceEntry, SpecFiles
-from povwatch.grace.gatekeeper import REWRITE_AFTER, GraceLook
+from povwatch.grace.look import REWRITE_AFTER, GraceLook
 from povwatch.grace.named_files import NamedFiles
 from povwatch.grace.notes import GraceNotes
 from povwatch.media.damage import in_words
