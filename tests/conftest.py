@@ -20,6 +20,24 @@ settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONG = ("crash", "soak")
+"""Folders of tests that take a minute each."""
+
+
+def pytest_collection_modifyitems(config, items):
+    """Begin with the long tests, a share of them in each worker, so that none is left alone at the end."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if item.path.parent.name in LONG]
+    rest = [item for item in items if item.path.parent.name not in LONG]
+    ordered = []
+    for number in range(workers):  # pytest-xdist gives each worker as many of what is left, in this order
+        share = long[number::workers]
+        size = (len(items) - len(ordered)) // (workers - number) - len(share)
+        ordered += [*share, *rest[: max(size, 0)]]
+        rest = rest[max(size, 0) :]
+    items[:] = [*ordered, *rest]
+
+
 @pytest.fixture(autouse=True)
 def environment_as_it_was():
     """An engine that a test loads in its own process sets what it needs there; the next test is another process."""
