@@ -69,21 +69,21 @@ def sound(found, points):
 
 @pytest.mark.parametrize("shard", range(4))
 def test_a_kill_at_any_call_loses_nothing(crash, shard):
-    sound(crash("kill", "--most", 130 // SHARE, "--shard", f"{shard}/4"), 130 // SHARE)
+    sound(crash("kill", "--most", 90 // SHARE, "--shard", f"{shard}/4"), 90 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(3))
 def test_a_power_cut_at_any_call_loses_nothing(crash, shard):
-    sound(crash("cut", "--most", 130 // SHARE, "--shard", f"{shard}/3"), 130 // SHARE)
+    sound(crash("cut", "--most", 90 // SHARE, "--shard", f"{shard}/3"), 90 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(2))
 def test_what_the_machine_refuses_at_any_call_is_charged_to_no_clip_and_waited_for(crash, shard):
-    sound(crash("errno", "--most", 100 // SHARE, "--shard", f"{shard}/2"), 100 // SHARE)
+    sound(crash("errno", "--most", 75 // SHARE, "--shard", f"{shard}/2"), 75 // SHARE)
 
 
 def test_a_journal_that_is_lost_at_any_call_is_made_again_and_nothing_is_published_twice(crash):
-    sound(crash("lost", "--most", 100 // SHARE), 100 // SHARE)
+    sound(crash("lost", "--most", 75 // SHARE), 75 // SHARE)
 
 
 @pytest.mark.parametrize("layer", ["again", "cut-again"])
