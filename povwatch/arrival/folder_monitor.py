@@ -67,7 +67,6 @@ class FolderMonitor(Stage):
         """Watch nothing yet.
 
         Args:
-            config: the configuration.
             store: its stages are told of changes beside their clips.
             root: inputs/.
             arrival: told which clips exist and which do not.

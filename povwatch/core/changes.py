@@ -31,7 +31,7 @@ class Change:
 
     def after(self, job: Job) -> Job:
         """The job as it is after the change."""
-        raise NotImplementedError
+        raise NotImplementedError  # a change says what it makes of the job
 
     def log_fields(self) -> Mapping[str, Any]:
         """The fields that the log sentence names; journalled with the event."""

@@ -41,7 +41,7 @@ class Stage:
         Returns:
             What follows, for the summary: "to run again". Empty if nothing has to be said.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # only a stage that owns states is asked
 
     def cancel(self, job: Job, why: str) -> bool:
         """End a job that is no longer wanted, now or as soon as its work can be stopped.
@@ -60,11 +60,11 @@ class Stage:
 
     def release(self, job: Job, error: PovwatchError, pause: float) -> None:
         """Try a job again after an unforeseen failure, after `pause` seconds if it has to wait."""
-        raise NotImplementedError
+        raise NotImplementedError  # only a stage that owns states is asked
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """End a job after its last unforeseen failure."""
-        raise NotImplementedError
+        raise NotImplementedError  # only a stage that owns states is asked
 
 
 class Mishaps(Protocol):

@@ -59,7 +59,6 @@ class App:
         """Build everything. The journal is locked; nothing is recovered or watched yet.
 
         Args:
-            config: the configuration.
             scope: the clips that this povwatch handles.
             outside: the clock, the watcher, the workers and so on; production's by default.
 

@@ -73,7 +73,6 @@ class Daemon:
         """Build the app. The journal is locked; nothing is recovered or watched yet.
 
         Args:
-            config: the configuration.
             once: end when nothing can go on by itself.
             scope: the clips that it handles.
             display: shows the progress.

@@ -87,7 +87,6 @@ def perform(
     Args:
         cancelled: set when the run is no longer wanted.
         request: the request.
-        config: the configuration.
         publisher: makes the folders in outputs/.
         lines: gets the hook's output.
 

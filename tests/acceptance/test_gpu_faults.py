@@ -1,4 +1,4 @@
-"""What becomes of clips when a GPU is busy, fails, or goes away: every row of the fault table, in a whole povwatch."""
+"""What clips wait for when a GPU is busy, fails, or goes away: every row of the fault table, in a whole povwatch."""
 
 from __future__ import annotations
 

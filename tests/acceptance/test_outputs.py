@@ -1,4 +1,4 @@
-"""What stands in outputs/ already, and what becomes of a finished clip."""
+"""Where a finished clip goes when something stands in outputs/ already."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class World:
     texts: dict[str, bytes] = field(default_factory=dict)
     """Files of people in inputs/ that are no clips: path to bytes."""
     shown: dict[str, bytes] = field(default_factory=dict)
-    """Files of people in outputs/, likewise."""
+    """Files of people in outputs/: their paths and contents."""
     said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Verbs that were said of a path."""
     taken: set[str] = field(default_factory=set)

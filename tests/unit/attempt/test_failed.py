@@ -1,4 +1,4 @@
-"""What becomes of an attempt whose files were taken away: real journal, real folders."""
+"""What follows for an attempt whose files were taken away: real journal, real folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a job whose hook has ended: real journal, a clock that is set by hand."""
+"""What follows for a job when one of its hooks has ended: real journal, a clock that is set by hand."""
 
 from __future__ import annotations
 

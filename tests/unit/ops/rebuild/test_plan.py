@@ -1,4 +1,4 @@
-"""What becomes of each clip when the journal is made again; nothing is read from a disk here."""
+"""How the clips are restored when the journal is made again; nothing is read from a disk here."""
 
 from __future__ import annotations
 
