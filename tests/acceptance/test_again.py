@@ -40,7 +40,8 @@ def videos(here):
     return [name for name in here.published() if name.endswith(".mp4")]
 
 
-def test_the_same_clip_copied_again_is_done_already(here):
+def test_same_clip_copied_again_is_done(here):
+    """A clip that comes again with the same bytes, or is only touched, does not run a second time."""
     clip = done(here)
     again = here.folder / "again.mp4"
     shutil.copyfile(clip, again)
@@ -58,7 +59,8 @@ def test_the_same_clip_copied_again_is_done_already(here):
     assert here.daemon.running
 
 
-def test_a_clip_that_is_done_already_can_be_deleted_and_come_back(here):
+def test_done_clip_deleted_and_back(here):
+    """A clip that is done, goes away and comes back does not run again, and nothing is cancelled."""
     clip = done(here)
     os.utime(clip)
     here.wait_for("done-already", clip="a.mp4")
@@ -72,14 +74,16 @@ def test_a_clip_that_is_done_already_can_be_deleted_and_come_back(here):
     assert not here.events("cancelled")
 
 
-def test_another_video_of_the_same_name_runs_again(here):
+def test_new_video_under_a_name_runs_again(here):
+    """Another video under the same name runs, and its result gets a name of its own."""
     done(here, frames=12)
     here.clip("a.mp4", frames=8)
     here.wait_for("done", clip="a.mp4", count=2)
     assert videos(here) == ["a/a_preview.mp4", "a/a_preview_v2.mp4"]
 
 
-def test_another_json_runs_again_and_another_form_of_it_does_not(here):
+def test_edited_json_runs_again(here):
+    """Other values in the JSON start another run. Other whitespace, and povwatch's own options, do not."""
     done(here)
     spec = here.inputs / "a.json"
     values = json.loads(spec.read_text())
@@ -97,7 +101,8 @@ def test_another_json_runs_again_and_another_form_of_it_does_not(here):
     assert seeds == [0, 99]
 
 
-def test_an_edit_while_it_runs_is_said_and_makes_another_run(tmp_path):
+def test_late_edit_runs_again(tmp_path):
+    """An edit while the clip runs is reported once and makes another run. A touch is no edit."""
     with Waiting(tmp_path / "pov", grace={"period": "100ms"}) as here:
         here.clip("a.mp4")
         here.start()
@@ -119,7 +124,8 @@ def test_an_edit_while_it_runs_is_said_and_makes_another_run(tmp_path):
         assert len(here.events("late-edit")) == 1
 
 
-def test_a_clip_replaced_while_it_runs_ends_and_the_new_one_runs(tmp_path):
+def test_clip_replaced_while_it_runs(tmp_path):
+    """The run of the old video ends, and then the new video runs."""
     with Waiting(tmp_path / "pov", grace={"period": "100ms"}) as here:
         here.clip("a.mp4", frames=12)
         here.start()
@@ -130,7 +136,8 @@ def test_a_clip_replaced_while_it_runs_ends_and_the_new_one_runs(tmp_path):
         assert [line["frames"] for line in here.events("checked")] == [12, 7]
 
 
-def test_a_clip_deleted_while_it_runs_is_cancelled(tmp_path):
+def test_clip_deleted_while_it_runs(tmp_path):
+    """A clip that is deleted while it runs is cancelled, and nothing of it is published."""
     with Waiting(tmp_path / "pov", grace={"period": "100ms"}) as here:
         clip = here.clip("a.mp4", frames=12)
         here.start()
@@ -142,7 +149,8 @@ def test_a_clip_deleted_while_it_runs_is_cancelled(tmp_path):
         assert videos(here) == []
 
 
-def test_a_run_done_before_a_restart_is_remembered(alone):
+def test_run_before_a_restart_is_remembered(alone):
+    """A clip that was done before a restart does not run again when it is touched."""
     clip = done(alone.start())
     alone.stop()
     os.utime(clip)
@@ -151,7 +159,8 @@ def test_a_run_done_before_a_restart_is_remembered(alone):
     assert len(alone.events("started")) == 1
 
 
-def test_a_rejected_json_is_taken_in_again_when_it_is_edited(alone):
+def test_rejected_json_runs_once_mended(alone):
+    """A clip with an invalid JSON is rejected at grace.max, and runs once its JSON is replaced by a valid one."""
     alone.configure(grace={"period": "100ms", "max": "1s"})
     (alone.inputs / "a.json").write_text("{")
     alone.clip("a.mp4")

@@ -33,7 +33,8 @@ def facts(daemon):
         return reader.fact("daemon")
 
 
-def test_the_gpu_has_the_next_job_at_once(here):
+def test_gpu_has_the_next_job_at_once(here):
+    """The next job is prepared while the worker generates, and starts without preparing. One ahead for one worker."""
     waiting = newest(here, b"b.mp4")
     assert (waiting.state, waiting.attempts, waiting.run_id, waiting.spec_json) == ("queued", 0, None, None)
     here.clip("c.mp4")
@@ -52,7 +53,8 @@ def test_the_gpu_has_the_next_job_at_once(here):
     sound(here)
 
 
-def test_a_json_may_be_edited_until_the_claim_and_the_copies_are_still_good(here):
+def test_edit_of_a_prepared_clip(here):
+    """The JSON may be edited until the job is claimed; old copies are removed, and the edited JSON runs."""
     spec = here.inputs / "b.json"
     spec.write_text(spec.read_text().replace('"seed": 0', '"seed": 7'))
     here.wait_for("edited", clip="b.mp4")
@@ -66,7 +68,7 @@ def test_a_json_may_be_edited_until_the_claim_and_the_copies_are_still_good(here
     sound(here)
 
 
-def test_a_clip_that_is_replaced_is_prepared_anew(here):
+def test_replaced_clip_is_prepared_anew(here):
     make_clip(here.folder / "new.mp4", frames=5).rename(here.inputs / "b.mp4")
     here.wait_for("prepared", clip="b.mp4", count=2)
     here.let_go()
@@ -76,7 +78,8 @@ def test_a_clip_that_is_replaced_is_prepared_anew(here):
     sound(here)
 
 
-def test_what_is_cancelled_leaves_nothing(here):
+def test_cancelled_clip_leaves_nothing(here):
+    """The copies of a prepared clip are removed when it is cancelled."""
     assert rooms(here)
     assert here.ask("cancel", "b.mp4").done
     here.until(lambda: not rooms(here))
@@ -84,14 +87,16 @@ def test_what_is_cancelled_leaves_nothing(here):
     sound(here)
 
 
-def test_a_stop_leaves_no_copy_and_no_charge(here):
+def test_stop_leaves_no_copy_and_no_charge(here):
+    """A stop removes the copies that were made ahead, and charges no attempt."""
     assert here.stop() == 0
     assert rooms(here) == []
     assert newest(here, b"b.mp4").attempts == 0
     sound(here)
 
 
-def test_a_crash_leaves_no_copy_behind_and_each_clip_comes_out_once(here):
+def test_crash_leaves_no_copy(here):
+    """After kill -9 the copies are removed, each clip comes out once, and the prepared one is charged no crash."""
     here.kill()
     assert rooms(here)
     here.let_go()
@@ -105,6 +110,7 @@ def test_a_crash_leaves_no_copy_behind_and_each_clip_comes_out_once(here):
 
 
 def test_copies_that_vanished_are_made_again(here):
+    """Copies that somebody deletes are made again, within the same attempt."""
     (room,) = rooms(here)
     for file in room.iterdir():
         file.unlink()
@@ -115,7 +121,8 @@ def test_copies_that_vanished_are_made_again(here):
     sound(here)
 
 
-def test_experience_tells_when_the_next_one_is_done(tmp_path):
+def test_estimates_from_earlier_runs(tmp_path):
+    """Once a clip has run, status and why tell when the next ones are done."""
     with Waiting(tmp_path / "pov") as here:
         here.let_go()
         here.clip("a.mp4")

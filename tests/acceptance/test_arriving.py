@@ -30,7 +30,8 @@ def alone(tmp_path):
         yield daemon
 
 
-def test_every_way_to_put_a_clip_there_brings_it_out(here):
+def test_every_way_to_put_a_clip_there(here):
+    """A clip that is copied, moved, linked, written by rsync, or named in capitals is seen once and comes out."""
     made = make_clip(here.folder / "made.mp4")
     here.copy(made, "copied.mp4")
     shutil.copyfile(made, here.folder / "other.mp4")
@@ -51,12 +52,13 @@ def test_every_way_to_put_a_clip_there_brings_it_out(here):
     assert read_numbers(here.outputs / "moved/moved_preview.mp4") == list(range(12))
 
 
-def test_a_clip_that_was_there_before_the_start_comes_out(alone):
+def test_clip_there_before_the_start(alone):
     alone.clip("a.mp4")
     assert alone.start().wait_for("done")["clip"] == "a.mp4"
 
 
-def test_a_folder_that_is_moved_in_keeps_its_structure(alone):
+def test_moved_folder_keeps_its_structure(alone):
+    """A folder that is moved in is looked through at once, and outputs/ has the same folders."""
     aside = alone.folder / "aside"
     (aside / "kitchen" / "morning").mkdir(parents=True)
     make_clip(aside / "kitchen" / "a.mp4")
@@ -74,7 +76,8 @@ def test_a_folder_that_is_moved_in_keeps_its_structure(alone):
     assert (alone.inputs / "kitchen" / "morning" / "a.json").is_file()
 
 
-def test_a_slow_copy_says_how_much_is_here_and_delays_nobody(here):
+def test_slow_copy_delays_nobody(here):
+    """A slow copy reports how much has arrived and costs no attempt; other clips do not wait for it."""
     data = make_clip(here.folder / "made.mp4", frames=60, size=(320, 240)).read_bytes()
     with (here.inputs / "slow.mp4").open("wb", buffering=0) as file:
         written = 0
@@ -95,7 +98,8 @@ def test_a_slow_copy_says_how_much_is_here_and_delays_nobody(here):
     assert here.peek("slow.mp4")["attempts"] == 0
 
 
-def test_a_partial_file_beside_a_clip_holds_it_back(alone):
+def test_partial_file_holds_a_clip_back(alone):
+    """A clip waits as long as a partial file of the same name lies beside it, and why names that file."""
     alone.configure(grace={"period": "100ms"})
     alone.clip("a.mp4")
     (alone.inputs / "a.mp4.part").write_bytes(b"more of it")
@@ -107,7 +111,8 @@ def test_a_partial_file_beside_a_clip_holds_it_back(alone):
     alone.wait_for("done", clip="a.mp4")
 
 
-def test_a_killed_rsync_waits_and_goes_on_when_it_is_completed(here):
+def test_killed_rsync_waits_for_the_rest(here):
+    """A clip of which half has arrived waits without an attempt, and goes on when it is complete."""
     data = make_clip(here.folder / "made.mp4", frames=60, size=(320, 240)).read_bytes()
     half = here.folder / "half.mp4"
     half.write_bytes(data[: len(data) // 2])
@@ -124,7 +129,8 @@ def test_a_killed_rsync_waits_and_goes_on_when_it_is_completed(here):
     assert here.peek("a.mp4")["attempts"] == 0
 
 
-def test_files_that_are_none_of_its_business_are_left_alone(here):
+def test_other_files_are_left_alone(here):
+    """Hidden files, backups, partial downloads, texts, and what lies in .done or @eaDir are no clips."""
     made = make_clip(here.folder / "made.mp4")
     for name in (".hidden.mp4", "~a.mp4", "a.mp4~", "b.mp4.crdownload", "notes.txt", ".done/c.mp4", "@eaDir/d.mp4"):
         here.copy(made, name)

@@ -29,7 +29,8 @@ def spec(here, name="a", **fields):
     (here.inputs / f"{name}.json").write_text(json.dumps(asked, indent=1))
 
 
-def test_a_control_that_does_not_fit_costs_no_attempt_and_runs_when_it_does(here):
+def test_misfit_control_costs_no_attempt(here):
+    """A control video with the wrong number of frames is refused in the grace; the right one starts the clip."""
     control(here, frames=5)
     spec(here, edge={"control_path": ".controls/edge.mp4"})
     here.clip("a.mp4", frames=12)
@@ -44,7 +45,8 @@ def test_a_control_that_does_not_fit_costs_no_attempt_and_runs_when_it_does(here
     assert len(here.events("started")) == 1
 
 
-def test_once_waits_for_what_is_looked_at_and_names_what_does_not_fit(here):
+def test_once_names_the_misfit_control(here):
+    """--once waits for control videos to be looked at; the clip whose control fits comes out."""
     control(here, "good.mp4", frames=12)
     control(here, "bad.mp4", frames=12, size=(64, 64))
     for name in ("good", "bad"):
@@ -57,7 +59,8 @@ def test_once_waits_for_what_is_looked_at_and_names_what_does_not_fit(here):
     assert "edge.control_path is 64x64, the clip is 96x64" in fate
 
 
-def test_a_real_engine_that_is_not_there_yet_judges_all_the_same(here):
+def test_absent_engine_still_judges_the_spec(here):
+    """What the diffusers engine cannot do is refused in the grace, also where that engine cannot run yet."""
     spec(here, edge=None, depth={})
     here.clip("a.mp4")
     here.start("--engine", "diffusers")
@@ -71,7 +74,8 @@ def test_a_real_engine_that_is_not_there_yet_judges_all_the_same(here):
     assert not (here.inputs / "a.error.txt").exists()
 
 
-def test_check_judges_for_the_engine_that_runs_or_that_is_named(here):
+def test_check_judges_for_the_engine(here):
+    """povwatch check judges for the configured engine, or for the one that is named."""
     given = control(here, frames=7)
     here.clip("a.mp4", frames=12)
     spec(here, edge={"control_path": ".controls/edge.mp4"})
@@ -89,7 +93,8 @@ def test_check_judges_for_the_engine_that_runs_or_that_is_named(here):
     assert "edge.control_path is a text file, where a video is needed" in found.stdout
 
 
-def test_a_clip_with_a_name_like_an_option_is_told_how_to_write_it(here):
+def test_clip_named_like_an_option(here):
+    """A clip whose name looks like an option is told how to write it, and runs."""
     refused = here.call("show", "-rf.mp4")
     assert refused.returncode == 2
     assert "If -rf.mp4 is a clip: put -- before it, or write ./-rf.mp4" in refused.stderr
@@ -150,7 +155,8 @@ def model(folder):
 
 
 @pytest.mark.parametrize("suffix", ["bin", "pt", "ckpt"])
-def test_weights_that_would_have_to_be_unpickled_are_refused(able, suffix):
+def test_pickled_weights_are_refused(able, suffix):
+    """Weights that would have to be unpickled are refused before a worker starts; the clip waits."""
     folder = model(able.folder / "model")
     (folder / "vae/model.safetensors").rename(folder / f"vae/model.{suffix}")
     able.configure(engine={"kind": "diffusers", "model": str(folder)})
@@ -163,7 +169,8 @@ def test_weights_that_would_have_to_be_unpickled_are_refused(able, suffix):
     assert able.peek("a.mp4")["waiting_on"] == "engine-unavailable"
 
 
-def test_a_missing_model_file_is_named_with_the_command(able):
+def test_missing_model_file_is_named(able):
+    """A missing model file is named, together with the command that fetches it."""
     folder = model(able.folder / "model")
     (folder / "scheduler/scheduler_config.json").unlink()
     able.configure(engine={"kind": "diffusers", "model": str(folder)})
@@ -175,7 +182,8 @@ def test_a_missing_model_file_is_named_with_the_command(able):
     assert "povwatch prefetch --engine diffusers" in last
 
 
-def test_guardrails_without_their_library_are_said_before_a_model_is_loaded(able):
+def test_missing_guardrails_are_told_first(able):
+    """Guardrails without their library are reported before a model is loaded."""
     (able.folder / "machine/cosmos_guardrail.py").unlink()
     (able.folder / "machine/sitecustomize.py").write_text(MACHINE + WITHOUT_GUARDRAILS)
     able.configure(engine={"kind": "diffusers", "model": str(model(able.folder / "model"))})
@@ -187,7 +195,8 @@ def test_guardrails_without_their_library_are_said_before_a_model_is_loaded(able
 
 
 @pytest.mark.parametrize("kind", ["diffusers", "cosmos"])
-def test_without_a_network_what_was_not_fetched_is_named_with_the_command(able, kind):
+def test_offline_names_what_to_fetch(able, kind):
+    """Without a network, the files that were not fetched are named with the command that fetches them."""
     python = able.folder / "python"
     python.write_text("#!/bin/sh\n")
     python.chmod(0o755)
@@ -200,7 +209,8 @@ def test_without_a_network_what_was_not_fetched_is_named_with_the_command(able, 
     assert f"run povwatch prefetch --engine {kind}" in done.stderr
 
 
-def test_guardrails_that_are_off_are_said_at_every_start(here):
+def test_guardrails_off_is_told(here):
+    """Guardrails that are off are a warning at every start, but not for an engine that has none."""
     here.configure(engine={"kind": "diffusers", "guardrails": False})
     here.start()
     said = here.wait_for("guardrails-off")

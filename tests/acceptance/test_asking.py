@@ -26,7 +26,8 @@ def flat(text):
     return " ".join(text.split())
 
 
-def test_what_is_told_of_a_clip_on_its_way(here):
+def test_what_commands_tell_on_the_way(here):
+    """why, status, jobs, show and report are right in the grace, while a clip runs, and when it is done."""
     here.configure(grace={"period": "1h"}, engine={"kind": toy("waits")})
     here.start()
     here.clip("d/a.mp4")
@@ -73,7 +74,8 @@ def test_what_is_told_of_a_clip_on_its_way(here):
     assert "not running" in here.call("why", "a.mp4").stdout
 
 
-def test_requests_without_a_daemon_are_taken_at_its_start(here):
+def test_request_without_a_daemon_is_kept(here):
+    """A request that is made while no daemon runs is kept, and taken at the next start."""
     here.configure(grace={"period": "1h"}, engine={"kind": toy("waits")})
     here.let_go()
     here.start()
@@ -90,7 +92,8 @@ def test_requests_without_a_daemon_are_taken_at_its_start(here):
     assert (said["clip"], said["job"]) == ("a.mp4", 1)  # whatever was typed: the journal selects by them
 
 
-def test_without_a_daemon_a_clip_that_is_not_there_is_told_as_with_one(here):
+def test_unknown_clip_without_a_daemon(here):
+    """Without a daemon, an unknown clip gets the same answer and exit status as with one, and no request is left."""
     here.configure(grace={"period": "1h"})
     here.start()
     for clip in ("kitchen.mp4", "d/a.mp4", "e/a.mp4"):
@@ -114,7 +117,8 @@ def test_without_a_daemon_a_clip_that_is_not_there_is_told_as_with_one(here):
     here.stop()
 
 
-def test_what_nobody_knows_is_said(here):
+def test_unknown_things_are_told(here):
+    """No journal, no such clip, and no such state each have an answer and an exit status."""
     for command in ("jobs", "status", "report"):
         done = here.call(command)
         assert done.returncode == 1
@@ -127,7 +131,8 @@ def test_what_nobody_knows_is_said(here):
     assert here.call("jobs", "--state", "nowhere").returncode == 2
 
 
-def test_a_running_clip_is_cancelled_and_runs_again_when_asked(here):
+def test_cancel_and_retry_of_a_running_clip(here):
+    """A running clip can be cancelled and retried; a done one takes retry --force."""
     here.start()
     here.clip()
     here.until(lambda: here.runs)
@@ -146,7 +151,8 @@ def test_a_running_clip_is_cancelled_and_runs_again_when_asked(here):
     here.stop()
 
 
-def test_a_clip_is_cancelled_while_it_is_checked(here):
+def test_cancelled_while_it_is_checked(here):
+    """A clip that is cancelled while it is checked publishes nothing."""
     here.let_go()
     here.start()
     here.clip("a.mkv", frames=250, size=(640, 360))
@@ -161,7 +167,8 @@ def test_a_clip_is_cancelled_while_it_is_checked(here):
 LONG = "kitchen/monday/a-quite-long-session-name/first person recording number 1.mp4"
 
 
-def test_a_clips_path_is_never_broken(here):
+def test_clip_path_is_never_broken(here):
+    """A long path stays on one line in jobs and status, on a terminal and elsewhere."""
     here.start()
     here.clip(LONG)
     here.until(lambda: here.runs)
@@ -177,7 +184,8 @@ def test_a_clips_path_is_never_broken(here):
     here.stop()
 
 
-def test_status_on_a_terminal_keeps_on_showing(here):
+def test_status_watch_on_a_terminal(here):
+    """status --watch shows the state again and again until it is ended."""
     here.start()
     here.clip()
     here.until(lambda: here.runs)
@@ -189,7 +197,8 @@ def test_status_on_a_terminal_keeps_on_showing(here):
     here.stop()
 
 
-def test_the_log_on_a_terminal_is_for_eyes(here):
+def test_log_on_a_terminal(here):
+    """On a terminal the log is times and sentences, no JSON, and escapes control characters."""
     here.let_go()
     here.clip("a\n\x1b[31mred.mp4")
     code, text = on_a_terminal(here, "run", until=rb": done in")

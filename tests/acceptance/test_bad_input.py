@@ -35,7 +35,8 @@ def alone(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["text", "sound", "lfs"])
-def test_no_video_is_rejected_at_once_and_recovers_when_replaced(here, what):
+def test_no_video_is_rejected_at_once(here, what):
+    """What is no video is rejected with a reason, gets no JSON, and is taken in once a video replaces it."""
     clip = here.inputs / "a.mp4"
     if what == "sound":
         make_sound(here.folder / "made.mp4").rename(clip)
@@ -55,7 +56,8 @@ def test_no_video_is_rejected_at_once_and_recovers_when_replaced(here, what):
     assert not error.exists()
 
 
-def test_incomplete_files_wait_without_an_attempt(here):
+def test_incomplete_files_wait(here):
+    """Empty, cut off, zeroed and half written files wait without an attempt or an error file until they are whole."""
     data = make_clip(here.folder / "made.mp4", frames=60, size=(320, 240)).read_bytes()
     (here.inputs / "empty.mp4").touch()
     (here.folder / "cut").write_bytes(data[: len(data) * 3 // 4])
@@ -79,7 +81,8 @@ def test_incomplete_files_wait_without_an_attempt(here):
         assert here.peek(name)["attempts"] == 0
 
 
-def test_what_is_no_plain_file_never_blocks(here):
+def test_special_files_never_block(here):
+    """FIFOs, sockets, and folders that are named like a clip hold nothing up."""
     os.mkfifo(here.inputs / "fifo.mp4")
     (here.inputs / "folder.mp4").mkdir()
     os.mknod(here.inputs / "socket.mp4", stat.S_IFSOCK | 0o600)
@@ -91,7 +94,8 @@ def test_what_is_no_plain_file_never_blocks(here):
     assert len(here.events("seen")) == 2
 
 
-def test_a_link_to_a_video_is_rejected_in_words_and_others_are_ignored(here):
+def test_links_are_rejected_or_ignored(here):
+    """A link to a video is rejected with a way out; a dangling link and one to another file are ignored."""
     made = make_clip(here.folder / "elsewhere.mp4")
     (here.inputs / "link.mp4").symlink_to(made)
     (here.inputs / "dangling.mp4").symlink_to("/nowhere/at/all.mp4")
@@ -107,7 +111,8 @@ def test_a_link_to_a_video_is_rejected_in_words_and_others_are_ignored(here):
     assert list(here.inputs.glob("*.error.txt")) == []
 
 
-def test_the_error_file_of_a_rejected_clip_goes_when_the_clip_is_deleted(here):
+def test_error_file_goes_with_its_clip(here):
+    """The error file of a rejected clip is removed when the clip is deleted."""
     (here.inputs / "a.mp4").write_text("no video\n" * 30)
     here.wait_for("rejected", clip="a.mp4")
     error = here.inputs / "a.error.txt"
@@ -116,7 +121,8 @@ def test_the_error_file_of_a_rejected_clip_goes_when_the_clip_is_deleted(here):
     here.until(lambda: not error.exists(), "the error file goes")
 
 
-def test_an_error_file_of_somebody_else_is_never_touched(here):
+def test_foreign_error_file_is_never_touched(here):
+    """A file of somebody else that is named like an error file keeps its content."""
     theirs = here.inputs / "a.error.txt"
     theirs.write_text("my own notes")
     (here.inputs / "a.mp4").write_text("no video\n" * 30)
@@ -135,7 +141,8 @@ root_only = pytest.mark.skipif(
 
 
 @root_only
-def test_a_clip_that_may_not_be_read_waits_and_says_so(alone):
+def test_unreadable_clip_waits(alone):
+    """A clip that may not be read waits with a reason and holds up no other; it runs once it may be read."""
     alone.wrapper = AS_ANYBODY
     clip = alone.clip("a.mp4")
     os.chown(clip, 65534, 65534)
@@ -150,7 +157,8 @@ def test_a_clip_that_may_not_be_read_waits_and_says_so(alone):
 
 
 @root_only
-def test_a_folder_that_may_not_be_written_waits_and_says_so(alone):
+def test_unwritable_folder_waits(alone):
+    """A clip waits with a reason while its JSON may not be written, and runs once it may."""
     alone.wrapper = AS_ANYBODY
     os.chown(alone.inputs, 65534, 65534)
     alone.inputs.chmod(0o755)
@@ -163,7 +171,8 @@ def test_a_folder_that_may_not_be_written_waits_and_says_so(alone):
 
 
 @root_only
-def test_an_error_file_that_cannot_be_written_now_is_written_later(alone):
+def test_error_file_is_written_later(alone):
+    """An error file that cannot be written or removed now is dealt with once the folder allows it."""
     alone.wrapper = AS_ANYBODY
     os.chown(alone.inputs, 65534, 65534)
     alone.inputs.chmod(0o755)

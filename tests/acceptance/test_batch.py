@@ -20,7 +20,8 @@ def here(tmp_path):
         yield daemon
 
 
-def test_named_clips_run_and_the_others_stay_as_they_are(here):
+def test_named_clips_run_and_others_stay(here):
+    """--once with names runs these alone, reports in all forms, and a second --once runs the rest."""
     here.let_go()
     here.clip("a.mp4")
     here.clip("d/b.mp4")
@@ -70,7 +71,7 @@ def test_named_clips_run_and_the_others_stay_as_they_are(here):
     assert here.call("report", "--since", "yesterday").returncode == 2
 
 
-def test_others_that_were_under_way_are_neither_started_nor_cancelled(here):
+def test_others_under_way_are_left_alone(here):
     """Of a daemon that was killed: one clip runs, one waits its turn, one is in its grace."""
     here.configure(grace={"period": "1h"}, engine={"kind": toy("waits")})
     here.start()
@@ -94,7 +95,8 @@ def test_others_that_were_under_way_are_neither_started_nor_cancelled(here):
     sound(here)
 
 
-def test_what_is_asked_for_in_vain_is_said_before_the_work_begins(here):
+def test_usage_errors_come_before_the_work(here):
+    """A clip that is not there, or a report that cannot be written, is exit 2 before anything is touched."""
     here.clip("a.mp4")
     here.clip("d/a.mp4")
     for words, said in (
@@ -114,7 +116,8 @@ def test_what_is_asked_for_in_vain_is_said_before_the_work_begins(here):
     assert here.call("report", "-o", "nowhere/r.html").returncode == 2
 
 
-def test_ctrl_c_hands_back_a_second_one_kills_and_a_start_goes_on(here):
+def test_ctrl_c_once_and_twice(here):
+    """Ctrl-C hands the running clip back, a second one kills; nothing is charged, and the next start goes on."""
     here.configure(grace={"period": "0s"}, engine={"kind": toy("hangs")})
     here.clip()
     here.start("--once").wait_for("started")
@@ -140,7 +143,8 @@ def test_ctrl_c_hands_back_a_second_one_kills_and_a_start_goes_on(here):
     sound(here)
 
 
-def test_on_a_terminal_everything_is_seen_to_go_on_and_the_log_stands_above_it(here):
+def test_progress_on_a_terminal(here):
+    """On a terminal --once shows progress below the log, and leaves the cursor visible."""
     here.clip("a\n\x1b[31mred.mp4")
     code, text = on_a_terminal(here, "run", "--once", until=rb"25%(?s:.)*generating")
     assert code == 1

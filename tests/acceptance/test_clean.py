@@ -12,7 +12,8 @@ def leave(here, name):
     return room
 
 
-def test_it_takes_nothing_that_a_live_job_needs(tmp_path):
+def test_takes_nothing_a_live_job_needs(tmp_path):
+    """povwatch clean removes left-overs only, beside a daemon and without one; --dry-run removes nothing."""
     with Waiting(tmp_path / "pov") as here:
         assert here.call("clean").returncode == 1
         here.start()

@@ -68,7 +68,8 @@ UNHARMED = {
 
 
 @pytest.mark.parametrize("kind", UNHARMED)
-def test_what_cannot_be_seeked_comes_out(here, kind):
+def test_unseekable_clips_come_out(here, kind):
+    """A clip that cannot be seeked but decodes comes out whole, and nothing is said of damage."""
     made = UNHARMED[kind](here.folder)
     here.copy(made, f"a{made.suffix}")
     here.wait_for("done", clip=f"a{made.suffix}")
@@ -78,7 +79,7 @@ def test_what_cannot_be_seeked_comes_out(here, kind):
     assert not here.events("damaged")
 
 
-def test_the_rest_of_an_intra_refresh_comes_out(here):
+def test_rest_of_an_intra_refresh(here):
     """No packet is a key frame: players wait until the picture has been renewed once, and show what follows."""
     made = tail_of_intra_refresh(here.folder)
     here.copy(made, "a.mp4")
@@ -105,7 +106,8 @@ HURT = {
 
 
 @pytest.mark.parametrize("kind", HURT)
-def test_damage_costs_the_frames_that_do_not_decode_and_is_told(here, kind):
+def test_damage_costs_undecodable_frames(here, kind):
+    """Only the frames that do not decode are missing; log, why, show and manifest say which, once."""
     made = HURT[kind](here.folder)
     name = f"a{made.suffix}"
     here.copy(made, name)
@@ -130,7 +132,8 @@ def test_damage_costs_the_frames_that_do_not_decode_and_is_told(here, kind):
     assert not list(here.inputs.glob("*.error.txt"))
 
 
-def test_the_report_tells_of_damage(tmp_path):
+def test_report_tells_of_damage(tmp_path):
+    """The report has the damage in every form, and a rebuilt journal still has it."""
     with Daemon(tmp_path / "pov", engine={"kind": "preview"}) as alone:
         alone.copy(spoil(noisy(tmp_path / "made.mp4", N, options=LONG), 20))
         alone.start().wait_for("done")
@@ -151,7 +154,8 @@ def test_the_report_tells_of_damage(tmp_path):
         assert alone.show("a.mp4")["damaged"].startswith(words), "the manifest has it"
 
 
-def test_fragments_with_a_muted_microphone_come_out(here):
+def test_fragments_with_silent_sound(here):
+    """Fragments with a muted microphone come out with all frames."""
     for name, options in (("a.mov", {"movflags": "frag_keyframe+empty_moov"}), ("b.mov", {})):
         film = made_containers.video("mov", sound="pcm_s16le", silent=True, **options)
         (here.inputs / name).write_bytes(film)

@@ -10,7 +10,8 @@ import pytest
 from support.daemons import Daemon
 
 
-def test_each_finding_is_one_line_from_which_its_command_can_be_pasted(tmp_path):
+def test_each_finding_is_one_line(tmp_path):
+    """Each finding is one line with ok, hm or no, and a command in it can be pasted as it is."""
     here = Daemon(tmp_path / "pov")
     here.env |= {"HF_HOME": str(here.folder / "hf"), "HF_HUB_OFFLINE": "1"}
     config = here.folder / "config.toml"
@@ -37,7 +38,8 @@ def few_watches():
     return ["unshare", "-Ur", "sh", "-c", FEW + '"$@"', "sh"]
 
 
-def test_too_few_watches_are_said_with_the_command_that_raises_them(tmp_path):
+def test_too_few_watches_name_the_command(tmp_path):
+    """doctor and the daemon say how to raise inotify's limit, and unwatched folders are still scanned."""
     with Daemon(tmp_path / "pov") as here:
         for name in "abcdef":
             (here.inputs / name).mkdir()

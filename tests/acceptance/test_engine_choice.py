@@ -32,7 +32,8 @@ def ran_once(daemon, engine, *, clip=b"old.mp4"):
             job = advance(journal, job, "waiting", 2.0, state=state, engine=engine, waiting_on=None)
 
 
-def test_auto_is_the_preview_here_and_says_why(here):
+def test_auto_is_the_preview_here(here):
+    """Without a GPU, auto takes the preview and gives the reason why each real engine cannot run."""
     here.clip(frames=9)
     done = here.once()
     assert done.returncode == 0, done.stderr
@@ -48,7 +49,8 @@ def test_auto_is_the_preview_here_and_says_why(here):
     assert here.peek("a.mp4")["engine"] == "preview"
 
 
-def test_auto_never_steps_down_from_a_real_engine(here):
+def test_auto_never_steps_down(here):
+    """Where a real engine has run, auto waits for it and makes no previews unless they are asked for by name."""
     ran_once(here, "cosmos")
     here.clip()
     done = here.once()
@@ -63,7 +65,8 @@ def test_auto_never_steps_down_from_a_real_engine(here):
     assert here.published() == ["a/a_preview.json", "a/a_preview.mp4"]
 
 
-def test_a_real_engine_that_is_asked_for_by_name_is_waited_for(here):
+def test_named_engine_is_waited_for(here):
+    """A clip waits for a real engine that is asked for by name, and why and status give the reason."""
     here.start("--engine", "cosmos")
     here.clip()
     unavailable = here.wait_for("engine-unavailable")
@@ -75,6 +78,7 @@ def test_a_real_engine_that_is_asked_for_by_name_is_waited_for(here):
 
 
 def test_previews_are_run_again_for_real(here):
+    """retry --previews takes in every previewed clip once a real engine runs, and each of them once."""
     here.clip()
     assert here.once().returncode == 0
     here.start()
@@ -93,7 +97,8 @@ def test_previews_are_run_again_for_real(here):
     assert "note" not in json.loads((here.outputs / "a/a_aug.json").read_text())
 
 
-def test_an_engine_named_by_file_that_says_it_is_real_is_not_stepped_down_from(here):
+def test_real_file_engine_is_kept(here):
+    """An engine that is given as a file and says it is real runs on under auto."""
     here.configure(engine={"kind": toy("real")})
     here.clip()
     assert here.once().returncode == 0
@@ -105,7 +110,8 @@ def test_an_engine_named_by_file_that_says_it_is_real_is_not_stepped_down_from(h
     assert [name for name in here.published() if name.startswith("b/")] == ["b/b_aug.json", "b/b_aug.mp4"]
 
 
-def test_an_engine_named_by_file_that_is_no_real_one_is(here):
+def test_unreal_file_engine_is_replaced(here):
+    """An engine that is given as a file and is no real one is replaced by the preview under auto."""
     here.configure(engine={"kind": toy("copies")})
     here.clip()
     assert here.once().returncode == 0

@@ -23,7 +23,8 @@ def failing(tmp_path, name, *, attempts=1, **engine):
         ("leaves_children", "exited with status 9"),
     ],
 )
-def test_a_failure_of_the_engine_is_told_beside_the_clip(tmp_path, name, says):
+def test_engine_failure_is_told_by_the_clip(tmp_path, name, says):
+    """A failure of the engine is told in the error file, publishes nothing and leaves no process."""
     here = failing(tmp_path, name)
     here.clip()
     done = here.once()
@@ -41,7 +42,8 @@ def test_a_failure_of_the_engine_is_told_beside_the_clip(tmp_path, name, says):
     sound(here)
 
 
-def test_every_attempt_is_taken_with_a_pause_between(tmp_path):
+def test_attempts_have_a_pause_between(tmp_path):
+    """A failed attempt is repeated after a pause, as often as engine.attempts says."""
     here = failing(tmp_path, "killed_in_generate", attempts=2)
     here.clip()
     with here:
@@ -57,7 +59,8 @@ def test_every_attempt_is_taken_with_a_pause_between(tmp_path):
     assert len(here.events("started")) == 2
 
 
-def test_what_does_not_fit_twice_is_given_up(tmp_path):
+def test_out_of_memory_twice_is_given_up(tmp_path):
+    """A clip that runs out of GPU memory twice fails, whatever engine.attempts says, with advice."""
     here = failing(tmp_path, "oom", attempts=5)
     here.clip()
     assert here.once().returncode == 1
@@ -66,7 +69,8 @@ def test_what_does_not_fit_twice_is_given_up(tmp_path):
     assert "lower resolution" in (here.inputs / "a.error.txt").read_text()
 
 
-def test_the_guardrail_s_word_is_final(tmp_path):
+def test_guardrail_refusal_is_final(tmp_path):
+    """A clip that the guardrail refuses is blocked at its first attempt, with the reason and advice."""
     here = failing(tmp_path, "blocked", attempts=3)
     here.clip()
     assert here.once().returncode == 1
@@ -77,7 +81,8 @@ def test_the_guardrail_s_word_is_final(tmp_path):
     assert "Change the prompt or the clip." in note
 
 
-def test_a_second_attempt_finds_what_the_first_one_kept(tmp_path):
+def test_second_attempt_finds_kept_chunks(tmp_path):
+    """A second attempt finds what the first one kept, and leaves no error file."""
     here = failing(tmp_path, "fails_once", attempts=2)
     here.clip()
     assert here.once().returncode == 0
@@ -86,7 +91,8 @@ def test_a_second_attempt_finds_what_the_first_one_kept(tmp_path):
     sound(here)
 
 
-def test_a_stall_is_a_failed_attempt(tmp_path):
+def test_stall_is_a_failed_attempt(tmp_path):
+    """An engine that makes no progress within stall_timeout fails, and the step it was in is named."""
     here = failing(tmp_path, "hangs", stall_timeout="1s")
     here.clip()
     done = here.once()
@@ -95,7 +101,8 @@ def test_a_stall_is_a_failed_attempt(tmp_path):
     assert left_over(here.folder) == []
 
 
-def test_a_poisonous_clip_does_not_hold_up_the_queue(tmp_path):
+def test_poisonous_clip_delays_nobody(tmp_path):
+    """Other clips come out while a clip that kills its worker waits for its next attempt."""
     with failing(tmp_path, "poison", attempts=2) as here:
         here.clip("a.mp4")
         text = {"name": "a", "video_path": "a.mp4", "prompt": "hands", "seed": 666, "edge": {}}
@@ -115,7 +122,8 @@ def test_a_poisonous_clip_does_not_hold_up_the_queue(tmp_path):
     ("name", "waiting", "says"),
     [("disk_full", "disk-full", "No space left on device"), ("gpu_lost", "gpu-lost", "GPU 0 does not answer.")],
 )
-def test_a_fault_of_the_machine_pauses_the_queue_and_costs_nothing(tmp_path, name, waiting, says):
+def test_machine_fault_pauses_the_queue(tmp_path, name, waiting, says):
+    """A full disk or a lost GPU pauses the whole queue and charges no clip an attempt."""
     with failing(tmp_path, name) as here:
         here.clip("a.mp4")
         here.clip("b.mp4")
@@ -133,7 +141,8 @@ def test_a_fault_of_the_machine_pauses_the_queue_and_costs_nothing(tmp_path, nam
 
 
 @pytest.mark.parametrize(("name", "says"), [("disk_full", "No space left"), ("gpu_lost", "does not answer")])
-def test_once_does_not_wait_for_a_machine_that_is_not_able(tmp_path, name, says):
+def test_once_ends_on_a_machine_fault(tmp_path, name, says):
+    """--once does not wait for a machine that is not able: exit 3, with the reason in the last line."""
     here = failing(tmp_path, name)
     here.clip()
     done = here.once()
@@ -142,7 +151,8 @@ def test_once_does_not_wait_for_a_machine_that_is_not_able(tmp_path, name, says)
     assert here.peek("a.mp4")["state"] == "queued"
 
 
-def test_once_with_an_engine_that_cannot_be_loaded(tmp_path):
+def test_once_with_an_unloadable_engine(tmp_path):
+    """--once ends with exit 3 and the reason if the engine cannot be loaded, and charges nothing."""
     here = failing(tmp_path, "exc_in_load")
     here.clip()
     done = here.once()
@@ -152,7 +162,8 @@ def test_once_with_an_engine_that_cannot_be_loaded(tmp_path):
     assert (job["state"], job["waiting_on"], job["attempts"]) == ("queued", "engine-unavailable", 0)
 
 
-def test_a_gpu_that_is_lost_when_the_engine_is_loaded(tmp_path):
+def test_gpu_lost_while_loading(tmp_path):
+    """A GPU that is lost while the engine loads is the machine's fault: nothing is charged."""
     here = failing(tmp_path, "copies")
     engine = here.folder / "engine.py"
     engine.write_text(
@@ -169,7 +180,8 @@ def test_a_gpu_that_is_lost_when_the_engine_is_loaded(tmp_path):
     assert "GPU 0 does not answer." in done.stderr.splitlines()[-1]
 
 
-def test_two_workers_run_two_clips_at_a_time(tmp_path):
+def test_two_workers_run_two_clips(tmp_path):
+    """Two workers run two clips at a time, never three."""
     with Waiting(tmp_path / "pov", engine={"kind": toy("waits"), "workers": 2}) as here:
         here.clip("a.mp4")
         here.clip("b.mp4")
@@ -186,7 +198,8 @@ def test_two_workers_run_two_clips_at_a_time(tmp_path):
         sound(here)
 
 
-def test_an_engine_that_is_mended_meanwhile_goes_on(tmp_path):
+def test_mended_engine_goes_on(tmp_path):
+    """Clips wait for an engine that cannot be imported, and run once it is mended, without a restart."""
     with Waiting(tmp_path / "pov") as here:
         engine = here.folder / "engine.py"
         engine.write_text("raise ImportError('no flash_attn')")

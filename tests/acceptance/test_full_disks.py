@@ -26,7 +26,8 @@ def why(here, clip):
     return " ".join(here.call("why", clip).stdout.split())
 
 
-def test_each_disk_that_is_full_is_waited_for_and_costs_nothing(tmp_path):
+def test_full_disks_cost_nothing(tmp_path):
+    """A full disk under inputs/, outputs/ or the journal is waited for and charges no attempt."""
     with (
         Waiting(tmp_path / "pov", disk={"reserve": "8MB"}) as here,
         small_disk(here.inputs, 1),
@@ -71,7 +72,8 @@ def test_each_disk_that_is_full_is_waited_for_and_costs_nothing(tmp_path):
 @pytest.mark.skipif(
     not os.environ.get("POVWATCH_TEST_ALL"), reason="waits 30 s for the next attempt; with POVWATCH_TEST_ALL=1 it runs"
 )
-def test_a_disk_that_runs_full_under_the_engine_gives_the_attempt_back(tmp_path):
+def test_disk_full_under_the_engine(tmp_path):
+    """A disk that runs full under the engine gives the attempt back."""
     with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.outputs, 8):
         here.start()
         here.clip("a.mp4")
@@ -89,7 +91,8 @@ def test_a_disk_that_runs_full_under_the_engine_gives_the_attempt_back(tmp_path)
 
 
 @pytest.mark.parametrize("when", ["waits", "generates"])
-def test_a_journal_on_a_full_disk_keeps_everything_waiting_and_costs_nothing(tmp_path, when):
+def test_full_journal_costs_nothing(tmp_path, when):
+    """While the journal cannot be written, nothing is lost or charged, and the worker lives on."""
     with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.state, 16):
         here.start()
         here.wait_for("engine-ready")
@@ -117,7 +120,8 @@ def test_a_journal_on_a_full_disk_keeps_everything_waiting_and_costs_nothing(tmp
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_start_with_a_full_disk_under_the_journal_waits_for_room(tmp_path, first):
+def test_start_waits_for_room_in_the_journal(tmp_path, first):
+    """A start with a full disk under the journal waits for room, with a new journal and with an old one."""
     with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.state, 16):
         here.let_go()
         clips = ["a.mp4"]
@@ -139,7 +143,8 @@ def test_a_start_with_a_full_disk_under_the_journal_waits_for_room(tmp_path, fir
         sound(here)
 
 
-def test_a_daemon_that_is_stopped_while_its_journals_disk_is_full_ends_and_goes_on_at_the_next_start(tmp_path):
+def test_stop_while_the_journal_is_full(tmp_path):
+    """A stop ends the daemon at once, and the next start goes on without a second charge."""
     with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here, small_disk(here.state, 16):
         here.start()
         here.clip("a.mp4")
@@ -157,7 +162,8 @@ def test_a_daemon_that_is_stopped_while_its_journals_disk_is_full_ends_and_goes_
         sound(here)
 
 
-def test_a_journal_on_a_full_disk_is_not_called_damaged(tmp_path):
+def test_full_journal_is_not_called_damaged(tmp_path):
+    """The error of a journal on a full disk asks for room, not for a rebuild."""
     state = tmp_path / "state"
     with small_disk(state, 1):
         Journal.open(state).close()

@@ -44,7 +44,8 @@ def outcome(here, stem="a"):
     return video, json.loads(video.with_suffix(".json").read_text())
 
 
-def test_what_decodes_of_a_clip_that_is_cut_off_is_run(here):
+def test_clip_that_is_cut_off_runs(here):
+    """What decodes of a cut clip runs; log, show and manifest say what is missing."""
     whole, part = cut(here)
     detail = incomplete(here, part)["detail"]
     go = f"povwatch go --damaged {here.name}/a.mp4"
@@ -69,6 +70,7 @@ def test_what_decodes_of_a_clip_that_is_cut_off_is_run(here):
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.avi"])
 def test_other_containers_too(here, name):
+    """MKV, WebM and AVI that are cut off run as far as they decode."""
     how = {
         "a.mkv": {"options": SHORT},
         "a.webm": {"codec": "libvpx", "options": {"deadline": "realtime", "cpu-used": "8"}},
@@ -83,7 +85,8 @@ def test_other_containers_too(here, name):
     assert manifest["damaged"]["missing"]
 
 
-def test_a_gap_of_zeros_costs_its_frames(here):
+def test_gap_of_zeros_costs_its_frames(here):
+    """Only the frames within a gap of zeros are missing."""
     made = spoil(noisy(here.folder / "made.mp4", N, options=SHORT), *range(10, 16), how="zeros")
     incomplete(here, made.read_bytes())
     assert here.ask("go", "a.mp4", damaged=True).done
@@ -93,7 +96,8 @@ def test_a_gap_of_zeros_costs_its_frames(here):
     assert "only zeros" in manifest["damaged"]["missing"]
 
 
-def test_a_marker_still_holds_it(here):
+def test_hold_file_still_holds_it(here):
+    """A hold file goes before go --damaged, and the answer names it."""
     _, part = cut(here)
     incomplete(here, part)
     (here.inputs / "a.hold").touch()
@@ -105,7 +109,9 @@ def test_a_marker_still_holds_it(here):
     here.wait_for("done", clip="a.mp4")
 
 
-def test_it_is_refused_where_it_makes_no_sense(here):
+def test_refused_where_it_makes_no_sense(here):
+    """A whole clip, one that cannot be decoded, one that still arrives and an ended one are refused, with reasons."""
+
     def asked(name):
         answer = here.ask("go", name, damaged=True)
         assert not answer.done
@@ -136,7 +142,8 @@ def test_it_is_refused_where_it_makes_no_sense(here):
         assert not here.events("arrived", clip=name)
 
 
-def test_it_survives_a_restart_and_a_change_withdraws_it(tmp_path):
+def test_survives_a_restart(tmp_path):
+    """go --damaged survives a kill. A change of the file withdraws it."""
     with Waiting(tmp_path / "pov", load=False, grace={"period": "1h"}) as here:
         whole, part = cut(here)
         (here.inputs / "a.mp4").write_bytes(part)
@@ -160,7 +167,8 @@ def test_it_survives_a_restart_and_a_change_withdraws_it(tmp_path):
         here.wait_state("a.mp4", "grace", waiting_on="grace")
 
 
-def test_a_request_that_waits_for_a_daemon_is_taken_at_its_start(tmp_path):
+def test_request_without_a_daemon_is_kept(tmp_path):
+    """go --damaged without a daemon is kept and taken at the next start."""
     with Waiting(tmp_path / "pov", load=False, grace={"period": "1h"}) as here:
         _, part = cut(here)
         (here.inputs / "a.mp4").write_bytes(part)
@@ -171,7 +179,8 @@ def test_a_request_that_waits_for_a_daemon_is_taken_at_its_start(tmp_path):
         here.start().wait_state("a.mp4", "queued")
 
 
-def test_a_run_that_failed_is_retried_as_it_was(tmp_path):
+def test_forced_retry_runs_it_damaged_again(tmp_path):
+    """A retry of a run from a damaged clip runs it as damaged, too."""
     with Daemon(tmp_path / "pov", grace={"period": "1h"}) as here:
         _, part = cut(here)
         (here.inputs / "a.mp4").write_bytes(part)
@@ -183,7 +192,8 @@ def test_a_run_that_failed_is_retried_as_it_was(tmp_path):
         assert here.show("a.mp4")["source"]["damage"]["missing"]
 
 
-def test_the_report_names_the_way_out(tmp_path):
+def test_report_names_the_way_out(tmp_path):
+    """The report names go --damaged for a clip that is incomplete."""
     with Daemon(tmp_path / "pov", grace={"period": "1h"}) as here:
         _, part = cut(here)
         (here.inputs / "a.mp4").write_bytes(part)
@@ -192,7 +202,8 @@ def test_the_report_names_the_way_out(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "sound"), [("a.mp4", "aac"), ("a.mov", "pcm_s16le"), ("a.mkv", "flac")])
-def test_its_sound_comes_along_as_far_as_it_goes(here, name, sound):
+def test_sound_comes_as_far_as_it_goes(here, name, sound):
+    """The result has the sound of the part that decodes, from the beginning to about the last frame."""
     made = noisy(here.folder / f"whole.{name}", 90, options=SHORT, audio=sound)
     front = remuxed(made, here.folder / f"made.{name}", movflags="faststart") if name != "a.mkv" else made
     data = front.read_bytes()

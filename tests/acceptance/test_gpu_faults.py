@@ -27,7 +27,8 @@ def history(daemon, clip, name):
     return [event["data"] for event in daemon.show(clip)["events"] if event["event"] == name]
 
 
-def test_what_a_job_uses_of_its_gpu_is_on_record(tmp_path):
+def test_gpu_use_of_a_job_is_recorded(tmp_path):
+    """Memory, power and energy of a job are in the journal, the manifest and the report."""
     with OnGpus(tmp_path / "pov", "waits") as here:
         here.start()
         here.clip()
@@ -53,7 +54,8 @@ def test_what_a_job_uses_of_its_gpu_is_on_record(tmp_path):
         assert line.peak_memory == 30 * GB
 
 
-def test_a_gpu_that_somebody_else_fills_is_waited_for_before_anything_is_loaded(tmp_path):
+def test_busy_gpu_is_waited_for(tmp_path):
+    """No engine is loaded on a GPU that another process fills; why names the process, and it goes on by itself."""
     with OnGpus(tmp_path / "pov", "waits", gpu(processes=BUSY)) as here:
         here.let_go()
         here.start()
@@ -73,7 +75,8 @@ def test_a_gpu_that_somebody_else_fills_is_waited_for_before_anything_is_loaded(
         ended(here)
 
 
-def test_once_does_not_wait_for_ever_for_a_neighbour(tmp_path):
+def test_once_does_not_wait_for_a_busy_gpu(tmp_path):
+    """--once ends with exit 3 and names the process that fills the GPU."""
     with OnGpus(tmp_path / "pov", "waits", gpu(processes=BUSY)) as here:
         here.clip()
         here.start("--once", watching=False)
@@ -82,7 +85,8 @@ def test_once_does_not_wait_for_ever_for_a_neighbour(tmp_path):
         assert (newest(here).state, newest(here).attempts) == ("queued", 0)
 
 
-def test_what_nvml_does_not_know_keeps_nobody_waiting(tmp_path):
+def test_unknown_memory_holds_nobody(tmp_path):
+    """A GPU whose memory and power NVML does not tell is used all the same."""
     with OnGpus(tmp_path / "pov", "waits", gpu(total=0, worker=0, power=0, processes=[[os.getpid(), None]])) as here:
         here.let_go()
         here.start()
@@ -91,7 +95,8 @@ def test_what_nvml_does_not_know_keeps_nobody_waiting(tmp_path):
         ended(here)
 
 
-def test_a_job_that_does_not_fit_gets_a_fresh_worker_once(tmp_path):
+def test_out_of_memory_gets_one_fresh_worker(tmp_path):
+    """A job that does not fit is tried once more in a fresh worker, and then fails."""
     with OnGpus(tmp_path / "pov", "oom_while", engine={"attempts": 5}) as here:
         here.env["TOY_OOM"] = str(here.inputs)
         here.start()
@@ -104,7 +109,8 @@ def test_a_job_that_does_not_fit_gets_a_fresh_worker_once(tmp_path):
         ended(here)
 
 
-def test_a_job_that_a_neighbour_leaves_no_memory_for_is_charged_nothing(tmp_path):
+def test_out_of_memory_by_others_is_free(tmp_path):
+    """A job that another process leaves no memory for is charged nothing, and its worker is replaced."""
     with OnGpus(tmp_path / "pov", "oom_while", engine={"attempts": 1}) as here:
         full = here.folder / "full"
         here.env["TOY_OOM"] = str(full)
@@ -127,7 +133,8 @@ def test_a_job_that_a_neighbour_leaves_no_memory_for_is_charged_nothing(tmp_path
         ended(here)
 
 
-def test_a_neighbour_that_never_leaves_does_not_excuse_a_clip_for_ever(tmp_path):
+def test_others_excuse_a_clip_only_so_often(tmp_path):
+    """A clip that never fits beside another process fails after three releases."""
     with OnGpus(tmp_path / "pov", "oom_while", engine={"attempts": 1}) as here:
         here.env["TOY_OOM"] = str(here.inputs)
         here.machine.change(processes=[[os.getpid(), 10 * GB]])  # the engine has room beside it, this clip has not
@@ -139,7 +146,8 @@ def test_a_neighbour_that_never_leaves_does_not_excuse_a_clip_for_ever(tmp_path)
         ended(here)
 
 
-def test_a_fault_of_the_program_costs_its_worker_and_an_attempt(tmp_path):
+def test_program_fault_costs_an_attempt(tmp_path):
+    """An Xid that a program causes costs the worker and an attempt, and is on record."""
     with OnGpus(tmp_path / "pov", "waits") as here:
         here.start()
         here.clip()
@@ -160,7 +168,8 @@ def test_a_fault_of_the_program_costs_its_worker_and_an_attempt(tmp_path):
         ended(here)
 
 
-def test_a_fault_of_the_memory_is_not_charged_and_a_reset_is_waited_for(tmp_path):
+def test_memory_fault_waits_for_a_reset(tmp_path):
+    """An Xid of the GPU's memory charges nothing; a reset is waited for, and why names its command."""
     with OnGpus(tmp_path / "pov", "waits", engine={"attempts": 1}) as here:
         here.start()
         here.clip()
@@ -179,7 +188,8 @@ def test_a_fault_of_the_memory_is_not_charged_and_a_reset_is_waited_for(tmp_path
         ended(here)
 
 
-def test_a_fault_of_the_memory_without_a_reset_goes_on_with_a_fresh_worker(tmp_path):
+def test_memory_fault_without_a_reset(tmp_path):
+    """An Xid that needs no reset charges nothing and goes on with a fresh worker."""
     with OnGpus(tmp_path / "pov", "waits", engine={"attempts": 1}) as here:
         here.start()
         here.clip()
@@ -195,7 +205,8 @@ def test_a_fault_of_the_memory_without_a_reset_goes_on_with_a_fresh_worker(tmp_p
 
 
 @pytest.mark.parametrize("xid", [79, None])
-def test_a_lost_gpu_costs_nothing_and_clips_are_taken_in_meanwhile(tmp_path, xid):
+def test_lost_gpu_costs_nothing(tmp_path, xid):
+    """A lost GPU charges nothing, clips are taken in meanwhile, and all run once it is back."""
     with OnGpus(tmp_path / "pov", "waits", engine={"attempts": 1}) as here:
         here.start()
         here.clip("a.mp4")
@@ -218,7 +229,8 @@ def test_a_lost_gpu_costs_nothing_and_clips_are_taken_in_meanwhile(tmp_path, xid
         ended(here)
 
 
-def test_a_lost_gpu_does_not_stop_the_other(tmp_path):
+def test_lost_gpu_does_not_stop_the_other(tmp_path):
+    """With two GPUs, a lost one does not pause the queue."""
     with OnGpus(tmp_path / "pov", "waits", gpu(0), gpu(1), engine={"attempts": 1}) as here:
         here.start()
         here.clip("a.mp4")
@@ -233,7 +245,8 @@ def test_a_lost_gpu_does_not_stop_the_other(tmp_path):
         ended(here)
 
 
-def test_what_is_only_worth_a_note_is_noted(tmp_path):
+def test_harmless_xid_is_noted(tmp_path):
+    """An Xid that is only worth a note is logged and on record, and costs nothing."""
     with OnGpus(tmp_path / "pov", "waits") as here:
         here.start()
         here.clip()
@@ -247,7 +260,8 @@ def test_what_is_only_worth_a_note_is_noted(tmp_path):
         ended(here)
 
 
-def test_a_driver_that_was_upgraded_lets_what_runs_end_and_starts_nothing(tmp_path):
+def test_upgraded_driver_starts_nothing(tmp_path):
+    """After an upgrade of the driver, what runs may end and nothing else starts."""
     with OnGpus(tmp_path / "pov", "waits") as here:
         here.start()
         here.clip("a.mp4")
@@ -267,7 +281,8 @@ def test_a_driver_that_was_upgraded_lets_what_runs_end_and_starts_nothing(tmp_pa
         ended(here)
 
 
-def test_a_driver_that_hangs_holds_nothing_else_up(tmp_path):
+def test_hanging_driver_holds_nothing_up(tmp_path):
+    """Requests and a stop are answered at once while NVML hangs, and nothing is charged."""
     with OnGpus(tmp_path / "pov", "waits") as here:
         here.start()
         here.clip("a.mp4")

@@ -38,7 +38,8 @@ def hooks_of(here, job):
         return {name: (str(run.state), run.attempts, run.crashes) for name, run in reader.hooks(job).items()}
 
 
-def test_each_thing_that_a_hook_does_wrong_has_a_line_and_costs_only_its_clip(tmp_path):
+def test_each_fault_of_a_hook(tmp_path):
+    """Whatever a hook does wrong has a line in the log and costs only its own clip."""
     acts_py, inputs = str(ENGINES.parent / "hooks/acts.py"), str(tmp_path / "pov/inputs")
     argv = [sys.executable, "-S", acts_py, "{stem}", "{video}", "{outdir}", inputs]
     acts = {"name": "acts", "when": "before", "argv": argv, "expects": ["{outdir}/result.json"], "timeout": "3s"}
@@ -87,7 +88,8 @@ def test_each_thing_that_a_hook_does_wrong_has_a_line_and_costs_only_its_clip(tm
         assert list((here.outputs / ".povwatch").iterdir()) == []
 
 
-def test_the_engine_has_another_clip_meanwhile_and_what_is_over_runs_no_second_time(tmp_path):
+def test_hooks_run_beside_the_engine(tmp_path):
+    """The engine has another clip while a hook runs, and a hook that is over does not run again."""
     hooks = [
         waits("quick"),
         waits("slow"),
@@ -129,7 +131,8 @@ def test_the_engine_has_another_clip_meanwhile_and_what_is_over_runs_no_second_t
 
 
 @more
-def test_killed_in_a_hook_after_the_clip_it_is_published_once_and_only_that_hook_runs_again(tmp_path):
+def test_killed_in_a_hook_after_the_clip(tmp_path):
+    """After kill -9 in a hook after the clip, it stays published once and only that hook runs again."""
     with Daemon(tmp_path / "pov", hooks=[waits("quick", "after"), waits("slow", "after")]) as here:
         here.start()
         here.clip()
@@ -149,7 +152,8 @@ def test_killed_in_a_hook_after_the_clip_it_is_published_once_and_only_that_hook
 
 
 @more
-def test_killed_in_a_hook_after_the_clip_and_its_journal_lost_the_hooks_run_again_and_the_clip_does_not(tmp_path):
+def test_killed_in_a_hook_and_journal_lost(tmp_path):
+    """After a rebuild the hooks after the clip run again; the clip does not."""
     with Daemon(tmp_path / "pov", hooks=[waits("quick", "after"), waits("slow", "after")]) as here:
         here.start()
         here.clip()
@@ -169,7 +173,7 @@ def test_killed_in_a_hook_after_the_clip_and_its_journal_lost_the_hooks_run_agai
 
 
 @more
-def test_killed_in_a_hook_and_cancelled_before_it_runs_again_nothing_is_left(tmp_path):
+def test_killed_in_a_hook_then_cancelled(tmp_path):
     """Its clip was never claimed, and still there are copies of it."""
     script = 'echo "$1 waits"; while [ ! -e let ]; do sleep 0.05; done'
     argv = ["sh", "-c", script, "sh", "{stem}", "{video}", "{spec}"]
@@ -189,7 +193,8 @@ def test_killed_in_a_hook_and_cancelled_before_it_runs_again_nothing_is_left(tmp
 
 
 @more
-def test_a_pause_lets_the_hooks_after_a_clip_under_way_run_and_starts_none_before_another(tmp_path):
+def test_pause_and_hooks(tmp_path):
+    """A pause lets the hooks after a running clip run, and starts none before another clip."""
     with Waiting(tmp_path / "pov", hooks=[waits("quick"), waits("quick-after", "after")]) as here:
         (here.folder / "let.a").touch()
         here.start()
@@ -207,7 +212,8 @@ def test_a_pause_lets_the_hooks_after_a_clip_under_way_run_and_starts_none_befor
 
 
 @more
-def test_a_hook_that_names_the_json_is_ended_by_an_edit_and_any_by_the_end_of_its_clip(tmp_path):
+def test_edit_ends_a_hook_with_the_json(tmp_path):
+    """An edit ends a hook that names the JSON; the end of its clip ends any hook."""
     script = 'echo "$1 waits"; while [ ! -e let ]; do sleep 0.05; done; cp "$2" "$3/spec.txt"'
     argv = ["sh", "-c", script, "sh", "{stem}", "{spec}", "{outdir}"]
     with Daemon(tmp_path / "pov", hooks=[{"name": "reads", "when": "before", "argv": argv}]) as here:
@@ -233,7 +239,8 @@ def test_a_hook_that_names_the_json_is_ended_by_an_edit_and_any_by_the_end_of_it
 
 
 @more
-def test_a_program_that_is_not_there_makes_clips_wait_and_once_does_not_wait_for_it(tmp_path):
+def test_missing_hook_program_is_waited_for(tmp_path):
+    """A hook's program that is not there makes clips wait, but --once ends and says so."""
     hook = {"name": "mano", "when": "before", "argv": ["mano_est/run", "{video}"]}
     with Daemon(tmp_path / "pov", hooks=[hook]) as here:
         here.clip()
@@ -280,6 +287,7 @@ def filled_before(here, stem):
 
 
 def test_mano_then_cosmos_in_one_folder(mano):
+    """The hook's files stand beside the result, frame-exact; a folder that was filled before is respected."""
     mano.start()
     clip = mano.clip(frames=7, size=(97, 65), pix_fmt="yuv444p", times=[0, 3, 4, 9, 12, 15, 18], time_base=None)
     mano.wait_for("done")
@@ -300,7 +308,8 @@ def test_mano_then_cosmos_in_one_folder(mano):
 
 
 @more
-def test_an_edit_runs_mano_no_second_time_and_another_video_does(mano):
+def test_edit_does_not_run_mano_again(mano):
+    """An edit does not run the hook a second time. Another video does, and no foreign file is replaced."""
     make_clip(mano.folder / "made.mp4", frames=7)
     (mano.outputs / "a").mkdir(parents=True)
     for name in FOUR:

@@ -34,7 +34,8 @@ def mounted(*arguments):
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="mounting takes root")
 
 
-def test_a_folder_that_is_not_there_is_made(here):
+def test_missing_folder_is_made(here):
+    """An inputs folder that is missing is made, and watched."""
     here.inputs.rmdir()
     here.start()
     here.until(here.inputs.is_dir)
@@ -42,7 +43,8 @@ def test_a_folder_that_is_not_there_is_made(here):
     here.wait_for("grace", clip="a.mp4")
 
 
-def test_a_folder_that_is_made_anew_is_watched_again(here):
+def test_remade_folder_is_watched_again(here):
+    """An inputs folder that is removed and made anew is watched again; its former clips are cancelled."""
     here.configure(grace={"period": "1h"}, arrival={"settle": "200ms", "rescan": "1h"})
     here.clip("a.mp4")
     here.start().wait_for("grace", clip="a.mp4")
@@ -54,7 +56,8 @@ def test_a_folder_that_is_made_anew_is_watched_again(here):
     here.wait_for("cancelled", clip="a.mp4")
 
 
-def test_while_the_folder_is_gone_nothing_is_cancelled(here):
+def test_missing_folder_cancels_nothing(here):
+    """While the inputs folder is gone nothing is cancelled, and it goes on when the folder is back."""
     here.clip("a.mp4")
     here.start().wait_for("grace", clip="a.mp4")
     aside = here.folder / "aside"
@@ -71,7 +74,8 @@ def test_while_the_folder_is_gone_nothing_is_cancelled(here):
 
 @root_only
 @pytest.mark.parametrize("what", ["tmpfs", "bind"])
-def test_a_mount_over_the_folder_cancels_nothing(here, what):
+def test_covering_mount_cancels_nothing(here, what):
+    """A mount over inputs/ cancels nothing, and nothing is written to it."""
     here.clip("a.mp4")
     here.start().wait_for("grace", clip="a.mp4")
     over = here.folder / "over"
@@ -89,7 +93,8 @@ def test_a_mount_over_the_folder_cancels_nothing(here, what):
 
 
 @root_only
-def test_a_share_that_is_not_mounted_at_the_next_start_cancels_nothing(here):
+def test_unmounted_share_cancels_nothing(here):
+    """A share that is not mounted at the next start cancels nothing."""
     with mounted("-t", "tmpfs", "none", str(here.inputs)):
         make_clip(here.inputs / "a.mp4")
         here.start().wait_for("grace", clip="a.mp4")
@@ -101,7 +106,8 @@ def test_a_share_that_is_not_mounted_at_the_next_start_cancels_nothing(here):
     assert not here.events("cancelled")
 
 
-def test_a_clip_deleted_while_no_daemon_ran_is_cancelled(here):
+def test_clip_deleted_without_a_daemon(here):
+    """Clips that are deleted while no daemon runs are cancelled at the next start."""
     here.configure(grace={"period": "1h"}, arrival={"settle": "200ms"})
     here.clip("a.mp4")
     (here.inputs / "cut.mp4").write_bytes(here.inputs.joinpath("a.mp4").read_bytes()[:1000])
@@ -115,7 +121,8 @@ def test_a_clip_deleted_while_no_daemon_ran_is_cancelled(here):
     here.wait_for("cancelled", clip="cut.mp4")
 
 
-def test_the_rest_of_the_grace_survives_a_kill(here):
+def test_grace_survives_a_kill(here):
+    """The rest of the grace goes on after a kill, and the clip arrives once."""
     here.configure(grace={"period": "4s"})
     here.clip("a.mp4")
     here.start().wait_for("grace", clip="a.mp4")

@@ -39,7 +39,8 @@ def edit(file, **changes):
     new.rename(file)
 
 
-def test_it_is_written_in_upstreams_shape_and_order(here):
+def test_written_in_upstreams_shape(here):
+    """A new JSON has upstream's fields in upstream's order."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     text = (here.inputs / "a.json").read_text()
@@ -49,7 +50,7 @@ def test_it_is_written_in_upstreams_shape_and_order(here):
     assert json.loads(text)["edge"] == {"control_weight": 1.0}
 
 
-def test_a_json_that_is_there_already_is_never_overwritten(here):
+def test_existing_json_is_never_overwritten(here):
     theirs = {"name": "mine", "prompt": "A red kitchen.", "video_path": "a.mp4", "edge": {"control_weight": 0.5}}
     (here.inputs / "a.json").write_text(json.dumps(theirs))
     here.clip("a.mp4")
@@ -60,7 +61,8 @@ def test_a_json_that_is_there_already_is_never_overwritten(here):
     assert not here.events("spec-written")
 
 
-def test_an_edit_starts_the_grace_anew_and_a_touch_does_not(here):
+def test_edit_starts_the_grace_anew(here):
+    """An edit starts the grace anew. A touch does not."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     spec = here.inputs / "a.json"
@@ -73,7 +75,8 @@ def test_an_edit_starts_the_grace_anew_and_a_touch_does_not(here):
     assert len(here.events("edited")) == 1
 
 
-def test_what_was_edited_in_the_grace_is_what_runs(alone):
+def test_edit_in_the_grace_is_what_runs(alone):
+    """What is edited in the grace runs and is in the manifest; the user's go file stays."""
     alone.clip("a.mp4")
     alone.start().wait_for("grace", clip="a.mp4")
     edit(alone.inputs / "a.json", prompt="Two hands knead dough.", seed=7)
@@ -86,7 +89,8 @@ def test_what_was_edited_in_the_grace_is_what_runs(alone):
     assert (alone.inputs / "a.go").exists(), "markers are the user's"
 
 
-def test_an_invalid_json_stops_the_clock_and_says_where(alone):
+def test_invalid_json_stops_the_clock(alone):
+    """An invalid JSON stops the grace and is told with line and field; the mended one goes on."""
     alone.configure(grace={"period": "3s"})
     alone.clip("a.mp4")
     alone.start().wait_for("grace", clip="a.mp4")
@@ -116,7 +120,8 @@ def test_an_invalid_json_stops_the_clock_and_says_where(alone):
     alone.wait_for("queued", clip="a.mp4")
 
 
-def test_a_json_copied_from_another_clip_is_invalid(here):
+def test_json_copied_from_another_clip(here):
+    """A JSON that names another clip's video is invalid."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     (here.inputs / "b.json").write_bytes((here.inputs / "a.json").read_bytes())
@@ -126,7 +131,8 @@ def test_a_json_copied_from_another_clip_is_invalid(here):
     assert "b.mp4" in (here.inputs / "b.error.txt").read_text()
 
 
-def test_an_open_editor_stops_the_clock(alone):
+def test_open_editor_stops_the_clock(alone):
+    """The grace stands still while the JSON is open in an editor."""
     alone.configure(grace={"period": "2s"})
     swap = alone.inputs / ".a.json.swp"
     swap.write_bytes(b"b0VIM")
@@ -138,7 +144,8 @@ def test_an_open_editor_stops_the_clock(alone):
     alone.wait_for("queued", clip="a.mp4")
 
 
-def test_a_deleted_json_is_written_anew_and_the_grace_starts_again(here):
+def test_deleted_json_is_written_anew(here):
+    """A JSON that is deleted in the grace is written anew, and the grace starts again."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     spec = here.inputs / "a.json"
@@ -150,7 +157,8 @@ def test_a_deleted_json_is_written_anew_and_the_grace_starts_again(here):
     here.wait_for("queued", clip="a.mp4")
 
 
-def test_a_deleted_json_of_a_queued_clip_takes_it_back(tmp_path):
+def test_deleted_json_of_a_queued_clip(tmp_path):
+    """A queued clip whose JSON is deleted gets a new one, and is queued again before it runs."""
     with Waiting(tmp_path / "pov", load=False) as here:
         here.clip("a.mp4")
         here.start().wait_for("queued", clip="a.mp4")
@@ -163,7 +171,8 @@ def test_a_deleted_json_of_a_queued_clip_takes_it_back(tmp_path):
         assert order == ["queued", "spec-rewritten", "queued", "started"]
 
 
-def test_an_edit_in_the_queue_takes_the_clip_back_to_grace(tmp_path):
+def test_edit_in_queue_goes_back_to_grace(tmp_path):
+    """An edit of a queued clip takes it back to the grace, and the edited JSON runs."""
     with Waiting(tmp_path / "pov", load=False) as here:
         here.clip("a.mp4")
         here.start().wait_for("queued", clip="a.mp4")
@@ -177,7 +186,8 @@ def test_an_edit_in_the_queue_takes_the_clip_back_to_grace(tmp_path):
         assert not here.events("late-edit")
 
 
-def test_a_deleted_clip_is_cancelled_and_leaves_nothing_of_ours_behind(here):
+def test_deleted_clip_leaves_nothing_of_ours(here):
+    """A clip that is deleted is cancelled, and its error file is removed."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     (here.inputs / "a.json").write_text("{")
@@ -191,7 +201,8 @@ def test_a_deleted_clip_is_cancelled_and_leaves_nothing_of_ours_behind(here):
     assert here.peek("a.mp4")["state"] == "cancelled"
 
 
-def test_a_clip_that_is_back_within_seconds_loses_nothing(here):
+def test_clip_back_within_seconds(here):
+    """A clip that goes away and is back within seconds is neither cancelled nor seen twice."""
     clip = here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     aside = here.folder / "aside.mp4"
@@ -205,7 +216,8 @@ def test_a_clip_that_is_back_within_seconds_loses_nothing(here):
     assert len(here.events("seen", clip="a.mp4")) == 1
 
 
-def test_another_video_under_the_same_name_arrives_anew(here):
+def test_new_video_under_a_name_arrives_anew(here):
+    """Another video under the same name arrives again, with its own frames."""
     here.clip("a.mp4", frames=12)
     here.wait_for("grace", clip="a.mp4")
     here.clip("a.mp4", frames=20)
@@ -214,7 +226,8 @@ def test_another_video_under_the_same_name_arrives_anew(here):
     assert here.show("a.mp4")["source"]["frames"] == 20
 
 
-def test_templates_by_folder_and_from_a_folder_of_ones_own(alone):
+def test_templates_by_folder(alone):
+    """The template of a new JSON is chosen by folder, also from a folder of one's own."""
     templates = alone.folder / "mine"
     templates.mkdir()
     (templates / "garden.toml").write_text('prompt = "Hands in the soil."\nnegative_prompt = "snow"\n')
@@ -234,6 +247,7 @@ def test_templates_by_folder_and_from_a_folder_of_ones_own(alone):
 
 
 def test_priority_and_start_in_the_json(tmp_path):
+    """The JSON's "priority" and "start" decide the order, start at once, and hold."""
     with Waiting(tmp_path / "pov", load=False, grace={"period": "1h"}) as here:
         made = make_clip(here.folder / "made.mp4")
         for name, ours in {

@@ -19,7 +19,8 @@ def spec_of(clip, **fields):
     return json.dumps(shared | fields)
 
 
-def test_control_videos_stand_beside_the_result_with_the_source_s_times_and_the_clip_is_moved(tmp_path):
+def test_control_videos_and_moved_source(tmp_path):
+    """Control videos stand beside the result with the source's times, and the clip moves to .done."""
     with Daemon(
         tmp_path / "pov", engine={"kind": toy("keeps_controls")}, publish={"keep_controls": True, "source": "move"}
     ) as here:

@@ -74,7 +74,7 @@ def test_killed_while_a_clip_is_queued(here):
     sound(here)
 
 
-def test_killed_while_the_working_copy_is_made(here):
+def test_killed_while_preparing(here):
     here.start()
     here.clip("a.mkv", frames=200, size=(640, 360))
     here.wait_for("started")
@@ -90,6 +90,7 @@ def test_killed_while_the_working_copy_is_made(here):
 
 
 def test_killed_while_it_generates(here):
+    """The attempt counts as a crash, another one follows, and status says so meanwhile."""
     here.start()
     here.clip()
     here.until(lambda: here.runs)
@@ -114,7 +115,8 @@ def test_killed_while_it_generates(here):
     sound(here)
 
 
-def test_killed_while_it_is_checked_generates_only_once(here):
+def test_killed_while_checking(here):
+    """A kill while the result is checked generates nothing again."""
     here.let_go()
     here.start()
     here.clip(frames=250, size=(640, 360))
@@ -131,7 +133,7 @@ def test_killed_while_it_is_checked_generates_only_once(here):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
-def test_killed_while_it_is_published(here):
+def test_killed_while_publishing(here):
     """A mount appears over the target while the clip runs: its promise is given, and cannot be kept."""
     target = here.outputs / "a"
     here.start()
@@ -158,7 +160,8 @@ def test_killed_while_it_is_published(here):
     sound(here)
 
 
-def test_a_clip_that_runs_at_every_crash_is_given_up_at_the_third(here):
+def test_third_crash_gives_a_clip_up(here):
+    """A clip that runs at three crashes of the daemon fails."""
     here.start()
     here.clip()
     for crash in (1, 2, 3):
@@ -173,7 +176,7 @@ def test_a_clip_that_runs_at_every_crash_is_given_up_at_the_third(here):
     sound(here)
 
 
-def test_killed_again_and_again_at_any_moment(tmp_path):
+def test_killed_again_and_again(tmp_path):
     """Every clip comes out exactly once; only one that was running at three crashes may be given up."""
     seed = random.randrange(1 << 30)  # noqa: S311 - any moment will do
     moments = random.Random(seed)  # noqa: S311
@@ -199,7 +202,8 @@ def test_killed_again_and_again_at_any_moment(tmp_path):
         sound(here)
 
 
-def test_killed_three_times_while_it_is_checked_says_so(here):
+def test_killed_three_times_while_checking(here):
+    """The third crash in checking fails the job and says so; a retry does not generate again."""
     here.let_go()
     here.start()
     here.clip(frames=250, size=(640, 360))
@@ -220,7 +224,7 @@ def test_killed_three_times_while_it_is_checked_says_so(here):
     sound(here)
 
 
-def test_a_killed_worker_costs_an_attempt_and_no_more(here):
+def test_killed_worker_costs_one_attempt(here):
     here.start("--verbose")
     here.clip()
     here.until(lambda: here.runs)
@@ -238,7 +242,8 @@ def test_a_killed_worker_costs_an_attempt_and_no_more(here):
     sound(here)
 
 
-def test_a_worker_that_is_killed_as_it_loads_is_replaced_at_no_cost(here):
+def test_worker_killed_as_it_loads(here):
+    """A worker that is killed as it loads is replaced and costs no attempt."""
     (here.folder / "TOY_LOAD").unlink()
     here.let_go()
     here.start("--verbose")

@@ -8,7 +8,8 @@ from datetime import datetime
 from support.daemons import Daemon, toy
 
 
-def test_a_line_for_everything_on_the_way(tmp_path):
+def test_line_for_everything_on_the_way(tmp_path):
+    """Every step of a clip is one JSON line with its job, its time and a sentence, in order."""
     with Daemon(tmp_path / "pov") as here:
         here.start()
         here.clip()
@@ -30,7 +31,8 @@ def test_a_line_for_everything_on_the_way(tmp_path):
         assert about[-1]["state"] == "done"
 
 
-def test_a_failed_engine_s_traceback_is_in_the_log(tmp_path):
+def test_engine_traceback_is_in_the_log(tmp_path):
+    """The traceback of an engine that fails is in the log."""
     with Daemon(tmp_path / "pov", engine={"kind": toy("sticky"), "attempts": 1}) as here:
         here.start()
         here.clip()
@@ -41,7 +43,8 @@ def test_a_failed_engine_s_traceback_is_in_the_log(tmp_path):
         assert words[-1] == "RuntimeError: CUDA error: an illegal memory access was encountered"
 
 
-def test_what_the_machine_refused_an_engine_is_one_line_and_its_traceback_is_for_verbose(tmp_path):
+def test_machine_refusal_is_one_line(tmp_path):
+    """What the machine refuses an engine is one line; the traceback is for --verbose only."""
     with Daemon(tmp_path / "pov", engine={"kind": toy("disk_full"), "attempts": 1}) as here:
         here.start("--verbose")
         here.clip()
@@ -57,7 +60,8 @@ def test_what_the_machine_refused_an_engine_is_one_line_and_its_traceback_is_for
         assert here.events("engine-last-words") == []
 
 
-def test_a_load_that_the_machine_refuses_is_one_line(tmp_path):
+def test_load_that_the_machine_refuses(tmp_path):
+    """A load that the machine refuses is one line, without a traceback."""
     here = Daemon(tmp_path / "pov", engine={"attempts": 1})
     engine = tmp_path / "engine.py"
     engine.write_text(
@@ -75,7 +79,8 @@ def test_a_load_that_the_machine_refuses_is_one_line(tmp_path):
         assert here.events("engine-last-words") == []
 
 
-def test_the_engine_s_own_output_is_shown_when_asked_for(tmp_path):
+def test_engine_output_only_when_verbose(tmp_path):
+    """What an engine prints is logged with --verbose only."""
     with Daemon(tmp_path / "pov", engine={"kind": toy("prints_to_stdout"), "attempts": 1}) as here:
         here.start()
         here.wait_for("engine-ready")
@@ -86,7 +91,8 @@ def test_the_engine_s_own_output_is_shown_when_asked_for(tmp_path):
         here.stop()
 
 
-def test_a_time_zone_that_cannot_be_used_costs_no_clip(tmp_path):
+def test_unusable_time_zone_costs_no_clip(tmp_path):
+    """A time zone that cannot be used is told, UTC takes its place, and every command works."""
     with Daemon(tmp_path / "pov") as here:
         # Started from nothing: a process that is forked has another zone already.
         here.env |= {"TZ": "UTC+25", "PYTHONPATH": str(tmp_path / "nothing")}

@@ -22,7 +22,8 @@ ALL = "POVWATCH_TEST_ALL" in os.environ
         pytest.param(8, 200, 30, marks=pytest.mark.skipif(not ALL, reason="takes half a minute: POVWATCH_TEST_ALL=1")),
     ],
 )
-def test_every_job_is_done_once_and_no_worker_waits_while_others_get_two(tmp_path, workers, clips, kills):
+def test_every_job_once_none_passed_over(tmp_path, workers, clips, kills):
+    """With workers killed at random, every job is done once and no free worker is passed over."""
     chance = random.Random(clips)  # noqa: S311 - no secret
     with ManyWorkers(tmp_path / "pov", workers, seconds=0.3) as here:
         names = here.fill(clips)

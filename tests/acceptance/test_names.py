@@ -20,7 +20,8 @@ def here(tmp_path):
         yield daemon
 
 
-def test_two_clips_of_one_stem_get_names_of_their_own(here):
+def test_two_clips_of_one_stem(here):
+    """Of two clips with one stem the second is called by its full name, in inputs/ and in outputs/."""
     here.clip("a.mov")
     here.clip("a.mp4")
     here.clip("b.mp4")
@@ -38,7 +39,8 @@ def test_two_clips_of_one_stem_get_names_of_their_own(here):
     assert "a is taken by a.mp4" in said["message"]
 
 
-def test_the_second_of_a_stem_has_its_markers_by_its_full_name(here):
+def test_markers_of_the_second_of_a_stem(here):
+    """The second clip of a stem has its markers by its full name."""
     here.configure(grace={"period": "1h"})
     here.clip("a.mp4")
     here.start().wait_for("grace", clip="a.mp4")
@@ -65,7 +67,8 @@ ODD = {
 }
 
 
-def test_odd_names_come_out_and_stay_one_line_each(here):
+def test_odd_names_come_out(here):
+    """Clips with any bytes in their names come out, and log and jobs have one line each for them."""
     made = make_clip(here.folder / "made.mp4")
     here.configure(grace={"period": "100ms"})
     for name in ODD.values():

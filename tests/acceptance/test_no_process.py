@@ -33,7 +33,8 @@ def here(tmp_path):
         yield daemon
 
 
-def test_a_clip_that_nothing_can_look_at_waits_and_is_done_later(here):
+def test_no_process_makes_clips_wait(here):
+    """A clip waits, charged nothing, while no process can be started, and is done later."""
     here.clip("a.mp4")
     here.start()
     job = here.wait_state("a.mp4", "arriving", waiting_on="paused")
@@ -45,7 +46,8 @@ def test_a_clip_that_nothing_can_look_at_waits_and_is_done_later(here):
     assert not here.events("failed")
 
 
-def test_once_ends_and_says_what_the_machine_lacks(here):
+def test_once_says_what_the_machine_lacks(here):
+    """--once ends with exit 3 if no process can be started, and says so."""
     here.clip("a.mp4")
     ended = here.once()
     assert ended.returncode == 3

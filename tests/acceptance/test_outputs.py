@@ -26,7 +26,8 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_manifest_says_what_exactly_was_run(here):
+def test_manifest_says_what_was_run(here):
+    """The manifest has the clip, the spec, the engine, the result, times and hashes, but no private path."""
     here.clip("d/a.mov", frames=7, size=(98, 66), audio="aac")
     assert here.once().returncode == 0
     manifest = json.loads((here.outputs / "d/a/a_preview.json").read_text())
@@ -50,7 +51,8 @@ def test_the_manifest_says_what_exactly_was_run(here):
     sound(here)
 
 
-def test_somebody_else_s_file_stays_and_the_result_gets_the_next_name(here):
+def test_foreign_file_stays(here):
+    """A file of somebody else stays as it is, and the result gets the next name."""
     theirs = here.outputs / "a/a_preview.mp4"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("theirs")
@@ -68,7 +70,8 @@ def test_somebody_else_s_file_stays_and_the_result_gets_the_next_name(here):
     sound(here)
 
 
-def test_a_symlink_in_the_way_is_refused_before_the_engine_works(tmp_path):
+def test_symlink_in_the_way(tmp_path):
+    """A symlink in the result's place fails the job before the engine works, and names the way out."""
     with Waiting(tmp_path / "pov") as here:
         here.let_go()
         elsewhere = tmp_path / "elsewhere"
@@ -92,7 +95,8 @@ def test_a_symlink_in_the_way_is_refused_before_the_engine_works(tmp_path):
         assert not (here.inputs / "a.error.txt").exists()
 
 
-def test_a_symlink_that_appears_while_the_engine_works_is_refused_at_once(tmp_path):
+def test_symlink_that_appears_meanwhile(tmp_path):
+    """A symlink that appears while the engine works fails the job, and nothing is generated again."""
     with Waiting(tmp_path / "pov") as here:
         here.start()
         here.clip()
@@ -105,7 +109,8 @@ def test_a_symlink_that_appears_while_the_engine_works_is_refused_at_once(tmp_pa
         assert "is a symlink to" in here.peek("a.mp4")["error"]
 
 
-def test_a_file_in_a_folder_s_place_is_called_one_and_the_result_is_finished_when_it_is_gone(tmp_path):
+def test_file_in_a_folders_place(tmp_path):
+    """The message says it is a file; the artifact is kept, and a retry finishes it."""
     with Waiting(tmp_path / "pov") as here:
         here.start()
         here.clip()
@@ -126,7 +131,8 @@ def test_a_file_in_a_folder_s_place_is_called_one_and_the_result_is_finished_whe
         assert here.published() == PAIR
 
 
-def test_a_name_that_is_taken_while_the_engine_works(tmp_path):
+def test_name_taken_while_the_engine_works(tmp_path):
+    """A name that is taken while the engine works stays; the result gets the next name."""
     with Waiting(tmp_path / "pov") as here:
         here.start()
         here.clip()
@@ -140,7 +146,8 @@ def test_a_name_that_is_taken_while_the_engine_works(tmp_path):
         assert here.published() == ["a/a_preview.json", "a/a_preview_v2.json", "a/a_preview_v2.mp4"]
 
 
-def test_less_room_than_the_reserve_holds_everything_up(here):
+def test_reserve_holds_everything_up(here):
+    """Less room than disk.reserve holds the queue, and charges nothing."""
     here.configure(disk={"reserve": "900TB"})
     here.clip()
     done = here.once()
@@ -153,7 +160,8 @@ def test_less_room_than_the_reserve_holds_everything_up(here):
 
 
 @ROOT
-def test_a_full_disk_is_waited_for_and_goes_on_by_itself(here):
+def test_full_disk_is_waited_for(here):
+    """A full disk is waited for, and povwatch goes on by itself."""
     here.outputs.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", here.outputs], check=True)
     try:
@@ -175,7 +183,8 @@ def test_a_full_disk_is_waited_for_and_goes_on_by_itself(here):
         subprocess.run(["umount", "-l", here.outputs], check=True)
 
 
-def test_outputs_that_went_away_hold_the_queue_and_cost_nothing(tmp_path):
+def test_outputs_away_hold_the_queue(tmp_path):
+    """An outputs folder that is gone pauses the queue, charges nothing, and goes on once it is back."""
     with Waiting(tmp_path / "pov", load=False) as here:
         here.start()
         here.clip()
@@ -196,7 +205,8 @@ def test_outputs_that_went_away_hold_the_queue_and_cost_nothing(tmp_path):
         assert here.runs == [1]
 
 
-def test_outputs_that_went_away_under_a_running_job_cost_it_nothing(tmp_path):
+def test_outputs_away_under_a_running_job(tmp_path):
+    """A job whose outputs folder goes away is handed back and charged nothing."""
     with Waiting(tmp_path / "pov", engine={"kind": toy("waits"), "attempts": 1}) as here:
         here.start()
         here.clip()
@@ -218,7 +228,8 @@ def test_outputs_that_went_away_under_a_running_job_cost_it_nothing(tmp_path):
 
 
 @ROOT
-def test_outputs_that_are_unmounted_under_a_running_job_wait_for_their_disk(tmp_path):
+def test_outputs_unmounted_under_a_job(tmp_path):
+    """Nothing is written below the mount point; the job waits for its disk."""
     with Waiting(tmp_path / "pov", engine={"kind": toy("waits"), "attempts": 1}) as here:
         disk = tmp_path / "disk"
         for folder in (disk, here.outputs):
@@ -246,7 +257,8 @@ def test_outputs_that_are_unmounted_under_a_running_job_wait_for_their_disk(tmp_
                 subprocess.run(["umount", "-l", folder], check=False)
 
 
-def test_a_finished_clip_is_moved_aside_with_its_json_if_that_is_asked_for(here):
+def test_done_clip_is_moved_with_its_json(here):
+    """With source = "move" a clip and its JSON move to .done, where another clip of that name takes the next name."""
     here.configure(publish={"source": "move"}, arrival={"rescan": "300ms"})
     bytes_ = here.clip("d/a.mp4").read_bytes()
     here.start()
@@ -269,7 +281,8 @@ def test_a_finished_clip_is_moved_aside_with_its_json_if_that_is_asked_for(here)
     sound(here)
 
 
-def test_a_clip_that_was_replaced_while_the_old_one_ran_is_not_moved_but_run(tmp_path):
+def test_replaced_clip_is_not_moved_but_run(tmp_path):
+    """A clip that is replaced while the old one runs is not moved, but run."""
     with Waiting(tmp_path / "pov", publish={"source": "move"}) as here:
         here.start()
         here.clip()
@@ -283,7 +296,8 @@ def test_a_clip_that_was_replaced_while_the_old_one_ran_is_not_moved_but_run(tmp
         assert sorted(manifest["output"]["frames"] for manifest in manifests) == [5, 12]
 
 
-def test_a_clip_whose_json_was_edited_while_it_ran_stays_for_the_run_after(tmp_path):
+def test_edited_clip_is_moved_later(tmp_path):
+    """A clip whose JSON is edited while it runs is moved after the run of the edit."""
     with Waiting(tmp_path / "pov", publish={"source": "move"}) as here:
         here.start()
         here.clip()
@@ -299,7 +313,8 @@ def test_a_clip_whose_json_was_edited_while_it_ran_stays_for_the_run_after(tmp_p
         assert len(here.runs) == 2
 
 
-def test_a_clip_that_cannot_be_moved_is_done_all_the_same(here):
+def test_clip_that_cannot_be_moved_is_done(here):
+    """A clip that cannot be moved is done all the same, and the failure is logged."""
     here.configure(publish={"source": "move"})
     (here.inputs / ".done").write_text("a file where the folder ought to be")
     here.clip()

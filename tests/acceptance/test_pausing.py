@@ -9,7 +9,8 @@ from support.daemons import Daemon
 from support.waiting import Waiting, newest
 
 
-def test_a_pause_lets_what_runs_end_outlives_a_restart_and_folders_have_priorities(tmp_path):
+def test_pause_resume_and_folder_priorities(tmp_path):
+    """A pause lets what runs end and outlives a restart; after resume, folder priorities decide."""
     after = {"name": "tell", "when": "after", "argv": ["touch", "told.{stem}"]}
     with Waiting(tmp_path / "pov", spec={"priorities": {"urgent/**": 10}}, hooks=[after]) as here:
         here.start()
@@ -44,7 +45,8 @@ def test_a_pause_lets_what_runs_end_outlives_a_restart_and_folders_have_prioriti
         assert here.ask("resume", "").text == "it is not paused."
 
 
-def test_once_outside_of_working_hours_starts_nothing_and_says_when(tmp_path):
+def test_once_outside_working_hours(tmp_path):
+    """--once outside of engine.hours starts nothing and says when it goes on."""
     with Daemon(tmp_path / "pov") as here:
         noon = time.strftime("%H:%M", time.localtime(time.time() + 12 * 3600))
         later = time.strftime("%H:%M", time.localtime(time.time() + 12 * 3600 + 60))

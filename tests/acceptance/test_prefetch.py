@@ -80,7 +80,8 @@ def machine(tmp_path, hub):
     machine.end()
 
 
-def test_all_is_fetched_and_the_engine_finds_it_without_a_network(machine, hub):
+def test_fetched_files_work_offline(machine, hub):
+    """All is fetched but pickles, and the engine finds it without a network."""
     done = machine.prefetch()
     assert (done.returncode, done.stderr) == (0, "")
     assert "The diffusers engine: 2.0 MB, of which 2.0 MB to fetch." in done.stdout
@@ -102,7 +103,7 @@ def test_all_is_fetched_and_the_engine_finds_it_without_a_network(machine, hub):
     assert machine.prefetch("--check", "--verify", **offline).returncode == 0
 
 
-def test_a_second_run_fetches_nothing(machine, hub):
+def test_second_run_fetches_nothing(machine, hub):
     machine.prefetch()
     hub.requests.clear()
     done = machine.prefetch()
@@ -111,7 +112,8 @@ def test_a_second_run_fetches_nothing(machine, hub):
     assert hub.downloads() == []
 
 
-def test_cosmos_finds_its_files_in_the_cache_without_uvx(machine, hub):
+def test_cosmos_finds_its_cached_files(machine, hub):
+    """The cosmos engine finds its files in the cache without uvx."""
     machine.configure(kind="cosmos", controls=["edge"])
     wanted = needs.needs("cosmos", needs.Wishes())
     for need in wanted:
@@ -137,7 +139,8 @@ def test_cosmos_finds_its_files_in_the_cache_without_uvx(machine, hub):
     assert sorted(path.name for path in Path(encoder).iterdir()) == ["a.safetensors", "config.json"]
 
 
-def test_a_licence_is_named_with_its_page_and_the_rest_is_fetched(machine, hub):
+def test_gated_model_names_its_licence(machine, hub):
+    """A gated model is named with its licence's page, and the rest is fetched."""
     done = machine.prefetch(HF_TOKEN="")
     assert done.returncode == 1
     for name in ("nvidia/Cosmos-Transfer2.5-2B", "nvidia/Cosmos-1.0-Guardrail"):
@@ -154,6 +157,7 @@ def test_a_licence_is_named_with_its_page_and_the_rest_is_fetched(machine, hub):
 
 
 def test_wrong_bytes_are_named(machine, hub):
+    """A file that comes with wrong bytes is named, and fetched the next time."""
     hub.accidents["transformer/model.safetensors"] = Accident(swapped=BIG[::-1])
     done = machine.prefetch()
     assert done.returncode == 1
@@ -165,7 +169,8 @@ def test_wrong_bytes_are_named(machine, hub):
     assert machine.prefetch().returncode == 0
 
 
-def test_a_kill_in_the_middle_of_a_file_costs_little(machine, hub):
+def test_killed_fetch_resumes(machine, hub):
+    """A fetch that is killed in the middle of a file goes on where it was."""
     hub.accidents["transformer/model.safetensors"] = Accident(stall_after=1_500_000)
     first = machine.start("prefetch")
     blobs = machine.folder / "hf/hub/models--nvidia--Cosmos-Transfer2.5-2B/blobs"
@@ -188,7 +193,8 @@ def size_of(path):
         return 0
 
 
-def test_ctrl_c_ends_it_and_keeps_what_is_here(machine, hub):
+def test_ctrl_c_keeps_what_is_here(machine, hub):
+    """Ctrl-C ends the fetch without a traceback, and keeps what has come."""
     slow = Accident(stall_after=1_500_000)
     hub.accidents["transformer/model.safetensors"] = slow
     process = machine.start("prefetch", HF_HUB_ETAG_TIMEOUT="1")
@@ -202,7 +208,8 @@ def test_ctrl_c_ends_it_and_keeps_what_is_here(machine, hub):
     assert any(size_of(path) >= 1_400_000 for path in blobs.glob("*-part"))
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(machine, hub):
+def test_too_small_disk_is_told_first(machine, hub):
+    """A disk that is too small is told before anything is fetched."""
     hub.repositories["nvidia/Cosmos-Transfer2.5-2B"].claims["transformer/model.safetensors"] = 10**16
     done = machine.prefetch()
     assert done.returncode == 3
@@ -224,14 +231,15 @@ def test_usage_is_exit_2(machine, arguments):
     assert machine.prefetch(*arguments).returncode == 2
 
 
-def test_controls_that_cannot_be_loaded_are_exit_2(machine):
+def test_unloadable_controls_are_exit_2(machine):
+    """Controls that upstream cannot load together are exit 2."""
     machine.configure(kind="cosmos", controls=["edge", "depth"])
     done = machine.prefetch()
     assert done.returncode == 2
     assert "Name exactly one control, or all four" in done.stderr
 
 
-def test_the_preview_engine_needs_nothing(machine, hub):
+def test_preview_engine_needs_nothing(machine, hub):
     done = machine.prefetch("--engine", "preview")
     assert done.returncode == 0
     assert "no model files" in done.stdout

@@ -8,7 +8,8 @@ from support.daemons import Daemon
 from support.waiting import newest, sound
 
 
-def test_a_lost_journal_is_made_again_and_nothing_is_run_twice(tmp_path):
+def test_lost_journal_is_made_again(tmp_path):
+    """A lost journal is refused at the start, made again by rebuild, and nothing runs twice."""
     with Daemon(tmp_path / "pov") as here:
         for name in ("a.mp4", "a.mov", "edited.mp4", "sealed.mp4", "bare.mp4"):
             here.clip(name)

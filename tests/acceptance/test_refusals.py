@@ -26,7 +26,8 @@ def here(tmp_path):
         ('[spec]\ntemplate = "kitchn"\n', ["kitchn", "hand_manipulation", "Did you mean 'kitchen'"]),
     ],
 )
-def test_a_wrong_configuration_is_refused_in_words(here, config, words):
+def test_wrong_configuration_is_refused(here, config, words):
+    """A wrong configuration is exit 2 with the line and the nearest name, and nothing is made."""
     (here.folder / "config.toml").write_text(config)
     done = here.call("run", "--once")
     assert done.returncode == 2, done.stderr
@@ -36,7 +37,8 @@ def test_a_wrong_configuration_is_refused_in_words(here, config, words):
     assert not here.state.exists()
 
 
-def test_messages_name_the_file_that_was_given(here):
+def test_messages_name_the_given_file(here):
+    """A message names the configuration file that was given, or the variable that is close to it."""
     (here.folder / "mine.toml").write_text('[spec]\nfolders = {"kitchen/**" = "drivin"}\n')
     done = here.call("--config", "mine.toml", "run", "--once")
     assert done.returncode == 2
@@ -58,7 +60,8 @@ def test_wrong_arguments_are_refused(here):
         assert "Traceback" not in done.stderr
 
 
-def test_a_second_daemon_is_refused_with_the_pid_of_the_first(here):
+def test_second_daemon_is_refused(here):
+    """A second daemon is refused with the pid of the first, which goes on."""
     here.start()
     second = here.call("run")
     assert second.returncode == 2
@@ -68,7 +71,8 @@ def test_a_second_daemon_is_refused_with_the_pid_of_the_first(here):
     assert here.running
 
 
-def test_once_ends_with_what_cannot_move_and_names_it(here):
+def test_once_names_what_cannot_move(here):
+    """--once ends though clips cannot move, and says why for each of them."""
     here.configure(grace={"period": "200ms"})
     good = here.clip("good.mp4")
     data = good.read_bytes()
@@ -97,7 +101,7 @@ def test_once_ends_with_what_cannot_move_and_names_it(here):
     assert "1 done, 6 not done" in summary[-1]
 
 
-def test_once_with_all_done_or_nothing_there_exits_0(here):
+def test_once_with_nothing_to_do_exits_0(here):
     empty = here.once()
     assert (empty.returncode, "0 done, 0 not done" in empty.stderr) == (0, True)
     here.clip("a.mp4")
@@ -140,7 +144,8 @@ def test_specs_and_check_need_no_daemon(here):
     assert (refused.returncode, "zebra" in refused.stderr) == (2, True)
 
 
-def test_the_command_line_takes_specs_that_were_written_before(here):
+def test_specs_written_before_are_kept(here):
+    """run takes a JSON that povwatch specs wrote before, and does not change it."""
     make_clip(here.inputs / "a.mp4")
     here.call("specs")
     before = (here.inputs / "a.json").read_bytes()

@@ -43,7 +43,8 @@ def lines(daemon, *events):
 
 
 @ROOT
-def test_outputs_that_turn_read_only_while_clips_wait_keep_the_queue_waiting_as_a_whole(tmp_path):
+def test_read_only_outputs_pause_the_queue(tmp_path):
+    """Outputs that turn read-only pause the queue in one line, charge nothing, and it goes on by itself."""
     clips = [b"a.mp4", b"b.mp4", b"c.mp4"]
     with Daemon(tmp_path / "pov") as here, small_disk(here.outputs, 16):
         here.start()
@@ -66,7 +67,8 @@ def test_outputs_that_turn_read_only_while_clips_wait_keep_the_queue_waiting_as_
 
 
 @ROOT
-def test_outputs_that_turn_read_only_under_the_engine_give_the_attempt_back(tmp_path):
+def test_read_only_under_the_engine(tmp_path):
+    """Outputs that turn read-only under the engine give the attempt back."""
     with Waiting(tmp_path / "pov") as here, small_disk(here.outputs, 16):
         here.start()
         here.clip("a.mp4")
@@ -85,7 +87,8 @@ def test_outputs_that_turn_read_only_under_the_engine_give_the_attempt_back(tmp_
 
 
 @ROOT
-def test_outputs_that_turn_read_only_before_a_result_is_finished_cost_no_second_generation(tmp_path):
+def test_read_only_before_finishing(tmp_path):
+    """Outputs that turn read-only before a result is finished cost no second generation."""
     with Daemon(tmp_path / "pov", engine={"kind": toy("turns_read_only")}) as here, small_disk(here.outputs, 16):
         here.env = {"TOY_RUNS": str(here.folder / "runs"), "TOY_DISK": str(here.outputs)}
         here.start()
@@ -104,7 +107,8 @@ def test_outputs_that_turn_read_only_before_a_result_is_finished_cost_no_second_
 
 
 @ROOT
-def test_a_promise_is_kept_when_its_folder_can_be_written_again_and_the_others_go_on(tmp_path):
+def test_promise_waits_for_its_folder(tmp_path):
+    """A promise is kept once its folder can be written again; other clips go on meanwhile."""
     with Waiting(tmp_path / "pov") as here:
         target = here.outputs / "a"
         target.mkdir(parents=True)
@@ -126,7 +130,8 @@ def test_a_promise_is_kept_when_its_folder_can_be_written_again_and_the_others_g
 
 
 @ROOT
-def test_a_clip_whose_own_folder_may_not_be_written_is_not_generated_and_keeps_nobody_waiting(tmp_path):
+def test_own_folder_may_not_be_written(tmp_path):
+    """A clip whose result folder may not be written is not generated, and holds up no other."""
     with Daemon(tmp_path / "pov") as here:
         target = here.outputs / "a"
         target.mkdir(parents=True)
@@ -146,7 +151,8 @@ def test_a_clip_whose_own_folder_may_not_be_written_is_not_generated_and_keeps_n
 
 
 @ROOT
-def test_read_only_inputs_and_outputs_at_once_go_on_in_any_order(tmp_path):
+def test_read_only_inputs_and_outputs(tmp_path):
+    """Read-only inputs and outputs at once cost nothing, whichever comes back first."""
     with Daemon(tmp_path / "pov") as here, small_disk(here.outputs, 16), small_disk(here.inputs, 16):
         here.start()
         here.copy(make_clip(here.folder / "made.mp4"), "a.mp4")
@@ -175,7 +181,8 @@ def few_open_files(daemon):
 
 
 @pytest.mark.parametrize("what", [".povwatch", "."])
-def test_a_result_that_is_removed_while_it_is_checked_is_generated_again_and_charged_once(tmp_path, what):
+def test_result_removed_while_checked(tmp_path, what):
+    """A result that is removed while it is checked is generated again, and charged once."""
     with Waiting(tmp_path / "pov") as here:
         here.start()
         here.clip("a.mp4")
@@ -197,7 +204,8 @@ def test_a_result_that_is_removed_while_it_is_checked_is_generated_again_and_cha
         sound(here)
 
 
-def test_too_few_open_files_cost_no_clip_an_attempt_nor_a_second_generation(tmp_path):
+def test_too_few_open_files_in_checking(tmp_path):
+    """Too few open files cost neither an attempt nor a second generation."""
     with Waiting(tmp_path / "pov") as here:
         here.start()
         here.clip("a.mp4")
@@ -217,7 +225,8 @@ def test_too_few_open_files_cost_no_clip_an_attempt_nor_a_second_generation(tmp_
         sound(here)
 
 
-def test_a_daemon_that_may_open_few_files_charges_nothing(tmp_path):
+def test_daemon_with_few_open_files(tmp_path):
+    """A daemon that may open few files gets every clip done, and charges nothing more."""
     with Daemon(tmp_path / "pov") as here:
         here.wrapper = ["sh", "-c", 'ulimit -n 32; exec "$@"', "sh"]
         here.start()

@@ -30,7 +30,8 @@ def edited(daemon, name="a.mp4", **fields):
     return clip
 
 
-def test_its_json_goes_along(here):
+def test_json_follows_a_renamed_clip(here):
+    """The edited JSON of a renamed clip is copied under its new name, with its fields and its form."""
     clip = edited(here)
     was = (here.inputs / "a.json").read_text()
     clip.rename(here.inputs / "kitchen.mp4")
@@ -52,7 +53,8 @@ def test_its_json_goes_along(here):
     assert json.loads((here.outputs / "kitchen/kitchen_preview.json").read_text())["spec"]["seed"] == 77
 
 
-def test_it_goes_along_into_another_folder_and_keeps_a_hold(here):
+def test_json_follows_into_another_folder(here):
+    """The JSON follows a clip into another folder, and a hold stays."""
     clip = edited(here)
     assert here.ask("hold", "a.mp4").done
     (here.inputs / "sub").mkdir()
@@ -62,7 +64,8 @@ def test_it_goes_along_into_another_folder_and_keeps_a_hold(here):
     assert json.loads((here.inputs / "sub/b.json").read_text())["seed"] == 77
 
 
-def test_it_goes_along_where_povwatch_was_stopped_meanwhile(here):
+def test_json_follows_a_rename_while_stopped(here):
+    """The JSON follows a clip that is renamed while povwatch is stopped."""
     clip = edited(here)
     here.stop()
     clip.rename(here.inputs / "kitchen.mp4")
@@ -71,7 +74,8 @@ def test_it_goes_along_where_povwatch_was_stopped_meanwhile(here):
     assert json.loads((here.inputs / "kitchen.json").read_text())["seed"] == 77
 
 
-def test_a_json_that_is_there_already_stays_and_the_other_is_told_of(here):
+def test_existing_json_stays(here):
+    """A JSON that is there already stays, and the log names the one that is left behind."""
     clip = edited(here)
     mine = (here.inputs / "a.json").read_text().replace('"a.mp4"', '"b.mp4"').replace("77", "5")
     (here.inputs / "b.json").write_text(mine)
@@ -82,7 +86,8 @@ def test_a_json_that_is_there_already_stays_and_the_other_is_told_of(here):
     assert (here.inputs / "a.json").exists()
 
 
-def test_one_that_is_open_in_an_editor_stays_too(here):
+def test_open_json_stays_too(here):
+    """A JSON that is open in an editor is copied, and stays where it is."""
     clip = edited(here)
     (here.inputs / ".a.json.swp").touch()
     here.wait_for("editing", clip="a.mp4")
@@ -92,7 +97,8 @@ def test_one_that_is_open_in_an_editor_stays_too(here):
     assert json.loads((here.inputs / "b.json").read_text())["seed"] == 77
 
 
-def test_a_copy_under_another_name_is_another_clip_and_the_json_is_told_of(here):
+def test_copied_clip_is_another_clip(here):
+    """A copy under another name has a JSON of its own; the edited one of the deleted clip is reported."""
     clip = edited(here)
     shutil.copy2(clip, here.inputs / "b.mp4")
     here.wait_for("grace", clip="b.mp4")
@@ -101,7 +107,8 @@ def test_a_copy_under_another_name_is_another_clip_and_the_json_is_told_of(here)
     assert json.loads((here.inputs / "b.json").read_text())["seed"] == 0
 
 
-def test_a_second_name_for_a_clip_that_stays_takes_nothing_away(here):
+def test_second_name_takes_nothing_away(here):
+    """A hard link to a clip that stays is a clip of its own and takes nothing from it."""
     clip = edited(here)
     (here.inputs / "b.mp4").hardlink_to(clip)
     here.wait_for("grace", clip="b.mp4")
@@ -109,7 +116,8 @@ def test_a_second_name_for_a_clip_that_stays_takes_nothing_away(here):
     assert json.loads((here.inputs / "a.json").read_text())["seed"] == 77
 
 
-def test_a_json_that_nobody_edited_is_not_spoken_of(here):
+def test_unedited_json_is_not_mentioned(here):
+    """The JSON of a deleted clip is not mentioned if nobody edited it."""
     clip = here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     clip.unlink()
@@ -117,7 +125,8 @@ def test_a_json_that_nobody_edited_is_not_spoken_of(here):
     assert not here.events("spec-left")
 
 
-def test_a_json_that_cannot_be_run_goes_along_as_it_is(here):
+def test_invalid_json_follows_as_it_is(here):
+    """A JSON that cannot be run follows its clip byte for byte."""
     clip = edited(here)
     (here.inputs / "a.json").write_text('{"seed": ')
     here.wait_for("invalid-spec", clip="a.mp4")
@@ -136,7 +145,8 @@ def seed_of(here, clip="n.mp4"):
 
 @pytest.mark.parametrize("first", ["clip", "json"])
 @pytest.mark.parametrize("seen_between", [False, True])
-def test_a_json_that_is_renamed_with_its_clip_is_its_json_still(here, first, seen_between):
+def test_json_renamed_with_its_clip(here, first, seen_between):
+    """A JSON that is renamed with its clip, before it or after it, stays its JSON with the video_path mended."""
     clip = edited(here)
     was = (here.inputs / "a.json").read_text()
     moves = [(clip, here.inputs / "n.mp4"), (here.inputs / "a.json", here.inputs / "n.json")]
@@ -153,7 +163,8 @@ def test_a_json_that_is_renamed_with_its_clip_is_its_json_still(here, first, see
     assert not list(here.inputs.glob(".*.old*"))
 
 
-def test_both_may_go_to_another_folder_while_povwatch_is_stopped(here):
+def test_both_moved_while_stopped(here):
+    """A clip and its JSON may go to another folder while povwatch is stopped, and a hold stays."""
     clip = edited(here)
     assert here.ask("hold", "a.mp4").done
     here.stop()
@@ -166,7 +177,8 @@ def test_both_may_go_to_another_folder_while_povwatch_is_stopped(here):
     assert seed_of(here, "sub/n.mp4") == 77
 
 
-def test_a_json_that_names_another_clip_that_is_there_is_not_mended(here):
+def test_json_of_a_present_clip_stays(here):
+    """A JSON that names another clip which is there is invalid, and is not mended."""
     clip = edited(here)
     clip.rename(here.inputs / "n.mp4")
     here.wait_for("spec-carried", clip="n.mp4")
@@ -180,7 +192,8 @@ def test_a_json_that_names_another_clip_that_is_there_is_not_mended(here):
     assert not here.events("spec-mended")
 
 
-def test_a_json_of_another_file_is_not_mended(here):
+def test_json_of_another_file_is_not_mended(here):
+    """A JSON of a deleted clip that is put beside another video is invalid, and is not mended."""
     edited(here)
     here.clip("b.mp4")
     here.wait_for("grace", clip="b.mp4")
@@ -195,7 +208,8 @@ def words(here, *call):
     return " ".join(here.call(*call).stdout.split())
 
 
-def test_a_clip_that_a_file_held_says_how_it_is_let_go_under_its_new_name(here):
+def test_held_clip_says_its_way_out(here):
+    """A clip that a file held under its former name says how it is let go now, also after a restart."""
     clip = edited(here)
     (here.inputs / "a.hold").touch()
     here.wait_for("held", clip="a.mp4")
@@ -213,7 +227,8 @@ def test_a_clip_that_a_file_held_says_how_it_is_let_go_under_its_new_name(here):
 
 
 @pytest.mark.parametrize("steps", [("remove", "go"), ("go", "remove")])
-def test_a_clip_whose_hold_file_is_renamed_after_it_says_both_that_it_takes(here, steps):
+def test_renamed_hold_file(here, steps):
+    """A clip whose hold file is renamed after it says both things that it takes, and takes them in any order."""
     clip = edited(here)
     (here.inputs / "a.hold").touch()
     here.wait_for("held", clip="a.mp4")

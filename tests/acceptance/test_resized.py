@@ -8,7 +8,8 @@ from support import hostile
 from support.daemons import Daemon
 
 
-def test_what_is_scaled_is_said_everywhere(tmp_path):
+def test_scaled_pictures_are_told_everywhere(tmp_path):
+    """A clip whose size changes is told of in the log, show, why, report and manifest."""
     with Daemon(tmp_path / "pov", engine={"kind": "preview"}) as here:
         hostile.pictures(here.inputs / "call.mov", *[hostile.png(64, 48)] * 4, *[hostile.png(48, 48)] * 4)
         once = here.once()

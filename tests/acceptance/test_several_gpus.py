@@ -7,7 +7,8 @@ from support.gpu_machine import GB, OnGpus, gpu
 from support.waiting import left_over, newest, sound
 
 
-def test_loads_take_turns_and_a_lost_gpu_costs_its_own_job_alone_and_is_used_again(tmp_path):
+def test_lost_gpu_of_several(tmp_path):
+    """Loads take turns; a lost GPU costs its own job alone, and it and a new one are used."""
     with OnGpus(
         tmp_path / "pov", "waits", gpu(0), gpu(1), gpu(7, total=24 * GB), load=False, engine={"workers": 3}
     ) as here:

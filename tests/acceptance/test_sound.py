@@ -11,7 +11,8 @@ from support.clips import read_numbers
 from support.daemons import Daemon, toy
 
 
-def test_sound_costs_no_clip_and_no_second_generation(tmp_path):
+def test_sound_costs_no_clip(tmp_path):
+    """Whatever sound a clip has, it comes out with one generation, and a change is told before that."""
     with Daemon(tmp_path / "pov") as here:
         make = here.folder / "made"
         make.mkdir()
@@ -58,7 +59,7 @@ def test_sound_costs_no_clip_and_no_second_generation(tmp_path):
                 assert onsets(result) == pytest.approx(beeps, abs=0.02), name
 
 
-def test_what_cannot_be_finished_is_kept_and_finished_when_it_can_be(tmp_path):
+def test_unfinished_result_is_kept(tmp_path):
     """The engine takes away what finishing needs. Nothing is generated again for that, and nothing is lost."""
     with Daemon(tmp_path / "pov", engine={"kind": toy("takes_times"), "attempts": 2}) as here:
         here.copy(beeping(here.folder / "made.mp4", "aac"), "a.mp4")
@@ -91,7 +92,8 @@ def test_what_cannot_be_finished_is_kept_and_finished_when_it_can_be(tmp_path):
         here.until(lambda: not (here.inputs / "a.error.txt").exists(), "its error file is gone")
 
 
-def test_force_generates_anew_what_was_kept(tmp_path):
+def test_force_generates_anew(tmp_path):
+    """retry --force generates anew what was kept, and the newer artifact takes its place."""
     with Daemon(tmp_path / "pov", engine={"kind": toy("takes_times"), "attempts": 1}) as here:
         here.clip("a.mp4", frames=5)
         here.start()

@@ -22,7 +22,8 @@ def prompt(file):
     return json.loads(file.read_text())["prompt"]
 
 
-def test_json_files_are_written_for_a_folder_and_anew_by_force(here):
+def test_json_files_for_a_folder(here):
+    """specs writes the JSONs of a folder, and with --force anew; what somebody wrote is kept aside."""
     (here.folder / "mine" / "timed.toml").write_text('prompt = "{duration} of {stem}, {folder}, {date}"\n')
     here.configure(
         spec={
@@ -66,7 +67,8 @@ def test_json_files_are_written_for_a_folder_and_anew_by_force(here):
     assert "a.json: left as it is: it is open in an editor" in left
 
 
-def test_a_clip_that_is_done_keeps_its_json(here):
+def test_done_clip_keeps_its_json(here):
+    """specs --force leaves the JSON of a clip that is done."""
     here.clip()
     assert here.once().returncode == 0
     done = here.call("specs", "--force", "--template", "kitchen")
@@ -74,7 +76,8 @@ def test_a_clip_that_is_done_keeps_its_json(here):
     assert prompt(here.inputs / "a.json") == load_templates(None)["hand_manipulation"].prompt
 
 
-def test_what_is_wrong_is_said_before_anything_is_done(here):
+def test_errors_come_before_the_work(here):
+    """A wrong template, variable or folder is told before anything is written."""
     bad = here.folder / "mine" / "bad.toml"
     bad.write_text('prompt = "{stm}"\n')
     for command in (["specs"], ["run", "--once"], ["prompts", "list"]):
@@ -95,6 +98,7 @@ def test_what_is_wrong_is_said_before_anything_is_done(here):
 
 
 def test_prompts_are_listed_and_shown(here):
+    """prompts lists and shows all templates; what is shown can be used as a template."""
     (here.folder / "mine" / "kitchen.toml").write_text(
         'prompt = "my \x1b[31mkitchen"\ndescription = "Mine."\n'.replace("\x1b", "\\u001b")
     )

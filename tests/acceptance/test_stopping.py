@@ -31,7 +31,8 @@ def deaf():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_stop_hands_the_running_clip_back(here, number):
+def test_stop_hands_the_running_clip_back(here, number):
+    """A stop by any signal is quick, leaves no process and charges nothing; the next start goes on."""
     here.before = hears
     here.start()
     here.clip()
@@ -53,7 +54,8 @@ def test_a_stop_hands_the_running_clip_back(here, number):
     sound(here)
 
 
-def test_under_nohup_it_goes_on_when_the_terminal_is_closed(here):
+def test_nohup_outlives_its_terminal(here):
+    """Under nohup the daemon goes on when its terminal is closed."""
     here.before = deaf
     here.start()
     here.process.send_signal(signal.SIGHUP)
@@ -63,7 +65,7 @@ def test_under_nohup_it_goes_on_when_the_terminal_is_closed(here):
     here.stop()
 
 
-def test_a_log_on_a_full_disk_costs_no_clip(here):
+def test_log_on_a_full_disk_costs_no_clip(here):
     here.wrapper = ["sh", "-c", 'exec "$@" >/dev/full 2>&1', "sh"]
     here.let_go()
     here.clip()
@@ -75,7 +77,8 @@ def test_a_log_on_a_full_disk_costs_no_clip(here):
 
 
 @pytest.mark.parametrize("name", ["hangs", "locks_the_interpreter"])
-def test_an_engine_that_does_not_listen_is_ended_all_the_same(here, name):
+def test_deaf_engine_is_ended(here, name):
+    """An engine that does not listen is ended within the time of a stop."""
     here.configure(engine={"kind": toy(name), "stall_timeout": "1h"})
     here.start()
     here.clip()
@@ -86,7 +89,8 @@ def test_an_engine_that_does_not_listen_is_ended_all_the_same(here, name):
     assert left_over(here.folder) == []
 
 
-def test_a_stop_while_the_working_copy_is_made(here):
+def test_stop_while_preparing(here):
+    """A stop while the working copy is made charges nothing and leaves no process."""
     here.start()
     here.clip("a.mkv", frames=250, size=(640, 360))
     here.wait_for("started")
@@ -97,7 +101,8 @@ def test_a_stop_while_the_working_copy_is_made(here):
     sound(here)
 
 
-def test_stops_while_a_clip_is_checked_are_no_crashes(here):
+def test_stops_while_checking_are_no_crashes(here):
+    """Stops while a result is checked count as no crash and generate nothing again."""
     here.let_go()
     here.clip("a.mkv", frames=250, size=(640, 360))
     here.start()
@@ -115,7 +120,7 @@ def test_stops_while_a_clip_is_checked_are_no_crashes(here):
     sound(here)
 
 
-def test_a_stop_before_anything_came(here):
+def test_stop_before_anything_came(here):
     here.start()
     assert here.stop() == 0
     assert left_over(here.folder) == []

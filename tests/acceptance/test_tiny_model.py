@@ -118,7 +118,8 @@ def here(tiny, tmp_path_factory):
         yield daemon
 
 
-def test_a_clip_comes_out_generated_in_several_chunks(here) -> None:
+def test_generated_in_several_chunks(here) -> None:
+    """A long clip is generated in chunks, and its manifest has model, settings and libraries."""
     manifest = here.done("whole.mp4")
     assert (manifest["kind"], manifest["engine"]["name"], manifest["engine"]["real"]) == ("aug", "diffusers", True)
     assert {"torch", "diffusers", "transformers"} <= manifest["libraries"].keys()
@@ -134,7 +135,8 @@ def test_a_clip_comes_out_generated_in_several_chunks(here) -> None:
     assert abs(pictures.astype(int) - clip).mean() > 20, "it is the clip itself"
 
 
-def test_every_frame_keeps_its_time_and_an_odd_size_is_kept(here) -> None:
+def test_times_and_odd_size_are_kept(here) -> None:
+    """Every frame keeps its time, and an odd size is kept."""
     times = [0, 40, 70, 130, 150, 200, 290]
     made = make_clip(
         here.folder / "made.mp4", frames=7, size=(75, 45), times=times, time_base=Fraction(1, 1000), pix_fmt="yuv444p"
@@ -146,7 +148,8 @@ def test_every_frame_keeps_its_time_and_an_odd_size_is_kept(here) -> None:
     assert read_times(here.outputs / "odd/odd_aug.mp4") == [Fraction(time, 1000) for time in times]
 
 
-def test_controls_change_between_jobs_and_the_model_stays(here) -> None:
+def test_controls_change_between_jobs(here) -> None:
+    """Each job has its own controls, and the model stays loaded."""
     worker = here.worker
     here.ask_for("blurred.mp4", vis={"preset_blur_strength": "high", "control_weight": 0.7})
     assert here.done("blurred.mp4")["generated"]["control"] == "vis"
@@ -157,7 +160,8 @@ def test_controls_change_between_jobs_and_the_model_stays(here) -> None:
     np.testing.assert_array_equal(here.pictures("edged.mp4"), here.pictures("whole.mp4"))
 
 
-def test_a_control_that_is_given_stands_for_the_computed_one(here) -> None:
+def test_given_control_replaces_the_computed(here) -> None:
+    """A control video that is given takes the place of the computed one, bit by bit."""
     given = here.inputs / ".controls"
     given.mkdir()
     clip = list(upright_frames(here.inputs / "whole.mp4"))
@@ -171,7 +175,8 @@ def test_a_control_that_is_given_stands_for_the_computed_one(here) -> None:
     assert not np.array_equal(here.pictures("with_others.mp4"), here.pictures("whole.mp4"))
 
 
-def test_a_job_is_cancelled_between_two_steps(here) -> None:
+def test_cancelled_between_two_steps(here) -> None:
+    """A job is cancelled between two steps, and the worker goes on with the next one."""
     worker = here.worker
     here.hold()
     here.ask_for("unwanted.mp4")
@@ -187,7 +192,8 @@ def test_a_job_is_cancelled_between_two_steps(here) -> None:
 
 
 @pytest.mark.parametrize(("name", "prompt"), [("said", "a forbidden word"), ("shown", "a forbidden scene")])
-def test_what_the_guardrail_refuses_is_blocked(here, name, prompt) -> None:
+def test_guardrail_refusal_is_blocked(here, name, prompt) -> None:
+    """A prompt or a video that the guardrail refuses is blocked, with the reason, and never published."""
     here.ask_for(f"{name}.mp4", frames=5, prompt=prompt)
     blocked = here.wait_for("blocked", clip=f"{name}.mp4", patience=LONG)
     what = {"said": f"the prompt: {prompt!r}", "shown": "the generated video, frames 0 to 4"}[name]
@@ -198,7 +204,8 @@ def test_what_the_guardrail_refuses_is_blocked(here, name, prompt) -> None:
     assert not (here.outputs / name).exists()
 
 
-def test_a_job_outlives_a_killed_worker(here) -> None:
+def test_job_outlives_a_killed_worker(here) -> None:
+    """A job goes on with its second chunk after its worker is killed, as another attempt."""
     here.hold()
     here.ask_for("worker.mp4")
     job = here.held("worker.mp4")
@@ -209,7 +216,8 @@ def test_a_job_outlives_a_killed_worker(here) -> None:
     assert (here.peek("worker.mp4")["attempts"], here.peek("worker.mp4")["crashes"]) == (2, 0)
 
 
-def test_a_job_outlives_a_killed_daemon(here) -> None:
+def test_job_outlives_a_killed_daemon(here) -> None:
+    """A job goes on with its second chunk after the daemon is killed, as a crash."""
     here.hold()
     here.ask_for("daemon.mp4")
     job = here.held("daemon.mp4")

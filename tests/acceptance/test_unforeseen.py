@@ -13,6 +13,7 @@ from support.waiting import Waiting, newest, sound
 
 
 def test_words_that_no_file_takes(tmp_path):
+    """Text of an engine that UTF-8 cannot encode costs nothing more than its own clip."""
     with Daemon(tmp_path / "pov", engine={"kind": toy("odd_words"), "attempts": 1}) as here:
         spec = {"name": "a", "video_path": "a.mp4", "prompt": "hands", "seed": 666, "edge": {}}
         (here.inputs / "a.json").write_text(json.dumps(spec))
@@ -31,7 +32,8 @@ def test_words_that_no_file_takes(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts something, which takes root")
-def test_a_journal_that_takes_no_more_is_waited_for(tmp_path):
+def test_full_journal_is_waited_for(tmp_path):
+    """A journal that takes no more is waited for, and no clip is lost."""
     with Waiting(tmp_path / "pov", disk={"reserve": "1B"}) as here:
         here.state.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", here.state], check=True)
@@ -59,7 +61,8 @@ def test_a_journal_that_takes_no_more_is_waited_for(tmp_path):
             subprocess.run(["umount", "-l", here.state], check=True)
 
 
-def test_a_journal_that_is_damaged_is_refused_at_the_start(tmp_path):
+def test_damaged_journal_is_refused(tmp_path):
+    """A damaged journal is refused at the start, with the command that moves it aside."""
     here = Daemon(tmp_path / "pov")
     here.state.mkdir()
     (here.state / "journal.sqlite3").write_bytes(b"SQLite format 3\0" + bytes(8000))
@@ -72,7 +75,8 @@ def test_a_journal_that_is_damaged_is_refused_at_the_start(tmp_path):
     assert "Traceback" not in asked.stderr
 
 
-def test_a_clip_that_goes_away_while_the_daemon_is_down(tmp_path):
+def test_clip_deleted_while_down(tmp_path):
+    """A clip that is deleted while the daemon is down is cancelled at the start."""
     with Waiting(tmp_path / "pov", grace={"period": "1h"}) as here:
         here.start()
         clip = here.clip()
@@ -87,7 +91,8 @@ def test_a_clip_that_goes_away_while_the_daemon_is_down(tmp_path):
 
 @pytest.mark.parametrize("artifact", ["garbage{", '{"folder": 5}', "[" * 5000])
 @pytest.mark.parametrize("state", ["checking", "publishing"])
-def test_a_job_whose_record_is_damaged_is_set_aside_at_the_third_start(tmp_path, state, artifact):
+def test_damaged_record_is_set_aside(tmp_path, state, artifact):
+    """A job whose record is damaged fails at the third start, its files are kept, and others go on."""
     with Daemon(tmp_path / "pov", grace={"period": "1h"}) as here:
         here.start()
         here.clip()

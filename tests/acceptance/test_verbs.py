@@ -28,7 +28,8 @@ def alone(tmp_path):
         yield daemon
 
 
-def test_markers_hold_and_let_go_and_hold_beats_go(here):
+def test_markers_hold_and_let_go(here):
+    """The markers hold and let go, and hold goes before go."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     hold, go = here.inputs / "a.hold", here.inputs / "a.go"
@@ -57,7 +58,8 @@ def test_commands_hold_and_let_go(alone):
     alone.wait_for("queued", clip="a.mp4")
 
 
-def test_a_hold_survives_a_restart(alone):
+def test_hold_survives_a_restart(alone):
+    """A hold by file or by command survives a kill, and go ends it."""
     alone.configure(grace={"period": "1s"})
     (alone.inputs / "a.hold").touch()
     (alone.inputs / "b.hold").touch()
@@ -76,6 +78,7 @@ def test_a_hold_survives_a_restart(alone):
 
 
 def test_go_while_it_still_arrives(alone):
+    """A go before the clip has arrived is kept."""
     alone.configure(arrival={"settle": "1s"}, grace={"period": "1h"})
     alone.clip("a.mp4")
     alone.start().wait_for("seen", clip="a.mp4")
@@ -85,6 +88,7 @@ def test_go_while_it_still_arrives(alone):
 
 
 def test_cancel_and_retry_in_the_grace(here):
+    """A clip can be cancelled once, and retried, in its grace."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     assert here.ask("cancel", "a.mp4").done
@@ -97,7 +101,8 @@ def test_cancel_and_retry_in_the_grace(here):
     here.wait_for("queued", clip="a.mp4")
 
 
-def test_a_cancelled_clip_stays_cancelled_over_rescans_and_restarts(alone):
+def test_cancelled_clip_stays_cancelled(alone):
+    """A cancelled clip stays cancelled over rescans and restarts."""
     alone.clip("a.mp4")
     alone.start().wait_for("grace", clip="a.mp4")
     alone.ask("cancel", "a.mp4")
@@ -112,7 +117,7 @@ def test_a_cancelled_clip_stays_cancelled_over_rescans_and_restarts(alone):
     assert alone.peek("a.mp4")["state"] == "cancelled"
 
 
-def test_a_clip_is_cancelled_while_it_runs(tmp_path):
+def test_clip_is_cancelled_while_it_runs(tmp_path):
     with Waiting(tmp_path / "pov") as here:
         here.clip("a.mp4")
         here.start()
@@ -123,7 +128,8 @@ def test_a_clip_is_cancelled_while_it_runs(tmp_path):
         assert here.published() == []
 
 
-def test_words_that_fit_nothing_or_several(alone):
+def test_words_that_fit_several_or_none(alone):
+    """A name that fits several clips lists them; one that fits none does nothing."""
     alone.clip("x/a.mp4")
     alone.clip("y/a.mp4")
     alone.start()
@@ -142,7 +148,7 @@ def test_words_that_fit_nothing_or_several(alone):
     assert alone.peek("x/a.mp4")["state"] == "grace"
 
 
-def test_retry_of_what_is_done_needs_force(alone):
+def test_retry_of_a_done_clip_needs_force(alone):
     alone.configure(grace={"period": "100ms"})
     alone.clip("a.mp4")
     alone.start().wait_for("done", clip="a.mp4")

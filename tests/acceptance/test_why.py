@@ -41,7 +41,8 @@ def edit(here, **fields):
     changed.rename(spec)
 
 
-def test_each_hold_has_its_own_way_out(here):
+def test_each_hold_has_its_way_out(here):
+    """why names what holds a clip, by JSON, file or command, and what to type."""
     here.clip("a.mp4")
     here.wait_for("grace", clip="a.mp4")
     go = f"povwatch go {here.name}/a.mp4"
@@ -66,7 +67,8 @@ def test_each_hold_has_its_own_way_out(here):
     assert "hold stops here" not in why(here, "a.mp4")
 
 
-def test_a_grace_that_stands_still_is_not_counted_down(tmp_path):
+def test_standing_grace_is_not_counted_down(tmp_path):
+    """A grace that stands still shows the time that is left, with and without a daemon."""
     with Waiting(tmp_path / "pov", load=False, grace={"period": "1h"}) as here:
         here.clip("a.mp4")
         here.start().wait_for("grace", clip="a.mp4")
@@ -115,7 +117,8 @@ def backdate(here, seconds, waiting_on=None):
         ("below a link", "the folder linked is a symbolic link. Links are not followed: put the folder itself here."),
     ],
 )
-def test_what_is_no_file_is_called_by_its_name(here, kind, words, monkeypatch):
+def test_special_files_are_named(here, kind, words, monkeypatch):
+    """why calls a FIFO, a socket, a folder or a link by its kind, and gives advice."""
     at = here.inputs / "odd.mp4"
     asked = "odd.mp4"
     match kind:
@@ -141,7 +144,8 @@ def test_what_is_no_file_is_called_by_its_name(here, kind, words, monkeypatch):
     assert "not seen yet" not in text
 
 
-def test_a_link_to_a_video_is_not_retried_but_replaced(here):
+def test_link_is_replaced_not_retried(here):
+    """why advises to replace a link to a video, not to retry; the video itself is taken in."""
     made = here.clip("a.mp4")
     made = made.rename(here.folder / "made.mp4")
     (here.inputs / "b.mp4").symlink_to(made)
@@ -159,7 +163,8 @@ def test_a_link_to_a_video_is_not_retried_but_replaced(here):
     here.wait_for("grace", clip="b.mp4")
 
 
-def test_what_the_engine_refuses_is_no_ok(tmp_path):
+def test_engine_refusal_is_not_ok(tmp_path):
+    """why does not call a JSON ok that the engine refuses."""
     with Waiting(tmp_path / "pov", load=False, grace={"period": "1h"}) as here:
         here.configure(engine={"kind": "cosmos", "guardrails": False}, grace={"period": "1h"})
         here.clip("a.mp4")
@@ -174,7 +179,8 @@ def test_what_the_engine_refuses_is_no_ok(tmp_path):
         (here.inputs / "a.json").unlink()
 
 
-def test_odd_names_are_found_as_they_are_shown_and_can_be_pasted(here):
+def test_odd_names_are_found_as_shown(here):
+    """A name is found as it is shown, and the commands in the log can be pasted."""
     plain = here.clip("plain.mp4")
     here.wait_for("grace", clip="plain.mp4")
     for name in ("caf\udce9.mp4", "-x.mp4", "my clip.mp4"):
@@ -190,7 +196,7 @@ def test_odd_names_are_found_as_they_are_shown_and_can_be_pasted(here):
 
 
 @pytest.mark.parametrize("verb", ["go", "hold", "cancel", "retry", "why", "show"])
-def test_an_empty_name_is_refused(shared, verb):
+def test_empty_name_is_refused(shared, verb):
     done = shared.call(verb, "")
     assert done.returncode == 2
     assert "give a clip" in " ".join(done.stderr.split())
@@ -198,5 +204,6 @@ def test_an_empty_name_is_refused(shared, verb):
 
 @pytest.mark.parametrize("word", ["..", "../config.toml", "/etc/hostname", "."])
 def test_nothing_outside_is_looked_at(shared, word):
+    """why with a path outside of inputs/ looks at nothing there."""
     done = shared.call("why", word)
     assert (done.returncode, "No clip here is called" in done.stderr) == (1, True)
