@@ -68,26 +68,28 @@ def sound(found, points):
 
 
 @pytest.mark.parametrize("shard", range(4))
-def test_a_kill_at_any_call_loses_nothing(crash, shard):
+def test_kill_at_any_call(crash, shard):
     sound(crash("kill", "--most", 90 // SHARE, "--shard", f"{shard}/4"), 90 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(3))
-def test_a_power_cut_at_any_call_loses_nothing(crash, shard):
+def test_power_cut_at_any_call(crash, shard):
     sound(crash("cut", "--most", 90 // SHARE, "--shard", f"{shard}/3"), 90 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(2))
-def test_what_the_machine_refuses_at_any_call_is_charged_to_no_clip_and_waited_for(crash, shard):
+def test_refusal_at_any_call(crash, shard):
+    """What the machine refuses at any call charges no clip, and is waited for."""
     sound(crash("errno", "--most", 75 // SHARE, "--shard", f"{shard}/2"), 75 // SHARE)
 
 
-def test_a_journal_that_is_lost_at_any_call_is_made_again_and_nothing_is_published_twice(crash):
+def test_journal_lost_at_any_call(crash):
+    """A journal that is lost at any call is made again, and nothing is published twice."""
     sound(crash("lost", "--most", 75 // SHARE), 75 // SHARE)
 
 
 @pytest.mark.parametrize("layer", ["again", "cut-again"])
-def test_a_crash_in_the_midst_of_a_recovery_loses_nothing(crash, layer):
+def test_crash_in_a_recovery(crash, layer):
     sound(crash(layer, "--most", 40 // SHARE), 40 // SHARE)
 
 
@@ -103,6 +105,7 @@ def test_a_crash_in_the_midst_of_a_recovery_loses_nothing(crash, layer):
         pytest.param("rooms", "lost", "plain", "a promised result was made a second time", marks=more),
     ],
 )
-def test_the_harness_sees_that_a_rule_was_taken_out(crash, mutation, layer, scenario, said):
+def test_harness_sees_a_missing_rule(crash, mutation, layer, scenario, said):
+    """The harness finds a violation once a rule is taken out of the daemon."""
     found = crash(layer, "--scenarios", scenario, "--most", 60, "--stop-after", 1, mutation=mutation)
     assert any(said in line for line in told(found)), found

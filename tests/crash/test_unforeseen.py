@@ -33,5 +33,6 @@ def test_every_step_raises_once(part):
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_every_step_of_a_recovery_raises_at_each_start(part):
+def test_every_recovery_step_raises(part):
+    """A job whose recovery raises at each start fails at the third, and the daemon lives."""
     tried("starts", part, 2)
