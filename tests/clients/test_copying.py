@@ -18,7 +18,7 @@ def elsewhere(here):
     shutil.rmtree(folder)
 
 
-def test_cp_that_stalls_half_way_is_waited_for(here, fast_film):
+def test_stalled_cp_is_waited_for(here, fast_film):
     feed = Feed(here.folder / "camera", fast_film.read_bytes())
     with Client("cp", feed.path, here.inputs / "a.mov") as cp:
         feed.give(0.5, here.inputs / "a.mov")
@@ -30,7 +30,7 @@ def test_cp_that_stalls_half_way_is_waited_for(here, fast_film):
 
 
 @more
-def test_cp_that_was_killed_half_way_and_begun_anew_is_one_clip(here, fast_film):
+def test_killed_cp_begun_anew_is_one_clip(here, fast_film):
     feed = Feed(here.folder / "camera", fast_film.read_bytes())
     with Client("cp", feed.path, here.inputs / "a.mov"):
         feed.give(0.5, here.inputs / "a.mov")
@@ -40,7 +40,8 @@ def test_cp_that_was_killed_half_way_and_begun_anew_is_one_clip(here, fast_film)
 
 
 @more
-def test_cp_with_an_old_date_over_a_clip_in_its_grace_is_another_clip(here, film, fast_film):
+def test_cp_with_an_old_date_over_a_clip(here, film, fast_film):
+    """cp of another video with an old date over a clip in its grace is another clip."""
     run("cp", "-p", film, here.inputs / "a.mov")
     here.came_in("a.mov", film)
     os.utime(fast_film, (0, 0))
@@ -74,7 +75,8 @@ def test_mv_of_a_folder_across_file_systems(here, film, fast_film, elsewhere):
 
 
 @more
-def test_mv_to_another_name_within_inputs_takes_the_job_along_as_a_new_one(here, film):
+def test_mv_to_another_name(here, film):
+    """mv of a clip to another name cancels the old job, and the new one is done."""
     shutil.copyfile(film, here.inputs / "a.mov")
     here.came_in("a.mov", film)
     run("mv", here.inputs / "a.mov", here.inputs / "b.mov")
@@ -83,7 +85,8 @@ def test_mv_to_another_name_within_inputs_takes_the_job_along_as_a_new_one(here,
     here.comes_out("b.mov")
 
 
-def test_ln_to_a_file_that_is_still_written_under_its_other_name(here, fast_film):
+def test_ln_to_a_file_still_written(here, fast_film):
+    """A link to a file that is still written under its other name waits for the writer."""
     other = here.folder / "recording.mov"
     feed = Feed(here.folder / "camera", fast_film.read_bytes())
     with Client("cp", feed.path, other) as cp:
@@ -96,7 +99,8 @@ def test_ln_to_a_file_that_is_still_written_under_its_other_name(here, fast_film
 
 
 @more
-def test_a_second_link_to_a_clip_and_new_rights_are_no_change_of_it(here, film):
+def test_second_link_and_new_rights(here, film):
+    """A second link to a clip and other rights are no change of it."""
     run("cp", "-l", film, here.inputs / "a.mov")
     here.came_in("a.mov", film)
     run("ln", here.inputs / "a.mov", here.folder / "backup.mov")

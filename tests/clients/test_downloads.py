@@ -25,7 +25,8 @@ def partly(here, film, part):
         pytest.param("a.mov.filepart", marks=more),  # WinSCP
     ],
 )
-def test_a_download_under_another_name_is_seen_when_it_has_its_own(here, fast_film, part):
+def test_download_under_another_name(here, fast_film, part):
+    """A download is not seen before it has its own name."""
     feed, client = partly(here, fast_film, part)
     with client:
         here.daemon.ask("go", "nothing.mov")  # the daemon has had its turn
@@ -37,7 +38,8 @@ def test_a_download_under_another_name_is_seen_when_it_has_its_own(here, fast_fi
     assert not here.events("arriving")
 
 
-def test_firefox_keeps_the_name_with_an_empty_file(here, fast_film):
+def test_firefox_keeps_an_empty_file(here, fast_film):
+    """The empty file that Firefox leaves under the name waits until the download is moved over it."""
     (here.inputs / "a.mov").touch()
     feed, client = partly(here, fast_film, "a.mov.part")
     with client:
@@ -50,7 +52,8 @@ def test_firefox_keeps_the_name_with_an_empty_file(here, fast_film):
 
 
 @more
-def test_aria2_reserves_the_space_and_fills_it(here, film, fast_film):
+def test_aria2_reserves_and_fills(here, film, fast_film):
+    """A file that aria2 has reserved and fills waits as long as its control file is there."""
     data = fast_film.read_bytes()
     half = len(data) // 2
     (here.inputs / "a.mov.aria2").write_bytes(b"what is still missing")

@@ -84,7 +84,8 @@ def vim(desk):
     return opened
 
 
-def test_vim_holds_the_grace_while_it_is_open_and_its_saving_starts_it_anew(desk):
+def test_vim_holds_and_saves(desk):
+    """vim holds the grace while it is open, and a save starts the grace anew."""
     with vim(desk) as opened:
         desk.hold.unlink()
         desk.wait_for("editing", clip="a.mp4")
@@ -100,7 +101,8 @@ def test_vim_holds_the_grace_while_it_is_open_and_its_saving_starts_it_anew(desk
     assert "without a change" not in desk.events("editor-closed", clip="a.mp4")[-1]["message"]  # it was saved
 
 
-def test_vim_that_is_closed_without_a_change_lets_the_grace_go_on(desk):
+def test_vim_closed_without_a_change(desk):
+    """vim that is closed without a change lets the grace go on."""
     with vim(desk) as opened:
         desk.hold.unlink()
         desk.wait_for("editing", clip="a.mp4")
@@ -109,7 +111,8 @@ def test_vim_that_is_closed_without_a_change_lets_the_grace_go_on(desk):
     desk.ran_once(edited=False, edits=0)
 
 
-def test_vim_that_was_killed_holds_the_grace_until_its_lock_is_an_hour_old(desk):
+def test_killed_vim_holds_for_an_hour(desk):
+    """vim that was killed holds the grace until its swap file is an hour old."""
     with vim(desk):
         desk.hold.unlink()
         desk.wait_for("editing", clip="a.mp4")
@@ -147,7 +150,8 @@ def test_nano_with_locking_holds_the_grace(desk):
     assert not desk.events("invalid-spec")  # it truncates, then writes
 
 
-def test_nano_tells_nobody_that_it_is_open_but_its_saving_starts_the_grace_anew(desk):
+def test_nano_without_locking(desk):
+    """nano tells nobody that it is open, but a save starts the grace anew."""
     with nano(desk) as opened:
         save_in_nano(desk, opened)
         desk.wait_for("edited", clip="a.mp4")
@@ -155,7 +159,8 @@ def test_nano_tells_nobody_that_it_is_open_but_its_saving_starts_the_grace_anew(
         desk.ran_once(edited=True, edits=1)
 
 
-def test_sed_starts_the_grace_anew_only_where_it_changes_something(desk):
+def test_sed_restarts_only_by_a_change(desk):
+    """sed starts the grace anew only where it changes something."""
     desk.hold.unlink()
     since = when(desk.wait_for("unheld", clip="a.mp4"))
     desk.until(lambda: time.time() > since + A_BIT)
@@ -170,7 +175,8 @@ def test_sed_starts_the_grace_anew_only_where_it_changes_something(desk):
     assert desk.at("queued") - let_go >= PERIOD - EARLY
 
 
-def test_an_editor_that_truncates_and_then_writes_is_waited_for(desk):
+def test_truncating_editor_is_waited_for(desk):
+    """An editor that truncates and then writes is waited for, and the result runs once."""
     feed = Feed(desk.folder / "keyboard", desk.edited().encode())
     with Client("sh", "-c", 'cat "$0" >"$1"', feed.path, desk.spec) as editor:
         feed.give(0.5, desk.spec)
@@ -185,7 +191,8 @@ def test_an_editor_that_truncates_and_then_writes_is_waited_for(desk):
     desk.ran_once(edited=True, edits=len(desk.events("edited", clip="a.mp4")))
 
 
-def test_touching_it_again_and_again_starts_nothing_anew(desk):
+def test_touch_again_and_again(desk):
+    """Touching the JSON again and again starts nothing anew."""
     desk.hold.unlink()
 
     def queued():

@@ -34,6 +34,7 @@ def half_sent(here, source, *options, name=None):
 
 @more
 def test_rsync_is_seen_when_it_is_done(here, source):
+    """rsync's temporary file is not seen, and a second rsync that changes nothing starts nothing."""
     with half_sent(here, source) as rsync:
         here.daemon.ask("go", "nothing.mov")  # the daemon has had its turn
         assert not here.events()
@@ -44,7 +45,8 @@ def test_rsync_is_seen_when_it_is_done(here, source):
     here.comes_out("a.mov")
 
 
-def test_rsync_partial_that_was_killed_waits_for_the_rest(here, source):
+def test_killed_rsync_partial_waits(here, source):
+    """What rsync --partial leaves when it is killed waits for the rest."""
     with half_sent(here, source, "--partial") as rsync:
         rsync.send(signal.SIGINT)
         until((here.inputs / "a.mov").exists)  # its receiver tidies up after it, and is not to be killed before
@@ -58,7 +60,8 @@ def test_rsync_partial_that_was_killed_waits_for_the_rest(here, source):
 
 
 @pytest.mark.parametrize("resume", [pytest.param("--inplace", marks=more), "--append-verify"])
-def test_rsync_inplace_that_stalls_and_is_killed_waits_for_the_rest(here, source, resume):
+def test_killed_rsync_inplace_waits(here, source, resume):
+    """What rsync --inplace leaves when it stalls and is killed waits for the rest."""
     with half_sent(here, source, "--inplace", name="a.mov") as rsync:
         rsync.stall()
         here.untouched(on="writer-open")
@@ -68,7 +71,8 @@ def test_rsync_inplace_that_stalls_and_is_killed_waits_for_the_rest(here, source
 
 
 @more
-def test_rsync_inplace_over_a_clip_in_its_grace_is_another_clip(here, source, film):
+def test_rsync_inplace_over_a_clip(here, source, film):
+    """rsync --inplace of another video over a clip in its grace is another clip."""
     run("rsync", "-a", source, f"{here.inputs}/")
     here.came_in("a.mov", source)
     shutil.copyfile(film, source)
@@ -80,14 +84,14 @@ def test_rsync_inplace_over_a_clip_in_its_grace_is_another_clip(here, source, fi
 
 @more
 @pytest.mark.parametrize("across", [False, True], ids=["within", "across"])
-def test_rsync_with_its_temporary_folder_elsewhere(here, source, tmp_path, across):
+def test_rsync_with_a_temporary_folder(here, source, tmp_path, across):
     elsewhere = other_file_system(here.inputs) if across else tmp_path
     run("rsync", "-a", "-T", elsewhere, source, f"{here.inputs}/")
     here.came_in("a.mov", source)
 
 
 @more
-def test_rsync_with_a_folder_for_partial_files(here, source):
+def test_rsync_with_a_partial_folder(here, source):
     options = ("--partial-dir=.rsync-partial", "--delay-updates")
     with half_sent(here, source, *options) as rsync:
         rsync.send(signal.SIGINT)
@@ -97,7 +101,8 @@ def test_rsync_with_a_folder_for_partial_files(here, source):
     assert not here.events("arriving")
 
 
-def test_rsync_that_died_leaves_a_file_behind_that_holds_no_later_copy_back(here, source):
+def test_dead_rsync_delays_no_later_copy(here, source):
+    """The temporary file of a dead rsync does not hold a later copy back."""
     with half_sent(here, source):
         pass  # killed: it could not tidy up
     assert list(here.inputs.glob(".a.mov.??????"))

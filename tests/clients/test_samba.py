@@ -58,7 +58,8 @@ def half_put(there, samba, clip):
     return wire, client
 
 
-def test_a_put_over_a_slow_line_is_waited_for(there, samba, fast_film):
+def test_slow_put_is_waited_for(there, samba, fast_film):
+    """A put over a slow line is waited for while its writer has the file open."""
     wire, client = half_put(there, samba, fast_film)
     with wire, client:
         there.untouched(on="writer-open")
@@ -68,7 +69,7 @@ def test_a_put_over_a_slow_line_is_waited_for(there, samba, fast_film):
     there.comes_out("a.mov")
 
 
-def test_a_put_whose_line_breaks_and_that_is_done_anew_is_one_clip(there, samba, fast_film):
+def test_broken_put_done_anew_is_one_clip(there, samba, fast_film):
     wire, client = half_put(there, samba, fast_film)
     with wire, client:
         there.untouched(on="writer-open")
@@ -77,7 +78,8 @@ def test_a_put_whose_line_breaks_and_that_is_done_anew_is_one_clip(there, samba,
     there.came_in("a.mov", fast_film)
 
 
-def test_a_partial_name_that_the_server_renames(there, samba, film):
+def test_partial_name_renamed_by_the_server(there, samba, film):
+    """A put under a partial name is seen when the server renames it."""
     run(*samba.client(f"cd {there.name}; put {film} a.mov.part"))
     there.daemon.ask("go", "nothing.mov")  # the daemon has had its turn
     assert not there.events()
@@ -85,7 +87,8 @@ def test_a_partial_name_that_the_server_renames(there, samba, film):
     there.came_in("a.mov", film)
 
 
-def test_its_user_edits_the_json_and_says_go(there, samba, film):
+def test_user_edits_the_json_and_says_go(there, samba, film):
+    """A user on a share edits the JSON and starts the clip with a go file."""
     run(*samba.client(f"cd {there.name}; put {film} a.mov"))
     there.came_in("a.mov", film)
     mine = there.folder / "mine.json"

@@ -39,7 +39,8 @@ def stalled(here, source, command, name="a.mov"):
 @pytest.mark.parametrize(
     "protocol", [pytest.param(["-O"], id="rcp", marks=more), pytest.param(["-p"], id="sftp-keeps-date")]
 )
-def test_scp_that_stalls_and_is_killed_and_done_anew(here, source, sshd, protocol):
+def test_killed_scp_done_anew(here, source, sshd, protocol):
+    """scp that stalls, is killed and done anew is one clip."""
     to = sshd.address(here.inputs)
     with stalled(here, source, sshd.ssh("scp", *protocol, "-l", SLOW, source, to)):
         here.untouched(on="writer-open")
@@ -49,7 +50,8 @@ def test_scp_that_stalls_and_is_killed_and_done_anew(here, source, sshd, protoco
     here.comes_out("a.mov")
 
 
-def test_sftp_that_is_killed_and_goes_on_where_it_was(here, source, sshd):
+def test_killed_sftp_resumed(here, source, sshd):
+    """sftp that is killed and goes on where it was is one clip."""
     put, reput = here.folder / "put", here.folder / "reput"
     put.write_text(f"put {source} a.mov\n")
     reput.write_text(f"reput {source} a.mov\n")
@@ -61,7 +63,8 @@ def test_sftp_that_is_killed_and_goes_on_where_it_was(here, source, sshd):
     here.came_in("a.mov", source)
 
 
-def test_rsync_whose_connection_breaks_waits_for_the_rest(here, source, sshd):
+def test_broken_rsync_waits_for_the_rest(here, source, sshd):
+    """rsync whose connection breaks waits for the rest."""
     rsync = ("rsync", "-a", "--partial", "-e", sshd.shell, source, f"{sshd.address(here.inputs)}/")
     with stalled(here, source, [*rsync, f"--bwlimit={SLOW // 8}"], name=".a.mov.??????"):
         here.daemon.ask("go", "nothing.mov")  # the daemon has had its turn

@@ -55,7 +55,8 @@ def refused(end, *words):
 # -- what it is, and what it makes -------------------------------------------------------------------------------------
 
 
-def test_it_says_what_is_loaded_though_upstream_prints_on_standard_output(tmp_path):
+def test_says_what_is_loaded(tmp_path):
+    """The engine tells its model and GPU, though upstream prints on standard output."""
     with Worker({"controls": ["edge"], "output_dir": str(tmp_path / "load")}) as loop:
         loop.ready()
         told = loop.supervisor.capabilities
@@ -69,7 +70,8 @@ def test_it_says_what_is_loaded_though_upstream_prints_on_standard_output(tmp_pa
     assert (tmp_path / "load/config.yaml").exists()
 
 
-def test_a_clip_comes_out_frame_for_frame(desk, clips):
+def test_clip_comes_out_frame_for_frame(desk, clips):
+    """Every frame comes out, and the artifact has seed, steps, chunks and seconds."""
     end = desk.do(job(clips[200], 200))
     artifact = end.artifact
     assert (artifact["frames"], artifact["width"], artifact["height"]) == (200, 64, 48)
@@ -81,7 +83,8 @@ def test_a_clip_comes_out_frame_for_frame(desk, clips):
     assert json.loads((workdir / "generated.json").read_text())["video_path"] == str(clips[200])
 
 
-def test_progress_goes_through_chunks_and_steps(clips, tmp_path):
+def test_progress_by_chunk_and_step(clips, tmp_path):
+    """Progress goes through chunks and steps in order, and misses none."""
     with Worker(env={"DOUBLE_STEP_SECONDS": "0.06"}) as loop:
         Desk(loop.ready(), tmp_path).do(job(clips[200], 200, num_steps=3))
         told = [(p.chunk, p.chunks, p.step, p.steps) for p in loop.of(events.JobProgress) if p.stage == "denoise"]
@@ -90,7 +93,8 @@ def test_progress_goes_through_chunks_and_steps(clips, tmp_path):
     assert {step for chunk, _, step, _ in told if chunk == 1} == {0, 1, 2, 3}
 
 
-def test_the_same_job_gives_the_same_pictures_whatever_ran_before(desk, clips):
+def test_same_job_gives_same_pictures(desk, clips):
+    """The same job gives the same pictures, whatever ran before it."""
     wanted = job(clips[12])
     first = pictures(desk.do(wanted).artifact)
     desk.chunks = desk.folder / "others"
@@ -114,7 +118,8 @@ def test_one_frame_is_a_video_too(desk, clips):
 
 
 @pytest.mark.parametrize("frames", [1, 12, 200])
-def test_control_videos_are_handed_over_if_they_are_wanted(desk, clips, frames):
+def test_control_videos_if_wanted(desk, clips, frames):
+    """Control videos are handed over if they are wanted; the wish makes no other job of it."""
     wanted = job(clips[frames], frames, edge={}, vis={})
     artifact = desk.do(wanted | {"keep_controls": True}).artifact
     assert list(artifact["controls"]) == ["edge", "vis"]
@@ -130,28 +135,32 @@ def test_max_frames_is_heeded(desk, clips):
     assert desk.do(job(clips[200], 200, max_frames=50)).artifact["frames"] == 50
 
 
-def test_upstream_may_change_the_folder_it_works_in(desk, clips):
+def test_upstream_may_change_its_folder(desk, clips):
+    """The worker is back in its folder after upstream has changed it, and takes the next job."""
     here = Path(f"/proc/{desk.loop.supervisor.pid}/cwd").readlink()
     assert isinstance(desk.do(job(clips[12], prompt="[chdir]")), events.JobGenerated)
     assert Path(f"/proc/{desk.loop.supervisor.pid}/cwd").readlink() == here
     assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
 
 
-def test_masks_made_from_words_do_not_meet(desk, clips):
+def test_masks_from_words_do_not_meet(desk, clips):
+    """Masks that two jobs make from words do not meet in one folder."""
     masked = {"edge": {"mask_prompt": "hands"}}
     for _ in range(2):  # the double fails where a mask of another job lies already
         artifact = desk.do(job(clips[12], **masked)).artifact
         assert (Path(artifact["path"]).parent / "tmp/12_edge_mask.mp4").exists()
 
 
-def test_guardrails_are_turned_off_by_word_alone(clips, tmp_path):
+def test_guardrails_off(clips, tmp_path):
+    """The engine runs without guardrails if the configuration says so, and tells it."""
     with Worker({"controls": ["edge"], "guardrails": False}) as loop:
         assert loop.ready().supervisor.capabilities["guardrails"] is False
         end = Desk(loop, tmp_path).do(job(clips[12], prompt="[blocked prompt]"))
         assert end.artifact["guardrails"] is False
 
 
-def test_the_distilled_model_takes_four_steps(clips, tmp_path):
+def test_distilled_model_takes_four_steps(clips, tmp_path):
+    """The distilled model takes four steps and 93 frames at most, and resumes its chunk."""
     with Worker({"controls": ["edge"], "model": "edge/distilled"}) as loop:
         assert loop.ready().supervisor.capabilities["max_frames"] == 93
         desk = Desk(loop, tmp_path)
@@ -167,13 +176,15 @@ def test_the_distilled_model_takes_four_steps(clips, tmp_path):
 # -- what it refuses ---------------------------------------------------------------------------------------------------
 
 
-def test_a_control_that_is_not_loaded_is_refused(clips, tmp_path):
+def test_unloaded_control_is_refused(clips, tmp_path):
+    """A control that is not loaded is refused, and the setting is named."""
     with Worker({"controls": ["edge"]}) as loop:
         end = Desk(loop.ready(), tmp_path).do(job(clips[12], depth={}))
     assert refused(end, "depth is asked for", "takes edge only", "engine.controls")
 
 
-def test_what_upstream_would_pass_over_or_trip_on_is_refused(desk, clips, tmp_path):
+def test_what_upstream_trips_on_is_refused(desk, clips, tmp_path):
+    """What upstream would pass over or fail at is refused, each with its reason."""
     short = clip(tmp_path / "short.mp4", 9)
     assert refused(desk.do(job(clips[12], edge={"control_path": str(short)})), "edge.control_path has 9 frames", "12")
     assert refused(desk.do(job(clips[12], 6001)), "6,001 frames", "5,000", "diffusers")
@@ -185,14 +196,16 @@ def test_what_upstream_would_pass_over_or_trip_on_is_refused(desk, clips, tmp_pa
     assert refused(desk.do(job(clips[12], typo=1)), "typo: Extra inputs are not permitted")
 
 
-def test_nothing_found_for_a_control_is_the_specs_fault(desk, clips):
+def test_nothing_found_is_the_specs_fault(desk, clips):
+    """A prompt for which SAM finds nothing is the spec's fault, and the way out is named."""
     end = desk.do(job(clips[12], seg={"control_prompt": "nothing"}))
     assert refused(end, "seg: nothing like 'nothing'", "first frame", "control_path")
     end = desk.do(job(clips[12], edge={"mask_prompt": "nothing here"}))
     assert refused(end, "edge.mask_prompt: nothing like 'nothing here'", "mask_path")
 
 
-def test_a_job_that_cannot_be_enlarged_on_this_gpu_is_refused_before_it_runs(clips, tmp_path):
+def test_unenlargeable_job_is_refused(clips, tmp_path):
+    """A job that cannot be enlarged on this GPU is refused before it runs."""
     with Worker(env={"DOUBLE_GPU_BYTES": "4000000"}) as loop:
         desk = Desk(loop.ready(), tmp_path)
         assert refused(desk.do(job(clips[200], 200)), "at the end", '"keep_input_resolution": false')
@@ -200,7 +213,8 @@ def test_a_job_that_cannot_be_enlarged_on_this_gpu_is_refused_before_it_runs(cli
 
 
 @pytest.mark.parametrize(("prompt", "what"), [("[blocked prompt]", "the prompt"), ("[blocked video]", "the generated")])
-def test_a_guardrails_refusal_is_an_answer(desk, clips, prompt, what):
+def test_guardrail_refusal_is_an_answer(desk, clips, prompt, what):
+    """A refusal of the guardrail blocks the job, and says what it refused."""
     end = desk.do(job(clips[12], prompt=prompt))
     assert isinstance(end, events.JobBlocked)
     assert f"The guardrail refused {what}" in end.error.what
@@ -227,7 +241,8 @@ def fragile(tmp_path_factory):
 
 
 @pytest.mark.parametrize("prompt", FAILURES)
-def test_a_failure_is_told_for_what_it_is(fragile, clips, prompt):
+def test_failure_has_its_kind(fragile, clips, prompt):
+    """Each failure has its kind and its words, and the next job runs."""
     kind, *words = FAILURES[prompt]
     end = fragile.do(job(clips[12], prompt=prompt))
     assert isinstance(end, events.JobFailed)
@@ -239,6 +254,7 @@ def test_a_failure_is_told_for_what_it_is(fragile, clips, prompt):
 
 
 def test_depth_that_cannot_be_computed(clips, tmp_path):
+    """Depth that cannot be computed fails the job with a message that says so."""
     with Worker({"controls": ["depth"]}, env={"DOUBLE_LOAD": "broken depth"}) as loop:
         end = Desk(loop.ready(), tmp_path).do(job(clips[12], depth={}))
     assert (end.kind, "depth could not be computed" in str(end.error)) == ("error", True)
@@ -270,7 +286,7 @@ LOADS = {
 
 @pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("load", LOADS)
-def test_a_load_that_fails_says_what_to_do(load, tmp_path):
+def test_failed_load_says_what_to_do(load, tmp_path):
     kind, *words = LOADS[load]
     path = str(tmp_path)
     if load == "command":
@@ -289,7 +305,8 @@ def test_a_load_that_fails_says_what_to_do(load, tmp_path):
 
 
 @pytest.mark.usefixtures("called")
-def test_offline_a_missing_file_is_named_and_nothing_is_run():
+def test_missing_file_offline_is_named():
+    """Offline, a missing file is named with the command that fetches it, and no program is run."""
     with Worker(env={"DOUBLE_LOAD": "no uvx", "HF_HUB_OFFLINE": "1"}) as loop:
         loop.supervisor.start()
         end = loop.until(events.EngineUnavailable)
@@ -299,7 +316,8 @@ def test_offline_a_missing_file_is_named_and_nothing_is_run():
     assert f"Run {PREFETCH}, which" in end.todo
 
 
-def test_what_is_in_the_cache_needs_no_program_to_fetch_it(tmp_path):
+def test_cached_files_need_no_program(tmp_path):
+    """Files that are in the cache need no program to fetch them."""
     held = tmp_path / "nvidia/Cosmos-Transfer2.5-2B/general/edge/w.pt"
     held.parent.mkdir(parents=True)
     held.touch()
@@ -317,7 +335,8 @@ def test_what_is_in_the_cache_needs_no_program_to_fetch_it(tmp_path):
         ({"controls": ["edge"], "gpus_per_worker": 0}, "engine.gpus_per_worker is 0"),
     ],
 )
-def test_settings_that_cannot_be_used(config, words):
+def test_unusable_settings(config, words):
+    """Settings that cannot be used make the engine invalid, in words."""
     with Worker(config) as loop:
         loop.supervisor.start()
         end = loop.until(events.EngineUnavailable)
@@ -328,7 +347,8 @@ def test_settings_that_cannot_be_used(config, words):
 # -- leaving a job, and going on with it -------------------------------------------------------------------------------
 
 
-def test_a_cancelled_job_is_left_between_two_calls_and_the_model_stays(clips, tmp_path):
+def test_cancel_between_two_calls(clips, tmp_path):
+    """A job is cancelled between two calls of the model, which stays loaded."""
     with Worker(env={"DOUBLE_STEP_SECONDS": "0.05"}) as loop:
         desk = Desk(loop.ready(), tmp_path)
         pid = loop.supervisor.pid
@@ -353,7 +373,8 @@ def kill_in_chunk(desk, wanted, number):
     loop.until_state(SupervisorState.READY)
 
 
-def test_after_a_kill_in_chunk_2_of_3_the_job_goes_on_with_chunk_2(clips, tmp_path):
+def test_kill_in_chunk_2_resumes_there(clips, tmp_path):
+    """After a kill in chunk 2 of 3 the job goes on with chunk 2, and the result is the same."""
     wanted = job(clips[200], 200, num_steps=6, show_control_condition=False)
     with Worker(env={"DOUBLE_STEP_SECONDS": "0.02"}) as loop:
         desk = Desk(loop.ready(), tmp_path)
@@ -369,7 +390,8 @@ def test_after_a_kill_in_chunk_2_of_3_the_job_goes_on_with_chunk_2(clips, tmp_pa
     assert controls[0] == controls[1]  # kept chunks' controls are scaled as made ones' are
 
 
-def test_chunks_of_another_job_or_damaged_ones_are_made_again(desk, clips):
+def test_bad_chunks_are_made_again(desk, clips):
+    """Chunks of another job, or damaged ones, are made again, with all that follow them."""
     wanted = job(clips[200], 200)
     first = desk.do(wanted).artifact
     assert desk.do(wanted).artifact["chunks_resumed"] == 3
@@ -416,7 +438,8 @@ def test_two_ranks_do_one_job_together(pair, desk, clips):
     assert pair.do(job(clips[200], 200)).artifact["chunks_resumed"] == 3  # both take them, or they would not meet
 
 
-def test_what_ends_a_job_in_all_ranks_leaves_the_group_whole(pair, clips):
+def test_job_that_ends_in_all_ranks(pair, clips):
+    """What ends a job in all ranks leaves the group as it is."""
     before = ranks(pair.loop)
     assert isinstance(pair.do(job(clips[12], prompt="[blocked prompt]")), events.JobBlocked)
     assert isinstance(pair.do(job(clips[12], prompt="[blocked video]")), events.JobBlocked)
@@ -426,7 +449,8 @@ def test_what_ends_a_job_in_all_ranks_leaves_the_group_whole(pair, clips):
     assert ranks(pair.loop) == before
 
 
-def test_all_ranks_leave_a_cancelled_job_at_the_same_call(clips, tmp_path):
+def test_cancel_reaches_all_ranks(clips, tmp_path):
+    """All ranks leave a cancelled job at the same call."""
     with Worker(PAIR, env={"DOUBLE_STEP_SECONDS": "0.05"}) as loop:
         desk = Desk(loop.ready(), tmp_path)
         before = ranks(loop)
@@ -442,7 +466,8 @@ def test_all_ranks_leave_a_cancelled_job_at_the_same_call(clips, tmp_path):
     ("prompt", "words"),
     [("[rank 1 dies]", "Rank 1 is gone (was killed by SIGKILL"), ("[rank 1 fails]", "Rank 1 failed")],
 )
-def test_a_lost_rank_ends_the_group_and_another_comes(clips, tmp_path, prompt, words):
+def test_lost_rank_ends_the_group(clips, tmp_path, prompt, words):
+    """A lost rank ends the whole group, the reason is told, and another group comes."""
     with Worker(PAIR, engine="cosmos_in_a_hurry") as loop:
         desk = Desk(loop.ready(), tmp_path)
         before = ranks(loop)
@@ -455,7 +480,8 @@ def test_a_lost_rank_ends_the_group_and_another_comes(clips, tmp_path, prompt, w
         assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
 
 
-def test_a_rank_that_fails_after_the_result_was_made_costs_no_result(clips, tmp_path):
+def test_rank_fails_after_the_result(clips, tmp_path):
+    """A rank that fails after the result was made costs no result."""
     with Worker(PAIR) as loop:
         desk = Desk(loop.ready(), tmp_path)
         assert desk.do(job(clips[12], prompt="[rank 1 fails late]")).artifact["frames"] == 12
@@ -464,7 +490,7 @@ def test_a_rank_that_fails_after_the_result_was_made_costs_no_result(clips, tmp_
         loop.until_state(SupervisorState.READY)
 
 
-def test_the_group_goes_with_its_worker(clips, tmp_path):
+def test_group_ends_with_its_worker(clips, tmp_path):
     with Worker(PAIR) as loop:
         before = ranks(loop.ready())
         assert len(before) == 2
@@ -474,7 +500,8 @@ def test_the_group_goes_with_its_worker(clips, tmp_path):
         time.sleep(0.02)
 
 
-def test_a_rank_that_cannot_load_is_told(tmp_path):
+def test_rank_that_cannot_load_is_told(tmp_path):
+    """A rank that cannot load has its reason told."""
     with Worker(PAIR, env={"DOUBLE_LOAD": "out of memory"}) as loop:
         loop.supervisor.start()
         assert loop.until(events.EngineUnavailable).kind == "out-of-memory"

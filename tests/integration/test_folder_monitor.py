@@ -174,7 +174,7 @@ def bound(what, where):
 # -- nothing is missed
 
 
-def test_not_one_of_very_many_files_is_missed(tmp_path):
+def test_none_of_many_files_is_missed(tmp_path):
     """watchdog loses events where many come at once, some of them without a word: the rescan has the last one."""
     station = Station(tmp_path, rescan="30s")
     try:
@@ -205,6 +205,7 @@ for n in range(many):
 
 
 def test_folders_come_and_go_whole(here, tmp_path):
+    """A folder that is moved in, renamed or moved out takes all clips below it along."""
     away = tmp_path / "card"
     for name in ("a.mp4", "day/b.mp4", "day/deep/er/c.mp4"):
         (away / name).parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +225,7 @@ def test_folders_come_and_go_whole(here, tmp_path):
     here.until(lambda: not here.seen(), passing=1)
 
 
-def test_a_queue_of_the_kernel_s_that_runs_over_asks_for_a_rescan(here):
+def test_full_kernel_queue_asks_for_a_rescan(here):
     """The thread that reads it stands still, as a daemon that is stopped; the last file of all has no event."""
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     reader = here.folder_monitor._watcher._inotify
@@ -258,7 +259,8 @@ def test_a_queue_of_the_kernel_s_that_runs_over_asks_for_a_rescan(here):
 
 
 @pytest.mark.parametrize("which", ["_inotify", "_observer"])
-def test_a_watcher_that_died_is_started_anew_and_what_came_meanwhile_is_found(here, which):
+def test_dead_watcher_is_started_anew(here, which):
+    """A watcher that died is started anew, and what came meanwhile is found."""
     thread = getattr(here.folder_monitor._watcher, which)
     thread.stop()
     thread.join(PATIENCE)
@@ -271,7 +273,8 @@ def test_a_watcher_that_died_is_started_anew_and_what_came_meanwhile_is_found(he
     here.expect("unseen.mp4", "seen.mp4")
 
 
-def test_a_watcher_that_cannot_be_started_is_tried_less_and_less_often(here, monkeypatch):
+def test_watcher_is_tried_less_often(here, monkeypatch):
+    """A watcher that cannot be started is tried less and less often, and said once."""
     tries = []
 
     def refuse(*_, **__):
@@ -299,7 +302,8 @@ def test_a_watcher_that_cannot_be_started_is_tried_less_and_less_often(here, mon
 # -- the root
 
 
-def test_a_root_that_is_removed_and_made_anew(here):
+def test_root_removed_and_made_anew(here):
+    """A root that is removed and made anew is adopted, and only clips that are missing are withdrawn."""
     here.make("old.mp4", "day/old.mp4")
     here.expect("old.mp4", "day/old.mp4")
     shutil.rmtree(here.inputs)
@@ -317,7 +321,8 @@ def test_a_root_that_is_removed_and_made_anew(here):
     here.until(lambda: "newer.mp4" in here.seen())
 
 
-def test_a_root_that_is_away_for_a_moment_between_two_looks(here):
+def test_root_away_for_a_moment(here):
+    """A root that is away between two looks withdraws nothing."""
     here.make("a.mp4")
     here.expect("a.mp4")
     aside = here.inputs.with_name("aside")
@@ -332,7 +337,8 @@ def test_a_root_that_is_away_for_a_moment_between_two_looks(here):
     here.expect("a.mp4", "b.mp4")
 
 
-def test_a_mount_over_the_root_and_away_again_cancels_nothing(here, tmp_path):
+def test_mount_over_the_root(here, tmp_path):
+    """A mount over the root withdraws nothing, and the root is watched again after it."""
     here.make("a.mp4", "day/b.mp4")
     here.expect("a.mp4", "day/b.mp4")
     other = tmp_path / "other"
@@ -350,7 +356,7 @@ def test_a_mount_over_the_root_and_away_again_cancels_nothing(here, tmp_path):
     here.expect("a.mp4", "day/b.mp4", "day/c.mp4")
 
 
-def test_a_root_whose_mount_is_taken_away_and_comes_back_cancels_nothing(tmp_path):
+def test_mount_taken_away_and_back(tmp_path):
     """The mount point without its disk is an empty folder, here even on the same file system."""
     disk, root = tmp_path / "disk", tmp_path / "inputs"
     for folder in (disk, root):

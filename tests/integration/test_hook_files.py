@@ -45,21 +45,24 @@ def link(path):
         ("a.mp4", damaged, "a.mp4 does not decode after frame "),
     ],
 )
-def test_each_is_looked_at_as_its_name_says(tmp_path, name, make, says):
+def test_each_file_is_checked_by_its_name(tmp_path, name, make, says):
+    """JSON has to parse, videos have to decode, and others have to be plain and not empty."""
     make(tmp_path / name)
     found, _ = lacking([str(tmp_path / name)], threading.Event())
     assert found.startswith(says)
     assert bool(found) == bool(says)
 
 
-def test_every_frame_of_a_video_is_decoded_and_counted(tmp_path):
+def test_every_frame_is_counted(tmp_path):
+    """Every frame of a video is decoded and counted; a missing file is named."""
     paths = [str(make_clip(tmp_path / name, frames=7)) for name in ("a.mp4", "b.avi")]
     assert lacking(paths, threading.Event()) == ("", {"a.mp4": 7, "b.avi": 7})
     (tmp_path / "b.avi").unlink()
     assert lacking(paths, threading.Event())[0] == "b.avi is not there"
 
 
-def test_a_long_index_is_read_by_a_child(tmp_path, monkeypatch):
+def test_long_index_is_read_by_a_child(tmp_path, monkeypatch):
+    """An index that is too long to be read at once is read by a child, with the same verdicts."""
     monkeypatch.setattr(reader, "BRIEF_TABLES", 0)
     make_clip(tmp_path / "a.mp4", frames=7)
     short(tmp_path / "b.mp4")

@@ -73,7 +73,8 @@ def written(file):
     return int(file.read_text())
 
 
-def test_what_it_prints_how_it_ends_and_where_it_runs(tmp_path, monkeypatch):
+def test_output_status_and_folder(tmp_path, monkeypatch):
+    """A hook has its arguments, folder and environment as given, and its lines and status are told."""
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
     code = 'echo "$1 $PWD $X ${NOTIFY_SOCKET-none}"; echo no >&2; printf half; exit 3'
     ended, lines = do(tmp_path, ["sh", "-c", code, "sh", "a \n$(b)"], X="y")
@@ -94,14 +95,16 @@ def test_what_it_prints_how_it_ends_and_where_it_runs(tmp_path, monkeypatch):
         (lambda file: file.write_bytes(b"no program") and file.chmod(0o755), "(Exec format error). Its first line"),
     ],
 )
-def test_what_cannot_be_started_is_told_with_what_helps(tmp_path, make, says):
+def test_unstartable_program_is_told(tmp_path, make, says):
+    """A program that cannot be started is told with what helps."""
     make(tmp_path / "x")
     with pytest.raises(HookUnavailable) as caught:
         do(tmp_path, ["./x"])
     assert says in str(caught.value)
 
 
-def test_what_it_leaves_behind_is_ended_and_named(tmp_path):
+def test_left_processes_are_ended(tmp_path):
+    """A process that a hook leaves behind is ended and named, though it got away from its group."""
     ended, _ = do(tmp_path, python(GETS_AWAY))
     assert ended.status == 0
     assert len(ended.left) == 1
@@ -109,7 +112,8 @@ def test_what_it_leaves_behind_is_ended_and_named(tmp_path):
     assert not Path(f"/proc/{written(tmp_path / 'away')}").exists(), "not even as a zombie"
 
 
-def test_what_takes_too_long_is_ended_with_everything_below_it(tmp_path):
+def test_timeout_ends_all_below(tmp_path):
+    """A hook that takes too long is ended with everything below it."""
     begun = time.monotonic()
     ended, _ = do(tmp_path, python(GETS_AWAY + "time.sleep(600)"), timeout=0.5)
     assert time.monotonic() - begun < PATIENCE
@@ -117,14 +121,16 @@ def test_what_takes_too_long_is_ended_with_everything_below_it(tmp_path):
     assert gone(written(tmp_path / "away"))
 
 
-def test_one_that_does_not_hear_sigterm_is_killed_when_it_is_called_off(tmp_path):
+def test_deaf_hook_is_killed(tmp_path):
+    """A hook that ignores SIGTERM is killed when it is called off."""
     cancelled = threading.Event()
     ended, _ = do(tmp_path, python(STUBBORN), cancelled=cancelled, told=lambda _: cancelled.set())
     assert (ended.called_off, ended.status) == (True, -signal.SIGKILL)
     assert gone(written(tmp_path / "stubborn"))
 
 
-def test_it_is_asked_to_end_before_it_is_killed(tmp_path):
+def test_asked_before_it_is_killed(tmp_path):
+    """A hook is asked to end, and may tidy up, before it is killed."""
     cancelled = threading.Event()
     code = "trap 'echo tidied; exit 5' TERM; echo here; while :; do sleep 0.05; done"
     lines = []
@@ -149,14 +155,16 @@ run([sys.executable, "-c", {code!r}], cwd=pathlib.Path.cwd(), env={{}}, timeout=
     return subprocess.Popen([sys.executable, "-c", call], cwd=folder, stdout=subprocess.DEVNULL)
 
 
-def test_it_ends_when_we_are_killed(tmp_path):
+def test_hook_ends_when_we_are_killed(tmp_path):
+    """Everything that a hook started ends when the daemon is killed."""
     with ours(tmp_path, GETS_AWAY + STUBBORN) as daemon:
         pids = [written(tmp_path / name) for name in ("away", "stubborn")]
         daemon.kill()
     assert all(map(gone, pids))
 
 
-def test_it_ends_when_the_process_between_is_killed_and_we_can_do_nothing(tmp_path):
+def test_hook_ends_without_reaper_or_daemon(tmp_path):
+    """A hook ends when its reaper is killed while the daemon stands still."""
     told = 'open("reaper", "w").write(str(os.getppid()))'
     with ours(tmp_path, f"import os; {told}\n{STUBBORN}") as daemon:
         pid, reaper = written(tmp_path / "stubborn"), written(tmp_path / "reaper")
@@ -167,7 +175,9 @@ def test_it_ends_when_the_process_between_is_killed_and_we_can_do_nothing(tmp_pa
     assert there
 
 
-def test_it_ends_when_the_process_between_us_is_killed(tmp_path):
+def test_hook_ends_when_its_reaper_is_killed(tmp_path):
+    """A hook ends when its reaper is killed, and has failed."""
+
     def kill_its_parent(line):
         os.kill(int(line), signal.SIGKILL)
 
@@ -176,7 +186,8 @@ def test_it_ends_when_the_process_between_us_is_killed(tmp_path):
     assert gone(written(tmp_path / "me"))
 
 
-def test_a_flood_is_bounded_and_hangs_nobody(tmp_path):
+def test_flood_of_output_is_bounded(tmp_path):
+    """A flood of output is cut, what is left out is counted, and it holds nobody up."""
     ended, lines = do(tmp_path, ["sh", "-c", "yes | head -c 1000000; echo end"])
     assert ended.status == 0
     assert 500 <= len(lines) < 2000

@@ -52,7 +52,8 @@ def tree(root):
     return found
 
 
-def test_the_files_go_where_systemd_looks_for_them(source, tmp_path):
+def test_files_go_where_systemd_looks(source, tmp_path):
+    """Every installed file is where systemd and users look for it, with its mode."""
     root = tmp_path / "root"
     installed(source, root)
     for path, mode in {
@@ -80,7 +81,8 @@ def test_the_files_go_where_systemd_looks_for_them(source, tmp_path):
     ]
 
 
-def test_the_configuration_leads_to_the_folders_that_tmpfiles_makes(source, tmp_path):
+def test_configuration_fits_tmpfiles(source, tmp_path):
+    """The installed config.toml names the folders that tmpfiles makes, and is else unchanged."""
     root = tmp_path / "root"
     installed(source, root)
     text = (root / "etc/povwatch/config.toml").read_text()
@@ -97,7 +99,8 @@ def test_the_configuration_leads_to_the_folders_that_tmpfiles_makes(source, tmp_
     assert {**config, "paths": 0, "engine": 0} == {**ours, "paths": 0, "engine": 0}
 
 
-def test_a_configuration_that_cannot_be_filled_in_is_told(source, tmp_path):
+def test_unfillable_configuration_is_told(source, tmp_path):
+    """A config.toml that cannot be filled in is an error that names the line."""
     config = source / "config.toml"
     config.write_text(config.read_text().replace('outputs = "outputs"', 'outputs = "results"'))
     result = install(source, "--root", tmp_path / "root")
@@ -107,6 +110,7 @@ def test_a_configuration_that_cannot_be_filled_in_is_told(source, tmp_path):
 
 
 def test_twice_is_as_good_as_once(source, tmp_path):
+    """A second installation changes no file."""
     root = tmp_path / "root"
     installed(source, root)
     once = tree(root)
@@ -115,7 +119,8 @@ def test_twice_is_as_good_as_once(source, tmp_path):
     assert "opt/povwatch/povwatch/__init__.py" in once
 
 
-def test_what_is_left_for_an_image_is_done_to_the_image(source, tmp_path):
+def test_steps_left_for_an_image(source, tmp_path):
+    """With --root, the steps that are left are told for that root, not for this machine."""
     root = tmp_path / "my root"
     said = installed(source, root).stderr
     steps = [
@@ -127,7 +132,8 @@ def test_what_is_left_for_an_image_is_done_to_the_image(source, tmp_path):
     assert "--now" not in said  # that would be this machine's
 
 
-def test_an_edited_configuration_is_kept(source, tmp_path):
+def test_edited_configuration_is_kept(source, tmp_path):
+    """An edited config.toml keeps its text and its mode."""
     root = tmp_path / "root"
     installed(source, root)
     config = root / "etc/povwatch/config.toml"
@@ -138,7 +144,8 @@ def test_an_edited_configuration_is_kept(source, tmp_path):
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
 
 
-def test_an_update_replaces_what_changed_and_takes_away_what_is_gone(source, tmp_path):
+def test_update_removes_what_is_gone(source, tmp_path):
+    """An update replaces what changed, removes what is gone, and leaves the environment."""
     root = tmp_path / "root"
     (source / "povwatch/old.py").write_text("")
     installed(source, root)
@@ -156,7 +163,8 @@ def test_an_update_replaces_what_changed_and_takes_away_what_is_gone(source, tmp
     assert [p.name for p in (root / "opt/povwatch").iterdir() if p.name.startswith(".install")] == []
 
 
-def test_files_are_for_all_to_read_whatever_the_umask(source, tmp_path):
+def test_umask_does_not_matter(source, tmp_path):
+    """Files are readable for all, whatever the umask and the modes of the source."""
     (source / "povwatch/__init__.py").chmod(0o600)
     installed(source, tmp_path / "root", "--no-start")
     before = os.umask(0o077)
@@ -181,7 +189,8 @@ def test_another_prefix_is_used_throughout(source, tmp_path):
         assert "/opt/" not in text
 
 
-def test_the_command_on_the_path_is_the_services(source, tmp_path):
+def test_command_is_the_services(source, tmp_path):
+    """The installed command has the service's configuration and caches, and refuses to fetch without root's unit."""
     installed(source, tmp_path / "root", "--prefix", tmp_path / "app")
     program = tmp_path / "app/.venv/bin/povwatch"
     program.parent.mkdir(parents=True)
@@ -212,7 +221,8 @@ def test_the_command_on_the_path_is_the_services(source, tmp_path):
         (["--prefix", "/"], "absolute path"),
     ],
 )
-def test_a_wrong_command_line_is_told_and_nothing_is_done(source, tmp_path, arguments, words):
+def test_wrong_command_line_does_nothing(source, tmp_path, arguments, words):
+    """A wrong command line is told, and nothing is done."""
     result = install(source, "--root", tmp_path / "root", *arguments)
     assert result.returncode == 2
     assert words in result.stderr
@@ -297,7 +307,8 @@ def machine(source, tmp_path):
     return Machine(source, tmp_path / "machine")
 
 
-def test_a_first_installation_ends_in_a_running_service_and_plain_words(machine):
+def test_first_installation_starts_it(machine):
+    """The first installation makes the account and the folders, starts the service and says what to do next."""
     result, told = machine.install()
     assert result.returncode == 0, result.stderr
     assert told == ["enable --quiet povwatch.service", "daemon-reload", "restart povwatch.service"]
@@ -320,7 +331,8 @@ def test_a_first_installation_ends_in_a_running_service_and_plain_words(machine)
         assert found.st_gid == int(groups["povwatch"][2])
 
 
-def test_a_running_service_is_restarted_only_for_something_new(machine):
+def test_restart_only_for_something_new(machine):
+    """A running service is restarted only if something has changed since its start."""
     machine.install()
     result, told = machine.install()
     assert result.returncode == 0, result.stderr
@@ -336,7 +348,8 @@ def test_a_running_service_is_restarted_only_for_something_new(machine):
     assert told[-1] == "restart povwatch.service"
 
 
-def test_an_installation_that_failed_half_way_is_finished_by_the_next(machine):
+def test_failed_installation_is_finished(machine):
+    """An installation that failed half way is finished by the next one."""
     machine.install()
     (machine.source / "povwatch/unbuildable").write_text("")
     result, told = machine.install()
@@ -356,7 +369,8 @@ def test_an_installation_that_failed_half_way_is_finished_by_the_next(machine):
     assert told[-1] == "restart povwatch.service"
 
 
-def test_where_systemd_does_not_run_the_service_is_left_for_the_next_boot(machine):
+def test_without_systemd_it_waits_for_boot(machine):
+    """Where systemd does not run, the service is enabled and left for the next boot."""
     (machine.at / "run/systemd/system").rmdir()
     result, told = machine.install()
     assert result.returncode == 0
@@ -367,7 +381,8 @@ def test_where_systemd_does_not_run_the_service_is_left_for_the_next_boot(machin
     assert "up to date" in result.stderr
 
 
-def test_a_prefix_in_a_home_folder_is_refused(machine):
+def test_prefix_in_a_home_is_refused(machine):
+    """A prefix in a home folder is refused, since the service cannot see it."""
     result, told = machine.install("--prefix", "/home/me/povwatch")
     assert result.returncode == 1
     assert "cannot see home folders" in result.stderr

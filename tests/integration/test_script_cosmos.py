@@ -104,7 +104,8 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
-def test_the_pin_is_the_submodules():
+def test_pin_is_the_submodules():
+    """The commit in the code is the submodule's."""
     entry = git(ROOT, "ls-files", "--stage", "cosmos-transfer2.5") if (ROOT / ".git").exists() else ""
     if not entry:
         pytest.skip("no git checkout")
@@ -112,7 +113,8 @@ def test_the_pin_is_the_submodules():
 
 
 @pytest.mark.parametrize("archive", [False, True])
-def test_it_checks_out_the_pinned_commit_and_sets_up_its_environment(tmp_path, archive):
+def test_checks_out_the_pinned_commit(tmp_path, archive):
+    """The pinned commit is checked out and its environment set up, in a clone and in an archive."""
     project = Project(tmp_path, archive=archive)
     done = project.run()
     assert done.returncode == 0, done.stderr
@@ -124,7 +126,7 @@ def test_it_checks_out_the_pinned_commit_and_sets_up_its_environment(tmp_path, a
     assert "Next: script/povwatch prefetch, which" in done.stderr
 
 
-def test_a_second_run_does_nothing(project):
+def test_second_run_does_nothing(project):
     project.run()
     calls = project.calls
     done = project.run()
@@ -136,7 +138,8 @@ def test_a_second_run_does_nothing(project):
     [("570.124.06", "cu128", "3.10"), ("579.99", "cu128", "3.10"), ("600.1", "cu130", "3.13")],
 )
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="cu128 is for x86-64")
-def test_the_driver_chooses_the_build(project, driver, extra, python):
+def test_driver_chooses_the_build(project, driver, extra, python):
+    """The driver's version chooses the CUDA build and the Python."""
     project.driver(driver)
     assert project.run().returncode == 0
     assert f"--python {python} --extra {extra} " in project.calls[-1]
@@ -149,7 +152,8 @@ def test_another_build_is_set_up_anew(project):
     assert "cu128" in (project.root / "cosmos-transfer2.5/.venv/.povwatch-stamp").read_text()
 
 
-def test_a_machine_that_cannot(project):
+def test_unfit_machine_is_told(project):
+    """An old driver, none at all, and an unknown build are told, and nothing is fetched."""
     project.driver("535.1")
     done = project.run()
     assert (done.returncode, "driver 535.1 is too old: install 570.124.06" in done.stderr) == (1, True)
@@ -162,6 +166,7 @@ def test_a_machine_that_cannot(project):
 
 
 def test_no_network_is_one_clear_line(project):
+    """No network is one clear line, and a later run goes on."""
     shutil.move(project.upstream, project.upstream.with_name("away"))
     done = project.run()
     assert done.returncode == 1
@@ -176,7 +181,8 @@ def test_no_network_is_one_clear_line(project):
     assert project.run().returncode == 0
 
 
-def test_check_says_what_is_missing_and_changes_nothing(project):
+def test_check_changes_nothing(project):
+    """--check says what is missing and changes nothing."""
     before = sorted(project.root.rglob("*"))
     done = project.run("--check")
     assert done.returncode == 1

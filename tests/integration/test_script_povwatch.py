@@ -56,7 +56,8 @@ def call(*words, cwd, **env):
     return done.stdout.strip()
 
 
-def test_commands_begin_with_the_script_as_it_was_typed(checkout):
+def test_commands_begin_as_typed(checkout):
+    """Commands that are told begin with the script as it was typed."""
     assert call("script/povwatch", "say", cwd=checkout) == "script/povwatch go 'my a.mp4'"
     assert call("script/run", "--once", cwd=checkout) == "script/povwatch go a.mp4 True"
     assert call("./run", cwd=checkout / "script") == "./povwatch go a.mp4 False"
@@ -65,12 +66,14 @@ def test_commands_begin_with_the_script_as_it_was_typed(checkout):
 
 
 def test_another_configuration_is_repeated(checkout):
+    """Commands that are told repeat --config."""
     assert call("script/povwatch", "--config", "other.toml", "say", cwd=checkout) == (
         "script/povwatch --config other.toml go 'my a.mp4'"
     )
 
 
-def test_without_the_script_the_program_is_named(checkout):
+def test_without_the_script(checkout):
+    """Without the script, commands that are told name the program, by its path where it is not on the PATH."""
     assert call(".venv/bin/povwatch", "say", cwd=checkout) == f"'{checkout}/.venv/bin/povwatch' go 'my a.mp4'"
     path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
     assert call("povwatch", "say", cwd=checkout, PATH=path) == "povwatch go 'my a.mp4'"

@@ -75,7 +75,8 @@ PYTHONS = {"ours": lambda: sys.executable, "the system's": system_python, "3.10"
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_a_good_engine_does_one_job_after_the_other_in_one_process(job, python):
+def test_one_process_does_all_jobs(job, python):
+    """One process does one job after the other, under every supported Python."""
     with Loop("copies", python=PYTHONS[python](), config={"preset": "low"}) as loop:
         loop.ready()
         assert loop.supervisor.capabilities["preset"] == "low"
@@ -92,7 +93,8 @@ def test_a_good_engine_does_one_job_after_the_other_in_one_process(job, python):
 
 
 @pytest.mark.parametrize("python", ["the system's", "3.10"])
-def test_a_worker_sees_nothing_of_ours_but_the_package(monkeypatch, python):
+def test_worker_sees_nothing_of_ours(monkeypatch, python):
+    """A worker sees nothing of the daemon but the package, and neither systemd's nor Python's variables."""
     python = PYTHONS[python]()
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "PYTHONPATH", "PYTHONHOME"):
         monkeypatch.setenv(name, "/nowhere")
@@ -108,6 +110,7 @@ def test_a_worker_sees_nothing_of_ours_but_the_package(monkeypatch, python):
 
 
 def test_killed_in_generate(job):
+    """The death of the worker is told with the job, and another worker comes."""
     with Loop("killed_in_generate") as loop:
         first = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
@@ -119,7 +122,8 @@ def test_killed_in_generate(job):
         assert loop.supervisor.pid != first
 
 
-def test_a_crash_in_a_library_leaves_its_traceback_in_the_log(job):
+def test_crash_traceback_is_in_the_log(job):
+    """A crash in a library leaves its traceback in the log."""
     with Loop("crashes") as loop:
         loop.ready().supervisor.generate(job())
         assert "killed by SIGSEGV" in loop.until(events.WorkerLost).error.what
@@ -128,7 +132,8 @@ def test_a_crash_in_a_library_leaves_its_traceback_in_the_log(job):
         assert any("Fatal Python error: Segmentation fault" in line for line in printed)
 
 
-def test_hangs_is_a_stall(job):
+def test_hang_is_a_stall(job):
+    """An engine that hangs is stalled: the step is told, the stack is logged, the worker ends."""
     with Loop("hangs", stall=0.4) as loop:
         pid = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
@@ -140,7 +145,8 @@ def test_hangs_is_a_stall(job):
         assert not alive(pid)
 
 
-def test_hangs_is_not_cancelled_but_killed(job):
+def test_hang_is_killed_when_cancelled(job):
+    """A job whose engine hangs is cancelled by killing the worker."""
     with Loop("hangs", cancel=0.3) as loop:
         loop.ready().supervisor.generate(job())
         loop.until(events.JobProgress)
@@ -148,7 +154,8 @@ def test_hangs_is_not_cancelled_but_killed(job):
         assert loop.until(events.JobCancelled).why == "deleted"
 
 
-def test_hangs_is_stopped_and_its_job_released(job):
+def test_hang_is_stopped_and_released(job):
+    """A stop ends an engine that hangs soon, and its job is handed back."""
     with Loop("hangs", stop=0.3) as loop:
         pid = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
@@ -161,7 +168,8 @@ def test_hangs_is_stopped_and_its_job_released(job):
         assert not alive(pid)
 
 
-def test_hangs_in_load():
+def test_hang_in_load():
+    """An engine that is not loaded in time is unavailable, and the stage is told."""
     with Loop("hangs_in_load", load=0.6) as loop:
         loop.supervisor.start()
         told = loop.until(events.EngineUnavailable)
@@ -169,7 +177,8 @@ def test_hangs_in_load():
         assert loop.supervisor.state is S.BACKOFF
 
 
-def test_exc_in_load():
+def test_exception_in_load():
+    """An exception in load makes the engine unavailable, is told, and loading is tried again."""
     with Loop("exc_in_load") as loop:
         loop.supervisor.start()
         told = loop.until(events.EngineUnavailable)
@@ -188,13 +197,15 @@ def test_exc_in_load():
         (":", "is not of the form"),
     ],
 )
-def test_what_is_no_engine_is_told_in_words(engine, says):
+def test_what_is_no_engine_is_told(engine, says):
+    """What is no engine is told in words."""
     with Loop(engine) as loop:
         loop.supervisor.start()
         assert says in loop.until(events.EngineUnavailable).message
 
 
-def test_an_interpreter_that_is_none_is_told_in_words(tmp_path):
+def test_unusable_interpreter_is_told(tmp_path):
+    """An interpreter that cannot be started, or fails, is told by its path."""
     for python in (tmp_path / "missing", tmp_path):
         with Loop("copies", python=str(python)) as loop:
             loop.supervisor.start()
@@ -204,7 +215,8 @@ def test_an_interpreter_that_is_none_is_told_in_words(tmp_path):
         assert "exited with status 1" in loop.until(events.EngineUnavailable).message
 
 
-def test_prints_to_stdout_disturbs_nothing(job):
+def test_prints_to_stdout(job):
+    """What an engine prints is logged line by line, and does not disturb the protocol."""
     with Loop("prints_to_stdout") as loop:
         assert loop.ready().supervisor.capabilities == {"name": "prints_to_stdout"}
         loop.supervisor.generate(job())
@@ -217,7 +229,8 @@ def test_prints_to_stdout_disturbs_nothing(job):
     assert "from a program" in printed
 
 
-def test_a_flood_of_output_is_cut_and_counted():
+def test_flood_of_output_is_cut():
+    """A flood of output is cut, and the lines that are left out are counted."""
     with Loop("floods") as loop:
         loop.supervisor.start()
         time.sleep(0.5)  # nobody reads
@@ -251,7 +264,8 @@ def test_slow_load_tells_how_far_it_is():
         ("gpu_lost", "gpu-lost", errors.GpuLost, "GPU 0 does not answer."),
     ],
 )
-def test_a_spoilt_worker_is_replaced(job, engine, kind, error, says):
+def test_spoilt_worker_is_replaced(job, engine, kind, error, says):
+    """A worker whose GPU memory or state is spoilt is replaced after its job failed."""
     with Loop(engine) as loop:
         first = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
@@ -273,7 +287,8 @@ def test_a_spoilt_worker_is_replaced(job, engine, kind, error, says):
         ("artifact_no_json", errors.AttemptFailed, "not JSON serializable"),
     ],
 )
-def test_a_failed_job_leaves_the_worker_as_it_is(job, engine, error, says):
+def test_failed_job_keeps_its_worker(job, engine, error, says):
+    """A job that fails for another reason leaves the worker as it is."""
     with Loop(engine) as loop:
         first = loop.ready().supervisor.pid
         for run_id in ("r1", "r2"):
@@ -286,6 +301,7 @@ def test_a_failed_job_leaves_the_worker_as_it_is(job, engine, error, says):
 
 
 def test_blocked(job):
+    """A refusal of the guardrail is told with its reason, and the worker stays ready."""
     with Loop("blocked") as loop:
         loop.ready().supervisor.generate(job())
         blocked = loop.until(events.JobBlocked)
@@ -293,7 +309,8 @@ def test_blocked(job):
         assert loop.supervisor.state is S.READY
 
 
-def test_truncated_artifact_is_for_the_check_to_find(job):
+def test_truncated_artifact_is_handed_on(job):
+    """A truncated artifact is handed on as it is: the check has to find it."""
     with Loop("truncated_artifact") as loop:
         loop.ready().supervisor.generate(job())
         assert Path(loop.until(events.JobGenerated).artifact["path"]).read_bytes() == CLIP[: len(CLIP) // 2]
@@ -301,6 +318,7 @@ def test_truncated_artifact_is_for_the_check_to_find(job):
 
 @pytest.mark.parametrize("engine", ["no_heartbeat", "locks_the_interpreter"])
 def test_no_heartbeat(job, engine):
+    """A worker that says nothing for as long as the heartbeat allows is stalled and ended."""
     with Loop(engine, heartbeat=1.5) as loop:
         pid = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
@@ -310,14 +328,15 @@ def test_no_heartbeat(job, engine):
         assert not alive(pid)
 
 
-def test_a_busy_worker_beats(job):
+def test_busy_worker_beats(job):
+    """A worker that computes for longer than the heartbeat allows still beats."""
     with Loop("slow", config={"step": 2.2, "steps": 1}, heartbeat=1.6) as loop:
         loop.ready().supervisor.generate(job())
         loop.until(events.JobGenerated)
         assert loop.of(events.WorkerLost) == []
 
 
-def test_fails_once_and_finds_its_checkpoint_at_the_next_attempt(job):
+def test_second_attempt_finds_its_checkpoint(job):
     with Loop("fails_once") as loop:
         loop.ready().supervisor.generate(job("r1"))
         assert loop.until(events.JobFailed).error.what == "RuntimeError: the first time"
@@ -325,7 +344,8 @@ def test_fails_once_and_finds_its_checkpoint_at_the_next_attempt(job):
         assert loop.until(events.JobGenerated).run_id == "r2"
 
 
-def test_slow_is_cancelled_and_takes_the_next_job(job):
+def test_cancelled_worker_takes_the_next_job(job):
+    """After a cancellation the same worker takes the next job."""
     with Loop("slow", config={"step": 0.02, "steps": 500}) as loop:
         pid = loop.ready().supervisor.pid
         for run_id in ("r1", "r2"):
@@ -337,14 +357,16 @@ def test_slow_is_cancelled_and_takes_the_next_job(job):
         assert (loop.supervisor.state, loop.supervisor.pid) == (S.READY, pid)
 
 
-def test_a_job_that_is_cancelled_at_once_is_not_done(job):
+def test_job_cancelled_at_once(job):
+    """A job that is cancelled before it began is not done."""
     with Loop("slow", config={"step": 0.02, "steps": 500}) as loop:
         loop.ready().supervisor.generate(job())
         loop.supervisor.cancel("r1", "deleted")
         assert loop.until(events.JobCancelled, within=3).run_id == "r1"
 
 
-def test_slow_lets_go_at_a_stop(job):
+def test_stop_lets_the_engine_finish_a_step(job):
+    """An engine that listens lets go at a stop, and the worker exits with 0."""
     with Loop("slow", config={"step": 0.02, "steps": 500}) as loop:
         loop.ready().supervisor.generate(job())
         loop.until(events.JobProgress)
@@ -356,7 +378,8 @@ def test_slow_lets_go_at_a_stop(job):
         assert loop.log.lines[-1][1]["returncode"] == 0
 
 
-def test_what_a_dead_worker_left_behind_goes_with_it(job):
+def test_left_children_end_with_the_worker(job):
+    """What a dead worker left behind is ended with it."""
     with Loop("leaves_children") as loop:
         loop.ready().supervisor.generate(job())
         lost = loop.until(events.WorkerLost)
@@ -367,7 +390,8 @@ def test_what_a_dead_worker_left_behind_goes_with_it(job):
         assert gone(child)
 
 
-def test_ctrl_c_and_a_signal_in_the_daemons_terminal_do_not_reach_the_worker(job):
+def test_worker_has_its_own_session(job):
+    """Ctrl-C and signals of the daemon's terminal do not reach the worker."""
     with Loop("slow", config={"step": 0.02, "steps": 20}) as loop:
         loop.ready().supervisor.generate(job())
         pid = loop.supervisor.pid
@@ -390,7 +414,8 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("engine", ["slow", "hangs", "locks_the_interpreter"])
-def test_a_worker_does_not_outlive_its_daemon(tmp_path, engine):
+def test_worker_ends_with_its_daemon(tmp_path, engine):
+    """A worker does not outlive its daemon, whatever it is doing."""
     command = [sys.executable, "-c", DAEMON, str(ENGINES.parent), engine, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
         worker = int(daemon.stdout.readline())
@@ -399,7 +424,7 @@ def test_a_worker_does_not_outlive_its_daemon(tmp_path, engine):
         assert gone(worker)
 
 
-def test_a_worker_without_the_kernels_help_ends_when_its_line_does(tmp_path):
+def test_worker_ends_with_its_channel(tmp_path):
     """As after a daemon's death where PR_SET_PDEATHSIG does not reach: only the socket is closed."""
     with Loop("hangs", stop=60) as loop:
         worker = loop.ready().supervisor.pid
@@ -427,6 +452,7 @@ def children():
 
 
 def test_fifty_workers_leave_nothing_behind():
+    """Fifty workers leave no descriptor, thread or child behind."""
     with Loop("copies", python="/bin/true") as loop:  # exits at once: a worker's whole life in a millisecond
         before = descriptors()
         threads, others = threading.active_count(), children()
@@ -442,7 +468,8 @@ def test_fifty_workers_leave_nothing_behind():
         assert children() == others
 
 
-def test_what_cannot_be_started_leaves_nothing_behind(tmp_path):
+def test_failed_start_leaves_nothing_behind(tmp_path):
+    """A worker that cannot be started leaves no descriptor behind."""
     with Loop("copies", python=str(tmp_path / "missing")) as loop:
         before = descriptors()
         loop.supervisor.start()
@@ -450,7 +477,8 @@ def test_what_cannot_be_started_leaves_nothing_behind(tmp_path):
         assert descriptors() == before
 
 
-def test_a_job_for_a_worker_that_died_unseen_is_released(job):
+def test_job_for_a_dead_worker_is_released(job):
+    """A job that is given to a worker that died unseen is handed back."""
     with Loop("copies") as loop:
         pid = loop.ready().supervisor.pid
         os.kill(pid, signal.SIGKILL)

@@ -42,7 +42,8 @@ def needs(tool):
 
 
 @needs("systemd-analyze")
-def test_systemd_finds_no_fault_with_the_units(tmp_path):
+def test_systemd_finds_no_fault(tmp_path):
+    """systemd-analyze verify finds no fault with the installed units."""
     prefix = tmp_path / "app"
     program = prefix / ".venv/bin/povwatch"
     program.parent.mkdir(parents=True)
@@ -62,6 +63,7 @@ def test_systemd_finds_no_fault_with_the_units(tmp_path):
 @needs("systemd-analyze")
 @pytest.mark.parametrize(("unit", "most"), EXPOSED.items())
 def test_systemd_finds_little_exposed(unit, most):
+    """systemd-analyze security rates each unit at most as exposed as is allowed for it."""
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={most}", FOLDER / unit]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if "unrecognized option '--offline" in result.stderr:
@@ -71,7 +73,8 @@ def test_systemd_finds_little_exposed(unit, most):
 
 @needs("systemd-analyze")
 @pytest.mark.parametrize("fault", ["Type=notifye", "NoSuchKey=1", "WatchdogSec=soon"])
-def test_systemd_would_have_found_a_fault(tmp_path, fault):
+def test_systemd_would_find_a_fault(tmp_path, fault):
+    """systemd-analyze verify does find a fault that is put in."""
     program = tmp_path / "povwatch"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -85,7 +88,8 @@ def test_systemd_would_have_found_a_fault(tmp_path, fault):
 
 @needs("systemd-sysusers")
 @needs("systemd-tmpfiles")
-def test_the_accounts_can_be_made_and_own_the_folders(tmp_path):
+def test_accounts_own_the_folders(tmp_path):
+    """The accounts and folders can be made in an empty root."""
     (tmp_path / "etc").mkdir()
     for name in ("passwd", "group"):
         (tmp_path / "etc" / name).write_text("")
@@ -101,7 +105,8 @@ def test_the_accounts_can_be_made_and_own_the_folders(tmp_path):
     assert sorted(groups) == ["povwatch", "render", "video"]
 
 
-def test_every_account_that_is_named_is_created(unit):
+def test_named_accounts_are_created(unit):
+    """Every account that a unit or a folder names is created."""
     created = {(words[0], words[1]) for words in lines("povwatch.sysusers.conf")}
     service = unit["Service"]
     assert ("u", service["User"]) in created
@@ -112,7 +117,8 @@ def test_every_account_that_is_named_is_created(unit):
         assert ("g", group) in created, path
 
 
-def test_the_service_may_write_where_its_folders_are_and_on_one_mount(unit):
+def test_service_may_write_its_folders(unit):
+    """The service may write where its folders are, on one mount, and nowhere else."""
     service = unit["Service"]
     writable = service["ReadWritePaths"].split()
     assert writable == ["/srv/povwatch"]
@@ -121,12 +127,14 @@ def test_the_service_may_write_where_its_folders_are_and_on_one_mount(unit):
         assert any(Path(path).is_relative_to(folder) for folder in {*writable, *own}), path
 
 
-def test_the_state_folder_has_one_mode(unit):
+def test_state_folder_has_one_mode(unit):
+    """tmpfiles and the unit give the state folder the same mode."""
     modes = {path: mode for _, path, mode, *_ in lines("povwatch.tmpfiles.conf")}
     assert modes["/var/lib/povwatch"] == unit["Service"]["StateDirectoryMode"]
 
 
-def test_the_service_says_when_it_is_ready_and_stays_down_for_a_wrong_configuration(unit):
+def test_ready_and_wrong_configuration(unit):
+    """The service says when it is ready, and is not restarted for a wrong configuration."""
     service = unit["Service"]
     assert service["Type"] == "notify"
     assert service["RestartPreventExitStatus"] == "2"
@@ -134,7 +142,8 @@ def test_the_service_says_when_it_is_ready_and_stays_down_for_a_wrong_configurat
     assert service["AmbientCapabilities"] == service["CapabilityBoundingSet"] == "CAP_LEASE"
 
 
-def test_what_breaks_the_gpu_is_not_asked_for(unit):
+def test_what_breaks_the_gpu_is_not_set(unit):
+    """No hardening that breaks CUDA is set, and the GPU's devices are allowed."""
     service = unit["Service"]
     for key in ("MemoryDenyWriteExecute", "ProcSubset", "PrivateUsers"):
         assert key not in service
@@ -146,7 +155,8 @@ def test_what_breaks_the_gpu_is_not_asked_for(unit):
     assert "povwatch-gpu.service" in unit["Unit"]["After"]
 
 
-def test_without_a_network_nothing_is_downloaded(unit):
+def test_service_fetches_nothing(unit):
+    """The service has no network and is told so; the prefetch unit has one, and the same cache."""
     assert every("PrivateNetwork") == ["yes"]
     assert "HF_HUB_OFFLINE=1" in every("Environment")
     # NCCL and the processes of gpus_per_worker talk over the loopback interface.

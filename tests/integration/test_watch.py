@@ -51,6 +51,7 @@ def expect(hints, path):
 
 @pytest.mark.usefixtures("watcher")
 def test_every_way_a_file_comes(inputs, hints, tmp_path):
+    """A file that is written, moved, linked, renamed or removed gives a hint."""
     (inputs / "written.mp4").write_bytes(b"x")
     expect(hints, b"written.mp4")
     (tmp_path / "outside.mp4").write_bytes(b"x")
@@ -67,7 +68,8 @@ def test_every_way_a_file_comes(inputs, hints, tmp_path):
 
 
 @pytest.mark.usefixtures("watcher")
-def test_folders_that_come_are_watched(inputs, hints, tmp_path):
+def test_new_folders_are_watched(inputs, hints, tmp_path):
+    """Folders that are made or moved in are watched, and ask for a rescan."""
     (inputs / "new").mkdir()
     expect(hints, None)  # rescan: files may have come before the folder was watched
     expect(hints, b"new")
@@ -83,6 +85,7 @@ def test_folders_that_come_are_watched(inputs, hints, tmp_path):
 
 @pytest.mark.usefixtures("watcher")
 def test_names_that_are_no_text(inputs, hints):
+    """Names of any bytes come through."""
     with open(os.fsencode(inputs) + b"/\xff\n.mp4", "wb"):  # noqa: PTH123 - bytes
         pass
     expect(hints, b"\xff\n.mp4")
@@ -102,7 +105,7 @@ def test_reading_is_no_hint(inputs, hints):
     assert seen.count(b"a.mp4") <= 1  # the end of the writing
 
 
-def test_a_root_removed_and_made_anew(inputs, hints, watcher):
+def test_root_removed_and_made_anew(inputs, hints, watcher):
     """What kills watchdog's emitter while its observer says that it is alive."""
     assert watcher.alive()
     inputs.rmdir()
@@ -116,7 +119,8 @@ def test_a_root_removed_and_made_anew(inputs, hints, watcher):
     expect(hints, b"a.mp4")
 
 
-def test_a_root_renamed_away_is_not_the_one_that_is_watched(inputs, watcher):
+def test_renamed_root_is_not_alive(inputs, watcher):
+    """A watcher whose root was renamed away is not alive, also when another folder has its name."""
     inputs.rename(inputs.with_name("old"))
     assert not watcher.alive()
     inputs.mkdir()
@@ -124,7 +128,8 @@ def test_a_root_renamed_away_is_not_the_one_that_is_watched(inputs, watcher):
 
 
 @pytest.mark.parametrize("which", ["_inotify", "_observer"])
-def test_a_thread_that_died_alone_is_seen(watcher, which):
+def test_dead_thread_is_seen(watcher, which):
+    """A thread of the watcher that died alone is seen, and a new start helps."""
     thread = getattr(watcher, which)
     thread.stop()
     thread.join(PATIENCE)
@@ -133,7 +138,7 @@ def test_a_thread_that_died_alone_is_seen(watcher, which):
     assert watcher.alive()
 
 
-def test_many_folders_at_once_kill_nothing(inputs, watcher):
+def test_many_folders_at_once(inputs, watcher):
     """watchdog 7.1 warns when it meets a folder twice, and a warning that is made an error ends its thread."""
     for i in range(200):
         (inputs / str(i) / "deep" / "deeper").mkdir(parents=True)
@@ -142,6 +147,7 @@ def test_many_folders_at_once_kill_nothing(inputs, watcher):
 
 
 def test_no_root_is_no_crash(inputs, hints):
+    """Without a root the watcher does not start and says so; it starts once there is one."""
     inputs.rmdir()
     watcher = Watcher(inputs, hints.put, recursive=True)
     assert not watcher.start()
@@ -153,7 +159,8 @@ def test_no_root_is_no_crash(inputs, hints):
     watcher.stop()
 
 
-def test_a_link_to_the_folder_is_followed(inputs, hints, tmp_path):
+def test_linked_root_is_followed(inputs, hints, tmp_path):
+    """A root that is a symlink is followed."""
     (tmp_path / "link").symlink_to(inputs)
     watcher = Watcher(tmp_path / "link", hints.put, recursive=True)
     assert watcher.start()
@@ -164,7 +171,9 @@ def test_a_link_to_the_folder_is_followed(inputs, hints, tmp_path):
 
 
 @pytest.mark.parametrize(("code", "limit"), [(errno.ENOSPC, "max_user_watches"), (errno.EMFILE, "max_user_instances")])
-def test_a_limit_of_the_kernel_leaves_the_rescan(inputs, hints, monkeypatch, code, limit):
+def test_kernel_limit_leaves_the_rescan(inputs, hints, monkeypatch, code, limit):
+    """A limit of the kernel is named, and the rescan is said to be left."""
+
     def refuse(*_):
         raise OSError(code, os.strerror(code))
 
@@ -192,7 +201,8 @@ def allow(monkeypatch, watches):
     monkeypatch.setattr(inotify_c, "inotify_add_watch", limited)
 
 
-def test_folders_beyond_the_limit_of_watches_are_counted(inputs, hints, monkeypatch):
+def test_unwatched_folders_are_counted(inputs, hints, monkeypatch):
+    """Folders beyond the limit of watches are counted, with the command that raises it; others are watched."""
     for name in "abcde":
         (inputs / name).mkdir()
     allow(monkeypatch, 4)
@@ -213,7 +223,8 @@ def test_folders_beyond_the_limit_of_watches_are_counted(inputs, hints, monkeypa
     watcher.stop()
 
 
-def test_folders_that_hold_no_clips_are_not_watched(inputs, hints):
+def test_clipless_folders_are_not_watched(inputs, hints):
+    """Folders in which no clips are taken in are not watched."""
     for name in ("#snapshot/monday/deep", "$RECYCLE.BIN/S-1", "sub/System Volume Information/x", "lost+found/#12"):
         (inputs / name).mkdir(parents=True)
     watcher = Watcher(inputs, hints.put, recursive=True)
@@ -229,7 +240,7 @@ def test_folders_that_hold_no_clips_are_not_watched(inputs, hints):
     assert watched == {b".", b"sub", b"sub/new"}
 
 
-def test_a_lost_event_asks_for_a_rescan(hints, watcher):
+def test_lost_event_asks_for_a_rescan(hints, watcher):
     """The kernel's word for it, given to watchdog by hand: its queue holds 16,384 events."""
     overflow = InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b"")
     watcher._inotify.handle_event(overflow)
@@ -242,7 +253,8 @@ def test_a_lost_event_asks_for_a_rescan(hints, watcher):
     assert hints.empty()
 
 
-def test_stopping_leaves_no_thread_and_no_descriptor(inputs, hints):
+def test_stop_leaves_nothing(inputs, hints):
+    """A stop leaves no thread and no descriptor."""
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     watcher = Watcher(inputs, hints.put, recursive=True)
     for _ in range(3):

@@ -21,7 +21,8 @@ LIES = {
 
 
 @pytest.mark.parametrize("data", LIES.values(), ids=LIES)
-def test_a_lie_is_damage_and_no_fault_of_ours(data):
+def test_lying_container_is_damaged(data):
+    """A container whose structure lies is incomplete, with a printable reason, and raises nothing."""
     report = examine_bytes(data)
     assert not report.complete
     assert report.why.isprintable()
@@ -62,7 +63,7 @@ edit = st.tuples(st.floats(0, 1, exclude_max=True), number | NAMES | st.binary(m
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 5), st.lists(edit, min_size=1, max_size=6), st.booleans())
-def test_a_film_with_wrong_numbers_in_it_always_gets_a_verdict(which, edits, front):
+def test_wrong_numbers_get_a_verdict(which, edits, front):
     """Numbers and names written over, or pushed in between, mostly where the structure is."""
     data = bytearray(films()[which])
     for share, junk, push in edits:

@@ -153,7 +153,8 @@ def test_every_verb_is_tried():
     assert tried == set(VERBS)
 
 
-def test_jsons_that_nobody_can_read(here):
+def test_unreadable_jsons(here):
+    """Every verb survives JSON files that nobody can read, and check names each of them."""
     here.fill()
     said = here.run("check", *(str(here.inputs / f"{name}.json") for name in TEXTS))
     assert all(f"{name}.json" in said for name in TEXTS)
@@ -162,13 +163,15 @@ def test_jsons_that_nobody_can_read(here):
         here.run(*words)
 
 
-def test_a_json_without_a_clip_that_nobody_can_read(here):
+def test_unreadable_jsons_without_a_clip(here):
+    """check survives unreadable JSON files that have no clip."""
     for name, text in TEXTS.items():
         (here.inputs / f"{name}.json").write_bytes(text)
     here.run("check", *(f"inputs/{name}.json" for name in TEXTS))
 
 
 def test_names_that_are_no_text(here):
+    """Every verb survives names that are no text, in the folder and as arguments."""
     for name in NAMES:
         (here.inputs / os.fsdecode(name)).write_bytes(b"x")
         if len(name) < 200:
@@ -180,13 +183,15 @@ def test_names_that_are_no_text(here):
 
 
 def test_words_that_name_no_clip(here, done):
+    """Every verb that takes a clip survives any word."""
     here.take(done)
     for word in WORDS:
         for verb in (["show"], ["why"], ["go"], ["check"], ["specs", "--dry-run"]):
             here.run(*verb, "--", word)
 
 
-def test_what_is_no_plain_file(here):
+def test_special_files(here):
+    """Every verb survives folders, FIFOs and looping links where files are expected."""
     (here.inputs / "folder.json").mkdir()
     os.mkfifo(here.inputs / "fifo.json")
     (here.inputs / "circle.json").symlink_to("circle.json")
@@ -197,7 +202,8 @@ def test_what_is_no_plain_file(here):
     here.run_all()
 
 
-def test_more_folders_one_in_another_than_python_recurses(here):
+def test_folders_deeper_than_python_recurses(here):
+    """Verbs that walk folders survive more levels than Python recurses."""
     for top in (here.inputs, here.outputs):
         top.mkdir(exist_ok=True)
         inner = os.open(top, os.O_RDONLY)
@@ -229,7 +235,8 @@ MANIFESTS = [
 ]
 
 
-def test_manifests_that_nobody_wrote(here):
+def test_foreign_manifests(here):
+    """Every verb survives manifests that povwatch did not write."""
     folder = here.outputs / "a"
     folder.mkdir(parents=True)
     for number, value in enumerate(MANIFESTS):
@@ -249,7 +256,8 @@ def done(tmp_path_factory):
     return daemon.folder
 
 
-def test_manifests_of_ours_that_somebody_changed(here, done):
+def test_changed_manifests(here, done):
+    """rebuild survives a manifest of ours in which any field was changed."""
     here.take(done)
     file = here.outputs / "a/a_preview.json"
     whole = json.loads(file.read_text())
@@ -283,7 +291,8 @@ TOML = [
 
 
 @pytest.mark.parametrize("text", TOML, ids=lambda text: repr(text[:30]))
-def test_settings_that_nobody_can_read(here, text):
+def test_unreadable_settings(here, text):
+    """Every verb that reads config.toml survives one that nobody can read."""
     here.config.write_bytes(text)
     for words in READING:
         here.run(*words)
@@ -303,7 +312,8 @@ def test_settings_that_nobody_can_read(here, text):
     ],
     ids=lambda text: repr(text[:30]),
 )
-def test_templates_that_nobody_can_read(here, text):
+def test_unreadable_templates(here, text):
+    """Every verb that reads templates survives one that nobody can read."""
     here.config.write_text(SETTINGS + '[spec]\ntemplates = "mine"\n')
     (here.folder / "mine").mkdir()
     (here.folder / "mine/hand_manipulation.toml").write_bytes(text)
@@ -332,7 +342,8 @@ def columns(state):
 DAMAGE = ["x", -1e300, "[" * 20_000, '{"frames": "x", "width": null, "fps": [], "rate": 1}', ""]
 
 
-def test_a_journal_whose_contents_are_damaged(here, done):
+def test_damaged_journal_contents(here, done):
+    """status, report, show and why survive damage in any column of the journal."""
     verbs = [["status"], ["report"], ["show", "a"], ["why", "a"]]
     here.take(done)
     tried = 0
@@ -354,26 +365,30 @@ def test_a_journal_whose_contents_are_damaged(here, done):
 
 
 @pytest.mark.parametrize("data", [b"", b"SQLite format 3\0" + bytes(90), bytes(5000), b"x" * 5000], ids=repr)
-def test_a_journal_that_is_none(here, data):
+def test_journal_that_is_none(here, data):
+    """Every verb survives a journal that is no database."""
     here.state.mkdir()
     (here.state / "journal.sqlite3").write_bytes(data)
     here.run_all()
 
 
-def test_a_state_folder_full_of_something_else(here):
+def test_state_folder_of_something_else(here):
+    """Every verb survives folders in the place of the state folder's files."""
     for name in ("journal.sqlite3", "requests", "lock", "models.json"):
         (here.state / name).mkdir(parents=True)
     here.run_all()
 
 
 @pytest.mark.parametrize("name", ["inputs", "outputs", ".povwatch"])
-def test_a_file_in_the_place_of_a_folder(here, name):
+def test_file_in_a_folders_place(here, name):
+    """Every verb survives a file in the place of inputs/, outputs/ or the state folder."""
     shutil.rmtree(here.folder / name, ignore_errors=True)
     (here.folder / name).write_text("x")
     here.run_all()
 
 
-def test_the_daemon_says_of_each_what_is_wrong_and_goes_on(tmp_path):
+def test_daemon_goes_on(tmp_path):
+    """The daemon says of each hostile JSON what is wrong, and the good clip is done."""
     with Daemon(tmp_path / "pov", engine={"kind": "preview"}) as daemon:
         made = make_clip(daemon.folder / "made.mp4")
         for name, text in TEXTS.items():

@@ -36,7 +36,8 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
-def test_a_bomb_is_told_in_a_few_lines(bomb):
+def test_bomb_is_told_in_a_few_lines(bomb):
+    """A JSON that is made to hurt is refused in a short, printable text."""
     with pytest.raises(SpecInvalid) as caught:
         parse(bomb.encode()[: SIZE_MAX + 1], clip_name=CLIP, file="clip.json")
     text = explain(caught.value)
@@ -67,7 +68,8 @@ PATHS = {
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 @pytest.mark.parametrize("field", ["control_path", "mask_path", "image_context_path", "prompt_path"])
-def test_a_path_that_leads_out_or_nowhere_is_refused_in_words(tmp_path, field, path):
+def test_path_that_leads_out_is_refused(tmp_path, field, path):
+    """A path that leads out of inputs/ or nowhere is refused under its field's name, with what to do."""
     (tmp_path / "inputs" / "dev").mkdir(parents=True)
     (tmp_path / "c.mp4").write_bytes(b"x")
     (tmp_path / "inputs" / "dev" / "null").symlink_to("/dev/null")
@@ -86,7 +88,8 @@ def test_a_path_that_leads_out_or_nowhere_is_refused_in_words(tmp_path, field, p
 
 @pytest.mark.skipif(os.getuid() != 0, reason="makes a device, which takes root")
 @pytest.mark.parametrize("field", ["control_path", "mask_path"])
-def test_a_device_is_not_read(tmp_path, field):
+def test_device_is_not_read(tmp_path, field):
+    """A device where a control video should be is refused and not read."""
     os.mknod(tmp_path / "c.mp4", 0o020600, os.makedev(1, 5))  # /dev/zero
     data = f'{{"name": "clip", "video_path": "clip.mp4", "prompt": "x", "edge": {{"{field}": "c.mp4"}}}}'.encode()
     with pytest.raises(SpecInvalid, match="a FIFO or a device"):

@@ -37,13 +37,14 @@ def grown(tmp_path_factory):
     return hostile.pictures(tmp_path_factory.mktemp("grown") / "grown.mov", small, large, large)
 
 
-def test_a_bomb_is_smaller_than_a_thousandth_of_itself(bomb, grown):
+def test_bombs_are_small(bomb, grown):
+    """The files that these tests use are a thousandth of what they decode to."""
     assert bomb.stat().st_size < 40 * 8000 * 6250 / 900
     assert grown.stat().st_size < 2 * 15_000**2 / 900
 
 
 @pytest.mark.parametrize("megabytes", [140, 170, 200, 260])
-def test_the_limit_of_memory_bites(bomb, megabytes):
+def test_limit_of_memory(bomb, megabytes):
     """Where no picture finds room, and where a decoder's thread does not: that is no broken file."""
     with pytest.raises(MediaError, match=r"inspect needed more memory than its limit of 0\.[123] GiB\.") as caught:
         inspect(bomb, Limits(memory=megabytes * MEGABYTE))
@@ -54,7 +55,8 @@ def test_the_limit_of_memory_bites(bomb, megabytes):
 @pytest.mark.parametrize(
     ("op", "file", "more"), [("check", "artifact", {"expectation": {}}), ("decode", "path", {"kind": "mp4"})]
 )
-def test_too_little_memory_to_check_an_artifact_is_not_its_fault(bomb, op, file, more, megabytes):
+def test_too_little_memory_for_a_check(bomb, op, file, more, megabytes):
+    """Too little memory to check an artifact is not the artifact's fault."""
     with pytest.raises(MediaError, match=rf"{op} needed more memory than its limit of 0\.[23] GiB\."):
         call(op, {file: str(bomb), **more}, timeout=100, limits=Limits(memory=megabytes * MEGABYTE))
 
@@ -63,7 +65,7 @@ def test_too_little_memory_to_check_an_artifact_is_not_its_fault(bomb, op, file,
     os.getuid() != 0 or shutil.which("prlimit") is None, reason="becomes another user, which takes root"
 )
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_machine_with_no_room_for_a_thread_says_nothing_about_the_clip(tmp_path, threads):
+def test_no_room_for_a_thread(tmp_path, threads):
     """The thread that follows the parent is the second, a decoder's the third."""
     clip = make_clip(tmp_path / "a.mp4")
     may = "+dac_override,+dac_read_search"
@@ -84,12 +86,14 @@ def test_a_machine_with_no_room_for_a_thread_says_nothing_about_the_clip(tmp_pat
     assert "TasksMax" in fault["todo"]
 
 
-def test_the_limit_of_processor_time_bites(bomb):
+def test_limit_of_processor_time(bomb):
+    """A child that uses more processor time than its limit is stopped, and the limit is named."""
     with pytest.raises(MediaError, match="inspect used more than 1 s of processor time and was stopped"):
         inspect(bomb, Limits(cpu_seconds=1))
 
 
-def test_the_limit_of_what_is_written_bites(tmp_path):
+def test_limit_of_what_is_written(tmp_path):
+    """A child that writes more than its limit is stopped, and the limit is named."""
     clip = make_clip(tmp_path / "a.mov", frames=60, size=(640, 360), codec="mpeg4", options={"qscale": "31"})
     info = inspect(clip)
     args = {"source": str(clip), "info": info, "out_path": str(tmp_path / "work.mp4")}
@@ -98,13 +102,14 @@ def test_the_limit_of_what_is_written_bites(tmp_path):
     assert (tmp_path / "work.mp4").stat().st_size <= 20_000
 
 
-def test_a_picture_larger_than_the_file_said_is_never_decoded(grown):
+def test_larger_picture_is_never_decoded(grown):
     """800 MB of address space would not hold it: the decoder refuses before it asks for any."""
     with pytest.raises(TooLarge, match="holds a picture that the decoder refuses, as one of more than 67108864 pixels"):
         inspect(grown, Limits(memory=800 * MEGABYTE))
 
 
-def test_a_file_that_says_how_large_it_is_is_refused_by_that(tmp_path):
+def test_declared_size_is_refused(tmp_path):
+    """A file whose header declares too large a picture is refused by that."""
     large = hostile.pictures(tmp_path / "a.mov", hostile.png(15_000, 15_000))
     with pytest.raises(TooLarge, match="15000x15000"):
         inspect(large)
@@ -120,6 +125,7 @@ DISGUISED = {
 
 
 def test_what_people_are_told(tmp_path, grown):
+    """Disguised and too large files are rejected with words in their error files, and a good clip comes in."""
     with Daemon(tmp_path / "pov", grace={"period": "1h"}) as daemon:
         here = Corner(daemon.start(), "told")
         here.copy(grown, "grown.mov")

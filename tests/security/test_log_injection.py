@@ -73,7 +73,8 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_line_is_one_line(text, form):
+def test_line_is_one_line(text, form):
+    """Any text in the log stays one printable line, and valid JSON where no terminal is."""
     if form is Path and ("\ud800" in text or "\0" in text):
         pytest.skip("no path holds this")
     for terminal in (False, True):
@@ -90,7 +91,8 @@ def test_a_line_is_one_line(text, form):
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_traceback_forges_no_line(text):
+def test_traceback_forges_no_line(text):
+    """A traceback with any text forges no line of its own."""
     for terminal in (False, True):
         stream = Stream(terminal=terminal)
         log.configure(stream)
@@ -117,7 +119,8 @@ class Journal:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_an_entry_of_the_journal_has_the_fields_that_it_should(text, monkeypatch, tmp_path):
+def test_journal_entry_has_its_fields_only(text, monkeypatch, tmp_path):
+    """An entry for systemd's journal has the fields that it should, whatever the text."""
     made = Journal()
     monkeypatch.setitem(sys.modules, "systemd", type(sys)("systemd"))
     sys.modules["systemd"].journal = made
@@ -180,7 +183,7 @@ def printable(text):
     assert [line for line in lines if not line.isprintable()] == []
 
 
-def test_the_log_of_a_daemon_is_printable_lines(told):
+def test_daemon_log_is_printable_lines(told):
     printable(told.text())
     for line in told.text().splitlines():
         json.loads(line)
@@ -194,24 +197,26 @@ def test_error_files_are_printable_lines(told):
 
 
 @pytest.mark.parametrize("verb", [("status",), ("jobs",), ("report",), ("jobs", "--json"), ("check",)])
-def test_what_a_command_lists_is_printable_lines(told, verb):
+def test_lists_are_printable_lines(told, verb):
+    """What status, jobs, report and check print is printable lines."""
     printable(called(told, *verb))
 
 
 @pytest.mark.parametrize("verb", ["why", "show", "go"])
-def test_what_is_told_of_one_clip_is_printable_lines(told, verb):
+def test_answers_on_a_clip_are_printable(told, verb):
+    """What why, show and go print of one clip is printable lines."""
     for job in judged(told):
         printable(called(told, verb, f"#{job.id}"))
 
 
-def test_a_name_that_is_typed_comes_back_printable(told):
+def test_typed_name_comes_back_printable(told):
     for name in ("\x1b[31m\u202e\x9b", os.fsdecode(b"\xff\n")):
         done = told.call("show", os.fsencode(name))
         assert "Traceback" not in done.stderr
         printable(done.stdout + done.stderr)
 
 
-def test_the_real_journal_takes_them_for_one_entry():
+def test_journal_takes_one_entry():
     """What systemd-python puts on the wire for the worst of them: one entry, each field once."""
     journal = pytest.importorskip("systemd.journal")
     sent = []

@@ -29,7 +29,8 @@ def _begin() -> None:
     run._started = start
 
 
-def test_while_a_child_reads_a_long_index_the_daemon_goes_on(tmp_path):
+def test_daemon_goes_on_meanwhile(tmp_path):
+    """While a child reads a long index, the daemon takes in other clips and answers requests."""
     with Daemon(tmp_path / "pov") as daemon:
         daemon.before = _begin
         (daemon.inputs / "long.mp4").write_bytes(hostile.long_index(1_000_000))

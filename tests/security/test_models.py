@@ -29,13 +29,15 @@ def refused(file):
     return f"{caught.value.message} {caught.value.todo}"
 
 
-def test_our_own_are_taken_and_so_is_a_link_to_one(file, tmp_path):
+def test_own_files_and_links_are_taken(file, tmp_path):
+    """Our own model files are taken, and a link to one."""
     trust.check_owners([file])
     (tmp_path / "link").symlink_to(file)
     trust.check_owners([tmp_path / "link"])
 
 
-def test_what_everybody_may_write_is_refused(file):
+def test_world_writable_is_refused(file):
+    """A file that everybody may write, or in such a folder, is refused."""
     file.chmod(0o666)
     assert f"Everybody may write to {file}" in refused(file)
     file.chmod(0o644)
@@ -44,7 +46,8 @@ def test_what_everybody_may_write_is_refused(file):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="makes files of another user, which takes root")
-def test_what_belongs_to_somebody_else_is_refused(file, tmp_path):
+def test_foreign_files_are_refused(file, tmp_path):
+    """A file, or its folder, that belongs to another user is refused with the command that helps."""
     os.chown(file, 65534, 65534)
     (tmp_path / "link").symlink_to(file)
     said = refused(tmp_path / "link")
@@ -57,7 +60,8 @@ def test_what_belongs_to_somebody_else_is_refused(file, tmp_path):
     assert f"{file.parent}, of the model, belongs to" in refused(file)
 
 
-def test_every_file_that_an_engine_loads_is_looked_at(tmp_path, monkeypatch):
+def test_every_loaded_file_is_checked(tmp_path, monkeypatch):
+    """Both real engines check the owner of every file that they load."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     folder = tmp_path / "hub" / f"models--{VAE.repository.replace('/', '--')}" / "snapshots" / VAE.revision

@@ -122,7 +122,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("kind", ["mp4", "matroska", "avi"])
 @pytest.mark.parametrize("name", SCRIPTS if ALL else list(SCRIPTS)[:1])
-def test_a_script_in_disguise_opens_nothing_else(tmp_path, bait, name, kind):
+def test_disguised_script_opens_nothing_else(tmp_path, bait, name, kind):
     """Even if the daemon took it for a film and told the child so."""
     suffix = {"mp4": "mp4", "matroska": "mkv", "avi": "avi"}[kind]
     clip = tmp_path / f"x.{suffix}"
@@ -134,7 +134,7 @@ def test_a_script_in_disguise_opens_nothing_else(tmp_path, bait, name, kind):
     assert bait.name not in beyond(paths, tmp_path)
 
 
-def test_without_the_pin_it_would_open_another_file(tmp_path, bait):
+def test_without_the_pin_it_would(tmp_path, bait):
     """What all of this is against: FFmpeg itself goes by what a file holds."""
     clip = tmp_path / "x.mp4"
     clip.write_bytes(SCRIPTS["ffconcat"])
@@ -165,7 +165,8 @@ def _alias(name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", references() if ALL else ["alias"])
-def test_a_film_that_names_another_file_opens_nothing_else(tmp_path, bait, name):
+def test_film_with_references(tmp_path, bait, name):
+    """A film that names another file opens nothing but itself."""
     clip = tmp_path / "x.mov"
     clip.write_bytes(references()[name])
     _, paths, network = opened(tmp_path, "inspect", path=clip.name, root=str(tmp_path), kind="mp4")
@@ -173,7 +174,7 @@ def test_a_film_that_names_another_file_opens_nothing_else(tmp_path, bait, name)
     assert network == []
 
 
-def test_the_trace_shows_what_is_opened(tmp_path):
+def test_trace_shows_what_is_opened(tmp_path):
     """A good clip is opened once; the copy, its times and nothing else are written beside it."""
     clip = make_clip(tmp_path / "a.mkv")
     info, paths, network = opened(tmp_path, "inspect", path=clip.name, root=str(tmp_path), kind="matroska")

@@ -6,7 +6,8 @@ from support.daemons import Daemon
 from support.waiting import Waiting, newest, sound
 
 
-def test_nothing_is_written_through_a_link_in_outputs(tmp_path):
+def test_nothing_is_written_through_a_link(tmp_path):
+    """A link in outputs/ is never written through: the clip waits, fails or gets another name."""
     with Daemon(tmp_path / "pov") as here:
         outside = here.folder / "outside"
         outside.mkdir()
@@ -41,7 +42,8 @@ def test_nothing_is_written_through_a_link_in_outputs(tmp_path):
         here.wait_for("done", clip="d.mp4")
 
 
-def test_what_an_engine_says_counts_for_nothing_while_a_folder_of_somebody_else_s_is_where_it_worked(tmp_path):
+def test_foreign_work_folder_is_not_believed(tmp_path):
+    """An artifact is not taken from a folder that others may write to: the attempt is handed back."""
     with Waiting(tmp_path / "pov") as here:
         rooms, away = here.outputs / ".povwatch", here.outputs / "away"
         here.start()

@@ -121,7 +121,8 @@ def swapped_before(monkeypatch, place, where, name, op=None):
 OURS = r"\.povwatch (belongs to|may be written by)"
 
 
-def test_the_child_that_prepares_writes_nothing_in_a_folder_that_took_the_room_s_place(place, monkeypatch):
+def test_prepare_in_a_swapped_folder(place, monkeypatch):
+    """The child that prepares writes nothing in a folder that took the attempt's place."""
     with monkeypatch.context() as patch:
         swapped_before(patch, place, workpiece, "call", "prepare")
         with pytest.raises(OutputsAway, match=OURS):
@@ -133,7 +134,8 @@ def test_the_child_that_prepares_writes_nothing_in_a_folder_that_took_the_room_s
 
 
 @pytest.mark.parametrize("op", ["finish", "check"])
-def test_the_children_that_finish_and_check_read_and_write_nothing_there_either(place, monkeypatch, op):
+def test_finish_and_check_when_swapped(place, monkeypatch, op):
+    """The children that finish and check neither read nor write there."""
     place.prepare()
     place.generate()
     with monkeypatch.context() as patch:
@@ -146,7 +148,7 @@ def test_the_children_that_finish_and_check_read_and_write_nothing_there_either(
 
 
 @pytest.mark.parametrize("op", ["prepare", "finish", "check"])
-def test_a_child_at_work_goes_on_in_the_room_that_it_began_in(place, monkeypatch, op):
+def test_child_stays_in_its_room(place, monkeypatch, op):
     """Wherever that has been renamed to."""
     real, swapped = workpiece.call, []
 
@@ -172,7 +174,8 @@ def test_a_child_at_work_goes_on_in_the_room_that_it_began_in(place, monkeypatch
     assert (place.outputs / "away" / "17.run" / made).is_file()
 
 
-def test_the_copies_are_not_written_through_links_there(place, monkeypatch):
+def test_copies_follow_no_link(place, monkeypatch):
+    """Copies are not written through links in a swapped folder."""
     with monkeypatch.context() as patch:
         swapped_before(patch, place, workpiece, "take_copy")
         with pytest.raises(OutputsAway):
@@ -186,7 +189,8 @@ def test_the_copies_are_not_written_through_links_there(place, monkeypatch):
     assert place.unharmed()
 
 
-def test_nothing_is_made_sealed_or_published_in_such_a_folder(place):
+def test_publishing_from_a_swapped_folder(place):
+    """Nothing is made, sealed or published in a swapped folder, and all goes on when it is back."""
     file = place.room / "final.mp4"
     file.write_bytes(b"a whole video")
     naming = {"names": lambda _: [b"a/a_aug.mp4"], "describe": lambda _: b"{}"}
@@ -213,7 +217,8 @@ def test_nothing_is_made_sealed_or_published_in_such_a_folder(place):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_what_a_hook_is_given_is_not_written_through_links_there(place, monkeypatch, when):
+def test_hook_files_follow_no_link(place, monkeypatch, when):
+    """What a hook is given is not written through links in a swapped folder."""
     place.prepare()
     hook = Hook(name="look", when=when, argv=("true", "{video}", "{spec}"))
     job = Job(17, b"a.mp4", b"a", JobState.QUEUED, run_id="run")
@@ -238,7 +243,8 @@ def test_what_a_hook_is_given_is_not_written_through_links_there(place, monkeypa
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o2770, 0o1777])
 @pytest.mark.parametrize("which", [".povwatch", ".povwatch/17.run"])
-def test_a_folder_that_others_may_write_to_is_not_private(place, which, mode):
+def test_writable_folder_is_not_private(place, which, mode):
+    """A folder that others may write to is refused with the command that helps."""
     (place.outputs / which).chmod(mode)
     with pytest.raises(OutputsAway) as refusal:
         place.prepare()
@@ -247,7 +253,7 @@ def test_a_folder_that_others_may_write_to_is_not_private(place, which, mode):
     assert not list(place.room.iterdir())
 
 
-def test_a_folder_of_somebody_else_is_not_ours_unless_all_that_is_made_there_is_theirs(place, monkeypatch):
+def test_foreign_folder_is_not_ours(place, monkeypatch):
     """As with SMB, FAT, or NFS with all_squash, where owners and modes are the mount's."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
@@ -264,13 +270,15 @@ def test_a_folder_of_somebody_else_is_not_ours_unless_all_that_is_made_there_is_
         place.publisher.staging(18, "run")
 
 
-def test_a_folder_on_another_disk_proves_nothing(place):
+def test_folder_on_another_disk(place):
+    """A folder on another disk is not ours."""
     with fs.closing(os.open(place.rooms, os.O_RDONLY)) as fd:
         assert private.strangeness(fd, Path("/proc").stat().st_dev) == "is on another disk"
         assert private.strangeness(fd, os.fstat(fd).st_dev) == ""
 
 
-def test_what_was_taken_is_told_apart_from_what_is_gone(place):
+def test_swapped_is_told_apart_from_gone(place):
+    """A folder that was swapped is told apart from one that is gone."""
     assert not private.taken(str(place.room))
     place.swap()
     assert private.taken(str(place.room))

@@ -38,7 +38,8 @@ def folder(spool, tmp_path):
 
 @pytest.mark.parametrize("name", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("content", ["{", GO], ids=["bad", "good"])
-def test_a_request_with_an_odd_name_is_nobody_s(spool, folder, name, content):
+def test_odd_name_is_no_request(spool, folder, name, content):
+    """A file with an odd name is neither taken nor changed."""
     (folder / f"{name}.request").write_text(content)
     asked = spool.ask("go", "b")
     assert spool.take() == [asked]
@@ -48,7 +49,8 @@ def test_a_request_with_an_odd_name_is_nobody_s(spool, folder, name, content):
 
 
 @pytest.mark.parametrize("content", ["{", GO], ids=["bad", "good"])
-def test_where_the_answer_cannot_be_left_the_request_is_done_once(spool, folder, content):
+def test_unanswerable_request_is_done_once(spool, folder, content):
+    """A request whose answer cannot be left is done once."""
     (folder / "0.request").write_text(content)
     (folder / "0.answer").mkdir()
     (folder / "0.answer.part").mkdir()
@@ -58,7 +60,8 @@ def test_where_the_answer_cannot_be_left_the_request_is_done_once(spool, folder,
     assert spool.take() == []
 
 
-def test_a_request_that_cannot_be_taken_away_is_done_once(spool, folder, monkeypatch):
+def test_unremovable_request_is_done_once(spool, folder, monkeypatch):
+    """A request that cannot be removed is done once."""
     (folder / "0.request").write_text(GO)
 
     def refuse(*_, **__):
@@ -71,7 +74,8 @@ def test_a_request_that_cannot_be_taken_away_is_done_once(spool, folder, monkeyp
     assert spool.take() == []
 
 
-def test_a_flood_is_taken_bit_by_bit(spool, folder):
+def test_flood_is_taken_bit_by_bit(spool, folder):
+    """Of a flood of requests only so many are taken at once."""
     for n in range(spooling.AT_ONCE + 5):
         (folder / f"{n:04}.request").write_text(GO)
     first = spool.take()
@@ -81,7 +85,8 @@ def test_a_flood_is_taken_bit_by_bit(spool, folder):
     assert len(spool.take()) == 5
 
 
-def test_a_huge_request_is_not_read_whole(spool, folder):
+def test_huge_request_is_not_read_whole(spool, folder):
+    """A huge request is refused without reading it whole."""
     with (folder / "0.request").open("wb") as file:
         file.write(b'{"verb": "go", "clip": "')
         file.truncate(2**40)
@@ -89,14 +94,16 @@ def test_a_huge_request_is_not_read_whole(spool, folder):
     assert "cannot be read" in json.loads((folder / "0.answer").read_text())["text"]
 
 
-def test_a_name_longer_than_any_path_is_refused(spool, folder):
+def test_too_long_name_is_refused(spool, folder):
+    """A name that is longer than any path is refused."""
     (folder / "0.request").write_text(json.dumps({"verb": "go", "clip": "a" * 5000, "options": {}}))
     assert spool.take() == []
     assert "longer than any path" in json.loads((folder / "0.answer").read_text())["text"]
 
 
 @pytest.mark.parametrize("what", ["fifo", "link", "folder", "text", "list", "bytes"])
-def test_a_forged_answer_holds_nobody_up(spool, folder, tmp_path, what):
+def test_forged_answer_holds_nobody_up(spool, folder, tmp_path, what):
+    """A forged answer is not believed, and the wait for the real one goes on."""
     asked = spool.ask("go", "a")
     answer = folder / f"{asked.token}.answer"
     if what == "fifo":
@@ -111,7 +118,8 @@ def test_a_forged_answer_holds_nobody_up(spool, folder, tmp_path, what):
     assert spool.wait(asked, 0.01) is None
 
 
-def test_nothing_in_the_folder_ends_the_daemon(tmp_path):
+def test_nothing_there_ends_the_daemon(tmp_path):
+    """Nothing in the folder of requests ends the daemon, and its log stays printable lines."""
     with Daemon(tmp_path / "pov", grace={"period": "1h"}) as here:
         here.start()
         folder = here.state / "requests"

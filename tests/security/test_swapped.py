@@ -30,13 +30,15 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize("name", [b"d/a.mp4", b"d", b"../outside/a.mp4", b"/etc/hostname"])
-def test_a_clip_is_not_looked_into_through_a_symlink(root, name):
+def test_clip_through_a_symlink(root, name):
+    """A clip is not looked into through a symlink."""
     with pytest.raises((SourceChanged, NotAVideo)):
         have_inspected(threading.Event(), root, name, "mp4")
 
 
 @pytest.mark.parametrize(("name", "kind"), [(b"d/a.mp4", "mp4"), (b"d/m.npz", "npz")])
-def test_a_named_file_is_not_measured_through_a_symlink(root, name, kind):
+def test_named_file_through_a_symlink(root, name, kind):
+    """A file that a JSON names is not measured through a symlink."""
     with pytest.raises(SourceChanged):
         measure(root, name, kind)
     (root / "d").unlink()
@@ -70,7 +72,7 @@ SWAPPED = ["fifo", "symlink", "hard link", "folder", "socket", "empty", "ffconca
 
 @pytest.mark.parametrize("kind", SWAPPED)
 @pytest.mark.parametrize("field", ["edge.control_path", "edge.mask_path", "image_context_path"])
-def test_a_named_file_that_was_swapped_after_it_was_judged_is_not_taken(tmp_path, field, kind):
+def test_named_file_swapped_after_judging(tmp_path, field, kind):
     """Between the last look at the JSON and the copy."""
     inputs, room = tmp_path / "inputs", tmp_path / "room"
     inputs.mkdir()
@@ -88,7 +90,8 @@ def test_a_named_file_that_was_swapped_after_it_was_judged_is_not_taken(tmp_path
         piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
 
 
-def test_a_clip_may_have_a_second_name_and_a_named_file_that_fits_is_copied(tmp_path):
+def test_second_name_and_fitting_file(tmp_path):
+    """A clip may have a second name, and a named file that fits is copied."""
     inputs, room = tmp_path / "inputs", tmp_path / "room"
     inputs.mkdir()
     room.mkdir()

@@ -19,7 +19,7 @@ def done(machine, clip, *, attempt=1):
     return job
 
 
-def test_what_the_installer_leaves_runs_and_a_clip_comes_out(machine):
+def test_clip_comes_out_after_installing(machine):
     """As a user has it, with the default configuration: copied by somebody else, started by a word."""
     assert "povwatch is installed in /opt/povwatch" in machine.installed
     machine.settle_as_installed()
@@ -40,14 +40,16 @@ def test_what_the_installer_leaves_runs_and_a_clip_comes_out(machine):
     assert machine.run("journalctl", f"JOB={int(job) + 1000}", "-o", "cat", "-q").stdout == ""
 
 
-def test_an_installation_that_changes_nothing_leaves_it_running(machine):
+def test_same_installation_leaves_it_running(machine):
+    """An installation that changes nothing leaves the service running."""
     machine.settle("waits")
     before = machine.pid
     assert "Everything was up to date." in machine.install()
     assert machine.pid == before
 
 
-def test_a_killed_daemon_is_back_and_takes_its_clip_up_again(machine):
+def test_killed_daemon_is_back(machine):
+    """A killed daemon is back and takes its clip up again, at no attempt's cost."""
     machine.settle("waits")
     before = machine.pid
     machine.clip("killed.mp4")
@@ -59,7 +61,8 @@ def test_a_killed_daemon_is_back_and_takes_its_clip_up_again(machine):
     done(machine, "killed.mp4")  # a crash of ours is no attempt of its
 
 
-def test_a_killed_worker_is_replaced_and_the_daemon_stays(machine):
+def test_killed_worker_is_replaced(machine):
+    """A killed worker is replaced, and the daemon stays."""
     machine.settle("waits")
     before = machine.pid
     machine.clip("worker.mp4")
@@ -71,7 +74,8 @@ def test_a_killed_worker_is_replaced_and_the_daemon_stays(machine):
     assert machine.pid == before
 
 
-def test_a_restart_in_mid_job_costs_nothing_of_the_clip(machine):
+def test_restart_costs_nothing(machine):
+    """A restart in the middle of a job charges nothing."""
     machine.settle("waits")
     before = machine.pid
     machine.clip("restarted.mp4")
@@ -84,7 +88,8 @@ def test_a_restart_in_mid_job_costs_nothing_of_the_clip(machine):
     assert machine.said("orphaned") == []
 
 
-def test_a_daemon_that_stands_still_is_ended_by_the_watchdog_and_replaced(machine):
+def test_watchdog_replaces_a_still_daemon(machine):
+    """A daemon that stands still is ended by the watchdog and replaced."""
     machine.settle("waits", service="WatchdogSec=6")
     before = machine.pid
     machine.clip("stopped.mp4")
@@ -97,7 +102,8 @@ def test_a_daemon_that_stands_still_is_ended_by_the_watchdog_and_replaced(machin
     done(machine, "stopped.mp4")
 
 
-def test_a_stop_is_in_time_even_if_an_engine_does_not_listen(machine):
+def test_stop_is_in_time(machine):
+    """A stop is in time even if the engine does not listen."""
     machine.settle("locks_the_interpreter")
     machine.clip("deaf.mp4")
     machine.wait_for("prepared", video="deaf.mp4")
@@ -118,7 +124,8 @@ argv = ["sh", "-c", "touch /etc/x || echo $0 no; setsid sleep 600 & cp $1 $2/cop
 """
 
 
-def test_a_hook_has_the_services_rights_and_the_journals_fields_and_leaves_nothing(machine):
+def test_hook_has_the_services_rights(machine):
+    """A hook has the service's rights, logs with the job's fields, and leaves no process."""
     machine.settle("waits", config=SHORT + HOOK)
     machine.let_go()
     machine.clip("hooked.mp4")
@@ -139,7 +146,8 @@ MISTAKES = {
 }
 
 
-def test_a_mistake_in_the_configuration_is_told_and_not_repeated(machine):
+def test_wrong_configuration_is_not_repeated(machine):
+    """A mistake in the configuration is told, and the service is not started again for it."""
     machine.settle("waits")
     right = machine.at(CONFIG).read_text()
     for wrong, words in MISTAKES.items():
@@ -154,7 +162,8 @@ def test_a_mistake_in_the_configuration_is_told_and_not_repeated(machine):
     assert machine.shown("ActiveState") == "active"
 
 
-def test_a_full_disk_makes_clips_wait_and_charges_nothing(machine):
+def test_full_disk_charges_nothing(machine):
+    """A full disk makes clips wait and charges nothing."""
     machine.settle("waits")
     machine.run("systemctl", "stop", "povwatch")
     machine.run("mount", "-t", "tmpfs", "-o", "size=32m", "none", "/srv/povwatch")

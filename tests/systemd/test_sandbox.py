@@ -24,13 +24,15 @@ def test_systemd_finds_little_exposed(machine, unit, most):
     assert done.returncode == 0, done.stdout
 
 
-def test_systemd_finds_no_fault_with_the_units(machine):
+def test_systemd_finds_no_fault(machine):
+    """systemd-analyze verify finds no fault with the units where they are installed."""
     units = [f"/etc/systemd/system/{name}.service" for name in ("povwatch", "povwatch-gpu", "povwatch-prefetch@")]
     done = machine.run("systemd-analyze", "verify", "--man=no", *units)
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_an_engine_that_is_taken_over_finds_nothing_to_take(machine):
+def test_engine_finds_nothing_to_take(machine):
+    """An engine that is taken over can do no more than what its work needs."""
     machine.at("/tmp/of-somebody-else").touch()
     driver = machine.at("/usr/bin/nvidia-modprobe")
     driver.write_text(DRIVER)
@@ -74,7 +76,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
 """
 
 
-def test_the_service_starts_where_there_is_no_gpu(machine):
+def test_service_starts_without_a_gpu(machine):
     machine.run("rm", "-f", "/dev/nvidiactl")
     machine.settle("waits")
     machine.run("systemctl", "restart", "povwatch")
@@ -103,7 +105,8 @@ def alice(machine):
     close()
 
 
-def test_a_file_that_somebody_else_has_open_is_waited_for(machine, alice):
+def test_open_file_of_another_user(machine, alice):
+    """A clip that another user has open is waited for."""
     machine.settle("waits")
     machine.let_go()
     alice("open.mp4")
@@ -114,7 +117,7 @@ def test_a_file_that_somebody_else_has_open_is_waited_for(machine, alice):
     machine.wait_for("done", video="open.mp4")
 
 
-def test_without_its_capability_it_would_not_be_seen(machine, alice):
+def test_unseen_without_its_capability(machine, alice):
     """What the test before rests on: the writer's process is hidden, so that a lease alone tells."""
     machine.settle("waits", service="AmbientCapabilities=\nCapabilityBoundingSet=\n")
     machine.let_go()
@@ -122,7 +125,7 @@ def test_without_its_capability_it_would_not_be_seen(machine, alice):
     machine.wait_for("done", video="unseen.mp4")
 
 
-def test_model_files_are_fetched_by_a_unit_of_its_own(machine):
+def test_prefetch_unit_fetches_models(machine):
     """With the token in a file for root alone; who may use povwatch then finds them where the service does."""
     hub = machine.start("/opt/povwatch/.venv/bin/python", "-c", HUB)
     try:
