@@ -31,14 +31,16 @@ LONG = {
 
 @pytest.mark.parametrize("film", FILMS.values(), ids=FILMS)
 @pytest.mark.parametrize("share", [1.0, 0.6])
-def test_an_ordinary_film_is_judged_alike(film, share):
+def test_ordinary_film_is_judged_alike(film, share):
+    """A brief look at an ordinary film, whole or cut, says what a full one says."""
     data = film()
     data = data[: int(share * len(data))]
     assert examine_bytes(data, brief=True) == examine_bytes(data)
 
 
 @pytest.mark.parametrize("film", LONG.values(), ids=LONG)
-def test_a_long_index_is_left_to_others(film):
+def test_long_index_is_left_to_others(film):
+    """A brief look at a long index says that it would take longer."""
     data = film()
     assert examine_bytes(data).why
     with pytest.raises(TakesLonger):
@@ -63,7 +65,7 @@ def test_holes_times_tracks_are_counted(tmp_path):
             examine(file.fileno(), size, brief=True)
 
 
-def test_an_index_that_unpacks_to_more_than_any_video_s_is_damage():
+def test_index_that_unpacks_too_far():
     """60 MB of half bytes would be 3 GB of places."""
     report = examine_bytes(hostile.film(hostile.packed_sizes(120_000_000)))
     assert not report.complete

@@ -28,13 +28,15 @@ def film(request):
     return FILMS[request.param]()
 
 
-def test_a_body_of_zeros_is_incomplete(film):
+def test_zeros_are_incomplete(film):
+    """A file of zeros is incomplete and of unknown kind."""
     report = examine_bytes(bytes(len(film)))
     assert (report.kind, report.complete, report.not_video) == (Kind.UNKNOWN, False, None)
 
 
 @pytest.mark.parametrize("there", [0.3, 0.6, 0.9])
-def test_a_file_that_was_given_its_size_first_is_incomplete(film, there):
+def test_preallocated_file_is_incomplete(film, there):
+    """A file that was given its size first and is not filled yet is incomplete."""
     have = int(len(film) * there)
     report = examine_bytes(film[:have] + bytes(len(film) - have))
     assert not report.complete
@@ -47,7 +49,7 @@ def test_zeros_in_the_middle_are_found(film):
     assert not report.complete, report
 
 
-def test_a_hole_is_found_without_reading_it(film, tmp_path):
+def test_hole_is_found_without_reading(film, tmp_path):
     path = tmp_path / "clip"
     path.write_bytes(film)
     hole = (len(film) // 2 // 4096 * 4096, 4096 * 8)
@@ -60,7 +62,7 @@ def test_a_hole_is_found_without_reading_it(film, tmp_path):
     assert not report.complete
 
 
-def test_a_reserved_file_that_is_otherwise_whole(tmp_path):
+def test_reserved_file_with_both_ends(tmp_path):
     """The index is at the end and came first, as with downloads in several parts."""
     film = made.video(size=(320, 240))
     mdat = film.index(b"mdat") + 4
@@ -98,7 +100,7 @@ MUTED = {
         ("mkv", "pcm_s24le"),
     ],
 )
-def test_silence_is_there_and_missing_frames_beside_it_are_not(kind, sound):
+def test_silence_is_whole(kind, sound):
     """Samples of PCM that are zero are sound; a frame of coded video that is zero was never written."""
     container, options = MUTED[kind]
     film = made.video(container, sound=sound, silent=True, size=(320, 240), **options)
@@ -126,7 +128,7 @@ def test_black_raw_video_of_zeros_is_whole(container, pix_fmt, options):
     assert report.complete, report.why
 
 
-def test_black_raw_video_is_whole():
+def test_black_raw_avi_is_whole():
     film = bytearray(made.video("avi", "rawvideo", frames=4))
     for at in (i for i in range(len(film)) if film.startswith(b"00dc", i)):
         size = int.from_bytes(film[at + 4 : at + 8], "little")
@@ -157,17 +159,19 @@ def test_damage_never_raises(film, at, junk):
     start=st.sampled_from([b"", b"\0\0\0\x18ftyp", b"\0\0\0\x08free", b"\x1aE\xdf\xa3", b"RIFF\xff\xff\0\0AVI LIST"]),
     body=st.binary(max_size=600),
 )
-def test_random_bytes_never_raise_and_are_never_a_film(start, body):
+def test_random_bytes_are_never_a_film(start, body):
+    """Random bytes raise nothing and are never complete."""
     assert not examine_bytes(start + body).complete
 
 
-def test_a_bomb_of_headers_ends(monkeypatch):
+def test_bomb_of_headers_ends(monkeypatch):
+    """A file of nothing but headers is given up after a fixed number of parts."""
     monkeypatch.setattr(reader, "STEPS", 10_000)
     assert "more than 10,000 parts" in examine_bytes(b"\0\0\0\x08free" * 20_000).why
     assert not examine_bytes(b"\0\0\0\x08free" * 5_000).complete
 
 
-def test_a_very_long_matroska_is_judged_by_its_clusters(monkeypatch):
+def test_long_matroska_is_judged_by_clusters(monkeypatch):
     """Clusters of known size need no look inside, so nothing is too long to be whole."""
     film = made.video("matroska", sound="aac")
     monkeypatch.setattr(reader, "STEPS", 60)
@@ -175,14 +179,16 @@ def test_a_very_long_matroska_is_judged_by_its_clusters(monkeypatch):
     assert not examine_bytes(film[:-1]).complete
 
 
-def test_tables_of_many_tracks_together_are_bounded(monkeypatch):
+def test_tables_together_are_bounded(monkeypatch):
+    """The tables of many tracks together have a limit."""
     film = made.video(sound="aac")
     assert examine_bytes(film).complete
     monkeypatch.setattr(reader, "TABLES_MAX", 500)
     assert "claims more than 500 bytes" in examine_bytes(film).why
 
 
-def test_a_table_that_claims_too_much_is_not_read():
+def test_table_that_claims_too_much():
+    """A table that claims more than the file holds is damage, and is not read."""
     film = made.video()
     at = film.index(b"stsz") + 12
     report = examine_bytes(film[:at] + b"\xff\xff\xff\xff" + film[at + 4 :])
@@ -190,7 +196,7 @@ def test_a_table_that_claims_too_much_is_not_read():
     assert "damaged" in report.why
 
 
-def test_a_glance_tells_how_much_has_come_from_a_few_parts(tmp_path, monkeypatch):
+def test_glance_reads_few_parts(tmp_path, monkeypatch):
     """A copy that grows is looked at again and again: not block by block, and with the same answer."""
     film = made.video("matroska", sound="aac")
     path = tmp_path / "growing.mkv"

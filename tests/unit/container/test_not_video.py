@@ -71,14 +71,16 @@ def test_sound_only_is_no_video(name):
 
 
 @pytest.mark.parametrize(("container", "word"), [("mpegts", "transport stream"), ("flv", "Flash"), ("asf", "Windows")])
-def test_a_video_of_another_format_is_named(container, word):
+def test_other_video_formats_are_named(container, word):
+    """A video of a format that is not taken in is named."""
     codec = "mpeg4" if container == "asf" else "libx264"
     report = examine_bytes(made.video(container, codec))
     assert report.kind is Kind.OTHER_VIDEO
     assert word in report.not_video
 
 
-def test_of_an_empty_file_or_one_of_zeros_nobody_knows_how_much_has_come():
+def test_empty_file_has_no_percentage():
+    """Of an empty file, or one of zeros, nobody knows how much has come."""
     assert examine_bytes(b"") == Report(Kind.EMPTY, complete=False, why="The file is empty.", percent=None)
     for size in (4, 200_000):
         why = "Its beginning has not arrived yet."
@@ -86,13 +88,14 @@ def test_of_an_empty_file_or_one_of_zeros_nobody_knows_how_much_has_come():
 
 
 @pytest.mark.parametrize("start", [b"R", b"RIFF", b"RIFF\x10\0\0\0", b"\x1a", b"\x1aE\xdf", b"\0\0\0", b"\0\0\0\x20ft"])
-def test_the_first_bytes_of_a_video_are_no_verdict(start):
+def test_first_bytes_are_no_verdict(start):
+    """The first bytes of a video are not called no video."""
     report = examine_bytes(start)
     assert not report.complete
     assert report.not_video is None
 
 
-def test_the_name_of_a_script_does_not_matter():
+def test_scripts_are_no_video():
     """The kinds that open other files are no video, so nothing that would follow them is ever run on them."""
     assert examine_bytes(OTHERS["ffconcat"][0]).not_video
     assert examine_bytes(OTHERS["m3u8"][0]).not_video

@@ -42,7 +42,8 @@ def sample(request):
     return request.param, kind, make()
 
 
-def test_a_whole_file_is_whole(sample):
+def test_whole_file_is_whole(sample):
+    """A whole file of every container is complete, with its kind."""
     name, kind, data = sample
     report = examine_bytes(data)
     assert (report.kind, report.complete, report.not_video) == (kind, True, None)
@@ -50,7 +51,8 @@ def test_a_whole_file_is_whole(sample):
     assert report.end_known is (name in WHOLE)
 
 
-def test_no_beginning_of_a_file_is_whole(sample):
+def test_no_beginning_is_whole(sample):
+    """No beginning of a file is whole, but where a fragment or a cluster ends."""
     name, _, data = sample
     whole_as_far_as_it_goes = []
     for length in cuts(data):
@@ -66,7 +68,8 @@ def test_no_beginning_of_a_file_is_whole(sample):
     assert len(whole_as_far_as_it_goes) <= 4  # between fragments or clusters, nowhere else
 
 
-def test_the_percentage_is_what_arrived(sample):
+def test_percentage_is_what_arrived(sample):
+    """The percentage is within 8 of what has arrived, or is not told."""
     name, _, data = sample
     if name in OPEN_ENDED:
         assert all(examine_bytes(data[:n]).percent in (None, 0.0) for n in cuts(data))
@@ -79,20 +82,22 @@ def test_the_percentage_is_what_arrived(sample):
         assert report.percent is not None or tenth < 3  # inside an index that comes first nothing can be said
 
 
-def test_an_mp4_whose_index_is_missing_says_so():
+def test_mp4_without_its_index_says_so():
     data = made.video()
     report = examine_bytes(data[: data.index(b"moov") - 4])
     assert not report.complete
     assert "moov" in report.why
 
 
-def test_a_recording_that_was_killed_is_incomplete():
+def test_killed_recording_is_incomplete():
+    """An AVI whose recorder was killed is incomplete."""
     avi = bytearray(made.video("avi", "mpeg4"))
     avi[4:8] = b"\0\0\0\0"
     assert "not finished" in examine_bytes(bytes(avi)).why
 
 
-def test_a_makers_trailer_is_no_part_of_the_film():
+def test_makers_trailer_is_no_part():
+    """A camera maker's trailer behind a film is ignored, but a standard box that is cut off is not."""
     film = made.video(movflags="faststart")
     for trailer in (b"\0\0\x10\0SEFH trailer", b"plain bytes of a camera maker", b"\xff" * 300, b"\0\0\0\x0cabcdefgh"):
         assert examine_bytes(film + trailer).complete, trailer
@@ -101,7 +106,8 @@ def test_a_makers_trailer_is_no_part_of_the_film():
     assert not examine_bytes(film + cut_box).complete
 
 
-def test_an_avi_without_its_last_padding_byte_is_whole():
+def test_avi_without_its_last_padding_byte():
+    """An AVI without its last padding byte is whole."""
     film = bytearray(made.video("avi", "mpeg4"))
     film[4:8] = (len(film) - 8 + 1).to_bytes(4, "little")
     assert not examine_bytes(bytes(film)).complete
@@ -109,7 +115,8 @@ def test_an_avi_without_its_last_padding_byte_is_whole():
     assert examine_bytes(bytes(film)).complete
 
 
-def test_an_open_dml_avi_needs_its_later_parts():
+def test_open_dml_avi_needs_its_later_parts():
+    """An OpenDML AVI needs its later parts, and the percentage counts them."""
     film = made.open_dml()
     second = film.index(b"AVIX") - 8
     report = examine_bytes(film[:second])

@@ -77,6 +77,7 @@ def remuxed_faststart(clip):
 
 
 def test_what_is_found_is_the_files_own(tmp_path):
+    """inspect gives the file's own digest, size, codec, sound and duration."""
     clip = make_clip(tmp_path / "a.mp4", frames=N, audio="aac")
     info = inspect(str(clip), "mp4")
     assert info.complete
@@ -88,6 +89,7 @@ def test_what_is_found_is_the_files_own(tmp_path):
 
 @pytest.mark.parametrize("make", [sound_only, cover_art_only])
 def test_sound_is_no_video(tmp_path, make):
+    """Sound, with a cover picture or without, is no video."""
     with pytest.raises(NotAVideo, match="sound but no video"):
         inspect(str(make(tmp_path / "a.mp4")), "mp4")
 
@@ -101,13 +103,15 @@ def test_sound_is_no_video(tmp_path, make):
         (b"", "mp4"),
     ],
 )
-def test_what_the_demuxer_does_not_know_is_no_video(tmp_path, content, kind):
+def test_unknown_format_is_no_video(tmp_path, content, kind):
+    """What the demuxer does not know is no video, and the file is named."""
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(NotAVideo, match=r"a\.mp4"):
         inspect(str(tmp_path / "a.mp4"), kind)
 
 
-def test_a_playlist_opens_nothing(tmp_path):
+def test_playlist_opens_nothing(tmp_path):
+    """A playlist is no video under any kind, and concat is no kind."""
     make_clip(tmp_path / "secret.mp4")
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
     for kind in ("mp4", "matroska", "avi"):
@@ -118,13 +122,15 @@ def test_a_playlist_opens_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_cut_clip_is_incomplete_and_says_why(tmp_path, share):
+def test_cut_clip_is_incomplete(tmp_path, share):
+    """A clip that is cut is incomplete, with a reason."""
     info = inspect(str(cut_open(tmp_path / "a.mp4", share)), "mp4")
     assert not info.complete
     assert info.why
 
 
-def test_a_clip_with_an_emptied_tail_is_incomplete(tmp_path):
+def test_emptied_tail_is_incomplete(tmp_path):
+    """A clip whose end is zeros is incomplete, and the byte is named."""
     clip = make_clip(tmp_path / "a.mp4", frames=N, options={"g": "10", "crf": "16", "bf": "0"})
     data = bytearray(remuxed_faststart(clip))
     body = data.index(b"mdat") + 4
@@ -136,12 +142,13 @@ def test_a_clip_with_an_emptied_tail_is_incomplete(tmp_path):
     assert "only zeros at byte" in info.why
 
 
-def test_a_file_that_is_gone_is_the_sources_change(tmp_path):
+def test_missing_file_is_a_changed_source(tmp_path):
     with pytest.raises(SourceChanged, match="gone"):
         inspect(str(tmp_path / "a.mp4"), "mp4")
 
 
-def test_folders_links_and_pipes_are_not_opened(tmp_path):
+def test_special_files_are_not_opened(tmp_path):
+    """Folders, links and pipes are refused, not opened."""
     make_clip(tmp_path / "real.mp4")
     (tmp_path / "link.mp4").symlink_to("real.mp4")
     (tmp_path / "folder.mp4").mkdir()
@@ -158,12 +165,14 @@ def test_folders_links_and_pipes_are_not_opened(tmp_path):
     [({"pixels": 1000}, "96x64"), ({"frames": 20}, "more than 20 frames"), ({"seconds": 0.5}, "lasts longer")],
 )
 def test_too_much_is_refused(tmp_path, bounds, words):
+    """Too many pixels, frames or seconds are refused, and the bound is named."""
     clip = make_clip(tmp_path / "a.mp4", frames=N)
     with pytest.raises(TooLarge, match=words):
         inspect(str(clip), "mp4", bounds=bounds)
 
 
 def test_names_of_any_bytes(tmp_path):
+    """A file whose name is any bytes goes all the way."""
     clip = make_clip(tmp_path / "a.mp4")
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/new\nline '\xff\xf0\x9f\x8e\xa5.mp4")
     clip.rename(odd)
@@ -175,7 +184,8 @@ def test_names_of_any_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p"])
-def test_a_source_that_changed_is_not_prepared(tmp_path, pix_fmt):
+def test_changed_source_is_not_prepared(tmp_path, pix_fmt):
+    """A source that changed since it was inspected is not prepared, and leaves no copy."""
     clip = make_clip(tmp_path / "a.mp4", frames=N, pix_fmt=pix_fmt)
     info = inspect(str(clip), "mp4")
     clip.write_bytes(clip.read_bytes() + struct.pack(">I4s", 8, b"free"))
@@ -186,7 +196,8 @@ def test_a_source_that_changed_is_not_prepared(tmp_path, pix_fmt):
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7])
 @pytest.mark.parametrize("kind", [".mp4", ".mov", ".mkv"])
-def test_a_source_that_somebody_writes_anew_is_no_bad_video(tmp_path, kind, share):
+def test_rewritten_source_is_no_bad_video(tmp_path, kind, share):
+    """A source that somebody writes anew has changed: it is not called a bad video."""
     clip = make_clip(tmp_path / f"a{kind}", frames=N)
     info = inspect(str(clip), "matroska" if kind == ".mkv" else "mov")
     clip.write_bytes(clip.read_bytes()[: int(clip.stat().st_size * share)])
@@ -197,7 +208,8 @@ def test_a_source_that_somebody_writes_anew_is_no_bad_video(tmp_path, kind, shar
 
 @pytest.mark.parametrize("made", [N - 1, N + 1])
 @pytest.mark.parametrize("size", [(96, 64), (48, 32)])
-def test_a_wrong_number_of_frames_is_not_finished(tmp_path, made, size):
+def test_wrong_frame_count_is_not_finished(tmp_path, made, size):
+    """A result with one frame more or less is refused, and leaves no file."""
     clip = make_clip(tmp_path / "a.mp4", frames=N)
     info = inspect(str(clip), "mp4")
     ready = prepare(str(clip), info.to_json(), str(tmp_path / "work.mp4"))
@@ -227,6 +239,7 @@ def test_check_names_what_differs(tmp_path, expectation, words):
 
 
 def test_check_compares_every_time(tmp_path):
+    """The check compares every frame's time, and finds one that is off."""
     clip = make_clip(tmp_path / "a.mp4", frames=N)
     info = inspect(str(clip), "mp4")
     ready = prepare(str(clip), info.to_json(), str(tmp_path / "work.mp4"))
@@ -240,6 +253,7 @@ def test_check_compares_every_time(tmp_path):
 
 
 def test_blank_is_refused_where_asked(tmp_path):
+    """Blank frames are counted, the first are named, and a blank video is refused where that is asked."""
     black = make_clip(tmp_path / "a.mp4", frames=N, blank=True)
     found = check(str(black), {})
     assert (found.blank_count, found.blank[:3], len(found.blank)) == (N, [0, 1, 2], 20)
@@ -248,12 +262,12 @@ def test_blank_is_refused_where_asked(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95])
-def test_a_cut_artifact_is_refused(tmp_path, share):
+def test_cut_artifact_is_refused(tmp_path, share):
     with pytest.raises(CheckFailed):
         check(str(cut_open(tmp_path / "a.mp4", share)), {})
 
 
-def test_a_damaged_artifact_is_refused(tmp_path):
+def test_damaged_artifact_is_refused(tmp_path):
     clip = make_clip(tmp_path / "a.mp4", frames=N, size=(192, 128), options={"crf": "4", "bf": "0"})
     data = bytearray(clip.read_bytes())
     middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 3

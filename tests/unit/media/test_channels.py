@@ -14,17 +14,19 @@ def names_of(layout):
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo", "5.1", "7.1", "22.2", "hexadecagonal", "7.1.4"])
-def test_what_the_library_knows_is_left_to_it(layout):
+def test_known_layouts_are_left_alone(layout):
+    """A layout that FFmpeg knows is left to it, without a word."""
     found = fold(names_of(layout))
     assert (AudioLayout(found.layout).name, found.matrix, found.said) == (layout, None, "")
 
 
-def test_the_order_of_the_speakers_is_the_library_s():
+def test_speaker_order_is_the_librarys():
     names = names_of("22.2")
     assert tuple(sorted(names, key=ORDER.index)) == names
 
 
-def test_an_order_of_its_own_is_put_right():
+def test_own_channel_order_is_put_right():
+    """Channels in an order of the file's own come out in the layout's order, without a word."""
     found = fold(("FC", "FL", "FR", "BL", "BR", "LFE"))
     assert AudioLayout(found.layout).name == "5.1"
     assert (np.array(found.matrix) @ [3, 1, 2, 5, 6, 4]).tolist() == [1, 2, 3, 4, 5, 6]
@@ -32,7 +34,8 @@ def test_an_order_of_its_own_is_put_right():
 
 
 @pytest.mark.parametrize(("count", "layout"), [(1, "mono"), (2, "stereo"), (4, "4.0"), (6, "5.1"), (8, "7.1")])
-def test_a_file_that_names_nothing_has_the_usual(count, layout):
+def test_unnamed_channels_have_the_usual(count, layout):
+    """Channels that are not named get the usual layout of that number."""
     assert fold(("NONE",) * count) == Fold(layout, None)
 
 
@@ -41,7 +44,8 @@ def test_two_channels_of_one_name_stay_two():
 
 
 @pytest.mark.parametrize("names", [("NONE",) * 16, ("NONE",) * 10, ("USR7", "USR8", "USR9"), ("FL", "FL", "FR")])
-def test_what_nobody_can_know_is_mixed_and_said(names):
+def test_unknown_channels_are_mixed(names):
+    """Channels that nobody can know are mixed to stereo, none louder, none left out, and that is said."""
     found = fold(names)
     mixed = np.array(found.matrix)
     assert (found.layout, mixed.shape) == ("stereo", (2, len(names)))
@@ -51,6 +55,7 @@ def test_what_nobody_can_know_is_mixed_and_said(names):
 
 
 def test_ambisonic_sound_keeps_its_sides():
+    """Ambisonic sound is mixed to stereo with left at the left, and that is said."""
     found = fold(names_of("ambisonic 1"))
     left, right = np.array(found.matrix)
     assert left @ [1, 1, 0, 0] == 1, "a source at the left"
@@ -58,7 +63,8 @@ def test_ambisonic_sound_keeps_its_sides():
     assert "ambisonic" in found.said
 
 
-def test_what_is_locked_to_the_head_goes_with_ambisonic_sound():
+def test_head_locked_goes_with_ambisonic():
+    """Head-locked stereo is added to its own side of ambisonic sound."""
     left, right = np.array(fold((*names_of("ambisonic 1"), "FL", "FR")).matrix)
     assert (left[4], left[5], right[4], right[5]) == (1, 0, 0, 1)
 
@@ -74,7 +80,8 @@ def test_what_is_locked_to_the_head_goes_with_ambisonic_sound():
         (["octagonal"], "7.1"),
     ],
 )
-def test_the_result_has_the_most_channels_that_players_know(layouts, wanted):
+def test_result_layout_is_one_players_know(layouts, wanted):
+    """The result has the most channels among those layouts that players know."""
     folds = [Fold(layout, None) for layout in layouts]
     found = target(folds, [AudioLayout(layout).nb_channels for layout in layouts])
     assert found == wanted

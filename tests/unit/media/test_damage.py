@@ -95,7 +95,8 @@ def has_come_out(clip: Path, out: Path) -> None:
         *((kind, which) for kind in ("h264", "mpeg4 in avi", "vp9") for which in ((1,), (5, 6, 30), (N - 3, N - 1))),
     ],
 )
-def test_damage_costs_the_frames_that_do_not_decode(tmp_path, kind, which):
+def test_damage_costs_undecodable_frames(tmp_path, kind, which):
+    """Only the frames that a decoder does not show are lost; they are counted and named."""
     name, how = HURT[kind]
     clip = spoil(noisy(tmp_path / name, N, **how), *which)
     info, ready, out = through(clip)
@@ -113,7 +114,8 @@ def test_damage_costs_the_frames_that_do_not_decode(tmp_path, kind, which):
         assert set(named) == set(range(N)) - shown
 
 
-def test_the_first_packet_of_several_groups(tmp_path):
+def test_first_packet_of_several_groups(tmp_path):
+    """A damaged first packet costs its group of pictures, and the clip is complete."""
     clip = spoil(noisy(tmp_path / "a.mp4", N, options=SHORT), 0)
     info, ready, out = through(clip)
     has_come_out(clip, out)
@@ -124,6 +126,7 @@ def test_the_first_packet_of_several_groups(tmp_path):
 
 
 def test_damage_in_fragments(tmp_path):
+    """Damage in fragments costs the damaged frames alone."""
     whole = noisy(tmp_path / "whole.mp4", N, options=LONG)
     clip = spoil(remuxed(whole, tmp_path / "a.mp4", movflags="frag_every_frame+empty_moov+default_base_moof"), 7, N - 1)
     _, ready, out = through(clip)
@@ -131,7 +134,8 @@ def test_damage_in_fragments(tmp_path):
     assert ready.damage["lost"] == 2
 
 
-def test_a_clip_without_a_frame_that_decodes_waits(tmp_path):
+def test_clip_without_a_decoding_frame_waits(tmp_path):
+    """A clip of which no frame decodes is incomplete, with that reason."""
     clip = spoil(noisy(tmp_path / "a.mp4", N, options=LONG), 0)
     info = inspect(str(clip), "mp4")
     assert (info.complete, info.why) == (False, "No frame of it can be decoded.")
@@ -145,6 +149,7 @@ def test_a_clip_without_a_frame_that_decodes_waits(tmp_path):
     ],
 )
 def test_packets_of_zeros_have_not_come(tmp_path, name, how):
+    """A tail of packets that are zeros is incomplete, and the byte is named."""
     file, made = HURT[name]
     clip = spoil(noisy(tmp_path / file, N, **made), *range(N - 5, N), how=how)
     info = inspect(str(clip), KINDS[clip.suffix])
@@ -152,7 +157,8 @@ def test_packets_of_zeros_have_not_come(tmp_path, name, how):
     assert "only zeros at byte" in info.why
 
 
-def test_one_packet_of_zeros_anywhere_has_not_come(tmp_path):
+def test_one_packet_of_zeros_has_not_come(tmp_path):
+    """One packet of zeros anywhere makes a clip incomplete."""
     clip = spoil(noisy(tmp_path / "a.mp4", N, options=SHORT), 3, how="zeros")
     info = inspect(str(clip), "mp4")
     assert not info.complete
@@ -175,7 +181,8 @@ CODED: dict[str, dict[str, Any]] = {
         *((coded, suffix, Fraction(20, 30)) for coded in CODED for suffix in (".mp4", ".mov")),
     ],
 )
-def test_a_cut_without_encoding_shows_what_is_left(tmp_path, coded, suffix, seconds):
+def test_cut_without_encoding(tmp_path, coded, suffix, seconds):
+    """A clip that was cut without encoding has the frames that a decoder shows, and no damage."""
     whole = noisy(tmp_path / f"whole{suffix}", N, **CODED[coded])
     clip = cut_front(whole, tmp_path / f"a{suffix}", seconds)
     info, ready, out = through(clip)
@@ -206,7 +213,7 @@ def test_intra_refresh(tmp_path, suffix, first):
         *((".avi", True, kind) for kind in ("h264", "mpeg4")),
     ],
 )  # fmt: skip
-def test_key_marks_that_are_wrong(tmp_path, suffix, marked, kind):
+def test_wrong_key_marks(tmp_path, suffix, marked, kind):
     """Every packet is called a key frame, or none."""
     how = {"h264": {"options": LONG}, "hevc": {"codec": "libx265", "options": HEVC}, "mpeg4": MPEG4}[kind]
 
@@ -220,7 +227,8 @@ def test_key_marks_that_are_wrong(tmp_path, suffix, marked, kind):
     assert ready.damage is None
 
 
-def test_a_list_of_key_frames_that_is_missing(tmp_path):
+def test_missing_list_of_key_frames(tmp_path):
+    """A clip without its list of key frames comes out whole, and no damage is told."""
     clip = drop_box(noisy(tmp_path / "a.mp4", N, options=LONG), b"stss")
     _, ready, out = through(clip)
     assert numbers(out) == list(range(N))
@@ -230,6 +238,7 @@ def test_a_list_of_key_frames_that_is_missing(tmp_path):
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("first", [0, 9, 11])
 def test_open_groups_that_begin_anywhere(tmp_path, codec, first):
+    """A clip that begins in an open group has the frames that a decoder shows, in order."""
     params = "open-gop=1:keyint=10:min-keyint=10:bframes=3:scenecut=0"
     options = {"x264-params": params} if codec == "libx264" else {
         "x265-params": f"log-level=none:pools=none:frame-threads=1:{params}", "preset": "ultrafast"}  # fmt: skip
@@ -243,7 +252,7 @@ def test_open_groups_that_begin_anywhere(tmp_path, codec, first):
     assert shown == sorted(shown)
 
 
-def test_leading_pictures_of_the_first_group_are_no_damage(tmp_path):
+def test_leading_pictures_are_no_damage(tmp_path):
     """They refer to what comes before the clip: no player shows them."""
     params = "open-gop=1:keyint=10:min-keyint=10:bframes=3:scenecut=0:log-level=none:pools=none:frame-threads=1"
     options = {"x265-params": params, "preset": "ultrafast"}
@@ -267,7 +276,8 @@ def cut_off(tmp_path, share=0.7):
     return clip
 
 
-def test_what_decodes_of_a_clip_that_is_cut_off(tmp_path):
+def test_cut_off_clip_as_far_as_it_decodes(tmp_path):
+    """Of a clip that is cut off, the first frames come out, and the rest is told as lost."""
     clip = cut_off(tmp_path)
     assert not inspect(str(clip), "mp4").complete
     assert glimpse(str(clip), "mp4").complete
@@ -280,7 +290,8 @@ def test_what_decodes_of_a_clip_that_is_cut_off(tmp_path):
     assert in_words(ready.damage).startswith(f"Part of the file is missing: It is cut off. {damage.lost} of {N} frames")
 
 
-def test_what_decodes_around_a_gap_of_zeros(tmp_path):
+def test_clip_around_a_gap_of_zeros(tmp_path):
+    """Of a clip with a gap of zeros, all other frames come out, and the gap is told as lost."""
     clip = spoil(noisy(tmp_path / "a.mp4", N, options=SHORT), *range(12, 18), how="zeros")
     assert not inspect(str(clip), "mp4").complete
     _, ready, out = through(clip, missing="There are only zeros at byte 1.")
@@ -288,7 +299,7 @@ def test_what_decodes_around_a_gap_of_zeros(tmp_path):
     assert ready.damage["lost"] == N - ready.frames > 0
 
 
-def test_a_damaged_control_video_is_refused(tmp_path):
+def test_damaged_control_video_is_refused(tmp_path):
     """Engines read it themselves, each in its own way."""
     spoil(noisy(tmp_path / "a.mp4", N, options=LONG), N // 2)
     with pytest.raises(NotAVideo, match=f"1 of {N} frames could not be decoded"):
@@ -296,12 +307,13 @@ def test_a_damaged_control_video_is_refused(tmp_path):
 
 
 def test_nothing_decodes_of_zeros(tmp_path):
+    """A clip whose packets are all zeros has no frame that decodes."""
     clip = spoil(noisy(tmp_path / "a.mp4", N, options=LONG), *range(N), how="zeros")
     found = glimpse(str(clip), "mp4")
     assert (found.complete, found.why) == (False, "No frame of it can be decoded.")
 
 
-def test_an_untouched_clip_is_not_decoded_from_the_front(tmp_path, monkeypatch):
+def test_untouched_clip_takes_the_short_way(tmp_path, monkeypatch):
     """A healthy clip costs what it always did."""
     from povwatch.media import probe  # noqa: PLC0415 - this test alone looks inside
 
@@ -325,7 +337,8 @@ def tally(codec, promised, shown, failed=(), concealed=(), *, fields=False):
     return found
 
 
-def test_a_frame_that_does_not_come_out_is_lost():
+def test_missing_frame_is_lost():
+    """A frame that was promised and does not come out is lost; lost and concealed frames are named."""
     found = tally("h264", [0, 3, 1, 2], [0, 1, 3], failed=[2], concealed=[3])
     damage = found.damage([0, 1, 3], Fraction(1, 10))
     assert damage == Damage(4, 1, [[2, 2, 0.2, 0.2]], 1, [[3, 3, 0.3, 0.3]])
@@ -336,6 +349,7 @@ def test_a_frame_that_does_not_come_out_is_lost():
 
 
 def test_leading_pictures_are_no_loss():
+    """Leading pictures are no loss, but the clip is not clean for readers that count packets."""
     found = tally("hevc", [3, 1, 2, 4], [3, 4])
     assert found.damage([3, 4], Fraction(1, 10)) is None
     assert not found.clean, "readers that count packets would count them"
@@ -343,12 +357,14 @@ def test_leading_pictures_are_no_loss():
     assert tally("hevc", [3, 1, 2, 4], [4]).lost() == [1, 2, 3]
 
 
-def test_half_frames_in_packets_of_their_own_are_no_loss():
+def test_half_frames_are_no_loss():
+    """Fields in packets of their own are no loss."""
     assert tally("h264", range(8), range(0, 8, 2), fields=True).clean
     assert not tally("h264", range(8), range(0, 8, 2)).clean
 
 
-def test_packets_that_show_nothing_are_no_loss():
+def test_packets_that_show_nothing():
+    """Packets that show nothing are no loss, in VP8 and in MPEG-4."""
     found = Tally("vp8")
     for moment, head in enumerate((b"\x10", b"\x01", b"\x31")):
         found.packet(moment, head, 100)
@@ -359,14 +375,16 @@ def test_packets_that_show_nothing_are_no_loss():
     assert list(found.promised) == [0, 2]
 
 
-def test_only_the_first_runs_are_named_and_all_are_counted():
+def test_only_the_first_runs_are_named():
+    """Of many lost runs only the first are named, and all frames are counted."""
     found = tally("h264", range(100), range(0, 100, 2))
     damage = found.damage(list(range(0, 100, 2)), Fraction(1, 25))
     assert (damage.frames, damage.lost, len(damage.lost_at)) == (100, 50, 20)
     assert str(damage).endswith("9 (0.36 s) and more.")
 
 
-def test_frames_that_the_index_lists_beyond_the_end():
+def test_frames_beyond_the_end_are_lost():
+    """Frames that the index lists beyond the end of the file are lost."""
     found = tally("h264", range(6), range(6))
     damage = found.damage(list(range(6)), Fraction(1, 2), beyond=4, missing="It is cut off.")
     assert (damage.frames, damage.lost, damage.lost_at) == (10, 4, [[6, 9, 2.5, 2.5]])

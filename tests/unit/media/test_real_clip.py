@@ -43,6 +43,7 @@ def through(clip, kind="mp4"):
 
 
 def test_big_buck_bunny_through_the_preview(tmp_path):
+    """A real clip goes all the way with all its frames, times and sound."""
     info = inspect(str(BUNNY), "mp4")
     assert (info.frames, info.rate, info.constant, info.audio) == (50, "25/1", True, "aac")
     ready = prepare(str(BUNNY), info.to_json(), str(tmp_path / "work.mp4"))
@@ -75,6 +76,7 @@ def test_big_buck_bunny_through_the_preview(tmp_path):
 
 
 def test_fragments_are_made_whole(tmp_path):
+    """A fragmented MP4 comes out whole, and is not copied as it is."""
     plain = make_clip(tmp_path / "plain.mp4")
     clip = remuxed(plain, tmp_path / "a.mp4", "mp4", movflags="frag_keyframe+empty_moov")
     info, ready, out = through(clip)
@@ -83,14 +85,16 @@ def test_fragments_are_made_whole(tmp_path):
     assert read_numbers(out) == list(range(12))
 
 
-def test_a_single_frame(tmp_path):
+def test_single_frame(tmp_path):
+    """A clip of one frame goes all the way."""
     clip = make_clip(tmp_path / "a.mp4", frames=1)
     info, ready, out = through(clip)
     assert (info.frames, ready.frames, ready.fps_num) == (1, 1, 30)
     assert read_numbers(out) == [0]
 
 
-def test_the_default_one_of_two_videos(tmp_path):
+def test_default_one_of_two_videos(tmp_path):
+    """Of two video streams the default one is taken."""
     small = make_clip(tmp_path / "small.mp4", frames=12, size=(48, 32), blank=True)
     large = make_clip(tmp_path / "large.mp4", frames=12)
     clip = tmp_path / "a.mkv"
@@ -111,6 +115,7 @@ def test_the_default_one_of_two_videos(tmp_path):
 
 @pytest.mark.parametrize("bits", ["open-gop=1", "keyint=6:min-keyint=6:open-gop=1:bframes=3"])
 def test_open_groups_of_pictures(tmp_path, bits):
+    """HEVC with open groups of pictures keeps every frame."""
     hevc = {"x265-params": f"log-level=none:pools=none:frame-threads=1:{bits}", "preset": "ultrafast"}
     clip = make_clip(tmp_path / "a.mkv", frames=30, codec="libx265", options=hevc)
     _, ready, out = through(clip, "matroska")
@@ -119,6 +124,7 @@ def test_open_groups_of_pictures(tmp_path, bits):
 
 
 def test_xvid_with_b_frames_in_avi(tmp_path):
+    """MPEG-4 with B-frames in AVI keeps every frame and its time."""
     clip = make_clip(tmp_path / "a.avi", frames=20, codec="mpeg4", options={"bf": "2", "qscale": "2"}, fps=25)
     info, ready, out = through(clip, "avi")
     assert info.frames == ready.frames == 20
@@ -126,7 +132,7 @@ def test_xvid_with_b_frames_in_avi(tmp_path):
     assert read_times(out) == [Fraction(k, 25) for k in range(20)]
 
 
-def test_a_damaged_packet_costs_its_own_frame_alone(tmp_path):
+def test_damaged_packet_costs_its_own_frame(tmp_path):
     """What players show is what counts: source frame k is the k-th that decodes."""
     clip = make_clip(tmp_path / "a.avi", frames=20, codec="mjpeg", pix_fmt="yuvj420p", colour={"color_range": 2})
     data = bytearray(clip.read_bytes())
@@ -143,7 +149,7 @@ def test_a_damaged_packet_costs_its_own_frame_alone(tmp_path):
     assert read_times(out) == [Fraction(k, 30) for k in range(20) if k != 7]
 
 
-def test_mirrored_pictures_are_brought_upright(tmp_path):
+def test_mirrored_pictures_are_made_upright(tmp_path):
     plain = make_clip(tmp_path / "plain.mp4", options={"crf": "4"})
     clip = tmp_path / "a.mp4"
     with av.open(str(plain)) as source, av.open(str(clip), "w") as target:

@@ -49,7 +49,8 @@ def made(clip, kind, folder):
     return prepare(str(clip), info.to_json(), str(folder / "work.mp4"))
 
 
-def test_an_h264_recording_that_changes_its_size_is_not_handed_on_as_it_is(tmp_path):
+def test_resized_h264_is_scaled(tmp_path):
+    """An H.264 recording that changes its size is scaled to its first size, not copied, and each run is told."""
     clip = muxed(tmp_path / "call.mp4", [(192, 128), (128, 96), (96, 64)])
     work = made(clip, "mp4", tmp_path)
     assert (work.copied, work.frames, work.width, work.height) == (False, 12, 192, 128)
@@ -64,6 +65,7 @@ def test_an_h264_recording_that_changes_its_size_is_not_handed_on_as_it_is(tmp_p
 
 
 def test_pictures_of_another_shape(tmp_path):
+    """Pictures of another shape are scaled, and the sentence says that they look squeezed."""
     frames = [hostile.png(64, 48)] * 3 + [hostile.png(32, 32)] * 2
     work = made(hostile.pictures(tmp_path / "p.mov", *frames), "mp4", tmp_path)
     assert work.frames == 5
@@ -73,13 +75,14 @@ def test_pictures_of_another_shape(tmp_path):
     )
 
 
-def test_one_size_is_nothing_to_speak_of(tmp_path):
+def test_one_size_is_not_mentioned(tmp_path):
     work = made(muxed(tmp_path / "a.mp4", [(96, 64), (96, 64)]), "mp4", tmp_path)
     assert work.resized is None
     assert in_words(work.resized) == ""
 
 
-def test_the_same_shape_is_not_squeezed():
+def test_same_shape_is_not_squeezed():
+    """Pictures of the same shape are scaled, and nothing is said of squeezing."""
     sizes = Sizes()
     for number, size in enumerate([(64, 48), (128, 96)]):
         sizes.see(number, *size)
@@ -87,7 +90,8 @@ def test_the_same_shape_is_not_squeezed():
     assert words.endswith("128x96 from frame 1 (1 s) on. All are scaled to 64x48.")
 
 
-def test_of_many_changes_some_are_named_and_all_counted():
+def test_many_changes_are_counted():
+    """Of many changes the first are named, and all are counted."""
     sizes = Sizes()
     for number in range(100):
         sizes.see(number, 64 + 2 * (number % 2), 48)

@@ -47,7 +47,8 @@ def left():
     return lambda: children() - before
 
 
-def test_the_whole_way_through_children(clip, tmp_path, left):
+def test_whole_way_through_children(clip, tmp_path, left):
+    """Inspect, prepare, finish and check run in children, report progress and leave no process."""
     told = []
     info = look(clip)
     work, out = str(tmp_path / "work.mp4"), str(tmp_path / "out.mp4")
@@ -66,6 +67,7 @@ def test_the_whole_way_through_children(clip, tmp_path, left):
 
 
 def test_errors_keep_their_class(clip, tmp_path):
+    """An error of a child keeps its class, and has something to do."""
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(NotAVideo, match=r"text\.mp4") as caught:
         look(tmp_path / "text.mp4")
@@ -74,12 +76,12 @@ def test_errors_keep_their_class(clip, tmp_path):
         call("inspect", {"path": str(clip), "kind": "mp4", "bounds": {"frames": 5}}, timeout=30)
 
 
-def test_an_unforeseen_error_is_told_in_one_line():
+def test_unforeseen_error_is_one_line():
     with pytest.raises(MediaError, match="inspect failed: TypeError"):
         call("inspect", {"colour": "blue"}, timeout=30)
 
 
-def test_a_full_disk_is_the_disks_fault(clip, tmp_path):
+def test_full_disk_is_the_disks_fault(clip, tmp_path):
     info = look(clip)
     (tmp_path / "work.mp4").symlink_to("/dev/full")
     with pytest.raises(DiskFull, match="No space"):
@@ -90,7 +92,8 @@ def test_a_full_disk_is_the_disks_fault(clip, tmp_path):
     ("limits", "words"),
     [(Limits(memory=192 * 2**20), "memory than its limit of 0.2 GiB"), (Limits(file_bytes=4096), "4096 bytes")],
 )
-def test_a_broken_limit_is_named(clip, tmp_path, limits, words):
+def test_broken_limit_is_named(clip, tmp_path, limits, words):
+    """A child that breaks its limit of memory or file size fails with that limit named."""
     info = look(clip)
     with pytest.raises(MediaError, match=words):
         call(
@@ -101,7 +104,7 @@ def test_a_broken_limit_is_named(clip, tmp_path, limits, words):
         )
 
 
-def test_the_limit_of_processor_time_is_named(tmp_path):
+def test_limit_of_processor_time_is_named(tmp_path):
     clip = make_clip(tmp_path / "a.mov", frames=400, size=(1280, 720), codec="mpeg4")  # 2 s
     info = look(clip)
     with pytest.raises(MediaError, match="1 s of processor time"):
@@ -114,6 +117,7 @@ def test_the_limit_of_processor_time_is_named(tmp_path):
 
 
 def test_too_slow_is_stopped(long_clip, tmp_path, left):
+    """A child that takes longer than its time is ended soon, and leaves no process."""
     info = look(long_clip)
     began = time.monotonic()
     with pytest.raises(MediaError, match="took longer than 0 s"):
@@ -127,7 +131,8 @@ def test_too_slow_is_stopped(long_clip, tmp_path, left):
 
 
 @pytest.mark.parametrize("as_event", [True, False])
-def test_it_can_be_called_off(long_clip, tmp_path, as_event, left):
+def test_call_can_be_called_off(long_clip, tmp_path, as_event, left):
+    """A call ends when it is called off, by an event or a function, and leaves no process."""
     info = look(long_clip)
     stop = threading.Event()
     with pytest.raises(MediaStopped):
@@ -141,7 +146,7 @@ def test_it_can_be_called_off(long_clip, tmp_path, as_event, left):
     assert not left()
 
 
-def test_a_killed_child_is_told_in_words(clip, monkeypatch):
+def test_killed_child_is_told(clip, monkeypatch):
     start = subprocess.Popen
 
     def start_and_kill(*args, **kwargs):
@@ -155,6 +160,7 @@ def test_a_killed_child_is_told_in_words(clip, monkeypatch):
 
 
 def test_nothing_is_left_behind(clip, left):
+    """Calls, failed ones too, leave no descriptor and no process."""
     look(clip)
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
@@ -175,7 +181,7 @@ def test_several_threads_at_once(clip):
     assert seen == [20, 20, 20]
 
 
-def test_the_child_dies_with_its_parent(long_clip, tmp_path):
+def test_child_dies_with_its_parent(long_clip, tmp_path):
     """Even one that is stuck: it is stopped here, so that it cannot notice by itself."""
     script = textwrap.dedent(f"""
         from povwatch.media.run import call
@@ -195,7 +201,7 @@ def test_the_child_dies_with_its_parent(long_clip, tmp_path):
         time.sleep(0.02)
 
 
-def test_the_daemons_side_loads_no_media_library():
+def test_daemon_side_loads_no_media_library():
     code = (
         "import sys, povwatch.media.run, povwatch.media.info;"
         "print(sorted({'av', 'cv2', 'numpy', 'PIL'} & set(sys.modules)))"
@@ -207,7 +213,9 @@ def test_the_daemons_side_loads_no_media_library():
 @pytest.mark.parametrize(
     ("number", "words"), [(errno.ENOMEM, "memory"), (errno.EAGAIN, "TasksMax"), (errno.EMFILE, "LimitNOFILE")]
 )
-def test_a_child_that_cannot_be_started_is_the_machines_fault(clip, monkeypatch, number, words):
+def test_child_that_cannot_be_started(clip, monkeypatch, number, words):
+    """A child that cannot be started is the machine's fault, with what helps, and leaks no descriptor."""
+
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
 
@@ -219,7 +227,7 @@ def test_a_child_that_cannot_be_started_is_the_machines_fault(clip, monkeypatch,
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_no_file_descriptor_left_is_the_machines_fault(clip):
+def test_no_descriptor_is_the_machines_fault(clip):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = []
     limit = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir()) + 16  # the tests before may have left some open
@@ -237,5 +245,6 @@ def test_no_file_descriptor_left_is_the_machines_fault(clip):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_what_the_machine_says_of_each_operation_has_its_place():
+def test_each_operation_has_its_place():
+    """Every operation names the place to blame when the machine refuses something."""
     assert child.PLACES.keys() == child.OPERATIONS.keys()

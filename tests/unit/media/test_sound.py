@@ -95,12 +95,14 @@ ANEW = [
     ("name", "codec", "copied"), [*((*case, True) for case in COPIED), *((*case, False) for case in ANEW)]
 )
 def test_every_codec_comes_out_in_step(tmp_path, name, codec, copied):
+    """Sound of every codec comes out in step, copied where MP4 holds it."""
     made, out = come_out(beeping(tmp_path / name, codec, layout="stereo"))
     assert (made.copied, made.problem, made.changed) == (copied, "", "")
     in_step(out)
 
 
-def test_speech_of_a_telephone(tmp_path):
+def test_telephone_speech(tmp_path):
+    """Speech at 8 kHz comes out in step, as AAC."""
     made, out = come_out(beeping(tmp_path / "a.mov", "libopencore_amrnb", hertz=8000))
     assert made.audio == "aac"
     in_step(out)
@@ -116,7 +118,8 @@ def test_speech_of_a_telephone(tmp_path):
         ("mic.mov", "pcm_s16le", {}),
     ],
 )
-def test_a_track_without_data_is_left_out_with_a_word(tmp_path, name, codec, options):
+def test_track_without_data_is_left_out(tmp_path, name, codec, options):
+    """A track without data is left out with a reason, and costs no frame."""
     made, out = come_out(beeping(tmp_path / name, codec, change=lambda _: [], options=options))
     assert made.audio is None
     assert made.problem == "" if name == "mic.mov" else "there is none" in made.problem  # MOV does not even announce it
@@ -125,7 +128,8 @@ def test_a_track_without_data_is_left_out_with_a_word(tmp_path, name, codec, opt
 
 
 @pytest.mark.parametrize("how", ["empty", "unknown", "damaged"])
-def test_the_next_track_is_taken_where_the_first_has_no_sound(tmp_path, how):
+def test_next_track_replaces_a_bad_first(tmp_path, how):
+    """Where the first track has no sound the next one is taken, and that is said."""
     clip = two_tracks(tmp_path / "a.mkv", "tta", "pcm_s16le", empty=how == "empty")
     if how == "unknown":
         clip.write_bytes(clip.read_bytes().replace(b"A_TTA1", b"A_ZZZ1"))
@@ -143,7 +147,8 @@ def test_the_next_track_is_taken_where_the_first_has_no_sound(tmp_path, how):
     in_step(out)
 
 
-def test_sound_of_an_unknown_codec_is_left_out_in_plain_words(tmp_path):
+def test_unknown_codec_is_left_out(tmp_path):
+    """Sound of an unknown codec is left out, in plain words."""
     clip = beeping(tmp_path / "a.mkv", "tta")
     clip.write_bytes(clip.read_bytes().replace(b"A_TTA1", b"A_ZZZ1"))
     made, out = come_out(clip)
@@ -151,14 +156,14 @@ def test_sound_of_an_unknown_codec_is_left_out_in_plain_words(tmp_path):
     assert tracks(out) == 0
 
 
-def test_a_track_of_one_packet_is_kept(tmp_path):
+def test_track_of_one_packet_is_kept(tmp_path):
     made, out = come_out(beeping(tmp_path / "a.mkv", "pcm_s16le", change=lambda packets: packets[12:13]))
     assert (made.audio, made.problem) == ("aac", "")
     in_step(out, [0.256])
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "mp2", "aac", "libopus", "flac", "vorbis"])
-def test_a_hole_stays_a_hole(tmp_path, codec):
+def test_hole_stays_a_hole(tmp_path, codec):
     """Copied packets would be played one after the other: what has a hole is encoded anew, with silence in it."""
     made, out = come_out(beeping(tmp_path / "a.mkv", codec, layout="stereo", change=hole(0.6, 1.1)))
     assert (made.audio, made.copied) == ("aac", False)
@@ -171,13 +176,14 @@ def test_a_hole_stays_a_hole(tmp_path, codec):
 
 @pytest.mark.parametrize("codec", ["mp2", "aac", "libopus", "pcm_s16le"])
 @pytest.mark.parametrize("every", [0.1, 0.2])
-def test_packets_that_are_stamped_in_bursts_are_played_one_after_the_other(tmp_path, codec, every):
+def test_bursts_are_played_in_turn(tmp_path, codec, every):
+    """Packets that are stamped in bursts are played one after the other, in step."""
     made, out = come_out(beeping(tmp_path / "a.mkv", codec, layout="stereo", change=bunched(every)))
     assert (made.audio, made.problem) == ("aac", "")
     in_step(out)
 
 
-def test_a_hole_between_bursts_stays_a_hole(tmp_path):
+def test_hole_between_bursts_stays_a_hole(tmp_path):
     def change(packets):
         return bunched(0.2)(hole(0.6, 1.1)(packets))
 
@@ -187,7 +193,8 @@ def test_a_hole_between_bursts_stays_a_hole(tmp_path):
 
 @pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e30, -1e30])
-def test_samples_that_are_no_sound_cost_no_sound(tmp_path, codec, value):
+def test_samples_that_are_no_sound(tmp_path, codec, value):
+    """Samples that are no numbers, or far too large, cost no sound beside them."""
     clip = beeping(tmp_path / "a.mov", codec)
     with av.open(str(clip)) as container:
         places = [(p.pos, p.size) for p in container.demux(container.streams.audio[0]) if p.size]
@@ -215,6 +222,7 @@ FORMS = [
 
 @pytest.mark.parametrize(("codec", "forms"), FORMS)
 def test_sound_may_change_its_form(tmp_path, codec, forms):
+    """Sound whose rate or channels change on the way comes out in step, with the most channels."""
     made, out = come_out(joined(tmp_path / "a.mkv", codec, forms))
     assert (made.audio, made.copied, made.problem) == ("aac", False, "")
     with av.open(str(out)) as container:
@@ -233,7 +241,8 @@ def test_sound_may_change_its_form(tmp_path, codec, forms):
         ("hexadecagonal", (), "stereo"),
     ],
 )
-def test_channels_in_an_order_of_their_own(tmp_path, layout, labels, result):
+def test_channels_in_their_own_order(tmp_path, layout, labels, result):
+    """Channels in an order of the file's own come out in the result's layout; a mixdown is said."""
     made, out = come_out(labelled(tmp_path / "a.mov", layout, *labels))
     assert made.audio == "aac"
     assert ("16 channels" in made.changed) is (layout == "hexadecagonal")
@@ -242,7 +251,7 @@ def test_channels_in_an_order_of_their_own(tmp_path, layout, labels, result):
     in_step(out)
 
 
-def test_an_order_of_its_own_is_put_right(tmp_path):
+def test_own_channel_order_is_put_right(tmp_path):
     """Left and right are where they belong: the beeps are in the right channel alone, which is the first one."""
     clip = labelled(tmp_path / "a.mov", "stereo", 2, 1)
     data = bytearray(clip.read_bytes())
@@ -261,20 +270,23 @@ def test_an_order_of_its_own_is_put_right(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "layout"), [("a.mkv", "10 channels"), ("a.mov", "22.2"), ("a.mp4", "22.2")])
-def test_more_than_eight_channels_are_mixed_down_and_that_is_said(tmp_path, name, layout):
+def test_many_channels_are_mixed_down(tmp_path, name, layout):
+    """More than eight channels are mixed down, and that is said."""
     made, out = come_out(beeping(tmp_path / name, "pcm_s24le", layout=layout))
     assert (made.audio, made.problem) == ("aac", "")
     assert "mixed down" in made.changed
     in_step(out)
 
 
-def test_ambisonic_sound_is_mixed_down_and_that_is_said(tmp_path):
+def test_ambisonic_sound_is_mixed_down(tmp_path):
+    """Ambisonic sound that MP4 cannot hold is mixed down, and that is said."""
     made, out = come_out(ambisonic(tmp_path / "a.mov"))
     assert "ambisonic" in made.changed
     in_step(out)
 
 
-def test_ambisonic_sound_that_mp4_holds_is_copied(tmp_path):
+def test_ambisonic_opus_is_copied(tmp_path):
+    """Ambisonic sound that MP4 holds is copied."""
     made, out = come_out(beeping(tmp_path / "a.mkv", "libopus", layout="ambisonic 1", mapping_family="2"))
     assert (made.audio, made.copied, made.problem) == ("opus", True, "")
     in_step(out)
@@ -282,19 +294,22 @@ def test_ambisonic_sound_that_mp4_holds_is_copied(tmp_path):
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "mp2", "aac"])
 @pytest.mark.parametrize("by", [0.7, -0.5])
-def test_sound_may_begin_after_the_picture_or_before(tmp_path, codec, by):
+def test_sound_may_begin_before_or_after(tmp_path, codec, by):
+    """Sound may begin before the picture or after it, and stays in step."""
     clip = beeping(tmp_path / "a.mov" if codec == "aac" else tmp_path / "a.mkv", codec, change=moved(by))
     _, out = come_out(clip)
     assert onsets(out) == pytest.approx(onsets(clip), abs=TOLERANCE)
 
 
-def test_time_that_goes_back_loses_no_step(tmp_path):
+def test_time_that_goes_back_stays_in_step(tmp_path):
+    """Sound whose time goes back loses no step."""
     made, out = come_out(beeping(tmp_path / "a.mkv", "pcm_s16le", change=moved(-0.2, after=1.0)))
     assert made.problem == ""
     in_step(out, [0.25, 0.75, 1.05, 1.55, 2.05])
 
 
-def test_sound_that_goes_on_a_day_later_does_not_make_a_day_of_silence(tmp_path):
+def test_sound_of_the_next_day_is_cut(tmp_path):
+    """Sound that goes on a day later does not make a day of silence."""
     made, out = come_out(beeping(tmp_path / "a.mkv", "aac", change=moved(90_000.0, after=1.0)))
     assert "after the end of the picture" in made.changed
     in_step(out, [0.25, 0.75])
@@ -302,7 +317,8 @@ def test_sound_that_goes_on_a_day_later_does_not_make_a_day_of_silence(tmp_path)
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
-def test_sound_may_be_longer_than_the_picture_or_shorter(tmp_path, codec):
+def test_sound_may_be_longer_or_shorter(tmp_path, codec):
+    """Sound may be longer than the picture, or shorter."""
     _, out = come_out(beeping(tmp_path / "a.mov", codec, seconds=4.0))
     in_step(out, [0.25 + 0.5 * k for k in range(8)])
     _, out = come_out(beeping(tmp_path / "a.mov", codec, seconds=1.0))
@@ -318,7 +334,8 @@ def test_sound_may_be_longer_than_the_picture_or_shorter(tmp_path, codec):
         ("a.mov", "mp2", range(15, 17)),
     ],
 )
-def test_damaged_packets_are_silent_and_the_rest_is_in_step(tmp_path, name, codec, which):
+def test_damaged_packets_are_silent(tmp_path, name, codec, which):
+    """Damaged packets are silent, and the rest stays in step."""
     made, out = come_out(spoil(beeping(tmp_path / name, codec), which))
     assert made.problem == ""
     found = onsets(out)
@@ -335,14 +352,16 @@ def test_damaged_sound_costs_no_picture(tmp_path, which):
     assert read_numbers(out) == list(range(FRAMES))
 
 
-def test_sound_that_is_junk_from_end_to_end_costs_no_picture_and_is_said(tmp_path):
+def test_junk_sound_costs_no_picture(tmp_path):
+    """Sound that is junk from end to end is left out with a reason, and costs no frame."""
     made, out = come_out(spoil_wavpack(beeping(tmp_path / "a.mkv", "wavpack"), range(3)))
     assert made.audio is None
     assert made.problem
     assert read_numbers(out) == list(range(FRAMES))
 
 
-def test_sound_of_which_nothing_decodes_is_left_out_with_a_word(tmp_path):
+def test_undecodable_sound_is_left_out(tmp_path):
+    """Sound of which nothing decodes is left out with a reason."""
     made, out = come_out(spoil(beeping(tmp_path / "a.mp4", "ac3"), range(75)))
     assert made.audio is None
     assert "nothing comes out" in made.problem
@@ -379,7 +398,8 @@ def make(clip):
     return made, clip.parent / "room" / soundtrack.NAME
 
 
-def test_a_child_that_dies_of_decoding_sound_costs_no_sound_that_can_be_copied(tmp_path, monkeypatch):
+def test_child_dies_of_copyable_sound(tmp_path, monkeypatch):
+    """A child that dies of decoding costs no sound that can be copied."""
     dying(monkeypatch, "povwatch.media.sound.listened")
     made, file = make(beeping(tmp_path / "a.mp4", "aac"))
     assert (made.audio, made.copied) == ("aac", True)
@@ -397,7 +417,8 @@ def test_a_child_that_dies_of_decoding_sound_costs_no_sound_that_can_be_copied(t
         ("povwatch.media.sound.opened", "raise KeyError('x')", "KeyError"),
     ],
 )
-def test_a_child_that_dies_of_sound_costs_the_sound_alone(tmp_path, monkeypatch, where, how, told):
+def test_child_dies_of_sound(tmp_path, monkeypatch, where, how, told):
+    """A child that dies of the sound costs the sound alone, and the reason is told."""
     dying(monkeypatch, where, how)
     made, file = make(beeping(tmp_path / "a.mkv", "pcm_s16le"))
     assert (made.audio, made.path) == (None, None)
@@ -405,7 +426,7 @@ def test_a_child_that_dies_of_sound_costs_the_sound_alone(tmp_path, monkeypatch,
     assert not file.exists()
 
 
-def test_a_full_disk_is_not_the_sound_s_doing(tmp_path, monkeypatch):
+def test_full_disk_is_not_the_sounds_doing(tmp_path, monkeypatch):
     dying(monkeypatch, "povwatch.media.encode.mp4", "raise OSError(28, 'No space left on device')")
     with pytest.raises(DiskFull):
         make(beeping(tmp_path / "a.mkv", "pcm_s16le"))

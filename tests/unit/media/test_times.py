@@ -30,7 +30,8 @@ UNEVEN = st.lists(st.integers(1, 5000), min_size=1, max_size=40)
 
 
 @given(rate=RATES, base=CLOCKS, count=st.integers(2, 300), start=st.integers(0, 10_000))
-def test_a_constant_rate_is_seen_through_the_clocks_rounding(rate, base, count, start):
+def test_constant_rate_despite_rounding(rate, base, count, start):
+    """A constant rate is found behind the rounding of any container's clock."""
     ticks = [start + round(k / rate / base) for k in range(count)]
     found, constant = times.measure(ticks, base, [rate])
     assert constant
@@ -39,12 +40,13 @@ def test_a_constant_rate_is_seen_through_the_clocks_rounding(rate, base, count, 
         assert found == rate
 
 
-def test_a_usual_rate_is_found_without_a_hint():
+def test_usual_rate_without_a_hint():
+    """A usual rate is found without a hint."""
     ticks = [round(k * 1001 / 30) for k in range(200)]
     assert times.measure(ticks, Fraction(1, 1000), [None]) == (NTSC, True)
 
 
-def test_a_wrong_hint_is_not_believed():
+def test_wrong_hint_is_not_believed():
     ticks = [3003 * k for k in range(100)]
     assert times.measure(ticks, Fraction(1, 90_000), [Fraction(30), Fraction(60)]) == (NTSC, True)
 
@@ -57,13 +59,14 @@ def test_one_late_frame_makes_it_variable():
     assert rate == 30
 
 
-def test_a_single_frame_takes_the_containers_word():
+def test_single_frame_takes_the_hint():
+    """A clip of one frame has the rate that its container says, or 1."""
     assert times.measure([0], Fraction(1, 1000), [None, Fraction(25)]) == (Fraction(25), True)
     assert times.measure([0], Fraction(1, 1000), []) == (Fraction(1), True)
 
 
 @given(gaps=UNEVEN, base=CLOCKS, start=st.integers(-5000, 5000))
-def test_a_variable_clip_keeps_every_tick(gaps, base, start):
+def test_variable_clip_keeps_every_tick(gaps, base, start):
     ticks = [start]
     for gap in gaps:
         ticks.append(ticks[-1] + gap)
@@ -75,7 +78,8 @@ def test_a_variable_clip_keeps_every_tick(gaps, base, start):
 
 
 @given(rate=RATES, base=CLOCKS, count=st.integers(1, 60), start=st.integers(0, 5000))
-def test_a_constant_clip_is_exact_and_within_half_a_tick(rate, base, count, start):
+def test_constant_clip_within_half_a_tick(rate, base, count, start):
+    """A constant clip gets exact times, each within half a tick of its own."""
     ticks = [start + round(k / rate / base) for k in range(count)]
     grid = times.source_grid(ticks, base, rate, constant=True)
     shown = [Fraction(t, grid.timescale) for t in grid.ticks]
@@ -83,7 +87,8 @@ def test_a_constant_clip_is_exact_and_within_half_a_tick(rate, base, count, star
     assert all(abs(ours - theirs * base) <= base / 2 for ours, theirs in zip(shown, ticks, strict=True))
 
 
-def test_the_first_frames_of_a_grid_keep_their_times_and_the_last_ones_length():
+def test_first_frames_of_a_grid():
+    """The first frames of a grid keep their times, and the last one its length."""
     grid = times.Grid([0, 100, 300, 350], 1000, 50, Fraction(30))
     part = grid.first(2)
     assert part == times.Grid([0, 100], 1000, 200, Fraction(30))
@@ -93,7 +98,8 @@ def test_the_first_frames_of_a_grid_keep_their_times_and_the_last_ones_length():
 
 
 @given(gaps=UNEVEN, data=st.data())
-def test_packets_are_decoded_in_order_and_never_late(gaps, data):
+def test_packets_decode_in_order(gaps, data):
+    """Decode times increase, and none is after its frame's own time."""
     ticks = [0]
     for gap in gaps:
         ticks.append(ticks[-1] + gap)
@@ -123,6 +129,7 @@ def test_mended_times_always_increase(ticks):
     ],
 )
 def test_mend(ticks, mended):
+    """Times that are missing, equal or out of order become increasing ones."""
     assert times.mend(ticks, 10) == mended
 
 
@@ -139,10 +146,11 @@ def test_mend(ticks, mended):
     ],
 )
 def test_working_rate(rate, constant, working):
+    """The working copy's rate is the clip's, or the usual one beside it, and at least 1."""
     assert times.working_rate(rate, constant=constant) == working
 
 
 @pytest.mark.parametrize("rate", [Fraction(1), Fraction(30), NTSC, Fraction(240)])
-def test_an_even_grid_is_exact(rate):
+def test_even_grid_is_exact(rate):
     grid = times.Even(rate)
     assert [Fraction(grid.tick(k), grid.timescale) for k in range(50)] == [k / rate for k in range(50)]

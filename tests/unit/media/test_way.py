@@ -109,6 +109,7 @@ def expected(info: VideoInfo, ready: Prepared, **changes: Any) -> dict[str, Any]
 
 @pytest.mark.parametrize(("name", "how"), CLIPS.values(), ids=list(CLIPS))
 def test_frame_k_in_is_frame_k_out(tmp_path, name, how):
+    """Every kind of clip keeps its frames, their order, size and times."""
     clip = make_clip(tmp_path / name, frames=N, **how)
 
     info, ready, _, out = go(clip)
@@ -128,7 +129,8 @@ def test_frame_k_in_is_frame_k_out(tmp_path, name, how):
 
 
 @pytest.mark.parametrize("name", ["23.976", "29.97", "29.97 quicktime", "mkv 29.97 upper case", "avi h264 b-frames"])
-def test_the_rational_rate_is_kept(tmp_path, name):
+def test_rational_rate_is_kept(tmp_path, name):
+    """A rational rate is kept exactly."""
     file, how = CLIPS[name]
     info, ready, _, out = go(make_clip(tmp_path / file, frames=N, **how))
     assert info.constant
@@ -136,7 +138,8 @@ def test_the_rational_rate_is_kept(tmp_path, name):
     assert read_times(out) == [k / how["fps"] for k in range(N)], "exact, not rounded"
 
 
-def test_a_variable_rate_is_put_back_to_the_tick(tmp_path):
+def test_variable_rate_is_put_back(tmp_path):
+    """The result of a clip with a variable rate has the clip's times to the tick."""
     file, how = CLIPS["variable rate with b-frames"]
     info, ready, done, out = go(make_clip(tmp_path / file, frames=N, **how))
     assert not info.constant
@@ -145,7 +148,8 @@ def test_a_variable_rate_is_put_back_to_the_tick(tmp_path):
     assert read_times(out) == [Fraction(t, 90_000) for t in VFR]
 
 
-def test_generated_b_frames_are_retimed_without_loss(tmp_path):
+def test_generated_b_frames_lose_nothing(tmp_path):
+    """A result with B-frames is retimed without encoding it again."""
     file, how = CLIPS["variable rate"]
     clip = make_clip(tmp_path / file, frames=N, **how)
     made = make_clip(tmp_path / "made.mp4", frames=N, fps=30, options={"bf": "3", "b-adapt": "0", "crf": "16"})
@@ -157,13 +161,14 @@ def test_generated_b_frames_are_retimed_without_loss(tmp_path):
         assert (ours == theirs).all()
 
 
-def test_a_late_start_is_kept(tmp_path):
+def test_late_start_is_kept(tmp_path):
+    """A first frame that is not at zero keeps its time."""
     file, how = CLIPS["late start"]
     _, _, _, out = go(make_clip(tmp_path / file, frames=N, **how))
     assert read_times(out)[0] == Fraction(1, 20)
 
 
-def test_what_lies_before_zero_is_no_frame(tmp_path):
+def test_frames_before_zero_are_dropped(tmp_path):
     """An MP4 whose first frames lie before zero: players drop them, and so do we, everywhere alike."""
     clip = make_clip(
         tmp_path / "a.mp4", frames=N, times=[3000 * (k - 3) for k in range(N)], time_base=Fraction(1, 90_000)
@@ -190,6 +195,7 @@ def test_what_lies_before_zero_is_no_frame(tmp_path):
     ],
 )
 def test_only_what_fits_is_copied(tmp_path, name, how, copied):
+    """The working copy is the clip itself only where nothing has to be changed."""
     clip = make_clip(tmp_path / name, frames=N, **how)
     info = inspect(str(clip), KINDS[clip.suffix])
     ready = prepare(str(clip), info.to_json(), str(tmp_path / "work.mp4"))
@@ -198,6 +204,7 @@ def test_only_what_fits_is_copied(tmp_path, name, how, copied):
 
 
 def test_pixel_shape_is_carried_over(tmp_path):
+    """The result has the clip's pixel shape, and the working copy has square pixels."""
     import av  # noqa: PLC0415 - this test alone looks at it
 
     file, how = CLIPS["wide pixels"]
@@ -242,6 +249,7 @@ def test_colours_survive_in_any_matrix(tmp_path, rotation):
     ],
 )
 def test_sound_is_carried_over(tmp_path, name, audio, copied, codec):
+    """Sound comes out over the same time, copied where MP4 holds it."""
     clip = make_clip(tmp_path / name, frames=30, audio=audio, times=None)
     info, ready, done, out = go(clip)
     assert done.sound
@@ -254,14 +262,15 @@ def test_sound_is_carried_over(tmp_path, name, audio, copied, codec):
 
 
 @pytest.mark.parametrize(("name", "audio"), [("a.mov", "pcm_s16le"), ("a.mp4", "aac")])
-def test_the_offset_of_the_sound_is_kept(tmp_path, name, audio):
+def test_offset_of_the_sound_is_kept(tmp_path, name, audio):
     clip = make_clip(tmp_path / name, frames=30, audio=audio, audio_start=0.4)
     _, _, _, out = go(clip)
     assert audio_span(clip)[0] == pytest.approx(0.4, abs=0.03)
     assert audio_span(out)[0] == pytest.approx(audio_span(clip)[0], abs=0.03)
 
 
-def test_only_the_first_frames_and_their_sound(tmp_path):
+def test_first_frames_and_their_sound(tmp_path):
+    """Where only the first frames are made, the sound ends with them."""
     clip = make_clip(tmp_path / "a.mp4", frames=30, audio="aac")
     made = make_clip(tmp_path / "made.mp4", frames=10)
     info, ready, done, out = go(clip, generated=made, frames=10)
@@ -273,6 +282,7 @@ def test_only_the_first_frames_and_their_sound(tmp_path):
 
 @pytest.mark.parametrize("size", [(192, 128), (48, 32)])
 def test_another_size_is_scaled_back(tmp_path, size):
+    """A result of another size is scaled to the clip's."""
     clip = make_clip(tmp_path / "a.mp4", frames=N)
     made = make_clip(tmp_path / "made.mp4", frames=N, size=size)
     info, ready, done, out = go(clip, generated=made)
@@ -282,6 +292,7 @@ def test_another_size_is_scaled_back(tmp_path, size):
 
 
 def test_another_size_may_stay(tmp_path):
+    """A result of another size keeps it where that is asked for."""
     clip = make_clip(tmp_path / "a.mp4", frames=N)
     made = make_clip(tmp_path / "made.mp4", frames=N, size=(48, 32))
     info, ready, done, out = go(clip, generated=made, keep_size=True)
@@ -290,7 +301,8 @@ def test_another_size_may_stay(tmp_path):
     check(str(out), expected(info, ready, width=48, height=32))
 
 
-def test_panels_side_by_side_are_cut_one_by_one(tmp_path):
+def test_panels_are_cut_one_by_one(tmp_path):
+    """Panels side by side are cut to the clip's size one by one."""
     clip = make_clip(tmp_path / "a.mp4", frames=N, size=(101, 75), pix_fmt="yuv444p")
     made = make_clip(tmp_path / "made.mp4", frames=N, size=(204, 76))
     info, ready, done, out = go(clip, generated=made, panels=2)

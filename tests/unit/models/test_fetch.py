@@ -40,7 +40,7 @@ def blob(listing, name="weights.pt"):
     return fetch.blob_of(listing, file_of(listing, name))
 
 
-def test_a_listing_has_sizes_and_digests(hub, listing):
+def test_listing_has_sizes_and_digests(hub, listing):
     repository = hub.repositories["owner/model"]
     assert listing.commit == repository.commit
     assert [(file.name, file.size, file.digest) for file in listing.files] == [
@@ -48,36 +48,40 @@ def test_a_listing_has_sizes_and_digests(hub, listing):
     ]
 
 
-def test_a_listing_of_patterns_and_names(hub, listing):
+def test_listing_of_patterns_and_names(hub, listing):
+    """A listing has the files that match names and patterns, and no others."""
     wanted = Need("owner/model", "main", "", ("weights.pt",), ("sub/*",))
     assert [file.name for file in client.listing(wanted).files] == ["sub/again.json", "weights.pt"]
 
 
-def test_a_name_that_is_not_there(hub, listing):
+def test_missing_name_is_refused(hub, listing):
+    """A file that the repository does not have is named with its repository and what it is for."""
     with pytest.raises(AccessError, match=r"owner/model at main does not have gone\.pt \(the weights\)"):
         client.listing(Need("owner/model", "main", "the weights", ("gone.pt",)))
 
 
-def test_a_revision_that_is_not_there(hub, listing):
+def test_missing_revision_is_refused(hub, listing):
     with pytest.raises(AccessError, match="owner/model does not have what is needed"):
         client.listing(Need("owner/model", "gone", ""))
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "config.json"])
-def test_the_bytes_are_where_the_cache_keeps_them(hub, listing, name):
+def test_bytes_are_in_the_cache(hub, listing, name):
+    """A fetched file is where huggingface_hub's cache keeps it, and nothing else is there."""
     assert bring(listing, name) == file_of(listing, name).size
     assert blob(listing, name).read_bytes() == hub.repositories["owner/model"].files[name]
     assert [path.name for path in blob(listing, name).parent.iterdir()] == [blob(listing, name).name]
 
 
-def test_what_is_here_is_not_fetched_again(hub, listing):
+def test_file_here_is_not_fetched_again(hub, listing):
     bring(listing, "weights.pt")
     asked = len(hub.downloads())
     assert bring(listing, "weights.pt") == len(BIG)
     assert len(hub.downloads()) == asked
 
 
-def test_a_cut_is_gone_on_with(hub, listing):
+def test_cut_transfer_is_resumed(hub, listing):
+    """A transfer that is cut goes on at the byte where it stopped."""
     hub.accidents["weights.pt"] = Accident(cut_after=1_200_000, times=2)
     assert bring(listing, "weights.pt") == len(BIG)
     assert blob(listing).read_bytes() == BIG
@@ -86,7 +90,8 @@ def test_a_cut_is_gone_on_with(hub, listing):
     assert [int(range_.removeprefix("bytes=").rstrip("-")) for range_ in ranges[1:]] == [1_200_000, 2_400_000]
 
 
-def test_a_file_that_was_killed_half_way_is_gone_on_with(hub, listing):
+def test_killed_transfer_is_resumed(hub, listing):
+    """A transfer that was ended goes on at the next run, at the byte where it stopped."""
     hub.accidents["weights.pt"] = Accident(cut_after=700_000, times=fetch.ATTEMPTS)
     seen = []
     with pytest.raises(StoppedError):
@@ -103,25 +108,28 @@ def test_a_file_that_was_killed_half_way_is_gone_on_with(hub, listing):
     assert not part.exists()
 
 
-def test_a_hub_that_knows_no_ranges_sends_it_from_the_beginning(hub, listing):
+def test_hub_without_ranges_sends_it_all(hub, listing):
+    """A hub that knows no ranges sends the file from its beginning."""
     hub.accidents["weights.pt"] = Accident(cut_after=1_200_000, no_ranges=True)
     assert bring(listing, "weights.pt") == len(BIG)
     assert blob(listing).read_bytes() == BIG
 
 
-def test_a_hub_that_is_busy_for_a_moment_is_asked_again(hub, listing):
+def test_busy_hub_is_asked_again(hub, listing):
     hub.accidents["weights.pt"] = Accident(status=503, times=2)
     assert bring(listing, "weights.pt") == len(BIG)
 
 
-def test_cuts_without_an_end_are_no_network(hub, listing):
+def test_endless_cuts_give_up(hub, listing):
+    """A transfer that is always cut is given up after a number of attempts."""
     hub.accidents["weights.pt"] = Accident(cut_after=0, times=99)
     with pytest.raises(CutError, match=r"connection|too early|reached"):
         bring(listing, "weights.pt")
     assert len(hub.downloads()) == fetch.ATTEMPTS
 
 
-def test_wrong_bytes_are_refused_and_thrown_away(hub, listing):
+def test_wrong_bytes_are_thrown_away(hub, listing):
+    """Wrong bytes are refused with their digest, and thrown away."""
     hub.accidents["weights.pt"] = Accident(swapped=BIG[:-1] + b"x")
     counted = []
     with pytest.raises(ContentError) as refused:
@@ -133,19 +141,20 @@ def test_wrong_bytes_are_refused_and_thrown_away(hub, listing):
     assert list(blob(listing).parent.iterdir()) == []
 
 
-def test_a_small_file_with_wrong_bytes_is_refused_too(hub, listing):
+def test_small_file_with_wrong_bytes(hub, listing):
     hub.accidents["config.json"] = Accident(swapped=SMALL[:-1] + b"]")
     with pytest.raises(ContentError, match=r"config\.json of owner/model"):
         bring(listing, "config.json")
 
 
-def test_more_bytes_than_said_are_refused(hub, listing):
+def test_more_bytes_than_listed_are_refused(hub, listing):
     hub.accidents["weights.pt"] = Accident(swapped=BIG + b"more")
     with pytest.raises(ContentError, match=f"{len(BIG) + 4} bytes instead of {len(BIG)}"):
         bring(listing, "weights.pt")
 
 
-def test_a_spoilt_beginning_from_an_earlier_run_is_begun_anew(hub, listing):
+def test_spoilt_partial_is_begun_anew(hub, listing):
+    """A partial file with wrong bytes is fetched from its beginning."""
     part = blob(listing).with_name(blob(listing).name + fetch.PART)
     part.parent.mkdir(parents=True)
     part.write_bytes(b"\0" * 1_000_000)
@@ -154,7 +163,8 @@ def test_a_spoilt_beginning_from_an_earlier_run_is_begun_anew(hub, listing):
     assert hub.downloads() == [("weights.pt", "bytes=1000000-"), ("weights.pt", "")]
 
 
-def test_two_at_once_do_not_write_into_one_file(hub, listing):
+def test_two_at_once_are_refused(hub, listing):
+    """Two fetches do not write into one file: the second is refused."""
     part = blob(listing).with_name(blob(listing).name + fetch.PART)
     part.parent.mkdir(parents=True)
     part.touch()
@@ -162,7 +172,9 @@ def test_two_at_once_do_not_write_into_one_file(hub, listing):
         bring(listing, "weights.pt")
 
 
-def test_a_full_disk_is_told_and_what_is_here_is_kept(hub, listing, monkeypatch):
+def test_full_disk_keeps_what_is_here(hub, listing, monkeypatch):
+    """A full disk is told, and what is here is kept."""
+
     class Full:
         def __init__(self, file):
             self.file = file
@@ -182,7 +194,8 @@ def test_a_full_disk_is_told_and_what_is_here_is_kept(hub, listing, monkeypatch)
     assert 0 < fetch.here_of(listing, file_of(listing, "weights.pt")) <= 2_000_000
 
 
-def test_a_gated_repository_is_named_with_its_page(hub):
+def test_gated_repository_names_its_page(hub):
+    """A gated repository is named with its page and how to log in."""
     hub.add("nvidia/Cosmos", {"a": b"a"}, gated=True)
     with pytest.raises(AccessError) as refused:
         client.check_access("nvidia/Cosmos")
@@ -192,13 +205,14 @@ def test_a_gated_repository_is_named_with_its_page(hub):
     assert "hf auth login" in refused.value.todo
 
 
-def test_a_token_opens_it(hub, monkeypatch):
+def test_token_opens_a_gated_repository(hub, monkeypatch):
     hub.add("nvidia/Cosmos", {"a": b"a"}, gated=True)
     monkeypatch.setenv("HF_TOKEN", hub.token)
     client.check_access("nvidia/Cosmos")
 
 
-def test_a_repository_that_the_hub_denies_without_a_token(hub):
+def test_hidden_repository_without_a_token(hub):
+    """A repository that the hub denies is named with its page and the status."""
     with pytest.raises(AccessError) as refused:
         client.check_access("owner/secret")
     assert "owner/secret is not there, or not for this machine's token (HTTP 401)" in refused.value.what
@@ -206,6 +220,7 @@ def test_a_repository_that_the_hub_denies_without_a_token(hub):
 
 
 def test_no_hub_at_all(hub, monkeypatch):
+    """A hub that cannot be reached is named by its address."""
     from huggingface_hub import constants  # noqa: PLC0415
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -213,7 +228,8 @@ def test_no_hub_at_all(hub, monkeypatch):
         client.check_access("owner/model")
 
 
-def test_what_is_linked_is_found_by_the_client_without_a_network(hub, listing):
+def test_client_finds_linked_files_offline(hub, listing):
+    """huggingface_hub finds the linked files without a network, and nothing is fetched twice."""
     from huggingface_hub import snapshot_download, try_to_load_from_cache  # noqa: PLC0415
 
     for name in ("weights.pt", "config.json", "sub/again.json"):

@@ -23,6 +23,7 @@ def repositories(kind, **wishes):
 
 
 def test_cosmos_with_one_control():
+    """Cosmos with one control needs that control's model and the shared ones."""
     found = needs.needs("cosmos", Wishes())
     assert [(need.repository, need.files) for need in found] == [
         ("nvidia/Cosmos-Transfer2.5-2B", ("general/edge/61f5694b-0ad5-4ecd-8ad7-c8545627d125_ema_bf16.pt",)),
@@ -44,12 +45,14 @@ def test_cosmos_with_one_control():
         ("seg", {"facebook/sam2-hiera-large", "IDEA-Research/grounding-dino-base"}),
     ],
 )
-def test_a_control_on_the_fly_needs_its_own_model(control, extra):
+def test_computed_control_needs_its_model(control, extra):
+    """A control that is computed needs the model that computes it."""
     found = set(repositories("cosmos", controls=(control,)))
     assert found - set(repositories("cosmos")) == extra
 
 
-def test_all_four_controls_have_all_four_models_and_no_image_context():
+def test_all_four_controls():
+    """All four controls need all four models, and no image context."""
     found = needs.needs("cosmos", Wishes(controls=ALL))
     assert {need.why for need in found if need.repository == needs.TRANSFER} == {f"the model for {key}" for key in ALL}
     assert needs.IMAGE_CONTEXT not in found
@@ -57,7 +60,8 @@ def test_all_four_controls_have_all_four_models_and_no_image_context():
     assert set(needs.SEGMENTS) <= set(found)
 
 
-def test_mask_prompts_need_what_finds_them():
+def test_mask_prompts_need_their_models():
+    """Mask prompts need SAM 2 and Grounding DINO, once."""
     assert set(repositories("cosmos", mask_prompts=True)) - set(repositories("cosmos")) == {
         "facebook/sam2-hiera-large",
         "IDEA-Research/grounding-dino-base",
@@ -65,14 +69,16 @@ def test_mask_prompts_need_what_finds_them():
     assert len(repositories("cosmos", controls=ALL, mask_prompts=True)) == len(repositories("cosmos", controls=ALL))
 
 
-def test_without_guardrails_their_models_are_not_fetched():
+def test_without_guardrails():
+    """Without guardrails their models are not needed."""
     lacking = set(repositories("cosmos")) - set(repositories("cosmos", guardrails=False))
     assert lacking == {"nvidia/Cosmos-Guardrail1", "Qwen/Qwen3Guard-Gen-0.6B", "google/siglip-so400m-patch14-384"}
     lacking = set(repositories("diffusers")) - set(repositories("diffusers", guardrails=False))
     assert lacking == {"nvidia/Cosmos-1.0-Guardrail", "Qwen/Qwen3Guard-Gen-0.6B"}
 
 
-def test_the_distilled_model():
+def test_distilled_model():
+    """The distilled model needs its own weights."""
     found = needs.needs("cosmos", Wishes(model="edge/distilled"))
     files = {need.files for need in found if need.repository in {needs.TRANSFER, needs.PREDICT}}
     assert {name for names in files for name in names} == {
@@ -82,12 +88,14 @@ def test_the_distilled_model():
     }
 
 
-def test_controls_that_cannot_be_loaded_are_refused():
+def test_unloadable_controls_are_refused():
+    """Controls that cannot be loaded together are refused."""
     with pytest.raises(ConfigError, match=r"edge, depth.*Name exactly one control"):
         needs.needs("cosmos", Wishes(controls=("edge", "depth")))
 
 
-def test_diffusers_has_a_revision_for_each_control():
+def test_diffusers_revision_for_each_control():
+    """The diffusers engine needs a revision for each control, and no pickle."""
     found = needs.needs("diffusers", Wishes(controls=("edge", "vis")))
     assert [need.revision for need in found if need.repository == needs.TRANSFER] == [
         "diffusers/general",
@@ -97,7 +105,8 @@ def test_diffusers_has_a_revision_for_each_control():
     assert not any("pt" in pattern for need in found for pattern in need.patterns if need.repository == needs.TRANSFER)
 
 
-def test_diffusers_with_a_model_of_ones_own():
+def test_diffusers_with_another_model():
+    """The diffusers engine needs the model that is configured, and nothing for a folder."""
     found = repositories("diffusers", model="me/mine", guardrails=False)
     assert set(found) == {"me/mine"}
     assert repositories("diffusers", model="/srv/models/mine", guardrails=False) == []
@@ -108,12 +117,13 @@ def test_other_engines_need_nothing(kind):
     assert repositories(kind) == []
 
 
-def test_a_licence_has_its_page():
+def test_gated_need_has_its_page():
     assert needs.CHECKPOINTS["edge"].licence == "https://huggingface.co/nvidia/Cosmos-Transfer2.5-2B"
     assert needs.DEPTH.licence == ""
 
 
-def test_where_the_depth_model_is_looked_for():
+def test_depth_model_folder():
+    """The depth model is where upstream looks for it: COSMOS_CACHE_DIR, then HF_HOME, then home."""
     assert needs.depth_cache({}, "/home/me").startswith("/home/me/.cache/cosmos_transfer2/depth_models/")
     assert needs.depth_cache({"HF_HOME": "/hf"}, "/x") == "/hf/cosmos_depth_models/video_depth_anything_vits"
     both = {"HF_HOME": "/hf", "COSMOS_CACHE_DIR": "/cosmos"}
@@ -145,7 +155,8 @@ def registered():
 
 
 @with_upstream
-def test_the_checkpoints_are_upstreams():
+def test_checkpoints_are_upstreams():
+    """Our repositories, revisions and files are those that upstream registers."""
     known = registered()
     ours = [
         *needs.CHECKPOINTS.values(),
@@ -158,7 +169,8 @@ def test_the_checkpoints_are_upstreams():
 
 
 @with_upstream
-def test_upstream_loads_these_checkpoints_for_these_controls():
+def test_upstream_loads_them_by_control():
+    """Upstream loads these checkpoints for these controls."""
     text = Path(UPSTREAM, "cosmos_transfer2/config.py").read_text()
     known = registered()
     for key, need in needs.CHECKPOINTS.items():
@@ -187,5 +199,6 @@ def test_upstream_loads_these_checkpoints_for_these_controls():
     ],
 )
 def test_what_upstream_loads_by_name(file, names):
+    """Upstream's sources load the other models by the names that we fetch."""
     text = Path(UPSTREAM, "cosmos_transfer2/_src", file).read_text()
     assert [name for name in names if name not in text] == []

@@ -72,6 +72,7 @@ def looked(state, need):
 
 
 def test_all_of_it_and_nothing_else(licensed, state):
+    """All that is needed is fetched once, checked and on record, and nothing else is fetched."""
     problems, counts = bring(state)
     assert problems == []
     # two files with the same bytes are fetched once
@@ -84,7 +85,7 @@ def test_all_of_it_and_nothing_else(licensed, state):
     assert client.snapshot_of(TOKENIZER, client.cached_commit(TOKENIZER)).joinpath("a.json").read_bytes() == b"{}"
 
 
-def test_the_depth_model_goes_where_upstream_looks_for_it(licensed, state, tmp_path):
+def test_depth_model_is_where_upstream_looks(licensed, state, tmp_path):
     bring(state, (DEPTH,))
     place = tmp_path / "hf/cosmos_depth_models/video_depth_anything_vits"
     (found,) = place.glob("models--some--depth/snapshots/*/depth.pth")
@@ -92,6 +93,7 @@ def test_the_depth_model_goes_where_upstream_looks_for_it(licensed, state, tmp_p
 
 
 def test_sizes_are_known_before(licensed, state):
+    """The sizes are known before anything is fetched."""
     found = prefetch.plan(NEEDS)
     assert found.size == found.lacking == 401_002
     assert licensed.downloads() == []
@@ -99,7 +101,8 @@ def test_sizes_are_known_before(licensed, state):
     assert (found.size, found.lacking) == (401_002, 0)
 
 
-def test_a_second_run_fetches_and_reads_nothing(licensed, state, monkeypatch):
+def test_second_run_reads_nothing(licensed, state, monkeypatch):
+    """A second run neither fetches nor reads what is on record."""
     bring(state)
     licensed.requests.clear()
     monkeypatch.setattr(prefetch, "digest_of", lambda *_: pytest.fail("it was read again"))
@@ -109,7 +112,8 @@ def test_a_second_run_fetches_and_reads_nothing(licensed, state, monkeypatch):
     assert licensed.downloads() == []
 
 
-def test_bytes_that_were_changed_are_found_and_fetched_anew(licensed, state):
+def test_changed_bytes_are_fetched_anew(licensed, state):
+    """Bytes that were changed are found by their time, and fetched anew."""
     bring(state)
     weights = client.snapshot_of(MODEL, MODEL.revision) / "weights.pt"
     weights.resolve().write_bytes(BIG[:-1] + b"\0")
@@ -120,7 +124,8 @@ def test_bytes_that_were_changed_are_found_and_fetched_anew(licensed, state):
     assert weights.read_bytes() == BIG
 
 
-def test_again_reads_even_what_looks_unchanged(licensed, state):
+def test_again_reads_unchanged_files(licensed, state):
+    """With `again` a file is read even if its size and time are unchanged."""
     bring(state)
     blob = (client.snapshot_of(MODEL, MODEL.revision) / "weights.pt").resolve()
     before = blob.stat()
@@ -132,7 +137,8 @@ def test_again_reads_even_what_looks_unchanged(licensed, state):
     assert blob.read_bytes() == BIG
 
 
-def test_a_gated_repository_does_not_keep_the_others_back(full, state):
+def test_gated_repository_delays_no_other(full, state):
+    """A gated repository is a problem of its own, and the others are fetched."""
     problems, _ = bring(state)
     (problem,) = problems
     assert problem.startswith("nvidia/model is gated")
@@ -142,7 +148,8 @@ def test_a_gated_repository_does_not_keep_the_others_back(full, state):
     assert looked(state, DEPTH).checked
 
 
-def test_wrong_bytes_are_named_and_not_put_on_record(licensed, state):
+def test_wrong_bytes_are_not_on_record(licensed, state):
+    """Wrong bytes are named and not put on record; the next run fetches them."""
     licensed.accidents["weights.pt"] = Accident(swapped=BIG[::-1])
     problems, _ = bring(state)
     (problem,) = problems
@@ -154,7 +161,8 @@ def test_wrong_bytes_are_named_and_not_put_on_record(licensed, state):
     assert looked(state, MODEL).checked
 
 
-def test_a_network_that_goes_ends_it_and_the_next_run_goes_on(licensed, state):
+def test_lost_network_ends_the_run(licensed, state):
+    """A network that goes ends the run, and the next one goes on."""
     licensed.accidents["weights.pt"] = Accident(cut_after=1000, times=99)
     licensed.accidents["weights.pt"].cut_after = 0
     with pytest.raises(NetworkError):
@@ -165,7 +173,8 @@ def test_a_network_that_goes_ends_it_and_the_next_run_goes_on(licensed, state):
     assert looked(state, MODEL).checked
 
 
-def test_a_disk_that_is_too_small_is_told_before(licensed, state, monkeypatch):
+def test_too_small_disk_is_told_before(licensed, state, monkeypatch):
+    """A disk that is too small is told before anything is fetched."""
     free = SimpleNamespace(free=prefetch.SPARE + 401_001)
     monkeypatch.setattr(prefetch.shutil, "disk_usage", lambda _: free)
     found = prefetch.plan(NEEDS)
@@ -178,7 +187,8 @@ def test_a_disk_that_is_too_small_is_told_before(licensed, state, monkeypatch):
     prefetch.check_room(found)  # nothing is left to fetch
 
 
-def test_a_branch_that_moves_is_fetched_at_its_new_commit(licensed, state):
+def test_moved_branch_is_fetched_anew(licensed, state):
+    """A branch that has moved is fetched at its new commit."""
     bring(state)
     licensed.repositories["some/tokenizer"].commit = "b" * 40
     licensed.repositories["some/tokenizer"].files["a.json"] = b'{"new": 1}'
@@ -187,7 +197,8 @@ def test_a_branch_that_moves_is_fetched_at_its_new_commit(licensed, state):
     assert looked(state, TOKENIZER).checked
 
 
-def test_a_branch_that_moves_in_between_is_told(licensed, state):
+def test_branch_that_moves_in_between(licensed, state):
+    """A branch that moves while it is fetched is told, and not put on record."""
     found = prefetch.plan((TOKENIZER,))
     repository = licensed.repositories["some/tokenizer"]
     repository.earlier, repository.commit = (repository.commit,), "b" * 40
@@ -200,13 +211,15 @@ def test_a_branch_that_moves_in_between_is_told(licensed, state):
 
 
 def test_nothing_is_here(hub, state):
+    """Without a cache every file is missing, and nothing is called spoilt."""
     assert looked(state, MODEL).missing == ("weights.pt",)
     assert looked(state, TOKENIZER).missing == ("*.json",)
     assert looked(state, Need("some/whole", "main", "")).missing == ("*",)
     assert spoilt(MODEL, ()) is None
 
 
-def test_what_somebody_else_fetched_is_here_but_was_not_checked(hub, state):
+def test_files_of_others_are_unchecked(hub, state):
+    """What somebody else fetched is here, but not checked."""
     folder = client.snapshot_of(MODEL, MODEL.revision)
     folder.mkdir(parents=True)
     assert looked(state, MODEL).missing == ("weights.pt",)
@@ -215,7 +228,8 @@ def test_what_somebody_else_fetched_is_here_but_was_not_checked(hub, state):
     assert (seen.there, seen.checked, seen.size) == (True, False, 400_000)
 
 
-def test_a_file_that_was_taken_away_is_missing(licensed, state):
+def test_removed_or_cut_file_is_missing(licensed, state):
+    """A file that was removed or cut is missing."""
     bring(state)
     blob = (client.snapshot_of(MODEL, MODEL.revision) / "weights.pt").resolve()
     blob.unlink()
@@ -224,26 +238,29 @@ def test_a_file_that_was_taken_away_is_missing(licensed, state):
     assert looked(state, MODEL).missing == ("weights.pt",)
 
 
-def test_a_branch_without_its_commit_is_missing(licensed, state):
+def test_branch_without_its_commit(licensed, state):
+    """Files of a branch whose commit the cache does not name are missing."""
     bring(state)
     shutil.rmtree(client.store_of(TOKENIZER) / "refs")
     assert looked(state, TOKENIZER).missing == ("a.json", "same.json")
 
 
 def test_another_cache_is_another_place(licensed, state, monkeypatch, tmp_path):
+    """What is in one cache is missing in another."""
     bring(state)
     monkeypatch.setattr(client.constants, "HF_HUB_CACHE", str(tmp_path / "elsewhere"))
     assert not looked(state, MODEL).there
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1, "snapshots": [{}]}'])
-def test_a_damaged_record_is_as_good_as_none(state, text):
+def test_damaged_record_is_as_good_as_none(state, text):
     state.mkdir()
     (state / record.NAME).write_text(text)
     assert record.load(state) == ()
 
 
-def test_the_record_is_replaced_in_one_step_and_keeps_the_others(licensed, state):
+def test_record_keeps_the_others(licensed, state):
+    """The record is replaced in one step, and keeps other entries."""
     bring(state, (MODEL,))
     bring(state, (TOKENIZER,))
     found = json.loads((state / record.NAME).read_text())

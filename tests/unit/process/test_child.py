@@ -59,7 +59,8 @@ def members(group):
     return found
 
 
-def test_it_answers_each_request_and_what_it_prints_is_kept_apart():
+def test_answers_and_prints_are_apart():
+    """A child answers each request, and what it prints is kept apart."""
     with closing(started(ECHO)) as child:
         child.send({"n": 1})
         child.send("two\n")
@@ -68,21 +69,24 @@ def test_it_answers_each_request_and_what_it_prints_is_kept_apart():
     assert output == b"a library prints\n" * 2
 
 
-def test_an_answer_without_an_end_is_counted_and_not_taken():
+def test_unfinished_answer_is_not_taken():
+    """An answer without its end is counted and not taken."""
     with closing(started("print('{\"half\": ', end=''); import sys; sys.stdout.flush(); sys.stdin.read()")) as child:
         heard(child, lambda *_: child.unfinished)
         assert child.unfinished == len('{"half": ')
         assert child.answering
 
 
-def test_when_it_ends_nothing_more_is_open_and_its_status_is_known():
+def test_ended_child_is_closed():
+    """When a child has ended nothing is open, its status is known, and sending does no harm."""
     with closing(started("import sys; sys.exit(3)")) as child:
         assert heard(child, lambda *_: False) == ([], b"")
         assert (child.open, child.answering, child.wait()) == (False, False, 3)
         child.send("to nobody")
 
 
-def test_closing_it_ends_it_and_what_it_started_and_lets_go_of_every_descriptor():
+def test_closing_ends_it_and_its_children():
+    """Closing ends the child and what it started, and lets go of every descriptor."""
     fds = len(list(Path("/proc/self/fd").iterdir()))
     with closing(started(LEAVES_ONE)) as child:
         ((answer,), _) = heard(child, lambda answers, _: answers)
@@ -96,6 +100,6 @@ def test_closing_it_ends_it_and_what_it_started_and_lets_go_of_every_descriptor(
     assert str(answer["pid"]) not in children, "not even as a zombie"
 
 
-def test_one_without_pipes_is_refused():
+def test_child_without_pipes_is_refused():
     with subprocess.Popen(["true"]) as process, pytest.raises(ValueError, match="three pipes"):
         Child(process)

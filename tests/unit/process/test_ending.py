@@ -17,10 +17,12 @@ from povwatch.process.ending import describe_end
         (-40, "was killed by signal 40"),
     ],
 )
-def test_an_end_is_told_in_words_that_follow_a_name(returncode, words):
+def test_end_is_told_in_words(returncode, words):
+    """A status or a signal is a phrase that follows a name."""
     assert describe_end(returncode) == words
 
 
-def test_who_knows_better_says_what_is_behind_a_signal():
+def test_caller_may_explain_a_signal():
+    """The caller may say what is behind a signal."""
     assert describe_end(-signal.SIGKILL, {signal.SIGKILL: "too big"}) == "was killed by SIGKILL (too big)"
     assert describe_end(-signal.SIGSEGV, {}) == "was killed by SIGSEGV"

@@ -5,7 +5,8 @@ from povwatch.process.environment import child_environment
 OURS_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
-def test_what_speaks_to_the_daemon_alone_is_not_inherited_unless_it_is_given(monkeypatch):
+def test_daemons_own_is_not_inherited(monkeypatch):
+    """What speaks to the daemon alone is not inherited, unless it is given."""
     for name in OURS_ALONE:
         monkeypatch.setenv(name, "ours")
     monkeypatch.setenv("HOME", "/home/povwatch")
@@ -15,6 +16,6 @@ def test_what_speaks_to_the_daemon_alone_is_not_inherited_unless_it_is_given(mon
     assert child_environment({"PYTHONPATH": "/given"})["PYTHONPATH"] == "/given"
 
 
-def test_the_last_one_to_name_a_variable_counts(monkeypatch):
+def test_last_to_name_a_variable_wins(monkeypatch):
     monkeypatch.setenv("A", "inherited")
     assert child_environment({"A": "first"}, {"A": "last"})["A"] == "last"

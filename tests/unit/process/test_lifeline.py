@@ -24,7 +24,7 @@ with subprocess.Popen([sys.executable, "-c", sys.argv[1], str(os.getpid())], std
 """
 
 
-def test_a_child_that_is_stopped_dies_when_its_parent_is_killed():
+def test_stopped_child_dies_with_its_parent():
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdin=pipe, stdout=pipe) as parent:
         child = int(parent.stdout.readline())
@@ -36,7 +36,8 @@ def test_a_child_that_is_stopped_dies_when_its_parent_is_killed():
         time.sleep(0.01)
 
 
-def test_a_child_whose_parent_is_gone_already_ends():
+def test_child_of_a_dead_parent_ends():
+    """A child whose parent is gone before it asks ends at once."""
     somebody_else = str(os.getpid() + 1)
     done = subprocess.run([sys.executable, "-c", CHILD, somebody_else], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, b"")

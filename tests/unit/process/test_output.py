@@ -5,7 +5,8 @@ from __future__ import annotations
 from povwatch.process.output import A_SECOND, BURST, LINE_MAX, LimitedLines
 
 
-def test_lines_come_out_when_they_end_however_they_came_in():
+def test_lines_come_out_when_they_end():
+    """A line comes out when it ends, however its bytes came in."""
     flow = LimitedLines(0.0)
     assert flow.take(b"one\ntw", 0.0) == ["one"]
     assert flow.take(b"o\r 10 %\r\n\n  \nrest", 0.0) == ["two", " 10 %"]
@@ -13,14 +14,16 @@ def test_lines_come_out_when_they_end_however_they_came_in():
     assert flow.end(0.0) == []
 
 
-def test_what_is_no_text_comes_out_as_escapes_and_a_long_line_is_cut():
+def test_escapes_and_long_lines():
+    """Bytes that are no text are escaped, and a long line is cut."""
     flow = LimitedLines(0.0)
     assert flow.take(b"\xff\x1b[31m\n", 0.0) == ["\\xff\x1b[31m"], "the log escapes what no terminal is to see"
     assert flow.take(b"x" * (LINE_MAX + 1), 0.0) == ["x" * LINE_MAX]
     assert flow.take(b"y\n", 0.0) == ["y"]
 
 
-def test_of_a_flood_some_lines_go_through_and_the_last_are_kept():
+def test_flood_keeps_its_last_lines():
+    """Of a flood some lines go through, others are counted, and the last are kept."""
     flow = LimitedLines(0.0)
     many = b"".join(b"%d\n" % n for n in range(int(BURST) + 100))
     assert len(flow.take(many, 0.0)) == BURST
@@ -32,6 +35,6 @@ def test_of_a_flood_some_lines_go_through_and_the_last_are_kept():
     assert not flow.flooded
 
 
-def test_a_clock_that_goes_back_does_no_harm():
+def test_clock_that_goes_back_does_no_harm():
     flow = LimitedLines(10.0)
     assert flow.take(b"a\n", 5.0) == ["a"]
