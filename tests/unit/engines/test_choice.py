@@ -34,7 +34,8 @@ def probes(monkeypatch):
     return answers
 
 
-def test_auto_takes_the_best_that_this_machine_runs(probes):
+def test_auto_takes_the_best_that_runs(probes):
+    """auto takes the best engine that this machine runs, and says why not the others."""
     found = choose(config(), gpus(141), None)
     assert (found.kind, found.problem) == ("cosmos", "")
     probes["cosmos"] = "it is not installed"
@@ -47,14 +48,16 @@ def test_auto_takes_the_best_that_this_machine_runs(probes):
     assert "Cosmos cannot: it is not installed. Diffusers cannot: nor this." in found.why
 
 
-def test_auto_never_steps_down_to_previews(probes):
+def test_auto_never_steps_down(probes):
+    """auto does not step down to previews where a real engine has run."""
     probes.update(cosmos="the GPU is gone", diffusers="so it is")
     found = choose(config(), NONE, "diffusers")
     assert (found.kind, found.problem) == ("diffusers", "so it is")
     assert "previews do not take its place" in found.why
 
 
-def test_what_is_asked_for_is_taken_whether_it_can_run_or_not(probes):
+def test_named_engine_is_taken(probes):
+    """An engine that is named is taken, whether it can run or not."""
     probes["cosmos"] = "no GPU"
     assert choose(config(kind="cosmos"), NONE, None).problem == "no GPU"
     assert choose(config(kind="preview"), NONE, "cosmos").problem == ""
@@ -62,7 +65,7 @@ def test_what_is_asked_for_is_taken_whether_it_can_run_or_not(probes):
     assert (own.kind, own.engine, own.problem) == ("mine.py:Engine", "mine.py:Engine", "")
 
 
-def test_cosmos_lives_under_its_own_interpreter(probes, tmp_path):
+def test_cosmos_has_its_own_interpreter(probes, tmp_path):
     found = choose(config(kind="cosmos", python=tmp_path / "python"), gpus(141), None)
     assert (found.python, found.engine) == (str(tmp_path / "python"), "povwatch.engines.cosmos:CosmosEngine")
 
@@ -70,15 +73,17 @@ def test_cosmos_lives_under_its_own_interpreter(probes, tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "workers", "many"), [((141, 141), "auto", 2), ((141, 24), "auto", 1), ((141, 141), 1, 1), ((), "auto", 1)]
 )
-def test_a_worker_for_each_gpu_that_has_room(probes, sizes, workers, many):
+def test_worker_for_each_gpu_with_room(probes, sizes, workers, many):
+    """There is a worker for each GPU that has room, or as many as are asked for."""
     assert choose(config(kind="cosmos", workers=workers), gpus(*sizes), None).workers == many
 
 
-def test_one_preview_at_a_time_is_enough():
+def test_one_preview_worker_is_enough():
     assert choose(config(kind="preview"), gpus(141, 141), None).workers == 1
 
 
-def test_too_small_a_gpu_is_named_with_its_size():
+def test_too_small_a_gpu_is_named():
+    """A GPU that is too small is named with its size, and a missing driver is told."""
     assert unable("cosmos", config(), gpus(24)) == (
         "it needs 65 GB of GPU memory, and the largest GPU here (NVIDIA X) has 24 GB"
     )
@@ -95,14 +100,16 @@ def test_too_small_a_gpu_is_named_with_its_size():
         ("cosmos_guardrail", False, ""),
     ],
 )
-def test_diffusers_needs_its_libraries_and_those_of_its_guardrails(monkeypatch, missing, guardrails, words):
+def test_diffusers_needs_its_libraries(monkeypatch, missing, guardrails, words):
+    """A library that diffusers or its guardrails lack is named with the command that installs it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else name)
     found = unable("diffusers", config(guardrails=guardrails), gpus(141))
     assert found.startswith(words)
     assert bool(found) == bool(words)
 
 
-def test_upstream_s_interpreter_is_asked_for_its_package(tmp_path):
+def test_upstreams_interpreter_has_to_run(tmp_path):
+    """Upstream's interpreter has to be there, to run, and to have upstream's package."""
     assert "is not there; script/cosmos prepares it" in unable("cosmos", config(python=tmp_path / "no"), gpus(141))
     plain = config(python=sys.executable)
     assert "has no cosmos_transfer2; script/cosmos prepares it" in unable("cosmos", plain, gpus(141))

@@ -29,6 +29,7 @@ def busy(width=160, height=96):
     ],
 )
 def test_edge_is_canny_on_the_colours(preset, thresholds):
+    """The edges are Canny's on the colours, with upstream's thresholds."""
     frame = busy()
     edges = control.edge(frame, preset)
     assert edges.shape == frame.shape
@@ -39,7 +40,8 @@ def test_edge_is_canny_on_the_colours(preset, thresholds):
     assert set(np.unique(edges)) == {0, 255}
 
 
-def test_a_higher_threshold_leaves_fewer_edges():
+def test_higher_threshold_fewer_edges():
+    """Each higher preset leaves fewer edges."""
     frame = np.zeros((64, 96, 3), np.uint8)
     for step, value in enumerate((8, 20, 40, 65, 90, 130)):  # stripes, each in stronger contrast than the one before
         frame[:, 16 * step : 16 * step + 8] = value
@@ -50,7 +52,8 @@ def test_a_higher_threshold_leaves_fewer_edges():
 
 @pytest.mark.parametrize("preset", list(control.BLUR_FACTORS))
 @pytest.mark.parametrize("size", [(160, 96), (101, 75)])
-def test_blur_keeps_size_and_mean_and_loses_detail(preset, size):
+def test_blur_keeps_size_and_mean(preset, size):
+    """A blur keeps size and mean, and loses detail."""
     frame = busy(*size)
     blurred = control.blur(frame, preset)
     assert blurred.shape == frame.shape
@@ -59,7 +62,7 @@ def test_blur_keeps_size_and_mean_and_loses_detail(preset, size):
     assert np.abs(np.diff(blurred.astype(int), axis=1)).mean() < np.abs(np.diff(frame.astype(int), axis=1)).mean()
 
 
-def test_blur_of_the_presets_follows_upstreams_table():
+def test_blur_presets_are_upstreams():
     """very_low and high blur at full size; low and very_high at a quarter; then 4, 4, 10, 16, 16 times smaller."""
     assert control.BLUR_FACTORS == {
         "very_low": (1, 4),
@@ -80,6 +83,7 @@ def test_bicubic_overshoot_is_clamped():
 
 @pytest.mark.parametrize("size", [(40, 24), (16, 9), (10, 6), (320, 192)])
 def test_bicubic_is_torchvisions(size):
+    """Our bicubic differs from torch's by one at most, and seldom."""
     torch = pytest.importorskip("torch", reason="torch is not installed here; it is no dependency")
     frame = busy()
     tensor = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
@@ -92,7 +96,8 @@ def test_bicubic_is_torchvisions(size):
 
 @pytest.mark.parametrize("size", [(64, 48), (1280, 720)])
 @pytest.mark.parametrize("key", ["depth", "seg"])
-def test_a_note_is_written_in_any_size(key, size):
+def test_note_fits_any_size(key, size):
+    """A note can be drawn in any size."""
     card = control.note(key, size)
     assert card.shape == (size[1], size[0], 3)
     assert card.std() > 2

@@ -33,7 +33,7 @@ def seen(found, *, taken=(), number=0, **engine):
     ]
 
 
-def test_one_worker_a_gpu_the_largest_first():
+def test_one_worker_a_gpu_largest_first():
     assert seen(gpus(80, 141, 24)) == ["GPU-1", "GPU-0"]
 
 
@@ -42,7 +42,8 @@ def test_never_more_workers_than_gpus(workers, many):
     assert len(seen(gpus(80, 80), workers=workers)) == many
 
 
-def test_devices_are_indices_or_uuids_in_the_order_of_use():
+def test_devices_by_index_or_uuid():
+    """engine.devices has indices or UUIDs in the order of use; unknown ones are told."""
     assert seen(gpus(80, 80, 80), devices=[2, "GPU-0"]) == ["GPU-2", "GPU-0"]
     assert seen(gpus(80, 80, 80), devices=[2, "GPU-0"], workers=1) == ["GPU-2"]
     assert seen(gpus(80, 80), devices=[0, "GPU-0"]) == ["GPU-0"], "one GPU, named in two ways"
@@ -51,14 +52,16 @@ def test_devices_are_indices_or_uuids_in_the_order_of_use():
 
 
 def test_several_gpus_a_worker_share_none():
+    """With several GPUs a worker, no two workers share one."""
     assert seen(gpus(80, 80, 80, 80, 80), gpus_per_worker=2) == ["GPU-0,GPU-1", "GPU-2,GPU-3"]
 
 
-def test_a_gpu_that_comes_later_gets_a_worker_of_its_own():
+def test_later_gpu_gets_its_own_worker():
     assert seen(gpus(80, 80, 80), taken=["GPU-0", "GPU-2"], number=2) == ["GPU-1"]
 
 
-def test_where_nvml_knows_no_uuid_cuda_counts_as_nvml_does():
+def test_without_uuids_cuda_counts_as_nvml():
+    """Where NVML tells no UUID, CUDA is made to count as NVML does."""
     config = Config(engine=Engine(kind="diffusers"))
     found = gpus(80, uuids=False)
     (launch,) = launches(config, choose(config, found, None), found)
@@ -77,6 +80,7 @@ def test_where_nvml_knows_no_uuid_cuda_counts_as_nvml_does():
     ],
 )
 def test_why_no_worker_can_be_loaded(sizes, devices, each, says):
+    """The reason why no worker can be loaded names sizes, devices or numbers."""
     found = no_share(gpus(*sizes), devices=devices, each=each, needed=35 * GB)
     assert says in found
     assert bool(found) == bool(says)

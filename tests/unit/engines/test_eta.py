@@ -22,7 +22,8 @@ def ask(history: list[Done], frames: int = 93, steps: int = 35, pixels: int = 12
     return estimate(history, engine="diffusers", gpu=GPU, frames=frames, steps=steps, pixels=pixels)
 
 
-def test_nothing_is_known_before_the_first_job() -> None:
+def test_nothing_is_known_before_the_first() -> None:
+    """Without a done job of that engine on that GPU there is no estimate."""
     assert ask([]) is None
     assert ask([done(300, engine="cosmos"), done(20, gpu="NVIDIA B200")]) is None
 
@@ -31,16 +32,18 @@ def test_nothing_is_known_before_the_first_job() -> None:
     ("job", "seconds"),
     [({}, 300), ({"frames": 186}, 600), ({"steps": 7}, 60), ({"pixels": 640 * 352}, 75)],
 )
-def test_it_scales_with_frames_steps_and_pixels(job, seconds) -> None:
+def test_scales_with_frames_steps_and_pixels(job, seconds) -> None:
     assert ask([done(300)], **job) == pytest.approx(seconds)
 
 
-def test_one_odd_job_does_not_spoil_it_and_the_latest_count() -> None:
+def test_odd_job_spoils_nothing() -> None:
+    """One odd job does not spoil the estimate, and the latest jobs count."""
     assert ask([done(300), done(3000), done(310)]) == pytest.approx(310)
     assert ask([done(900)] * 20 + [done(300)] * 9) == pytest.approx(300)
 
 
-def test_what_is_left_moves_from_experience_to_the_job_itself() -> None:
+def test_left_moves_to_the_jobs_own_pace() -> None:
+    """What is left moves from the estimate to the job's own pace."""
     assert left(0, 0, None) is None
     assert left(0, 10, 300) == 290
     assert left(0.5, 100, None) == 100
@@ -49,7 +52,8 @@ def test_what_is_left_moves_from_experience_to_the_job_itself() -> None:
     assert left(0.1, 400, 300) == pytest.approx(0.1 * 3600)
 
 
-def test_the_size_of_a_job_is_that_of_the_clip_and_what_its_json_asks_for() -> None:
+def test_size_of_a_job() -> None:
+    """A job's size is its frames, steps and pixels, as its JSON asks for them."""
     info = {"frames": 200, "display_width": 1280, "display_height": 704}
     whole = {"frames": 200, "steps": STEPS, "pixels": 1280 * 704}
     assert size(info, {}, "preview") == whole
@@ -59,7 +63,7 @@ def test_the_size_of_a_job_is_that_of_the_clip_and_what_its_json_asks_for() -> N
 
 
 @pytest.mark.parametrize("engine", ["cosmos", "diffusers"])
-def test_a_model_works_on_whole_chunks_at_its_own_size(engine) -> None:
+def test_model_works_on_whole_chunks(engine) -> None:
     """So a clip of 30 frames takes as long as one of 93, and one of 4K no longer than one of 720p."""
 
     def sized(frames: int, width: int = 1920, height: int = 1080, **spec) -> tuple[int, int]:
@@ -92,11 +96,13 @@ def test_a_model_works_on_whole_chunks_at_its_own_size(engine) -> None:
         ([], [10], [(None, None)]),
     ],
 )
-def test_a_queue_is_foretold_as_far_as_it_can_be(busy, waiting, found) -> None:
+def test_forecast_of_a_queue(busy, waiting, found) -> None:
+    """A queue is forecast as far as every duration before is known."""
     assert forecast(busy, waiting) == found
 
 
-def test_what_was_learned_comes_back_from_the_journal() -> None:
+def test_experience_comes_from_the_journal() -> None:
+    """What was learned comes back from the journal."""
     one = done(300)
     assert Done.of({"took": "5m", "learned": asdict(one)}) == one
     assert Done.of({"took": "5m", "learned": None}) is None

@@ -50,7 +50,8 @@ def caused(error, cause):
         (caused(ValueError("decode"), EngineFailure("gpu-busy", "held")), "gpu-busy", "ValueError: decode"),
     ],
 )
-def test_an_exception_is_known_by_its_class_and_text(error, kind, message):
+def test_exception_known_by_class_and_text(error, kind, message):
+    """An exception's kind follows from its class, its text, and its causes."""
     found, said, _ = classify(error)
     assert (found, message in said) == (kind, True), said
     assert found in get_args(FailureKind)
@@ -92,14 +93,16 @@ class FFmpegsOSError(OSError):
         ),
     ],
 )
-def test_what_the_machine_refuses_is_said_in_the_words_of_its_table(tmp_path, error, said):
+def test_machine_refusal_has_its_words(tmp_path, error, said):
+    """What the machine refuses is said in the words of machine_faults, with the path."""
     kind, what, todo = classify(error, str(tmp_path))
     assert kind in machine_faults.KINDS
     assert what == said.format(work=tmp_path)
     assert todo.endswith(".")
 
 
-def test_a_file_that_an_error_names_by_its_descriptor_is_named_by_its_path(tmp_path):
+def test_descriptor_is_named_by_its_path(tmp_path):
+    """A file that an error names by its descriptor is named by its path."""
     with (tmp_path / "out.mp4").open("wb") as file:
         error = FFmpegsOSError(errno.ENOSPC, "No space left on device", f"/proc/self/fd/{file.fileno()}")
         assert classify(error, "/work")[1] == f"No space is left for {tmp_path}/out.mp4 (No space left on device)."
@@ -125,11 +128,13 @@ def test_a_file_that_an_error_names_by_its_descriptor_is_named_by_its_path(tmp_p
         ),
     ],
 )
-def test_a_load_that_the_machine_refuses_is_said_so_too(error, said, todo):
+def test_load_that_the_machine_refuses(error, said, todo):
+    """What the machine refuses while loading is said so, with what helps."""
     assert classify(error)[1:] == (said, todo)
 
 
-def test_an_error_raised_while_another_is_handled_counts_unless_it_was_put_aside():
+def test_context_of_an_error_counts():
+    """An error that was being handled counts as a cause, unless it was suppressed."""
     first = OSError(errno.ENOSPC, "No space left on device")
     second = ValueError("cleaning up")
     second.__context__ = first
@@ -138,16 +143,17 @@ def test_an_error_raised_while_another_is_handled_counts_unless_it_was_put_aside
     assert classify(second)[0] == "error"
 
 
-def test_a_circle_of_causes_ends():
+def test_circle_of_causes_ends():
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
     assert classify(first)[0] == "error"
 
 
-def test_an_engines_own_advice_stands():
+def test_engines_own_advice_stands():
     assert classify(EngineFailure("out-of-memory", "11.6 GiB", "Use 480."))[2] == "Use 480."
     assert classify(EngineFailure("out-of-memory", "11.6 GiB"))[2] != ""
 
 
-def test_a_message_has_an_end():
+def test_message_has_an_end():
+    """A message is cut at its limit."""
     assert len(classify(ValueError("x" * 10**6))[1]) == MESSAGE_MAX

@@ -41,7 +41,8 @@ def generate(clip: Path, context: Context | None = None, **spec):
     return PreviewEngine().generate(job(clip, **spec), context or Context(str(work), str(work)))
 
 
-def test_it_says_what_it_is():
+def test_says_what_it_is():
+    """The preview says that it is not real, and takes every control."""
     stages = []
     able = PreviewEngine().load({}, lambda stage, fraction: stages.append((stage, fraction)))
     assert able["real"] is False
@@ -57,7 +58,8 @@ def test_it_says_what_it_is():
         ("vis", {"preset_blur_strength": "very_high"}, lambda frame: control.blur(frame, "very_high")),
     ],
 )
-def test_every_frame_is_the_control_of_its_frame(clip, key, asked, made):
+def test_every_frame_is_its_control(clip, key, asked, made):
+    """Every frame of a preview is the control of its own frame, at its time."""
     artifact = generate(clip, **{key: {"control_weight": 1.0, **asked}})
     assert Path(artifact["path"]).parent == clip.parent / "private"
     assert (artifact["frames"], artifact["control"], artifact["computed"]) == (N, key, True)
@@ -71,7 +73,7 @@ def test_every_frame_is_the_control_of_its_frame(clip, key, asked, made):
     assert read_times(artifact["path"]) == [Fraction(k * 1001, 30_000) for k in range(N)]
 
 
-def test_a_control_that_was_given_is_shown(clip):
+def test_given_control_is_shown(clip):
     given = make_clip(clip.parent / "given.mkv", frames=N + 5, size=(48, 32))
     artifact = generate(clip, depth={"control_path": str(given)})
     assert read_numbers(artifact["path"]) == list(range(N))
@@ -80,20 +82,21 @@ def test_a_control_that_was_given_is_shown(clip):
 
 
 @pytest.mark.parametrize("box", [b"wide", b"mdat", b"moov"])
-def test_a_movie_without_ftyp_is_shown(clip, box):
+def test_movie_without_ftyp_is_shown(clip, box):
     given = clip.parent / "given.mov"
     given.write_bytes(beginning_with(box, frames=N))
     assert generate(clip, edge={"control_path": str(given)})["frames"] == N
 
 
-def test_a_control_that_is_too_short_is_refused_in_words(clip):
+def test_short_control_is_refused(clip):
+    """A control that is too short is refused with both numbers."""
     given = make_clip(clip.parent / "given.mp4", frames=N - 1)
     with pytest.raises(EngineFailure, match=r"'given.mp4', has 11 frames; the clip needs 12") as caught:
         generate(clip, edge={"control_path": str(given)})
     assert caught.value.kind == "invalid"
 
 
-def test_a_playlist_is_no_control(clip):
+def test_playlist_is_no_control(clip):
     given = clip.parent / "given.mp4"
     given.write_text(f"ffconcat version 1.0\nfile {clip}\n")
     with pytest.raises(EngineFailure, match="no MP4, Matroska or AVI"):
@@ -111,12 +114,14 @@ def test_a_playlist_is_no_control(clip):
         ({"edge": {"control_weight": 0.0}, "vis": {"control_weight": None}}, "vis", ["edge"]),
     ],
 )
-def test_of_several_controls_the_weightiest_that_can_be_seen(spec, key, others):
+def test_weightiest_control_is_shown(spec, key, others):
+    """Of several controls, the weightiest that can be seen is shown."""
     shown, rest = choose(spec)
     assert (shown.key, rest) == (key, others)
 
 
 def test_depth_alone_is_a_note(clip):
+    """Depth that is not given is a note, not a picture."""
     artifact = generate(clip, depth={})
     assert artifact["computed"] is False
     card = control.note("depth", SIZE).astype(int)
@@ -132,7 +137,8 @@ def test_no_control_is_refused(clip):
         generate(clip)
 
 
-def test_progress_comes_and_cancelling_is_honoured_between_frames(clip):
+def test_cancelled_between_frames(clip):
+    """Progress is told for every frame, and a job is cancelled between two."""
     told = []
 
     def report(*progress):

@@ -46,7 +46,8 @@ def stopped(engine, folder, job, chunk=1, step=1):
         generate(engine, folder, job, stop=(chunk, step))
 
 
-def test_a_job_goes_on_with_the_next_chunk_and_gives_the_same_result(engine, tmp_path) -> None:
+def test_job_resumes_with_the_next_chunk(engine, tmp_path) -> None:
+    """A job goes on with the next chunk and gives the same result, bit by bit."""
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, FRAMES), FRAMES)
     whole, _ = generate(engine, tmp_path / "whole", job)
     stopped(engine, tmp_path / "again", job)
@@ -59,7 +60,7 @@ def test_a_job_goes_on_with_the_next_chunk_and_gives_the_same_result(engine, tmp
         assert path.read_bytes() == (tmp_path / "again" / "chunks" / path.name).read_bytes()
 
 
-def test_a_finished_job_is_only_decoded_again(engine, tmp_path) -> None:
+def test_finished_job_is_only_decoded_again(engine, tmp_path) -> None:
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, FRAMES), FRAMES)
     first, _ = generate(engine, tmp_path / "one", job)
     expected = Path(first["path"]).read_bytes()
@@ -73,7 +74,8 @@ def test_a_finished_job_is_only_decoded_again(engine, tmp_path) -> None:
     "change",
     [{"seed": 4}, {"prompt": "another"}, {"edge": {"control_weight": 0.6}}, {"num_conditional_frames": 2}],
 )
-def test_chunks_of_another_spec_are_left_alone(engine, tmp_path, change) -> None:
+def test_chunks_of_another_spec(engine, tmp_path, change) -> None:
+    """Chunks of another spec are not used."""
     clip = tiny_jobs.clip_of(tmp_path, FRAMES)
     stopped(engine, tmp_path / "one", tiny_jobs.job(clip, FRAMES))
     changed = tiny_jobs.job(clip, FRAMES, **change)
@@ -81,7 +83,8 @@ def test_chunks_of_another_spec_are_left_alone(engine, tmp_path, change) -> None
     assert artifact["chunks_resumed"] == 0
 
 
-def test_chunks_of_another_clip_are_left_alone(engine, tmp_path) -> None:
+def test_chunks_of_another_clip(engine, tmp_path) -> None:
+    """Chunks of another clip are not used."""
     clip = tiny_jobs.clip_of(tmp_path, FRAMES)
     stopped(engine, tmp_path / "one", tiny_jobs.job(clip, FRAMES))
     (tmp_path / "later").mkdir()
@@ -91,7 +94,8 @@ def test_chunks_of_another_clip_are_left_alone(engine, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data[: len(data) // 2], lambda _: b"", lambda data: b"{}" + data])
-def test_a_damaged_chunk_is_made_again_and_so_is_what_follows(engine, tmp_path, spoil) -> None:
+def test_damaged_chunk_is_made_again(engine, tmp_path, spoil) -> None:
+    """A damaged chunk is made again, with all that follow, and the result is the same."""
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, FRAMES), FRAMES)
     first, _ = generate(engine, tmp_path / "one", job)
     expected = Path(first["path"]).read_bytes()
@@ -105,7 +109,8 @@ def test_a_damaged_chunk_is_made_again_and_so_is_what_follows(engine, tmp_path, 
     assert path.read_bytes() == whole
 
 
-def test_a_chunk_is_written_beside_and_renamed_when_it_is_on_the_disk(tmp_path, monkeypatch) -> None:
+def test_chunk_is_synced_before_its_name(tmp_path, monkeypatch) -> None:
+    """A chunk is written beside, synced, renamed, and its folder synced."""
     done = []
     fsync, rename = os.fsync, os.replace
 
@@ -126,7 +131,7 @@ def test_a_chunk_is_written_beside_and_renamed_when_it_is_on_the_disk(tmp_path, 
     assert torch.equal(load_file(tmp_path / "chunks" / final)["latents"], finished.latents)
 
 
-def test_a_chunk_is_found_by_its_key_alone(tmp_path) -> None:
+def test_chunk_is_found_by_its_key_alone(tmp_path) -> None:
     store = Store(str(tmp_path))
     state = torch.Generator().manual_seed(5).get_state()
     store.keep(0, "key", Finished(torch.ones(1, 2), state))
@@ -137,7 +142,7 @@ def test_a_chunk_is_found_by_its_key_alone(tmp_path) -> None:
     assert torch.equal(kept.generator, state)
 
 
-def test_a_key_depends_on_all_frames_so_far() -> None:
+def test_key_depends_on_all_frames_so_far() -> None:
     frames = np.zeros((3, 4, 5, 3), np.uint8)
     other = frames.copy()
     other[1, 2, 3, 0] = 1
@@ -154,7 +159,8 @@ def test_a_key_depends_on_all_frames_so_far() -> None:
     assert one[0] != keys({"seed": 1}, frames.reshape(3, 5, 4, 3))[0]
 
 
-def test_chunks_outlive_a_control_that_is_added_to_the_engine(engine, tiny, tmp_path) -> None:
+def test_added_control_keeps_chunks(engine, tiny, tmp_path) -> None:
+    """Chunks stay usable when a control is added to the engine."""
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, FRAMES), FRAMES)
     stopped(engine, tmp_path / "one", job)
     more, _ = tiny_jobs.loaded(tiny, controls=["edge", "vis"])
@@ -162,7 +168,8 @@ def test_chunks_outlive_a_control_that_is_added_to_the_engine(engine, tiny, tmp_
     assert artifact["chunks_resumed"] == 1
 
 
-def test_chunks_of_other_weights_are_left_alone(engine, tiny, tmp_path) -> None:
+def test_chunks_of_other_weights(engine, tiny, tmp_path) -> None:
+    """Chunks of other weights are not used."""
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, FRAMES), FRAMES)
     stopped(engine, tmp_path / "one", job)
     other = shutil.copytree(tiny, tmp_path / "model")

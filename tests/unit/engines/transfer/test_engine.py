@@ -48,7 +48,8 @@ def video_of(path, pictures, *, rate=30):
     return path
 
 
-def test_it_says_what_it_is(both, tiny) -> None:
+def test_says_what_it_is(both, tiny) -> None:
+    """The engine tells its controls, device, libraries and weights."""
     _, capabilities = both
     json.dumps(capabilities, allow_nan=False)
     assert capabilities["name"] == "diffusers"
@@ -62,7 +63,8 @@ def test_it_says_what_it_is(both, tiny) -> None:
     assert set(capabilities["files"]) == weights
 
 
-def test_it_says_how_far_it_is(engine, tmp_path) -> None:
+def test_says_how_far_it_is(engine, tmp_path) -> None:
+    """Progress names every step of every chunk, and never goes back."""
     told = []
     context = tiny_jobs.context(tmp_path, report=lambda *progress: told.append(progress))
     engine.generate(tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 15), 15), context)
@@ -73,7 +75,8 @@ def test_it_says_how_far_it_is(engine, tmp_path) -> None:
     assert done == sorted(done)
 
 
-def test_the_artifact_is_on_record(engine, tmp_path) -> None:
+def test_artifact_is_on_record(engine, tmp_path) -> None:
+    """The artifact has frames, chunks, seconds and settings, as JSON."""
     artifact = engine.generate(tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 15), 15), tiny_jobs.context(tmp_path))
     json.dumps(artifact, allow_nan=False)
     assert (artifact["frames"], artifact["chunks"], artifact["chunks_resumed"]) == (15, 2, 0)
@@ -82,7 +85,8 @@ def test_the_artifact_is_on_record(engine, tmp_path) -> None:
     assert (artifact["seed"], artifact["num_steps"], artifact["control"]) == (3, tiny_jobs.STEPS, "edge")
 
 
-def test_the_control_is_handed_over_frame_for_frame_if_it_is_wanted(engine, tmp_path) -> None:
+def test_control_is_handed_over_if_wanted(engine, tmp_path) -> None:
+    """The control is handed over frame for frame if it is wanted, also from kept chunks."""
     clip = tiny_jobs.clip_of(tmp_path, 15)
     plain = engine.generate(tiny_jobs.job(clip, 15), tiny_jobs.context(tmp_path))
     assert plain["controls"] == {}
@@ -97,7 +101,8 @@ def test_the_control_is_handed_over_frame_for_frame_if_it_is_wanted(engine, tmp_
     assert np.abs(tiny_jobs.luma(kept) - tiny_jobs.luma(wanted)).mean() < 8
 
 
-def test_a_cancelled_job_is_left_between_steps_and_the_next_one_is_not_harmed(engine, tmp_path) -> None:
+def test_cancelled_between_steps(engine, tmp_path) -> None:
+    """A job is cancelled between two steps, and the next one is not harmed."""
     clip = tiny_jobs.clip_of(tmp_path, 15)
     job = tiny_jobs.job(clip, 15)
     (tmp_path / "one").mkdir()
@@ -116,7 +121,7 @@ def test_a_cancelled_job_is_left_between_steps_and_the_next_one_is_not_harmed(en
     np.testing.assert_array_equal(again, expected)
 
 
-def test_a_clip_of_one_frame(engine, tmp_path) -> None:
+def test_clip_of_one_frame(engine, tmp_path) -> None:
     clip = tiny_jobs.clip_of(tmp_path, 1)
     for number, spec in enumerate([{}, {"num_video_frames_per_chunk": 1}]):
         folder = tmp_path / str(number)
@@ -125,7 +130,8 @@ def test_a_clip_of_one_frame(engine, tmp_path) -> None:
         assert tiny_jobs.decoded(artifact["path"]).shape == (1, 32, 48, 3)
 
 
-def test_the_artifact_has_the_clips_size_unless_the_models_is_asked_for(engine, tmp_path) -> None:
+def test_size_is_the_clips_or_the_models(engine, tmp_path) -> None:
+    """The artifact has the clip's size, unless the model's is asked for."""
     clip = make_clip(tmp_path / "large.mp4", frames=5, size=(200, 100))
     job = tiny_jobs.job(clip, 5, size=(200, 100))
     artifact = engine.generate(job, tiny_jobs.context(tmp_path))
@@ -137,7 +143,8 @@ def test_the_artifact_has_the_clips_size_unless_the_models_is_asked_for(engine, 
     assert (artifact["width"], artifact["height"]) == (48, 32)
 
 
-def test_control_and_clip_are_shown_beside_it_in_upstreams_order(engine, tmp_path) -> None:
+def test_panels_in_upstreams_order(engine, tmp_path) -> None:
+    """Control and clip are shown beside the result in upstream's order."""
     clip = tiny_jobs.clip_of(tmp_path, 11)
     job = tiny_jobs.job(clip, 11, show_control_condition=True, show_input=True)
     artifact = engine.generate(job, tiny_jobs.context(tmp_path))
@@ -150,7 +157,8 @@ def test_control_and_clip_are_shown_beside_it_in_upstreams_order(engine, tmp_pat
     assert abs(clips - source[::-1]).mean() > 6  # the frames are in order
 
 
-def test_a_given_control_is_taken_instead(engine, tmp_path) -> None:
+def test_given_control_is_taken_instead(engine, tmp_path) -> None:
+    """A given control gives what the same computed one gives."""
     clip = tiny_jobs.clip_of(tmp_path, 11)
     edges = video_of(tmp_path / "edges.mkv", [control.edge(frame) for frame in tiny_jobs.decoded(clip)])
     results = []
@@ -171,9 +179,8 @@ def test_a_given_control_is_taken_instead(engine, tmp_path) -> None:
         (11, (48, 32), 25, ("25.000 frames a second", "30.000")),
     ],
 )
-def test_a_given_control_that_does_not_fit_is_refused_before_anything_else(
-    engine, tmp_path, *, count, size, rate, numbers
-) -> None:
+def test_misfit_control_is_refused_first(engine, tmp_path, *, count, size, rate, numbers) -> None:
+    """A given control that does not fit is refused before anything else is done."""
     path = video_of(tmp_path / "control.mkv", [painted(k, size) for k in range(count)], rate=rate)
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 11), 11, edge={"control_path": str(path)})
     told = []
@@ -185,14 +192,15 @@ def test_a_given_control_that_does_not_fit_is_refused_before_anything_else(
 
 
 @pytest.mark.parametrize("box", [b"wide", b"mdat", b"moov"])
-def test_a_given_control_that_is_a_movie_without_ftyp_is_taken(engine, tmp_path, box) -> None:
+def test_movie_without_ftyp_is_a_control(engine, tmp_path, box) -> None:
     path = tmp_path / "control.mov"
     path.write_bytes(beginning_with(box, frames=5, size=tiny_jobs.SIZE))
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 5), 5, edge={"control_path": str(path)}) | {"fps_num": 24}
     assert engine.generate(job, tiny_jobs.context(tmp_path))["frames"] == 5
 
 
-def test_a_given_control_that_is_no_video_is_refused(engine, tmp_path) -> None:
+def test_text_is_no_control(engine, tmp_path) -> None:
+    """A given control that is no video is refused."""
     path = tmp_path / "control.mp4"
     path.write_text("ffconcat version 1.0\nfile /etc/passwd\n")
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 5), 5, edge={"control_path": str(path)})
@@ -200,19 +208,22 @@ def test_a_given_control_that_is_no_video_is_refused(engine, tmp_path) -> None:
         engine.generate(job, tiny_jobs.context(tmp_path))
 
 
-def test_what_it_cannot_do_is_refused(engine, tmp_path) -> None:
+def test_unloaded_control_is_refused(engine, tmp_path) -> None:
+    """A control that is not loaded is refused, and the setting is named."""
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 5), 5, depth={})
     with pytest.raises(EngineFailure, match=r"engine\.controls") as caught:
         engine.generate(job, tiny_jobs.context(tmp_path))
     assert caught.value.kind == "invalid"
 
 
-def test_a_working_copy_that_ends_too_soon_fails_with_both_numbers(engine, tmp_path) -> None:
+def test_short_working_copy_fails(engine, tmp_path) -> None:
+    """A working copy that ends too soon fails with both numbers."""
     with pytest.raises(EngineFailure, match="ends after 5 frames; 11"):
         engine.generate(tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 5), 11), tiny_jobs.context(tmp_path))
 
 
-def test_controls_are_swapped_between_jobs_and_one_is_loaded_at_a_time(engine, tmp_path) -> None:
+def test_controls_are_swapped_between_jobs(engine, tmp_path) -> None:
+    """One control is loaded at a time, and swapping changes no result."""
     clip = tiny_jobs.clip_of(tmp_path, 5)
     model = engine._loaded.model
     results = []
@@ -226,7 +237,7 @@ def test_controls_are_swapped_between_jobs_and_one_is_loaded_at_a_time(engine, t
     assert not np.array_equal(results[0], results[1])
 
 
-def test_a_prompt_is_embedded_once(engine, tmp_path, monkeypatch) -> None:
+def test_prompt_is_embedded_once(engine, tmp_path, monkeypatch) -> None:
     clip = tiny_jobs.clip_of(tmp_path, 5)
     calls = []
     encode = engine._loaded.model.pipeline.encode_prompt
@@ -240,7 +251,8 @@ def test_a_prompt_is_embedded_once(engine, tmp_path, monkeypatch) -> None:
     assert calls == ["one", "none", "two"]
 
 
-def test_a_long_clip_is_never_read_further_than_the_chunk_at_hand(engine, tmp_path, monkeypatch) -> None:
+def test_long_clip_is_read_by_chunk(engine, tmp_path, monkeypatch) -> None:
+    """A long clip is never read further than the chunk at hand."""
     clip = tiny_jobs.clip_of(tmp_path, 30)
     made = []
     edge = control.edge
@@ -274,7 +286,8 @@ def guarded(tiny, monkeypatch, checker):
     return tiny_jobs.loaded(tiny, guardrails=True)
 
 
-def test_guardrails_see_the_prompts_and_every_frame(tiny, tmp_path, monkeypatch) -> None:
+def test_guardrails_see_prompts_and_frames(tiny, tmp_path, monkeypatch) -> None:
+    """Guardrails see the prompts and every frame, and what they change comes out."""
     checker = Checker(video=lambda frames: 255 - frames)
     engine, capabilities = guarded(tiny, monkeypatch, checker)
     assert capabilities["guardrails"] is True
@@ -296,14 +309,15 @@ def test_guardrails_see_the_prompts_and_every_frame(tiny, tmp_path, monkeypatch)
         (Checker(video=np.zeros_like), "frames 0 to 8"),
     ],
 )
-def test_what_the_guardrail_refuses_is_blocked(tiny, tmp_path, monkeypatch, checker, says) -> None:
+def test_guardrail_refusal_is_blocked(tiny, tmp_path, monkeypatch, checker, says) -> None:
+    """What the guardrail refuses is blocked, and the error says what it was."""
     engine, _ = guarded(tiny, monkeypatch, checker)
     job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 11), 11)
     with pytest.raises(EngineBlocked, match=says):
         engine.generate(job, tiny_jobs.context(tmp_path))
 
 
-def test_the_real_checker_is_what_we_take_it_for() -> None:
+def test_real_checker_is_as_we_take_it() -> None:
     """Read, not imported: with its models missing nothing of it runs, and importing it takes seconds."""
     found = find_spec("cosmos_guardrail")
     assert found is not None
@@ -327,7 +341,7 @@ def test_the_real_checker_is_what_we_take_it_for() -> None:
     assert "weights_only=False" not in text + Path(folder, "cosmos_utils.py").read_text()
 
 
-def test_the_checker_may_write_where_it_copies_its_words(monkeypatch, tmp_path) -> None:
+def test_checker_may_write_its_words(monkeypatch, tmp_path) -> None:
     """What prefetch left, run as root, is not for the service's user to write."""
     constants = SimpleNamespace(HF_HOME="")
     seen = []
@@ -363,7 +377,7 @@ def test_black_frames_are_no_refusal() -> None:
         blackens.check_frames(black + 1, 9)
 
 
-def test_guardrails_that_are_not_installed_stop_the_load(tiny, monkeypatch) -> None:
+def test_missing_guardrails_stop_the_load(tiny, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cosmos_guardrail", None)
     with pytest.raises(EngineFailure, match="cosmos_guardrail") as caught:
         tiny_jobs.loaded(tiny, guardrails=True)
@@ -371,7 +385,8 @@ def test_guardrails_that_are_not_installed_stop_the_load(tiny, monkeypatch) -> N
     assert "requirements/diffusers.lock" in caught.value.todo
 
 
-def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(tiny) -> None:
+def test_missing_gpu_is_not_replaced(tiny) -> None:
+    """A missing GPU is an error; the CPU does not take its place."""
     import torch  # noqa: PLC0415
 
     if torch.cuda.is_available():
@@ -380,7 +395,8 @@ def test_a_gpu_that_is_not_there_is_never_replaced_by_the_cpu(tiny) -> None:
         tiny_jobs.loaded(tiny, device="cuda")
 
 
-def test_a_library_that_is_missing_is_named_with_what_to_install(tiny, monkeypatch) -> None:
+def test_missing_library_is_named(tiny, monkeypatch) -> None:
+    """A library that is missing is named with what to install."""
     for name in ("model", "run", "denoise"):
         monkeypatch.delitem(sys.modules, f"povwatch.engines.transfer.{name}")
         monkeypatch.delattr(f"povwatch.engines.transfer.{name}")

@@ -25,7 +25,8 @@ def named(spec, controls=ALL):
         ({"edge": {}, "guided_generation_mask": "m.npz"}, "guided_generation_mask", "cosmos"),
     ],
 )
-def test_what_the_pipeline_lacks_is_refused_with_the_field_and_a_way_out(spec, field, says) -> None:
+def test_pipelines_gaps_are_refused(spec, field, says) -> None:
+    """What the pipeline lacks is refused with the field and a way out."""
     (refusal,) = refusals(spec, ALL)
     assert refusal.field == field
     assert refusal.sentence.startswith(f"{field} is ")
@@ -33,7 +34,8 @@ def test_what_the_pipeline_lacks_is_refused_with_the_field_and_a_way_out(spec, f
     assert says in refusal.todo
 
 
-def test_a_control_that_is_not_loaded_is_refused() -> None:
+def test_unloaded_control_is_refused() -> None:
+    """A control that is not loaded is refused, and the setting is named."""
     (refusal,) = refusals({"vis": {}}, ("edge",))
     assert "engine.controls" in refusal.todo
     assert named({"vis": {}}, ("edge", "vis")) == []
@@ -56,12 +58,13 @@ def job(**spec):
     }
 
 
-def test_a_spec_without_a_control_is_refused() -> None:
+def test_spec_without_a_control_is_refused() -> None:
     with pytest.raises(EngineFailure, match="no control"):
         read(job(), Settings())
 
 
-def test_chunks_of_one_frame_are_known_to_be_for_one_frame_before_the_job_is() -> None:
+def test_one_frame_chunks_before_the_job() -> None:
+    """Chunks of one frame for a longer clip are refused before there is a job."""
     (refusal,) = refusals({"edge": {}, "num_video_frames_per_chunk": 1}, ALL, frames=200)
     assert refusal.sentence == "num_video_frames_per_chunk is 1, and 200 frames are to be generated."
     assert not list(refusals({"edge": {}, "num_video_frames_per_chunk": 1}, ALL))
@@ -69,7 +72,7 @@ def test_chunks_of_one_frame_are_known_to_be_for_one_frame_before_the_job_is() -
     assert not list(refusals({"edge": {}}, ALL, frames=200))
 
 
-def test_chunks_of_one_frame_are_for_one_frame() -> None:
+def test_one_frame_chunks_are_for_one_frame() -> None:
     with pytest.raises(EngineFailure, match="200 frames"):
         read(job(edge={}, num_video_frames_per_chunk=1), Settings())
     request = read(job(edge={}, num_video_frames_per_chunk=1, max_frames=1), Settings())
@@ -96,17 +99,18 @@ def test_upstreams_defaults_are_filled_in() -> None:
         ({"model": ""}, "engine.model"),
     ],
 )
-def test_a_wrong_setting_is_named(config, names) -> None:
+def test_wrong_setting_is_named(config, names) -> None:
     with pytest.raises(EngineFailure, match=names) as caught:
         Settings.from_config(config)
     assert caught.value.kind == "invalid"
 
 
-def test_guardrails_are_on_unless_they_are_turned_off() -> None:
+def test_guardrails_are_on_by_default() -> None:
     assert Settings.from_config({}).guardrails
     assert not Settings.from_config({"guardrails": False}).guardrails
 
 
 @pytest.mark.parametrize(("guidance", "said"), [(0, 0), (1, 1), (3, 0), (None, 0)])
-def test_a_guidance_that_the_pipeline_passes_over_is_noted(guidance, said):
+def test_ignored_guidance_is_noted(guidance, said):
+    """A guidance that the pipeline does not use is noted."""
     assert len(list(unheeded({"guidance": guidance}))) == said

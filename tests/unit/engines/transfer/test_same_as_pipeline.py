@@ -52,6 +52,7 @@ def generated(monkeypatch):
     ],
 )
 def test_to_the_bit(engine, tiny, tmp_path, generated, *, frames, spec) -> None:
+    """The engine's frames are those of diffusers' own pipeline, bit by bit."""
     asked = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, frames), frames, **spec)
     artifact = engine.generate(asked, tiny_jobs.context(tmp_path))
     expected = tiny_jobs.reference(tiny, asked)
@@ -64,6 +65,7 @@ def test_to_the_bit(engine, tiny, tmp_path, generated, *, frames, spec) -> None:
 
 
 def test_in_bfloat16_too(tiny, tmp_path, generated) -> None:
+    """They are the same in bfloat16, too."""
     engine, _ = tiny_jobs.loaded(tiny, dtype="bfloat16")
     asked = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 11), 11)
     engine.generate(asked, tiny_jobs.context(tmp_path))
@@ -83,7 +85,7 @@ def test_in_bfloat16_too(tiny, tmp_path, generated) -> None:
         {"edge": {"control_weight": 0.7, "preset_edge_threshold": "very_low"}},
     ],
 )
-def test_everything_that_is_asked_for_matters(engine, tmp_path, generated, change) -> None:
+def test_everything_asked_for_matters(engine, tmp_path, generated, change) -> None:
     """Else the comparisons above would not notice what is left out."""
     clip = tiny_jobs.clip_of(tmp_path, 5)
     engine.generate(tiny_jobs.job(clip, 5), tiny_jobs.context(tmp_path))

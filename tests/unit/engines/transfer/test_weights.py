@@ -54,7 +54,8 @@ def in_hub(tiny, cache, *, controls=("edge",)):
     return repository
 
 
-def test_weights_that_would_run_code_are_refused(copy) -> None:
+def test_pickled_weights_are_refused(copy) -> None:
+    """Weights that would run code are refused, and safetensors is named."""
     file = copy / "vae" / "diffusion_pytorch_model.safetensors"
     torch.save(load_file(file), file.with_suffix(".bin"))
     file.unlink()
@@ -73,14 +74,15 @@ def test_weights_that_would_run_code_are_refused(copy) -> None:
         "scheduler/scheduler_config.json",
     ],
 )
-def test_a_missing_file_is_named_and_so_is_the_command_that_gets_it(copy, name) -> None:
+def test_missing_file_is_named(copy, name) -> None:
+    """A missing file is named, and so is the command that gets it."""
     (copy / name).unlink()
     failure = refused(copy)
     assert str((copy / name).parent) in failure.message
     assert "povwatch prefetch" in failure.todo
 
 
-def test_a_missing_shard_is_named(copy) -> None:
+def test_missing_shard_is_named(copy) -> None:
     folder = copy / "transformer"
     index = {"metadata": {}, "weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}
     (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
@@ -89,13 +91,14 @@ def test_a_missing_shard_is_named(copy) -> None:
 
 
 @pytest.mark.parametrize("name", ["transformer", "text_encoder"])
-def test_a_damaged_file_is_refused(copy, name) -> None:
+def test_damaged_file_is_refused(copy, name) -> None:
     file = next((copy / name).glob("*.safetensors"))
     file.write_bytes(file.read_bytes()[:5000])
     assert str(file.parent) in refused(copy).message
 
 
-def test_weights_that_lack_a_part_are_refused_instead_of_filled_with_random_numbers(copy) -> None:
+def test_incomplete_weights_are_refused(copy) -> None:
+    """Weights that lack a tensor are refused, not filled with random numbers."""
     for name in ("vae", "transformer", "controlnet/edge", "text_encoder"):
         file = next((copy / name).glob("*.safetensors"))
         kept = file.read_bytes()
@@ -109,13 +112,15 @@ def test_weights_that_lack_a_part_are_refused_instead_of_filled_with_random_numb
         file.write_bytes(kept)
 
 
-def test_a_model_that_is_nowhere_is_said_to_be_so(tmp_path) -> None:
+def test_missing_model_is_named(tmp_path) -> None:
+    """A model that is not there, or no repository, is named."""
     assert "config.json" in refused(tmp_path / "nothing").message
     assert "nobody/nothing" in refused("nobody/nothing", cache=str(tmp_path)).message
     assert "no repository's name" in refused("no/such/thing", cache=str(tmp_path)).message
 
 
-def test_the_hubs_own_cache_is_read_without_a_network(tiny, tmp_path) -> None:
+def test_hub_cache_is_read_offline(tiny, tmp_path) -> None:
+    """The hub's cache is read without a network, with revisions and digests."""
     in_hub(tiny, tmp_path)
     _, capabilities = tiny_jobs.loaded("nvidia/Cosmos-Transfer2.5-2B", cache=str(tmp_path))
     assert capabilities["revisions"] == {"base": COMMIT[:-1] + "0", "edge": COMMIT[:-1] + "1"}
@@ -125,7 +130,8 @@ def test_the_hubs_own_cache_is_read_without_a_network(tiny, tmp_path) -> None:
     }
 
 
-def test_a_control_that_was_not_downloaded_stops_the_load(tiny, tmp_path) -> None:
+def test_missing_control_stops_the_load(tiny, tmp_path) -> None:
+    """A control that was not downloaded stops the load, with the command that gets it."""
     in_hub(tiny, tmp_path)
     failure = refused("nvidia/Cosmos-Transfer2.5-2B", cache=str(tmp_path), controls=["edge", "vis"])
     assert "diffusers/controlnet/general/blur" in failure.message
@@ -141,7 +147,8 @@ def test_hashes_are_of_the_files(tiny) -> None:
         assert entry == {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def test_a_pipeline_saved_with_its_only_control_is_taken(tiny, tmp_path) -> None:
+def test_pipeline_with_its_only_control(tiny, tmp_path) -> None:
+    """A pipeline that was saved with its only control is taken for that control alone."""
     folder = shutil.copytree(tiny, tmp_path / "model", ignore=shutil.ignore_patterns("controlnet"))
     shutil.copytree(tiny / "controlnet" / "blur", folder / "controlnet")
     _, capabilities = tiny_jobs.loaded(folder, controls=["vis"])

@@ -10,26 +10,28 @@ def refused(spec, loaded=("edge",), frames=None, **options):
 
 
 @pytest.mark.parametrize("controls", [["edge"], ["seg"], ALL, ALL[::-1]])
-def test_one_control_or_all_four_can_be_loaded(controls):
+def test_one_control_or_all_four(controls):
     assert unloadable(controls) is None
 
 
 @pytest.mark.parametrize("controls", [[], ["edge", "vis"], ALL[:3], ["edge", "edge"], [*ALL, "edge"]])
 def test_any_other_number_cannot(controls):
+    """Any other number of controls cannot be loaded."""
     assert "exactly one control, or all four" in unloadable(controls)
 
 
-def test_an_unknown_control_is_named():
+def test_unknown_control_is_named():
     assert "names blur; known are edge, vis, depth, seg" in unloadable(["blur"])
 
 
-def test_what_is_loaded_can_be_asked_for():
+def test_loaded_controls_can_be_asked_for():
     assert refused({"edge": {}}) == []
     assert refused({"vis": {}, "seg": {}}, ALL) == []
     assert refused({"edge": {}, "vis": None}) == []
 
 
-def test_each_control_that_is_not_loaded_is_named_with_what_is_and_what_to_do():
+def test_unloaded_controls_are_named():
+    """Each control that is not loaded is named, with what is loaded and what to do."""
     depth, seg = refused({"seg": {}, "edge": {}, "depth": {}})
     assert depth == (
         "depth",
@@ -39,7 +41,8 @@ def test_each_control_that_is_not_loaded_is_named_with_what_is_and_what_to_do():
     assert seg[0] == "seg"
 
 
-def test_a_clip_that_is_too_long_is_refused_with_the_limit_the_reason_and_who_can():
+def test_too_long_clip_is_refused():
+    """A clip that is too long is refused with the limit, the reason and the engine that can."""
     assert refused({"edge": {}}, frames=5000) == []
     assert refused({"edge": {}, "max_frames": 5000}, frames=6000) == []
     ((field, sentence, todo),) = refused({"edge": {}}, frames=6000)
@@ -52,7 +55,8 @@ def test_a_clip_that_is_too_long_is_refused_with_the_limit_the_reason_and_who_ca
     assert "asks for 5,500 frames" in sentence
 
 
-def test_the_distilled_model_has_a_limit_of_its_own():
+def test_distilled_model_has_its_own_limit():
+    """The distilled model takes 93 frames and no mask."""
     assert refused({"edge": {}}, frames=93, distilled=True) == []
     ((_, sentence, todo),) = refused({"edge": {}}, frames=94, distilled=True)
     assert "93 at most" in sentence
@@ -62,11 +66,12 @@ def test_the_distilled_model_has_a_limit_of_its_own():
 
 
 @pytest.mark.parametrize(("size", "frames", "good"), [(93, 200, True), (1, 1, True), (1, 2, False), (92, 200, False)])
-def test_a_chunk_is_93_frames_or_one_alone(size, frames, good):
+def test_chunk_is_93_frames_or_one(size, frames, good):
+    """A chunk has 93 frames, or one if the clip has one."""
     assert bool(refused({"edge": {}, "num_video_frames_per_chunk": size}, frames=frames)) is not good
 
 
-def test_a_style_frame_that_the_clip_does_not_have_is_refused():
+def test_missing_style_frame_is_refused():
     """Upstream would fail on it once the prompts are encoded."""
     spec = {"edge": {}, "context_frame_index": 12, "max_frames": 5}
     assert not list(refusals(spec, ["edge"], frames=13))
@@ -76,7 +81,8 @@ def test_a_style_frame_that_the_clip_does_not_have_is_refused():
     assert "there is but one" in problem.sentence
 
 
-def test_what_is_passed_over_is_no_reason_to_refuse_it():
+def test_ignored_fields_are_noted():
+    """A field that the model ignores is noted, and no reason to refuse."""
     assert list(unheeded({"image_context_path": "/a.png"}, ["edge"])) == []
     assert list(unheeded({"image_context_path": None, "guidance": 5}, ALL)) == []
     (said,) = unheeded({"image_context_path": "/a.png"}, ALL)

@@ -50,28 +50,33 @@ def fetch(monkeypatch):
     return download
 
 
-def test_operands_are_read_as_upstream_writes_them():
+def test_operands_are_read():
+    """Operands are read as upstream writes them."""
     assert cached.parse(ONE) == ("nvidia/X", COMMIT, ["general/edge/w.pt"], {})
     assert cached.parse(MANY) == ("nvidia/X", COMMIT, [], {"--include": ["a/*", "b/*"], "--exclude": ["*.md"]})
 
 
 @pytest.mark.parametrize("offline", [True, False])
-def test_a_file_of_a_commit_is_taken_from_the_cache(fetch, offline):
+def test_file_of_a_commit_from_the_cache(fetch, offline):
+    """A file of a commit is taken from the cache, with a network and without."""
     path, asked = fetch(ONE, offline=offline, files=["general/edge/w.pt"])
     assert (path, asked) == ("/cache/general/edge/w.pt", [("nvidia/X", "general/edge/w.pt", COMMIT)])
 
 
-def test_what_is_missing_is_fetched_as_upstream_does(fetch):
+def test_missing_is_fetched_by_upstream(fetch):
+    """What is missing is fetched as upstream does it."""
     assert fetch(ONE, offline=False)[0] == "ran general/edge/w.pt"
     assert fetch(MANY, offline=False)[0] == "ran *.md"
 
 
-def test_a_branch_may_have_moved_on(fetch):
+def test_branch_may_have_moved_on(fetch):
+    """A file of a branch is taken from the cache only where there is no network."""
     assert fetch(BRANCH, offline=False, files=["w.pt"]) == ("ran w.pt", [])
     assert fetch(BRANCH, offline=True, files=["w.pt"])[0] == "/cache/w.pt"
 
 
-def test_a_folder_is_taken_from_the_cache_when_offline(fetch):
+def test_folder_from_the_cache_offline(fetch):
+    """Without a network, a folder is taken from the cache."""
     path, [(repository, how)] = fetch(MANY, offline=True, folder="/cache/X")
     assert (path, repository) == ("/cache/X", "nvidia/X")
     assert how == {
@@ -83,14 +88,16 @@ def test_a_folder_is_taken_from_the_cache_when_offline(fetch):
 
 
 @pytest.mark.parametrize(("operands", "what"), [(ONE, "nvidia/X (general/edge/w.pt)"), (MANY, "nvidia/X")])
-def test_offline_what_is_missing_is_named(fetch, operands, what):
+def test_missing_offline_is_named(fetch, operands, what):
+    """Without a network, what is missing is named with the command that gets it."""
     with pytest.raises(EngineFailure) as raised:
         fetch(operands, offline=True)
     assert raised.value.message == f"{what} is not on this machine, and HF_HUB_OFFLINE is set."
     assert "povwatch prefetch" in raised.value.todo
 
 
-def test_uvx_is_found_where_script_cosmos_puts_it(fetch, monkeypatch, tmp_path):
+def test_uvx_is_found(fetch, monkeypatch, tmp_path):
+    """uvx is found where script/cosmos puts it."""
     monkeypatch.setattr(cached, "UV", tmp_path)
     (tmp_path / "uvx").touch()
     monkeypatch.setenv("PATH", "/nowhere")

@@ -55,7 +55,8 @@ def of_job(error, meter=None, **spec):
         (ValueError("No input frames; cannot pad."), {}, "invalid", "shorter than the clip"),
     ],
 )
-def test_upstreams_bare_exceptions_are_put_into_words(error, spec, kind, words):
+def test_bare_exceptions_get_words(error, spec, kind, words):
+    """Upstream's bare exceptions become a kind, a sentence and advice."""
     found = of_job(error, **spec)
     assert (found.kind, words in found.message, bool(found.todo)) == (kind, True, True)
 
@@ -72,11 +73,12 @@ def test_upstreams_bare_exceptions_are_put_into_words(error, spec, kind, words):
         (RuntimeError("CUDA error: an illegal memory access was encountered"), {}),
     ],
 )
-def test_what_is_not_known_goes_on_as_it_is(error, spec):
+def test_unknown_exception_goes_on(error, spec):
     assert of_job(error, **spec) is None
 
 
 def test_out_of_memory_says_where():
+    """Out of memory says in which chunk and stage, and advice fits the end."""
     error = OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
     assert "before chunk 1 (read)" in of_job(error).message
     assert "in chunk 2 of 3 (denoise)" in of_job(error, at(chunks=3, done=1)).message
@@ -85,7 +87,7 @@ def test_out_of_memory_says_where():
     assert "at the very end" not in of_job(error, at(chunks=3, done=3), keep_input_resolution=False).message
 
 
-def test_out_of_memory_is_seen_behind_another_error():
+def test_out_of_memory_behind_another_error():
     error = RuntimeError("failed")
     error.__cause__ = OutOfMemoryError("CUDA out of memory.")
     assert of_job(error).kind == "out-of-memory"
@@ -110,7 +112,8 @@ def test_out_of_memory_is_seen_behind_another_error():
         (FileNotFoundError(2, "No such file", "uvx"), "uvx, which is not on", "script/cosmos"),
     ],
 )
-def test_a_load_that_fails(error, message, todo):
+def test_load_that_fails(error, message, todo):
+    """A failed load names the model, file or package and what to do."""
     wrapped = RuntimeError("loading failed")
     wrapped.__cause__ = error
     found = causes.of_load(wrapped)
@@ -118,12 +121,13 @@ def test_a_load_that_fails(error, message, todo):
 
 
 def test_our_own_word_stands():
+    """A failure that we raised ourselves stays as it is."""
     failure = EngineFailure("gpu-busy", "held")
     assert causes.of_load(failure) is failure
 
 
 @pytest.mark.parametrize("error", [ModuleNotFoundError("x", name="flash_attn"), RuntimeError("x"), OSError(5, "x")])
-def test_other_failures_of_a_load_go_on_as_they_are(error):
+def test_unknown_load_failure_goes_on(error):
     assert causes.of_load(error) is None
 
 
@@ -131,7 +135,8 @@ def command(*operands, code):
     return subprocess.CalledProcessError(1, [sys.executable, "-c", code, "download", *operands])
 
 
-def test_a_failed_download_is_asked_once_more_for_its_reason():
+def test_failed_download_is_asked_once_more():
+    """A failed download is tried once more to hear its reason."""
     error = command(
         "nvidia/X", "--repo-type", "model", "--revision", "abc", "a/b.pt", code="raise SystemExit('401 Unauthorized')"
     )
@@ -139,10 +144,12 @@ def test_a_failed_download_is_asked_once_more_for_its_reason():
     assert found.message == "nvidia/X (a/b.pt) is gated, and access was refused: 401 Unauthorized"
 
 
-def test_a_download_of_a_whole_repository_and_one_that_now_works():
+def test_whole_repository_that_now_works():
+    """A download that works the second time still has its failure told."""
     found = downloads.cause(command("nvidia/X", "--include", "*", code=""))
     assert found.message == "nvidia/X could not be fetched: exit status 1; the log has its words"
 
 
-def test_other_commands_are_none_of_it():
+def test_other_commands_are_ignored():
+    """A failed command that is no download has no cause."""
     assert downloads.cause(subprocess.CalledProcessError(1, ["ffmpeg"])) is None

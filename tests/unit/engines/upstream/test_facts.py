@@ -19,7 +19,7 @@ class Key(NamedTuple):
     distilled: bool
 
 
-def test_the_commit_of_a_submodule(tmp_path):
+def test_commit_of_a_submodule(tmp_path):
     git = tmp_path / ".git/modules/cosmos"
     git.mkdir(parents=True)
     (git / "HEAD").write_text(COMMIT + "\n")
@@ -35,7 +35,8 @@ def test_no_commit_where_there_is_none(tmp_path):
     assert facts.commit_of(tmp_path) == ""
 
 
-def test_the_digest_of_weights_is_their_blobs_name(tmp_path):
+def test_digest_is_the_blobs_name(tmp_path):
+    """The digest of weights is the name of their blob in the cache."""
     digest = "ab" * 32
     (tmp_path / digest).touch()
     (tmp_path / "weights.pt").symlink_to(tmp_path / digest)
@@ -48,7 +49,8 @@ def test_the_digest_of_weights_is_their_blobs_name(tmp_path):
     assert facts.weights(checkpoints, ("vis",), distilled=False) == []
 
 
-def test_the_files_of_the_cache_are_on_record_without_being_read(tmp_path, monkeypatch):
+def test_cached_files_on_record(tmp_path, monkeypatch):
+    """Files of the cache are on record without being read."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     settings = Settings.parse({"controls": ["edge"], "output_dir": str(tmp_path / "out")})
@@ -73,7 +75,8 @@ def test_without_torch_there_is_no_gpu(monkeypatch):
     facts.begin_peak()
 
 
-def test_500_frames_at_1080p_take_11_6_gib_at_the_end():
+def test_memory_for_500_frames_at_1080p():
+    """500 frames at 1080p take 11.6 GiB at the end, and are refused where there is less."""
     wanted = job("/c.mp4", 500, size=(1920, 1080))
     room.check(wanted, 1024 * GIB, 12 * GIB)
     with pytest.raises(EngineFailure, match=r"takes 11.6 GiB of GPU memory, and 11.0 GiB can be had"):
@@ -83,7 +86,8 @@ def test_500_frames_at_1080p_take_11_6_gib_at_the_end():
     room.check(wanted, 1024 * GIB, None)
 
 
-def test_a_clip_that_cannot_be_decoded_into_memory():
+def test_clip_too_large_to_decode():
+    """A clip that does not fit in memory once decoded is refused."""
     with pytest.raises(EngineFailure, match=r"take 57.9 GiB once decoded, and 32.0 GiB of memory can be had here"):
         room.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), 32 * GIB, None)
     room.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), None, None)

@@ -9,7 +9,8 @@ from povwatch.engines.port import EngineCancelled, EngineFailure
 from povwatch.engines.upstream.guard import contained
 
 
-def test_upstream_leaves_the_process_as_it_was(tmp_path):
+def test_process_stays_as_it_was(tmp_path):
+    """Upstream leaves folder and temporary folder as they were, also after a failure."""
     here, temporary = str(Path.cwd()), tempfile.gettempdir()
     (tmp_path / "job").mkdir()
     with contained(str(tmp_path / "job")):

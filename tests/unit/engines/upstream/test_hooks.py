@@ -70,7 +70,8 @@ def meter(**how):
     return Meter(Context("/w", "/c", **how), Alone(), 2, 2)
 
 
-def test_nothing_of_a_job_stays_on_the_model(store):
+def test_nothing_stays_on_the_model(store):
+    """Nothing of a job stays on the model."""
     pipeline = Pipeline()
     before = (dict(vars(pipeline)), dict(vars(pipeline.model)))
     with hooks.hooked(pipeline, meter(), Chunks(store, Alone())):
@@ -80,7 +81,7 @@ def test_nothing_of_a_job_stays_on_the_model(store):
     assert pipeline.model.net.hooks == []
 
 
-def test_a_failure_in_the_job_takes_the_hooks_off_too(store):
+def test_failure_takes_the_hooks_off(store):
     pipeline = Pipeline()
     job = meter()
     with pytest.raises(EngineCancelled), hooks.hooked(pipeline, job, Chunks(store, Alone())):
@@ -88,7 +89,8 @@ def test_a_failure_in_the_job_takes_the_hooks_off_too(store):
     assert pipeline.model.net.hooks == []
 
 
-def test_a_kept_chunk_is_not_made_and_its_batch_is_scaled_all_the_same(store):
+def test_kept_chunk_is_not_made(store):
+    """A kept chunk is not made, and its batch is scaled all the same."""
     pipeline, batch = Pipeline(), {}
     store.held[0] = ("packed", "kept")
     chunks = Chunks(store, Alone())
@@ -103,6 +105,7 @@ def test_a_kept_chunk_is_not_made_and_its_batch_is_scaled_all_the_same(store):
 
 
 def test_after_a_gap_nothing_is_taken(store):
+    """After a chunk that is missing, kept chunks are not taken."""
     pipeline = Pipeline()
     store.held[1] = ("packed", "kept")
     with hooks.hooked(pipeline, meter(), Chunks(store, Alone())):
@@ -111,7 +114,8 @@ def test_after_a_gap_nothing_is_taken(store):
     assert store.held[1] == ("packed", ("latents", 2))
 
 
-def test_random_numbers_after_a_chunk_do_not_depend_on_how_it_came_about(store):
+def test_random_numbers_are_the_chunks(store):
+    """Random numbers after a chunk do not depend on how it came about."""
     drawn = []
     for noise in (1, 2):
         random.seed(noise)
@@ -121,7 +125,8 @@ def test_random_numbers_after_a_chunk_do_not_depend_on_how_it_came_about(store):
     assert drawn[0] == drawn[1]
 
 
-def test_a_mask_that_was_not_found_is_not_passed_over(store, monkeypatch):
+def test_missing_mask_is_an_error(store, monkeypatch):
+    """A mask that was not found is an error, not passed over."""
     utils = types.ModuleType(hooks.UTILS)
     utils.generate_control_weight_mask_from_prompt = lambda **_: None
     monkeypatch.setitem(sys.modules, hooks.UTILS, utils)
@@ -135,6 +140,7 @@ def test_a_mask_that_was_not_found_is_not_passed_over(store, monkeypatch):
 
 @pytest.mark.parametrize("name", ["decode", "generate_samples_from_batch", "_normalize_video_databatch_inplace"])
 def test_another_upstream_is_refused(name):
+    """An upstream that lacks what is hooked is refused, and the name is told."""
     pipeline = Pipeline()
     hooks.check(pipeline)
     setattr(pipeline.model, name, None)

@@ -24,7 +24,8 @@ def python_3_10():
     return pytest.skip("no Python 3.10 here")
 
 
-def test_it_imports_the_standard_library_itself_and_what_upstream_has():
+def test_imports_only_what_upstream_has():
+    """The engine imports the standard library, upstream's own packages, and povwatch."""
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -33,7 +34,7 @@ def test_it_imports_the_standard_library_itself_and_what_upstream_has():
             assert roots <= set(sys.stdlib_module_names) | UPSTREAMS | {"povwatch"}, file.name
 
 
-def test_it_can_be_imported_under_python_3_10():
+def test_imports_under_python_3_10():
     modules = [
         "povwatch."
         + file.relative_to(PACKAGE).as_posix().removesuffix(".py").replace("/", ".").removesuffix(".__init__")
@@ -45,7 +46,8 @@ def test_it_can_be_imported_under_python_3_10():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_daemon_can_ask_what_is_loaded_without_loading_any_of_it():
+def test_daemon_asks_without_loading_it():
+    """The daemon can ask what is loaded without importing the engine."""
     code = "import sys, povwatch.engines.upstream.ability; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert importlib.util.find_spec("povwatch.engines.upstream.session")

@@ -23,7 +23,8 @@ class World:
         self.meter.decoded()
 
 
-def test_steps_and_chunks_count_what_is_finished():
+def test_steps_count_what_is_finished():
+    """Steps and chunks count what is finished."""
     world = World()
     world.meter.planned(2)
     world.chunk()
@@ -36,14 +37,16 @@ def test_steps_and_chunks_count_what_is_finished():
     ]
 
 
-def test_one_call_is_a_step_of_the_distilled_model():
+def test_distilled_step_is_one_call():
+    """One call is a step of the distilled model."""
     world = World(steps=4, calls=1)
     world.meter.planned(1)
     world.chunk()
     assert [step for stage, *_, step, _ in world.told if stage == "denoise"] == [0, 0, 1, 2, 3, 4]
 
 
-def test_more_calls_than_expected_never_pass_the_end():
+def test_more_calls_never_pass_the_end():
+    """More calls than expected never pass the last step."""
     world = World(steps=2, calls=1)
     world.meter.planned(1)
     world.chunk(calls=9)
@@ -62,7 +65,8 @@ def test_seconds_are_told_by_stage():
 
 
 @pytest.mark.parametrize("where", ["planned", "chunk_begins", "net_called", "chunk_ends", "decoded"])
-def test_a_job_that_is_not_wanted_is_left_at_every_point(where):
+def test_unwanted_job_ends_at_every_point(where):
+    """A job that is not wanted is left at every point."""
     world = World()
     world.wanted = False
     with pytest.raises(EngineCancelled):

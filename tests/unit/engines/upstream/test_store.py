@@ -28,13 +28,15 @@ def test_what_was_put_comes_back(store):
     assert store.get(0, 5) == LATENTS
 
 
-def test_another_chunk_seed_or_job_does_not(store, tmp_path):
+def test_other_chunk_seed_or_job_does_not(store, tmp_path):
+    """Another chunk, seed or job gets nothing."""
     assert store.get(1, 5) is None
     assert store.get(0, 6) is None
     assert ChunkStore(str(tmp_path / "chunks"), key_of(seed=2)).get(0, 5) is None
 
 
-def test_a_file_cut_short_at_any_byte_counts_as_missing(store, file):
+def test_cut_file_counts_as_missing(store, file):
+    """A file that is cut at any byte counts as missing."""
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
@@ -43,7 +45,8 @@ def test_a_file_cut_short_at_any_byte_counts_as_missing(store, file):
     assert store.get(0, 5) == LATENTS
 
 
-def test_any_flipped_bit_counts_as_missing_or_changes_nothing(store, file):
+def test_flipped_bit_changes_nothing(store, file):
+    """With any bit flipped, a file counts as missing or gives the same data."""
     whole = file.read_bytes()
     for at in range(len(whole)):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
@@ -52,12 +55,13 @@ def test_any_flipped_bit_counts_as_missing_or_changes_nothing(store, file):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 8, struct.pack("<Q", 2**60), struct.pack("<Q", 2) + b"[]", b"x" * 99])
-def test_another_file_under_the_name_counts_as_missing(store, file, content):
+def test_foreign_file_counts_as_missing(store, file, content):
+    """Another file under the name counts as missing."""
     file.write_bytes(content)
     assert store.get(0, 5) is None
 
 
-def test_a_write_that_fails_leaves_what_was_there(store, file, monkeypatch):
+def test_failed_write_keeps_what_was_there(store, file, monkeypatch):
     def full(_fd):
         raise OSError(28, os.strerror(28))
 
@@ -69,7 +73,8 @@ def test_a_write_that_fails_leaves_what_was_there(store, file, monkeypatch):
     assert store.get(0, 5) == LATENTS
 
 
-def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+def test_file_is_synced_before_its_name(tmp_path, monkeypatch):
+    """A file is on the disk before it has its name."""
     done = []
     monkeypatch.setattr(
         "povwatch.engines.chunk_files.os.fsync", lambda fd: done.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
@@ -80,7 +85,7 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])
-def test_torchs_own_tensors_come_back_bit_for_bit(tmp_path, name):
+def test_tensors_come_back_bit_for_bit(tmp_path, name):
     import torch  # noqa: PLC0415
 
     from povwatch.engines.upstream import tensors  # noqa: PLC0415
@@ -94,7 +99,7 @@ def test_torchs_own_tensors_come_back_bit_for_bit(tmp_path, name):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("safetensors") is None, reason="safetensors is not installed")
-def test_the_file_is_what_safetensors_reads(store, file):
+def test_safetensors_reads_the_file(store, file):
     from safetensors import safe_open  # noqa: PLC0415
 
     with safe_open(file, framework="numpy") as opened:

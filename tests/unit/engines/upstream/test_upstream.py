@@ -58,7 +58,7 @@ def literals(name):
     raise AssertionError(name)
 
 
-def test_a_spec_has_upstreams_fields():
+def test_spec_has_upstreams_fields():
     assert set(spec.Spec.model_fields) - OURS == set(fields("InferenceArguments"))
 
 
@@ -71,11 +71,11 @@ def test_a_spec_has_upstreams_fields():
         ("SegControl", "SegConfig"),
     ],
 )
-def test_a_control_has_upstreams_fields(ours, theirs):
+def test_control_has_upstreams_fields(ours, theirs):
     assert set(getattr(spec, ours).model_fields) == set(fields(theirs))
 
 
-def test_a_spec_has_upstreams_defaults():
+def test_spec_has_upstreams_defaults():
     theirs = fields("InferenceArguments")
     for name, field in spec.Spec.model_fields.items():
         if name in OURS or field.is_required() or name in ("prompt", "prompt_path", "negative_prompt", "num_steps"):
@@ -100,7 +100,8 @@ def test_constants_are_upstreams():
     assert fields("InferenceArguments")["num_video_frames_per_chunk"] == str(ability.CHUNK)
 
 
-def test_what_the_model_is_set_up_with_exists():
+def test_setup_fields_exist():
+    """The fields with which the model is set up exist upstream, and in the double."""
     setup = fields("SetupArguments")
     wanted = {"output_dir", "model", "context_parallel_size", "disable_guardrails", "offload_guardrail_models"}
     assert wanted <= set(setup)
@@ -108,7 +109,8 @@ def test_what_the_model_is_set_up_with_exists():
     assert fields("SetupArguments", DOUBLES).keys() == setup.keys()
 
 
-def test_the_double_takes_what_upstream_takes():
+def test_double_takes_upstreams_fields():
+    """The double takes the fields and defaults that upstream takes."""
     for name in ("InferenceArguments", "EdgeConfig", "BlurConfig", "DepthConfig", "SegConfig"):
         theirs, doubles = fields(name), fields(name, DOUBLES)
         assert doubles.keys() == theirs.keys(), name
@@ -117,7 +119,8 @@ def test_the_double_takes_what_upstream_takes():
                 assert doubles[field] == default, field
 
 
-def test_the_double_says_what_upstream_says(monkeypatch):
+def test_double_says_what_upstream_says(monkeypatch):
+    """The double has upstream's constants."""
     monkeypatch.syspath_prepend(str(DOUBLES))
     for name in [name for name in sys.modules if name.partition(".")[0] == "cosmos_transfer2"]:
         monkeypatch.delitem(sys.modules, name)
@@ -128,7 +131,8 @@ def test_the_double_says_what_upstream_says(monkeypatch):
         del sys.modules[name]
 
 
-def test_what_is_hooked_into_is_there():
+def test_hooked_functions_are_there():
+    """The functions that are hooked are there, and are called as we expect."""
     pipeline = functions(PIPELINE)
     [plan] = [node for node in ast.walk(pipeline["_get_num_chunks"]) if isinstance(node, ast.Return)]
     assert [name.id for name in plan.value.elts] == ["num_total_frames", "num_chunks", "num_frames_per_chunk"]
@@ -144,25 +148,28 @@ def test_what_is_hooked_into_is_there():
         assert "self._augment_image_dim_inplace(data_batch)" in first
 
 
-def test_the_network_is_called_twice_a_step_with_and_without_the_prompt():
+def test_two_network_calls_a_step():
+    """The network is called twice a step, with the prompt and without."""
     [velocity] = [n for n in ast.walk(tree(MODEL)) if isinstance(n, ast.FunctionDef) and n.name == "velocity_fn"]
     last = velocity.body[-3]
     assert ast.unparse(last.orelse).count("self.denoise(") == 2
 
 
-def test_sigma_max_has_no_effect_and_the_distilled_model_takes_no_mask():
+def test_sigma_max_and_distilled_mask():
+    """sigma_max has no effect, and the distilled model takes no mask."""
     for file in (MODEL, DISTILLED):
         assert "sigma_max" not in ast.unparse(functions(file)["generate_samples_from_batch"])
     assert "x0_spatial_condition" not in Path(ROOT, DISTILLED).read_text()
     assert "get_x_from_clean" not in Path(ROOT, DISTILLED).read_text()
 
 
-def test_random_numbers_are_drawn_where_povwatch_seeds_them():
+def test_random_numbers_are_seeded():
+    """Random numbers are drawn where povwatch seeds them."""
     batch = ast.unparse(functions(PIPELINE)["_get_data_batch_input"])
     assert "torch.randint(16, 32, (self.batch_size,)).cuda()" in batch
 
 
-def test_a_mask_is_made_by_the_function_that_is_watched():
+def test_mask_is_made_by_the_hooked_function():
     made = functions(UTILS)["generate_control_weight_mask_from_prompt"]
     assert [argument.arg for argument in made.args.args] == ["video_path", "prompt", "output_folder", "modality"]
     [call] = [
@@ -175,7 +182,8 @@ def test_a_mask_is_made_by_the_function_that_is_watched():
     assert "modality=modality" in call
 
 
-def test_a_blocked_job_is_left_out_of_the_list_and_its_reason_is_logged():
+def test_blocked_job_is_left_out_and_logged():
+    """A blocked job is left out of the list of results, and its reason is logged."""
     generate = ast.unparse(functions("cosmos_transfer2/inference.py")["generate"])
     assert "if output_path is not None:\n            output_paths.append(output_path)" in generate
     presets = Path(ROOT, "cosmos_transfer2/_src/imaginaire/auxiliary/guardrail/common/presets.py").read_text()

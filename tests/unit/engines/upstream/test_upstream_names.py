@@ -34,7 +34,8 @@ from povwatch.core import cosmos
 pytestmark = needed
 
 
-def test_the_model_is_built_and_asked_as_session_py_does():
+def test_model_is_built_as_in_session_py():
+    """The model is built and asked as session.py does."""
     init = method(INFERENCE, "Control2WorldInference", "__init__")
     assert parameters(init) == ["args", "batch_hint_keys"]
     assert {"inference_pipeline", "text_guardrail_runner", "video_guardrail_runner", "device_rank"} <= assigned(init)
@@ -47,13 +48,15 @@ def test_the_model_is_built_and_asked_as_session_py_does():
     assert "for key in CONTROL_KEYS" in said(init)
 
 
-def test_the_four_controls_have_their_weights_in_the_order_of_their_branches():
+def test_four_controls_in_branch_order():
+    """The four controls have their weights in the order of their branches."""
     assert f"model.config.hint_keys={'_'.join(cosmos.CONTROLS)}" in Path(ROOT, EXPERIMENTS).read_text()
     sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
     assert "for key in self.batch_hint_keys:" in sample
 
 
-def test_what_is_read_of_a_checkpoint_is_there():
+def test_checkpoint_fields_are_there():
+    """What is read of a checkpoint is there."""
     assert {"repository", "revision", "_path"} <= {
         node.target.id for node in classes(DATABASE)["_CheckpointHf"].body if isinstance(node, ast.AnnAssign)
     }
@@ -65,7 +68,8 @@ def test_what_is_read_of_a_checkpoint_is_there():
     }
 
 
-def test_files_have_the_names_that_are_looked_for():
+def test_files_have_the_expected_names():
+    """Upstream's result files have the names that are looked for."""
     sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
     assert "output_path = output_dir / sample.name" in sample
     assert "save_img_or_video(output_video, str(output_path), fps=fps)" in sample
@@ -75,7 +79,7 @@ def test_files_have_the_names_that_are_looked_for():
     assert "ext = '.mp4' if" in saved
 
 
-def test_an_empty_negative_prompt_leaves_the_last_jobs():
+def test_empty_negative_prompt_keeps_it():
     """Why arguments.py refuses one."""
     made = functions(PIPELINE)["generate_img2world"]
     [branch] = [node for node in ast.walk(made) if isinstance(node, ast.If) and said(node.test) == "negative_prompt"]
@@ -83,7 +87,8 @@ def test_an_empty_negative_prompt_leaves_the_last_jobs():
     assert not branch.orelse
 
 
-def test_a_chunks_latents_are_asked_for_as_chunks_py_passes_them_on():
+def test_latents_as_in_chunks_py():
+    """A chunk's latents are asked for as chunks.py passes them on."""
     for file, kind in ((MODEL, "ControlVideo2WorldModelRectifiedFlow"), (DISTILLED, "Cosmos2InteractiveModel")):
         made = method(file, kind, "generate_samples_from_batch")
         assert parameters(made)[0] == "data_batch"
@@ -98,7 +103,7 @@ def test_a_chunks_latents_are_asked_for_as_chunks_py_passes_them_on():
     )
 
 
-def test_the_network_is_called_as_a_module_and_once_by_denoise():
+def test_network_is_called_as_a_module():
     """Else its forward pre-hooks would not be."""
     for file, kind in ((FULL, "Video2WorldModelRectifiedFlow"), (DISTILLED, "Cosmos2InteractiveModel")):
         calls = [node for node in ast.walk(method(file, kind, "denoise")) if isinstance(node, ast.Call)]
@@ -108,7 +113,7 @@ def test_the_network_is_called_as_a_module_and_once_by_denoise():
     assert "return self.denoise(noise_x, time, condition, net_type=net_type).x0" in asked
 
 
-def test_controls_are_scaled_where_chunks_py_scales_them():
+def test_controls_are_scaled_as_in_chunks_py():
     """The full model does it where it scales the clip, the distilled one where it encodes the controls."""
     scaled = "data_batch[hint_key].to(**self.tensor_kwargs) / 127.5 - 1.0"
     assert scaled in said(method(MODEL, "ControlVideo2WorldModelRectifiedFlow", "_normalize_video_databatch_inplace"))
@@ -121,7 +126,8 @@ def test_controls_are_scaled_where_chunks_py_scales_them():
         assert "self.tensor_kwargs =" in Path(ROOT, file).read_text()
 
 
-def test_the_ranks_of_a_group_meet_and_lead_as_group_py_supposes():
+def test_ranks_meet_as_in_group_py():
+    """The ranks of a group meet and lead as group.py expects."""
     init = said(method(INFERENCE, "Control2WorldInference", "__init__"))
     assert "parallel_state.initialize_model_parallel(context_parallel_size=args.context_parallel_size)" in init
     assert "process_group = parallel_state.get_context_parallel_group()" in init
@@ -135,7 +141,7 @@ def test_the_ranks_of_a_group_meet_and_lead_as_group_py_supposes():
     assert writing == ["if self.device_rank == 0:"] * 2  # the prompts' guardrail; the video's, and all files
 
 
-def test_the_guardrails_words_can_be_heard():
+def test_guardrails_words_can_be_heard():
     """session.py adds a sink of its own to upstream's logger."""
     assert called(LOG, "logger") == "make_new_logger(depth=1)"
     assert "logger.opt(depth=1)" in said(functions(LOG)["critical"])

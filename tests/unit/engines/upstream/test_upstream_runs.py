@@ -107,7 +107,8 @@ def at(folder, value):
     return str(folder / value) if isinstance(value, str) and value in (*FILES, "away.mp4", "away.npz") else value
 
 
-def test_upstream_takes_our_jobs_as_we_mean_them(folder):
+def test_upstream_takes_our_jobs(folder):
+    """Upstream's own classes take our jobs, and mean what we mean by every field."""
     jobs = [
         ({"controls": ["edge"]}, {}),
         ({"controls": ["edge"], "model": "edge/distilled"}, {"max_frames": 93}),
@@ -154,7 +155,8 @@ def test_upstream_takes_our_setup(folder):
     assert fields["config_file"].endswith("interactive/configs/registry_transfer2p5.py")
 
 
-def test_upstreams_own_command_line_takes_a_json_as_povwatch_writes_it(folder):
+def test_upstreams_command_takes_our_json(folder):
+    """Upstream's own command line takes a JSON as povwatch writes it."""
     templates = prompts.load_templates(None)
     for name, template in templates.items():
         text = prompts.default_spec(b"clip.mp4", b"clip", template, controls={"edge": 1.0}, seed=0, guidance=3)
@@ -167,7 +169,7 @@ def test_upstreams_own_command_line_takes_a_json_as_povwatch_writes_it(folder):
         assert taken["edge"]["control_weight"] == 1.0
 
 
-def test_the_double_judges_as_upstream_does(folder, double):
+def test_double_judges_as_upstream_does(folder, double):
     asked = [
         at(folder, {"name": "x", "prompt": "a kitchen", "video_path": "clip.mp4", "edge": {}} | one) for one in ODD
     ]
@@ -176,7 +178,8 @@ def test_the_double_judges_as_upstream_does(folder, double):
         assert upstream_tree.judged(double.InferenceArguments, one).keys() == answer.keys(), (one, answer)
 
 
-def test_the_weights_that_are_put_on_record_are_those_that_upstream_loads():
+def test_recorded_weights_are_those_loaded():
+    """The weights that are put on record are those that upstream loads."""
     listed = upstream_tree.judge()["checkpoints"]
     for key, need in needs.CHECKPOINTS.items():
         [theirs] = [one for one in listed if (one["control"], one["distilled"]) == (key, False)]
@@ -189,7 +192,8 @@ def test_the_weights_that_are_put_on_record_are_those_that_upstream_loads():
     assert facts.weights({}, ("edge",), distilled=False) == []
 
 
-def test_files_are_asked_for_as_cached_py_reads_it():
+def test_files_are_asked_for_as_in_cached_py():
+    """Upstream asks for files as cached.py reads its operands."""
     asked = upstream_tree.judge()["downloads"]
     names = {(repository, *files) for repository, _, files, _ in map(cached.parse, asked)}
     assert (needs.TRANSFER, *needs.CHECKPOINTS["edge"].files) in names
