@@ -2,30 +2,127 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.main import get_command_from_info
 
 from povwatch import __version__
-from povwatch.cli.verbs import Verbs
 from povwatch.config.load import load_config
 from povwatch.core import command
 from povwatch.core.errors import PovwatchError
 from povwatch.core.local_time import use_zone
-from povwatch.core.lookup import find, instead, number_of
+from povwatch.core.lookup import find, number_of
 from povwatch.journal import JournalReader, open_reader
 from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
+    from typer import Typer
+
     from povwatch.config.settings import Config
     from povwatch.core.job import Job
+
+
+VERBS = {
+    "run": "run",
+    "status": "status",
+    "jobs": "status",
+    "show": "status",
+    "why": "why",
+    "go": "requests",
+    "hold": "requests",
+    "retry": "requests",
+    "cancel": "requests",
+    "pause": "requests",
+    "resume": "requests",
+    "clean": "requests",
+    "specs": "specs",
+    "prompts": "specs",
+    "check": "check",
+    "doctor": "doctor",
+    "prefetch": "prefetch",
+    "rebuild": "rebuild",
+    "schema": "specs",
+    "report": "report",
+}
+"""Each verb, and its module, which is imported only when the verb is used: `povwatch status` is typed often."""
+
+
+class Verb(TyperCommand):
+    """A verb whose help writes arguments as README.md does."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own classes
+        """Its options and arguments."""
+        return _untyped(super().get_params(ctx))
+
+
+class Verbs(TyperGroup):
+    """Imports a verb's module when it is used, and accepts clips whose names look like options."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer's own classes
+        """The options before the verb."""
+        return _untyped(super().get_params(ctx))
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context
+        """The verbs' names."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own classes
+        """The verb of that name; None if there is none."""
+        if cmd_name in VERBS and cmd_name not in self.commands:
+            self._take(importlib.import_module(f"povwatch.cli.{VERBS[cmd_name]}").app)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own classes
+        """The verb that the arguments begin with."""
+        if args[0] not in VERBS:  # suggestions come from the loaded commands
+            for verb in VERBS:
+                self.get_command(ctx, verb)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own context
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            taken = getattr(error, "option_name", None)  # only of a wrong option; `-rf.mp4` is taken for -r
+            command = getattr(getattr(error, "ctx", None), "command", None)
+            if taken and any(param.name == "clip" for param in getattr(command, "params", ())):
+                clip = one_line(next((word for word in sys.argv[2:] if word.startswith(taken)), taken))
+                # What typer prints.
+                error.message = f"{error}\nIf {clip} is a clip: put -- before it, or write ./{clip}"  # type: ignore[attr-defined]
+            raise
+
+    def _take(self, app: Typer) -> None:
+        """Make commands of the functions that a module has registered."""
+        for info in app.registered_commands:
+            info.cls = Verb
+            verb = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=self.rich_markup_mode)
+            self.commands.setdefault(str(verb.name), verb)
+
+
+def _untyped(params: list[Any]) -> list[Any]:
+    """Remove the types from typer's help: people type a CLIP, no <str>, and nothing after --once."""
+    for param in params:
+        if isinstance(param, TyperArgument):
+            param.display_type_rich = _nothing  # type: ignore[method-assign]
+        elif param.is_flag:
+            param.metavar = ""
+    return params
+
+
+def _nothing(ctx: Any) -> str:  # noqa: ANN401, ARG001 - typer's own context
+    return ""
+
 
 DEFAULT = Path("config.toml")
 
@@ -125,25 +222,17 @@ def plain(text: str) -> str:
     return escape(one_line(text))
 
 
-def job_of(reader: JournalReader, clip: str, verb: str) -> Job:
-    """The newest job of the clip in `povwatch VERB CLIP`.
+def job_of(reader: JournalReader, clip: str, verb: str) -> Job | None:
+    """The newest job of the clip in `povwatch VERB CLIP`; None if the journal knows no such clip.
 
     Raises:
-        PovwatchError: no clip or several clips match.
+        PovwatchError: several clips match.
     """
     paths = find(reader.known().keys(), clip)
-    number = number_of(clip)
-    if not paths and number is not None and (job := reader.job(number)):
-        return job
-    if not paths:
-        raise PovwatchError(f"No clip here is called {clip}.", instead(reader.known().keys(), clip))
     if len(paths) > 1:
-        raise several(verb, clip, paths)
-    job = reader.latest(paths[0])
-    assert job is not None  # noqa: S101 - it is known
-    return job
-
-
-def several(verb: str, clip: str, paths: list[bytes]) -> PovwatchError:
-    """The error for a word that matches several clips."""
-    return PovwatchError(f"{clip} is the name of {len(paths)} clips.", f"Take one: {command.choice(verb, clips=paths)}")
+        take = f"Take one: {command.choice(verb, clips=paths)}"
+        raise PovwatchError(f"{clip} is the name of {len(paths)} clips.", take)
+    if paths:
+        return reader.latest(paths[0])
+    number = number_of(clip)
+    return None if number is None else reader.job(number)

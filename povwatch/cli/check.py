@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from povwatch.cli.app import app, shared
-from povwatch.cli.clips_here import bases, journalled, looked_into
+from povwatch.cli.clips_here import bases, probed, recorded_info
 from povwatch.cli.prefetch import kind_here
 from povwatch.core import layout
 from povwatch.core.errors import PovwatchError, SpecInvalid
@@ -110,9 +110,9 @@ class _Judge:
 
     def _shape(self, clip: Path) -> Shape | None:
         """A clip's shape, from the journal if the file has not changed; None if it is no complete video."""
-        if info := journalled(self.config, clip):
+        if info := recorded_info(self.config, clip):
             return upright(info)
-        found = looked_into(clip)
+        found = probed(clip)
         return Shape(found.frames, found.width, found.height, Fraction(found.rate)) if found else None
 
 

@@ -61,7 +61,7 @@ def named(config: Config, words: Iterable[str]) -> frozenset[bytes]:
     return frozenset(_one(config, word, here) for word in words)
 
 
-def journalled(config: Config, clip: Path) -> VideoInfo | None:
+def recorded_info(config: Config, clip: Path) -> VideoInfo | None:
     """The daemon's probe of a clip; None if the file has changed since."""
     try:
         path = os.fsencode(clip.absolute().relative_to(config.paths.inputs))
@@ -75,7 +75,7 @@ def journalled(config: Config, clip: Path) -> VideoInfo | None:
     return VideoInfo.from_json(members(job.source_info))
 
 
-def looked_into(clip: Path) -> Measured | None:
+def probed(clip: Path) -> Measured | None:
     """Probe a clip; None if it is no complete video."""
     try:
         with clip.open("rb") as file:

@@ -3,40 +3,86 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from povwatch.arrival.watch import Watcher, raise_it, watches_allowed
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import app, console, plain, shared
-from povwatch.cli.engine_checks import Finding, examine
+from povwatch.cli.prefetch import chosen
+from povwatch.core.command import command
 from povwatch.core.errors import JournalError, PovwatchError
 from povwatch.core.local_time import local
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_size
-from povwatch.engines.choice import choose
+from povwatch.engines.choice import MEMORY_NEEDED
+from povwatch.engines.devices import no_share, shares, strangers
+from povwatch.engines.libraries import LOCKED, TORCH
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer import settings, weights
+from povwatch.engines.upstream.facts import commit_of
 from povwatch.files.fs import fsync_dir, rename_noreplace
 from povwatch.files.health import NETWORK, identity
-from povwatch.gpu import nvml as gpu
+from povwatch.gpu import nvml
 from povwatch.journal import open_reader
 from povwatch.media.run import call
+from povwatch.models.lacking import wishes
+from povwatch.models.needs import REPOSITORY, about, needs
 from povwatch.spec.configured import configured_templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from povwatch.config.settings import Config
+    from povwatch.gpu.nvml import Gpu, Gpus
+    from povwatch.models.look import Look
+
 
 WATCHES_WANTED = 8192
 """The recommended number of watches, one for each folder. With fewer, only rescans see a large tree."""
+
+PINNED = "2ff49d0717af02057ae79bc75c00fbff9da1b4e7"
+"""The commit of cosmos-transfer2.5 that povwatch is written for."""
+
+OLDEST_DRIVER = {"cosmos": (570, 124, 6)}
+"""The oldest driver and CUDA versions, from upstream's docs/setup.md."""
+
+ASK_SECONDS = 120.0
+"""Seconds for an interpreter to import torch, which is slow from a cold disk."""
+
+SHOWN = 3
+"""The most names that are listed in a line."""
+
+PACKAGES = {"cosmos": ("cosmos_transfer2",), "diffusers": ("diffusers", "transformers", "accelerate", "safetensors")}
+
+INSTALL = {"cosmos": "Run script/cosmos.", "diffusers": f"{TORCH}; then {LOCKED}"}
+
+ASK = """
+import importlib.util, json, sys
+found = {"python": sys.version.split()[0]}
+found["missing"] = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
+try:
+    import torch
+    found["torch"] = str(torch.__version__)
+    found["cuda"] = torch.version.cuda
+    found["cudnn"] = torch.backends.cudnn.version()
+    found["gpus"] = torch.cuda.device_count()
+except Exception as error:
+    found["problem"] = f"{type(error).__name__}: {error}"
+print("\\n" + json.dumps(found))
+"""
+"""The program that the engine's interpreter runs. povwatch's own has no torch, and must not load it."""
 
 
 @app.command()
@@ -180,7 +226,7 @@ def _codecs(config: Config) -> Iterator[Finding]:
 
 def _gpus(config: Config) -> Iterator[Finding]:
     del config
-    seen = gpu.look()
+    seen = nvml.look()
     for found in seen.found:
         memory = f"{spell_size(found.free)} of {spell_size(found.memory)} free"
         yield Finding("gpu", f"{found.name}, {memory}, driver {seen.driver}")
@@ -189,15 +235,226 @@ def _gpus(config: Config) -> Iterator[Finding]:
 
 
 def _engine(config: Config) -> Iterator[Finding]:
-    try:
-        with open_reader(config.paths.state) as reader:
-            before = reader.real_engine()
-    except JournalError:
-        before = None
-    seen = gpu.look()
-    choice = choose(config, seen, before)
-    yield from examine(choice.kind, config, seen)
+    seen = nvml.look()
+    choice = chosen(config, seen)
+    yield from engine_findings(choice.kind, config, seen)
     if choice.problem:
         yield Finding("engine", f"{choice.kind}: {choice.why}", f"It cannot run now: {choice.problem}.", fatal=True)
     else:
         yield Finding("engine", f"{choice.kind}: {choice.why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the answer."""
+
+    about: str
+    seen: str
+    todo: str = ""
+    """What to do; empty if all is well."""
+    fatal: bool = False
+    """Whether povwatch cannot work because of it."""
+
+    @property
+    def words(self) -> str:
+        """The finding and what to do, as sentences."""
+        return f"{self.seen.rstrip('.')}. {self.todo}" if self.todo else self.seen
+
+
+def engine_findings(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
+    """Check everything that a real engine needs.
+
+    Args:
+        kind: cosmos or diffusers; nothing is checked for others.
+        gpus: as NVML sees them.
+    """
+    if kind not in MEMORY_NEEDED:
+        return
+    yield driver(kind, gpus)
+    yield from memory(kind, gpus)
+    yield from devices(kind, config, gpus)
+    if kind == "cosmos":
+        yield submodule(config)
+    yield from libraries(kind, config, gpus)
+    yield from model_files(kind, config)
+    yield guardrails(config)
+
+
+def driver(kind: str, gpus: Gpus) -> Finding:
+    """The driver's version, and the CUDA version that it supports."""
+    if not gpus.driver:
+        return Finding(
+            "driver", gpus.problem or "of an unknown version", "Install NVIDIA's driver.", fatal=not gpus.found
+        )
+    seen = f"{gpus.driver}, CUDA up to {gpus.cuda}" if gpus.cuda else gpus.driver
+    oldest = OLDEST_DRIVER.get(kind)
+    parts = tuple(int(part) for part in gpus.driver.split(".") if part.isdigit())
+    if oldest and parts < oldest:
+        wanted = ".".join(str(part) for part in oldest)
+        return Finding("driver", seen, f"The {kind} engine needs {wanted} or newer: upgrade it.", fatal=True)
+    return Finding("driver", seen)
+
+
+def memory(kind: str, gpus: Gpus) -> Iterator[Finding]:
+    """Compare GPU memory with the engine's need; names the processes that use some of it."""
+    need = MEMORY_NEEDED[kind]
+    able = any(not gpu.memory or gpu.memory >= need for gpu in gpus.found)
+    for gpu in gpus.found:
+        where = f"GPU {gpu.index}"
+        if not gpu.memory:
+            yield Finding("memory", f"{where} does not say how much it has; {spell_size(need)} are needed")
+        elif gpu.memory < need:
+            todo = f"The {kind} engine needs {spell_size(need)}: take a larger GPU."
+            yield Finding("memory", f"{where} has {spell_size(gpu.memory)}", todo, fatal=not able)
+        elif gpu.free < need:
+            seen = f"{where} has {spell_size(gpu.free)} of {spell_size(gpu.memory)} free{_holders(gpu)}"
+            yield Finding("memory", seen, f"{spell_size(need)} are needed: end what holds it, or wait.")
+        else:
+            yield Finding("memory", f"{where} has {spell_size(gpu.free)} free, {spell_size(need)} are needed")
+
+
+def devices(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
+    """The GPUs that engine.devices and engine.gpus_per_worker leave, unless it is all of them."""
+    engine, needed = config.engine, MEMORY_NEEDED[kind]
+    if not gpus.found or (not engine.devices and engine.gpus_per_worker == 1):
+        return
+    if problem := no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed):
+        yield Finding("devices", problem, "Correct them: nvidia-smi -L lists the GPUs.", fatal=True)
+    elif missing := strangers(gpus, engine.devices):
+        seen = f"engine.devices names {', '.join(missing)}, which NVML does not see"
+        yield Finding("devices", seen, "Correct it (nvidia-smi -L), or wait for that GPU.")
+    else:
+        each = shares(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed)
+        groups = ("+".join(str(gpu.index) for gpu in share) for share in each)
+        yield Finding("devices", f"a worker on each of GPU {', '.join(groups)}")
+
+
+def submodule(config: Config) -> Finding:
+    """Whether upstream's work tree exists, at the right commit."""
+    tree = upstream_of(config)
+    if not any((tree / name).exists() for name in (".git", "cosmos_transfer2")):
+        return Finding("upstream", f"{tree} is empty", "Run script/cosmos.", fatal=True)
+    commit = commit_of(tree)
+    if not commit:
+        return Finding("upstream", f"{tree} is on a branch, or was unpacked", f"It should be at {PINNED[:12]}.")
+    if commit != PINNED:
+        return Finding("upstream", f"{tree} is at {commit[:12]}", f"It should be at {PINNED[:12]}: run script/cosmos.")
+    return Finding("upstream", f"{tree} at {commit[:12]}")
+
+
+def upstream_of(config: Config) -> Path:
+    """Upstream's work tree, found from its interpreter cosmos-transfer2.5/.venv/bin/python."""
+    return config.engine.python.parent.parent.parent
+
+
+def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECONDS) -> Iterator[Finding]:
+    """Ask the engine's interpreter about its libraries, in a separate process."""
+    python = str(config.engine.python) if kind == "cosmos" else sys.executable
+    packages = PACKAGES[kind]
+    if kind == "diffusers" and config.engine.guardrails:
+        packages = (*packages, "cosmos_guardrail")
+    try:
+        found = _asked(python, packages, patience)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        why = "it gives no answer"
+        if isinstance(error, OSError):
+            why = error.strerror or why
+        elif isinstance(error, subprocess.TimeoutExpired):
+            why = f"it gives no answer within {patience:.0f} s"
+        yield Finding("interpreter", f"{python} does not run: {why}", INSTALL[kind], fatal=True)
+        return
+    yield Finding("interpreter", f"{python}, Python {found['python']}")
+    if found["missing"]:
+        yield Finding("libraries", f"{', '.join(found['missing'])} missing", INSTALL[kind], fatal=True)
+    if "problem" in found:
+        yield Finding("torch", f"cannot be imported: {found['problem']}", INSTALL[kind], fatal=True)
+        return
+    seen = f"{found['torch']}, CUDA {found['cuda'] or 'none'}, cuDNN {_cudnn(found['cudnn'])}"
+    if not found["cuda"]:
+        yield Finding("torch", seen, "This build is for CPUs: install one for CUDA.", fatal=True)
+    elif gpus.found and not found["gpus"]:
+        todo = f"It sees no GPU: the driver does CUDA {gpus.cuda or 'of an older kind'}; install a torch for that."
+        yield Finding("torch", seen, todo, fatal=True)
+    else:
+        yield Finding("torch", seen)
+
+
+def model_files(kind: str, config: Config) -> Iterator[Finding]:
+    """Model files in the cache, their licences, and disk space for missing ones."""
+    # The hub's client is slow to import, and the command line should be fast.
+    from povwatch.models import hub, look, record  # noqa: PLC0415
+
+    wanted = wishes(config)
+    if kind == "diffusers" and wanted.model and not REPOSITORY.fullmatch(wanted.model):
+        yield _own_model(wanted.model, wanted.controls)
+    snapshots = record.load(config.paths.state)
+    looks = [look.look(need, snapshots) for need in needs(kind, wanted)]
+    for seen in looks:
+        yield _model(seen, command("prefetch", "--engine", kind))
+    lacking = [seen for seen in looks if not seen.there]
+    pages = sorted({seen.need.licence for seen in lacking if seen.need.licence})
+    if pages:
+        token = "" if hub.has_token() else " Then set HF_TOKEN, or run `hf auth login`."
+        yield Finding("licences", f"to be accepted at {', '.join(pages)}", f"Do so, if it was not done yet.{token}")
+    elif looks:
+        yield Finding("licences", "every file that asks for one is here")
+    if lacking:
+        place = hub.existing(hub.cache_of(looks[0].need))
+        free = shutil.disk_usage(place).free
+        size = max(about(kind, wanted) - sum(seen.size for seen in looks), 0)
+        todo = "Make room, or set HF_HOME to a larger disk." if free < size else ""
+        seen_room = f"{place} has {spell_size(free)} free; some {spell_size(size)} are to be fetched"
+        yield Finding("room", seen_room, todo, fatal=bool(todo))
+
+
+def guardrails(config: Config) -> Finding:
+    """Whether prompts and videos are checked."""
+    if config.engine.guardrails:
+        return Finding("guardrails", "on: prompts and videos are checked")
+    todo = "The model's licence does not hold like this: take engine.guardrails = false out, unless you have another."
+    return Finding("guardrails", "off (engine.guardrails = false): nothing is checked", todo)
+
+
+def _model(seen: Look, command: str) -> Finding:
+    need = seen.need
+    if not seen.there:
+        names = [name for name in seen.missing if "*" not in name]
+        which = f"lacks {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}" if names else "is not here"
+        return Finding("model", f"{need.repository} ({need.why}) {which}", f"Run {command}.", fatal=True)
+    if not seen.checked:
+        return Finding("model", f"{need.repository} ({need.why}) was never checked", f"Run {command}.")
+    return Finding("model", f"{need.repository} ({need.why}), {spell_size(seen.size)}")
+
+
+def _own_model(folder: str, controls: tuple[str, ...]) -> Finding:
+    try:
+        weights.locate(settings.Settings(model=folder, controls=controls, offline=True))
+    except EngineFailure as failure:
+        return Finding("model", failure.message, failure.todo or "Put it there.", fatal=True)
+    return Finding("model", folder)
+
+
+def _asked(python: str, packages: tuple[str, ...], patience: float) -> dict[str, Any]:
+    done = subprocess.run(  # noqa: S603 - the configured interpreter
+        [python, "-c", ASK, *packages],
+        capture_output=True,
+        text=True,
+        timeout=patience,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    found: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    return found
+
+
+def _cudnn(version: int | None) -> str:
+    """Spell cuDNN's version number: 90700 is 9.7.0."""
+    return f"{version // 10000}.{version % 10000 // 100}.{version % 100}" if version else "none"
+
+
+def _holders(gpu: Gpu) -> str:
+    if not gpu.processes:
+        return ""
+    named = [f"{process.name} ({process.pid})" for process in gpu.processes[:SHOWN]]
+    return f"; {', '.join(named)} holds memory" if len(named) == 1 else f"; {', '.join(named)} hold memory"

@@ -12,13 +12,15 @@ from povwatch.cli.app import app, console, shared
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError
 from povwatch.engines.choice import choose
-from povwatch.gpu import nvml as gpu
+from povwatch.gpu import nvml
 from povwatch.journal import open_reader
 from povwatch.models.lacking import wishes
 from povwatch.models.needs import needs
 
 if TYPE_CHECKING:
     from povwatch.config.settings import Config
+    from povwatch.engines.choice import Choice
+    from povwatch.gpu.nvml import Gpus
 
 
 @app.command()
@@ -65,14 +67,17 @@ def prefetch(
 
 def kind_here(config: Config) -> str:
     """The configured engine, or the one that would be chosen on this machine."""
-    if config.engine.kind != "auto":
-        return config.engine.kind
+    return chosen(config, nvml.look()).kind if config.engine.kind == "auto" else config.engine.kind
+
+
+def chosen(config: Config, gpus: Gpus) -> Choice:
+    """The engine that would be chosen on this machine."""
     try:
         with open_reader(config.paths.state) as reader:
             before = reader.real_engine()
     except JournalError:
         before = None
-    return choose(config, gpu.look(), before).kind
+    return choose(config, gpus, before)
 
 
 def environment() -> str:

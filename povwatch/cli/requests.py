@@ -1,23 +1,27 @@
-"""povwatch go, hold, retry, cancel, pause, resume: send requests to the daemon."""
+"""povwatch go, hold, retry, cancel, pause, resume, clean: send requests to the daemon."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from povwatch.cli.app import CLIP_HELP, Clip, app, console, plain, shared
 from povwatch.cli.clips_here import listing
-from povwatch.core.errors import EnvironmentFault, JournalError
+from povwatch.core.errors import EnvironmentFault, JournalError, PovwatchError
 from povwatch.core.lookup import find, number_of, unanswerable
 from povwatch.journal import open_reader
-from povwatch.journal.lock import holder
-from povwatch.service.requests import Spool
+from povwatch.journal.lock import JournalLock, holder
+from povwatch.ops.cleaning import Cleaning, in_words
+from povwatch.service.requests import Answer, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from povwatch.config.settings import Config
+
 
 PATIENCE = 10.0
 """Seconds to wait for an answer. The daemon looks twice a second, but a disk may be slow."""
@@ -116,3 +120,47 @@ def _unanswerable(config: Config, verb: str, clip: str, options: Mapping[str, bo
         return ""
     known = [*here.clips, *seen] if here else seen
     return unanswerable(verb, [f"--{name}" for name, given in options.items() if given], clip, found, known)
+
+
+CLEAN_PATIENCE = 600.0
+"""Seconds to wait for the daemon's answer; folders of terabytes take long."""
+
+
+@app.command()
+def clean(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,  # noqa: FBT002
+) -> None:
+    """Remove staging, checkpoints, error files and temporary files that nobody needs any more."""
+    config = shared(context).config()
+    state = config.paths.state
+    if holder(state) is None:
+        answer = _alone(config, state, dry=dry_run)
+    else:
+        spool = Spool(state)
+        found = spool.wait(spool.ask("clean", "", dry_run=dry_run), CLEAN_PATIENCE)
+        if found is None:
+            raise PovwatchError(f"The daemon has not answered within {CLEAN_PATIENCE:.0f} s.", "See its log.")
+        answer = found
+    for line in answer.lines:
+        console.print(plain(line), soft_wrap=True)
+    console.print(plain(answer.text), soft_wrap=True)
+    if not answer.done:
+        raise typer.Exit(1)
+
+
+def _alone(config: Config, state: Path, *, dry: bool) -> Answer:
+    """Clean without a daemon; none can start meanwhile."""
+    cleaning = Cleaning(config)
+    with open_reader(state) as journal:  # before the lock, which would make files where no daemon ever ran
+        try:
+            lock = JournalLock(state)
+        except PermissionError as error:
+            raise PovwatchError(
+                f"You may not write to {state}.", "Do it as povwatch's own user: sudo -u povwatch povwatch clean"
+            ) from error
+        with lock:
+            found = cleaning.judge(cleaning.look(time.time()), journal)
+            kept = [] if dry else cleaning.remove(found)
+    text, lines = in_words(found, kept, dry=dry)
+    return Answer(not kept, text, tuple(lines))

@@ -21,7 +21,7 @@ CLIP_MAX = 40
 CLIP_MIN = 20
 """The same on a narrow terminal."""
 
-TOLD_MIN = 30
+WHAT_MIN = 30
 """Columns that suffice for details; with fewer, they get a line of their own."""
 
 INDENT = 5
@@ -38,10 +38,10 @@ class Row(NamedTuple):
     state: str
     waits_on: str
     attempts: str
-    told: str
+    what: str
     """Its output's path, its problem, or its progress."""
     is_path: bool = False
-    """Whether `told` is a path."""
+    """Whether `what` is a path."""
 
 
 HEAD = Row("job", "clip", "state", "waits on", "attempts", "what", is_path=True)
@@ -59,7 +59,7 @@ def as_lines(rows: Sequence[Row], width: int | None) -> list[str]:
     room = CLIP_MAX
     if width is not None:
         others = sum(widths) - widths[1] + len(widths) * len(GAP)
-        room = max(CLIP_MIN, min(CLIP_MAX, width - others - TOLD_MIN))
+        room = max(CLIP_MIN, min(CLIP_MAX, width - others - WHAT_MIN))
     widths[1] = min(widths[1], room)
     return [line for row in table for line in _lines(row, widths, width)]
 
@@ -68,16 +68,16 @@ def _lines(row: Row, widths: Sequence[int], width: int | None) -> list[str]:
     cells = [set_cell_size(cell, max(wide, cell_len(cell))) for cell, wide in zip(row[:5], widths, strict=True)]
     begun = GAP.join([*cells, ""])
     if width is None:
-        return [(begun + row.told).rstrip()]
+        return [(begun + row.what).rstrip()]
     left = width - cell_len(begun)
-    if left >= (cell_len(row.told) if row.is_path else min(cell_len(row.told), TOLD_MIN)):
+    if left >= (cell_len(row.what) if row.is_path else min(cell_len(row.what), WHAT_MIN)):
         return [(begun + _cut(row, left)).rstrip()]
     return [begun.rstrip(), " " * INDENT + _cut(row, width - INDENT)]
 
 
 def _cut(row: Row, room: int) -> str:
     if row.is_path:
-        return row.told
-    text = Text(row.told)
-    text.truncate(max(room, TOLD_MIN), overflow="ellipsis")
+        return row.what
+    text = Text(row.what)
+    text.truncate(max(room, WHAT_MIN), overflow="ellipsis")
     return text.plain

@@ -1,31 +1,47 @@
-"""povwatch run: the daemon."""
+"""povwatch run: the daemon. With --once on a terminal, a display stays below the log's lines."""
 
 from __future__ import annotations
 
+import sys
 import time
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from povwatch.cli.app import app, shared
 from povwatch.cli.clips_here import named
-from povwatch.cli.display import BatchDisplay
-from povwatch.cli.report import Files  # noqa: TC001 - typer reads it as it runs
-from povwatch.cli.reporting import print_table, save_all
+from povwatch.cli.report import (
+    Files,
+    print_table,
+    save_all,
+)
 from povwatch.core.events import say
 from povwatch.core.layout import shown
 from povwatch.core.scope import Scope
+from povwatch.core.units import spell_duration
 from povwatch.daemon.loop import Daemon
 from povwatch.daemon.summary import NOT_DONE, summarise
 from povwatch.journal import open_reader
 from povwatch.ops.report import save
 from povwatch.ops.report.gather import gather
 from povwatch.service import log
+from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import RenderableType
+
     from povwatch.config.settings import Config
     from povwatch.daemon.summary import Outcome
+    from povwatch.daemon.view import ClipView, View
     from povwatch.ops.report.data import Report
 
 
@@ -92,3 +108,122 @@ def _report(config: Config, outcome: Outcome) -> Report:
             left=[shown(path) for path in outcome.left],
             notes=notes,
         )
+
+
+ROWS_MAX = 12
+"""The most running clips that are shown, so that the display fits on a screen."""
+
+WIDE = 110
+"""Columns from which on long bars and names fit."""
+
+
+class BatchDisplay:
+    """Shows overall progress, and each running clip with its stage."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Show nothing yet.
+
+        Args:
+            console: standard error if left out.
+        """
+        self.console = console or Console(stderr=True, highlight=False)
+        self._live = Live(
+            console=self.console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        self._since = time.monotonic()
+        self._begun = ""
+
+    @staticmethod
+    def fits() -> bool:
+        """Whether the terminal can show it."""
+        console = Console(stderr=True)
+        return console.is_terminal and not console.is_dumb_terminal
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def show(self, view: View) -> None:
+        """Show the progress of everything."""
+        with suppress(OSError):  # the terminal is gone
+            self._live.update(picture(view, time.monotonic() - self._since, self.console.width), refresh=True)
+
+    def close(self) -> None:
+        """Remove it from the screen, and show the cursor again."""
+        with suppress(OSError):  # the terminal is gone
+            self._live.stop()
+
+    # -- a log's stream
+
+    def write(self, text: str) -> None:
+        """Print a log line, or a part of one, above the display: in its colours, and unbroken."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        with suppress(OSError):  # the terminal is gone
+            for line in lines:
+                self.console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def flush(self) -> None:
+        """Do nothing: no output is buffered."""
+
+    def isatty(self) -> bool:
+        """A terminal."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor of the underlying stream."""
+        return sys.stderr.fileno()
+
+
+def picture(view: View, elapsed: float, width: int) -> RenderableType:
+    """Draw a view.
+
+    Args:
+        elapsed: seconds since the start.
+        width: columns of the terminal.
+    """
+    name, bar = (34, 24) if width >= WIDE else (20, 12)
+    grid = Table.grid(padding=(0, 1), expand=True)
+    grid.add_column(max_width=name, no_wrap=True, overflow="ellipsis")
+    grid.add_column(width=bar)
+    grid.add_column(justify="right", width=5)
+    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    ended = view.done + view.not_out
+    share = view.whole / view.total if view.total else 0.0
+    grid.add_row(
+        f"[bold]{ended} of {view.total} clips[/bold]", _bar(share, bar), f"{share:4.0%}", _overall(view, elapsed)
+    )
+    for clip in view.running[:ROWS_MAX]:
+        grid.add_row(escape(one_line(clip.clip)), _bar(clip.whole, bar), f"{clip.whole:4.0%}", _left(clip))
+        if clip.stage != "publishing":
+            said = f" [dim]{clip.stage}[/dim]"
+            detail = f"[dim]{escape(one_line(clip.detail))}[/dim]"
+            grid.add_row(said, _bar(clip.fraction, bar, "dim"), f"[dim]{clip.fraction:4.0%}[/dim]", detail)
+    parts: list[RenderableType] = [grid]
+    if len(view.running) > ROWS_MAX:
+        parts.append(f"... and {len(view.running) - ROWS_MAX} more under way")
+    if view.loading:
+        parts.append(f"[dim]the engine: {escape(one_line(view.loading))}[/dim]")
+    if view.problem:
+        parts.append(f"[red]{escape(one_line(view.problem))}[/red]")
+    return Group("", *parts)
+
+
+def _overall(view: View, elapsed: float) -> str:
+    parts = [] if view.left is None else [f"about {spell_duration(view.left)} left"]
+    parts.append(f"{spell_duration(elapsed)} so far")
+    parts += [f"[red]{view.not_out} not out[/red]"] * bool(view.not_out)
+    parts += [f"{view.waiting} wait"] * bool(view.waiting) + [f"{view.arriving} arrive"] * bool(view.arriving)
+    return ", ".join(parts)
+
+
+def _left(clip: ClipView) -> str:
+    if clip.stage == "generating" and clip.left is not None:
+        return f"about {spell_duration(clip.left)} left"
+    return "publishing" if clip.stage == "publishing" else ""
+
+
+def _bar(fraction: float, width: int, style: str = "bar.complete") -> ProgressBar:
+    return ProgressBar(total=1.0, completed=min(max(fraction, 0.0), 1.0), width=width, complete_style=style)

@@ -1,24 +1,47 @@
-"""povwatch specs, schema: the JSON files, without a daemon."""
+"""povwatch specs, schema, prompts: the JSON files and their templates, without a daemon.
+
+The rules of `specs --force`, which replaces existing files:
+
+1. An edited JSON is never lost: it is kept beside the new one, as `.clip.json.old`.
+   A text that povwatch itself wrote, byte for byte and from any template, is replaced.
+2. A clip that runs or is done keeps its JSON: another one would make another run of it, and cost GPU minutes that
+   nobody asked for.
+3. A JSON that is open in an editor is left alone: saving it would undo the change.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from dataclasses import replace
+from enum import Enum, StrEnum, auto
+from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch.cli.app import app, shared
-from povwatch.cli.clips_here import bases
-from povwatch.cli.spec_files import Done, SpecFiles
+from povwatch.cli.app import app, console, plain, shared
+from povwatch.cli.clips_here import bases, known, probed, recorded_info
 from povwatch.core import layout
-from povwatch.core.errors import ConfigError
+from povwatch.core.errors import ConfigError, EnvironmentFault, SpecInvalid
+from povwatch.core.job import CLAIMED, JobState
+from povwatch.files.signature import signature, written_on
+from povwatch.service.log import one_line
 from povwatch.spec import Spec
 from povwatch.spec.configured import check_name, configured_templates
+from povwatch.spec.first import choose, first_spec, needs_duration
+from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.variables import VARIABLES, Facts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from povwatch.config.settings import Config
+    from povwatch.journal.reader import Known
+    from povwatch.spec.prompts import Template
 
 
 @app.command()
@@ -46,22 +69,22 @@ def specs(
         check_name(template, templates, f"--template {template}")
     files = SpecFiles(config, templates, template=template, dry=dry_run)
     below = _below(config, folder)
-    counts = dict.fromkeys(Done, 0)
+    counts = dict.fromkeys(Outcome, 0)
     for path, base in bases(config).items():
         if not path.startswith(below):
             continue
-        done, said = files.see_to(path, base, force=force)
-        counts[done] += 1
-        if said:
-            typer.echo(f"{layout.shown(layout.beside(path, base).spec)}: {said}")
+        outcome, message = files.write(path, base, force=force)
+        counts[outcome] += 1
+        if message:
+            typer.echo(f"{layout.shown(layout.beside(path, base).spec)}: {message}")
     would = "would be " if dry_run else ""
-    text = f"{counts[Done.WRITTEN]} {would}written, {counts[Done.THERE]} there already"
+    text = f"{counts[Outcome.WRITTEN]} {would}written, {counts[Outcome.THERE]} there already"
     if force:
-        text += f", {counts[Done.LEFT]} left as they are"
-    if counts[Done.FAILED]:
-        text += f", {counts[Done.FAILED]} not written"
+        text += f", {counts[Outcome.LEFT]} left as they are"
+    if counts[Outcome.FAILED]:
+        text += f", {counts[Outcome.FAILED]} not written"
     typer.echo(f"{text}.")
-    if counts[Done.FAILED]:
+    if counts[Outcome.FAILED]:
         raise typer.Exit(1)
 
 
@@ -69,6 +92,45 @@ def specs(
 def schema() -> None:
     """Print the JSON Schema of a spec, for editors."""
     typer.echo(json.dumps(Spec.model_json_schema(), indent=2))
+
+
+class What(StrEnum):
+    """What the command does."""
+
+    LIST = "list"
+    SHOW = "show"
+
+
+@app.command()
+def prompts(
+    context: typer.Context,
+    what: Annotated[
+        What,
+        typer.Argument(metavar="list|show", help="list: all of them; show: one, as a file to start your own from."),
+    ],
+    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="With show: which one.")] = "",
+) -> None:
+    """List the prompt templates, or show one."""
+    if (what is What.SHOW) != bool(template):
+        raise typer.BadParameter("give a template's name with show, and none with list")
+    config = shared(context).config()
+    templates = configured_templates(config)
+    if what is What.LIST:
+        width = max(map(len, ["template", *templates]))
+        console.print(f"[bold]{'template':<{width}}  from      for[/bold]", soft_wrap=True)
+        for name, found in sorted(templates.items()):
+            mine = config.spec.templates and found.place.startswith(config.spec.templates)
+            whose = "yours" if mine else "povwatch"
+            console.print(plain(f"{name:<{width}}  {whose:<8}  {found.description}"), soft_wrap=True)
+        console.print()
+        yours = config.spec.templates or "a folder of yours, which spec.templates names"
+        console.print(plain(f"Used for new clips: {config.spec.template}. Yours go into {yours}."), soft_wrap=True)
+        console.print("In their texts you may write:")
+        for variable, meaning in VARIABLES.items():
+            console.print(plain(f"  {{{variable}}}  {meaning}"), soft_wrap=True)
+        return
+    check_name(template, templates, template)
+    typer.echo("\n".join(map(one_line, templates[template].text.splitlines())))
 
 
 def _below(config: Config, folder: Path | None) -> bytes:
@@ -88,3 +150,126 @@ def _below(config: Config, folder: Path | None) -> bytes:
         f"{folder} is no folder in {config.paths.inputs}.",
         f"Name one that is, or set paths.inputs in {config.origin}.",
     )
+
+
+class Outcome(Enum):
+    """The outcome for one clip."""
+
+    WRITTEN = auto()
+    THERE = auto()
+    LEFT = auto()
+    FAILED = auto()
+
+
+class SpecFiles:
+    """The JSON files of the clips in inputs/."""
+
+    def __init__(
+        self, config: Config, templates: Mapping[str, Template], *, template: str | None = None, dry: bool = False
+    ) -> None:
+        """`template` is a requested one, which overrides each folder's; `dry` writes nothing."""
+        self._config = config
+        self._templates = templates
+        self._template = template
+        self._dry = dry
+        self._folder = InputsFolder(config.paths.inputs)
+
+    def write(self, path: bytes, base: bytes, *, force: bool) -> tuple[Outcome, str]:
+        """Write a clip's JSON, or replace it; returns the outcome and a message.
+
+        Args:
+            base: what the clip's files are called.
+            force: whether an existing JSON is replaced.
+        """
+        spec = layout.beside(path, base).spec
+        there = os.path.lexists(self._config.paths.inputs / os.fsdecode(spec))
+        if there and not force:
+            return Outcome.THERE, ""
+        if there and (why := self._reason_to_keep(path, spec)):
+            return Outcome.LEFT, f"left as it is: {why}"
+        try:
+            return self._write(path, base, spec, there=there)
+        except (EnvironmentFault, FileExistsError) as error:
+            return Outcome.FAILED, f"not written: {error}"
+
+    def _write(self, path: bytes, base: bytes, spec: bytes, *, there: bool) -> tuple[Outcome, str]:
+        template = choose(self._config.spec, self._templates, path, template=self._template)
+        facts = self._facts(path, template)
+        if facts is None:
+            why = f"template {template.name} has {{duration}}, and the clip is no whole video (yet)"
+            return Outcome.FAILED, f"not written: {why}"
+        data = first_spec(self._config.spec, template, base, facts)
+        if there:
+            return self._replace(spec, data, template, facts, base)
+        if self._dry or self._folder.write_spec(spec, data):
+            return Outcome.WRITTEN, self._message("written", template)
+        return Outcome.THERE, ""
+
+    def _reason_to_keep(self, path: bytes, spec: bytes) -> str:
+        """The reason why an existing JSON must stay; empty if it may be replaced."""
+        job = self._known.get(path)
+        if job is not None and job.state in CLAIMED:
+            return f"the clip is {job.state}"
+        if job is not None and job.state is JobState.DONE:
+            return "the clip is done, and another JSON would run it again; remove the JSON first if you want that"
+        try:
+            if lock := self._folder.editor_open(spec, time.time()):
+                return f"it is open in an editor ({layout.shown(lock)} is there)"
+            self._folder.read_spec(spec)
+        except (EnvironmentFault, SpecInvalid) as error:
+            return str(error)
+        return ""
+
+    def _replace(self, spec: bytes, data: bytes, template: Template, facts: Facts, base: bytes) -> tuple[Outcome, str]:
+        file = self._folder.read_spec(spec)
+        old = file.data if file else b""
+        if old == data:
+            return Outcome.THERE, ""
+
+        def ours(text: bytes) -> bool:
+            return text in self._ours(facts, base)
+
+        if self._dry:
+            kept = "" if ours(old) else "; what somebody wrote there would be kept beside it"
+        else:
+            aside = self._folder.rewrite_spec(spec, data, ours=ours)
+            kept = "" if aside is None else f"; what somebody wrote there is kept as {layout.shown(aside)}"
+        return Outcome.WRITTEN, self._message("written anew", template) + kept
+
+    def _message(self, what: str, template: Template) -> str:
+        return f"{'would be ' if self._dry else ''}{what}, template {template.name}"
+
+    def _ours(self, facts: Facts, base: bytes) -> set[bytes]:
+        """Every text that povwatch itself may have written there."""
+        if facts.duration is None and any(needs_duration(template) for template in self._templates.values()):
+            facts = replace(facts, duration=self._duration(self._config.paths.inputs / os.fsdecode(facts.path)))
+        of_folder = [choose(self._config.spec, self._templates, facts.path, template=name) for name in self._templates]
+        return {
+            first_spec(self._config.spec, template, base, facts)
+            for template in [*self._templates.values(), *of_folder]
+            if facts.duration is not None or not needs_duration(template)
+        }
+
+    def _facts(self, path: bytes, template: Template) -> Facts | None:
+        """The facts about a clip; None if its template needs its duration and the clip cannot be probed."""
+        clip: Path = self._config.paths.inputs / os.fsdecode(path)
+        duration = None
+        if needs_duration(template):
+            duration = self._duration(clip)
+            if duration is None:
+                return None
+        try:
+            return Facts(path, written_on(signature(clip.lstat())), duration)
+        except OSError:  # it has just gone away
+            return None
+
+    def _duration(self, clip: Path) -> float | None:
+        if info := recorded_info(self._config, clip):
+            return info.duration
+        found = probed(clip)
+        rate = Fraction(found.rate) if found else Fraction(0)
+        return float(found.frames / rate) if found and rate else None
+
+    @cached_property
+    def _known(self) -> dict[bytes, Known]:
+        return known(self._config)

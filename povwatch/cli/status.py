@@ -13,29 +13,33 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from povwatch.cli.app import Clip, app, console, job_of, plain, shared
-from povwatch.cli.forecast import forecast
 from povwatch.cli.rows import Row, as_lines
-from povwatch.cli.workers import worker_lines
-from povwatch.core import pausing
+from povwatch.core import layout, pausing
 from povwatch.core.command import command
+from povwatch.core.errors import PovwatchError
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.layout import shown
-from povwatch.core.local_time import local, utc
-from povwatch.core.units import spell_duration
+from povwatch.core.local_time import local, spell_moment, utc
+from povwatch.core.lookup import instead
+from povwatch.core.units import spell_duration, spell_size
+from povwatch.engines import eta
 from povwatch.grace import clock as clockwork
 from povwatch.journal import members
 from povwatch.journal.lock import holder
 from povwatch.media import resized
 from povwatch.media.damage import in_words
 from povwatch.service.log import one_line
+from povwatch.spec import parse
+from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
     from povwatch.config.settings import Config
     from povwatch.journal import JournalReader
+
 
 WATCH_EVERY = 1.0
 ROWS_MAX = 30
@@ -45,6 +49,9 @@ NAME_MIN, BAR_ROOM = 20, 75
 
 UNDER_WAY = "was under way when povwatch ended; it goes on at the next start"
 """Shown for a claimed job when no daemon runs: the journal's progress is stale then."""
+
+AHEAD_MAX = 200
+"""The most queued jobs that a forecast considers: each one's JSON is read."""
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
@@ -95,6 +102,8 @@ def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # 
     """Show everything about one clip, its history too."""
     with shared(context).reader() as reader:
         job = job_of(reader, clip, "show")
+        if job is None:
+            raise PovwatchError(f"No clip here is called {clip}.", instead(reader.known().keys(), clip))
         events = reader.events(job.id)
         if as_json:
             history = [
@@ -146,7 +155,7 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     return found
 
 
-def grace_words(job: Job, config: Config, *, running: bool) -> str:
+def describe_grace(job: Job, config: Config, *, running: bool) -> str:
     """The rest of a clip's grace, and whether it runs; empty if it has none.
 
     Args:
@@ -206,7 +215,7 @@ def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Itera
     """The progress of each clip: bars on a terminal, otherwise a line each."""
     # A long name must not take the bar's space; the table shows it whole.
     name = Column(no_wrap=True, overflow="ellipsis", max_width=max(NAME_MIN, (width or 0) - BAR_ROOM))
-    percent = TextColumn("{task.percentage:>3.0f} % {task.fields[eta]}")
+    percent = TextColumn("{task.percentage:>3.0f} % {task.fields[what]}")
     bars = Progress(TextColumn("{task.description}", table_column=name), BarColumn(), percent)
     for job in running:
         if progress := reader.progress(job.id):
@@ -214,15 +223,15 @@ def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Itera
             if width is None:
                 yield plain(f"{shown(job.path)}: {progress['fraction'] * 100:.0f} % ({progress['stage']}){left}")
             else:
-                eta = plain(progress["stage"] + left)
-                bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], eta=eta)
+                what = plain(progress["stage"] + left)
+                bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], what=what)
     if bars.tasks:
         yield bars
 
 
 def _waits(found: list[Job], config: Config, *, running: bool) -> dict[int, str]:
     """What each clip in its grace waits on, and the rest of it; without a daemon, for started clips too."""
-    words = {job.id: grace_words(job, config, running=running) for job in found}
+    words = {job.id: describe_grace(job, config, running=running) for job in found}
     ticking = {job.id for job in found if job.waiting_on is Waiting.GRACE}
     # The reason without the way out after its semicolon: there is no space, and why shows it.
     held = {job.id: job.detail.partition(";")[0] for job in found if job.waiting_on is Waiting.HELD}
@@ -240,13 +249,13 @@ def _table(found: list[Job], reader: JournalReader, words: Mapping[int, str], wi
 
 
 def _row(job: Job, reader: JournalReader, words: Mapping[int, str]) -> Row:
-    told = job.output or job.error or job.detail or ""
+    what = job.output or job.error or job.detail or ""
     if job.id in words:
-        told = words[job.id]
+        what = words[job.id]
     elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
-        told = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+        what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
     about = (str(job.id), one_line(shown(job.path)), str(job.state), str(job.waiting_on or ""), str(job.attempts or ""))
-    return Row(*about, one_line(told), is_path=told == job.output)
+    return Row(*about, one_line(what), is_path=what == job.output)
 
 
 def _iso(at: float) -> str:
@@ -255,3 +264,93 @@ def _iso(at: float) -> str:
 
 def _local(at: float) -> str:
     return local(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def forecast(config: Config, reader: JournalReader, active: Sequence[Job]) -> dict[int, str]:
+    """Start and end of each queued job in words, if they can be foretold.
+
+    Args:
+        active: the jobs that have not ended, in the queue's order.
+    """
+    facts = reader.fact("daemon") or {}
+    workers = facts.get("workers", [])
+    if not workers or facts.get("problem") or facts.get("blocked"):
+        return {}  # nobody knows when the queue goes on
+    history = list(filter(None, (eta.Done.of(event.data) for event in reader.latest_events("generated", eta.KEPT))))
+    busy = [_seconds_left(reader, worker) for worker in workers]
+    queue = [job for job in active if job.state is JobState.QUEUED and job.waiting_on is Waiting.TURN][:AHEAD_MAX]
+    folder = InputsFolder(config.paths.inputs)
+    takes = [
+        eta.estimate(
+            history, engine=facts["engine"], gpu=workers[0].get("gpu", ""), **_job_size(folder, job, facts["engine"])
+        )
+        for job in queue
+    ]
+    return {
+        job.id: words
+        for job, (start, end) in zip(queue, eta.forecast(busy, takes), strict=True)
+        if (words := _spell_start(start, end))
+    }
+
+
+def _seconds_left(reader: JournalReader, worker: dict[str, Any]) -> float | None:
+    """Seconds until a worker is free; None if unknown."""
+    if worker["job"] is None:
+        return 0.0 if worker["state"] == "ready" else None
+    left = (reader.progress(worker["job"]) or {}).get("eta")
+    return None if left is None else float(left)
+
+
+def _job_size(folder: InputsFolder, job: Job, engine: str) -> dict[str, int]:
+    spec: dict[str, Any] = {}
+    try:
+        file = folder.read_spec(layout.beside(job.path, job.base).spec)
+        if file is not None:
+            spec = parse(file.data, clip_name=layout.split(job.path)[1], file="").upstream()
+    except (PovwatchError, OSError):  # invalid, or not readable for this user: assume the usual number of steps
+        spec = {}
+    return eta.size(members(job.source_info), spec, engine)
+
+
+def _spell_start(start: float | None, end: float | None) -> str:
+    if start is None:
+        return ""
+    begins = f"starts in about {spell_duration(start)}" if start >= 1 else "starts now"
+    return begins if end is None else f"{begins}, generated in about {spell_duration(end)}"
+
+
+def worker_lines(facts: Mapping[str, Any], reader: JournalReader) -> Iterator[str]:
+    """What each worker does and since when, and its GPUs' memory; then the GPUs without a worker.
+
+    Args:
+        facts: the daemon's facts about itself; see daemon/status.py.
+    """
+    gpus = {gpu["uuid"]: gpu for gpu in facts.get("gpus", [])}
+    for worker in facts.get("workers", []):
+        mine = [_memory(gpus.pop(uuid)) for uuid in worker["gpus"] if uuid in gpus]
+        about = ", ".join(filter(None, [worker["gpu"], "; ".join(mine)]))
+        yield f"{worker['label']}{f' ({about})' if about else ''}: {_doing(worker, reader)}"
+    for gpu in gpus.values():
+        yield f"GPU {gpu['index']} {gpu['name']}: no worker, {_memory(gpu)}"
+
+
+def _doing(worker: Mapping[str, Any], reader: JournalReader) -> str:
+    since = f"since {spell_moment(worker['since'], time.time())}"
+    job = reader.job(worker["job"]) if worker["job"] is not None else None
+    if job is not None:
+        begun = [event.at for event in reader.events(job.id) if event.event == "started"]
+        verb = "generates" if worker["state"] == "busy" else "waits for the working copy of"
+        return f"{verb} {shown(job.path)} since {spell_moment(begun[-1] if begun else job.updated_at, time.time())}"
+    match worker["state"]:
+        case "loading":
+            return f"loads the engine{' (' + worker['loading'] + ')' if worker['loading'] else ''} {since}"
+        case "ready":
+            return f"ready, nothing to do {since}"
+        case state:
+            return f"{worker['waits'] or worker['problem'] or state} ({since})"
+
+
+def _memory(gpu: Mapping[str, Any]) -> str:
+    if not gpu["memory"]:
+        return "its memory is unknown"
+    return f"{spell_size(gpu['memory'] - gpu['free'])} of {spell_size(gpu['memory'])} in use"

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.cli.app import Clip, app, console, plain, several, shared
-from povwatch.cli.forecast import forecast
-from povwatch.cli.not_a_clip import unlike_a_clip
-from povwatch.cli.status import UNDER_WAY, grace_words
+from povwatch.cli.app import Clip, app, console, job_of, plain, shared
+from povwatch.cli.status import UNDER_WAY, describe_grace, forecast
 from povwatch.container import examine
 from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.layout import shown
 from povwatch.core.local_time import local
-from povwatch.core.lookup import find, instead, number_of
+from povwatch.core.lookup import instead
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_duration, spell_size
 from povwatch.files import names
@@ -35,11 +34,13 @@ from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from povwatch.config.settings import Config
     from povwatch.journal import JournalReader
 
-GraceEntry = tuple[str, str, str]
+
+Gate = tuple[str, str, str]
 """A gate: its name, its verdict, and what was seen there."""
 
 OK, WAITS, STOPS = "ok", "waits", "stops here"
@@ -48,15 +49,12 @@ COLOUR = {OK: "green", WAITS: "yellow", STOPS: "red"}
 
 
 @app.command()
-def why(
-    context: typer.Context,
-    clip: Clip,
-) -> None:
+def why(context: typer.Context, clip: Clip) -> None:
     """Say why a clip is where it is: every gate, what was seen there, what comes next."""
     config = shared(context).config()
     with shared(context).reader() as reader:
         path, job = _clip(config, reader, clip)
-        for name, verdict, seen in _grace(config, reader, path, job):
+        for name, verdict, seen in _gates(config, reader, path, job):
             # No table: it would break commands, which are to be copied.
             console.print(f"{name:<8}  [{COLOUR[verdict]}]{verdict:<10}[/]  {plain(seen)}", soft_wrap=True)
 
@@ -64,14 +62,8 @@ def why(
 def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job | None]:
     """The named clip: one in the journal, or else a file in inputs/."""
     word = word.removeprefix(f"{config.paths.inputs}/")
-    paths = find(reader.known().keys(), word)
-    number = number_of(word)
-    if not paths and number is not None and (job := reader.job(number)):
+    if job := job_of(reader, word, "why"):
         return job.path, job
-    if len(paths) > 1:
-        raise several("why", word, paths)
-    if paths:
-        return paths[0], reader.latest(paths[0])
     path = os.path.normpath(os.fsencode(word).removeprefix(b"./").removeprefix(b"inputs/"))
     outside = path.startswith((b"/", b"..")) or path == b"."
     if outside or not os.path.lexists(config.paths.inputs / os.fsdecode(path)):
@@ -80,8 +72,8 @@ def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job 
     return path, None
 
 
-def _grace(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[GraceEntry]:
-    yield "clip", OK if job else WAITS, layout.shown(path)
+def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[Gate]:
+    yield "clip", OK if job else WAITS, shown(path)
     yield _daemon(config, reader)
     unlike = unlike_a_clip(config.paths.inputs, path)
     if unlike:
@@ -121,7 +113,7 @@ def _next(config: Config, job: Job, *, unlike: str) -> str:
     return f"{edit}another video of this name, or this starts another run: {command('retry', *force, clip=job.path)}"
 
 
-def _daemon(config: Config, reader: JournalReader) -> GraceEntry:
+def _daemon(config: Config, reader: JournalReader) -> Gate:
     pid = holder(config.paths.state)
     if pid is None:
         return "daemon", STOPS, "not running: script/run, or systemctl start povwatch"
@@ -131,12 +123,12 @@ def _daemon(config: Config, reader: JournalReader) -> GraceEntry:
     return "daemon", OK, f"pid {pid}, engine {facts.get('engine')}"
 
 
-def _name(config: Config, path: bytes) -> Iterator[GraceEntry]:
+def _name(config: Config, path: bytes) -> Iterator[Gate]:
     folder, name = layout.split(path)
     extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
     ignored = [part for part in folder.split(b"/") if part and names.is_ignored_folder(part)]
     if ignored:
-        yield "name", STOPS, f"the folder {layout.shown(ignored[0])} is not looked into"
+        yield "name", STOPS, f"the folder {shown(ignored[0])} is not looked into"
     elif names.is_ignored(name):
         yield "name", STOPS, "names that begin with a dot or ~, and partial copies, are left alone"
     elif not names.is_clip_name(name, extensions):
@@ -145,7 +137,7 @@ def _name(config: Config, path: bytes) -> Iterator[GraceEntry]:
         yield "name", OK, "a clip's"
 
 
-def _damage(job: Job) -> Iterator[GraceEntry]:
+def _damage(job: Job) -> Iterator[Gate]:
     """Which frames do not decode, and where the pictures change size, as far as known."""
     if words := in_words(members(job.source_info).get("damage")):
         yield "damage", WAITS if not job.ended else OK, joined(words, "What decodes is run")
@@ -153,7 +145,7 @@ def _damage(job: Job) -> Iterator[GraceEntry]:
         yield "pictures", OK, words.rstrip(".")
 
 
-def _file(config: Config, path: bytes, job: Job) -> Iterator[GraceEntry]:
+def _file(config: Config, path: bytes, job: Job) -> Iterator[Gate]:
     """The four conditions of "arrived", as they are now."""
     root = os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -193,15 +185,15 @@ def _file(config: Config, path: bytes, job: Job) -> Iterator[GraceEntry]:
         os.close(fd)
 
 
-def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[GraceEntry]:
+def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
     beside = layout.beside(job.path, job.base)
     folder = InputsFolder(config.paths.inputs)
     try:
         file = folder.read_spec(beside.spec)
         if file is None:
-            yield "JSON", WAITS, f"{layout.shown(beside.spec)} is not there; it is written when the clip has arrived"
+            yield "JSON", WAITS, f"{shown(beside.spec)} is not there; it is written when the clip has arrived"
             return
-        spec = parse(file.data, clip_name=layout.split(job.path)[1], file=layout.shown(beside.spec))
+        spec = parse(file.data, clip_name=layout.split(job.path)[1], file=shown(beside.spec))
         folder.check_references(spec, beside.spec, file.data)
     except SpecInvalid as error:
         yield "JSON", STOPS, joined(error.what, _see(config, beside))
@@ -223,9 +215,9 @@ def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[GraceEntr
         yield from _clock(config, job)
 
 
-def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> GraceEntry:
+def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> Gate:
     """For a valid JSON: whether the engine and the named files fit it, as the daemon found."""
-    name = layout.shown(beside.spec)
+    name = shown(beside.spec)
     if job.waiting_on is not Waiting.INVALID_SPEC:
         return "JSON", OK, f"{name} can be run"
     if job.spec_digest != digest:
@@ -236,16 +228,16 @@ def _verdict(config: Config, job: Job, beside: layout.Beside, digest: str) -> Gr
 def _see(config: Config, beside: layout.Beside) -> str:
     """Where the whole text is, if it could be written."""
     there = os.path.lexists(config.paths.inputs / os.fsdecode(beside.error))
-    return f"See {layout.shown(beside.error)}" if there else ""
+    return f"See {shown(beside.error)}" if there else ""
 
 
-def _clock(config: Config, job: Job) -> Iterator[GraceEntry]:
+def _clock(config: Config, job: Job) -> Iterator[Gate]:
     """The rest of the grace, and whether it runs."""
-    if words := grace_words(job, config, running=holder(config.paths.state) is not None):
+    if words := describe_grace(job, config, running=holder(config.paths.state) is not None):
         yield "grace", WAITS, f"{words} (grace.period is {spell_duration(config.grace.period)})"
 
 
-def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[GraceEntry]:
+def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
     running = holder(config.paths.state) is not None
     if job.state is JobState.QUEUED:
         active = reader.active()
@@ -260,3 +252,48 @@ def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[GraceEnt
     elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
         left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") is not None else ""
         yield "progress", OK, f"{progress['fraction'] * 100:.0f} % ({progress['stage']}){left}"
+
+
+SPECIAL = {
+    stat.S_IFIFO: "a FIFO (a named pipe)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+COPY = "Links are not followed: put the {what} itself here."
+
+
+def unlike_a_clip(root: Path, path: bytes) -> str:
+    """What the path is and why povwatch ignores it; empty for a plain file, or if nothing is there.
+
+    Args:
+        root: inputs/.
+        path: relative to it.
+    """
+    at = os.fsencode(root)
+    *folders, name = [part for part in path.split(b"/") if part] or [b""]
+    for folder in folders:
+        at = os.path.join(at, folder)  # noqa: PTH118 - bytes
+        if os.path.islink(at):  # noqa: PTH114 - bytes
+            return f"the folder {shown(folder)} is a symbolic link. {COPY.format(what='folder')}"
+    at = os.path.join(at, name)  # noqa: PTH118 - bytes
+    try:
+        mode = os.lstat(at).st_mode
+    except OSError:
+        return ""
+    if stat.S_ISLNK(mode):
+        return _link(at)
+    if stat.S_ISDIR(mode):
+        return "a folder, not a clip. Ask for a clip in it."
+    if what := SPECIAL.get(stat.S_IFMT(mode)):
+        return f"{what}, not a plain file: it is left alone. Copy the video itself here."
+    return ""
+
+
+def _link(at: bytes) -> str:
+    to = shown(os.readlink(at))  # noqa: PTH115 - bytes
+    if not os.path.exists(at):  # noqa: PTH110 - bytes
+        return f"a symbolic link to {to}, which is not there. {COPY.format(what='video')}"
+    if os.path.isdir(at):  # noqa: PTH112 - bytes
+        return f"a symbolic link to the folder {to}. {COPY.format(what='folder')}"
+    return f"a symbolic link to {to}. {COPY.format(what='video')}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from povwatch.core.local_time import local
+from povwatch.core.local_time import local, spell_moment
 
 
 class Clock:
@@ -24,6 +24,6 @@ class Clock:
         return shown.hour * 60 + shown.minute
 
     def spell(self, boot: float) -> str:
-        """A time of the boot clock as local time for people: "14:03:05", with the date if it is another day."""
-        moment, today = local(self.wall() + boot - self.boot()), local(self.wall()).date()
-        return moment.strftime("%H:%M:%S" if moment.date() == today else "%a %d %b %H:%M:%S")
+        """A time of the boot clock as local time for people; see `spell_moment`."""
+        now = self.wall()
+        return spell_moment(now + boot - self.boot(), now)

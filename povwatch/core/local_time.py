@@ -51,6 +51,12 @@ def local(at: float) -> datetime:
     return utc(at).astimezone()
 
 
+def spell_moment(at: float, now: float) -> str:
+    """Local time for people: "14:03:05", with the date if that is another day than `now`."""
+    moment = local(at)
+    return moment.strftime("%H:%M:%S" if moment.date() == local(now).date() else "%a %d %b %H:%M:%S")
+
+
 def utc(at: float) -> datetime:
     """The same in UTC."""
     return datetime.fromtimestamp(min(max(at, EARLIEST), LATEST) if at == at else 0.0, UTC)  # noqa: PLR0124 - NaN

@@ -18,8 +18,7 @@ from support.clips import make_clip
 from support.daemons import Daemon
 from typer.testing import CliRunner
 
-from povwatch.cli.app import app
-from povwatch.cli.verbs import VERBS
+from povwatch.cli.app import VERBS, app
 from povwatch.core import command
 from povwatch.core.errors import PovwatchError
 

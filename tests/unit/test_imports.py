@@ -45,7 +45,7 @@ ONLY = {
     "watchdog": {"arrival/watch.py"},
     "subprocess": {
         *("process/start.py", "process/child.py", "process/reaper.py"),
-        *("engines/choice.py", "engines/upstream/downloads.py", "cli/engine_checks.py"),
+        *("engines/choice.py", "engines/upstream/downloads.py", "cli/doctor.py"),
     },
     "httpx2": {"models/hub.py"},
     "huggingface_hub": {"models/hub.py", "engines/transfer/weights.py"},

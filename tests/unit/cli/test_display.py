@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from povwatch.cli.display import BatchDisplay, picture
+from povwatch.cli.run import BatchDisplay, picture
 from povwatch.daemon.view import ClipView, View, after_generating
 
 RUNNING = ClipView("[red]a\x1b[2J[/red].mp4", "generating", 0.5, "denoise, chunk 2 of 3, step 4 of 35", 90.0)

@@ -9,8 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from povwatch.cli import main
-from povwatch.cli.app import app
-from povwatch.cli.verbs import VERBS
+from povwatch.cli.app import VERBS, app
 from povwatch.core import command
 
 

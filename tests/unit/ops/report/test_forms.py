@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from povwatch.cli.reporting import print_table
+from povwatch.cli.report import print_table
 from povwatch.core.errors import ConfigError
 from povwatch.core.job import JobState
 from povwatch.ops.report import charts, words

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from povwatch.cli import engine_checks as able
+from povwatch.cli import doctor
 from povwatch.config.load import load_config
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 from povwatch.models import hub, record
@@ -58,55 +58,55 @@ def only(findings):
 
 
 def test_a_driver(config):
-    found = able.driver("cosmos", ONE)
+    found = doctor.driver("cosmos", ONE)
     assert (found.seen, found.todo) == ("580.65.06, CUDA up to 13.0", "")
 
 
 @pytest.mark.parametrize(("version", "old"), [("570.124.05", True), ("570.124.06", False), ("565.1", True)])
 def test_a_driver_that_is_too_old(version, old):
-    found = able.driver("cosmos", Gpus((H200,), version))
+    found = doctor.driver("cosmos", Gpus((H200,), version))
     assert found.fatal is old
     assert ("570.124.6 or newer" in found.todo) is old
-    assert not able.driver("diffusers", Gpus((H200,), version)).todo
+    assert not doctor.driver("diffusers", Gpus((H200,), version)).todo
 
 
 def test_no_driver():
-    found = able.driver("cosmos", Gpus(problem="there is no NVIDIA driver here"))
+    found = doctor.driver("cosmos", Gpus(problem="there is no NVIDIA driver here"))
     assert found.fatal
     assert found.words == "there is no NVIDIA driver here. Install NVIDIA's driver."
 
 
 def test_a_driver_that_does_not_say_its_version_is_no_fault():
-    assert not able.driver("cosmos", Gpus((H200,))).fatal
+    assert not doctor.driver("cosmos", Gpus((H200,))).fatal
 
 
 # -- memory
 
 
 def test_enough_memory():
-    found = only(able.memory("cosmos", ONE))
+    found = only(doctor.memory("cosmos", ONE))
     assert (found.seen, found.todo) == ("GPU 0 has 139 GB free, 65 GB are needed", "")
 
 
 def test_a_gpu_that_is_too_small():
     small = Gpu(1, "GPU-1", "NVIDIA L4", 24 * 10**9, 24 * 10**9)
-    found = only(able.memory("cosmos", Gpus((small,))))
+    found = only(doctor.memory("cosmos", Gpus((small,))))
     assert found.fatal
     assert "65 GB" in found.todo
     # beside one that is large enough it does no harm
-    assert [finding.fatal for finding in able.memory("cosmos", Gpus((small, H200)))] == [False, False]
+    assert [finding.fatal for finding in doctor.memory("cosmos", Gpus((small, H200)))] == [False, False]
 
 
 def test_who_holds_the_memory_is_named():
     held = Gpu(0, "GPU-0", "NVIDIA H200", 140 * 10**9, 9 * 10**9, None, (Process(4711, "blender", 130 * 10**9),))
-    found = only(able.memory("cosmos", Gpus((held,))))
+    found = only(doctor.memory("cosmos", Gpus((held,))))
     assert found.seen == "GPU 0 has 9.0 GB of 140 GB free; blender (4711) holds memory"
     assert not found.fatal
     assert found.todo
 
 
 def test_memory_that_nvml_does_not_know_is_no_fault():
-    found = only(able.memory("cosmos", Gpus((Gpu(0, "0", "NVIDIA GB10", 0, 0),))))
+    found = only(doctor.memory("cosmos", Gpus((Gpu(0, "0", "NVIDIA GB10", 0, 0),))))
     assert (found.todo, found.fatal) == ("", False)
 
 
@@ -114,16 +114,16 @@ def test_memory_that_nvml_does_not_know_is_no_fault():
 
 
 def test_the_pinned_commit_is_the_one_everywhere():
-    assert re.search(r"^pinned=(\w+)$", (ROOT / "script/cosmos").read_text(), re.MULTILINE)[1] == able.PINNED
+    assert re.search(r"^pinned=(\w+)$", (ROOT / "script/cosmos").read_text(), re.MULTILINE)[1] == doctor.PINNED
     tree = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "--stage", "cosmos-transfer2.5"], capture_output=True, text=True, check=False
     )
     if tree.returncode == 0 and tree.stdout:
-        assert tree.stdout.split()[:2] == ["160000", able.PINNED]
+        assert tree.stdout.split()[:2] == ["160000", doctor.PINNED]
 
 
 def test_an_empty_submodule(config):
-    found = able.submodule(config)
+    found = doctor.submodule(config)
     assert found.fatal
     assert found.todo == "Run script/cosmos."
 
@@ -131,19 +131,19 @@ def test_an_empty_submodule(config):
 @pytest.mark.parametrize(
     ("head", "todo"),
     [
-        (able.PINNED, ""),
+        (doctor.PINNED, ""),
         ("1" * 40, "It should be at 2ff49d0717af: run script/cosmos."),
         ("ref: refs/heads/main", "It should be at 2ff49d0717af."),
     ],
 )
 def test_where_the_submodule_is(config, head, todo):
-    tree = able.upstream_of(config)
+    tree = doctor.upstream_of(config)
     modules = tree.parent / ".git/modules/cosmos-transfer2.5"
     modules.mkdir(parents=True)
     tree.mkdir()
     (tree / ".git").write_text("gitdir: ../.git/modules/cosmos-transfer2.5\n")
     (modules / "HEAD").write_text(head + "\n")
-    found = able.submodule(config)
+    found = doctor.submodule(config)
     assert (found.todo, found.fatal) == (todo, False)
 
 
@@ -152,7 +152,7 @@ def test_where_the_submodule_is(config, head, todo):
 
 def test_an_interpreter_with_all_it_needs(config):
     says(config)
-    python, torch = able.libraries("cosmos", config, ONE)
+    python, torch = doctor.libraries("cosmos", config, ONE)
     assert python.seen.endswith("/cosmos-transfer2.5/.venv/bin/python, Python 3.10.12")
     assert torch.seen == "2.7.0, CUDA 12.8, cuDNN 9.7.1"
     assert not python.todo
@@ -160,14 +160,14 @@ def test_an_interpreter_with_all_it_needs(config):
 
 
 def test_no_interpreter(config):
-    found = only(able.libraries("cosmos", config, ONE))
+    found = only(doctor.libraries("cosmos", config, ONE))
     assert found.fatal
     assert found.words.endswith("does not run: No such file or directory. Run script/cosmos.")
 
 
 def test_an_interpreter_that_hangs(config):
     interpreter(config, "exec sleep 60")
-    found = only(able.libraries("cosmos", config, ONE, patience=0.2))
+    found = only(doctor.libraries("cosmos", config, ONE, patience=0.2))
     assert "no answer within" in found.seen
     assert found.fatal
 
@@ -175,7 +175,7 @@ def test_an_interpreter_that_hangs(config):
 @pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "kill -9 $$"])
 def test_an_interpreter_that_answers_nonsense(config, script):
     interpreter(config, script)
-    found = only(able.libraries("cosmos", config, ONE))
+    found = only(doctor.libraries("cosmos", config, ONE))
     assert "it gives no answer" in found.seen
     assert found.fatal
 
@@ -194,20 +194,20 @@ def test_an_interpreter_that_answers_nonsense(config, script):
 )
 def test_what_is_wrong_with_the_libraries(config, answer, words):
     says(config, **answer)
-    wrong = only(finding for finding in able.libraries("cosmos", config, ONE) if finding.todo)
+    wrong = only(finding for finding in doctor.libraries("cosmos", config, ONE) if finding.todo)
     assert words in wrong.words
     assert wrong.fatal
 
 
 def test_the_question_is_one_that_a_real_interpreter_understands():
-    found = able._asked(sys.executable, ("json", "no_such_package"), 60)
+    found = doctor._asked(sys.executable, ("json", "no_such_package"), 60)
     assert found["missing"] == ["no_such_package"]
     assert found["python"] == sys.version.split()[0]
     assert "torch" in found or "torch" in found["problem"]
 
 
 def test_the_diffusers_engine_runs_in_our_own_interpreter(config):
-    python, *others = able.libraries("diffusers", config, ONE)
+    python, *others = doctor.libraries("diffusers", config, ONE)
     assert sys.executable in python.seen
     if missing := [finding for finding in others if finding.about == "libraries"]:
         assert "requirements/diffusers.lock" in missing[0].todo
@@ -215,9 +215,9 @@ def test_the_diffusers_engine_runs_in_our_own_interpreter(config):
 
 def test_guardrails_need_their_library_unless_they_are_off(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(able, "_asked", lambda _, packages, __: asked.append(packages) or ANSWER)
+    monkeypatch.setattr(doctor, "_asked", lambda _, packages, __: asked.append(packages) or ANSWER)
     for guardrails in (True, False):
-        list(able.libraries("diffusers", configured(tmp_path, guardrails=guardrails), ONE))
+        list(doctor.libraries("diffusers", configured(tmp_path, guardrails=guardrails), ONE))
     assert ["cosmos_guardrail" in packages for packages in asked] == [True, False]
 
 
@@ -244,7 +244,7 @@ def put(need, *, on_record=None):
 
 
 def test_nothing_was_fetched(config):
-    found = list(able.model_files("cosmos", config))
+    found = list(doctor.model_files("cosmos", config))
     models = [finding for finding in found if finding.about == "model"]
     assert len(models) == len(needs("cosmos", Wishes()))
     assert all(finding.fatal and "Run povwatch prefetch --engine cosmos." in finding.todo for finding in models)
@@ -259,7 +259,7 @@ def test_nothing_was_fetched(config):
 def test_all_was_fetched_and_checked(config):
     for need in needs("cosmos", Wishes()):
         put(need, on_record=config.paths.state)
-    found = list(able.model_files("cosmos", config))
+    found = list(doctor.model_files("cosmos", config))
     assert [finding.todo for finding in found] == [""] * len(found)
     assert found[0].seen == "nvidia/Cosmos-Transfer2.5-2B (the model for edge), 10 B"
     assert {finding.about for finding in found} == {"model", "licences"}
@@ -268,32 +268,32 @@ def test_all_was_fetched_and_checked(config):
 def test_all_was_fetched_by_another_program(config):
     for need in needs("cosmos", Wishes()):
         put(need)
-    found = list(able.model_files("cosmos", config))
+    found = list(doctor.model_files("cosmos", config))
     models = [finding for finding in found if finding.about == "model"]
     assert all("was never checked" in finding.seen and not finding.fatal for finding in models)
 
 
 def test_a_disk_without_room_for_the_rest(config, monkeypatch):
-    monkeypatch.setattr(able.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9})())
-    room = only(finding for finding in able.model_files("cosmos", config) if finding.about == "room")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9})())
+    room = only(finding for finding in doctor.model_files("cosmos", config) if finding.about == "room")
     assert room.fatal
     assert "HF_HOME" in room.todo
 
 
 def test_a_model_of_ones_own_is_looked_at_where_it_lies(config, tmp_path):
     config = configured(tmp_path, kind="diffusers", model=str(tmp_path / "mine"), guardrails=False)
-    found = only(able.model_files("diffusers", config))
+    found = only(doctor.model_files("diffusers", config))
     assert found.fatal
     assert "text_encoder/config.json is missing" in found.seen
 
 
 def test_the_preview_engine_is_not_examined(config):
-    assert list(able.examine("preview", config, ONE)) == []
+    assert list(doctor.engine_findings("preview", config, ONE)) == []
 
 
 def test_everything_is_looked_at(config):
     says(config)
-    seen = [finding.about for finding in able.examine("cosmos", config, ONE)]
+    seen = [finding.about for finding in doctor.engine_findings("cosmos", config, ONE)]
     assert list(dict.fromkeys(seen)) == [
         *("driver", "memory", "upstream", "interpreter", "torch", "model", "licences", "room"),
         "guardrails",
@@ -301,20 +301,20 @@ def test_everything_is_looked_at(config):
 
 
 def test_guardrails_that_are_off_are_pointed_at(config, tmp_path):
-    assert able.guardrails(config).todo == ""
-    off = able.guardrails(configured(tmp_path, guardrails=False))
+    assert doctor.guardrails(config).todo == ""
+    off = doctor.guardrails(configured(tmp_path, guardrails=False))
     assert "licence does not hold" in off.todo
     assert not off.fatal
 
 
 def test_devices_are_held_against_the_gpus_that_are_there(tmp_path):
     two = Gpus((H200, Gpu(1, "GPU-1", "NVIDIA H200", 140 * 10**9, 139 * 10**9)), "580", "13.0")
-    assert list(able.devices("cosmos", configured(tmp_path), two)) == []
-    found = only(able.devices("cosmos", configured(tmp_path, devices=[1]), two))
+    assert list(doctor.devices("cosmos", configured(tmp_path), two)) == []
+    found = only(doctor.devices("cosmos", configured(tmp_path, devices=[1]), two))
     assert (found.seen, found.todo) == ("a worker on each of GPU 1", "")
-    found = only(able.devices("cosmos", configured(tmp_path, gpus_per_worker=2), two))
+    found = only(doctor.devices("cosmos", configured(tmp_path, gpus_per_worker=2), two))
     assert found.seen == "a worker on each of GPU 0+1"
-    found = only(able.devices("cosmos", configured(tmp_path, devices=[1, 5]), two))
+    found = only(doctor.devices("cosmos", configured(tmp_path, devices=[1, 5]), two))
     assert (found.fatal, "names 5" in found.seen) == (False, True)
-    found = only(able.devices("cosmos", configured(tmp_path, devices=[5]), two))
+    found = only(doctor.devices("cosmos", configured(tmp_path, devices=[5]), two))
     assert found.fatal
