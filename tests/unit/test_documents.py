@@ -15,22 +15,24 @@ from povwatch.core.job import JobState, drawing
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_drawing_of_the_states_is_the_table() -> None:
+def test_state_diagram_is_the_table() -> None:
+    """ARCHITECTURE's diagram is drawn from the table of transitions."""
     assert drawing() in (ROOT / "ARCHITECTURE.md").read_text()
 
 
-def test_every_state_is_explained_to_users() -> None:
+def test_readme_explains_every_state() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [state for state in JobState if f"`{state}`" not in readme and f"-> {state}" not in readme] == []
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_readme_has_every_command() -> None:
     readme = (ROOT / "README.md").read_text()
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
     assert [c for c in commands if not re.search(rf"povwatch (\w+ \| )*{c}\b", readme)] == []
 
 
-def test_every_setting_is_in_config_toml_with_its_default() -> None:
+def test_config_toml_has_every_default() -> None:
+    """config.toml has every setting, with its default."""
     written = tomllib.loads((ROOT / "config.toml").read_text())
     assert {name: set(section) for name, section in written.items()} == {
         name: set(field.annotation.model_fields) for name, field in Config.model_fields.items() if name != "hooks"
@@ -39,7 +41,8 @@ def test_every_setting_is_in_config_toml_with_its_default() -> None:
         assert Config(**{name: section}) == Config(), name
 
 
-def test_the_hook_that_config_toml_shows_has_every_setting_of_one() -> None:
+def test_shown_hook_has_every_setting() -> None:
+    """The hook that config.toml shows has every setting, and docs/hooks.md explains them."""
     _, _, text = (ROOT / "config.toml").read_text().partition("# [[hooks]]")
     shown = tomllib.loads("[[hooks]]" + re.sub(r"^# ", "", text, flags=re.MULTILINE))
     (hook,) = Config(**shown).hooks
@@ -50,7 +53,8 @@ def test_the_hook_that_config_toml_shows_has_every_setting_of_one() -> None:
     assert hook.name == "mano"
 
 
-def test_the_hook_for_mano_can_be_appended_to_config_toml() -> None:
+def test_mano_hook_fits_config_toml() -> None:
+    """The hook for MANO can be appended to config.toml."""
     example = (ROOT / "examples/mano/hooks.toml").read_text()
     (hook,) = Config(**tomllib.loads((ROOT / "config.toml").read_text() + example)).hooks
     assert (hook.when, hook.once, len(hook.expects)) == ("before", True, 4)
@@ -58,14 +62,15 @@ def test_the_hook_for_mano_can_be_appended_to_config_toml() -> None:
     assert (ROOT / tomllib.loads(stand_in)["argv"][1]).read_text().startswith('"""A stand-in for MANO')
 
 
-def test_every_file_that_architecture_names_is_there() -> None:
+def test_files_named_in_architecture_exist() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     names = set(re.findall(r"`?([a-z_]+(?:/[a-z_]+)*\.py)`?", text))
     package = {p.name for p in (ROOT / "povwatch").rglob("*.py")} | {p.name for p in (ROOT / "tests").rglob("*.py")}
     assert sorted(n for n in names if n.split("/")[-1] not in package) == []
 
 
-def test_what_builds_is_locked_and_bootstrap_lets_pip_fetch_nothing_else() -> None:
+def test_builds_are_locked() -> None:
+    """What builds is locked, and bootstrap lets pip fetch nothing else."""
     lock = (ROOT / "requirements/build.lock").read_text()
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     for name in (*(re.split(r"\W", wanted)[0] for wanted in needed), "editables", "setuptools"):

@@ -160,12 +160,14 @@ def reached(start: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", PURE)
-def test_the_pure_core_reads_no_clock_disk_or_thread(name) -> None:
+def test_pure_core(name) -> None:
+    """Pure modules import no clock, disk, thread or process."""
     assert not roots(PACKAGE / name) & OUTSIDE
 
 
 @pytest.mark.parametrize("module", ONLY)
-def test_one_door_to_each_outside_thing(module) -> None:
+def test_one_door_to_each_library(module) -> None:
+    """Each library is imported only by the module that may."""
     assert {name_of(f) for f in files() if module in roots(f)} <= ONLY[module]
 
 
@@ -192,7 +194,7 @@ def constants(file: Path) -> list[tuple[str, ast.expr]]:
     ]
 
 
-def test_the_controls_are_listed_in_one_file() -> None:
+def test_controls_are_listed_in_one_file() -> None:
     """A table with something for each control is no second list of them."""
     listing = {
         name_of(file)
@@ -204,7 +206,7 @@ def test_the_controls_are_listed_in_one_file() -> None:
     assert listing == {"core/cosmos.py"}
 
 
-def test_a_constant_is_given_its_value_in_one_file() -> None:
+def test_constants_are_set_in_one_file() -> None:
     """But for plain numbers, which may be alike by chance."""
     given: dict[tuple[str, str], set[str]] = {}
     for file in files():
@@ -214,7 +216,7 @@ def test_a_constant_is_given_its_value_in_one_file() -> None:
     assert {name: where for (name, _), where in given.items() if len(where) > 1 and name not in ALIKE} == {}
 
 
-def test_the_machines_refusals_are_judged_in_one_table() -> None:
+def test_refusals_are_judged_in_one_table() -> None:
     """No other module tells the causes apart by their error numbers: a disk that is full is said in one way."""
     judged = {"ENOSPC", "EDQUOT", "EROFS", "ENFILE", "EMFILE"}
     judging = {
@@ -227,7 +229,7 @@ def test_the_machines_refusals_are_judged_in_one_table() -> None:
     assert judging == {"core/machine_faults.py", "arrival/watch.py"}  # inotify says them of limits of its own
 
 
-def test_finished_chunks_are_written_in_one_file() -> None:
+def test_chunks_are_written_in_one_file() -> None:
     """The engines fill these files in their own ways; how they get onto the disk is one."""
     writing = {
         name_of(file)
@@ -244,7 +246,8 @@ def called(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", CHILD)
-def test_what_a_worker_starts_with_is_standard_library(name) -> None:
+def test_worker_start_is_standard_library(name) -> None:
+    """What a worker starts with imports the standard library alone."""
     outside = {m for m in imports(PACKAGE / name) if m.split(".")[0] not in sys.stdlib_module_names}
     assert {m for m in outside if not m.startswith("povwatch")} == set()
     ours = {
@@ -256,7 +259,8 @@ def test_what_a_worker_starts_with_is_standard_library(name) -> None:
     assert ours <= set(CHILD)
 
 
-def test_a_floor_stands_on_those_below_it_alone() -> None:
+def test_floors() -> None:
+    """A package imports only packages of the floors below it, but for the listed exceptions."""
     height = {package: number for number, floor in enumerate(FLOORS) for package in floor}
     climbs = set()
     for file in files():
@@ -273,40 +277,41 @@ def test_every_package_has_its_floor() -> None:
     assert {name_of(file).split("/")[0] for file in files() if "/" in name_of(file)} == {p for f in FLOORS for p in f}
 
 
-def test_the_reaper_imports_nothing_of_ours() -> None:
+def test_reaper_imports_nothing_of_ours() -> None:
     """It is started by its path, by an interpreter that is shown no package."""
     assert roots(PACKAGE / "process/reaper.py") <= set(sys.stdlib_module_names)
 
 
-def test_an_engine_does_not_know_the_process_that_it_runs_in() -> None:
+def test_engines_do_not_know_their_process() -> None:
     """But for the one that starts other workers itself, for the other GPUs of its jobs."""
     engines = [f for f in files() if name_of(f).startswith("engines/") and name_of(f) != "engines/upstream/group.py"]
     outside = ("povwatch.workers", "povwatch.process")
     assert not [name_of(f) for f in engines if any(m.startswith(outside) for m in imports(f, typing_too=True))]
 
 
-def test_the_daemon_never_loads_a_decoder_or_a_model() -> None:
+def test_daemon_loads_no_decoder_or_model() -> None:
     """A hostile file, or a bug in a decoder, must not take the daemon down; and its memory stays small."""
     loaded = {m for name in reached("daemon/loop.py") for m in roots(PACKAGE / name)}
     assert not loaded & HEAVY
 
 
-def test_nothing_in_the_package_imports_the_command_line() -> None:
+def test_nothing_imports_the_command_line() -> None:
     others = [f for f in files() if not name_of(f).startswith("cli/") and name_of(f) != "__main__.py"]
     assert not [name_of(f) for f in others if any(m.startswith("povwatch.cli") for m in imports(f))]
 
 
-def test_the_parts_do_not_know_the_daemon() -> None:
+def test_parts_do_not_know_the_daemon() -> None:
     others = [f for f in files() if not name_of(f).startswith(("cli/", "daemon/")) and name_of(f) != "__main__.py"]
     assert not [name_of(f) for f in others if any(m.startswith("povwatch.daemon") for m in imports(f, typing_too=True))]
 
 
-def test_workers_and_media_children_never_open_the_journal() -> None:
+def test_only_the_daemon_opens_the_journal() -> None:
+    """Workers and media children never open the journal."""
     for start in ("workers/serve.py", "media/child.py"):
         assert not {name for name in reached(start) if name.startswith("journal/")}
 
 
-def test_a_plain_clip_s_media_children_do_without_numpy() -> None:
+def test_plain_clip_needs_no_numpy() -> None:
     """It is a third of what such a child costs, and there are four of them a clip."""
     modules = ("child", "examine", "probe", "prepare", "finish", "measure", "decode")
     names = [f"povwatch.media.{name}" for name in modules]

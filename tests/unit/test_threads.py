@@ -88,7 +88,8 @@ def wrong_threads(tree):
             yield f"line {call.lineno}: {ast.unparse(call)}"
 
 
-def test_background_work_is_a_function_of_a_module_and_data():
+def test_background_work_is_a_function():
+    """Background work is a function of a module, and gets data."""
     daemon = {
         name: tree
         for name, tree in trees()
@@ -98,13 +99,15 @@ def test_background_work_is_a_function_of_a_module_and_data():
     assert sum(len(list(calls(tree, "submit"))) for tree in daemon.values()) > 10
 
 
-def test_the_pool_itself_is_given_one():
+def test_pool_is_given_a_function():
+    """The pool itself is given a function of its module."""
     tree = ast.parse((PACKAGE / "core" / "background.py").read_text())
     assert [ast.unparse(call.args[0]) for call in calls(tree, "submit")] == ["_run"]
     assert "_run" in functions(tree)
 
 
-def test_a_thread_runs_a_function_of_a_module():
+def test_threads_run_functions():
+    """A thread runs a function of a module, but for the listed exceptions."""
     found = {name for name, tree in trees() if list(wrong_threads(tree))}
     assert found == set(OWN), "a reason is wanted for each"
 
@@ -122,7 +125,8 @@ def test_a_thread_runs_a_function_of_a_module():
         "def work(_): pass\nclass A:\n def a(self):\n  self._background.submit(1, then, work, *(1, self))",
     ],
 )
-def test_what_could_reach_the_journal_is_seen(source):
+def test_what_could_reach_the_journal(source):
+    """The test above sees what could reach the journal."""
     assert list(wrong_work(ast.parse(source)))
 
 

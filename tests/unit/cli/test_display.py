@@ -18,7 +18,8 @@ def drawn(view):
     return console.file.getvalue()
 
 
-def test_everything_each_clip_and_its_stage():
+def test_every_clip_and_its_stage():
+    """The display has counts, times, each clip with its stage, and problems, on one line each."""
     text = drawn(View(3, 1, 5, 2, [RUNNING], left=600.0, loading="weights, 40 %", problem="The disk is full."))
     assert "4 of 12 clips" in text
     for said in ("1 not out", "5 wait", "1 min 05 s so far", "about 10 min 00 s left", "37%"):
@@ -37,7 +38,8 @@ def test_everything_each_clip_and_its_stage():
     assert "\x1b[2J" not in text
 
 
-def test_what_nobody_knows_is_not_said():
+def test_unknown_is_not_shown():
+    """What nobody knows is not shown."""
     text = drawn(View(0, 0, 0, 0, []))
     assert "0 of 0 clips" in text
     assert "left" not in text
@@ -48,7 +50,8 @@ def test_what_nobody_knows_is_not_said():
     ("stage", "fraction", "whole"),
     [("copying", 0, 0), ("copying", 1, 0.05), ("generating", 0.5, 0.475), ("checking", 1, 1), ("publishing", 0, 1)],
 )
-def test_a_clips_bar_goes_on_from_stage_to_stage(stage, fraction, whole):
+def test_bar_goes_on_between_stages(stage, fraction, whole):
+    """A clip's bar goes on from stage to stage."""
     assert ClipView("a", stage, fraction).whole == pytest.approx(whole)
 
 
@@ -62,21 +65,24 @@ def test_a_clips_bar_goes_on_from_stage_to_stage(stage, fraction, whole):
         (1, ("checking", 1)),
     ],
 )
-def test_finishing_and_checking_are_a_half_each(fraction, shown):
+def test_finishing_and_checking_are_halves(fraction, shown):
+    """Finishing and checking are a half each of what follows generating."""
     assert after_generating(fraction) == shown
 
 
-def test_a_clips_bar_never_goes_back():
+def test_bar_never_goes_back():
     wholes = [ClipView("a", *after_generating(step / 100)).whole for step in range(101)]
     assert wholes == sorted(wholes)
     assert wholes[-1] == pytest.approx(1)
 
 
-def test_more_clips_under_way_than_a_screen_holds():
+def test_more_clips_than_a_screen_holds():
+    """Clips that a screen does not hold are counted."""
     assert "and 28 more under way" in drawn(View(0, 0, 0, 0, [RUNNING] * 40))
 
 
-def test_log_lines_stand_above_it_whole_and_once():
+def test_log_lines_stand_above_it():
+    """Log lines stand above the display, whole and once, and the cursor is back at the end."""
     screen = io.StringIO()
     with BatchDisplay(Console(file=screen, force_terminal=True, width=40, legacy_windows=False)) as display:
         display.show(View(1, 0, 1, 0, [RUNNING]))
@@ -105,7 +111,8 @@ class Closed(io.StringIO):
         self.write("")
 
 
-def test_a_terminal_that_is_closed_costs_what_is_shown_and_nothing_else():
+def test_closed_terminal_costs_no_more():
+    """A terminal that was closed costs what is shown, and nothing else."""
     screen = Closed()
     with BatchDisplay(Console(file=screen, force_terminal=True, width=40, legacy_windows=False)) as display:
         display.show(View(1, 0, 1, 0, [RUNNING]))

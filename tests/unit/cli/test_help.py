@@ -34,7 +34,8 @@ def said(monkeypatch):
 
 
 @pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
-def test_no_type_of_pythons_is_shown_and_everything_is_explained(said, verb):
+def test_everything_is_explained(said, verb):
+    """No help shows a Python type, and every parameter is explained."""
     text = said(*verb)
     assert not re.search(r"<\w+|\[\[", text), text
     group = get_command(app)
@@ -55,11 +56,13 @@ def test_no_type_of_pythons_is_shown_and_everything_is_explained(said, verb):
         ("prompts", "prompts [OPTIONS] {list|show} [TEMPLATE]"),
     ],
 )
-def test_what_to_type_is_called_as_in_the_readme(said, verb, usage):
+def test_arguments_as_in_the_readme(said, verb, usage):
+    """Arguments are called as in the README."""
     assert re.search(rf"Usage: \S+ {re.escape(usage)} *\n", said(verb))
 
 
-def test_options_are_called_as_in_the_readme(said):
+def test_options_as_in_the_readme(said):
+    """Options are called as in the README."""
     assert re.search(r"--engine +KIND +auto, cosmos, diffusers or preview", said("run"))
     assert re.search(r"--grace +D +", said("run"))
     assert re.search(r"--once +Drain", said("run"))
@@ -67,7 +70,8 @@ def test_options_are_called_as_in_the_readme(said):
     assert re.search(r"--config +FILE +", said())
 
 
-def test_who_types_it_wrong_is_told_what_can_be_pasted(monkeypatch, capsys):
+def test_usage_error_can_be_pasted(monkeypatch, capsys):
+    """A usage error begins with the command as it was typed."""
     monkeypatch.setattr("sys.argv", ["/srv/my checkout/.venv/bin/povwatch", "go"])
     for typed, begins in (("script/povwatch", "script/povwatch"), ("", "'/srv/my checkout/.venv/bin/povwatch'")):
         monkeypatch.setenv("POVWATCH_COMMAND", typed)

@@ -18,7 +18,7 @@ def row(clip, told, *, is_path=False, state="grace", waits_on="invalid-spec"):
 ROWS = [row("b.mp4", WRONG), row(LONG, WRONG), row("a.mp4", OUTPUT, is_path=True, state="done", waits_on="")]
 
 
-def test_without_a_terminal_a_job_is_one_line():
+def test_job_is_one_line_without_a_terminal():
     head, *found = as_lines(ROWS, None)
     assert [line.split() for line in found] == [
         ["12", *f"{ROWS[0].clip} grace invalid-spec {WRONG}".split()],
@@ -35,7 +35,8 @@ def test_no_line_ends_in_blanks():
         assert all(line == line.rstrip() for line in as_lines([*ROWS, row("c.mp4", "", waits_on="")], width))
 
 
-def test_on_a_terminal_what_is_told_is_cut_and_no_path_is_broken():
+def test_paths_are_never_broken():
+    """On a terminal what is told is cut, and no path is broken."""
     for width in (40, 60, 80, 100, 120, 160):
         found = as_lines(ROWS, width)
         assert sum(LONG in line for line in found) == 1
@@ -44,7 +45,8 @@ def test_on_a_terminal_what_is_told_is_cut_and_no_path_is_broken():
         assert all(WRONG.startswith(line.rpartition("  ")[2].removesuffix("…")) for line in found if "…" in line)
 
 
-def test_what_is_told_stands_in_its_column_where_there_is_room_else_in_the_next_line():
+def test_text_in_its_column_or_below():
+    """What is told stands in its column where there is room, else in the next line."""
     head, short, long, told, done, output = as_lines(ROWS, 95)
     assert short[head.index("what") :] == WRONG[: 95 - head.index("what") - 1] + "…"
     assert long.split()[-1] == "invalid-spec"
@@ -53,7 +55,7 @@ def test_what_is_told_stands_in_its_column_where_there_is_room_else_in_the_next_
     assert output == " " * INDENT + OUTPUT
 
 
-def test_with_room_enough_all_of_it_is_there():
+def test_nothing_is_cut_with_room_enough():
     assert [line for line in as_lines(ROWS, 250) if "…" in line] == []
     assert len(as_lines(ROWS, 250)) == 1 + len(ROWS)
 

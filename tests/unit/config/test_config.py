@@ -29,7 +29,7 @@ def load(tmp_path):
     return read
 
 
-def test_the_file_that_ships_holds_every_default():
+def test_shipped_file_holds_every_default():
     shipped = load_config(SHIPPED)
     bare = load_config(None)
     keep = {"paths", "engine"}
@@ -38,7 +38,8 @@ def test_the_file_that_ships_holds_every_default():
     assert shipped.paths.inputs == SHIPPED.parent / "inputs"
 
 
-def test_the_file_that_ships_names_every_key_with_a_word_on_why():
+def test_shipped_file_names_every_key():
+    """The file that ships names every key, with a word on why."""
     text = SHIPPED.read_text()
     named = tomllib.loads(text)
     for section, field in Config.model_fields.items():
@@ -63,7 +64,8 @@ def test_durations_and_sizes_have_units(load):
     assert (config.grace.period, config.grace.max, config.disk.reserve) == (90.0, 172800.0, 524288000)
 
 
-def test_the_environment_goes_over_the_file_and_the_command_line_over_both(load, monkeypatch):
+def test_environment_and_command_line(load, monkeypatch):
+    """The environment goes over the file, and the command line over both."""
     text = '[grace]\nperiod = "1m"\nmax = "3d"\n[engine]\nkind = "cosmos"'
     monkeypatch.setenv("POVWATCH_GRACE__PERIOD", "2m")
     config = load(text)
@@ -72,7 +74,8 @@ def test_the_environment_goes_over_the_file_and_the_command_line_over_both(load,
     assert (config.grace.period, config.engine.kind) == (5.0, "preview")
 
 
-def test_under_systemd_the_state_is_where_systemd_says_unless_the_file_does(load, monkeypatch):
+def test_state_directory_of_systemd(load, monkeypatch):
+    """Under systemd the state is in STATE_DIRECTORY, unless the file says otherwise."""
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/povwatch:/other")
     assert load().paths.state == Path("/var/lib/povwatch")
     assert load('[paths]\nstate = "/mine"').paths.state == Path("/mine")
@@ -160,7 +163,8 @@ def test_engines_have_a_kind_or_a_class(load, kind):
         ("[grace\nperiod", "config.toml: "),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(load, tmp_path, text, says):
+def test_wrong_setting_names_its_place(load, tmp_path, text, says):
+    """What is wrong is told with file, line, key and advice."""
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert says in str(caught.value)
@@ -168,13 +172,14 @@ def test_what_is_wrong_is_named_with_its_place(load, tmp_path, text, says):
     assert "Input should" not in str(caught.value)
 
 
-def test_all_that_is_wrong_is_said_at_once(load):
+def test_all_faults_are_told_at_once(load):
     with pytest.raises(ConfigError) as caught:
         load("[grace]\nperiod = 1\n[disk]\nreserve = 2")
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_a_file_that_is_not_there_or_no_text(load, tmp_path):
+def test_missing_or_unreadable_file(load, tmp_path):
+    """A file that is missing, a folder, or no text is told as such."""
     with pytest.raises(ConfigError, match=r"is not there\. Give the right one with --config FILE\."):
         load_config(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match=r"is a folder\. Give the file: --config .*/config\.toml"):
@@ -195,6 +200,7 @@ def test_a_file_that_is_not_there_or_no_text(load, tmp_path):
     ],
 )
 def test_folders_lie_side_by_side(load, tmp_path, paths, says):
+    """No folder of povwatch may lie inside another, symlinks followed."""
     (tmp_path / "inputs").mkdir()
     (tmp_path / "link").symlink_to("inputs")
     with pytest.raises(ConfigError, match=says) as caught:
@@ -202,7 +208,7 @@ def test_folders_lie_side_by_side(load, tmp_path, paths, says):
     assert str(caught.value).startswith(f"{tmp_path / 'config.toml'}: ")
 
 
-def test_names_that_only_begin_alike_are_side_by_side(load):
+def test_folders_that_only_begin_alike(load):
     assert load('[paths]\ninputs = "in"\noutputs = "in-out"').paths.outputs.name == "in-out"
 
 
@@ -218,25 +224,28 @@ def test_names_that_only_begin_alike_are_side_by_side(load):
         ("POVWATCH_GRACE", r"POVWATCH_GRACE__PERIOD=5m"),
     ],
 )
-def test_a_variable_that_is_misspelt_is_named(load, monkeypatch, name, says):
+def test_misspelt_variable_is_named(load, monkeypatch, name, says):
+    """A variable that names no setting is told with the nearest one."""
     monkeypatch.setenv(name, "x")
     with pytest.raises(ConfigError, match=says):
         load()
 
 
-def test_other_variables_of_ours_are_left_alone(load, monkeypatch):
+def test_other_variables_are_left_alone(load, monkeypatch):
     for name in ("POVWATCH_CONFIG", "POVWATCH_COMMAND", "POVWATCH_PYTHON", "POVWATCH_UPSTREAM", "POVWATCH_TEST_ALL"):
         monkeypatch.setenv(name, "x")
     assert load().origin.endswith("/config.toml")
 
 
 @pytest.mark.parametrize(("option", "says"), [("grace", "--grace: 'x' is no duration"), ("engine", "--engine x is no")])
-def test_the_command_line_is_held_to_the_same(load, option, says):
+def test_command_line_is_checked_too(load, option, says):
+    """A wrong option is told as a wrong setting is."""
     with pytest.raises(ConfigError, match=says):
         load(**{option: "x"})
 
 
-def test_a_default_json_that_asks_for_what_is_not_loaded_is_refused(load):
+def test_default_json_fits_the_engine(load):
+    """A default JSON that asks for a control which is not loaded is refused."""
     asks = "[spec]\ncontrols = {edge = 1.0, depth = 0.5}\n"
     with pytest.raises(ConfigError, match=r"spec\.controls asks for depth, and engine\.controls has edge only"):
         load(asks, engine="cosmos")
@@ -245,6 +254,7 @@ def test_a_default_json_that_asks_for_what_is_not_loaded_is_refused(load):
 
 
 def test_gpus_hours_and_priorities(load, monkeypatch):
+    """Devices, hours and priorities can be set in the file and in the environment."""
     config = load(
         '[engine]\ndevices = [1, "GPU-ab12-3"]\nhours = "20:00-08:00,12:00-13:00"\n[spec.priorities]\n"urgent/**" = 10'
     )
@@ -267,7 +277,7 @@ def test_gpus_hours_and_priorities(load, monkeypatch):
         ('[spec.priorities]\n"a" = 200', "spec.priorities.a: has to be 100 or less"),
     ],
 )
-def test_what_is_wrong_with_them(load, text, says):
+def test_wrong_gpus_hours_and_priorities(load, text, says):
     with pytest.raises(ConfigError) as error:
         load(text)
     assert says in str(error.value)

@@ -49,7 +49,8 @@ def waits_for(_, event):
     return event.wait(10)
 
 
-def test_the_end_is_handled_in_the_loop(loop):
+def test_end_is_handled_in_the_loop(loop):
+    """Work runs in a background thread, and its end is handled in the loop's."""
     where = []
     loop.background.submit("a", lambda end: where.append((end, threading.current_thread())), name_of_the_thread)
     assert loop.background.busy("a")
@@ -60,19 +61,21 @@ def test_the_end_is_handled_in_the_loop(loop):
     assert loop.background.idle
 
 
-def test_the_work_gets_its_data(loop):
+def test_work_gets_its_data(loop):
     loop.background.submit("a", loop.ends.append, returns, 1, "b", kind="mp4")
     loop.settle()
     assert loop.ends == [(1, "b", {"kind": "mp4"})]
 
 
-def test_an_exception_is_an_outcome(loop):
+def test_exception_is_an_outcome(loop):
     loop.background.submit("a", loop.ends.append, raises, KeyError("x"))
     loop.settle()
     assert isinstance(loop.ends[0], KeyError)
 
 
-def test_an_end_that_cannot_be_handled_is_told_and_the_next_one_is_handled(loop):
+def test_failed_handler_delays_no_other(loop):
+    """An end that cannot be handled is reported, and the next one is handled."""
+
     def then(_):
         raise ZeroDivisionError
 
@@ -88,6 +91,7 @@ def test_an_end_that_cannot_be_handled_is_told_and_the_next_one_is_handled(loop)
 
 
 def test_work_is_called_off(loop):
+    """Work is called off by its key; an unknown key does no harm."""
     loop.background.submit("a", loop.ends.append, waits)
     loop.background.cancel("a")
     loop.background.cancel("nobody")
@@ -104,14 +108,15 @@ def test_one_at_a_time_under_a_key(loop):
     loop.settle()
 
 
-def test_the_end_of_the_loop_calls_everything_off(loop):
+def test_closing_calls_everything_off(loop):
     loop.background.submit("a", loop.ends.append, waits)
     loop.background.close()
     assert loop.ends == []
 
 
 @pytest.mark.parametrize("work", [lambda _: None, Loop.settle, [].append])
-def test_what_may_hold_the_journal_is_no_work(loop, work):
+def test_methods_and_lambdas_are_no_work(loop, work):
+    """What may hold the journal is no work: a lambda, or a method."""
     with pytest.raises(TypeError, match="is no function of a module"):
         loop.background.submit("a", loop.ends.append, work)
     assert loop.background.idle

@@ -35,7 +35,7 @@ def _as_before():
         (b"caf\xe9\n.mp4", r"povwatch go 'caf\xe9\n.mp4'"),
     ],
 )
-def test_a_clips_name_is_written_for_a_shell(clip, text):
+def test_clip_name_is_quoted_for_a_shell(clip, text):
     assert command("go", clip=clip) == text
 
 
@@ -44,7 +44,8 @@ def test_options_go_before_the_clip():
     assert command("jobs") == "povwatch jobs"
 
 
-def test_it_begins_as_povwatch_is_called_here():
+def test_begins_as_povwatch_is_called_here():
+    """A command begins as povwatch was called, with --config."""
     use("/my disk/script/povwatch", "--config", "my.toml")
     assert command("why", clip=b"a.mp4") == "'/my disk/script/povwatch' --config my.toml why a.mp4"
 
@@ -52,13 +53,14 @@ def test_it_begins_as_povwatch_is_called_here():
 @pytest.mark.parametrize(
     "clip", [b"a b.mp4", b"-a.mp4", b"caf\xe9.mp4", b"x\ny.mp4", b"inputs/a.mp4", b"#1.mp4", b"'.mp4"]
 )
-def test_what_is_pasted_means_that_clip(clip):
+def test_pasted_command_means_that_clip(clip):
     word = shlex.split(command("go", clip=clip))[-1]
     others = [b"a.mp4", b"b.mp4", b"1.mp4", b"caf.mp4"]
     assert find([*others, clip], word) == [clip]
 
 
-def test_a_worker_is_told_how_it_is_called():
+def test_worker_is_told_how_it_is_called():
+    """A worker's commands begin as the daemon's do."""
     use("/my disk/script/povwatch", "--config", "my.toml")
     told = module.told()
     use("povwatch")
@@ -86,7 +88,8 @@ TYPED_ELSEWHERE = {
 }
 
 
-def test_no_message_says_povwatch_where_something_else_is_to_be_typed():
+def test_no_message_says_plain_povwatch():
+    """No message has a fixed `povwatch` where something else has to be typed."""
     typed = re.compile(rf"\bpovwatch ({'|'.join(VERBS)})\b")
     found = [
         (name, node.value)

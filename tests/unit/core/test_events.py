@@ -98,17 +98,17 @@ def keys(node: ast.expr, function: ast.FunctionDef) -> set[str] | None:
     return None
 
 
-def test_every_event_that_is_said_has_a_sentence():
+def test_every_event_has_a_sentence():
     unknown = [(where, event) for where, event, _, _, _ in calls() if event not in SENTENCES]
     assert unknown == []
 
 
-def test_every_sentence_is_said_somewhere():
+def test_every_sentence_is_used():
     texts = [file.read_text() for file in PACKAGE.rglob("*.py") if file != PACKAGE / "core" / "events.py"]
     assert [name for name in SENTENCES if not any(f'"{name}"' in text for text in texts)] == []
 
 
-def test_every_sentence_is_given_its_fields():
+def test_every_sentence_gets_its_fields():
     wanting = [
         (where, event, sorted(missing))
         for where, event, name, call, function in calls()
@@ -133,7 +133,8 @@ def logged_changes():
                 yield node.name, change.event, told | JOB
 
 
-def test_every_change_gives_its_sentence_its_fields():
+def test_every_change_fills_its_sentence():
+    """Every change gives its event's sentence the fields that it has."""
     found = list(logged_changes())
     assert len(found) > 12
     missing = [
@@ -144,13 +145,14 @@ def test_every_change_gives_its_sentence_its_fields():
     assert missing == []
 
 
-def test_the_test_reads_off_most_of_them():
+def test_most_calls_are_read():
+    """The fields of most calls can be read from the sources."""
     read = [given(name, call, function) for _, _, name, call, function in calls() if name in {"say", "note", "change"}]
     assert len(read) > 50
     assert read.count(None) < len(read) / 5
 
 
-def test_a_command_about_a_clip_is_one_that_can_be_pasted():
+def test_commands_about_clips_can_be_pasted():
     """`{povwatch go}` quotes the name; `povwatch go {clip}` would not."""
     loose = [name for name, (_, sentence) in SENTENCES.items() if re.search(r"povwatch [a-z -]+\{clip\}", sentence)]
     assert loose == []
@@ -158,7 +160,8 @@ def test_a_command_about_a_clip_is_one_that_can_be_pasted():
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-def test_a_sentence_about_a_job_begins_with_its_clip(name):
+def test_job_sentence_begins_with_its_clip(name):
+    """A sentence about a job begins with its clip, is one line, and has no full stop."""
     _, sentence = SENTENCES[name]
     assert "{clip}" not in sentence or sentence.startswith("{clip}: ") or name == "request"
     assert not sentence.endswith((".", " "))

@@ -45,17 +45,20 @@ def change(hours, text, fold=0):
     ],
 )
 def test_open_and_until_when(hours, moment, is_open, changes):
+    """Ranges of hours tell whether it is open and until when, over midnight too."""
     assert change(hours, moment) == (is_open, changes)
 
 
-def test_the_hour_that_is_left_out_in_spring_is_nobody_s():
+def test_hour_left_out_in_spring():
+    """The hour that is left out in spring opens nothing."""
     # 29 March 2026: after 01:59 CET comes 03:00 CEST.
     assert change("02:00-03:00", "2026-03-29 01:30:00") == (False, "30 02:00 CEST")
     assert change("20:00-02:30", "2026-03-29 01:59:00") == (True, "29 03:00 CEST")
     assert change("02:30-08:00", "2026-03-29 01:59:00") == (False, "29 03:00 CEST")
 
 
-def test_the_hour_that_comes_twice_in_autumn_counts_twice():
+def test_hour_that_comes_twice_in_autumn():
+    """The hour that comes twice in autumn counts twice."""
     # 25 October 2026: after 02:59 CEST comes 02:00 CET.
     assert change("02:00-03:00", "2026-10-25 01:59:00") == (False, "25 02:00 CEST")
     assert change("02:00-03:00", "2026-10-25 02:30:00") == (True, "25 03:00 CET")
@@ -76,6 +79,7 @@ def test_the_hour_that_comes_twice_in_autumn_counts_twice():
         (8, "is no range of hours"),
     ],
 )
-def test_what_is_wrong_is_said(text, says):
+def test_wrong_hours_are_refused(text, says):
+    """What is no range of hours is refused, and the part that is wrong is told."""
     with pytest.raises(ValueError, match=says):
         parse(text)

@@ -34,14 +34,16 @@ PATHS = [b"a.mp4", b"d/a.mp4", b"d/b.mov", b"e/b.mov", b"caf\xe9.mp4", b"d/x\ny.
     ],
 )
 def test_what_a_word_means(word, found):
+    """A word names clips by path, name or stem, escaped or not, below inputs/ or not."""
     assert find(PATHS, word) == found
 
 
-def test_the_way_that_fits_best_counts_alone():
+def test_best_fit_counts_alone():
+    """The way that fits best counts alone."""
     assert find([b"a", b"d/a", b"a.mp4"], "a") == [b"a"]
 
 
-def test_a_folder_called_inputs_below_inputs():
+def test_folder_called_inputs_below_inputs():
     assert find([b"a.mp4", b"inputs/a.mp4"], "inputs/a.mp4") == [b"inputs/a.mp4"]
 
 
@@ -63,16 +65,18 @@ def test_no_clips_no_meaning():
         ("a", None),
     ],
 )
-def test_what_may_be_a_jobs_number(word, number):
+def test_job_numbers(word, number):
+    """A job's number is digits, with # or without, that SQLite can hold."""
     assert number_of(word) == number
 
 
-def test_a_clip_goes_before_a_number_and_the_mark_says_number():
+def test_clip_goes_before_a_number():
+    """A clip goes before a number, and # says that a number is meant."""
     assert find([b"1.mp4"], "1") == [b"1.mp4"]
     assert find([b"1.mp4", b"#1.mp4"], "#1") == []
 
 
-def test_nothing_means_nothing():
+def test_empty_word_means_nothing():
     assert find([b"a.mp4"], "") == []
 
 
@@ -90,15 +94,18 @@ def test_nothing_means_nothing():
         ("", None),
     ],
 )
-def test_what_somebody_may_have_meant(word, meant):
+def test_nearest_clip(word, meant):
+    """The clip that somebody may have meant is found by small differences, if there is one."""
     assert nearest([b"a.mp4", b"d/Kitchen.mp4", b"caf\xe9.mp4", b"y" * 5000], word) == meant
 
 
-def test_no_more_than_some_are_looked_at():
+def test_only_so_many_are_compared():
+    """No more than a fixed number of clips are compared."""
     many = [b"kitchen1.mp4", *(b"clip %d.mp4" % n for n in range(100_000))]
     assert nearest(many, "kitchen.mp4") is None
 
 
-def test_what_to_do_where_no_clip_is_called_so():
+def test_advice_for_an_unknown_clip():
+    """An unknown clip gets the nearest name and the command that lists all."""
     assert instead([b"a b.mp4"], "a_b.mp4") == "Did you mean a b.mp4? All that were seen: povwatch jobs"
     assert instead([b"a b.mp4"], "zebra") == "All that were seen: povwatch jobs"

@@ -29,7 +29,8 @@ def meant(code: int, place: Place) -> errors.PovwatchError:
 
 @pytest.mark.parametrize("place", EVERYWHERE)
 @pytest.mark.parametrize("code", ASKED)
-def test_each_error_number_has_a_row_in_each_place(code, place) -> None:
+def test_every_error_has_a_row_in_each_place(code, place) -> None:
+    """Every error number has, in each place, an error class, a reason and advice."""
     row = TABLE[code, place]
     assert row.waits
     assert not row.on or row.on in set(Waiting)
@@ -43,7 +44,8 @@ def test_each_error_number_has_a_row_in_each_place(code, place) -> None:
 
 @pytest.mark.parametrize("place", [*IN_OUTPUTS, *IN_INPUTS, Place.SOURCE])
 @pytest.mark.parametrize("code", ASKED)
-def test_nothing_is_charged_and_it_is_shown_what_is_waited_on(code, place) -> None:
+def test_machine_fault_charges_nothing(code, place) -> None:
+    """A fault of the machine releases the job, and shows what it waits on."""
     decision = retry.decide(meant(code, place), attempts=3, limit=3, now=100.0)
     assert decision.kind is retry.Kind.RELEASE
     row = TABLE[code, place]
@@ -53,13 +55,15 @@ def test_nothing_is_charged_and_it_is_shown_what_is_waited_on(code, place) -> No
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_a_clip_that_may_not_be_read_waits_alone_and_our_own_folder_keeps_the_queue(code) -> None:
+def test_unreadable_clip_waits_alone(code) -> None:
+    """A clip that may not be read waits alone; our own folder holds the queue."""
     assert isinstance(meant(code, Place.SOURCE), errors.SourceChanged)
     assert isinstance(meant(code, Place.ROOM), errors.OutputsNotWritable)
     assert isinstance(meant(code, Place.SPEC), errors.InputsRefused)
 
 
-def test_what_the_machine_is_not_to_blame_for_is_in_no_row() -> None:
+def test_other_errors_are_in_no_row() -> None:
+    """What the machine is not to blame for is in no row."""
     assert isinstance(meant(errno.ENOENT, Place.FINISH), errors.CheckFailed)
     assert isinstance(meant(errno.ENOENT, Place.SOURCE), errors.SourceChanged)
     assert isinstance(meant(errno.ENOENT, Place.SEAL), errors.OutputsAway)
@@ -81,7 +85,8 @@ def test_what_the_machine_is_not_to_blame_for_is_in_no_row() -> None:
         (RuntimeError("no CUDA here"), None),
     ],
 )
-def test_an_exception_without_a_number_is_known_by_its_words(error, code) -> None:
+def test_error_without_a_number(error, code) -> None:
+    """An exception without an error number is known by its class or its words."""
     assert machine_faults.code_of(error) == code
 
 
@@ -94,23 +99,25 @@ def test_an_exception_without_a_number_is_known_by_its_words(error, code) -> Non
         ("Permission denied", None),
     ],
 )
-def test_the_last_words_of_a_program_name_the_cause(text, code) -> None:
+def test_last_words_name_the_cause(text, code) -> None:
+    """The last words of a program name the cause."""
     assert machine_faults.code_in(text) == code
 
 
-def test_pauses_grow_to_their_longest_and_no_further() -> None:
+def test_pauses_grow_to_their_longest() -> None:
     assert [machine_faults.MEANS_AGAIN.pause(n) for n in (1, 2, 3, 6, 99)] == [2, 4, 8, 60, 60]
     assert [machine_faults.DISK_MENDED.pause(n) for n in (1, 2, 6, 99)] == [30, 60, 900, 900]
 
 
-def test_an_error_of_a_finer_class_has_the_pauses_of_its_own_one() -> None:
+def test_subclass_has_its_classes_pauses() -> None:
+    """An error of a finer class has the pauses of its own class."""
     for error in (errors.Shortage("."), NoProcess(".")):
         assert machine_faults.until(error) is machine_faults.MEANS_AGAIN
     assert machine_faults.until(errors.OutputsTaken(".")) is machine_faults.OUTPUTS_BACK
     assert machine_faults.until(errors.GpuLost(".")) is None
 
 
-def test_each_class_of_error_waits_for_one_thing() -> None:
+def test_each_class_waits_for_one_thing() -> None:
     """A class that comes from another process says no more than its name."""
     shown: dict[type, set[str]] = {}
     for row in TABLE.values():
@@ -120,18 +127,20 @@ def test_each_class_of_error_waits_for_one_thing() -> None:
     assert shown.keys() <= UNTIL.keys()
 
 
-def test_a_worker_can_name_every_class_that_generating_may_end_in() -> None:
+def test_worker_can_name_every_class() -> None:
+    """A worker can name every class of error that generating may end in."""
     assert {TABLE[code, Place.GENERATE].error for code in CAUSES} == set(KINDS.values())
 
 
-def test_no_process_can_be_started_where_means_are_lacking_alone() -> None:
+def test_process_place_lacks_means_alone() -> None:
+    """No process can be started only where means are lacking."""
     codes = {code for code, place in TABLE if place is Place.PROCESS}
     assert codes == {code for code, cause in CAUSES.items() if cause is Cause.MEANS}
 
 
-def test_each_operation_of_a_media_child_has_its_place() -> None:
+def test_media_operations_have_their_place() -> None:
     assert child.PLACES.keys() == child.OPERATIONS.keys()
 
 
-def test_the_document_has_the_table() -> None:
+def test_document_has_the_table() -> None:
     assert machine_faults.table() in (Path(__file__).parents[3] / "docs" / "reliability.md").read_text()

@@ -18,7 +18,8 @@ def every_error(root=errors.PovwatchError):
 
 @pytest.mark.parametrize("error", CHARGED)
 @pytest.mark.parametrize(("attempts", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0)])
-def test_a_failed_attempt_is_charged_until_the_limit(error, attempts, kind, pause):
+def test_failed_attempt_is_charged(error, attempts, kind, pause):
+    """A failed attempt is charged and repeated, up to the limit."""
     decision = decide(error("It broke."), attempts=attempts, limit=3, now=NOW)
     assert (decision.kind, decision.at) == (kind, NOW + pause)
     assert decision.waiting == (Waiting.RETRY_AT if kind is Kind.RETRY else None)
@@ -39,14 +40,15 @@ def test_a_failed_attempt_is_charged_until_the_limit(error, attempts, kind, paus
     ],
 )
 @pytest.mark.parametrize("attempts", [1, 3, 99])
-def test_what_is_not_the_jobs_doing_gives_the_attempt_back_however_often(error, waiting, attempts):
+def test_faults_of_others_are_not_charged(error, waiting, attempts):
+    """What is not the job's doing gives the attempt back, however often."""
     decision = decide(error("Not now."), attempts=attempts, limit=3, now=NOW)
     assert (decision.kind, decision.waiting) == (Kind.RELEASE, waiting)
     assert decision.at >= NOW
 
 
 @pytest.mark.parametrize("error", [errors.DiskFull, errors.GpuBusy, errors.GpuLost, errors.EnvironmentFault])
-def test_a_fault_of_the_environment_pauses(error):
+def test_environment_fault_pauses(error):
     assert decide(error("Not now."), attempts=1, limit=3, now=NOW).at > NOW
 
 
@@ -54,7 +56,8 @@ def test_a_fault_of_the_environment_pauses(error):
     ("error", "kind"),
     [(errors.NotAVideo, Kind.REJECT), (errors.Blocked, Kind.BLOCK), (errors.JobFailed, Kind.FAIL)],
 )
-def test_what_cannot_get_better_ends_at_the_first_attempt(error, kind):
+def test_permanent_error_ends_at_once(error, kind):
+    """What cannot get better ends the job at its first attempt."""
     decision = decide(error("No."), attempts=1, limit=3, now=NOW)
     assert (decision.kind, decision.at, decision.waiting) == (kind, NOW, None)
 
@@ -68,7 +71,8 @@ def test_out_of_memory_is_tried_once_more(attempts, limit, kind):
 
 
 @pytest.mark.parametrize("error", sorted(set(every_error()), key=lambda error: error.__name__))
-def test_every_error_ends_or_uses_up_its_attempts_or_waits_for_a_reason(error):
+def test_every_error_ends_or_waits(error):
+    """Every error ends a job, uses up its attempts, or waits for a reason."""
     decision = decide(error("What.", "Todo."), attempts=10**6, limit=3, now=NOW)
     assert "What. Todo." in decision.reason
     if decision.kind is Kind.RELEASE:
@@ -78,7 +82,8 @@ def test_every_error_ends_or_uses_up_its_attempts_or_waits_for_a_reason(error):
 
 
 @pytest.mark.parametrize("error", sorted(set(every_error()), key=lambda error: error.__name__))
-def test_the_type_says_what_happens(error):
+def test_type_says_what_happens(error):
+    """The class of an error alone says whether a job waits, ends or is repeated."""
     decision = decide(error("What."), attempts=1, limit=3, now=NOW)
     waits = issubclass(error, (errors.EnvironmentFault, errors.SpecInvalid, errors.MachineError))
     ends = issubclass(error, errors.Permanent)
@@ -90,12 +95,12 @@ def test_the_type_says_what_happens(error):
 @pytest.mark.parametrize(
     ("crashes", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0), (4, Kind.FAIL, 0)]
 )
-def test_a_job_that_is_there_at_three_crashes_fails(crashes, kind, pause):
+def test_third_crash_fails(crashes, kind, pause):
     decision = after_crash(crashes, NOW)
     assert (decision.kind, decision.at) == (kind, NOW + pause)
 
 
-def test_the_pauses_double_up_to_a_minute():
+def test_pauses_double_up_to_a_minute():
     assert [backoff(times) for times in (1, 2, 3, 4, 5, 6, 7, 10**9)] == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
@@ -111,11 +116,13 @@ def test_the_pauses_double_up_to_a_minute():
         (NOW + 86400, NOW + BACKOFF_MAX),
     ],
 )
-def test_a_clock_that_was_set_back_makes_no_pause_longer(written, counts):
+def test_clock_set_back_prolongs_no_pause(written, counts):
+    """A clock that was set back makes no pause longer."""
     assert clamped(written, NOW) == counts
 
 
-def test_no_pause_is_so_long_that_it_is_taken_for_a_clock_set_back():
+def test_no_pause_looks_like_a_set_clock():
+    """No pause is so long that it is taken for a clock that was set back."""
     for error in (errors.DiskFull("."), errors.EnvironmentFault("."), errors.WorkerDied(".")):
         at = decide(error, attempts=90, limit=99, now=NOW).at
         assert clamped(at, NOW) == at

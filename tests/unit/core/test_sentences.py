@@ -41,12 +41,14 @@ FINISH = command("retry", clip="a.mp4")
         ("", ""),
     ],
 )
-def test_a_part_ends_before_another_begins(part, end):
+def test_part_ends_before_another_begins(part, end):
+    """A part gets its full stop once, and what is to be copied gets marks."""
     assert ended(part) == end
     assert ended(end) == end
 
 
-def test_parts_are_joined_and_the_last_one_is_left_as_it_is():
+def test_parts_are_joined():
+    """Parts are joined as sentences, and the last one is left as it is."""
     kept = "What was generated is kept: /out/preview.mp4"
     assert joined("It is full", "", kept) == f"It is full. {kept}"
     assert joined(kept, "Next try 12:00") == "What was generated is kept: `/out/preview.mp4`. Next try 12:00"
@@ -54,7 +56,8 @@ def test_parts_are_joined_and_the_last_one_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("kind", [errors.DiskFull, lambda *parts: EngineFailure("error", *parts)])
-def test_an_error_and_what_to_do_about_it_are_two_sentences(kind):
+def test_error_and_advice_are_two_sentences(kind):
+    """An error and what to do about it are two sentences."""
     assert str(kind("It is kept: /out/p.mp4", "Free some.")) == "It is kept: `/out/p.mp4`. Free some."
     assert str(kind("It is kept: /out/p.mp4", "")) == "It is kept: /out/p.mp4"
     assert str(kind("It is full", "Free some.")) == "It is full. Free some."
@@ -86,7 +89,8 @@ def test_an_error_and_what_to_do_about_it_are_two_sentences(kind):
         ),
     ],
 )
-def test_no_line_of_the_log_lacks_the_stop_between_two_sentences(event, fields, said):
+def test_log_line_has_its_full_stops(event, fields, said):
+    """No line of the log lacks the full stop between two sentences."""
     stream = io.StringIO()
     configure(stream)
     try:

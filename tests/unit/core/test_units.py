@@ -14,7 +14,8 @@ def test_durations_have_units(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-5s", "5x", "5s!", 5, 5.0, None, True, ["5s"], "1e3s", "5S"])
-def test_what_is_no_duration_is_refused_with_an_example(text):
+def test_wrong_duration_is_refused(text):
+    """What is no duration is refused with an example."""
     with pytest.raises(ValueError, match=r'is no duration: write a string with a unit .* such as "90s"'):
         parse_duration(text)
 
@@ -27,7 +28,8 @@ def test_sizes_have_units(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "5", "GB", "5 potatoes", 5, None, "-", [1]])
-def test_what_is_no_size_is_refused_with_an_example(text):
+def test_wrong_size_is_refused(text):
+    """What is no size is refused with an example."""
     with pytest.raises(ValueError, match=r'is no size: write a string with a unit .* such as "5GB"'):
         parse_size(text)
 
@@ -61,5 +63,6 @@ def test_sizes_for_people(size, text):
 
 
 @given(st.floats(0, 1e9))
-def test_a_spelled_duration_never_shows_sixty_of_anything(seconds):
+def test_no_duration_shows_sixty(seconds):
+    """No duration that is shown has 60 seconds or minutes."""
     assert not {"60"} & set(spell_duration(seconds).split()) or seconds >= 60 * 86400

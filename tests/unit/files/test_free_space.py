@@ -18,7 +18,8 @@ def world(tmp_path):
     return tmp_path, FreeSpace(config)
 
 
-def test_too_little_room_is_a_hurdle_until_there_is_room(world):
+def test_too_little_room_blocks(world):
+    """Too little room blocks, until there is room; each is told once."""
     folder, space = world
     space._reserve = 2**62
     with capture_logs() as said:
@@ -33,7 +34,8 @@ def test_too_little_room_is_a_hurdle_until_there_is_room(world):
     assert [(line["event"], line["where"]) for line in said] == [("disk-room", folder / "outputs")]
 
 
-def test_it_is_looked_at_afresh_before_something_is_begun(world):
+def test_looked_at_before_something_begins(world):
+    """Room is looked at anew before something begins."""
     folder, space = world
     space.tick(10)
     space._reserve = 2**62
@@ -46,7 +48,8 @@ def test_it_is_looked_at_afresh_before_something_is_begun(world):
     assert space.blocker is None
 
 
-def test_a_disk_that_was_full_and_cannot_be_looked_at_is_still_full(world):
+def test_full_disk_that_vanishes_is_full(world):
+    """A disk that was full and cannot be looked at is still full."""
     folder, space = world
     space._reserve = 2**62
     space.tick(10)
@@ -63,7 +66,8 @@ def test_a_disk_that_was_full_and_cannot_be_looked_at_is_still_full(world):
     assert space.blocker is None
 
 
-def test_folders_that_cannot_be_looked_at_are_no_hurdle_of_this_kind(world):
+def test_missing_folders_do_not_block(world):
+    """Folders that cannot be looked at do not block for want of room."""
     folder, space = world
     (folder / "outputs").rmdir()
     (folder / "state").rmdir()

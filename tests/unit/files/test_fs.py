@@ -50,14 +50,15 @@ def test_rename_never_overwrites(renaming, root, tmp_path, taken):
     assert taken != "file" or (tmp_path / "taken").read_bytes() == b"old bytes"
 
 
-def test_rename_does_not_cut_a_name_at_a_null_byte(root, tmp_path):
+def test_rename_refuses_a_null_byte(root, tmp_path):
+    """rename does not cut a name at a null byte."""
     (tmp_path / "a").touch()
     with pytest.raises(ValueError, match="null"):
         fs.rename_noreplace(root, b"a", root, b"b\0c")
     assert (tmp_path / "a").exists()
 
 
-def test_rename_says_what_is_wrong(root):
+def test_rename_names_the_missing_file(root):
     with pytest.raises(FileNotFoundError) as caught:
         fs.rename_noreplace(root, b"missing", root, b"new")
     assert caught.value.filename == b"missing"
@@ -81,6 +82,7 @@ def test_open_takes_the_folder_itself(root, tmp_path):
     ("path", "code"), [(b"link/f", errno.ENOTDIR), (b"to_f", errno.ELOOP), (b"a/b/c", errno.ENOENT)]
 )
 def test_open_follows_no_symlink(root, tmp_path, path, code):
+    """open follows no symlink, names the part that failed, and leaks no descriptor."""
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "f").touch()
     (tmp_path / "link").symlink_to("real")
@@ -111,7 +113,7 @@ def test_folders_are_made_and_synced(root, tmp_path, monkeypatch):
     assert synced == [p.stat().st_ino for p in (tmp_path, tmp_path / "a", tmp_path / "a" / "b")]
 
 
-def test_folders_are_not_made_through_a_symlink(root, tmp_path):
+def test_folders_are_not_made_through_a_link(root, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     with pytest.raises(NotADirectoryError):
@@ -119,7 +121,9 @@ def test_folders_are_not_made_through_a_symlink(root, tmp_path):
     assert not list((tmp_path / "real").iterdir())
 
 
-def test_a_folder_that_cannot_be_synced_is_no_error_but_a_bad_disk_is(root, monkeypatch):
+def test_unsyncable_folder_is_no_error(root, monkeypatch):
+    """A folder that cannot be synced is no error; a bad disk is."""
+
     def fail(code):
         def fsync(_fd):
             raise OSError(code, "")

@@ -14,7 +14,7 @@ def root(tmp_path):
     return folder
 
 
-def test_the_same_folder_is_healthy(root):
+def test_same_folder_is_healthy(root):
     guard = RootGuard(root)
     (root / "new.mp4").touch()
     assert guard.check()
@@ -22,7 +22,8 @@ def test_the_same_folder_is_healthy(root):
     assert guard.is_network is False
 
 
-def test_a_folder_that_is_away(root):
+def test_folder_that_is_away(root):
+    """A folder that is away, or replaced by a file, is neither healthy nor adoptable."""
     guard = RootGuard(root)
     root.rmdir()
     health = guard.check()
@@ -33,7 +34,7 @@ def test_a_folder_that_is_away(root):
     assert "is away" in guard.check().reason  # a file is no folder
 
 
-def test_a_folder_that_was_made_anew_is_adopted_on_demand(root):
+def test_remade_folder_is_adopted_on_demand(root):
     guard = RootGuard(root)
     root.rename(root.with_name("old"))
     root.mkdir()
@@ -45,7 +46,7 @@ def test_a_folder_that_was_made_anew_is_adopted_on_demand(root):
     assert guard.check()
 
 
-def test_a_folder_that_was_moved_away_and_back_is_healthy_again(root):
+def test_folder_moved_away_and_back(root):
     guard = RootGuard(root)
     root.rename(root.with_name("old"))
     assert not guard.check()
@@ -53,7 +54,8 @@ def test_a_folder_that_was_moved_away_and_back_is_healthy_again(root):
     assert guard.check()
 
 
-def test_another_file_system_is_never_adoptable(root):
+def test_other_file_system_is_not_adoptable(root):
+    """A folder on another file system is never adoptable."""
     here = identity(root)
     for other in (
         dataclasses.replace(here, source="server:/share"),
@@ -66,7 +68,8 @@ def test_another_file_system_is_never_adoptable(root):
         assert "not mounted" in health.reason
 
 
-def test_a_root_that_was_never_there(root):
+def test_root_that_was_never_there(root):
+    """A root that was never there is adoptable once it is made."""
     guard = RootGuard(root / "later")
     assert not guard.check()
     (root / "later").mkdir()
@@ -75,13 +78,14 @@ def test_a_root_that_was_never_there(root):
     assert guard.check()
 
 
-def test_the_identity_survives_a_restart(root):
+def test_identity_survives_a_restart(root):
     kept = RootGuard(root).known.dumps()
     assert RootGuard(root, Identity.loads(kept)).check()
     assert Identity.loads(kept).fstype not in {"", "unknown"}
 
 
-def test_a_known_folder_that_is_away_at_the_start(root):
+def test_known_folder_away_at_the_start(root):
+    """A known folder that is away at the start is neither healthy nor adoptable."""
     known = identity(root)
     root.rmdir()
     guard = RootGuard(root, known)
@@ -89,11 +93,12 @@ def test_a_known_folder_that_is_away_at_the_start(root):
     assert not guard.check().adoptable
 
 
-def test_a_link_on_the_way_is_followed(root, tmp_path):
+def test_link_on_the_way_is_followed(root, tmp_path):
     (tmp_path / "link").symlink_to(root)
     assert identity(tmp_path / "link") == identity(root)
 
 
-def test_the_network_list():
+def test_network_file_systems():
+    """The list has network file systems, and no local ones."""
     assert {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"} <= NETWORK
     assert not {"ext4", "xfs", "btrfs", "tmpfs", "overlay", "fuse.mergerfs"} & NETWORK

@@ -10,12 +10,12 @@ EXTENSIONS = frozenset({b".mp4", b".mkv"})
 @pytest.mark.parametrize(
     "name", [b"a.mp4", b"A.MP4", b"a.b.Mkv", b"\xff\xfe.mp4", b"new\nline.mp4", b"x" * 251 + b".mp4"]
 )
-def test_a_clips_name(name):
+def test_clip_names(name):
     assert is_clip_name(name, EXTENSIONS)
 
 
 @pytest.mark.parametrize("name", [b"a", b"mp4", b".mp4", b"a.mp4.part", b"a.json", b"a.mp4 ", b"a.mp44", b"mp4.", b""])
-def test_no_clips_name(name):
+def test_no_clip_names(name):
     assert not is_clip_name(name, EXTENSIONS)
 
 
@@ -31,6 +31,7 @@ def test_no_clips_name(name):
     ],
 )
 def test_ignored(name):
+    """Hidden files, backups and partial files are ignored."""
     assert is_ignored(name)
 
 
@@ -74,10 +75,12 @@ def test_folders_that_are_looked_into(name):
     ],
 )
 def test_what_an_unfinished_file_becomes(name, clip):
+    """A partial file's name tells which clip it becomes, if any."""
     assert named_by_partial(name) == clip
 
 
-def test_a_partial_holds_back_its_own_clip_alone():
+def test_partial_holds_its_own_clip_back():
+    """A partial file holds back its own clip alone."""
     partials = {b"a.mp4.part": 5, b".b.mp4.Ab3xYz": 5, b"d.mp4.part": 5}
     assert held_back(partials, {b"a.mp4": 5, b"b.mp4": 4, b"c.mp4": 4}) == {
         b"a.mp4": b"a.mp4.part",
@@ -85,11 +88,13 @@ def test_a_partial_holds_back_its_own_clip_alone():
     }
 
 
-def test_a_partial_that_is_older_than_the_clip_is_a_left_over():
+def test_older_partial_is_a_left_over():
+    """A temporary file that is older than the clip is a left-over."""
     partials = {b".a.mp4.Ab3xYz": 3, b".b.mp4.Ab3xYz": 7, b".b.mp4.Zz9xYz": 3, b"c.mp4.part": 3}
     clips = dict.fromkeys((b"a.mp4", b"b.mp4", b"c.mp4"), 5)
     assert held_back(partials, clips) == {b"b.mp4": b".b.mp4.Ab3xYz"}
 
 
-def test_what_lies_beside_the_growing_clip_itself_holds_it_back_however_old():
+def test_control_file_holds_at_any_age():
+    """What lies beside a clip that grows itself holds it back, however old."""
     assert held_back({b"a.mp4.aria2": 3}, {b"a.mp4": 5}) == {b"a.mp4": b"a.mp4.aria2"}

@@ -32,7 +32,7 @@ def root_fd(tmp_path):
     os.close(fd)
 
 
-def test_clips_and_specs_and_the_rest_are_told_apart(tmp_path):
+def test_clips_specs_and_the_rest(tmp_path):
     for name in (b"a.mp4", b"A.MP4", b"a.json", b"b.JSON", b"a.go", b".a.json.swp", b"notes.txt", b"sub/deep/c.mkv"):
         put(tmp_path, name)
     found = listed(tmp_path)
@@ -55,7 +55,8 @@ def test_names_of_any_bytes(tmp_path):
     assert listed(tmp_path).clips.keys() == names
 
 
-def test_what_is_no_file_is_no_clip_and_never_blocks(tmp_path):
+def test_special_files_are_no_clips(tmp_path):
+    """What is no file is no clip, and never blocks."""
     os.mkfifo(tmp_path / "fifo.mp4")
     (tmp_path / "folder.mp4").mkdir()
     put(tmp_path, b"folder.mp4/inside.mp4")
@@ -67,7 +68,8 @@ def test_what_is_no_file_is_no_clip_and_never_blocks(tmp_path):
     assert not found.names
 
 
-def test_links_to_clips_are_told_and_not_followed(tmp_path):
+def test_links_are_told_not_followed(tmp_path):
+    """Links to clips are told and not followed; other links are ignored."""
     elsewhere = tmp_path / "elsewhere"
     inputs = tmp_path / "inputs"
     inputs.mkdir()
@@ -100,7 +102,8 @@ def test_ignored_names_and_folders(tmp_path):
     assert not listed(tmp_path).clips
 
 
-def test_a_partial_beside_it_holds_a_clip_back(tmp_path):
+def test_partial_holds_a_clip_back(tmp_path):
+    """A partial file beside a clip holds it back, in its own folder alone."""
     for name in (b"sub/a.mp4", b"sub/a.mp4.part", b"a.mp4", b"b.mp4", b".b.mp4.Ab3xYz", b"c.mp4.part"):
         put(tmp_path, name)
     found = listed(tmp_path)
@@ -109,12 +112,14 @@ def test_a_partial_beside_it_holds_a_clip_back(tmp_path):
 
 
 def test_not_recursive(tmp_path):
+    """Without recursion only the clips of the top folder are found."""
     put(tmp_path, b"a.mp4")
     put(tmp_path, b"sub/b.mp4")
     assert listed(tmp_path, recursive=False).clips.keys() == {b"a.mp4"}
 
 
-def test_an_absent_root_is_an_error_not_an_empty_folder(tmp_path):
+def test_absent_root_is_an_error(tmp_path):
+    """An absent root is an error, not an empty folder."""
     with pytest.raises(InputsAway, match="nothing is cancelled"):
         listed(tmp_path / "gone")
     put(tmp_path, b"file")
@@ -122,7 +127,8 @@ def test_an_absent_root_is_an_error_not_an_empty_folder(tmp_path):
         listed(tmp_path / "file")
 
 
-def test_an_unreadable_folder_is_blind(open_to_all):
+def test_unreadable_folder_is_blind(open_to_all):
+    """A folder that may not be read is blind, and its neighbour by name is not."""
     put(open_to_all, b"sub/a.mp4")
     put(open_to_all, b"subway/a.mp4")
     (open_to_all / "sub").chmod(0)
@@ -133,7 +139,8 @@ def test_an_unreadable_folder_is_blind(open_to_all):
     assert not found.is_blind(b"subway/a.mp4")
 
 
-def test_a_path_too_long_is_blind_and_no_crash(tmp_path):
+def test_too_long_path_is_blind(tmp_path):
+    """A path that is too long is blind, and no crash."""
     folder = os.open(tmp_path, os.O_RDONLY)
     for _ in range(20):
         os.mkdir("d" * 250, dir_fd=folder)
@@ -149,7 +156,8 @@ def test_a_path_too_long_is_blind_and_no_crash(tmp_path):
     os.system(f"rm -rf '{tmp_path}'/d*")  # noqa: S605 - Path's own walk cannot go as deep
 
 
-def test_the_signature_tells_every_change(tmp_path):
+def test_signature_tells_every_change(tmp_path):
+    """The signature changes with size, time and identity, for any time."""
     path = tmp_path / "a.mp4"
     path.write_bytes(b"1234")
     first = signature(path.stat())
@@ -166,12 +174,13 @@ def test_the_signature_tells_every_change(tmp_path):
     assert signature(path.stat())
 
 
-def test_a_sample_is_the_scans_signature(tmp_path, root_fd):
+def test_sample_is_the_scans_signature(tmp_path, root_fd):
     put(tmp_path, b"sub/a.mp4")
     assert sample(root_fd, b"sub/a.mp4") == listed(tmp_path).clips[b"sub/a.mp4"]
 
 
-def test_a_sample_of_what_is_gone_or_no_file(tmp_path, root_fd):
+def test_sample_of_what_is_no_file(tmp_path, root_fd):
+    """A sample of what is gone or no file is none."""
     os.mkfifo(tmp_path / "fifo.mp4")
     (tmp_path / "folder.mp4").mkdir()
     put(tmp_path, b"a.mp4")
@@ -182,7 +191,8 @@ def test_a_sample_of_what_is_gone_or_no_file(tmp_path, root_fd):
         assert sample(root_fd, name) is None, name
 
 
-def test_a_folder_that_may_be_listed_and_not_entered_is_blind(open_to_all):
+def test_unenterable_folder_is_blind(open_to_all):
+    """A folder that may be listed and not entered is blind."""
     put(open_to_all, b"sub/a.mp4")
     (open_to_all / "sub").chmod(0o444)
     with as_somebody_else():
@@ -190,7 +200,7 @@ def test_a_folder_that_may_be_listed_and_not_entered_is_blind(open_to_all):
     assert found.is_blind(b"sub/a.mp4")
 
 
-def test_an_unreadable_clip_says_what_to_do(open_to_all):
+def test_unreadable_clip_says_what_to_do(open_to_all):
     put(open_to_all, b"a.mp4")
     (open_to_all / "a.mp4").chmod(0)
     fd = os.open(open_to_all, os.O_RDONLY)

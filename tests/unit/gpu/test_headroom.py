@@ -23,11 +23,12 @@ def ask(seen: Gpus, *uuids: str, ours=()):
     return refusal(seen, uuids or ("GPU-0",), NEED, ours)
 
 
-def test_room_enough_is_room_enough_whoever_else_is_there():
+def test_room_whoever_else_is_there():
+    """Room enough is room enough, whoever else is there."""
     assert ask(gpus(gpu(65, Process(7, "train", 75 * GB)))) is None
 
 
-def test_who_is_in_the_way_is_named_the_largest_first():
+def test_holders_are_named_largest_first():
     no = ask(gpus(gpu(20, Process(7, "python", 40 * GB), Process(8, "train", 80 * GB), Process(9, "x", None))))
     assert no.kind == "gpu-busy"
     assert no.problem == (
@@ -36,23 +37,24 @@ def test_who_is_in_the_way_is_named_the_largest_first():
     )
 
 
-def test_our_own_workers_are_no_neighbours():
+def test_own_workers_are_not_in_the_way():
     no = ask(gpus(gpu(20, Process(7, "python", 120 * GB))), ours={7})
     assert no.kind == "gpu-busy"
     assert "NVML does not say who holds the rest" in no.problem
 
 
-def test_every_gpu_of_the_worker_needs_room_and_no_other():
+def test_every_gpu_of_the_worker_needs_room():
+    """Every GPU of the worker needs room, and no other does."""
     full = gpu(1, number=1)
     assert ask(gpus(gpu(), full)) is None
     assert ask(gpus(gpu(), full), "GPU-0", "GPU-1").about[:2] == ("busy", "GPU-1")
 
 
-def test_what_nvml_does_not_know_is_no_refusal():
+def test_unknown_memory_is_no_refusal():
     assert ask(gpus(Gpu(0, "GPU-0", "NVIDIA X", 0, 0))) is None
 
 
-def test_a_gpu_that_is_too_small_is_said_to_be_so():
+def test_too_small_gpu_is_told():
     no = ask(gpus(gpu(24, memory=24)))
     assert (no.kind, no.problem) == ("error", "NVIDIA X has 24 GB, and the engine needs 65 GB.")
 
@@ -66,13 +68,15 @@ def test_a_gpu_that_is_too_small_is_said_to_be_so():
         (gpus(gpu(), problem="NVML does not answer", lost=True, silent=True), "NVML does not answer."),
     ],
 )
-def test_a_gpu_that_is_gone_is_lost(seen, words):
+def test_missing_gpu_is_lost(seen, words):
+    """A GPU that is gone, or whose driver is, is lost, with its reason."""
     no = ask(seen)
     assert no.kind == "gpu-lost"
     assert no.problem.startswith(words) or words.replace(".", "") in no.problem.replace(".", "")
 
 
-def test_the_same_again_is_about_the_same_though_the_figures_differ():
+def test_refusals_are_alike_by_their_cause():
+    """Refusals with the same cause are about the same, whatever the figures."""
     one, two = (ask(gpus(gpu(free, Process(7, "train", 90 * GB)))) for free in (20, 30))
     other = ask(gpus(gpu(20, Process(8, "train", 90 * GB))))
     assert one.problem != two.problem
@@ -90,7 +94,8 @@ def test_the_same_again_is_about_the_same_though_the_figures_differ():
         (Process(1, "python", 80 * GB), (), False),
     ],
 )
-def test_who_is_a_neighbour_while_our_worker_runs(process, before, counts):
+def test_other_processes_beside_a_worker(process, before, counts):
+    """Beside our worker, a process counts if it holds memory and is visible, or was there before."""
     assert neighbours(gpu(10, process), {1}, before) == ([process] if counts else [])
 
 

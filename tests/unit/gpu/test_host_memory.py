@@ -42,7 +42,8 @@ def test_where_nobody_knows(tmp_path):
     assert host_memory.total(tmp_path) is None
 
 
-def test_the_limit_of_any_group_above_us_counts_and_the_page_cache_makes_room(tmp_path):
+def test_limits_of_groups_above_count(tmp_path):
+    """The limit of any group above us counts, and the page cache makes room."""
     machine(tmp_path, groups="0::/a/b\n")
     version_2(tmp_path, "a", 4 * GB, 3 * GB, GB)
     version_2(tmp_path, "a/b", "max", 3 * GB)
@@ -59,14 +60,15 @@ def test_version_1_counts_as_well(tmp_path):
     assert host_memory.total(tmp_path) == 6 * GB
 
 
-def test_a_container_without_a_namespace_sees_its_own_group_at_the_top(tmp_path):
+def test_container_without_a_namespace(tmp_path):
+    """A container without a namespace of its own sees its group at the top."""
     machine(tmp_path, groups="4:memory:/docker/0123456789ab\n")
     version_1(tmp_path, "", 2 * GB, GB)
     assert host_memory.available(tmp_path) == GB
     assert host_memory.total(tmp_path) == 2 * GB
 
 
-def test_a_limit_above_what_the_machine_has_is_none(tmp_path):
+def test_limit_above_the_machine_is_none(tmp_path):
     machine(tmp_path)
     version_2(tmp_path, "", 64 * GB)
     assert host_memory.total(tmp_path) == 16_000_000 * KB

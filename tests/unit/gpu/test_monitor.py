@@ -58,7 +58,8 @@ def world():
     world.may.set()
 
 
-def test_looks_come_in_time_and_are_told_to_everybody(world):
+def test_looks_come_in_time(world):
+    """Looks come in their interval, and are told to all who watch."""
     world.monitor.watch(world.told.append)
     world.tick()
     world.seen()
@@ -73,7 +74,8 @@ def test_looks_come_in_time_and_are_told_to_everybody(world):
     assert world.looks == 2
 
 
-def test_who_asks_gets_a_look_that_began_afterwards(world):
+def test_look_begins_after_the_question(world):
+    """Who asks gets a look that began afterwards."""
     world.may.clear()
     world.tick()
     world.monitor.ask(world.told.append)
@@ -85,7 +87,8 @@ def test_who_asks_gets_a_look_that_began_afterwards(world):
     assert world.looks == 2
 
 
-def test_a_look_that_does_not_come_back_is_told_once_it_is_late_and_no_other_is_begun(world):
+def test_late_look_is_told_once(world):
+    """A look that does not come back is told once it is late, and no other is begun."""
     world.may.clear()
     world.monitor.watch(world.told.append)
     world.tick()
@@ -107,14 +110,15 @@ def test_a_look_that_does_not_come_back_is_told_once_it_is_late_and_no_other_is_
     assert world.told[-1] is world.now
 
 
-def test_the_first_look_is_waited_for_but_not_for_ever(world, monkeypatch):
+def test_first_look_has_a_limit(world, monkeypatch):
+    """The first look is waited for, but not for ever."""
     assert world.monitor.first() is world.now
     monkeypatch.setattr(monitor, "PATIENCE", 0.05)
     world.may.clear()
     assert world.monitor.first() is SILENT
 
 
-def test_an_error_in_a_look_is_an_answer(world):
+def test_error_in_a_look_is_an_answer(world):
     world.now = OSError("no such library")
     assert "no such library" in world.monitor.first().problem
 
@@ -144,12 +148,14 @@ class Ask:
         return self()
 
 
-def test_an_engine_without_a_gpu_is_never_asked_about(world):
+def test_no_gpu_no_question(world):
+    """An engine without a GPU is never asked about."""
     assert Ask(world, uuids=())()
     assert world.looks == 0
 
 
-def test_room_is_looked_for_anew_each_time(world):
+def test_room_is_looked_for_anew(world):
+    """Room is looked for anew each time."""
     world.monitor.latest = free(140)
     ask = Ask(world)
     world.now = free(140, Process(7, "train", 5 * GB))
@@ -160,7 +166,8 @@ def test_room_is_looked_for_anew_each_time(world):
     assert world.looks == 2
 
 
-def test_no_room_is_told_with_ever_longer_pauses_and_as_news_once(world):
+def test_no_room_is_told_with_pauses(world):
+    """No room is told with ever longer pauses, and as news once."""
     world.now = free(20, Process(7, "train", 120 * GB))
     ask = Ask(world)
     pauses = []

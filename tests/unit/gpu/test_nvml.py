@@ -109,6 +109,7 @@ def nvml(monkeypatch):
 
 
 def test_what_is_there(nvml):
+    """A look has the driver, and each GPU with its memory, power and processes."""
     seen = gpu.look()
     assert (seen.driver, seen.cuda, seen.problem, seen.lost) == ("580.65.06", "13.1", "", False)
     first, second = seen.found
@@ -141,14 +142,15 @@ def test_no_driver_is_an_answer(nvml, code):
         (pynvml.NVML_ERROR_UNKNOWN, "NVML says"),
     ],
 )
-def test_a_problem_says_what_to_do(nvml, code, words):
+def test_problem_says_what_to_do(nvml, code, words):
     nvml.fail("init", code)
     assert words in gpu.look().problem
 
 
 @pytest.mark.parametrize("call", ANSWERS)
 @pytest.mark.parametrize("code", sorted(CANNOT_SAY))
-def test_what_nvml_cannot_say_is_unknown_and_drops_no_gpu(nvml, call, code):
+def test_unknown_answer_drops_no_gpu(nvml, call, code):
+    """What NVML cannot say is unknown, and drops no GPU."""
     nvml.fail(call, code, 0)
     seen = gpu.look()
     assert [found.index for found in seen.found] == [0, 1]
@@ -157,6 +159,7 @@ def test_what_nvml_cannot_say_is_unknown_and_drops_no_gpu(nvml, call, code):
 
 
 def test_what_stands_for_the_unknown(nvml):
+    """Without a UUID a GPU goes by its index, without a name by a general one."""
     for call in ANSWERS:
         nvml.fail(call, pynvml.NVML_ERROR_NOT_SUPPORTED, 0)
     # The index still tells CUDA which GPU is meant; no UUID at all would hide every one.
@@ -169,14 +172,16 @@ def test_what_stands_for_the_unknown(nvml):
 
 @pytest.mark.parametrize("call", UNIMPORTANT)
 @pytest.mark.parametrize("code", sorted(set(CODES) - LOST))
-def test_no_error_of_a_side_question_drops_a_gpu(nvml, call, code):
+def test_side_question_drops_no_gpu(nvml, call, code):
+    """An error of a side question drops no GPU."""
     nvml.fail(call, code, 0)
     assert [found.index for found in gpu.look().found] == [0, 1]
 
 
 @pytest.mark.parametrize("call", ["GetMemoryInfo", "GetHandleByIndex"])
 @pytest.mark.parametrize("code", sorted(set(CODES) - CANNOT_SAY))
-def test_a_gpu_with_an_error_of_its_own_does_not_hide_the_others(nvml, call, code):
+def test_failing_gpu_does_not_hide_others(nvml, call, code):
+    """A GPU with an error of its own does not hide the others."""
     nvml.fail(call, code, 0)
     seen = gpu.look()
     assert [found.index for found in seen.found] == [1]
@@ -186,7 +191,8 @@ def test_a_gpu_with_an_error_of_its_own_does_not_hide_the_others(nvml, call, cod
 
 @pytest.mark.parametrize("call", ANSWERS)
 @pytest.mark.parametrize("code", sorted(LOST))
-def test_a_lost_gpu_is_lost_whichever_question_finds_it(nvml, call, code):
+def test_lost_gpu_by_any_question(nvml, call, code):
+    """A lost GPU is lost, whichever question finds it."""
     nvml.fail(call, code, 1)
     seen = gpu.look()
     assert [found.index for found in seen.found] == [0]
@@ -194,29 +200,31 @@ def test_a_lost_gpu_is_lost_whichever_question_finds_it(nvml, call, code):
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_driver_that_was_replaced_is_told_from_a_gpu_that_is_lost(nvml, code):
+def test_replaced_driver_is_told_from_lost(nvml, code):
+    """A driver that was replaced is told apart from a lost GPU."""
     nvml.fail("init", code)
     assert gpu.look().upgraded is (code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
 
 
-def test_a_process_of_another_container_has_a_number_for_a_name():
+def test_process_of_another_container():
+    """A process of another container has its number for a name."""
     assert gpu._process(2**22 + 1, 5) == gpu.Process(2**22 + 1, f"process {2**22 + 1}", 5, visible=False)
 
 
-def test_a_process_that_is_hidden_is_there_all_the_same(monkeypatch):
+def test_hidden_process_is_there(monkeypatch):
     """As under ProtectProc=invisible: a neighbour on the GPU counts, though its name is not to be seen."""
     monkeypatch.setattr(gpu.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError()))
     assert gpu._process(1, 5) == gpu.Process(1, "process 1", 5, visible=True)
 
 
-def test_a_driver_that_does_not_know_its_version(nvml):
+def test_driver_without_a_version(nvml):
     nvml.fail("driver", pynvml.NVML_ERROR_NOT_SUPPORTED)
     nvml.fail("cuda", pynvml.NVML_ERROR_NOT_SUPPORTED)
     seen = gpu.look()
     assert (seen.driver, seen.cuda, len(seen.found), seen.problem) == ("", "", 2, "")
 
 
-def test_a_driver_without_a_gpu(nvml, monkeypatch):
+def test_driver_without_a_gpu(nvml, monkeypatch):
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 0)
     assert gpu.look().problem == "the NVIDIA driver shows no GPU"
 
@@ -237,7 +245,8 @@ def xid(code, device=0):
     return SimpleNamespace(eventData=code, device=device)
 
 
-def test_xids_are_reported_with_their_gpu(nvml, watch):
+def test_xids_have_their_gpu(nvml, watch):
+    """Xids are reported with their GPU."""
     assert not watch.alive
     assert watch.start()
     assert watch.alive
@@ -248,27 +257,30 @@ def test_xids_are_reported_with_their_gpu(nvml, watch):
     assert watch.heard.get(timeout=5) == gpu.Xid(13, "GPU-0")
 
 
-def test_xid_79_names_its_gpu_though_that_answers_no_more(nvml, watch):
+def test_xid_79_names_its_silent_gpu(nvml, watch):
+    """Xid 79 names its GPU, though that answers no more."""
     assert watch.start()
     nvml.fail("GetUUID", pynvml.NVML_ERROR_GPU_IS_LOST)
     nvml.events.put(xid(79, 1))
     assert watch.heard.get(timeout=5) == gpu.Xid(79, "GPU-1")
 
 
-def test_a_gpu_that_never_said_its_name_reports_without_one(nvml, watch):
+def test_nameless_gpu_reports_without_name(nvml, watch):
+    """A GPU that never told its UUID reports without one."""
     nvml.fail("GetUUID", pynvml.NVML_ERROR_NOT_SUPPORTED)
     assert watch.start()
     nvml.events.put(xid(79))
     assert watch.heard.get(timeout=5) == gpu.Xid(79, "")
 
 
-def test_two_handles_of_one_gpu_are_known_for_the_same():
+def test_two_handles_of_one_gpu():
+    """Two handles of one GPU are known for the same."""
     first, second = (pynvml.c_nvmlDevice_t.from_buffer(bytearray(at.to_bytes(8, "little"))) for at in (4096, 4096))
     assert first is not second
     assert gpu._key(first) == gpu._key(second) == 4096
 
 
-def test_the_watch_goes_on_after_quiet_times(nvml, watch):
+def test_watch_goes_on_after_quiet_times(nvml, watch):
     assert watch.start()
     nvml.events.put(pynvml.NVML_ERROR_TIMEOUT)
     nvml.events.put(xid(48))
@@ -276,7 +288,8 @@ def test_the_watch_goes_on_after_quiet_times(nvml, watch):
 
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
-def test_the_watch_ends_with_the_driver(nvml, watch, code):
+def test_watch_ends_with_the_driver(nvml, watch, code):
+    """The watch ends with the driver, and frees what it holds."""
     assert watch.start()
     nvml.events.put(code)
     watch._thread.join(5)
@@ -284,7 +297,8 @@ def test_the_watch_ends_with_the_driver(nvml, watch, code):
     assert (nvml.sessions, nvml.sets) == (0, 0)
 
 
-def test_a_gpu_that_reports_nothing_does_not_silence_the_others(nvml, watch):
+def test_silent_gpu_does_not_silence_others(nvml, watch):
+    """A GPU that reports nothing does not silence the others."""
     nvml.fail("register", pynvml.NVML_ERROR_NOT_SUPPORTED, 0)
     assert watch.start()
     assert nvml.registered == [1]
@@ -292,6 +306,7 @@ def test_a_gpu_that_reports_nothing_does_not_silence_the_others(nvml, watch):
 
 @pytest.mark.parametrize("call", ["init", "set", "count", "register", "GetHandleByIndex"])
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_LIBRARY_NOT_FOUND])
-def test_without_a_gpu_that_reports_there_is_no_watch(nvml, watch, call, code):
+def test_no_reporting_gpu_no_watch(nvml, watch, call, code):
+    """Without a GPU that reports there is no watch."""
     nvml.fail(call, code)
     assert not watch.start()

@@ -29,7 +29,8 @@ def test_power_over_time_is_energy():
     json.dumps(found)
 
 
-def test_memory_is_ours_where_nvml_says_whose_it_is():
+def test_memory_is_ours_if_nvml_knows():
+    """Memory is our worker's where NVML says whose it is."""
     use = GpuUsage()
     add(use, 0, seen(None, 100, Process(1, "worker", 30 * GB), Process(9, "other", 70 * GB)))
     assert use.figures()["peak_memory"] == 30 * GB
@@ -38,7 +39,8 @@ def test_memory_is_ours_where_nvml_says_whose_it_is():
 
 
 @pytest.mark.parametrize("process", [Process(1, "worker", None), Process(4711, "process 4711", 30 * GB)])
-def test_memory_is_all_that_is_in_use_where_it_does_not(process):
+def test_memory_is_all_in_use_if_not(process):
+    """Memory is all that is in use where NVML does not say whose it is."""
     use = GpuUsage()
     add(use, 0, seen(None, 100, process))
     assert use.figures()["peak_memory"] == 100 * GB
@@ -54,14 +56,15 @@ def test_several_gpus_are_one_figure():
     assert (figures["peak_power"], figures["mean_power"], figures["energy"]) == (150.0, 150.0, 300)
 
 
-def test_a_gap_in_the_power_is_not_filled():
+def test_gap_in_the_power_is_not_filled():
     use = GpuUsage()
     for now, power in ((0, 100.0), (10, None), (1000, 100.0), (1001, 100.0)):
         add(use, now, seen(power))
     assert use.figures()["energy"] == 100
 
 
-def test_what_nobody_saw_is_left_out():
+def test_unseen_is_left_out():
+    """What nobody saw is left out."""
     use = GpuUsage()
     assert use.figures() == {}
     add(use, 0)

@@ -16,9 +16,10 @@ from povwatch.gpu.xid import Verdict, meaning
         ((45, 63, 92, 9999), Verdict.NOTE),
     ],
 )
-def test_each_error_has_its_answer(codes, verdict) -> None:
+def test_each_xid_has_its_verdict(codes, verdict) -> None:
     assert {meaning(code).verdict for code in codes} == {verdict}
 
 
-def test_whoever_has_to_act_is_told_how() -> None:
+def test_action_is_explained() -> None:
+    """Every Xid that needs a person says what to do."""
     assert all(meaning(code).todo for code in (48, 79, 94, 95, 119))

@@ -37,7 +37,8 @@ def lines(stream):
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_elsewhere_a_line_is_json():
+def test_line_is_json():
+    """Where no terminal is, a line is JSON with the job's fields and a sentence."""
     stream = configured(io.StringIO())
     say("done", JOB, took="3 s", output="/out/x.mp4")
     (line,) = lines(stream)
@@ -54,7 +55,8 @@ def test_elsewhere_a_line_is_json():
     }
 
 
-def test_on_a_terminal_a_line_is_for_eyes():
+def test_line_on_a_terminal():
+    """On a terminal a line is a sentence in colour, with control characters escaped."""
     stream = configured(Terminal())
     say("failed", JOB, problem="no\x1b[2Jthing\n")
     text = stream.getvalue()
@@ -65,7 +67,7 @@ def test_on_a_terminal_a_line_is_for_eyes():
     assert "{" not in text
 
 
-def test_a_command_in_a_line_can_be_pasted():
+def test_command_in_a_line_can_be_pasted():
     stream = configured(io.StringIO())
     odd = Job(id=7, path=b"- my clip.mp4", base=b"- my clip", state=JobState.GRACE)
     say("grace", odd, deadline="12:00:00", spec=b"- my clip.json")
@@ -74,13 +76,14 @@ def test_a_command_in_a_line_can_be_pasted():
     )
 
 
-def test_an_event_without_a_sentence_shows_its_fields():
+def test_event_without_a_sentence():
+    """An event without a sentence shows its fields."""
     stream = configured(Terminal())
     structlog.get_logger().info("worker-gone", pid=12, returncode=-9)
     assert "worker-gone pid=12 returncode=-9" in stream.getvalue()
 
 
-def test_what_the_engine_printed_is_for_those_who_ask():
+def test_engine_output_only_when_verbose():
     stream = configured(io.StringIO())
     say("engine-output", line="a")
     assert stream.getvalue() == ""
@@ -89,7 +92,8 @@ def test_what_the_engine_printed_is_for_those_who_ask():
     assert [line["line"] for line in lines(stream)] == ["a"]
 
 
-def test_a_field_that_nobody_gave_ends_nothing():
+def test_missing_field_ends_nothing():
+    """A field that nobody gave is a question mark, and no error."""
     stream = configured(io.StringIO())
     say("moved", JOB)
     assert lines(stream)[0]["message"].endswith("was moved to ?")
@@ -110,7 +114,8 @@ def test_any_text_on_one_line(text, line):
     assert log.one_line(text) == line
 
 
-def test_a_traceback_is_read_in_lines():
+def test_traceback_is_read_in_lines():
+    """A traceback is several lines on a terminal, with control characters escaped."""
     stream = configured(Terminal())
     try:
         int("bad \x1b[31m")
@@ -136,7 +141,8 @@ class Full(io.StringIO):
         self.write("")
 
 
-def test_a_log_that_cannot_be_written_costs_its_lines_and_nothing_else():
+def test_unwritable_log_costs_its_lines():
+    """A log that cannot be written costs its lines, and nothing else."""
     stream = configured(Full())
     say("cancelled", JOB)
     stream.full = False
@@ -144,7 +150,8 @@ def test_a_log_that_cannot_be_written_costs_its_lines_and_nothing_else():
     assert [line["job"] for line in lines(stream)] == [7]
 
 
-def test_a_journal_that_takes_nothing_costs_its_lines_and_nothing_else(journal, monkeypatch):
+def test_full_journal_costs_its_lines(journal, monkeypatch):
+    """A systemd journal that takes nothing costs its lines, and nothing else."""
     with monkeypatch.context() as broken:
         broken.setattr(Journal, "send", lambda *_, **__: Full().flush())
         say("cancelled", JOB)
@@ -175,7 +182,8 @@ def journal(monkeypatch, tmp_path):
     assert (tmp_path / "stderr").read_text() == ""
 
 
-def test_under_systemd_a_line_is_an_entry_with_fields(journal):
+def test_journal_entry_has_fields(journal):
+    """Under systemd a line is an entry with fields."""
     say("done", JOB, took="3 s", output="/out/x.mp4")
     ((message, fields),) = journal.sent
     assert message == r"d/caf\xe9\n.mp4: done in 3 s: /out/x.mp4"
@@ -198,7 +206,8 @@ def test_priorities_are_syslogs(journal):
         assert journal.sent[-1][1]["PRIORITY"] == priority
 
 
-def test_another_stream_is_not_the_journal(monkeypatch, tmp_path):
+def test_other_stream_is_not_the_journal(monkeypatch, tmp_path):
+    """A stream that is not the journal's own gets JSON lines."""
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     with (tmp_path / "stderr").open("w+") as stream:
         configured(stream)

@@ -28,7 +28,8 @@ def notifier(manager):
     made.close()
 
 
-def test_what_is_said_arrives(manager, notifier):
+def test_messages_arrive(manager, notifier):
+    """Ready, watchdog and stopping arrive, with a status where there is one."""
     assert notifier.ready("watches /srv/povwatch/inputs")
     assert manager.recv(4096) == b"READY=1\nSTATUS=watches /srv/povwatch/inputs"
     assert notifier.ready()
@@ -39,7 +40,7 @@ def test_what_is_said_arrives(manager, notifier):
     assert manager.recv(4096) == b"STOPPING=1\nSTATUS=releases a job"
 
 
-def test_a_status_is_sent_when_it_changes(manager, notifier):
+def test_status_is_sent_when_it_changes(manager, notifier):
     assert notifier.status("1 clip waits")
     assert not notifier.status("1 clip waits")
     assert notifier.status("2 clips wait")
@@ -47,14 +48,14 @@ def test_a_status_is_sent_when_it_changes(manager, notifier):
     assert manager.recv(4096) == b"STATUS=2 clips wait"
 
 
-def test_a_status_is_one_line_whatever_a_name_holds(manager, notifier):
+def test_status_is_one_short_line(manager, notifier):
     notifier.status("runs a\nREADY=1\x0b\u2028b \udcff" + "x" * 1000)
     message = manager.recv(4096)
     assert message.startswith(rb"STATUS=runs a READY=1 b \udcff")
     assert len(message) < notify.STATUS_MAX + 20
 
 
-def test_an_abstract_socket_is_reached():
+def test_abstract_socket_is_reached():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.settimeout(5)
         name = f"povwatch-test-{os.getpid()}"
@@ -76,12 +77,12 @@ def test_without_a_manager_nothing_happens(environ):
     notifier.close()
 
 
-def test_a_manager_that_went_away_is_no_error(manager, notifier):
+def test_lost_manager_is_no_error(manager, notifier):
     Path(manager.getsockname()).unlink()
     assert not notifier.watchdog()
 
 
-def test_a_full_queue_is_given_up_on(manager, monkeypatch):
+def test_full_queue_is_given_up_on(manager, monkeypatch):
     monkeypatch.setattr(notify, "PATIENCE", 0.05)
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.getsockname()})
     sent = 0
@@ -92,7 +93,7 @@ def test_a_full_queue_is_given_up_on(manager, monkeypatch):
     notifier.close()
 
 
-def test_a_status_that_was_not_sent_is_tried_again(manager, notifier, tmp_path):
+def test_unsent_status_is_tried_again(manager, notifier, tmp_path):
     Path(manager.getsockname()).rename(tmp_path / "aside")
     assert not notifier.status("1 clip waits")
     (tmp_path / "aside").rename(manager.getsockname())
@@ -112,7 +113,8 @@ def test_a_status_that_was_not_sent_is_tried_again(manager, notifier, tmp_path):
         ("-5", "", None),
     ],
 )
-def test_the_watchdog_is_fed_twice_as_often_as_asked(usec, pid, interval):
+def test_watchdog_twice_as_often_as_asked(usec, pid, interval):
+    """The watchdog is told twice as often as asked, if it asks this process."""
     pid = str(os.getpid()) if pid == "our own" else pid
     assert Notifier.from_environment({"WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}).interval == interval
 

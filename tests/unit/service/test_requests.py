@@ -22,7 +22,8 @@ def files(tmp_path):
     return sorted(path.name for path in (tmp_path / "requests").iterdir())
 
 
-def test_a_request_is_taken_and_its_answer_read_once(spool, tmp_path):
+def test_request_and_answer_once(spool, tmp_path):
+    """A request is taken, its answer is read once, and no file is left."""
     asked = spool.ask("retry", "d/a.mp4", force=True)
     (taken,) = spool.take()
     assert taken == asked
@@ -33,17 +34,17 @@ def test_a_request_is_taken_and_its_answer_read_once(spool, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_a_request_stays_until_it_is_answered(spool):
+def test_request_stays_until_answered(spool):
     spool.ask("go", "a.mp4")
     assert spool.take() == spool.take() != []
 
 
-def test_requests_are_taken_in_the_order_in_which_they_came(spool):
+def test_requests_in_the_order_they_came(spool):
     asked = [spool.ask("go", str(n)) for n in range(5)]
     assert spool.take() == asked
 
 
-def test_a_clip_s_name_survives_whatever_bytes_it_has(spool):
+def test_clip_name_keeps_its_bytes(spool):
     word = os.fsdecode(b"caf\xe9\n.mp4")
     spool.ask("go", word)
     assert os.fsencode(spool.take()[0].clip) == b"caf\xe9\n.mp4"
@@ -67,7 +68,8 @@ def test_nobody_answers_in_time(spool):
         b"[" * 70_000,
     ],
 )
-def test_what_is_no_request_is_answered_so_and_holds_nobody_up(spool, tmp_path, content):
+def test_bad_request_is_answered_so(spool, tmp_path, content):
+    """What is no request is answered so, and holds up no other."""
     (tmp_path / "requests/0.request").write_bytes(content)
     asked = spool.ask("go", "a")
     assert spool.take() == [asked]
@@ -76,7 +78,8 @@ def test_what_is_no_request_is_answered_so_and_holds_nobody_up(spool, tmp_path, 
     assert answer["text"].startswith("the request cannot be read: ")
 
 
-def test_what_only_calls_itself_a_request_holds_nobody_up(spool, tmp_path):
+def test_special_file_holds_nobody_up(spool, tmp_path):
+    """A folder, a FIFO or a link that is named like a request holds up no other."""
     folder = tmp_path / "requests"
     (folder / "0.request").mkdir()
     os.mkfifo(folder / "1.request")
@@ -86,7 +89,7 @@ def test_what_only_calls_itself_a_request_holds_nobody_up(spool, tmp_path):
     assert spool.take() == [asked]
 
 
-def test_an_answer_never_goes_through_a_link(spool, tmp_path):
+def test_answer_never_follows_a_link(spool, tmp_path):
     asked = spool.ask("go", "a")
     (tmp_path / "precious").write_text("precious")
     (tmp_path / f"requests/{asked.token}.answer.part").symlink_to(tmp_path / "precious")
@@ -95,12 +98,13 @@ def test_an_answer_never_goes_through_a_link(spool, tmp_path):
     assert spool.wait(asked, 1) == Answer(done=True, text="")
 
 
-def test_a_half_written_request_is_not_seen(spool, tmp_path):
+def test_half_written_request_is_not_seen(spool, tmp_path):
     (tmp_path / "requests/1.request.part").write_text("{")
     assert spool.take() == []
 
 
-def test_old_answers_and_halves_are_swept_and_requests_stay(spool, tmp_path):
+def test_old_answers_are_swept(spool, tmp_path):
+    """Old answers and halves are swept; requests stay."""
     spool.answer(spool.ask("go", "a"), Answer(done=True, text=""))
     (tmp_path / "requests/x.part").touch()
     spool.ask("hold", "b")
@@ -112,12 +116,14 @@ def test_old_answers_and_halves_are_swept_and_requests_stay(spool, tmp_path):
     assert left.endswith(".request")
 
 
-def test_where_no_daemon_ever_ran_that_is_said(tmp_path):
+def test_where_no_daemon_ever_ran(tmp_path):
     with pytest.raises(PovwatchError, match=r"There is no .*requests: no daemon ever ran here\. Start it"):
         Spool(tmp_path).ask("go", "a")
 
 
-def test_a_folder_that_could_not_be_made_at_the_start_is_made_later(tmp_path, monkeypatch):
+def test_folder_is_made_later(tmp_path, monkeypatch):
+    """A folder that could not be made at the start is made later."""
+
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
