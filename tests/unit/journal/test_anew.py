@@ -20,7 +20,8 @@ def made(state, *jobs, bases=None):
     return journal.replaced
 
 
-def test_what_was_put_in_is_there_and_goes_on(tmp_path):
+def test_what_was_put_in_goes_on(tmp_path):
+    """A journal that is made again has the jobs, the history and the names, and numbers go on."""
     held = Job(id=9, path=b"b.mp4", base=b"b", state=JobState.ARRIVING, waiting_on=Waiting.SETTLING, hold=True)
     assert made(tmp_path, DONE, held, bases={b"d/a.mp4": b"a", b"a.mov": b"a.mov"}) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.sqlite3", "lock"]
@@ -36,7 +37,8 @@ def test_what_was_put_in_is_there_and_goes_on(tmp_path):
         assert (new.id, new.base) == (10, b"a.mov")  # numbers go on, and names are as they were
 
 
-def test_a_journal_that_is_there_is_moved_aside_with_all_that_belongs_to_it(tmp_path):
+def test_old_journal_is_moved_aside(tmp_path):
+    """A journal that is there is moved aside, with all that belongs to it."""
     made(tmp_path, DONE)
     (tmp_path / "journal.sqlite3-wal").write_bytes(b"of the old one")
     assert made(tmp_path) == tmp_path / "journal.sqlite3.old-1"
@@ -46,7 +48,7 @@ def test_a_journal_that_is_there_is_moved_aside_with_all_that_belongs_to_it(tmp_
     assert names == ["journal.sqlite3", *olds, "lock"]
 
 
-def test_what_goes_wrong_on_the_way_leaves_everything_as_it_was(tmp_path):
+def test_failure_leaves_all_as_it_was(tmp_path):
     made(tmp_path, DONE)
     twice = Restored(DONE, ())
     with pytest.raises(JournalError), made_anew(tmp_path) as journal:
@@ -57,12 +59,13 @@ def test_what_goes_wrong_on_the_way_leaves_everything_as_it_was(tmp_path):
     assert not list(tmp_path.glob("*rebuilding*"))
 
 
-def test_a_daemon_s_journal_is_not_taken_from_it(tmp_path):
+def test_daemons_journal_is_not_taken(tmp_path):
     with Journal.open(tmp_path), pytest.raises(ConfigError, match=f"pid {os.getpid()}"):
         made(tmp_path)
 
 
 def test_whether_one_is_used(tmp_path):
+    """A journal is used once it has a job, or if it cannot be read."""
     assert not is_used(tmp_path)
     (tmp_path / "journal.sqlite3").touch()
     assert not is_used(tmp_path)
@@ -85,7 +88,8 @@ def begin():
     raise Fresh
 
 
-def test_whoever_opens_one_is_asked_before_it_is_begun(tmp_path):
+def test_opener_is_asked_before_it_begins(tmp_path):
+    """Whoever opens a journal is asked before a new one begins."""
     with pytest.raises(Fresh):
         Journal.open(tmp_path, fresh=begin)
     assert not (tmp_path / "journal.sqlite3").exists()
@@ -98,7 +102,8 @@ def test_whoever_opens_one_is_asked_before_it_is_begun(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a file to somebody else takes root")
-def test_one_that_root_made_belongs_to_whom_the_folder_belongs_to(tmp_path):
+def test_owner_is_the_folders(tmp_path):
+    """A journal that root made belongs to whom the folder belongs to."""
     os.chown(tmp_path, 1234, 2345)
     made(tmp_path, DONE)
     for name in ("journal.sqlite3", "lock"):

@@ -84,7 +84,8 @@ def told(lines):
     return [line["event"] for line in lines]
 
 
-def test_a_change_waits_until_there_is_room_and_is_made_once(bench):
+def test_change_waits_and_is_made_once(bench):
+    """A change waits until there is room, is made once, and is told once it is journalled."""
     bench.fill()
     with capture_logs() as lines:
         job = put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
@@ -106,7 +107,8 @@ def queue_twice(store, job):
         put(store, job, "waiting", state=JobState.QUEUED)
 
 
-def test_what_is_journalled_as_one_is_done_again_as_one(bench):
+def test_block_is_done_again_as_one(bench):
+    """What is journalled as one is done again as one."""
     with bench.store.together():
         job = put(bench.store, bench.job, "waiting", state=JobState.GRACE)
         with pytest.raises(StaleJobError):
@@ -122,7 +124,8 @@ def test_what_is_journalled_as_one_is_done_again_as_one(bench):
     db.close()
 
 
-def test_a_change_that_a_rule_refuses_is_refused_then_too(bench):
+def test_refused_change_is_refused_then_too(bench):
+    """A change that a rule refuses is refused after the wait, too."""
     bench.fill()
     with pytest.raises(StaleJobError):
         put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE, run_id=None) and (
@@ -131,7 +134,8 @@ def test_a_change_that_a_rule_refuses_is_refused_then_too(bench):
     assert bench.events == ["seen", "arrived"]
 
 
-def test_one_that_is_told_to_stop_does_not_wait_and_nothing_is_said(bench):
+def test_stop_ends_the_wait(bench):
+    """A daemon that is told to stop does not wait, and nothing is said of the change."""
     bench.fill()
     bench.frees_after = float("inf")
     bench.waker.meanwhile = lambda: setattr(bench, "stopped", True)
@@ -141,7 +145,7 @@ def test_one_that_is_told_to_stop_does_not_wait_and_nothing_is_said(bench):
     assert bench.events == ["seen"]
 
 
-def test_room_that_is_made_just_as_it_is_looked_for_is_used_however_long_it_took(bench, monkeypatch):
+def test_late_room_is_used(bench, monkeypatch):
     """The disk was full when the journal wrote, and takes a file a moment later."""
     bench.fill()
     bench.frees_after = float("inf")
@@ -158,7 +162,8 @@ def test_room_that_is_made_just_as_it_is_looked_for_is_used_however_long_it_took
     assert bench.events == ["seen", "arrived"]
 
 
-def test_one_that_is_refused_while_the_disk_takes_files_is_tried_three_times(bench):
+def test_refusal_with_room_is_tried_thrice(bench):
+    """A write that is refused while the disk takes files is tried three times."""
     error = JournalFailed("The journal cannot be written.", refused=True)
     for times in (1, 2, 3):
         bench.wait.wait(error, times)
@@ -168,14 +173,14 @@ def test_one_that_is_refused_while_the_disk_takes_files_is_tried_three_times(ben
         bench.wait.wait(JournalFailed("It cannot.", refused=True, unsynced=True), 1)
 
 
-def test_what_is_not_for_want_of_room_is_not_waited_for(bench):
+def test_other_failures_are_not_waited_for(bench):
     bench.journal._db.execute("DROP TABLE job_events")
     with pytest.raises(JournalFailed, match="no such table"):
         put(bench.store, bench.job, "arrived", state=JobState.GRACE)
     assert bench.clock.now == bench.began
 
 
-def test_nobody_waits_where_no_daemon_does(bench):
+def test_nobody_waits_without_a_daemon(bench):
     bench.journal.patience = None
     bench.fill()
     with pytest.raises(JournalFailed, match="full"):

@@ -31,14 +31,15 @@ def journal(tmp_path):
         yield opened
 
 
-def test_a_clip_that_was_seen_is_an_arriving_job_with_its_event(journal) -> None:
+def test_seen_clip_is_an_arriving_job(journal) -> None:
+    """A clip that is seen is an arriving job with its event."""
     (job,) = journal.add([(b"a.mp4", b"sig")], 10.0)
     assert journal.job(job.id) == journal.latest(b"a.mp4")
     assert (job.state, job.base, job.source_stat, job.created_at) == (JobState.ARRIVING, b"a", b"sig", 10.0)
     assert [(e.event, e.was, e.state) for e in journal.events(job.id)] == [("seen", None, "arriving")]
 
 
-def test_the_job_that_is_read_is_the_job_that_was_written(journal) -> None:
+def test_job_is_read_as_it_was_written(journal) -> None:
     (job,) = journal.add([(b"\xff.mp4", b"")], 1.0)
     new = advance(
         journal,
@@ -65,7 +66,8 @@ def test_the_job_that_is_read_is_the_job_that_was_written(journal) -> None:
     assert journal.job(job.id) == new
 
 
-def test_a_transition_of_a_job_that_moved_on_changes_nothing(journal) -> None:
+def test_stale_transition_changes_nothing(journal) -> None:
+    """A change of a job that has moved on changes nothing."""
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
     grace = advance(journal, job, "grace", 2.0, state=JobState.GRACE)
     with pytest.raises(StaleJobError):
@@ -74,7 +76,8 @@ def test_a_transition_of_a_job_that_moved_on_changes_nothing(journal) -> None:
     assert len(journal.events(job.id)) == 2
 
 
-def test_a_run_that_lost_its_token_changes_nothing(journal) -> None:
+def test_lost_token_changes_nothing(journal) -> None:
+    """A run that has lost its token changes nothing."""
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
     job = advance(journal, job, "grace", 2.0, state=JobState.GRACE)
     job = advance(journal, job, "queued", 2.0, state=JobState.QUEUED)
@@ -104,12 +107,13 @@ def test_only_the_table_moves_a_job(tmp_path_factory, steps) -> None:
         assert [event.state for event in journal.events(job.id)] == way
 
 
-def test_from_publishing_no_way_leads_back_to_the_queue() -> None:
+def test_publishing_never_leads_back() -> None:
+    """From publishing no transition leads back to the queue."""
     assert TRANSITIONS[JobState.PUBLISHING] == {JobState.DONE, JobState.FAILED}
     assert {JobState.DONE, JobState.FAILED, JobState.BLOCKED, JobState.REJECTED, JobState.CANCELLED} == ENDS
 
 
-def test_every_state_can_end_and_every_state_is_reached() -> None:
+def test_every_state_ends_and_is_reached() -> None:
     reached, frontier = {JobState.ARRIVING}, [JobState.ARRIVING]
     while frontier:
         for onward in TRANSITIONS[frontier.pop()] - reached:
@@ -118,7 +122,7 @@ def test_every_state_can_end_and_every_state_is_reached() -> None:
     assert reached == set(JobState)
 
 
-def test_a_clip_has_one_job_at_a_time(journal) -> None:
+def test_clip_has_one_job_at_a_time(journal) -> None:
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
     with pytest.raises(JournalError, match="refuses a change: UNIQUE"):
         journal.add([(b"a.mp4", b"")], 2.0)
@@ -127,14 +131,16 @@ def test_a_clip_has_one_job_at_a_time(journal) -> None:
     assert journal.known()[b"a.mp4"].job == again.id
 
 
-def test_two_clips_of_one_stem_go_by_two_names_for_good(journal, tmp_path) -> None:
+def test_two_of_a_stem_keep_two_names(journal, tmp_path) -> None:
+    """Two clips of one stem have two names, for good."""
     one, two, other = journal.add([(b"d/a.mp4", b""), (b"d/a.mov", b""), (b"a.mov", b"")], 1.0)
     assert (one.base, two.base, other.base) == (b"a", b"a.mov", b"a")
     advance(journal, two, "cancelled", 2.0, state=JobState.CANCELLED)
     assert journal.add([(b"d/a.mov", b"")], 3.0)[0].base == b"a.mov"
 
 
-def test_a_base_is_free_again_when_its_clip_left_without_a_result(journal) -> None:
+def test_base_is_free_without_a_result(journal) -> None:
+    """A base is free again when its clip left without a result."""
     (wrong,) = journal.add([(b"a.mov", b"")], 1.0)
     advance(journal, wrong, "cancelled", 2.0, state=JobState.CANCELLED)
     journal.give_base_back(b"a.mov")
@@ -151,7 +157,8 @@ input()
 """
 
 
-def test_a_second_daemon_is_refused_with_the_first_ones_pid(tmp_path) -> None:
+def test_second_daemon_is_refused(tmp_path) -> None:
+    """A second daemon is refused with the first one's pid, as long as that lives."""
     child = subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path],
         stdin=subprocess.PIPE,
@@ -169,7 +176,8 @@ def test_a_second_daemon_is_refused_with_the_first_ones_pid(tmp_path) -> None:
     Journal.open(tmp_path).close()
 
 
-def test_the_commands_read_while_the_daemon_writes(journal, tmp_path) -> None:
+def test_commands_read_while_it_writes(journal, tmp_path) -> None:
+    """The commands read while the daemon writes, and cannot write."""
     journal.add([(b"a.mp4", b"")], 1.0)
     with open_reader(tmp_path) as reader:
         assert reader.counts() == {JobState.ARRIVING: 1}
@@ -184,7 +192,8 @@ def test_no_journal_is_a_clear_error(tmp_path) -> None:
         open_reader(tmp_path)
 
 
-def test_a_damaged_journal_is_a_clear_error(tmp_path) -> None:
+def test_damaged_journal_is_a_clear_error(tmp_path) -> None:
+    """A damaged journal is a clear error, is not changed, and stays closed."""
     with Journal.open(tmp_path) as journal:
         journal.add([(b"%d.mp4" % n, b"") for n in range(500)], 1.0)
     file = tmp_path / FILE
@@ -197,7 +206,7 @@ def test_a_damaged_journal_is_a_clear_error(tmp_path) -> None:
     assert [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink() and fd.readlink() == file] == [], caught
 
 
-def test_a_journal_from_the_future_is_left_alone(tmp_path) -> None:
+def test_newer_journal_is_left_alone(tmp_path) -> None:
     Journal.open(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as db:
         db.execute("PRAGMA user_version = 999")
@@ -206,7 +215,8 @@ def test_a_journal_from_the_future_is_left_alone(tmp_path) -> None:
         Journal.open(tmp_path)
 
 
-def test_a_journal_from_before_hooks_is_brought_up_to_date(tmp_path) -> None:
+def test_journal_from_before_hooks(tmp_path) -> None:
+    """A journal from before hooks is brought up to date."""
     first = (files("povwatch.journal") / "sql/migrations/0001_jobs.sql").read_text()
     with sqlite3.connect(tmp_path / FILE) as db:
         db.executescript(first + "PRAGMA user_version = 1;")
@@ -224,7 +234,8 @@ def test_a_journal_from_before_hooks_is_brought_up_to_date(tmp_path) -> None:
         assert reader.hooks(job.id) == {"mano": run}
 
 
-def test_a_journal_from_before_damaged_originals_is_read_and_brought_up_to_date(tmp_path) -> None:
+def test_journal_from_before_damage(tmp_path) -> None:
+    """A journal from before damaged clips is read, and brought up to date."""
     folder = files("povwatch.journal") / "sql/migrations"
     with sqlite3.connect(tmp_path / FILE) as db:
         for name in ("0001_jobs.sql", "0002_hooks.sql"):
@@ -243,6 +254,7 @@ def test_a_journal_from_before_damaged_originals_is_read_and_brought_up_to_date(
 
 
 def test_progress_and_facts(journal) -> None:
+    """The journal has the latest progress of a job until it ends, and the latest facts."""
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
     journal.set_progress(job.id, {"step": 1}, 2.0)
     journal.set_progress(job.id, {"step": 2}, 3.0)
@@ -253,7 +265,7 @@ def test_progress_and_facts(journal) -> None:
     assert (journal.fact("engine"), journal.fact("gpu"), journal.fact("nothing")) == ("preview", None, None)
 
 
-def test_every_query_has_its_reason() -> None:
+def test_every_query_has_its_name() -> None:
     """SQL lives in files, each query named and with a comment or a plain upsert."""
     folder = Path(__file__).parents[3] / "povwatch" / "journal" / "sql"
     for file in ("read.sql", "write.sql"):
@@ -291,11 +303,13 @@ def test_no_other_thread_may_call_it(journal, name) -> None:
     assert [job.path for job in journal.jobs()] == [b"a.mp4"], "it goes on in its own"
 
 
-def test_that_is_a_mistake_of_ours_and_not_of_the_disk() -> None:
+def test_wrong_thread_is_our_mistake() -> None:
+    """A call from another thread is a mistake of ours, not of the disk."""
     assert not issubclass(WrongThreadError, PovwatchError)
 
 
-def test_a_reason_of_a_newer_povwatch_costs_no_start(journal) -> None:
+def test_newer_reason_costs_no_start(journal) -> None:
+    """A reason that a newer povwatch wrote is none, and no error."""
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)
     journal._db.execute("UPDATE jobs SET waiting_on = 'a new reason'")
     assert journal.job(job.id).waiting_on is None

@@ -28,7 +28,8 @@ def remembered(store):
     return store.known, store._jobs, +store.counts
 
 
-def test_changes_that_are_taken_back_are_not_remembered(store):
+def test_undone_changes_are_not_remembered(store):
+    """Changes that are taken back are not remembered."""
     (job,) = store.add([(b"a.mp4", b"")])
     job = put(store, job, "waiting", state=JobState.GRACE)
 
@@ -46,7 +47,8 @@ def test_changes_that_are_taken_back_are_not_remembered(store):
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_a_clip_that_was_not_taken_in_to_the_end_is_taken_in_again(store, before, monkeypatch):
+def test_half_added_clip_is_added_again(store, before, monkeypatch):
+    """A clip that was not taken in to the end is taken in again."""
     if before:
         (old,) = store.add([(b"a.mp4", b"")])
         put(store, old, "failed", state=JobState.FAILED)
@@ -68,7 +70,8 @@ def test_a_clip_that_was_not_taken_in_to_the_end_is_taken_in_again(store, before
     assert remembered(store) == as_journalled(store)
 
 
-def test_what_is_behind_the_journal_is_read_again(store):
+def test_stale_memory_is_read_again(store):
+    """What is behind the journal is read again."""
     (job,) = store.add([(b"a.mp4", b"")])
     job = put(store, job, "waiting", state=JobState.GRACE)
     moved = advance(store.journal, job, "waiting", 1.0, state=JobState.QUEUED)
@@ -77,7 +80,8 @@ def test_what_is_behind_the_journal_is_read_again(store):
     assert remembered(store) == as_journalled(store)
 
 
-def test_what_changes_in_a_block_is_said_when_all_of_it_is_journalled(store, tmp_path):
+def test_block_is_told_once_journalled(store, tmp_path):
+    """What changes in a block is told when all of it is journalled."""
     (job,) = store.add([(b"a.mp4", b"")])
     with structlog.testing.capture_logs() as said, open_reader(tmp_path) as reader:
         with store.together():
@@ -89,7 +93,7 @@ def test_what_changes_in_a_block_is_said_when_all_of_it_is_journalled(store, tmp
     assert [line["event"] for line in said] == ["held"]
 
 
-def test_a_block_within_another_is_taken_back_alone(store):
+def test_inner_block_is_taken_back_alone(store):
     first, second = store.add([(b"a.mp4", b""), (b"b.mp4", b"")])
 
     def fail():

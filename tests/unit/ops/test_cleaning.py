@@ -54,7 +54,8 @@ def clean(here, *, dry=False):
     return sorted(os.fsdecode(left.path) for left in found), in_words(found, kept, dry=dry)
 
 
-def test_rooms_of_jobs_that_ended_go_and_those_of_live_ones_stay(here):
+def test_folders_of_ended_jobs_go(here):
+    """The folders of jobs that ended are removed; those of live jobs and of others stay."""
     config, _ = here
     left = [room(config, name) for name in ("1.r1", "1", "2.r2", "99.r9")]
     kept = [room(config, name) for name in ("3.ahead", "3", "4.r4", "4", "somebody's")]
@@ -68,7 +69,8 @@ def test_rooms_of_jobs_that_ended_go_and_those_of_live_ones_stay(here):
     assert clean(here) == ([], ("nothing is left over.", []))
 
 
-def test_error_files_of_clips_that_are_gone(here):
+def test_error_files_of_gone_clips(here):
+    """Error files of clips that are gone are removed; those of a user or a live job stay."""
     config, journal = here
     inputs = config.paths.inputs
     folder = InputsFolder(inputs)
@@ -92,7 +94,8 @@ def test_error_files_of_clips_that_are_gone(here):
     assert clean(here)[0] == [], "it arrives, wherever its file is now"
 
 
-def test_temporary_files_and_answers_go_when_they_are_old(here):
+def test_old_temporary_files_go(here):
+    """Temporary files and answers are removed when they are old; requests stay."""
     config, _ = here
     spool = Spool(config.paths.state)
     spool.prepare()
@@ -111,5 +114,5 @@ def test_temporary_files_and_answers_go_when_they_are_old(here):
     assert not any(file.exists() for file in old)
 
 
-def test_a_folder_of_rooms_that_is_not_there_is_nothing(here):
+def test_missing_folder_is_nothing(here):
     assert clean(here)[0] == []

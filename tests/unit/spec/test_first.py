@@ -27,7 +27,8 @@ def test_variables_are_filled_in(text, found):
     assert filled(text, FACTS) == found
 
 
-def test_a_clips_name_is_no_template():
+def test_clip_name_is_no_template():
+    """A clip's name is not read as a template, and is printable."""
     facts = Facts(b"{date}/{stem}\n\xff.mp4", "2026-05-31")
     assert filled("{stem} in {folder}", facts) == r"{stem}\n\xff in {date}"
 
@@ -44,7 +45,7 @@ def test_a_clips_name_is_no_template():
         (7265, "2 hours 1 minute"),
     ],
 )
-def test_durations_as_a_sentence_has_them(seconds, said):
+def test_durations_as_in_a_sentence(seconds, said):
     assert spoken(seconds) == said
 
 
@@ -73,7 +74,8 @@ DEFAULTS = SpecDefaults.model_validate(
         (b"cars/red/a.mp4", "timed", "no rain"),
     ],
 )
-def test_a_folder_has_a_template_and_a_negative_prompt_of_its_own(clip, template, negative):
+def test_folder_has_its_own_template(clip, template, negative):
+    """A folder has a template and a negative prompt of its own; the nearest folder counts."""
     chosen = choose(DEFAULTS, TEMPLATES, clip)
     assert (chosen.name, chosen.negative_prompt) == (template, negative)
     asked = choose(DEFAULTS, TEMPLATES, clip, template="plain")
@@ -81,11 +83,13 @@ def test_a_folder_has_a_template_and_a_negative_prompt_of_its_own(clip, template
     assert (asked.negative_prompt == "no rain") == (clip == b"cars/red/a.mp4")
 
 
-def test_a_folder_that_says_nothing_is_nothing():
+def test_folder_without_a_rule():
+    """A folder without a rule has neither."""
     assert folder_of(DEFAULTS, b"else/a.mp4").model_dump() == {"template": "", "negative_prompt": ""}
 
 
-def test_the_json_has_them_filled_in():
+def test_json_has_them_filled_in():
+    """The first JSON has its template's variables filled in."""
     chosen = choose(DEFAULTS, TEMPLATES, b"cars/a.mp4")
     assert needs_duration(chosen)
     assert not needs_duration(TEMPLATES["plain"])
@@ -93,7 +97,8 @@ def test_the_json_has_them_filled_in():
     assert (data["name"], data["prompt"], data["negative_prompt"]) == ("a", "1 minute 1 second of it", "not a")
 
 
-def test_another_shape_than_a_name_or_a_table_is_refused():
+def test_wrong_shape_of_a_folder_is_refused():
+    """A folder's rule is a template's name or a table."""
     with pytest.raises(ValueError, match="a template's name"):
         SpecDefaults.model_validate({"folders": {"a": 3}})
     with pytest.raises(ValueError, match="negative"):

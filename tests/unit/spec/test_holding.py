@@ -21,21 +21,23 @@ def test_nobody_holds_it():
     assert by() == by(go=True) == by(start="now") == ""
 
 
-def test_a_file_is_removed_and_no_command_helps():
+def test_hold_file_has_to_be_removed():
+    """A clip that a file holds is let go by removing that file, and by no command."""
     for text in (by(marker=True), by(marker=True, go=True)):
         assert text == "d/my a.hold is there; remove that file to let the clip go"
 
 
-def test_a_file_and_a_command_are_both_taken_back():
+def test_file_and_command_both_hold():
+    """Where a file and a command hold, both are told."""
     text = by(dataclasses.replace(JOB, hold=True), marker=True)
     assert text == f"d/my a.hold is there, and povwatch hold was said; remove that file, and then: {GO}"
 
 
-def test_a_command_is_taken_back_by_a_command():
+def test_command_is_taken_back_by_go():
     assert by(dataclasses.replace(JOB, hold=True), start="hold").endswith(f"{GO} lets it go")
 
 
-def test_the_json_gives_way_to_go():
+def test_json_gives_way_to_go():
     text = by(start="hold")
     assert '"start": "hold"' in text
     assert text.endswith(GO)

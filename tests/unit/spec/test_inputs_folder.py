@@ -43,14 +43,15 @@ def files(root):
 
 
 @pytest.mark.parametrize("path", [b"clip.json", b"sub/clip.json", b"sub/\xff\n.json"])
-def test_a_spec_is_written_once(linking, inputs, root, path):
+def test_spec_is_written_once(linking, inputs, root, path):
+    """A JSON is written whole, once, and never over another."""
     assert inputs.write_spec(path, b"one")
     assert not inputs.write_spec(path, b"two")
     assert (root / os.fsdecode(path)).read_bytes() == b"one"
     assert files(root) == [os.path.basename(os.fsdecode(path))]  # noqa: PTH119 - the path is bytes
 
 
-def test_of_many_writers_one_wins(linking, inputs, root):
+def test_one_of_many_writers_wins(linking, inputs, root):
     won = []
     start = threading.Barrier(8)
 
@@ -69,7 +70,8 @@ def test_of_many_writers_one_wins(linking, inputs, root):
     assert files(root) == ["clip.json"]
 
 
-def test_the_uploader_may_edit_it(inputs, root):
+def test_uploader_may_edit_it(inputs, root):
+    """A JSON has the folder's group, which may write it."""
     (root / "sub").chmod(0o2770)
     os.chown(root / "sub", -1, 12345) if os.geteuid() == 0 else None
     old = os.umask(0o007)
@@ -82,7 +84,7 @@ def test_the_uploader_may_edit_it(inputs, root):
     assert status.st_gid == (root / "sub").stat().st_gid
 
 
-def test_the_bytes_and_the_name_are_synced(inputs, root, monkeypatch):
+def test_bytes_and_name_are_synced(inputs, root, monkeypatch):
     synced = []
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd)), sync(fd)))
@@ -102,7 +104,8 @@ def failing(code):
 @pytest.mark.parametrize(
     ("code", "error"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, InputsRefused)]
 )
-def test_a_failed_write_leaves_nothing(inputs, root, monkeypatch, code, error):
+def test_failed_write_leaves_nothing(inputs, root, monkeypatch, code, error):
+    """A write that fails leaves no file, and the error names the path."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing(code))
         with pytest.raises(error) as caught:
@@ -111,20 +114,22 @@ def test_a_failed_write_leaves_nothing(inputs, root, monkeypatch, code, error):
     assert files(root) == []
 
 
-def test_what_the_folder_forbids_is_said(inputs, monkeypatch):
+def test_forbidden_folder_is_told(inputs, monkeypatch):
     monkeypatch.setattr(whole.os, "open", failing(errno.EACCES))
     with pytest.raises(InputsRefused, match="right to write"):
         inputs.write_spec(b"clip.json", b"x")
 
 
-def test_no_symlink_is_followed_on_the_way(inputs, root):
+def test_no_symlink_on_the_way(inputs, root):
+    """A folder on the way that is a symlink is not written through."""
     (root / "link").symlink_to("sub")
     with pytest.raises(FolderGone):
         inputs.write_spec(b"link/clip.json", b"x")
     assert files(root) == ["link"]
 
 
-def test_a_spec_is_read(inputs, root):
+def test_spec_is_read(inputs, root):
+    """A JSON is read with its digest and its signature."""
     (root / "clip.json").write_bytes(b"{}")
     status = (root / "clip.json").stat()
     spec = inputs.read_spec(b"clip.json")
@@ -132,7 +137,7 @@ def test_a_spec_is_read(inputs, root):
     assert spec.signature == signature(status)
 
 
-def test_a_huge_file_is_not_read_whole(inputs, root):
+def test_huge_file_is_not_read_whole(inputs, root):
     with (root / "clip.json").open("wb") as file:
         file.truncate(1 << 40)
     data = inputs.read_spec(b"clip.json").data
@@ -141,7 +146,8 @@ def test_a_huge_file_is_not_read_whole(inputs, root):
         parse(data, clip_name=CLIP, file="clip.json")
 
 
-def test_no_spec_is_no_error_but_no_inputs_is(inputs, root):
+def test_missing_spec_and_missing_inputs(inputs, root):
+    """A missing JSON is no error. Missing inputs are."""
     beside = layout.beside(b"gone/clip.mp4", b"clip")
     assert inputs.read_spec(b"clip.json") is None
     assert inputs.read_spec(b"gone/clip.json") is None
@@ -161,7 +167,8 @@ def test_no_spec_is_no_error_but_no_inputs_is(inputs, root):
 
 
 @pytest.mark.parametrize("kind", ["symlink", "folder", "fifo", "socket"])
-def test_what_is_no_plain_file_is_named(inputs, root, kind, monkeypatch):
+def test_special_file_is_named(inputs, root, kind, monkeypatch):
+    """What is no plain file is invalid, and its kind is named."""
     path = root / "clip.json"
     if kind == "symlink":
         path.symlink_to("/etc/hostname")
@@ -179,7 +186,8 @@ def test_what_is_no_plain_file_is_named(inputs, root, kind, monkeypatch):
     assert "clip.json" in caught.value.what
 
 
-def test_an_error_file_comes_and_goes(inputs, root):
+def test_error_file_comes_and_goes(inputs, root):
+    """An error file is written, left alone if unchanged, replaced, and removed."""
     path = root / "clip.error.txt"
     assert inputs.write_error(b"clip.error.txt", "one")
     assert path.read_text() == "povwatch: one"
@@ -195,7 +203,8 @@ def test_an_error_file_comes_and_goes(inputs, root):
 
 
 @pytest.mark.parametrize("kind", ["file", "empty", "symlink", "dangling", "folder", "fifo"])
-def test_a_file_of_the_users_is_left_alone(inputs, root, kind):
+def test_users_file_is_left_alone(inputs, root, kind):
+    """A file of a user that has an error file's name is neither changed nor removed."""
     path = root / "clip.error.txt"
     (root / "ours").write_text("povwatch: looks like ours")
     {
@@ -214,6 +223,7 @@ def test_a_file_of_the_users_is_left_alone(inputs, root, kind):
 
 
 def test_markers(inputs, root):
+    """The go and hold files of a clip are found; a folder of that name is none."""
     beside = layout.beside(b"sub/a.mov", b"a.mov")
     assert inputs.markers(beside) == Markers(go=False, hold=False)
     (root / "sub" / "a.mov.go").touch()
@@ -228,7 +238,8 @@ def test_markers(inputs, root):
 @pytest.mark.parametrize(
     "lock", [".clip.json.swp", ".clip.json.swo", ".clip.json.swx", ".#clip.json", ".~lock.clip.json#"]
 )
-def test_an_editors_lock(inputs, root, lock):
+def test_editor_lock(inputs, root, lock):
+    """An editor's lock counts for an hour."""
     assert not inputs.editor_open(b"sub/clip.json", NOW)
     path = root / "sub" / lock
     if lock.startswith(".#"):
@@ -241,11 +252,12 @@ def test_an_editors_lock(inputs, root, lock):
     assert not inputs.editor_open(b"clip.json", NOW)
 
 
-def test_a_name_too_long_for_a_lock_is_not_open(inputs):
+def test_too_long_a_name_for_a_lock(inputs):
+    """A name that is too long for a lock is not open."""
     assert not inputs.editor_open(b"x" * 255, NOW)
 
 
-def test_the_sweep_takes_our_left_overs_only(inputs, root):
+def test_sweep_takes_our_left_overs_only(inputs, root):
     (root / "sub" / "deep").mkdir()
     for name in (".povwatch-1", "sub/.povwatch-2", "sub/deep/.povwatch-3"):
         (root / name).touch()
@@ -291,7 +303,8 @@ UNFIT = {
 
 
 @pytest.mark.parametrize(("kind", "words"), UNFIT.items())
-def test_a_named_file_that_is_not_what_it_looks_like(inputs, root, kind, words):
+def test_unfit_named_file(inputs, root, kind, words):
+    """A named file that is not what its field needs is told with its field, place and reason."""
     make(root, kind)
     data = text(edge={"control_path": "c.mp4"})
     spec = parse(data, clip_name=CLIP, file="clip.json")
@@ -304,7 +317,8 @@ def test_a_named_file_that_is_not_what_it_looks_like(inputs, root, kind, words):
     assert problem.found == '"c.mp4"'
 
 
-def test_named_files_that_are_fine(inputs, root):
+def test_fit_named_files(inputs, root):
+    """Named files are looked for beside the JSON, and pass if they are there."""
     (root / "sub" / "masks").mkdir()
     (root / "sub" / "masks" / "m.mp4").write_bytes(b"x")
     spec = Spec.model_validate(members(edge={"mask_path": "masks/m.mp4"}))
@@ -313,7 +327,8 @@ def test_named_files_that_are_fine(inputs, root):
         inputs.check_references(spec, b"clip.json")
 
 
-def test_no_folder_on_the_way_is_a_symlink(inputs, root):
+def test_named_file_through_a_symlink(inputs, root):
+    """A named file is not taken through a folder that is a symlink."""
     (root / "sub" / "m.mp4").write_bytes(b"x")
     (root / "masks").symlink_to("sub")
     spec = Spec.model_validate(members(edge={"mask_path": "masks/m.mp4"}))
@@ -321,7 +336,8 @@ def test_no_folder_on_the_way_is_a_symlink(inputs, root):
         inputs.check_references(spec, b"clip.json")
 
 
-def test_a_prompt_from_a_file_is_frozen_with_its_words(inputs, root):
+def test_prompt_file_is_frozen(inputs, root):
+    """A prompt from a file is kept with its words, and its digest follows them."""
     spec = Spec.model_validate(members(prompt=..., prompt_path="p.txt"))
     digests = set()
     for prompt in (" hands \n", "feet"):
@@ -334,7 +350,8 @@ def test_a_prompt_from_a_file_is_frozen_with_its_words(inputs, root):
 
 
 @pytest.mark.parametrize(("data", "words"), [(b"\xff", "UTF-8"), (b" \n", "blanks"), (b"x" * 70_000, "65,536")])
-def test_a_prompt_that_cannot_be_read(inputs, root, data, words):
+def test_unreadable_prompt(inputs, root, data, words):
+    """A prompt file that is no text, empty or too large is refused."""
     (root / "p.txt").write_bytes(data)
     spec = Spec.model_validate(members(prompt=..., prompt_path="p.txt"))
     with pytest.raises(SpecInvalid, match=words):
@@ -345,14 +362,15 @@ def ours(data):
     return data == b"ours"
 
 
-def test_a_json_of_ours_is_replaced(linking, inputs, root):
+def test_json_of_ours_is_replaced(linking, inputs, root):
     inputs.write_spec(b"sub/clip.json", b"ours")
     assert inputs.rewrite_spec(b"sub/clip.json", b"new", ours=ours) is None
     assert (root / "sub" / "clip.json").read_bytes() == b"new"
     assert files(root) == ["clip.json"]
 
 
-def test_what_somebody_wrote_is_kept_however_often(linking, inputs, root):
+def test_edited_json_is_kept(linking, inputs, root):
+    """What somebody wrote is kept aside, however often."""
     for number, kept in enumerate([b"sub/.clip.json.old", b"sub/.clip.json.old2", b"sub/.clip.json.old3"]):
         (root / "sub" / "clip.json").write_bytes(b"mine %d" % number)
         assert inputs.rewrite_spec(b"sub/clip.json", b"new", ours=ours) == kept
@@ -360,7 +378,7 @@ def test_what_somebody_wrote_is_kept_however_often(linking, inputs, root):
     assert [(root / "sub" / name).read_bytes() for name in files(root)] == [b"mine 0", b"mine 1", b"mine 2", b"new"]
 
 
-def test_an_edit_of_the_last_moment_is_kept(inputs, root, monkeypatch):
+def test_edit_of_the_last_moment_is_kept(inputs, root, monkeypatch):
     """Somebody saves between the look that found it ours and the move: what is judged is what was moved."""
     inputs.write_spec(b"clip.json", b"ours")
     move = whole.rename_noreplace
@@ -375,7 +393,8 @@ def test_an_edit_of_the_last_moment_is_kept(inputs, root, monkeypatch):
     assert (root / ".clip.json.old").read_bytes() == b"mine"
 
 
-def test_a_file_that_is_put_there_at_the_same_moment_stays(linking, inputs, root, monkeypatch):
+def test_file_put_there_meanwhile_stays(linking, inputs, root, monkeypatch):
+    """A file that is put there at the same moment stays, and the one before is kept."""
     inputs.write_spec(b"clip.json", b"ours")
     aside = whole._put_aside
 
@@ -391,7 +410,7 @@ def test_a_file_that_is_put_there_at_the_same_moment_stays(linking, inputs, root
     assert (root / ".clip.json.old").read_bytes() == b"ours"
 
 
-def test_a_disk_that_is_full_takes_nothing_away(inputs, root, monkeypatch):
+def test_full_disk_takes_nothing_away(inputs, root, monkeypatch):
     inputs.write_spec(b"clip.json", b"mine")
 
     def full(*_args, **_kwargs):

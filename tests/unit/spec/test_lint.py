@@ -34,7 +34,8 @@ WARNED = {
 
 
 @pytest.mark.parametrize(("words", "changes"), WARNED.items(), ids=WARNED)
-def test_a_warning(words, changes):
+def test_warning(words, changes):
+    """Each questionable spec gets its warning."""
     assert any(words in warning for warning in lint(Spec.model_validate(members(**changes))))
 
 
@@ -50,6 +51,7 @@ QUIET = [
 
 @pytest.mark.parametrize("changes", QUIET)
 def test_no_warning(changes):
+    """A spec that is fine gets no warning, read again from the journal, too."""
     spec = Spec.model_validate(members(**changes))
     assert lint(spec) == []
     assert lint(Spec.model_validate_json(spec.model_dump_json())) == []

@@ -89,7 +89,8 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("changes", ACCEPTED.values(), ids=ACCEPTED)
-def test_accepted_and_stored_as_it_is(changes):
+def test_accepted_and_stored(changes):
+    """Accepted fields are stored and read again with the same digest."""
     spec = Spec.model_validate(members(**changes))
     assert Spec.model_validate_json(spec.model_dump_json()) == spec
     assert Spec.model_validate_json(spec.model_dump_json()).digest() == spec.digest()
@@ -97,11 +98,12 @@ def test_accepted_and_stored_as_it_is(changes):
 
 @pytest.mark.parametrize("changes", REJECTED.values(), ids=REJECTED)
 def test_rejected(changes):
+    """Fields and values that upstream or povwatch does not take are refused."""
     with pytest.raises(ValidationError):
         Spec.model_validate(members(**changes))
 
 
-def test_a_spec_does_not_change():
+def test_spec_does_not_change():
     spec = Spec.model_validate(members())
     with pytest.raises(ValidationError):
         spec.seed = 1
@@ -123,12 +125,14 @@ OTHER = [{"seed": 1}, {"prompt": "feet"}, {"edge": {"control_weight": 0.5}}, {"v
 
 
 @pytest.mark.parametrize("changes", SAME)
-def test_the_digest_stays(changes):
+def test_digest_stays(changes):
+    """A change that makes no other run keeps the digest."""
     assert Spec.model_validate(members(**changes)).digest() == Spec.model_validate(members()).digest()
 
 
 @pytest.mark.parametrize("changes", OTHER)
-def test_the_digest_changes(changes):
+def test_digest_changes(changes):
+    """A change that makes another run changes the digest."""
     assert Spec.model_validate(members(**changes)).digest() != Spec.model_validate(members()).digest()
 
 
@@ -141,7 +145,7 @@ def test_upstream_gets_its_fields_only():
     assert not {"povwatch", "$schema", "schema_", "depth", "prompt_path"} & given.keys()
 
 
-def test_controls_come_in_upstreams_order():
+def test_controls_in_upstreams_order():
     spec = Spec.model_validate(members(seg={}, depth={}, vis={}))
     assert tuple(spec.controls) == CONTROLS
 
@@ -166,7 +170,8 @@ def test_every_named_file_is_found():
     }
 
 
-def test_the_schema_helps_an_editor():
+def test_schema_helps_an_editor():
+    """Every field of the schema has a description, and the bounds that the model checks."""
     schema = Spec.model_json_schema()
     assert all(field.get("description") for field in schema["properties"].values())
     for name in ("EdgeControl", "VisControl", "DepthControl", "SegControl", "Own"):

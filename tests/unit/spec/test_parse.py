@@ -29,7 +29,8 @@ def problems(data, clip=CLIP):
     return caught.value.problems
 
 
-def test_a_spec():
+def test_valid_spec():
+    """A valid JSON is a spec with its controls and our own options."""
     spec = parse((BASE % ', "povwatch": {"start": "now"}').encode(), clip_name=CLIP, file="clip.json")
     assert spec.povwatch.start == "now"
     assert list(spec.controls) == ["edge"]
@@ -75,7 +76,8 @@ FIELDS = {
 
 
 @pytest.mark.parametrize(("added", "field", "place", "advice"), FIELDS.values(), ids=FIELDS)
-def test_a_field_is_named_with_its_place_and_its_remedy(added, field, place, advice):
+def test_field_has_its_place_and_remedy(added, field, place, advice):
+    """A wrong field is told with line, column and what to write."""
     (problem,) = problems(BASE % added)
     assert (problem.field, (problem.line, problem.column)) == (field, place)
     assert advice in problem.todo
@@ -117,39 +119,44 @@ SLIPS = {
 
 
 @pytest.mark.parametrize(("data", "place", "word"), SLIPS.values(), ids=SLIPS)
-def test_a_slip_is_named_with_its_place(data, place, word):
+def test_slip_has_its_place(data, place, word):
+    """A slip of the pen in the JSON is told with line and column."""
     (problem,) = problems(data)
     assert (problem.line, problem.column) == place
     assert word in f"{problem.message} {problem.todo}"
 
 
-def test_the_file_as_a_whole():
+def test_file_as_a_whole():
+    """A file that is too large or in another encoding is told as a whole."""
     (problem,) = problems(b" " * (SIZE_MAX + 1))
     assert (problem.line, problem.source) == (0, "")
     assert "65,536" in problem.message
     assert "UTF-16" in problems("{}".encode("utf-16"))[0].message
 
 
-def test_a_byte_order_mark_is_no_matter():
+def test_byte_order_mark_does_not_matter():
+    """A byte order mark is ignored, in columns too."""
     spec = parse(b"\xef\xbb\xbf" + text(), clip_name=CLIP, file="clip.json")
     assert spec.name == "clip"
     assert problems(b'\xef\xbb\xbf{"a" 1}')[0].column == 6
     assert problems(b'\xef\xbb\xbf{"a": "\xe9"}')[0].column == 8
 
 
-def test_all_problems_are_told_in_the_files_order():
+def test_problems_in_the_files_order():
+    """All problems are told, in the file's order."""
     found = problems(BASE % ', "sede": 1, "guidance": 9, "name": "again"')
     assert [problem.field for problem in found] == ["sede", "guidance", "name"]
 
 
-def test_what_is_missing():
+def test_missing_fields():
     found = {problem.field: problem for problem in problems(b'{"edge": {}, "prompt": "x"}')}
     assert found.keys() == {"name", "video_path"}
     assert found["video_path"].todo == 'Add "video_path": "clip.mp4"'
 
 
 @pytest.mark.parametrize("named", ["other.mp4", "Clip.mp4", "clip.mp4 ", "clip", "./other.mp4"])
-def test_a_copied_spec_is_noticed(named):
+def test_copied_spec_is_noticed(named):
+    """A JSON that was copied from another clip is told as such."""
     (problem,) = problems(text(video_path=named))
     assert problem.field == "video_path"
     assert '"clip.mp4"' in problem.todo
@@ -168,19 +175,22 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_can_be_named(name):
+    """A clip of any name can be named in its JSON."""
     data = text().replace(b'"clip.mp4"', as_json(name).encode())
     spec = parse(data, clip_name=name, file="clip.json")
     assert Spec.model_validate_json(spec.model_dump_json()) == spec
     assert problems(data, clip=b"x" + name)[0].field == "video_path"
 
 
-def test_letters_that_only_look_the_same():
+def test_letters_that_look_the_same():
+    """Letters that only look the same are told."""
     (problem,) = problems(text(video_path="caf\u00e9.mp4"), clip="cafe\u0301.mp4".encode())
     assert "look the same" in problem.message
     assert "cafe\\u0301.mp4" in problem.todo
 
 
-def test_the_error_file_shows_the_place():
+def test_error_file_shows_the_place():
+    """The error file shows the line, the place, what was found and what to write."""
     with pytest.raises(SpecInvalid) as caught:
         parse((BASE % ',\n\t"seg": {"control_weight": 1.7}').encode(), clip_name=CLIP, file="clip.json")
     lines = explain(caught.value).splitlines()
@@ -195,7 +205,7 @@ def test_the_error_file_shows_the_place():
     assert "clip.json, line 8, column 28: seg.control_weight is too large (found 1.7)." in str(caught.value)
 
 
-def test_the_place_in_a_long_line_is_in_view():
+def test_place_in_a_long_line_is_in_view():
     data = text(prompt="x" * 5000).replace(b'"edge"', b'"sede": 1, "edge"').replace(b"\n", b"")
     with pytest.raises(SpecInvalid) as caught:
         parse(data, clip_name=CLIP, file="clip.json")
@@ -212,7 +222,8 @@ def test_no_name_can_forge_a_line():
     assert "a\n" not in told
 
 
-def test_a_problem_is_put_where_its_field_stands_or_where_it_is_missing():
+def test_problem_is_put_where_its_field_is():
+    """A problem is put where its field stands, or where it is missing."""
     data = (BASE % ',\n  "seg": {"mask_path": "m.mp4"}').encode()
     place = located(data, Problem("is no mask", field="seg.mask_path"))
     assert (place.line, place.column, place.found) == (8, 24, '"m.mp4"')
@@ -239,7 +250,8 @@ layouts = st.sampled_from([None, 0, 2, "\t"])
 
 
 @given(json_values, layouts, st.booleans())
-def test_the_reader_reads_what_the_standard_library_reads(value, indent, plain):
+def test_reader_reads_what_json_reads(value, indent, plain):
+    """The reader reads what the standard library reads, and knows every place."""
     written = json.dumps(value, indent=indent, ensure_ascii=plain)
     document = read(written)
     assert document.value == value
@@ -255,7 +267,8 @@ def test_the_reader_reads_what_the_standard_library_reads(value, indent, plain):
 
 
 @given(st.text(alphabet='{}[]",:0123456789.eE+-truefalsn \\u/x\n', max_size=24))
-def test_the_reader_refuses_what_the_standard_library_refuses(written):
+def test_reader_refuses_what_json_refuses(written):
+    """The reader refuses what the standard library refuses."""
     try:
         expected = json.loads(written)
     except ValueError:
@@ -268,7 +281,8 @@ def test_the_reader_refuses_what_the_standard_library_refuses(written):
 
 
 @given(st.binary(max_size=200) | json_values.map(lambda v: json.dumps(v).encode()))
-def test_anything_else_is_invalid_and_nothing_worse(data):
+def test_anything_else_is_invalid(data):
+    """Any other bytes are invalid, and nothing worse."""
     problems(data)
 
 
@@ -277,7 +291,8 @@ spec_members = st.dictionaries(st.sampled_from(list(Spec.model_json_schema()["pr
 
 @settings(max_examples=200)
 @given(spec_members, st.data())
-def test_any_members_are_a_spec_or_invalid(changes, data):
+def test_any_members_are_valid_or_invalid(changes, data):
+    """Any members are a spec or invalid, and cut at any byte as well."""
     written = json.dumps(members() | changes).encode()
     try:
         spec = parse(written, clip_name=CLIP, file="clip.json")
@@ -290,12 +305,13 @@ def test_any_members_are_a_spec_or_invalid(changes, data):
 
 @given(st.permutations(list(members())), layouts, st.booleans())
 def test_formatting_is_no_new_run(order, indent, plain):
+    """The order of keys and the whitespace do not change the digest."""
     shuffled = {key: members()[key] for key in order}
     written = json.dumps(shuffled, indent=indent, ensure_ascii=plain).encode()
     assert parse(written, clip_name=CLIP, file="f").digest() == parse(text(), clip_name=CLIP, file="f").digest()
 
 
 @given(st.floats(0, 1))
-def test_a_weight_is_what_was_written(weight):
+def test_weight_is_what_was_written(weight):
     spec = parse(text(edge={"control_weight": weight}), clip_name=CLIP, file="f")
     assert math.isclose(spec.edge.control_weight, weight, abs_tol=0)

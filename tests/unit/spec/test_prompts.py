@@ -38,7 +38,8 @@ def spec_of(name=b"clip.mp4", base=b"clip", template=None, **controls):
     return default_spec(name, base, template, controls=controls or {"edge": 1.0}, seed=0, guidance=3)
 
 
-def test_the_templates_that_come_with_it():
+def test_shipped_templates():
+    """The templates that ship have the agreed prompts, descriptions and no variables."""
     templates = load_templates(None)
     assert templates.keys() >= OURS
     assert templates["hand_manipulation"].prompt == HANDS
@@ -53,7 +54,8 @@ def test_the_templates_that_come_with_it():
         assert not names_in(template.prompt)  # they are right for every clip of their kind
 
 
-def test_each_of_ours_says_in_a_few_sentences_what_the_model_follows():
+def test_shipped_prompts_say_what_counts():
+    """Each prompt that ships has light, camera, texture and motion in a few sentences."""
     for name, template in load_templates(None).items():
         if name == "placeholder":
             continue
@@ -66,7 +68,8 @@ def test_each_of_ours_says_in_a_few_sentences_what_the_model_follows():
         assert re.search(r"mov|turn|walk|flow|fall", said), name
 
 
-def test_a_folder_of_yours_adds_and_goes_first(tmp_path):
+def test_own_folder_goes_first(tmp_path):
+    """A folder of one's own adds templates, and its own go first."""
     (tmp_path / "my_kitchen.toml").write_text('prompt = "a kitchen"\n')
     (tmp_path / "driving.toml").write_text('prompt = "rain"\nnegative_prompt = "sun"\n')
     (tmp_path / "README").write_text("no template")
@@ -97,7 +100,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("data", "words"), BAD.values(), ids=BAD)
-def test_a_bad_template_names_the_file(tmp_path, data, words):
+def test_bad_template_names_its_file(tmp_path, data, words):
     (tmp_path / "mine.toml").write_bytes(data)
     with pytest.raises(ConfigError) as caught:
         load_templates(tmp_path)
@@ -106,13 +109,14 @@ def test_a_bad_template_names_the_file(tmp_path, data, words):
     assert caught.value.todo
 
 
-def test_a_file_is_no_folder_of_templates(tmp_path):
+def test_file_is_no_folder_of_templates(tmp_path):
     (tmp_path / "f").touch()
     with pytest.raises(ConfigError):
         load_templates(tmp_path / "f")
 
 
-def test_the_first_json_has_the_seeds_shape_and_order():
+def test_first_json_has_the_seeds_shape():
+    """The first JSON has the agreed fields, order and formatting."""
     data = spec_of()
     assert data.decode() == json.dumps(json.loads(data), indent=2, ensure_ascii=False) + "\n"
     loaded = json.loads(data)
@@ -136,7 +140,8 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("template", ["hand_manipulation", "driving", "placeholder"])
-def test_the_first_json_is_right_for_any_name(name, template):
+def test_first_json_fits_any_name(name, template):
+    """The first JSON of a clip of any name is valid, without a warning, and printable."""
     data = spec_of(name, next(bases(name)), load_templates(None)[template], edge=0.5, vis=0.5)
     spec = parse(data, clip_name=name, file="clip.json")
     assert lint(spec) == []
@@ -145,7 +150,7 @@ def test_the_first_json_is_right_for_any_name(name, template):
     assert data.decode().replace("\n", "").isprintable()
 
 
-def test_a_prompt_in_any_language_stays_readable():
+def test_prompt_in_any_language_is_readable():
     data = spec_of(template=Template("t", 'Hände "nah"\n手'))
     assert "Hände" in data.decode()
     assert parse(data, clip_name=b"clip.mp4", file="f").prompt == 'Hände "nah"\n手'

@@ -101,7 +101,8 @@ def said(done, clip):
     return line.removeprefix(f"{clip}: ")
 
 
-def test_every_kind_of_clip_is_told_and_journalled(here):
+def test_every_kind_of_clip(here):
+    """Every kind of clip is told and journalled, --dry-run says the same, and no file changes."""
     for name in ("same.mp4", "edited.mp4", "replaced.mp4", "gone.mp4", "taken.mp4", "bare.mp4", "new.mp4"):
         here.clip(name)
     here.clip("same.mov", base="same.mov")
@@ -149,6 +150,7 @@ def test_every_kind_of_clip_is_told_and_journalled(here):
 
 
 def test_several_results_of_one_clip(here):
+    """Every result of a clip is known again."""
     here.clip("a.mp4")
     here.done("a.mp4")
     here.clip("a.mp4", seed=7)
@@ -161,7 +163,8 @@ def test_several_results_of_one_clip(here):
     assert outputs == ["a/a_aug.mp4", "a/a_aug_v2.mp4"]
 
 
-def test_clips_without_a_result_are_held_if_that_is_asked_for(here):
+def test_hold_holds_clips_without_a_result(here):
+    """--hold holds the clips that have no result."""
     here.clip("a.mp4")
     here.done("a.mp4")
     here.clip("b.mp4")
@@ -171,7 +174,8 @@ def test_clips_without_a_result_are_held_if_that_is_asked_for(here):
     assert newest(here, b"a.mp4").state is JobState.DONE
 
 
-def test_a_journal_that_knows_anything_is_only_moved_aside_by_a_clear_word(here):
+def test_used_journal_needs_move_aside(here):
+    """A journal that knows anything is moved aside only if that is asked for."""
     here.clip("a.mp4")
     here.done("a.mp4")
     assert here.rebuild().exit_code == 0
@@ -185,7 +189,8 @@ def test_a_journal_that_knows_anything_is_only_moved_aside_by_a_clear_word(here)
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"], ["--move-aside"], ["--empty"]])
-def test_a_daemon_that_runs_is_named_and_left_alone(here, options):
+def test_running_daemon_is_left_alone(here, options):
+    """While a daemon runs, rebuild names its pid and changes nothing."""
     here.clip("a.mp4")
     here.done("a.mp4")
     with Journal.open(here.state):
@@ -194,7 +199,8 @@ def test_a_daemon_that_runs_is_named_and_left_alone(here, options):
     assert f"(pid {os.getpid()})" in str(refused)
 
 
-def test_where_nothing_was_published_no_journal_is_made(here):
+def test_nothing_published_no_journal(here):
+    """Where nothing was published no journal is made, unless --empty says so."""
     here.clip("a.mp4")
     refused = here.rebuild().exception
     assert isinstance(refused, ConfigError)
@@ -204,7 +210,8 @@ def test_where_nothing_was_published_no_journal_is_made(here):
     Journal.open(here.state, fresh=lambda: pytest.fail("it is there")).close()
 
 
-def test_a_manifest_that_cannot_be_used_is_told_and_its_clip_held(here):
+def test_unusable_manifest_holds_its_clip(here):
+    """A manifest that cannot be used is told, and its clip is held."""
     for name in ("a.mp4", "b.mp4"):
         here.clip(name)
         here.done(name)
@@ -219,7 +226,7 @@ def test_a_manifest_that_cannot_be_used_is_told_and_its_clip_held(here):
     assert said(done, "b.mp4") == "done"
 
 
-def test_names_that_are_no_text_stay_on_one_line(here):
+def test_odd_names_stay_on_one_line(here):
     here.clip("a.mp4")
     here.done("a.mp4")
     (here.inputs / "x\x1b[31m\n.mp4").write_text("x")

@@ -59,7 +59,7 @@ def outputs(tmp_path):
     return folder
 
 
-def test_a_manifest_of_today_says_all_that_a_journal_has_to_know():
+def test_manifest_says_all_a_journal_needs():
     made = parse(text())
     assert isinstance(made, Made)
     assert (made.path, made.base, made.output.target) == (b"d/caf\xe9.mp4", b"caf\xe9", b"d/caf\xe9/caf\xe9_aug.mp4")
@@ -67,14 +67,16 @@ def test_a_manifest_of_today_says_all_that_a_journal_has_to_know():
     assert (made.job, made.run_id, made.attempts, made.finished - made.started) == (7, "r1", 2, 60)
 
 
-def test_a_result_is_beside_its_manifest_wherever_its_folder_was_moved(outputs):
+def test_result_is_beside_its_manifest(outputs):
+    """A result is looked for beside its manifest, wherever its folder was moved."""
     put(outputs, "elsewhere/x_aug_v2.mp4", RESULT)
     put(outputs, "elsewhere/x_aug_v2.json", text())
     (made,) = look(outputs).made
     assert (made.output.target, made.file, made.problem) == (b"elsewhere/x_aug_v2.mp4", b"elsewhere/x_aug_v2.json", "")
 
 
-def test_results_that_are_missing_or_others_are_told(outputs):
+def test_missing_or_foreign_results(outputs):
+    """A result that is missing, or another file, is told."""
     put(outputs, "a/a_aug.json", text())
     put(outputs, "b/b_aug.json", text())
     put(outputs, "b/b_aug.mp4", b"somebody's")
@@ -108,7 +110,8 @@ def changed(**fields):
         (changed(job=0), "job"),
     ],
 )
-def test_one_that_cannot_be_used_is_told_and_describes_nothing(outputs, data, why):
+def test_unusable_manifest_is_told(outputs, data, why):
+    """A manifest that cannot be used is told and describes nothing."""
     put(outputs, "a/a_aug.json", data)
     put(outputs, "a/a_aug.mp4", RESULT)
     found = look(outputs)
@@ -125,14 +128,16 @@ def test_one_that_cannot_be_used_is_told_and_describes_nothing(outputs, data, wh
         *(text()[:400], b"[" * 100_000),
     ],
 )
-def test_other_people_s_files_are_none_of_ours(outputs, data):
+def test_foreign_files_are_ignored(outputs, data):
+    """JSON files of other people are no manifests."""
     put(outputs, "a/1_mano.json", data)
     found = look(outputs)
     assert (found.made, found.unusable) == ([], {})
     assert first(outputs) is None
 
 
-def test_no_link_is_followed_and_our_own_folder_is_not_looked_into(outputs, tmp_path):
+def test_no_link_is_followed(outputs, tmp_path):
+    """No link is followed, and our own folder is not looked into."""
     put(tmp_path, "outside/a_aug.json", text())
     (outputs / "link").symlink_to(tmp_path / "outside")
     (outputs / "a.json").symlink_to(tmp_path / "outside/a_aug.json")
@@ -141,7 +146,7 @@ def test_no_link_is_followed_and_our_own_folder_is_not_looked_into(outputs, tmp_
     assert first(outputs) is None
 
 
-def test_a_folder_that_cannot_be_listed_is_told(outputs, monkeypatch):
+def test_unlistable_folder_is_told(outputs, monkeypatch):
     put(outputs, "a/a_aug.json", text())
     import os  # noqa: PLC0415 - patched for this test alone
 
@@ -178,7 +183,8 @@ def sealed(outputs, *, taken=False):
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_what_was_sealed_is_the_same_promise_again(outputs, taken):
+def test_sealed_result_is_a_promise_again(outputs, taken):
+    """What was sealed is the same promise again, and can be published."""
     publisher, promise = sealed(outputs, taken=taken)
     publisher.staging(8, "never sealed")
     (room,), lost = rooms.look(outputs, (), hooks=True)
@@ -187,7 +193,7 @@ def test_what_was_sealed_is_the_same_promise_again(outputs, taken):
     assert publisher.publish(room.sealed).gone == ()
 
 
-def test_what_is_half_visible_is_a_promise_still(outputs):
+def test_half_visible_is_still_a_promise(outputs):
     publisher, promise = sealed(outputs)
     (outputs / "a").mkdir()
     (outputs / ".povwatch/7.r1/final.mp4").rename(outputs / "a/a_aug.mp4")
@@ -196,7 +202,8 @@ def test_what_is_half_visible_is_a_promise_still(outputs):
     assert publisher.publish(room.sealed).gone == ()
 
 
-def test_what_is_wholly_visible_is_a_promise_only_to_those_who_run_hooks_after_it(outputs):
+def test_visible_is_a_promise_for_hooks(outputs):
+    """A visible result is a promise only where hooks follow it."""
     publisher, promise = sealed(outputs)
     publisher.publish(promise)
     (made,) = look(outputs).made
@@ -210,14 +217,16 @@ def test_what_is_wholly_visible_is_a_promise_only_to_those_who_run_hooks_after_i
 
 
 @pytest.mark.parametrize("what", ["final.mp4", "manifest_v1.json"])
-def test_what_is_not_whole_is_no_promise(outputs, what):
+def test_damaged_file_is_no_promise(outputs, what):
+    """What is not whole is no promise."""
     sealed(outputs)
     file = outputs / ".povwatch/7.r1" / what
     file.write_bytes(file.read_bytes()[:-3])
     assert rooms.look(outputs, (), hooks=True) == ([], 1)
 
 
-def test_a_manifest_in_the_wrong_room_is_no_promise(outputs):
+def test_manifest_in_the_wrong_room(outputs):
+    """A manifest in another job's folder is no promise."""
     sealed(outputs)
     (outputs / ".povwatch/7.r1").rename(outputs / ".povwatch/9.r1")
     assert rooms.look(outputs, (), hooks=True) == ([], 1)

@@ -32,40 +32,45 @@ def fate(results=(), clips=(), *, rooms=(), strays=None, hold=False):
     return {verdict.path: (verdict.fate, verdict.why) for verdict in found.verdicts}
 
 
-def test_the_same_clip_with_the_same_json_is_done():
+def test_same_clip_and_json_is_done():
     assert fate([made()], [clip()]) == {b"a.mp4": (Fate.DONE, "")}
 
 
-def test_without_a_json_it_is_what_it_was():
+def test_without_a_json_it_is_done():
+    """A clip without a JSON is what it was."""
     assert fate([made()], [clip(spec=None)])[b"a.mp4"][0] is Fate.DONE
 
 
 @pytest.mark.parametrize("spec", ["other", ""])
-def test_another_json_is_another_run_as_ever(spec):
+def test_another_json_is_another_run(spec):
     where, why = fate([made()], [Clip(b"a.mp4", b"a", b"stat", "A", has_spec=True, spec_hash=spec or None)])[b"a.mp4"]
     assert where is Fate.EDITED
     assert ("cannot be run" in why) is not spec
 
 
-def test_a_json_that_is_as_it_was_for_an_older_result_is_done_too():
+def test_json_of_an_older_result_is_done():
+    """A JSON that is as it was for an older result is done, too."""
     results = [made(spec="old"), made(job=2, run="r2", spec="new", at=2, version="_v2")]
     assert fate(results, [clip(spec="old")])[b"a.mp4"][0] is Fate.DONE
 
 
-def test_other_content_under_the_name_is_new_and_its_result_stays_known():
+def test_other_content_is_new():
+    """Other content under a name is new, and the old result stays known."""
     found = plan([made()], [], [clip(source="B")], {}, hold=False)
     assert [(verdict.path, verdict.fate) for verdict in found.verdicts] == [(b"a.mp4", Fate.NEW)]
     assert [number for number, _ in found.made] == [1]
 
 
-def test_a_clip_that_was_never_done_is_new_or_held_if_that_is_asked_for():
+def test_undone_clip_is_new_or_held():
+    """A clip that was never done is new, or held if that is asked for."""
     assert fate([], [clip(source=None)])[b"a.mp4"] == (Fate.NEW, "")
     assert fate([], [clip(source=None)], hold=True)[b"a.mp4"][0] is Fate.HELD
     assert fate([made()], [clip(spec="other")], hold=True)[b"a.mp4"][0] is Fate.HELD
     assert fate([made()], [clip()], hold=True)[b"a.mp4"][0] is Fate.DONE
 
 
-def test_a_result_without_a_manifest_holds_the_clip_that_it_may_belong_to():
+def test_result_without_a_manifest_holds():
+    """A result without a manifest holds the clip that it may belong to."""
     strays = {b"a.mp4": b"a/a_aug.mp4"}
     where, why = fate([], [clip(source=None)], strays=strays)[b"a.mp4"]
     assert where is Fate.HELD
@@ -74,28 +79,31 @@ def test_a_result_without_a_manifest_holds_the_clip_that_it_may_belong_to():
     assert fate([made()], [clip()], strays=strays)[b"a.mp4"][0] is Fate.DONE
 
 
-def test_a_clip_that_cannot_be_read_is_held():
+def test_unreadable_clip_is_held():
     where, why = fate([made()], [Clip(b"a.mp4", b"a", b"stat", unreadable="Permission denied")])[b"a.mp4"]
     assert where is Fate.HELD
     assert "Permission denied" in why
 
 
-def test_a_manifest_without_its_result_is_no_reason_for_a_second_run():
+def test_manifest_without_its_result_is_done():
+    """A manifest without its result is no reason for a second run."""
     assert fate([made(problem="it is not there")], [clip()]) == {b"a.mp4": (Fate.DONE, "it is not there")}
 
 
-def test_a_result_whose_clip_is_gone_stays_known():
+def test_result_of_a_gone_clip_stays_known():
     found = plan([made()], [], [], {}, hold=False)
     assert found.verdicts[0].fate is Fate.GONE
     assert found.bases == {b"a.mp4": b"a"}
 
 
-def test_a_sealed_result_is_published_and_its_clip_is_not_run():
+def test_sealed_result_is_published():
+    """A sealed result is published, and its clip does not run."""
     assert fate([], [clip()], rooms=[room(made(job=5))])[b"a.mp4"][0] is Fate.PUBLISH
     assert fate([], [], rooms=[room(made(job=5))])[b"a.mp4"][0] is Fate.PUBLISH
 
 
-def test_a_visible_result_with_hooks_to_come_is_promised_once_more():
+def test_visible_result_with_hooks_to_come():
+    """A visible result with hooks to come is promised once more."""
     one = made(job=5)
     found = plan([one], [room(one)], [clip()], {}, hold=False)
     assert [kept.made for kept in found.rooms] == [one]
@@ -103,7 +111,8 @@ def test_a_visible_result_with_hooks_to_come_is_promised_once_more():
     assert found.verdicts[0].fate is Fate.PUBLISH
 
 
-def test_a_visible_result_that_a_newer_one_followed_is_known_and_its_hooks_are_not_run():
+def test_followed_result_runs_no_hooks():
+    """A result that a newer one followed is known, and its hooks do not run."""
     one, newer = made(job=5), made(job=6, run="r6", spec="edited", at=2)
     found = plan([one, newer], [room(one)], [clip(spec="edited")], {}, hold=False)
     assert found.rooms == []
@@ -111,7 +120,8 @@ def test_a_visible_result_that_a_newer_one_followed_is_known_and_its_hooks_are_n
     assert found.verdicts[0].fate is Fate.DONE
 
 
-def test_numbers_stay_where_they_can_and_a_clip_s_newest_job_has_the_highest():
+def test_job_numbers():
+    """Numbers stay where they can, and a clip's newest job has the highest."""
     results = [
         made(job=7, at=1),
         made(b"b.mp4", b"b", job=7, run="of another journal", at=2),
@@ -124,17 +134,20 @@ def test_numbers_stay_where_they_can_and_a_clip_s_newest_job_has_the_highest():
     assert [kept.made.job for kept in found.rooms] == [7]
 
 
-def test_a_copy_of_a_result_counts_once_and_the_one_with_its_video_counts():
+def test_copy_of_a_result_counts_once():
+    """A copy of a result counts once; the one with its video counts."""
     results = [made(problem="it is not there"), made()]
     assert [one.problem for _, one in plan(results, [], [], {}, hold=False).made] == [""]
 
 
-def test_two_clips_that_claim_one_name_do_not_both_get_it():
+def test_two_clips_claim_one_name():
+    """Of two clips that claim one base the later one gets it."""
     found = bases_of([made(b"a.mp4", b"a"), made(b"a.mov", b"a", at=2)], [])
     assert found == {b"a.mov": b"a"}
 
 
-def test_strays_are_told_by_the_clip_s_names_in_any_version():
+def test_strays_in_any_version():
+    """Stray results are found by the clip's names, in any version."""
     bases = {b"a.mp4": b"a", b"d/a.mov": b"a.mov", b"c.mp4": b"c"}
     strays = [b"a/a_aug_v12.mp4", b"d/a.mov/a.mov_preview.mp4", b"c/1_mano_overlay.mp4", b"c/c_aug.txt"]
     assert leftovers(LAYOUT, bases, strays) == {

@@ -97,7 +97,8 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("report", [ALL, NONE, UNMEASURED], ids=["all", "none", "unmeasured"])
-def test_the_page_is_whole_and_needs_nothing_else(report):
+def test_page_needs_nothing_else(report):
+    """The page is whole, has no script and loads nothing."""
     text = as_html(report)
     page = Page(text)
     assert not {"script", "link", "img", "iframe", "a", "object"} & set(page.tags)
@@ -110,7 +111,8 @@ def test_the_page_is_whole_and_needs_nothing_else(report):
     assert "@media print" in text
 
 
-def test_the_page_says_what_people_wrote_and_does_nothing_of_it():
+def test_page_does_nothing_of_what_it_says():
+    """The page shows what people wrote, and none of it takes effect."""
     text = as_html(ALL)
     assert "<script" not in text
     assert "49" not in Page(text).text.replace("1949", "").split("alert(1)")[1][:30]
@@ -120,7 +122,8 @@ def test_the_page_says_what_people_wrote_and_does_nothing_of_it():
     assert said.index("What did not come out") < said.index("Where the time went") < said.index("Every clip")
 
 
-def test_a_stage_that_nobody_measured_is_empty_and_not_nought():
+def test_unmeasured_is_empty_not_nought():
+    """What nobody measured is empty in every form, not 0."""
     page = as_html(UNMEASURED)
     said = Page(page).text
     assert "GPU memory" not in said.partition("What nobody measured")[0]
@@ -151,7 +154,7 @@ def test_json_has_it_all():
 
 
 @pytest.mark.parametrize("start", FORMULA)
-def test_a_spreadsheet_finds_no_formula(start):
+def test_spreadsheet_finds_no_formula(start):
     text = as_csv(Report([done(1, clip=f"{start}cmd|' /C calc'!A0", problem=f"{start}1")], 1.8e9, "0"))
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     assert row["clip"].startswith("'")
@@ -159,7 +162,7 @@ def test_a_spreadsheet_finds_no_formula(start):
     assert float(row["generate"]) == 55.0
 
 
-def test_csv_is_read_as_it_was_meant():
+def test_csv_is_read_as_meant():
     rows = list(csv.DictReader(io.StringIO(as_csv(ALL), newline="")))
     assert [row["clip"] for row in rows] == ["a1.mp4", "a2.mp4", BAD, "'=1+1|b.mp4"]
     assert rows[0]["frames_in"] == rows[0]["frames_out"] == "93"
@@ -167,6 +170,7 @@ def test_csv_is_read_as_it_was_meant():
 
 
 def test_markdown_has_nothing_to_obey():
+    """No text in the Markdown makes a column or a tag."""
     text = as_markdown(ALL)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     for row in rows:  # a bar in a name makes no column
@@ -175,7 +179,7 @@ def test_markdown_has_nothing_to_obey():
     assert "# 2 of 4 clips came out" in text
 
 
-def test_the_terminal_has_it_all(capsys):
+def test_terminal_has_it_all(capsys):
     console = Console(file=io.StringIO(), width=200)
     console.print(table(ALL))
     text = console.file.getvalue()
@@ -186,7 +190,8 @@ def test_the_terminal_has_it_all(capsys):
     assert "0 done, 0 not done." in console.file.getvalue()
 
 
-def test_what_to_do_stands_in_one_line_so_that_a_command_can_be_pasted():
+def test_advice_is_one_line():
+    """What to do is one line, so that its command can be pasted."""
     todo = "When that is mended: povwatch --config /srv/povwatch/config.toml retry kitchen/morning.mp4"
     lost = Line(3, "kitchen/morning.mp4", JobState.FAILED, attempts=3, problem="The worker was killed.", todo=todo)
     for report in (Report([done(1), lost], 1.8e9, "0"), Report([lost], 1.8e9, "0", left=["a.mp4"] * 99, notes=[todo])):
@@ -199,7 +204,7 @@ def test_what_to_do_stands_in_one_line_so_that_a_command_can_be_pasted():
 
 
 @pytest.mark.parametrize("width", [60, 160, None])
-def test_a_path_is_never_broken(capsys, width):
+def test_path_is_never_broken(capsys, width):
     path = "/".join(["a-quite-long-session-name"] * 9)
     screen = Console(width=width, force_terminal=True, color_system=None) if width else None
     print_table(Report([done(1, clip=f"{path}.mp4", output=f"{path}_preview.mp4"), done(2)], 1.8e9, "0"), screen)
@@ -210,7 +215,7 @@ def test_a_path_is_never_broken(capsys, width):
     assert sums == sums.rstrip()
 
 
-def test_a_name_is_no_markup():
+def test_name_is_no_markup():
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor", highlight=False)
     console.print(table(Report([done(1, clip="[red]a[/red].mp4")], 1.8e9, "0")))
     assert "[red]a[/red].mp4" in console.file.getvalue()
@@ -232,7 +237,7 @@ def test_headlines(report, said):
 # -- the pictures
 
 
-def test_a_bar_is_as_wide_as_its_stages():
+def test_bar_is_as_wide_as_its_stages():
     parts = charts.stacked({"generate": 30.0, "prepare": 10.0}, 80.0)
     assert [(part.kind, part.at, part.width) for part in parts] == [("prepare", 0, 125), ("generate", 125, 375)]
     assert charts.stacked({}, 0) == []
@@ -254,14 +259,15 @@ def test_waits_and_runs_by_the_clock():
 
 
 @pytest.mark.parametrize("length", [0.5, 3, 50, 900, 3700, 40_000, 86_400 * 2, 86_400 * 90])
-def test_a_time_axis_has_a_few_marks(length):
+def test_time_axis_has_a_few_marks(length):
     line = done(1, queued_at=1e9, runs=(Run(1e9, 1e9 + length, lost=False),))
     marks = charts.over_time(Report([line], 2e9, "0")).marks
     assert 1 <= len(marks) <= charts.MARKS_MAX + 1
     assert all(0 <= mark.at <= charts.WHOLE for mark in marks)
 
 
-def test_of_a_thousand_clips_the_latest_are_drawn():
+def test_latest_of_a_thousand_are_drawn():
+    """Of a thousand clips the latest are drawn, and the rest is counted."""
     found = charts.over_time(Report([done(n) for n in range(1000)], 2e9, "0"))
     assert (len(found.rows), found.hidden) == (charts.ROWS_MAX, 1000 - charts.ROWS_MAX)
     assert found.rows[-1].clip == "a999.mp4"
@@ -271,7 +277,8 @@ def test_of_a_thousand_clips_the_latest_are_drawn():
 
 
 @pytest.mark.parametrize("suffix", [*FORMS, ".HTML"])
-def test_a_file_is_written_whole_over_an_earlier_one(tmp_path, suffix):
+def test_file_is_written_whole(tmp_path, suffix):
+    """A file is written whole, over an earlier one."""
     file = tmp_path / f"r{suffix}"
     check([file])
     assert list(tmp_path.iterdir()) == []
@@ -281,7 +288,7 @@ def test_a_file_is_written_whole_over_an_earlier_one(tmp_path, suffix):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_link_to_a_file_stays_a_link(tmp_path):
+def test_link_stays_a_link(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "r.md").symlink_to(tmp_path / "there" / "real.md")
     save(ALL, tmp_path / "r.md")
@@ -289,7 +296,8 @@ def test_a_link_to_a_file_stays_a_link(tmp_path):
     assert (tmp_path / "there" / "real.md").read_text() == as_markdown(ALL)
 
 
-def test_what_cannot_be_written_is_said_at_once(tmp_path):
+def test_unwritable_report_is_told_at_once(tmp_path):
+    """A report that cannot be written is told before any work, and nothing is made."""
     (tmp_path / "d.html").mkdir()
     os.mkfifo(tmp_path / "f.csv")
     (tmp_path / "file").touch()

@@ -50,7 +50,8 @@ def done(**piece):
     return job, events
 
 
-def test_a_clip_that_came_out_on_a_gpu():
+def test_clip_that_came_out_on_a_gpu():
+    """A line has the seconds, waits, GPU figures and pictures of a job."""
     line = line_of(*done(gpu=GPU, artifact={"peak_memory": 61_000}), 1000)
     assert line.seconds == {"prepare": 1.0, "generate": 50.0, "finish": 2.0, "check": 1.5, "publish": 0.5}
     assert line.took == 55.0
@@ -60,7 +61,8 @@ def test_a_clip_that_came_out_on_a_gpu():
     assert (line.problem, line.todo, line.not_out) == ("", "", False)
 
 
-def test_what_was_not_measured_is_none_and_never_nought():
+def test_unmeasured_is_none_never_nought():
+    """What was not measured is None, never 0."""
     line = line_of(*done(), 1000)
     assert (line.gpu, line.gpu_seconds, line.energy, line.peak_memory) == (None, None, None, None)
     assert "lost" not in line.seconds
@@ -69,7 +71,8 @@ def test_what_was_not_measured_is_none_and_never_nought():
     assert waiting.result == waiting.source == Picture()
 
 
-def test_several_gpus_count_each_and_lost_attempts_too():
+def test_every_gpu_and_lost_attempt_counts():
+    """Several GPUs count each, and lost attempts count, too."""
     job, events = done(gpu=GPU | {"uuid": "GPU-1, GPU-2"})
     events[4:4] = [
         event(50, "gpu-use", "running", **GPU, seconds=15.0),
@@ -82,7 +85,8 @@ def test_several_gpus_count_each_and_lost_attempts_too():
     assert line.seconds["lost"] == 20
 
 
-def test_hooks_are_a_stage_and_neither_a_wait_nor_publishing():
+def test_hooks_are_a_stage_of_their_own():
+    """Hooks are a stage, neither a wait nor publishing."""
     job, events = done()
     events[3:3] = [event(12, "hook-started", "queued"), event(20, "hook-done", "queued", seconds=7.5)]
     events[-1:] = [
@@ -95,7 +99,8 @@ def test_hooks_are_a_stage_and_neither_a_wait_nor_publishing():
     assert "hooks" not in line_of(*done(), 1000).seconds
 
 
-def test_what_is_to_be_known_of_a_clip_that_came_out():
+def test_clip_that_came_out_with_a_flaw():
+    """What is to be known of a clip that came out is in every form of the report."""
     job, events = done()
     line = line_of(replace(job, error="The hook upload failed."), events, 1000)
     assert (line.problem, line.todo, line.not_out, line.flawed) == ("The hook upload failed.", "", False, True)
@@ -120,7 +125,8 @@ def test_what_is_to_be_known_of_a_clip_that_came_out():
         (Job(1, b"a.mp4", b"a", JobState.QUEUED, Waiting.TURN), "waits on turn", ""),
     ],
 )
-def test_what_is_wrong_and_what_to_do(job, problem, todo):
+def test_problem_and_what_to_do(job, problem, todo):
+    """Every state that needs somebody has its problem, and what to do."""
     line = line_of(job, [event(0, "seen", "arriving")], 9)
     assert problem in line.problem
     assert todo in line.todo
@@ -138,7 +144,7 @@ def ended(journal, job, at, state):
     return advance(journal, job, str(state), at, state=state, error="why" if state is not JobState.CANCELLED else None)
 
 
-def test_a_clip_that_was_tried_again_is_not_told_as_lost(journal):
+def test_retried_clip_is_not_told_as_lost(journal):
     (a, b) = journal.add([(b"a.mp4", b"1"), (b"b.mp4", b"1")], 100)
     ended(journal, a, 110, JobState.FAILED)
     ended(journal, b, 110, JobState.FAILED)
@@ -150,6 +156,7 @@ def test_a_clip_that_was_tried_again_is_not_told_as_lost(journal):
 
 
 def test_only_what_is_asked_for(journal):
+    """A report has the jobs since a time, or those that are named."""
     jobs = journal.add([(b"%d.mp4" % n, b"1") for n in range(4)], 100)
     ended(journal, jobs[0], 110, JobState.FAILED)
     ended(journal, jobs[1], 150, JobState.FAILED)

@@ -26,7 +26,8 @@ PLAIN = [
 ]
 
 
-def test_a_plain_run():
+def test_plain_run():
+    """A plain run has its seconds in each state, one run, and its end."""
     found = timing(history(*PLAIN), NOW)
     assert found.seconds == {
         S.ARRIVING: 5,
@@ -41,7 +42,7 @@ def test_a_plain_run():
 
 
 @pytest.mark.parametrize("event", ["retry", "released", "orphaned"])
-def test_attempts_that_came_to_nothing_are_told_apart(event):
+def test_lost_attempts_are_told_apart(event):
     again = [(120, "started", "running"), (180, "generated", "checking"), (185, "checked", "publishing")]
     found = timing(history(*PLAIN[:5], (100, event, "queued"), *again, (186, "done", "done")), NOW)
     assert found.runs == [Run(30, 100, lost=True), Run(120, 185, lost=False)]
@@ -49,12 +50,12 @@ def test_attempts_that_came_to_nothing_are_told_apart(event):
     assert found.seconds[S.QUEUED] == 30
 
 
-def test_what_is_noted_in_between_changes_nothing():
+def test_notes_in_between_change_nothing():
     noted = [*PLAIN[:4], (40, "gpu-use", "running"), *PLAIN[4:]]
     assert timing(history(*noted), NOW) == timing(history(*PLAIN), NOW)
 
 
-def test_what_is_under_way_lasts_until_now():
+def test_under_way_lasts_until_now():
     found = timing(history(*PLAIN[:4]), NOW)
     assert found.runs == [Run(30, NOW, lost=False)]
     assert found.seconds[S.RUNNING] == 970
@@ -62,16 +63,17 @@ def test_what_is_under_way_lasts_until_now():
     assert timing(history(*PLAIN[:2]), NOW).seconds == {S.ARRIVING: 5, S.GRACE: 995}
 
 
-def test_a_job_that_failed_in_its_run():
+def test_job_that_failed_in_its_run():
     found = timing(history(*PLAIN[:4], (50, "failed", "failed"), (60, "gpu-use", "failed")), NOW)
     assert (found.runs, found.ended_at) == ([Run(30, 50, lost=True)], 50)
 
 
-def test_a_job_without_a_history():
+def test_job_without_a_history():
     found = timing([], NOW)
     assert (found.seconds, found.runs, found.ended_at, found.lost) == ({}, [], None, None)
 
 
-def test_a_clock_that_was_set_back_makes_no_time_negative():
+def test_clock_set_back_is_not_negative():
+    """A clock that was set back makes no time negative."""
     found = timing(history((100, "seen", "arriving"), (50, "arrived", "grace"), (60, "queued", "queued")), 10)
     assert all(seconds >= 0 for seconds in found.seconds.values())
