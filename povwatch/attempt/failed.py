@@ -29,7 +29,7 @@ from povwatch.core.retry import Kind
 from povwatch.core.sentences import joined
 from povwatch.files import private
 from povwatch.publish import Sealed
-from povwatch.publish.staging import room
+from povwatch.publish.staging import folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from povwatch.attempt.attempt import Attempt
     from povwatch.config.settings import Config
     from povwatch.journal.store import JobStore
-    from povwatch.publish import Publisher
+    from povwatch.publish.staging import Staging
     from povwatch.spec.error_files import ErrorFiles
 
 
@@ -57,13 +57,13 @@ class FailedAttempts:
         *,
         store: JobStore,
         error_files: ErrorFiles,
-        publisher: Publisher,
+        staging: Staging,
         pauses: Pauses,
     ) -> None:
         self._config = config
         self._store = store
         self._error_files = error_files
-        self._publisher = publisher
+        self._staging = staging
         self._pauses = pauses
 
     def after(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
@@ -135,7 +135,7 @@ class FailedAttempts:
 
     def set_aside(self, job: Job, error: PovwatchError) -> None:
         """Fail a job whose promise cannot be kept. Its files stay where they are, and the error names them."""
-        folder = self._config.paths.outputs / layout.STAGING.decode() / room(job.id, job.run_id or "")
+        folder = self._config.paths.outputs / layout.STAGING.decode() / folder_name(job.id, job.run_id or "")
         try:
             promised = Sealed.from_json(job.promise or "").entries
         except JournalError:  # a damaged promise may be the reason
@@ -192,7 +192,7 @@ class FailedAttempts:
             return error
         outputs = self._config.paths.outputs
         try:
-            with private.room(str(outputs / layout.STAGING.decode() / room(job.id, job.run_id))):
+            with private.room(str(outputs / layout.STAGING.decode() / folder_name(job.id, job.run_id))):
                 if not lost:
                     return error
         except OSError:
@@ -241,8 +241,8 @@ class FailedAttempts:
         """Delete the attempt's files; at the job's end, its checkpoints too."""
         try:
             if entirely:
-                self._publisher.finish(job.id)
+                self._staging.finish(job.id)
             elif job.run_id is not None:
-                self._publisher.discard(job.id, job.run_id)
+                self._staging.discard(job.id, job.run_id)
         except PovwatchError:
             return  # outputs/ is away: swept at the next start

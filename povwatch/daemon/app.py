@@ -86,7 +86,7 @@ class App:
         self.publisher = Publisher(config.paths.outputs)
         self.root = KnownRoot(self.journal, config.paths.inputs)
         self.free_space = FreeSpace(config)
-        self.outputs_watch = OutputsWatch(config.paths.outputs, probe=self.publisher.probe)
+        self.outputs_watch = OutputsWatch(self.publisher.staging)
         self.schedule = Schedule(parse(config.engine.hours), self.journal, self.clock)
         self.availability = Availability(self.clock, self.choice.kind)
         self.crew = Crew(self.clock, self.monitor)
@@ -97,7 +97,7 @@ class App:
             config,
             store=self.store,
             error_files=self.error_files,
-            publisher=self.publisher,
+            staging=self.publisher.staging,
             pauses=QueuePauses(self.clock, self.availability, self.crew, self.outputs_watch),
         )
         self.arrival = ArrivalStage(
@@ -129,7 +129,7 @@ class App:
             config,
             store=self.store,
             specs=self.grace,
-            publisher=self.publisher,
+            staging=self.publisher.staging,
             blockers=self.blockers,
             failed_attempts=failed_attempts,
             wake=self.waker.wake,

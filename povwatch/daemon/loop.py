@@ -180,7 +180,7 @@ class Daemon:
         crashed = app.journal.fact("daemon") is not None  # `_end` removes the fact
         self._starts = {
             "recovery": lambda: recover(app.store, app.mishaps, crashed=crashed),
-            "sweep": lambda: sweep(app.store, app.publisher),
+            "sweep": lambda: sweep(app.store, app.publisher.staging),
             "recovery of hooks": app.hooks.recover,
             "folder monitor": self._look_out,
             "schedule": app.schedule.tick,

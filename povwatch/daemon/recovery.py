@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from povwatch.core.stage import Mishaps
     from povwatch.journal.store import JobStore
-    from povwatch.publish import Publisher
+    from povwatch.publish.staging import Staging
 
 S = JobState
 
@@ -59,12 +59,12 @@ def recover(store: JobStore, mishaps: Mishaps, *, crashed: bool) -> None:
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
-def sweep(store: JobStore, publisher: Publisher) -> None:
+def sweep(store: JobStore, staging: Staging) -> None:
     """Delete private folders that belong to no job and no run, once the jobs are settled."""
     waiting = store.in_state(S.QUEUED, S.GRACE)
     runs = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
     with suppress(PovwatchError):  # outputs_watch reports a link or a missing permission
-        publisher.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in runs if job.run_id})
+        staging.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in runs if job.run_id})
 
 
 class _Failures:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from povwatch.core.job import Job
     from povwatch.core.mailbox import Mailbox
     from povwatch.hooks.run import Ended
-    from povwatch.publish import Publisher
+    from povwatch.publish.staging import Staging
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 """Flags for a new file in a folder that is empty at first."""
@@ -80,14 +80,13 @@ class Outcome:
 
 
 def perform(
-    cancelled: threading.Event, request: HookRequest, config: Config, publisher: Publisher, lines: Mailbox[Line]
+    cancelled: threading.Event, request: HookRequest, config: Config, staging: Staging, lines: Mailbox[Line]
 ) -> Outcome:
     """Run a hook, unless it does not have to run.
 
     Args:
         cancelled: set when the run is no longer wanted.
         request: the request.
-        publisher: makes the folders in outputs/.
         lines: gets the hook's output.
 
     Raises:
@@ -96,8 +95,8 @@ def perform(
     outcome, begun = Outcome(), time.monotonic()
     job, hook = request.job, request.hook
     target = layout.output(config.publish.layout, job.path, job.base, "aug")
-    outdir = publisher.make_folder(layout.split(target)[0])
-    values = _values(request, config, publisher.for_hooks(job.id), outdir)
+    outdir = staging.result_folder(layout.split(target)[0])
+    values = _values(request, config, staging.for_hooks(job.id), outdir)
     expects = [str(config.folder / filled(text, values)) for text in hook.expects]
     try:
         if hook.once and (why := _not_needed(request, expects, cancelled)):
@@ -110,7 +109,7 @@ def perform(
     except HookFailed as error:
         outcome.error = error
     finally:
-        publisher.clear_hooks(job.id)
+        staging.clear_hooks(job.id)
     outcome.seconds = round(time.monotonic() - begun, 3)
     return outcome
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.blockers import Blockers
     from povwatch.journal.store import JobStore
-    from povwatch.publish import Publisher
+    from povwatch.publish.staging import Staging
     from povwatch.spec.current import CurrentSpecs
 
 STOPPED = "povwatch stops"
@@ -72,7 +72,7 @@ class HookStage(Stage):
         *,
         store: JobStore,
         specs: CurrentSpecs,
-        publisher: Publisher,
+        staging: Staging,
         blockers: Blockers,
         failed_attempts: FailedAttempts,
         wake: Callable[[], None],
@@ -82,7 +82,7 @@ class HookStage(Stage):
         self._store = store
         self._specs = specs
         self._blockers = blockers
-        self._publisher = publisher
+        self._staging = staging
         self._wake = wake
         self._records = Records(store)
         self._outcomes = Outcomes(
@@ -258,7 +258,7 @@ class HookStage(Stage):
             active.key,
             lambda outcome: self._ended(active, outcome),
             perform,
-            *(request, self._config, self._publisher, self._lines),
+            *(request, self._config, self._staging, self._lines),
         )
 
     def _unwanted(self, active: _ActiveRun) -> str:

@@ -68,7 +68,7 @@ class Cleaning:
     """Finds and removes left-overs. `look` and `remove` only touch disks; `judge` only reads the journal."""
 
     def __init__(self, config: Config) -> None:
-        self._rooms = Staging(config.paths.outputs)
+        self._staging = Staging(config.paths.outputs)
         self._inputs = LeftInInputs(config.paths.inputs)
         self._spool = Spool(config.paths.state)
         self._suffixes = tuple(suffix.encode() for suffix in config.arrival.extensions)
@@ -83,7 +83,7 @@ class Cleaning:
             PovwatchError: a folder is away or cannot be listed.
         """
         return [
-            *(Left(Kind.STAGING, path, size, job) for job, path, size in self._rooms.rooms()),
+            *(Left(Kind.STAGING, path, size, job) for job, path, size in self._staging.sizes()),
             *(Left(Kind.ERROR_FILE, path, size) for path, size in self._inputs.lonely_errors(self._suffixes)),
             *(Left(Kind.TEMPORARY, path, size) for path, size in self._inputs.temporary(now - OLD)),
             *(Left(Kind.ANSWER, path, size) for path, size in self._spool.stale(now - OLD)),
@@ -105,7 +105,7 @@ class Cleaning:
         for left in found:
             try:
                 if left.job is not None:
-                    self._rooms.finish(left.job)
+                    self._staging.finish(left.job)
                 elif left.kind is Kind.ERROR_FILE:
                     self._inputs.remove_error(left.path)
                 elif left.kind is Kind.TEMPORARY:
@@ -114,7 +114,7 @@ class Cleaning:
                     self._spool.remove(left.path)
             except (OSError, PovwatchError):
                 kept.append(left)
-        gone = {path for _, path, _ in self._rooms.rooms()}
+        gone = {path for _, path, _ in self._staging.sizes()}
         return [*kept, *(left for left in found if left.job is not None and left.path in gone)]
 
 

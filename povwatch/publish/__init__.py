@@ -12,8 +12,7 @@ After any interruption `publish` of the same promise can be repeated, and ends t
 Maildir and careful installers use the same protocol: write aside, fsync, rename, fsync the folder.
 """
 
-from povwatch.core.errors import OutputsAway
-from povwatch.publish.faults import OutputRefused, PublishStopped, TargetTaken, WriteFailed
+from povwatch.publish.faults import OutputRefused, PublishStopped, TargetTaken
 from povwatch.publish.promise import Entry, Published, Sealed
 from povwatch.publish.publisher import Describe, Names, Publisher
 
@@ -22,11 +21,9 @@ __all__ = [
     "Entry",
     "Names",
     "OutputRefused",
-    "OutputsAway",
     "PublishStopped",
     "Published",
     "Publisher",
     "Sealed",
     "TargetTaken",
-    "WriteFailed",
 ]

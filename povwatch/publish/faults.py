@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from povwatch.core import machine_faults
-from povwatch.core.errors import Permanent, PovwatchError, Transient, WriteFailed
+from povwatch.core.errors import Permanent, PovwatchError, Transient
 from povwatch.core.layout import shown
 from povwatch.core.machine_faults import Place
 from povwatch.files import private
@@ -16,8 +16,6 @@ from povwatch.files import private
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-__all__ = ["OutputRefused", "PublishStopped", "TargetTaken", "WriteFailed", "translate_os_errors", "translated"]
 
 
 class TargetTaken(Transient):

@@ -15,8 +15,9 @@ from povwatch.files import private
 from povwatch.files.health import Identity, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from povwatch.publish.staging import Staging
 
 PROBE_MAX = 8.0
 """Seconds of the longest pause between two tries to make a file there: 1, 2, 4, 8."""
@@ -28,22 +29,17 @@ LOOK_EVERY = 1.0
 class OutputsWatch:
     """Watches outputs/."""
 
-    def __init__(self, outputs: Path, *, probe: Callable[[], None]) -> None:
-        """Remember the present folder.
-
-        Args:
-            outputs: the folder.
-            probe: makes a file in its private folder and removes it, or raises EnvironmentFault.
-        """
+    def __init__(self, staging: Staging) -> None:
+        """Remember the present folder."""
         self._came_back = False
-        self._probe = probe
+        self._staging = staging
         self._probe_at = 0.0
         self._probes = 0
         """How often in a row it took no file."""
         self._unwritable = ""
         """Why it took no file at the last try, as sentences."""
-        self._outputs = outputs
-        self._staging = outputs / os.fsdecode(STAGING)
+        self._outputs = staging.outputs
+        self._private = self._outputs / os.fsdecode(STAGING)
         self._hidden = ""
         """Why the last check could not tell whether it is there, as sentences."""
         self._known: Identity | None = None
@@ -98,7 +94,7 @@ class OutputsWatch:
         if now < self._probe_at:
             return self._unwritable
         try:
-            self._probe()
+            self._staging.probe()
         except (OutputsNotWritable, OutputsAway) as error:
             self._probes += 1
             self._probe_at = now + min(PROBE_MAX, 2.0 ** min(self._probes - 1, 10))
@@ -110,7 +106,7 @@ class OutputsWatch:
         return self._unwritable
 
     def _nearest(self) -> Path:
-        return self._staging if self._staging.is_dir() else self._outputs
+        return self._private if self._private.is_dir() else self._outputs
 
     def _look(self) -> Identity | None:
         try:
@@ -147,10 +143,10 @@ class OutputsWatch:
         Each folder is checked once, since the check may make a file in it.
         """
         try:
-            found = self._staging.lstat()
+            found = self._private.lstat()
             seen = (found.st_dev, found.st_ino, found.st_mode, found.st_uid)
             if seen != self._seen:
-                with private.room(f"{self._staging}/"):
+                with private.room(f"{self._private}/"):
                     self._seen = seen
         except OutputsAway as error:
             return str(error)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from povwatch.core import layout
 from povwatch.core.errors import DiskFull, OutputsAway, WriteFailed
@@ -19,10 +19,7 @@ from povwatch.files import fs
 from povwatch.publish import files as staged
 from povwatch.publish.faults import OutputRefused, TargetTaken, translate_os_errors
 from povwatch.publish.promise import Entry, Published, Sealed
-from povwatch.publish.staging import Staging, folder_of, private_of, room, root_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from povwatch.publish.staging import Staging, folder_name, folder_of, private_of, root_of
 
 Names: TypeAlias = Callable[[int], Sequence[bytes]]
 """Version -> the artifacts' final paths, relative to outputs/, in the order of the files."""
@@ -43,35 +40,9 @@ class Publisher:
 
     def __init__(self, outputs: Path) -> None:
         self._outputs = outputs
-        self._rooms = Staging(outputs)
+        self.staging = Staging(outputs)
+        """The private folders for work in progress."""
         self._mode = 0o666 & ~_umask()
-
-    def staging(self, job_id: int, run_id: str) -> Path:
-        """A run's private folder, made if necessary. The run writes nowhere else."""
-        return self._rooms.make(job_id, run_id)
-
-    def checkpoints(self, job_id: int) -> Path:
-        """The folder for files that outlive a job's attempts, made if necessary."""
-        return self._rooms.checkpoints(job_id)
-
-    def for_hooks(self, job_id: int) -> Path:
-        """An empty private folder for the copies that a job's hook gets."""
-        return self._rooms.for_hooks(job_id)
-
-    def clear_hooks(self, job_id: int) -> None:
-        """Delete that folder."""
-        self._rooms.clear_hooks(job_id)
-
-    def make_folder(self, folder: bytes) -> Path:
-        """A folder in outputs/ that a hook may write to, made if necessary.
-
-        Raises:
-            OutputRefused: a symlink or a file has its name, or the name of a folder above it.
-            OutputsAway: outputs/ is missing.
-        """
-        with translate_os_errors(self._outputs, folder, Place.HOOK), ExitStack() as opened:
-            os.close(fs.make_dirs_beneath(root_of(self._outputs, opened), folder))
-        return self._outputs / os.fsdecode(folder)
 
     def preflight(self, target: bytes) -> None:
         """Raise before GPU time is spent what `publish` would have to raise after it.
@@ -93,14 +64,6 @@ class Publisher:
                     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
                 if not os.access(f"/proc/self/fd/{there}", os.W_OK | os.X_OK, effective_ids=True):
                     raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-
-    def probe(self) -> None:
-        """Check that a run could write in outputs/, by making a file in the private folder. Nothing of it is left.
-
-        Raises:
-            PovwatchError: it could not; an EnvironmentFault if the machine is to blame.
-        """
-        self._rooms.probe()
 
     def seal(
         self,
@@ -134,7 +97,7 @@ class Publisher:
             EnvironmentFault: the machine does not allow it at present.
             OutputRefused: a symlink or a file has the name of a target's folder.
         """
-        at = _in_room(job_id, run_id)
+        at = _run_folder(job_id, run_id)
         with translate_os_errors(self._outputs, at, Place.SEAL), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = private_of(root, self._outputs, at, opened)
@@ -164,7 +127,7 @@ class Publisher:
             PovwatchError: as `seal`; but the files stay, since they were synced before.
         """
         *artifacts, manifest = sealed.entries
-        at = _in_room(sealed.job_id, sealed.run_id)
+        at = _run_folder(sealed.job_id, sealed.run_id)
         with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             here = private_of(root, self._outputs, at, opened)
@@ -192,10 +155,10 @@ class Publisher:
         """
         visible: list[bytes] = []
         gone: list[bytes] = []
-        at = _in_room(sealed.job_id, sealed.run_id)
+        at = _run_folder(sealed.job_id, sealed.run_id)
         with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
-            here = self._room_if_there(root, at, opened)
+            here = self._run_folder_if_there(root, at, opened)
             for entry in sealed.entries:
                 with translate_os_errors(self._outputs, entry.target, Place.PUBLISH):
                     there = self._shown(root, here, entry, stopped)
@@ -203,22 +166,6 @@ class Publisher:
             if here is not None:
                 fs.fsync_dir(here)
         return Published(tuple(visible), tuple(gone))
-
-    def discard(self, job_id: int, run_id: str) -> None:
-        """Delete a run's files; the job's checkpoints stay."""
-        self._rooms.discard(job_id, run_id)
-
-    def finish(self, job_id: int) -> None:
-        """Delete everything of a job that has ended, its checkpoints too."""
-        self._rooms.finish(job_id)
-
-    def jobs(self) -> set[int]:
-        """The jobs that have files in the private folder."""
-        return {job for job, _ in self._rooms.runs()}
-
-    def sweep(self, keep: Collection[int], keep_runs: Collection[str]) -> int:
-        """Delete, at start, the folders of all other jobs and runs; returns how many."""
-        return self._rooms.sweep(keep, keep_runs)
 
     def _chosen(
         self, root: int, here: int, artifacts: Sequence[Entry], *, first: int, names: Names, describe: Describe
@@ -265,7 +212,7 @@ class Publisher:
             fs.fsync_dir(here)
             fs.fsync_dir(there)
 
-    def _room_if_there(self, root: int, at: bytes, opened: ExitStack) -> int | None:
+    def _run_folder_if_there(self, root: int, at: bytes, opened: ExitStack) -> int | None:
         """The run's private folder; None if somebody removed it.
 
         Raises:
@@ -275,11 +222,11 @@ class Publisher:
         try:
             private_of(root, self._outputs, layout.STAGING, opened)
         except FileNotFoundError as error:
-            rooms = f"{self._outputs}/{layout.shown(layout.STAGING)}"
+            staging = f"{self._outputs}/{layout.shown(layout.STAGING)}"
             raise OutputsAway(
-                f"{rooms} is gone, and with it a result that was about to be published.",
+                f"{staging} is gone, and with it a result that was about to be published.",
                 f"Is the disk of {self._outputs} mounted? Mount it. If it was emptied on purpose, "
-                f"as povwatch's own user: mkdir -m 700 {rooms}",
+                f"as povwatch's own user: mkdir -m 700 {staging}",
             ) from error
         try:
             return private_of(root, self._outputs, at, opened)
@@ -316,8 +263,8 @@ def _renamed(here: int, old: bytes, there: int, new: bytes) -> bool:
     return True
 
 
-def _in_room(job_id: int, run_id: str) -> bytes:
-    return layout.STAGING + b"/" + os.fsencode(room(job_id, run_id))
+def _run_folder(job_id: int, run_id: str) -> bytes:
+    return layout.STAGING + b"/" + os.fsencode(folder_name(job_id, run_id))
 
 
 def _umask() -> int:

@@ -23,7 +23,7 @@ from povwatch.files import fs, private
 from povwatch.publish.faults import translate_os_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 _OURS = re.compile(r"(?P<job>[0-9]{1,19})(?:\.(?P<run>.+))?", re.DOTALL)
@@ -33,23 +33,38 @@ class Staging:
     """The folders in `outputs`/.povwatch. Making one raises translated errors; clearing one is safe to repeat."""
 
     def __init__(self, outputs: Path) -> None:
-        self._outputs = outputs
+        self.outputs = outputs
 
     def make(self, job_id: int, run_id: str) -> Path:
-        """A run's folder, made if necessary."""
-        return self._made(room(job_id, run_id))
+        """A run's folder, made if necessary. The run writes nowhere else."""
+        return self._made(folder_name(job_id, run_id))
 
     def probe(self) -> None:
-        """Make a file in .povwatch, which is made if necessary, and leave nothing of the file."""
-        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
-            root = root_of(self._outputs, opened)
-            folder = _kept(private.enter(root, str(self._outputs), layout.STAGING, make=True), opened)
+        """Check that a run could write in outputs/, by making a nameless file in .povwatch.
+
+        Raises:
+            PovwatchError: it could not; an EnvironmentFault if the machine is to blame.
+        """
+        with translate_os_errors(self.outputs, layout.STAGING), contextlib.ExitStack() as opened:
+            root = root_of(self.outputs, opened)
+            folder = _kept(private.enter(root, str(self.outputs), layout.STAGING, make=True), opened)
             with fs.nameless(folder):
                 pass
 
     def checkpoints(self, job_id: int) -> Path:
         """The folder for files that outlive a job's attempts, made if necessary."""
         return self._made(f"{job_id}", "chunks")
+
+    def result_folder(self, folder: bytes) -> Path:
+        """A visible folder in outputs/ that a hook may write to, made if necessary.
+
+        Raises:
+            OutputRefused: a symlink or a file has its name, or the name of a folder above it.
+            OutputsAway: outputs/ is missing.
+        """
+        with translate_os_errors(self.outputs, folder, Place.HOOK), contextlib.ExitStack() as opened:
+            os.close(fs.make_dirs_beneath(root_of(self.outputs, opened), folder))
+        return self.outputs / os.fsdecode(folder)
 
     def for_hooks(self, job_id: int) -> Path:
         """An empty folder for the copies that a job's hook gets."""
@@ -59,16 +74,16 @@ class Staging:
     def clear_hooks(self, job_id: int) -> None:
         """Delete a hook's copies, and the job's folder if nothing else is in it."""
         with (
-            translate_os_errors(self._outputs, layout.STAGING, Place.HOOK),
+            translate_os_errors(self.outputs, layout.STAGING, Place.HOOK),
             contextlib.ExitStack() as opened,
             contextlib.suppress(FileNotFoundError),
         ):
-            rooms = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
+            staging = folder_of(root_of(self.outputs, opened), layout.STAGING, opened)
             job = b"%d" % job_id
             with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(b"hooks", dir_fd=folder_of(rooms, job, opened))
+                shutil.rmtree(b"hooks", dir_fd=folder_of(staging, job, opened))
             with contextlib.suppress(OSError):  # checkpoints are in it
-                os.rmdir(job, dir_fd=rooms)
+                os.rmdir(job, dir_fd=staging)
 
     def discard(self, job_id: int, run_id: str) -> None:
         """Delete a run's files."""
@@ -100,49 +115,44 @@ class Staging:
 
     def runs(self) -> list[tuple[int, str | None]]:
         """The job and the run of every folder; None for the run of a job's own folder."""
-        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
-            try:
-                folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
-            except FileNotFoundError:
-                return []
-            names = map(_OURS.fullmatch, os.listdir(folder))  # noqa: PTH208 - a descriptor
-            return [(int(found["job"]), found["run"]) for found in names if found]
+        with self._folders() as (_, folders):
+            return [(job, run) for _, job, run in folders]
 
-    def rooms(self) -> list[tuple[int, bytes, int]]:
+    def sizes(self) -> list[tuple[int, bytes, int]]:
         """Every folder: its job, its path relative to outputs/, and its size in bytes."""
-        found = []
-        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
-            try:
-                folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
-            except FileNotFoundError:
-                return []
-            for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a descriptor
-                if ours := _OURS.fullmatch(name):
-                    path = layout.STAGING + b"/" + os.fsencode(name)
-                    found.append((int(ours["job"]), path, _bytes_in(name, folder)))
-        return found
+        with self._folders() as (staging, folders):
+            return [
+                (job, layout.STAGING + b"/" + os.fsencode(name), _bytes_in(name, staging))
+                for name, job, _ in sorted(folders)
+            ]
 
     def _made(self, *names: str, place: Place = Place.ROOM) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
-        with translate_os_errors(self._outputs, path, place), contextlib.ExitStack() as opened:
-            os.close(private.enter(root_of(self._outputs, opened), str(self._outputs), path, make=True))
-        return self._outputs / os.fsdecode(path)
+        with translate_os_errors(self.outputs, path, place), contextlib.ExitStack() as opened:
+            os.close(private.enter(root_of(self.outputs, opened), str(self.outputs), path, make=True))
+        return self.outputs / os.fsdecode(path)
 
     def _clear(self, unwanted: Callable[[int, str | None], bool]) -> int:
         removed = 0
-        with translate_os_errors(self._outputs, layout.STAGING), contextlib.ExitStack() as opened:
-            try:
-                folder = folder_of(root_of(self._outputs, opened), layout.STAGING, opened)
-            except FileNotFoundError:
-                return 0
-            for name in os.listdir(folder):  # noqa: PTH208 - a descriptor
-                found = _OURS.fullmatch(name)
-                if found and unwanted(int(found["job"]), found["run"]):
+        with self._folders() as (staging, folders):
+            for name, job, run in folders:
+                if unwanted(job, run):
                     # A thousand nested folders are too deep for rmtree: they stay.
                     with contextlib.suppress(OSError, RecursionError):
-                        shutil.rmtree(name, dir_fd=folder)
+                        shutil.rmtree(name, dir_fd=staging)
                         removed += 1
         return removed
+
+    @contextlib.contextmanager
+    def _folders(self) -> Iterator[tuple[int, list[tuple[str, int, str | None]]]]:
+        """The open .povwatch, and the name, the job and the run of each folder of ours in it; -1 if it is missing."""
+        with translate_os_errors(self.outputs, layout.STAGING), contextlib.ExitStack() as opened:
+            staging, names = -1, []
+            with contextlib.suppress(FileNotFoundError):
+                staging = folder_of(root_of(self.outputs, opened), layout.STAGING, opened)
+                names = os.listdir(staging)  # noqa: PTH208 - a descriptor
+            ours = map(_OURS.fullmatch, names)
+            yield staging, [(found[0], int(found["job"]), found["run"]) for found in ours if found]
 
 
 def _bytes_in(name: str, folder: int) -> int:
@@ -155,7 +165,7 @@ def _bytes_in(name: str, folder: int) -> int:
     return size
 
 
-def room(job_id: int, run_id: str) -> str:
+def folder_name(job_id: int, run_id: str) -> str:
     """The name of a run's folder."""
     return f"{job_id}.{run_id}"
 

@@ -114,7 +114,7 @@ class ResultsStage(Stage):
         self._free_space = free_space
         self._outputs_watch = outputs_watch
         self._hooks = hooks
-        self._cleanup = StagingCleanup(store, publisher, background)
+        self._cleanup = StagingCleanup(store, publisher.staging, background)
         self._results: dict[int, tuple[Sealed, Published]] = {}
         """Published jobs whose `after` hooks are not over."""
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}

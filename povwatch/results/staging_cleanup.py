@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from povwatch.core.background import Background
     from povwatch.core.job import Job
     from povwatch.journal.store import JobStore
-    from povwatch.publish import Publisher
+    from povwatch.publish.staging import Staging
 
 
 class StagingCleanup:
     """Clears after ended jobs. The next start clears what cannot be cleared now."""
 
-    def __init__(self, store: JobStore, publisher: Publisher, background: Background) -> None:
+    def __init__(self, store: JobStore, staging: Staging, background: Background) -> None:
         self._store = store
-        self._publisher = publisher
+        self._staging = staging
         self._background = background
 
     def ended(self, job: Job) -> None:
@@ -40,7 +40,7 @@ class StagingCleanup:
         Job numbers are never reused, so nothing that runs is touched, however late this is.
         """
         with suppress(PovwatchError):
-            for job_id in self._publisher.jobs():
+            for job_id in {job_id for job_id, _ in self._staging.runs()}:
                 job = self._store.journal.job(job_id)
                 if job is None or (job.ended and not job.kept):
                     self._clear(job_id)
@@ -48,11 +48,11 @@ class StagingCleanup:
     def _clear(self, job_id: int) -> None:
         key = ("tidy", job_id)
         if not self._background.busy(key):
-            self._background.submit(key, _ignore, _finish, self._publisher, job_id)
+            self._background.submit(key, _ignore, _finish, self._staging, job_id)
 
 
-def _finish(_: threading.Event, publisher: Publisher, job_id: int) -> None:
-    publisher.finish(job_id)
+def _finish(_: threading.Event, staging: Staging, job_id: int) -> None:
+    staging.finish(job_id)
 
 
 def _ignore(_: Any) -> None:  # noqa: ANN401 - whatever it was, the next start sweeps

@@ -89,7 +89,7 @@ class Claims:
     def _outputs_take_files(self) -> bool:
         """Whether a run could write in outputs/ now. If not, nothing is claimed and the queue waits."""
         try:
-            self._publisher.probe()
+            self._publisher.staging.probe()
         except EnvironmentFault as error:
             self._failed_attempts.hold_queue(error)
             return False

@@ -107,7 +107,7 @@ class Preparing:
         Raises:
             PovwatchError: the private folder cannot be made.
         """
-        folder = self._publisher.staging(job.id, run_id)
+        folder = self._publisher.staging.make(job.id, run_id)
         attempt = Attempt(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
         run = Run(job.id, run_id, attempt, self._store.clock.boot())
         self._background.submit(
@@ -232,7 +232,7 @@ class Preparing:
 
     def _discard(self, run: Run) -> None:
         with suppress(PovwatchError):  # outputs/ is away: swept at the next start
-            self._publisher.discard(run.job, run.run_id)
+            self._publisher.staging.discard(run.job, run.run_id)
 
 
 def tell_damage(store: JobStore, job: Job, info: dict[str, Any]) -> None:

@@ -218,7 +218,7 @@ class RunStage(Stage):
 
     def _generate(self, place: Place, run: Run, job: Job) -> None:
         # From here on the worker uses paths. This checks that their folders belong to povwatch.
-        checkpoints = str(self._publisher.checkpoints(job.id))
+        checkpoints = str(self._publisher.staging.checkpoints(job.id))
         run.attempt.keep_controls = self._keep_controls
         request = Generate(run.attempt.request(job.id), run.run_id, run.attempt.folder, checkpoints)
         place.forget_words()

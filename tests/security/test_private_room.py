@@ -48,7 +48,7 @@ class Place:
         self.victim.write_bytes(VICTIM)
         self.rooms = self.outputs / ".povwatch"
         self.publisher = Publisher(self.outputs)
-        self.room = self.publisher.staging(17, "run")
+        self.room = self.publisher.staging.make(17, "run")
         clip = make_clip(self.inputs / "a.mp4", frames=48)
         make_clip(self.inputs / "c.mp4")
         spec = parse(text(video_path="a.mp4", edge={"control_path": "c.mp4"}), clip_name=b"a.mp4", file="")
@@ -196,9 +196,9 @@ def test_publishing_from_a_swapped_folder(place):
     naming = {"names": lambda _: [b"a/a_aug.mp4"], "describe": lambda _: b"{}"}
     place.swap()
     for refused in (
-        lambda: place.publisher.staging(18, "run"),
-        lambda: place.publisher.checkpoints(17),
-        lambda: place.publisher.for_hooks(17),
+        lambda: place.publisher.staging.make(18, "run"),
+        lambda: place.publisher.staging.checkpoints(17),
+        lambda: place.publisher.staging.for_hooks(17),
         lambda: place.publisher.seal(17, "run", [file], **naming),
     ):
         with pytest.raises(OutputsAway, match=OURS):
@@ -234,7 +234,7 @@ def test_hook_files_follow_no_link(place, monkeypatch, when):
 
     monkeypatch.setattr(Staging, "for_hooks", swapped)
     with pytest.raises(OutputsAway, match=OURS):
-        perform(threading.Event(), order, config, place.publisher, Mailbox(lambda: None))
+        perform(threading.Event(), order, config, place.publisher.staging, Mailbox(lambda: None))
     assert place.victim.read_bytes() == VICTIM
 
 
@@ -262,12 +262,12 @@ def test_foreign_folder_is_not_ours(place, monkeypatch):
         place.prepare()
     with monkeypatch.context() as patch:
         patch.setattr(private, "_as_made_here", lambda _: (NOBODY, True))
-        place.publisher.staging(18, "run")
+        place.publisher.staging.make(18, "run")
     os.chown(place.rooms, 0, 0)
     place.rooms.chmod(0o777)
     with monkeypatch.context() as patch:
         patch.setattr(private, "_as_made_here", lambda _: (0, False))
-        place.publisher.staging(18, "run")
+        place.publisher.staging.make(18, "run")
 
 
 def test_folder_on_another_disk(place):

@@ -19,7 +19,7 @@ from povwatch.files.fs import closing, open_beneath, read_at_most
 from povwatch.ops.rebuild.manifests import SIZE_MAX, Made, parse
 from povwatch.publish import Entry, Sealed
 from povwatch.publish import files as staged
-from povwatch.publish.staging import Staging, folder_of, room, root_of
+from povwatch.publish.staging import Staging, folder_name, folder_of, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +90,7 @@ def _room(root: int, job: int, run_id: str) -> Room | None:
     """A run's promise of the highest version whose result exists, in the private folder or visible."""
     with ExitStack() as opened:
         try:
-            here = folder_of(root, layout.STAGING + b"/" + os.fsencode(room(job, run_id)), opened)
+            here = folder_of(root, layout.STAGING + b"/" + os.fsencode(folder_name(job, run_id)), opened)
         except OSError:
             return None
         names = [os.fsencode(name) for name in os.listdir(here)]  # noqa: PTH208 - a descriptor

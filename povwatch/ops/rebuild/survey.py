@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from povwatch.core.errors import OutputsAway
 from povwatch.core.layout import shown
 from povwatch.files.scan import scan
 from povwatch.hooks.plan import AFTER
 from povwatch.ops.rebuild import manifests, rooms
 from povwatch.ops.rebuild.clips import Clips
 from povwatch.ops.rebuild.plan import Clip, Plan, bases_of, leftovers, plan
-from povwatch.publish import OutputsAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from povwatch.core.errors import JobFailed, Shortage, SourceChanged, WorkerDied
 from povwatch.core.job import JobState, Waiting
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
-from povwatch.publish import Publisher
+from povwatch.publish.staging import Staging
 from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 
@@ -28,19 +28,19 @@ def desk(tmp_path):
     for path in (paths.inputs, paths.outputs):
         path.mkdir()
     with Journal.open(paths.state) as journal:
-        store, publisher, told = JobStore(journal, HandClock()), Publisher(paths.outputs), []
+        store, staging, told = JobStore(journal, HandClock()), Staging(paths.outputs), []
         failed_attempts = FailedAttempts(
             Config(paths=paths),
             store=store,
             error_files=ErrorFiles(InputsFolder(paths.inputs), journal),
-            publisher=publisher,
+            staging=staging,
             pauses=SimpleNamespace(pause=lambda waiting, *_, **__: told.append(waiting)),
         )
         (job,) = store.add([(b"my a.mp4", b"sig")])
         for state in (JobState.GRACE, JobState.QUEUED):
             job = put(store, job, "waiting", state=state)
         job = put(store, job, "started", state=JobState.RUNNING, run_id="run", attempts=1)
-        publisher.staging(job.id, "run")
+        staging.make(job.id, "run")
         yield failed_attempts, job, told, paths
 
 

@@ -13,20 +13,21 @@ from support.somebody_else import as_somebody_else
 
 from povwatch.core.errors import OutputsNotWritable, Shortage
 from povwatch.core.job import Waiting
-from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import PROBE_MAX, OutputsWatch
+from povwatch.publish.staging import Staging
 
 
-class Bench:
+class Bench(Staging):
     def __init__(self, outputs):
-        self.outputs, self.error, self.probes = outputs, None, 0
-        self.watch = OutputsWatch(outputs, probe=self.probe)
+        super().__init__(outputs)
+        self.error, self.probes = None, 0
+        self.watch = OutputsWatch(self)
 
     def probe(self):
         self.probes += 1
         if self.error:
             raise self.error
-        Publisher(self.outputs).probe()
+        super().probe()
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_one_that_cannot_be_looked_at_at_the_start_is_known_from_the_next_look_o
 
     with monkeypatch.context() as patch:
         patch.setattr("povwatch.publish.outputs_watch.identity", too_many)
-        watch = OutputsWatch(bench.outputs, probe=bench.probe)
+        watch = OutputsWatch(bench)
         watch.tick(0.0)
     watch.tick(10.0)
     assert watch.blocker is None
@@ -107,4 +108,4 @@ def test_a_probe_that_the_system_refuses_is_told_in_its_words(bench, monkeypatch
 
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(OutputsNotWritable, match="Read-only file system"):
-        Publisher(bench.outputs).probe()
+        Staging(bench.outputs).probe()

@@ -17,18 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from povwatch.core import layout
-from povwatch.core.errors import CheckFailed, DiskFull, JournalError, OutputsTaken
+from povwatch.core.errors import CheckFailed, DiskFull, JournalError, OutputsAway, OutputsTaken, WriteFailed
 from povwatch.files import fs
 from povwatch.publish import (
     Entry,
     OutputRefused,
-    OutputsAway,
     Published,
     Publisher,
     PublishStopped,
     Sealed,
     TargetTaken,
-    WriteFailed,
 )
 from povwatch.publish.faults import translated
 
@@ -52,7 +50,7 @@ def describe(entries):
 
 def promise(outputs, job=1, path=b"clip.mp4", data=VIDEO, names=None):
     publisher = Publisher(outputs)
-    file = publisher.staging(job, "ab") / "out.mp4"
+    file = publisher.staging.make(job, "ab") / "out.mp4"
     file.write_bytes(data)
     return publisher, publisher.seal(job, "ab", [file], names=names or names_of(path), describe=describe)
 
@@ -60,7 +58,7 @@ def promise(outputs, job=1, path=b"clip.mp4", data=VIDEO, names=None):
 def need_folder(outputs, name):
     """Ask for a result's folder, or for povwatch's own."""
     if name == ".povwatch":
-        Publisher(outputs).staging(1, "r1")
+        Publisher(outputs).staging.make(1, "r1")
     else:
         Publisher(outputs).preflight(os.fsencode(name) + b"/clip_aug.mp4")
 
@@ -125,7 +123,7 @@ def test_nothing_is_visible_until_publish_and_then_the_pair_is(outputs):
     ]
     assert len(shown) == 2
     assert sealed.output == b"clip/clip_aug.mp4"
-    publisher.finish(1)
+    publisher.staging.finish(1)
     assert listing(outputs / ".povwatch") == []
 
 
@@ -187,7 +185,7 @@ def test_a_crash_at_any_call_of_seal_shows_nothing_and_leaves_only_what_sweep_ta
         outputs = tmp_path / f"{number}"
         outputs.mkdir()
         publisher = Publisher(outputs)
-        file = publisher.staging(1, "ab") / "out.mp4"
+        file = publisher.staging.make(1, "ab") / "out.mp4"
         file.write_bytes(VIDEO)
         crashed = False
         with pytest.MonkeyPatch.context() as patch:
@@ -197,7 +195,7 @@ def test_a_crash_at_any_call_of_seal_shows_nothing_and_leaves_only_what_sweep_ta
             except Crash:
                 crashed = True
         assert visible(outputs) == {}
-        assert Publisher(outputs).sweep(keep={1}, keep_runs=()) == 1
+        assert Publisher(outputs).staging.sweep(keep={1}, keep_runs=()) == 1
         assert listing(outputs / ".povwatch") == []
         if not crashed:
             break
@@ -346,7 +344,7 @@ def test_the_other_files_of_the_folder_are_left_alone(outputs):
     before = overlay.stat()
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
-    publisher.finish(1)
+    publisher.staging.finish(1)
     assert sealed.version == 1
     assert overlay.read_bytes() == b"hands"
     assert overlay.stat().st_ctime_ns == before.st_ctime_ns
@@ -410,9 +408,9 @@ def test_a_symlink_in_place_of_the_staging_folder_is_refused(outputs, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (outputs / ".povwatch").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OutputsAway, match=r"outputs/\.povwatch is a symlink"):
-        Publisher(outputs).staging(1, "ab")
+        Publisher(outputs).staging.make(1, "ab")
     with pytest.raises(OutputRefused, match=r"outputs/\.povwatch is a symlink"):
-        Publisher(outputs).sweep((), ())
+        Publisher(outputs).staging.sweep((), ())
 
 
 def test_a_name_taken_after_the_seal_is_told_and_resealed(outputs):
@@ -461,7 +459,7 @@ def test_what_somebody_changed_is_noted_and_kept(outputs):
 def test_a_room_that_is_gone_is_no_obstacle_where_the_files_are_there(outputs):
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
-    publisher.discard(1, "ab")
+    publisher.staging.discard(1, "ab")
     assert publisher.publish(sealed).gone == ()
 
 
@@ -496,7 +494,7 @@ def failing(monkeypatch, code, matches):
 @pytest.mark.parametrize("at", ["out.mp4", "manifest_v1.json", "1.ab", ".povwatch"])
 def test_a_failed_sync_costs_the_sealed_files_and_nothing_that_was_generated(outputs, monkeypatch, code, error, at):
     """What was generated was synced before; no file is synced a second time after its sync has failed."""
-    room = Publisher(outputs).staging(1, "ab")
+    room = Publisher(outputs).staging.make(1, "ab")
     (room / "generated.mp4").write_bytes(b"a quarter of an hour of GPU time")
     with monkeypatch.context() as patch:
         failing(patch, code, lambda path: path.endswith(f"/{at}"))
@@ -521,7 +519,7 @@ def test_a_failed_sync_of_the_target_is_told_and_the_promise_stands(outputs, cod
 
 def test_it_can_be_called_off_while_a_large_file_is_read(outputs):
     publisher = Publisher(outputs)
-    room = publisher.staging(1, "run")
+    room = publisher.staging.make(1, "run")
     (room / "final.mp4").write_bytes(VIDEO)
     files = [room / "final.mp4"]
     with pytest.raises(PublishStopped):
@@ -535,7 +533,7 @@ def test_it_can_be_called_off_while_a_large_file_is_read(outputs):
 
 def test_the_engine_has_to_leave_plain_files_of_its_own(outputs, tmp_path):
     publisher = Publisher(outputs)
-    room = publisher.staging(1, "ab")
+    room = publisher.staging.make(1, "ab")
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"the user's")
     clip.chmod(0o600)
@@ -573,7 +571,7 @@ def test_results_are_readable_under_the_umask_and_get_the_folders_group(outputs,
     before = os.umask(umask)
     try:
         publisher = Publisher(outputs)
-        file = publisher.staging(1, "ab") / "out.mp4"
+        file = publisher.staging.make(1, "ab") / "out.mp4"
         file.touch(mode=0o600)
         file.write_bytes(VIDEO)
         publisher.publish(publisher.seal(1, "ab", [file], names=names_of(), describe=describe))
@@ -624,39 +622,39 @@ def test_two_files_of_a_job_never_share_a_name(outputs):
 
 def test_staging_is_private_and_safe_to_ask_for_twice(outputs):
     publisher = Publisher(outputs)
-    room = publisher.staging(7, "ab")
+    room = publisher.staging.make(7, "ab")
     assert room == outputs / ".povwatch/7.ab"
     (room / "kept").touch()
-    assert publisher.staging(7, "ab") == room
+    assert publisher.staging.make(7, "ab") == room
     assert (room / "kept").exists()
     for folder in (room, room.parent):
         assert stat.S_IMODE(folder.stat().st_mode) & 0o777 == 0o700
-    assert publisher.checkpoints(7) == outputs / ".povwatch/7/chunks"
+    assert publisher.staging.checkpoints(7) == outputs / ".povwatch/7/chunks"
     assert (outputs / ".povwatch/7/chunks").is_dir()
 
 
 def test_discard_keeps_the_checkpoints_and_finish_does_not(outputs):
     publisher = Publisher(outputs)
     for job, run in ((1, "a"), (1, "b"), (11, "a")):
-        (publisher.staging(job, run) / "sub").mkdir()
-        publisher.checkpoints(job)
-    publisher.discard(1, "a")
+        (publisher.staging.make(job, run) / "sub").mkdir()
+        publisher.staging.checkpoints(job)
+    publisher.staging.discard(1, "a")
     assert listing(outputs / ".povwatch") == ["1", "1.b", "11", "11.a"]
-    publisher.finish(1)
+    publisher.staging.finish(1)
     assert listing(outputs / ".povwatch") == ["11", "11.a"]
-    publisher.finish(1)
+    publisher.staging.finish(1)
 
 
 def test_sweep_takes_what_belongs_to_nobody_and_no_strangers(outputs):
     publisher = Publisher(outputs)
-    assert publisher.sweep((), ()) == 0
+    assert publisher.staging.sweep((), ()) == 0
     for job, run in ((1, "a"), (1, "b"), (2, "c")):
-        publisher.staging(job, run)
-        publisher.checkpoints(job)
+        publisher.staging.make(job, run)
+        publisher.staging.checkpoints(job)
     (outputs / ".povwatch/notes").mkdir()
     (outputs / ".povwatch/3").symlink_to(outputs)
     (outputs / "clip").mkdir()
-    assert publisher.sweep(keep={1}, keep_runs={"b"}) == 3
+    assert publisher.staging.sweep(keep={1}, keep_runs={"b"}) == 3
     assert listing(outputs / ".povwatch") == ["1", "1.b", "3", "notes"]
     assert (outputs / "clip").is_dir()
 
@@ -664,9 +662,9 @@ def test_sweep_takes_what_belongs_to_nobody_and_no_strangers(outputs):
 def test_sweep_takes_the_copies_for_a_hook_whosever_they_are_and_leaves_the_checkpoints(outputs):
     publisher = Publisher(outputs)
     for job in (1, 2):
-        (publisher.for_hooks(job) / "clip.mp4").touch()
-    (publisher.checkpoints(1) / "0.mp4").touch()
-    publisher.sweep(keep={1, 2}, keep_runs=())
+        (publisher.staging.for_hooks(job) / "clip.mp4").touch()
+    (publisher.staging.checkpoints(1) / "0.mp4").touch()
+    publisher.staging.sweep(keep={1, 2}, keep_runs=())
     assert listing(outputs / ".povwatch") == ["1"]
     assert listing(outputs / ".povwatch/1") == ["chunks"]
     assert listing(outputs / ".povwatch/1/chunks") == ["0.mp4"]
@@ -678,7 +676,7 @@ def test_no_descriptor_is_left_open(outputs):
         publisher.publish(sealed)
         with contextlib.suppress(CheckFailed):
             publisher.seal(job, "ab", [outputs], names=names_of(), describe=describe)
-        publisher.finish(job)
+        publisher.staging.finish(job)
 
     run(1)
     before = len(listing(Path("/proc/self/fd")))
@@ -712,7 +710,7 @@ def test_a_full_disk_stops_the_making_of_rooms_in_words(outputs, monkeypatch):
 
     monkeypatch.setattr(os, "mkdir", functools.partial(full))
     with pytest.raises(DiskFull, match="No space left on device"):
-        Publisher(outputs).staging(1, "ab")
+        Publisher(outputs).staging.make(1, "ab")
 
 
 @pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EXDEV, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])

@@ -99,7 +99,7 @@ class Bench:
         (job,) = self.store.add([(b"a.mp4", b"")])
         for state in (JobState.GRACE, JobState.QUEUED):
             job = put(self.store, job, "waiting", state=state)
-        room = publisher.staging(job.id, "run")
+        room = publisher.staging.make(job.id, "run")
         info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
         text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
         spec = parse(text, clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)

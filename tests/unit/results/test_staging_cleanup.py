@@ -37,7 +37,7 @@ class World:
         (job,) = store.add([(b"a.mp4", signature(self.clip.stat()))])
         for step in (JobState.GRACE, JobState.QUEUED, JobState.RUNNING):
             job = put(store, job, "waiting", state=step, engine="preview", source_hash="h")
-        (self.app.publisher.checkpoints(job.id) / "chunk-1").write_bytes(b"GPU minutes")
+        (self.app.publisher.staging.checkpoints(job.id) / "chunk-1").write_bytes(b"GPU minutes")
         for step in {JobState.GRACE: (JobState.QUEUED, JobState.GRACE)}.get(state, (state,)):
             job = put(store, job, "waiting", state=step, waiting_on=Waiting.TURN, **to)
         return job
@@ -151,12 +151,12 @@ def test_a_job_that_ended_while_outputs_was_away_is_cleared_after_when_it_is_bac
 
 
 def test_at_a_start_what_is_nobody_s_is_cleared(world):
-    publisher = world.app.publisher
-    publisher.staging(world.job.id, "a run that a crash ended")
-    publisher.staging(77, "of a journal that was lost")
-    publisher.checkpoints(77)
+    staging = world.app.publisher.staging
+    staging.make(world.job.id, "a run that a crash ended")
+    staging.make(77, "of a journal that was lost")
+    staging.checkpoints(77)
     (world.paths.outputs / ".povwatch/notes").mkdir()
     app = world.app
     recover(app.store, app.mishaps, crashed=True)
-    sweep(app.store, publisher)
+    sweep(app.store, staging)
     assert world.left == ["1", "notes"]  # a name that is not ours stays

@@ -167,7 +167,7 @@ def test_unlistable_folder_is_told(outputs, monkeypatch):
 def sealed(outputs, *, taken=False):
     """A run's room as `seal` leaves it."""
     publisher = Publisher(outputs)
-    folder = publisher.staging(JOB.id, JOB.run_id)
+    folder = publisher.staging.make(JOB.id, JOB.run_id)
     (folder / "final.mp4").write_bytes(RESULT)
     (folder / "working.mp4").write_bytes(b"x")
     if taken:
@@ -186,7 +186,7 @@ def sealed(outputs, *, taken=False):
 def test_sealed_result_is_a_promise_again(outputs, taken):
     """What was sealed is the same promise again, and can be published."""
     publisher, promise = sealed(outputs, taken=taken)
-    publisher.staging(8, "never sealed")
+    publisher.staging.make(8, "never sealed")
     (room,), lost = rooms.look(outputs, (), hooks=True)
     assert room.sealed == promise
     assert lost == 1
