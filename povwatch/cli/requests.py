@@ -13,7 +13,7 @@ from povwatch.core.errors import EnvironmentFault, JournalError, PovwatchError
 from povwatch.core.lookup import find, number_of, unanswerable
 from povwatch.journal import open_reader
 from povwatch.journal.lock import JournalLock, holder
-from povwatch.ops.cleaning import Cleaning, in_words
+from povwatch.ops import clean as clean_up
 from povwatch.service.requests import Answer, Spool
 
 if TYPE_CHECKING:
@@ -151,7 +151,6 @@ def clean(
 
 def _alone(config: Config, state: Path, *, dry: bool) -> Answer:
     """Clean without a daemon; none can start meanwhile."""
-    cleaning = Cleaning(config)
     with open_reader(state) as journal:  # before the lock, which would make files where no daemon ever ran
         try:
             lock = JournalLock(state)
@@ -160,7 +159,6 @@ def _alone(config: Config, state: Path, *, dry: bool) -> Answer:
                 f"You may not write to {state}.", "Do it as povwatch's own user: sudo -u povwatch povwatch clean"
             ) from error
         with lock:
-            found = cleaning.judge(cleaning.look(time.time()), journal)
-            kept = [] if dry else cleaning.remove(found)
-    text, lines = in_words(found, kept, dry=dry)
-    return Answer(not kept, text, tuple(lines))
+            found = clean_up.judge(clean_up.find(config, time.time()), journal)
+            kept = [] if dry else clean_up.remove(config, found)
+    return clean_up.answer(found, kept, dry=dry)

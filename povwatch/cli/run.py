@@ -26,8 +26,8 @@ from povwatch.core.events import say
 from povwatch.core.layout import shown
 from povwatch.core.scope import Scope
 from povwatch.core.units import spell_duration
+from povwatch.daemon.drain import NOT_DONE, summarise
 from povwatch.daemon.loop import Daemon
-from povwatch.daemon.summary import NOT_DONE, summarise
 from povwatch.journal import open_reader
 from povwatch.ops.report import save
 from povwatch.ops.report.gather import gather
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from povwatch.config.settings import Config
-    from povwatch.daemon.summary import Outcome
+    from povwatch.daemon.drain import Outcome
     from povwatch.daemon.view import ClipView, View
     from povwatch.ops.report.data import Report
 

@@ -15,11 +15,8 @@ from povwatch.core.blockers import Blockers
 from povwatch.core.errors import ConfigError
 from povwatch.core.hours import parse
 from povwatch.core.scope import ALL, Scope
-from povwatch.daemon.drain import Drain
 from povwatch.daemon.mishaps import Mishaps
 from povwatch.daemon.outside import Outside
-from povwatch.daemon.requests import Requests
-from povwatch.daemon.status import StatusFacts
 from povwatch.engines.choice import choose
 from povwatch.files.free_space import FreeSpace
 from povwatch.gpu.monitor import GpuMonitor
@@ -27,7 +24,6 @@ from povwatch.grace.stage import GraceStage
 from povwatch.hooks.stage import HookStage
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
-from povwatch.ops.cleaner import Cleaner
 from povwatch.ops.rebuild import lost
 from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import OutputsWatch
@@ -67,6 +63,7 @@ class App:
             JournalError: the journal cannot be used.
         """
         outside = outside or Outside()
+        self.config = config
         self.clock = outside.clock
         self.waker = outside.waker
         templates = configured_templates(config)
@@ -181,38 +178,7 @@ class App:
             availability=self.availability,
             wake=self.waker.wake,
         )
-        self.drain = Drain(
-            config,
-            store=self.store,
-            folder_monitor=self.folder_monitor,
-            arrival=self.arrival,
-            at_work=(self.background, self.looks, self.hooks),
-            availability=self.availability,
-            crew=self.crew,
-            engine_room=self.engine_room,
-            blockers=self.blockers,
-            hooks=self.hooks,
-        )
-        self.facts = StatusFacts(
-            config,
-            self.choice,
-            self.store,
-            crew=self.crew,
-            availability=self.availability,
-            monitor=self.monitor,
-        )
         self.spool = Spool(config.paths.state)
-        self.requests = Requests(
-            self.spool,
-            store=self.store,
-            arrival=self.arrival,
-            grace=self.grace,
-            folder=self.folder,
-            engine=self.choice.kind,
-            results=self.results,
-            schedule=self.schedule,
-            cleaner=Cleaner(config, self.store, self.background),
-        )
 
 
 def _make_folder(folder: Path, origin: str) -> None:

@@ -1,25 +1,20 @@
-"""Decides when --once is over: when nothing can go on without somebody's help."""
+"""The end of --once: when nothing can go on without somebody's help, the outcome of every clip, and the exit code."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from povwatch.core.job import CLAIMED, JobState, Waiting
-from povwatch.daemon.summary import Outcome
+from povwatch.core import layout
+from povwatch.core.events import say
+from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from povwatch.arrival.folder_monitor import FolderMonitor
-    from povwatch.arrival.stage import ArrivalStage
-    from povwatch.config.settings import Config
-    from povwatch.core.blockers import Blockers
-    from povwatch.core.job import Job
-    from povwatch.hooks.stage import HookStage
-    from povwatch.journal.store import JobStore
-    from povwatch.workers.availability import Availability
-    from povwatch.workers.crew import Crew
-    from povwatch.workers.pool import EngineRoom
+    from povwatch.daemon.app import App
+
+DONE, NOT_DONE, NOT_ABLE = 0, 1, 3
 
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
 """Waits that --once does not wait for: somebody has to do something first."""
@@ -30,94 +25,110 @@ or names a file that cannot be measured.
 """
 
 
-class AtWork(Protocol):
-    """Something that may work in threads."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The state of everything when a daemon ends."""
+
+    jobs: Sequence[Job]
+    """The newest job of every clip that is in inputs/, or that ended in this run."""
+    unable: str | None = None
+    """What this machine cannot do, if clips still wait for it, as sentences."""
+    away: str | None = None
+    """Why inputs/ could not be watched, if it could not."""
+    closed: str | None = None
+    """Why people want no clip started now, if clips wait for that."""
+    ended: frozenset[int] = frozenset()
+    """The jobs that ended in this run."""
+    left: Sequence[bytes] = ()
+    """Clips that are there and not done, but outside the scope."""
+    stopped: bool = False
+    """Whether somebody stopped it before all was done."""
 
     @property
-    def idle(self) -> bool:
-        """Whether no work is under way."""
+    def before(self) -> Sequence[Job]:
+        """The jobs that were done before this run."""
+        return [job for job in self.jobs if job.state is JobState.DONE and job.id not in self.ended]
 
 
-class Drain:
-    """Checks whether the folder is drained."""
+def is_drained(app: App) -> bool:
+    """Whether nothing can go on by itself."""
+    if app.folder_monitor.away is not None:
+        return True
+    at_work = app.arrival.moving or not all(work.idle for work in (app.background, app.looks, app.hooks))
+    if app.folder_monitor.scanned_at is None or at_work:
+        return False
+    return all(_is_stuck(app, job) for job in app.store.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED))
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        store: JobStore,
-        folder_monitor: FolderMonitor,
-        arrival: ArrivalStage,
-        at_work: Sequence[AtWork],
-        availability: Availability,
-        crew: Crew,
-        engine_room: EngineRoom,
-        blockers: Blockers,
-        hooks: HookStage,
-    ) -> None:
-        self._patience = config.engine.attempts
-        self._store = store
-        self._folder_monitor = folder_monitor
-        self._arrival = arrival
-        self._at_work = at_work
-        self._availability = availability
-        self._crew = crew
-        self._engine_room = engine_room
-        self._blockers = blockers
-        self._hooks = hooks
 
-    def over(self) -> bool:
-        """Whether nothing can go on by itself."""
-        if self._folder_monitor.away is not None:
-            return True
-        if (
-            self._folder_monitor.scanned_at is None
-            or self._arrival.moving
-            or not all(work.idle for work in self._at_work)
-        ):
-            return False
-        return all(map(self._stands, self._store.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED)))
+def _is_stuck(app: App, job: Job) -> bool:
+    """Whether a job does not go on by itself."""
+    if job.waiting_on in STUCK or app.hooks.stuck(job):
+        return True
+    if job.path not in app.store.scope and job.state not in CLAIMED:
+        return True
+    if job.state is JobState.QUEUED:
+        return _runs_nothing(app)
+    if job.state is JobState.GRACE:
+        return job.waiting_on in NOT_INSPECTED
+    # The machine does not allow the step now; the next start tries it again. A hook goes on by itself.
+    steps = {JobState.CHECKING, JobState.PUBLISHING}
+    return job.state in steps and job.waiting_on not in {None, Waiting.HOOK, Waiting.RETRY_AT}
 
-    def outcome(self) -> Outcome:
-        """The outcome of every clip that exists and is in the scope, or that ended in this run."""
-        clips = self._folder_monitor.clips()
-        here = {path for path in clips if path in self._store.scope} | {job.path for job in self._store.ended.values()}
-        jobs = [job for path in sorted(here) if (job := self._store.of_path(path))]
-        others = [path for path in sorted(clips) if path not in self._store.scope]
-        left = [path for path in others if (known := self._store.known.get(path)) is None or not known.state.ended]
-        waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
-        blocker = self._blockers.generating(self._store.clock.boot()) if waiting else None
-        unable = closed = None
-        if blocker is not None and blocker.asked:
-            closed = blocker.problem
-        elif blocker is not None:
-            engine = blocker.waiting is Waiting.ENGINE_UNAVAILABLE
-            unable = f"The engine is not available: {blocker.problem}" if engine else blocker.problem
-        if unable is None:  # if no clip can be inspected, one of them has the reason
-            early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
-            unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
-        ended = frozenset(self._store.ended)
-        return Outcome(jobs, unable, self._folder_monitor.away, closed, ended=ended, left=left)
 
-    def _stands(self, job: Job) -> bool:
-        """Whether a job does not go on by itself."""
-        if job.waiting_on in STUCK or self._hooks.stuck(job):
-            return True
-        if job.path not in self._store.scope and job.state not in CLAIMED:
-            return True
-        if job.state is JobState.QUEUED:
-            return self._hopeless()
-        if job.state is JobState.GRACE:
-            return job.waiting_on in NOT_INSPECTED
-        # The machine does not allow the step now; the next start tries it again. A hook goes on by itself.
-        steps = {JobState.CHECKING, JobState.PUBLISHING}
-        return job.state in steps and job.waiting_on not in {None, Waiting.HOOK, Waiting.RETRY_AT}
+def _runs_nothing(app: App) -> bool:
+    """Whether this machine can run nothing: it is blocked, has no engine, or failed as often as a clip may fail."""
+    available, limit = app.availability, app.config.engine.attempts
+    if app.blockers.starting() is not None or max(available.pauses, available.blind_looks) >= limit:
+        return True
+    # A worker that still loads, or waits to load, may succeed.
+    failing = all(place.failures >= limit for place in app.crew.places)
+    return available.engine is not None and (failing or not app.engine_room.started)
 
-    def _hopeless(self) -> bool:
-        """Whether this machine can run nothing: it is blocked, has no engine, or failed as often as a clip may fail."""
-        available = self._availability
-        if self._blockers.starting() is not None or max(available.pauses, available.blind_looks) >= self._patience:
-            return True
-        # A worker that still loads, or waits to load, may succeed.
-        failing = all(place.failures >= self._patience for place in self._crew.places)
-        return available.engine is not None and (failing or not self._engine_room.started)
+
+def outcome(app: App, *, stopped: bool) -> Outcome:
+    """The outcome of every clip that exists and is in the scope, or that ended in this run."""
+    store, clips = app.store, app.folder_monitor.clips()
+    here = {path for path in clips if path in store.scope} | {job.path for job in store.ended.values()}
+    jobs = [job for path in sorted(here) if (job := store.of_path(path))]
+    others = [path for path in sorted(clips) if path not in store.scope]
+    left = [path for path in others if (known := store.known.get(path)) is None or not known.state.ended]
+    waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
+    blocker = app.blockers.generating(store.clock.boot()) if waiting else None
+    unable = closed = None
+    if blocker is not None and blocker.asked:
+        closed = blocker.problem
+    elif blocker is not None:
+        engine = blocker.waiting is Waiting.ENGINE_UNAVAILABLE
+        unable = f"The engine is not available: {blocker.problem}" if engine else blocker.problem
+    if unable is None:  # if no clip can be inspected, one of them has the reason
+        early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
+        unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
+    return Outcome(jobs, unable, app.folder_monitor.away, closed, frozenset(store.ended), left, stopped)
+
+
+def summarise(outcome: Outcome, *, each: bool = True) -> int:
+    """Log the outcome, and return the exit code. `each`: with a line for each clip."""
+    counts = {state: sum(job.state is state for job in outcome.jobs) for state in JobState}
+    for job in outcome.jobs if each else ():
+        say("summary", job, text=f"{layout.shown(job.path)}: {_fate(job)}")
+    done = counts[JobState.DONE]
+    gone = counts[JobState.CANCELLED]
+    open_ = len(outcome.jobs) - done - gone
+    text = f"{done} done, {open_} not done" + (f", {gone} cancelled" if gone else "")
+    if outcome.left:
+        which = ", ".join(map(layout.shown, outcome.left[:5])) + (", ..." if len(outcome.left) > 5 else "")  # noqa: PLR2004
+        text += f"; {len(outcome.left)} left as they are, not started, as they were not named: {which}"
+    say("summary", text=". ".join([text, *filter(None, (outcome.away, outcome.closed, outcome.unable))]))
+    if outcome.unable:
+        return NOT_ABLE
+    hooks_failed = any(job.state is JobState.DONE and job.error for job in outcome.jobs)
+    return NOT_DONE if open_ or outcome.away or hooks_failed else DONE
+
+
+def _fate(job: Job) -> str:
+    if job.state is JobState.DONE:
+        return f"done, {job.output}{f'. {job.error}' if job.error else ''}"
+    if job.ended:
+        return f"{job.state}: {job.error or job.detail}"
+    why = f": {job.detail}" if job.detail else ""
+    return f"{job.state}, waits on {job.waiting_on}{why}" if job.waiting_on else str(job.state)

@@ -17,7 +17,6 @@ from povwatch.core.events import say
 from povwatch.core.machine_faults import JOURNAL_TAKES_IT, TABLE, Place, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from povwatch.core.clock import Clock
@@ -39,23 +38,13 @@ ALIVE_EVERY = 1.0
 class JournalWait:
     """Waits until the journal can be written."""
 
-    def __init__(
-        self, state: Path, *, clock: Clock, waker: Waker, notifier: Notifier, stopped: Callable[[], bool]
-    ) -> None:
-        """Begin without a wait.
-
-        Args:
-            state: the journal's folder.
-            clock: the time.
-            waker: lets the loop sleep.
-            notifier: tells the service manager that the daemon is alive.
-            stopped: whether the daemon was told to stop.
-        """
+    def __init__(self, state: Path, *, clock: Clock, waker: Waker, notifier: Notifier) -> None:
         self._state = state
         self._clock = clock
         self._waker = waker
         self._notifier = notifier
-        self._stopped = stopped
+        self.stopped = False
+        """Whether the daemon was told to stop."""
         self._spared = 0
         """How often in a row the disk took a file after it had refused the journal a write."""
         self.problem: PovwatchError | None = None
@@ -70,7 +59,7 @@ class JournalWait:
         problem = self._refusal(error)
         if problem is None:
             raise error
-        if self._stopped():
+        if self.stopped:
             self.problem = problem
             raise error
         if self.problem is None:
@@ -81,7 +70,7 @@ class JournalWait:
         while (left := until - self._clock.boot()) > 0.0:
             self._notifier.watchdog()
             self._waker.sleep(min(left, ALIVE_EVERY))
-            if self._stopped():
+            if self.stopped:
                 raise error
         self._waker.wake()  # events that ended these sleeps are still to be handled
 

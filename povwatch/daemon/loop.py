@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from povwatch import __version__
@@ -17,11 +16,13 @@ from povwatch.arrival.writers import ignore_sigio
 from povwatch.core.events import say
 from povwatch.core.scope import ALL
 from povwatch.daemon.app import App
+from povwatch.daemon.drain import Outcome, is_drained, outcome
 from povwatch.daemon.journal_wait import JournalWait
 from povwatch.daemon.outside import Outside
 from povwatch.daemon.recovery import recover, sweep
-from povwatch.daemon.summary import Outcome
-from povwatch.daemon.view import View, Viewer
+from povwatch.daemon.requests import Requests
+from povwatch.daemon.status import StatusFacts
+from povwatch.daemon.view import View, view
 from povwatch.engines.abilities import REAL
 from povwatch.journal import JournalFailed
 from povwatch.service.notify import Notifier
@@ -92,11 +93,11 @@ class Daemon:
             clock=outside.clock,
             waker=outside.waker,
             notifier=self._notifier,
-            stopped=lambda: self._stop is not None,
         )
         self.app = self._put_together(config, scope, outside)
         self._display = display
-        self._viewer = Viewer(self.app)
+        self._requests = Requests(self.app)
+        self._facts = StatusFacts(self.app)
         self._display_at = 0.0
         self._outcome = Outcome(())
         self._drained = False
@@ -166,6 +167,7 @@ class Daemon:
     def stop(self, why: str) -> None:
         """Stop at the next turn. Safe to call from a signal handler."""
         self._stop = why
+        self.journal_wait.stopped = True
         self.app.waker.wake()
 
     def _start(self) -> None:
@@ -187,8 +189,8 @@ class Daemon:
             "worker pool": app.engine_room.start,
         }
         self._go_on_starting()
-        app.mishaps.tried("status facts", app.facts.tick, app.clock.boot(), app.blockers.starting())
-        self._notifier.ready(app.facts.status(app.blockers.starting()))
+        app.mishaps.tried("status facts", self._facts.tick, app.clock.boot())
+        self._notifier.ready(self._facts.line())
 
     def _look_out(self) -> None:
         self.app.folder_monitor.start()
@@ -210,7 +212,7 @@ class Daemon:
         self._go_on_starting()
         if not self._starts:
             self._tick(now)
-        tried("status", lambda: self._notifier.status(app.facts.status(app.blockers.starting())))
+        tried("status", lambda: self._notifier.status(self._facts.line()))
         self._notifier.watchdog()
 
     def _tick(self, now: float) -> None:
@@ -224,7 +226,7 @@ class Daemon:
             tried("error files", app.error_files.tick, now, app.root.present)
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
-            tried("requests", app.requests.tick, now)
+            tried("requests", self._requests.tick, now)
         tried("schedule", app.schedule.tick)
         tried("outputs watch", app.outputs_watch.tick, now)
         tried("free space", app.free_space.tick, now)
@@ -234,7 +236,7 @@ class Daemon:
         tried("hooks", app.hooks.tick, now)
         tried("run", app.run.tick, now)
         tried("results", app.results.tick, now)
-        tried("status facts", lambda: app.facts.tick(now, app.blockers.starting()))
+        tried("status facts", self._facts.tick, now)
 
     def _pause(self) -> float:
         app = self.app
@@ -256,13 +258,13 @@ class Daemon:
     def _over(self) -> bool:
         """With --once: whether nothing can go on by itself."""
         found: list[bool] = []
-        self.app.mishaps.tried("drain", lambda: found.append(self.app.drain.over()))
+        self.app.mishaps.tried("drain", lambda: found.append(is_drained(self.app)))
         return any(found) and not self._starts
 
     def _show(self, now: float) -> None:
         if self._display is not None and now >= self._display_at:
             self._display_at = now + DISPLAY_EVERY
-            self._display.show(self._viewer.look(now))
+            self._display.show(view(self.app, now))
 
     def _end(self) -> None:
         """Stop the workers, hand running jobs back, close everything; within seconds."""
@@ -290,7 +292,7 @@ class Daemon:
             tried("closing of the workers", app.run.close)
             if self._drained:
                 tried("summary", self._sum_up)
-            tried("last facts", app.facts.close)
+            tried("last facts", self._facts.close)
             tried("last error files", app.error_files.save)
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in app.store.counts.items() if not state.ended))
@@ -303,7 +305,7 @@ class Daemon:
             app.run.settle(app.clock.boot())
 
     def _sum_up(self) -> None:
-        self._outcome = replace(self.app.drain.outcome(), stopped=self._stop is not None)
+        self._outcome = outcome(self.app, stopped=self._stop is not None)
 
     def _set_signals(self) -> None:
         ignore_sigio()

@@ -17,18 +17,16 @@ from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.lookup import find, number_of, unanswerable
 from povwatch.core.unforeseen import in_words
-from povwatch.service.requests import Answer, Request, Spool
+from povwatch.ops import clean
+from povwatch.service.requests import Answer, Request
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
-    from povwatch.arrival.stage import ArrivalStage
-    from povwatch.grace.stage import GraceStage
-    from povwatch.journal.store import JobStore
-    from povwatch.ops.cleaner import Cleaner
-    from povwatch.queue.schedule import Schedule
-    from povwatch.results.stage import ResultsStage
-    from povwatch.spec.inputs_folder import InputsFolder
+    from povwatch.config.settings import Config
+    from povwatch.daemon.app import App
+    from povwatch.ops.clean import Leftover
 
 EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
 """The states in which a job can still be held or started."""
@@ -41,34 +39,16 @@ OF_ALL = frozenset({"pause", "resume", "clean"})
 class Requests:
     """Answers requests."""
 
-    def __init__(
-        self,
-        spool: Spool,
-        *,
-        store: JobStore,
-        arrival: ArrivalStage,
-        grace: GraceStage,
-        folder: InputsFolder,
-        engine: str,
-        results: ResultsStage,
-        schedule: Schedule,
-        cleaner: Cleaner,
-    ) -> None:
-        self._spool = spool
-        self._store = store
-        self._arrival = arrival
-        self._grace = grace
-        self._folder = folder
-        self._engine = engine
-        self._results = results
-        self._schedule = schedule
-        self._cleaner = cleaner
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._store = app.store
+        self._spool = app.spool
 
     def tick(self, now: float) -> None:
         """Answer the requests in the spool."""
         for request in self._spool.take():
             if request.verb == "clean":
-                self._cleaner.clean(request, partial(self._answer, request, None))
+                self._clean(request)
                 continue
             found: list[Job] = []
             try:
@@ -119,9 +99,9 @@ class Requests:
         """Answer a request that concerns no single clip; None for any other request."""
         match request.verb:
             case "pause":
-                return Answer(done=True, text=self._schedule.pause(request.by))
+                return Answer(done=True, text=self._app.schedule.pause(request.by))
             case "resume":
-                return Answer(*self._schedule.resume())
+                return Answer(*self._app.schedule.resume())
             case "retry" if request.options.get("previews"):
                 return self._retry_previews(now)
         return None
@@ -137,16 +117,16 @@ class Requests:
 
     def _relative(self, clip: str) -> str:
         """A path relative to inputs/. Paths that a shell completes are often absolute."""
-        return clip.removeprefix(f"{self._folder.root}/")
+        return clip.removeprefix(f"{self._app.folder.root}/")
 
     def _go(self, job: Job) -> Answer:
         if job.state not in EARLY:
             return self._too_late(job)
         job = self._store.apply(job, Go())
-        self._grace.poke(job)
+        self._app.grace.poke(job)
         beside = layout.beside(job.path, job.base)
         try:
-            held = self._folder.markers(beside).hold
+            held = self._app.folder.markers(beside).hold
         except EnvironmentFault as error:
             when = f"it is noted, and the clip starts when inputs/ can be read again: {error.what}"
             return Answer(done=True, text=when)
@@ -173,14 +153,14 @@ class Requests:
             or job.path not in self._store.scope
         ):
             return False
-        self._arrival.run_damaged(job, partial(self._answer_damaged, request, job))
+        self._app.arrival.run_damaged(job, partial(self._answer_damaged, request, job))
         return True
 
     def _answer_damaged(self, request: Request, job: Job, answer: Answer) -> None:
         """Answer `go --damaged`. A user's marker still holds the clip once it has arrived."""
         beside = layout.beside(job.path, job.base)
         with suppress(EnvironmentFault):  # inputs/ is away; `why` names the marker later
-            if answer.done and self._folder.markers(beside).hold:
+            if answer.done and self._app.folder.markers(beside).hold:
                 text = f"{answer.text} The file {layout.shown(beside.hold)} still holds it: remove that, and it starts."
                 answer = Answer(done=False, text=text)
         self._answer(request, job, answer)
@@ -199,7 +179,7 @@ class Requests:
         if job.state not in EARLY:
             return self._too_late(job)
         job = self._store.apply(job, Hold())
-        self._grace.poke(job)
+        self._app.grace.poke(job)
         return Answer(done=True, text=f"it is held until {command('go', clip=job.path)}")
 
     def _cancel(self, job: Job) -> Answer:
@@ -209,7 +189,7 @@ class Requests:
             return Answer(done=False, text="it is published already; only its hooks still run.")
         if job.state is JobState.PUBLISHING:
             return Answer(done=False, text="it is being published this moment: too late.")
-        self._arrival.withdraw(job, "somebody said povwatch cancel")
+        self._app.arrival.withdraw(job, "somebody said povwatch cancel")
         return Answer(done=True, text=f"it is cancelled. To take it in again: {command('retry', clip=job.path)}")
 
     def _retry(self, job: Job, now: float, *, force: bool) -> Answer:
@@ -217,7 +197,7 @@ class Requests:
             if job.not_before and job.state is JobState.QUEUED:
                 self._store.apply(job, Hasten())
                 return Answer(done=True, text="its next attempt starts now, not after the pause.")
-            if self._results.hasten(job):
+            if self._app.results.hasten(job):
                 what = "finished" if job.state is JobState.CHECKING else "published"
                 return Answer(done=True, text=f"it is {what} now, not after the pause; nothing is generated anew.")
             return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
@@ -227,10 +207,10 @@ class Requests:
         return self._run_again(job, now, force=force)
 
     def _run_again(self, job: Job, now: float, *, force: bool) -> Answer:
-        if not force and self._results.again(job):
+        if not force and self._app.results.again(job):
             text = f"what was generated is finished again, as job {job.id}; nothing is generated anew."
             return Answer(done=True, text=text)
-        again = self._arrival.again(job.path, now, force=force or job.force)
+        again = self._app.arrival.again(job.path, now, force=force or job.force)
         if again is None and job.state is JobState.REJECTED:
             return Answer(done=False, text="there is no plain file of that name: put the video itself there.")
         if again is None:
@@ -238,13 +218,37 @@ class Requests:
         return Answer(done=True, text=f"it is taken in again as job {again.id}.")
 
     def _retry_previews(self, now: float) -> Answer:
-        if self._engine == "preview":
+        if self._app.choice.kind == "preview":
             text = f"the engine here is the preview. What a real one lacks on this machine: {command('doctor')}"
             return Answer(done=False, text=text)
         jobs = [job for job in self._store.journal.previews() if job.path in self._store.scope]
-        taken = [job for job in jobs if self._arrival.again(job.path, now)]
+        taken = [job for job in jobs if self._app.arrival.again(job.path, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
         return Answer(done=True, text=f"{len(taken)} previewed clip(s) are taken in again{left}.")
+
+    def _clean(self, request: Request) -> None:
+        """Begin to clean, one request at a time. Threads list and remove the files; the loop asks the journal."""
+        background, config, dry = self._app.background, self._app.config, bool(request.options.get("dry_run"))
+        if background.busy("clean"):
+            return
+
+        def judge(outcome: list[Leftover] | Exception) -> None:
+            if isinstance(outcome, Exception):
+                end([], outcome)
+                return
+            found = clean.judge(outcome, self._store.journal)
+            if dry:
+                end(found, [])
+            else:
+                background.submit("clean", lambda kept: end(found, kept), _remove_leftovers, config, found)
+
+        def end(found: list[Leftover], kept: list[Leftover] | Exception) -> None:
+            if isinstance(kept, Exception):
+                self._answer(request, None, Answer(done=False, text=str(in_words(kept, "while it cleaned"))))
+            else:
+                self._answer(request, None, clean.answer(found, kept, dry=dry))
+
+        background.submit("clean", judge, _find_leftovers, config, self._store.clock.wall())
 
     @staticmethod
     def _too_late(job: Job) -> Answer:
@@ -254,3 +258,11 @@ class Requests:
             again = command("retry", *(["--force"] if job.state is JobState.DONE else []), clip=job.path)
             return Answer(done=False, text=f"it is {job.state} already. To run it again: {again}")
         return Answer(done=False, text=f"it is {job.state} already.")
+
+
+def _find_leftovers(_: threading.Event, config: Config, now: float) -> list[Leftover]:
+    return clean.find(config, now)
+
+
+def _remove_leftovers(_: threading.Event, config: Config, found: list[Leftover]) -> list[Leftover]:
+    return clean.remove(config, found)

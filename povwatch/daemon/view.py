@@ -86,69 +86,63 @@ def after_generating(fraction: float) -> tuple[str, float]:
     return ("finishing", doubled) if doubled < 1 else ("checking", min(doubled - 1, 1.0))
 
 
-class Viewer:
-    """Collects the view from the app."""
-
-    def __init__(self, app: App) -> None:
-        self._parts = app
-
-    def look(self, now: float) -> View:
-        """The view at this time of the boot clock."""
-        app, store = self._parts, self._parts.store
-        ended = [job.state for job in store.ended.values()]
-        done = sum(state is JobState.DONE for state in ended)
-        runs = [place.run for place in app.crew.places if place.run is not None]
-        waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in app.store.scope]
-        blocker = app.blockers.starting() or app.availability.blocker(now)
-        loading = {place.supervisor.loading for place in app.crew.places if not place.supervisor.capabilities}
-        return View(
-            done=done,
-            not_out=len(ended) - done,
-            waiting=len(waiting),
-            arriving=app.arrival.on_the_way,
-            running=[*map(self._of_run, runs), *map(self._of_job, store.in_state(*AFTER))],
-            left=self._left(now, runs, waiting),
-            loading=", ".join(sorted(stage for stage, _ in filter(None, loading))),
-            problem=blocker.problem if blocker else "",
-        )
-
-    def _of_run(self, run: Run) -> ClipView:
-        clip = shown(self._parts.store.job(run.job).path)
-        if run.generating_since is None:
-            return ClipView(clip, "copying", run.copied.fraction)
-        if run.progress is None:
-            return ClipView(clip, "generating", 0.0, left=run.expected)
-        told = run.progress
-        detail = told.stage
-        if told.chunks > 1:
-            detail += f", chunk {min(told.chunk + 1, told.chunks)} of {told.chunks}"
-        if told.steps > 1:
-            detail += f", step {told.step} of {told.steps}"
-        return ClipView(clip, "generating", told.fraction, detail, run.left)
-
-    def _of_job(self, job: Job) -> ClipView:
-        if job.state is JobState.PUBLISHING:
-            return ClipView(shown(job.path), "publishing", 0.0)
-        return ClipView(shown(job.path), *after_generating(self._parts.results.fraction(job)))
-
-    def _left(self, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> float | None:
-        app = self._parts
-        if len(waiting) > AHEAD_MAX or not app.crew.places or not (runs or waiting):
-            return None
-        at_work = {run.job: run.left if run.left is not None else run.expected for run in runs}
-        busy = [at_work[place.run.job] if place.run else 0.0 for place in app.crew.places]
-        gpu = app.crew.gpu_name(app.crew.places[0])
-        takes = [self._expected(job, gpu) for job in waiting]
-        ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
-        graces = [deadline - now for job in waiting if (deadline := app.grace.deadline(job)) is not None]
-        known = [end for end in ends if end is not None]
-        return max([*known, *graces]) if len(known) == len(ends) else None
-
-    def _expected(self, job: Job, gpu: str) -> float | None:
-        spec = self._parts.grace.latest_spec(job)
-        info = json.loads(job.source_info or "{}")
-        return self._parts.run.estimates.guess(info, spec.upstream() if spec else {}, gpu)
+def view(app: App, now: float) -> View:
+    """The view at this time of the boot clock."""
+    store = app.store
+    ended = [job.state for job in store.ended.values()]
+    done = sum(state is JobState.DONE for state in ended)
+    runs = [place.run for place in app.crew.places if place.run is not None]
+    waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in store.scope]
+    blocker = app.blockers.generating(now)
+    loading = {place.supervisor.loading for place in app.crew.places if not place.supervisor.capabilities}
+    generated = store.in_state(JobState.CHECKING, JobState.PUBLISHING)
+    return View(
+        done=done,
+        not_out=len(ended) - done,
+        waiting=len(waiting),
+        arriving=app.arrival.on_the_way,
+        running=[*(_of_run(app, run) for run in runs), *(_of_job(app, job) for job in generated)],
+        left=_left(app, now, runs, waiting),
+        loading=", ".join(sorted(stage for stage, _ in filter(None, loading))),
+        problem=blocker.problem if blocker else "",
+    )
 
 
-AFTER = (JobState.CHECKING, JobState.PUBLISHING)
-"""The states of a clip that no worker has any more."""
+def _of_run(app: App, run: Run) -> ClipView:
+    clip = shown(app.store.job(run.job).path)
+    if run.generating_since is None:
+        return ClipView(clip, "copying", run.copied.fraction)
+    if run.progress is None:
+        return ClipView(clip, "generating", 0.0, left=run.expected)
+    progress = run.progress
+    detail = progress.stage
+    if progress.chunks > 1:
+        detail += f", chunk {min(progress.chunk + 1, progress.chunks)} of {progress.chunks}"
+    if progress.steps > 1:
+        detail += f", step {progress.step} of {progress.steps}"
+    return ClipView(clip, "generating", progress.fraction, detail, run.left)
+
+
+def _of_job(app: App, job: Job) -> ClipView:
+    if job.state is JobState.PUBLISHING:
+        return ClipView(shown(job.path), "publishing", 0.0)
+    return ClipView(shown(job.path), *after_generating(app.results.fraction(job)))
+
+
+def _left(app: App, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> float | None:
+    if len(waiting) > AHEAD_MAX or not app.crew.places or not (runs or waiting):
+        return None
+    at_work = {run.job: run.left if run.left is not None else run.expected for run in runs}
+    busy = [at_work[place.run.job] if place.run else 0.0 for place in app.crew.places]
+    gpu = app.crew.gpu_name(app.crew.places[0])
+    takes = [_expected(app, job, gpu) for job in waiting]
+    ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
+    graces = [deadline - now for job in waiting if (deadline := app.grace.deadline(job)) is not None]
+    known = [end for end in ends if end is not None]
+    return max([*known, *graces]) if len(known) == len(ends) else None
+
+
+def _expected(app: App, job: Job, gpu: str) -> float | None:
+    spec = app.grace.latest_spec(job)
+    info = json.loads(job.source_info or "{}")
+    return app.run.estimates.guess(info, spec.upstream() if spec else {}, gpu)

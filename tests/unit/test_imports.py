@@ -75,7 +75,8 @@ FLOORS = [
     ["core"],
     ["process"],
     ["config"],
-    ["files", "gpu", "service"],
+    ["files", "gpu"],
+    ["service"],
     ["journal"],
     ["container"],
     ["media"],
@@ -99,7 +100,6 @@ TOGETHER = {frozenset({"models", "engines"})}
 CLIMBS = {
     ("engines/upstream/group.py", "workers"),  # it starts other workers itself, for the other GPUs of its jobs
     ("gpu/headroom.py", "engines"),
-    ("service/requests.py", "files"),
     ("workers/pool.py", "queue"),
 }
 """Files that import a package of their own floor or above."""

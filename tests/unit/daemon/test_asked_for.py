@@ -15,7 +15,7 @@ from support.posts import GRACE, INVALID, QUEUED, Post, inspected
 
 from povwatch.config.settings import Config
 from povwatch.core.job import JobState, Waiting
-from povwatch.daemon.drain import Drain
+from povwatch.daemon.drain import is_drained, outcome
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +23,18 @@ def info(tmp_path_factory):
     return inspected(tmp_path_factory.mktemp("clip"), frames=12)
 
 
-def drained(post):
+def app(post):
     """What --once goes by, where nothing but the gate keeps it."""
-    return Drain(
-        Config(),
+    idle = SimpleNamespace(idle=True)
+    return SimpleNamespace(
+        config=Config(),
         store=post.store,
         folder_monitor=SimpleNamespace(away=None, scanned_at=0.0, clips=lambda: {b"a.mp4"}),
         arrival=SimpleNamespace(moving=False),
-        at_work=(),
-        availability=None,
-        crew=None,
-        engine_room=None,
+        background=idle,
+        looks=idle,
         blockers=SimpleNamespace(starting=lambda: None, generating=lambda _: None),
-        hooks=SimpleNamespace(stuck=lambda _: False),
+        hooks=SimpleNamespace(idle=True, stuck=lambda _: False),
     )
 
 
@@ -227,14 +226,14 @@ def test_a_machine_that_cannot_measure_a_file_says_nothing_about_it(at, monkeypa
         post.measured(1040)
         assert post.at() == GRACE
         assert "is held against the clip first" in post.job.detail
-        assert not drained(post).over()
+        assert not is_drained(app(post))
         for again in (1050, 1060):
             post.measured(again)
         assert post.at() == (JobState.GRACE, Waiting.PAUSED)
         assert "the file of edge.control_path cannot be held against the clip now: " in post.job.detail
         assert "TasksMax" in post.job.detail
-        assert drained(post).over(), "--once would wait without end"
-        assert drained(post).outcome().unable == post.job.detail
+        assert is_drained(app(post)), "--once would wait without end"
+        assert outcome(app(post), stopped=False).unable == post.job.detail
     post.measured(1080)
     assert post.at() == GRACE
     assert "is held against" not in post.job.detail

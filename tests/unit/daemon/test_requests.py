@@ -37,6 +37,19 @@ def store(tmp_path):
         yield JobStore(journal, HandClock())
 
 
+def app(folder, store, spool, stage, results):
+    """As much of an app as requests need; `stage` is arrival and grace."""
+    return SimpleNamespace(
+        store=store,
+        spool=spool,
+        arrival=stage,
+        grace=stage,
+        folder=InputsFolder(folder / "inputs"),
+        choice=SimpleNamespace(kind="preview"),
+        results=results,
+    )
+
+
 @pytest.fixture
 def ask(tmp_path, store):
     """Ask something of a job in some state; the answer's words."""
@@ -44,19 +57,10 @@ def ask(tmp_path, store):
     spool = Spool(tmp_path / "state")
     spool.prepare()
     nothing = SimpleNamespace(poke=lambda _: None, again=lambda *_, **__: None, withdraw=lambda *_: None)
-    verbs = Requests(
-        spool,
-        store=store,
-        arrival=nothing,
-        grace=nothing,
-        folder=InputsFolder(tmp_path / "inputs"),
-        engine="preview",
-        results=SimpleNamespace(
-            again=lambda _: False, hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING}
-        ),
-        schedule=nothing,
-        cleaner=nothing,
+    results = SimpleNamespace(
+        again=lambda _: False, hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING}
     )
+    verbs = Requests(app(tmp_path, store, spool, nothing, results))
 
     def ask(verb, word, **options):
         request = spool.ask(verb, word, **options)
@@ -171,17 +175,8 @@ def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, store)
         withdraw=lambda job, _: touched.append(job),
     )
     store.scope = Scope(frozenset({b"named.mp4"}))
-    verbs = Requests(
-        spool,
-        store=store,
-        arrival=part,
-        grace=part,
-        folder=InputsFolder(tmp_path / "inputs"),
-        engine="preview",
-        results=SimpleNamespace(again=lambda _: False, hasten=lambda _: False),
-        schedule=part,
-        cleaner=part,
-    )
+    results = SimpleNamespace(again=lambda _: False, hasten=lambda _: False)
+    verbs = Requests(app(tmp_path, store, spool, part, results))
     for verb in ("go", "hold", "cancel", "retry"):
         request = spool.ask(verb, "my clip")
         verbs.tick(0)

@@ -49,12 +49,12 @@ class Notifier:
 
 class Bench:
     def __init__(self, state):
-        self.state, self.clock, self.stopped = state, HandClock(), False
+        self.state, self.clock = state, HandClock()
         self.journal = Journal.open(state)
         self.store = JobStore(self.journal, self.clock)
         self.notifier, self.waker = Notifier(), Sleeper(self.clock, self.pass_by)
         self.wait = self.journal.patience = JournalWait(
-            state, clock=self.clock, waker=self.waker, notifier=self.notifier, stopped=lambda: self.stopped
+            state, clock=self.clock, waker=self.waker, notifier=self.notifier
         )
         (self.job,) = self.store.add([(b"a.mp4", b"sig")])
         self.began, self.filler, self.frees_after = self.clock.now, None, 100.0
@@ -138,7 +138,7 @@ def test_stop_ends_the_wait(bench):
     """A daemon that is told to stop does not wait, and nothing is said of the change."""
     bench.fill()
     bench.frees_after = float("inf")
-    bench.waker.meanwhile = lambda: setattr(bench, "stopped", True)
+    bench.waker.meanwhile = lambda: setattr(bench.wait, "stopped", True)
     with capture_logs() as lines, pytest.raises(JournalFailed, match="full"):
         put(bench.store, bench.job, "arrived", said={"numbers": LONG}, state=JobState.GRACE)
     assert told(lines) == ["journal-full"]

@@ -10,7 +10,7 @@ from support.put import advance
 from povwatch.config.settings import Config, Paths
 from povwatch.core.job import JobState
 from povwatch.journal import Journal
-from povwatch.ops.cleaning import Cleaning, in_words
+from povwatch.ops.clean import answer, find, judge, remove
 from povwatch.service.requests import Spool
 from povwatch.spec.inputs_folder import InputsFolder
 
@@ -48,10 +48,10 @@ def room(config, name):
 
 def clean(here, *, dry=False):
     config, journal = here
-    cleaning = Cleaning(config)
-    found = cleaning.judge(cleaning.look(NOW), journal)
-    kept = [] if dry else cleaning.remove(found)
-    return sorted(os.fsdecode(left.path) for left in found), in_words(found, kept, dry=dry)
+    found = judge(find(config, NOW), journal)
+    kept = [] if dry else remove(config, found)
+    said = answer(found, kept, dry=dry)
+    return sorted(os.fsdecode(left.path) for left in found), (said.text, list(said.lines))
 
 
 def test_folders_of_ended_jobs_go(here):
