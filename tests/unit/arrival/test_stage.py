@@ -109,7 +109,8 @@ def station(tmp_path):
     made.journal.close()
 
 
-def test_an_error_file_comes_after_fifteen_minutes_and_only_then(station):
+def test_error_file_after_fifteen_minutes(station):
+    """The error file of an incomplete clip comes after fifteen minutes, and not before."""
     clip = station.inputs / "a.mp4"
     data = make_clip(station.inputs.parent / "made.mp4").read_bytes()
     clip.write_bytes(data[: len(data) // 2])
@@ -124,7 +125,8 @@ def test_an_error_file_comes_after_fifteen_minutes_and_only_then(station):
     assert "Copy it again" in error.read_text()
 
 
-def test_the_error_file_of_a_clip_that_may_decode_says_how_to_have_that_run(station):
+def test_error_file_names_go_damaged(station):
+    """The error file of a clip that decodes in part names go --damaged; that of another does not."""
     made = noisy(station.inputs.parent / "made.mp4")
     data = remuxed(made, station.inputs.parent / "front.mp4", movflags="faststart").read_bytes()
     (station.inputs / "a.mp4").write_bytes(data[: len(data) * 2 // 3])
@@ -149,7 +151,7 @@ def test_more_bytes_start_the_patience_anew(station):
     assert (station.inputs / "a.error.txt").exists()
 
 
-def test_the_patience_goes_on_over_a_restart(station):
+def test_patience_goes_on_over_a_restart(station):
     clip = station.inputs / "a.mp4"
     clip.touch()
     station.rescan()
@@ -163,7 +165,7 @@ def test_the_patience_goes_on_over_a_restart(station):
     assert (station.inputs / "a.error.txt").exists()
 
 
-def test_the_patience_can_be_set(station):
+def test_patience_can_be_set(station):
     station.open(patience=60.0)
     (station.inputs / "a.mp4").touch()
     station.rescan()
@@ -171,7 +173,8 @@ def test_the_patience_can_be_set(station):
     assert "empty" in (station.inputs / "a.error.txt").read_text()
 
 
-def test_a_clip_has_one_timer_however_often_it_changes(station):
+def test_clip_has_one_timer(station):
+    """A clip has one timer, however often it changes."""
     clip = station.inputs / "a.mp4"
     for size in range(1, 200):
         clip.write_bytes(bytes(size))
@@ -185,7 +188,8 @@ def test_a_clip_has_one_timer_however_often_it_changes(station):
     assert station.job().waiting_on is Waiting.INCOMPLETE
 
 
-def test_a_clip_that_is_gone_has_five_seconds_to_come_back(station):
+def test_gone_clip_has_five_seconds(station):
+    """A clip that is gone has five seconds to come back."""
     clip, aside = station.inputs / "a.mp4", station.inputs.parent / "aside.mp4"
     clip.touch()
     station.rescan()
@@ -203,7 +207,8 @@ def test_a_clip_that_is_gone_has_five_seconds_to_come_back(station):
     assert station.gone == [b"a.mp4"]
 
 
-def test_many_waiting_clips_have_nothing_due_but_their_patience(station):
+def test_waiting_clips_have_patience_due(station):
+    """Clips that wait have nothing due but their patience, and count as not moving."""
     for number in range(50):
         (station.inputs / f"{number}.mp4").touch()
     station.rescan()
@@ -212,7 +217,8 @@ def test_many_waiting_clips_have_nothing_due_but_their_patience(station):
     assert not station.arrival.moving
 
 
-def test_a_partial_that_came_after_the_last_rescan_holds_it_back_too(station):
+def test_later_partial_holds_it_back(station):
+    """A partial file that comes after the last rescan holds a clip back."""
     make_clip(station.inputs / "a.mp4")
     station.rescan()
     (station.inputs / "a.mp4.crdownload").touch()
@@ -227,7 +233,8 @@ def test_a_partial_that_came_after_the_last_rescan_holds_it_back_too(station):
     assert station.arrived == [b"a.mp4"]
 
 
-def test_a_partial_that_is_older_than_the_clip_is_a_left_over(station):
+def test_older_partial_is_a_left_over(station):
+    """A partial file that is older than the clip does not hold it back."""
     (station.inputs / "a.mp4.part").touch()
     make_clip(station.inputs / "a.mp4")
     station.rescan()
@@ -236,7 +243,8 @@ def test_a_partial_that_is_older_than_the_clip_is_a_left_over(station):
     assert station.arrived == [b"a.mp4"]
 
 
-def test_a_partial_beside_it_holds_it_back_and_keeps_nobody_waiting(station):
+def test_partial_holds_it_not_moving(station):
+    """A clip that a partial file holds back counts as not moving until that is gone."""
     make_clip(station.inputs / "a.mp4")
     (station.inputs / "a.mp4.part").touch()
     station.rescan()
@@ -248,7 +256,8 @@ def test_a_partial_beside_it_holds_it_back_and_keeps_nobody_waiting(station):
     assert station.arrival.moving
 
 
-def test_a_clip_that_a_partial_holds_back_for_long_says_so_beside_it(station):
+def test_partial_for_long_is_told(station):
+    """A partial file that holds a clip back for long is told in the error file."""
     make_clip(station.inputs / "a.mp4")
     (station.inputs / "a.mp4.part").touch()
     station.rescan()
@@ -266,7 +275,8 @@ def test_a_clip_that_a_partial_holds_back_for_long_says_so_beside_it(station):
     assert not error.exists()
 
 
-def test_a_fault_of_ours_costs_one_clip_only(station, monkeypatch):
+def test_fault_of_ours_costs_one_clip(station, monkeypatch):
+    """An exception in one clip's look is reported, and other clips go on."""
     (station.inputs / "a.mp4").touch()
     (station.inputs / "b.mp4").touch()
     station.rescan()
@@ -287,7 +297,8 @@ def test_a_fault_of_ours_costs_one_clip_only(station, monkeypatch):
     assert station.job(b"b.mp4").waiting_on is Waiting.INCOMPLETE
 
 
-def test_jobs_of_clips_that_are_gone_at_the_start_are_followed(station):
+def test_gone_clips_at_the_start(station):
+    """Jobs of clips that are gone at the start are withdrawn after the patience."""
     (station.inputs / "a.mp4").touch()
     station.rescan()
     (station.inputs / "a.mp4").unlink()
@@ -298,7 +309,8 @@ def test_jobs_of_clips_that_are_gone_at_the_start_are_followed(station):
     assert station.gone == [b"a.mp4"]
 
 
-def test_the_error_file_of_a_rejected_clip_goes_with_it(station):
+def test_error_file_goes_with_its_clip(station):
+    """The error file of a rejected clip is removed with it, and not before."""
     (station.inputs / "a.mp4").write_text("no video\n" * 20)
     station.rescan()
     station.until(1000 + 2 * SETTLE)
@@ -311,7 +323,8 @@ def test_the_error_file_of_a_rejected_clip_goes_with_it(station):
     assert not (station.inputs / "a.error.txt").exists()
 
 
-def test_an_error_file_stays_that_another_clip_has_taken_over(station):
+def test_taken_over_error_file_stays(station):
+    """An error file that another clip has taken over stays."""
     (station.inputs / "a.mp4").write_text("no video\n" * 20)
     station.rescan()
     station.until(1000 + 2 * SETTLE)
@@ -325,7 +338,9 @@ def test_an_error_file_stays_that_another_clip_has_taken_over(station):
     assert "a.mov" in (station.inputs / "a.error.txt").read_text()
 
 
-def test_a_copy_that_was_cancelled_is_not_taken_in_again_while_it_grows(station):
+def test_cancelled_copy_is_not_taken_again(station):
+    """A copy that was cancelled is not taken in again while it grows, only once it is quiet."""
+
     def grow():
         with (station.inputs / "a.mp4").open("ab") as file:
             file.write(b"more")
@@ -350,7 +365,8 @@ def test_a_copy_that_was_cancelled_is_not_taken_in_again_while_it_grows(station)
     assert grow() == 2
 
 
-def test_another_file_in_its_place_is_taken_in_at_once(station):
+def test_another_file_is_taken_at_once(station):
+    """Another file in the place of a cancelled one is taken in at once."""
     clip = station.inputs / "a.mp4"
     clip.write_bytes(b"some of it")
     station.rescan()
@@ -370,7 +386,9 @@ def test_another_file_in_its_place_is_taken_in_at_once(station):
     assert len(station.journal.jobs()) == 2
 
 
-def test_a_clip_that_the_machine_does_not_let_us_inspect_waits_and_is_tried_again(station, monkeypatch):
+def test_refused_inspection_is_tried_again(station, monkeypatch):
+    """A clip that the machine does not let us inspect waits with growing pauses, without an error file."""
+
     def refuse(*_, **__):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
@@ -411,7 +429,7 @@ def killing(times):
     return popen
 
 
-def test_a_clip_whose_inspection_was_killed_is_looked_at_again(station, monkeypatch):
+def test_killed_inspection_is_tried_again(station, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", killing(2))
     make_clip(station.inputs / "a.mp4")
     station.rescan()
@@ -425,7 +443,8 @@ def test_a_clip_whose_inspection_was_killed_is_looked_at_again(station, monkeypa
     assert station.arrived == [b"a.mp4"]
 
 
-def test_a_clip_whose_inspection_is_killed_again_and_again_waits_for_a_change(station, monkeypatch):
+def test_inspection_killed_again_and_again(station, monkeypatch):
+    """A clip whose inspection is always killed waits for a change, and its error file says so."""
     monkeypatch.setattr(subprocess, "Popen", killing(100))
     make_clip(station.inputs / "a.mp4")
     station.rescan()
@@ -444,7 +463,7 @@ def test_a_clip_whose_inspection_is_killed_again_and_again_waits_for_a_change(st
     assert "killed by SIGKILL" in (station.inputs / "a.error.txt").read_text()
 
 
-def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(station):
+def test_cancelled_gone_clip_may_come_back(station):
     """A claimed clip was gone as its copy was to be made; it is cancelled, and somebody moves it back."""
     clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
     make_clip(away)
@@ -459,7 +478,8 @@ def test_a_clip_that_was_cancelled_when_it_was_gone_already_may_come_back(statio
     assert station.job().id != job.id
 
 
-def test_a_clip_that_was_moved_away_while_it_settled_may_come_back(station):
+def test_clip_moved_away_may_come_back(station):
+    """A clip that is moved away while it settles, and back, is a new job."""
     clip, away = station.inputs / "a.mp4", station.inputs.parent / "away.mp4"
     make_clip(clip)
     station.rescan()
@@ -491,7 +511,8 @@ def long(station, monkeypatch):
     return said
 
 
-def test_a_clip_with_a_long_index_arrives_by_way_of_a_child(station, long):
+def test_long_index_by_way_of_a_child(station, long):
+    """A clip with a long index arrives by way of a child, and counts as moving."""
     make_clip(station.inputs / "a.mp4")
     station.rescan()
     station.until(1000 + SETTLE + 1)
@@ -502,7 +523,8 @@ def test_a_clip_with_a_long_index_arrives_by_way_of_a_child(station, long):
     assert long == []
 
 
-def test_a_clip_with_a_long_index_says_how_much_of_it_has_come(station, long):
+def test_long_index_tells_its_percentage(station, long):
+    """A clip with a long index says how much of it has come, once for each tenth."""
     data = made.video(size=(160, 120), movflags="faststart")
     clip = station.inputs / "a.mp4"
     for percent in (50, 55, 80):
@@ -523,7 +545,8 @@ def test_a_clip_with_a_long_index_says_how_much_of_it_has_come(station, long):
     assert station.arrived == [b"a.mp4"]
 
 
-def test_what_a_child_says_of_a_clip_that_has_changed_meanwhile_counts_for_nothing(station, long):
+def test_childs_word_on_a_changed_clip(station, long):
+    """What a child says of a clip that has changed meanwhile counts for nothing."""
     clip = station.inputs / "a.mp4"
     data = make_clip(clip).read_bytes()
     clip.write_bytes(data[: len(data) // 2])
@@ -538,7 +561,8 @@ def test_what_a_child_says_of_a_clip_that_has_changed_meanwhile_counts_for_nothi
     assert station.arrived == [b"a.mp4"]
 
 
-def test_a_clip_that_is_let_go_while_a_child_reads_its_index_is_forgotten(station, long):
+def test_job_let_go_while_a_child_reads(station, long):
+    """A job that ends while a child reads its index is forgotten."""
     make_clip(station.inputs / "a.mp4")
     station.rescan()
     station.until(1000 + SETTLE + 1)
@@ -549,7 +573,7 @@ def test_a_clip_that_is_let_go_while_a_child_reads_its_index_is_forgotten(statio
     assert (station.job().state, station.arrived) == (JobState.CANCELLED, [])
 
 
-def test_a_clip_whose_index_is_read_and_whose_inspection_is_killed_is_not_tried_for_ever(station, long, monkeypatch):
+def test_long_index_and_killed_inspection(station, long, monkeypatch):
     """A child that reads the index and gets through takes nothing from how often the next one was killed."""
     start = subprocess.Popen
 

@@ -26,7 +26,8 @@ def test_nobody_writes(clip):
 
 
 @pytest.mark.parametrize("mode", [os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND])
-def test_another_process_has_it_open_for_writing(clip, mode):
+def test_another_process_writes(clip, mode):
+    """A process that has the file open for writing is seen, by a lease or in /proc."""
     path, fd = clip
     with writer(path, mode):
         assert writer_open(fd) is Writers.OPEN
@@ -34,7 +35,7 @@ def test_another_process_has_it_open_for_writing(clip, mode):
     assert writer_open(fd) is Writers.NONE
 
 
-def test_a_reader_is_no_writer(clip):
+def test_reader_is_no_writer(clip):
     path, fd = clip
     with writer(path, os.O_RDONLY):
         assert writer_open(fd) is Writers.NONE
@@ -58,7 +59,7 @@ def test_proc_answers_where_leases_do_not(clip, monkeypatch):
         assert writer_open(fd) is answer
 
 
-def test_without_the_right_to_see_the_answer_is_unknown(open_to_all):
+def test_without_the_right_it_is_unknown(open_to_all):
     """A file of another owner, without CAP_LEASE: no lease, and others' processes stay closed."""
     path = open_to_all / "clip.mp4"
     path.write_bytes(b"x")
@@ -70,11 +71,11 @@ def test_without_the_right_to_see_the_answer_is_unknown(open_to_all):
     assert answer is (Writers.UNKNOWN if os.geteuid() == 0 else Writers.NONE)
 
 
-def test_processes_that_are_hidden_make_the_answer_unknown(tmp_path):
+def test_hidden_processes_make_it_unknown(tmp_path):
     assert not open_for_writing(tmp_path).everybody
 
 
-def test_a_writer_that_comes_while_we_hold_the_lease_does_not_kill_us(tmp_path):
+def test_writer_does_not_kill_the_lessee(tmp_path):
     """A process of its own: the signal's default action would end it."""
     script = """if True:
         import fcntl, os, subprocess, sys

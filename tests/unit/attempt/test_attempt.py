@@ -31,7 +31,8 @@ def prepare(attempt, inputs):
     attempt.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
 
 
-def test_what_finishing_needs_survives_a_power_cut(attempt, tmp_path, monkeypatch):
+def test_copies_survive_a_power_cut(attempt, tmp_path, monkeypatch):
+    """What finishing needs is synced, and its folder last."""
     synced, fsync = [], os.fsync
 
     def noted(fd):
@@ -44,7 +45,7 @@ def test_what_finishing_needs_survives_a_power_cut(attempt, tmp_path, monkeypatc
     assert synced[-1] == attempt.folder
 
 
-def test_damage_that_only_preparing_finds_is_known_from_then_on(tmp_path):
+def test_damage_found_by_preparing(tmp_path):
     """A key frame behind it said that all of the clip is there."""
     attempt = with_damage(tmp_path)
     assert (attempt.info["frames"], attempt.info["damage"]) == (40, None)
@@ -53,7 +54,8 @@ def test_damage_that_only_preparing_finds_is_known_from_then_on(tmp_path):
     assert attempt.info["damage"]["lost"] == 40 - attempt.prepared["frames"]
 
 
-def test_a_control_video_for_frames_that_do_not_decode_is_refused(tmp_path):
+def test_control_for_undecoded_frames(tmp_path):
+    """A control video for frames that do not decode is refused."""
     noisy(tmp_path / "depth.mp4")
     attempt = with_damage(tmp_path, depth={"control_weight": 1.0, "control_path": "depth.mp4"})
     with pytest.raises(JobFailed, match=r"of the clip's 40 frames decode\. depth\.control_path \(depth\.mp4\)"):
@@ -72,7 +74,9 @@ def with_damage(folder, **fields):
     ("code", "error"),
     [(errno.EIO, WriteFailed), (errno.EROFS, OutputsNotWritable), (errno.ENOSPC, DiskFull), (errno.EMFILE, Shortage)],
 )
-def test_a_disk_that_does_not_keep_the_copies_is_blamed_and_not_the_clip(attempt, tmp_path, monkeypatch, code, error):
+def test_disk_is_blamed_not_the_clip(attempt, tmp_path, monkeypatch, code, error):
+    """A disk that does not keep the copies is blamed, not the clip."""
+
     def fails(_):
         raise OSError(code, os.strerror(code))
 

@@ -48,7 +48,8 @@ ERRORS = [WorkerDied("It died."), JobFailed("The working copy cannot be read.")]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["attempt", "job"])
-def test_no_attempt_is_charged_and_no_job_fails_for_files_that_somebody_removed(desk, error):
+def test_removed_files_charge_nothing(desk, error):
+    """No attempt is charged, and no job fails, for files that somebody removed."""
     failed_attempts, job, told, paths = desk
     shutil.rmtree(paths.outputs)
     failed_attempts.after(job, error)
@@ -59,7 +60,8 @@ def test_no_attempt_is_charged_and_no_job_fails_for_files_that_somebody_removed(
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
-def test_work_that_is_removed_while_it_is_checked_is_told_as_that_and_made_again(desk, whole):
+def test_work_removed_while_checked(desk, whole):
+    """Work that is removed while it is checked is told as that, and made again."""
     failed_attempts, job, told, paths = desk
     job = put(failed_attempts._store, job, "generated", state=JobState.CHECKING)
     if whole:
@@ -72,7 +74,8 @@ def test_work_that_is_removed_while_it_is_checked_is_told_as_that_and_made_again
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_job_is_told_of_unless_the_queue_waits_for_what_others_met_before_it(desk, monkeypatch, known):
+def test_job_is_told_unless_queue_waits(desk, monkeypatch, known):
+    """A release is told, unless the queue already waits for the same."""
     failed_attempts, job, _, _ = desk
     monkeypatch.setattr(failed_attempts._pauses, "pause", lambda *_, **__: known)
     with capture_logs() as lines:
@@ -83,14 +86,16 @@ def test_a_job_is_told_of_unless_the_queue_waits_for_what_others_met_before_it(d
     assert failed_attempts._store.journal.events(job.id)[-1].event == "released"
 
 
-def test_a_clip_that_changes_while_it_is_copied_arrives_anew(desk):
+def test_changed_clip_arrives_anew(desk):
+    """A clip that changes while it is copied arrives anew."""
     failed_attempts, job, told, _ = desk
     failed_attempts.after(job, SourceChanged("my a.mp4 changed."))
     assert told == []
     assert failed_attempts._store.job(job.id).state is JobState.ARRIVING
 
 
-def test_one_whose_files_are_there_is_told_how_to_run_it_again(desk):
+def test_failed_job_says_how_to_retry(desk):
+    """A job that fails with its files in place says how to run it again."""
     failed_attempts, job, told, paths = desk
     failed_attempts.after(job, ERRORS[1])
     assert told == []

@@ -17,13 +17,14 @@ def look(grace: Grace, now: float, **sample) -> Grace:
     return observe(grace, Sample(**values), now, period=PERIOD, limit=LIMIT)
 
 
-def test_it_ends_when_the_period_is_over() -> None:
+def test_ends_when_the_period_is_over() -> None:
     grace = look(begin("a", PERIOD, 0), 119.9)
     assert grace.waiting is Waiting.GRACE
     assert look(grace, 120).over
 
 
-def test_an_edit_starts_it_anew_and_a_touch_does_not() -> None:
+def test_edit_starts_it_anew() -> None:
+    """An edit starts the clock anew. A touch does not."""
     grace = look(begin("a", PERIOD, 0), 100)
     touched = look(grace, 110)
     assert (touched.left, touched.restarted) == (pytest.approx(10), False)
@@ -43,7 +44,8 @@ def test_an_edit_starts_it_anew_and_a_touch_does_not() -> None:
         ({"valid": False, "go": True}, Waiting.INVALID_SPEC),
     ],
 )
-def test_the_clock_stands_still_meanwhile(sample, waiting) -> None:
+def test_clock_stands_still_meanwhile(sample, waiting) -> None:
+    """A hold, an open editor and an invalid JSON stop the clock; go ends none of them but the editor."""
     grace = look(begin("a", PERIOD, 0), 50)
     grace = look(grace, 60, **sample)
     assert grace.waiting is waiting
@@ -58,7 +60,8 @@ def test_go_ends_it_at_once(sample) -> None:
     assert look(begin("a", PERIOD, 0), 1, go=True, **sample).over
 
 
-def test_a_clip_whose_json_stays_invalid_expires() -> None:
+def test_invalid_json_expires() -> None:
+    """A JSON that stays invalid expires, whatever edits it gets."""
     grace = look(begin("a", PERIOD, 0), 10, valid=False)
     grace = look(grace, 10 + LIMIT - 1, valid=False, digest="still wrong, but edited")
     assert not grace.expired
@@ -70,16 +73,18 @@ def test_a_clip_whose_json_stays_invalid_expires() -> None:
     ("left", "away", "expected"),
     [(100, 20, 80), (100, 95, 30), (100, 86400, 30), (100, -86400, 100), (10, 5, 30), (500, 0, 120)],
 )
-def test_what_is_left_survives_a_restart(left, away, expected) -> None:
+def test_rest_survives_a_restart(left, away, expected) -> None:
+    """What is left survives a restart, with at least thirty seconds and at most the period."""
     assert resume("a", PERIOD, 7, left=left, away=away, invalid_for=None).left == expected
 
 
-def test_a_short_period_has_a_short_floor() -> None:
+def test_short_period_has_a_short_floor() -> None:
     assert resume("a", 5.0, 0, left=4.0, away=100, invalid_for=None).left == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize(("left", "expected"), [(100, 100), (10, 30)])
-def test_a_clock_that_stood_still_does_not_run_while_povwatch_is_off(left, expected) -> None:
+def test_standing_clock_stands_over_a_stop(left, expected) -> None:
+    """A clock that stood still does not run while povwatch is off."""
     assert resume("a", PERIOD, 7, left=left, away=86400, invalid_for=None, stood=True).left == expected
 
 
@@ -91,7 +96,8 @@ def test_a_clock_that_stood_still_does_not_run_while_povwatch_is_off(left, expec
         max_size=30,
     )
 )
-def test_whatever_happens_it_never_runs_while_something_holds_it(steps) -> None:
+def test_never_runs_while_held(steps) -> None:
+    """Whatever happens, the clock never runs while something holds it."""
     now, grace = 0.0, begin("a", PERIOD, 0)
     for wait, digest, valid, editing, hold, go in steps:
         now += wait

@@ -30,7 +30,7 @@ def post(tmp_path, info):
     made.close()
 
 
-def test_a_clip_is_queued_when_its_grace_is_over(post):
+def test_queued_when_its_grace_is_over(post):
     post.admit()
     post.until(1000 + PERIOD - 1)
     assert post.at() == GRACE
@@ -39,7 +39,8 @@ def test_a_clip_is_queued_when_its_grace_is_over(post):
     assert post.gates.spec_of(post.job).seed == 0
 
 
-def test_an_edit_starts_it_anew_and_goes_into_the_run(post):
+def test_edit_starts_it_anew_and_runs(post):
+    """An edit starts the grace anew and goes into the run."""
     post.admit()
     post.until(1100)
     post.edit(seed=9)
@@ -50,7 +51,7 @@ def test_an_edit_starts_it_anew_and_goes_into_the_run(post):
     assert post.gates.spec_of(post.job).seed == 9
 
 
-def test_what_is_left_survives_a_kill(post):
+def test_rest_survives_a_kill(post):
     post.admit()
     post.until(1060)
     post.restart(away=5)
@@ -60,7 +61,7 @@ def test_what_is_left_survives_a_kill(post):
     assert post.at() == QUEUED
 
 
-def test_after_a_long_stop_thirty_seconds_are_left(post):
+def test_thirty_seconds_after_a_long_stop(post):
     post.admit()
     post.until(1060)
     post.restart(away=86400)
@@ -71,7 +72,8 @@ def test_after_a_long_stop_thirty_seconds_are_left(post):
 
 
 @pytest.mark.parametrize("way", ["held", "editing", "invalid"])
-def test_a_grace_that_stands_still_stands_still_over_a_stop_too(post, way):
+def test_standing_grace_stands_over_a_stop(post, way):
+    """A grace that stands still stands still while povwatch is off, too."""
     post.admit()
     post.until(1020)
     lock = post.inputs / ".a.json.swp"
@@ -100,7 +102,8 @@ def test_a_grace_that_stands_still_stands_still_over_a_stop_too(post, way):
     assert post.at() == QUEUED, because
 
 
-def test_a_queued_clip_is_still_queued_after_a_restart(post):
+def test_queued_after_a_restart(post):
+    """A queued clip is still queued after a restart."""
     post.admit()
     post.until(1000 + PERIOD + 1)
     post.restart(away=100)
@@ -109,7 +112,8 @@ def test_a_queued_clip_is_still_queued_after_a_restart(post):
     assert post.gates.spec_of(post.job) is not None
 
 
-def test_time_while_the_folder_was_away_does_not_count(post):
+def test_time_away_does_not_count(post):
+    """Time while the folder was away does not count."""
     post.admit()
     post.until(1010)
     post.clock.now = 5000
@@ -120,7 +124,8 @@ def test_time_while_the_folder_was_away_does_not_count(post):
     assert post.at() == QUEUED
 
 
-def test_an_invalid_json_is_given_up_after_the_longest_grace(post):
+def test_invalid_json_is_given_up(post):
+    """An invalid JSON is rejected after the longest grace."""
     post.admit()
     post.spec.write_text("{")
     post.until(1000 + LIMIT - 1)
@@ -131,7 +136,8 @@ def test_an_invalid_json_is_given_up_after_the_longest_grace(post):
     assert post.error.exists()
 
 
-def test_how_long_it_was_invalid_survives_a_restart(post):
+def test_invalid_time_survives_a_restart(post):
+    """How long a JSON was invalid survives a restart."""
     post.admit()
     post.spec.write_text("{")
     post.until(1000 + LIMIT / 2)
@@ -142,7 +148,8 @@ def test_how_long_it_was_invalid_survives_a_restart(post):
     assert post.job.state is JobState.REJECTED
 
 
-def test_a_reference_that_comes_puts_a_json_right(post):
+def test_reference_that_comes_mends_a_json(post):
+    """A named file that comes makes its JSON valid."""
     post.admit()
     post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
     post.until(1005)
@@ -154,7 +161,8 @@ def test_a_reference_that_comes_puts_a_json_right(post):
     assert not post.error.exists()
 
 
-def test_a_json_that_is_missing_for_a_moment_is_not_written(post):
+def test_json_missing_for_a_moment(post):
+    """A JSON that is missing for a moment is not written anew."""
     post.admit()
     post.until(1010)
     mine = post.spec.read_bytes()
@@ -166,7 +174,8 @@ def test_a_json_that_is_missing_for_a_moment_is_not_written(post):
     assert post.at() == QUEUED
 
 
-def test_a_json_that_is_missing_is_not_claimed_without(post):
+def test_missing_json_is_not_claimed(post):
+    """A job whose JSON is missing is not claimed, and goes back to its grace."""
     post.admit()
     post.until(1000 + PERIOD + 1)
     post.spec.unlink()
@@ -176,7 +185,7 @@ def test_a_json_that_is_missing_is_not_claimed_without(post):
     assert post.at() == GRACE
 
 
-def test_no_json_is_written_for_a_clip_that_is_gone(post):
+def test_no_json_for_a_gone_clip(post):
     post.admit()
     (post.inputs / "a.mp4").unlink()
     post.spec.unlink()
@@ -184,7 +193,9 @@ def test_no_json_is_written_for_a_clip_that_is_gone(post):
     assert not post.spec.exists()
 
 
-def test_a_folder_that_refuses_is_said_and_the_clock_waits(post, monkeypatch):
+def test_refusing_folder_stops_the_clock(post, monkeypatch):
+    """A folder that refuses the JSON is told, and the clock waits."""
+
     def refuse(path, data):
         raise InputsRefused("May not write inputs/a.json: Permission denied.", "chmod g+w.")
 
@@ -203,7 +214,8 @@ def test_a_folder_that_refuses_is_said_and_the_clock_waits(post, monkeypatch):
 
 
 @pytest.mark.parametrize("by", ["marker", "command", "json"])
-def test_who_holds_it_is_said_and_only_the_json_gives_way_to_go(post, by):
+def test_who_holds_it_is_told(post, by):
+    """Who holds a clip is told, and only the JSON gives way to a go file."""
     post.admit()
     if by == "marker":
         (post.inputs / "a.hold").touch()
@@ -224,7 +236,8 @@ def test_who_holds_it_is_said_and_only_the_json_gives_way_to_go(post, by):
     assert post.at() == (QUEUED if by == "json" else (JobState.GRACE, Waiting.HELD))
 
 
-def test_a_fault_of_ours_costs_one_clip_only(post, monkeypatch):
+def test_fault_of_ours_costs_one_clip(post, monkeypatch):
+    """An exception in one clip's look is reported."""
     post.admit()
     monkeypatch.setattr(post.beside, "markers", lambda _: 1 / 0)
     post.gates.tick(1001)
@@ -234,7 +247,8 @@ def test_a_fault_of_ours_costs_one_clip_only(post, monkeypatch):
 @pytest.mark.parametrize(
     "name", [b"a.json", b"a.go", b"a.hold", b".a.json.swp", b".#a.json", b".~lock.a.json#", b"a.error.txt"]
 )
-def test_a_change_beside_a_clip_makes_the_next_look_come_at_once(post, name):
+def test_change_beside_brings_the_next_look(post, name):
+    """A change of a file beside a clip makes its next look come at once."""
     post.admit()
     post.until(1010)
     waits = post.gates.next_deadline()
@@ -246,7 +260,8 @@ def test_a_change_beside_a_clip_makes_the_next_look_come_at_once(post, name):
     assert post.gates.next_deadline() <= 1010 or name == b"a.error.txt"
 
 
-def test_a_clip_among_many_starts_on_time(post, monkeypatch):
+def test_clip_among_many_starts_on_time(post, monkeypatch):
+    """A clip among many starts on time, though not all are looked at in each second."""
     monkeypatch.setattr("povwatch.grace.stage.LOOKS_A_SECOND", 0.01)
     post.admit()
     post.until(1000 + PERIOD + 0.1)
@@ -254,7 +269,8 @@ def test_a_clip_among_many_starts_on_time(post, monkeypatch):
 
 
 @pytest.mark.parametrize("by", ["marker", "command", "json"])
-def test_a_held_clip_is_announced_as_held_at_a_restart_and_not_with_a_deadline(post, by):
+def test_held_clip_at_a_restart(post, by):
+    """A held clip is announced as held at a restart, not with a deadline."""
     post.admit()
     if by == "marker":
         (post.inputs / "a.hold").touch()
@@ -269,7 +285,8 @@ def test_a_held_clip_is_announced_as_held_at_a_restart_and_not_with_a_deadline(p
     assert [line["event"] for line in said] == ["held"]
 
 
-def test_a_clip_whose_clock_runs_is_announced_at_a_restart_once(post):
+def test_running_clock_at_a_restart(post):
+    """A clip whose clock runs is announced once at a restart, with its deadline."""
     post.admit()
     post.until(1010)
     with capture_logs() as said:
@@ -278,7 +295,8 @@ def test_a_clip_whose_clock_runs_is_announced_at_a_restart_once(post):
     assert [(line["event"], line["deadline"]) for line in said] == [("grace", "1120")]
 
 
-def test_a_clip_that_is_held_from_the_first_gets_no_deadline(post):
+def test_held_from_the_first(post):
+    """A clip that is held from the first gets no deadline."""
     (post.inputs / "a.hold").touch()
     with capture_logs() as said:
         post.admit()
@@ -286,7 +304,8 @@ def test_a_clip_that_is_held_from_the_first_gets_no_deadline(post):
     assert [line["event"] for line in said] == ["arrived", "spec-written", "held"]
 
 
-def test_an_editor_that_is_closed_without_a_change_gives_a_new_deadline(post):
+def test_editor_closed_without_a_change(post):
+    """An editor that is closed without a change gives a new deadline."""
     post.admit()
     post.until(1020)
     lock = post.inputs / ".a.json.swp"
@@ -305,7 +324,8 @@ def test_an_editor_that_is_closed_without_a_change_gives_a_new_deadline(post):
     assert post.at() == GRACE
 
 
-def test_an_editor_that_saves_and_is_closed_later_is_not_said_to_have_changed_nothing(post):
+def test_editor_closed_after_a_save(post):
+    """An editor that saved is not said to have changed nothing."""
     post.admit()
     lock = post.inputs / ".a.json.swp"
     lock.touch()
@@ -321,7 +341,8 @@ def test_an_editor_that_saves_and_is_closed_later_is_not_said_to_have_changed_no
 
 
 @pytest.mark.parametrize("queued", [False, True])
-def test_a_json_that_is_seen_half_written_is_no_mistake(post, queued):
+def test_half_written_json_is_no_mistake(post, queued):
+    """A JSON that is seen half written is no mistake: it is looked at again first."""
     post.admit()
     seen = 1000 + PERIOD + 1 if queued else 1050
     post.until(seen)
@@ -343,7 +364,8 @@ def test_a_json_that_is_seen_half_written_is_no_mistake(post, queued):
     assert post.gates.spec_of(post.job).seed == 9
 
 
-def test_an_uneven_clip_is_not_said_to_have_one_rate(post, info):
+def test_uneven_clip_has_no_one_rate(post, info):
+    """A clip with a variable rate is not said to have one."""
     for constant, pace in ((True, "30 frames a second"), (False, "about 30 frames a second, not evenly spaced")):
         post.info = dataclasses.replace(info, constant=constant)
         with capture_logs() as said:
@@ -352,7 +374,8 @@ def test_an_uneven_clip_is_not_said_to_have_one_rate(post, info):
         put(post.store, post.job, "changed", state=JobState.ARRIVING)
 
 
-def test_an_edit_in_the_queue_to_what_was_published_before_is_no_run_although_go_was_said(post):
+def test_edit_back_to_a_published_run(post):
+    """An edit in the queue to what was published before is done, even if go was said."""
     post.admit()
     post.until(1000 + PERIOD + 1)
     spec_hash = post.gates.spec_of(post.job).digest()

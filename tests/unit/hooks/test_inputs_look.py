@@ -44,12 +44,13 @@ def folder(tmp_path):
     ],
 )
 def test_what_is_other_than_before(folder, does, seen):
+    """What a hook changed beside its clip is told; what others do is not."""
     before = look(folder.parent, JOB)
     does(folder)
     assert difference(before, look(folder.parent, JOB), JOB) == seen
 
 
-def test_a_folder_that_is_away_tells_nothing(folder):
+def test_folder_away_tells_nothing(folder):
     before = look(folder.parent, JOB)
     folder.rename(folder.parent / "g")
     assert look(folder.parent, JOB) is None

@@ -74,7 +74,8 @@ def hook(**settings):
     return Hook(**{"name": "mano", "when": "before", "argv": ["mano"]} | settings)
 
 
-def test_one_that_is_done_lets_the_job_go_on_and_is_known_for_its_video(bench):
+def test_done_hook_lets_the_job_go_on(bench):
+    """A hook that is done lets the job go on, and is on record for its video."""
     bench.outcomes.done(bench.job, hook(), bench.run(), Outcome(seconds=4.0))
     assert (bench.record.state, bench.record.seconds, bench.record.attempts) == (HookState.DONE, 4.0, 1)
     assert bench.waits == (Waiting.TURN, 0.0)
@@ -85,7 +86,8 @@ def test_one_that_is_done_lets_the_job_go_on_and_is_known_for_its_video(bench):
     assert (journal.hook_last_of("mano", b"a.mp4"), journal.hook_last_of("mano", b"b.mp4")) == ("bytes", None)
 
 
-def test_what_the_machine_refuses_a_hook_again_and_again_is_tried_with_growing_pauses(bench):
+def test_refusals_have_growing_pauses(bench):
+    """What the machine refuses a hook is tried again with growing pauses, uncharged."""
     pauses = []
     for _ in range(7):
         bench.outcomes.failed(bench.job, hook(), bench.run(), Shortage("Too many open files.", "Raise its limit."))
@@ -97,7 +99,8 @@ def test_what_the_machine_refuses_a_hook_again_and_again_is_tried_with_growing_p
     assert bench.waits == (Waiting.PAUSED, 2)
 
 
-def test_one_that_fails_is_tried_again_after_a_pause_then_the_clip_fails(bench):
+def test_second_failure_fails_the_clip(bench):
+    """A hook that fails is tried again after a pause, then the clip fails."""
     assert bench.outcomes.failed(bench.job, hook(), bench.run(), BAD) is None
     assert (bench.record.state, bench.record.attempts, bench.record.error) == (HookState.WAITING, 1, str(BAD))
     assert bench.waits == (Waiting.RETRY_AT, 2.0)
@@ -106,7 +109,8 @@ def test_one_that_fails_is_tried_again_after_a_pause_then_the_clip_fails(bench):
     assert bench.failed == [(bench.job_id, "The hook mano failed: It exited with status 3. Mend it.")]
 
 
-def test_one_that_is_to_continue_lets_the_clip_go_on(bench):
+def test_continue_lets_the_clip_go_on(bench):
+    """A failed hook that is to continue lets the clip go on."""
     bench.outcomes.failed(bench.job, hook(on_failure="continue"), bench.run(attempt=2), BAD)
     assert bench.failed == []
     assert bench.waits == (Waiting.TURN, 0.0)
@@ -114,7 +118,8 @@ def test_one_that_is_to_continue_lets_the_clip_go_on(bench):
 
 
 @pytest.mark.parametrize("on_failure", ["stop", "continue"])
-def test_after_a_clip_nothing_fails_any_more(bench, on_failure):
+def test_after_a_clip_nothing_fails(bench, on_failure):
+    """A failed hook after a clip does not fail it, and its sentence is kept."""
     after = hook(when="after", on_failure=on_failure)
     bench.publishing()
     bench.outcomes.failed(bench.job, after, bench.run(attempt=2), BAD)
@@ -130,13 +135,15 @@ def test_after_a_clip_nothing_fails_any_more(bench, on_failure):
         (SourceChanged("It changed."), Waiting.SETTLING, 1.0),
     ],
 )
-def test_what_is_not_its_doing_is_charged_nothing(bench, error, waiting, pause):
+def test_what_is_not_its_doing_is_free(bench, error, waiting, pause):
+    """What is not the hook's doing charges nothing."""
     assert bench.outcomes.failed(bench.job, hook(), bench.run(attempt=2), error) is None
     assert (bench.record.state, bench.record.attempts) == (HookState.WAITING, 1)
     assert bench.waits == (waiting, pause)
 
 
-def test_where_its_program_is_not_there_clips_wait_for_it(bench):
+def test_missing_program_is_waited_for(bench):
+    """Where its program is missing, clips wait for it, uncharged."""
     until, why = bench.outcomes.failed(
         bench.job, hook(), bench.run(attempt=2), HookUnavailable("mano is not there.", "")
     )
@@ -145,7 +152,8 @@ def test_where_its_program_is_not_there_clips_wait_for_it(bench):
     assert (bench.record.attempts, bench.waits) == (1, (Waiting.HOOK, 0.0))
 
 
-def test_a_crash_is_counted_apart_and_the_third_ends_it(bench):
+def test_third_crash_ends_a_hook(bench):
+    """A crash is counted apart from attempts, and the third ends the hook."""
     bench.outcomes.interrupted(bench.job, hook(), bench.run(crashes=1))
     assert (bench.record.state, bench.record.attempts, bench.record.crashes) == (HookState.WAITING, 0, 2)
     assert bench.waits == (Waiting.RETRY_AT, 4.0)
@@ -155,12 +163,14 @@ def test_a_crash_is_counted_apart_and_the_third_ends_it(bench):
     assert why.startswith("The hook mano failed: The daemon or the machine went down 3 times while this job ran.")
 
 
-def test_one_that_config_toml_no_longer_has_is_settled_all_the_same(bench):
+def test_removed_hook_is_settled(bench):
+    """A hook that config.toml no longer has is settled all the same."""
     bench.outcomes.interrupted(bench.job, None, bench.run())
     assert bench.store.journal.hooks_interrupted() == []
 
 
-def test_a_clip_that_went_back_to_its_grace_waits_on_that(bench):
+def test_clip_back_in_its_grace(bench):
+    """A clip that went back to its grace waits on that, whatever its hook does."""
     record = bench.run()
     put(bench.store, bench.job, "edited", state=JobState.GRACE, waiting_on=Waiting.EDITING, detail="open")
     bench.outcomes.done(bench.job, hook(), record, Outcome(seconds=1.0))
@@ -168,7 +178,8 @@ def test_a_clip_that_went_back_to_its_grace_waits_on_that(bench):
     assert bench.record.state is HookState.DONE
 
 
-def test_one_that_was_called_off_is_as_if_it_had_not_begun(bench):
+def test_called_off_hook_has_not_begun(bench):
+    """A hook that was called off is as if it had not begun."""
     record = dataclasses.replace(bench.run(), attempts=2)
     bench.outcomes.off(bench.job, hook(), record, "povwatch stops")
     assert (bench.record.state, bench.record.attempts) == (HookState.WAITING, 1)

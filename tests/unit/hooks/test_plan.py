@@ -43,17 +43,20 @@ HOOKS = [hook("one"), hook("last", "after"), hook("two")]
         ({"one": "failed"}, None, "last"),
     ],
 )
-def test_they_run_in_order_and_what_is_over_is_over(known, before, after):
+def test_hooks_run_in_order(known, before, after):
+    """Hooks run in order, and what is over is over."""
     assert name(next_hook(HOOKS, BEFORE, JOB, records(**known))) == before
     assert name(next_hook(HOOKS, AFTER, JOB, records(**known))) == after
 
 
-def test_after_one_that_failed_and_is_to_continue_comes_the_next():
+def test_next_after_a_failed_continue():
+    """After a failed hook that is to continue comes the next."""
     hooks = [hook("one", on_failure="continue"), hook("two")]
     assert name(next_hook(hooks, BEFORE, JOB, records(one="failed"))) == "two"
 
 
-def test_another_video_makes_all_of_it_due_again_another_spec_what_names_it():
+def test_another_video_or_spec():
+    """Another video makes every hook due again, another spec those that name it."""
     hooks = [hook("one"), hook("two", argv=["x", "{spec}"])]
     known = records(one="done", two="done")
     assert next_hook(hooks, BEFORE, JOB, known) is None
@@ -79,12 +82,14 @@ def test_another_video_makes_all_of_it_due_again_another_spec_what_names_it():
         ),
     ],
 )
-def test_once_is_for_a_video_and_for_a_folder_that_somebody_filled(settings, seen, why):
+def test_once_is_for_a_video_or_a_folder(settings, seen, why):
+    """once skips a hook for a video, or for a folder that somebody filled."""
     found = {"ran_before": False, "there": False, "filled_for": None} | seen
     assert needless(hook(**settings), source_hash="bytes", **found) == why
 
 
-def test_what_a_value_holds_is_not_filled_in_again():
+def test_values_are_not_filled_in_again():
+    """What a value holds is not filled in again."""
     values = {"video": "/in/{stem}.mp4", "stem": "{job}", "job": "7"}
     assert (
         filled("{stem}: {video} is {job}; {} { } {A} {a b}", values) == "{job}: /in/{stem}.mp4 is 7; {} { } {A} {a b}"

@@ -35,7 +35,8 @@ def queued(store, name, **to):
     return put(store, job, "queued", state=JobState.QUEUED, **to)
 
 
-def test_a_clock_that_is_set_back_holds_no_job_for_longer_than_its_pause(store):
+def test_clock_set_back_holds_no_job(store):
+    """A clock that is set back holds no job for longer than its pause."""
     turns = Turns(store)
     retried = queued(store, b"a.mp4", not_before=store.clock.wall() + 8, waiting_on=Waiting.RETRY_AT)
     turns.mend()
@@ -53,7 +54,8 @@ def test_a_clock_that_is_set_back_holds_no_job_for_longer_than_its_pause(store):
     assert [job.id for job in turns.due()] == [retried.id]
 
 
-def test_nor_one_that_is_published_and_waits_for_a_hook_after_it(store):
+def test_clock_set_back_holds_no_hook(store):
+    """Nor one that is published and waits for a hook after it."""
     turns = Turns(store)
     job = queued(store, b"a.mp4")
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING):
@@ -65,7 +67,7 @@ def test_nor_one_that_is_published_and_waits_for_a_hook_after_it(store):
     assert (store.job(job.id).state, turns.due()) == (JobState.PUBLISHING, [])
 
 
-def test_what_is_due_goes_by_priority_then_age(store):
+def test_due_by_priority_then_age(store):
     first, second, third = (
         queued(store, name, priority=priority) for name, priority in ((b"a", 0), (b"b", 0), (b"c", 5))
     )
@@ -73,7 +75,8 @@ def test_what_is_due_goes_by_priority_then_age(store):
     assert [job.id for job in Turns(store).due()] == [third.id, first.id, second.id]
 
 
-def test_who_waits_on_something_of_its_own_keeps_that(store):
+def test_own_reason_is_kept(store):
+    """A job that waits on something of its own keeps that."""
     due = queued(store, b"a")
     paused = queued(store, b"b", not_before=store.clock.wall() + 8, waiting_on=Waiting.RETRY_AT, detail="It broke.")
     Turns(store).wait(Blocker(Waiting.DISK_FULL, "No room."))
@@ -81,7 +84,7 @@ def test_who_waits_on_something_of_its_own_keeps_that(store):
     assert (store.job(paused.id).waiting_on, store.job(paused.id).detail) == (Waiting.RETRY_AT, "It broke.")
 
 
-def test_a_pause_that_is_over_wakes_nobody_while_its_job_waits_for_a_worker(store):
+def test_pause_that_is_over_wakes_nobody(store):
     """The loop would not sleep at all, for as long as another clip is generated or its hook runs."""
     turns = Turns(store)
     queued(store, b"a", not_before=store.clock.wall() - 1, waiting_on=Waiting.TURN)
@@ -90,7 +93,8 @@ def test_a_pause_that_is_over_wakes_nobody_while_its_job_waits_for_a_worker(stor
     assert turns.next_deadline() == store.clock.boot() + 8
 
 
-def test_who_is_not_ready_is_not_due_and_keeps_what_it_waits_on(store):
+def test_unready_job_is_not_due(store):
+    """A job that is not ready is not due, and keeps what it waits on."""
     hooked, other = queued(store, b"a", waiting_on=Waiting.HOOK, detail="The hook mano runs."), queued(store, b"b")
     turns = Turns(store, ready=lambda job: job.id != hooked.id)
     assert [job.id for job in turns.due()] == [other.id]

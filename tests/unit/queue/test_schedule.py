@@ -43,7 +43,8 @@ def opened(tmp_path, clock):
     journals[0].close()
 
 
-def test_a_pause_says_who_and_outlives_a_restart(opened):
+def test_pause_says_who_and_outlives(opened):
+    """A pause says who asked, and outlives a restart."""
     first = opened()
     assert first.blocker is None
     assert "Paused by alice at" in first.pause("alice")
@@ -61,7 +62,8 @@ def test_nothing_to_resume(opened):
     assert opened().resume() == (False, "it is not paused.")
 
 
-def test_hours_hold_the_queue_up_and_say_when_it_goes_on(opened, clock):
+def test_hours_hold_the_queue(opened, clock):
+    """Outside of its hours the queue waits, and it is told when it goes on."""
     clock.now = 19 * 3600.0
     found = opened("20:00-08:00")
     assert found.blocker.problem == "Outside of engine.hours (20:00-08:00): it goes on at 72000."
@@ -73,7 +75,7 @@ def test_hours_hold_the_queue_up_and_say_when_it_goes_on(opened, clock):
     assert found.blocker.problem.endswith("at 158400.")
 
 
-def test_a_clock_that_is_set_is_believed(opened, clock):
+def test_clock_that_is_set_is_believed(opened, clock):
     clock.now = 9 * 3600.0
     found = opened("20:00-08:00, 12:00-13:00")
     assert found.blocker.problem.endswith("at 43200.")
@@ -85,7 +87,8 @@ def test_a_clock_that_is_set_is_believed(opened, clock):
     assert found.blocker.problem.endswith("at 43200.")
 
 
-def test_both_at_once(opened, clock):
+def test_pause_and_hours_at_once(opened, clock):
+    """A resume outside of the hours ends the pause and says that it goes on later."""
     clock.now = 9 * 3600.0
     found = opened("20:00-08:00")
     found.pause("alice")

@@ -21,7 +21,8 @@ def journal(tmp_path):
         yield journal
 
 
-def test_what_one_job_took_is_known_after_a_restart(journal):
+def test_job_teaches_over_a_restart(journal):
+    """What one job took is known after a restart, for that engine and GPU."""
     estimates = RuntimeEstimates(journal, "diffusers")
     assert estimates.expect(attempt(), "X") is None
     learned = estimates.learn(attempt(), "X", 300.0)
@@ -35,7 +36,8 @@ def test_what_one_job_took_is_known_after_a_restart(journal):
     assert RuntimeEstimates(journal, "cosmos").expect(attempt(), "X") is None
 
 
-def test_a_job_that_went_on_in_the_middle_teaches_nothing(journal):
+def test_resumed_job_teaches_nothing(journal):
+    """A job that went on in the middle teaches nothing."""
     estimates = RuntimeEstimates(journal, "diffusers")
     assert estimates.learn(attempt(chunks_resumed=2), "X", 10.0) is None
     assert estimates.expect(attempt(), "X") is None

@@ -96,7 +96,8 @@ def world(tmp_path, monkeypatch):
     world.journal.close()
 
 
-def test_what_was_made_ahead_is_taken_at_the_claim(world):
+def test_copies_are_taken_at_the_claim(world):
+    """Copies that were made ahead are taken once, at the claim; nothing is charged before."""
     world.ahead()
     assert world.store.job(world.job.id) == world.job, "nothing is claimed, frozen or charged"
     run = world.preparing.take(world.job, world.spec)
@@ -107,7 +108,8 @@ def test_what_was_made_ahead_is_taken_at_the_claim(world):
     world.preparing._discard(run)
 
 
-def test_what_is_still_being_made_is_taken_and_told_when_it_is_there(world):
+def test_unfinished_copies_are_taken_too(world):
+    """Copies that are still being made are taken, and told when they are there."""
     world.may.clear()
     world.tick()
     run = world.preparing.take(world.job, world.spec)
@@ -119,7 +121,8 @@ def test_what_is_still_being_made_is_taken_and_told_when_it_is_there(world):
     world.preparing._discard(run)
 
 
-def test_an_edit_that_copies_nothing_else_keeps_them_and_is_what_runs(world):
+def test_edit_that_copies_nothing_else(world):
+    """An edit that copies nothing else keeps the copies, and is what runs."""
     world.ahead()
     edited = parse(SPEC.replace(b"hands", b"gloves"), clip_name=b"a.mp4", file="a.json")
     run = world.preparing.take(world.job, edited)
@@ -128,7 +131,8 @@ def test_an_edit_that_copies_nothing_else_keeps_them_and_is_what_runs(world):
 
 
 @pytest.mark.parametrize("change", ["another file is named", "the file is another", "the file is gone", "the clip"])
-def test_what_would_be_copied_otherwise_now_is_made_anew(world, change):
+def test_other_files_are_copied_anew(world, change):
+    """Where other files would be copied now, the copies are made anew."""
     world.ahead()
     job, spec = world.job, world.spec
     if change == "another file is named":
@@ -145,7 +149,8 @@ def test_what_would_be_copied_otherwise_now_is_made_anew(world, change):
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_job_that_is_no_longer_queued_has_nothing_made_ahead(world, made):
+def test_unqueued_job_has_nothing_ahead(world, made):
+    """A job that is no longer queued has nothing made ahead."""
     if not made:
         world.may.clear()
     world.tick()
@@ -168,7 +173,8 @@ def test_no_more_than_wanted(world):
     assert world.rooms() == []
 
 
-def test_what_cannot_be_made_ahead_is_left_to_the_claim(world):
+def test_failed_ahead_is_left_to_the_claim(world):
+    """What cannot be made ahead is left to the claim, and not tried again."""
     world.fails = NotAVideo("It is none.")
     world.ahead().ahead()
     assert world.rooms() == []
@@ -179,7 +185,8 @@ def test_what_cannot_be_made_ahead_is_left_to_the_claim(world):
     assert world.made == [], "it is not tried again and again"
 
 
-def test_a_claim_that_cannot_be_prepared_is_told(world):
+def test_failed_claim_is_told(world):
+    """A claim that cannot be prepared is told."""
     world.fails = NotAVideo("It is none.")
     run = world.preparing.begin(world.job, "r1", world.spec)
     world.settle()
