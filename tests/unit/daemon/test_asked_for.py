@@ -52,7 +52,8 @@ def at(tmp_path, info):
     made[0].close()
 
 
-def test_a_control_that_is_not_loaded_waits_for_an_edit(at):
+def test_unloaded_control_waits_for_an_edit(at):
+    """A clip that asks for a control that is not loaded waits for an edit."""
     post = at("cosmos")
     post.edit(edge=None, depth={})
     post.until(1010)
@@ -67,7 +68,8 @@ def test_a_control_that_is_not_loaded_waits_for_an_edit(at):
     assert not post.error.exists()
 
 
-def test_what_diffusers_lacks_names_the_engine_that_has_it(at):
+def test_gap_names_the_engine_that_can(at):
+    """What diffusers lacks is told with the engine that can do it."""
     post = at("diffusers", controls=("edge", "depth"))
     post.edit(edge={"control_weight": 1.0, "mask_prompt": "hands"}, depth={}, context_frame_index=3)
     post.until(1010)
@@ -79,14 +81,15 @@ def test_what_diffusers_lacks_names_the_engine_that_has_it(at):
     assert text.count('engine.kind = "cosmos" can do it') == 4
 
 
-def test_the_preview_takes_everything(at):
+def test_preview_takes_everything(at):
     post = at("preview")
     post.edit(depth={}, seg={"mask_prompt": "hands"}, context_frame_index=3)
     post.until(1010)
     assert post.at() == GRACE
 
 
-def test_a_clip_that_is_too_long_goes_with_max_frames(at, info):
+def test_too_long_clip_takes_max_frames(at, info):
+    """A clip that is too long is refused, and passes with max_frames."""
     post = at("cosmos", clip=dataclasses.replace(info, frames=6000))
     post.until(1010)
     assert post.at() == INVALID
@@ -96,7 +99,8 @@ def test_a_clip_that_is_too_long_goes_with_max_frames(at, info):
     assert post.at() == GRACE
 
 
-def test_a_clip_that_upstream_cannot_decode_into_memory_is_told_so(at, info):
+def test_clip_too_large_for_memory(at, info):
+    """A clip that upstream cannot decode into memory is told so."""
     post = at("cosmos", clip=dataclasses.replace(info, frames=4999, display_width=2**20, display_height=2**20))
     post.until(1010)
     assert post.at() == INVALID
@@ -104,7 +108,8 @@ def test_a_clip_that_upstream_cannot_decode_into_memory_is_told_so(at, info):
     assert "which decodes as it goes" in post.error.read_text()
 
 
-def test_what_has_no_effect_here_is_a_warning(at, capsys):
+def test_ignored_field_is_a_warning(at, capsys):
+    """What has no effect here is a warning."""
     post = at("cosmos", controls=("edge", "vis", "depth", "seg"))
     post.edit(edge={"control_weight": 1.0}, context_frame_index=3)
     post.until(1010)
@@ -121,7 +126,8 @@ def test_what_has_no_effect_here_is_a_warning(at, capsys):
         ({"rotation": 180}, "edge.control_path is turned or mirrored"),
     ],
 )
-def test_a_control_of_another_shape_is_refused_with_both_numbers(at, shape, words):
+def test_control_of_another_shape(at, shape, words):
+    """A control of another shape is refused with both numbers, and passes once it fits."""
     post = at()
     make_clip(post.inputs / "edge.mp4", **({"frames": 12} | shape))
     post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
@@ -135,7 +141,8 @@ def test_a_control_of_another_shape_is_refused_with_both_numbers(at, shape, word
     assert not post.error.exists()
 
 
-def test_a_control_of_two_spellings_of_a_rate_and_of_max_frames_fits(at):
+def test_control_that_fits_max_frames(at):
+    """A control for max_frames, at another spelling of the rate, fits."""
     post = at()
     make_clip(post.inputs / "edge.mkv", frames=7, fps=Fraction(30_000, 1001))
     post.edit(max_frames=7, edge={"control_weight": 1.0, "control_path": "edge.mkv"})
@@ -144,7 +151,8 @@ def test_a_control_of_two_spellings_of_a_rate_and_of_max_frames_fits(at):
     assert post.at() == QUEUED
 
 
-def test_no_clip_starts_before_its_control_is_known(at):
+def test_no_start_before_control_is_known(at):
+    """No clip starts before its control was measured."""
     post = at()
     make_clip(post.inputs / "edge.mp4", frames=12)
     post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
@@ -156,7 +164,8 @@ def test_no_clip_starts_before_its_control_is_known(at):
     assert post.gates.spec_of(post.job).edge.control_path == "edge.mp4"
 
 
-def test_a_control_that_is_replaced_in_the_queue_is_measured_anew(at):
+def test_control_replaced_in_the_queue(at):
+    """A control that is replaced in the queue is measured anew."""
     post = at()
     make_clip(post.inputs / "edge.mp4", frames=12)
     post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
@@ -168,7 +177,8 @@ def test_a_control_that_is_replaced_in_the_queue_is_measured_anew(at):
     assert post.at() == INVALID
 
 
-def test_what_is_no_video_is_refused_without_being_opened(at):
+def test_text_is_refused_unopened(at):
+    """What is no video is refused without being opened."""
     post = at()
     (post.inputs / "edge.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
     post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
@@ -177,7 +187,7 @@ def test_what_is_no_video_is_refused_without_being_opened(at):
     assert "a list of other files" in post.job.detail
 
 
-def test_a_control_that_is_cut_short_says_so(at):
+def test_cut_control_says_so(at):
     post = at()
     whole = make_clip(post.inputs / "edge.mp4", frames=12)
     whole.write_bytes(whole.read_bytes()[:300])
@@ -187,7 +197,8 @@ def test_a_control_that_is_cut_short_says_so(at):
     assert "edge.control_path cannot be used" in post.job.detail
 
 
-def test_a_mask_in_an_array_is_measured_by_its_header(at):
+def test_mask_is_measured_by_its_header(at):
+    """A mask in an array is measured by its header."""
     post = at("cosmos")
     np.savez(post.inputs / "mask.npz", np.zeros((9, 64, 96), np.uint8))
     post.edit(guided_generation_mask="mask.npz")
@@ -212,7 +223,9 @@ def test_cosmos_reads_some_formats_alone(at):
     assert "edge.control_path ends in '.mkv', which upstream does not read" in post.job.detail
 
 
-def test_a_machine_that_cannot_measure_a_file_says_nothing_about_it(at, monkeypatch):
+def test_unmeasured_is_not_judged(at, monkeypatch):
+    """A machine that cannot measure a file says nothing about it, and --once does not wait for ever."""
+
     def refuse(*_, **__):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
@@ -239,7 +252,8 @@ def test_a_machine_that_cannot_measure_a_file_says_nothing_about_it(at, monkeypa
     assert "is held against" not in post.job.detail
 
 
-def test_a_measurement_that_was_killed_says_nothing_about_the_file(at, monkeypatch):
+def test_killed_measurement_judges_nothing(at, monkeypatch):
+    """A measurement that was killed says nothing about the file."""
     start, killed = subprocess.Popen, []
 
     def kill(*args, **kwargs):

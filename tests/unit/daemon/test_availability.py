@@ -33,7 +33,8 @@ def bench():
 
 
 @pytest.mark.parametrize("error", [Shortage, NoProcess])
-def test_a_pause_grows_for_the_queue_as_a_whole_and_each_try_has_one_line(bench, error):
+def test_pause_grows_for_the_whole_queue(bench, error):
+    """A pause grows for the queue as a whole, and each try has one line."""
     with capture_logs() as lines:
         found = [bench.pause(error("Too many open files.")) for _ in range(7)]
     assert [pause for pause, _ in found] == [2, 4, 8, 16, 32, 60, 60]
@@ -41,14 +42,16 @@ def test_a_pause_grows_for_the_queue_as_a_whole_and_each_try_has_one_line(bench,
     assert [line["event"] for line in lines] == ["queue-paused"] * 7
 
 
-def test_it_begins_anew_when_an_attempt_gets_through_the_step_that_failed(bench):
+def test_pause_begins_anew_after_its_step(bench):
+    """A pause begins anew when an attempt gets through the step that failed."""
     for _ in range(3):
         bench.pause(NoProcess("Too many open files."))
     bench.availability.prepared()
     assert bench.pause(NoProcess("Too many open files.")) == (2, True)
 
 
-def test_a_copy_that_is_made_says_nothing_of_an_engine_that_fails(bench):
+def test_copy_says_nothing_of_an_engine(bench):
+    """A copy that is made says nothing of an engine that fails."""
     for _ in range(3):
         bench.pause(NoProcess("Too many open files."), prepared=True)
         bench.availability.prepared()
@@ -59,5 +62,6 @@ def test_a_copy_that_is_made_says_nothing_of_an_engine_that_fails(bench):
     assert bench.pause(NoProcess("Too many open files.")) == (2, True)
 
 
-def test_each_job_that_a_gpu_fails_is_told_of(bench):
+def test_each_lost_gpu_is_told(bench):
+    """Each job that a GPU fails is told."""
     assert [bench.pause(GpuLost("It fell off the bus.")) for _ in range(3)] == [(retry.ENVIRONMENT_PAUSE, True)] * 3

@@ -105,23 +105,26 @@ def test_what_to_type_can_be_pasted(store, ask, states, verb, command):
         (GENERATED[:-1], "it is running already: there is nothing to retry."),
     ],
 )
-def test_retry_ends_a_pause_after_generating(store, ask, states, answer):
+def test_retry_ends_a_pause(store, ask, states, answer):
+    """retry ends a pause after generating, and generates nothing."""
     there(store, *states)
     assert ask("retry", "my clip") == answer
 
 
-def test_an_unknown_clip_is_named_once_with_what_lists_the_known_ones(ask):
+def test_unknown_clip_is_answered(ask):
+    """An unknown clip is answered with the command that lists the known ones."""
     # The command line and the log put the word in front.
     assert ask("go", "zebra") == "no clip here is called so. All that were seen: script/povwatch jobs"
 
 
-def test_what_somebody_may_have_meant_is_named(store, ask):
+def test_nearest_clip_is_named(store, ask):
     there(store)
     meant = "no clip here is called so. Did you mean my clip.mp4? All that were seen: script/povwatch jobs"
     assert ask("hold", "my_clip.mp4") == meant
 
 
-def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(store, ask):
+def test_several_clips_have_a_command_each(store, ask):
+    """A word that means several clips is answered with a command for each."""
     there(store, path=b"x/my a.mp4")
     there(store, path=b"y/my a.mp4")
     text = ask("retry", "my a", force=True)
@@ -133,19 +136,22 @@ def test_a_word_that_means_several_clips_is_answered_with_a_command_for_each(sto
 
 
 @pytest.mark.parametrize("verb", ["go", "hold"])
-def test_nobody_is_told_to_retry_what_is_no_video(store, ask, verb):
+def test_no_retry_for_what_is_no_video(store, ask, verb):
+    """Nobody is told to retry what is no video."""
     (job,) = store.add([(CLIP, b"sig")])
     put(store, job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
     assert ask(verb, "my clip") == "it is rejected already: It is a symbolic link. Copy the video itself."
 
 
-def test_who_is_held_by_a_file_as_well_is_told_that_it_goes_then(store, ask, tmp_path):
+def test_hold_file_is_named_too(store, ask, tmp_path):
+    """A go for a clip that a file holds, too, says that it goes once that is removed."""
     there(store)
     (tmp_path / "inputs/my clip.hold").touch()
     assert ask("go", "my clip") == "the file my clip.hold still holds it: remove that, and it starts."
 
 
-def test_a_go_while_the_folder_is_away_is_kept_and_said_so(store, ask, tmp_path):
+def test_go_while_the_folder_is_away(store, ask, tmp_path):
+    """A go while the folder is away is kept, and the answer says so."""
     there(store)
     (tmp_path / "inputs").rename(tmp_path / "away")
     text = ask("go", "my clip")
@@ -153,17 +159,19 @@ def test_a_go_while_the_folder_is_away_is_kept_and_said_so(store, ask, tmp_path)
     assert store.of_path(CLIP).go
 
 
-def test_a_line_in_the_log_about_no_clip_names_the_option(ask):
+def test_option_stands_for_the_clip(ask):
+    """A line in the log about no clip names the option."""
     with capture_logs() as lines:
         ask("retry", "", previews=True)
     assert [line["clip"] for line in lines] == ["--previews"]
 
 
-def test_a_machine_that_only_previews_is_told_how_to_look(ask):
+def test_preview_machine_is_sent_to_doctor(ask):
     assert "script/povwatch doctor" in ask("retry", "", previews=True)
 
 
-def test_clips_that_were_not_named_are_not_touched_by_a_request(tmp_path, store):
+def test_unnamed_clips_are_not_touched(tmp_path, store):
+    """Requests do not touch clips that --once was not given."""
     there(store, JobState.GRACE)
     there(store, JobState.GRACE, path=b"named.mp4")
     (tmp_path / "inputs").mkdir()

@@ -39,14 +39,17 @@ def bench():
         yield Bench(outputs)
 
 
-def test_nothing_is_written_while_nothing_was_refused(bench):
+def test_nothing_is_written_unasked(bench):
+    """Nothing is written in outputs/ while nothing was refused."""
     for now in range(100):
         bench.watch.tick(float(now))
     assert (bench.probes, bench.watch.blocker) == (0, None)
     assert list(bench.outputs.iterdir()) == []
 
 
-def test_one_that_cannot_be_looked_at_at_the_start_is_known_from_the_next_look_on(bench, monkeypatch):
+def test_unseen_at_the_start(bench, monkeypatch):
+    """A folder that cannot be looked at at the start is known from the next look on."""
+
     def too_many(_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
@@ -61,7 +64,8 @@ def test_one_that_cannot_be_looked_at_at_the_start_is_known_from_the_next_look_o
     assert "is not there" in watch.blocker.problem
 
 
-def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(bench):
+def test_refusing_folder_is_probed(bench):
+    """A folder that refuses files is probed with growing pauses until it takes one."""
     bench.error = OutputsNotWritable("outputs/.povwatch cannot be written (Read-only file system).", "Mount it.")
     with capture_logs() as said:
         assert bench.watch.refuses(0.0)
@@ -79,18 +83,21 @@ def test_one_that_refuses_files_is_tried_with_growing_pauses_until_it_takes_one(
     assert list((bench.outputs / ".povwatch").iterdir()) == []
 
 
-def test_one_that_takes_files_refuses_nothing(bench):
+def test_taking_folder_refuses_nothing(bench):
+    """A folder that takes files is not away."""
     assert not bench.watch.refuses(0.0)
     assert bench.watch.blocker is None
     assert not bench.watch.came_back()
 
 
-def test_too_few_open_files_say_nothing_about_the_folder(bench):
+def test_open_files_say_nothing_of_it(bench):
+    """Too few open files say nothing about the folder."""
     bench.error = Shortage("povwatch could not make a private folder: Too many open files.")
     assert not bench.watch.refuses(0.0)
 
 
-def test_rights_that_are_taken_away_are_seen_before_anything_is_refused(bench):
+def test_lost_rights_are_seen_first(bench):
+    """Rights that are taken away are seen before anything is refused."""
     bench.outputs.chmod(0o555)
     with as_somebody_else():
         bench.watch.tick(0.0)
@@ -102,7 +109,9 @@ def test_rights_that_are_taken_away_are_seen_before_anything_is_refused(bench):
     assert bench.watch.blocker is None
 
 
-def test_a_probe_that_the_system_refuses_is_told_in_its_words(bench, monkeypatch):
+def test_refused_probe_has_its_words(bench, monkeypatch):
+    """A probe that the system refuses is told in its words."""
+
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 

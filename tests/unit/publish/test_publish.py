@@ -108,7 +108,8 @@ def outputs(tmp_path):
     return folder
 
 
-def test_nothing_is_visible_until_publish_and_then_the_pair_is(outputs):
+def test_nothing_visible_until_publish(outputs):
+    """Nothing is visible until publish, and then the pair is."""
     publisher, sealed = promise(outputs)
     assert visible(outputs) == {}
 
@@ -135,7 +136,8 @@ def test_publishing_again_changes_nothing(outputs):
     assert {p: p.stat().st_ino for p in (outputs / "clip").iterdir()} == before
 
 
-def test_a_crash_at_any_call_of_publish_is_recovered_to_one_whole_pair(tmp_path):
+def test_crash_at_any_call_of_publish(tmp_path):
+    """A crash at any call of publish is recovered to one whole pair."""
     for number in itertools.count():
         outputs = tmp_path / f"{number}"
         outputs.mkdir()
@@ -161,7 +163,8 @@ def test_a_crash_at_any_call_of_publish_is_recovered_to_one_whole_pair(tmp_path)
     assert number > 20
 
 
-def test_a_crash_during_the_recovery_is_recovered_too(tmp_path):
+def test_crash_during_the_recovery(tmp_path):
+    """A crash during the recovery is recovered, too."""
     for number in itertools.count(0, 3):
         outputs = tmp_path / f"{number}"
         outputs.mkdir()
@@ -180,7 +183,8 @@ def test_a_crash_during_the_recovery_is_recovered_too(tmp_path):
     assert number > 20
 
 
-def test_a_crash_at_any_call_of_seal_shows_nothing_and_leaves_only_what_sweep_takes(tmp_path):
+def test_crash_at_any_call_of_seal(tmp_path):
+    """A crash at any call of seal shows nothing, and leaves only what sweep removes."""
     for number in itertools.count():
         outputs = tmp_path / f"{number}"
         outputs.mkdir()
@@ -202,7 +206,8 @@ def test_a_crash_at_any_call_of_seal_shows_nothing_and_leaves_only_what_sweep_ta
     assert number > 15
 
 
-def test_a_crash_at_any_call_of_reseal_keeps_the_old_promise_good(tmp_path):
+def test_crash_at_any_call_of_reseal(tmp_path):
+    """A crash at any call of reseal keeps the old promise good."""
     for number in itertools.count():
         outputs = tmp_path / f"{number}"
         outputs.mkdir()
@@ -229,7 +234,8 @@ def test_a_crash_at_any_call_of_reseal_keeps_the_old_promise_good(tmp_path):
     assert number > 15
 
 
-def test_bytes_and_names_are_on_the_disk_in_the_right_order(outputs, monkeypatch):
+def test_syncs_and_renames_in_order(outputs, monkeypatch):
+    """Bytes and names are on the disk in the right order."""
     done = []
     real_sync, real_rename = os.fsync, fs.rename_noreplace
 
@@ -264,7 +270,7 @@ def test_bytes_and_names_are_on_the_disk_in_the_right_order(outputs, monkeypatch
     ]
 
 
-def test_an_observer_never_sees_part_of_a_file(outputs):
+def test_observer_sees_no_part_of_a_file(outputs):
     whole = {VIDEO * 20 + bytes([n]) for n in range(25)}
     digests = {hashlib.sha256(data).hexdigest() for data in whole}
     over, seen, wrong = threading.Event(), set(), []
@@ -292,7 +298,8 @@ def test_an_observer_never_sees_part_of_a_file(outputs):
     assert len(list(outputs.glob("clip*/*.mp4"))) == 25
 
 
-def test_another_run_gets_the_next_version_for_all_its_files(outputs):
+def test_next_version_for_all_files(outputs):
+    """Another run gets the next version for all its files."""
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
     publisher, second = promise(outputs, job=2, data=b"another")
@@ -304,7 +311,7 @@ def test_another_run_gets_the_next_version_for_all_its_files(outputs):
     assert b"clip_aug_v2.mp4" in shown["clip/clip_aug_v2.json"]
 
 
-def test_the_same_bytes_are_published_once(outputs):
+def test_same_bytes_are_published_once(outputs):
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
     publisher, second = promise(outputs, job=2)
@@ -326,6 +333,7 @@ def test_the_same_bytes_are_published_once(outputs):
 )
 @pytest.mark.parametrize("name", ["clip_aug.mp4", "clip_aug.json"])
 def test_whatever_has_a_name_keeps_it(outputs, occupy, name):
+    """Whatever has a name keeps it, and the result gets the next version."""
     (outputs / "clip").mkdir()
     at = outputs / "clip" / name
     occupy(at)
@@ -337,7 +345,8 @@ def test_whatever_has_a_name_keeps_it(outputs, occupy, name):
     assert os.lstat(at).st_ino == before.st_ino
 
 
-def test_the_other_files_of_the_folder_are_left_alone(outputs):
+def test_other_files_are_left_alone(outputs):
+    """The other files of the folder are not even touched."""
     (outputs / "clip").mkdir()
     overlay = outputs / "clip/1_mano_overlay.mp4"
     overlay.write_bytes(b"hands")
@@ -351,7 +360,8 @@ def test_the_other_files_of_the_folder_are_left_alone(outputs):
 
 
 @pytest.mark.parametrize("when", ["seal", "preflight", "publish", "reseal"])
-def test_a_symlink_in_place_of_a_folder_is_refused_by_name(outputs, tmp_path, when):
+def test_symlink_for_a_folder_is_refused(outputs, tmp_path, when):
+    """A symlink in place of a folder is refused by name, at every step."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     publisher, sealed = Publisher(outputs), None
@@ -370,7 +380,8 @@ def test_a_symlink_in_place_of_a_folder_is_refused_by_name(outputs, tmp_path, wh
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_file_in_place_of_a_folder_is_refused_by_name(outputs):
+def test_file_for_a_folder_is_refused(outputs):
+    """A file in place of a folder is refused by name."""
     (outputs / "day1").write_text("")
     with pytest.raises(OutputRefused, match=r"outputs/day1 is a file, where a folder is needed"):
         Publisher(outputs).preflight(b"day1/clip/clip_aug.mp4")
@@ -380,7 +391,8 @@ def test_a_file_in_place_of_a_folder_is_refused_by_name(outputs):
     ("mode", "kind"), [(stat.S_IFREG, "a file"), (stat.S_IFIFO, "a named pipe"), (stat.S_IFSOCK, "a socket")]
 )
 @pytest.mark.parametrize("name", ["day1", ".povwatch"])
-def test_only_of_a_link_it_is_said_that_nothing_is_written_through_one(outputs, mode, kind, name):
+def test_other_kinds_are_not_called_links(outputs, mode, kind, name):
+    """What is no link is called by its kind, and links are not mentioned."""
     os.mknod(outputs / name, mode | 0o600)
     with pytest.raises((OutputRefused, OutputsTaken)) as refusal:
         need_folder(outputs, name)
@@ -389,7 +401,8 @@ def test_only_of_a_link_it_is_said_that_nothing_is_written_through_one(outputs, 
 
 
 @pytest.mark.parametrize("name", ["day1", ".povwatch"])
-def test_of_a_link_it_is_said(outputs, tmp_path, name):
+def test_link_is_called_one(outputs, tmp_path, name):
+    """A link is called one, with where it leads."""
     (outputs / name).symlink_to(tmp_path)
     with pytest.raises((OutputRefused, OutputsTaken)) as refusal:
         need_folder(outputs, name)
@@ -397,14 +410,16 @@ def test_of_a_link_it_is_said(outputs, tmp_path, name):
     assert refusal.value.todo == "Results are never written through a link: remove it or move it away."
 
 
-def test_preflight_is_content_with_a_folder_that_is_there_or_missing(outputs):
+def test_preflight_passes_other_folders(outputs):
+    """preflight passes a folder that is there or missing, and makes none."""
     (outputs / "there").mkdir()
     Publisher(outputs).preflight(b"there/clip_aug.mp4")
     Publisher(outputs).preflight(b"missing/deeper/clip_aug.mp4")
     assert listing(outputs) == ["there"]
 
 
-def test_a_symlink_in_place_of_the_staging_folder_is_refused(outputs, tmp_path):
+def test_symlink_for_staging_is_refused(outputs, tmp_path):
+    """A symlink in place of the staging folder is refused."""
     (tmp_path / "elsewhere").mkdir()
     (outputs / ".povwatch").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OutputsAway, match=r"outputs/\.povwatch is a symlink"):
@@ -413,7 +428,8 @@ def test_a_symlink_in_place_of_the_staging_folder_is_refused(outputs, tmp_path):
         Publisher(outputs).staging.sweep((), ())
 
 
-def test_a_name_taken_after_the_seal_is_told_and_resealed(outputs):
+def test_name_taken_after_the_seal(outputs):
+    """A name that is taken after the seal is told, and resealed."""
     publisher, sealed = promise(outputs)
     (outputs / "clip").mkdir()
     (outputs / "clip/clip_aug.mp4").write_text("somebody's")
@@ -426,7 +442,8 @@ def test_a_name_taken_after_the_seal_is_told_and_resealed(outputs):
     assert b"clip_aug_v2.mp4" in visible(outputs)["clip/clip_aug_v2.json"]
 
 
-def test_a_reseal_that_was_never_committed_leaves_the_old_promise_whole(outputs):
+def test_uncommitted_reseal(outputs):
+    """A reseal that was never committed leaves the old promise whole."""
     publisher, sealed = promise(outputs)
     (outputs / "clip").mkdir()
     (outputs / "clip/clip_aug.mp4").write_text("somebody's")
@@ -438,7 +455,8 @@ def test_a_reseal_that_was_never_committed_leaves_the_old_promise_whole(outputs)
     assert hashlib.sha256(visible(outputs)["clip/clip_aug.json"]).hexdigest() == sealed.entries[-1].sha256
 
 
-def test_what_somebody_took_is_noted_and_not_made_again(outputs):
+def test_removed_result_is_noted(outputs):
+    """What somebody removed is noted, and not made again."""
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
     (outputs / "clip/clip_aug.mp4").unlink()
@@ -448,7 +466,8 @@ def test_what_somebody_took_is_noted_and_not_made_again(outputs):
     assert not (outputs / "clip/clip_aug.mp4").exists()
 
 
-def test_what_somebody_changed_is_noted_and_kept(outputs):
+def test_changed_result_is_noted(outputs):
+    """What somebody changed is noted, and kept."""
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
     (outputs / "clip/clip_aug.mp4").write_text("cut")
@@ -456,14 +475,16 @@ def test_what_somebody_changed_is_noted_and_kept(outputs):
     assert (outputs / "clip/clip_aug.mp4").read_text() == "cut"
 
 
-def test_a_room_that_is_gone_is_no_obstacle_where_the_files_are_there(outputs):
+def test_gone_staging_is_no_obstacle(outputs):
+    """A staging folder that is gone is no obstacle where the files are visible."""
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
     publisher.staging.discard(1, "ab")
     assert publisher.publish(sealed).gone == ()
 
 
-def test_an_empty_mount_point_is_not_mistaken_for_a_theft(outputs, tmp_path):
+def test_empty_mount_point_is_no_removal(outputs, tmp_path):
+    """An empty mount point is not taken for a removal."""
     publisher, sealed = promise(outputs)
     outputs.rename(tmp_path / "disk")
     outputs.mkdir()
@@ -492,7 +513,7 @@ def failing(monkeypatch, code, matches):
     ("code", "error"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, WriteFailed)]
 )
 @pytest.mark.parametrize("at", ["out.mp4", "manifest_v1.json", "1.ab", ".povwatch"])
-def test_a_failed_sync_costs_the_sealed_files_and_nothing_that_was_generated(outputs, monkeypatch, code, error, at):
+def test_failed_sync_before_the_promise(outputs, monkeypatch, code, error, at):
     """What was generated was synced before; no file is synced a second time after its sync has failed."""
     room = Publisher(outputs).staging.make(1, "ab")
     (room / "generated.mp4").write_bytes(b"a quarter of an hour of GPU time")
@@ -508,7 +529,8 @@ def test_a_failed_sync_costs_the_sealed_files_and_nothing_that_was_generated(out
 
 
 @pytest.mark.parametrize(("code", "error"), [(errno.EIO, WriteFailed), (errno.ENOSPC, DiskFull)])
-def test_a_failed_sync_of_the_target_is_told_and_the_promise_stands(outputs, code, error):
+def test_failed_sync_of_the_target(outputs, code, error):
+    """A failed sync of the target is told, and the promise stands."""
     publisher, sealed = promise(outputs)
     with pytest.MonkeyPatch.context() as patch:
         failing(patch, code, lambda path: path.endswith("/clip"))
@@ -517,7 +539,8 @@ def test_a_failed_sync_of_the_target_is_told_and_the_promise_stands(outputs, cod
     assert publisher.publish(sealed).gone == ()
 
 
-def test_it_can_be_called_off_while_a_large_file_is_read(outputs):
+def test_called_off_while_reading(outputs):
+    """seal and publish can be called off while a large file is read."""
     publisher = Publisher(outputs)
     room = publisher.staging.make(1, "run")
     (room / "final.mp4").write_bytes(VIDEO)
@@ -531,7 +554,8 @@ def test_it_can_be_called_off_while_a_large_file_is_read(outputs):
     assert publisher.publish(sealed).visible == tuple(entry.target for entry in sealed.entries)
 
 
-def test_the_engine_has_to_leave_plain_files_of_its_own(outputs, tmp_path):
+def test_engine_leaves_plain_files(outputs, tmp_path):
+    """Only plain files of the engine's own are taken, and no mode of another file changes."""
     publisher = Publisher(outputs)
     room = publisher.staging.make(1, "ab")
     clip = tmp_path / "clip.mp4"
@@ -547,7 +571,9 @@ def test_the_engine_has_to_leave_plain_files_of_its_own(outputs, tmp_path):
     assert stat.S_IMODE(clip.stat().st_mode) == 0o600
 
 
-def test_without_renameat2_a_link_does_and_still_nothing_is_overwritten(outputs, monkeypatch):
+def test_without_renameat2(outputs, monkeypatch):
+    """Without renameat2 a link does, and still nothing is overwritten."""
+
     def unsupported(*_):
         ctypes.set_errno(errno.EINVAL)
         return -1
@@ -565,7 +591,8 @@ def test_without_renameat2_a_link_does_and_still_nothing_is_overwritten(outputs,
 
 
 @pytest.mark.parametrize("umask", [0o007, 0o022])
-def test_results_are_readable_under_the_umask_and_get_the_folders_group(outputs, umask):
+def test_modes_and_group_of_results(outputs, umask):
+    """Results are readable under the umask, and get the folder's group."""
     os.chown(outputs, -1, 4242 if os.geteuid() == 0 else os.getegid())
     outputs.chmod(0o2770)
     before = os.umask(umask)
@@ -601,12 +628,13 @@ def test_any_name_goes_through(outputs, stem):
     assert [os.fsencode(name) for name in listing(folder)] == [base + b"_aug.json", base + b"_aug.mp4"]
 
 
-def test_a_name_too_long_is_refused_in_words(outputs):
+def test_too_long_a_name_is_refused(outputs):
     with pytest.raises(OutputRefused, match="File name too long"):
         promise(outputs, names=lambda version: [b"y" * 300 + b"%d.mp4" % version])
 
 
-def test_a_clip_that_has_every_version_already_is_refused_in_words(outputs, monkeypatch):
+def test_every_version_taken_is_refused(outputs, monkeypatch):
+    """A clip that has every version already is refused in words."""
     monkeypatch.setattr("povwatch.publish.publisher.VERSION_MAX", 2)
     for job in (1, 2):
         publisher, sealed = promise(outputs, job=job, data=b"%d" % job)
@@ -615,12 +643,13 @@ def test_a_clip_that_has_every_version_already_is_refused_in_words(outputs, monk
         promise(outputs, job=3, data=b"3")
 
 
-def test_two_files_of_a_job_never_share_a_name(outputs):
+def test_two_files_never_share_a_name(outputs):
     with pytest.raises(ValueError, match="one name"):
         promise(outputs, names=lambda _: [b"clip.json"])
 
 
-def test_staging_is_private_and_safe_to_ask_for_twice(outputs):
+def test_staging_is_private(outputs):
+    """Staging is private, and safe to ask for twice."""
     publisher = Publisher(outputs)
     room = publisher.staging.make(7, "ab")
     assert room == outputs / ".povwatch/7.ab"
@@ -633,7 +662,8 @@ def test_staging_is_private_and_safe_to_ask_for_twice(outputs):
     assert (outputs / ".povwatch/7/chunks").is_dir()
 
 
-def test_discard_keeps_the_checkpoints_and_finish_does_not(outputs):
+def test_discard_keeps_the_checkpoints(outputs):
+    """discard keeps the checkpoints, and finish does not."""
     publisher = Publisher(outputs)
     for job, run in ((1, "a"), (1, "b"), (11, "a")):
         (publisher.staging.make(job, run) / "sub").mkdir()
@@ -645,7 +675,8 @@ def test_discard_keeps_the_checkpoints_and_finish_does_not(outputs):
     publisher.staging.finish(1)
 
 
-def test_sweep_takes_what_belongs_to_nobody_and_no_strangers(outputs):
+def test_sweep_takes_no_strangers(outputs):
+    """sweep removes what belongs to no job, and nothing of others."""
     publisher = Publisher(outputs)
     assert publisher.staging.sweep((), ()) == 0
     for job, run in ((1, "a"), (1, "b"), (2, "c")):
@@ -659,7 +690,8 @@ def test_sweep_takes_what_belongs_to_nobody_and_no_strangers(outputs):
     assert (outputs / "clip").is_dir()
 
 
-def test_sweep_takes_the_copies_for_a_hook_whosever_they_are_and_leaves_the_checkpoints(outputs):
+def test_sweep_takes_hook_copies(outputs):
+    """sweep removes the copies for any job's hook, and leaves its checkpoints."""
     publisher = Publisher(outputs)
     for job in (1, 2):
         (publisher.staging.for_hooks(job) / "clip.mp4").touch()
@@ -689,7 +721,7 @@ entries = st.builds(Entry, st.binary(), st.binary(), st.integers(0, 2**60), st.t
 
 
 @given(st.builds(Sealed, st.integers(1), st.text(), st.integers(1, 999), st.lists(entries, min_size=1).map(tuple)))
-def test_a_promise_survives_the_journal(sealed):
+def test_promise_survives_the_journal(sealed):
     text = sealed.to_json()
     assert text.isascii()
     assert "\n" not in text
@@ -699,12 +731,12 @@ def test_a_promise_survives_the_journal(sealed):
 @pytest.mark.parametrize(
     "text", ["", "{", "null", "[]", "{}", '{"job_id": 1, "run_id": "a", "version": 1, "entries": []}']
 )
-def test_a_broken_promise_is_a_journal_error(text):
+def test_broken_promise_is_a_journal_error(text):
     with pytest.raises(JournalError, match="cannot be read"):
         Sealed.from_json(text)
 
 
-def test_a_full_disk_stops_the_making_of_rooms_in_words(outputs, monkeypatch):
+def test_full_disk_stops_staging_in_words(outputs, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -714,7 +746,8 @@ def test_a_full_disk_stops_the_making_of_rooms_in_words(outputs, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EXDEV, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])
-def test_nobody_is_told_to_do_again_what_is_tried_again_by_itself(tmp_path, number):
+def test_no_advice_to_retry_by_hand(tmp_path, number):
+    """Nobody is told to do again what is tried again by itself."""
     error = translated(OSError(number, os.strerror(number)), tmp_path, b"a/a_aug.mp4")
     assert error.todo
     assert "retry" not in str(error)

@@ -50,7 +50,8 @@ def made(**changes):
     return manifest(JOB, Entry(b"final.mp4", b"d/caf/caf_aug_v2.mp4", 10, "c0de"), **(values | changes))
 
 
-def test_it_holds_all_that_it_takes_to_run_it_again():
+def test_holds_all_to_run_it_again():
+    """The manifest holds all that it takes to run the job again."""
     text = json.loads(made())
     assert (text["povwatch"], text["manifest_version"], text["kind"]) == (__version__, 1, "aug")
     assert bytes.fromhex(text["source"]["path_hex"]) == JOB.path
@@ -65,7 +66,7 @@ def test_it_holds_all_that_it_takes_to_run_it_again():
     assert text["seconds"] == {"generate": 1.5}
 
 
-def test_it_describes_the_file_beside_it():
+def test_describes_the_file_beside_it():
     output = json.loads(made())["output"]
     assert (output["file"], output["sha256"], output["size"]) == ("caf_aug_v2.mp4", "c0de", 10)
     assert bytes.fromhex(output["path_hex"]) == b"d/caf/caf_aug_v2.mp4"
@@ -98,6 +99,7 @@ JOB_DONE = {
 
 
 def test_what_made_it_is_on_record():
+    """The manifest has the model, its files, libraries, settings, chunks and GPU."""
     spec = {"name": "a", "seed": 3, "num_steps": 35, "guidance": 3, "edge": {"control_weight": 0.7}, "vis": {}}
     seen = {"name": "NVIDIA H200", "uuid": "GPU-1", "peak_memory": 14_000_000_000, "energy": 5.5}
     text = json.loads(made(spec=spec, capabilities=DIFFUSERS, artifact=JOB_DONE, gpu=seen))
@@ -112,13 +114,15 @@ def test_what_made_it_is_on_record():
     assert text["gpu"] == {"name": "NVIDIA H200", "uuid": "GPU-1", "peak_memory": 13_700_000_000, "energy": 5.5}
 
 
-def test_guardrails_are_named_whether_they_are_on_or_off():
+def test_guardrails_on_or_off():
+    """Guardrails are named, whether they are on or off."""
     for on in (True, False):
         assert json.loads(made(capabilities={"name": "x", "real": True, "guardrails": on}))["guardrails"] is on
     assert json.loads(made(capabilities={"name": "preview"}))["guardrails"] is None
 
 
-def test_what_the_engine_does_not_say_is_as_the_spec_has_it():
+def test_unsaid_is_as_in_the_spec():
+    """What the engine does not say is as the spec has it."""
     text = json.loads(made(artifact={"path": "x"}, gpu={"peak_memory": 7}))
     assert (text["seed"], text["num_steps"], text["controls"]) == (3, None, {"edge": 1.0})
     assert text["gpu"] == {"name": None, "peak_memory": 7}
@@ -130,7 +134,7 @@ def test_private_paths_stay_private():
     assert json.loads(made())["generated"] == {"frames": 12, "peak_memory": 5}
 
 
-def test_a_preview_says_what_it_is():
+def test_preview_says_what_it_is():
     for capabilities in ({"name": "preview", "real": False}, {"name": "toy"}):
         text = json.loads(made(capabilities=capabilities))
         assert (text["kind"], text["note"]) == ("preview", PREVIEW_NOTE)
@@ -138,18 +142,21 @@ def test_a_preview_says_what_it_is():
 
 
 def test_it_is_for_people_too():
+    """The manifest is indented, and readable in every language."""
     data = made()
     assert data.endswith(b"}\n")
     assert "Hände".encode() in data
     assert data.count(b"\n") > 40
 
 
-def test_halves_of_characters_are_json_s_own_escapes():
+def test_lone_surrogates_are_escaped():
+    """Lone surrogates are JSON's own escapes."""
     data = made(artifact={"path": "", "note": "\udcff\ud800"})
     assert json.loads(data.decode())["generated"]["note"] == "\udcff\ud800"
 
 
-def test_a_terminal_obeys_nothing_in_it_and_every_language_is_readable():
+def test_terminal_obeys_nothing_in_it():
+    """A terminal obeys nothing in a manifest, and every language is readable."""
     words = "Hände 手 🖐 \x9b31m\u202e\u2028\U000e0001\ud800\x1b\x7f"
     text = made(spec={"prompt": words}, artifact={"path": "/x", "note": words}).decode()
     assert all(line.isprintable() for line in text.split("\n"))

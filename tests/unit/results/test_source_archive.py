@@ -61,7 +61,8 @@ def below(inputs):
     return sorted(str(path.relative_to(inputs)) for path in inputs.rglob("*") if path.is_file())
 
 
-def test_the_json_follows_at_the_next_start(inputs, job):
+def test_json_follows_at_the_next_start(inputs, job):
+    """Where a crash came between the clip and its JSON, the JSON follows at the next start."""
     with pytest.raises(Crash):
         aside(inputs, moves=1).move(job)
     assert below(inputs) == [".done/a.mp4", "a.json"]
@@ -70,7 +71,8 @@ def test_the_json_follows_at_the_next_start(inputs, job):
         assert below(inputs) == [".done/a.json", ".done/a.mp4"]
 
 
-def test_it_follows_to_the_version_that_its_clip_has(inputs, job):
+def test_json_follows_its_clips_version(inputs, job):
+    """The JSON follows to the version that its clip has."""
     (inputs / ".done").mkdir()
     (inputs / ".done/a.mp4").write_bytes(b"an older one")
     (inputs / ".done/a.json").write_bytes(b"{}")
@@ -80,7 +82,8 @@ def test_it_follows_to_the_version_that_its_clip_has(inputs, job):
     assert below(inputs) == [".done/a.json", ".done/a.mp4", ".done/a_v2.json", ".done/a_v2.mp4"]
 
 
-def test_the_json_of_a_new_clip_of_that_name_stays(inputs, job):
+def test_json_of_a_new_clip_stays(inputs, job):
+    """The JSON of a new clip of that name stays."""
     with pytest.raises(Crash):
         aside(inputs, moves=1).move(job)
     make_clip(inputs / "a.mp4", frames=5)
@@ -88,7 +91,8 @@ def test_the_json_of_a_new_clip_of_that_name_stays(inputs, job):
     assert below(inputs) == [".done/a.mp4", "a.json", "a.mp4"]
 
 
-def test_a_clip_that_somebody_took_away_leaves_its_json(inputs, job):
+def test_removed_clip_leaves_its_json(inputs, job):
+    """A clip that somebody removed leaves its JSON."""
     (inputs / "a.mp4").unlink()
     aside(inputs).move(job)
     assert below(inputs) == ["a.json"]
@@ -108,7 +112,8 @@ def test_markers_go_without_a_json_too(inputs, job):
     assert below(inputs) == [".done/a.go", ".done/a.mp4"]
 
 
-def test_another_file_system_is_said_with_what_to_do(inputs, job, monkeypatch):
+def test_other_file_system_is_told(inputs, job, monkeypatch):
+    """Another file system is told with what to do, and nothing moves."""
     said = []
     monkeypatch.setattr("povwatch.results.source_archive.say", lambda *_, **fields: said.append(fields))
     monkeypatch.setattr(InputsFolder, "move_aside", _crosses)

@@ -136,7 +136,8 @@ def full(_, *_args):
     raise DiskFull("No space left.", "Free some.")
 
 
-def test_a_full_disk_while_it_is_finished_costs_no_second_generation(bench, monkeypatch):
+def test_full_disk_while_finishing(bench, monkeypatch):
+    """A full disk while a result is finished costs no second generation."""
     with monkeypatch.context() as patch:
         patch.setattr(Attempt, "finish", full)
         bench.finisher.check(bench.job, bench.attempt)
@@ -160,7 +161,9 @@ REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EIO, errno.ESTALE]
 
 @pytest.mark.parametrize("code", REFUSALS)
 @pytest.mark.parametrize("step", ["finish", "seal", "publish"])
-def test_what_the_machine_refuses_is_tried_again_and_costs_no_second_generation(bench, monkeypatch, step, code):
+def test_refusal_costs_no_generation(bench, monkeypatch, step, code):
+    """What the machine refuses is tried again, and costs no second generation."""
+
     def refused(*_, **__):
         raise OSError(code, os.strerror(code))
 
@@ -181,7 +184,9 @@ def test_what_the_machine_refuses_is_tried_again_and_costs_no_second_generation(
 
 
 @pytest.mark.parametrize("step", ["finish", "publish"])
-def test_its_pauses_are_those_of_the_table(bench, monkeypatch, step):
+def test_pauses_are_the_tables(bench, monkeypatch, step):
+    """The pauses are those of machine_faults."""
+
     def refused(*_, **__):
         raise NoProcess("No process could be started for finish (Too many open files).", "Raise its limit.")
 
@@ -196,7 +201,9 @@ def test_its_pauses_are_those_of_the_table(bench, monkeypatch, step):
     assert pauses == [machine_faults.MEANS_AGAIN.pause(n) for n in range(1, 8)]
 
 
-def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_three_times(bench, monkeypatch):
+def test_unreadable_work_is_made_again(bench, monkeypatch):
+    """What a disk does not give back is generated again after three tries."""
+
     def fails(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -212,7 +219,8 @@ def test_what_a_disk_does_not_give_back_is_generated_again_when_it_was_asked_thr
     assert retry.decide(WriteFailed("."), attempts=3, limit=3, now=0.0).kind is retry.Kind.RELEASE
 
 
-def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, monkeypatch):
+def test_below_the_reserve(bench, monkeypatch):
+    """Below the reserve nothing is finished, it is told once, and it goes on by itself."""
     bench.lacks = DiskFull("There is less room left than disk.reserve.", "Make room.")
     with monkeypatch.context() as patch, capture_logs() as said:
         patch.setattr(Attempt, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
@@ -231,7 +239,8 @@ def test_below_the_reserve_nothing_is_finished_and_it_goes_on_by_itself(bench, m
     assert bench.failed_attempts.seen == []
 
 
-def test_a_disk_that_is_full_when_it_is_published_is_what_it_waits_on(bench, monkeypatch):
+def test_full_disk_while_publishing(bench, monkeypatch):
+    """A disk that is full while publishing is what the job waits on."""
     with monkeypatch.context() as patch, capture_logs() as said:
         patch.setattr(Publisher, "publish", full)
         bench.finisher.check(bench.job, bench.attempt)
@@ -248,7 +257,8 @@ def test_a_disk_that_is_full_when_it_is_published_is_what_it_waits_on(bench, mon
 
 
 @pytest.mark.parametrize("constant", [True, False])
-def test_an_uneven_result_is_given_no_plain_frame_rate(bench, constant):
+def test_uneven_result_has_no_one_rate(bench, constant):
+    """A result with a variable rate is not given one."""
     bench.attempt.prepared |= {"constant": constant}
     with capture_logs() as lines:
         bench.finisher.check(bench.job, bench.attempt)
@@ -258,7 +268,7 @@ def test_an_uneven_result_is_given_no_plain_frame_rate(bench, constant):
     assert checked["sentence"].format_map(checked).startswith(f"b'a.mp4': checked: 12 frames, 96x64, {pace}, 0.4 s")
 
 
-def test_one_that_waits_so_can_be_cancelled(bench, monkeypatch):
+def test_waiting_result_can_be_cancelled(bench, monkeypatch):
     monkeypatch.setattr(Attempt, "finish", full)
     bench.finisher.check(bench.job, bench.attempt)
     bench.settle()
@@ -267,7 +277,8 @@ def test_one_that_waits_so_can_be_cancelled(bench, monkeypatch):
     assert bench.finisher.next_deadline() is None
 
 
-def test_an_artifact_that_is_not_what_was_asked_for_is_the_jobs_own_fault(bench):
+def test_wrong_artifact_is_the_jobs_fault(bench):
+    """An artifact that is not what was asked for fails the attempt."""
     make_clip(bench.paths.outputs.parent / "shorter.mp4", frames=5)
     shutil.copy(bench.paths.outputs.parent / "shorter.mp4", bench.attempt.artifact["path"])
     bench.finisher.check(bench.job, bench.attempt)
@@ -275,7 +286,8 @@ def test_an_artifact_that_is_not_what_was_asked_for_is_the_jobs_own_fault(bench)
     assert bench.failed_attempts.seen == [(bench.job.id, CheckFailed)]
 
 
-def test_a_stop_while_the_result_is_read_leaves_it_for_the_next_start(bench, monkeypatch):
+def test_stop_while_reading(bench, monkeypatch):
+    """A stop while the result is read leaves it for the next start."""
     with monkeypatch.context() as patch:
         finish = Attempt.finish
 
@@ -294,7 +306,8 @@ def test_a_stop_while_the_result_is_read_leaves_it_for_the_next_start(bench, mon
     assert bench.now().state is JobState.DONE
 
 
-def test_what_was_measured_is_kept_for_the_report(bench):
+def test_measurements_are_kept(bench):
+    """What was measured is kept for the report."""
     bench.attempt.seconds["generate"] = 200.0
     bench.attempt.artifact["peak_memory_bytes"] = 13_700_000_000
     bench.finisher.check(bench.job, bench.attempt)
@@ -309,7 +322,8 @@ def test_what_was_measured_is_kept_for_the_report(bench):
     assert "3 min 20 s" in row
 
 
-def test_work_whose_folder_was_taken_waits_for_it_and_is_not_generated_again(bench):
+def test_taken_folder_is_waited_for(bench):
+    """Work whose folder was swapped waits for it, and is not generated again."""
     rooms = bench.paths.outputs / ".povwatch"
     rooms.rename(bench.paths.outputs / "away")
     rooms.mkdir()
@@ -328,7 +342,8 @@ def test_work_whose_folder_was_taken_waits_for_it_and_is_not_generated_again(ben
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_at_a_start_work_whose_folder_was_taken_is_waited_for_and_work_that_is_gone_is_not(bench, taken):
+def test_taken_or_gone_at_a_start(bench, taken):
+    """At a start, work in a swapped folder is waited for, and work that is gone is not."""
     rooms = bench.paths.outputs / ".povwatch"
     rooms.rename(bench.paths.outputs / "away")
     if taken:
@@ -346,7 +361,7 @@ def spoken(lines, event):
 
 
 @pytest.mark.parametrize("what", [".povwatch", "."])
-def test_work_that_was_removed_is_generated_again_when_it_is_not_back_soon(bench, what):
+def test_removed_work_is_made_again(bench, what):
     """outputs/ is there and is the known folder: nothing says that its disk is away."""
     shutil.rmtree(bench.paths.outputs / what)
     bench.paths.outputs.mkdir(exist_ok=True)
@@ -369,7 +384,7 @@ def test_work_that_was_removed_is_generated_again_when_it_is_not_back_soon(bench
     assert "generated again" in said
 
 
-def test_work_that_is_back_soon_is_used(bench):
+def test_work_back_soon_is_used(bench):
     rooms = bench.paths.outputs / ".povwatch"
     rooms.rename(bench.paths.outputs / "away")
     bench.finisher.check(bench.job, bench.attempt)
@@ -381,7 +396,8 @@ def test_work_that_is_back_soon_is_used(bench):
     assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
 
 
-def test_work_that_is_away_with_its_disk_is_waited_for_and_used_when_it_is_back(bench):
+def test_work_away_with_its_disk(bench):
+    """Work that is away with its disk is waited for, and used when it is back."""
     mounted, bench.away = bench.paths.outputs, True
     mounted.rename(mounted.with_name("unmounted"))
     with capture_logs() as lines:
@@ -408,7 +424,8 @@ def test_work_that_is_away_with_its_disk_is_waited_for_and_used_when_it_is_back(
     assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
 
 
-def test_a_result_that_went_away_with_its_promise_is_not_called_safe(bench, monkeypatch):
+def test_gone_promise_is_not_called_safe(bench, monkeypatch):
+    """A result that went away with its promise is not called safe."""
     with monkeypatch.context() as patch, capture_logs() as lines:
         keep = Publisher.publish
         patch.setattr(
@@ -433,7 +450,7 @@ def broken_child(op):
 
 
 @pytest.mark.parametrize("op", ["finish", "check"])
-def test_what_is_ours_to_finish_is_tried_again_and_then_kept(bench, monkeypatch, op):
+def test_failed_finishing_is_kept(bench, monkeypatch, op):
     """A failure of finishing spends no GPU time: the artifact by itself is what was asked for."""
     if op == "check":  # the judge of the artifact is the same operation: it fails for the finished file alone
         monkeypatch.setattr(workpiece, "call", lambda asked, args, **rest: (
@@ -455,7 +472,8 @@ def test_what_is_ours_to_finish_is_tried_again_and_then_kept(bench, monkeypatch,
     assert (events.count("started"), events.count("finish-retry")) == (1, 2)
 
 
-def test_a_pause_ends_when_somebody_says_so(bench, monkeypatch):
+def test_retry_ends_a_pause(bench, monkeypatch):
+    """A pause ends when somebody asks for it."""
     assert not bench.finisher.hasten(bench.job), "it waits for nothing"
     with monkeypatch.context() as patch:
         patch.setattr(workpiece, "call", broken_child("finish"))
@@ -469,7 +487,8 @@ def test_a_pause_ends_when_somebody_says_so(bench, monkeypatch):
     assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
 
 
-def test_finishing_that_fails_once_costs_nothing(bench, monkeypatch):
+def test_finishing_that_fails_once(bench, monkeypatch):
+    """Finishing that fails once costs nothing."""
     with monkeypatch.context() as patch:
         patch.setattr(workpiece, "call", broken_child("finish"))
         bench.finisher.check(bench.job, bench.attempt)
@@ -481,7 +500,8 @@ def test_finishing_that_fails_once_costs_nothing(bench, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["cut", "fewer", "text"])
-def test_what_the_engine_did_wrong_makes_another_attempt(bench, how):
+def test_engines_fault_is_another_attempt(bench, how):
+    """What the engine did wrong makes another attempt."""
     made = Path(bench.attempt.artifact["path"])
     if how == "cut":
         made.write_bytes(made.read_bytes()[: made.stat().st_size // 2])
@@ -494,7 +514,7 @@ def test_what_the_engine_did_wrong_makes_another_attempt(bench, how):
     assert bench.failed_attempts.seen == [(bench.job.id, CheckFailed)]
 
 
-def test_the_last_try_is_made_without_the_sound(bench, monkeypatch):
+def test_last_try_is_without_the_sound(bench, monkeypatch):
     """It was proven before; should it be at fault all the same, it does not cost the result."""
     clip = beeping(bench.paths.inputs / "a.mp4", "aac")
     room = Path(bench.attempt.folder)

@@ -121,7 +121,8 @@ def expire(world):
         (expire, "rejected"),
     ],
 )
-def test_nothing_is_left_of_a_job_that_ended(world, end, state):
+def test_nothing_is_left_of_an_ended_job(world, end, state):
+    """Nothing in outputs/.povwatch is left of a job, in whatever way it ended."""
     assert world.left == ["1"]
     end(world)
     world.settle()
@@ -129,13 +130,15 @@ def test_nothing_is_left_of_a_job_that_ended(world, end, state):
     assert str(world.job.id) not in world.left
 
 
-def test_what_waits_for_its_next_attempt_keeps_its_checkpoints(world):
+def test_waiting_job_keeps_checkpoints(world):
+    """A job that waits for its next attempt keeps its checkpoints."""
     world.app.results._cleanup.all()
     world.settle()
     assert world.left == ["1"]
 
 
-def test_a_job_that_ended_while_outputs_was_away_is_cleared_after_when_it_is_back(world):
+def test_cleared_when_outputs_is_back(world):
+    """A job that ended while outputs/ was away is cleared when that is back."""
     aside = world.paths.outputs.with_name("aside")
     world.paths.outputs.rename(aside)
     world.app.outputs_watch.tick(10.0)
@@ -150,7 +153,8 @@ def test_a_job_that_ended_while_outputs_was_away_is_cleared_after_when_it_is_bac
     assert world.left == []
 
 
-def test_at_a_start_what_is_nobody_s_is_cleared(world):
+def test_nobodys_files_at_a_start(world):
+    """At a start, what belongs to no job is removed, and strangers stay."""
     staging = world.app.publisher.staging
     staging.make(world.job.id, "a run that a crash ended")
     staging.make(77, "of a journal that was lost")

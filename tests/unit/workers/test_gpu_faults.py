@@ -72,7 +72,8 @@ def world():
         ((79,), GpuLost, Kind.RELEASE),
     ],
 )
-def test_the_worker_on_that_gpu_is_ended_and_no_other(world, codes, error, kind):
+def test_worker_on_that_gpu_is_ended(world, codes, error, kind):
+    """The worker on the GPU is ended with the error of the fault table, and no other is."""
     for code in codes:
         other, ended = world.hear(code)
         assert other == []
@@ -84,22 +85,26 @@ def test_the_worker_on_that_gpu_is_ended_and_no_other(world, codes, error, kind)
 
 
 @pytest.mark.parametrize("code", [45, 63, 92, 4711])
-def test_what_hurts_nobody_is_noted_with_the_job(world, code):
+def test_harmless_fault_is_noted(world, code):
+    """What hurts nobody is noted with the job."""
     assert world.hear(code) == [[], []]
     assert world.notes == [(1, "gpu-note", code)]
 
 
-def test_a_fault_of_somebody_else_s_gpu_is_nothing_to_us(world):
+def test_fault_of_another_gpu(world):
+    """A fault of a GPU that no worker has is ignored."""
     assert world.hear(79, "GPU-7") == [[], []]
     assert world.notes == []
 
 
-def test_a_lost_gpu_that_cannot_say_which_it_is_is_looked_for(world):
+def test_unnamed_lost_gpu_is_looked_for(world):
+    """A lost GPU that is not named is looked for."""
     assert world.hear(79, "") == [[], []]
     assert world.asked == 1
 
 
-def test_a_gpu_that_a_look_does_not_find_is_lost_and_the_other_is_not(world):
+def test_gpu_missing_from_a_look_is_lost(world):
+    """A GPU that a look does not find is lost, and the other is not."""
     assert world.see(0, 1) == [[], []]
     other, (error,) = world.see(0, problem="a GPU asks for a reset", lost=True)
     assert other == []
@@ -108,22 +113,26 @@ def test_a_gpu_that_a_look_does_not_find_is_lost_and_the_other_is_not(world):
     assert world.availability.gpu is None
 
 
-def test_a_gpu_that_nvml_counts_no_longer_is_lost_too(world):
+def test_uncounted_gpu_is_lost(world):
+    """A GPU that NVML counts no longer is lost, too."""
     other, (error,) = world.see(0)
     assert other == []
     assert "does not see it any more" in str(error)
 
 
-def test_a_gpu_that_a_look_fails_at_for_another_reason_is_left_alone(world):
+def test_other_problem_leaves_it_alone(world):
+    """A GPU that a look fails at for another reason is left alone."""
     assert world.see(0, problem="NVML says: Timeout") == [[], []]
 
 
-def test_a_gpu_of_somebody_else_that_is_lost_is_nothing_to_us(world):
+def test_lost_gpu_of_nobody(world):
+    """A lost GPU that no worker has is ignored."""
     assert world.see(0, 1, problem="a GPU has fallen off the bus", lost=True) == [[], []]
 
 
 @pytest.mark.parametrize("other", [{"upgraded": True}, {"silent": True}])
-def test_what_runs_goes_on_under_a_driver_that_was_upgraded_or_is_silent(world, other):
+def test_upgraded_or_silent_driver(world, other):
+    """What runs goes on under a driver that was upgraded or is silent, and nothing starts."""
     assert world.see(problem="reboot", lost=True, **other) == [[], []]
     blocker = world.availability.blocker(0)
     assert (blocker.waiting, blocker.problem) == (Waiting.GPU_LOST, "Reboot.")
@@ -134,12 +143,13 @@ def test_what_runs_goes_on_under_a_driver_that_was_upgraded_or_is_silent(world, 
 
 
 def test_all_gpus_lost_at_once(world):
+    """All workers end if all GPUs are lost, and nothing starts."""
     ended = world.see(problem="a GPU has fallen off the bus: reboot", lost=True)
     assert [[type(error) for error in errors] for errors in ended] == [[GpuLost], [GpuLost]]
     assert world.availability.blocker(0).waiting is Waiting.GPU_LOST
 
 
-def test_nothing_is_said_of_gpus_before_a_worker_has_one(world):
+def test_nothing_before_a_worker_has_a_gpu(world):
     world.places.clear()
     world.see(problem="there is no NVIDIA driver here")
     assert world.availability.blocker(0) is None

@@ -18,7 +18,8 @@ def launched(kind: str, workers: int = 1, **engine):
     return launches(config, Choice(kind, kind, "python", "", workers=workers), GPUS)
 
 
-def test_a_worker_of_cosmos_is_told_all_that_its_settings_take(tmp_path) -> None:
+def test_cosmos_gets_its_settings(tmp_path) -> None:
+    """A worker of cosmos is told all settings that its engine takes."""
     (one,) = launched("cosmos", controls=["vis"], guardrails=False, gpus_per_worker=2, offload_guardrails=True)
     found = Settings.parse(one.config | {"output_dir": str(tmp_path)})
     assert (found.controls, found.guardrails, found.gpus, found.offload_guardrails) == (("vis",), False, 2, True)
@@ -26,17 +27,20 @@ def test_a_worker_of_cosmos_is_told_all_that_its_settings_take(tmp_path) -> None
     assert gpus_of(one) == ("GPU-1", "GPU-2")
 
 
-def test_workers_share_no_gpu_and_the_largest_come_first() -> None:
+def test_workers_share_no_gpu() -> None:
+    """Workers share no GPU, and the largest come first."""
     assert [gpus_of(one) for one in launched("diffusers", workers=3)] == [("GPU-1",), ("GPU-2",), ("GPU-0",)]
 
 
 @pytest.mark.parametrize(("value", "offline"), [("1", True), ("0", False)])
-def test_diffusers_is_told_to_keep_to_what_is_here(monkeypatch, value, offline) -> None:
+def test_diffusers_is_told_to_be_offline(monkeypatch, value, offline) -> None:
+    """The diffusers engine is told to fetch nothing where HF_HUB_OFFLINE is set."""
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     (one,) = launched("diffusers", model="/srv/model")
     assert one.config == {"controls": ["edge"], "guardrails": True, "model": "/srv/model", "offline": offline}
 
 
-def test_an_engine_without_a_gpu_is_told_nothing() -> None:
+def test_engine_without_a_gpu() -> None:
+    """An engine without a GPU is told nothing."""
     (one,) = launched("preview")
     assert (one.config, dict(one.env)) == ({}, {})

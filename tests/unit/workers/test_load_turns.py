@@ -9,7 +9,8 @@ from povwatch.workers.load_turns import LoadGate
 GB = 10**9
 
 
-def test_a_gate_asks_for_room_on_the_gpu_when_the_host_has_some():
+def test_gate_asks_the_gpu_after_the_host():
+    """A load waits for a pause and the host's memory, and asks for room on the GPU only then."""
     loads, free, asked, closed = [0], [10 * GB], [], [""]
 
     def preflight(now):
@@ -37,7 +38,8 @@ def test_a_gate_asks_for_room_on_the_gpu_when_the_host_has_some():
     assert asked == [1.0, 3.0]
 
 
-def test_weights_of_a_folder_are_weighed_and_others_known_by_size(tmp_path):
+def test_weights_of_a_folder_are_weighed(tmp_path):
+    """The weights of a folder are weighed; those of others are known."""
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae/model.safetensors").write_bytes(b"x" * 1000)
     (tmp_path / "vae/config.json").write_bytes(b"{}")

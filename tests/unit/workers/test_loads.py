@@ -19,7 +19,8 @@ GB = 10**9
         (7, 0, 0, False),  # an engine without weights
     ],
 )
-def test_a_load_begins_while_the_host_holds_it_and_those_under_way(under_way, needs, available, waits):
+def test_load_begins_if_the_host_holds_it(under_way, needs, available, waits):
+    """A load begins while the host has memory for it and for those under way."""
     found = crowded(under_way, needs * GB, None if available is None else available * GB)
     assert bool(found) is waits
     if waits:

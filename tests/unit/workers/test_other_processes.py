@@ -12,7 +12,8 @@ GONE = 2**22 + 1
 """No process has this number: it is above the kernel's largest."""
 
 
-def test_a_worker_that_is_gone_by_the_time_of_the_look_is_no_neighbour() -> None:
+def test_gone_worker_is_no_other_process() -> None:
+    """A worker that is gone by the time of the look is not blamed as another process."""
     workers, looks, judged = {GONE}, [], []
     neighbours = OtherProcesses(SimpleNamespace(ask=looks.append), lambda: set(workers))
     gpu = Gpu(0, "GPU-0", "H200", 140 * 2**30, 0, processes=(Process(GONE, "python", 30 * 2**30),))

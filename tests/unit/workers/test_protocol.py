@@ -46,7 +46,7 @@ GOLDEN = [
 
 
 @pytest.mark.parametrize(("message", "line"), GOLDEN, ids=lambda value: getattr(value, "type", ""))
-def test_a_message_is_this_line_and_back(message, line):
+def test_message_is_this_line_and_back(message, line):
     assert encode(message, 1) == line.encode() + b"\n"
     assert decode(line.encode()) == (message, 1)
 
@@ -55,7 +55,8 @@ def test_every_message_has_its_golden_line():
     assert {type(message) for message, _ in GOLDEN} == set(get_args(protocol.Message))
 
 
-def test_whatever_concerns_a_job_names_it_and_its_attempt():
+def test_job_messages_name_the_attempt():
+    """Whatever concerns a job names it and its attempt."""
     for message, line in GOLDEN:
         values = json.loads(line)
         if "run_id" in values:
@@ -100,12 +101,14 @@ def test_what_is_no_message_is_refused(line, says):
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"bytes", {"deep": [b"bytes"]}])
-def test_what_json_does_not_hold_is_not_sent(value):
+def test_what_json_lacks_is_not_sent(value):
+    """What JSON cannot hold is not sent."""
     with pytest.raises(ProtocolError, match="loaded"):
         encode(protocol.Loaded({"x": value}), 1)
 
 
-def test_the_longest_line_goes_and_a_longer_one_does_not():
+def test_longest_line():
+    """The longest line goes through, and a longer one does not."""
     room = protocol.LINE_MAX - len(encode(protocol.Loaded({"x": ""}), 1))
     line = encode(protocol.Loaded({"x": "a" * room}), 1)
     assert len(line) == protocol.LINE_MAX
@@ -115,7 +118,7 @@ def test_the_longest_line_goes_and_a_longer_one_does_not():
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_do_anything_but_decode_or_be_refused(line):
+def test_any_bytes_decode_or_are_refused(line):
     try:
         message, seq = decode(line)
     except ProtocolError:
@@ -136,7 +139,8 @@ def ends():
         yield left, right
 
 
-def test_a_channel_gives_messages_in_order_however_the_bytes_are_cut(ends):
+def test_messages_however_bytes_are_cut(ends):
+    """A channel gives messages in order, however their bytes are cut."""
     raw, other = ends
     channel = Channel(other)
     said = [message for message, _ in GOLDEN]
@@ -150,7 +154,8 @@ def test_a_channel_gives_messages_in_order_however_the_bytes_are_cut(ends):
     assert channel.receive() is None
 
 
-def test_a_channel_counts_its_lines(ends):
+def test_channel_counts_its_lines(ends):
+    """A message that could not be encoded does not use up a number."""
     left, right = map(Channel, ends)
     left.send(protocol.Heartbeat())
     with pytest.raises(ProtocolError):
@@ -163,14 +168,15 @@ def test_a_channel_counts_its_lines(ends):
 
 
 @pytest.mark.parametrize("seqs", [(2,), (1, 1), (1, 3)])
-def test_a_line_that_is_lost_or_comes_twice_is_noticed(ends, seqs):
+def test_lost_or_repeated_line_is_noticed(ends, seqs):
     raw, other = ends
     raw.sendall(b"".join(encode(protocol.Heartbeat(), seq) for seq in seqs))
     with pytest.raises(ProtocolError, match=f"Line {seqs[-1]} came"):
         Channel(other).receive()
 
 
-def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(ends):
+def test_endless_line_is_refused(ends):
+    """A line without an end is refused before it fills the memory."""
     raw, other = ends
     channel = Channel(other)
 
@@ -183,7 +189,8 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(ends):
         pour()
 
 
-def test_sending_to_one_who_does_not_read_gives_up(ends):
+def test_deaf_receiver_is_given_up(ends):
+    """Sending to one who does not read gives up."""
     left, _ = ends
     channel = Channel(left)
     channel.give_up_after(0.05)

@@ -21,7 +21,8 @@ def world():
     return World()
 
 
-def test_start_sends_the_configuration_and_loads(world):
+def test_start_sends_the_configuration(world):
+    """A start sends the configuration, tells how far loading is, and then what was loaded."""
     world.supervisor.start()
     assert (world.supervisor.state, world.worker.sent) == (S.LOADING, [protocol.Load({"model": "edge"})])
     world.worker.says(protocol.Hello(1, "3.10.0"))
@@ -37,7 +38,8 @@ def test_start_sends_the_configuration_and_loads(world):
     assert world.supervisor.loaded_at == world.now
 
 
-def test_a_configuration_that_is_no_json_is_refused_before_anything_starts():
+def test_bad_configuration_starts_nothing():
+    """A configuration that is no JSON is refused before anything starts."""
     with pytest.raises(protocol.ProtocolError):
         Supervisor(
             Launch("python", "x:Y", {"x": object()}, {}),
@@ -48,7 +50,8 @@ def test_a_configuration_that_is_no_json_is_refused_before_anything_starts():
         )
 
 
-def test_a_job_runs_and_its_progress_is_told_when_it_changes(world):
+def test_job_runs_and_tells_its_progress(world):
+    """A job runs, and its progress is told when it changes."""
     world.busy()
     assert world.worker.sent[-1] == request()
     for step in (1, 1, 2):
@@ -66,11 +69,13 @@ def test_a_job_runs_and_its_progress_is_told_when_it_changes(world):
 @pytest.mark.parametrize(
     ("chunk", "chunks", "step", "steps", "fraction"), [(0, 0, 0, 0, 0), (3, 3, 0, 1, 1), (2, 3, 9, 3, 1)]
 )
-def test_a_fraction_is_one(chunk, chunks, step, steps, fraction):
+def test_fraction_is_one(chunk, chunks, step, steps, fraction):
+    """A fraction is between 0 and 1, whatever a worker says."""
     assert events.JobProgress(1, "r", "s", chunk, chunks, step, steps).fraction == fraction
 
 
-def test_messages_of_an_attempt_that_is_not_under_way_are_dropped_and_logged(world):
+def test_late_messages_are_dropped(world):
+    """Messages of an attempt that is not under way are dropped and logged."""
     world.busy()
     world.worker.says(protocol.Generated(1, "r0", {"path": "old"}))
     assert world.poll() == []
@@ -81,7 +86,8 @@ def test_messages_of_an_attempt_that_is_not_under_way_are_dropped_and_logged(wor
     assert world.poll() == [events.JobGenerated(1, "r1", {"path": "x"})]
 
 
-def test_a_worker_that_speaks_another_protocol_is_not_used(world):
+def test_other_protocol_is_not_used(world):
+    """A worker that speaks another protocol is not used."""
     world.supervisor.start()
     world.worker.says(protocol.Hello(1, "3.10.0", protocol.VERSION + 1))
     world.worker.says(protocol.Loaded({}))
@@ -92,7 +98,8 @@ def test_a_worker_that_speaks_another_protocol_is_not_used(world):
     assert "protocol" in told.message
 
 
-def test_a_load_that_fails_is_told_at_once_and_tried_again_after_ever_longer_pauses(world):
+def test_failed_load_is_tried_again(world):
+    """A failed load is told at once, and tried again after ever longer pauses."""
     world.supervisor.start()
     pauses = []
     for attempt in range(1, 9):
@@ -110,7 +117,8 @@ def test_a_load_that_fails_is_told_at_once_and_tried_again_after_ever_longer_pau
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_a_failed_worker_that_stays_is_killed_and_the_next_one_waits_for_its_end(world):
+def test_failed_worker_that_stays_is_killed(world):
+    """A worker that stays after a failed load is killed, and the next one waits for its end."""
     world.supervisor.start()
     world.worker.says(protocol.LoadFailed("error", "no", ""))
     world.poll()
@@ -124,7 +132,7 @@ def test_a_failed_worker_that_stays_is_killed_and_the_next_one_waits_for_its_end
     assert len(world.workers) == 2
 
 
-def test_an_interpreter_that_is_not_there_is_told_and_tried_again(world):
+def test_missing_interpreter_is_tried_again(world):
     world.cannot_start = FileNotFoundError(2, "No such file or directory")
     world.supervisor.start()
     (told,) = world.poll()
@@ -135,7 +143,8 @@ def test_an_interpreter_that_is_not_there_is_told_and_tried_again(world):
 
 
 @pytest.mark.parametrize("returncode", [0, 1])
-def test_a_worker_that_dies_while_loading_is_no_engine(world, returncode):
+def test_death_while_loading_is_no_engine(world, returncode):
+    """A worker that dies while loading is no engine, and its last line is told."""
     world.supervisor.start()
     world.worker.items.append(Printed("ImportError: no torch"))
     world.worker.exits(returncode)
@@ -144,7 +153,8 @@ def test_a_worker_that_dies_while_loading_is_no_engine(world, returncode):
     assert told.message == f"The worker exited with status {returncode}. It last printed: ImportError: no torch"
 
 
-def test_a_load_has_a_deadline_however_it_beats(world):
+def test_load_has_a_deadline(world):
+    """A load has a deadline, however it beats."""
     world.supervisor.start()
     world.worker.says(protocol.LoadProgress("weights", 0.1))
     assert world.wait(1799) == []
@@ -155,7 +165,8 @@ def test_a_load_has_a_deadline_however_it_beats(world):
     assert "not loaded within 1800 s (stage 'weights')" in told.message
 
 
-def test_a_step_that_does_not_advance_is_a_stall(world):
+def test_step_without_advance_is_a_stall(world):
+    """A step that does not advance is a stall: its stack is asked for, then the worker is killed."""
     world.busy()
     world.wait(500)
     world.worker.says(protocol.Progress(1, "r1", "denoise", 0, 1, 1, 35))
@@ -175,7 +186,7 @@ def test_a_step_that_does_not_advance_is_a_stall(world):
 
 
 @pytest.mark.parametrize("state", ["loading", "ready", "busy"])
-def test_a_silent_worker_is_killed(world, state):
+def test_silent_worker_is_killed(world, state):
     {"loading": world.supervisor.start, "ready": world.loaded, "busy": world.busy}[state]()
     assert world.wait(29.9, beating=False) == []
     world.wait(0.6, beating=False)
@@ -186,7 +197,7 @@ def test_a_silent_worker_is_killed(world, state):
     assert "said nothing for 30 s" in str(world.supervisor.last_error)
 
 
-def test_a_sleep_of_the_machine_is_no_fault_of_the_worker(world):
+def test_sleep_of_the_machine_is_no_fault(world):
     world.busy()
     world.now += 8 * 3600
     assert world.poll() == []
@@ -207,7 +218,7 @@ def test_a_sleep_of_the_machine_is_no_fault_of_the_worker(world):
         (-40, "was killed by signal 40"),
     ],
 )
-def test_a_worker_that_dies_takes_its_job_along(world, returncode, says):
+def test_dead_worker_takes_its_job_along(world, returncode, says):
     world.busy()
     world.worker.exits(returncode)
     (told,) = world.poll()
@@ -218,7 +229,8 @@ def test_a_worker_that_dies_takes_its_job_along(world, returncode, says):
     assert world.supervisor.state is S.LOADING
 
 
-def test_a_worker_that_dies_between_jobs_is_lost_without_one(world):
+def test_death_between_jobs(world):
+    """A worker that dies between jobs is lost without one."""
     world.loaded()
     world.worker.exits(1)
     (told,) = world.poll()
@@ -238,7 +250,8 @@ def test_a_worker_that_dies_between_jobs_is_lost_without_one(world):
         ("unheard-of", errors.AttemptFailed, None),
     ],
 )
-def test_a_failure_is_its_error_and_a_spoilt_worker_is_replaced(world, kind, error, replaced_after):
+def test_failure_kind_decides_replacement(world, kind, error, replaced_after):
+    """A failure is its error, and only a spoilt worker is replaced."""
     world.busy()
     world.worker.says(protocol.Failed(1, "r1", kind, "what", "todo"))
     (told,) = world.poll()
@@ -253,7 +266,8 @@ def test_a_failure_is_its_error_and_a_spoilt_worker_is_replaced(world, kind, err
     assert (world.supervisor.state, len(world.workers)) == (S.LOADING, 2)
 
 
-def test_the_pauses_begin_anew_after_a_job_or_a_minute(world):
+def test_pauses_begin_anew(world):
+    """The pauses begin anew after a job, or after a minute."""
     for _ in range(3):
         world.supervisor.start() if not world.workers else world.wait(60)
         world.worker.says(protocol.Loaded({}))
@@ -287,7 +301,8 @@ def test_the_pauses_begin_anew_after_a_job_or_a_minute(world):
         protocol.Failed(1, "r1", "error", "cleaning up", ""),
     ],
 )
-def test_a_cancelled_job_ends_so_however_it_ends(world, end):
+def test_cancelled_job_ends_cancelled(world, end):
+    """A cancelled job ends as cancelled, however the engine ends it."""
     world.busy()
     world.supervisor.cancel("r1", "deleted")
     world.supervisor.cancel("r1", "deleted twice")
@@ -297,7 +312,8 @@ def test_a_cancelled_job_ends_so_however_it_ends(world, end):
     assert world.supervisor.state is S.READY
 
 
-def test_a_cancellation_that_is_not_heeded_kills_the_worker(world):
+def test_unheeded_cancel_kills(world):
+    """A cancellation that is not heeded kills the worker."""
     world.busy()
     world.supervisor.cancel("r1", "deleted")
     assert world.wait(59) == []
@@ -309,7 +325,8 @@ def test_a_cancellation_that_is_not_heeded_kills_the_worker(world):
     assert (lost.run_id, type(lost.error)) == (None, errors.WorkerStalled)
 
 
-def test_a_cancellation_does_not_carry_over_to_the_next_job(world):
+def test_cancel_is_for_one_job(world):
+    """A cancellation does not carry over to the next job."""
     world.busy()
     world.supervisor.cancel("r1", "deleted")
     world.worker.says(protocol.Cancelled(1, "r1"))
@@ -319,7 +336,8 @@ def test_a_cancellation_does_not_carry_over_to_the_next_job(world):
     assert world.poll() == [events.JobGenerated(2, "r2", {})]
 
 
-def test_stop_tells_then_terminates_then_kills_and_gives_up_within_eight_seconds(world):
+def test_stop_asks_terminates_kills(world):
+    """A stop asks, terminates, kills, and gives up within eight seconds."""
     world.busy()
     world.supervisor.stop("the daemon ends")
     assert (world.supervisor.state, world.worker.sent[-1]) == (S.STOPPING, protocol.Shutdown())
@@ -343,7 +361,8 @@ def test_stop_tells_then_terminates_then_kills_and_gives_up_within_eight_seconds
         (protocol.Generated(1, "r1", {"path": "x"}), events.JobGenerated(1, "r1", {"path": "x"})),
     ],
 )
-def test_a_job_under_way_at_a_stop_is_cancelled_unless_it_is_just_done(world, end, event):
+def test_job_under_way_at_a_stop(world, end, event):
+    """A job under way at a stop is cancelled, unless it is just done."""
     world.busy()
     world.supervisor.stop("bye")
     if end is not None:
@@ -353,7 +372,8 @@ def test_a_job_under_way_at_a_stop_is_cancelled_unless_it_is_just_done(world, en
     assert (world.supervisor.state, world.supervisor.next_deadline()) == (S.STOPPED, None)
 
 
-def test_a_stop_between_workers_is_done_at_once(world):
+def test_stop_between_workers(world):
+    """A stop between two workers is done at once, and a start begins anew."""
     world.loaded()
     world.worker.exits(1)
     world.poll()
@@ -364,7 +384,7 @@ def test_a_stop_between_workers_is_done_at_once(world):
     assert world.supervisor.state is S.LOADING
 
 
-def test_a_loss_that_was_not_told_yet_is_told_at_a_stop(world):
+def test_untold_loss_is_told_at_a_stop(world):
     world.busy()
     world.wait(30, beating=False)
     world.supervisor.stop("bye")
@@ -374,7 +394,8 @@ def test_a_loss_that_was_not_told_yet_is_told_at_a_stop(world):
     assert world.supervisor.state is S.STOPPED
 
 
-def test_a_worker_that_does_not_die_is_told_and_nothing_is_started_beside_it(world):
+def test_undying_worker_blocks_the_next(world):
+    """A worker that does not die is told, and nothing is started beside it."""
     world.busy()
     world.wait(30.5, beating=False)
     lost, unavailable = world.wait(10)
@@ -386,7 +407,8 @@ def test_a_worker_that_does_not_die_is_told_and_nothing_is_started_beside_it(wor
     assert len(world.workers) == 2
 
 
-def test_a_worker_that_hung_up_gets_a_moment_to_exit_and_is_then_killed(world):
+def test_hung_up_worker_is_killed(world):
+    """A worker that hung up gets a moment to exit, and is then killed."""
     world.busy()
     world.worker.items.append(HungUp("It broke the protocol: Not JSON."))
     world.wait(2.9)
@@ -399,7 +421,8 @@ def test_a_worker_that_hung_up_gets_a_moment_to_exit_and_is_then_killed(world):
 
 
 @pytest.mark.parametrize("returncode", [0, -9])
-def test_a_worker_that_dies_before_it_has_the_job_is_no_fault_of_the_job(world, returncode):
+def test_death_before_the_job(world, returncode):
+    """A worker that dies before it has the job is no fault of the job."""
     world.loaded()
     world.supervisor.generate(request())
     world.worker.exits(returncode)
@@ -408,7 +431,8 @@ def test_a_worker_that_dies_before_it_has_the_job_is_no_fault_of_the_job(world, 
     assert (type(lost), lost.run_id) == (events.WorkerLost, None)
 
 
-def test_that_one_job_has_begun_says_nothing_about_the_next(world):
+def test_each_job_has_to_begin(world):
+    """That one job has begun says nothing about the next."""
     world.busy()
     world.worker.says(protocol.Generated(1, "r1", {}))
     world.poll()
@@ -417,7 +441,8 @@ def test_that_one_job_has_begun_says_nothing_about_the_next(world):
     assert isinstance(world.poll()[0], events.JobCancelled)
 
 
-def test_a_job_for_a_worker_that_is_gone_already_is_released_and_not_charged(world):
+def test_job_for_a_gone_worker(world):
+    """A job for a worker that is gone already is released, not charged."""
     world.loaded()
     world.worker.listens = False
     world.supervisor.generate(request())
@@ -429,7 +454,8 @@ def test_a_job_for_a_worker_that_is_gone_already_is_released_and_not_charged(wor
     assert (type(lost), lost.run_id) == (events.WorkerLost, None)
 
 
-def test_a_job_that_is_no_json_changes_nothing(world):
+def test_bad_job_changes_nothing(world):
+    """A job that is no JSON is refused and changes nothing."""
     world.loaded()
     world.worker.send = lambda message: protocol.encode(message, 1)
     with pytest.raises(protocol.ProtocolError):
@@ -455,7 +481,8 @@ ALLOWED = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("state", ALLOWED)
-def test_a_call_does_what_it_says_or_is_refused_and_changes_nothing(world, state, call):
+def test_call_in_a_wrong_state(world, state, call):
+    """In each state a call does what it says, or is refused and changes nothing."""
     if state == "loading":
         world.supervisor.start()
     elif state in ("ready", "backoff", "stopping"):
@@ -478,14 +505,15 @@ def test_a_call_does_what_it_says_or_is_refused_and_changes_nothing(world, state
     assert (world.supervisor.state, after) == (state, before)
 
 
-def test_another_attempt_than_the_one_under_way_is_not_cancelled(world):
+def test_other_attempt_is_not_cancelled(world):
+    """Another attempt than the one under way is not cancelled."""
     world.busy()
     with pytest.raises(InvalidState, match="'r0'"):
         world.supervisor.cancel("r0", "why")
     assert world.worker.sent[-1] == request()
 
 
-def test_close_ends_everything_in_any_state(world):
+def test_close_ends_everything(world):
     world.busy()
     world.supervisor.close()
     world.supervisor.close()
@@ -493,7 +521,8 @@ def test_close_ends_everything_in_any_state(world):
     assert "worker-unkillable" in world.log.names()
 
 
-def test_a_worker_whose_gpu_failed_is_killed_and_its_job_ends_with_that(world):
+def test_failed_gpu_ends_worker_and_job(world):
+    """A worker whose GPU failed is killed, and its job ends with that."""
     world.busy()
     error = errors.GpuLost("The GPU is gone.")
     world.supervisor.replace(error)
@@ -510,7 +539,8 @@ def test_a_worker_whose_gpu_failed_is_killed_and_its_job_ends_with_that(world):
 @pytest.mark.parametrize(
     ("error", "kind"), [(errors.GpuLost("Gone."), "gpu-lost"), (errors.EnvironmentFault("Xid."), "error")]
 )
-def test_a_gpu_that_fails_in_the_load_leaves_no_engine(world, error, kind):
+def test_failed_gpu_while_loading(world, error, kind):
+    """A GPU that fails while the engine loads leaves no engine."""
     world.supervisor.start()
     world.supervisor.replace(error)
     world.worker.exits(-9)
@@ -519,7 +549,8 @@ def test_a_gpu_that_fails_in_the_load_leaves_no_engine(world, error, kind):
     assert told.kind == kind
 
 
-def test_a_worker_that_is_on_its_way_out_is_not_replaced_again(world):
+def test_ending_worker_is_not_replaced_again(world):
+    """A worker that is on its way out is not replaced again."""
     world.busy()
     world.supervisor.replace(errors.WorkerDied("Xid 31."))
     world.supervisor.replace(errors.GpuLost("Xid 79."))
@@ -530,7 +561,8 @@ def test_a_worker_that_is_on_its_way_out_is_not_replaced_again(world):
     assert world.poll() == []
 
 
-def test_no_worker_is_started_before_there_is_room(world):
+def test_no_worker_before_there_is_room(world):
+    """No worker is started before there is room, neither the first nor the next."""
     world.clear = False
     world.supervisor.start()
     assert world.wait(30) == []
