@@ -57,13 +57,15 @@ def only(findings):
 # -- the driver
 
 
-def test_a_driver(config):
+def test_driver_is_good(config):
+    """A driver that is new enough is told with its CUDA version."""
     found = doctor.driver("cosmos", ONE)
     assert (found.seen, found.todo) == ("580.65.06, CUDA up to 13.0", "")
 
 
 @pytest.mark.parametrize(("version", "old"), [("570.124.05", True), ("570.124.06", False), ("565.1", True)])
-def test_a_driver_that_is_too_old(version, old):
+def test_too_old_driver(version, old):
+    """A driver that is too old is fatal for cosmos, and not for diffusers."""
     found = doctor.driver("cosmos", Gpus((H200,), version))
     assert found.fatal is old
     assert ("570.124.6 or newer" in found.todo) is old
@@ -71,12 +73,14 @@ def test_a_driver_that_is_too_old(version, old):
 
 
 def test_no_driver():
+    """A missing driver is fatal, and the advice is to install it."""
     found = doctor.driver("cosmos", Gpus(problem="there is no NVIDIA driver here"))
     assert found.fatal
     assert found.words == "there is no NVIDIA driver here. Install NVIDIA's driver."
 
 
-def test_a_driver_that_does_not_say_its_version_is_no_fault():
+def test_driver_without_a_version():
+    """A driver that does not tell its version is no fault."""
     assert not doctor.driver("cosmos", Gpus((H200,))).fatal
 
 
@@ -88,7 +92,8 @@ def test_enough_memory():
     assert (found.seen, found.todo) == ("GPU 0 has 139 GB free, 65 GB are needed", "")
 
 
-def test_a_gpu_that_is_too_small():
+def test_too_small_gpu():
+    """A GPU that is too small is fatal, unless another is large enough."""
     small = Gpu(1, "GPU-1", "NVIDIA L4", 24 * 10**9, 24 * 10**9)
     found = only(doctor.memory("cosmos", Gpus((small,))))
     assert found.fatal
@@ -97,7 +102,8 @@ def test_a_gpu_that_is_too_small():
     assert [finding.fatal for finding in doctor.memory("cosmos", Gpus((small, H200)))] == [False, False]
 
 
-def test_who_holds_the_memory_is_named():
+def test_holder_of_memory_is_named():
+    """Who holds the GPU's memory is named, and that is not fatal."""
     held = Gpu(0, "GPU-0", "NVIDIA H200", 140 * 10**9, 9 * 10**9, None, (Process(4711, "blender", 130 * 10**9),))
     found = only(doctor.memory("cosmos", Gpus((held,))))
     assert found.seen == "GPU 0 has 9.0 GB of 140 GB free; blender (4711) holds memory"
@@ -105,7 +111,7 @@ def test_who_holds_the_memory_is_named():
     assert found.todo
 
 
-def test_memory_that_nvml_does_not_know_is_no_fault():
+def test_unknown_memory_is_no_fault():
     found = only(doctor.memory("cosmos", Gpus((Gpu(0, "0", "NVIDIA GB10", 0, 0),))))
     assert (found.todo, found.fatal) == ("", False)
 
@@ -113,7 +119,7 @@ def test_memory_that_nvml_does_not_know_is_no_fault():
 # -- upstream's work tree
 
 
-def test_the_pinned_commit_is_the_one_everywhere():
+def test_pinned_commit_is_the_one_everywhere():
     assert re.search(r"^pinned=(\w+)$", (ROOT / "script/cosmos").read_text(), re.MULTILINE)[1] == doctor.PINNED
     tree = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "--stage", "cosmos-transfer2.5"], capture_output=True, text=True, check=False
@@ -122,7 +128,7 @@ def test_the_pinned_commit_is_the_one_everywhere():
         assert tree.stdout.split()[:2] == ["160000", doctor.PINNED]
 
 
-def test_an_empty_submodule(config):
+def test_empty_submodule(config):
     found = doctor.submodule(config)
     assert found.fatal
     assert found.todo == "Run script/cosmos."
@@ -136,7 +142,8 @@ def test_an_empty_submodule(config):
         ("ref: refs/heads/main", "It should be at 2ff49d0717af."),
     ],
 )
-def test_where_the_submodule_is(config, head, todo):
+def test_submodule_at_another_commit(config, head, todo):
+    """A submodule at another commit is told with the command, a branch without one."""
     tree = doctor.upstream_of(config)
     modules = tree.parent / ".git/modules/cosmos-transfer2.5"
     modules.mkdir(parents=True)
@@ -150,7 +157,7 @@ def test_where_the_submodule_is(config, head, todo):
 # -- the interpreter and its libraries
 
 
-def test_an_interpreter_with_all_it_needs(config):
+def test_interpreter_with_all_it_needs(config):
     says(config)
     python, torch = doctor.libraries("cosmos", config, ONE)
     assert python.seen.endswith("/cosmos-transfer2.5/.venv/bin/python, Python 3.10.12")
@@ -165,7 +172,7 @@ def test_no_interpreter(config):
     assert found.words.endswith("does not run: No such file or directory. Run script/cosmos.")
 
 
-def test_an_interpreter_that_hangs(config):
+def test_interpreter_that_hangs(config):
     interpreter(config, "exec sleep 60")
     found = only(doctor.libraries("cosmos", config, ONE, patience=0.2))
     assert "no answer within" in found.seen
@@ -173,7 +180,7 @@ def test_an_interpreter_that_hangs(config):
 
 
 @pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "kill -9 $$"])
-def test_an_interpreter_that_answers_nonsense(config, script):
+def test_interpreter_that_answers_nonsense(config, script):
     interpreter(config, script)
     found = only(doctor.libraries("cosmos", config, ONE))
     assert "it gives no answer" in found.seen
@@ -192,28 +199,32 @@ def test_an_interpreter_that_answers_nonsense(config, script):
         ({"gpus": 0}, "It sees no GPU: the driver does CUDA 13.0"),
     ],
 )
-def test_what_is_wrong_with_the_libraries(config, answer, words):
+def test_faults_of_the_libraries(config, answer, words):
+    """A library that is missing, broken, for CPUs or without a GPU is fatal, with what helps."""
     says(config, **answer)
     wrong = only(finding for finding in doctor.libraries("cosmos", config, ONE) if finding.todo)
     assert words in wrong.words
     assert wrong.fatal
 
 
-def test_the_question_is_one_that_a_real_interpreter_understands():
+def test_real_interpreter_understands_it():
+    """A real interpreter answers the question that doctor asks."""
     found = doctor._asked(sys.executable, ("json", "no_such_package"), 60)
     assert found["missing"] == ["no_such_package"]
     assert found["python"] == sys.version.split()[0]
     assert "torch" in found or "torch" in found["problem"]
 
 
-def test_the_diffusers_engine_runs_in_our_own_interpreter(config):
+def test_diffusers_has_our_interpreter(config):
+    """The diffusers engine runs in our own interpreter."""
     python, *others = doctor.libraries("diffusers", config, ONE)
     assert sys.executable in python.seen
     if missing := [finding for finding in others if finding.about == "libraries"]:
         assert "requirements/diffusers.lock" in missing[0].todo
 
 
-def test_guardrails_need_their_library_unless_they_are_off(monkeypatch, tmp_path):
+def test_guardrails_need_their_library(monkeypatch, tmp_path):
+    """Guardrails need their library, unless they are off."""
     asked = []
     monkeypatch.setattr(doctor, "_asked", lambda _, packages, __: asked.append(packages) or ANSWER)
     for guardrails in (True, False):
@@ -244,6 +255,7 @@ def put(need, *, on_record=None):
 
 
 def test_nothing_was_fetched(config):
+    """Without model files, each is missing with the command, and licences and room are told."""
     found = list(doctor.model_files("cosmos", config))
     models = [finding for finding in found if finding.about == "model"]
     assert len(models) == len(needs("cosmos", Wishes()))
@@ -266,6 +278,7 @@ def test_all_was_fetched_and_checked(config):
 
 
 def test_all_was_fetched_by_another_program(config):
+    """Files that another program fetched are there, but were never checked."""
     for need in needs("cosmos", Wishes()):
         put(need)
     found = list(doctor.model_files("cosmos", config))
@@ -273,21 +286,22 @@ def test_all_was_fetched_by_another_program(config):
     assert all("was never checked" in finding.seen and not finding.fatal for finding in models)
 
 
-def test_a_disk_without_room_for_the_rest(config, monkeypatch):
+def test_disk_without_room_for_the_rest(config, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9})())
     room = only(finding for finding in doctor.model_files("cosmos", config) if finding.about == "room")
     assert room.fatal
     assert "HF_HOME" in room.todo
 
 
-def test_a_model_of_ones_own_is_looked_at_where_it_lies(config, tmp_path):
+def test_own_model_is_looked_at(config, tmp_path):
+    """A model of one's own is looked at where it lies."""
     config = configured(tmp_path, kind="diffusers", model=str(tmp_path / "mine"), guardrails=False)
     found = only(doctor.model_files("diffusers", config))
     assert found.fatal
     assert "text_encoder/config.json is missing" in found.seen
 
 
-def test_the_preview_engine_is_not_examined(config):
+def test_preview_is_not_examined(config):
     assert list(doctor.engine_findings("preview", config, ONE)) == []
 
 
@@ -300,14 +314,16 @@ def test_everything_is_looked_at(config):
     ]
 
 
-def test_guardrails_that_are_off_are_pointed_at(config, tmp_path):
+def test_guardrails_off_are_pointed_at(config, tmp_path):
+    """Guardrails that are off are told, and not fatal."""
     assert doctor.guardrails(config).todo == ""
     off = doctor.guardrails(configured(tmp_path, guardrails=False))
     assert "licence does not hold" in off.todo
     assert not off.fatal
 
 
-def test_devices_are_held_against_the_gpus_that_are_there(tmp_path):
+def test_devices_fit_the_gpus(tmp_path):
+    """engine.devices is compared with the GPUs that are there."""
     two = Gpus((H200, Gpu(1, "GPU-1", "NVIDIA H200", 140 * 10**9, 139 * 10**9)), "580", "13.0")
     assert list(doctor.devices("cosmos", configured(tmp_path), two)) == []
     found = only(doctor.devices("cosmos", configured(tmp_path, devices=[1]), two))
