@@ -21,7 +21,7 @@ from povwatch.core.retry import FAULTS_PATIENCE
 from povwatch.core.stage import Stage
 from povwatch.core.units import spell_size
 from povwatch.files.scan import ClipUnreadable
-from povwatch.files.signature import Signature, identity_of, same_content, size_of
+from povwatch.files.signature import Signature, identity_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,7 +72,7 @@ class ArrivalStage(Stage):
         self._store = store
         self._error_files = error_files
         self._clips = ClipFiles(root.inputs, network=root.guard.is_network)
-        self._tracks = Tracks()
+        self._tracks = Tracks(store.missing)
         self._arriving = Arriving(
             self._tracks,
             self._clips,
@@ -240,20 +240,6 @@ class ArrivalStage(Stage):
         """The clip's last signature."""
         track = self._tracks.get(job.path)
         return track.signature if track is not None and track.job == job.id else job.source_stat
-
-    def renamed_from(self, job: Job) -> Job | None:
-        """The newest job of the same file under an earlier name, which no longer exists; None if there is none.
-
-        `job` has arrived, with its hash.
-        """
-        if not job.source_stat or (number := self._tracks.lost_as(job.source_stat)) is None:
-            return None
-        before = self._store.job(number)
-        if before.path == job.path or not before.source_stat or not same_content(before.source_stat, job.source_stat):
-            return None
-        if before.source_hash not in {None, job.source_hash} or self._clips.exists(before.path):
-            return None
-        return before
 
     def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
         """Run whatever decodes of an incomplete clip; see Arriving."""

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from povwatch.arrival.settle import Settle
-    from povwatch.files.signature import Signature
 
 GONE_PATIENCE = 5.0
 """Seconds until a missing clip's job is cancelled: an editor or a sync tool may put the clip back."""
@@ -70,10 +69,9 @@ class Track:
 class Tracks:
     """The clips whose jobs have not ended, each with one timer."""
 
-    def __init__(self) -> None:
+    def __init__(self, missing: dict[tuple[int, int], int]) -> None:
         self._tracks: dict[bytes, Track] = {}
-        self._lost: dict[tuple[int, int], int] = {}
-        """Device and inode of each missing clip, to its job: the same file may appear under another name."""
+        self._missing = missing
         self._due: list[tuple[float, bytes]] = []
         """A heap of all timers that were ever set. Outdated ones are skipped."""
 
@@ -114,15 +112,11 @@ class Tracks:
         track = self._tracks.get(path)
         if track is not None and track.gone_at is None:
             track.gone_at = now
-            if len(self._lost) >= LOST_MAX:
-                self._lost.pop(next(iter(self._lost)))
+            if len(self._missing) >= LOST_MAX:
+                self._missing.pop(next(iter(self._missing)))
             if track.signature:
-                self._lost[identity_of(track.signature)] = track.job
+                self._missing[identity_of(track.signature)] = track.job
             self.plan(path, now + GONE_PATIENCE)
-
-    def lost_as(self, signature: Signature) -> int | None:
-        """The job of a missing clip that was this very file; None if there is none."""
-        return self._lost.get(identity_of(signature))
 
     def next_deadline(self) -> float | None:
         """When the first timer ends."""

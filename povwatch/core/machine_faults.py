@@ -102,7 +102,7 @@ MEANS_AGAIN = Until("", 2.0, 60.0)
 DISK_MENDED = Until("", 30.0, 900.0)
 """Long pauses: each try costs a worker's time and probably meets the same disk."""
 CLIP_READABLE = Until("arriving.py reads the clip", 0.0, 60.0)
-INPUTS_TAKE_IT = Until("look.py tries it at each look", 2.0, 60.0)
+INPUTS_TAKE_IT = Until("the grace stage tries it at each check", 2.0, 60.0)
 NOTICE_LATER = Until("error_files.py tries it every 5 s", 5.0, 5.0)
 JOURNAL_TAKES_IT = Until("journal_wait.py makes a file in paths.state", 1.0, 8.0)
 NEVER = Until("", 0.0, 0.0)

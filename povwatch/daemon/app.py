@@ -119,8 +119,6 @@ class App:
             failed_attempts=failed_attempts,
             templates=templates,
             engine=self.choice.kind,
-            present=self.root.present,
-            renamed_from=self.arrival.renamed_from,
         )
         self.hooks = HookStage(
             config,

@@ -223,7 +223,7 @@ class Daemon:
         if app.folder_monitor.away is None:
             tried("arrival", app.arrival.tick, now)
             tried("grace", app.grace.tick, now)
-            tried("error files", app.error_files.tick, now, app.root.present)
+            tried("error files", app.error_files.tick, now)
         if now >= self._requests_at:
             self._requests_at = now + REQUESTS_EVERY
             tried("requests", self._requests.tick, now)

@@ -123,7 +123,7 @@ class Requests:
         if job.state not in EARLY:
             return self._too_late(job)
         job = self._store.apply(job, Go())
-        self._app.grace.poke(job)
+        self._app.grace.check_soon(job.id)
         beside = layout.beside(job.path, job.base)
         try:
             held = self._app.folder.markers(beside).hold
@@ -179,7 +179,7 @@ class Requests:
         if job.state not in EARLY:
             return self._too_late(job)
         job = self._store.apply(job, Hold())
-        self._app.grace.poke(job)
+        self._app.grace.check_soon(job.id)
         return Answer(done=True, text=f"it is held until {command('go', clip=job.path)}")
 
     def _cancel(self, job: Job) -> Answer:

@@ -37,7 +37,7 @@ class Sample:
     """Whether an editor has the JSON open."""
     hold: bool = False
     go: bool = False
-    looking: bool = False
+    unmeasured: bool = False
     """Whether a file that the JSON names is still to be measured."""
 
 
@@ -122,11 +122,11 @@ def observe(grace: Grace, sample: Sample, now: float, *, period: float, limit: f
     elif sample.hold:
         waiting = Waiting.HELD
     elif sample.go:
-        waiting = Waiting.GRACE if sample.looking else None
+        waiting = Waiting.GRACE if sample.unmeasured else None
     elif sample.editing:
         waiting = Waiting.EDITING
     else:
-        waiting = Waiting.GRACE if left > 0 or sample.looking else None
+        waiting = Waiting.GRACE if left > 0 or sample.unmeasured else None
     return replace(
         grace,
         left=max(left, 0.0),

@@ -78,10 +78,9 @@ def judge(
 
     Args:
         files: by the field that names each.
-        spec: from the JSON.
         clip: upright.
         abilities: what the engine reads.
-        measured: the measurement of a file, by a kind of `measure`; None while it is unknown.
+        measured: gives the measurement of a file, by a kind of `measure`; None while it is unknown.
 
     Returns:
         The problems, and the fields whose files are still to be measured.
@@ -134,34 +133,18 @@ def unusable(error: PovwatchError) -> Problem:
 class NamedFiles:
     """Measures and remembers the files that JSONs name."""
 
-    def __init__(
-        self,
-        folder: InputsFolder,
-        background: Background,
-        *,
-        abilities: Abilities,
-        settle: float,
-        known: Callable[[int], None],
-    ) -> None:
+    def __init__(self, folder: InputsFolder, background: Background, *, settle: float) -> None:
         self._folder = folder
         self._background = background
-        self._abilities = abilities
         self._settle = settle
-        self._known = known
         self._files: dict[bytes, _File] = {}
+        self.answered: set[int] = set()
+        """Jobs for which a measurement has ended. The grace stage takes them out."""
 
-    def judge(self, job: int, spec: Spec, path: bytes, clip: Shape, now: float) -> tuple[list[Problem], list[str]]:
-        """Compare the files that a JSON names with its clip.
-
-        Args:
-            job: whose JSON it is.
-            spec: from the JSON.
-            path: the JSON.
-            clip: upright.
-            now: boot clock.
-
-        Returns:
-            The problems, and the fields whose files are still to be measured.
+    def judge(
+        self, job: int, spec: Spec, path: bytes, clip: Shape, now: float, *, abilities: Abilities
+    ) -> tuple[list[Problem], list[str]]:
+        """Compare the files that a job's JSON (at `path`) names with its clip, like the function `judge`.
 
         Raises:
             EnvironmentFault: the folder is away, or fails.
@@ -171,7 +154,7 @@ class NamedFiles:
         def measured(file: NamedFile, kind: str) -> Measured | Problem | None:
             return self._measured(job, file, kind, now)
 
-        return judge(files, spec, clip, abilities=self._abilities, measured=measured)
+        return judge(files, spec, clip, abilities=abilities, measured=measured)
 
     def hindrance(self, job: int) -> str:
         """Why the machine cannot measure a file that a job waits for, after a few failures; else empty."""
@@ -207,8 +190,7 @@ class NamedFiles:
                 known.faults, known.fault = faults, str(outcome)
             elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # these say nothing: it is measured again
                 known.found = unusable(in_words(outcome, f"while it measured {layout.shown(file.path)}"))
-            for job in known.asking:
-                self._known(job)
+            self.answered |= known.asking
             known.asking.clear()
 
         self._background.submit(key, then, _have_measured, self._folder.root, file.path, kind)

@@ -1,6 +1,7 @@
-"""The grace stage: the clips between arrival and claim, and when each is looked at.
+"""The grace stage: the clips between their arrival and their claim.
 
-look.py looks at one of them; clock.py decides.
+It checks the files beside each clip from time to time, and at once when one of them changes: the JSON (spec_files.py),
+the user's markers, and the locks of editors. clock.py decides when the grace is over.
 """
 
 from __future__ import annotations
@@ -10,22 +11,35 @@ import json
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
-from povwatch.core.changes import GraceBegun, PutOff
+from povwatch.core.changes import (
+    DoneAlready,
+    GraceAgain,
+    GraceBegun,
+    GraceLooked,
+    GraceNews,
+    PutOff,
+    Queued,
+    SpecRejected,
+    SpecValid,
+)
 from povwatch.core.errors import EnvironmentFault, PovwatchError
+from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.retry import waiting_for
+from povwatch.core.sentences import joined
 from povwatch.core.stage import Stage
+from povwatch.core.units import spell_duration
 from povwatch.engines.abilities import Abilities
 from povwatch.grace import clock as clockwork
-from povwatch.grace.entry import GraceEntry, SpecFiles
-from povwatch.grace.look import REWRITE_AFTER, GraceLook
+from povwatch.grace.clock import Sample
 from povwatch.grace.named_files import NamedFiles
-from povwatch.grace.notes import GraceNotes
+from povwatch.grace.spec_files import GraceEntry, SpecFiles
 from povwatch.media.damage import in_words
 from povwatch.media.info import VideoInfo
-from povwatch.spec.holding import HELD_BEFORE
+from povwatch.spec.holding import HELD_BEFORE, held_by, marker_before
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
@@ -37,17 +51,23 @@ if TYPE_CHECKING:
     from povwatch.spec.inputs_folder import InputsFolder
     from povwatch.spec.prompts import Template
 
-LOOK_EVERY = 0.5
-"""Seconds between two looks at the files beside a clip; longer if there are many clips."""
+CHECK_EVERY = 0.5
+"""Seconds between two checks of the files beside a clip; longer if there are many clips."""
 
-LOOKS_A_SECOND = 100
-"""At most so many looks without an event: each takes a tenth of a millisecond. Events bring a look forward."""
+CHECKS_A_SECOND = 100
+"""At most so many checks without an event: each takes a tenth of a millisecond. Events bring a check forward."""
 
 TICK_EVERY = 0.05
 """Seconds between two passes over the clips, at least."""
 
 SAVE_EVERY = 10.0
 """Seconds between two writes of the time left."""
+
+REWRITE_AFTER = 2.0
+"""Seconds after which a deleted JSON is written again: editors delete and rename."""
+
+NOT_BEFORE = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is closed"}
+"""What has to happen before a stopped clock goes on."""
 
 
 class GraceStage(Stage):
@@ -66,36 +86,29 @@ class GraceStage(Stage):
         failed_attempts: FailedAttempts,
         templates: Mapping[str, Template],
         engine: str,
-        present: Callable[[bytes], bool],
-        renamed_from: Callable[[Job], Job | None],
     ) -> None:
-        self._renamed_from = renamed_from
-        self._folder = folder
-        self._config = config
-        self._failed_attempts = failed_attempts
-        self._present = present
+        self._config = config.grace
         self._store = store
-        abilities = Abilities.of(engine, config.engine)
-        named = NamedFiles(folder, background, abilities=abilities, settle=config.arrival.settle, known=self._poke)
-        self._files = SpecFiles(config.spec, store, folder, templates=templates, abilities=abilities, named=named)
-        self._notes = GraceNotes(store, error_files)
-        self._keeper = GraceLook(
-            config.grace,
-            store=store,
-            folder=folder,
-            files=self._files,
-            notes=self._notes,
-            error_files=error_files,
-            engine=engine,
-            present=present,
+        self._folder = folder
+        self._error_files = error_files
+        self._failed_attempts = failed_attempts
+        self._engine = engine
+        self._named = NamedFiles(folder, background, settle=config.arrival.settle)
+        self._files = SpecFiles(
+            config.spec,
+            store,
+            folder,
+            templates=templates,
+            abilities=Abilities.of(engine, config.engine),
+            named=self._named,
         )
         self._entries: dict[int, GraceEntry] = {}
         self._by_base: dict[tuple[bytes, bytes], int] = {}
         """Folder and base of each clip, to its job. It keeps some that have left."""
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._next_save = 0.0
 
-    # -- coming and going
+    # -- a clip comes
 
     def enter(self, job: Job) -> None:
         """See Stage. A clip has arrived, or an attempt at it has ended and it waits for the next."""
@@ -103,17 +116,6 @@ class GraceStage(Stage):
             self._resume(job)
         else:
             self._begin(job)
-
-    def leave(self, job: Job) -> None:
-        """See Stage. The time left of its grace is saved."""
-        entry = self._entries.pop(job.id, None)
-        if entry is not None and job.state is JobState.GRACE:
-            self._store.journal.save_grace({job.id: entry.grace.left}, self._store.clock.wall())
-
-    def ended(self, job: Job) -> None:
-        """See Stage. If the clip is gone and its JSON was edited, log where the JSON is."""
-        if job.state is JobState.CANCELLED and not self._present(job.path) and (spec := self._files.left_behind(job)):
-            self._store.note(job, "spec-left", {"spec": spec})
 
     def resume(self, job: Job, *, crashed: bool) -> str:
         """See Stage."""
@@ -123,6 +125,90 @@ class GraceStage(Stage):
         else:
             self._resume(job)
         return ""
+
+    def _begin(self, job: Job) -> None:
+        """Write or read a clip's JSON and start its grace, or continue what was left of it."""
+        now = self._store.clock.boot()
+        info = VideoInfo.from_json(json.loads(job.source_info or "{}"))
+        file, refused = None, None
+        hold, go = job.hold, job.go
+        try:
+            if before := self._files.renamed_from(job):
+                hold = before.hold
+                hold, go = self._carry(job, before)
+            file = self._files.ensure(job, info.duration)
+        except EnvironmentFault as error:
+            refused = error
+        digest = file.digest if file else ""
+        spec = self._files.meaning(job, file, info) if file else None
+        if file and spec and self._done_already(job, spec, digest=None, stat=file.signature):
+            return
+        left = self._config.period
+        if job.grace_left is not None and job.spec_digest == digest:
+            left = job.grace_left
+        begun = clockwork.begin(digest, left, now)
+        wall = self._store.clock.wall()
+        job = self._store.apply(job, GraceBegun(spec_digest=digest, grace_left=begun.left, hold=hold, go=go, now=wall))
+        if info.damage:
+            self._store.note(job, "damaged", {"problem": in_words(info.damage), "damage": info.damage})
+        entry = self._open(job, begun, now)
+        entry.announce = True
+        if refused:
+            self._refused(entry, refused, now)
+        else:
+            self._check(entry, now)
+
+    def _carry(self, job: Job, before: Job) -> tuple[bool, bool]:
+        """Copy the JSON of a renamed clip to its new name. Returns whether the job is held, and whether it may go.
+
+        A hold always goes to the new name; a go only with the JSON that it was said for.
+        """
+        beside = layout.beside(before.path, before.base)
+        markers = self._folder.markers(beside)
+        if markers.hold:
+            marker = {"marker": layout.shown(beside.hold)}
+            self._store.journal.note(job, HELD_BEFORE, self._store.clock.wall(), marker)
+        with_json = self._files.carry(job, before) or not self._folder.exists(beside.spec)
+        return before.hold or markers.hold, (before.go or markers.go) if with_json else job.go
+
+    def _resume(self, job: Job) -> None:
+        """Go on with a job as the journal has it."""
+        if job.path not in self._store.scope:
+            return
+        now, wall = self._store.clock.boot(), self._store.clock.wall()
+        period = self._config.period
+        resumed = clockwork.resume(
+            *(job.spec_digest or "", period, now),
+            left=period if job.grace_left is None else job.grace_left,
+            away=wall - (job.grace_saved_at or wall),
+            invalid_for=None if job.invalid_since is None else wall - job.invalid_since,
+            stood=job.waiting_on not in clockwork.RUNS,
+        )
+        if job.state is JobState.QUEUED:
+            resumed = dataclasses.replace(resumed, waiting=None, left=0.0)
+        entry = self._open(job, resumed, now)
+        entry.last_wait = resumed.waiting
+        entry.announce = job.state is JobState.GRACE
+
+    def _open(self, job: Job, grace: Grace, now: float) -> GraceEntry:
+        self._entries[job.id] = entry = GraceEntry(job.id, grace, now)
+        self._by_base[layout.split(job.path)[0], job.base] = job.id
+        self._next_check = min(self._next_check, now)
+        return entry
+
+    # -- a clip goes
+
+    def leave(self, job: Job) -> None:
+        """See Stage. The time left of its grace is saved."""
+        entry = self._entries.pop(job.id, None)
+        if entry is not None and job.state is JobState.GRACE:
+            self._store.journal.save_grace({job.id: entry.grace.left}, self._store.clock.wall())
+
+    def ended(self, job: Job) -> None:
+        """See Stage. If the clip is gone and its JSON was edited, log where the JSON is."""
+        gone = job.state is JobState.CANCELLED and not self._folder.present(job.path)
+        if gone and (spec := self._files.left_behind(job)):
+            self._store.note(job, "spec-left", {"spec": spec})
 
     def release(self, job: Job, error: PovwatchError, pause: float) -> None:
         """See Stage. The JSON is read as if for the first time."""
@@ -139,87 +225,14 @@ class GraceStage(Stage):
         """See Stage."""
         self._failed_attempts.fail(job, error)
 
-    def _begin(self, job: Job) -> None:
-        """Write or read a clip's JSON and start its grace, or continue what was left of it."""
-        now, wall = self._store.clock.boot(), self._store.clock.wall()
-        info = VideoInfo.from_json(json.loads(job.source_info or "{}"))
-        file, refused = None, None
-        kept: dict[str, bool] = {}
-        try:
-            if before := self._renamed_from(job):
-                kept = {"hold": before.hold}
-                kept |= self._carry(job, before)
-            file = self._files.ensure(job, info.duration)
-        except EnvironmentFault as error:
-            refused = error
-        digest = file.digest if file else ""
-        spec = self._files.meaning(job, file, info) if file else None
-        if file and spec and self._keeper.done_already(job, spec, digest=None, stat=file.signature):
-            return
-        if job.grace_left is not None and job.spec_digest == digest:
-            begun = clockwork.begin(digest, job.grace_left, now)
-        else:
-            begun = clockwork.begin(digest, self._config.grace.period, now)
-        began = GraceBegun(
-            spec_digest=digest,
-            grace_left=begun.left,
-            hold=kept.get("hold", job.hold),
-            go=kept.get("go", job.go),
-            now=wall,
-        )
-        job = self._store.apply(job, began)
-        if info.damage:
-            self._store.note(job, "damaged", {"problem": in_words(info.damage), "damage": info.damage})
-        entry = self._open(job, begun, now)
-        entry.announce = True
-        if refused:
-            self._keeper.refused(entry, refused, now)
-            return
-        self._keeper.look(entry, now)
-
-    def _carry(self, job: Job, before: Job) -> dict[str, bool]:
-        """Copy the JSON of a renamed clip to its new name. Returns the fields of the job that change.
-
-        A hold always goes to the new name; a go only with the JSON that it was said for.
-        """
-        beside = layout.beside(before.path, before.base)
-        markers = self._folder.markers(beside)
-        if markers.hold:
-            marker = {"marker": layout.shown(beside.hold)}
-            self._store.journal.note(job, HELD_BEFORE, self._store.clock.wall(), marker)
-        kept = {"hold": before.hold or markers.hold}
-        if self._files.carry(job, before) or not self._folder.exists(beside.spec):
-            kept["go"] = before.go or markers.go
-        return kept
-
-    def _resume(self, job: Job) -> None:
-        """Go on with a job as the journal has it."""
-        if job.path not in self._store.scope:
-            return
-        now, wall = self._store.clock.boot(), self._store.clock.wall()
-        period = self._config.grace.period
-        away = wall - (job.grace_saved_at or wall)
-        invalid_for = None if job.invalid_since is None else wall - job.invalid_since
-        left = 0.0 if job.state is JobState.QUEUED else (period if job.grace_left is None else job.grace_left)
-        resumed = clockwork.resume(
-            *(job.spec_digest or "", period, now),
-            left=left,
-            away=away,
-            invalid_for=invalid_for,
-            stood=job.waiting_on not in clockwork.RUNS,
-        )
-        if job.state is JobState.QUEUED:
-            resumed = dataclasses.replace(resumed, waiting=None, left=0.0)
-        entry = self._open(job, resumed, now)
-        entry.last_wait = resumed.waiting
-        entry.announce = job.state is JobState.GRACE
+    # -- what others ask
 
     def spec_of(self, job: Job) -> Spec | None:
         """The present JSON, read again for the claim; None unless the grace ran for it."""
         entry = self._entries.get(job.id)
         if entry is None:
             return None
-        self._keeper.look(entry, self._store.clock.boot())
+        self._check(entry, self._store.clock.boot())
         if entry.missing_since is not None or self._store.job(job.id).state is not JobState.QUEUED:
             return None
         return entry.spec if entry.grace.over else None
@@ -236,75 +249,286 @@ class GraceStage(Stage):
             return None
         return entry.grace.seen_at + entry.grace.left
 
+    # -- when each clip is checked
+
+    def check_soon(self, job: int | None) -> None:
+        """Check a clip at the next tick, if it is here: somebody said or did something about it."""
+        if job in self._entries:
+            self._entries[job].due = self._next_check = 0.0
+
+    def beside_changed(self, path: bytes) -> None:
+        """See Stage. `path` is a JSON, a marker, or an editor's lock or temporary file."""
+        folder, name = layout.split(path)
+        name = name.removeprefix(b".~lock.").removeprefix(b".#").removeprefix(b".")
+        cut = name.rfind(b".json")
+        self.check_soon(self._by_base.get((folder, name[:cut] if cut > 0 else layout.stem_of(name))))
+
     def inputs_back(self, now: float) -> None:
         """See Stage. Nobody could edit a JSON meanwhile, so that time does not count."""
         for entry in self._entries.values():
             entry.grace = dataclasses.replace(entry.grace, seen_at=now)
             entry.last_wait = None
 
-    # -- the timers
-
-    def poke(self, job: Job) -> None:
-        """Look at a clip at once, since somebody said something about it."""
-        self._poke(job.id)
-
-    def beside_changed(self, path: bytes) -> None:
-        """See Stage. Look at once at the clip that the file lies beside, if there is one.
-
-        `path` is a JSON, a marker, or an editor's lock or temporary file.
-        """
-        folder, name = layout.split(path)
-        name = name.removeprefix(b".~lock.").removeprefix(b".#").removeprefix(b".")
-        cut = name.rfind(b".json")
-        job = self._by_base.get((folder, name[:cut] if cut > 0 else layout.stem_of(name)))
-        if job in self._entries:
-            self._entries[job].look_at = self._next_look = 0.0
-
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        return self._next_look if self._entries else None
+        if not self._entries:
+            return None
+        return 0.0 if self._named.answered else self._next_check
 
     def tick(self, now: float) -> None:
-        """Look at every clip that is due."""
-        if now < self._next_look:
+        """Check every clip that is due."""
+        while self._named.answered:
+            self.check_soon(self._named.answered.pop())
+        if now < self._next_check:
             return
-        pause = max(LOOK_EVERY, len(self._entries) / LOOKS_A_SECOND)
+        pause = max(CHECK_EVERY, len(self._entries) / CHECKS_A_SECOND)
         soonest = now + pause
         for entry in list(self._entries.values()):
-            if entry.job in self._entries and entry.look_at <= now:
-                entry.look_at = now + pause
+            if entry.job in self._entries and entry.due <= now:
+                entry.due = now + pause
                 try:
-                    self._keeper.look(entry, now)
+                    self._check(entry, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                     self._store.mishaps.of(("grace", entry.job), error)
-                entry.look_at = min(entry.look_at, self._due(entry, now))
-            soonest = min(soonest, entry.look_at)
-        self._next_look = max(soonest, now + TICK_EVERY)
+                entry.due = min(entry.due, self._due(entry, now))
+            soonest = min(soonest, entry.due)
+        self._next_check = max(soonest, now + TICK_EVERY)
         if now >= self._next_save:
             self._next_save = now + SAVE_EVERY
             left = {g.job: g.grace.left for g in self._entries.values() if not g.grace.over}
             if left:
                 self._store.journal.save_grace(left, self._store.clock.wall())
 
-    def _open(self, job: Job, grace: Grace, now: float) -> GraceEntry:
-        self._entries[job.id] = entry = GraceEntry(job.id, grace, now)
-        self._by_base[layout.split(job.path)[0], job.base] = job.id
-        self._next_look = min(self._next_look, now)
-        return entry
-
-    def _poke(self, job: int) -> None:
-        entry = self._entries.get(job)
-        if entry is not None:
-            entry.look_at = self._next_look = 0.0
-
     def _due(self, entry: GraceEntry, now: float) -> float:
-        """When a clip has to be looked at without any event."""
+        """When a clip has to be checked without any event."""
         if entry.missing_since is not None:
-            return max(entry.missing_since + REWRITE_AFTER, now + LOOK_EVERY)
+            return max(entry.missing_since + REWRITE_AFTER, now + CHECK_EVERY)
         if entry.unsure(now):
             return entry.sure_at
-        if entry.looking:
-            return now + LOOK_EVERY
+        if entry.unmeasured:
+            return now + CHECK_EVERY
         if entry.grace.waiting is Waiting.GRACE:
             return entry.grace.seen_at + entry.grace.left
-        return now + self._config.grace.max
+        return now + self._config.max
+
+    # -- a check
+
+    def _check(self, entry: GraceEntry, now: float) -> None:
+        """Read the JSON, the markers and the editors' locks, and change the job if they say something new."""
+        job = self._store.job(entry.job)
+        beside = layout.beside(job.path, job.base)
+        try:
+            if not self._files.read(entry, job) and not self._write_missing(entry, job, now):
+                return
+            if entry.unsure(now):
+                entry.grace = dataclasses.replace(entry.grace, seen_at=now)
+                return
+            markers = self._folder.markers(beside)
+            entry.lock = self._folder.editor_open(beside.spec, self._store.clock.wall())
+        except EnvironmentFault:  # inputs/ is away or refuses: the folder monitor says so, and the clock stops
+            entry.grace = dataclasses.replace(entry.grace, seen_at=now)
+            return
+        start = entry.spec.povwatch.start if entry.spec else None
+        go = job.go or markers.go
+        if job.hold and entry.marker_before is None:
+            entry.marker_before = marker_before(self._store.journal.events(job.id))
+        before = entry.marker_before or ""
+        by = held_by(job, beside, marker=markers.hold, go=go, start=start, marker_before=before)
+        first = not entry.grace.digest
+        sample = Sample(
+            digest=entry.digest,
+            valid=entry.spec is not None,
+            editing=entry.lock is not None,
+            hold=bool(by),
+            go=go or (start == "now" and not entry.lock),
+            unmeasured=bool(entry.unmeasured),
+        )
+        entry.grace = clockwork.observe(entry.grace, sample, now, period=self._config.period, limit=self._config.max)
+        self._follow(entry, by, first=first)
+
+    def _write_missing(self, entry: GraceEntry, job: Job, now: float) -> bool:
+        """Write a JSON again that has been missing for a while, and read it; False while there is none."""
+        if entry.missing_since is None:
+            entry.missing_since = now
+        if now - entry.missing_since < REWRITE_AFTER or not self._folder.present(job.path):
+            return False
+        try:
+            duration = json.loads(job.source_info or "{}").get("duration")
+            self._files.ensure(job, duration, again=bool(entry.grace.digest))
+        except EnvironmentFault as error:
+            self._refused(entry, error, now)
+            return False
+        entry.digest = ""
+        entry.grace = clockwork.begin("", self._config.period, now)
+        return self._files.read(entry, job)
+
+    def _refused(self, entry: GraceEntry, error: EnvironmentFault, now: float) -> None:
+        """Let a clip wait because the folder does not take its JSON. The clock is stopped."""
+        entry.grace = dataclasses.replace(entry.grace, seen_at=now)
+        entry.last_wait = waiting_for(error)
+        self._store.wait(self._store.job(entry.job), entry.last_wait, str(error))
+
+    def _follow(self, entry: GraceEntry, by: str, *, first: bool) -> None:
+        """Act on a check.
+
+        Args:
+            by: who holds the clip; empty if nobody does.
+            first: whether it was the first check of this JSON.
+        """
+        job = self._store.job(entry.job)
+        grace, was = entry.grace, entry.last_wait
+        entry.last_wait = grace.waiting
+        if grace.invalid_since is None and job.invalid_since is not None:
+            self._error_files.clear(job)
+            job = self._store.apply(job, SpecValid(spec=layout.beside(job.path, job.base).spec))
+        if grace.expired:
+            self._expire(entry, job)
+            return
+        if grace.over:
+            self._queue(entry, job)
+            return
+        self._announce(entry, job)
+        detail = self._detail(entry, by)
+        hindered = grace.waiting is Waiting.GRACE and entry.hindrance
+        # The time left is also saved when the clock stops or starts, since it is shown meanwhile.
+        keeps_time = grace.restarted or job.state is JobState.QUEUED or grace.waiting is not was
+        newly_invalid = grace.invalid_since is not None and job.invalid_since is None
+        # The deadline of a running grace is no news. The beginning and the end of measuring a file are.
+        was_unmeasured, entry.was_unmeasured = entry.was_unmeasured, bool(entry.unmeasured)
+        runs = grace.waiting is Waiting.GRACE and was_unmeasured is False and not entry.unmeasured
+        same = grace.waiting is was and (runs or detail == job.detail)
+        if same and not keeps_time and not newly_invalid:
+            return
+        found = GraceLooked(
+            waiting=Waiting.PAUSED if hindered else grace.waiting,
+            detail=detail,
+            spec_digest=grace.digest if grace.restarted else None,
+            grace_left=grace.left if keeps_time else None,
+            invalid=newly_invalid,
+            now=self._store.clock.wall(),
+        )
+        event, fields = self._event(entry, job, was, found, by=by, first=first)
+        news = GraceNews(**dataclasses.asdict(found), what=event, fields=fields) if event else found
+        self._store.apply(job, news)
+
+    # -- the end of a grace
+
+    def _expire(self, entry: GraceEntry, job: Job) -> None:
+        what = entry.problem.what if entry.problem else "its JSON cannot be run."
+        error = joined(
+            f"Its JSON could not be run for longer than grace.max: {what}", "Edit it, and it is taken in again."
+        )
+        rejected = SpecRejected(
+            problem=what,
+            error=error,
+            error_file=self._error_files.there(job),
+            spec_digest=entry.digest,
+            spec_stat=entry.stat,
+        )
+        self._store.apply(job, rejected)
+
+    def _queue(self, entry: GraceEntry, job: Job) -> None:
+        if job.state is JobState.QUEUED and entry.grace.restarted:  # a go skips the grace of an edit; the spec is new
+            job = self._store.apply(job, GraceAgain())
+        if job.state is not JobState.GRACE:
+            return
+        assert entry.spec is not None  # noqa: S101 - grace is never over with an invalid spec
+        self._error_files.clear(job)
+        if self._done_already(job, entry.spec, digest=entry.digest, stat=entry.stat):
+            return
+        queued = Queued(
+            ahead=len(self._store.in_state(JobState.QUEUED)),
+            spec_digest=entry.digest,
+            spec_stat=entry.stat,
+            spec_hash=entry.spec.digest(),
+        )
+        self._store.apply(job, queued)
+
+    def _done_already(self, job: Job, spec: Spec, *, digest: str | None, stat: bytes | None) -> bool:
+        """Whether the same video was published with the same spec before; if so, its job ends here.
+
+        Args:
+            digest: of the JSON's bytes, if the grace ran for them.
+            stat: the JSON's signature.
+        """
+        if job.force or job.source_hash is None:
+            return False
+        done = self._store.journal.done_run(job.path, job.source_hash, spec.digest(), self._engine)
+        if done is None:
+            return False
+        already = DoneAlready(
+            output=done.output,
+            engine=done.engine,
+            spec_hash=done.spec_hash,
+            spec_stat=stat,
+            spec_digest=digest,
+        )
+        self._store.apply(job, already)
+        return True
+
+    # -- what the log, the journal and the error file say
+
+    def _announce(self, entry: GraceEntry, job: Job) -> None:
+        """Log once when the clip starts if nobody does anything. If its clock is stopped, `_event` says why instead."""
+        grace, entry.announce, wanted = entry.grace, False, entry.announce
+        if wanted and grace.waiting is Waiting.GRACE and grace.left > 0 and not grace.restarted:
+            say("grace", job, deadline=self._starts(grace), spec=layout.beside(job.path, job.base).spec)
+
+    def _detail(self, entry: GraceEntry, held_by: str) -> str:
+        """What `jobs` and `why` say of the wait."""
+        match entry.grace.waiting:
+            case Waiting.INVALID_SPEC:
+                return entry.problem.what if entry.problem else ""
+            case Waiting.HELD:
+                return held_by
+            case Waiting.EDITING if entry.lock:
+                return f"{layout.shown(entry.lock)} is there"
+            case Waiting.GRACE if entry.unmeasured:
+                held = "held against the clip"
+                why = f"cannot be {held} now: {entry.hindrance}" if entry.hindrance else f"is {held} first"
+                return f"the file of {entry.unmeasured} {why}"
+            case Waiting.GRACE:
+                return f"starts at {self._starts(entry.grace)}"
+            case _:
+                return ""
+
+    def _event(  # noqa: PLR0911 - one for each event
+        self, entry: GraceEntry, job: Job, was: Waiting | None, found: GraceLooked, *, by: str, first: bool
+    ) -> tuple[str, dict[str, object]]:
+        """The event to log, and its fields; an empty name if there is no news.
+
+        Args:
+            entry: as it is now.
+            job: as the journal has it.
+            was: what the entry waited on before.
+            found: the change.
+            by: who holds it, if it is held.
+            first: whether this was the first check of this JSON.
+        """
+        grace = entry.grace
+        spec = layout.beside(job.path, job.base).spec
+        deadline = self._starts(grace)
+        if grace.waiting is Waiting.INVALID_SPEC:
+            assert entry.problem is not None  # noqa: S101 - that is what invalid means
+            if grace.restarted or was is not Waiting.INVALID_SPEC or found.detail != job.detail:
+                file = self._error_files.invalid(job, entry.problem)
+                return "invalid-spec", {"spec": spec, "problem": entry.problem.what, "error_file": file}
+        elif grace.waiting is Waiting.HELD and was is not Waiting.HELD:
+            return "held", {"by": by}
+        elif grace.waiting is Waiting.EDITING and was is not Waiting.EDITING:
+            return "editing", {"spec": spec, "lock": entry.lock}
+        elif grace.restarted:
+            return "grace" if first else "edited", {"deadline": deadline, "spec": spec}
+        elif was is Waiting.HELD:
+            return "unheld", {"deadline": deadline}
+        elif was is Waiting.EDITING:
+            return "editor-closed", {"spec": spec, "deadline": deadline}
+        if found.waiting is Waiting.PAUSED and job.waiting_on is not Waiting.PAUSED:
+            return "waiting", {"waiting": "paused", "detail": found.detail}
+        return "", {}
+
+    def _starts(self, grace: Grace) -> str:
+        """When the clip starts, as a phrase that also fits a stopped clock."""
+        if grace.waiting in NOT_BEFORE:
+            return f"{spell_duration(grace.left)} after {NOT_BEFORE[grace.waiting]}"
+        return self._store.clock.spell(grace.seen_at + grace.left)

@@ -42,6 +42,8 @@ class JobStore:
         self._jobs: dict[int, Job] = {job.id: job for job in journal.active() if job.state is not JobState.ARRIVING}
         self.counts = Counter(journal.counts())
         """Number of jobs in each state."""
+        self.missing: dict[tuple[int, int], int] = {}
+        """Device and inode of each clip that went missing, to its job: the same file may appear under another name."""
         self.ended: dict[int, Job] = {}
         """The jobs that ended since the start, oldest end first."""
         self._unlogged: list[tuple[str, Job, Mapping[str, Any]]] | None = None

@@ -16,7 +16,7 @@ from povwatch.core.machine_faults import NOTICE_LATER
 from povwatch.spec import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from povwatch.core.job import Job
     from povwatch.files.scan import Listing
@@ -88,14 +88,10 @@ class ErrorFiles:
         file = layout.beside(job.path, job.base).error
         return None if file in self._kept else file
 
-    def tick(self, now: float, present: Callable[[bytes], bool]) -> None:
+    def tick(self, now: float) -> None:
         """Repeat some of the refused writes; those that fail again go to the end.
 
-        Call it only while inputs/ is there.
-
-        Args:
-            now: boot clock.
-            present: whether a clip exists; no error file is written for one that is gone.
+        Call it only while inputs/ is there. No error file is written for a clip that is gone.
         """
         if now < self._next:
             return
@@ -103,7 +99,7 @@ class ErrorFiles:
         for file, kept in list(self._kept.items())[:AGAIN_MAX]:
             if kept.text is None:
                 self._remove(kept.clip, file)
-            elif present(kept.clip):
+            elif self._folder.present(kept.clip):
                 self._put(kept.clip, file, kept.text)
             else:
                 self._took(file)

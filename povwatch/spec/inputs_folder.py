@@ -16,7 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from povwatch.core.errors import InputsRefused, PovwatchError, Problem
+from povwatch.core.errors import EnvironmentFault, InputsRefused, PovwatchError, Problem
 from povwatch.core.layout import OURS, shown, split
 from povwatch.core.machine_faults import Place, passing, translated
 from povwatch.files.fs import (
@@ -164,6 +164,13 @@ class InputsFolder:
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             return lstat(folder, name) is not None
         return False
+
+    def present(self, path: bytes) -> bool:
+        """Whether anything has that name. An error other than "not found" counts as yes."""
+        try:
+            return self.exists(path)
+        except EnvironmentFault:
+            return True  # a failing disk does not prove that it is gone
 
     def write_error(self, path: bytes, text: str) -> bool:
         """Write an error file or correct its text; False if another user's file has the name.

@@ -64,8 +64,6 @@ class Post:
             failed_attempts=None,
             templates=load_templates(None),
             engine=self.engine["kind"],
-            renamed_from=lambda _: None,
-            present=lambda path: (self.inputs / path.decode()).exists(),
         )
         self.store.route((self.gates, self.others))
 

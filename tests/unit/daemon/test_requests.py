@@ -56,7 +56,7 @@ def ask(tmp_path, store):
     (tmp_path / "inputs").mkdir()
     spool = Spool(tmp_path / "state")
     spool.prepare()
-    nothing = SimpleNamespace(poke=lambda _: None, again=lambda *_, **__: None, withdraw=lambda *_: None)
+    nothing = SimpleNamespace(check_soon=lambda _: None, again=lambda *_, **__: None, withdraw=lambda *_: None)
     results = SimpleNamespace(
         again=lambda _: False, hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING}
     )
@@ -178,7 +178,7 @@ def test_unnamed_clips_are_not_touched(tmp_path, store):
     spool, touched = Spool(tmp_path / "state"), []
     spool.prepare()
     part = SimpleNamespace(
-        poke=touched.append,
+        check_soon=touched.append,
         again=lambda *_, **__: touched.append("again"),
         withdraw=lambda job, _: touched.append(job),
     )

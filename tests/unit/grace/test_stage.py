@@ -262,7 +262,7 @@ def test_change_beside_brings_the_next_look(post, name):
 
 def test_clip_among_many_starts_on_time(post, monkeypatch):
     """A clip among many starts on time, though not all are looked at in each second."""
-    monkeypatch.setattr("povwatch.grace.stage.LOOKS_A_SECOND", 0.01)
+    monkeypatch.setattr("povwatch.grace.stage.CHECKS_A_SECOND", 0.01)
     post.admit()
     post.until(1000 + PERIOD + 0.1)
     assert post.at() == QUEUED

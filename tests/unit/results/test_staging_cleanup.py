@@ -100,14 +100,14 @@ def edit_back(world):
         world.job = advance(world.app.journal, world.job, "waiting", 1.0, state=state, spec_hash=spec.digest())
     world.app.store.reread(world.job.id)
     world.job = world.waits(JobState.GRACE)
-    assert world.app.grace._keeper.done_already(world.job, spec, digest=None, stat=None)
+    assert world.app.grace._done_already(world.job, spec, digest=None, stat=None)
 
 
 def expire(world):
     """Its JSON stayed wrong for too long."""
     job = world.move(JobState.GRACE)
     gate = world.app.grace._open(job, None, 0.0)
-    world.app.grace._keeper._expire(gate, job)
+    world.app.grace._expire(gate, job)
 
 
 @pytest.mark.parametrize(

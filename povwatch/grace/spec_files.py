@@ -1,10 +1,10 @@
-"""The grace stage's entry for a clip, and the clip's JSON: written if there is none, read, and validated."""
+"""A clip's JSON during its grace: written if there is none, read, and validated."""
 
 from __future__ import annotations
 
 import json
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
@@ -12,7 +12,7 @@ from povwatch.core.changes import Prioritised
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import Job, Waiting
-from povwatch.files.signature import same_content, written_on
+from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
 from povwatch.spec import SIZE_MAX, Label, Spec, lint, names_other, parse, refused, renamed
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from povwatch.config.settings import SpecDefaults
+    from povwatch.core.errors import Problem
     from povwatch.engines.abilities import Abilities
     from povwatch.grace.clock import Grace
     from povwatch.grace.named_files import NamedFiles
@@ -42,7 +43,8 @@ class GraceEntry:
 
     job: int
     grace: Grace
-    look_at: float
+    due: float
+    """When the files are looked at next, on the boot clock."""
     digest: str = ""
     stat: bytes | None = None
     """The JSON's stat signature when it was last read."""
@@ -52,11 +54,11 @@ class GraceEntry:
     problem: SpecInvalid | None = None
     sure_at: float = 0.0
     """Until then an invalid JSON may be half written: it has just changed."""
-    looking: str = ""
+    unmeasured: str = ""
     """The fields whose files are still to be measured, for people."""
     hindrance: str = ""
     """Why the machine cannot measure them, as sentences."""
-    looked: bool | None = None
+    was_unmeasured: bool | None = None
     """Whether files were still to be measured when the job last got a reason to wait; None before the first one."""
     missing_since: float | None = None
     lock: bytes | None = None
@@ -65,7 +67,7 @@ class GraceEntry:
     """Result of `holding.marker_before`; None until it is needed."""
     announce: bool = False
     """Whether the log still has to say when the clip starts. That needs a first look."""
-    last_wait: Waiting | None = field(default=Waiting.GRACE)
+    last_wait: Waiting | None = Waiting.GRACE
 
     def unsure(self, now: float) -> bool:
         """Whether an invalid JSON may still be half written."""
@@ -107,7 +109,7 @@ class SpecFiles:
                 file = self._mended(job, path, file)
         except SpecInvalid as error:
             entry.spec, entry.problem, entry.digest, entry.sure_at = None, error, error.what, 0.0
-            entry.looking = entry.hindrance = ""
+            entry.unmeasured = entry.hindrance = ""
             return True
         if file is None:
             return False
@@ -123,7 +125,7 @@ class SpecFiles:
         """The spec of a JSON; None if it cannot be run."""
         try:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
-            return self._able(spec, layout.beside(job.path, job.base).spec, file, upright(info))
+            return self._resolved(spec, layout.beside(job.path, job.base).spec, file, upright(info))
         except (SpecInvalid, EnvironmentFault):
             return None
 
@@ -131,7 +133,6 @@ class SpecFiles:
         """Write the JSON unless there is one, and read it. None if it cannot be read.
 
         Args:
-            job: the clip's.
             duration: of the video, in seconds.
             again: whether there was a JSON that somebody deleted.
 
@@ -155,10 +156,7 @@ class SpecFiles:
         """Copy a renamed clip's JSON to its new name, so that no edit is lost; False if nothing was copied.
 
         The copy gets the new `video_path`, and never replaces a JSON. The old JSON belongs to its user and stays.
-
-        Args:
-            job: the clip's, under its new name.
-            before: the same file's job under its old name.
+        `before` is the same file's job under its old name.
 
         Raises:
             EnvironmentFault: the folder does not take it.
@@ -201,16 +199,29 @@ class SpecFiles:
         self._store.note(job, "spec-mended", {"before": before.path, "spec": path, "now": now})
         return mended
 
+    def renamed_from(self, job: Job) -> Job | None:
+        """The job of the same file under an earlier name, which went missing; None if there is none.
+
+        `job` has arrived, with its hash.
+        """
+        number = self._store.missing.get(identity_of(job.source_stat)) if job.source_stat else None
+        before = None if number is None else self._store.job(number)
+        return before if before and before.path != job.path and self._is_former(before, job) else None
+
     def _called_before(self, job: Job, name: bytes) -> Job | None:
-        """The newest job of the same file under an earlier name; None if it never had that name."""
+        """The newest job of the same file under this earlier name; None if it never had that name."""
         for path, known in self._store.known.items():
             if path.endswith(name) and path != job.path and layout.split(path)[1] == name:
-                if not known.source_stat or not job.source_stat or not same_content(known.source_stat, job.source_stat):
-                    continue
                 before = self._store.job(known.job)
-                if before.source_hash in {None, job.source_hash} and not self._folder.exists(path):
+                if self._is_former(before, job):
                     return before
         return None
+
+    def _is_former(self, before: Job, job: Job) -> bool:
+        """Whether a job is of the same file under a name that no longer exists."""
+        if not before.source_stat or not job.source_stat or not same_content(before.source_stat, job.source_stat):
+            return False
+        return before.source_hash in {None, job.source_hash} and not self._folder.present(before.path)
 
     def left_behind(self, job: Job) -> bytes | None:
         """The path of a missing clip's JSON, if somebody edited it; else None."""
@@ -231,25 +242,32 @@ class SpecFiles:
         return first_spec(self._defaults, template, job.base, facts)
 
     def _judge(self, entry: GraceEntry, job: Job, path: bytes, file: SpecFile) -> None:
+        """Validate a JSON as it was read."""
         was, new = entry.digest, file.digest != entry.digest
-        entry.digest, entry.looking, entry.hindrance = file.digest, "", ""
+        entry.digest, entry.unmeasured, entry.hindrance = file.digest, "", ""
         clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
         name = layout.shown(layout.split(path)[1])
+        problems: list[Problem] = []
+        unmeasured: list[str] = []
         try:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file=name)
             entry.refers = bool(spec.referenced_paths())
-            spec = self._able(spec, path, file, clip)
-            looking = self._look(entry, spec, path, file, clip) if clip else []
+            spec = self._resolved(spec, path, file, clip)
+            if clip and spec.referenced_paths():
+                now = self._store.clock.boot()
+                problems, unmeasured = self._named.judge(job.id, spec, path, clip, now, abilities=self._abilities)
+            if problems:
+                raise refused(problems, file=name, data=file.data)
         except SpecInvalid as error:
             entry.spec, entry.problem = None, error
             return
         except EnvironmentFault:
             entry.digest = was  # these contents are not judged yet
             raise
-        entry.looking = ", ".join(looking)
-        if looking:
-            entry.hindrance = self._named.hindrance(entry.job)
-        if looking and entry.problem and not new:
+        entry.unmeasured = ", ".join(unmeasured)
+        if unmeasured:
+            entry.hindrance = self._named.hindrance(job.id)
+        if unmeasured and entry.problem and not new:
             return  # it was invalid and is not yet known to be valid
         entry.spec, entry.problem = spec, None
         if new:
@@ -259,7 +277,7 @@ class SpecFiles:
         if priority != job.priority:
             self._store.apply(self._store.job(job.id), Prioritised(priority=priority))
 
-    def _able(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
+    def _resolved(self, spec: Spec, path: bytes, file: SpecFile, clip: Shape | None) -> Spec:
         """A spec with its prompt, once its files exist and the engine can run it.
 
         Raises:
@@ -270,17 +288,3 @@ class SpecFiles:
         if problems := self._abilities.refusals(spec.upstream(), clip):
             raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
         return spec
-
-    def _look(self, entry: GraceEntry, spec: Spec, path: bytes, file: SpecFile, clip: Shape) -> list[str]:
-        """Compare the files that a JSON names with its clip. Returns the fields whose files are still to be measured.
-
-        Raises:
-            SpecInvalid: a file does not fit.
-            EnvironmentFault: the folder is away, or fails.
-        """
-        if not spec.referenced_paths():
-            return []
-        problems, unknown = self._named.judge(entry.job, spec, path, clip, self._store.clock.boot())
-        if problems:
-            raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
-        return unknown
