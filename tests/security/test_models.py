@@ -1,4 +1,4 @@
-"""Model files that somebody else may change are not loaded. (Pickles: unit/engine/transfer/test_weights.py.)"""
+"""Model files that somebody else may change are not loaded. For pickles see unit/engines/transfer/test_weights.py."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -67,6 +68,18 @@ def test_files_named_in_architecture_exist() -> None:
     names = set(re.findall(r"`?([a-z_]+(?:/[a-z_]+)*\.py)`?", text))
     package = {p.name for p in (ROOT / "povwatch").rglob("*.py")} | {p.name for p in (ROOT / "tests").rglob("*.py")}
     assert sorted(n for n in names if n.split("/")[-1] not in package) == []
+
+
+def test_test_names_are_short() -> None:
+    """No test's name has more than 40 characters, as CONTRIBUTING says, and no file has two tests of one name."""
+    found = [
+        (str(file.relative_to(ROOT)), node.name)
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert [(file, name) for file, name in found if len(name) > 40] == []
+    assert len(set(found)) == len(found) > 1000
 
 
 def test_builds_are_locked() -> None:

@@ -206,8 +206,11 @@ def test_files_are_asked_for_as_in_cached_py():
 
 @pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
 def test_edges_and_blur_are_upstreams(tmp_path):
-    """Edges to the bit. The blur ends in torchvision's bicubic in float32, whose sums Pillow makes in another order: of
-    some 100,000 values one is rounded to its neighbour."""
+    """Our edges are upstream's, bit by bit, and our blur is but for rounding.
+
+    The blur ends in torchvision's bicubic in float32, whose sums Pillow makes in another order: of some 100,000 values
+    one is rounded to its neighbour.
+    """
     noise = np.random.default_rng(7)
     frames = [painted(code, (202, 150)).astype(int) + noise.integers(-30, 30, (150, 202, 3)) for code in (3, 77)]
     frames = np.clip(np.stack(frames), 0, 255).astype(np.uint8)

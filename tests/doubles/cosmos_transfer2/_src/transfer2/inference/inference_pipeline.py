@@ -43,8 +43,10 @@ class Net:
 
 
 class Model:
-    """_src/transfer2/models/vid2vid_model_control_vace_rectified_flow.py; with one call a step the distilled model,
-    _src/interactive/methods/cosmos2_interactive_model.py."""
+    """_src/transfer2/models/vid2vid_model_control_vace_rectified_flow.py.
+
+    With one call a step it is the distilled model, _src/interactive/methods/cosmos2_interactive_model.py.
+    """
 
     def __init__(self, calls):
         self.net = Net()

@@ -15,7 +15,7 @@ RESOLUTIONS = {"1080", "1024", "720", "512", "480", "480p", "720p", "720robocasa
 
 
 def read_video(path, resolution, max_frames=None):
-    """Lines 186-246, 282-301, 352-384: all of it is decoded, then cut at 5,000 frames without a word. (T, H, W, C)"""
+    """Lines 186-246, 282-301, 352-384: all of it is decoded, then cut at 5,000 frames without a word: (T, H, W, C)."""
     if resolution not in RESOLUTIONS:
         raise KeyError(resolution)
     if Path(path).suffix not in (".mp4", ".avi", ".mov", ".mkv", ".webm"):
