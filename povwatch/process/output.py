@@ -19,6 +19,14 @@ TAIL = 10
 
 _ENDS = re.compile(rb"[\r\n]+")  # a progress bar ends its lines with \r
 
+_BAR = re.compile(r"(\d%\|.*\| .*|\dit )\[\d+:\d\d")
+"""tqdm's line, with a known total (`denoise: 40%|####  | 14/35 [02:01<03:01, 8.65s/it]`) or without (`3it [00:01`)."""
+
+
+def is_progress_bar(line: str) -> bool:
+    """Whether a line is a progress bar as tqdm draws it, which says nothing of why a program ended."""
+    return _BAR.search(line) is not None
+
 
 class Lines:
     """Cuts the bytes that a child prints into lines of text, without empty ones."""

@@ -79,7 +79,7 @@ class CurrentWorker:
     untold: list[Event] = field(default_factory=list)
     """Events to report once it is gone, and its GPU memory with it."""
     last_line: str = ""
-    """The last line that it printed."""
+    """The last line that it printed, progress bars left out."""
 
     def forgive(self, seconds: float) -> None:
         """Extend all deadlines by a time in which nothing ran."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core import errors, machine_faults
 from povwatch.core.retry import backoff
 from povwatch.process.ending import describe_end
+from povwatch.process.output import is_progress_bar
 from povwatch.workers import events, protocol
 from povwatch.workers.deadlines import Overdue, Timeouts, deadlines, loss
 from povwatch.workers.process import Exited, HungUp, Item, Printed, WorkerProcess
@@ -254,7 +255,8 @@ class Supervisor:
 
     def _take_in(self, worker: CurrentWorker, item: Item, now: float) -> None:
         if isinstance(item, Printed):
-            worker.last_line = item.line
+            if not is_progress_bar(item.line):
+                worker.last_line = item.line
             self._events.append(events.EngineOutput(item.line))
         elif isinstance(item, Exited):
             self._reap(worker, item.returncode, now)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from povwatch.process.output import A_SECOND, BURST, LINE_MAX, LimitedLines
+import pytest
+
+from povwatch.process.output import A_SECOND, BURST, LINE_MAX, LimitedLines, is_progress_bar
 
 
 def test_lines_come_out_when_they_end():
@@ -38,3 +40,21 @@ def test_flood_keeps_its_last_lines():
 def test_clock_that_goes_back_does_no_harm():
     flow = LimitedLines(10.0)
     assert flow.take(b"a\n", 5.0) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Generating samples:  40%|████      | 14/35 [02:01<03:01,  8.65s/it]",
+        "  0%|          | 0/35 [00:00<?, ?it/s]",
+        "100%|██████████| 4/4 [1:00:00<00:00, 900.00s/it, loss=0.1]",
+        "3it [00:01,  2.10it/s]",
+    ],
+)
+def test_a_progress_bar_is_known_from_what_a_program_says(line):
+    assert is_progress_bar(line)
+
+
+@pytest.mark.parametrize("line", ["Killed", "ImportError: no torch", "90% of the disk | is used", "see unit [12]", ""])
+def test_what_is_said_is_no_progress_bar(line):
+    assert not is_progress_bar(line)

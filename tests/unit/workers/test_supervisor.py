@@ -153,6 +153,16 @@ def test_death_while_loading_is_no_engine(world, returncode):
     assert told.message == f"The worker exited with status {returncode}. It last printed: ImportError: no torch"
 
 
+def test_last_line_is_no_progress_bar(world):
+    """What a killed worker last printed is told without its progress bars."""
+    world.busy()
+    for line in ("Seed: 7", "Generating samples:  40%|####      | 14/35 [02:01<03:01,  8.65s/it]"):
+        world.worker.items.append(Printed(line))
+    world.worker.exits(-9)
+    told = world.poll()[-1]
+    assert str(told.error).endswith("It last printed: Seed: 7")
+
+
 def test_load_has_a_deadline(world):
     """A load has a deadline, however it beats."""
     world.supervisor.start()
