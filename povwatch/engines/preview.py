@@ -25,7 +25,7 @@ from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.engines import control
 from povwatch.engines.port import EngineFailure
 from povwatch.media import encode
-from povwatch.media.picture import BT709
+from povwatch.media.h264 import BT709
 from povwatch.media.source import opened
 from povwatch.media.times import Even
 

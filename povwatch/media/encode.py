@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import av
 from av.video.frame import PictureType
 
+from povwatch.media.h264 import THREADS_MAX
 from povwatch.media.refused import writing
 from povwatch.media.times import Even, Grid, decode_times
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-THREADS_MAX = 8
-"""Encoder threads: more gain little, and each takes limited address space."""
 
 WORKING = {"crf": "8", "preset": "veryfast", "bf": "0", "g": "48", "mbtree": "0"}
 """A working copy: near-lossless, and without B-frames, so that no edit list is needed and any reader gets it right."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from povwatch.media.fit import even
+from povwatch.media.h264 import BT709
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 FULL = 2
 """AVColorRange of frames that use all 256 steps."""
-
-BT709 = 1
-"""AVColorSpace, AVColorPrimaries and AVColorTransferCharacteristic of HD video; all three have this number."""
 
 SMOOTH = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 

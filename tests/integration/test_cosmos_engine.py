@@ -78,7 +78,7 @@ def test_clip_comes_out_frame_for_frame(desk, clips):
     assert len(pictures(artifact)) == 200
     assert (artifact["seed"], artifact["num_steps"], artifact["guidance"], artifact["guardrails"]) == (7, 2, 3, True)
     assert (artifact["chunks"], artifact["chunks_resumed"], artifact["peak_memory"]) == (3, 0, 13_700_000_000)
-    assert set(artifact["seconds"]) == {"read", "denoise", "decode", "finish"}
+    assert set(artifact["seconds"]) == {"read", "encode", "denoise", "decode", "finish"}
     workdir = Path(artifact["path"]).parent
     assert json.loads((workdir / "generated.json").read_text())["video_path"] == str(clips[200])
 
@@ -88,9 +88,11 @@ def test_progress_by_chunk_and_step(clips, tmp_path):
     with Worker(env={"DOUBLE_STEP_SECONDS": "0.06"}) as loop:
         Desk(loop.ready(), tmp_path).do(job(clips[200], 200, num_steps=3))
         told = [(p.chunk, p.chunks, p.step, p.steps) for p in loop.of(events.JobProgress) if p.stage == "denoise"]
+        stages = [(p.stage, p.chunk) for p in loop.of(events.JobProgress)]
     assert told == sorted(told)
     assert {(chunk, chunks, steps) for chunk, chunks, _, steps in told} == {(0, 3, 3), (1, 3, 3), (2, 3, 3)}
     assert {step for chunk, _, step, _ in told if chunk == 1} == {0, 1, 2, 3}
+    assert stages.index(("denoise", 1)) < stages.index(("decode", 1)) < stages.index(("read", 2))
 
 
 def test_same_job_gives_same_pictures(desk, clips):
@@ -281,6 +283,7 @@ LOADS = {
     "out of memory": ("out-of-memory", "while the model was loaded", "nvidia-smi"),
     "no extra": ("error", "CUDA extra not installed", "script/cosmos"),
     "other version": ("invalid", "no inference_pipeline._get_num_chunks", "script/cosmos"),
+    "other writer": ("invalid", "no inference.save_img_or_video", "script/cosmos"),
 }
 
 

@@ -165,6 +165,7 @@ def _stand_in(name: str, **attributes: Any) -> ModuleType:
 
 
 if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).parents[1]))  # for tests/support
     match sys.argv[1:]:
         case tree, "config":
             _judge(tree)

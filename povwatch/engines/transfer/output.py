@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from av.video.frame import VideoFrame
 
-from povwatch.media import encode
+from povwatch.media import encode, h264
 from povwatch.media.picture import Fitted
 from povwatch.media.times import Even
 
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
     from povwatch.engines.control import Frame
     from povwatch.engines.transfer.request import Request
-
-QUALITY = {"crf": "8", "preset": "fast", "mbtree": "0"}
-"""Near lossless: publishing uses these pictures unchanged.
-
-mbtree is off: with it, x264 sometimes makes another file from the same frames (seen with PyAV 18.1 and one thread), and
-a resumed job has to give the same result as an uninterrupted one."""
 
 
 class Output:
@@ -55,7 +49,7 @@ class Output:
             picture = np.ascontiguousarray(np.hstack(pictures))
             frame = self._fit(VideoFrame.from_ndarray(picture, format="rgb24"))
             if self._encoder is None:
-                self._encoder = encode.Encoder(self._container, frame, self._grid, QUALITY)
+                self._encoder = encode.Encoder(self._container, frame, self._grid, h264.GENERATED)
             self._container.mux(self._encoder.add(frame))
             self.frames += 1
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -147,6 +148,14 @@ def peak() -> int | None:
     """Most bytes of GPU memory that torch held since `begin_peak`; None without a GPU."""
     cuda = _cuda()
     return int(cuda.max_memory_allocated()) if cuda else None
+
+
+def settled() -> float:
+    """Seconds on a clock that never goes back, once the GPU has done what it was given so far."""
+    cuda = _cuda()
+    if cuda is not None:
+        cuda.synchronize()
+    return time.monotonic()
 
 
 def _cuda() -> Any:  # noqa: ANN401 - torch.cuda, or None

@@ -5,6 +5,7 @@ inference_pipeline.model.net                        called twice a step, once by
 inference_pipeline.model.generate_samples_from_batch(data_batch, seed=, ...)   a chunk's latents
 inference_pipeline.model.decode(latents)            a chunk's pictures
 _src.transfer2.inference.utils.generate_control_weight_mask_from_prompt(...)   a mask's file, or None
+inference.save_img_or_video(video, stem, fps=)      a result's or a control's file
 
 Line numbers in upstream are those of the pinned commit.
 """
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 UTILS = "cosmos_transfer2._src.transfer2.inference.utils"
 MASKER = "generate_control_weight_mask_from_prompt"
 
+SAVER = "save_img_or_video"
+"""Upstream's writer, by its name in cosmos_transfer2.inference."""
+
 NEEDED = (
     "_get_num_chunks",
     "model.net.register_forward_pre_hook",
@@ -38,27 +42,32 @@ NEEDED = (
 """Parts of upstream's pipeline that are hooked into or called."""
 
 
-def check(pipeline: Any) -> None:  # noqa: ANN401 - upstream's ControlVideo2WorldInference
+def check(inference: Any, pipeline: Any) -> None:  # noqa: ANN401 - upstream's
     """Check that this is the upstream that povwatch knows.
+
+    Args:
+        inference: the module cosmos_transfer2.inference.
+        pipeline: its ControlVideo2WorldInference.
 
     Raises:
         EngineFailure: It lacks something that is hooked into.
     """
-    for path in NEEDED:
-        found = pipeline
+    for owner, path in [(inference, SAVER), *((pipeline, path) for path in NEEDED)]:
+        found = owner
         for name in path.split("."):
             found = getattr(found, name, None)
         if not callable(found):
+            where = "inference_pipeline." if owner is pipeline else "inference."
             raise EngineFailure(
                 "invalid",
-                f"This version of Cosmos-Transfer2.5 has no inference_pipeline.{path}.",
+                f"This version of Cosmos-Transfer2.5 has no {where}{path}.",
                 "povwatch works with the one that it pins: run script/cosmos.",
             )
 
 
 @contextmanager
-def hooked(pipeline: Any, meter: Meter, chunks: Chunks) -> Iterator[None]:  # noqa: ANN401
-    """Hook a job's meter and chunks into upstream's pipeline while the job runs."""
+def hooked(inference: Any, pipeline: Any, meter: Meter, chunks: Chunks, save: Callable[..., None]) -> Iterator[None]:  # noqa: ANN401
+    """Hook a job's meter, chunks and writer into upstream while the job runs; see `check` for upstream's parts."""
     model = pipeline.model
 
     def counted(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -82,6 +91,7 @@ def hooked(pipeline: Any, meter: Meter, chunks: Chunks) -> Iterator[None]:  # no
         _wrap(undo, pipeline, "_get_num_chunks", counted)
         _wrap(undo, model, "generate_samples_from_batch", sampled)
         _wrap(undo, model, "decode", decoded)
+        _wrap(undo, inference, SAVER, lambda _, *args, **kwargs: save(*args, **kwargs))
         utils = sys.modules.get(UTILS)
         if hasattr(utils, MASKER):
             _wrap(undo, utils, MASKER, _masked)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 READ = "read"
 """The clip is decoded and the prompts are encoded; before every chunk, its controls are made."""
+ENCODE = "encode"
+"""The VAE encodes a chunk's controls and the frames that it continues; upstream does so where it makes the latents
+(vid2vid_model_control_vace_rectified_flow.py, 87 and 253), before the network's first call."""
 DENOISE = "denoise"
 DECODE = "decode"
 """A chunk's latents become pictures."""
@@ -38,7 +41,7 @@ class Meter:
             gate: every call of the network passes it, in all processes of the job.
             steps: steps a chunk.
             calls: calls of the network a step.
-            clock: seconds.
+            clock: seconds; read where a stage ends, so it may wait there for the GPU.
         """
         self._context = context
         self._gate = gate
@@ -62,23 +65,27 @@ class Meter:
         self._pass()
 
     def chunk_begins(self) -> None:
-        """A chunk's steps begin."""
+        """Upstream begins with a chunk's latents, or they are taken from the store."""
         self._called = 0
-        self._enter(DENOISE)
+        self._enter(ENCODE)
         self._pass()
         self._report(0)
 
     def net_called(self) -> None:
         """The network is about to be called."""
+        if self.stage == ENCODE:
+            self._enter(DENOISE)
         self._pass()
         self._report(min(self._called // self._calls, self._steps))
         self._called += 1
 
     def chunk_ends(self) -> None:
         """A chunk's latents are there, made or taken from the store."""
-        self._report(self._steps)
+        if self.stage == DENOISE:
+            self._report(self._steps)
         self._enter(DECODE)
         self._pass()
+        self._report(self._steps)
 
     def decoded(self) -> None:
         """A chunk's pictures are there."""

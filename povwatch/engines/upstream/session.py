@@ -67,7 +67,7 @@ class Session:
                 setup = self._config.SetupArguments.model_validate(self._setup())
                 report(f"loading the model ({', '.join(settings.controls)})", None)
                 self._model = self._inference.Control2WorldInference(setup, batch_hint_keys=list(settings.controls))
-                hooks.check(self._model.inference_pipeline)
+                hooks.check(self._inference, self._model.inference_pipeline)
         except Exception as error:
             known = causes.of_load(error)
             if known is None or known is error:
@@ -141,17 +141,21 @@ class Session:
             EngineCancelled: The job is no longer wanted.
             EngineFailure: The job failed, and why; other exceptions are for `faults.classify`.
         """
+        from povwatch.engines.upstream.pictures import Writer  # noqa: PLC0415 - needs PyAV, as no other part does
+
         gc.collect()  # objects left by a failed job hold its tensors
         facts.begin_peak()
         store = ChunkStore(context.checkpoint_dir, self._key(sample))
         chunks = Chunks(store, gate)
-        meter = Meter(context, gate, sample.num_steps, DISTILLED_CALLS if self._settings.distilled else FULL_CALLS)
+        calls = DISTILLED_CALLS if self._settings.distilled else FULL_CALLS
+        meter = Meter(context, gate, sample.num_steps, calls, clock=facts.settled)
+        writer = Writer(Fraction(job["fps_num"], job["fps_den"]), context)
         tensors.seed_everything(sample.seed)
         try:
             with (
                 contained(context.workdir),
                 self._reasons() as reasons,
-                hooks.hooked(self._model.inference_pipeline, meter, chunks),
+                hooks.hooked(self._inference, self._model.inference_pipeline, meter, chunks, writer.save),
             ):
                 written = self._model.generate([sample], Path(context.workdir))
         except Exception as error:
@@ -170,7 +174,7 @@ class Session:
             "guardrails": self._settings.guardrails,
             "chunks": chunks.made + chunks.kept,
             "chunks_resumed": chunks.kept,
-            **(_result(written[0], context.workdir, job) if gate.leads else {}),
+            **(_result(context.workdir, job) if gate.leads else {}),
         }
 
     def _setup(self) -> dict[str, Any]:
@@ -217,36 +221,17 @@ def _blocked(what: str, reasons: list[str]) -> str:
     return f"The guardrail refused {what}{': ' + '; '.join(reasons) if reasons else '.'}"
 
 
-def _result(path: str, workdir: str, job: dict[str, Any]) -> dict[str, Any]:
+def _result(workdir: str, job: dict[str, Any]) -> dict[str, Any]:
     """The artifact's file and its properties."""
-    rate = Fraction(job["fps_num"], job["fps_den"])
     video = str(Path(workdir, NAME + ".mp4"))
-    if path.endswith(".jpg") and Path(path).is_file():  # a single frame
-        from povwatch.engines.upstream import stills  # noqa: PLC0415 - needs PyAV, for this alone
-
-        stills.to_video(path, video, rate)
     if not Path(video).is_file():
-        raise EngineFailure("error", f"Upstream says that it wrote {path}, which is not there.")
+        raise EngineFailure("error", f"Upstream ended the job without a result: there is no {video}.")
     found = references.probe("The result", video)
-    controls = _controls(workdir, rate) if job.get("keep_controls") else {}
+    controls = {key: str(Path(workdir, f"{NAME}_control_{key}.mp4")) for key in CONTROLS}
     return {
         "path": video,
-        "controls": controls,
+        "controls": {key: path for key, path in controls.items() if job.get("keep_controls") and Path(path).is_file()},
         "frames": found.frames,
         "width": found.width,
         "height": found.height,
     }
-
-
-def _controls(workdir: str, rate: Fraction) -> dict[str, str]:
-    """The control videos, which upstream writes before the result."""
-    found = {}
-    for key in CONTROLS:
-        video, still = (Path(workdir, f"{NAME}_control_{key}{suffix}") for suffix in (".mp4", ".jpg"))
-        if still.is_file():  # a single frame
-            from povwatch.engines.upstream import stills  # noqa: PLC0415 - needs PyAV, for this alone
-
-            stills.to_video(str(still), str(video), rate)
-        if video.is_file():
-            found[key] = str(video)
-    return found

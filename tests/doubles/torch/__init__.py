@@ -52,6 +52,12 @@ class Tensor:
     def cpu(self):
         return self.to("cpu")
 
+    def float(self):
+        return Tensor(self.array.astype(np.float32), self.device)
+
+    def __getitem__(self, place):
+        return Tensor(self.array[place], self.device)
+
     def reshape(self, *shape):
         return Tensor(self.array.reshape(*shape), self.device)
 

@@ -32,6 +32,10 @@ def max_memory_allocated():
     return PEAK
 
 
+def synchronize():
+    pass
+
+
 def empty_cache():
     pass
 

@@ -81,7 +81,7 @@ def test_out_of_memory_says_where():
     """Out of memory says in which chunk and stage, and advice fits the end."""
     error = OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
     assert "before chunk 1 (read)" in of_job(error).message
-    assert "in chunk 2 of 3 (denoise)" in of_job(error, at(chunks=3, done=1)).message
+    assert "in chunk 2 of 3 (encode)" in of_job(error, at(chunks=3, done=1)).message
     at_the_end = of_job(error, at(chunks=3, done=3))
     assert ("at the very end" in at_the_end.message, "keep_input_resolution" in at_the_end.todo) == (True, True)
     assert "at the very end" not in of_job(error, at(chunks=3, done=3), keep_input_resolution=False).message

@@ -46,6 +46,13 @@ class Pipeline:
         return total, 3, 92
 
 
+class Inference(types.SimpleNamespace):
+    """The module cosmos_transfer2.inference."""
+
+    def __init__(self):
+        super().__init__(save_img_or_video=lambda *_, **__: "upstream's")
+
+
 class Store:
     """Chunks by number."""
 
@@ -66,25 +73,30 @@ def store(monkeypatch):
     return Store()
 
 
+def hooked(pipeline, meter, chunks, inference=None, save=lambda *_, **__: "ours"):
+    return hooks.hooked(inference or Inference(), pipeline, meter, chunks, save)
+
+
 def meter(**how):
     return Meter(Context("/w", "/c", **how), Alone(), 2, 2)
 
 
 def test_nothing_stays_on_the_model(store):
     """Nothing of a job stays on the model."""
-    pipeline = Pipeline()
-    before = (dict(vars(pipeline)), dict(vars(pipeline.model)))
-    with hooks.hooked(pipeline, meter(), Chunks(store, Alone())):
+    pipeline, inference = Pipeline(), Inference()
+    before = (dict(vars(pipeline)), dict(vars(pipeline.model)), dict(vars(inference)))
+    with hooked(pipeline, meter(), Chunks(store, Alone()), inference):
         assert pipeline.model.net.hooks
         assert "decode" in vars(pipeline.model)
-    assert (vars(pipeline), vars(pipeline.model)) == before
+        assert inference.save_img_or_video("video", "stem", fps=24) == "ours"
+    assert (vars(pipeline), vars(pipeline.model), vars(inference)) == before
     assert pipeline.model.net.hooks == []
 
 
 def test_failure_takes_the_hooks_off(store):
     pipeline = Pipeline()
     job = meter()
-    with pytest.raises(EngineCancelled), hooks.hooked(pipeline, job, Chunks(store, Alone())):
+    with pytest.raises(EngineCancelled), hooked(pipeline, job, Chunks(store, Alone())):
         raise EngineCancelled
     assert pipeline.model.net.hooks == []
 
@@ -94,7 +106,7 @@ def test_kept_chunk_is_not_made(store):
     pipeline, batch = Pipeline(), {}
     store.held[0] = ("packed", "kept")
     chunks = Chunks(store, Alone())
-    with hooks.hooked(pipeline, meter(), chunks):
+    with hooked(pipeline, meter(), chunks):
         assert pipeline._get_num_chunks(200) == (200, 3, 92)
         assert pipeline.model.generate_samples_from_batch(batch, seed=1) == "kept"
         assert pipeline.model.decode("kept") == ("pictures", "kept")
@@ -108,7 +120,7 @@ def test_after_a_gap_nothing_is_taken(store):
     """After a chunk that is missing, kept chunks are not taken."""
     pipeline = Pipeline()
     store.held[1] = ("packed", "kept")
-    with hooks.hooked(pipeline, meter(), Chunks(store, Alone())):
+    with hooked(pipeline, meter(), Chunks(store, Alone())):
         made = [pipeline.model.generate_samples_from_batch({}, seed=seed) for seed in (1, 2)]
     assert made == [("latents", 1), ("latents", 2)]
     assert store.held[1] == ("packed", ("latents", 2))
@@ -119,7 +131,7 @@ def test_random_numbers_are_the_chunks(store):
     drawn = []
     for noise in (1, 2):
         random.seed(noise)
-        with hooks.hooked(pipeline := Pipeline(), meter(), Chunks(store, Alone())):
+        with hooked(pipeline := Pipeline(), meter(), Chunks(store, Alone())):
             pipeline.model.generate_samples_from_batch({}, seed=5)
         drawn.append(random.random())  # noqa: S311
     assert drawn[0] == drawn[1]
@@ -132,7 +144,7 @@ def test_missing_mask_is_an_error(store, monkeypatch):
     monkeypatch.setitem(sys.modules, hooks.UTILS, utils)
     with (
         pytest.raises(EngineFailure, match=r"vis\.mask_prompt: nothing like 'cup'"),
-        hooks.hooked(Pipeline(), meter(), Chunks(store, Alone())),
+        hooked(Pipeline(), meter(), Chunks(store, Alone())),
     ):
         utils.generate_control_weight_mask_from_prompt(prompt="cup", modality="vis")
     assert utils.generate_control_weight_mask_from_prompt() is None
@@ -142,7 +154,13 @@ def test_missing_mask_is_an_error(store, monkeypatch):
 def test_another_upstream_is_refused(name):
     """An upstream that lacks what is hooked is refused, and the name is told."""
     pipeline = Pipeline()
-    hooks.check(pipeline)
+    hooks.check(Inference(), pipeline)
     setattr(pipeline.model, name, None)
     with pytest.raises(EngineFailure, match=f"has no inference_pipeline.model.{name}"):
-        hooks.check(pipeline)
+        hooks.check(Inference(), pipeline)
+
+
+def test_another_writer_is_refused():
+    """An upstream whose writer has another name is refused."""
+    with pytest.raises(EngineFailure, match=r"has no inference\.save_img_or_video"):
+        hooks.check(types.SimpleNamespace(), Pipeline())
