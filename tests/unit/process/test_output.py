@@ -51,10 +51,10 @@ def test_clock_that_goes_back_does_no_harm():
         "3it [00:01,  2.10it/s]",
     ],
 )
-def test_a_progress_bar_is_known_from_what_a_program_says(line):
+def test_progress_bar(line):
     assert is_progress_bar(line)
 
 
 @pytest.mark.parametrize("line", ["Killed", "ImportError: no torch", "90% of the disk | is used", "see unit [12]", ""])
-def test_what_is_said_is_no_progress_bar(line):
+def test_no_progress_bar(line):
     assert not is_progress_bar(line)
