@@ -8,12 +8,13 @@ from povwatch.core.events import say
 from povwatch.core.machine_faults import KINDS
 from povwatch.core.units import spell_duration
 from povwatch.engines import eta
+from povwatch.workers.events import BLOCKED
 from povwatch.workers.places import LAST_WORDS, stage_of
 
 if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
-    from povwatch.workers.events import JobProgress
     from povwatch.workers.places import Place, Run
+    from povwatch.workers.protocol import Progress
 
 LINES = 10
 """Log lines about a job: one for every tenth."""
@@ -40,7 +41,7 @@ class Reports:
             say("engine-load-progress", engine=self._kind, stage=text)
         self._loading = now
 
-    def progress(self, run: Run, event: JobProgress, now: float) -> None:
+    def progress(self, run: Run, event: Progress, now: float) -> None:
         """Keep a job's progress, and log every tenth."""
         fraction = event.fraction
         elapsed = now - (run.generating_since or now)
@@ -78,10 +79,10 @@ class Reports:
     def last_words(place: Place, kind: str = "error") -> None:
         """Log the last output of a worker that failed: its traceback is there.
 
-        A refusal of the machine is complete in its error; then the output is only for --verbose. `kind` is the
-        failure's, see `port.FailureKind`.
+        A refusal of the machine or of the guardrail is complete in its error; then the output is only for --verbose.
+        `kind` is the failure's, see JobFailed.
         """
-        if kind in KINDS:
+        if kind in KINDS or kind == BLOCKED:
             place.forget_words()
             return
         place.to_tell = LAST_WORDS - len(place.last_words)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
+from povwatch.core import changes
 from povwatch.core.blockers import Blocker
-from povwatch.core.changes import Generated
 from povwatch.core.errors import GpuLost, OutOfMemory, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
@@ -23,9 +23,8 @@ from povwatch.run.claims import Claims
 from povwatch.run.estimates import RuntimeEstimates
 from povwatch.run.preparing import Preparing
 from povwatch.run.reports import Reports
-from povwatch.workers import events
+from povwatch.workers import events, protocol
 from povwatch.workers.other_processes import OtherProcesses
-from povwatch.workers.protocol import Generate
 from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
@@ -170,6 +169,7 @@ class RunStage(Stage):
                 except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                     place.run = run
                     self._failed(place, in_words(error, "while a worker's word was taken in"))
+            place.start_due(now)
 
     def close(self) -> None:
         """End the workers now, and give their jobs back uncharged."""
@@ -220,7 +220,7 @@ class RunStage(Stage):
         # From here on the worker uses paths. This checks that their folders belong to povwatch.
         checkpoints = str(self._publisher.staging.checkpoints(job.id))
         run.attempt.keep_controls = self._keep_controls
-        request = Generate(run.attempt.request(job.id), run.run_id, run.attempt.folder, checkpoints)
+        request = protocol.Generate(run.attempt.request(job.id), run.run_id, run.attempt.folder, checkpoints)
         place.forget_words()
         place.supervisor.generate(request)
         run.generating_since = self._store.clock.boot()
@@ -246,15 +246,15 @@ class RunStage(Stage):
                 self._lost(place, event)
             case events.EngineOutput():
                 self._reports.output(place, event.line)
-            case events.JobProgress() if place.run is not None and place.run.run_id == event.run_id:
+            case protocol.Progress() if place.run is not None and place.run.run_id == event.run_id:
                 self._reports.progress(place.run, event, now)
-            case events.JobGenerated() | events.JobFailed() | events.JobBlocked() | events.JobCancelled():
+            case protocol.Generated() | events.JobFailed() | events.JobCancelled():
                 self._end(place, event)
 
     def _end(
         self,
         place: Place,
-        event: events.JobGenerated | events.JobFailed | events.JobBlocked | events.JobCancelled,
+        event: protocol.Generated | events.JobFailed | events.JobCancelled,
     ) -> None:
         run = place.run
         if run is None or run.run_id != event.run_id:
@@ -267,11 +267,10 @@ class RunStage(Stage):
             case events.JobCancelled():
                 place.run = None
                 self._failed_attempts.release(job, event.why)
-            case events.JobGenerated():
+            case protocol.Generated():
                 self._has_generated(place, run, job, event)
-            case events.JobBlocked() | events.JobFailed():
-                if isinstance(event, events.JobFailed):
-                    self._reports.last_words(place, event.kind)
+            case events.JobFailed():
+                self._reports.last_words(place, event.kind)
                 if isinstance(event.error, OutOfMemory) and place.gpus:
                     self._out_of_memory(place, run, event.error)
                 else:
@@ -286,14 +285,14 @@ class RunStage(Stage):
 
         self._other_processes.judge(place, run.job, error, then)
 
-    def _has_generated(self, place: Place, run: Run, job: Job, event: events.JobGenerated) -> None:
+    def _has_generated(self, place: Place, run: Run, job: Job, event: protocol.Generated) -> None:
         took = self._store.clock.boot() - (run.generating_since or run.started)
         run.attempt.artifact = event.artifact
         run.attempt.capabilities = place.supervisor.capabilities or {}
         run.attempt.seconds["generate"] = round(took, 3)
         run.attempt.gpu = run.use.figures()
         learned = self.estimates.learn(run.attempt, self._crew.gpu_name(place), took)
-        generated = Generated(
+        generated = changes.Generated(
             artifact=run.attempt.to_json(), took=spell_duration(took), gpu=run.attempt.gpu, learned=learned
         )
         place.run = None

@@ -2,8 +2,7 @@
 
 The parent's side:
     supervisor.py  keeps one worker going: starts, watches, replaces and ends it
-    states.py      what a supervisor knows of its worker (pure)
-    deadlines.py   what a worker can be late with (pure)
+    states.py      what a supervisor knows of its worker, and what that can be late with (pure)
     process.py     the process: started, read, killed, reaped
     events.py      what a supervisor tells the daemon
     launch.py      how an engine's workers are started, and on which GPUs

@@ -31,6 +31,7 @@ class Crew:
         self.places += places
         for place in places:
             place.supervisor.start()
+            place.start_due(self._clock.boot())
 
     def stop(self, why: str) -> None:
         """Tell the workers to end. Poll their supervisors until `stopped`."""

@@ -1,18 +1,22 @@
 """Events that a supervisor reports to the daemon. Each job that a worker got ends with exactly one of them.
 
-The ends are JobGenerated, JobBlocked, JobFailed, JobCancelled, and WorkerLost with the job's ids.
+The ends are Generated, JobFailed, JobCancelled, and WorkerLost with the job's ids. Progress and Generated are the
+worker's own messages.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from povwatch.core import errors, machine_faults
 from povwatch.workers import protocol
+from povwatch.workers.protocol import Generated, Progress
 
 Loss = errors.Transient
 """Why a worker is lost: it died, it stalled, or its GPU failed."""
+
+BLOCKED = "blocked"
 
 # -- the engine --------------------------------------------------------------------------------------------------------
 
@@ -45,58 +49,17 @@ class EngineOutput:
     line: str
 
 
-# -- a job on its way --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class JobProgress:
-    """The job's progress: `chunk` of `chunks` are finished, and `step` of `steps` of the current chunk."""
-
-    job_id: int
-    run_id: str
-    stage: str
-    chunk: int
-    chunks: int
-    step: int
-    steps: int
-
-    @property
-    def fraction(self) -> float:
-        """Progress from 0 to 1 over chunks and steps; stages do not count."""
-        within = min(1.0, self.step / self.steps) if self.steps > 0 else 0.0
-        return min(1.0, (self.chunk + within) / self.chunks) if self.chunks > 0 else 0.0
-
-
-# -- its end -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class JobGenerated:
-    """The engine is done; the artifact is to be checked."""
-
-    job_id: int
-    run_id: str
-    artifact: dict[str, Any]
-    """See port.Engine.generate."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobBlocked:
-    """The guardrail refused the job."""
-
-    job_id: int
-    run_id: str
-    error: errors.Blocked
+# -- the end of a job -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class JobFailed:
-    """The attempt failed and the worker said why."""
+    """The attempt failed and the worker said why, or the guardrail refused the job."""
 
     job_id: int
     run_id: str
     kind: str
-    """See port.FailureKind."""
+    """See port.FailureKind; `blocked` if the guardrail refused the job."""
     error: errors.PovwatchError
 
 
@@ -120,23 +83,10 @@ class WorkerLost:
     """Time on the supervisor's clock at which another worker starts."""
 
 
-Event = (
-    EngineLoaded
-    | EngineUnavailable
-    | EngineOutput
-    | JobProgress
-    | JobGenerated
-    | JobBlocked
-    | JobFailed
-    | JobCancelled
-    | WorkerLost
-)
+Event = EngineLoaded | EngineUnavailable | EngineOutput | Progress | Generated | JobFailed | JobCancelled | WorkerLost
 
-
-JobEnd = protocol.Generated | protocol.Blocked | protocol.Failed | protocol.Cancelled
+JobEnd = Generated | protocol.Blocked | protocol.Failed | protocol.Cancelled
 """The messages that end a job."""
-
-JOB_ENDS = (protocol.Generated, protocol.Blocked, protocol.Failed, protocol.Cancelled)
 
 
 def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
@@ -149,16 +99,11 @@ def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
     ids = (message.job_id, message.run_id)
     if cancel_why is not None or isinstance(message, protocol.Cancelled):
         return JobCancelled(*ids, stop_why if cancel_why is None else cancel_why)
-    if isinstance(message, protocol.Generated):
-        return JobGenerated(*ids, message.artifact)
+    if isinstance(message, Generated):
+        return message
     if isinstance(message, protocol.Blocked):
-        return JobBlocked(*ids, errors.Blocked(storable(message.message), "Change the prompt or the clip."))
+        return JobFailed(*ids, BLOCKED, errors.Blocked(storable(message.message), "Change the prompt or the clip."))
     return JobFailed(*ids, message.kind, job_error(message.kind, message.message, message.todo))
-
-
-def job_progress(message: protocol.Progress) -> JobProgress:
-    """The event for a progress message."""
-    return JobProgress(**{field.name: getattr(message, field.name) for field in fields(JobProgress)})
 
 
 def job_error(kind: str, message: str, todo: str) -> errors.PovwatchError:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from povwatch.attempt.attempt import Attempt
     from povwatch.gpu.preflight import Preflight
-    from povwatch.workers.events import JobProgress
     from povwatch.workers.load_turns import LoadGate
+    from povwatch.workers.protocol import Progress
     from povwatch.workers.supervisor import Supervisor
 
 STARTING = "starting"
@@ -39,7 +39,7 @@ class Run:
     copied: Gauge = field(default_factory=Gauge)
     """Progress of its copies."""
     generating_since: float | None = None
-    progress: JobProgress | None = None
+    progress: Progress | None = None
     """The engine's last report."""
     left: float | None = None
     """Seconds that generating still takes, estimated at that report."""
@@ -95,6 +95,11 @@ class Place:
     def generating(self) -> bool:
         """Whether the worker has a job, and not merely waits for its copies."""
         return self.run is not None and self.run.generating_since is not None
+
+    def start_due(self, now: float) -> None:
+        """Start the next worker if it is due and may load."""
+        if self.supervisor.due(now) and (self.gate is None or self.gate(now)):
+            self.supervisor.spawn(now)
 
     def forget_words(self) -> None:
         """Drop the lines so far: they say nothing about the next failure."""

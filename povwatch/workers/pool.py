@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.core.blockers import Blocker
@@ -14,11 +15,11 @@ from povwatch.engines.devices import strangers
 from povwatch.gpu import host_memory
 from povwatch.gpu.preflight import Preflight
 from povwatch.models.weigh import weights
-from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import gpus_of, launches
 from povwatch.workers.load_turns import LoadGate
 from povwatch.workers.other_processes import of_workers
 from povwatch.workers.places import Place, label
+from povwatch.workers.states import Timeouts
 from povwatch.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -165,11 +166,8 @@ class EngineRoom:
         supervisor = Supervisor(
             launch,
             Timeouts(load=engine.load_timeout, stall=engine.stall_timeout),
-            clock=self._clock.boot,
-            wake=self._wake,
-            say=say,
-            may_start=gate,
-            spawn=self._worker,
+            clock=self._clock,
+            new_process=partial(self._worker, clock=self._clock.boot, wake=self._wake),
         )
         return Place(supervisor, uuids, preflight, gate, number, indices)
 

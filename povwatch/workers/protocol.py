@@ -145,6 +145,12 @@ class Progress:
     step: int
     steps: int
 
+    @property
+    def fraction(self) -> float:
+        """Progress from 0 to 1 over chunks and steps; stages do not count."""
+        within = min(1.0, self.step / self.steps) if self.steps > 0 else 0.0
+        return min(1.0, (self.chunk + within) / self.chunks) if self.chunks > 0 else 0.0
+
 
 @dataclass(frozen=True)
 class Generated:

@@ -1,16 +1,16 @@
 """The parent of a worker: starts, watches, replaces and ends it.
 
-    STOPPED   start -> LOADING, or BACKOFF if a worker may not start yet
+    STOPPED   start -> BACKOFF, without a pause
     LOADING   loaded -> READY       failed, dead, overdue -> BACKOFF              stop -> STOPPING
     READY     generate -> BUSY      dead, silent -> BACKOFF                       stop -> STOPPING
     BUSY      the job's end -> READY, or BACKOFF if the job spoilt the worker;
               dead, silent, stalled, replaced -> BACKOFF                          stop -> STOPPING
-    BACKOFF   the worker gone, the pause over, a start allowed -> LOADING         stop -> STOPPING, or STOPPED
+    BACKOFF   the worker gone, the pause over (`due`): spawn -> LOADING           stop -> STOPPING, or STOPPED
     STOPPING  the worker gone -> STOPPED
 
 A worker ends in steps. Its fault is noted and not reported yet (`_abandon`). The worker gets time to exit by itself.
 Then SIGTERM follows if the daemon stops, and then SIGKILL (`_terminate`). Once the process is gone (`_reap`), the fault
-is reported, and the next worker may start (`_spawn`). So no two workers are on one GPU, unless one cannot be killed
+is reported, and the next worker may start (`spawn`). So no two workers are on one GPU, unless one cannot be killed
 when the daemon stops.
 """
 
@@ -21,18 +21,29 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core import errors, machine_faults
+from povwatch.core.events import say
 from povwatch.core.retry import backoff
 from povwatch.process.ending import describe_end
 from povwatch.process.output import is_progress_bar
 from povwatch.workers import events, protocol
-from povwatch.workers.deadlines import Overdue, Timeouts, deadlines, loss
-from povwatch.workers.process import Exited, HungUp, Item, Printed, WorkerProcess
-from povwatch.workers.states import CurrentJob, CurrentWorker, InvalidState, SupervisorState
+from povwatch.workers.process import Exited, HungUp, Item, Printed
+from povwatch.workers.states import (
+    CurrentJob,
+    CurrentWorker,
+    InvalidState,
+    Overdue,
+    SupervisorState,
+    Timeouts,
+    deadlines,
+    loss,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from povwatch.core.clock import Clock
     from povwatch.workers.launch import Launch
+    from povwatch.workers.process import WorkerProcess
 
 WATCH = 5.0
 """Longest time in seconds between two polls while there is a worker."""
@@ -55,31 +66,15 @@ class Supervisor:
 
     Each job that the worker gets ends exactly once; see events.py. A call that the state does not allow raises
     InvalidState and changes nothing. No method but `close` waits: the daemon's loop calls `poll` when it is woken and
-    at `next_deadline`, and acts on the events.
+    at `next_deadline`, acts on the events, and calls `spawn` when another worker is `due` and may start.
 
     All methods are for one thread. It must outlive the workers, because the kernel ends them with it.
     """
 
     def __init__(
-        self,
-        launch: Launch,
-        timeouts: Timeouts,
-        *,
-        clock: Callable[[], float],
-        wake: Callable[[], None],
-        say: Callable[..., None],
-        may_start: Callable[[float], bool] = lambda _: True,
-        spawn: Callable[..., WorkerProcess] = WorkerProcess,
+        self, launch: Launch, timeouts: Timeouts, *, clock: Clock, new_process: Callable[[Launch], WorkerProcess]
     ) -> None:
         """No worker is started yet.
-
-        Args:
-            clock: Seconds; best one that counts suspends (CLOCK_BOOTTIME). `poll` gets times of the same clock.
-            wake: Called from other threads when there is something to poll.
-            say: Logs an event and its fields.
-            may_start: Whether a worker may start at a time of `clock`: its GPU may have no room. Asked at each poll
-                until it says yes.
-            spawn: Starts a process, as WorkerProcess does.
 
         Raises:
             ProtocolError: The engine's configuration is not made of JSON values.
@@ -88,32 +83,51 @@ class Supervisor:
         self._launch = launch
         self._timeouts = timeouts
         self._clock = clock
-        self._wake = wake
-        self._say = say
-        self._may_start = may_start
-        self._new_process = spawn
-        self._state = S.STOPPED
+        self._new_process = new_process
+        self.state = S.STOPPED
+        self.failures = 0
+        """Times in a row that a worker could not be loaded or was lost."""
+        self.last_error: errors.PovwatchError | None = None
+        """Why the engine is unavailable; None once it is loaded."""
+        self.retry_at = 0.0
+        """When the next worker starts, in BACKOFF."""
         self._worker: CurrentWorker | None = None
         self._events: list[events.Event] = []
         """Events for the next poll."""
         self._polled_at = 0.0
-        self._failures = 0
-        self._retry_at = 0.0
-        """When the next worker starts, in BACKOFF."""
         self._stop_why = ""
-        self._last_error: errors.PovwatchError | None = None
 
     # -- what the daemon does ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start a worker. EngineLoaded or EngineUnavailable follows; after the latter, it is retried by itself."""
+        """Have a worker started. EngineLoaded or EngineUnavailable follows; after the latter, it is retried."""
         self._require(S.STOPPED)
-        self._failures = 0
-        self._polled_at = self._clock()
-        if self._may_start(self._polled_at):
-            self._spawn(self._polled_at)
-        else:
-            self._back_off(self._polled_at, at_once=True)
+        self.failures = 0
+        self._polled_at = self._clock.boot()
+        self._back_off(self._polled_at, at_once=True)
+
+    def due(self, now: float) -> bool:
+        """Whether the next worker is to be started."""
+        return self.state is S.BACKOFF and self._worker is None and now >= self.retry_at
+
+    def spawn(self, now: float) -> None:
+        """Start the worker that is due. If that fails, EngineUnavailable follows, and it is due again after a pause."""
+        if not self.due(now):
+            raise InvalidState(f"The worker is {self.state}; no other is due.")
+        try:
+            process = self._new_process(self._launch)
+        except OSError as error:
+            self._back_off(now)
+            if known := machine_faults.blamed(error, machine_faults.Place.PROCESS, "the worker"):
+                self._tell_unavailable("shortage", known.what, known.todo)
+                return
+            what = f"engine.python {self._launch.python!r} cannot be started: {error.strerror}."
+            self._tell_unavailable("error", what, "Set engine.python to the interpreter of the engine's environment.")
+            return
+        self.state = S.LOADING
+        self._worker = CurrentWorker(process, started_at=now, heard_at=now)
+        process.send(protocol.Load(self._launch.config))  # if the process is dead already, its `Exited` follows
+        say("worker-started", pid=process.pid, engine=self._launch.engine)
 
     def generate(self, request: protocol.Generate) -> None:
         """Give the worker a job. Exactly one end of the job follows.
@@ -122,10 +136,10 @@ class Supervisor:
             ProtocolError: The job is not made of JSON values; nothing was changed.
         """
         self._require(S.READY)
-        worker, now = self._alive(), self._clock()
+        worker, now = self._alive(), self._clock.boot()
         if not worker.process.send(request):  # the worker is dying; its `Exited` follows
             worker.exit_by = now
-        self._state = S.BUSY
+        self.state = S.BUSY
         worker.job = CurrentJob(request, progressed_at=now)
 
     def cancel(self, run_id: str, why: str) -> None:
@@ -136,7 +150,7 @@ class Supervisor:
         if job is None or job.request.run_id != run_id:
             raise InvalidState(f"Attempt {run_id!r} cannot be cancelled: it is not the one under way.")
         if job.cancel_why is None:
-            job.cancel_why, job.cancelled_at = why, self._clock()
+            job.cancel_why, job.cancelled_at = why, self._clock.boot()
             worker.process.send(protocol.Cancel(job.request.job_id, run_id, why))
 
     def replace(self, error: errors.Transient) -> None:
@@ -145,8 +159,8 @@ class Supervisor:
         Once it is gone, WorkerLost follows with this error, or EngineUnavailable if it was loading. Nothing happens if
         there is no worker, or if it is about to go already.
         """
-        if self._state in (S.LOADING, S.READY, S.BUSY):
-            worker, now = self._alive(), self._clock()
+        if self.state in (S.LOADING, S.READY, S.BUSY):
+            worker, now = self._alive(), self._clock.boot()
             self._abandon(worker, now, error)
             self._kill(worker, now)
 
@@ -154,15 +168,15 @@ class Supervisor:
         """End the worker: tell it to end, then send SIGTERM, then SIGKILL. Go on polling until STOPPED.
 
         This takes `stop`, `terminate` and `last_kill` of Timeouts together at most. A job under way ends with
-        JobCancelled, or with JobGenerated if it was done just then.
+        JobCancelled, or with Generated if it was done just then.
         """
         self._require(S.LOADING, S.READY, S.BUSY, S.BACKOFF)
         self._stop_why = why
-        worker, now = self._worker, self._clock()
+        worker, now = self._worker, self._clock.boot()
         if worker is None:
-            self._state = S.STOPPED
+            self.state = S.STOPPED
             return
-        self._state = S.STOPPING
+        self.state = S.STOPPING
         if worker.killed_at is not None:
             worker.killed_at = now
         else:
@@ -171,25 +185,23 @@ class Supervisor:
 
     def close(self) -> None:
         """Kill the worker, in any state, without a further event. Waits 2 s at most for its end."""
-        worker, self._worker, self._state = self._worker, None, S.STOPPED
+        worker, self._worker, self.state = self._worker, None, S.STOPPED
         if worker is not None:
             worker.process.kill()
             if not worker.process.join(2.0):
-                self._say("worker-unkillable", pid=worker.process.pid)
+                say("worker-unkillable", pid=worker.process.pid)
 
     def poll(self, now: float) -> list[events.Event]:
         """Read the worker's messages, enforce the deadlines, and return the events. Never waits."""
         worker, asleep = self._worker, now - self._polled_at
         if worker is not None:
             if asleep > ASLEEP:
-                self._say("slept", seconds=round(asleep, 1))
+                say("slept", seconds=round(asleep, 1))
                 worker.forgive(asleep)
             for item in worker.process.take():
                 self._take_in(worker, item, now)
             self._enforce_deadlines(now)
         self._polled_at = now
-        if self._state is S.BACKOFF and self._worker is None and now >= self._retry_at and self._may_start(now):
-            self._spawn(now)
         told, self._events = self._events, []
         return told
 
@@ -198,23 +210,18 @@ class Supervisor:
         if self._events:
             return self._polled_at
         if self._worker is not None:
-            due = deadlines(self._worker, self._state, self._timeouts)
+            due = deadlines(self._worker, self.state, self._timeouts)
             return min([self._polled_at + WATCH, *(at for at, _ in due)])
-        if self._state is not S.BACKOFF:
+        if self.state is not S.BACKOFF:
             return None
-        return self._retry_at if self._retry_at > self._polled_at else self._polled_at + WATCH
+        return self.retry_at if self.retry_at > self._polled_at else self._polled_at + WATCH
 
     # -- what can be seen ----------------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> SupervisorState:
-        """The supervisor's state."""
-        return self._state
-
-    @property
     def capabilities(self) -> dict[str, Any] | None:
         """The engine's capabilities; None while it is not loaded."""
-        return self._worker.capabilities if self._worker is not None and self._state in (S.READY, S.BUSY) else None
+        return self._worker.capabilities if self._worker is not None and self.state in (S.READY, S.BUSY) else None
 
     @property
     def pid(self) -> int | None:
@@ -222,34 +229,9 @@ class Supervisor:
         return self._worker.process.pid if self._worker is not None else None
 
     @property
-    def progress(self) -> events.JobProgress | None:
-        """Progress of the job under way."""
-        return self._worker.job.progress if self._worker is not None and self._worker.job is not None else None
-
-    @property
     def loading(self) -> tuple[str, float | None] | None:
         """Stage of the load under way, and its fraction, 0 to 1, if known."""
-        return self._worker.loading if self._worker is not None and self._state is S.LOADING else None
-
-    @property
-    def loaded_at(self) -> float | None:
-        """When the engine was loaded."""
-        return self._worker.loaded_at if self._worker is not None else None
-
-    @property
-    def retry_at(self) -> float | None:
-        """When the next worker starts."""
-        return self._retry_at if self._state is S.BACKOFF else None
-
-    @property
-    def failures(self) -> int:
-        """Times in a row that a worker could not be loaded or was lost."""
-        return self._failures
-
-    @property
-    def last_error(self) -> errors.PovwatchError | None:
-        """Why the engine is unavailable; None once it is loaded."""
-        return self._last_error
+        return self._worker.loading if self._worker is not None and self.state is S.LOADING else None
 
     # -- what the worker says ------------------------------------------------------------------------------------------
 
@@ -273,20 +255,19 @@ class Supervisor:
         if isinstance(message, protocol.Heartbeat):
             return
         if isinstance(message, (protocol.Hello, protocol.LoadProgress, protocol.Loaded, protocol.LoadFailed)):
-            if self._state is S.LOADING:
+            if self.state is S.LOADING:
                 self._hear_load(worker, message, now)
             return
         job, run_id = worker.job, getattr(message, "run_id", None)
         if job is None or run_id != job.request.run_id:
-            self._say("late-message", type=message.type, run_id=run_id)
+            say("late-message", type=message.type, run_id=run_id)
         elif isinstance(message, protocol.Started):
             job.started = True
         elif isinstance(message, protocol.Progress):
-            progress = events.job_progress(message)
-            if progress != job.progress:
-                job.progress, job.progressed_at = progress, now
-                self._events.append(progress)
-        elif isinstance(message, events.JOB_ENDS):
+            if message != job.progress:
+                job.progress, job.progressed_at = message, now
+                self._events.append(message)
+        elif isinstance(message, events.JobEnd):
             self._end_job(worker, job, message, now)
 
     def _hear_load(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
@@ -298,7 +279,7 @@ class Supervisor:
             worker.loading = (message.stage, message.fraction)
         elif isinstance(message, protocol.Loaded):
             worker.capabilities, worker.loaded_at = message.capabilities, now
-            self._state, self._last_error = S.READY, None
+            self.state, self.last_error = S.READY, None
             self._events.append(events.EngineLoaded(message.capabilities, now - worker.started_at))
         elif isinstance(message, protocol.LoadFailed):
             worker.exit_by = now + self._timeouts.exit
@@ -308,44 +289,27 @@ class Supervisor:
     def _end_job(self, worker: CurrentWorker, job: CurrentJob, message: events.JobEnd, now: float) -> None:
         self._events.append(events.job_end(message, job.cancel_why, self._stop_why))
         worker.job = None
-        if self._state is S.STOPPING:
+        if self.state is S.STOPPING:
             return
-        self._state = S.READY
+        self.state = S.READY
         kind = message.kind if isinstance(message, protocol.Failed) else ""
         if kind not in SPOILING:
-            self._failures = 0
+            self.failures = 0
             return
-        self._say("worker-replaced", pid=worker.process.pid, why=kind)
+        say("worker-replaced", pid=worker.process.pid, why=kind)
         self._back_off(now, at_once=kind != "gpu-lost")
         self._kill(worker, now)
 
     # -- from one worker to the next -----------------------------------------------------------------------------------
 
-    def _spawn(self, now: float) -> None:
-        """Start a worker. If that fails, it is tried again after a pause."""
-        try:
-            process = self._new_process(self._launch, clock=self._clock, wake=self._wake)
-        except OSError as error:
-            self._back_off(now)
-            if known := machine_faults.blamed(error, machine_faults.Place.PROCESS, "the worker"):
-                self._tell_unavailable("shortage", known.what, known.todo)
-                return
-            what = f"engine.python {self._launch.python!r} cannot be started: {error.strerror}."
-            self._tell_unavailable("error", what, "Set engine.python to the interpreter of the engine's environment.")
-            return
-        self._state = S.LOADING
-        self._worker = CurrentWorker(process, started_at=now, heard_at=now)
-        process.send(protocol.Load(self._launch.config))  # if the process is dead already, its `Exited` follows
-        self._say("worker-started", pid=process.pid, engine=self._launch.engine)
-
     def _enforce_deadlines(self, now: float) -> None:
         worker = self._worker
         if worker is None:
             return
-        late = next((late for at, late in deadlines(worker, self._state, self._timeouts) if now >= at), None)
+        late = next((late for at, late in deadlines(worker, self.state, self._timeouts) if now >= at), None)
         if late is Overdue.DEATH:
             self._give_up_killing(worker, now)
-        elif late is Overdue.EXIT and self._state in (S.STOPPING, S.BACKOFF):
+        elif late is Overdue.EXIT and self.state in (S.STOPPING, S.BACKOFF):
             self._terminate(worker, now)
         elif late is not None:
             worker.process.signal(signal.SIGUSR1)  # makes the worker print every thread's stack to the log
@@ -358,7 +322,7 @@ class Supervisor:
 
     def _terminate(self, worker: CurrentWorker, now: float) -> None:
         """Signal a worker that did not exit by itself: SIGTERM once if the daemon stops, then SIGKILL."""
-        if self._state is S.BACKOFF or worker.terminated:
+        if self.state is S.BACKOFF or worker.terminated:
             self._kill(worker, now)
         else:
             worker.process.signal(signal.SIGTERM)
@@ -370,28 +334,28 @@ class Supervisor:
 
     def _give_up_killing(self, worker: CurrentWorker, now: float) -> None:
         """The worker was killed and stays. No other one starts until it is gone, or the daemon stops."""
-        self._say("worker-unkillable", pid=worker.process.pid)
-        if self._state is S.STOPPING:  # whoever stops the daemon ends what it leaves
+        say("worker-unkillable", pid=worker.process.pid)
+        if self.state is S.STOPPING:  # whoever stops the daemon ends what it leaves
             self._reap(worker, None, now)
             return
         worker.unkillable = True
-        self._retry_at = inf
+        self.retry_at = inf
         self._tell_untold(worker)
         what = f"The worker was killed but does not go away (process {worker.process.pid})."
         self._tell_unavailable("gpu-lost", what, "It hangs in the kernel, most likely in the GPU's driver: reboot.")
 
     def _reap(self, worker: CurrentWorker, returncode: int | None, now: float) -> None:
         """The worker's process is gone. Without a `returncode`, it is left behind alive."""
-        self._say("worker-gone", pid=worker.process.pid, returncode=returncode)
+        say("worker-gone", pid=worker.process.pid, returncode=returncode)
         self._worker = None
         self._tell_untold(worker)
-        if self._state is S.STOPPING:
+        if self.state is S.STOPPING:
             if (job := worker.job) is not None:
                 why = job.cancel_why or self._stop_why
                 self._events.append(events.JobCancelled(job.request.job_id, job.request.run_id, why))
-            self._state = S.STOPPED
-        elif self._state is S.BACKOFF:
-            self._retry_at = now if worker.unkillable else self._retry_at
+            self.state = S.STOPPED
+        elif self.state is S.BACKOFF:
+            self.retry_at = now if worker.unkillable else self.retry_at
         elif returncode is not None:
             last = f" It last printed: {worker.last_line}" if worker.last_line else ""
             error = errors.WorkerDied(f"The worker {describe_end(returncode)}.{last}")
@@ -400,30 +364,30 @@ class Supervisor:
     def _lose(self, worker: CurrentWorker, error: events.Loss, now: float) -> list[events.Event]:
         """Record the loss of the worker and its job; return the events to report."""
         if worker.loaded_at is not None and now - worker.loaded_at >= PROVEN:
-            self._failures = 0
+            self.failures = 0
         self._back_off(now)
-        self._last_error = error
+        self.last_error = error
         if worker.loaded_at is None:
-            return [events.EngineUnavailable(events.kind_of(error), error.what, error.todo, self._retry_at)]
+            return [events.EngineUnavailable(events.kind_of(error), error.what, error.todo, self.retry_at)]
         job, worker.job = worker.job, None
-        lost_without_job = events.WorkerLost(None, None, error, self._retry_at)
+        lost_without_job = events.WorkerLost(None, None, error, self.retry_at)
         if job is None:
             return [lost_without_job]
         ids = (job.request.job_id, job.request.run_id)
         if job.cancel_why is not None or not job.started:
             why = job.cancel_why or "The worker was lost before the job began."
             return [events.JobCancelled(*ids, why), lost_without_job]
-        return [events.WorkerLost(*ids, error, self._retry_at)]
+        return [events.WorkerLost(*ids, error, self.retry_at)]
 
     def _back_off(self, now: float, *, at_once: bool = False) -> None:
         """Have another worker start after a pause; at once if nothing failed."""
-        self._state = S.BACKOFF
-        self._failures += not at_once
-        self._retry_at = now if at_once else now + backoff(self._failures)
+        self.state = S.BACKOFF
+        self.failures += not at_once
+        self.retry_at = now if at_once else now + backoff(self.failures)
 
     def _tell_unavailable(self, kind: str, message: str, todo: str) -> None:
-        self._last_error = error = events.job_error(kind, message, todo)
-        self._events.append(events.EngineUnavailable(kind, error.what, error.todo, self._retry_at))
+        self.last_error = error = events.job_error(kind, message, todo)
+        self._events.append(events.EngineUnavailable(kind, error.what, error.todo, self.retry_at))
 
     def _tell_untold(self, worker: CurrentWorker) -> None:
         self._events += worker.untold
@@ -432,10 +396,10 @@ class Supervisor:
     # -- helpers -------------------------------------------------------------------------------------------------------
 
     def _require(self, *states: SupervisorState) -> None:
-        if self._state not in states:
-            raise InvalidState(f"The worker is {self._state}; this needs it {' or '.join(states)}.")
+        if self.state not in states:
+            raise InvalidState(f"The worker is {self.state}; this needs it {' or '.join(states)}.")
 
     def _alive(self) -> CurrentWorker:
         if self._worker is None:
-            raise AssertionError(self._state)
+            raise AssertionError(self.state)
         return self._worker

@@ -11,7 +11,7 @@ from support.clips import upright_frames
 from support.cosmos_jobs import Desk, Worker, clip, job
 
 from povwatch.core import command, errors
-from povwatch.workers import events
+from povwatch.workers import events, protocol
 from povwatch.workers.states import SupervisorState
 
 ALL = ["edge", "vis", "depth", "seg"]
@@ -87,8 +87,8 @@ def test_progress_by_chunk_and_step(clips, tmp_path):
     """Progress goes through chunks and steps in order, and misses none."""
     with Worker(env={"DOUBLE_STEP_SECONDS": "0.06"}) as loop:
         Desk(loop.ready(), tmp_path).do(job(clips[200], 200, num_steps=3))
-        told = [(p.chunk, p.chunks, p.step, p.steps) for p in loop.of(events.JobProgress) if p.stage == "denoise"]
-        stages = [(p.stage, p.chunk) for p in loop.of(events.JobProgress)]
+        told = [(p.chunk, p.chunks, p.step, p.steps) for p in loop.of(protocol.Progress) if p.stage == "denoise"]
+        stages = [(p.stage, p.chunk) for p in loop.of(protocol.Progress)]
     assert told == sorted(told)
     assert {(chunk, chunks, steps) for chunk, chunks, _, steps in told} == {(0, 3, 3), (1, 3, 3), (2, 3, 3)}
     assert {step for chunk, _, step, _ in told if chunk == 1} == {0, 1, 2, 3}
@@ -140,9 +140,9 @@ def test_max_frames_is_heeded(desk, clips):
 def test_upstream_may_change_its_folder(desk, clips):
     """The worker is back in its folder after upstream has changed it, and takes the next job."""
     here = Path(f"/proc/{desk.loop.supervisor.pid}/cwd").readlink()
-    assert isinstance(desk.do(job(clips[12], prompt="[chdir]")), events.JobGenerated)
+    assert isinstance(desk.do(job(clips[12], prompt="[chdir]")), protocol.Generated)
     assert Path(f"/proc/{desk.loop.supervisor.pid}/cwd").readlink() == here
-    assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+    assert isinstance(desk.do(job(clips[12])), protocol.Generated)
 
 
 def test_masks_from_words_do_not_meet(desk, clips):
@@ -192,7 +192,7 @@ def test_what_upstream_trips_on_is_refused(desk, clips, tmp_path):
     assert refused(desk.do(job(clips[12], 6001)), "6,001 frames", "5,000", "diffusers")
     assert refused(desk.do(job(clips[12], negative_prompt="")), "negative_prompt is empty")
     assert refused(desk.do(job(clips[12], num_video_frames_per_chunk=50)), "num_video_frames_per_chunk is 50")
-    assert isinstance(desk.do(job(clips[12], context_frame_index=3)), events.JobGenerated)  # said when it was read
+    assert isinstance(desk.do(job(clips[12], context_frame_index=3)), protocol.Generated)  # said when it was read
     assert refused(desk.do(job(clips[12], resolution="721")), "resolution is '721'")
     assert refused(desk.do(job(clips[12], guidance=9)), "guidance: Input should be less than or equal to 7")
     assert refused(desk.do(job(clips[12], typo=1)), "typo: Extra inputs are not permitted")
@@ -211,14 +211,14 @@ def test_unenlargeable_job_is_refused(clips, tmp_path):
     with Worker(env={"DOUBLE_GPU_BYTES": "4000000"}) as loop:
         desk = Desk(loop.ready(), tmp_path)
         assert refused(desk.do(job(clips[200], 200)), "at the end", '"keep_input_resolution": false')
-        assert isinstance(desk.do(job(clips[200], 200, keep_input_resolution=False)), events.JobGenerated)
+        assert isinstance(desk.do(job(clips[200], 200, keep_input_resolution=False)), protocol.Generated)
 
 
 @pytest.mark.parametrize(("prompt", "what"), [("[blocked prompt]", "the prompt"), ("[blocked video]", "the generated")])
 def test_guardrail_refusal_is_an_answer(desk, clips, prompt, what):
     """A refusal of the guardrail blocks the job, and says what it refused."""
     end = desk.do(job(clips[12], prompt=prompt))
-    assert isinstance(end, events.JobBlocked)
+    assert isinstance(end.error, errors.Blocked)
     assert f"The guardrail refused {what}" in end.error.what
     assert "censored" in end.error.what or "Unsafe content in frame 3" in end.error.what
 
@@ -252,7 +252,7 @@ def test_failure_has_its_kind(fragile, clips, prompt):
     for word in words:
         assert word in str(end.error)
     fragile.loop.until_state(SupervisorState.READY)
-    assert isinstance(fragile.do(job(clips[12])), events.JobGenerated)
+    assert isinstance(fragile.do(job(clips[12])), protocol.Generated)
 
 
 def test_depth_that_cannot_be_computed(clips, tmp_path):
@@ -300,7 +300,7 @@ def test_failed_load_says_what_to_do(load, tmp_path):
         fake.chmod(0o755)
         path += ":/usr/bin:/bin"
     with Worker(env={"DOUBLE_LOAD": load, "PATH": path, "HF_HUB_OFFLINE": "0"}) as loop:
-        loop.supervisor.start()
+        loop.start()
         end = loop.until(events.EngineUnavailable)
     assert end.kind == kind
     for word in words:
@@ -311,7 +311,7 @@ def test_failed_load_says_what_to_do(load, tmp_path):
 def test_missing_file_offline_is_named():
     """Offline, a missing file is named with the command that fetches it, and no program is run."""
     with Worker(env={"DOUBLE_LOAD": "no uvx", "HF_HUB_OFFLINE": "1"}) as loop:
-        loop.supervisor.start()
+        loop.start()
         end = loop.until(events.EngineUnavailable)
     assert end.message == (
         "nvidia/Cosmos-Transfer2.5-2B (general/edge/w.pt) is not on this machine, and HF_HUB_OFFLINE is set."
@@ -341,7 +341,7 @@ def test_cached_files_need_no_program(tmp_path):
 def test_unusable_settings(config, words):
     """Settings that cannot be used make the engine invalid, in words."""
     with Worker(config) as loop:
-        loop.supervisor.start()
+        loop.start()
         end = loop.until(events.EngineUnavailable)
     assert end.kind == "invalid"
     assert words in f"{end.message} {end.todo}"
@@ -356,10 +356,10 @@ def test_cancel_between_two_calls(clips, tmp_path):
         desk = Desk(loop.ready(), tmp_path)
         pid = loop.supervisor.pid
         run_id = desk.begin(job(clips[12], num_steps=400))
-        loop.until(events.JobProgress)
+        loop.until(protocol.Progress)
         loop.supervisor.cancel(run_id, "deleted")
         assert loop.until(events.JobCancelled).why == "deleted"
-        assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+        assert isinstance(desk.do(job(clips[12])), protocol.Generated)
         assert loop.supervisor.pid == pid
 
 
@@ -367,10 +367,10 @@ def kill_in_chunk(desk, wanted, number):
     """Kill -9 the worker while it works on a chunk."""
     loop = desk.loop
     desk.begin(wanted)
-    while not any(p.chunk == number - 1 and p.step >= 1 and p.stage == "denoise" for p in loop.of(events.JobProgress)):
-        loop.events.append(loop.until(events.JobProgress))
+    while not any(p.chunk == number - 1 and p.step >= 1 and p.stage == "denoise" for p in loop.of(protocol.Progress)):
+        loop.events.append(loop.until(protocol.Progress))
         loop.woken.wait(0.02)
-        loop.events += loop.supervisor.poll(time.monotonic())
+        loop.poll()
     os.kill(loop.supervisor.pid, signal.SIGKILL)
     assert isinstance(loop.until(events.WorkerLost).error, errors.WorkerDied)
     loop.until_state(SupervisorState.READY)
@@ -444,11 +444,11 @@ def test_two_ranks_do_one_job_together(pair, desk, clips):
 def test_job_that_ends_in_all_ranks(pair, clips):
     """What ends a job in all ranks leaves the group as it is."""
     before = ranks(pair.loop)
-    assert isinstance(pair.do(job(clips[12], prompt="[blocked prompt]")), events.JobBlocked)
-    assert isinstance(pair.do(job(clips[12], prompt="[blocked video]")), events.JobBlocked)
+    assert isinstance(pair.do(job(clips[12], prompt="[blocked prompt]")).error, errors.Blocked)
+    assert isinstance(pair.do(job(clips[12], prompt="[blocked video]")).error, errors.Blocked)
     assert pair.do(job(clips[12], prompt="[all ranks fail]")).kind == "error"
     assert refused(pair.do(job(clips[12], depth={})), "depth is asked for")
-    assert isinstance(pair.do(job(clips[12])), events.JobGenerated)
+    assert isinstance(pair.do(job(clips[12])), protocol.Generated)
     assert ranks(pair.loop) == before
 
 
@@ -458,10 +458,10 @@ def test_cancel_reaches_all_ranks(clips, tmp_path):
         desk = Desk(loop.ready(), tmp_path)
         before = ranks(loop)
         run_id = desk.begin(job(clips[12], num_steps=400))
-        loop.until(events.JobProgress)
+        loop.until(protocol.Progress)
         loop.supervisor.cancel(run_id, "deleted")
         assert loop.until(events.JobCancelled).why == "deleted"
-        assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+        assert isinstance(desk.do(job(clips[12])), protocol.Generated)
         assert ranks(loop) == before
 
 
@@ -480,7 +480,7 @@ def test_lost_rank_ends_the_group(clips, tmp_path, prompt, words):
         loop.until_state(SupervisorState.READY)
         assert len(ranks(loop)) == 2
         assert not set(before) & set(ranks(loop))
-        assert isinstance(desk.do(job(clips[12])), events.JobGenerated)
+        assert isinstance(desk.do(job(clips[12])), protocol.Generated)
 
 
 def test_rank_fails_after_the_result(clips, tmp_path):
@@ -506,5 +506,5 @@ def test_group_ends_with_its_worker(clips, tmp_path):
 def test_rank_that_cannot_load_is_told(tmp_path):
     """A rank that cannot load has its reason told."""
     with Worker(PAIR, env={"DOUBLE_LOAD": "out of memory"}) as loop:
-        loop.supervisor.start()
+        loop.start()
         assert loop.until(events.EngineUnavailable).kind == "out-of-memory"

@@ -13,7 +13,7 @@ from support.supervising import ENGINES, Loop, request
 
 import povwatch
 from povwatch.core import errors
-from povwatch.workers import events
+from povwatch.workers import events, protocol
 from povwatch.workers.states import SupervisorState
 
 S = SupervisorState
@@ -84,10 +84,10 @@ def test_one_process_does_all_jobs(job, python):
         for run_id in ("r1", "r2"):
             loop.forget()
             loop.supervisor.generate(job(run_id))
-            done = loop.until(events.JobGenerated)
+            done = loop.until(protocol.Generated)
             assert (done.job_id, done.run_id, done.artifact["frames"]) == (1, run_id, 3)
             assert Path(done.artifact["path"]).read_bytes() == CLIP
-            assert [told.step for told in loop.of(events.JobProgress)] == [0, 1]
+            assert [told.step for told in loop.of(protocol.Progress)] == [0, 1]
             pids.add(done.artifact["pid"])
         assert pids == {loop.supervisor.pid}
 
@@ -149,7 +149,7 @@ def test_hang_is_killed_when_cancelled(job):
     """A job whose engine hangs is cancelled by killing the worker."""
     with Loop("hangs", cancel=0.3) as loop:
         loop.ready().supervisor.generate(job())
-        loop.until(events.JobProgress)
+        loop.until(protocol.Progress)
         loop.supervisor.cancel("r1", "deleted")
         assert loop.until(events.JobCancelled).why == "deleted"
 
@@ -159,7 +159,7 @@ def test_hang_is_stopped_and_released(job):
     with Loop("hangs", stop=0.3) as loop:
         pid = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
-        loop.until(events.JobProgress)
+        loop.until(protocol.Progress)
         began = time.monotonic()
         loop.supervisor.stop("the daemon ends")
         loop.until_state(S.STOPPED)
@@ -171,7 +171,7 @@ def test_hang_is_stopped_and_released(job):
 def test_hang_in_load():
     """An engine that is not loaded in time is unavailable, and the stage is told."""
     with Loop("hangs_in_load", load=0.6) as loop:
-        loop.supervisor.start()
+        loop.start()
         told = loop.until(events.EngineUnavailable)
         assert "not loaded within 0.6 s (stage 'reading weights')" in told.message
         assert loop.supervisor.state is S.BACKOFF
@@ -180,7 +180,7 @@ def test_hang_in_load():
 def test_exception_in_load():
     """An exception in load makes the engine unavailable, is told, and loading is tried again."""
     with Loop("exc_in_load") as loop:
-        loop.supervisor.start()
+        loop.start()
         told = loop.until(events.EngineUnavailable)
         assert told.message == "FileNotFoundError: [Errno 2] No such file or directory: 'model.safetensors'"
         assert any("Traceback" in line.line for line in loop.of(events.EngineOutput))
@@ -200,7 +200,7 @@ def test_exception_in_load():
 def test_what_is_no_engine_is_told(engine, says):
     """What is no engine is told in words."""
     with Loop(engine) as loop:
-        loop.supervisor.start()
+        loop.start()
         assert says in loop.until(events.EngineUnavailable).message
 
 
@@ -208,10 +208,10 @@ def test_unusable_interpreter_is_told(tmp_path):
     """An interpreter that cannot be started, or fails, is told by its path."""
     for python in (tmp_path / "missing", tmp_path):
         with Loop("copies", python=str(python)) as loop:
-            loop.supervisor.start()
+            loop.start()
             assert f"engine.python '{python}' cannot be started" in loop.until(events.EngineUnavailable).message
     with Loop("copies", python="/bin/false") as loop:
-        loop.supervisor.start()
+        loop.start()
         assert "exited with status 1" in loop.until(events.EngineUnavailable).message
 
 
@@ -220,7 +220,7 @@ def test_prints_to_stdout(job):
     with Loop("prints_to_stdout") as loop:
         assert loop.ready().supervisor.capabilities == {"name": "prints_to_stdout"}
         loop.supervisor.generate(job())
-        assert loop.until(events.JobGenerated).artifact["path"].endswith("out.mp4")
+        assert loop.until(protocol.Generated).artifact["path"].endswith("out.mp4")
         loop.supervisor.stop("enough")
         loop.until_state(S.STOPPED)
         printed = [told.line for told in loop.of(events.EngineOutput)]
@@ -232,7 +232,7 @@ def test_prints_to_stdout(job):
 def test_flood_of_output_is_cut():
     """A flood of output is cut, and the lines that are left out are counted."""
     with Loop("floods") as loop:
-        loop.supervisor.start()
+        loop.start()
         time.sleep(0.5)  # nobody reads
         loop.until(events.EngineLoaded)
         loop.supervisor.stop("enough")
@@ -245,12 +245,12 @@ def test_flood_of_output_is_cut():
 
 def test_slow_load_tells_how_far_it_is():
     with Loop("slow_load") as loop:
-        loop.supervisor.start()
+        loop.start()
         seen = set()
         while loop.supervisor.state is S.LOADING:
             loop.woken.wait(0.5)
             loop.woken.clear()
-            loop.events += loop.supervisor.poll(time.monotonic())
+            loop.poll()
             seen.add(loop.supervisor.loading)
         assert {("weights", 0.2), ("weights", 0.4), ("weights", 0.6)} <= seen
         assert loop.of(events.EngineLoaded)[0].seconds > 0.4
@@ -304,8 +304,9 @@ def test_blocked(job):
     """A refusal of the guardrail is told with its reason, and the worker stays ready."""
     with Loop("blocked") as loop:
         loop.ready().supervisor.generate(job())
-        blocked = loop.until(events.JobBlocked)
-        assert (blocked.run_id, blocked.error.what) == ("r1", "The prompt is not allowed.")
+        blocked = loop.until(events.JobFailed)
+        assert (blocked.run_id, type(blocked.error)) == ("r1", errors.Blocked)
+        assert blocked.error.what == "The prompt is not allowed."
         assert loop.supervisor.state is S.READY
 
 
@@ -313,7 +314,7 @@ def test_truncated_artifact_is_handed_on(job):
     """A truncated artifact is handed on as it is: the check has to find it."""
     with Loop("truncated_artifact") as loop:
         loop.ready().supervisor.generate(job())
-        assert Path(loop.until(events.JobGenerated).artifact["path"]).read_bytes() == CLIP[: len(CLIP) // 2]
+        assert Path(loop.until(protocol.Generated).artifact["path"]).read_bytes() == CLIP[: len(CLIP) // 2]
 
 
 @pytest.mark.parametrize("engine", ["no_heartbeat", "locks_the_interpreter"])
@@ -332,7 +333,7 @@ def test_busy_worker_beats(job):
     """A worker that computes for longer than the heartbeat allows still beats."""
     with Loop("slow", config={"step": 2.2, "steps": 1}, heartbeat=1.6) as loop:
         loop.ready().supervisor.generate(job())
-        loop.until(events.JobGenerated)
+        loop.until(protocol.Generated)
         assert loop.of(events.WorkerLost) == []
 
 
@@ -341,7 +342,7 @@ def test_second_attempt_finds_its_checkpoint(job):
         loop.ready().supervisor.generate(job("r1"))
         assert loop.until(events.JobFailed).error.what == "RuntimeError: the first time"
         loop.supervisor.generate(job("r2"))
-        assert loop.until(events.JobGenerated).run_id == "r2"
+        assert loop.until(protocol.Generated).run_id == "r2"
 
 
 def test_cancelled_worker_takes_the_next_job(job):
@@ -351,7 +352,7 @@ def test_cancelled_worker_takes_the_next_job(job):
         for run_id in ("r1", "r2"):
             loop.forget()
             loop.supervisor.generate(job(run_id))
-            loop.until(events.JobProgress)
+            loop.until(protocol.Progress)
             loop.supervisor.cancel(run_id, "deleted")
             assert loop.until(events.JobCancelled).run_id == run_id
         assert (loop.supervisor.state, loop.supervisor.pid) == (S.READY, pid)
@@ -369,7 +370,7 @@ def test_stop_lets_the_engine_finish_a_step(job):
     """An engine that listens lets go at a stop, and the worker exits with 0."""
     with Loop("slow", config={"step": 0.02, "steps": 500}) as loop:
         loop.ready().supervisor.generate(job())
-        loop.until(events.JobProgress)
+        loop.until(protocol.Progress)
         began = time.monotonic()
         loop.supervisor.stop("the daemon ends")
         loop.until_state(S.STOPPED)
@@ -397,17 +398,17 @@ def test_worker_has_its_own_session(job):
         pid = loop.supervisor.pid
         os.kill(pid, signal.SIGINT)
         assert os.getsid(pid) == os.getpgid(pid) == pid
-        assert loop.until(events.JobGenerated).run_id == "r1"
+        assert loop.until(protocol.Generated).run_id == "r1"
 
 
 DAEMON = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from support.supervising import Loop, request
-from povwatch.workers import events
+from povwatch.workers import events, protocol
 loop = Loop(sys.argv[2]).ready()
 loop.supervisor.generate(request("r1", 1, sys.argv[3], sys.argv[3], video="", frames=1))
-loop.until(events.JobProgress)
+loop.until(protocol.Progress)
 print(loop.supervisor.pid, flush=True)
 time.sleep(60)
 """
@@ -429,7 +430,7 @@ def test_worker_ends_with_its_channel(tmp_path):
     with Loop("hangs", stop=60) as loop:
         worker = loop.ready().supervisor.pid
         loop.supervisor.generate(request("r1", 1, tmp_path, tmp_path))
-        loop.until(events.JobProgress)
+        loop.until(protocol.Progress)
         process = loop.supervisor._worker.process
         process._channel._socket.shutdown(2)
         lost = loop.until(events.WorkerLost, within=6)
@@ -456,11 +457,11 @@ def test_fifty_workers_leave_nothing_behind():
     with Loop("copies", python="/bin/true") as loop:  # exits at once: a worker's whole life in a millisecond
         before = descriptors()
         threads, others = threading.active_count(), children()
-        loop.supervisor.start()
+        loop.start()
         for _ in range(50):
             loop.until(events.EngineUnavailable)
             loop.forget()
-            loop.supervisor._retry_at = time.monotonic()
+            loop.supervisor.retry_at = time.monotonic()
         loop.supervisor.close()
         assert loop.log.names().count("worker-started") >= 50
         assert descriptors() == before
@@ -472,7 +473,7 @@ def test_failed_start_leaves_nothing_behind(tmp_path):
     """A worker that cannot be started leaves no descriptor behind."""
     with Loop("copies", python=str(tmp_path / "missing")) as loop:
         before = descriptors()
-        loop.supervisor.start()
+        loop.start()
         loop.until(events.EngineUnavailable)
         assert descriptors() == before
 

@@ -67,4 +67,4 @@ class Desk:
 
     def do(self, wanted):
         self.begin(wanted)
-        return self.loop.until((events.JobGenerated, events.JobFailed, events.JobBlocked, events.WorkerLost))
+        return self.loop.until((protocol.Generated, events.JobFailed, events.WorkerLost))

@@ -4,21 +4,32 @@ import sys
 import threading
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
-from povwatch.workers import protocol
-from povwatch.workers.deadlines import Timeouts
+from support.hand_clock import HandClock
+
+from povwatch.core.clock import Clock
+from povwatch.workers import protocol, supervisor
 from povwatch.workers.launch import Launch
-from povwatch.workers.process import Exited, Received
-from povwatch.workers.states import SupervisorState
+from povwatch.workers.process import Exited, Received, WorkerProcess
+from povwatch.workers.states import SupervisorState, Timeouts
 from povwatch.workers.supervisor import Supervisor
 
 ENGINES = Path(__file__).parents[1] / "engines"
 
 
 class ListLog:
+    """The supervisor's log, until it is closed."""
+
     def __init__(self):
         self.lines = []
+        self._patch = mock.patch.object(supervisor, "say", self.say)
+        self._patch.start()
+
+    def close(self):
+        self._patch.stop()
 
     def say(self, event, **fields):
         self.lines.append((event, fields))
@@ -32,7 +43,7 @@ class FakeProcess:
 
     count = 0
 
-    def __init__(self, _launch, *, clock, **_wake):
+    def __init__(self, clock):
         FakeProcess.count += 1
         self.pid = FakeProcess.count
         self.clock = clock
@@ -43,7 +54,7 @@ class FakeProcess:
         self.gone = False
 
     def says(self, message):
-        self.items.append(Received(self.clock(), message))
+        self.items.append(Received(self.clock.boot(), message))
 
     def exits(self, returncode):
         self.gone = True
@@ -72,11 +83,11 @@ def request(run_id="r1", job_id=1, workdir="/nowhere", checkpoints="/nowhere", *
     return protocol.Generate({"id": job_id, **job}, run_id, str(workdir), str(checkpoints))
 
 
-class World:
+class World(HandClock):
     """A supervisor with the test's time and workers."""
 
     def __init__(self):
-        self.now = 1000.0
+        super().__init__()
         self.workers = []
         self.log = ListLog()
         self.cannot_start = None
@@ -84,25 +95,33 @@ class World:
         self.supervisor = Supervisor(
             Launch("python", "x:Y", {"model": "edge"}, {}),
             Timeouts(load=1800, stall=600),
-            clock=lambda: self.now,
-            wake=lambda: None,
-            say=self.log.say,
-            spawn=self.spawn,
-            may_start=lambda _: self.clear,
+            clock=self,
+            new_process=self.new_process,
         )
 
-    def spawn(self, *args, **kwargs):
+    def new_process(self, _launch):
         if self.cannot_start:
             raise self.cannot_start
-        self.workers.append(FakeProcess(*args, **kwargs))
+        self.workers.append(FakeProcess(self))
         return self.workers[-1]
 
     @property
     def worker(self):
         return self.workers[-1]
 
+    def start(self):
+        self.supervisor.start()
+        self.spawn()
+
     def poll(self):
-        return self.supervisor.poll(self.now)
+        told = self.supervisor.poll(self.now)
+        self.spawn()
+        return told
+
+    def spawn(self):
+        """Start the next worker if it is due, as the pool does."""
+        if self.clear and self.supervisor.due(self.now):
+            self.supervisor.spawn(self.now)
 
     def wait(self, seconds, *, beating=True):
         """Let time pass as in the daemon's loop, one deadline after the other."""
@@ -120,7 +139,7 @@ class World:
         return told + self.poll()
 
     def loaded(self):
-        self.supervisor.start()
+        self.start()
         self.worker.says(protocol.Loaded({"name": "fake"}))
         self.poll()
         return self
@@ -131,6 +150,13 @@ class World:
         self.worker.says(protocol.Started(1, "r1"))
         self.poll()
         return self
+
+
+class Monotonic(Clock):
+    """The clock of real workers."""
+
+    def boot(self):
+        return time.monotonic()
 
 
 class Loop:
@@ -144,9 +170,8 @@ class Loop:
         self.supervisor = Supervisor(
             Launch(python, name, config or {}, env or {}),
             Timeouts(**{"load": 20.0, "stall": 20.0, "heartbeat": 20.0, **limits}),
-            clock=time.monotonic,
-            wake=self.woken.set,
-            say=self.log.say,
+            clock=Monotonic(),
+            new_process=partial(WorkerProcess, clock=time.monotonic, wake=self.woken.set),
         )
 
     def __enter__(self):
@@ -154,6 +179,18 @@ class Loop:
 
     def __exit__(self, *_):
         self.supervisor.close()
+        self.log.close()
+
+    def start(self):
+        self.supervisor.start()
+        self.supervisor.spawn(time.monotonic())
+        return self
+
+    def poll(self):
+        """Take in the worker's events, and start the next worker if it is due."""
+        self.events += self.supervisor.poll(time.monotonic())
+        if self.supervisor.due(time.monotonic()):
+            self.supervisor.spawn(time.monotonic())
 
     def until(self, kind, *, within=15.0):
         """Run until an event of this kind; returns it."""
@@ -163,8 +200,7 @@ class Loop:
         return self._run(lambda: self.supervisor.state is state or None, state, within)
 
     def ready(self, **limits):
-        self.supervisor.start()
-        self.until_state(SupervisorState.READY, **limits)
+        self.start().until_state(SupervisorState.READY, **limits)
         return self
 
     def forget(self):
@@ -180,5 +216,5 @@ class Loop:
             due = self.supervisor.next_deadline()
             self.woken.wait(max(0.0, min(end, due if due is not None else end) - time.monotonic()))
             self.woken.clear()
-            self.events += self.supervisor.poll(time.monotonic())
+            self.poll()
         return value

@@ -2,14 +2,14 @@ import signal
 from math import inf
 
 import pytest
-from support.supervising import ListLog, World, request
+from support.hand_clock import HandClock
+from support.supervising import World, request
 
 from povwatch.core import errors
 from povwatch.workers import events, protocol
-from povwatch.workers.deadlines import Timeouts
 from povwatch.workers.launch import Launch
 from povwatch.workers.process import HungUp, Printed
-from povwatch.workers.states import InvalidState, SupervisorState
+from povwatch.workers.states import InvalidState, SupervisorState, Timeouts
 from povwatch.workers.supervisor import Supervisor
 
 S = SupervisorState
@@ -18,12 +18,14 @@ ASKED_THEN_KILLED = [signal.SIGUSR1, signal.SIGKILL]
 
 @pytest.fixture
 def world():
-    return World()
+    world = World()
+    yield world
+    world.log.close()
 
 
 def test_start_sends_the_configuration(world):
     """A start sends the configuration, tells how far loading is, and then what was loaded."""
-    world.supervisor.start()
+    world.start()
     assert (world.supervisor.state, world.worker.sent) == (S.LOADING, [protocol.Load({"model": "edge"})])
     world.worker.says(protocol.Hello(1, "3.10.0"))
     world.worker.says(protocol.LoadProgress("weights", 0.5))
@@ -35,7 +37,6 @@ def test_start_sends_the_configuration(world):
     assert world.poll() == [events.EngineLoaded({"name": "fake"}, 7.0)]
     assert world.supervisor.state is S.READY
     assert world.supervisor.capabilities == {"name": "fake"}
-    assert world.supervisor.loaded_at == world.now
 
 
 def test_bad_configuration_starts_nothing():
@@ -44,9 +45,8 @@ def test_bad_configuration_starts_nothing():
         Supervisor(
             Launch("python", "x:Y", {"x": object()}, {}),
             Timeouts(load=1, stall=1),
-            clock=lambda: 0.0,
-            wake=lambda: None,
-            say=ListLog().say,
+            clock=HandClock(),
+            new_process=lambda _: None,
         )
 
 
@@ -56,14 +56,12 @@ def test_job_runs_and_tells_its_progress(world):
     assert world.worker.sent[-1] == request()
     for step in (1, 1, 2):
         world.worker.says(protocol.Progress(1, "r1", "denoise", 0, 2, step, 4))
-    steps = [events.JobProgress(1, "r1", "denoise", 0, 2, step, 4) for step in (1, 2)]
+    steps = [protocol.Progress(1, "r1", "denoise", 0, 2, step, 4) for step in (1, 2)]
     assert world.poll() == steps
-    assert world.supervisor.progress == steps[-1]
-    assert world.supervisor.progress.fraction == 0.25
+    assert steps[-1].fraction == 0.25
     world.worker.says(protocol.Generated(1, "r1", {"path": "x"}))
-    assert world.poll() == [events.JobGenerated(1, "r1", {"path": "x"})]
+    assert world.poll() == [protocol.Generated(1, "r1", {"path": "x"})]
     assert world.supervisor.state is S.READY
-    assert world.supervisor.progress is None
 
 
 @pytest.mark.parametrize(
@@ -71,7 +69,7 @@ def test_job_runs_and_tells_its_progress(world):
 )
 def test_fraction_is_one(chunk, chunks, step, steps, fraction):
     """A fraction is between 0 and 1, whatever a worker says."""
-    assert events.JobProgress(1, "r", "s", chunk, chunks, step, steps).fraction == fraction
+    assert protocol.Progress(1, "r", "s", chunk, chunks, step, steps).fraction == fraction
 
 
 def test_late_messages_are_dropped(world):
@@ -83,12 +81,12 @@ def test_late_messages_are_dropped(world):
     assert ("late-message", {"type": "generated", "run_id": "r0"}) in world.log.lines
     world.worker.says(protocol.Generated(1, "r1", {"path": "x"}))
     world.worker.says(protocol.Failed(1, "r1", "error", "again", ""))
-    assert world.poll() == [events.JobGenerated(1, "r1", {"path": "x"})]
+    assert world.poll() == [protocol.Generated(1, "r1", {"path": "x"})]
 
 
 def test_other_protocol_is_not_used(world):
     """A worker that speaks another protocol is not used."""
-    world.supervisor.start()
+    world.start()
     world.worker.says(protocol.Hello(1, "3.10.0", protocol.VERSION + 1))
     world.worker.says(protocol.Loaded({}))
     assert world.poll() == []
@@ -100,7 +98,7 @@ def test_other_protocol_is_not_used(world):
 
 def test_failed_load_is_tried_again(world):
     """A failed load is told at once, and tried again after ever longer pauses."""
-    world.supervisor.start()
+    world.start()
     pauses = []
     for attempt in range(1, 9):
         assert len(world.workers) == attempt
@@ -119,7 +117,7 @@ def test_failed_load_is_tried_again(world):
 
 def test_failed_worker_that_stays_is_killed(world):
     """A worker that stays after a failed load is killed, and the next one waits for its end."""
-    world.supervisor.start()
+    world.start()
     world.worker.says(protocol.LoadFailed("error", "no", ""))
     world.poll()
     world.wait(2.9)
@@ -134,7 +132,7 @@ def test_failed_worker_that_stays_is_killed(world):
 
 def test_missing_interpreter_is_tried_again(world):
     world.cannot_start = FileNotFoundError(2, "No such file or directory")
-    world.supervisor.start()
+    world.start()
     (told,) = world.poll()
     assert "engine.python 'python' cannot be started: No such file" in told.message
     world.cannot_start = None
@@ -145,7 +143,7 @@ def test_missing_interpreter_is_tried_again(world):
 @pytest.mark.parametrize("returncode", [0, 1])
 def test_death_while_loading_is_no_engine(world, returncode):
     """A worker that dies while loading is no engine, and its last line is told."""
-    world.supervisor.start()
+    world.start()
     world.worker.items.append(Printed("ImportError: no torch"))
     world.worker.exits(returncode)
     output, told = world.poll()
@@ -165,7 +163,7 @@ def test_last_line_is_no_progress_bar(world):
 
 def test_load_has_a_deadline(world):
     """A load has a deadline, however it beats."""
-    world.supervisor.start()
+    world.start()
     world.worker.says(protocol.LoadProgress("weights", 0.1))
     assert world.wait(1799) == []
     world.wait(1.5)
@@ -197,7 +195,7 @@ def test_step_without_advance_is_a_stall(world):
 
 @pytest.mark.parametrize("state", ["loading", "ready", "busy"])
 def test_silent_worker_is_killed(world, state):
-    {"loading": world.supervisor.start, "ready": world.loaded, "busy": world.busy}[state]()
+    {"loading": world.start, "ready": world.loaded, "busy": world.busy}[state]()
     assert world.wait(29.9, beating=False) == []
     world.wait(0.6, beating=False)
     assert world.worker.signals == ASKED_THEN_KILLED
@@ -279,7 +277,7 @@ def test_failure_kind_decides_replacement(world, kind, error, replaced_after):
 def test_pauses_begin_anew(world):
     """The pauses begin anew after a job, or after a minute."""
     for _ in range(3):
-        world.supervisor.start() if not world.workers else world.wait(60)
+        world.start() if not world.workers else world.wait(60)
         world.worker.says(protocol.Loaded({}))
         world.poll()
         world.worker.exits(1)
@@ -343,7 +341,7 @@ def test_cancel_is_for_one_job(world):
     world.poll()
     world.supervisor.generate(request("r2", 2))
     world.worker.says(protocol.Generated(2, "r2", {}))
-    assert world.poll() == [events.JobGenerated(2, "r2", {})]
+    assert world.poll() == [protocol.Generated(2, "r2", {})]
 
 
 def test_stop_asks_terminates_kills(world):
@@ -368,7 +366,7 @@ def test_stop_asks_terminates_kills(world):
     [
         (None, events.JobCancelled(1, "r1", "bye")),
         (protocol.Cancelled(1, "r1"), events.JobCancelled(1, "r1", "bye")),
-        (protocol.Generated(1, "r1", {"path": "x"}), events.JobGenerated(1, "r1", {"path": "x"})),
+        (protocol.Generated(1, "r1", {"path": "x"}), protocol.Generated(1, "r1", {"path": "x"})),
     ],
 )
 def test_job_under_way_at_a_stop(world, end, event):
@@ -390,7 +388,7 @@ def test_stop_between_workers(world):
     world.supervisor.stop("bye")
     assert world.supervisor.state is S.STOPPED
     assert world.wait(120) == []
-    world.supervisor.start()
+    world.start()
     assert world.supervisor.state is S.LOADING
 
 
@@ -478,6 +476,7 @@ CALLS = {
     "generate": lambda supervisor: supervisor.generate(request()),
     "cancel": lambda supervisor: supervisor.cancel("r1", "why"),
     "stop": lambda supervisor: supervisor.stop("why"),
+    "spawn": lambda supervisor: supervisor.spawn(1000.0),
 }
 ALLOWED = {
     "stopped": {"start"},
@@ -494,7 +493,7 @@ ALLOWED = {
 def test_call_in_a_wrong_state(world, state, call):
     """In each state a call does what it says, or is refused and changes nothing."""
     if state == "loading":
-        world.supervisor.start()
+        world.start()
     elif state in ("ready", "backoff", "stopping"):
         world.loaded()
     elif state == "busy":
@@ -551,7 +550,7 @@ def test_failed_gpu_ends_worker_and_job(world):
 )
 def test_failed_gpu_while_loading(world, error, kind):
     """A GPU that fails while the engine loads leaves no engine."""
-    world.supervisor.start()
+    world.start()
     world.supervisor.replace(error)
     world.worker.exits(-9)
     (told,) = world.poll()
@@ -574,7 +573,7 @@ def test_ending_worker_is_not_replaced_again(world):
 def test_no_worker_before_there_is_room(world):
     """No worker is started before there is room, neither the first nor the next."""
     world.clear = False
-    world.supervisor.start()
+    world.start()
     assert world.wait(30) == []
     assert world.workers == []
     assert world.supervisor.state is SupervisorState.BACKOFF

@@ -10,7 +10,7 @@ from povwatch.workers.process import HungUp
 from povwatch.workers.states import InvalidState, SupervisorState
 
 S = SupervisorState
-ENDS = (events.JobGenerated, events.JobBlocked, events.JobFailed, events.JobCancelled, events.WorkerLost)
+ENDS = (protocol.Generated, events.JobFailed, events.JobCancelled, events.WorkerLost)
 KINDS = ["out-of-memory", "gpu-lost", "gpu-busy", "disk-full", "sticky", "invalid", "error"]
 ANSWERS = ["started", "progress", "generated", "blocked", "failed", "cancelled"]
 
@@ -45,7 +45,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def start(self):
-        self.attempt(self.supervisor.start, {S.STOPPED})
+        self.attempt(self.world.start, {S.STOPPED})
 
     @rule()
     def stop(self):
@@ -157,6 +157,7 @@ class Machine(RuleBasedStateMachine):
         self.note(self.world.wait(8.0, beating=False))
         assert self.supervisor.state is S.STOPPED
         assert all(count == 1 for count in self.ended.values()), self.ended
+        self.world.log.close()
 
 
 TestMachine = Machine.TestCase
