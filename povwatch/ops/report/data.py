@@ -11,11 +11,6 @@ from povwatch.core.job import JobState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from povwatch.ops.report.timing import Run
-
-STAGES = ("hooks", "prepare", "generate", "finish", "check", "publish", "lost")
-"""The stages of a run; `lost` is the time of attempts that failed."""
-
 STAGE_WORDS = {
     "hooks": "hooks",
     "prepare": "copying the clip",
@@ -25,6 +20,7 @@ STAGE_WORDS = {
     "publish": "publishing",
     "lost": "attempts that came to nothing",
 }
+"""The stages of a run, in order, and what they are called."""
 
 NOT_OUT = frozenset({JobState.FAILED, JobState.BLOCKED, JobState.REJECTED})
 """The ends that need a person."""
@@ -40,6 +36,16 @@ class Picture:
     width: int | None = None
     height: int | None = None
     duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt, by the wall clock."""
+
+    begun: float
+    ended: float
+    lost: bool
+    """Whether it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class Line:
     grace: float | None = None
     queued: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage of `STAGES`; only measured ones."""
+    """By stage of `STAGE_WORDS`; only measured ones."""
     gpu: str | None = None
     gpu_seconds: float | None = None
     """Of all its GPUs together, including failed attempts."""
@@ -106,6 +112,22 @@ class Line:
     def open(self) -> bool:
         """Whether it has not ended."""
         return not self.state.ended
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of all runs together, in seconds."""
+
+    kind: str
+    """A key of `STAGE_WORDS`."""
+    seconds: float
+    median: float
+    longest: float
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return STAGE_WORDS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +190,19 @@ class Report:
         ran = sum(line.state is JobState.DONE and line.started_at is not None for line in self.lines)
         return ran / (self.wall[1] - self.wall[0]) * 3600 if self.wall and ran > 1 else None
 
-    def stage(self, name: str) -> list[float]:
-        """The seconds of each run in a stage, where measured."""
-        return [line.seconds[name] for line in self.lines if name in line.seconds]
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """The stages of all runs together, where measured."""
+        return [
+            Stage(name, sum(found), median(found), max(found))
+            for name in STAGE_WORDS
+            if (found := [line.seconds[name] for line in self.lines if name in line.seconds])
+        ]
 
     @property
     def seconds(self) -> dict[str, float]:
         """The seconds of all runs together, by stage."""
-        return {name: sum(found) for name in STAGES if (found := self.stage(name))}
+        return {stage.kind: stage.seconds for stage in self.stages}
 
 
 def total(values: Iterable[float | None]) -> float | None:

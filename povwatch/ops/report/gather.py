@@ -1,19 +1,20 @@
-"""Makes a report from the journal."""
+"""Makes a report from the journal: a line for each job, with its times, its use of the GPU, and what to do about it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from povwatch import __version__
 from povwatch.core import layout
-from povwatch.core.job import Job, JobState
+from povwatch.core.command import command
+from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal import members
 from povwatch.media import resized
 from povwatch.media.damage import in_words
-from povwatch.ops.report.advice import advice
-from povwatch.ops.report.data import Line, Picture, Report, total
-from povwatch.ops.report.timing import timing
+from povwatch.ops.report.data import Line, Picture, Report, Run, total
 from povwatch.results.manifest import peak_memory
 from povwatch.service.log import one_line
 
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
 
     from povwatch.journal import JournalReader
     from povwatch.journal.reader import Event
+
+UNDER_WAY = frozenset({JobState.RUNNING, JobState.CHECKING})
+"""The states of an attempt until its result is promised."""
+
+GOOD = UNDER_WAY | {JobState.PUBLISHING}
+"""The states of an attempt that has not failed."""
+
+WAITS = {
+    Waiting.HELD: "Let it go: {go}",
+    Waiting.INVALID_SPEC: "Put {spec} right; {why} says what is wrong in it.",
+    Waiting.INCOMPLETE: "Copy it again: part of the file is missing. If this is all that there is: {damaged}",
+    Waiting.WRITER_OPEN: "A program has it open for writing: let that finish, or end it.",
+    Waiting.INPUTS_REFUSED: "Let povwatch write in that folder: chmod g+w.",
+    Waiting.INPUTS_AWAY: "Mount the folder again; it goes on by itself.",
+    Waiting.DISK_FULL: "Make room; it goes on by itself.",
+    Waiting.ENGINE_UNAVAILABLE: "{doctor} says what this machine lacks.",
+    Waiting.GPU_LOST: "{doctor} says what is wrong with the GPU.",
+}
+"""Reasons to wait that need a person."""
 
 
 def gather(
@@ -120,6 +140,53 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     )
 
 
+@dataclass(slots=True)
+class Timing:
+    """The times of a job."""
+
+    seconds: dict[JobState, float] = field(default_factory=dict)
+    """Total seconds in each state."""
+    runs: list[Run] = field(default_factory=list)
+    """Its attempts, in order; the last one may be running."""
+    queued_at: float | None = None
+    """When it was first in the queue."""
+    ended_at: float | None = None
+
+    @property
+    def lost(self) -> float | None:
+        """Seconds of failed attempts; None if there were none."""
+        found = [run.ended - run.begun for run in self.runs if run.lost]
+        return round(sum(found), 3) if found else None
+
+
+def timing(events: Sequence[Event], now: float) -> Timing:
+    """Add up a job's history.
+
+    Args:
+        events: oldest first.
+        now: the end of the last state, unless the job has ended.
+    """
+    found = Timing()
+    begun: float | None = None
+    seen = sorted(events, key=lambda event: event.at)  # a clock that was set back makes no time negative
+    for event, after in zip_longest(seen, seen[1:]):
+        state = JobState(event.state)
+        if state.ended:
+            found.ended_at = event.at if found.ended_at is None else found.ended_at
+            continue
+        if state is JobState.QUEUED and found.queued_at is None:
+            found.queued_at = event.at
+        until = max(now, event.at) if after is None else after.at
+        found.seconds[state] = round(found.seconds.get(state, 0.0) + until - event.at, 3)
+        if state in UNDER_WAY:
+            begun = event.at if begun is None else begun
+            onward = state if after is None else JobState(after.state)
+            if after is None or onward not in UNDER_WAY:
+                found.runs.append(Run(begun, until, lost=onward not in GOOD))
+                begun = None
+    return found
+
+
 def _hooks(events: Sequence[Event], *states: JobState) -> dict[str, float]:
     """The seconds of successful hooks, in some states or in all."""
     found = [
@@ -207,3 +274,20 @@ def _rate(text: object) -> float | None:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def advice(job: Job) -> str:
+    """A sentence with the command to type; empty if the job goes on by itself, or its error says what to do."""
+    words = {
+        "spec": layout.shown(layout.beside(job.path, job.base).spec),
+        "doctor": command("doctor"),
+        "damaged": command("go", "--damaged", clip=job.path),
+        **{verb: command(verb, clip=job.path) for verb in ("go", "why", "retry")},
+    }
+    if job.state is JobState.BLOCKED:
+        return "Change the prompt in {spec}, and it runs again; or take another video.".format(**words)
+    if job.state is JobState.FAILED:
+        return "When that is mended: {retry}".format(**words)
+    if not job.ended and job.waiting_on is not None:
+        return WAITS.get(job.waiting_on, "").format(**words)
+    return ""

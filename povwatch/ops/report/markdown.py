@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.core.job import JobState
 from povwatch.ops.report import words
-from povwatch.ops.report.data import STAGE_WORDS, largest, middle, total
+from povwatch.ops.report.data import largest, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,13 +63,13 @@ def _stages(report: Report) -> str:
     whole = sum(report.seconds.values()) or 1
     rows = [
         [
-            STAGE_WORDS[name],
-            words.duration(seconds),
-            f"{seconds / whole * 100:.0f} %",
-            words.duration(middle(report.stage(name))),
-            words.duration(largest(report.stage(name))),
+            stage.name,
+            words.duration(stage.seconds),
+            f"{stage.seconds / whole * 100:.0f} %",
+            words.duration(stage.median),
+            words.duration(stage.longest),
         ]
-        for name, seconds in report.seconds.items()
+        for stage in report.stages
     ]
     return _table(["stage", "in all", "share", "median", "longest"], rows, right={1, 2, 3, 4})
 

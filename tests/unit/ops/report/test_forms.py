@@ -13,14 +13,12 @@ from rich.console import Console
 from povwatch.cli.report import print_table
 from povwatch.core.errors import ConfigError
 from povwatch.core.job import JobState
-from povwatch.ops.report import charts, words
-from povwatch.ops.report.data import Line, Picture, Report
+from povwatch.ops.report import page, words
+from povwatch.ops.report.data import Line, Picture, Report, Run
 from povwatch.ops.report.markdown import as_markdown
 from povwatch.ops.report.page import as_html
-from povwatch.ops.report.plain import FORMULA, as_csv, as_json
-from povwatch.ops.report.save import FORMS, NotWritten, check, save
+from povwatch.ops.report.save import FORMS, FORMULA, NotWritten, as_csv, as_json, check, save
 from povwatch.ops.report.table import table
-from povwatch.ops.report.timing import Run
 
 BAD = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 SHAPE = Picture(93, 29.97, 1280, 720, 3.1)
@@ -238,38 +236,38 @@ def test_headlines(report, said):
 
 
 def test_bar_is_as_wide_as_its_stages():
-    parts = charts.stacked({"generate": 30.0, "prepare": 10.0}, 80.0)
+    parts = page.stacked({"generate": 30.0, "prepare": 10.0}, 80.0)
     assert [(part.kind, part.at, part.width) for part in parts] == [("prepare", 0, 125), ("generate", 125, 375)]
-    assert charts.stacked({}, 0) == []
-    assert charts.share(None, 5) is None
-    assert charts.share(0.0, 5) == 0
+    assert page.stacked({}, 0) == []
+    assert page.share(None, 5) is None
+    assert page.share(0.0, 5) == 0
 
 
 def test_waits_and_runs_by_the_clock():
     again = done(1, queued_at=1000.0, runs=(Run(1100.0, 1200.0, lost=True), Run(1300.0, 2000.0, lost=False)))
-    found = charts.over_time(Report([again], 2000.0, "0"))
+    found = page.timeline(Report([again], 2000.0, "0"))
     (row,) = found.rows
     assert [(part.kind, part.at, part.width) for part in row.parts] == [
         ("wait", 0, 300),
         ("bad", 100, 100),
         ("run", 300, 700),
     ]
-    assert charts.over_time(NONE) is None
-    assert charts.over_time(Report([WAITING], 0, "0")) is None
+    assert page.timeline(NONE) is None
+    assert page.timeline(Report([WAITING], 0, "0")) is None
 
 
 @pytest.mark.parametrize("length", [0.5, 3, 50, 900, 3700, 40_000, 86_400 * 2, 86_400 * 90])
 def test_time_axis_has_a_few_marks(length):
     line = done(1, queued_at=1e9, runs=(Run(1e9, 1e9 + length, lost=False),))
-    marks = charts.over_time(Report([line], 2e9, "0")).marks
-    assert 1 <= len(marks) <= charts.MARKS_MAX + 1
-    assert all(0 <= mark.at <= charts.WHOLE for mark in marks)
+    marks = page.timeline(Report([line], 2e9, "0")).marks
+    assert 1 <= len(marks) <= page.MARKS_MAX + 1
+    assert all(0 <= mark.at <= page.WHOLE for mark in marks)
 
 
 def test_latest_of_a_thousand_are_drawn():
     """Of a thousand clips the latest are drawn, and the rest is counted."""
-    found = charts.over_time(Report([done(n) for n in range(1000)], 2e9, "0"))
-    assert (len(found.rows), found.hidden) == (charts.ROWS_MAX, 1000 - charts.ROWS_MAX)
+    found = page.timeline(Report([done(n) for n in range(1000)], 2e9, "0"))
+    assert (len(found.rows), found.hidden) == (page.ROWS_MAX, 1000 - page.ROWS_MAX)
     assert found.rows[-1].clip == "a999.mp4"
 
 

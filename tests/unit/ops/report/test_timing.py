@@ -4,7 +4,8 @@ import pytest
 
 from povwatch.core.job import JobState as S
 from povwatch.journal.reader import Event
-from povwatch.ops.report.timing import Run, timing
+from povwatch.ops.report.data import Run
+from povwatch.ops.report.gather import timing
 
 NOW = 1000.0
 
