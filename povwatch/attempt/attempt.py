@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 WORK_TIMEOUT = 4 * 3600.0
 """Seconds for one pass over a clip's frames: an hour of 4K on a busy machine."""
 
+FINAL = "final.mp4"
+"""The name of the finished result in the private folder."""
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -99,7 +102,7 @@ class Attempt:
     @property
     def final(self) -> Path:
         """The file to publish."""
-        return Path(self.folder, "final.mp4")
+        return Path(self.folder, FINAL)
 
     def control(self, key: str) -> Path:
         """A control video to publish."""

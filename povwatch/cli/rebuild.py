@@ -61,7 +61,7 @@ def rebuild(
         _begin_empty(config, dry_run=dry_run)
         return
     found = survey(config, hold=hold, tell=_tell_reading)
-    if not found.plan.made and not found.plan.rooms:
+    if not found.plan.results and not found.plan.promises:
         raise ConfigError(
             f"{config.paths.outputs} holds no manifest: there is nothing to make a journal from.",
             f"Is its disk mounted? If nothing was published yet: {command('rebuild', '--empty')}",

@@ -24,7 +24,7 @@ from povwatch.grace.stage import GraceStage
 from povwatch.hooks.stage import HookStage
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
-from povwatch.ops.rebuild import lost
+from povwatch.ops.rebuild.outputs import refuse_lost_journal
 from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import OutputsWatch
 from povwatch.queue.order import Turns
@@ -69,7 +69,7 @@ class App:
         templates = configured_templates(config)
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
             _make_folder(folder, config.origin)
-        self.journal = Journal.open(config.paths.state, fresh=lambda: lost.refuse(config))
+        self.journal = Journal.open(config.paths.state, fresh=lambda: refuse_lost_journal(config))
         self.store = JobStore(self.journal, self.clock, scope)
         self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.look)
         self.choice = choose(config, self.monitor.first(), self.journal.real_engine())

@@ -35,8 +35,7 @@ from povwatch.files import fs
 from povwatch.gpu.nvml import Gpus
 from povwatch.hooks import errand
 from povwatch.journal.anew import made_anew
-from povwatch.ops.rebuild import restore, rooms
-from povwatch.ops.rebuild.survey import survey
+from povwatch.ops.rebuild import restore, survey
 from povwatch.publish import files
 from povwatch.results import stage as finisher
 from povwatch.results.sealing import seal_anew
@@ -279,9 +278,9 @@ def config(folders: Folders, programs: Programs) -> Config:
 def rebuild(folders: Folders, scenario: str) -> None:
     """Make the journal again, as povwatch rebuild does."""
     if os.environ.get("CRASH_MUTATION") == "rooms":
-        rooms.look = lambda *_, **__: ([], 0)
+        survey.find_promises = lambda *_, **__: ([], 0)
     programs = Programs(folders.made, scenario, apart=lambda act: act())
-    found = survey(config(folders, programs), hold=False, tell=lambda *_: None)
+    found = survey.survey(config(folders, programs), hold=False, tell=lambda *_: None)
     with made_anew(folders.state) as journal:
         journal.restore(restore.jobs(found.plan, found.clips, 0.0), found.plan.bases)
 

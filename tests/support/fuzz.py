@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["povwatch"]):
     from povwatch.container.signature import HEAD, classify
     from povwatch.core.errors import SpecInvalid
     from povwatch.core.layout import shown
-    from povwatch.ops.rebuild.manifests import parse as manifest_of
+    from povwatch.ops.rebuild.outputs import parse as manifest_of
     from povwatch.service.log import one_line
     from povwatch.service.requests import _parse
     from povwatch.spec import Label, explain, named_clip, parse, renamed

@@ -23,8 +23,7 @@ from povwatch.core import layout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from povwatch.ops.rebuild.manifests import Made
-    from povwatch.ops.rebuild.rooms import Room
+    from povwatch.ops.rebuild.outputs import Promise, Result
 
 KINDS = ("aug", "preview")
 
@@ -81,9 +80,9 @@ class Plan:
 
     verdicts: list[Verdict] = field(default_factory=list)
     """One for each clip that is in inputs/ or has a result, by path."""
-    made: list[tuple[int, Made]] = field(default_factory=list)
+    results: list[tuple[int, Result]] = field(default_factory=list)
     """Results with the numbers of their jobs, oldest first."""
-    rooms: list[Room] = field(default_factory=list)
+    promises: list[Promise] = field(default_factory=list)
     """Promises to keep. Their jobs keep their numbers, because the names of their private folders contain them."""
     bases: dict[bytes, bytes] = field(default_factory=dict)
     """The base of every clip that is in inputs/ or has a result."""
@@ -94,29 +93,35 @@ class Plan:
 
 
 def plan(
-    made: Sequence[Made], rooms: Sequence[Room], clips: Sequence[Clip], leftovers: Mapping[bytes, bytes], *, hold: bool
+    results: Sequence[Result],
+    promises: Sequence[Promise],
+    clips: Sequence[Clip],
+    leftovers: Mapping[bytes, bytes],
+    *,
+    hold: bool,
 ) -> Plan:
     """Make the plan.
 
     Args:
-        made: every usable manifest, oldest first.
-        rooms: every promise that can be kept.
+        results: every usable manifest, oldest first.
+        promises: every promise that can be kept.
         clips: the clips in inputs/.
         leftovers: clip to a result without a manifest that may be its own.
         hold: hold new and edited clips too.
     """
-    made = _each_once(made)
-    promises = {_run(room.made) for room in rooms}
-    highest = {one.path: number for number, one in _numbered([one for one in made if _run(one) not in promises], rooms)}
+    results = _each_once(results)
+    sealed = {_run(promise.result) for promise in promises}
+    published = _numbered([result for result in results if _run(result) not in sealed], promises)
+    highest = {result.path: number for number, result in published}
     # One with a number that is taken cannot be trusted.
-    found = Plan(rooms=[room for room in rooms if room.made.job > highest.get(room.made.path, 0)])
-    kept = {_run(room.made) for room in found.rooms}
-    made = [one for one in made if _run(one) not in kept]
-    found.made = _numbered(made, found.rooms)
-    promised = {room.made.path: room.made for room in found.rooms}
-    of_path: dict[bytes, list[Made]] = {}
-    for one in made:
-        of_path.setdefault(one.path, []).append(one)
+    found = Plan(promises=[one for one in promises if one.result.job > highest.get(one.result.path, 0)])
+    kept = {_run(promise.result) for promise in found.promises}
+    results = [result for result in results if _run(result) not in kept]
+    found.results = _numbered(results, found.promises)
+    promised = {promise.result.path: promise.result for promise in found.promises}
+    of_path: dict[bytes, list[Result]] = {}
+    for result in results:
+        of_path.setdefault(result.path, []).append(result)
     for clip in clips:
         found.bases[clip.path] = clip.base
         verdict = _verdict(clip, of_path.get(clip.path, []), promised.get(clip.path), leftovers.get(clip.path))
@@ -126,17 +131,15 @@ def plan(
     there = {clip.path for clip in clips}
     for path in (of_path.keys() | promised.keys()) - there:
         found.verdicts.append(Verdict(path, Fate.PUBLISH if path in promised else Fate.GONE))
-    for path, base in bases_of(made, found.rooms).items():
-        found.bases.setdefault(path, base)
-    found.bases = _one_each(found.bases)
+    found.bases = _one_each(found.bases | bases_of(results, found.promises) | found.bases)
     found.verdicts.sort(key=lambda verdict: verdict.path)
     return found
 
 
-def bases_of(made: Iterable[Made], rooms: Iterable[Room]) -> dict[bytes, bytes]:
+def bases_of(results: Iterable[Result], promises: Iterable[Promise]) -> dict[bytes, bytes]:
     """Each clip's base from its results; the newest result wins."""
-    found = {one.path: one.base for one in made} | {room.made.path: room.made.base for room in rooms}
-    return _one_each(found)
+    results = [*results, *(promise.result for promise in promises)]
+    return _one_each({result.path: result.base for result in results})
 
 
 def leftovers(pattern: str, bases: Mapping[bytes, bytes], strays: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -159,13 +162,13 @@ def leftovers(pattern: str, bases: Mapping[bytes, bytes], strays: Iterable[bytes
     return found
 
 
-def _verdict(clip: Clip, made: Sequence[Made], promised: Made | None, leftover: bytes | None) -> Verdict:
+def _verdict(clip: Clip, results: Sequence[Result], promised: Result | None, leftover: bytes | None) -> Verdict:
     if promised is not None:
         return Verdict(clip.path, Fate.PUBLISH)
     if clip.unreadable:
         return Verdict(clip.path, Fate.HELD, f"it cannot be compared with its result ({clip.unreadable})")
-    same = [one for one in made if one.source_hash == clip.source_hash]
-    if same and (not clip.has_spec or clip.spec_hash in {one.spec_hash for one in same}):
+    same = [result for result in results if result.source_hash == clip.source_hash]
+    if same and (not clip.has_spec or clip.spec_hash in {result.spec_hash for result in same}):
         return Verdict(clip.path, Fate.DONE, same[-1].problem)
     if leftover is not None:
         return Verdict(clip.path, Fate.HELD, f"{layout.shown(leftover)} has no manifest, and may be its result")
@@ -175,37 +178,37 @@ def _verdict(clip: Clip, made: Sequence[Made], promised: Made | None, leftover: 
     return Verdict(clip.path, Fate.EDITED, why if clip.spec_hash else "its JSON cannot be run as it stands")
 
 
-def _run(made: Made) -> tuple[bytes, str]:
-    return made.path, made.run_id
+def _run(result: Result) -> tuple[bytes, str]:
+    return result.path, result.run_id
 
 
-def _each_once(made: Sequence[Made]) -> list[Made]:
+def _each_once(results: Sequence[Result]) -> list[Result]:
     """The results without copies; of two equal manifests, the one with its video counts."""
-    found: dict[tuple[bytes, str, float], Made] = {}
-    for one in made:
-        key = (one.path, one.run_id, one.finished)
-        if key not in found or (found[key].problem and not one.problem):
-            found[key] = one
+    found: dict[tuple[bytes, str, float], Result] = {}
+    for result in results:
+        key = (result.path, result.run_id, result.finished)
+        if key not in found or (found[key].problem and not result.problem):
+            found[key] = result
     return list(found.values())
 
 
-def _numbered(made: Sequence[Made], rooms: Sequence[Room]) -> list[tuple[int, Made]]:
+def _numbered(results: Sequence[Result], promises: Sequence[Promise]) -> list[tuple[int, Result]]:
     """Each result with its job's number: its own, unless another journal has used it too.
 
     A clip's newest job must have its highest number.
     """
-    taken = {room.made.job for room in rooms}
-    fresh = max([*taken, *(one.job for one in made)], default=0)
+    taken = {promise.result.job for promise in promises}
+    fresh = max([*taken, *(result.job for result in results)], default=0)
     newest: dict[bytes, int] = {}
     found = []
-    for one in made:
-        number = one.job
-        if number in taken or number <= newest.get(one.path, 0):
+    for result in results:
+        number = result.job
+        if number in taken or number <= newest.get(result.path, 0):
             fresh += 1
             number = fresh
         taken.add(number)
-        newest[one.path] = number
-        found.append((number, one))
+        newest[result.path] = number
+        found.append((number, result))
     return found
 
 

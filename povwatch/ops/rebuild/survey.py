@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from povwatch.core.errors import OutputsAway
-from povwatch.core.layout import shown
+from povwatch.core import layout
+from povwatch.core.errors import EnvironmentFault, OutputsAway, SpecInvalid
+from povwatch.files.fs import closing, open_beneath
 from povwatch.files.scan import scan
+from povwatch.files.signature import signature, size_of
 from povwatch.hooks.plan import AFTER
-from povwatch.ops.rebuild import manifests, rooms
-from povwatch.ops.rebuild.clips import Clips
+from povwatch.ops.rebuild.outputs import find_promises, read_outputs
 from povwatch.ops.rebuild.plan import Clip, Plan, bases_of, leftovers, plan
+from povwatch.spec import named_clip, parse
+from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from povwatch.config.settings import Config
-    from povwatch.ops.rebuild.manifests import Outputs
+    from povwatch.files.scan import Listing
+    from povwatch.ops.rebuild.outputs import Outputs, Result
+    from povwatch.spec.inputs_folder import SpecFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +43,11 @@ class Survey:
     @property
     def odd(self) -> list[str]:
         """Anything unusual, a line each, for people."""
-        unusable = [f"{shown(file)}: {why}" for file, why in sorted(self.outputs.unusable.items())]
-        unreadable = [f"{shown(folder)}: cannot be listed ({why})" for folder, why in self.outputs.unreadable.items()]
-        return [made.problem for _, made in self.plan.made if made.problem] + unusable + unreadable
+        unusable = [f"{layout.shown(file)}: {why}" for file, why in sorted(self.outputs.unusable.items())]
+        unreadable = [
+            f"{layout.shown(folder)}: cannot be listed ({why})" for folder, why in self.outputs.unreadable.items()
+        ]
+        return [result.problem for _, result in self.plan.results if result.problem] + unusable + unreadable
 
 
 def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) -> Survey:
@@ -54,15 +65,117 @@ def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) ->
     extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
     listing = scan(paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
     try:
-        outputs = manifests.look(paths.outputs)
+        outputs = read_outputs(paths.outputs)
         after = any(hook.when == AFTER for hook in config.hooks)
-        promises, lost = rooms.look(paths.outputs, outputs.made, hooks=after)
+        promises, lost = find_promises(paths.outputs, outputs.results, hooks=after)
     except OSError as error:
         raise OutputsAway(f"{paths.outputs} cannot be listed: {error.strerror}.", "Is its disk mounted?") from error
     inputs = Clips(paths.inputs, listing, tell)
-    bases = inputs.names(bases_of(outputs.made, promises))
-    found = inputs.look(bases, [*outputs.made, *(room.made for room in promises)])
-    strays = outputs.without_manifest() - {room.made.output.target for room in promises}
-    here = {clip.path: clip.base for clip in found}
-    made = leftovers(config.publish.layout, here, strays)
-    return Survey(plan(outputs.made, promises, found, made, hold=hold), found, outputs, lost)
+    bases = inputs.names(bases_of(outputs.results, promises))
+    found = inputs.read(bases, [*outputs.results, *(promise.result for promise in promises)])
+    strays = outputs.without_manifest() - {promise.result.output.target for promise in promises}
+    left = leftovers(config.publish.layout, {clip.path: clip.base for clip in found}, strays)
+    return Survey(plan(outputs.results, promises, found, left, hold=hold), found, outputs, lost)
+
+
+class Clips:
+    """The clips of one listing."""
+
+    def __init__(self, root: Path, listing: Listing, tell: Callable[[bytes, int], None]) -> None:
+        self._root = root
+        self._listing = listing
+        self._folder = InputsFolder(root)
+        self._tell = tell
+
+    def names(self, known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """The base of every clip: that of its result, else of the JSON that names the clip, else the first free one.
+
+        Args:
+            known: clip to base, from the results; these are in the answer too.
+        """
+        bases = dict(known)
+        taken = {(layout.split(path)[0], base) for path, base in bases.items()}
+        paths = sorted(self._listing.clips, key=layout.precedence)
+        for path in paths:
+            if path in bases:
+                continue
+            folder, name = layout.split(path)
+            for base in layout.bases(name):
+                if (folder, base) not in taken and self._is_named(path, layout.spec_beside(path, base)):
+                    bases[path] = base
+                    taken.add((folder, base))
+                    break
+        return bases | layout.assign_bases(paths, bases)
+
+    def read(self, bases: Mapping[bytes, bytes], results: Iterable[Result]) -> list[Clip]:
+        """Every clip. A clip is read only if its size is that of a manifest's source.
+
+        Args:
+            bases: clip to base.
+            results: with those of promises.
+        """
+        sizes: dict[bytes, set[object]] = {}
+        for result in results:
+            sizes.setdefault(result.path, set()).add(result.text["source"].get("size"))
+        with closing(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            return [
+                self._read(root, Clip(path, bases[path], seen))
+                if size_of(seen) in sizes.get(path, ())
+                else Clip(path, bases[path], seen)
+                for path, seen in sorted(self._listing.clips.items())
+            ]
+
+    def _read(self, root: int, clip: Clip) -> Clip:
+        """The clip with the hashes of its content and of its spec."""
+        self._tell(clip.path, size_of(clip.signature))
+        try:
+            sha = _content(root, clip.path, clip.signature)
+        except OSError as error:
+            return replace(clip, unreadable=error.strerror or str(error))
+        if sha is None:
+            return clip
+        spec = layout.spec_beside(clip.path, clip.base)
+        try:
+            file = self._folder.read_spec(spec)
+        except (SpecInvalid, EnvironmentFault):
+            return replace(clip, source_hash=sha, has_spec=True)
+        if file is None:
+            return replace(clip, source_hash=sha)
+        asks = self._asks(spec, clip.path, file)
+        return replace(clip, source_hash=sha, has_spec=True, spec_hash=asks, spec_stat=file.signature)
+
+    def _asks(self, spec: bytes, path: bytes, file: SpecFile) -> str | None:
+        """The digest of a JSON's spec; None if it is invalid."""
+        try:
+            parsed = parse(file.data, clip_name=layout.split(path)[1], file="")
+            return self._folder.check_references(parsed, spec, file.data).digest()
+        except (SpecInvalid, EnvironmentFault):
+            return None
+
+    def _is_named(self, path: bytes, spec: bytes) -> bool:
+        """Whether `video_path` names this clip, even in an invalid spec."""
+        if spec not in self._listing.specs:
+            return False
+        try:
+            file = self._folder.read_spec(spec)
+        except (SpecInvalid, EnvironmentFault):
+            return False
+        return file is not None and named_clip(file.data) == os.fsdecode(layout.split(path)[1])
+
+
+def _content(root_fd: int, path: bytes, seen: bytes) -> str | None:
+    """SHA-256 of a clip; None if the file has changed since it was listed, or while it was read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode) or signature(before) != seen:
+            return None
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
+        return sha if signature(os.fstat(fd)) == seen else None

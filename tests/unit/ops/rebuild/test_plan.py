@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.ops.rebuild.manifests import Made
+from povwatch.ops.rebuild.outputs import Promise, Result
 from povwatch.ops.rebuild.plan import Clip, Fate, bases_of, leftovers, plan
-from povwatch.ops.rebuild.rooms import Room
 from povwatch.publish import Entry, Sealed
 
 LAYOUT = "{folder}/{stem}/{stem}_{kind}.mp4"
@@ -16,19 +15,19 @@ def made(path=b"a.mp4", base=b"a", *, job=1, run="r1", source="A", spec="s", at=
     target = b"%s/%s_aug%s.mp4" % (base, base, version.encode())
     output = Entry(b"", target, 10, "c0de")
     file = target[:-3] + b"json"
-    return Made(path, base, output, source, spec, "cosmos", job, run, 1, 0, at - 1, at, {}, file, problem)
+    return Result(path, base, output, source, spec, "cosmos", job, run, 1, 0, at - 1, at, {}, file, problem)
 
 
 def clip(path=b"a.mp4", base=b"a", *, source="A", spec="s", **to):
     return Clip(path, base, b"stat", source, has_spec=spec is not None, spec_hash=spec, **to)
 
 
-def room(one):
-    return Room(one, Sealed(one.job, one.run_id, 1, (one.output,)))
+def promise(one):
+    return Promise(one, Sealed(one.job, one.run_id, 1, (one.output,)))
 
 
-def fate(results=(), clips=(), *, rooms=(), strays=None, hold=False):
-    found = plan(list(results), list(rooms), list(clips), strays or {}, hold=hold)
+def fate(results=(), clips=(), *, promises=(), strays=None, hold=False):
+    found = plan(list(results), list(promises), list(clips), strays or {}, hold=hold)
     return {verdict.path: (verdict.fate, verdict.why) for verdict in found.verdicts}
 
 
@@ -58,7 +57,7 @@ def test_other_content_is_new():
     """Other content under a name is new, and the old result stays known."""
     found = plan([made()], [], [clip(source="B")], {}, hold=False)
     assert [(verdict.path, verdict.fate) for verdict in found.verdicts] == [(b"a.mp4", Fate.NEW)]
-    assert [number for number, _ in found.made] == [1]
+    assert [number for number, _ in found.results] == [1]
 
 
 def test_undone_clip_is_new_or_held():
@@ -98,25 +97,25 @@ def test_result_of_a_gone_clip_stays_known():
 
 def test_sealed_result_is_published():
     """A sealed result is published, and its clip does not run."""
-    assert fate([], [clip()], rooms=[room(made(job=5))])[b"a.mp4"][0] is Fate.PUBLISH
-    assert fate([], [], rooms=[room(made(job=5))])[b"a.mp4"][0] is Fate.PUBLISH
+    assert fate([], [clip()], promises=[promise(made(job=5))])[b"a.mp4"][0] is Fate.PUBLISH
+    assert fate([], [], promises=[promise(made(job=5))])[b"a.mp4"][0] is Fate.PUBLISH
 
 
 def test_visible_result_with_hooks_to_come():
     """A visible result with hooks to come is promised once more."""
     one = made(job=5)
-    found = plan([one], [room(one)], [clip()], {}, hold=False)
-    assert [kept.made for kept in found.rooms] == [one]
-    assert found.made == []
+    found = plan([one], [promise(one)], [clip()], {}, hold=False)
+    assert [kept.result for kept in found.promises] == [one]
+    assert found.results == []
     assert found.verdicts[0].fate is Fate.PUBLISH
 
 
 def test_followed_result_runs_no_hooks():
     """A result that a newer one followed is known, and its hooks do not run."""
     one, newer = made(job=5), made(job=6, run="r6", spec="edited", at=2)
-    found = plan([one, newer], [room(one)], [clip(spec="edited")], {}, hold=False)
-    assert found.rooms == []
-    assert [number for number, _ in found.made] == [5, 6]
+    found = plan([one, newer], [promise(one)], [clip(spec="edited")], {}, hold=False)
+    assert found.promises == []
+    assert [number for number, _ in found.results] == [5, 6]
     assert found.verdicts[0].fate is Fate.DONE
 
 
@@ -127,17 +126,17 @@ def test_job_numbers():
         made(b"b.mp4", b"b", job=7, run="of another journal", at=2),
         made(job=3, run="of another journal", at=3, version="_v2"),
     ]
-    assert [number for number, _ in plan(results, [], [], {}, hold=False).made] == [7, 8, 9]
-    # The room goes by its job's number: that is no other's.
-    found = plan([made(b"b.mp4", b"b", job=7)], [room(made(job=7, run="r7"))], [], {}, hold=False)
-    assert [number for number, _ in found.made] == [8]
-    assert [kept.made.job for kept in found.rooms] == [7]
+    assert [number for number, _ in plan(results, [], [], {}, hold=False).results] == [7, 8, 9]
+    # The private folder goes by its job's number: that is no other's.
+    found = plan([made(b"b.mp4", b"b", job=7)], [promise(made(job=7, run="r7"))], [], {}, hold=False)
+    assert [number for number, _ in found.results] == [8]
+    assert [kept.result.job for kept in found.promises] == [7]
 
 
 def test_copy_of_a_result_counts_once():
     """A copy of a result counts once; the one with its video counts."""
     results = [made(problem="it is not there"), made()]
-    assert [one.problem for _, one in plan(results, [], [], {}, hold=False).made] == [""]
+    assert [one.problem for _, one in plan(results, [], [], {}, hold=False).results] == [""]
 
 
 def test_two_clips_claim_one_name():

@@ -10,8 +10,7 @@ import pytest
 
 from povwatch.core.job import Job, JobState
 from povwatch.media.info import Checked, VideoInfo
-from povwatch.ops.rebuild import rooms
-from povwatch.ops.rebuild.manifests import Made, first, look, parse
+from povwatch.ops.rebuild.outputs import Result, find_promises, first, parse, read_outputs
 from povwatch.publish import Entry, Publisher
 from povwatch.results.manifest import manifest
 
@@ -61,7 +60,7 @@ def outputs(tmp_path):
 
 def test_manifest_says_all_a_journal_needs():
     made = parse(text())
-    assert isinstance(made, Made)
+    assert isinstance(made, Result)
     assert (made.path, made.base, made.output.target) == (b"d/caf\xe9.mp4", b"caf\xe9", b"d/caf\xe9/caf\xe9_aug.mp4")
     assert (made.source_hash, made.spec_hash, made.engine) == ("5" * 64, "5bec", "cosmos")
     assert (made.job, made.run_id, made.attempts, made.finished - made.started) == (7, "r1", 2, 60)
@@ -71,7 +70,7 @@ def test_result_is_beside_its_manifest(outputs):
     """A result is looked for beside its manifest, wherever its folder was moved."""
     put(outputs, "elsewhere/x_aug_v2.mp4", RESULT)
     put(outputs, "elsewhere/x_aug_v2.json", text())
-    (made,) = look(outputs).made
+    (made,) = read_outputs(outputs).results
     assert (made.output.target, made.file, made.problem) == (b"elsewhere/x_aug_v2.mp4", b"elsewhere/x_aug_v2.json", "")
 
 
@@ -80,7 +79,7 @@ def test_missing_or_foreign_results(outputs):
     put(outputs, "a/a_aug.json", text())
     put(outputs, "b/b_aug.json", text())
     put(outputs, "b/b_aug.mp4", b"somebody's")
-    problems = sorted(made.problem for made in look(outputs).made)
+    problems = sorted(made.problem for made in read_outputs(outputs).results)
     assert problems == [
         "a/a_aug.mp4 is not there, only its manifest is",
         "b/b_aug.mp4 is not the file that its manifest describes",
@@ -114,8 +113,8 @@ def test_unusable_manifest_is_told(outputs, data, why):
     """A manifest that cannot be used is told and describes nothing."""
     put(outputs, "a/a_aug.json", data)
     put(outputs, "a/a_aug.mp4", RESULT)
-    found = look(outputs)
-    assert found.made == []
+    found = read_outputs(outputs)
+    assert found.results == []
     assert why in found.unusable[b"a/a_aug.json"]
     assert b"a/a_aug.mp4" in found.without_manifest()
     assert first(outputs) == b"a/a_aug.json"  # it still says that something was published
@@ -131,8 +130,8 @@ def test_unusable_manifest_is_told(outputs, data, why):
 def test_foreign_files_are_ignored(outputs, data):
     """JSON files of other people are no manifests."""
     put(outputs, "a/1_mano.json", data)
-    found = look(outputs)
-    assert (found.made, found.unusable) == ([], {})
+    found = read_outputs(outputs)
+    assert (found.results, found.unusable) == ([], {})
     assert first(outputs) is None
 
 
@@ -142,7 +141,7 @@ def test_no_link_is_followed(outputs, tmp_path):
     (outputs / "link").symlink_to(tmp_path / "outside")
     (outputs / "a.json").symlink_to(tmp_path / "outside/a_aug.json")
     put(outputs, ".povwatch/7.r1/manifest_v1.json", text())
-    assert look(outputs).files == {}
+    assert read_outputs(outputs).files == {}
     assert first(outputs) is None
 
 
@@ -157,15 +156,15 @@ def test_unlistable_folder_is_told(outputs, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return real(fd)
 
-    monkeypatch.setattr("povwatch.ops.rebuild.manifests.os.listdir", refuse)
-    assert look(outputs).unreadable == {b"a": "Permission denied"}
+    monkeypatch.setattr("povwatch.ops.rebuild.outputs.os.listdir", refuse)
+    assert read_outputs(outputs).unreadable == {b"a": "Permission denied"}
 
 
-# -- rooms
+# -- sealed results
 
 
 def sealed(outputs, *, taken=False):
-    """A run's room as `seal` leaves it."""
+    """A run's private folder as `seal` leaves it."""
     publisher = Publisher(outputs)
     folder = publisher.staging.make(JOB.id, JOB.run_id)
     (folder / "final.mp4").write_bytes(RESULT)
@@ -187,33 +186,33 @@ def test_sealed_result_is_a_promise_again(outputs, taken):
     """What was sealed is the same promise again, and can be published."""
     publisher, promise = sealed(outputs, taken=taken)
     publisher.staging.make(8, "never sealed")
-    (room,), lost = rooms.look(outputs, (), hooks=True)
-    assert room.sealed == promise
+    (found,), lost = find_promises(outputs, (), hooks=True)
+    assert found.sealed == promise
     assert lost == 1
-    assert publisher.publish(room.sealed).gone == ()
+    assert publisher.publish(found.sealed).gone == ()
 
 
 def test_half_visible_is_still_a_promise(outputs):
     publisher, promise = sealed(outputs)
     (outputs / "a").mkdir()
     (outputs / ".povwatch/7.r1/final.mp4").rename(outputs / "a/a_aug.mp4")
-    (room,), _ = rooms.look(outputs, (), hooks=True)
-    assert room.sealed == promise
-    assert publisher.publish(room.sealed).gone == ()
+    (found,), _ = find_promises(outputs, (), hooks=True)
+    assert found.sealed == promise
+    assert publisher.publish(found.sealed).gone == ()
 
 
 def test_visible_is_a_promise_for_hooks(outputs):
     """A visible result is a promise only where hooks follow it."""
     publisher, promise = sealed(outputs)
     publisher.publish(promise)
-    (made,) = look(outputs).made
-    assert rooms.look(outputs, [made], hooks=False) == ([], 0)
-    (room,), lost = rooms.look(outputs, [made], hooks=True)
-    assert (room.made, room.sealed, lost) == (made, promise, 0)
-    assert publisher.publish(room.sealed).gone == ()
+    (made,) = read_outputs(outputs).results
+    assert find_promises(outputs, [made], hooks=False) == ([], 0)
+    (found,), lost = find_promises(outputs, [made], hooks=True)
+    assert (found.result, found.sealed, lost) == (made, promise, 0)
+    assert publisher.publish(found.sealed).gone == ()
     (outputs / "a/a_aug.mp4").write_bytes(b"somebody's")
-    (made,) = look(outputs).made
-    assert rooms.look(outputs, [made], hooks=True) == ([], 0)
+    (made,) = read_outputs(outputs).results
+    assert find_promises(outputs, [made], hooks=True) == ([], 0)
 
 
 @pytest.mark.parametrize("what", ["final.mp4", "manifest_v1.json"])
@@ -222,15 +221,15 @@ def test_damaged_file_is_no_promise(outputs, what):
     sealed(outputs)
     file = outputs / ".povwatch/7.r1" / what
     file.write_bytes(file.read_bytes()[:-3])
-    assert rooms.look(outputs, (), hooks=True) == ([], 1)
+    assert find_promises(outputs, (), hooks=True) == ([], 1)
 
 
-def test_manifest_in_the_wrong_room(outputs):
+def test_manifest_in_the_wrong_folder(outputs):
     """A manifest in another job's folder is no promise."""
     sealed(outputs)
     (outputs / ".povwatch/7.r1").rename(outputs / ".povwatch/9.r1")
-    assert rooms.look(outputs, (), hooks=True) == ([], 1)
+    assert find_promises(outputs, (), hooks=True) == ([], 1)
 
 
-def test_no_rooms_at_all(outputs):
-    assert rooms.look(outputs, (), hooks=True) == ([], 0)
+def test_no_private_folder(outputs):
+    assert find_promises(outputs, (), hooks=True) == ([], 0)
