@@ -1,4 +1,4 @@
-"""Looks at one clip in inputs/: whether it exists, is being written, is whole, and what it contains."""
+"""Reads clips in inputs/, briefly: whether one exists, is being written, and is whole. inspections.py reads longer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.container import Report, examine
+from povwatch.container import examine
 from povwatch.container.signature import HEAD, video_kind
 from povwatch.core import layout
 from povwatch.core.events import say
@@ -16,27 +16,12 @@ from povwatch.files.fs import closing, open_beneath
 from povwatch.files.names import PARTIALS, held_back
 from povwatch.files.scan import ClipUnreadable, sample
 from povwatch.files.signature import changed_at
-from povwatch.media.info import VideoInfo
-from povwatch.media.run import EXAMINE, PROBE, WORK, call
 
 if TYPE_CHECKING:
-    import threading
     from pathlib import Path
 
-    from povwatch.container import Kind
+    from povwatch.container import Kind, Report
     from povwatch.files.signature import Signature
-
-INSPECT_TIMEOUT = 1800.0
-"""Seconds for reading every packet: a day of video on a slow disk."""
-
-DECODE_TIMEOUT = 4 * 3600.0
-"""Seconds for decoding a clip from its beginning, in one thread."""
-
-GLIMPSE_TIMEOUT = 300.0
-"""Seconds until the first decoded frame."""
-
-EXAMINE_TIMEOUT = 600.0
-"""Seconds for reading an index, on a slow disk."""
 
 
 class ClipFiles:
@@ -80,16 +65,6 @@ class ClipFiles:
         except ClipUnreadable:
             return None
 
-    def exists(self, path: bytes) -> bool:
-        """Whether anything has this name. An error other than "not found" counts as yes."""
-        try:
-            os.stat(path, dir_fd=self._root_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return True
-
     def partial_beside(self, path: bytes, signature: Signature) -> bytes | None:
         """The unfinished copy, named like the clip with a suffix, that the clip waits for; None if there is none.
 
@@ -120,12 +95,11 @@ class ClipFiles:
         """The container's report, also while the clip is being written; None if it can no longer be opened.
 
         Args:
-            path: the clip.
             size: in bytes, as sampled.
             glance: report only how much has arrived; see container.examine.
 
         Raises:
-            TakesLonger: it takes longer than the loop may wait; use `have_examined`.
+            TakesLonger: it takes longer than the loop may wait; see Inspection.EXAMINE.
         """
         fd = self._open(path)
         if fd is None:
@@ -148,45 +122,3 @@ class ClipFiles:
             return open_beneath(self._root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:
             return None
-
-
-def have_examined(cancelled: threading.Event, root: Path, path: bytes, size: int, *, glance: bool = False) -> Report:
-    """Let a child process make the report of `ClipFiles.report`. Runs in a background thread."""
-    args = {"root": str(root), "path": os.fsdecode(path), "size": size, "glance": glance}
-    return Report.from_json(call("examine", args, timeout=EXAMINE_TIMEOUT, limits=EXAMINE, cancelled=cancelled))
-
-
-def have_inspected(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> VideoInfo:
-    """Let a child process read every packet. Runs in a background thread.
-
-    Args:
-        cancelled: set when the answer is no longer wanted.
-        root: inputs/.
-        path: the clip, relative to it.
-        kind: the container, from the clip's first bytes.
-
-    Returns:
-        What the clip is; `undecided` if `have_decoded` has to find out.
-    """
-    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind, "way": "quick"}
-    return VideoInfo.from_json(call("inspect", args, timeout=INSPECT_TIMEOUT, limits=PROBE, cancelled=cancelled))
-
-
-def have_decoded(cancelled: threading.Event, root: Path, path: bytes, kind: str, missing: str = "") -> VideoInfo:
-    """Let a child process decode everything from the beginning. It may take as long as preparing the clip.
-
-    Args:
-        cancelled: set when the answer is no longer wanted.
-        root: inputs/.
-        path: the clip, relative to it.
-        kind: the container.
-        missing: what the clip lacks, if whatever decodes of it is enough.
-    """
-    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind, "way": "front", "missing": missing}
-    return VideoInfo.from_json(call("inspect", args, timeout=DECODE_TIMEOUT, limits=WORK, cancelled=cancelled))
-
-
-def have_glimpsed(cancelled: threading.Event, root: Path, path: bytes, kind: str) -> VideoInfo:
-    """Let a child process find out whether any frame of an incomplete clip decodes; it is `complete` then."""
-    args = {"root": str(root), "path": os.fsdecode(path), "kind": kind}
-    return VideoInfo.from_json(call("glimpse", args, timeout=GLIMPSE_TIMEOUT, limits=PROBE, cancelled=cancelled))

@@ -236,7 +236,8 @@ class FolderMonitor(Stage):
         health = self._guard.check()
         adopted = False
         # Made anew on the same file system, or no job would be lost: take it as it is.
-        if not health and (health.adoptable or not self._arrival.jobs_left):
+        jobs_left = any(count for state, count in self._store.counts.items() if not state.ended)
+        if not health and (health.adoptable or not jobs_left):
             self._guard.adopt()
             again = self._guard.check()
             if again:

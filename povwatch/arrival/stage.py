@@ -1,40 +1,73 @@
-"""The arrival stage: the clips on their way in, and when each is looked at next. arriving.py does the looking.
+"""The arrival stage: the clips on their way in.
 
-Each clip has its own timer, so a slow copy never delays other clips.
+A clip has arrived when all four hold:
+
+1. Its stat signature is the same in at least 3 samples over `arrival.settle`.
+2. It is not empty.
+3. No local process has it open for writing.
+4. Its container is complete, every packet is there, and it decodes. Damage only costs frames: see media/probe.py.
+
+Each clip has its own timer, so a slow copy never delays other clips. What takes longer than the loop may wait is read
+by a child process: see inspections.py.
+
+`povwatch go --damaged` runs whatever decodes of an incomplete clip. It holds for that version of the file only: when
+the file changes, the clip arrives anew without it.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from povwatch.arrival.arriving import Arriving
 from povwatch.arrival.clip_files import ClipFiles
-from povwatch.arrival.tracks import GONE_PATIENCE, Phase, Track, Tracks
+from povwatch.arrival.followed import INCOMPLETE_TODO, PERCENT_STEP, Followed, FollowedClips, Phase
+from povwatch.arrival.inspections import Inspection
+from povwatch.arrival.settle import Settle
+from povwatch.container import VIDEO_KINDS, Kind, Report, TakesLonger
 from povwatch.core import layout
-from povwatch.core.changes import Cancelled, Failed, StillDamaged
-from povwatch.core.errors import NotAVideo, PovwatchError
+from povwatch.core.changes import (
+    Arrived,
+    Cancelled,
+    Changed,
+    DamagedWithdrawn,
+    Failed,
+    GoDamaged,
+    NotVideo,
+    StillDamaged,
+)
+from povwatch.core.command import command
+from povwatch.core.errors import EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
 from povwatch.core.events import say
-from povwatch.core.job import Job, JobState, Waiting
-from povwatch.core.retry import FAULTS_PATIENCE
+from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.retry import FAULTS_PATIENCE, backoff, waiting_for
+from povwatch.core.sentences import joined
 from povwatch.core.stage import Stage
-from povwatch.core.units import spell_size
+from povwatch.core.units import spell_duration, spell_pace, spell_rate, spell_size
 from povwatch.files.scan import ClipUnreadable
 from povwatch.files.signature import Signature, identity_of, size_of
+from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
+from povwatch.media.info import NOTHING, VideoInfo
+from povwatch.service.requests import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from povwatch.arrival.inspections import Inspections
     from povwatch.arrival.known_root import KnownRoot
-    from povwatch.arrival.looks import Looks
     from povwatch.config.settings import Arrival
     from povwatch.journal.store import JobStore
-    from povwatch.service.requests import Answer
     from povwatch.spec.error_files import ErrorFiles
 
 INCOMPLETE_PATIENCE = 900.0
 """Seconds after which an incomplete clip gets an error file."""
+
+GONE_PATIENCE = 5.0
+"""Seconds until a missing clip's job is cancelled: an editor or a sync tool may put the clip back."""
+
+MISSING_MAX = 100_000
+"""Missing clips that are remembered: as many as a renamed folder may hold."""
 
 SEEN_MAX = 200
 """Beyond so many new clips at once, they share one log line."""
@@ -49,13 +82,27 @@ LET_GO_QUIET = 90.0
 """Seconds for which a cancelled copy that still grows is not taken for a new clip. Rescans are half a minute apart."""
 
 LOOK_AGAIN = 2.0
-"""Seconds until a clip is looked at again after povwatch itself failed."""
+"""Seconds until a clip is sampled again after povwatch itself failed."""
+
+WRITER_RETRY = 1.0
+"""Seconds between two checks for writers."""
+
+ENDLESS_SHARE = 3
+"""A file whose format has no defined end must be quiet for so many times `arrival.settle`."""
 
 LINK_TODO = "Links are not followed: copy the video itself into the folder."
 
+DAMAGED_TODO = "If this is all that there is of it, have what can be decoded run: {go}"
+
+HELD_BACK_TODO = "If no program is copying it any more, delete {partial}: it is what an earlier copy has left."
+
+CHANGED = "it has just changed: ask again when it waits (incomplete)."
+
+NO_INDEX = "Its index (moov) is missing or cannot be read, and without that no frame of an MP4 can be found."
+
 
 class ArrivalStage(Stage):
-    """Owns the clips on their way in, and watches the clip of every job that has not ended."""
+    """Owns the clips on their way in, and follows the clip of every job that has not ended."""
 
     states = (JobState.ARRIVING,)
 
@@ -65,77 +112,71 @@ class ArrivalStage(Stage):
         *,
         store: JobStore,
         root: KnownRoot,
-        looks: Looks,
+        inspections: Inspections,
         error_files: ErrorFiles,
         patience: float = INCOMPLETE_PATIENCE,
     ) -> None:
         self._store = store
+        self._inspections = inspections
         self._error_files = error_files
-        self._clips = ClipFiles(root.inputs, network=root.guard.is_network)
-        self._tracks = Tracks(store.missing)
-        self._arriving = Arriving(
-            self._tracks,
-            self._clips,
-            settle=config.network_settle if root.guard.is_network else config.settle,
-            patience=patience,
-            store=store,
-            looks=looks,
-            error_files=error_files,
-        )
+        self._patience = patience
+        self._settle = config.network_settle if root.guard.is_network else config.settle
+        self._files = ClipFiles(root.inputs, network=root.guard.is_network)
+        self._clips = FollowedClips()
         self._cancelled: dict[bytes, tuple[Signature, float]] = {}
         """Clips that were cancelled while they arrived: their last signature, and when it was seen."""
 
     def open_root(self) -> None:
         """Open inputs/, again after it was away."""
-        self._clips.open_root()
+        self._files.open_root()
 
     def close(self) -> None:
         """Close inputs/."""
-        self._clips.close_root()
-
-    @property
-    def moving(self) -> bool:
-        """Whether a clip is arriving and goes on without anybody's help."""
-        return any(
-            (t.phase in {Phase.SETTLING, Phase.INSPECTING} and t.held_back is None and t.faults < FAULTS_PATIENCE)
-            or t.gone_at is not None
-            for t in self._tracks.values()
-        )
-
-    @property
-    def on_the_way(self) -> int:
-        """Number of clips that have not arrived yet."""
-        return sum(track.phase is not Phase.IN for track in self._tracks.values())
-
-    @property
-    def jobs_left(self) -> bool:
-        """Whether a job would be lost if another folder were taken for inputs/."""
-        return any(count for state, count in self._store.counts.items() if not state.ended)
+        self._files.close_root()
 
     @property
     def paths(self) -> Iterable[bytes]:
         """The clips whose job has not ended."""
-        return iter(self._tracks)
+        return iter(self._clips)
+
+    @property
+    def on_the_way(self) -> int:
+        """Number of clips that have not arrived yet."""
+        return sum(clip.phase is not Phase.IN for clip in self._clips.values())
+
+    @property
+    def moving(self) -> bool:
+        """Whether a clip is arriving and goes on without anybody's help."""
+        under_way = {Phase.SETTLING, Phase.INSPECTING}
+        return any(
+            (clip.phase in under_way and clip.held_back is None and clip.faults < FAULTS_PATIENCE)
+            or clip.gone_at is not None
+            for clip in self._clips.values()
+        )
+
+    def signature(self, job: Job) -> Signature | None:
+        """The clip's last signature."""
+        clip = self._clip_of(job)
+        return clip.signature if clip else job.source_stat
 
     # -- what the folder monitor sees
 
-    def appeared(self, clips: Iterable[tuple[bytes, bytes]], now: float) -> None:
+    def appeared(self, clips: Iterable[tuple[bytes, Signature]], now: float) -> None:
         """Take in clips that exist, with their signatures."""
         fresh = []
-        for clip in clips:
-            path, signature = clip
+        for path, signature in clips:
             if path not in self._store.scope:
                 continue
-            if track := self._tracks.get(path):
-                track.gone_at = None
-                if signature != track.signature:
-                    with self._charged_to(track.job):
-                        self._arriving.changed(path, track, signature, now)
+            if clip := self._clips.get(path):
+                clip.gone_at = None
+                if signature != clip.signature:
+                    with self._charged_to(clip.job):
+                        self._changed(path, clip, signature, now)
                 continue
             known = self._store.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
                 if path not in self._cancelled or not self._still_comes(path, signature, now):
-                    fresh.append(clip)
+                    fresh.append((path, signature))
             elif not known.state.ended:
                 with self._charged_to(known.job):
                     self._follow(self._store.job(known.job), signature, now)
@@ -144,29 +185,22 @@ class ArrivalStage(Stage):
     def recall(self, now: float) -> None:
         """Follow the clips of all jobs from before the last start, seen or not. The missing ones are `absent` next."""
         for path, known in self._store.known.items():
-            if not known.state.ended and path not in self._tracks and path in self._store.scope:
+            if not known.state.ended and path not in self._clips and path in self._store.scope:
                 with self._charged_to(known.job):
                     self._follow(self._store.job(known.job), known.source_stat or b"", now)
 
-    def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
-        """Run a clip again: it arrives anew, with a new job. None if it does not exist.
-
-        Raises:
-            ClipUnreadable: it exists and cannot be opened.
-        """
-        signature = self._clips.sample(path)
-        if signature is None:
-            return None
-        last = self._store.of_path(path)
-        (job,) = self._store.add([(path, signature)], force=force)
-        if last is not None and last.damaged == signature:  # the same file, as damaged as before
-            job = self._store.apply(job, StillDamaged(signature=signature))
-        self._arriving.begin(job, now)
-        return job
-
     def absent(self, path: bytes, now: float) -> None:
         """Note that a clip is missing. It has a few seconds to come back."""
-        self._tracks.lose(path, now)
+        clip = self._clips.get(path)
+        if clip is None or clip.gone_at is not None:
+            return
+        clip.gone_at = now
+        missing = self._store.missing
+        if len(missing) >= MISSING_MAX:
+            missing.pop(next(iter(missing)))
+        if clip.signature:
+            missing[identity_of(clip.signature)] = clip.job
+        self._clips.plan(path, now + GONE_PATIENCE)
 
     def linked(self, path: bytes, signature: Signature) -> None:
         """Reject a symlink to a video. Links are never followed."""
@@ -177,40 +211,14 @@ class ArrivalStage(Stage):
             return
         (job,) = self._store.add([(path, signature)])
         with self._charged_to(job.id):
-            self._arriving.reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
+            self._reject(job, NotAVideo("It is a symbolic link.", LINK_TODO), signature)
 
     def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
         """Hold back the clips that have an unfinished copy beside them. `partials` maps clips to copies."""
-        for path, track in self._tracks.items():
-            was, track.held_back = track.held_back, partials.get(path)
-            if was and not track.held_back:
-                self._tracks.plan(path, now)
-
-    def withdraw(self, job: Job, why: str) -> None:
-        """Cancel a job, now or once its work has ended."""
-        if self._store.cancel(job, why):
-            return
-        self._error_files.clear(job)
-        signature = self.signature(job)
-        self._store.apply(self._store.job(job.id), Cancelled(why=why, source_stat=signature))
-
-    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
-        """See Stage. The clip is looked at anew."""
-        del error, pause
-        self._begin_anew(job)
-
-    def give_up(self, job: Job, error: PovwatchError) -> None:
-        """See Stage."""
-        self._error_files.write(job, "failed", error.what, error.todo)
-        self._store.apply(job, Failed(error=str(error)))
-
-    def ended(self, job: Job) -> None:
-        """See Stage. From now on only the clip's signature is known."""
-        track = self._tracks.get(job.path)
-        coming = track is not None and track.phase is not Phase.IN and track.gone_at is None and track.signature
-        if job.state is JobState.CANCELLED and track is not None and coming:
-            self._cancelled[job.path] = (track.signature, self._store.clock.boot())
-        self._arriving.forget(job)
+        for path, clip in self._clips.items():
+            was, clip.held_back = clip.held_back, partials.get(path)
+            if was and not clip.held_back:
+                self._clips.plan(path, now)
 
     def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
         """Add a job for each new clip. Of two clips with one stem, the MP4 gets the stem's names."""
@@ -219,11 +227,21 @@ class ArrivalStage(Stage):
             say("seen-many", count=len(fresh), first=fresh[0][0])
         for start in range(0, len(fresh), ADD_AT_ONCE):
             for job in self._store.add(fresh[start : start + ADD_AT_ONCE]):
+                signature = job.source_stat or b""
                 with self._charged_to(job.id):
                     if len(fresh) <= SEEN_MAX:
-                        say("seen", job, size=spell_size(size_of(job.source_stat or b"")))
+                        say("seen", job, size=spell_size(size_of(signature)))
                     self._say_base(job)
-                    self._arriving.begin(job, now)
+                    self._begin(job, signature, now)
+
+    def _say_base(self, job: Job) -> None:
+        """Log a base that is not the clip's stem."""
+        folder, name = layout.split(job.path)
+        stem = layout.stem_of(name)
+        if job.base != stem:
+            holder = self._store.journal.holder(folder, stem)
+            why = f"{layout.shown(stem)} is {'too long' if holder is None else f'taken by {layout.shown(holder)}'}"
+            say("base-chosen", job, why=why, stem=stem, holder=holder, spec=layout.beside(job.path, job.base).spec)
 
     def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
         """Whether this is the rest of a copy that was cancelled while it arrived, and no new clip."""
@@ -236,85 +254,416 @@ class ArrivalStage(Stage):
         self._store.touch(self._store.job(self._store.known[path].job), source_stat=signature)
         return True
 
-    def signature(self, job: Job) -> Signature | None:
-        """The clip's last signature."""
-        track = self._tracks.get(job.path)
-        return track.signature if track is not None and track.job == job.id else job.source_stat
+    # -- a job comes into this stage, or ends
 
-    def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
-        """Run whatever decodes of an incomplete clip; see Arriving."""
-        self._arriving.run_damaged(job, answer)
+    def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
+        """Run a clip again: it arrives anew, with a new job. None if it does not exist.
+
+        Raises:
+            ClipUnreadable: it exists and cannot be opened.
+        """
+        signature = self._files.sample(path)
+        if signature is None:
+            return None
+        last = self._store.of_path(path)
+        (job,) = self._store.add([(path, signature)], force=force)
+        if last is not None and last.damaged == signature:  # the same file, as damaged as before
+            job = self._store.apply(job, StillDamaged(signature=signature))
+        self._begin(job, signature, now)
+        return job
 
     def enter(self, job: Job) -> None:
         """See Stage. A claimed clip has changed, or could not be inspected: it arrives anew."""
-        if (track := self._tracks.get(job.path)) is not None and track.job == job.id and track.phase is Phase.SETTLING:
+        if (clip := self._clip_of(job)) and clip.phase is Phase.SETTLING:
             return  # this stage itself noticed the change
         self._begin_anew(job)
 
+    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+        """See Stage. The clip is sampled and inspected anew."""
+        del error, pause
+        self._begin_anew(job)
+
+    def give_up(self, job: Job, error: PovwatchError) -> None:
+        """See Stage."""
+        self._error_files.write(job, "failed", error.what, error.todo)
+        self._store.apply(job, Failed(error=str(error)))
+
+    def withdraw(self, job: Job, why: str) -> None:
+        """Cancel a job, now or once its work has ended."""
+        if self._store.cancel(job, why):
+            return
+        self._error_files.clear(job)
+        signature = self.signature(job)
+        self._store.apply(self._store.job(job.id), Cancelled(why=why, source_stat=signature))
+
+    def ended(self, job: Job) -> None:
+        """See Stage. From now on only the clip's signature is known."""
+        clip = self._clip_of(job)
+        if clip is None:
+            return
+        coming = clip.phase is not Phase.IN and clip.gone_at is None and clip.signature
+        if job.state is JobState.CANCELLED and coming:
+            self._cancelled[job.path] = (clip.signature, self._store.clock.boot())
+        self._call_off(job)
+        self._inspections.cancel(Inspection.GLANCE, job.id)
+        del self._clips[job.path]
+
+    def _clip_of(self, job: Job) -> Followed | None:
+        clip = self._clips.get(job.path)
+        return clip if clip is not None and clip.job == job.id else None
+
+    def _follow(self, job: Job, signature: Signature, now: float) -> None:
+        """Go on with a job from before the last start."""
+        if job.damaged not in {None, signature}:
+            job = self._forget_damaged(job)
+        if job.state is JobState.ARRIVING:
+            waited = 0.0
+            if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the file is unchanged
+                waited = max(0.0, self._store.clock.wall() - job.updated_at)
+            self._begin(job, signature, now, since=now - waited)
+            return
+        self._clips[job.path] = clip = Followed(job.id, job.source_stat or b"", Phase.IN, now)
+        if signature != job.source_stat:
+            self._changed(job.path, clip, signature, now)
+
     def _begin_anew(self, job: Job) -> None:
-        now = self._store.clock.boot()
-        signature = self._clips.sample_or_none(job.path) or b""
-        if job.damaged is not None and job.damaged != signature:
-            job = self._arriving.forget_damaged(job)
-        self._arriving.begin(dataclasses.replace(job, source_stat=signature), now)
+        signature = self._files.sample_or_none(job.path) or b""
+        if job.damaged not in {None, signature}:
+            job = self._forget_damaged(job)
+        self._begin(job, signature, self._store.clock.boot())
+
+    def _begin(self, job: Job, signature: Signature, now: float, *, since: float | None = None) -> None:
+        """Begin to sample a clip. `since` says since when it is incomplete, if before now (boot clock)."""
+        settle = Settle()
+        settle.observe(signature, now, self._settle)
+        since = now if since is None else since
+        self._clips[job.path] = Followed(job.id, signature, Phase.SETTLING, since, settle)
+        self._clips.plan(job.path, settle.next_sample(self._settle))
 
     # -- the timers
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        return self._tracks.next_deadline()
+        return self._clips.next_deadline()
 
     def tick(self, now: float) -> None:
-        """Look at the clips whose timers have ended, for at most TICK_SECONDS. The rest stays due."""
-        due = self._tracks.next_deadline()
+        """Sample the clips whose timers have ended, for at most TICK_SECONDS. The rest stays due."""
+        due = self._clips.next_deadline()
         if due is None or due > now:
             return
         until = self._store.clock.boot() + TICK_SECONDS
         with self._store.together():
-            while self._store.clock.boot() < until and (path := self._tracks.take_due(now)) is not None:
+            while self._store.clock.boot() < until and (path := self._clips.take_due(now)) is not None:
+                clip = self._clips[path]
                 try:
-                    self._look_at(path, self._tracks[path], now)
+                    if clip.gone_at is not None:
+                        self._check_gone(path, clip, now)
+                    elif clip.phase in {Phase.SETTLING, Phase.WAITING}:
+                        self._sample(path, clip, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
-                    if path in self._tracks:  # its timer was used up
-                        self._tracks.plan(path, self._store.clock.boot() + LOOK_AGAIN)
-                    self._store.mishaps.of(("arrival", self._store.known[path].job), error)
+                    if path in self._clips:  # its timer was used up
+                        self._clips.plan(path, self._store.clock.boot() + LOOK_AGAIN)
+                    self._store.mishaps.of(("arrival", clip.job), error)
 
-    def _look_at(self, path: bytes, track: Track, now: float) -> None:
-        if track.gone_at is not None:
-            self._check_gone(path, track, now)
-        elif track.phase in {Phase.SETTLING, Phase.WAITING}:
-            self._arriving.look(path, track, now)
-
-    def _check_gone(self, path: bytes, track: Track, now: float) -> None:
-        assert track.gone_at is not None  # noqa: S101 - the caller looked
+    def _check_gone(self, path: bytes, clip: Followed, now: float) -> None:
+        """Cancel the job of a clip that has been missing for a while."""
+        assert clip.gone_at is not None  # noqa: S101 - the caller looked
         try:
-            signature = self._clips.sample(path)
+            signature = self._files.sample(path)
         except ClipUnreadable:
-            signature = track.signature  # it is there
+            signature = clip.signature  # it is there
         if signature is not None:
-            track.gone_at = None
+            clip.gone_at = None
             self.appeared([(path, signature)], now)
-            self._tracks.plan(path, now)
-        elif now - track.gone_at < GONE_PATIENCE:
-            self._tracks.plan(path, track.gone_at + GONE_PATIENCE)
+            self._clips.plan(path, now)
+        elif now - clip.gone_at < GONE_PATIENCE:
+            self._clips.plan(path, clip.gone_at + GONE_PATIENCE)
         else:
-            self.withdraw(self._store.job(track.job), "the clip was deleted")
+            self.withdraw(self._store.job(clip.job), "the clip was deleted")
 
-    # -- helpers
-
-    def _follow(self, job: Job, signature: bytes, now: float) -> None:
-        """Go on with a job from before the last start."""
-        if job.damaged not in {None, signature}:
-            job = self._arriving.forget_damaged(job)
-        if job.state is JobState.ARRIVING:
-            waited = 0.0
-            if job.waiting_on is Waiting.INCOMPLETE and signature == job.source_stat:  # the file is unchanged
-                waited = max(0.0, self._store.clock.wall() - job.updated_at)
-            self._arriving.begin(dataclasses.replace(job, source_stat=signature), now, since=now - waited)
+    def _sample(self, path: bytes, clip: Followed, now: float) -> None:
+        """Sample an arriving clip, and inspect it once it has settled."""
+        try:
+            signature = self._files.sample(path)
+        except ClipUnreadable as error:
+            self._unreadable(path, clip, error, now)
             return
-        self._tracks[job.path] = track = Track(job.id, job.source_stat or b"", Phase.IN, now)
-        if signature != job.source_stat:
-            self._arriving.changed(job.path, track, signature, now)
+        if signature is None:
+            self.absent(path, now)
+            return
+        if signature != clip.signature:
+            self._changed(path, clip, signature, now)
+            return
+        if clip.phase is Phase.WAITING:
+            self._warn(path, clip, now)
+            return
+        assert clip.settle is not None  # noqa: S101 - settling clips have one
+        clip.settle.observe(signature, now, self._settle)
+        job = self._store.job(clip.job)
+        settled = clip.settle.settled(self._settle)
+        if settled and clip.held_back is None:
+            clip.held_back = self._files.partial_beside(path, signature)  # it may have come after the last rescan
+        if clip.held_back:
+            self._held_back(path, clip, job, layout.shown(clip.held_back), now)
+        elif settled:
+            self._settled(path, clip, job, now)
+        else:
+            self._report_progress(job, clip)
+            self._clips.plan(path, clip.settle.next_sample(self._settle))
+
+    def _changed(self, path: bytes, clip: Followed, signature: Signature, now: float) -> None:
+        """Take in a changed signature of a clip under way."""
+        clip.signature = signature
+        job = self._store.job(clip.job)
+        if job.state in CLAIMED:
+            return  # the run has its private copy; the new file's turn comes after the run
+        self._call_off(job)
+        if job.damaged not in {None, signature}:
+            job = self._forget_damaged(job)
+        if clip.phase is not Phase.SETTLING:
+            clip.phase, clip.since, clip.warned = Phase.SETTLING, now, False
+        clip.settle = clip.settle or Settle()
+        if job.state is not JobState.ARRIVING:
+            job = self._store.apply(job, Changed())
+        elif job.waiting_on is not Waiting.SETTLING:
+            job = self._store.wait(job, Waiting.SETTLING, "", quiet=True)
+        clip.settle.observe(signature, now, self._settle)
+        self._report_progress(job, clip)
+        self._clips.plan(path, clip.settle.next_sample(self._settle))
+
+    def _report_progress(self, job: Job, clip: Followed) -> None:
+        """Log how much has arrived, every ten per cent, if the container tells."""
+        size = size_of(clip.signature)
+        try:
+            report = self._files.report(job.path, size, glance=True)
+        except TakesLonger:  # if one is under way, the file grows faster than a child reads it; try at a later change
+            self._inspections.start(Inspection.GLANCE, job, partial(self._glanced, job, size), size=size)
+            return
+        if report is not None:
+            _say_progress(job, clip, report, size)
+
+    def _glanced(self, job: Job, size: int, outcome: Report | VideoInfo | Exception) -> None:
+        """Log what a child process found. If it failed, the inspection of the settled clip is early enough."""
+        clip = self._clip_of(job)
+        if isinstance(outcome, Report):
+            if clip is not None and clip.phase is Phase.SETTLING:
+                _say_progress(job, clip, outcome, size)
+        elif isinstance(outcome, Exception) and not isinstance(outcome, PovwatchError):
+            raise outcome
+
+    # -- once it has settled
+
+    def _settled(self, path: bytes, clip: Followed, job: Job, now: float) -> None:
+        """Inspect a quiet clip: is anybody writing it, is it whole, is it a video?"""
+        if self._files.is_written(path):
+            self._store.wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
+            self._clips.plan(path, now + WRITER_RETRY)
+            return
+        size = size_of(clip.signature)
+        try:
+            report = self._files.report(path, size)
+        except TakesLonger:
+            self._inspect(Inspection.EXAMINE, clip, job, size=size)
+            return
+        if report is None:
+            self.absent(path, now)
+        else:
+            self._judge(path, clip, job, report, now)
+
+    def _judge(self, path: bytes, clip: Followed, job: Job, report: Report, now: float) -> None:
+        """Act on the container's report."""
+        assert clip.settle is not None  # noqa: S101 - settling clips have one
+        clip.phase = Phase.SETTLING
+        if report.not_video:
+            error = NotAVideo(report.why, "Replace it with the video itself, or delete it.")
+            self._reject(job, error, clip.signature)
+        elif not report.complete and job.damaged == clip.signature and report.kind in VIDEO_KINDS:
+            self._inspect(Inspection.DECODE, clip, job, kind=str(report.kind), missing=report.why)
+        elif not report.complete:
+            todo = _todo(job, decodes=bool(report.video))
+            self._incomplete(path, clip, job, PovwatchError(report.why, todo), now)
+        elif not report.end_known and not clip.settle.settled(ENDLESS_SHARE * self._settle):
+            self._clips.plan(path, clip.settle.next_sample(self._settle))
+        else:
+            self._inspect(Inspection.PACKETS, clip, job, kind=str(report.kind))
+
+    def _inspect(self, what: Inspection, clip: Followed, job: Job, **args: object) -> None:
+        """Let a child process inspect a clip. If an earlier one is being cancelled, its end brings the clip back."""
+        clip.phase = Phase.INSPECTING
+        if clip.settle is None:  # the clip was incomplete
+            clip.settle = Settle()
+            clip.settle.observe(clip.signature, self._store.clock.boot(), self._settle)
+        self._inspections.start(what, job, partial(self._inspected, job.path, job.id, clip.signature), **args)
+
+    def _call_off(self, job: Job) -> None:
+        """Cancel the child processes that inspect a settled clip."""
+        for what in (Inspection.EXAMINE, Inspection.PACKETS, Inspection.DECODE):
+            self._inspections.cancel(what, job.id)
+
+    def _inspected(
+        self, path: bytes, job_id: int, signature: Signature, outcome: Report | VideoInfo | Exception
+    ) -> None:
+        """Act on what a child process found out about a clip with this signature."""
+        now = self._store.clock.boot()
+        clip = self._clips.get(path)
+        if clip is None or clip.job != job_id:
+            return
+        if isinstance(outcome, EnvironmentFault) or (isinstance(outcome, MediaKilled) and clip.faults < KILLED_MAX):
+            # Check this before sampling the clip, which may fail for the same cause.
+            self._try_later(path, clip, outcome, now)
+            return
+        if not isinstance(outcome, Report) or not outcome.complete:  # the inspection of a whole clip may fail too
+            clip.faults = 0
+        unchanged = clip.signature == signature and self._files.sample_or_none(path) == signature
+        if not unchanged or isinstance(outcome, MediaStopped):  # the answer is about another file
+            clip.phase = Phase.SETTLING
+            self._clips.plan(path, now)
+            return
+        job = self._store.job(job_id)
+        if isinstance(outcome, NotAVideo):
+            self._reject(job, outcome, signature)
+        elif isinstance(outcome, PovwatchError):
+            self._incomplete(path, clip, job, outcome, now)
+        elif isinstance(outcome, Exception):
+            raise outcome
+        elif isinstance(outcome, Report):
+            self._judge(path, clip, job, outcome, now)
+        else:
+            self._judge_video(path, clip, job, outcome, now)
+
+    def _judge_video(self, path: bytes, clip: Followed, job: Job, info: VideoInfo, now: float) -> None:
+        """Act on what the clip contains."""
+        decodes = info.why != NOTHING
+        if info.undecided:
+            self._inspect(Inspection.DECODE, clip, job, kind=info.container)
+        elif info.complete:
+            self._arrived(clip, job, info)
+        elif decodes and job.damaged == clip.signature:
+            self._inspect(Inspection.DECODE, clip, job, kind=info.container, missing=info.why)
+        else:
+            self._incomplete(path, clip, job, PovwatchError(info.why, _todo(job, decodes=decodes)), now)
+
+    def _arrived(self, clip: Followed, job: Job, info: VideoInfo) -> None:
+        clip.phase, clip.settle = Phase.IN, None
+        self._error_files.clear(job)
+        arrived = Arrived(
+            described=described(info),
+            source_hash=info.sha256,
+            source_stat=clip.signature,
+            source_info=json.dumps(info.to_json()),
+            now=self._store.clock.wall(),
+        )
+        self._store.apply(job, arrived)
+
+    # -- a clip that is not in yet
+
+    def _reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
+        """End the job of a file that is no video. The error file says why."""
+        file = self._error_files.write(job, "is rejected", error.what, error.todo)
+        self._store.apply(job, NotVideo(error=str(error), error_file=file, source_stat=signature))
+
+    def _try_later(self, path: bytes, clip: Followed, error: PovwatchError, now: float) -> None:
+        """Try again later: the machine prevented the inspection, or killed its process. The clip is not to blame."""
+        clip.phase, clip.faults = Phase.SETTLING, clip.faults + 1
+        waiting = Waiting.PAUSED
+        if isinstance(error, EnvironmentFault) and not isinstance(error, SourceChanged):
+            waiting = waiting_for(error)
+        self._store.wait(self._store.job(clip.job), waiting, str(error))
+        self._clips.plan(path, now + backoff(clip.faults))
+
+    def _unreadable(self, path: bytes, clip: Followed, error: ClipUnreadable, now: float) -> None:
+        """Try again later to open the clip. Granting a right or mounting a disk changes no file, so no event comes."""
+        clip.phase, clip.faults, clip.todo = Phase.SETTLING, clip.faults + 1, error.todo
+        clip.settle = clip.settle or Settle()
+        waiting = Waiting.PAUSED if error.passing else Waiting.INCOMPLETE
+        self._store.wait(self._store.job(clip.job), waiting, error.what)
+        if not error.passing:
+            self._warn(path, clip, now)
+        self._clips.plan(path, now + backoff(clip.faults))
+
+    def _incomplete(self, path: bytes, clip: Followed, job: Job, error: PovwatchError, now: float) -> None:
+        """Wait for the rest of the clip."""
+        self._store.wait(job, Waiting.INCOMPLETE, error.what)
+        clip.phase, clip.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
+        clip.settle = None  # 100,000 clips may wait here: keep equal bytes once
+        if (seen := self._store.known[path].source_stat) == clip.signature:
+            clip.signature = seen
+        self._warn(path, clip, now)
+
+    def _held_back(self, path: bytes, clip: Followed, job: Job, unfinished: str, now: float) -> None:
+        """Wait until the unfinished copy beside the clip is gone."""
+        self._store.wait(job, Waiting.INCOMPLETE, f"{unfinished} is still beside it")
+        clip.todo = HELD_BACK_TODO.format(partial=unfinished)
+        if now - clip.since >= self._patience:
+            self._warn(path, clip, now)
+        self._clips.plan(path, now + self._settle)
+
+    def _warn(self, path: bytes, clip: Followed, now: float) -> None:
+        """Write an error file once something has been missing for long."""
+        if clip.warned:
+            return
+        if now - clip.since < self._patience:
+            self._clips.plan(path, clip.since + self._patience)
+            return
+        clip.warned = True
+        job = self._store.job(clip.job)
+        file = self._error_files.write(job, "is still incomplete", job.detail, clip.todo)
+        say("incomplete", job, problem=job.detail, error_file=file)
+
+    # -- povwatch go --damaged
+
+    def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
+        """Run whatever decodes of an incomplete clip, if anything does. `answer` gets one sentence, now or soon."""
+        clip = self._clips.get(job.path)
+        if clip is None or self._inspections.busy(Inspection.GLIMPSE, job.id):
+            return  # the request is repeated
+        if clip.held_back:
+            answer(Answer(done=False, text=joined(job.detail, clip.todo)))
+            return
+        try:
+            signature = self._files.sample(job.path)
+        except ClipUnreadable as error:
+            answer(Answer(done=False, text=str(error)))
+            return
+        kind = self._files.kind(job.path)
+        if kind is None or signature != clip.signature:
+            why = "its beginning is missing" if signature == clip.signature else CHANGED
+            answer(Answer(done=False, text=f"nothing of it can be decoded: {why}." if kind is None else why))
+            return
+        then = partial(self._glimpsed, job.id, signature, kind, answer)
+        self._inspections.start(Inspection.GLIMPSE, job, then, kind=str(kind))
+
+    def _glimpsed(
+        self,
+        job_id: int,
+        signature: Signature,
+        kind: Kind,
+        answer: Callable[[Answer], None],
+        outcome: Report | VideoInfo | Exception,
+    ) -> None:
+        job = self._store.job(job_id)
+        clip = self._clips.get(job.path)
+        if isinstance(outcome, (EnvironmentFault, MediaKilled)):
+            answer(Answer(done=False, text=f"it cannot be looked at now: {outcome}"))
+        elif clip is None or clip.signature != signature or job.waiting_on is not Waiting.INCOMPLETE:
+            answer(Answer(done=False, text=CHANGED))
+        elif isinstance(outcome, Exception) and not isinstance(outcome, PovwatchError):
+            raise outcome
+        elif isinstance(outcome, PovwatchError) or not outcome.complete:
+            without = f" {NO_INDEX}" if isinstance(outcome, NotAVideo) and kind is Kind.MP4 else ""
+            answer(Answer(done=False, text=f"nothing of it can be decoded. {job.detail}{without}"))
+        else:
+            missing = job.detail
+            job = self._store.apply(job, GoDamaged(signature=signature))
+            if clip.phase is Phase.WAITING:
+                self._inspect(Inspection.DECODE, clip, job, kind=str(kind), missing=missing)
+            answer(Answer(done=True, text=f"what can be decoded of it is run. {missing}"))
+
+    def _forget_damaged(self, job: Job) -> Job:
+        """Withdraw `povwatch go --damaged` from a clip that has changed: it arrives like any other."""
+        job = self._store.apply(job, DamagedWithdrawn())
+        say("damaged-withdrawn", job)
+        return job
 
     @contextmanager
     def _charged_to(self, job: int) -> Iterator[None]:
@@ -324,10 +673,28 @@ class ArrivalStage(Stage):
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._store.mishaps.of(("arrival", job), error)
 
-    def _say_base(self, job: Job) -> None:
-        """Log a base that is not the clip's stem."""
-        stem = layout.stem_of(layout.split(job.path)[1])
-        if job.base != stem:
-            holder = self._store.journal.holder(layout.split(job.path)[0], stem)
-            why = f"{layout.shown(stem)} is {'too long' if holder is None else f'taken by {layout.shown(holder)}'}"
-            say("base-chosen", job, why=why, stem=stem, holder=holder, spec=layout.beside(job.path, job.base).spec)
+
+def described(info: VideoInfo) -> dict[str, object]:
+    """What the log says of a clip that has arrived."""
+    return {
+        "frames": info.frames,
+        "shape": f"{info.display_width}x{info.display_height}",
+        "rate": spell_rate(info.fps),
+        "pace": spell_pace(info.fps, constant=info.constant),
+        "duration": spell_duration(info.duration),
+        "codec": info.codec,
+    }
+
+
+def _say_progress(job: Job, clip: Followed, report: Report, size: int) -> None:
+    if not size or report.percent is None or report.complete or report.percent < clip.percent + PERCENT_STEP:
+        return
+    clip.percent = int(report.percent)
+    say("arriving", job, percent=f"{clip.percent} %", size=spell_size(size))
+
+
+def _todo(job: Job, *, decodes: bool) -> str:
+    """What to do about an incomplete clip. `decodes`: whether some of it may decode."""
+    if not decodes:
+        return INCOMPLETE_TODO
+    return f"{INCOMPLETE_TODO} {DAMAGED_TODO.format(go=command('go', '--damaged', clip=job.path))}"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from povwatch.arrival.edited_specs import EditedSpecs
 from povwatch.arrival.folder_monitor import FolderMonitor
+from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
-from povwatch.arrival.looks import Looks
 from povwatch.arrival.stage import ArrivalStage
 from povwatch.attempt.failed import FailedAttempts
 from povwatch.core.background import Background
@@ -77,7 +77,7 @@ class App:
         # For each worker: the copies of its next clip, and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
         self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.of)
-        self.looks = Looks(self.waker.wake, self.mishaps.of)
+        self.inspections = Inspections(config.paths.inputs, self.waker.wake, self.mishaps.of)
         self.folder = InputsFolder(config.paths.inputs)
         self.error_files = ErrorFiles(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)
@@ -98,7 +98,7 @@ class App:
             pauses=QueuePauses(self.clock, self.availability, self.crew, self.outputs_watch),
         )
         self.arrival = ArrivalStage(
-            config.arrival, store=self.store, root=self.root, looks=self.looks, error_files=self.error_files
+            config.arrival, store=self.store, root=self.root, inspections=self.inspections, error_files=self.error_files
         )
         self.folder_monitor = FolderMonitor(
             config,
@@ -115,7 +115,7 @@ class App:
             store=self.store,
             folder=self.folder,
             error_files=self.error_files,
-            background=self.looks.inspections,
+            background=self.inspections.packets,
             failed_attempts=failed_attempts,
             templates=templates,
             engine=self.choice.kind,

@@ -54,7 +54,7 @@ def is_drained(app: App) -> bool:
     """Whether nothing can go on by itself."""
     if app.folder_monitor.away is not None:
         return True
-    at_work = app.arrival.moving or not all(work.idle for work in (app.background, app.looks, app.hooks))
+    at_work = app.arrival.moving or not all(work.idle for work in (app.background, app.inspections, app.hooks))
     if app.folder_monitor.scanned_at is None or at_work:
         return False
     return all(_is_stuck(app, job) for job in app.store.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED))

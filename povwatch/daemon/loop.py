@@ -218,7 +218,7 @@ class Daemon:
     def _tick(self, now: float) -> None:
         app, tried = self.app, self.app.mishaps.tried
         tried("background", app.background.settle)
-        tried("looks", app.looks.settle)
+        tried("inspections", app.inspections.settle)
         tried("folder monitor", app.folder_monitor.tick, now)
         if app.folder_monitor.away is None:
             tried("arrival", app.arrival.tick, now)
@@ -279,14 +279,14 @@ class Daemon:
             closing.callback(app.run.close)
             closing.callback(app.hooks.close)
             closing.callback(app.background.close)
-            closing.callback(app.looks.close)
+            closing.callback(app.inspections.close)
             tried = app.mishaps.tried
             tried("end of the folder monitor", app.folder_monitor.stop)
             tried("end of the hooks", app.hooks.stop)
             tried("end of the workers", app.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
             tried("end of the GPU faults", app.gpu_faults.stop)
             tried("last words of the workers", self._hear_last_words)
-            for close in (app.looks.close, app.background.close):
+            for close in (app.inspections.close, app.background.close):
                 close()
             tried("closing of the hooks", app.hooks.close)
             tried("closing of the workers", app.run.close)

@@ -21,7 +21,7 @@ import toys
 from support.hand_clock import HandClock
 from toy_hooks import Programs
 
-from povwatch.arrival import clip_files
+from povwatch.arrival import inspections
 from povwatch.arrival.watch import Watcher
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import soundtrack
@@ -75,7 +75,7 @@ CONFIG = Config(
     arrival=Arrival(settle="1s"), grace=Grace(period="0s"), engine=Engine(kind="toys:Worker"), disk=Disk(reserve="0B")
 )
 
-workpiece.call = soundtrack.call = clip_files.call = toys.media
+workpiece.call = soundtrack.call = inspections.call = toys.media
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,7 @@ class World:
             app.publisher.publish = lambda *given: (self._take_the_name(), publish(*given))[1]
         self._background = [
             app.background,
-            app.looks.inspections,
-            app.looks.walks,
-            app.looks.decodes,
+            *app.inspections.queues,
             app.hooks._background,
         ]
 

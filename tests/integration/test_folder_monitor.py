@@ -15,7 +15,6 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -25,12 +24,11 @@ from watchdog.observers.inotify_c import InotifyFD
 
 from povwatch.arrival.edited_specs import EditedSpecs
 from povwatch.arrival.folder_monitor import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, FolderMonitor
+from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
-from povwatch.arrival.stage import ArrivalStage
-from povwatch.arrival.tracks import GONE_PATIENCE
+from povwatch.arrival.stage import GONE_PATIENCE, ArrivalStage
 from povwatch.arrival.watch import Watcher
 from povwatch.config.settings import Arrival, Config, Paths
-from povwatch.core.background import Background
 from povwatch.core.job import JobState
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
@@ -75,7 +73,7 @@ class Station:
         self.mishaps, self.others = Raises(), Others(JobState.ARRIVING)
         self.store = JobStore(self.journal, self.clock)
         self.store.mishaps = self.mishaps
-        self.background = Background(lambda: None, threads=1, broken=self.mishaps.of)
+        self.inspections = Inspections(self.inputs, lambda: None, self.mishaps.of)
         folder = InputsFolder(self.inputs)
         error_files = ErrorFiles(folder, self.journal)
         self.root = Root(self.journal, self.inputs)
@@ -83,7 +81,7 @@ class Station:
             Arrival(settle="5s"),
             store=self.store,
             root=self.root,
-            looks=SimpleNamespace(inspections=self.background, walks=self.background, decodes=self.background),
+            inspections=self.inspections,
             error_files=error_files,
         )
         self.folder_monitor = FolderMonitor(
@@ -103,7 +101,7 @@ class Station:
 
     def close(self):
         self.folder_monitor.stop()
-        self.background.close()
+        self.inspections.close()
         self.journal.close()
 
     def turn(self):

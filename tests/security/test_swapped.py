@@ -10,7 +10,7 @@ import pytest
 from support.clips import make_clip
 from support.spec_texts import text
 
-from povwatch.arrival.clip_files import have_inspected
+from povwatch.arrival.inspections import Inspection, inspect
 from povwatch.attempt.attempt import Attempt
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.grace.named_files import measure
@@ -33,7 +33,7 @@ def root(tmp_path):
 def test_clip_through_a_symlink(root, name):
     """A clip is not looked into through a symlink."""
     with pytest.raises((SourceChanged, NotAVideo)):
-        have_inspected(threading.Event(), root, name, "mp4")
+        inspect(threading.Event(), Inspection.PACKETS, root, name, {"kind": "mp4"})
 
 
 @pytest.mark.parametrize(("name", "kind"), [(b"d/a.mp4", "mp4"), (b"d/m.npz", "npz")])

@@ -109,10 +109,10 @@ def _media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dic
 
 def _begin() -> None:
     """Install it before `povwatch run` begins."""
-    from povwatch.arrival import clip_files  # noqa: PLC0415
+    from povwatch.arrival import inspections  # noqa: PLC0415
     from povwatch.attempt import attempt as workpiece  # noqa: PLC0415
     from povwatch.core import retry  # noqa: PLC0415 - not in the test's own process
     from povwatch.workers import supervisor  # noqa: PLC0415
 
-    clip_files.call = workpiece.call = _media
+    inspections.call = workpiece.call = _media
     supervisor.backoff = retry.backoff = lambda _: PAUSE

@@ -9,7 +9,7 @@ from support.clips import make_clip
 from support.hand_clock import HandClock
 from support.stages import Mishaps, Others
 
-from povwatch.arrival.arriving import described
+from povwatch.arrival.stage import described
 from povwatch.config.settings import Config, Engine, Grace
 from povwatch.core.background import Background
 from povwatch.core.changes import Arrived

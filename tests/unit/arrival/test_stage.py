@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import subprocess
 import time
-from types import SimpleNamespace
 
 import pytest
 from support import made_containers as made
@@ -16,13 +15,11 @@ from support.put import put
 from support.stages import Mishaps, Others
 
 from povwatch import container
-from povwatch.arrival import progress
+from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
-from povwatch.arrival.stage import INCOMPLETE_PATIENCE, LET_GO_QUIET, ArrivalStage
-from povwatch.arrival.tracks import GONE_PATIENCE
+from povwatch.arrival.stage import GONE_PATIENCE, INCOMPLETE_PATIENCE, LET_GO_QUIET, ArrivalStage
 from povwatch.config.settings import Arrival
 from povwatch.container import reader
-from povwatch.core.background import Background
 from povwatch.core.job import JobState, Waiting
 from povwatch.files.scan import scan
 from povwatch.journal import Journal
@@ -34,7 +31,7 @@ SETTLE = 5.0
 
 
 class Station:
-    """An intake and what it told."""
+    """The arrival stage, and what came of its clips."""
 
     def __init__(self, folder):
         self.inputs = folder / "inputs"
@@ -44,7 +41,7 @@ class Station:
         self.mishaps, self.others = Mishaps(), Others(JobState.ARRIVING)
         self.store = JobStore(self.journal, self.clock)
         self.store.mishaps = self.mishaps
-        self.inspections, self.walks = (Background(lambda: None, threads=1, broken=self.mishaps.of) for _ in range(2))
+        self.inspections = Inspections(self.inputs, lambda: None, self.mishaps.of)
         self.error_files = ErrorFiles(InputsFolder(self.inputs), self.journal)
         self.open()
 
@@ -54,7 +51,7 @@ class Station:
             Arrival(settle=f"{SETTLE}s"),
             store=self.store,
             root=KnownRoot(self.journal, self.inputs),
-            looks=SimpleNamespace(inspections=self.inspections, walks=self.walks, decodes=self.walks),
+            inspections=self.inspections,
             error_files=self.error_files,
             patience=patience,
         )
@@ -89,9 +86,8 @@ class Station:
     def inspected(self):
         """Let the inspection that is under way end."""
         deadline = time.monotonic() + 30
-        while not (self.inspections.idle and self.walks.idle):
+        while not self.inspections.idle:
             assert time.monotonic() < deadline
-            self.walks.settle()
             self.inspections.settle()
             time.sleep(0.01)
         assert self.mishaps.broken == []
@@ -104,7 +100,6 @@ class Station:
 def station(tmp_path):
     made = Station(tmp_path)
     yield made
-    made.walks.close()
     made.inspections.close()
     made.journal.close()
 
@@ -180,11 +175,11 @@ def test_clip_has_one_timer(station):
         clip.write_bytes(bytes(size))
         station.rescan()
         station.clock.now += 0.01
-    looks = []
-    look = station.arrival._arriving.look
-    station.arrival._arriving.look = lambda *args: (looks.append(args), look(*args))
+    samples = []
+    sample = station.arrival._sample
+    station.arrival._sample = lambda *args: (samples.append(args), sample(*args))
     station.until(station.clock.now + SETTLE + 1)
-    assert len(looks) <= 4
+    assert len(samples) <= 4
     assert station.job().waiting_on is Waiting.INCOMPLETE
 
 
@@ -280,14 +275,14 @@ def test_fault_of_ours_costs_one_clip(station, monkeypatch):
     (station.inputs / "a.mp4").touch()
     (station.inputs / "b.mp4").touch()
     station.rescan()
-    real = station.arrival._clips.sample
+    real = station.arrival._files.sample
 
     def sample(path):
         if path == b"a.mp4":
             raise ZeroDivisionError
         return real(path)
 
-    monkeypatch.setattr(station.arrival._clips, "sample", sample)
+    monkeypatch.setattr(station.arrival._files, "sample", sample)
     station.clock.now += SETTLE
     station.arrival.tick(station.clock.now)
     assert [type(error) for error in station.mishaps.broken] == [ZeroDivisionError]
@@ -499,8 +494,13 @@ def test_clip_moved_away_may_come_back(station):
 def long(station, monkeypatch):
     """A station to which every index is too long for the loop; what it says of clips that come in."""
     said = []
+
+    def say(event, job, **more):
+        if event == "arriving":
+            said.append((event, job.path, more["percent"]))
+
     monkeypatch.setattr(reader, "BRIEF_TABLES", 0)
-    monkeypatch.setattr(progress, "say", lambda event, job, **more: said.append((event, job.path, more["percent"])))
+    monkeypatch.setattr("povwatch.arrival.stage.say", say)
 
     class Brief(reader.Reader):
         def __init__(self, *args, brief=False, **options):

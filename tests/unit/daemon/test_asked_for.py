@@ -32,7 +32,7 @@ def app(post):
         folder_monitor=SimpleNamespace(away=None, scanned_at=0.0, clips=lambda: {b"a.mp4"}),
         arrival=SimpleNamespace(moving=False),
         background=idle,
-        looks=idle,
+        inspections=idle,
         blockers=SimpleNamespace(starting=lambda: None, generating=lambda _: None),
         hooks=SimpleNamespace(idle=True, stuck=lambda _: False),
     )

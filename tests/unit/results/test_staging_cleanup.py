@@ -48,11 +48,11 @@ class World:
 
     def settle(self):
         deadline = time.monotonic() + 30
-        while not (self.app.background.idle and self.app.looks.idle):
+        while not (self.app.background.idle and self.app.inspections.idle):
             assert time.monotonic() < deadline
             time.sleep(0.01)
             self.app.background.settle()
-            self.app.looks.settle()
+            self.app.inspections.settle()
 
     @property
     def left(self):
@@ -63,7 +63,7 @@ class World:
         return self.app.store.job(self.job.id).state
 
     def close(self):
-        for part in (self.app.background, self.app.looks, self.app.folder_monitor, self.app.journal):
+        for part in (self.app.background, self.app.inspections, self.app.folder_monitor, self.app.journal):
             (part.stop if part is self.app.folder_monitor else part.close)()
 
 
@@ -85,7 +85,7 @@ def delete(world):
 
 def replace_by_no_video(world):
     job = world.move(JobState.ARRIVING)
-    world.app.arrival._arriving.reject(job, NotAVideo("It is a text."), b"stat")
+    world.app.arrival._reject(job, NotAVideo("It is a text."), b"stat")
 
 
 def fail(world):

@@ -1,0 +1,86 @@
+"""The clips whose jobs have not ended: where each is on its way in, and when it is sampled next. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from povwatch.arrival.settle import Settle
+
+PERCENT_STEP = 10
+"""Percentage points between two log lines about an arriving clip."""
+
+INCOMPLETE_TODO = "Copy it again. If it is still being copied, there is nothing to do: it goes on by itself."
+
+
+class Phase(Enum):
+    """Where a clip is on its way in."""
+
+    SETTLING = auto()
+    """Sampled until it stays the same."""
+    INSPECTING = auto()
+    """A child process reads it: a long index first, then every packet."""
+    WAITING = auto()
+    """Something is missing. The next change wakes it."""
+    IN = auto()
+    """Arrived. Only changes are watched for."""
+
+
+@dataclass(slots=True)
+class Followed:
+    """A clip whose job has not ended."""
+
+    job: int
+    signature: bytes
+    phase: Phase
+    since: float
+    settle: Settle | None = None
+    """Only while it settles and is inspected."""
+    due: float | None = None
+    """When its timer ends."""
+    percent: int = -PERCENT_STEP
+    """How much of it had arrived by the last log line."""
+    gone_at: float | None = None
+    held_back: bytes | None = None
+    """Its unfinished copy beside it."""
+    warned: bool = False
+    faults: int = 0
+    """How often in a row the machine prevented its inspection, or killed the process."""
+    todo: str = INCOMPLETE_TODO
+    """What to do about a clip that waits."""
+
+
+class FollowedClips(dict[bytes, Followed]):
+    """The clips by path, each with one timer. Times are seconds of the boot clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._timers: list[tuple[float, bytes]] = []
+        """A heap of all timers that were ever set. Outdated ones are skipped."""
+
+    def plan(self, path: bytes, when: float) -> None:
+        """Set a clip's timer. It replaces the earlier one."""
+        self[path].due = when
+        heapq.heappush(self._timers, (when, path))
+
+    def next_deadline(self) -> float | None:
+        """When the first timer ends."""
+        while self._timers:
+            when, path = self._timers[0]
+            clip = self.get(path)
+            if clip is not None and clip.due == when:
+                return when
+            heapq.heappop(self._timers)
+        return None
+
+    def take_due(self, now: float) -> bytes | None:
+        """A clip whose timer has ended. It has no timer until the next `plan`."""
+        when = self.next_deadline()
+        if when is None or when > now:
+            return None
+        _, path = heapq.heappop(self._timers)
+        self[path].due = None
+        return path
