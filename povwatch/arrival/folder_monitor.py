@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from povwatch.arrival.known_root import KnownRoot
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.arrival.watch import Watcher
-    from povwatch.config.settings import Config
+    from povwatch.config.settings import Arrival
     from povwatch.core.job import Job
     from povwatch.journal.store import JobStore
     from povwatch.spec.error_files import ErrorFiles
@@ -54,7 +54,7 @@ class FolderMonitor(Stage):
 
     def __init__(
         self,
-        config: Config,
+        config: Arrival,
         *,
         store: JobStore,
         root: KnownRoot,
@@ -67,9 +67,6 @@ class FolderMonitor(Stage):
         """Watch nothing yet.
 
         Args:
-            store: its stages are told of changes beside their clips.
-            root: inputs/.
-            arrival: told which clips exist and which do not.
             error_files: gets each scan, to remove files that are no longer needed.
             edited_specs: gets each scan, to find ended clips whose JSON was edited.
             wake: called in the watcher's thread.
@@ -81,12 +78,10 @@ class FolderMonitor(Stage):
         self._arrival = arrival
         self._error_files = error_files
         self._edited_specs = edited_specs
-        self._root = config.paths.inputs
-        self._known_root = root
-        self._guard = root.guard
-        self._extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
+        self._root = root
+        self._suffixes = config.suffixes
         self._hints: Mailbox[bytes | None] = Mailbox(wake, most=HINTS_MAX)
-        self._watcher = watcher(self._root, self._hints.put, recursive=config.arrival.recursive)
+        self._watcher = watcher(root.path, self._hints.put, recursive=config.recursive)
         self._watch_pause = WATCH_PAUSE
         self._watch_again_at = 0.0
         self._shortage_said = False
@@ -100,8 +95,8 @@ class FolderMonitor(Stage):
     @property
     def rescan_every(self) -> float:
         """Seconds between two rescans."""
-        wanted = self._config.arrival.rescan
-        if self._guard.is_network:
+        wanted = self._config.rescan
+        if self._root.is_network:
             wanted = min(wanted, NETWORK_RESCAN)
         return max(wanted, RESCAN_SHARE * self._scan_seconds)
 
@@ -109,7 +104,7 @@ class FolderMonitor(Stage):
         """Watch, then scan the whole folder. A clip that comes in between is seen twice, never missed."""
         self._watch()
         self._check_health(self._clock.boot())
-        if self.away is None and (problem := self._open_root()):
+        if self._root.away is None and (problem := self._open_root()):
             self._leave(problem)
 
     def stop(self) -> None:
@@ -126,7 +121,7 @@ class FolderMonitor(Stage):
             self._health_at = now + HEALTH_EVERY
             self._check_health(now)
             self._say_shortage()
-        if self.away is not None:
+        if self._root.away is not None:
             self._hints.clear()
             return
         self._take_hints(now)
@@ -143,16 +138,18 @@ class FolderMonitor(Stage):
 
     def ended(self, job: Job) -> None:
         """Rescan soon: the clip or its JSON may have changed while it ran. A clip that is gone frees its names."""
-        if job.state is JobState.CANCELLED and not self._known_root.present(job.path):
+        if job.state is JobState.CANCELLED and not self._present(job.path):
             self._store.journal.give_base_back(job.path)
-        self.soon(self._clock.boot())
+        self._rescan_soon(self._clock.boot())
 
-    @property
-    def away(self) -> str | None:
-        """Why the folder cannot be watched now, as sentences; None if it can."""
-        return self._known_root.away
+    def _present(self, path: bytes) -> bool:
+        """Whether a clip exists. A folder that is away counts as no; a failing disk does not prove that it is gone."""
+        try:
+            return self._root.away is None and self._root.lstat(path) is not None
+        except OSError:
+            return True
 
-    def soon(self, now: float) -> None:
+    def _rescan_soon(self, now: float) -> None:
         """Rescan as soon as that is cheap enough."""
         last = self.scanned_at or 0.0
         self._rescan_at = min(self._rescan_at, max(now, last + RESCAN_SHARE * self._scan_seconds))
@@ -174,22 +171,23 @@ class FolderMonitor(Stage):
         folder, name = layout.split(path)
         if any(names.is_ignored_folder(part) for part in folder.split(b"/") if part):
             return
-        if not names.is_clip_name(name, self._extensions) or names.is_ignored(name):
+        if not names.is_clip_name(name, self._suffixes) or names.is_ignored(name):
             if not name.startswith(layout.OURS):
-                self._tell_stages(lambda stage: stage.beside_changed(path))
-                self.soon(now)  # a moved folder, a finished clip's JSON, a finished partial copy
+                for stage in self._store.stages:
+                    stage.beside_changed(path)
+                self._rescan_soon(now)  # a moved folder, a finished clip's JSON, a finished partial copy
             return
         try:
-            status = self._known_root.lstat(path)
+            status = self._root.lstat(path)
         except OSError:
-            self.soon(now)
+            self._rescan_soon(now)
             return
         if status is None:
             self._arrival.absent(path, now)
         elif stat.S_ISREG(status.st_mode):
             self._arrival.appeared([(path, signature(status))], now)
         else:
-            self.soon(now)
+            self._rescan_soon(now)
 
     # -- the whole folder
 
@@ -200,7 +198,7 @@ class FolderMonitor(Stage):
         except InputsAway as error:
             self._leave(error.what)
             return
-        if not self._guard.check():  # it went away during the scan: unseen clips may still exist
+        if not self._root.check():  # it went away during the scan: unseen clips may still exist
             self._check_health(now)
             return
         self._arrival.appeared(listing.clips.items(), now)
@@ -220,41 +218,34 @@ class FolderMonitor(Stage):
         self._rescan_at = ended + self.rescan_every
 
     def _listing(self) -> Listing:
-        recursive = self._config.arrival.recursive
-        return scan(self._root, extensions=self._extensions, recursive=recursive, clock=self._clock.boot)
+        return scan(self._root.path, self._config)
 
     def _say_unreadable(self, listing: Listing) -> None:
         """Log each unreadable folder once."""
         found = dict(listing.unreadable)
         for path in found.keys() - self._unreadable:
-            say("unreadable", path=self._root / os.fsdecode(path), problem=found[path])
+            say("unreadable", path=self._root.path / os.fsdecode(path), problem=found[path])
         self._unreadable = frozenset(found)
 
     # -- the root and the watcher
 
     def _check_health(self, now: float) -> None:
-        health = self._guard.check()
+        health = self._root.check()
         adopted = False
         # Made anew on the same file system, or no job would be lost: take it as it is.
         jobs_left = any(count for state, count in self._store.counts.items() if not state.ended)
         if not health and (health.adoptable or not jobs_left):
-            self._guard.adopt()
-            again = self._guard.check()
+            self._root.adopt()
+            again = self._root.check()
             if again:
-                self._known_root.keep()
+                self._root.keep()
                 health, adopted = again, True
         if not health:
-            if self.away is None:
+            if self._root.away is None:
                 self._leave(health.reason or "")
             return
-        if self.away is not None:
-            if self._open_root():  # it is there but cannot be opened yet
-                return
-            self._known_root.away = None
-            say("inputs-back", inputs=self._root)
-            self._tell_stages(lambda stage: stage.inputs_back(now))
-            self._watch()
-            self._rescan_at = now
+        if self._root.away is not None:
+            self._come_back(now)
             return
         ended = not self._watcher.alive()
         if adopted or (now >= self._watch_again_at and (ended or self._watcher.unwatched)):
@@ -266,21 +257,28 @@ class FolderMonitor(Stage):
             self._watch()
             self._rescan_at = now
 
-    def _tell_stages(self, tell: Callable[[Stage], None]) -> None:
-        for stage in self._store.stages:
-            tell(stage)
-
     def _open_root(self) -> str:
         """Open the folder again; the problem as a sentence, empty if there is none."""
         try:
             self._arrival.open_root()
         except OSError as error:
-            return f"The inputs folder {self._root} cannot be opened: {error.strerror}."
+            return f"The inputs folder {self._root.path} cannot be opened: {error.strerror}."
         return ""
 
+    def _come_back(self, now: float) -> None:
+        """Go on with a folder that was away."""
+        if self._open_root():  # it is there but cannot be opened yet
+            return
+        self._root.away = None
+        say("inputs-back", inputs=self._root.path)
+        for stage in self._store.stages:
+            stage.inputs_back(now)
+        self._watch()
+        self._rescan_at = now
+
     def _leave(self, problem: str) -> None:
-        self._known_root.away = problem
-        say("inputs-away", inputs=self._root, problem=problem)
+        self._root.away = problem
+        say("inputs-away", inputs=self._root.path, problem=problem)
 
     def _watch(self) -> None:
         """Start the events again. A failure is logged once and tried again later."""
@@ -292,7 +290,7 @@ class FolderMonitor(Stage):
             self._watch_pause = min(self._watch_pause * 2, WATCH_PAUSE_MAX)
             if self._watcher.problem != logged:
                 rescan = spell_duration(self.rescan_every)
-                say("watch-unavailable", inputs=self._root, problem=self._watcher.problem, rescan=rescan)
+                say("watch-unavailable", inputs=self._root.path, problem=self._watcher.problem, rescan=rescan)
         self._watch_again_at = self._clock.boot() + self._watch_pause
         self._say_shortage()
 
@@ -301,5 +299,5 @@ class FolderMonitor(Stage):
         short = self._watcher.unwatched > 0
         if short and not self._shortage_said:
             rescan = spell_duration(self.rescan_every)
-            say("watch-short", inputs=self._root, problem=self._watcher.shortage, rescan=rescan)
+            say("watch-short", inputs=self._root.path, problem=self._watcher.shortage, rescan=rescan)
         self._shortage_said = short

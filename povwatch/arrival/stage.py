@@ -120,8 +120,8 @@ class ArrivalStage(Stage):
         self._inspections = inspections
         self._error_files = error_files
         self._patience = patience
-        self._settle = config.network_settle if root.guard.is_network else config.settle
-        self._files = ClipFiles(root.inputs, network=root.guard.is_network)
+        self._settle = config.network_settle if root.is_network else config.settle
+        self._files = ClipFiles(root.path, network=root.is_network)
         self._clips = FollowedClips()
         self._cancelled: dict[bytes, tuple[Signature, float]] = {}
         """Clips that were cancelled while they arrived: their last signature, and when it was seen."""

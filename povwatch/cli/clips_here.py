@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 from povwatch.container.signature import HEAD, video_kind
@@ -31,8 +30,7 @@ def listing(config: Config) -> Listing:
     Raises:
         InputsAway: it does not exist.
     """
-    extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
-    return scan(config.paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
+    return scan(config.paths.inputs, config.arrival)
 
 
 def known(config: Config) -> dict[bytes, Known]:

@@ -125,13 +125,12 @@ def _daemon(config: Config, reader: JournalReader) -> Gate:
 
 def _name(config: Config, path: bytes) -> Iterator[Gate]:
     folder, name = layout.split(path)
-    extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
     ignored = [part for part in folder.split(b"/") if part and names.is_ignored_folder(part)]
     if ignored:
         yield "name", STOPS, f"the folder {shown(ignored[0])} is not looked into"
     elif names.is_ignored(name):
         yield "name", STOPS, "names that begin with a dot or ~, and partial copies, are left alone"
-    elif not names.is_clip_name(name, extensions):
+    elif not names.is_clip_name(name, config.arrival.suffixes):
         yield "name", STOPS, f"it ends in none of arrival.extensions ({', '.join(config.arrival.extensions)})"
     else:
         yield "name", OK, "a clip's"

@@ -51,6 +51,10 @@ class Paths(Section):
     """The journal; under systemd $STATE_DIRECTORY. Never on a network file system."""
 
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+"""The suffixes of videos, in lower case."""
+
+
 def _suffixes(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         for item in value:
@@ -63,14 +67,7 @@ def _suffixes(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
 class Arrival(Section):
     """When a file in inputs/ counts as arrived."""
 
-    extensions: Annotated[tuple[str, ...], BeforeValidator(_suffixes)] = (
-        ".mp4",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".m4v",
-    )
+    extensions: Annotated[tuple[str, ...], BeforeValidator(_suffixes)] = VIDEO_SUFFIXES
     """File suffixes that make a clip, in lower case."""
     settle: Seconds = 5.0
     """Seconds that a clip must not change before it may have arrived."""
@@ -80,6 +77,11 @@ class Arrival(Section):
     """The most seconds between two scans of the whole folder."""
     recursive: bool = True
     """Whether folders in inputs/ are watched too."""
+
+    @property
+    def suffixes(self) -> frozenset[bytes]:
+        """`extensions` as parts of file names."""
+        return frozenset(extension.encode() for extension in self.extensions)
 
 
 class Grace(Section):

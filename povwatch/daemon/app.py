@@ -101,7 +101,7 @@ class App:
             config.arrival, store=self.store, root=self.root, inspections=self.inspections, error_files=self.error_files
         )
         self.folder_monitor = FolderMonitor(
-            config,
+            config.arrival,
             store=self.store,
             root=self.root,
             arrival=self.arrival,

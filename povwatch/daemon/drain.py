@@ -52,7 +52,7 @@ class Outcome:
 
 def is_drained(app: App) -> bool:
     """Whether nothing can go on by itself."""
-    if app.folder_monitor.away is not None:
+    if app.root.away is not None:
         return True
     at_work = app.arrival.moving or not all(work.idle for work in (app.background, app.inspections, app.hooks))
     if app.folder_monitor.scanned_at is None or at_work:
@@ -103,7 +103,7 @@ def outcome(app: App, *, stopped: bool) -> Outcome:
     if unable is None:  # if no clip can be inspected, one of them has the reason
         early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
         unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
-    return Outcome(jobs, unable, app.folder_monitor.away, closed, frozenset(store.ended), left, stopped)
+    return Outcome(jobs, unable, app.root.away, closed, frozenset(store.ended), left, stopped)
 
 
 def summarise(outcome: Outcome, *, each: bool = True) -> int:

@@ -194,7 +194,7 @@ class Daemon:
 
     def _look_out(self) -> None:
         self.app.folder_monitor.start()
-        if self.app.folder_monitor.away is None:
+        if self.app.root.away is None:
             self.app.folder.sweep()
 
     def _go_on_starting(self) -> None:
@@ -220,7 +220,7 @@ class Daemon:
         tried("background", app.background.settle)
         tried("inspections", app.inspections.settle)
         tried("folder monitor", app.folder_monitor.tick, now)
-        if app.folder_monitor.away is None:
+        if app.root.away is None:
             tried("arrival", app.arrival.tick, now)
             tried("grace", app.grace.tick, now)
             tried("error files", app.error_files.tick, now)

@@ -97,12 +97,12 @@ class Health:
 class RootGuard:
     """Checks the identity of inputs/."""
 
-    def __init__(self, root: Path, known: Identity | None = None) -> None:
+    def __init__(self, path: Path, known: Identity | None = None) -> None:
         """Remember the present folder, or the one that was `known` before a restart.
 
         A missing folder is no error: it is unhealthy until it exists and is adopted.
         """
-        self.root = root
+        self.path = path
         self.known = known
         self.is_network = False
         """Whether it is on a network file system, as of the last check."""
@@ -113,7 +113,7 @@ class RootGuard:
 
     def check(self) -> Health:
         """Compare the folder with the remembered one."""
-        shown = layout.shown(os.fsencode(self.root))
+        shown = layout.shown(os.fsencode(self.path))
         try:
             now = self._look()
         except OSError as e:
@@ -142,7 +142,7 @@ class RootGuard:
             self.known = None
 
     def _look(self) -> Identity:
-        found = identity(self.root)
+        found = identity(self.path)
         self.is_network = found.fstype in NETWORK
         return found
 

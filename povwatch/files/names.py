@@ -33,13 +33,13 @@ _RSYNC = re.compile(rb"\.(?P<name>.+)\.[A-Za-z0-9]{6}", re.DOTALL)
 """rsync's temporary name: `.clip.mp4.Ab3xYz`."""
 
 
-def is_clip_name(name: bytes, extensions: frozenset[bytes]) -> bool:
+def is_clip_name(name: bytes, suffixes: frozenset[bytes]) -> bool:
     """Whether the name has a clip's suffix; `CLIP.MP4` has.
 
-    `extensions` are in lower case, with their dots: `b".mp4"`.
+    `suffixes` are in lower case, with their dots: `b".mp4"`.
     """
     end = suffix(name)
-    return end in extensions and len(end) < len(name)
+    return end in suffixes and len(end) < len(name)
 
 
 def suffix(name: bytes) -> bytes:

@@ -19,8 +19,9 @@ from povwatch.files.names import held_back, is_clip_name, is_ignored, is_ignored
 from povwatch.files.signature import Signature, changed_at, signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from povwatch.config.settings import Arrival
 
 SAMPLE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 """Flags that open a FIFO or a terminal without blocking and without becoming its controlling process."""
@@ -58,34 +59,26 @@ class Listing:
     """All other regular files: markers (`.go`, `.hold`), error files, editors' locks."""
     unreadable: list[tuple[bytes, str]] = field(default_factory=list)
     """Folders that could not be listed, with the reason. Their contents are unknown, not gone."""
-    seconds: float = 0.0
-    """Duration of the scan."""
 
     def is_blind(self, path: bytes) -> bool:
         """Whether the path is in a folder that could not be listed, so that its absence means nothing."""
         return any(path.startswith(folder + b"/") for folder, _ in self.unreadable)
 
 
-def scan(root: Path, *, extensions: frozenset[bytes], recursive: bool, clock: Callable[[], float]) -> Listing:
-    """List the clips and the files beside them.
-
-    Args:
-        root: the inputs folder.
-        extensions: of clips, in lower case, with their dots.
-        recursive: whether to list subfolders.
-        clock: seconds, for `Listing.seconds`.
+def scan(root: Path, config: Arrival) -> Listing:
+    """List the clips and the files beside them, below the inputs folder.
 
     Raises:
         InputsAway: the root itself cannot be listed.
     """
-    began = clock()
     listing = Listing()
+    suffixes = config.suffixes
     top = os.fsencode(root)
     folders = [b""]
     while folders:
         folder = folders.pop()
         try:
-            folders += _folder(top, folder, listing, extensions, recursive=recursive)
+            folders += _folder(top, folder, listing, suffixes, recursive=config.recursive)
         except FileNotFoundError as e:
             if not folder:
                 raise _away(root, e) from e  # any other folder was removed during the scan
@@ -93,7 +86,6 @@ def scan(root: Path, *, extensions: frozenset[bytes], recursive: bool, clock: Ca
             if not folder:
                 raise _away(root, e) from e
             listing.unreadable.append((folder, e.strerror or str(e)))
-    listing.seconds = clock() - began
     return listing
 
 
@@ -131,9 +123,7 @@ def sample(root_fd: int, path: bytes) -> Signature | None:
     return signature(seen) if stat.S_ISREG(seen.st_mode) else None
 
 
-def _folder(
-    top: bytes, folder: bytes, listing: Listing, extensions: frozenset[bytes], *, recursive: bool
-) -> list[bytes]:
+def _folder(top: bytes, folder: bytes, listing: Listing, suffixes: frozenset[bytes], *, recursive: bool) -> list[bytes]:
     """List one folder. Returns its subfolders."""
     prefix = folder + b"/" if folder else b""
     below: list[bytes] = []
@@ -149,19 +139,19 @@ def _folder(
                 if is_ignored(name):
                     _partial(entry, partials)
                     listing.names.add(prefix + name)
-                elif _file(entry, prefix + name, listing, extensions):
+                elif _file(entry, prefix + name, listing, suffixes):
                     clips.append(name)
-            elif entry.is_symlink() and is_clip_name(name, extensions) and not is_ignored(name):
-                _link(entry, prefix + name, listing, extensions)
+            elif entry.is_symlink() and is_clip_name(name, suffixes) and not is_ignored(name):
+                _link(entry, prefix + name, listing, suffixes)
     seen = {name: changed_at(listing.clips[prefix + name]) for name in clips} if partials else {}
     for clip, partial in held_back(partials, seen).items():
         listing.held_back[prefix + clip] = prefix + partial
     return below
 
 
-def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: frozenset[bytes]) -> bool:
+def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, suffixes: frozenset[bytes]) -> bool:
     """Note a regular file; True for a clip."""
-    is_clip = is_clip_name(entry.name, extensions)
+    is_clip = is_clip_name(entry.name, suffixes)
     if not is_clip and not entry.name.endswith(b".json"):
         listing.names.add(path)
         return False
@@ -180,11 +170,11 @@ def _partial(entry: os.DirEntry[bytes], partials: dict[bytes, int]) -> None:
             partials[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
 
 
-def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, extensions: frozenset[bytes]) -> None:
+def _link(entry: os.DirEntry[bytes], path: bytes, listing: Listing, suffixes: frozenset[bytes]) -> None:
     """Note a symlink to a clip. Names and stat are enough to tell; the target is not opened."""
     try:
         target = posixpath.basename(os.path.realpath(entry.path, strict=True))
-        if entry.is_file(follow_symlinks=True) and is_clip_name(target, extensions):
+        if entry.is_file(follow_symlinks=True) and is_clip_name(target, suffixes):
             listing.links[path] = signature(entry.stat(follow_symlinks=False))
     except OSError:  # it leads nowhere, in a circle, or into a forbidden folder
         return

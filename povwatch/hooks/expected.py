@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.config.settings import VIDEO_SUFFIXES
 from povwatch.container import Report, TakesLonger, examine
 from povwatch.core.errors import EnvironmentFault, NotAVideo, PovwatchError
 from povwatch.core.layout import shown
@@ -22,9 +23,6 @@ from povwatch.media.run import EXAMINE, call
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
-
-VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
-"""Suffixes of files that must decode."""
 
 JSON_MAX = 256 * 2**20
 """Larger JSON files, in bytes, are not parsed; they only have to exist."""
@@ -70,7 +68,7 @@ def _looked(path: str, fd: int, frames: dict[str, int], cancelled: threading.Eve
     if not status.st_size:
         return "is empty"
     suffix = Path(path).suffix.lower()
-    if suffix in VIDEOS:
+    if suffix in VIDEO_SUFFIXES:
         return _decoded(path, fd, frames, cancelled)
     if suffix == ".json" and status.st_size <= JSON_MAX:
         return _parsed(fd)

@@ -21,7 +21,7 @@ from povwatch.core.errors import PovwatchError
 from povwatch.core.units import spell_size
 from povwatch.publish.staging import Staging
 from povwatch.service.requests import Answer, Spool
-from povwatch.spec.left_over import LeftInInputs
+from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +73,10 @@ def find(config: Config, now: float) -> list[Leftover]:
     Raises:
         PovwatchError: a folder is away or cannot be listed.
     """
-    inputs = LeftInInputs(config.paths.inputs)
-    clips = tuple(suffix.encode() for suffix in config.arrival.extensions)
+    inputs = InputsFolder(config.paths.inputs)
     return [
         *(Leftover(Kind.STAGING, path, size, job) for job, path, size in Staging(config.paths.outputs).sizes()),
-        *(Leftover(Kind.ERROR_FILE, path, size) for path, size in inputs.lonely_errors(clips)),
+        *(Leftover(Kind.ERROR_FILE, path, size) for path, size in inputs.lonely_errors(config.arrival.suffixes)),
         *(Leftover(Kind.TEMPORARY, path, size) for path, size in inputs.temporary(now - OLD)),
         *(Leftover(Kind.ANSWER, path, size) for path, size in Spool(config.paths.state).stale(now - OLD)),
     ]
@@ -108,7 +107,7 @@ def _is_kept(job: Job, journal: JournalReader) -> bool:
 
 def remove(config: Config, found: Sequence[Leftover]) -> list[Leftover]:
     """Remove left-overs; returns those that could not be removed. Only touches disks."""
-    staging, inputs = Staging(config.paths.outputs), LeftInInputs(config.paths.inputs)
+    staging, inputs = Staging(config.paths.outputs), InputsFolder(config.paths.inputs)
     kept = []
     for left in found:
         try:

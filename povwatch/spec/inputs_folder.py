@@ -16,8 +16,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from povwatch.core.errors import EnvironmentFault, InputsRefused, PovwatchError, Problem
-from povwatch.core.layout import OURS, shown, split
+from povwatch.core.errors import EnvironmentFault, InputsRefused, Problem
+from povwatch.core.layout import ERROR, OURS, bases, shown, split
 from povwatch.core.machine_faults import Place, passing, translated
 from povwatch.files.fs import (
     FOLDER,
@@ -29,7 +29,7 @@ from povwatch.files.fs import (
     rename_noreplace,
     walk_beneath,
 )
-from povwatch.files.names import is_ignored_folder
+from povwatch.files.names import is_clip_name, is_ignored_folder
 from povwatch.files.signature import Signature, signature
 from povwatch.spec.parse import SIZE_MAX
 from povwatch.spec.problems import invalid
@@ -162,7 +162,7 @@ class InputsFolder:
             InputsRefused: inputs/ is away or fails.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
-            return lstat(folder, name) is not None
+            return _lstat(folder, name) is not None
         return False
 
     def present(self, path: bytes) -> bool:
@@ -183,7 +183,7 @@ class InputsFolder:
         """
         data = ERROR_MARK + text.encode("utf-8", "backslashreplace")
         with self._folder_of(path, Place.ERROR_FILE) as (folder, name):
-            old = ours(folder, name)
+            old = _ours(folder, name)
             if old is None:
                 return create(folder, name, data)
             if old and old != data:
@@ -197,7 +197,7 @@ class InputsFolder:
             InputsRefused: the folder refuses.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.ERROR_FILE) as (folder, name):
-            if ours(folder, name):
+            if _ours(folder, name):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
                 return True
@@ -219,7 +219,7 @@ class InputsFolder:
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             for lock in LOCKS:
                 found = lock % name
-                status = lstat(folder, found)
+                status = _lstat(folder, found)
                 # A lock from the far future is no more believable than an old one.
                 if status and not stat.S_ISDIR(status.st_mode) and abs(now - status.st_mtime) <= LOCK_STALE:
                     return found
@@ -267,14 +267,64 @@ class InputsFolder:
     def sweep(self) -> int:
         """Remove temporary files of an earlier run; returns their number."""
         count = 0
-        with contextlib.suppress(OSError), self._root() as root:  # another start sweeps what cannot be listed
-            for _, names, folder in walk_beneath(root, is_ignored_folder):
+        with contextlib.suppress(EnvironmentFault):  # another start sweeps what cannot be listed
+            for _, names, folder in self._walk():
                 for name in names:
                     if name.startswith(OURS):
                         with contextlib.suppress(OSError):  # somebody else's after all, or gone: no harm
                             os.unlink(name, dir_fd=folder)
                             count += 1
         return count
+
+    # -- left-overs, for `povwatch clean`
+
+    def lonely_errors(self, suffixes: frozenset[bytes]) -> list[tuple[bytes, int]]:
+        """Our error files without a possible clip beside them, with their sizes.
+
+        Raises:
+            InputsRefused: inputs/ is away.
+        """
+        found: list[tuple[bytes, int]] = []
+        for path, names, folder in self._walk():
+            errors = {name.removesuffix(ERROR): name for name in names if name.endswith(ERROR)}
+            clips = (name for name in names if errors and is_clip_name(name, suffixes))
+            lonely = errors.keys() - {base for name in clips for base in bases(name)}
+            found += [(path + errors[base], len(data)) for base in lonely if (data := _ours(folder, errors[base]))]
+        return sorted(found)
+
+    def temporary(self, before: float) -> list[tuple[bytes, int]]:
+        """Our temporary files that have not changed since `before` (seconds since the epoch), with their sizes.
+
+        Raises:
+            InputsRefused: inputs/ is away.
+        """
+        found = []
+        for path, names, folder in self._walk():
+            for name in names:
+                status = _lstat(folder, name) if name.startswith(OURS) else None
+                if status and stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                    found.append((path + name, status.st_size))
+        return found
+
+    def remove_temporary(self, path: bytes) -> None:
+        """Remove a temporary file.
+
+        Raises:
+            InputsRefused: the folder refuses.
+        """
+        with self._folder_of(path, Place.SPEC) as (folder, name):
+            if name.startswith(OURS):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+
+    def _walk(self) -> Iterator[tuple[bytes, list[bytes], int]]:
+        """Walk all folders that may hold clips.
+
+        Yields a folder's path with a trailing slash (empty for inputs/ itself), its file names, and its descriptor.
+        """
+        with self._folder_of(b"", Place.READ_SPEC) as (root, _):
+            for path, names, folder in walk_beneath(root, is_ignored_folder):
+                yield path + b"/" if path else b"", names, folder
 
     @contextlib.contextmanager
     def _root(self) -> Iterator[int]:
@@ -293,7 +343,7 @@ class InputsFolder:
             with closing(fd):
                 yield fd, name
         except OSError as error:
-            raise in_words(error, place, path) from error
+            raise translated(error, place, f"inputs/{shown(path)}") from error
 
 
 def _folder(root: int, path: bytes) -> int:
@@ -303,9 +353,9 @@ def _folder(root: int, path: bytes) -> int:
         raise FolderGone(f"inputs/{shown(path)} is no folder (any more).", "It is tried again.") from error
 
 
-def ours(folder: int, name: bytes) -> bytes | None:
+def _ours(folder: int, name: bytes) -> bytes | None:
     """The bytes of our error file; empty if something else has the name, None if nothing has."""
-    if lstat(folder, name) is None:
+    if _lstat(folder, name) is None:
         return None
     try:
         fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK)
@@ -334,7 +384,7 @@ def _signature(fd: int) -> Signature:
     return signature(os.fstat(fd))
 
 
-def lstat(folder: int, name: bytes) -> os.stat_result | None:
+def _lstat(folder: int, name: bytes) -> os.stat_result | None:
     """The status of a name in an open folder; None if nothing has the name."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -345,10 +395,5 @@ def lstat(folder: int, name: bytes) -> os.stat_result | None:
 
 
 def _is_file(folder: int, name: bytes) -> bool:
-    status = lstat(folder, name)
+    status = _lstat(folder, name)
     return status is not None and stat.S_ISREG(status.st_mode)
-
-
-def in_words(error: OSError, place: Place, path: bytes) -> PovwatchError:
-    """The error for an OSError about a path below inputs/."""
-    return translated(error, place, f"inputs/{shown(path)}")

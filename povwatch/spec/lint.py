@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from povwatch.config.settings import VIDEO_SUFFIXES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,9 +21,6 @@ DISTILLED_STEPS = 4
 
 COMPUTING = ("preset_edge_threshold", "preset_blur_strength", "control_prompt")
 """The fields that say how a control is computed from the clip."""
-
-VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-"""The suffixes of clips, unless arrival.extensions differs."""
 
 FEW_STEPS = 10
 MANY_STEPS = 100
@@ -51,7 +50,7 @@ def _controls(spec: Spec) -> Iterator[str]:
                 yield f"{key}.{field} has no effect, because {key}.control_path gives the control ready-made."
     for field, path in spec.referenced_paths().items():
         name = path.lower()
-        if name.endswith(VIDEOS) and not any(part.startswith(".") for part in path.split("/")):
+        if name.endswith(VIDEO_SUFFIXES) and not any(part.startswith(".") for part in path.split("/")):
             yield f"{field} names a video that is taken for a clip too: put it into .controls/, which is not watched."
 
 

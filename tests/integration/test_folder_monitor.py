@@ -28,7 +28,7 @@ from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
 from povwatch.arrival.stage import GONE_PATIENCE, ArrivalStage
 from povwatch.arrival.watch import Watcher
-from povwatch.config.settings import Arrival, Config, Paths
+from povwatch.config.settings import Arrival
 from povwatch.core.job import JobState
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
@@ -85,7 +85,7 @@ class Station:
             error_files=error_files,
         )
         self.folder_monitor = FolderMonitor(
-            Config(paths=Paths(inputs=self.inputs), arrival=Arrival(rescan=rescan)),
+            Arrival(rescan=rescan),
             store=self.store,
             root=self.root,
             arrival=self.arrival,
@@ -107,7 +107,7 @@ class Station:
     def turn(self):
         """One turn of the daemon's loop."""
         self.folder_monitor.tick(self.clock.now)
-        if self.folder_monitor.away is None:
+        if self.root.away is None:
             self.arrival.tick(self.clock.now)
 
     def later(self, seconds):
@@ -306,12 +306,12 @@ def test_root_removed_and_made_anew(here):
     here.expect("old.mp4", "day/old.mp4")
     shutil.rmtree(here.inputs)
     here.later(LONG)
-    assert here.folder_monitor.away is not None
+    assert here.root.away is not None
     assert here.withdrawn == []
     here.inputs.mkdir()
     here.make("day/old.mp4", "new.mp4")
     here.later(LONG)
-    assert here.folder_monitor.away is None
+    assert here.root.away is None
     assert here.adopted == 1
     assert here.withdrawn == ["old.mp4"]  # one that is there again under its name has lost nothing
     here.expect("day/old.mp4", "new.mp4")
@@ -344,10 +344,10 @@ def test_mount_over_the_root(here, tmp_path):
     (other / "theirs.mp4").touch()
     with bound(other, here.inputs) as unmount:
         here.later(LONG)
-        assert "mounted over it" in here.folder_monitor.away
+        assert "mounted over it" in here.root.away
         unmount()
     here.later(LONG)
-    assert here.folder_monitor.away is None
+    assert here.root.away is None
     assert here.withdrawn == []
     assert list(other.iterdir()) == [other / "theirs.mp4"]
     here.make("day/c.mp4")
@@ -367,11 +367,11 @@ def test_mount_taken_away_and_back(tmp_path):
             unmount()
             (root / "below.mp4").touch()  # into the mount point: no clip of ours
             here.later(LONG)
-            assert here.folder_monitor.away is not None
+            assert here.root.away is not None
             assert here.withdrawn == []
             with bound(disk, root):
                 here.later(LONG)
-                assert here.folder_monitor.away is None
+                assert here.root.away is None
                 assert here.withdrawn == []
                 here.make("b.mp4")
                 here.expect("a.mp4", "b.mp4")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -62,8 +61,7 @@ def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) ->
         OutputsAway: outputs/ cannot be listed.
     """
     paths = config.paths
-    extensions = frozenset(extension.encode() for extension in config.arrival.extensions)
-    listing = scan(paths.inputs, extensions=extensions, recursive=config.arrival.recursive, clock=time.monotonic)
+    listing = scan(paths.inputs, config.arrival)
     try:
         outputs = read_outputs(paths.outputs)
         after = any(hook.when == AFTER for hook in config.hooks)

@@ -68,7 +68,7 @@ class Station:
         return [job.path for job in self.others.jobs_ended if job.detail == "the clip was deleted"]
 
     def rescan(self):
-        listing = scan(self.inputs, extensions=frozenset({b".mp4", b".mov"}), recursive=True, clock=self.clock.boot)
+        listing = scan(self.inputs, Arrival())
         self.arrival.appeared(sorted(listing.clips.items()), self.clock.now)
         for path in [p for p in self.arrival.paths if p not in listing.clips]:
             self.arrival.absent(path, self.clock.now)

@@ -29,7 +29,8 @@ def app(post):
     return SimpleNamespace(
         config=Config(),
         store=post.store,
-        folder_monitor=SimpleNamespace(away=None, scanned_at=0.0, clips=lambda: {b"a.mp4"}),
+        root=SimpleNamespace(away=None),
+        folder_monitor=SimpleNamespace(scanned_at=0.0, clips=lambda: {b"a.mp4"}),
         arrival=SimpleNamespace(moving=False),
         background=idle,
         inspections=idle,

@@ -2,19 +2,17 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 
 import pytest
 from support.somebody_else import as_somebody_else
 
+from povwatch.config.settings import Arrival
 from povwatch.files.scan import ClipUnreadable, InputsAway, sample, scan
 from povwatch.files.signature import identity_of, signature, size_of
 
-EXTENSIONS = frozenset({b".mp4", b".mkv"})
-
 
 def listed(root, *, recursive=True):
-    return scan(root, extensions=EXTENSIONS, recursive=recursive, clock=time.monotonic)
+    return scan(root, Arrival(extensions=[".mp4", ".mkv"], recursive=recursive))
 
 
 def put(root, name, data=b"x"):
@@ -39,7 +37,6 @@ def test_clips_specs_and_the_rest(tmp_path):
     assert found.clips.keys() == {b"a.mp4", b"A.MP4", b"sub/deep/c.mkv"}
     assert found.specs.keys() == {b"a.json"}
     assert found.names == {b"b.JSON", b"a.go", b".a.json.swp", b"notes.txt"}
-    assert found.seconds > 0
 
 
 def test_names_of_any_bytes(tmp_path):
