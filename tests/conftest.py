@@ -48,6 +48,23 @@ def environment_as_it_was():
     os.environ.update(before)
 
 
+@pytest.fixture
+def build(tmp_path):
+    """Builds the daemon without its loop, with sections of the configuration: see support/built.py."""
+    from support.built import Built  # noqa: PLC0415 - most tests do without
+
+    made = []
+
+    def build(**sections):
+        made.append(Built(tmp_path, **sections))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
+        one.no_bug()
+
+
 @pytest.fixture(scope="session")
 def tiny(request):
     """The tiny model's folder; nobody may write there."""

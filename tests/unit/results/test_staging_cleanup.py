@@ -1,32 +1,29 @@
-"""What is left in outputs/.povwatch when a job ends between two attempts: nothing, in whatever way it ends.
-
-The daemon's own parts, put together as it does it, on real folders; no worker is started.
-"""
+"""What is left in outputs/.povwatch when a job ends between two attempts: nothing, in whatever way it ends."""
 
 from __future__ import annotations
 
-import time
+import json
 
 import pytest
 from support.put import advance, put
 
-from povwatch.config.settings import Config, Engine, Paths
 from povwatch.core.errors import JobFailed, NotAVideo
 from povwatch.core.job import JobState, Waiting
-from povwatch.daemon.app import App
 from povwatch.daemon.recovery import recover, sweep
 from povwatch.files.signature import signature
+from povwatch.media.info import VideoInfo
 from povwatch.spec import parse
 from povwatch.spec.prompts import default_spec, load_templates
+
+INFO = json.dumps(VideoInfo(complete=True, frames=12, duration=0.4).to_json())
 
 
 class World:
     """One clip whose first attempt was given up: it waits for the next one, and its checkpoints with it."""
 
-    def __init__(self, folder):
-        self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
-        self.app = App(Config(paths=self.paths, engine=Engine(kind="preview")))
-        self.clip = self.paths.inputs / "a.mp4"
+    def __init__(self, built):
+        self.built, self.app, self.settle, self.outputs = built, built.app, built.settle, built.outputs
+        self.clip = built.inputs / "a.mp4"
         self.clip.write_bytes(b"a clip")
         self.app.folder_monitor.start()
         self.job = self.waits(JobState.QUEUED)
@@ -36,7 +33,7 @@ class World:
         store = self.app.store
         (job,) = store.add([(b"a.mp4", signature(self.clip.stat()))])
         for step in (JobState.GRACE, JobState.QUEUED, JobState.RUNNING):
-            job = put(store, job, "waiting", state=step, engine="preview", source_hash="h")
+            job = put(store, job, "waiting", state=step, engine="preview", source_hash="h", source_info=INFO)
         (self.app.publisher.staging.checkpoints(job.id) / "chunk-1").write_bytes(b"GPU minutes")
         for step in {JobState.GRACE: (JobState.QUEUED, JobState.GRACE)}.get(state, (state,)):
             job = put(store, job, "waiting", state=step, waiting_on=Waiting.TURN, **to)
@@ -46,32 +43,18 @@ class World:
         self.job = put(self.app.store, self.job, "waiting", state=state)
         return self.job
 
-    def settle(self):
-        deadline = time.monotonic() + 30
-        while not (self.app.background.idle and self.app.inspections.idle):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-            self.app.background.settle()
-            self.app.inspections.settle()
-
     @property
     def left(self):
-        return sorted(path.name for path in (self.paths.outputs / ".povwatch").iterdir())
+        return sorted(path.name for path in (self.outputs / ".povwatch").iterdir())
 
     @property
     def state(self):
         return self.app.store.job(self.job.id).state
 
-    def close(self):
-        for part in (self.app.background, self.app.inspections, self.app.folder_monitor, self.app.journal):
-            (part.stop if part is self.app.folder_monitor else part.close)()
-
 
 @pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
-    yield made
-    made.close()
+def world(build):
+    return World(build(grace={"period": "10s", "max": "1m"}))
 
 
 def cancel(world):
@@ -105,9 +88,9 @@ def edit_back(world):
 
 def expire(world):
     """Its JSON stayed wrong for too long."""
-    job = world.move(JobState.GRACE)
-    gate = world.app.grace._open(job, None, 0.0)
-    world.app.grace._expire(gate, job)
+    world.move(JobState.GRACE)
+    (world.built.inputs / "a.json").write_text("{")
+    world.built.until(world.app.grace, world.built.clock.now + world.built.config.grace.max + 2)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +122,13 @@ def test_waiting_job_keeps_checkpoints(world):
 
 def test_cleared_when_outputs_is_back(world):
     """A job that ended while outputs/ was away is cleared when that is back."""
-    aside = world.paths.outputs.with_name("aside")
-    world.paths.outputs.rename(aside)
+    aside = world.outputs.with_name("aside")
+    world.outputs.rename(aside)
     world.app.outputs_watch.tick(10.0)
     cancel(world)
     world.settle()
     assert world.state == "cancelled"
-    aside.rename(world.paths.outputs)
+    aside.rename(world.outputs)
     assert world.left == ["1"]
     world.app.outputs_watch.tick(20.0)
     world.app.results.tick(20.0)
@@ -159,7 +142,7 @@ def test_nobodys_files_at_a_start(world):
     staging.make(world.job.id, "a run that a crash ended")
     staging.make(77, "of a journal that was lost")
     staging.checkpoints(77)
-    (world.paths.outputs / ".povwatch/notes").mkdir()
+    (world.outputs / ".povwatch/notes").mkdir()
     app = world.app
     recover(app.store, app.mishaps, crashed=True)
     sweep(app.store, staging)
