@@ -54,6 +54,7 @@ class Built:
         self._saying = patch.object(unforeseen, "say", self._say)
         self._saying.start()
         self.open()
+        self.app.folder_monitor.start()
 
     def open(self):
         self.app = App(self.config, outside=Outside(clock=self.clock, look=Gpus, watcher=self._watcher))
@@ -64,6 +65,7 @@ class Built:
         self.clock.now += away
         self.open()
         recover(self.app.store, self.app.mishaps, crashed=True)
+        self.app.folder_monitor.start()
 
     def close(self):
         self._shut()
@@ -75,7 +77,7 @@ class Built:
         self.app.folder_monitor.tick(self.clock.now)
         self.no_bug()
 
-    def until(self, part, when):
+    def give_turns(self, part, when):
         """Let time pass; a part has its turn whenever it asks for one."""
         while (due := part.next_deadline()) is not None and max(due, self.clock.now) <= when:
             self.clock.now = max(self.clock.now, due)
@@ -97,7 +99,7 @@ class Built:
     def no_bug(self):
         assert self.unforeseen == []
 
-    def job(self, path=b"a.mp4"):
+    def newest(self, path=b"a.mp4"):
         """The newest job of a clip."""
         return self.app.store.of_path(path)
 

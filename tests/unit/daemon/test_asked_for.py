@@ -6,14 +6,12 @@ import dataclasses
 import errno
 import subprocess
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.clip_in_grace import GRACE, INVALID, QUEUED, ClipInGrace, inspected
 from support.clips import make_clip
-from support.posts import GRACE, INVALID, QUEUED, Post, inspected
 
-from povwatch.config.settings import Config
 from povwatch.core.job import JobState, Waiting
 from povwatch.daemon.drain import is_drained, outcome
 
@@ -23,59 +21,44 @@ def info(tmp_path_factory):
     return inspected(tmp_path_factory.mktemp("clip"), frames=12)
 
 
-def app(post):
-    """What --once goes by, where nothing but the gate keeps it."""
-    idle = SimpleNamespace(idle=True)
-    return SimpleNamespace(
-        config=Config(),
-        store=post.store,
-        root=SimpleNamespace(away=None),
-        folder_monitor=SimpleNamespace(scanned_at=0.0, clips=lambda: {b"a.mp4"}),
-        arrival=SimpleNamespace(moving=False),
-        background=idle,
-        inspections=idle,
-        blockers=SimpleNamespace(starting=lambda: None, generating=lambda _: None),
-        hooks=SimpleNamespace(idle=True, stuck=lambda _: False),
-    )
-
-
 @pytest.fixture
 def at(tmp_path, info):
-    """Makes a clip at the gate of an engine."""
+    """Makes a clip in its grace, with the configuration of an engine."""
     made = []
 
-    def post(kind="toy.py:Engine", *, clip=info, **engine):
-        made.append(Post(tmp_path, clip, kind=kind, **engine))
+    def at(kind="toy.py:Engine", *, info=info, **engine):
+        made.append(ClipInGrace(tmp_path, info, kind=kind, **engine))
         made[0].admit()
         return made[0]
 
-    yield post
+    yield at
     made[0].close()
+    made[0].no_bug()
 
 
 def test_unloaded_control_waits_for_an_edit(at):
     """A clip that asks for a control that is not loaded waits for an edit."""
-    post = at("cosmos")
-    post.edit(edge=None, depth={})
-    post.until(1010)
-    assert post.at() == INVALID
-    text = post.error.read_text()
+    clip = at("cosmos")
+    clip.edit(edge=None, depth={})
+    clip.until(1010)
+    assert clip.at() == INVALID
+    text = clip.error.read_text()
     assert "line 1, column" in text
     assert "depth is asked for, but the model that is loaded takes edge only." in text
     assert 'set engine.controls = ["edge", "vis", "depth", "seg"]' in text
-    post.edit(edge={"control_weight": 1.0}, depth=None)
-    post.until(1020)
-    assert post.at() == GRACE
-    assert not post.error.exists()
+    clip.edit(edge={"control_weight": 1.0}, depth=None)
+    clip.until(1020)
+    assert clip.at() == GRACE
+    assert not clip.error.exists()
 
 
 def test_gap_names_the_engine_that_can(at):
     """What diffusers lacks is told with the engine that can do it."""
-    post = at("diffusers", controls=("edge", "depth"))
-    post.edit(edge={"control_weight": 1.0, "mask_prompt": "hands"}, depth={}, context_frame_index=3)
-    post.until(1010)
-    assert post.at() == INVALID
-    text = post.error.read_text()
+    clip = at("diffusers", controls=("edge", "depth"))
+    clip.edit(edge={"control_weight": 1.0, "mask_prompt": "hands"}, depth={}, context_frame_index=3)
+    clip.until(1010)
+    assert clip.at() == INVALID
+    text = clip.error.read_text()
     assert "4 things to put right" in text
     for words in ("depth is asked for beside edge", "depth.control_path is missing", "no masks", "no style frame"):
         assert words in text
@@ -83,38 +66,38 @@ def test_gap_names_the_engine_that_can(at):
 
 
 def test_preview_takes_everything(at):
-    post = at("preview")
-    post.edit(depth={}, seg={"mask_prompt": "hands"}, context_frame_index=3)
-    post.until(1010)
-    assert post.at() == GRACE
+    clip = at("preview")
+    clip.edit(depth={}, seg={"mask_prompt": "hands"}, context_frame_index=3)
+    clip.until(1010)
+    assert clip.at() == GRACE
 
 
 def test_too_long_clip_takes_max_frames(at, info):
     """A clip that is too long is refused, and passes with max_frames."""
-    post = at("cosmos", clip=dataclasses.replace(info, frames=6000))
-    post.until(1010)
-    assert post.at() == INVALID
-    assert "the clip has 6,000 frames; the cosmos engine makes 5,000 at most" in post.job.detail
-    post.edit(max_frames=5000)
-    post.until(1020)
-    assert post.at() == GRACE
+    clip = at("cosmos", info=dataclasses.replace(info, frames=6000))
+    clip.until(1010)
+    assert clip.at() == INVALID
+    assert "the clip has 6,000 frames; the cosmos engine makes 5,000 at most" in clip.job.detail
+    clip.edit(max_frames=5000)
+    clip.until(1020)
+    assert clip.at() == GRACE
 
 
 def test_clip_too_large_for_memory(at, info):
     """A clip that upstream cannot decode into memory is told so."""
-    post = at("cosmos", clip=dataclasses.replace(info, frames=4999, display_width=2**20, display_height=2**20))
-    post.until(1010)
-    assert post.at() == INVALID
-    assert "the clip's 4,999 frames of 1048576x1048576 take" in post.job.detail
-    assert "which decodes as it goes" in post.error.read_text()
+    clip = at("cosmos", info=dataclasses.replace(info, frames=4999, display_width=2**20, display_height=2**20))
+    clip.until(1010)
+    assert clip.at() == INVALID
+    assert "the clip's 4,999 frames of 1048576x1048576 take" in clip.job.detail
+    assert "which decodes as it goes" in clip.error.read_text()
 
 
 def test_ignored_field_is_a_warning(at, capsys):
     """What has no effect here is a warning."""
-    post = at("cosmos", controls=("edge", "vis", "depth", "seg"))
-    post.edit(edge={"control_weight": 1.0}, context_frame_index=3)
-    post.until(1010)
-    assert post.at() == GRACE
+    clip = at("cosmos", controls=("edge", "vis", "depth", "seg"))
+    clip.edit(edge={"control_weight": 1.0}, context_frame_index=3)
+    clip.until(1010)
+    assert clip.at() == GRACE
     assert "context_frame_index has no effect on the model of all four controls" in capsys.readouterr().out
 
 
@@ -129,99 +112,99 @@ def test_ignored_field_is_a_warning(at, capsys):
 )
 def test_control_of_another_shape(at, shape, words):
     """A control of another shape is refused with both numbers, and passes once it fits."""
-    post = at()
-    make_clip(post.inputs / "edge.mp4", **({"frames": 12} | shape))
-    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
-    post.measured(1010)
-    assert post.at() == INVALID
-    assert words in post.job.detail
-    (post.inputs / "edge.mp4").unlink()
-    make_clip(post.inputs / "edge.mp4", frames=12)
-    post.measured(1020)
-    assert post.at() == GRACE
-    assert not post.error.exists()
+    clip = at()
+    make_clip(clip.inputs / "edge.mp4", **({"frames": 12} | shape))
+    clip.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
+    clip.measured(1010)
+    assert clip.at() == INVALID
+    assert words in clip.job.detail
+    (clip.inputs / "edge.mp4").unlink()
+    make_clip(clip.inputs / "edge.mp4", frames=12)
+    clip.measured(1020)
+    assert clip.at() == GRACE
+    assert not clip.error.exists()
 
 
 def test_control_that_fits_max_frames(at):
     """A control for max_frames, at another spelling of the rate, fits."""
-    post = at()
-    make_clip(post.inputs / "edge.mkv", frames=7, fps=Fraction(30_000, 1001))
-    post.edit(max_frames=7, edge={"control_weight": 1.0, "control_path": "edge.mkv"})
-    post.measured(1010)
-    post.until(1130)
-    assert post.at() == QUEUED
+    clip = at()
+    make_clip(clip.inputs / "edge.mkv", frames=7, fps=Fraction(30_000, 1001))
+    clip.edit(max_frames=7, edge={"control_weight": 1.0, "control_path": "edge.mkv"})
+    clip.measured(1010)
+    clip.until(1130)
+    assert clip.at() == QUEUED
 
 
 def test_no_start_before_control_is_known(at):
     """No clip starts before its control was measured."""
-    post = at()
-    make_clip(post.inputs / "edge.mp4", frames=12)
-    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
-    post.until(1003)
-    assert post.at() == GRACE
-    assert post.job.detail == "the file of edge.control_path is held against the clip first"
-    post.measured(1010)
-    assert post.at() == QUEUED
-    assert post.gates.spec_of(post.job).edge.control_path == "edge.mp4"
+    clip = at()
+    make_clip(clip.inputs / "edge.mp4", frames=12)
+    clip.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
+    clip.until(1003)
+    assert clip.at() == GRACE
+    assert clip.job.detail == "the file of edge.control_path is held against the clip first"
+    clip.measured(1010)
+    assert clip.at() == QUEUED
+    assert clip.grace.spec_of(clip.job).edge.control_path == "edge.mp4"
 
 
 def test_control_replaced_in_the_queue(at):
     """A control that is replaced in the queue is measured anew."""
-    post = at()
-    make_clip(post.inputs / "edge.mp4", frames=12)
-    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
-    post.measured(1010)
-    assert post.at() == QUEUED
-    make_clip(post.inputs / "new.mp4", frames=5).rename(post.inputs / "edge.mp4")
-    assert post.gates.spec_of(post.job) is None
-    post.measured(1020)
-    assert post.at() == INVALID
+    clip = at()
+    make_clip(clip.inputs / "edge.mp4", frames=12)
+    clip.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
+    clip.measured(1010)
+    assert clip.at() == QUEUED
+    make_clip(clip.inputs / "new.mp4", frames=5).rename(clip.inputs / "edge.mp4")
+    assert clip.grace.spec_of(clip.job) is None
+    clip.measured(1020)
+    assert clip.at() == INVALID
 
 
 def test_text_is_refused_unopened(at):
     """What is no video is refused without being opened."""
-    post = at()
-    (post.inputs / "edge.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
-    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
-    post.until(1010)
-    assert post.at() == INVALID
-    assert "a list of other files" in post.job.detail
+    clip = at()
+    (clip.inputs / "edge.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    clip.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
+    clip.until(1010)
+    assert clip.at() == INVALID
+    assert "a list of other files" in clip.job.detail
 
 
 def test_cut_control_says_so(at):
-    post = at()
-    whole = make_clip(post.inputs / "edge.mp4", frames=12)
+    clip = at()
+    whole = make_clip(clip.inputs / "edge.mp4", frames=12)
     whole.write_bytes(whole.read_bytes()[:300])
-    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
-    post.measured(1010)
-    assert post.at() == INVALID
-    assert "edge.control_path cannot be used" in post.job.detail
+    clip.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"})
+    clip.measured(1010)
+    assert clip.at() == INVALID
+    assert "edge.control_path cannot be used" in clip.job.detail
 
 
 def test_mask_is_measured_by_its_header(at):
     """A mask in an array is measured by its header."""
-    post = at("cosmos")
-    np.savez(post.inputs / "mask.npz", np.zeros((9, 64, 96), np.uint8))
-    post.edit(guided_generation_mask="mask.npz")
-    post.measured(1010)
-    assert "guided_generation_mask has 9 frames, the clip has 12 frames" in post.job.detail
-    np.savez(post.inputs / "mask.npz", np.zeros((12, 64, 96), np.uint8))
-    post.measured(1020)
-    assert post.at() == GRACE
-    np.savez(post.inputs / "mask.npz", other=np.zeros((12, 64, 96), np.uint8))
-    post.measured(1030)
-    assert "It holds no array arr_0" in post.job.detail
-    np.savez(post.inputs / "mask.npz", np.zeros((12, 64, 96), bool))
-    post.measured(1040)
-    assert "type bool, not (frames, height, width) of uint8" in post.job.detail
+    clip = at("cosmos")
+    np.savez(clip.inputs / "mask.npz", np.zeros((9, 64, 96), np.uint8))
+    clip.edit(guided_generation_mask="mask.npz")
+    clip.measured(1010)
+    assert "guided_generation_mask has 9 frames, the clip has 12 frames" in clip.job.detail
+    np.savez(clip.inputs / "mask.npz", np.zeros((12, 64, 96), np.uint8))
+    clip.measured(1020)
+    assert clip.at() == GRACE
+    np.savez(clip.inputs / "mask.npz", other=np.zeros((12, 64, 96), np.uint8))
+    clip.measured(1030)
+    assert "It holds no array arr_0" in clip.job.detail
+    np.savez(clip.inputs / "mask.npz", np.zeros((12, 64, 96), bool))
+    clip.measured(1040)
+    assert "type bool, not (frames, height, width) of uint8" in clip.job.detail
 
 
 def test_cosmos_reads_some_formats_alone(at):
-    post = at("cosmos")
-    make_clip(post.inputs / "edge.mkv", frames=12)
-    post.edit(edge={"control_weight": 1.0, "control_path": "edge.mkv"})
-    post.until(1010)
-    assert "edge.control_path ends in '.mkv', which upstream does not read" in post.job.detail
+    clip = at("cosmos")
+    make_clip(clip.inputs / "edge.mkv", frames=12)
+    clip.edit(edge={"control_weight": 1.0, "control_path": "edge.mkv"})
+    clip.until(1010)
+    assert "edge.control_path ends in '.mkv', which upstream does not read" in clip.job.detail
 
 
 def test_unmeasured_is_not_judged(at, monkeypatch):
@@ -230,27 +213,29 @@ def test_unmeasured_is_not_judged(at, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    post = at()
-    make_clip(post.inputs / "control.mp4", frames=12)
-    post.edit(edge={"control_path": "control.mp4"})
+    clip = at()
+    (clip.inputs / ".controls").mkdir()
+    make_clip(clip.inputs / ".controls/edge.mp4", frames=12)
+    clip.edit(edge={"control_path": ".controls/edge.mp4"})
+    clip.rescan()
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", refuse)
-        post.measured(1020)
-        assert post.at() == GRACE
-        post.measured(1040)
-        assert post.at() == GRACE
-        assert "is held against the clip first" in post.job.detail
-        assert not is_drained(app(post))
+        clip.measured(1020)
+        assert clip.at() == GRACE
+        clip.measured(1040)
+        assert clip.at() == GRACE
+        assert "is held against the clip first" in clip.job.detail
+        assert not is_drained(clip.app)
         for again in (1050, 1060):
-            post.measured(again)
-        assert post.at() == (JobState.GRACE, Waiting.PAUSED)
-        assert "the file of edge.control_path cannot be held against the clip now: " in post.job.detail
-        assert "TasksMax" in post.job.detail
-        assert is_drained(app(post)), "--once would wait without end"
-        assert outcome(app(post), stopped=False).unable == post.job.detail
-    post.measured(1080)
-    assert post.at() == GRACE
-    assert "is held against" not in post.job.detail
+            clip.measured(again)
+        assert clip.at() == (JobState.GRACE, Waiting.PAUSED)
+        assert "the file of edge.control_path cannot be held against the clip now: " in clip.job.detail
+        assert "TasksMax" in clip.job.detail
+        assert is_drained(clip.app), "--once would wait without end"
+        assert outcome(clip.app, stopped=False).unable == clip.job.detail
+    clip.measured(1080)
+    assert clip.at() == GRACE
+    assert "is held against" not in clip.job.detail
 
 
 def test_killed_measurement_judges_nothing(at, monkeypatch):
@@ -263,16 +248,16 @@ def test_killed_measurement_judges_nothing(at, monkeypatch):
         killed.append(process)
         return process
 
-    post = at()
-    make_clip(post.inputs / "control.mp4", frames=12)
-    post.edit(edge={"control_path": "control.mp4"})
+    clip = at()
+    make_clip(clip.inputs / "control.mp4", frames=12)
+    clip.edit(edge={"control_path": "control.mp4"})
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", kill)
-        post.measured(1020)
+        clip.measured(1020)
         assert len(killed) == 1
-        assert post.at() == GRACE
-        assert "is held against the clip first" in post.job.detail
-    post.measured(1040)
-    post.measured(1060)
-    assert post.at() == GRACE
-    assert "is held against" not in post.job.detail
+        assert clip.at() == GRACE
+        assert "is held against the clip first" in clip.job.detail
+    clip.measured(1040)
+    clip.measured(1060)
+    assert clip.at() == GRACE
+    assert "is held against" not in clip.job.detail

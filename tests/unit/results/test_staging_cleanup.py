@@ -25,7 +25,6 @@ class World:
         self.built, self.app, self.settle, self.outputs = built, built.app, built.settle, built.outputs
         self.clip = built.inputs / "a.mp4"
         self.clip.write_bytes(b"a clip")
-        self.app.folder_monitor.start()
         self.job = self.waits(JobState.QUEUED)
 
     def waits(self, state, **to):
@@ -90,7 +89,7 @@ def expire(world):
     """Its JSON stayed wrong for too long."""
     world.move(JobState.GRACE)
     (world.built.inputs / "a.json").write_text("{")
-    world.built.until(world.app.grace, world.built.clock.now + world.built.config.grace.max + 2)
+    world.built.give_turns(world.app.grace, world.built.clock.now + world.built.config.grace.max + 2)
 
 
 @pytest.mark.parametrize(
