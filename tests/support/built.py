@@ -57,7 +57,7 @@ class Built:
         self.app.folder_monitor.start()
 
     def open(self):
-        self.app = App(self.config, outside=Outside(clock=self.clock, look=Gpus, watcher=self._watcher))
+        self.app = App(self.config, outside=Outside(clock=self.clock, look=Gpus, watcher=self._watch))
 
     def restart(self, *, away=0.0):
         """Build it anew, as after a kill -9 and some seconds, and recover the jobs."""
@@ -73,7 +73,7 @@ class Built:
 
     def rescan(self):
         """Scan inputs/ now."""
-        self.app.folder_monitor.soon(self.clock.now)
+        self.hint(None)
         self.app.folder_monitor.tick(self.clock.now)
         self.no_bug()
 
@@ -108,6 +108,10 @@ class Built:
         app.folder_monitor.stop()
         for part in (app.hooks, app.run, app.inspections, app.background, app.arrival, app.journal, app.waker):
             part.close()
+
+    def _watch(self, root, on_hint, *, recursive):
+        self.hint = on_hint
+        return self._watcher(root, on_hint, recursive=recursive)
 
     def _say(self, event, *job, **fields):
         self.unforeseen.append(fields["exc_info"])
