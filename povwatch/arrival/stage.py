@@ -114,12 +114,10 @@ class ArrivalStage(Stage):
         root: KnownRoot,
         inspections: Inspections,
         error_files: ErrorFiles,
-        patience: float = INCOMPLETE_PATIENCE,
     ) -> None:
         self._store = store
         self._inspections = inspections
         self._error_files = error_files
-        self._patience = patience
         self._settle = config.network_settle if root.is_network else config.settle
         self._files = ClipFiles(root.path, network=root.is_network)
         self._clips = FollowedClips()
@@ -594,7 +592,7 @@ class ArrivalStage(Stage):
         """Wait until the unfinished copy beside the clip is gone."""
         self._store.wait(job, Waiting.INCOMPLETE, f"{unfinished} is still beside it")
         clip.todo = HELD_BACK_TODO.format(partial=unfinished)
-        if now - clip.since >= self._patience:
+        if now - clip.since >= INCOMPLETE_PATIENCE:
             self._warn(path, clip, now)
         self._clips.plan(path, now + self._settle)
 
@@ -602,8 +600,8 @@ class ArrivalStage(Stage):
         """Write an error file once something has been missing for long."""
         if clip.warned:
             return
-        if now - clip.since < self._patience:
-            self._clips.plan(path, clip.since + self._patience)
+        if now - clip.since < INCOMPLETE_PATIENCE:
+            self._clips.plan(path, clip.since + INCOMPLETE_PATIENCE)
             return
         clip.warned = True
         job = self._store.job(clip.job)
