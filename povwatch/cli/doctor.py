@@ -39,7 +39,7 @@ from povwatch.journal import open_reader
 from povwatch.media.run import call
 from povwatch.models.lacking import wishes
 from povwatch.models.needs import REPOSITORY, about, needs
-from povwatch.spec.configured import configured_templates
+from povwatch.spec.prompts import configured_templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

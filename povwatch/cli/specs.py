@@ -31,9 +31,9 @@ from povwatch.core.job import CLAIMED, JobState
 from povwatch.files.signature import signature, written_on
 from povwatch.service.log import one_line
 from povwatch.spec import Spec
-from povwatch.spec.configured import check_name, configured_templates
 from povwatch.spec.first import choose, first_spec, needs_duration
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.prompts import check_name, configured_templates
 from povwatch.spec.variables import VARIABLES, Facts
 
 if TYPE_CHECKING:

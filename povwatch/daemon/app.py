@@ -34,9 +34,9 @@ from povwatch.results.stage import ResultsStage
 from povwatch.run.pauses import QueuePauses
 from povwatch.run.stage import RunStage
 from povwatch.service.requests import Spool
-from povwatch.spec.configured import configured_templates
 from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.prompts import configured_templates
 from povwatch.workers.availability import Availability
 from povwatch.workers.crew import Crew
 from povwatch.workers.gpu_faults import GpuFaults

@@ -15,14 +15,13 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from povwatch.core.layout import OURS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RENAME_NOREPLACE = 1
 """From <linux/fs.h>."""
-
-OURS = ".povwatch-"
-"""The prefix of povwatch's temporary names."""
 
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 """Errors of renameat2 if the file system (NFS, some FUSE ones) or the kernel does not know the flag."""
@@ -73,7 +72,7 @@ def nameless(folder: int) -> Iterator[int]:
     except OSError as error:
         if error.errno not in {errno.EISDIR, *UNSUPPORTED}:
             raise
-        name = f"{OURS}{os.getpid()}-{threading.get_ident()}"  # NFS and some FUSE file systems have no nameless files
+        name = b"%s%d-%d" % (OURS, os.getpid(), threading.get_ident())  # NFS and some FUSE ones have no nameless files
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         with closing(fd):
             os.unlink(name, dir_fd=folder)

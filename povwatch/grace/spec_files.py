@@ -16,8 +16,7 @@ from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
 from povwatch.spec import SIZE_MAX, Label, Spec, lint, names_other, parse, refused, renamed
-from povwatch.spec.first import choose, first_spec
-from povwatch.spec.folders import priority_for
+from povwatch.spec.first import choose, first_spec, priority_for
 from povwatch.spec.variables import Facts
 
 if TYPE_CHECKING:

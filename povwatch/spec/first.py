@@ -1,24 +1,30 @@
-"""The first JSON of a clip: the template of its folder, filled in. Pure.
+"""What the configuration gives a clip: its first JSON, from the template of its folder, and its priority. Pure.
 
-The daemon and `povwatch specs` share it.
+Patterns of folders: `driving/**` matches the folder `driving` and everything below it; `*/night` matches `night` one
+level down. The first match wins.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, TypeVar
 
+from povwatch.config.settings import FolderDefaults
 from povwatch.core import layout
-from povwatch.spec.folders import folder_of
-from povwatch.spec.prompts import default_spec
+from povwatch.spec.parse import as_json
 from povwatch.spec.variables import filled, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from povwatch.config.settings import SpecDefaults
+    from povwatch.spec.model import Spec
     from povwatch.spec.prompts import Template
     from povwatch.spec.variables import Facts
+
+T = TypeVar("T")
 
 
 def choose(
@@ -55,3 +61,49 @@ def first_spec(defaults: SpecDefaults, template: Template, base: bytes, facts: F
     _, name = layout.split(facts.path)
     weights = {str(key): weight for key, weight in defaults.controls.items()}
     return default_spec(name, base, chosen, controls=weights, seed=defaults.seed, guidance=defaults.guidance)
+
+
+def default_spec(
+    clip_name: bytes, base: bytes, template: Template, *, controls: Mapping[str, float], seed: int, guidance: int
+) -> bytes:
+    """The text of a new clip's JSON. Upstream's command line accepts it unchanged.
+
+    Args:
+        base: what the clip's files are called (`layout.bases`).
+        controls: control to weight, `{"edge": 1.0}`.
+    """
+    members = {
+        "name": as_json(base.decode("utf-8", "backslashreplace").encode()),  # only a label: no half characters
+        "video_path": as_json(clip_name),
+        "prompt": json.dumps(template.prompt, ensure_ascii=False),
+        "negative_prompt": json.dumps(template.negative_prompt, ensure_ascii=False),
+        "seed": str(seed),
+        "guidance": str(guidance),
+    }
+    for control, weight in controls.items():
+        members[control] = f'{{\n    "control_weight": {float(weight)!r}\n  }}'
+    lines = ",\n".join(f'  "{key}": {value}' for key, value in members.items())
+    return f"{{\n{lines}\n}}\n".encode()
+
+
+def folder_of(config: SpecDefaults, clip: bytes) -> FolderDefaults:
+    """The defaults of the first matching pattern in [spec.folders], or empty ones. `clip` is relative to inputs/."""
+    return _first(config.folders, clip, FolderDefaults())
+
+
+def priority_for(config: SpecDefaults, clip: bytes, spec: Spec) -> int:
+    """The JSON's priority, else that of the first matching pattern in [spec.priorities], else 0.
+
+    `clip` is relative to inputs/.
+    """
+    own = spec.povwatch
+    return own.priority if "priority" in own.model_fields_set else _first(config.priorities, clip, 0)
+
+
+def _first(patterns: Mapping[str, T], clip: bytes, default: T) -> T:
+    folder = layout.shown(layout.split(clip)[0])
+    for pattern, value in patterns.items():
+        whole = pattern.removesuffix("/**")
+        if fnmatchcase(folder, whole) or (whole != pattern and fnmatchcase(folder, f"{whole}/*")):
+            return value
+    return default

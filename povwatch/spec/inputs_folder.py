@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from povwatch.core.errors import EnvironmentFault, InputsRefused, Problem
 from povwatch.core.layout import ERROR, OURS, bases, shown, split
 from povwatch.core.machine_faults import Place, passing, translated
+from povwatch.files.atomic import create, replace, supersede
 from povwatch.files.fs import (
     FOLDER,
     closing,
@@ -34,7 +35,6 @@ from povwatch.files.signature import Signature, signature
 from povwatch.spec.parse import SIZE_MAX
 from povwatch.spec.problems import invalid
 from povwatch.spec.references import check_references, named_files
-from povwatch.spec.whole import create, replace, supersede
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +110,7 @@ class InputsFolder:
             return create(folder, name, data)
 
     def rewrite_spec(self, path: bytes, data: bytes, *, ours: Callable[[bytes], bool]) -> bytes | None:
-        """Replace a JSON; another user's text is kept beside it, see `whole.supersede`.
+        """Replace a JSON; another user's text is kept beside it, see `atomic.supersede`.
 
         Args:
             path: an existing JSON.

@@ -9,28 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import posixpath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS, STEPS
-from povwatch.spec.fields import (
-    ChunkSize,
-    ClipName,
-    Guidance,
-    GuidedMask,
-    Int,
-    NegativeText,
-    NoBool,
-    Positive,
-    Priority,
-    RelativePath,
-    Seed,
-    Sigma,
-    Text,
-    Weight,
-    rule,
-)
 
 DEFAULT_NEGATIVE_PROMPT = (
     "The video captures a game playing, with bad crappy graphics and cartoonish frames. "
@@ -45,6 +39,120 @@ Preset = Literal["very_low", "low", "medium", "high", "very_high"]
 
 Resolution = Literal["1080", "1024", "720", "512", "480", "480p", "720p", "720robocasa", "256"]
 """The keys of upstream's VIDEO_RES_SIZE_INFO; others raise KeyError there once the model is loaded."""
+
+CHUNKS = (CHUNK_FRAMES, 1)
+"""Frames in a chunk: the model's own number, or a single image. Upstream asserts this late."""
+
+GUIDED_MASKS = (".mp4", ".npz")
+"""Suffixes of a guided generation mask. Upstream raises ValueError for others, after it has loaded the model."""
+
+SIGMA_MAX = 200.0
+"""Pure noise."""
+
+
+def _rule(kind: str, message: str, todo: str, *, field: str = "") -> PydanticCustomError:
+    """An error for a rule of ours. A rule across fields names one of them, relative to the validated object."""
+    # Braces would be taken for placeholders: the texts travel in the context instead.
+    return PydanticCustomError(kind, "{message}", {"message": message, "todo": todo, "field": field})
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise _rule("no_number", "true and false are no numbers here", "")
+    return value
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise _rule("blank", "is blank", "Write a text, or take the line out.")
+    return value
+
+
+def _negative(value: str) -> str:
+    if not value.strip():
+        # Upstream then silently uses the text of the job before.
+        raise _rule("blank", "is blank", "Say what to avoid, or take the line out: there is a good default.")
+    return value
+
+
+def _chunk(value: int) -> int:
+    if value not in CHUNKS:
+        raise _rule("chunk", "is a chunk that the model was not trained on", "")
+    return value
+
+
+def _sigma(value: str) -> str:
+    try:
+        sigma = float(value)
+    except ValueError:
+        sigma = math.nan
+    if not 0 <= sigma <= SIGMA_MAX:
+        raise _rule("sigma", "is no number from 0 to 200 in quotes", 'Write "80", for example, or take the line out.')
+    return value
+
+
+def _inside(value: str) -> str:
+    """Normalise a path and check that it stays in the JSON's folder."""
+    todo = "Put the file into the JSON's folder, or a folder below it, and name it from there."
+    if not value.strip():
+        raise _rule("path", "names no file", "Name a file, or take the line out.")
+    if "\0" in value:
+        raise _rule("path", "has a null character in it", todo)
+    if value.startswith("/"):
+        raise _rule("path", "is an absolute path", todo)
+    if value.startswith("~"):
+        raise _rule("path", "begins with ~, which upstream takes for a home folder", todo)
+    if ".." in value.split("/"):
+        raise _rule("path", "leaves the JSON's folder by '..'", todo)
+    return posixpath.normpath(value)
+
+
+def _clip(value: str) -> str:
+    name = _inside(value)
+    if "/" in name:
+        raise _rule("path", "is no bare file name", "")
+    return name
+
+
+def _guided(value: str) -> str:
+    if not value.endswith(GUIDED_MASKS):
+        raise _rule("guided_mask", "is neither .mp4 nor .npz", "Give the mask as a video (.mp4) or an array (.npz).")
+    return value
+
+
+NoBool = BeforeValidator(_no_bool)
+"""Rejects true and false, which would pass as 1 and 0."""
+
+Int = Annotated[int, NoBool]
+"""A whole number; like upstream it accepts 3.0 and "3", but not 3.5."""
+
+Positive = Annotated[int, Field(gt=0), NoBool]
+
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1), NoBool]
+"""A seed for any engine's random generator. (Python's accepts -1 too, and treats it as 1.)"""
+
+Guidance = Annotated[int, Field(ge=0, le=7), NoBool]
+
+Priority = Annotated[int, Field(ge=-100, le=100), NoBool]
+
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NoBool]
+
+Text = Annotated[str, AfterValidator(_said)]
+"""A text that is not blank."""
+
+NegativeText = Annotated[str, AfterValidator(_negative)]
+
+ChunkSize = Annotated[Int, AfterValidator(_chunk), WithJsonSchema({"enum": list(CHUNKS), "type": "integer"})]
+
+Sigma = Annotated[str, AfterValidator(_sigma)]
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+"""A file below the JSON's folder."""
+
+ClipName = Annotated[str, AfterValidator(_clip)]
+"""A file in the JSON's folder; a leading `./` is dropped."""
+
+GuidedMask = Annotated[RelativePath, AfterValidator(_guided)]
 
 
 class _Strict(BaseModel):
@@ -66,7 +174,7 @@ class Control(_Strict):
     @model_validator(mode="after")
     def _one_mask(self) -> Self:
         if self.mask_path is not None and self.mask_prompt is not None:
-            raise rule(
+            raise _rule(
                 "both_masks",
                 "is set together with mask_path",
                 "Keep one: mask_path if you have a mask, mask_prompt to have one made.",
@@ -170,9 +278,9 @@ class Spec(_Strict):
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
         if self.prompt is None and self.prompt_path is None:
-            raise rule("no_prompt", "is missing", "Say in it what the output shall show.", field="prompt")
+            raise _rule("no_prompt", "is missing", "Say in it what the output shall show.", field="prompt")
         if self.prompt is not None and self.prompt_path is not None:
-            raise rule(
+            raise _rule(
                 "both_prompts",
                 "is set together with prompt, which silently wins upstream",
                 "Keep one of the two.",
@@ -183,9 +291,9 @@ class Spec(_Strict):
     @model_validator(mode="after")
     def _a_control(self) -> Self:
         if not self.controls:
-            raise rule("no_control", "no control is set", f'Add at least one of {", ".join(CONTROLS)}: "edge": {{}}')
+            raise _rule("no_control", "no control is set", f'Add at least one of {", ".join(CONTROLS)}: "edge": {{}}')
         if self.vis is not None and self.image_context_path is not None:
-            raise rule(
+            raise _rule(
                 "two_styles",
                 "is set together with vis, and both set the style",
                 "Keep one of the two.",

@@ -1,4 +1,4 @@
-"""Prompt templates, and the JSON that is made from one.
+"""Prompt templates, povwatch's own and the user's. They are checked before any clip needs one.
 
 A template is a TOML file whose name is the template's name. Its texts may contain variables in braces: see
 variables.py. povwatch's own templates are in povwatch/prompts/.
@@ -6,21 +6,22 @@ variables.py. povwatch's own templates are in povwatch/prompts/.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.config.faults import near
 from povwatch.core.errors import ConfigError
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
-from povwatch.spec.parse import as_json
 from povwatch.spec.variables import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
     from importlib.resources.abc import Traversable
-    from pathlib import Path
+
+    from povwatch.config.settings import Config
 
 FIELDS = frozenset({"prompt", "negative_prompt", "description"})
 
@@ -38,6 +39,24 @@ class Template:
     """The text of its file."""
     place: str = field(default="", compare=False)
     """The path of that file."""
+
+
+def configured_templates(config: Config) -> dict[str, Template]:
+    """All templates by name, ours and the user's.
+
+    Raises:
+        ConfigError: a template cannot be used, or the configuration names an unknown one.
+    """
+    templates = load_templates(Path(config.spec.templates) if config.spec.templates else None)
+    wanted = {"spec.template": config.spec.template}
+    for pattern, folder in config.spec.folders.items():
+        key = f'spec.folders."{pattern}"'
+        if folder.template:
+            wanted[key] = folder.template
+        check_variables(folder.negative_prompt, f"{config.origin}: {key}: negative_prompt")
+    for key, template in wanted.items():
+        check_name(template, templates, f"{config.origin}: {key} = {template!r}")
+    return templates
 
 
 def load_templates(extra: Path | None) -> dict[str, Template]:
@@ -63,27 +82,18 @@ def load_templates(extra: Path | None) -> dict[str, Template]:
     return templates
 
 
-def default_spec(
-    clip_name: bytes, base: bytes, template: Template, *, controls: Mapping[str, float], seed: int, guidance: int
-) -> bytes:
-    """The text of a new clip's JSON. Upstream's command line accepts it unchanged.
+def check_name(name: str, templates: Collection[str], said: str) -> None:
+    """Check that a template exists.
 
     Args:
-        base: what the clip's files are called (`layout.bases`).
-        controls: control to weight, `{"edge": 1.0}`.
+        said: where the name was written, and how; the error message begins with it.
+
+    Raises:
+        ConfigError: there is no such template.
     """
-    members = {
-        "name": as_json(base.decode("utf-8", "backslashreplace").encode()),  # only a label: no half characters
-        "video_path": as_json(clip_name),
-        "prompt": json.dumps(template.prompt, ensure_ascii=False),
-        "negative_prompt": json.dumps(template.negative_prompt, ensure_ascii=False),
-        "seed": str(seed),
-        "guidance": str(guidance),
-    }
-    for control, weight in controls.items():
-        members[control] = f'{{\n    "control_weight": {float(weight)!r}\n  }}'
-    lines = ",\n".join(f'  "{key}": {value}' for key, value in members.items())
-    return f"{{\n{lines}\n}}\n".encode()
+    if name not in templates:
+        meant = near(name, templates).replace("did", "Did")
+        raise ConfigError(f"{said} is no template.", f"There are {', '.join(sorted(templates))}.{meant}")
 
 
 def check_variables(text: str, where: str) -> None:

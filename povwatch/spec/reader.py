@@ -2,6 +2,8 @@
 
 `json.loads` records no places, accepts NaN and equal keys, and has no limit on nesting.
 Otherwise both read the same language. The standard library's scanner reads the strings.
+
+Of a text that is no JSON, the reader says which common mistake it is and what to do.
 """
 
 from __future__ import annotations
@@ -11,8 +13,6 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import NoReturn
-
-from povwatch.spec import slips
 
 DEPTH = 16
 """The most levels of nesting; a spec needs two."""
@@ -27,6 +27,16 @@ SPACE = re.compile(r"[ \t\n\r]*")
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 WORDS = {"true": True, "false": False, "null": None}
 NON_FINITE = ("NaN", "Infinity", "-Infinity")
+_STRINGS = json.JSONDecoder()
+
+SMART_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\u2033\uff02"
+NAME = re.compile(r"[A-Za-z_$][\w$-]*")
+SPELLED = {"True": "true", "False": "false", "None": "null", "TRUE": "true", "FALSE": "false", "nil": "null"}
+
+CUT_SHORT = (
+    "the file ends too early",
+    "Something is not closed, or the file was only written in part: look at its end.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ class _Reader:
         self.document.value = self.value(())
         self.space()
         if self.at < len(self.text):
-            self.fail(*slips.after_the_end(self.text, self.at))
+            self.fail(*_after_the_end(self.text, self.at))
         return self.document
 
     def value(self, path: Path) -> object:
@@ -109,7 +119,7 @@ class _Reader:
             if self.text.startswith("}", self.at) and comma < 0:
                 break
             if not self.text.startswith('"', self.at):
-                self.fail(*slips.no_key(self.text, self.at, comma))
+                self.fail(*_no_key(self.text, self.at, comma))
             start = self.at
             key = self.string()
             here = (*path, key)
@@ -119,7 +129,7 @@ class _Reader:
             self.document.keys[here] = start
             self.space()
             if not self.took(":"):
-                self.fail(*slips.no_colon(self.text, self.at))
+                self.fail(*_no_colon(self.text, self.at))
             self.space()
             members[key] = self.value(here)
             comma = self.comma("}")
@@ -136,7 +146,7 @@ class _Reader:
             self.space()
             if self.text.startswith("]", self.at):
                 if comma >= 0:
-                    self.fail(*slips.no_key(self.text, self.at, comma))
+                    self.fail(*_no_key(self.text, self.at, comma))
                 break
             items.append(self.value((*path, len(items))))
             comma = self.comma("]")
@@ -152,14 +162,14 @@ class _Reader:
         if self.took(","):
             return self.at - 1
         if not self.text.startswith(closing, self.at):
-            self.fail(*slips.no_comma(self.text, self.at, end))
+            self.fail(*_no_comma(self.text, self.at, end))
         return -1
 
     def string(self) -> str:
         try:
             value, self.at = _STRINGS.raw_decode(self.text, self.at)
         except json.JSONDecodeError as error:
-            self.fail(*slips.in_a_text(self.text, self.at, error))
+            self.fail(*_in_a_text(self.text, self.at, error))
         return str(value)
 
     def word(self, path: Path) -> object:
@@ -174,7 +184,7 @@ class _Reader:
                 return 0
         found = NUMBER.match(self.text, self.at)
         if found is None:
-            self.fail(*slips.no_value(self.text, self.at))
+            self.fail(*_no_value(self.text, self.at))
         self.at = found.end()
         return self.number(start, found.group(), path)
 
@@ -204,4 +214,104 @@ class _Reader:
         raise Malformed(Fault(self.at if at is None else at, message, todo))
 
 
-_STRINGS = json.JSONDecoder()
+_Mistake = tuple[str, str] | tuple[str, str, int]
+"""The message, what to do, and an offset if it is not the reader's own."""
+
+
+def _no_value(text: str, at: int) -> _Mistake:
+    """No value where one should be."""
+    mistake = _anywhere(text, at)
+    if mistake:
+        return mistake
+    if word := NAME.match(text, at):
+        right = SPELLED.get(word.group())
+        if right:
+            return f"{word.group()} is not JSON's spelling", f"Write {right}."
+        return "a text without quotes", f'Put it in double quotes: "{word.group()[:40]}".'
+    if text[at] in ".+" or text.startswith("-.", at):
+        return "a number that begins with no digit", "Write 0.5, not .5 or +0.5."
+    if text[at] in ",}]":
+        return "a value is missing", f"Write one in front of the {text[at]}."
+    return (
+        "no value that JSON knows",
+        'Write a number, a text in double quotes, true, false, null, or an object: "edge": {}',
+    )
+
+
+def _no_key(text: str, at: int, comma: int) -> _Mistake:
+    """No key where one should be, after the comma at `comma` (-1: after the opening brace)."""
+    if at < len(text) and comma >= 0:
+        if text[at] in "}]":
+            return f"a comma with nothing behind it before the {text[at]}", "Take the comma out.", comma
+        if text[at].isdigit():
+            return "a comma inside a number", "Write the number with a point: 0.5, not 0,5.", comma
+    mistake = _anywhere(text, at)
+    if mistake:
+        return mistake
+    if word := NAME.match(text, at):
+        return "a name without quotes", f'Put it in double quotes: "{word.group()[:40]}".'
+    if text[at] == ",":
+        return "two commas, or one too early", "Take one comma out."
+    return "a name in double quotes should stand here", 'Each line is "name": value'
+
+
+def _no_colon(text: str, at: int) -> _Mistake:
+    """No colon where one should be."""
+    if text.startswith(("=", ";"), at):
+        return f"{text[at]} instead of a colon", 'Each line is "name": value'
+    return _anywhere(text, at) or ("a colon is missing behind the name", 'Each line is "name": value')
+
+
+def _no_comma(text: str, at: int, end: int) -> _Mistake:
+    """No comma or closing bracket where one should be; the value ended at `end`."""
+    mistake = _anywhere(text, at)
+    if mistake:
+        return mistake
+    if text[at] == '"':
+        return "a comma is missing behind this", "Write one at the end, before the next line.", max(end - 1, 0)
+    if text[at] in "0123456789" and text[end - 1 : end] in ("0", "-"):
+        return "a number that begins with 0", "Take the 0 in front out.", end - 1
+    if text[at] == ".":
+        return "a number that ends in a point", "Write 1.0 or 1, not 1.", at
+    if text[at] in "}])":
+        return f"{text[at]} closes what another bracket opened", "Look which bracket is not closed."
+    return "a comma or a closing bracket should stand here", "Look at what stands before this."
+
+
+def _in_a_text(text: str, start: int, error: json.JSONDecodeError) -> _Mistake:
+    """The string that begins at `start` cannot be read."""
+    if error.msg.startswith("Unterminated"):
+        return "a text that is never closed", 'Put a " at its end.', start
+    if error.msg.startswith("Invalid control"):
+        if text[error.pos] in "\r\n":
+            return "a line break inside a text", 'Write \\n for it, or close the text with " before it.', error.pos
+        return "a control character inside a text", "Write it as an escape: \\t for a tab.", error.pos
+    return (
+        "a backslash that JSON does not know",
+        "Write two for a backslash: \\\\. Folders are parted by / here.",
+        error.pos,
+    )
+
+
+def _after_the_end(text: str, at: int) -> _Mistake:
+    """Text after the end of the value."""
+    mistake = _anywhere(text, at)
+    if mistake:
+        return mistake
+    return "something follows the end of the spec", "One { ... } is all that a file may hold: take the rest out."
+
+
+def _anywhere(text: str, at: int) -> _Mistake | None:
+    """Mistakes that may occur anywhere."""
+    if at >= len(text):
+        return (*CUT_SHORT, len(text.rstrip(" \t\r\n")))  # after the last visible character
+    char = text[at]
+    if text.startswith(("//", "/*", "#"), at):
+        return "a comment, which JSON does not have", "Take it out."
+    if char == "'":
+        return "single quotes", 'Write double quotes: "...".'
+    if char in SMART_QUOTES:
+        return f"a typographic quote (U+{ord(char):04X})", 'Write straight double quotes: "...".'
+    if not char.isprintable() or char.isspace():
+        return f"an invisible character (U+{ord(char):04X})", "Delete it, and type a plain space if one is needed."
+    return None

@@ -27,7 +27,7 @@ PURE = [
     "core/sentences.py",
     *("core/command.py", "spec/holding.py", "ops/rebuild/plan.py", "publish/promise.py"),
     *("files/names.py", "arrival/settle.py", "workers/states.py", "engines/devices.py", "workers/loads.py"),
-    *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/folders.py", "spec/first.py", "spec/variables.py"),
+    *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/first.py", "spec/variables.py"),
     "cli/rows.py",
 ]
 """No clock, disk or threads."""

@@ -39,7 +39,8 @@ from povwatch.publish import files as staged
 from povwatch.results import stage as module
 from povwatch.results.stage import ResultsStage
 from povwatch.spec import parse
-from povwatch.spec.prompts import default_spec, load_templates
+from povwatch.spec.first import default_spec
+from povwatch.spec.prompts import load_templates
 
 
 class FailedAttempts:

@@ -13,7 +13,8 @@ from povwatch.daemon.recovery import recover, sweep
 from povwatch.files.signature import signature
 from povwatch.media.info import VideoInfo
 from povwatch.spec import parse
-from povwatch.spec.prompts import default_spec, load_templates
+from povwatch.spec.first import default_spec
+from povwatch.spec.prompts import load_templates
 
 INFO = json.dumps(VideoInfo(complete=True, frames=12, duration=0.4).to_json())
 

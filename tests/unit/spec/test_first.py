@@ -5,8 +5,7 @@ import json
 import pytest
 
 from povwatch.config.settings import SpecDefaults
-from povwatch.spec.first import choose, first_spec, needs_duration
-from povwatch.spec.folders import folder_of
+from povwatch.spec.first import choose, first_spec, folder_of, needs_duration
 from povwatch.spec.prompts import Template
 from povwatch.spec.variables import Facts, filled, spoken
 

@@ -9,8 +9,9 @@ from support.spec_texts import CLIP, members, text
 
 from povwatch.core import layout
 from povwatch.core.errors import DiskFull, EnvironmentFault, SpecInvalid
+from povwatch.files import atomic
 from povwatch.files.signature import signature
-from povwatch.spec import Spec, explain, parse, whole
+from povwatch.spec import Spec, explain, parse
 from povwatch.spec.inputs_folder import FolderGone, InputsFolder, InputsRefused, Markers
 
 NOW = 1_700_000_000.0
@@ -35,7 +36,7 @@ def linking(request, monkeypatch):
         def refuse(*_args, **_kwargs):
             raise OSError(errno.EPERM, "Operation not permitted")
 
-        monkeypatch.setattr(whole.os, "link", refuse)
+        monkeypatch.setattr(atomic.os, "link", refuse)
 
 
 def files(root):
@@ -115,7 +116,7 @@ def test_failed_write_leaves_nothing(inputs, root, monkeypatch, code, error):
 
 
 def test_forbidden_folder_is_told(inputs, monkeypatch):
-    monkeypatch.setattr(whole.os, "open", failing(errno.EACCES))
+    monkeypatch.setattr(atomic.os, "open", failing(errno.EACCES))
     with pytest.raises(InputsRefused, match="right to write"):
         inputs.write_spec(b"clip.json", b"x")
 
@@ -381,14 +382,14 @@ def test_edited_json_is_kept(linking, inputs, root):
 def test_edit_of_the_last_moment_is_kept(inputs, root, monkeypatch):
     """Somebody saves between the look that found it ours and the move: what is judged is what was moved."""
     inputs.write_spec(b"clip.json", b"ours")
-    move = whole.rename_noreplace
+    move = atomic.rename_noreplace
 
     def save_then_move(folder, name, *rest):
         if name == b"clip.json":
             (root / "clip.json").write_bytes(b"mine")
         move(folder, name, *rest)
 
-    monkeypatch.setattr(whole, "rename_noreplace", save_then_move)
+    monkeypatch.setattr(atomic, "rename_noreplace", save_then_move)
     assert inputs.rewrite_spec(b"clip.json", b"new", ours=ours) == b".clip.json.old"
     assert (root / ".clip.json.old").read_bytes() == b"mine"
 
@@ -396,14 +397,14 @@ def test_edit_of_the_last_moment_is_kept(inputs, root, monkeypatch):
 def test_file_put_there_meanwhile_stays(linking, inputs, root, monkeypatch):
     """A file that is put there at the same moment stays, and the one before is kept."""
     inputs.write_spec(b"clip.json", b"ours")
-    aside = whole._put_aside
+    aside = atomic._put_aside
 
     def aside_then_theirs(folder, name):
         kept = aside(folder, name)
         (root / "clip.json").write_bytes(b"theirs")
         return kept
 
-    monkeypatch.setattr(whole, "_put_aside", aside_then_theirs)
+    monkeypatch.setattr(atomic, "_put_aside", aside_then_theirs)
     with pytest.raises(EnvironmentFault, match=r"it stays\. The one before is kept beside it as \.clip\.json\.old"):
         inputs.rewrite_spec(b"clip.json", b"new", ours=ours)
     assert (root / "clip.json").read_bytes() == b"theirs"
@@ -416,7 +417,7 @@ def test_full_disk_takes_nothing_away(inputs, root, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(whole.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(DiskFull):
         inputs.rewrite_spec(b"clip.json", b"new", ours=ours)
     assert (root / "clip.json").read_bytes() == b"mine"

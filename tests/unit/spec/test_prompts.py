@@ -7,8 +7,9 @@ import pytest
 from povwatch.core.errors import ConfigError
 from povwatch.core.layout import bases
 from povwatch.spec import lint, parse
+from povwatch.spec.first import default_spec
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
-from povwatch.spec.prompts import Template, default_spec, load_templates
+from povwatch.spec.prompts import Template, load_templates
 from povwatch.spec.variables import names_in
 
 OURS = {

@@ -19,6 +19,7 @@ from povwatch.engines.upstream.session import Session
 from povwatch.engines.upstream.settings import Settings
 from povwatch.models import needs
 from povwatch.spec import prompts
+from povwatch.spec.first import default_spec
 from povwatch.spec.parse import parse
 
 pytestmark = pytest.mark.skipif(not upstream_tree.root(), reason=upstream_tree.MISSING)
@@ -159,7 +160,7 @@ def test_upstreams_command_takes_our_json(folder):
     """Upstream's own command line takes a JSON as povwatch writes it."""
     templates = prompts.load_templates(None)
     for name, template in templates.items():
-        text = prompts.default_spec(b"clip.mp4", b"clip", template, controls={"edge": 1.0}, seed=0, guidance=3)
+        text = default_spec(b"clip.mp4", b"clip", template, controls={"edge": 1.0}, seed=0, guidance=3)
         (folder / f"{name}.json").write_bytes(text)
     files = sorted(folder.glob("*.json"))
     for file, taken in zip(files, upstream_tree.judge(files=[str(one) for one in files])["files"], strict=True):
