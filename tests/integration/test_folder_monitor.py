@@ -18,22 +18,13 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from support.hand_clock import HandClock
-from support.stages import Mishaps, Others
+from support.built import Built
 from watchdog.observers.inotify_c import InotifyFD
 
-from povwatch.arrival.edited_specs import EditedSpecs
-from povwatch.arrival.folder_monitor import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX, FolderMonitor
-from povwatch.arrival.inspections import Inspections
-from povwatch.arrival.known_root import KnownRoot
-from povwatch.arrival.stage import GONE_PATIENCE, ArrivalStage
+from povwatch.arrival.folder_monitor import HEALTH_EVERY, RESCAN_SHARE, WATCH_PAUSE_MAX
+from povwatch.arrival.stage import GONE_PATIENCE
 from povwatch.arrival.watch import Watcher
-from povwatch.config.settings import Arrival
 from povwatch.core.job import JobState
-from povwatch.journal import Journal
-from povwatch.journal.store import JobStore
-from povwatch.spec.error_files import ErrorFiles
-from povwatch.spec.inputs_folder import InputsFolder
 
 PATIENCE = 30
 """Seconds that the kernel's hints may take on a busy machine."""
@@ -45,70 +36,28 @@ MANY = 10_000 if os.environ.get("POVWATCH_TEST_ALL") else 2_000
 """benchmarks/arrivals_100k.py has the whole daemon and a hundred thousand."""
 
 
-class Raises(Mishaps):
-    """Nothing goes unforeseen here."""
-
-    def of(self, _key, error):
-        raise error
-
-
-class Root(KnownRoot):
-    """Counts how often another folder was taken for inputs/."""
-
-    kept = 0
-
-    def keep(self):
-        super().keep()
-        self.kept += 1
-
-
-class Station:
-    """A folder monitor with its arrivals."""
+class Watched(Built):
+    """A daemon whose folder is watched for real."""
 
     def __init__(self, folder, *, rescan="10d"):
-        self.inputs = folder / "inputs"
-        self.inputs.mkdir(exist_ok=True)
-        self.clock = HandClock()
-        self.journal = Journal.open(folder / "state")
-        self.mishaps, self.others = Raises(), Others(JobState.ARRIVING)
-        self.store = JobStore(self.journal, self.clock)
-        self.store.mishaps = self.mishaps
-        self.inspections = Inspections(self.inputs, lambda: None, self.mishaps.of)
-        folder = InputsFolder(self.inputs)
-        error_files = ErrorFiles(folder, self.journal)
-        self.root = Root(self.journal, self.inputs)
-        self.arrival = ArrivalStage(
-            Arrival(settle="5s"),
-            store=self.store,
-            root=self.root,
-            inspections=self.inspections,
-            error_files=error_files,
-        )
-        self.folder_monitor = FolderMonitor(
-            Arrival(rescan=rescan),
-            store=self.store,
-            root=self.root,
-            arrival=self.arrival,
-            error_files=error_files,
-            edited_specs=EditedSpecs(self.store, self.arrival, folder),
-            wake=lambda: None,
-            watcher=Watcher,
-        )
-        self.store.route((self.arrival, self.others))
-        self.folder_monitor.start()
+        self.adopted = 0
+        super().__init__(folder, watcher=Watcher, arrival={"settle": "5s", "rescan": rescan})
+        self.folder_monitor = self.app.folder_monitor
+        self._keep, self.app.root.keep = self.app.root.keep, self._keep_and_count
         self.turn()
         self.turn()  # what the first one asked for
 
-    def close(self):
-        self.folder_monitor.stop()
-        self.inspections.close()
-        self.journal.close()
+    def _keep_and_count(self):
+        """Another folder is taken for inputs/."""
+        self.adopted += 1
+        self._keep()
 
     def turn(self):
         """One turn of the daemon's loop."""
         self.folder_monitor.tick(self.clock.now)
-        if self.root.away is None:
-            self.arrival.tick(self.clock.now)
+        if self.app.root.away is None:
+            self.app.arrival.tick(self.clock.now)
+        self.no_bug()
 
     def later(self, seconds):
         """Let time pass, as the loop does: every second there is something to look at."""
@@ -127,7 +76,7 @@ class Station:
 
     def seen(self):
         """Every clip with a job that has not ended."""
-        return {os.fsdecode(path) for path, known in self.store.known.items() if not known.state.ended}
+        return {os.fsdecode(path) for path, known in self.app.store.known.items() if not known.state.ended}
 
     def expect(self, *clips):
         """Wait until these are seen, and no others."""
@@ -141,18 +90,14 @@ class Station:
     @property
     def withdrawn(self):
         """The clips whose jobs were cancelled."""
-        return [os.fsdecode(job.path) for job in self.others.jobs_ended if job.state is JobState.CANCELLED]
-
-    @property
-    def adopted(self):
-        return self.root.kept
+        return [os.fsdecode(job.path) for job in self.app.store.ended.values() if job.state is JobState.CANCELLED]
 
 
 @pytest.fixture
 def here(tmp_path):
-    station = Station(tmp_path)
-    yield station
-    station.close()
+    made = Watched(tmp_path)
+    yield made
+    made.close()
 
 
 @contextmanager
@@ -174,22 +119,20 @@ def bound(what, where):
 
 def test_none_of_many_files_is_missed(tmp_path):
     """watchdog loses events where many come at once, some of them without a word: the rescan has the last one."""
-    station = Station(tmp_path, rescan="30s")
+    here = Watched(tmp_path, rescan="30s")
     try:
-        writer = subprocess.Popen([sys.executable, "-c", WRITE, station.inputs, str(MANY)])
+        writer = subprocess.Popen([sys.executable, "-c", WRITE, here.inputs, str(MANY)])
         while writer.poll() is None:
-            station.folder_monitor.tick(
-                station.clock.now
-            )  # while they come; the intake's own looks are not needed here
+            here.folder_monitor.tick(here.clock.now)  # as they come; no clip has to be sampled here
             time.sleep(0.02)
         assert writer.returncode == 0
-        station.clock.now += 30 + RESCAN_SHARE * PATIENCE  # a rescan, however long the last one took
-        station.folder_monitor.tick(station.clock.now)
-        assert len(station.seen()) == MANY
-        assert station.journal.counts() == {JobState.ARRIVING: MANY}
-        assert station.withdrawn == []
+        here.clock.now += 30 + RESCAN_SHARE * PATIENCE  # a rescan, however long the last one took
+        here.folder_monitor.tick(here.clock.now)
+        assert len(here.seen()) == MANY
+        assert here.app.journal.counts() == {JobState.ARRIVING: MANY}
+        assert here.withdrawn == []
     finally:
-        station.close()
+        here.close()
 
 
 WRITE = """
@@ -306,12 +249,12 @@ def test_root_removed_and_made_anew(here):
     here.expect("old.mp4", "day/old.mp4")
     shutil.rmtree(here.inputs)
     here.later(LONG)
-    assert here.root.away is not None
+    assert here.app.root.away is not None
     assert here.withdrawn == []
     here.inputs.mkdir()
     here.make("day/old.mp4", "new.mp4")
     here.later(LONG)
-    assert here.root.away is None
+    assert here.app.root.away is None
     assert here.adopted == 1
     assert here.withdrawn == ["old.mp4"]  # one that is there again under its name has lost nothing
     here.expect("day/old.mp4", "new.mp4")
@@ -344,10 +287,10 @@ def test_mount_over_the_root(here, tmp_path):
     (other / "theirs.mp4").touch()
     with bound(other, here.inputs) as unmount:
         here.later(LONG)
-        assert "mounted over it" in here.root.away
+        assert "mounted over it" in here.app.root.away
         unmount()
     here.later(LONG)
-    assert here.root.away is None
+    assert here.app.root.away is None
     assert here.withdrawn == []
     assert list(other.iterdir()) == [other / "theirs.mp4"]
     here.make("day/c.mp4")
@@ -361,17 +304,17 @@ def test_mount_taken_away_and_back(tmp_path):
         folder.mkdir()
     (disk / "a.mp4").touch()
     with bound(disk, root) as unmount:
-        here = Station(tmp_path)
+        here = Watched(tmp_path)
         try:
             here.expect("a.mp4")
             unmount()
             (root / "below.mp4").touch()  # into the mount point: no clip of ours
             here.later(LONG)
-            assert here.root.away is not None
+            assert here.app.root.away is not None
             assert here.withdrawn == []
             with bound(disk, root):
                 here.later(LONG)
-                assert here.root.away is None
+                assert here.app.root.away is None
                 assert here.withdrawn == []
                 here.make("b.mp4")
                 here.expect("a.mp4", "b.mp4")
