@@ -1,7 +1,7 @@
 """The world outside of the daemon: time, the GPU driver, the watched folder's events, worker processes.
 
 A test replaces one of these, and everything else is as in production. Media child processes and hooks are outside too;
-`media.run.call` and `hooks.run.run` start them.
+`media.run.call` and `hooks.program.run_program` start them.
 """
 
 from __future__ import annotations

@@ -1,162 +1,348 @@
-"""Runs a hook to its end, under a process that lets nothing outlive it (process/reaper.py)."""
+"""One run of a hook, from its copies to its expected files. It runs in a thread and never sees the journal.
+
+A hook must not write in inputs/: a look before the run and one after it find what it changed there.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import json
 import os
-import signal
-import sys
+import re
+import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.core import machine_faults
-from povwatch.core.errors import HookFailed, HookUnavailable
-from povwatch.process.child import Child
-from povwatch.process.environment import child_environment
-from povwatch.process.output import LimitedLines
-from povwatch.process.start import REAPER, kill_group
+from povwatch.attempt.copies import see_that_it_is_content, take_copy
+from povwatch.config.placeholders import filled
+from povwatch.core import layout
+from povwatch.core.errors import HookFailed, OutputsAway, PovwatchError, SourceChanged
+from povwatch.core.units import spell_duration
+from povwatch.files import private
+from povwatch.files.fs import FOLDER, closing, open_beneath
+from povwatch.files.names import is_ignored
+from povwatch.files.signature import same_content, signature
+from povwatch.hooks.expected import lacking
+from povwatch.hooks.plan import needless
+from povwatch.hooks.program import run_program
+from povwatch.process.ending import describe_end
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-TICK = 0.1
-"""Seconds between two checks of `cancelled`."""
+    from povwatch.config.hooks import Hook
+    from povwatch.config.settings import Config
+    from povwatch.core.job import Job
+    from povwatch.core.mailbox import Mailbox
+    from povwatch.hooks.program import Ended
+    from povwatch.publish.staging import Staging
 
-SLOW = 0.02
-"""Seconds between two reads of too much output: the hook waits, the daemon does not."""
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+"""Flags for a new file in a folder that is empty at first."""
 
-OFF, LATE = "off", "late"
-
-END_PATIENCE = 6.0
-"""Seconds that the reaper gets to end everything; it needs 5 at most."""
-
-NOT_STARTED = {
-    errno.ENOENT: "Is the path in `argv` right? A relative one is relative to config.toml.",
-    errno.EACCES: "Let povwatch's user run it (chmod +x, and search every folder on the way).",
-    errno.ENOEXEC: "Its first line has to name its interpreter (#!/bin/sh), or name that first in `argv`.",
-}
-"""Error number -> what to do about a program that cannot be started. machine_faults.py has the machine's shortages."""
+NAMED = 3
+"""At most so many new files, or processes, are named."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class HookRequest:
+    """A request to run a hook, with the facts that it needs."""
+
+    hook: Hook
+    job: Job
+    spec: dict[str, Any]
+    """In upstream's fields."""
+    source: Path | None
+    """The private copy that the clip ran from; None before its run, and after povwatch rebuild."""
+    output: bytes | None
+    """The published file, relative to outputs/."""
+    ran_before: bool
+    """Whether the hook is done for a clip with these bytes."""
+    filled_for: str | None
+    """Hash of the clip, at this path, that the hook was last done for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that a hook printed."""
+
+    job: int
+    hook: str
+    text: str
+
+
+@dataclass(slots=True)
+class Outcome:
     """How a run ended."""
 
-    status: int
-    """Exit status; negative for a signal."""
-    left: tuple[str, ...]
-    """Names of the processes that it left behind; they were killed."""
-    timed_out: bool
-    called_off: bool
-    tail: tuple[str, ...]
-    """The last lines of its output."""
-    left_out: int
-    """Number of output lines that were dropped."""
+    seconds: float = 0.0
+    skipped: str = ""
+    """Why the hook did not have to run."""
+    called_off: bool = False
+    error: PovwatchError | None = None
+    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Further events for the log, with their fields."""
 
 
-def run(
-    argv: Sequence[str],
-    *,
-    cwd: Path,
-    env: Mapping[str, str],
-    timeout: float,
-    told: Callable[[str], None],
-    cancelled: threading.Event,
-) -> Ended:
-    """Run a program, and everything that it starts, to the end. Safe to call from several threads.
+def perform(
+    cancelled: threading.Event, request: HookRequest, config: Config, staging: Staging, lines: Mailbox[Line]
+) -> Outcome:
+    """Run a hook, unless it does not have to run.
 
     Args:
-        argv: the program and its arguments.
-        cwd: where it runs.
-        env: variables in addition to povwatch's own.
-        timeout: seconds; then it gets SIGTERM, and SIGKILL 2 s later.
-        told: gets each line of output, in this thread.
-        cancelled: ends it in the same way.
+        cancelled: set when the run is no longer wanted.
+        request: the request.
+        lines: gets the hook's output.
 
     Raises:
-        HookUnavailable: it cannot be started.
-        HookFailed: the process that watches over it was killed.
+        PovwatchError: it could not be run here and now.
     """
+    outcome, begun = Outcome(), time.monotonic()
+    job, hook = request.job, request.hook
+    target = layout.output(config.publish.layout, job.path, job.base, "aug")
+    outdir = staging.result_folder(layout.split(target)[0])
+    values = _values(request, config, staging.for_hooks(job.id), outdir)
+    expects = [str(config.folder / filled(text, values)) for text in hook.expects]
     try:
-        reaper = Child.start([sys.executable, "-I", "-S", str(REAPER)], env=child_environment())
+        if hook.once and (why := _not_needed(request, expects, cancelled)):
+            outcome.skipped = why
+        else:
+            ended = _run(request, config, values, lines, outcome, cancelled=cancelled)
+            outcome.called_off = ended.called_off
+            if not ended.called_off:
+                _judge(hook, ended, expects, cancelled)
+    except HookFailed as error:
+        outcome.error = error
+    finally:
+        staging.clear_hooks(job.id)
+    outcome.seconds = round(time.monotonic() - begun, 3)
+    return outcome
+
+
+def _run(
+    request: HookRequest,
+    config: Config,
+    values: dict[str, str],
+    lines: Mailbox[Line],
+    outcome: Outcome,
+    *,
+    cancelled: threading.Event,
+) -> Ended:
+    """Run the program, and note its changes to files that are not its own."""
+    job, hook = request.job, request.hook
+    copy = _give(request, config, values, cancelled)
+    before = look_at_inputs(config.paths.inputs, job)
+    ended = run_program(
+        [filled(text, values) for text in hook.argv],
+        cwd=config.folder,
+        env={name: filled(text, values) for name, text in hook.env.items()},
+        timeout=hook.timeout,
+        on_line=lambda text: lines.put(Line(job.id, hook.name, text)),
+        cancelled=cancelled,
+    )
+    if changed := changes_in_inputs(before, look_at_inputs(config.paths.inputs, job), job):
+        outcome.notes.append(("hook-inputs", {"hook": hook.name, "what": changed}))
+    if copy is not None and not _same(Path(values["video"]), copy):
+        outcome.notes.append(("hook-copy", {"hook": hook.name}))
+    if ended.left_out:
+        outcome.notes.append(("hook-flood", {"hook": hook.name, "lines": ended.left_out}))
+    if ended.left and not ended.called_off:
+        outcome.notes.append(("hook-left", {"hook": hook.name, "left": _names(ended.left)}))
+    return ended
+
+
+def _values(request: HookRequest, config: Config, room: Path, outdir: Path) -> dict[str, str]:
+    """The value of each placeholder."""
+    job = request.job
+    name = layout.split(job.path)[1]
+    return {
+        "video": str(room / os.fsdecode(name)),
+        "spec": str(room / os.fsdecode(job.base + b".json")),
+        "outdir": str(outdir),
+        "stem": os.fsdecode(job.base),
+        "job": str(job.id),
+        "output": "" if request.output is None else str(config.paths.outputs / os.fsdecode(request.output)),
+    }
+
+
+def _not_needed(request: HookRequest, expects: Sequence[str], cancelled: threading.Event) -> str:
+    """Why the hook does not have to run, as a clause; empty if it has to."""
+    wrong, frames = lacking(expects, cancelled) if expects else ("", {})
+    why = needless(
+        request.hook,
+        ran_before=request.ran_before,
+        filled_for=request.filled_for,
+        source_hash=request.job.source_hash,
+        there=not wrong,
+    )
+    clip = json.loads(request.job.source_info or "{}").get("frames")
+    others = {name: count for name, count in frames.items() if clip and count != clip}
+    if why and others:
+        name, count = next(iter(others.items()))
+        why += (
+            f" (but {name} has {count} frames and the clip {clip}: if it is of another video, move it away and retry)"
+        )
+    return why
+
+
+def _give(request: HookRequest, config: Config, values: dict[str, str], cancelled: threading.Event) -> bytes | None:
+    """Make the copies that the hook names. Returns the signature of the clip's copy."""
+    named = request.hook.placeholders
+    video, spec = (Path(values[what]) for what in ("video", "spec"))
+    with private.room(str(video.parent)) as room:
+        if "spec" in named:
+            with os.fdopen(os.open(spec.name, NEW, 0o666, dir_fd=room), "w", encoding="utf-8") as file:
+                file.write(json.dumps(request.spec, indent=2) + "\n")
+        if "video" not in named:
+            return None
+        if request.source is None:
+            _copy(request, config, room, video.name, cancelled)
+        else:
+            _link(request.source, room, video.name)
+        return signature(os.stat(video.name, dir_fd=room))
+
+
+def _copy(request: HookRequest, config: Config, room: int, video: str, cancelled: threading.Event) -> None:
+    """Copy the clip from inputs/."""
+    try:
+        with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            take_copy(root, request.job.path, room, video, cancelled)
+        see_that_it_is_content(room, video, request.job.path)
+        _see_that_it_was_the_clip(request.job, config)
+    except SourceChanged as error:
+        if request.output is None:
+            raise
+        raise HookFailed(  # its result exists, so the clip must not arrive anew
+            f"The clip that the result was made from is not in inputs/ any more ({error.what.rstrip('.')}), "
+            "and which private copy was its own was lost with the journal.",
+            "Run it by hand if that is needed.",
+        ) from error
+
+
+def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
+    try:
+        there = signature((config.paths.inputs / os.fsdecode(job.path)).lstat())
     except OSError as error:
-        raise _unavailable(argv, error.errno, str(error)) from error
-    with contextlib.closing(_Run(reaper, argv)) as hook:
-        # A Python program buffers output into a pipe: its lines would come at its end, and never if it hangs.
-        unbuffered = {"PYTHONUNBUFFERED": "1"}
-        reaper.send({"argv": list(argv), "cwd": str(cwd), "env": unbuffered | child_environment(env)})
-        return hook.follow(timeout, told, cancelled)
+        raise SourceChanged(f"The clip is gone ({error.strerror}).") from error
+    if job.source_stat is None or not same_content(there, job.source_stat):
+        raise SourceChanged("The clip is not the one that arrived.")
 
 
-class _Run:
-    """One run of a hook, through its reaper."""
+def _link(source: Path, room: int, video: str) -> None:
+    """Link the run's copy, which nothing else needs any more. Without hard links, copy it."""
+    try:
+        with private.room(str(source.parent)) as run:
+            try:
+                os.link(source.name, video, src_dir_fd=run, dst_dir_fd=room, follow_symlinks=False)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                with (
+                    os.fdopen(os.open(source.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=run), "rb") as one,
+                    os.fdopen(os.open(video, NEW, 0o600, dir_fd=room), "wb") as other,
+                ):
+                    shutil.copyfileobj(one, other)
+    except (FileNotFoundError, OutputsAway) as error:
+        if source.exists():
+            raise
+        raise HookFailed(
+            "The private copy of the clip is gone.", "Nobody but povwatch may remove what is in outputs/.povwatch."
+        ) from error
 
-    def __init__(self, reaper: Child, argv: Sequence[str]) -> None:
-        self.reaper = reaper
-        self.argv = argv
-        self.leader: int | None = None
-        """The hook's process, which leads a process group."""
-        self.answer: dict[str, Any] | None = None
-        """The reaper's last message: how the hook ended, or why it did not start."""
 
-    def follow(self, timeout: float, told: Callable[[str], None], cancelled: threading.Event) -> Ended:
-        """Read until the reaper has ended and all earlier output is read."""
-        begun = time.monotonic()
-        lines, ending, why = LimitedLines(begun), float("inf"), ""
-        while self.reaper.open and time.monotonic() - ending <= END_PATIENCE:  # after that close() kills it
-            if not why and (why := _why(time.monotonic() - begun, timeout, cancelled)):
-                ending = time.monotonic()
-                self.reaper.send("end")
-            alive = self.reaper.answering
-            answers, output = self.reaper.listen(TICK if alive else 0)
-            if not alive and not output:
-                break  # an escaped process still has the pipe open
-            for answer in answers:
-                self.leader = answer.get("started", self.leader)
-                if "started" not in answer:
-                    self.answer = answer
-            _tell(lines.take(output, time.monotonic()), told)
-            if lines.flooded:
-                time.sleep(SLOW)
-        _tell(lines.end(time.monotonic()), told)
-        return self._ended(lines, why)
+def _same(file: Path, was: bytes) -> bool:
+    try:
+        return same_content(signature(file.lstat()), was)
+    except OSError:
+        return False
 
-    def close(self) -> None:
-        """Leave no process, zombie or descriptor behind."""
-        if self.answer is None and self.leader is not None:  # else the reaper has reaped it
-            kill_group(self.leader)
-        self.reaper.close()
 
-    def _ended(self, lines: LimitedLines, why: str) -> Ended:
-        answer = self.answer
-        if answer is None and not why:
-            raise HookFailed(
-                "The process that watches over it was killed, and the hook with it.",
-                "The machine may have run out of memory: look at journalctl -k.",
+def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threading.Event) -> None:
+    """Check that the hook ended well and left its expected files."""
+    if ended.timed_out:
+        raise HookFailed(
+            f"It took longer than {spell_duration(hook.timeout)} and was ended.",
+            f"If it needs more, raise its timeout; if it hangs, mend it{_words(ended.tail)}",
+        )
+    if ended.status != 0:
+        raise HookFailed(f"It {describe_end(ended.status)}.", f"Mend what it complains of{_words(ended.tail)}")
+    wrong, _ = lacking(expects, cancelled)
+    if wrong:
+        left = f" It left {_names(ended.left)} behind, which does not count." if ended.left else ""
+        todo = f"Have it write all that its `expects` names{_words(ended.tail)}"
+        raise HookFailed(f"It ended well, but {wrong}.{left}", todo)
+
+
+def _words(tail: Sequence[str]) -> str:
+    """The end of a sentence: the last line that the hook printed."""
+    if not tail:
+        return "; it printed nothing."
+    return f'. Its last words: "{layout.shown(tail[-1].encode("utf-8", "surrogateescape"))}".'
+
+
+def _names(left: Sequence[str]) -> str:
+    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+    return f"{len(left)} process{'es' if len(left) > 1 else ''} ({', '.join(left[:NAMED])}{more})"
+
+
+# -- what a hook changed in inputs/
+
+
+@dataclass(frozen=True, slots=True)
+class InputsLook:
+    """The clip's files in inputs/ at one moment."""
+
+    clip: bytes | None
+    """The clip's signature; None if it is missing."""
+    spec: bytes | None
+    """The JSON's signature; None if it is missing."""
+    like_it: frozenset[bytes]
+    """Names in the clip's folder that begin with the clip's name: `clip_overlay.mp4`."""
+
+
+def look_at_inputs(inputs: Path, job: Job) -> InputsLook | None:
+    """Look at the files; None if the folder cannot be read."""
+    beside = layout.beside(job.path, job.base)
+    folder, name = layout.split(job.path)
+    own = {layout.split(path)[1] for path in (job.path, beside.spec, beside.error, beside.go, beside.hold)}
+    # `clip2.mp4` is another clip; a program that reads clip.mp4 writes clip_overlay.mp4 or clip.mp4.npz.
+    like_it = re.compile(rb"(?:%s)[^0-9A-Za-z]" % b"|".join(map(re.escape, {name, job.base, layout.stem_of(name)})))
+    try:
+        with (
+            closing(os.open(inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root,
+            closing(open_beneath(root, folder, FOLDER)) as there,
+        ):
+            found = [os.fsencode(entry) for entry in os.listdir(there)]  # noqa: PTH208 - a descriptor
+            return InputsLook(
+                _signature(there, name),
+                _signature(there, layout.split(beside.spec)[1]),
+                frozenset(n for n in found if n not in own and like_it.match(n) and not is_ignored(n)),
             )
-        if answer is not None and "error" in answer:
-            raise _unavailable(self.argv, answer["error"], answer["text"])
-        status, left = (answer["status"], answer["left"]) if answer else (-signal.SIGKILL, [])
-        return Ended(status, tuple(left), why == LATE, why == OFF, tuple(lines.tail), lines.left_out)
+    except OSError:
+        return None
 
 
-def _why(took: float, timeout: float, cancelled: threading.Event) -> str:
-    """Why a run has to end now; empty if it may go on."""
-    if cancelled.is_set():
-        return OFF
-    return LATE if took >= timeout else ""
+def changes_in_inputs(before: InputsLook | None, after: InputsLook | None, job: Job) -> str:
+    """What changed between two looks, as a clause; empty if nothing did."""
+    if before is None or after is None:
+        return ""
+    spec = layout.shown(layout.split(layout.beside(job.path, job.base).spec)[1])
+    found = []
+    for what, then, now in (("the clip", before.clip, after.clip), (spec, before.spec, after.spec)):
+        if then is not None and now is None:
+            found.append(f"{what} went away")
+        elif then is not None and now is not None and not same_content(then, now):
+            found.append(f"{what} changed")
+    if new := sorted(after.like_it - before.like_it):
+        more = f" and {len(new) - NAMED} more" if len(new) > NAMED else ""
+        found.append(f"{', '.join(map(layout.shown, new[:NAMED]))}{more} appeared")
+    return ", ".join(found)
 
 
-def _tell(lines: Sequence[str], told: Callable[[str], None]) -> None:
-    for line in lines:
-        told(line)
-
-
-def _unavailable(argv: Sequence[str], code: int | None, text: str) -> HookUnavailable:
-    lacking = machine_faults.rule(code or 0, machine_faults.Place.PROCESS)
-    todo = lacking.todo if lacking else NOT_STARTED.get(code or 0, "See to that; it is tried again by itself.")
-    return HookUnavailable(f"{argv[0]} cannot be started ({os.strerror(code) if code else text}).", todo)
+def _signature(folder: int, name: bytes) -> bytes | None:
+    try:
+        return signature(os.lstat(name, dir_fd=folder))
+    except FileNotFoundError:
+        return None

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,23 +19,25 @@ from typing import TYPE_CHECKING
 from povwatch.attempt.attempt import Attempt
 from povwatch.core import retry
 from povwatch.core.background import Background
-from povwatch.core.changes import HookChange, HookWait
+from povwatch.core.changes import HookChange, HookWait, PutOff
+from povwatch.core.errors import HookUnavailable, JobFailed, PovwatchError, SourceChanged
 from povwatch.core.events import say
 from povwatch.core.hook_record import HookRun, HookState
 from povwatch.core.job import Job, JobState, Waiting
-from povwatch.core.machine_faults import Place
+from povwatch.core.machine_faults import Place, until
 from povwatch.core.mailbox import Mailbox
+from povwatch.core.sentences import joined
 from povwatch.core.stage import Stage
 from povwatch.core.unforeseen import in_words
-from povwatch.hooks.errand import HookRequest, Line, Outcome, perform
-from povwatch.hooks.outcomes import MOMENTS, Outcomes
-from povwatch.hooks.plan import BEFORE, current, next_hook
-from povwatch.hooks.records import Records
+from povwatch.core.units import spell_duration
+from povwatch.hooks.plan import AFTER, BEFORE, current, next_hook
+from povwatch.hooks.run import HookRequest, Line, Outcome, perform
 from povwatch.media.errors import MediaStopped
 from povwatch.publish import Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.hooks import Hook
@@ -44,6 +47,12 @@ if TYPE_CHECKING:
     from povwatch.publish.staging import Staging
     from povwatch.spec.current import CurrentSpecs
 
+MOMENTS = {JobState.QUEUED: BEFORE, JobState.PUBLISHING: AFTER}
+"""The states in which hooks run, to when that is."""
+
+CHANGED_PAUSE = 1.0
+"""Seconds until a changed clip is looked at again; by then it usually arrives anew."""
+
 STOPPED = "povwatch stops"
 
 
@@ -51,7 +60,6 @@ STOPPED = "povwatch stops"
 class _ActiveRun:
     """A run under way."""
 
-    hook: Hook
     request: HookRequest
     record: HookRun
     why: str = ""
@@ -60,7 +68,7 @@ class _ActiveRun:
     @property
     def key(self) -> tuple[str, int, str]:
         """Its key in the background."""
-        return ("hook", self.record.job, self.hook.name)
+        return ("hook", self.record.job, self.record.hook)
 
 
 class HookStage(Stage):
@@ -84,17 +92,15 @@ class HookStage(Stage):
         self._blockers = blockers
         self._staging = staging
         self._wake = wake
-        self._records = Records(store)
-        self._outcomes = Outcomes(
-            attempts=config.engine.attempts,
-            store=store,
-            records=self._records,
-            failed_attempts=failed_attempts,
-        )
+        self._failed_attempts = failed_attempts
         self._background = Background(wake, threads=max(1, len(self._hooks)), broken=store.mishaps.of)
         self._lines: Mailbox[Line] = Mailbox(wake)
         self._active: dict[str, _ActiveRun] = {}
         """By the hook's name."""
+        self._records: dict[int, dict[str, HookRun]] = {}
+        """The journal's records of the hooks that have begun, by job and hook's name."""
+        self._refusals: Counter[int] = Counter()
+        """How often in a row the machine refused something that a job's hook needs."""
         self._published: set[int] = set()
         """Published jobs whose `after` hooks are not over."""
         self._unable: dict[str, tuple[float, str]] = {}
@@ -109,7 +115,7 @@ class HookStage(Stage):
 
     def ready(self, job: Job) -> bool:
         """Whether a queued job has no hook left to run before it."""
-        return not self._hooks or next_hook(self._hooks, BEFORE, job, self._records.of(job)) is None
+        return not self._hooks or next_hook(self._hooks, BEFORE, job, self._records_of(job)) is None
 
     def stuck(self, job: Job) -> bool:
         """Whether a job waits for a hook that cannot be started here."""
@@ -120,14 +126,19 @@ class HookStage(Stage):
         """The failures of a published job's `after` hooks, empty if there are none; None while hooks are to run."""
         if self._next(job) is None:
             self._published.discard(job.id)
-            return self._outcomes.sentence(job, self._hooks)
+            records = [
+                record
+                for hook in self._hooks
+                if hook.when == AFTER and (record := self._records_of(job).get(hook.name))
+            ]
+            return joined(*(f"The hook {r.hook} failed: {r.error}" for r in records if r.state is HookState.FAILED))
         self._published.add(job.id)
         return None
 
     def ended(self, job: Job) -> None:
         """See Stage."""
         self._published.discard(job.id)
-        self._records.forget(job)
+        self._records.pop(job.id, None)
 
     def recover(self) -> None:
         """Settle the hooks that ran when povwatch ended."""
@@ -135,7 +146,7 @@ class HookStage(Stage):
         for found in self._store.journal.hooks_interrupted():
             try:
                 with self._store.together():
-                    self._outcomes.interrupted(self._store.job(found.job), hooks.get(found.hook), found)
+                    self._interrupted(self._store.job(found.job), hooks.get(found.hook), found)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                 self._store.mishaps.of(("recovery", found.job), error)
 
@@ -180,7 +191,7 @@ class HookStage(Stage):
         self._hear()
         for active in self._active.values():
             with self._store.together():
-                self._outcomes.off(self._store.job(active.record.job), active.hook, active.record, STOPPED)
+                self._called_off(self._store.job(active.record.job), active.record, STOPPED)
         self._active.clear()
 
     # -- from the start of a run to its end
@@ -213,7 +224,7 @@ class HookStage(Stage):
             if request := self._request(job, hook):
                 self._begin(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-            self._records.forget(job)  # its records may be of an undone transaction
+            self._records.pop(job.id, None)  # its records may be of an undone transaction
             if not self._background.busy(("hook", job.id, hook.name)):
                 self._active.pop(hook.name, None)
             self._store.mishaps.of(("hook", job.id, hook.name), error)
@@ -237,7 +248,7 @@ class HookStage(Stage):
 
     def _begin(self, request: HookRequest) -> None:
         job, hook = request.job, request.hook
-        known = current(self._records.of(job).get(hook.name), hook, job) or HookRun(
+        known = current(self._records_of(job).get(hook.name), hook, job) or HookRun(
             job.id, hook.name, HookState.WAITING
         )
         record = dataclasses.replace(
@@ -251,9 +262,9 @@ class HookStage(Stage):
         fields = {"hook": hook.name, "when": hook.when} | attempts
         waits = HookWait(Waiting.HOOK, f"The hook {hook.name} runs.")
         with self._store.together():
-            self._records.keep(record)
+            self._keep(record)
             self._store.apply(job, HookChange(how="hook-started", fields=fields, waits=waits))
-        active = self._active[hook.name] = _ActiveRun(hook, request, record)
+        active = self._active[hook.name] = _ActiveRun(request, record)
         self._background.submit(
             active.key,
             lambda outcome: self._ended(active, outcome),
@@ -268,38 +279,117 @@ class HookStage(Stage):
             return f"the clip is {job.state}"
         if job.state is JobState.ARRIVING or job.source_hash != was.source_hash:
             return "the clip changed"
-        if "spec" in active.hook.placeholders and (job.state, job.spec_hash) != (was.state, was.spec_hash):
+        if "spec" in active.request.hook.placeholders and (job.state, job.spec_hash) != (was.state, was.spec_hash):
             return "the clip went back to its grace"
         return ""
 
     def _ended(self, active: _ActiveRun, outcome: Outcome | Exception) -> None:
-        del self._active[active.hook.name]
+        del self._active[active.record.hook]
         self._hear()
         try:
             with self._store.together():
                 self._settle(active, outcome)
         except Exception:
-            self._records.forget(self._store.job(active.record.job))  # its records are of an undone transaction
+            self._records.pop(active.record.job, None)  # its records are of an undone transaction
             raise
         self._wake()
 
     def _settle(self, active: _ActiveRun, outcome: Outcome | Exception) -> None:
         """Journal how a run ended."""
-        hook, record = active.hook, active.record
+        hook, record = active.request.hook, active.record
         job = self._store.job(record.job)
         for event, fields in [] if isinstance(outcome, Exception) else outcome.notes:
             self._store.note(job, event, fields)
         why = active.why or self._unwanted(active)
         if why or isinstance(outcome, MediaStopped) or (isinstance(outcome, Outcome) and outcome.called_off):
-            self._outcomes.off(job, hook, record, why or STOPPED)
+            self._called_off(job, record, why or STOPPED)
         elif isinstance(outcome, Outcome) and outcome.error is None:
-            self._outcomes.done(job, hook, record, outcome)
+            self._done(job, record, outcome)
         else:
             raised = outcome if isinstance(outcome, Exception) else outcome.error or RuntimeError("no outcome")
             error = in_words(raised, f"while the hook {hook.name} ran", Place.HOOK, "the hook's files")
-            unable = self._outcomes.failed(job, hook, record, error)
-            if unable is not None:
-                self._unable[hook.name] = unable
+            self._failed(job, hook, record, error)
+
+    # -- what the end of a run means for its job; journalled together with the run's end
+
+    def _done(self, job: Job, record: HookRun, outcome: Outcome) -> None:
+        """The hook succeeded, or did not have to run."""
+        self._refusals.pop(job.id, None)
+        fields = {"hook": record.hook, "seconds": outcome.seconds}
+        state = HookState.SKIPPED if outcome.skipped else HookState.DONE
+        self._keep(record, state=state, seconds=outcome.seconds, error=None)
+        if outcome.skipped:
+            self._go_on(job, "hook-skipped", fields | {"why": outcome.skipped})
+        else:
+            self._go_on(job, "hook-done", fields | {"took": spell_duration(outcome.seconds)})
+
+    def _called_off(self, job: Job, record: HookRun, why: str) -> None:
+        """The run was cancelled; nothing is charged."""
+        self._keep(_uncharged(record))
+        self._store.note(job, "hook-off", {"hook": record.hook, "why": why})
+
+    def _failed(self, job: Job, hook: Hook, record: HookRun, error: PovwatchError) -> None:
+        """The hook failed: retry.py decides what follows."""
+        clock, attempts = self._store.clock, self._config.engine.attempts
+        decision = retry.decide(error, attempts=record.attempts, limit=attempts, now=clock.wall())
+        at = decision.at + (CHANGED_PAUSE if isinstance(error, SourceChanged) else 0.0)
+        if decision.kind is retry.Kind.RELEASE and (again := until(error)):
+            self._refusals[job.id] += 1
+            at = max(at, clock.wall() + again.pause(self._refusals[job.id]))
+        else:
+            self._refusals.pop(job.id, None)
+        on_boot = clock.boot() + at - clock.wall()
+        fields = {"hook": hook.name, "problem": str(error), "at": clock.spell(on_boot)}
+        if decision.kind is retry.Kind.RELEASE:
+            self._keep(_uncharged(record), error=str(error))
+            if isinstance(error, HookUnavailable):
+                detail = f"The hook {hook.name} cannot be started: {error}"
+                self._go_on(job, "hook-unavailable", fields, HookWait(Waiting.HOOK, detail, None))
+                self._unable[hook.name] = (on_boot, detail)
+            else:
+                self._go_on(job, "hook-later", fields, HookWait(decision.waiting, str(error), at))
+        elif decision.kind is retry.Kind.RETRY:
+            self._keep(record, state=HookState.WAITING, error=str(error))
+            detail = f"The hook {hook.name} failed: {decision.reason}"
+            fields = fields | {"attempt": f"{record.attempts} of {attempts}"}
+            self._go_on(job, "hook-retry", fields, HookWait(Waiting.RETRY_AT, detail, decision.at))
+        else:
+            self._keep(record, state=HookState.FAILED, error=str(error))
+            self._give_hook_up(job, hook, error)
+
+    def _interrupted(self, job: Job, hook: Hook | None, record: HookRun) -> None:
+        """The hook ran when povwatch ended. Attempts do not include such crashes."""
+        crashes = record.crashes + 1
+        decision = retry.after_crash(crashes, self._store.clock.wall())
+        given_up = decision.kind is retry.Kind.FAIL
+        state = HookState.FAILED if given_up else HookState.WAITING
+        self._keep(_uncharged(record), state=state, crashes=crashes, error=decision.reason)
+        if hook is None or job.ended:
+            return
+        say("hook-orphaned", job, hook=hook.name, what="it is given up" if given_up else "it runs again")
+        if given_up:
+            self._give_hook_up(job, hook, JobFailed(decision.reason, "Look at journalctl -k of that time."))
+        elif job.state in MOMENTS:
+            self._store.apply(job, PutOff(waiting=Waiting.RETRY_AT, detail=decision.reason, at=decision.at))
+
+    def _give_hook_up(self, job: Job, hook: Hook, error: PovwatchError) -> None:
+        """The hook failed for the last time."""
+        if hook.when == BEFORE and hook.on_failure == "stop":
+            self._failed_attempts.fail(job, JobFailed(f"The hook {hook.name} failed: {error.what}", error.todo))
+            return
+        follows = "The clip runs without it"
+        if hook.when == AFTER:
+            more = ", and the hooks behind this one do not run" if hook.on_failure == "stop" else ""
+            follows = f"The result stays as it is{more}"
+        self._go_on(job, "hook-failed", {"hook": hook.name, "problem": str(error), "follows": follows})
+
+    def _go_on(self, job: Job, event: str, fields: Mapping[str, Any], waits: HookWait | None = None) -> None:
+        """Journal and log how a run ended. The job's wait changes only if the job waited on the hook."""
+        if job.state not in MOMENTS:  # for example back in its grace
+            waits = None
+        elif waits is None:
+            waits = HookWait(Waiting.TURN if job.state is JobState.QUEUED else None, "")
+        self._store.apply(job, HookChange(how=event, fields=fields, waits=waits))
 
     # -- helpers
 
@@ -310,4 +400,22 @@ class HookStage(Stage):
     def _next(self, job: Job) -> Hook | None:
         """The hook that a job waits for."""
         moment = MOMENTS.get(job.state)
-        return next_hook(self._hooks, moment, job, self._records.of(job)) if moment and self._hooks else None
+        return next_hook(self._hooks, moment, job, self._records_of(job)) if moment and self._hooks else None
+
+    def _records_of(self, job: Job) -> dict[str, HookRun]:
+        """The records of a job's hooks, by name; hooks that have not begun have none."""
+        if job.id not in self._records:
+            self._records[job.id] = self._store.journal.hooks(job.id)
+        return self._records[job.id]
+
+    def _keep(self, record: HookRun, **changes: Any) -> None:  # noqa: ANN401 - a record's own fields
+        """Journal a record."""
+        record = dataclasses.replace(record, updated_at=self._store.clock.wall(), **changes)
+        self._store.journal.set_hook(record)
+        if record.job in self._records:
+            self._records[record.job][record.hook] = record
+
+
+def _uncharged(record: HookRun) -> HookRun:
+    """The record with its attempt given back."""
+    return dataclasses.replace(record, state=HookState.WAITING, attempts=max(record.attempts - 1, 0))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import toys
 
 from povwatch.config.hooks import Hook
-from povwatch.hooks.run import Ended
+from povwatch.hooks.program import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ class Programs:
         self.hooks = [self._hook(BEFORE, "{spec}"), self._hook(AFTER, "{output}")] if scenario in SCENARIOS else []
 
     def run(self, argv: Sequence[str], **_: Any) -> Ended:
-        """In place of hooks.run.run: one program to its end."""
+        """In place of hooks.program.run_program: one program to its end."""
         name, video, other, made = argv
         self._apart(lambda: self._count(name))
         wrong = "" if toys.whole(Path(video).read_bytes()) else "the clip that it was given is not whole"

@@ -33,7 +33,7 @@ from povwatch.daemon.loop import Daemon
 from povwatch.daemon.outside import Outside
 from povwatch.files import fs
 from povwatch.gpu.nvml import Gpus
-from povwatch.hooks import errand
+from povwatch.hooks import run as hook_run
 from povwatch.journal.anew import made_anew
 from povwatch.ops.rebuild import restore, survey
 from povwatch.publish import files
@@ -125,7 +125,7 @@ class World:
                 daemon then is one that goes on until all is done, in place of `--once`, which would give up.
         """
         programs = Programs(folders.made, scenario, apart=apart)
-        errand.run = programs.run
+        hook_run.run_program = programs.run
         self._folders, self._scenario, self._apart = folders, scenario, apart
         self._clock = HandClock()
         self._clock.now += LIFE * life

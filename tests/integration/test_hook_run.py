@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from povwatch.core.errors import HookFailed, HookUnavailable
-from povwatch.hooks.run import run
+from povwatch.hooks.program import run_program
 
 PATIENCE = 30.0
 
@@ -44,14 +44,14 @@ def python(code):
     return [sys.executable, "-I", "-S", "-c", code]
 
 
-def do(folder, argv, *, timeout=PATIENCE, cancelled=None, told=None, **env):
+def do(folder, argv, *, timeout=PATIENCE, cancelled=None, on_line=None, **env):
     lines = []
-    ended = run(
+    ended = run_program(
         argv,
         cwd=folder,
         env=env,
         timeout=timeout,
-        told=told or lines.append,
+        on_line=on_line or lines.append,
         cancelled=cancelled or threading.Event(),
     )
     return ended, lines
@@ -124,7 +124,7 @@ def test_timeout_ends_all_below(tmp_path):
 def test_deaf_hook_is_killed(tmp_path):
     """A hook that ignores SIGTERM is killed when it is called off."""
     cancelled = threading.Event()
-    ended, _ = do(tmp_path, python(STUBBORN), cancelled=cancelled, told=lambda _: cancelled.set())
+    ended, _ = do(tmp_path, python(STUBBORN), cancelled=cancelled, on_line=lambda _: cancelled.set())
     assert (ended.called_off, ended.status) == (True, -signal.SIGKILL)
     assert gone(written(tmp_path / "stubborn"))
 
@@ -139,7 +139,7 @@ def test_asked_before_it_is_killed(tmp_path):
         lines.append(line)
         cancelled.set()
 
-    ended, _ = do(tmp_path, ["sh", "-c", code], cancelled=cancelled, told=told)
+    ended, _ = do(tmp_path, ["sh", "-c", code], cancelled=cancelled, on_line=told)
     said = [line for line in lines if line != "Terminated"]  # by the shell of its sleep, where that was asked too
     assert (ended.called_off, ended.status, said) == (True, 5, ["here", "tidied"])
 
@@ -148,8 +148,8 @@ def ours(folder, code):
     """A process that runs a hook, as the daemon does."""
     call = f"""
 import sys, threading, pathlib
-from povwatch.hooks.run import run
-run([sys.executable, "-c", {code!r}], cwd=pathlib.Path.cwd(), env={{}}, timeout=600, told=print,
+from povwatch.hooks.program import run_program
+run_program([sys.executable, "-c", {code!r}], cwd=pathlib.Path.cwd(), env={{}}, timeout=600, on_line=print,
     cancelled=threading.Event())
 """
     return subprocess.Popen([sys.executable, "-c", call], cwd=folder, stdout=subprocess.DEVNULL)
@@ -182,7 +182,7 @@ def test_hook_ends_when_its_reaper_is_killed(tmp_path):
         os.kill(int(line), signal.SIGKILL)
 
     with pytest.raises(HookFailed, match="watches over it was killed"):
-        do(tmp_path, ["sh", "-c", "echo $$ >me; echo $PPID; exec sleep 600"], told=kill_its_parent)
+        do(tmp_path, ["sh", "-c", "echo $$ >me; echo $PPID; exec sleep 600"], on_line=kill_its_parent)
     assert gone(written(tmp_path / "me"))
 
 

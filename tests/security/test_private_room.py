@@ -25,7 +25,7 @@ from povwatch.core.errors import OutputsAway
 from povwatch.core.job import Job, JobState
 from povwatch.core.mailbox import Mailbox
 from povwatch.files import fs, private
-from povwatch.hooks.errand import HookRequest, perform
+from povwatch.hooks.run import HookRequest, perform
 from povwatch.media.run import call
 from povwatch.publish import Publisher
 from povwatch.publish.staging import Staging

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from povwatch.core.job import Job, JobState
-from povwatch.hooks.inputs_look import difference, look
+from povwatch.hooks.run import changes_in_inputs, look_at_inputs
 
 JOB = Job(1, b"f/a.mp4", b"a", JobState.QUEUED)
 
@@ -45,13 +45,13 @@ def folder(tmp_path):
 )
 def test_what_is_other_than_before(folder, does, seen):
     """What a hook changed beside its clip is told; what others do is not."""
-    before = look(folder.parent, JOB)
+    before = look_at_inputs(folder.parent, JOB)
     does(folder)
-    assert difference(before, look(folder.parent, JOB), JOB) == seen
+    assert changes_in_inputs(before, look_at_inputs(folder.parent, JOB), JOB) == seen
 
 
 def test_folder_away_tells_nothing(folder):
-    before = look(folder.parent, JOB)
+    before = look_at_inputs(folder.parent, JOB)
     folder.rename(folder.parent / "g")
-    assert look(folder.parent, JOB) is None
-    assert difference(before, None, JOB) == ""
+    assert look_at_inputs(folder.parent, JOB) is None
+    assert changes_in_inputs(before, None, JOB) == ""
