@@ -32,36 +32,48 @@ class Source(Protocol):
         """The reason; None if it holds nothing up."""
 
 
-class Engines(Protocol):
-    """Whether the engine can take jobs."""
+class EngineSource(Source, Protocol):
+    """Something that may keep the engine from taking jobs."""
 
-    def blocker(self, now: float) -> Blocker | None:
-        """The reason why not; None if it can. `now` is on the boot clock."""
+    def given_up(self, times: int) -> bool:
+        """Whether it failed so often in a row that --once no longer waits for it."""
 
 
 class Blockers:
     """Everything that may hold all jobs up. The most general reason wins."""
 
-    def __init__(self, *, faults: Sequence[Source], schedule: Source, engines: Engines) -> None:
+    def __init__(self, *, faults: Sequence[Source], schedule: Source, engine: Sequence[EngineSource]) -> None:
         """Ask these sources from now on.
 
         Args:
             faults: what nobody wants: folders that are away, disks that are full.
             schedule: whether people want jobs to start.
-            engines: whether the engine can take jobs.
+            engine: whether the engine can take jobs.
         """
         self._faults = faults
         self._schedule = schedule
-        self._engines = engines
+        self._engine = engine
 
     def fault(self) -> Blocker | None:
         """Why even work under way cannot be finished."""
-        return next((found for source in self._faults if (found := source.blocker) is not None), None)
+        return _first(self._faults)
 
     def starting(self) -> Blocker | None:
         """Why no work may begin for any job."""
         return self.fault() or self._schedule.blocker
 
-    def generating(self, now: float) -> Blocker | None:
-        """Why no worker gets a job. `now` is on the boot clock."""
-        return self.starting() or self._engines.blocker(now)
+    def engine(self) -> Blocker | None:
+        """Why the engine takes no job."""
+        return _first(self._engine)
+
+    def generating(self) -> Blocker | None:
+        """Why no worker gets a job."""
+        return self.starting() or self.engine()
+
+    def given_up(self, times: int) -> bool:
+        """Whether no job can start, and what keeps jobs from it does not change by itself, or failed `times` times."""
+        return self.starting() is not None or any(source.given_up(times) for source in self._engine)
+
+
+def _first(sources: Sequence[Source]) -> Blocker | None:
+    return next((found for source in sources if (found := source.blocker) is not None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.edited_specs import EditedSpecs
@@ -27,20 +28,18 @@ from povwatch.journal.store import JobStore
 from povwatch.ops.rebuild.outputs import refuse_lost_journal
 from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import OutputsWatch
-from povwatch.queue.order import Turns
+from povwatch.queue.order import JobQueue
+from povwatch.queue.pauses import QueuePauses
 from povwatch.queue.schedule import Schedule
 from povwatch.results.source_archive import SourceArchive
 from povwatch.results.stage import ResultsStage
-from povwatch.run.pauses import QueuePauses
 from povwatch.run.stage import RunStage
 from povwatch.service.requests import Spool
 from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.prompts import configured_templates
-from povwatch.workers.availability import Availability
-from povwatch.workers.crew import Crew
 from povwatch.workers.gpu_faults import GpuFaults
-from povwatch.workers.pool import EngineRoom
+from povwatch.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,17 +84,28 @@ class App:
         self.free_space = FreeSpace(config)
         self.outputs_watch = OutputsWatch(self.publisher.staging)
         self.schedule = Schedule(parse(config.engine.hours), self.journal, self.clock)
-        self.availability = Availability(self.clock, self.choice.kind)
-        self.crew = Crew(self.clock, self.monitor)
+        self.pool = WorkerPool(
+            config,
+            self.choice,
+            schedule=self.schedule,
+            clock=self.clock,
+            background=self.background,
+            monitor=self.monitor,
+            new_process=partial(outside.worker, clock=self.clock.boot, wake=self.waker.wake),
+        )
+        self.gpu_faults = GpuFaults(store=self.store, monitor=self.monitor, pool=self.pool, wake=self.waker.wake)
+        pauses = QueuePauses(self.clock, self.pool, self.outputs_watch)
         self.blockers = Blockers(
-            faults=(self.root, self.outputs_watch, self.free_space), schedule=self.schedule, engines=self.availability
+            faults=(self.root, self.outputs_watch, self.free_space),
+            schedule=self.schedule,
+            engine=(self.gpu_faults, self.pool, pauses),
         )
         failed_attempts = FailedAttempts(
             config,
             store=self.store,
             error_files=self.error_files,
             staging=self.publisher.staging,
-            pauses=QueuePauses(self.clock, self.availability, self.crew, self.outputs_watch),
+            pauses=pauses,
         )
         self.arrival = ArrivalStage(
             config.arrival, store=self.store, root=self.root, inspections=self.inspections, error_files=self.error_files
@@ -131,18 +141,13 @@ class App:
         )
         self.run = RunStage(
             config,
-            kind=self.choice.kind,
             store=self.store,
-            specs=self.grace,
             publisher=self.publisher,
             background=self.background,
             failed_attempts=failed_attempts,
-            blockers=self.blockers,
-            availability=self.availability,
-            crew=self.crew,
-            monitor=self.monitor,
             free_space=self.free_space,
-            turns=Turns(self.store, self.hooks.ready),
+            queue=JobQueue(self.store, specs=self.grace, hooks=self.hooks, blockers=self.blockers, pauses=pauses),
+            pool=self.pool,
         )
         self.results = ResultsStage(
             config,
@@ -157,25 +162,6 @@ class App:
             hooks=self.hooks,
         )
         self.store.route((self.arrival, self.folder_monitor, self.grace, self.hooks, self.run, self.results))
-        self.engine_room = EngineRoom(
-            config,
-            self.choice,
-            schedule=self.schedule,
-            clock=self.clock,
-            background=self.background,
-            monitor=self.monitor,
-            availability=self.availability,
-            crew=self.crew,
-            wake=self.waker.wake,
-            worker=outside.worker,
-        )
-        self.gpu_faults = GpuFaults(
-            store=self.store,
-            monitor=self.monitor,
-            crew=self.crew,
-            availability=self.availability,
-            wake=self.waker.wake,
-        )
         self.spool = Spool(config.paths.state)
 
 

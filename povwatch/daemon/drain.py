@@ -67,22 +67,12 @@ def _is_stuck(app: App, job: Job) -> bool:
     if job.path not in app.store.scope and job.state not in CLAIMED:
         return True
     if job.state is JobState.QUEUED:
-        return _runs_nothing(app)
+        return app.blockers.given_up(app.config.engine.attempts)
     if job.state is JobState.GRACE:
         return job.waiting_on in NOT_INSPECTED
     # The machine does not allow the step now; the next start tries it again. A hook goes on by itself.
     steps = {JobState.CHECKING, JobState.PUBLISHING}
     return job.state in steps and job.waiting_on not in {None, Waiting.HOOK, Waiting.RETRY_AT}
-
-
-def _runs_nothing(app: App) -> bool:
-    """Whether this machine can run nothing: it is blocked, has no engine, or failed as often as a clip may fail."""
-    available, limit = app.availability, app.config.engine.attempts
-    if app.blockers.starting() is not None or max(available.pauses, available.blind_looks) >= limit:
-        return True
-    # A worker that still loads, or waits to load, may succeed.
-    failing = all(place.failures >= limit for place in app.crew.places)
-    return available.engine is not None and (failing or not app.engine_room.started)
 
 
 def outcome(app: App, *, stopped: bool) -> Outcome:
@@ -93,7 +83,7 @@ def outcome(app: App, *, stopped: bool) -> Outcome:
     others = [path for path in sorted(clips) if path not in store.scope]
     left = [path for path in others if (known := store.known.get(path)) is None or not known.state.ended]
     waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
-    blocker = app.blockers.generating(store.clock.boot()) if waiting else None
+    blocker = app.blockers.generating() if waiting else None
     unable = closed = None
     if blocker is not None and blocker.asked:
         closed = blocker.problem

@@ -186,7 +186,7 @@ class Daemon:
             "recovery of hooks": app.hooks.recover,
             "folder monitor": self._look_out,
             "schedule": app.schedule.tick,
-            "worker pool": app.engine_room.start,
+            "worker pool": app.pool.start,
         }
         self._go_on_starting()
         app.mishaps.tried("status facts", self._facts.tick, app.clock.boot())
@@ -230,9 +230,9 @@ class Daemon:
         tried("schedule", app.schedule.tick)
         tried("outputs watch", app.outputs_watch.tick, now)
         tried("free space", app.free_space.tick, now)
-        tried("GPU monitor", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.crew.generating else LOOK_EVERY))
+        tried("GPU monitor", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.pool.generating else LOOK_EVERY))
         tried("GPU faults", app.gpu_faults.tick, now)
-        tried("worker pool", app.engine_room.tick, now)
+        tried("worker pool", app.pool.tick, now)
         tried("hooks", app.hooks.tick, now)
         tried("run", app.run.tick, now)
         tried("results", app.results.tick, now)
@@ -283,7 +283,7 @@ class Daemon:
             tried = app.mishaps.tried
             tried("end of the folder monitor", app.folder_monitor.stop)
             tried("end of the hooks", app.hooks.stop)
-            tried("end of the workers", app.crew.stop, f"povwatch stops ({self._stop or 'all is done'}).")
+            tried("end of the workers", app.pool.stop, f"povwatch stops ({self._stop or 'all is done'}).")
             tried("end of the GPU faults", app.gpu_faults.stop)
             tried("last words of the workers", self._hear_last_words)
             for close in (app.inspections.close, app.background.close):
@@ -300,7 +300,7 @@ class Daemon:
     def _hear_last_words(self) -> None:
         app = self.app
         deadline = app.clock.boot() + STOP_PATIENCE
-        while not app.crew.stopped and app.clock.boot() < deadline:
+        while not app.pool.stopped and app.clock.boot() < deadline:
             app.waker.sleep(0.1)
             app.run.settle(app.clock.boot())
 

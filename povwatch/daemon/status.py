@@ -29,7 +29,7 @@ class StatusFacts:
         app, counts = self._app, self._app.store.counts
         active = [f"{counts[state]} {state}" for state in JobState if counts[state] and not state.ended]
         text = ", ".join(active) or "nothing to do"
-        blocker = app.blockers.generating(app.clock.boot())
+        blocker = app.blockers.generating()
         return f"{text}; {blocker.problem}" if blocker else text
 
     def tick(self, now: float) -> None:
@@ -39,7 +39,7 @@ class StatusFacts:
         if now < self._next and not news:
             return
         self._next = now + NOTE_EVERY
-        unavailable = app.availability.blocker(now)
+        unavailable = app.blockers.engine()
         facts: dict[str, object] = {
             "pid": os.getpid(),
             "version": __version__,
@@ -50,7 +50,7 @@ class StatusFacts:
             "guardrails": app.config.engine.guardrails if app.choice.kind in REAL else None,
             "problem": unavailable.problem if unavailable else None,
             "blocked": blocker.problem if blocker else None,
-            "workers": app.crew.facts(),
+            "workers": app.pool.facts(),
             "gpus": [
                 {"index": g.index, "uuid": g.uuid, "name": g.name, "memory": g.memory, "free": g.free}
                 for g in app.monitor.latest.found

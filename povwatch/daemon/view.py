@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from povwatch.daemon.app import App
-    from povwatch.workers.places import Run
+    from povwatch.workers.pool import Run
 
 WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.05, "checking": 0.05}
 """Each stage's share of a clip's bar. Real engines spend nearly all of the time generating."""
@@ -91,10 +91,10 @@ def view(app: App, now: float) -> View:
     store = app.store
     ended = [job.state for job in store.ended.values()]
     done = sum(state is JobState.DONE for state in ended)
-    runs = [place.run for place in app.crew.places if place.run is not None]
+    runs = [worker.run for worker in app.pool.workers if worker.run is not None]
     waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in store.scope]
-    blocker = app.blockers.generating(now)
-    loading = {place.supervisor.loading for place in app.crew.places if not place.supervisor.capabilities}
+    blocker = app.blockers.generating()
+    loading = {worker.supervisor.loading for worker in app.pool.workers if not worker.supervisor.capabilities}
     generated = store.in_state(JobState.CHECKING, JobState.PUBLISHING)
     return View(
         done=done,
@@ -130,11 +130,11 @@ def _of_job(app: App, job: Job) -> ClipView:
 
 
 def _left(app: App, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> float | None:
-    if len(waiting) > AHEAD_MAX or not app.crew.places or not (runs or waiting):
+    if len(waiting) > AHEAD_MAX or not app.pool.workers or not (runs or waiting):
         return None
     at_work = {run.job: run.left if run.left is not None else run.expected for run in runs}
-    busy = [at_work[place.run.job] if place.run else 0.0 for place in app.crew.places]
-    gpu = app.crew.gpu_name(app.crew.places[0])
+    busy = [at_work[worker.run.job] if worker.run else 0.0 for worker in app.pool.workers]
+    gpu = app.pool.gpu_name(app.pool.workers[0])
     takes = [_expected(app, job, gpu) for job in waiting]
     ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
     graces = [deadline - now for job in waiting if (deadline := app.grace.deadline(job)) is not None]
@@ -145,4 +145,4 @@ def _left(app: App, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> 
 def _expected(app: App, job: Job, gpu: str) -> float | None:
     spec = app.grace.latest_spec(job)
     info = json.loads(job.source_info or "{}")
-    return app.run.estimates.guess(info, spec.upstream() if spec else {}, gpu)
+    return app.run.estimates.expected(info, spec.upstream() if spec else {}, gpu)

@@ -1,4 +1,12 @@
-"""Tells whether an engine's GPUs have room for it, and which processes are in the way. Pure; memory is in bytes."""
+"""Tells whether there is memory for an engine, and which processes are in the way. Pure; memory is in bytes.
+
+A load needs memory of the GPUs and, while it lasts, of the host:
+
+1. It passes through the host's memory. It counts with the size of all its weights, though these move on to the GPU part
+   by part. How much the running loads have taken already is unknown, so that part is counted twice.
+2. The first load never waits. If it has too little memory, it fails and says so itself.
+3. A further load begins while there is memory for it and for all running loads; else when one of those is done.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +18,6 @@ from povwatch.core.units import spell_size
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from povwatch.engines.port import FailureKind
     from povwatch.gpu.nvml import Gpu, Gpus, Process
 
 COUNTS = 1_000_000_000
@@ -21,7 +28,8 @@ COUNTS = 1_000_000_000
 class Refusal:
     """Why no worker can be started."""
 
-    kind: FailureKind
+    kind: str
+    """See port.FailureKind."""
     problem: str
     """One or more sentences."""
     about: tuple[object, ...]
@@ -48,6 +56,21 @@ def refusal(gpus: Gpus, uuids: Sequence[str], needed: int, ours: Collection[int]
         if found.memory and found.free < needed:
             return _busy(found, needed, ours)
     return None
+
+
+def crowded(under_way: int, needs: int, available: int | None) -> str:
+    """Why another load has to wait for the host's memory, as a sentence; empty if it need not.
+
+    Args:
+        under_way: loads that are not done.
+        needs: memory of the host that a load may take; 0 if negligible.
+        available: free memory of the host. None if unknown: then the workers load one after the other.
+    """
+    if not under_way or not needs or (available is not None and available >= needs * (under_way + 1)):
+        return ""
+    others = "another worker loads" if under_way == 1 else f"{under_way} other workers load"
+    there = f"{spell_size(available)} of the host's memory are" if available is not None else "nobody knows how much is"
+    return f"It loads later: {others}, a load may take {spell_size(needs)}, and {there} free."
 
 
 def named(processes: Sequence[Process]) -> str:

@@ -5,58 +5,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from povwatch.core import retry
+from povwatch.core.blockers import Blocker
 from povwatch.core.changes import NotBefore
-from povwatch.core.job import Job, JobState
+from povwatch.core.job import Job, JobState, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from povwatch.core.blockers import Blocker
+    from povwatch.core.blockers import Blockers
+    from povwatch.hooks.stage import HookStage
     from povwatch.journal.store import JobStore
+    from povwatch.queue.pauses import QueuePauses
+    from povwatch.spec.current import CurrentSpecs
 
 
-class Turns:
+class JobQueue:
     """The queued jobs, in order."""
 
-    def __init__(self, store: JobStore, ready: Callable[[Job], bool] = lambda _: True) -> None:
+    def __init__(
+        self, store: JobStore, *, specs: CurrentSpecs, hooks: HookStage, blockers: Blockers, pauses: QueuePauses
+    ) -> None:
         self._store = store
-        self._ready = ready
+        self._hooks = hooks
+        self._blockers = blockers
+        self.specs = specs
+        self.pauses = pauses
+
+    @property
+    def blocker(self) -> Blocker | None:
+        """Why no job may start."""
+        return self._blockers.generating()
 
     def due(self) -> list[Job]:
         """The jobs that may start now, the next one first."""
         wall = self._store.clock.wall()
-        return [job for job in self._queue() if job.not_before <= wall and self._ready(job)]
+        return [job for job in self._queued() if job.not_before <= wall and self._hooks.ready(job)]
 
-    def mend(self) -> None:
-        """Shorten the pauses that became too long because the clock was set back.
+    def shorten_pauses(self) -> None:
+        """Shorten the pauses of jobs that became too long because the clock was set back.
 
         Published jobs are included: a hook that failed after one has a pause too.
         """
         wall = self._store.clock.wall()
-        for job in [*self._queue(), *self._store.in_state(JobState.PUBLISHING)]:
+        for job in [*self._queued(), *self._store.in_state(JobState.PUBLISHING)]:
             at = retry.clamped(job.not_before, wall)
             if at != job.not_before:
                 self._store.apply(job, NotBefore(at=at))
 
-    def wait(self, blocker: Blocker) -> None:
-        """Note the blocker for every queued job, except the jobs that wait on something of their own.
+    def note_blocker(self) -> None:
+        """Note what blocks the queue with every job that is due; the other jobs wait on something of their own.
 
         The log has one line about the blocker already, which is not repeated for a thousand jobs.
         """
+        blocker = self.blocker or Blocker(Waiting.TURN, "it starts when a worker is free")
         now = (blocker.waiting, blocker.problem)
         waiting = [job for job in self.due() if (job.waiting_on, job.detail) != now]
         if waiting:
             with self._store.together():
                 for job in waiting:
-                    self._store.wait(job, blocker.waiting, blocker.problem, quiet=True)
+                    self._store.wait(job, *now, quiet=True)
 
     def next_deadline(self) -> float | None:
-        """When the next pause of a job ends, on the boot clock."""
+        """When the next pause ends, of a job or of the queue, on the boot clock."""
         clock = self._store.clock
         wall = clock.wall()
         # A job that is due already waits on something else.
-        pauses = [job.not_before for job in self._queue() if job.not_before > wall]
-        return min(pauses) - wall + clock.boot() if pauses else None
+        ends = [job.not_before - wall + clock.boot() for job in self._queued() if job.not_before > wall]
+        if (pause := self.pauses.next_deadline()) is not None:
+            ends.append(pause)
+        return min(ends, default=None)
 
-    def _queue(self) -> list[Job]:
+    def _queued(self) -> list[Job]:
         return [job for job in self._store.in_state(JobState.QUEUED) if job.path in self._store.scope]

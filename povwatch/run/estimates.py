@@ -24,15 +24,8 @@ class RuntimeEstimates:
         done = (eta.Done.of(event.data) for event in journal.latest_events("generated", eta.KEPT))
         self._done = deque(filter(None, done), maxlen=eta.KEPT)
 
-    def expect(self, attempt: Attempt, gpu: str) -> float | None:
-        """Seconds that generating will take; None if nothing similar was generated yet.
-
-        `gpu` is the GPU's name, empty without one.
-        """
-        return self.guess(attempt.info, attempt.spec, gpu)
-
-    def guess(self, info: Mapping[str, Any], spec: Mapping[str, Any], gpu: str) -> float | None:
-        """The same for a job that has not begun.
+    def expected(self, info: Mapping[str, Any], spec: Mapping[str, Any], gpu: str) -> float | None:
+        """Seconds that generating a job will take; None if nothing similar was generated yet.
 
         Args:
             info: VideoInfo of the clip, as JSON.

@@ -19,6 +19,7 @@ import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,8 @@ from povwatch.core.job import Job, JobState
 from povwatch.core.units import spell_duration
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
-from povwatch.media import resized
-from povwatch.media.damage import in_words
-from povwatch.workers.places import Run
+from povwatch.media import damage, resized
+from povwatch.workers.pool import Run
 
 if TYPE_CHECKING:
     import threading
@@ -43,11 +43,18 @@ if TYPE_CHECKING:
     from povwatch.core.mailbox import Gauge
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
+    from povwatch.queue.order import JobQueue
     from povwatch.spec import Spec
-    from povwatch.spec.current import CurrentSpecs
 
 LOOK_EVERY = 0.5
 """Seconds between two checks for jobs to prepare ahead: each may read a JSON."""
+
+
+FINDINGS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("damaged", "damage", damage.in_words),
+    ("resized", "resized", resized.in_words),
+)
+"""What decoding every frame may find: the event, the field of VideoInfo, and its description."""
 
 
 @dataclass(slots=True)
@@ -64,21 +71,13 @@ class Preparing:
     """Makes the copies."""
 
     def __init__(
-        self,
-        inputs: Path,
-        *,
-        store: JobStore,
-        specs: CurrentSpecs,
-        publisher: Publisher,
-        background: Background,
-        ready: Callable[[Run, Exception | None], None],
+        self, inputs: Path, *, store: JobStore, queue: JobQueue, publisher: Publisher, background: Background
     ) -> None:
         self._inputs = inputs
         self._store = store
-        self._specs = specs
+        self._queue = queue
         self._publisher = publisher
         self._background = background
-        self._ready = ready
         self._ahead: dict[int, _Ahead] = {}
         self._unwanted: dict[str, Run] = {}
         """Runs whose copies are still being made and will be deleted."""
@@ -102,7 +101,7 @@ class Preparing:
         return ahead.run
 
     def begin(self, job: Job, run_id: str, spec: Spec) -> Run:
-        """Make the copies for a run; then `ready` is called.
+        """Make the copies for a run, which then is `prepared` or has a `failure`.
 
         Raises:
             PovwatchError: the private folder cannot be made.
@@ -111,10 +110,7 @@ class Preparing:
         attempt = Attempt(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
         run = Run(job.id, run_id, attempt, self._store.clock.boot())
         self._background.submit(
-            _key(run),
-            lambda outcome: self._ended(run, outcome),
-            _prepare,
-            *(attempt, self._inputs, job.path, run.copied),
+            _key(run), partial(self._ended, run), _prepare, *(attempt, self._inputs, job.path, run.copied)
         )
         return run
 
@@ -124,14 +120,8 @@ class Preparing:
 
     # -- ahead
 
-    def tick(self, now: float, *, wanted: int, next_up: Callable[[], list[Job]]) -> None:
-        """Delete copies that are no longer useful, and prepare the next jobs ahead.
-
-        Args:
-            now: boot clock.
-            wanted: number of jobs.
-            next_up: the jobs that may start, in order.
-        """
+    def tick(self, now: float, *, wanted: int) -> None:
+        """Delete copies that are no longer useful, and prepare so many jobs ahead. `now` is on the boot clock."""
         for job_id, ahead in list(self._ahead.items()):
             job = self._store.job(job_id)
             if job.state is not JobState.QUEUED or job.source_hash != ahead.source_hash:
@@ -139,10 +129,10 @@ class Preparing:
         if now < self._next_look or len(self._ahead) >= wanted:
             return
         self._next_look = now + LOOK_EVERY
-        for job in next_up()[:wanted]:
+        for job in self._queue.due()[:wanted]:
             if job.id in self._ahead or self._failed.get(job.id, "") == job.source_hash:
                 continue
-            spec = self._specs.spec_of(job)
+            spec = self._queue.specs.spec_of(job)
             if spec is not None:
                 self._begin_ahead(self._store.job(job.id), spec)
 
@@ -180,21 +170,32 @@ class Preparing:
                 self._failed[run.job] = ahead.source_hash
                 self._discard(run)
             else:
-                self._ready(run, outcome)
+                run.failure = outcome
         else:
             run.prepared = True
             job = self._store.job(run.job)
             if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
-                tell_damage(self._store, job, run.attempt.info)
-                tell_resized(self._store, self._store.job(job.id), run.attempt.info)
-            self._tell(run, waits=waits)
-            if not waits:
-                self._ready(run, None)
+                for what, field, describe in FINDINGS:
+                    self._note_finding(self._store.job(job.id), run.attempt.info, what, field, describe)
+            self._log(run, ahead=waits)
 
-    def _tell(self, run: Run, *, waits: bool) -> None:
+    def _note_finding(
+        self, job: Job, info: dict[str, Any], what: str, field: str, describe: Callable[[Any], str]
+    ) -> None:
+        """Journal and log what decoding every frame found in a clip, unless that is known already.
+
+        `info` is VideoInfo as JSON.
+        """
+        known = json.loads(job.source_info or "{}")
+        if not info.get(field) or known.get(field) == info[field] or known.get("sha256") != info["sha256"]:
+            return
+        fields = {"problem": describe(info[field]), field: info[field]}
+        self._store.apply(job, FoundInClip(what=what, fields=fields, source_info=json.dumps(info)))
+
+    def _log(self, run: Run, *, ahead: bool) -> None:
         made = run.attempt.prepared
         how = "the clip as it is" if made["copied"] else f"made in {spell_duration(run.attempt.seconds['prepare'])}"
-        if waits:
+        if ahead:
             how += ", ahead of its turn"
         shape = f"{made['width']}x{made['height']}"
         say("prepared", self._store.job(run.job), frames=made["frames"], shape=shape, how=how)
@@ -233,27 +234,6 @@ class Preparing:
     def _discard(self, run: Run) -> None:
         with suppress(PovwatchError):  # outputs/ is away: swept at the next start
             self._publisher.staging.discard(run.job, run.run_id)
-
-
-def tell_damage(store: JobStore, job: Job, info: dict[str, Any]) -> None:
-    """Journal and log the frames of a clip that do not decode, unless they are known already.
-
-    `info` is VideoInfo as JSON, after every frame was decoded.
-    """
-    known = json.loads(job.source_info or "{}")
-    if not info.get("damage") or known.get("damage") == info["damage"] or known.get("sha256") != info["sha256"]:
-        return
-    fields = {"problem": in_words(info["damage"]), "damage": info["damage"]}
-    store.apply(job, FoundInClip(what="damaged", fields=fields, source_info=json.dumps(info)))
-
-
-def tell_resized(store: JobStore, job: Job, info: dict[str, Any]) -> None:
-    """Journal and log where a clip's pictures change their size, unless that is known already; see tell_damage."""
-    known = json.loads(job.source_info or "{}")
-    if not info.get("resized") or known.get("resized") == info["resized"] or known.get("sha256") != info["sha256"]:
-        return
-    fields = {"problem": resized.in_words(info["resized"]), "resized": info["resized"]}
-    store.apply(job, FoundInClip(what="resized", fields=fields, source_info=json.dumps(info)))
 
 
 def frozen(spec: Spec) -> dict[str, Any]:

@@ -1,46 +1,51 @@
 """The run stage: claims queued jobs for workers, prepares them, and lets the workers generate.
 
-claims.py claims a job when a worker is ready. preparing.py may have made its copies ahead.
-Generated jobs go on in results/stage.py, while the worker already has the next job.
+A job is claimed when a worker is ready; until then its JSON may be edited. preparing.py makes the job's copies, perhaps
+ahead of the claim. Generated jobs go on in results/stage.py, while the worker already has the next job.
 """
 
 from __future__ import annotations
 
+import json
+import uuid
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
-from povwatch.core import changes
-from povwatch.core.blockers import Blocker
-from povwatch.core.errors import GpuLost, OutOfMemory, PovwatchError
+from povwatch.core import changes, retry
+from povwatch.core.errors import EnvironmentFault, OutOfMemory, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
-from povwatch.core.machine_faults import Place as Step
-from povwatch.core.sentences import joined
+from povwatch.core.layout import output
+from povwatch.core.machine_faults import Place, until
 from povwatch.core.stage import Stage
 from povwatch.core.unforeseen import in_words
 from povwatch.core.units import spell_duration
-from povwatch.run.claims import Claims
+from povwatch.engines import eta
 from povwatch.run.estimates import RuntimeEstimates
-from povwatch.run.preparing import Preparing
-from povwatch.run.reports import Reports
+from povwatch.run.preparing import Preparing, frozen
 from povwatch.workers import events, protocol
-from povwatch.workers.other_processes import OtherProcesses
 from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
-    from povwatch.core.blockers import Blockers
     from povwatch.files.free_space import FreeSpace
-    from povwatch.gpu.monitor import GpuMonitor
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
-    from povwatch.queue.order import Turns
-    from povwatch.spec.current import CurrentSpecs
-    from povwatch.workers.availability import Availability
-    from povwatch.workers.crew import Crew
-    from povwatch.workers.places import Place, Run
+    from povwatch.queue.order import JobQueue
+    from povwatch.spec import Spec
+    from povwatch.workers.pool import Run, Worker, WorkerPool
+
+PROGRESS_LINES = 10
+"""Log lines about a job: one for every tenth."""
+
+ALMOST = 1e-9
+"""Tolerance for a fraction of whole steps: 0.3 times 10 is not always 3."""
+
+PROGRESS_EVERY = 2.0
+"""Seconds between two writes of a job's progress to the journal."""
 
 
 class RunStage(Stage):
@@ -52,85 +57,70 @@ class RunStage(Stage):
         self,
         config: Config,
         *,
-        kind: str,
         store: JobStore,
-        specs: CurrentSpecs,
         publisher: Publisher,
         background: Background,
         failed_attempts: FailedAttempts,
-        blockers: Blockers,
-        availability: Availability,
-        crew: Crew,
-        monitor: GpuMonitor,
         free_space: FreeSpace,
-        turns: Turns,
+        queue: JobQueue,
+        pool: WorkerPool,
     ) -> None:
-        self._kind = kind
-        self._keep_controls = config.publish.keep_controls
+        self._config = config
         self._store = store
         self._publisher = publisher
         self._failed_attempts = failed_attempts
-        self._crew = crew
-        self._monitor = monitor
-        self._other_processes = OtherProcesses(monitor, lambda: crew.pids)
-        self._blockers = blockers
-        self._reports = Reports(store, kind)
-        self.estimates = RuntimeEstimates(store.journal, kind)
-        self._turns = turns
+        self._free_space = free_space
+        self._queue = queue
+        self._pool = pool
         self._preparing = Preparing(
-            config.paths.inputs,
-            store=store,
-            specs=specs,
-            publisher=publisher,
-            background=background,
-            ready=self._prepared,
+            config.paths.inputs, store=store, queue=queue, publisher=publisher, background=background
         )
-        self._claims = Claims(
-            config,
-            kind=kind,
-            store=store,
-            specs=specs,
-            publisher=publisher,
-            preparing=self._preparing,
-            turns=turns,
-            failed_attempts=failed_attempts,
-            free_space=free_space,
-        )
-        self.availability = availability
+        self._put_offs: Counter[int] = Counter()
+        """How often in a row each job was put off because of its own folder in outputs/."""
+        self.estimates = RuntimeEstimates(store.journal, pool.kind)
 
     # -- the daemon's side
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        deadlines = [d for place in self._crew.places if (d := place.supervisor.next_deadline()) is not None]
-        if (pause := self.availability.next_deadline()) is not None:
-            deadlines.append(pause)
-        if (turn := self._turns.next_deadline()) is not None:
-            deadlines.append(turn)
-        return min(deadlines, default=None)
+        deadlines = (self._pool.next_deadline(), self._queue.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Handle the workers' events, and hand out the next jobs."""
         self.settle(now)
-        self._reports.loading(self._crew.places)
-        self._turns.mend()
-        blocker = self._blockers.starting()
-        for place in self._crew.places:
-            blocker = blocker or self.availability.blocker(now)  # claiming a job may have set one
-            if blocker is None and place.run is None and place.supervisor.state is SupervisorState.READY:
-                self._give(place)
-        self._prepare_ahead(now, blocker)
-        blocker = blocker or self.availability.blocker(now)
-        self._turns.wait(blocker or Blocker(Waiting.TURN, "it starts when a worker is free"))
+        self._pool.log_loads()
+        self._queue.shorten_pauses()
+        for worker in self._pool.workers:
+            self._hand_over(worker)
+        for worker in self._pool.workers:
+            free = worker.run is None and worker.supervisor.state is SupervisorState.READY
+            if free and self._queue.blocker is None:
+                self._claim_next(worker)
+                self._hand_over(worker)
+        blocker = self._queue.blocker
+        if blocker is not None and blocker.waiting is Waiting.DISK_FULL:
+            self._preparing.make_room()
+        self._preparing.tick(now, wanted=self._pool.generating if blocker is None else 0)
+        self._queue.note_blocker()
+
+    def settle(self, now: float) -> None:
+        """Handle the workers' events, without handing out jobs."""
+        for worker, event in self._pool.poll(now):
+            run = worker.run
+            try:
+                self._take_in(worker, event, now)
+            except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
+                worker.run = run
+                self._failed(worker, in_words(error, "while a worker's word was taken in"))
 
     def cancel(self, job: Job, why: str) -> bool:
         """See Stage. The running job ends soon."""
-        for place in self._crew.places:
-            if place.run is not None and place.run.job == job.id:
-                place.run.cancel = why
-                self._preparing.cancel(place.run)
-                if place.run.generating_since is not None and place.supervisor.state is SupervisorState.BUSY:
-                    place.supervisor.cancel(place.run.run_id, why)
+        if (worker := self._worker_of(job)) is not None and (run := worker.run) is not None:
+            run.cancel = why
+            self._preparing.cancel(run)
+            if run.generating_since is not None and worker.supervisor.state is SupervisorState.BUSY:
+                worker.supervisor.cancel(run.run_id, why)
         return True
 
     def resume(self, job: Job, *, crashed: bool) -> str:
@@ -142,7 +132,10 @@ class RunStage(Stage):
     def release(self, job: Job, error: PovwatchError, pause: float) -> None:
         """See Stage. The attempt ends with the error."""
         del pause
-        self.fail(job, error)
+        if (worker := self._worker_of(job)) is not None and (run := worker.run) is not None:
+            if worker.supervisor.state is SupervisorState.BUSY:
+                worker.supervisor.cancel(run.run_id, str(error))
+            self._failed(worker, error)
         job = self._store.job(job.id)
         if job.state is JobState.RUNNING:  # no worker has it, and none will
             self._failed_attempts.after(job, error)
@@ -151,167 +144,193 @@ class RunStage(Stage):
         """See Stage."""
         self._failed_attempts.give_up(job, error)
 
-    def fail(self, job: Job, error: PovwatchError) -> None:
-        """End a running job's attempt with an error that its worker did not report."""
-        for place in self._crew.places:
-            if place.run is not None and place.run.job == job.id:
-                if place.supervisor.state is SupervisorState.BUSY:
-                    place.supervisor.cancel(place.run.run_id, str(error))
-                self._failed(place, error)
-
-    def settle(self, now: float) -> None:
-        """Handle the workers' events, without handing out jobs."""
-        for place in self._crew.places:
-            for event in place.supervisor.poll(now):
-                run = place.run
-                try:
-                    self._take_in(place, event, now)
-                except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
-                    place.run = run
-                    self._failed(place, in_words(error, "while a worker's word was taken in"))
-            place.start_due(now)
-
     def close(self) -> None:
         """End the workers now, and give their jobs back uncharged."""
-        for place in self._crew.places:  # close all of them first, since giving back may fail
-            place.supervisor.close()
-        for place in self._crew.places:
-            if place.run is not None:
-                self._failed_attempts.release(self._store.job(place.run.job), "povwatch was stopped.")
-                place.run = None
+        self._pool.close()
+        for worker in self._pool.workers:
+            if worker.run is not None:
+                self._failed_attempts.release(self._store.job(worker.run.job), "povwatch was stopped.")
+                worker.run = None
         self._preparing.close()
 
-    # -- claim and prepare
+    # -- claim
 
-    def _give(self, place: Place) -> None:
-        """Claim the next job for a worker, and hand it over at once if its copies exist already."""
-        place.run = run = self._claims.next(place)
-        if run is not None and run.prepared:
-            self._prepared(run, None)
+    def _claim_next(self, worker: Worker) -> None:
+        """Claim the first job that may start for a worker. The job's copies may exist already."""
+        for queued in self._queue.due():
+            try:
+                if self._tried(queued, worker):
+                    return
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+                self._store.mishaps.of(("claim", queued.id), error)
 
-    def _prepare_ahead(self, now: float, blocker: Blocker | None) -> None:
-        if blocker is not None and blocker.waiting is Waiting.DISK_FULL:
-            self._preparing.make_room()
-        wanted = self._crew.generating if blocker is None else 0
-        self._preparing.tick(now, wanted=wanted, next_up=self._turns.due)
+    def _tried(self, queued: Job, worker: Worker) -> bool:
+        """Try to claim a job. Returns False if only this job cannot be claimed, so that the next one is tried."""
+        spec = self._queue.specs.spec_of(queued)
+        if spec is None:  # it was edited, held or withdrawn this very moment
+            return False
+        job = self._store.job(queued.id)
+        if self._free_space.lacking() is not None or not self._outputs_take_files():
+            return True
+        try:
+            self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
+        except EnvironmentFault as error:  # only this job's folder in outputs/; other jobs go on
+            self._put_off(job, error)
+            return False
+        except PovwatchError as error:
+            self._failed_attempts.fail(job, error)
+            return False
+        worker.run = self._claim(job, spec, worker)
+        return True
 
-    def _prepared(self, run: Run, outcome: Exception | None) -> None:
-        place = next((place for place in self._crew.places if place.run is run), None)
-        job = self._store.job(run.job)
-        if place is None or job.run_id != run.run_id:
-            return  # the attempt ended meanwhile
-        if run.cancel is not None:
-            place.run = None
+    def _outputs_take_files(self) -> bool:
+        """Whether a run could write in outputs/ now. If not, nothing is claimed and the queue waits."""
+        try:
+            self._publisher.staging.probe()
+        except EnvironmentFault as error:
+            self._failed_attempts.hold_queue(error)
+            return False
+        except PovwatchError:  # a link has its place: the job that meets it reports it
+            return True
+        return True
+
+    def _put_off(self, job: Job, error: EnvironmentFault) -> None:
+        wall = self._store.clock.wall()
+        job = self._store.wait(job, retry.waiting_for(error), str(error))
+        self._put_offs[job.id] += 1
+        again = until(error)
+        pause = again.pause(self._put_offs[job.id]) if again else retry.ENVIRONMENT_PAUSE
+        self._store.apply(job, changes.NotBefore(at=wall + pause))
+
+    def _claim(self, job: Job, spec: Spec, worker: Worker) -> Run | None:
+        run = self._preparing.take(job, spec)
+        run_id = run.run_id if run else uuid.uuid4().hex
+        started = changes.Started(
+            run_id=run_id,
+            attempt=job.attempts + 1,
+            attempts=self._config.engine.attempts,
+            worker=worker.number,
+            on=", ".join(worker.gpus),
+            spec_json=json.dumps(frozen(spec)),
+            spec_hash=spec.digest(),
+            engine=self._pool.kind,
+        )
+        job = self._store.apply(job, started)
+        if self._store.job(job.id).run_id != run_id:  # a stage's `enter` failed and ended the attempt
+            return None
+        self._put_offs.pop(job.id, None)
+        try:
+            return run or self._preparing.begin(job, run_id, spec)
+        except PovwatchError as error:
+            self._failed_attempts.after(job, error)
+            return None
+
+    # -- generate
+
+    def _hand_over(self, worker: Worker) -> None:
+        """Let a worker generate its job, once the job's copies are made."""
+        run = worker.run
+        if run is None or run.generating_since is not None or not (run.prepared or run.failure):
+            return
+        try:
+            self._begin(worker, run, self._store.job(run.job))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
+            self._store.mishaps.of(("prepare", run.job, run.run_id), error)
+
+    def _begin(self, worker: Worker, run: Run, job: Job) -> None:
+        if job.run_id != run.run_id:  # the attempt ended meanwhile
+            worker.run = None
+        elif run.cancel is not None:
+            worker.run = None
             self._failed_attempts.cancel(job, run.cancel)
-        elif isinstance(outcome, Exception):
-            self._failed(place, in_words(outcome, "while it was prepared", Step.PREPARE, run.attempt.folder))
-        elif place.supervisor.state is not SupervisorState.READY:  # the worker was lost; the job is not to blame
-            place.run = None
+        elif run.failure is not None:
+            self._failed(worker, in_words(run.failure, "while it was prepared", Place.PREPARE, run.attempt.folder))
+        elif worker.supervisor.state is not SupervisorState.READY:  # the worker was lost; the job is not to blame
+            worker.run = None
             self._failed_attempts.release(job, "The worker was lost before it had the job.")
         else:
             try:
                 soundtrack.tell(self._store, job, run.attempt.sound)
-                self._generate(place, run, job)
-                self.availability.prepared()
+                self._generate(worker, run, job)
+                self._queue.pauses.prepared()
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
-                self._failed(place, in_words(error, "while it was handed to the worker", Step.ROOM, run.attempt.folder))
+                where = "while it was handed to the worker"
+                self._failed(worker, in_words(error, where, Place.ROOM, run.attempt.folder))
 
-    def _generate(self, place: Place, run: Run, job: Job) -> None:
+    def _generate(self, worker: Worker, run: Run, job: Job) -> None:
         # From here on the worker uses paths. This checks that their folders belong to povwatch.
         checkpoints = str(self._publisher.staging.checkpoints(job.id))
-        run.attempt.keep_controls = self._keep_controls
+        run.attempt.keep_controls = self._config.publish.keep_controls
         request = protocol.Generate(run.attempt.request(job.id), run.run_id, run.attempt.folder, checkpoints)
-        place.forget_words()
-        place.supervisor.generate(request)
+        worker.forget_lines()
+        worker.supervisor.generate(request)
         run.generating_since = self._store.clock.boot()
-        run.expected = self.estimates.expect(run.attempt, self._crew.gpu_name(place))
-        if place.gpus:
-            self._monitor.ask(lambda _: None)  # the first sample; a short job may get no other
+        run.expected = self.estimates.expected(run.attempt.info, run.attempt.spec, self._pool.gpu_name(worker))
+        if worker.gpus:
+            self._pool.sample()  # a short job may get no other sample
 
     # -- what the workers say
 
-    def _take_in(self, place: Place, event: events.Event, now: float) -> None:
+    def _take_in(self, worker: Worker, event: events.Event, now: float) -> None:
+        run = worker.run
         match event:
-            case events.EngineLoaded():
-                self.availability.loaded()
-                place.forget_words()
-                where, took = self._crew.where(place), spell_duration(event.seconds)
-                say("engine-ready", engine=self._kind, took=took, worker=place.number, where=where)
-            case events.EngineUnavailable():
-                self._reports.last_words(place, event.kind)
-                problem = joined(event.message, event.todo)
-                others = self._crew.loaded
-                self.availability.load_failed(event.kind, problem, event.retry_at, others=others, label=place.label)
-            case events.WorkerLost():
-                self._lost(place, event)
-            case events.EngineOutput():
-                self._reports.output(place, event.line)
-            case protocol.Progress() if place.run is not None and place.run.run_id == event.run_id:
-                self._reports.progress(place.run, event, now)
+            case protocol.Progress():
+                if run is not None and run.run_id == event.run_id:
+                    note_progress(self._store, run, event, now)
             case protocol.Generated() | events.JobFailed() | events.JobCancelled():
-                self._end(place, event)
+                if run is not None and run.run_id == event.run_id:
+                    self._end(worker, run, event)
+            case _:
+                self._pool.hear(worker, event)
+                if isinstance(event, events.WorkerLost) and run is not None and run.run_id == event.run_id:
+                    self._failed(worker, event.error)
 
     def _end(
-        self,
-        place: Place,
-        event: protocol.Generated | events.JobFailed | events.JobCancelled,
+        self, worker: Worker, run: Run, event: protocol.Generated | events.JobFailed | events.JobCancelled
     ) -> None:
-        run = place.run
-        if run is None or run.run_id != event.run_id:
-            return
         job = self._store.job(run.job)
         match event:
             case _ if run.cancel is not None:
-                place.run = None
+                worker.run = None
                 self._failed_attempts.cancel(job, run.cancel)
             case events.JobCancelled():
-                place.run = None
+                worker.run = None
                 self._failed_attempts.release(job, event.why)
             case protocol.Generated():
-                self._has_generated(place, run, job, event)
+                self._generated(worker, run, job, event)
             case events.JobFailed():
-                self._reports.last_words(place, event.kind)
-                if isinstance(event.error, OutOfMemory) and place.gpus:
-                    self._out_of_memory(place, run, event.error)
+                worker.log_last_lines(event.kind)
+                if isinstance(event.error, OutOfMemory) and worker.gpus:
+                    self._out_of_memory(worker, run, event.error)
                 else:
-                    self._failed(place, event.error)
+                    self._failed(worker, event.error)
 
-    def _out_of_memory(self, place: Place, run: Run, error: OutOfMemory) -> None:
+    def _out_of_memory(self, worker: Worker, run: Run, error: OutOfMemory) -> None:
         """Find out from the GPU which process used the memory; until then the job keeps its worker."""
 
         def then(judged: PovwatchError) -> None:
-            if place.run is run:
-                self._failed(place, judged)
+            if worker.run is run:
+                self._failed(worker, judged)
 
-        self._other_processes.judge(place, run.job, error, then)
+        self._pool.judge_out_of_memory(worker, run.job, error, then)
 
-    def _has_generated(self, place: Place, run: Run, job: Job, event: protocol.Generated) -> None:
+    def _generated(self, worker: Worker, run: Run, job: Job, event: protocol.Generated) -> None:
         took = self._store.clock.boot() - (run.generating_since or run.started)
         run.attempt.artifact = event.artifact
-        run.attempt.capabilities = place.supervisor.capabilities or {}
+        run.attempt.capabilities = worker.supervisor.capabilities or {}
         run.attempt.seconds["generate"] = round(took, 3)
         run.attempt.gpu = run.use.figures()
-        learned = self.estimates.learn(run.attempt, self._crew.gpu_name(place), took)
+        learned = self.estimates.learn(run.attempt, self._pool.gpu_name(worker), took)
         generated = changes.Generated(
             artifact=run.attempt.to_json(), took=spell_duration(took), gpu=run.attempt.gpu, learned=learned
         )
-        place.run = None
-        self.availability.generated()
+        worker.run = None
+        self._queue.pauses.generated()
         self._store.apply(job, generated)
 
-    def _lost(self, place: Place, event: events.WorkerLost) -> None:
-        self._reports.last_words(place)
-        say("worker-lost", problem=str(event.error), worker=place.number, where=self._crew.where(place))
-        run = place.run
-        if run is None:
-            waiting = Waiting.GPU_LOST if isinstance(event.error, GpuLost) else Waiting.ENGINE_UNAVAILABLE
-            self.availability.lost(str(event.error), waiting, others=self._crew.loaded)
-        elif run.run_id == event.run_id:  # else _prepared will notice that the worker is gone
-            self._failed(place, event.error)
-
-    def _failed(self, place: Place, error: PovwatchError) -> None:
+    def _failed(self, worker: Worker, error: PovwatchError) -> None:
         """End the attempt of this worker's job with an error."""
-        run, place.run = place.run, None
+        run, worker.run = worker.run, None
         if run is None:
             return
         job = self._store.job(run.job)
@@ -325,3 +344,33 @@ class RunStage(Stage):
             self._failed_attempts.cancel(job, run.cancel)
         else:
             self._failed_attempts.after(job, error, prepared=run.generating_since is not None)
+
+    def _worker_of(self, job: Job) -> Worker | None:
+        """The worker that has a job, or that waits for its copies."""
+        return next((w for w in self._pool.workers if w.run is not None and w.run.job == job.id), None)
+
+
+def note_progress(store: JobStore, run: Run, progress: protocol.Progress, now: float) -> None:
+    """Keep a job's progress, and log every tenth."""
+    fraction = progress.fraction
+    elapsed = now - (run.generating_since or now)
+    left = eta.left(fraction, elapsed, run.expected)
+    run.progress, run.left = progress, left
+    tenths = int(fraction * PROGRESS_LINES + ALMOST)
+    if tenths > run.logged_tenths and fraction < 1:
+        run.logged_tenths = tenths
+        spelled = spell_duration(left) if left is not None else "unknown"
+        percent = f"{int(fraction * 100 + ALMOST)}"
+        say("progress", store.job(run.job), percent=percent, stage=progress.stage, eta=spelled)
+    if now - run.noted_at >= PROGRESS_EVERY:
+        run.noted_at = now
+        data = {
+            "fraction": round(fraction, 4),
+            "stage": progress.stage,
+            "chunk": progress.chunk,
+            "chunks": progress.chunks,
+            "step": progress.step,
+            "steps": progress.steps,
+            "eta": None if left is None else round(left, 1),
+        }
+        store.journal.set_progress(run.job, data, store.clock.wall())

@@ -1,12 +1,13 @@
 """Worker processes: each loads an engine and does one job at a time for the daemon.
 
 The parent's side:
+    pool.py        all workers: which there are, when each may start, why none can take a job
     supervisor.py  keeps one worker going: starts, watches, replaces and ends it
     states.py      what a supervisor knows of its worker, and what that can be late with (pure)
-    process.py     the process: started, read, killed, reaped
     events.py      what a supervisor tells the daemon
+    process.py     the process: started, read, killed, reaped
     launch.py      how an engine's workers are started, and on which GPUs
-    loads.py       how many workers may load at the same time (pure)
+    gpu_faults.py  what follows from a fault of a GPU
 
 Between them:
     protocol.py    the messages

@@ -6,9 +6,8 @@
     a driver that was upgraded, or does not answer
                                running jobs go on, nothing new starts
 
-other_processes.py judges out of memory; preflight.py checks the room before a load. The driver reports errors (Xids) in
-a thread, and the loop handles them. The regular looks also see a GPU that is lost or wants a reset, even if no Xid was
-heard.
+The pool judges out of memory and checks the room before a load. The driver reports errors (Xids) in a thread, and the
+loop handles them. The regular looks also see a GPU that is lost or wants a reset, even if no Xid was heard.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from povwatch.core.errors import GpuLost, Transient, WorkerDied
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.mailbox import Mailbox
-from povwatch.gpu import nvml as gpu
+from povwatch.gpu.nvml import XidWatch
 from povwatch.gpu.xid import Meaning, Verdict, meaning
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus, Xid
     from povwatch.journal.store import JobStore
-    from povwatch.workers.availability import Availability
-    from povwatch.workers.crew import Crew
-    from povwatch.workers.places import Place
+    from povwatch.workers.pool import WorkerPool
 
 LISTEN_AGAIN = 60.0
 """Seconds until listening for the driver's errors is tried again, after it ended or could not begin."""
@@ -41,31 +38,30 @@ LISTEN_AGAIN = 60.0
 class GpuFaults:
     """Acts on workers whose GPU has a fault."""
 
-    def __init__(
-        self,
-        *,
-        store: JobStore,
-        monitor: GpuMonitor,
-        crew: Crew,
-        availability: Availability,
-        wake: Callable[[], None],
-    ) -> None:
+    def __init__(self, *, store: JobStore, monitor: GpuMonitor, pool: WorkerPool, wake: Callable[[], None]) -> None:
         """`wake` is called from a thread when the driver reported something."""
         self._store = store
         self._monitor = monitor
-        self._crew = crew
-        self._availability = availability
+        self._pool = pool
         self._heard: Mailbox[Xid] = Mailbox(wake)
-        self._watch: gpu.XidWatch | None = None
+        self._watch: XidWatch | None = None
         self._starting: threading.Thread | None = None
         self._listen_at = 0.0
-        monitor.watch(self._seen)
+        self.blocker: Blocker | None = None
+        """Why no GPU can take a job, even if an engine is loaded; None if one can."""
+        self._blind_looks = 0
+        """Looks in a row that saw no usable GPU."""
+        monitor.watch(self._look_taken)
+
+    def given_up(self, times: int) -> bool:
+        """Whether so many looks in a row saw no usable GPU."""
+        return self._blind_looks >= times
 
     def tick(self, now: float) -> None:
         """Listen, and act on what was reported."""
         for xid in self._heard.take():
             self._act(xid)
-        if now >= self._listen_at and self._crew.on_gpus:
+        if now >= self._listen_at and self._pool.on_gpus:
             self._listen_at = now + LISTEN_AGAIN
             self._listen()
 
@@ -79,59 +75,55 @@ class GpuFaults:
     def _listen(self) -> None:
         if (self._watch and self._watch.alive) or (self._starting and self._starting.is_alive()):
             return
-        self._watch = gpu.XidWatch(self._heard.put)
+        self._watch = XidWatch(self._heard.put)
         # In a thread, since the driver is asked about every GPU, and a lost GPU may not answer.
         self._starting = threading.Thread(target=_start, args=(self._watch,), name="xid-start", daemon=True)
         self._starting.start()
 
     def _act(self, xid: Xid) -> None:
         found = meaning(xid.code)
-        places = [place for place in self._crew.on_gpus if xid.gpu in place.gpus]
+        workers = [worker for worker in self._pool.on_gpus if xid.gpu in worker.gpus]
         if found.verdict is Verdict.LOST and not xid.gpu:
             self._monitor.ask(lambda _: None)  # the look shows which GPU it was
-        if found.verdict is Verdict.NOTE or not places:
+        harmless = found.verdict is Verdict.NOTE
+        if harmless or not workers:
             say("gpu-note", gpu=xid.gpu, code=xid.code, what=found.what)
         else:
             say("gpu-fault", gpu=xid.gpu, code=xid.code, what=found.what, answer=_ANSWERS[found.verdict])
-        for place in places:
-            self._journal(place, xid, found)
-            if found.verdict is not Verdict.NOTE:
-                place.supervisor.replace(_error(xid, found))
-
-    def _journal(self, place: Place, xid: Xid, found: Meaning) -> None:
-        if place.run is not None:
-            data = {"gpu": xid.gpu, "xid": xid.code, "what": found.what, "verdict": str(found.verdict)}
-            event = "gpu-note" if found.verdict is Verdict.NOTE else "gpu-fault"
-            self._store.journal.note(self._store.job(place.run.job), event, self._store.clock.wall(), data)
+        for worker in workers:
+            if worker.run is not None:
+                data = {"gpu": xid.gpu, "xid": xid.code, "what": found.what, "verdict": str(found.verdict)}
+                job, event = self._store.job(worker.run.job), "gpu-note" if harmless else "gpu-fault"
+                self._store.journal.note(job, event, self._store.clock.wall(), data)
+            if not harmless:
+                worker.supervisor.replace(_error(xid, found))
 
     # -- what a look shows
 
-    def _seen(self, seen: Gpus) -> None:
-        places = self._crew.on_gpus
-        if not places:
-            return  # the engine was not started: pool.py checks whether it can be
+    def _look_taken(self, seen: Gpus) -> None:
+        workers = self._pool.on_gpus
+        if not workers:
+            return  # the engine was not started: the pool checks whether it can be
         if seen.upgraded or seen.silent or not seen.found:
             # Jobs under way go on: a replaced driver serves processes that had opened it, and a silent one may
             # only be slow. The supervisor's deadlines catch a worker that hangs.
-            self._away(seen)
-        elif self._availability.gpu is not None:
-            self._availability.gpu_is_back()
+            problem = f"{seen.problem[:1].upper()}{seen.problem[1:]}."
+            if self.blocker is None or self.blocker.problem != problem:
+                say("gpu-away", problem=problem)
+            self.blocker = Blocker(Waiting.GPU_LOST, problem)
+            self._blind_looks += 1
+        elif self.blocker is not None:
+            self.blocker, self._blind_looks = None, 0
             say("gpu-back")
         # If NVML reports no problem, it saw every GPU that it knows, so a missing one is gone.
         if (seen.lost or not seen.problem) and not seen.upgraded and not seen.silent:
             there, why = {found.uuid for found in seen.found}, seen.problem or "NVML does not see it any more"
-            for place in places:
-                if not there.issuperset(place.gpus):
-                    place.supervisor.replace(GpuLost(f"The GPU of this worker is lost: {why}."))
-
-    def _away(self, seen: Gpus) -> None:
-        problem = f"{seen.problem[:1].upper()}{seen.problem[1:]}."
-        if self._availability.gpu is None or self._availability.gpu.problem != problem:
-            say("gpu-away", problem=problem)
-        self._availability.gpu_is_away(Blocker(Waiting.GPU_LOST, problem))
+            for worker in workers:
+                if not there.issuperset(worker.gpus):
+                    worker.supervisor.replace(GpuLost(f"The GPU of this worker is lost: {why}."))
 
 
-def _start(watch: gpu.XidWatch) -> None:
+def _start(watch: XidWatch) -> None:
     watch.start()
 
 
@@ -145,8 +137,6 @@ _ANSWERS = {
 def _error(xid: Xid, found: Meaning) -> Transient:
     """The error with which a worker is ended."""
     what = f"The GPU reported Xid {xid.code} ({found.what}), and the worker was ended."
-    match found.verdict:
-        case Verdict.LOST | Verdict.SUSPECT:  # only this GPU: workers on others go on
-            return GpuLost(what, found.todo)
-        case _:
-            return WorkerDied(what, "See journalctl -k for the driver's own words.")
+    if found.verdict is Verdict.REPLACE:
+        return WorkerDied(what, "See journalctl -k for the driver's own words.")
+    return GpuLost(what, found.todo)  # only this GPU: workers on others go on

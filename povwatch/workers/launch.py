@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from povwatch.engines.choice import Choice
     from povwatch.gpu.nvml import Gpu, Gpus
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The variable that hides every other GPU from CUDA."""
-
-ORDER = "CUDA_DEVICE_ORDER"
-"""The variable that says how CUDA counts the GPUs."""
-
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -35,12 +29,14 @@ class Launch:
     """The argument of the engine's `load`: JSON values."""
     env: Mapping[str, str]
     """Variables added to the daemon's environment."""
+    gpus: tuple[Gpu, ...] = ()
+    """The GPUs that the worker sees; none for an engine that needs none."""
 
 
 def launches(
     config: Config, choice: Choice, gpus: Gpus, *, taken: Collection[str] = (), number: int = 0
 ) -> list[Launch]:
-    """How each worker is started.
+    """How each further worker is started, up to engine.workers.
 
     A worker of a real engine sees only its own GPUs: two workers on one GPU would run out of memory during a load.
     There are at most as many such workers as GPUs.
@@ -49,22 +45,17 @@ def launches(
         taken: The UUIDs of GPUs that have a worker already.
         number: Workers that are there already.
     """
-    needed, engine = MEMORY_NEEDED.get(choice.kind), config.engine
+    engine, needed = config.engine, MEMORY_NEEDED.get(choice.kind)
     if needed is None:
-        return [
-            Launch(choice.python, choice.engine, _load_config(config, choice.kind, n), {})
-            for n in range(number, choice.workers)
-        ]
-    found = shares(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed, taken=taken)
+        found: list[tuple[Gpu, ...]] = [()] * ((1 if engine.workers == "auto" else engine.workers) - number)
+    else:
+        found = shares(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed, taken=taken)
+        if engine.workers != "auto":
+            found = found[: engine.workers - number]
     return [
-        Launch(choice.python, choice.engine, _load_config(config, choice.kind, n), _sees(share))
-        for n, share in enumerate(found[: choice.workers - number], number)
+        Launch(choice.python, choice.engine, _load_config(config, choice.kind, n), _visible(share), share)
+        for n, share in enumerate(found, number)
     ]
-
-
-def gpus_of(launch: Launch) -> tuple[str, ...]:
-    """UUIDs of the GPUs that a worker sees; none for an engine that needs none."""
-    return tuple(filter(None, launch.env.get(VISIBLE, "").split(",")))
 
 
 def _load_config(config: Config, kind: str, number: int) -> dict[str, Any]:
@@ -83,7 +74,10 @@ def _load_config(config: Config, kind: str, number: int) -> dict[str, Any]:
             return {}
 
 
-def _sees(gpus: Sequence[Gpu]) -> dict[str, str]:
-    seen = {VISIBLE: ",".join(gpu.uuid for gpu in gpus)}
+def _visible(gpus: Sequence[Gpu]) -> dict[str, str]:
+    """The variables that hide every other GPU from CUDA."""
+    if not gpus:
+        return {}
+    seen = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in gpus)}
     # Without a UUID this is an index, and CUDA counts GPUs as NVML does only if it is told to.
-    return seen | {ORDER: "PCI_BUS_ID"} if any(gpu.uuid.isdigit() for gpu in gpus) else seen
+    return seen | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if any(gpu.uuid.isdigit() for gpu in gpus) else seen

@@ -1,67 +1,83 @@
-"""Runs the daemon's engine: its workers' supervisors, and repeated checks whether the machine can run it."""
+"""The worker pool: starts a worker for each share of the GPUs, and knows why no worker can take a job.
+
+A worker's process starts if clips may start (`povwatch pause`, engine.hours), the host has memory for another load, and
+NVML, asked anew, sees room on the worker's GPUs.
+
+The run stage gives the workers jobs and handles the events about jobs. gpu_faults.py ends workers whose GPU failed.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from povwatch.core.blockers import Blocker
+from povwatch.core.errors import GpuBusy, OutOfMemory, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
+from povwatch.core.machine_faults import KINDS
+from povwatch.core.mailbox import Gauge
 from povwatch.core.retry import backoff
-from povwatch.engines.choice import MEMORY_NEEDED, unable, workers
+from povwatch.core.sentences import joined
+from povwatch.core.units import spell_duration
+from povwatch.engines.choice import MEMORY_NEEDED, unable
 from povwatch.engines.devices import strangers
 from povwatch.gpu import host_memory
-from povwatch.gpu.preflight import Preflight
+from povwatch.gpu.headroom import crowded, named, neighbours, refusal
+from povwatch.gpu.usage import GpuUsage
 from povwatch.models.weigh import weights
-from povwatch.workers.launch import gpus_of, launches
-from povwatch.workers.load_turns import LoadGate
-from povwatch.workers.other_processes import of_workers
-from povwatch.workers.places import Place, label
-from povwatch.workers.states import Timeouts
+from povwatch.workers import events
+from povwatch.workers.launch import launches
+from povwatch.workers.states import STARTING, SupervisorState, Timeouts
 from povwatch.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from povwatch.attempt.attempt import Attempt
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
+    from povwatch.core.blockers import Source
     from povwatch.core.clock import Clock
     from povwatch.engines.choice import Choice
-    from povwatch.gpu.headroom import Refusal
     from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus
-    from povwatch.queue.schedule import Schedule
-    from povwatch.workers.availability import Availability
-    from povwatch.workers.crew import Crew
     from povwatch.workers.launch import Launch
     from povwatch.workers.process import WorkerProcess
-
-MANY = 1000
-"""More than the GPUs of any machine."""
+    from povwatch.workers.protocol import Progress
 
 PROBE_MAX = 300.0
 """Longest pause in seconds between two checks whether the engine can run."""
 
+LAST_LINES = 30
+"""Lines of a worker's output kept for a failure: a traceback and the lines before it."""
 
-class EngineRoom:
-    """Starts the engine when this machine can run it, and each worker when its GPU has room."""
+EXCUSED_MAX = 3
+"""How often another process on the GPU excuses the same job. A process that never leaves must not keep a clip that
+needs more memory at the head of the queue for ever."""
+
+_WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full": Waiting.DISK_FULL}
+"""Kinds of failed loads that have a reason to wait of their own."""
+
+
+class WorkerPool:
+    """The workers of this daemon. It adds workers when GPUs come."""
 
     def __init__(
         self,
         config: Config,
         choice: Choice,
         *,
-        schedule: Schedule,
+        schedule: Source,
         clock: Clock,
         background: Background,
         monitor: GpuMonitor,
-        availability: Availability,
-        crew: Crew,
-        wake: Callable[[], None],
-        worker: Callable[..., WorkerProcess],
+        new_process: Callable[[Launch], WorkerProcess],
     ) -> None:
         self._config = config
         self._choice = choice
@@ -69,17 +85,27 @@ class EngineRoom:
         self._clock = clock
         self._background = background
         self._monitor = monitor
-        self._availability = availability
-        self._crew = crew
-        self._wake = wake
-        self._worker = worker
-        self._needs = 0
+        self._new_process = new_process
+        self.kind = choice.kind
+        """The engine's."""
+        self.workers: list[Worker] = []
+        self.blocker: Blocker | None = None
+        """Why no worker has the engine loaded; None if one has it, or if it is being loaded."""
+        self._started = False
+        """Whether workers were started. Until then, the machine cannot run the engine."""
+        self._load_bytes = 0
         """Bytes of the host's memory that a load may take."""
         self._probes = 0
         self._probe_at = 0.0
-        self.started = False
-        """Whether the workers were started. Until then, the machine cannot run the engine."""
-        monitor.watch(self._seen)
+        self._excused: Counter[int] = Counter()
+        """How often another process excused each job."""
+        self._since: dict[int, tuple[str, int]] = {}
+        """Each worker's last known state, and since when it holds."""
+        self._logged_loads: set[str] = set()
+        """Stages of loads that are logged."""
+        monitor.watch(self._look_taken)
+
+    # -- its life
 
     def start(self) -> None:
         """Start the workers, or report why they cannot be started."""
@@ -87,104 +113,411 @@ class EngineRoom:
             self._start(self._monitor.latest)
             return
         problem = f"{self._choice.problem}."
-        self._availability.engine = Blocker(Waiting.ENGINE_UNAVAILABLE, problem)
-        self._plan()
-        say("engine-unavailable", engine=self._choice.kind, problem=problem, at=self._clock.spell(self._probe_at))
+        self.blocker = Blocker(Waiting.ENGINE_UNAVAILABLE, problem)
+        self._plan_probe()
+        say("engine-unavailable", engine=self.kind, problem=problem, at=self._clock.spell(self._probe_at))
 
     def tick(self, now: float) -> None:
         """Check again whether this machine can run the engine; the pauses grow."""
-        if self.started or now < self._probe_at or self._background.busy("probe"):
-            return
-        self._plan()
-        self._monitor.ask(self._probe)
+        if not self._started and now >= self._probe_at and not self._background.busy("probe"):
+            self._plan_probe()
+            self._monitor.ask(self._probe)
 
-    # -- helpers
+    def poll(self, now: float) -> Iterator[tuple[Worker, events.Event]]:
+        """Read the workers' messages, and start the processes that are due."""
+        for worker in self.workers:
+            for event in worker.supervisor.poll(now):
+                yield worker, event
+            self._start_due(worker, now)
 
-    def _probe(self, gpus: Gpus) -> None:
-        def then(outcome: str | Exception) -> None:
-            if outcome == "":
-                self._start(gpus)
-            elif isinstance(outcome, str):
-                self._availability.engine = Blocker(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
+    def next_deadline(self) -> float | None:
+        """When `poll` is due if nothing wakes the loop before; None if never."""
+        found = (worker.supervisor.next_deadline() for worker in self.workers)
+        return min((deadline for deadline in found if deadline is not None), default=None)
 
-        if not self.started and not self._background.busy("probe"):
-            self._background.submit("probe", then, _look, self._choice.kind, self._config, gpus)
+    def stop(self, why: str) -> None:
+        """Tell the workers to end. Poll until `stopped`."""
+        for worker in self.workers:
+            if worker.supervisor.state is not SupervisorState.STOPPED:
+                worker.supervisor.stop(why)
 
-    def _start(self, gpus: Gpus) -> None:
-        """Start the workers on the GPUs that are there now; at the daemon's start there may have been none."""
-        self.started = True
-        self._availability.engine = None
-        if missing := strangers(gpus, self._config.engine.devices) if self._choice.kind in MEMORY_NEEDED else []:
-            say("devices-missing", missing=", ".join(missing))
-        self._needs = weights(self._choice.kind, self._config)
-        if self._schedule.blocker is None:
-            say("engine-loading", engine=self._choice.kind)
-        new, wanted = self._new(gpus), self._config.engine.workers
-        if wanted != "auto" and len(new) < wanted:
-            say("workers-fewer", wanted=wanted, many=len(new))
-        self._crew.add(new)
+    def close(self) -> None:
+        """Kill the workers."""
+        for worker in self.workers:
+            worker.supervisor.close()
 
-    def _seen(self, gpus: Gpus) -> None:
-        """Give new GPUs a worker: a GPU may have come, or become large enough together with others."""
-        if not self.started or self._choice.kind not in MEMORY_NEEDED:
-            return
-        for place in (new := self._new(gpus)):
-            say("worker-added", label=place.label)
-        self._crew.add(new)
+    def sample(self) -> None:
+        """Record the use of the GPUs soon."""
+        self._monitor.ask(lambda _: None)  # every look is recorded
 
-    def _new(self, gpus: Gpus) -> list[Place]:
-        """The workers that could be added."""
-        there = self._crew.places
-        taken = [uuid for place in there for uuid in place.gpus]
-        wanted = self._config.engine.workers
-        if self._choice.kind not in MEMORY_NEEDED:
-            wanted = workers(self._choice.kind, self._config, gpus)
-        many = MANY if wanted == "auto" else wanted
-        found = launches(self._config, replace(self._choice, workers=many), gpus, taken=taken, number=len(there))
-        return [self._place(launch, number, gpus) for number, launch in enumerate(found, len(there) + 1)]
+    # -- its state
 
-    def _place(self, launch: Launch, number: int, gpus: Gpus) -> Place:
-        engine, uuids = self._config.engine, gpus_of(launch)
-        indices = tuple(gpu.index for uuid in uuids for gpu in gpus.found if gpu.uuid == uuid)
-        name = label(number, indices)
-        preflight = Preflight(
-            uuids,
-            MEMORY_NEEDED.get(self._choice.kind, 0),
-            clock=self._clock,
-            monitor=self._monitor,
-            ours=lambda gpus: of_workers(gpus, self._crew.pids),
-            told=lambda no, retry_at, news: self._told(no, retry_at, news, name),
-        )
-        gate = LoadGate(
-            preflight,
-            self._needs,
-            label=name,
-            closed=lambda: self._schedule.blocker.problem if self._schedule.blocker else "",
-            under_way=lambda: self._crew.loading,
-            available=host_memory.available,
-        )
-        supervisor = Supervisor(
-            launch,
-            Timeouts(load=engine.load_timeout, stall=engine.stall_timeout),
-            clock=self._clock,
-            new_process=partial(self._worker, clock=self._clock.boot, wake=self._wake),
-        )
-        return Place(supervisor, uuids, preflight, gate, number, indices)
+    @property
+    def stopped(self) -> bool:
+        """Whether every worker has ended."""
+        return all(worker.supervisor.state is SupervisorState.STOPPED for worker in self.workers)
 
-    def _told(self, no: Refusal | None, retry_at: float, news: bool, name: str) -> None:  # noqa: FBT001 - a callback's
-        """Report whether a worker may start on its GPU now, or why not."""
-        if no is None:
-            self._availability.room_again()
-            where = f" ({name})" if len(self._crew.places) > 1 else ""
-            say("gpu-room", engine=self._choice.kind, where=where)
-            return
-        others = self._crew.loaded
-        self._availability.load_failed(no.kind, no.problem, retry_at, others=others, label=name, news=news)
+    @property
+    def loaded(self) -> bool:
+        """Whether any worker has the engine loaded."""
+        return any(worker.supervisor.capabilities for worker in self.workers)
 
-    def _plan(self) -> None:
+    @property
+    def generating(self) -> int:
+        """Number of workers that have a job."""
+        return sum(worker.generating for worker in self.workers)
+
+    @property
+    def on_gpus(self) -> list[Worker]:
+        """The workers that have a GPU."""
+        return [worker for worker in self.workers if worker.gpus]
+
+    def given_up(self, times: int) -> bool:
+        """Whether no worker has the engine loaded, and each failed so often in a row. One that loads may succeed."""
+        failing = all(worker.failures >= times for worker in self.workers)
+        return self.blocker is not None and (failing or not self._started)
+
+    def gpu_name(self, worker: Worker) -> str:
+        """Name of a worker's GPU; empty without one, or if it is unknown."""
+        return next((gpu.name for gpu in self._monitor.latest.found if gpu.uuid in worker.gpus), "")
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The workers, for `status`."""
+        return [self._facts(worker) for worker in self.workers]
+
+    def _facts(self, worker: Worker) -> dict[str, Any]:
+        state = str(worker.supervisor.state)
+        was, since = self._since.get(worker.number, ("", 0))
+        if was != state:
+            since = round(self._clock.wall())
+            self._since[worker.number] = state, since
+        error = worker.supervisor.last_error
+        return {
+            "label": worker.label,
+            "pid": worker.supervisor.pid,
+            "state": state,
+            "since": since,
+            "loading": worker.loading,
+            "job": worker.run.job if worker.run else None,
+            "gpu": self.gpu_name(worker),
+            "gpus": list(worker.gpus),
+            "waits": worker.waits,
+            "problem": str(error) if error else None,
+        }
+
+    def _where(self, worker: Worker) -> str:
+        """The worker in brackets, for the end of a sentence; empty if there is only one."""
+        return f" ({worker.label})" if len(self.workers) > 1 else ""
+
+    # -- what the workers report about the engine
+
+    def hear(self, worker: Worker, event: events.Event) -> None:
+        """Handle an event about a worker or its engine."""
+        match event:
+            case events.EngineOutput():
+                worker.log_output(event.line)
+            case events.EngineLoaded():
+                self.blocker = None
+                worker.forget_lines()
+                took, where = spell_duration(event.seconds), self._where(worker)
+                say("engine-ready", engine=self.kind, took=took, worker=worker.number, where=where)
+            case events.EngineUnavailable():
+                worker.log_last_lines(event.kind)
+                self._unavailable(worker, event.kind, joined(event.message, event.todo), event.retry_at)
+            case events.WorkerLost():
+                worker.log_last_lines()
+                say("worker-lost", problem=str(event.error), worker=worker.number, where=self._where(worker))
+                if worker.run is None:
+                    self._block(events.kind_of(event.error), str(event.error))
+
+    def log_loads(self) -> None:
+        """Log the progress of loads. Workers with the same text share one line."""
+        loads = {worker.loading for worker in self.workers} - {""}
+        for text in sorted(loads - self._logged_loads):
+            say("engine-load-progress", engine=self.kind, stage=text)
+        self._logged_loads = loads
+
+    def _unavailable(self, worker: Worker, kind: str, problem: str, retry_at: float, *, news: bool = True) -> None:
+        """Report that a worker cannot load the engine. Without `news`, the log has the same line already."""
+        self._block(kind, problem)
+        at = "after a reboot" if retry_at == float("inf") else self._clock.spell(retry_at)
+        if news and self.loaded:
+            say("worker-unavailable", label=worker.label, problem=problem, at=at)
+        elif news:
+            say("engine-unavailable", engine=self.kind, problem=problem, at=at)
+
+    def _block(self, kind: str, problem: str) -> None:
+        if not self.loaded:
+            self.blocker = Blocker(_WAITS.get(kind, Waiting.ENGINE_UNAVAILABLE), problem)
+
+    # -- which workers there are
+
+    def _plan_probe(self) -> None:
         self._probes += 1
         self._probe_at = self._clock.boot() + min(backoff(self._probes) * 5, PROBE_MAX)
 
+    def _probe(self, gpus: Gpus) -> None:
+        if not self._started and not self._background.busy("probe"):
+            then = partial(self._probed, gpus)
+            self._background.submit("probe", then, _engine_problem, self.kind, self._config, gpus)
 
-def _look(_: threading.Event, kind: str, config: Config, gpus: Gpus) -> str:
+    def _probed(self, gpus: Gpus, outcome: str | Exception) -> None:
+        if outcome == "":
+            self._start(gpus)
+        elif isinstance(outcome, str):
+            self.blocker = Blocker(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
+
+    def _start(self, gpus: Gpus) -> None:
+        """Start the workers on the GPUs that are there now; at the daemon's start there may have been none."""
+        self._started = True
+        self.blocker = None
+        engine = self._config.engine
+        if missing := strangers(gpus, engine.devices) if self.kind in MEMORY_NEEDED else []:
+            say("devices-missing", missing=", ".join(missing))
+        self._load_bytes = weights(self.kind, self._config)
+        if self._schedule.blocker is None:
+            say("engine-loading", engine=self.kind)
+        new = self._new_workers(gpus)
+        if engine.workers != "auto" and len(new) < engine.workers:
+            say("workers-fewer", wanted=engine.workers, many=len(new))
+        self._add(new)
+
+    def _look_taken(self, gpus: Gpus) -> None:
+        """Record the jobs' use of their GPUs, and give new GPUs a worker.
+
+        A GPU may have come, or become large enough together with others.
+        """
+        now = self._clock.boot()
+        for worker in self.on_gpus:
+            if worker.run is not None and worker.generating and worker.supervisor.pid is not None:
+                worker.run.use.add(now, gpus, worker.gpus, _of_workers(gpus, {worker.supervisor.pid}))
+        if self._started and self.kind in MEMORY_NEEDED:
+            for worker in (new := self._new_workers(gpus)):
+                say("worker-added", label=worker.label)
+            self._add(new)
+
+    def _new_workers(self, gpus: Gpus) -> list[Worker]:
+        there = len(self.workers)
+        taken = [uuid for worker in self.workers for uuid in worker.gpus]
+        found = launches(self._config, self._choice, gpus, taken=taken, number=there)
+        engine = self._config.engine
+        return [
+            Worker(
+                Supervisor(
+                    launch,
+                    Timeouts(load=engine.load_timeout, stall=engine.stall_timeout),
+                    clock=self._clock,
+                    new_process=self._new_process,
+                ),
+                number,
+                tuple(gpu.uuid for gpu in launch.gpus),
+                tuple(gpu.index for gpu in launch.gpus),
+            )
+            for number, launch in enumerate(found, there + 1)
+        ]
+
+    def _add(self, new: list[Worker]) -> None:
+        """Start workers; they load while clips arrive."""
+        self.workers += new
+        for worker in new:
+            worker.supervisor.start()
+            self._start_due(worker, self._clock.boot())
+
+    # -- when a worker may start
+
+    def _start_due(self, worker: Worker, now: float) -> None:
+        if worker.supervisor.due(now) and self._may_load(worker, now):
+            worker.supervisor.spawn(now)
+
+    def _may_load(self, worker: Worker, now: float) -> bool:
+        blocker = self._schedule.blocker
+        waits = blocker.problem if blocker is not None else self._crowded()
+        if waits and not worker.waits:
+            say("load-waits", label=worker.label, problem=waits)
+        worker.waits = waits
+        return not waits and self._has_room(worker, now)
+
+    def _crowded(self) -> str:
+        loads = sum(worker.supervisor.state is SupervisorState.LOADING for worker in self.workers)
+        return crowded(loads, self._load_bytes, host_memory.available() if loads and self._load_bytes else None)
+
+    def _has_room(self, worker: Worker, now: float) -> bool:
+        """Whether the worker's GPUs have room; False while NVML's answer is still to come."""
+        if not worker.gpus or worker.room:
+            worker.room = False  # asked anew before each start: the last look may be stale
+            return True
+        if not worker.asking and now >= worker.ask_at:
+            worker.asking = True
+            self._monitor.ask(partial(self._check_room, worker))
+        return False
+
+    def _check_room(self, worker: Worker, gpus: Gpus) -> None:
+        worker.asking = False
+        no = refusal(gpus, worker.gpus, MEMORY_NEEDED.get(self.kind, 0), _of_workers(gpus, self._pids()))
+        if no is not None:
+            worker.refusals += 1
+            worker.ask_at = self._clock.boot() + backoff(worker.refusals)
+            news, worker.refused_about = no.about != worker.refused_about, no.about
+            self._unavailable(worker, no.kind, no.problem, worker.ask_at, news=news)
+            return
+        if worker.refusals:
+            if self.blocker is not None and self.blocker.waiting in {Waiting.GPU_BUSY, Waiting.GPU_LOST}:
+                self.blocker = None
+            say("gpu-room", engine=self.kind, where=self._where(worker))
+        worker.room, worker.refusals, worker.refused_about = True, 0, ()
+        mine = (gpu for gpu in gpus.found if gpu.uuid in worker.gpus)
+        worker.before = frozenset(process.pid for gpu in mine for process in gpu.processes)
+
+    # -- other programs on the GPUs
+
+    def judge_out_of_memory(
+        self, worker: Worker, job: int, error: OutOfMemory, then: Callable[[PovwatchError], None]
+    ) -> None:
+        """Look at the GPU now, and pass on the error that counts: GpuBusy if another process is on the GPU."""
+        dying = self._pids()  # includes this job's worker, which is replaced and may be gone when NVML answers
+
+        def seen(gpus: Gpus) -> None:
+            ours = _of_workers(gpus, self._pids()) | dying
+            mine = [gpu for gpu in gpus.found if gpu.uuid in worker.gpus]
+            others = [process for gpu in mine for process in neighbours(gpu, ours, worker.before)]
+            if not others or self._excused[job] >= EXCUSED_MAX:
+                then(error)
+                return
+            self._excused[job] += 1
+            what = joined(error.what, f"Meanwhile the GPU is used by {named(others)} too.")
+            then(GpuBusy(what, "It is tried again by itself; it costs no attempt."))
+
+        self._monitor.ask(seen)
+
+    def _pids(self) -> set[int]:
+        return {worker.supervisor.pid for worker in self.workers if worker.supervisor.pid is not None}
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A worker, its attempt, and what is known of its GPUs."""
+
+    supervisor: Supervisor
+    number: int = 1
+    """From 1."""
+    gpus: tuple[str, ...] = ()
+    """UUIDs of the GPUs that the worker sees; empty for an engine that needs none."""
+    indices: tuple[int, ...] = ()
+    """NVML's indices of these GPUs."""
+    run: Run | None = None
+    """The attempt that it has, or that is prepared for it."""
+    waits: str = ""
+    """What it waits for before it loads, besides its GPUs, as a sentence."""
+    asking: bool = False
+    """Whether NVML was asked about room on its GPUs and has not answered."""
+    ask_at: float = 0.0
+    """When NVML is asked again after a refusal, on the boot clock."""
+    room: bool = False
+    """Whether NVML just saw room on its GPUs."""
+    refusals: int = 0
+    """Times in a row that there was no room."""
+    refused_about: tuple[object, ...] = ()
+    """See Refusal.about."""
+    before: frozenset[int] = frozenset()
+    """Processes that were on the GPUs before the worker."""
+    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    """Last lines of its output that are not logged yet."""
+    _more: int = 0
+    """Further lines to log: a failed worker's output may arrive after the report of its failure."""
+
+    @property
+    def label(self) -> str:
+        """The worker for people: "worker 2 on GPU 1"."""
+        on = f" on GPU {', '.join(map(str, self.indices))}" if self.indices else ""
+        return f"worker {self.number}{on}"
+
+    @property
+    def failures(self) -> int:
+        """Times in a row that it could not be started or loaded, or was lost."""
+        return self.supervisor.failures + self.refusals
+
+    @property
+    def generating(self) -> bool:
+        """Whether it has a job, and not merely waits for the job's copies."""
+        return self.run is not None and self.run.generating_since is not None
+
+    @property
+    def loading(self) -> str:
+        """Stage of its load, for people; empty if it does not load or has not reported one."""
+        stage, fraction = self.supervisor.loading or (STARTING, None)
+        if stage == STARTING:
+            return ""
+        return stage if fraction is None else f"{stage}, {int(fraction * 10) * 10} %"
+
+    def log_output(self, line: str) -> None:
+        """Keep a line that it printed; the log shows it with --verbose."""
+        say("engine-output", line=line)
+        if self._more:
+            self._more -= 1
+            say("engine-last-words", line=line)
+        else:
+            self._lines.append(line)
+
+    def log_last_lines(self, kind: str = "error") -> None:
+        """Log the last output of a worker that failed: its traceback is there.
+
+        A refusal of the machine or of the guardrail is complete in its error; then the output is only for --verbose.
+        `kind` is the failure's, see JobFailed.
+        """
+        if kind in KINDS or kind == events.BLOCKED:
+            self.forget_lines()
+            return
+        self._more = LAST_LINES - len(self._lines)
+        while self._lines:
+            say("engine-last-words", line=self._lines.popleft())
+
+    def forget_lines(self) -> None:
+        """Drop the lines so far: they say nothing about the next failure."""
+        self._lines.clear()
+        self._more = 0
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """An attempt that a worker has, or that is prepared for one. Times are on the boot clock."""
+
+    job: int
+    run_id: str
+    attempt: Attempt
+    started: float
+    """When it was claimed, or when its copies were begun ahead of that."""
+    prepared: bool = False
+    """Whether its working copy exists."""
+    failure: Exception | None = None
+    """Why its copies could not be made."""
+    copied: Gauge = field(default_factory=Gauge)
+    """Progress of its copies."""
+    generating_since: float | None = None
+    progress: Progress | None = None
+    """The engine's last report."""
+    left: float | None = None
+    """Seconds that generating still takes, estimated at that report."""
+    logged_tenths: int = 0
+    """Tenths of the progress that the log has."""
+    noted_at: float = 0.0
+    """When the journal last got the progress."""
+    cancel: str | None = None
+    """Why it is to be cancelled; None if it is not."""
+    use: GpuUsage = field(default_factory=GpuUsage)
+    """Its use of the GPU."""
+    expected: float | None = None
+    """Seconds that generating is expected to take, by earlier jobs."""
+
+
+def _of_workers(gpus: Gpus, workers: set[int]) -> set[int]:
+    """Processes on the GPUs that are our workers or their descendants. Each worker leads a session of its own."""
+    found = set()
+    for pid in {process.pid for gpu in gpus.found for process in gpu.processes}:
+        with suppress(OSError):
+            if os.getsid(pid) in workers:
+                found.add(pid)
+    return found
+
+
+def _engine_problem(_: threading.Event, kind: str, config: Config, gpus: Gpus) -> str:
     return unable(kind, config, gpus)

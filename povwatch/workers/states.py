@@ -38,6 +38,9 @@ class SupervisorState(StrEnum):
 
 S = SupervisorState
 
+STARTING = "starting"
+"""Stage of a load before the worker has reported one."""
+
 
 class InvalidState(PovwatchError):  # noqa: N818 - the word of h11 and cog for it
     """The supervisor's state does not allow the call; nothing was changed."""
@@ -69,7 +72,7 @@ class CurrentWorker:
     loaded_at: float | None = None
     capabilities: dict[str, Any] = field(default_factory=dict)
     """See port.Engine.load."""
-    loading: tuple[str, float | None] = ("starting", None)
+    loading: tuple[str, float | None] = (STARTING, None)
     """Stage of the load, and its fraction, 0 to 1, if known."""
     job: CurrentJob | None = None
     exit_by: float | None = None

@@ -26,7 +26,7 @@ PURE = [
     ),
     "core/sentences.py",
     *("core/command.py", "spec/holding.py", "ops/rebuild/plan.py", "publish/promise.py"),
-    *("files/names.py", "arrival/settle.py", "workers/states.py", "engines/devices.py", "workers/loads.py"),
+    *("files/names.py", "arrival/settle.py", "workers/states.py", "engines/devices.py", "gpu/headroom.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/first.py", "spec/variables.py"),
     "cli/rows.py",
 ]
@@ -99,8 +99,6 @@ TOGETHER = {frozenset({"models", "engines"})}
 
 CLIMBS = {
     ("engines/upstream/group.py", "workers"),  # it starts other workers itself, for the other GPUs of its jobs
-    ("gpu/headroom.py", "engines"),
-    ("workers/pool.py", "queue"),
 }
 """Files that import a package of their own floor or above."""
 

@@ -26,11 +26,8 @@ def seen(found, *, taken=(), number=0, **engine):
     """What each worker sees."""
     config = Config(engine=Engine(kind="diffusers", **engine))
     choice = choose(config, found, None)
-    if number:
-        choice = type(choice)(choice.kind, choice.engine, choice.python, "", workers=choice.workers + number)
-    return [
-        launch.env["CUDA_VISIBLE_DEVICES"] for launch in launches(config, choice, found, taken=taken, number=number)
-    ]
+    made = launches(config, choice, found, taken=taken, number=number)
+    return [launch.env["CUDA_VISIBLE_DEVICES"] for launch in made]
 
 
 def test_one_worker_a_gpu_largest_first():

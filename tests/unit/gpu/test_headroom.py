@@ -1,10 +1,10 @@
-"""Whether there is room on a GPU, and who is in the way."""
+"""Whether there is room on a GPU and in the host, and who is in the way."""
 
 from __future__ import annotations
 
 import pytest
 
-from povwatch.gpu.headroom import named, neighbours, refusal
+from povwatch.gpu.headroom import crowded, named, neighbours, refusal
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 
 GB = 10**9
@@ -102,3 +102,23 @@ def test_other_processes_beside_a_worker(process, before, counts):
 def test_nobody_has_no_name():
     assert named([]) == ""
     assert named([Process(7, "train", 80 * GB)]) == "train (pid 7, 80 GB)"
+
+
+@pytest.mark.parametrize(
+    ("under_way", "needs", "available", "waits"),
+    [
+        (0, 36, 1, False),  # the first one is never kept waiting
+        (1, 36, 71, True),
+        (1, 36, 72, False),
+        (3, 36, 143, True),
+        (3, 36, 144, False),
+        (1, 36, None, True),  # nobody knows: one after the other
+        (7, 0, 0, False),  # an engine without weights
+    ],
+)
+def test_host_holds_another_load(under_way, needs, available, waits):
+    """A load begins while the host holds it and those under way."""
+    found = crowded(under_way, needs * GB, None if available is None else available * GB)
+    assert bool(found) is waits
+    if waits:
+        assert "a load may take 36 GB" in found

@@ -1,4 +1,4 @@
-"""Looking at the GPUs without ever waiting for them, and the look before a worker is started."""
+"""Looking at the GPUs without ever waiting for them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from support.hand_clock import HandClock
 
 from povwatch.gpu import monitor
 from povwatch.gpu.monitor import SILENT, GpuMonitor
-from povwatch.gpu.nvml import Gpu, Gpus, Process
-from povwatch.gpu.preflight import Preflight
+from povwatch.gpu.nvml import Gpu, Gpus
 
 GB = 10**9
 
@@ -121,66 +120,3 @@ def test_first_look_has_a_limit(world, monkeypatch):
 def test_error_in_a_look_is_an_answer(world):
     world.now = OSError("no such library")
     assert "no such library" in world.monitor.first().problem
-
-
-class Ask:
-    """A preflight and what it tells."""
-
-    def __init__(self, world, needed=65 * GB, uuids=("GPU-0",)):
-        self.world, self.told = world, []
-        self.preflight = Preflight(
-            uuids,
-            needed,
-            clock=world.clock,
-            monitor=world.monitor,
-            ours=lambda _: set(),
-            told=lambda *told: self.told.append(told),
-        )
-
-    def __call__(self):
-        return self.preflight(self.world.clock.now)
-
-    def look(self):
-        """Ask, and ask again when the look is back."""
-        assert not self()
-        self.world.tick()
-        self.world.seen()
-        return self()
-
-
-def test_no_gpu_no_question(world):
-    """An engine without a GPU is never asked about."""
-    assert Ask(world, uuids=())()
-    assert world.looks == 0
-
-
-def test_room_is_looked_for_anew(world):
-    """Room is looked for anew each time."""
-    world.monitor.latest = free(140)
-    ask = Ask(world)
-    world.now = free(140, Process(7, "train", 5 * GB))
-    assert ask.look()
-    assert ask.told == []
-    assert ask.preflight.before == {7}
-    assert ask.look()
-    assert world.looks == 2
-
-
-def test_no_room_is_told_with_pauses(world):
-    """No room is told with ever longer pauses, and as news once."""
-    world.now = free(20, Process(7, "train", 120 * GB))
-    ask = Ask(world)
-    pauses = []
-    for _ in range(7):
-        assert not ask.look()
-        no, again, _ = ask.told[-1]
-        assert no.kind == "gpu-busy"
-        pauses.append(again - world.clock.now)
-        world.clock.now = again - 0.1
-        assert not ask()
-        world.clock.now = again
-    assert pauses == [2, 4, 8, 16, 32, 60, 60]
-    assert [news for _, _, news in ask.told] == [True] + [False] * 6
-    world.now = free(140)
-    assert ask.look()
-    assert ask.told[-1][0] is None

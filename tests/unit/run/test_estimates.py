@@ -11,6 +11,10 @@ from povwatch.run.estimates import RuntimeEstimates
 INFO = {"frames": 93, "display_width": 1280, "display_height": 704}
 
 
+def expected(estimates, gpu="X", frames=93):
+    return estimates.expected(INFO | {"frames": frames}, {"num_steps": 35}, gpu)
+
+
 def attempt(frames: int = 93, **artifact) -> Attempt:
     return Attempt("", INFO | {"frames": frames}, {"num_steps": 35}, artifact=artifact)
 
@@ -24,21 +28,21 @@ def journal(tmp_path):
 def test_job_teaches_over_a_restart(journal):
     """What one job took is known after a restart, for that engine and GPU."""
     estimates = RuntimeEstimates(journal, "diffusers")
-    assert estimates.expect(attempt(), "X") is None
+    assert expected(estimates) is None
     learned = estimates.learn(attempt(), "X", 300.0)
-    assert estimates.expect(attempt(185), "X") == pytest.approx(600)
+    assert expected(estimates, frames=185) == pytest.approx(600)
     (job,) = journal.add([(b"a.mp4", b"sig")], 0.0)
     journal.note(job, "generated", 1.0, {"took": "5m", "learned": learned})
     journal.note(job, "generated", 2.0, {"took": "of a journal from before"})
     again = RuntimeEstimates(journal, "diffusers")
-    assert again.expect(attempt(), "X") == pytest.approx(300)
-    assert again.expect(attempt(), "Y") is None
-    assert RuntimeEstimates(journal, "cosmos").expect(attempt(), "X") is None
+    assert expected(again) == pytest.approx(300)
+    assert expected(again, "Y") is None
+    assert expected(RuntimeEstimates(journal, "cosmos")) is None
 
 
 def test_resumed_job_teaches_nothing(journal):
     """A job that went on in the middle teaches nothing."""
     estimates = RuntimeEstimates(journal, "diffusers")
     assert estimates.learn(attempt(chunks_resumed=2), "X", 10.0) is None
-    assert estimates.expect(attempt(), "X") is None
+    assert expected(estimates) is None
     assert estimates.learn(attempt(chunks_resumed=0), "X", 10.0) is not None

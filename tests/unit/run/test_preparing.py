@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from types import SimpleNamespace
 
 import pytest
 from support.hand_clock import HandClock
@@ -37,16 +38,15 @@ class World:
         (job,) = self.store.add([(b"a.mp4", b"sig")])
         job = put(self.store, job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
         self.job = put(self.store, job, "queued", state=JobState.QUEUED)
-        self.may, self.fails, self.made, self.ready = threading.Event(), None, [], []
+        self.may, self.fails, self.made = threading.Event(), None, []
         self.may.set()
         self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.made.append(error))
         self.preparing = Preparing(
             self.inputs,
             store=self.store,
-            specs=self,
+            queue=SimpleNamespace(specs=self, due=lambda: self.store.in_state(JobState.QUEUED)),
             publisher=Publisher(self.outputs),
             background=self.background,
-            ready=lambda run, outcome: self.ready.append((run, outcome)),
         )
         world = self
 
@@ -69,8 +69,7 @@ class World:
 
     def tick(self, wanted=1):
         self.store.clock.now += 1
-        due = self.store.in_state(JobState.QUEUED)
-        self.preparing.tick(self.store.clock.now, wanted=wanted, next_up=lambda: due)
+        self.preparing.tick(self.store.clock.now, wanted=wanted)
 
     def settle(self):
         while not self.background.idle:
@@ -103,7 +102,6 @@ def test_copies_are_taken_at_the_claim(world):
     run = world.preparing.take(world.job, world.spec)
     assert run.prepared
     assert world.rooms() == [f"{world.job.id}.{run.run_id}"]
-    assert world.ready == []
     assert world.preparing.take(world.job, world.spec) is None, "it is taken once"
     world.preparing._discard(run)
 
@@ -116,8 +114,7 @@ def test_unfinished_copies_are_taken_too(world):
     assert not run.prepared
     world.may.set()
     world.settle()
-    assert world.ready == [(run, None)]
-    assert run.prepared
+    assert (run.prepared, run.failure) == (True, None)
     world.preparing._discard(run)
 
 
@@ -161,7 +158,6 @@ def test_unqueued_job_has_nothing_ahead(world, made):
     world.may.set()
     world.settle()
     assert world.rooms() == []
-    assert world.ready == []
 
 
 def test_no_more_than_wanted(world):
@@ -178,7 +174,7 @@ def test_failed_ahead_is_left_to_the_claim(world):
     world.fails = NotAVideo("It is none.")
     world.ahead().ahead()
     assert world.rooms() == []
-    assert (world.ready, world.made) == ([], [])
+    assert world.made == []
     assert world.preparing.take(world.job, world.spec) is None
     world.fails = None
     world.ahead()
@@ -190,5 +186,5 @@ def test_failed_claim_is_told(world):
     world.fails = NotAVideo("It is none.")
     run = world.preparing.begin(world.job, "r1", world.spec)
     world.settle()
-    assert world.ready == [(run, world.fails)]
+    assert (run.prepared, run.failure) == (False, world.fails)
     world.preparing._discard(run)

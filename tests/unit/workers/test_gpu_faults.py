@@ -12,9 +12,8 @@ from povwatch.core.errors import GpuLost, WorkerDied
 from povwatch.core.job import Waiting
 from povwatch.core.retry import Kind
 from povwatch.gpu.nvml import Gpu, Gpus, Xid
-from povwatch.workers.availability import Availability
 from povwatch.workers.gpu_faults import GpuFaults
-from povwatch.workers.places import Place, Run
+from povwatch.workers.pool import Run, Worker
 from povwatch.workers.supervisor import SupervisorState
 
 
@@ -34,16 +33,14 @@ class World:
     """Two workers, each with a GPU and a job."""
 
     def __init__(self):
-        self.places = [Place(Supervisor(), (f"GPU-{n}",), run=Run(n, "r", None, 0.0)) for n in range(2)]
+        self.workers = [Worker(Supervisor(), gpus=(f"GPU-{n}",), run=Run(n, "r", None, 0.0)) for n in range(2)]
         self.notes = []
         self.asked = 0
-        self.availability = Availability(HandClock(), "cosmos")
         journal = SimpleNamespace(note=lambda job, event, _, data: self.notes.append((job, event, data["xid"])))
         self.faults = GpuFaults(
             store=SimpleNamespace(journal=journal, job=lambda n: n, clock=HandClock()),
             monitor=SimpleNamespace(watch=lambda _: None, ask=self.ask),
-            crew=SimpleNamespace(on_gpus=self.places),
-            availability=self.availability,
+            pool=SimpleNamespace(on_gpus=self.workers),
             wake=lambda: None,
         )
 
@@ -52,11 +49,11 @@ class World:
 
     def hear(self, code, gpu="GPU-1"):
         self.faults._act(Xid(code, gpu))
-        return [place.supervisor.ended for place in self.places]
+        return [worker.supervisor.ended for worker in self.workers]
 
     def see(self, *numbers, **other):
-        self.faults._seen(Gpus(tuple(Gpu(n, f"GPU-{n}", "X", 9, 9) for n in numbers), **other))
-        return [place.supervisor.ended for place in self.places]
+        self.faults._look_taken(Gpus(tuple(Gpu(n, f"GPU-{n}", "X", 9, 9) for n in numbers), **other))
+        return [worker.supervisor.ended for worker in self.workers]
 
 
 @pytest.fixture
@@ -110,7 +107,7 @@ def test_gpu_missing_from_a_look_is_lost(world):
     assert other == []
     assert type(error) is GpuLost
     assert "asks for a reset" in str(error)
-    assert world.availability.gpu is None
+    assert world.faults.blocker is None
 
 
 def test_uncounted_gpu_is_lost(world):
@@ -134,22 +131,22 @@ def test_lost_gpu_of_nobody(world):
 def test_upgraded_or_silent_driver(world, other):
     """What runs goes on under a driver that was upgraded or is silent, and nothing starts."""
     assert world.see(problem="reboot", lost=True, **other) == [[], []]
-    blocker = world.availability.blocker(0)
+    blocker = world.faults.blocker
     assert (blocker.waiting, blocker.problem) == (Waiting.GPU_LOST, "Reboot.")
-    assert world.availability.blind_looks == 1
+    assert world.faults.given_up(1)
     world.see(0, 1)
-    assert world.availability.blocker(0) is None
-    assert world.availability.blind_looks == 0
+    assert world.faults.blocker is None
+    assert not world.faults.given_up(1)
 
 
 def test_all_gpus_lost_at_once(world):
     """All workers end if all GPUs are lost, and nothing starts."""
     ended = world.see(problem="a GPU has fallen off the bus: reboot", lost=True)
     assert [[type(error) for error in errors] for errors in ended] == [[GpuLost], [GpuLost]]
-    assert world.availability.blocker(0).waiting is Waiting.GPU_LOST
+    assert world.faults.blocker.waiting is Waiting.GPU_LOST
 
 
 def test_nothing_before_a_worker_has_a_gpu(world):
-    world.places.clear()
+    world.workers.clear()
     world.see(problem="there is no NVIDIA driver here")
-    assert world.availability.blocker(0) is None
+    assert world.faults.blocker is None

@@ -8,14 +8,18 @@ from povwatch.config.settings import Config, Engine
 from povwatch.engines.choice import Choice
 from povwatch.engines.upstream.settings import Settings
 from povwatch.gpu.nvml import Gpu, Gpus
-from povwatch.workers.launch import gpus_of, launches
+from povwatch.workers.launch import launches
 
 GPUS = Gpus(tuple(Gpu(n, f"GPU-{n}", "NVIDIA H200", memory * 10**9, 10**9) for n, memory in enumerate((80, 141, 141))))
 
 
-def launched(kind: str, workers: int = 1, **engine):
-    config = Config(engine=Engine(kind=kind, **engine))
-    return launches(config, Choice(kind, kind, "python", "", workers=workers), GPUS)
+def launched(kind: str, workers: int | str = "auto", **engine):
+    config = Config(engine=Engine(kind=kind, workers=workers, **engine))
+    return launches(config, Choice(kind, kind, "python", ""), GPUS)
+
+
+def gpus_of(launch):
+    return tuple(gpu.uuid for gpu in launch.gpus)
 
 
 def test_cosmos_gets_its_settings(tmp_path) -> None:
@@ -36,7 +40,7 @@ def test_workers_share_no_gpu() -> None:
 def test_diffusers_is_told_to_be_offline(monkeypatch, value, offline) -> None:
     """The diffusers engine is told to fetch nothing where HF_HUB_OFFLINE is set."""
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    (one,) = launched("diffusers", model="/srv/model")
+    (one,) = launched("diffusers", workers=1, model="/srv/model")
     assert one.config == {"controls": ["edge"], "guardrails": True, "model": "/srv/model", "offline": offline}
 
 

@@ -1,0 +1,81 @@
+"""Pauses the queue after the machine failed a job, unless other jobs can go on or the reason is known already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core.blockers import Blocker
+from povwatch.core.errors import OutputsAway, OutputsNotWritable
+from povwatch.core.events import say
+from povwatch.core.job import Waiting
+from povwatch.core.machine_faults import until as known_until
+
+if TYPE_CHECKING:
+    from povwatch.core.clock import Clock
+    from povwatch.core.errors import EnvironmentFault
+    from povwatch.publish.outputs_watch import OutputsWatch
+    from povwatch.workers.pool import WorkerPool
+
+
+class QueuePauses:
+    """Keeps jobs from starting for a while. Each pause in a row is longer than the one before."""
+
+    def __init__(self, clock: Clock, pool: WorkerPool, outputs_watch: OutputsWatch) -> None:
+        self._clock = clock
+        self._pool = pool
+        self._outputs_watch = outputs_watch
+        self._paused: Blocker | None = None
+        self._failures = 0
+        """Jobs in a row that failed because of the machine."""
+        self._failed_generating = False
+        """Whether one of those jobs failed in an engine. A copy that succeeds says nothing about that."""
+
+    @property
+    def blocker(self) -> Blocker | None:
+        """The pause; None if there is none."""
+        if self._paused is not None and self._clock.boot() >= self._paused.until:
+            self._paused = None
+        return self._paused
+
+    def next_deadline(self) -> float | None:
+        """When the pause ends."""
+        return self._paused.until if self._paused else None
+
+    def given_up(self, times: int) -> bool:
+        """Whether so many jobs in a row failed because of the machine."""
+        return self._failures >= times
+
+    def pause(self, waiting: Waiting, error: EnvironmentFault, until: float, *, prepared: bool) -> bool:
+        """Pause after the machine failed a job that is not to blame.
+
+        Args:
+            waiting: what the job waits on.
+            error: the machine's.
+            until: earliest end, on the wall clock.
+            prepared: whether the job's copies were made.
+
+        Returns:
+            Whether the log needs no line about this job, because other jobs failed in the same way before it.
+        """
+        if waiting in {Waiting.GPU_LOST, Waiting.GPU_BUSY} and self._pool.loaded:
+            return False  # the other workers have GPUs of their own
+        outputs = isinstance(error, OutputsNotWritable | OutputsAway)
+        if outputs and self._outputs_watch.refuses(self._clock.boot()):
+            return False  # it logs that once, and sees when it is over
+        self._failures += 1
+        self._failed_generating = self._failed_generating or prepared
+        again = known_until(error)
+        grown = again.pause(self._failures) if again else 0.0
+        when = max(until - self._clock.wall(), grown) + self._clock.boot()
+        self._paused = Blocker(waiting, str(error), when)
+        say("queue-paused", problem=str(error), at=self._clock.spell(when))
+        return again is not None and self._failures > 1
+
+    def prepared(self) -> None:
+        """A job's copies were made: if copies failed before, the machine works again."""
+        if not self._failed_generating:
+            self._failures = 0
+
+    def generated(self) -> None:
+        """A job was generated: the machine works."""
+        self._failures, self._failed_generating = 0, False

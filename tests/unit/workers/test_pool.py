@@ -1,0 +1,262 @@
+"""The worker pool: when a worker may start, what is said of the engine, and whose fault it is that memory ran out."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from structlog.testing import capture_logs
+from support.hand_clock import HandClock
+from support.supervising import FakeProcess
+
+from povwatch.config.settings import Config, Engine
+from povwatch.core.blockers import Blocker
+from povwatch.core.errors import GpuBusy, OutOfMemory
+from povwatch.core.job import Waiting
+from povwatch.engines.choice import Choice
+from povwatch.gpu import host_memory
+from povwatch.gpu.monitor import GpuMonitor
+from povwatch.gpu.nvml import Gpu, Gpus, Process
+from povwatch.workers import protocol
+from povwatch.workers.pool import EXCUSED_MAX, WorkerPool
+from povwatch.workers.states import SupervisorState
+
+GB = 10**9
+GONE = 2**22 + 1
+"""No process has this number: it is above the kernel's largest."""
+
+
+class World:
+    """A pool on a machine whose GPUs, host and schedule are the test's."""
+
+    def __init__(self, kind="cosmos", gpus=1, problem="", **engine):
+        self.clock = HandClock()
+        self.woken = threading.Event()
+        self.now = free(140, gpus=gpus)
+        self.looks = 0
+        self.monitor = GpuMonitor(self.clock, self.woken.set, self.look)
+        self.schedule = SimpleNamespace(blocker=None)
+        self.processes = []
+        self.pool = WorkerPool(
+            Config(engine=Engine(kind=kind, **engine)),
+            Choice(kind, kind, "python", "", problem),
+            schedule=self.schedule,
+            clock=self.clock,
+            background=SimpleNamespace(busy=lambda _: False),
+            monitor=self.monitor,
+            new_process=self.new_process,
+        )
+
+    def look(self):
+        self.looks += 1
+        return self.now
+
+    def new_process(self, _launch):
+        self.processes.append(FakeProcess(self.clock))
+        return self.processes[-1]
+
+    def start(self):
+        self.monitor.first()
+        self.looks = 0
+        self.pool.start()
+        return self
+
+    def turn(self):
+        """One turn of the loop, in which a look that was asked for comes back."""
+        self.monitor.tick(self.clock.now, every=1e9)
+        if self.monitor._look is not None:
+            assert self.monitor._look.over.wait(5)
+            self.monitor.tick(self.clock.now, every=1e9)
+        for worker, event in self.pool.poll(self.clock.now):
+            self.pool.hear(worker, event)
+
+    def loaded(self):
+        self.start().turn()
+        for process in self.processes:
+            process.says(protocol.Loaded({"name": "fake"}))
+        self.turn()
+        return self
+
+    @property
+    def states(self):
+        return [str(worker.supervisor.state) for worker in self.pool.workers]
+
+
+def free(much, *processes, gpus=1):
+    return Gpus(tuple(Gpu(n, f"GPU-{n}", "NVIDIA X", 140 * GB, much * GB, None, processes) for n in range(gpus)))
+
+
+def test_no_gpu_no_question():
+    """An engine without a GPU is started at once, and NVML is not asked."""
+    world = World("toy.py:Engine").start()
+    assert (world.states, world.looks) == (["loading"], 0)
+
+
+def test_room_is_looked_for_anew():
+    """Room is looked for anew before each start."""
+    world = World().start()
+    assert world.processes == []
+    world.now = free(140, Process(7, "train", 5 * GB))
+    world.turn()
+    assert (len(world.processes), world.looks) == (1, 1)
+    assert world.pool.workers[0].before == {7}
+    world.processes[0].says(protocol.Loaded({}))
+    world.processes[0].exits(1)
+    world.turn()
+    world.clock.now += 2
+    world.turn()
+    world.turn()
+    assert (len(world.processes), world.looks) == (2, 2)
+
+
+def test_no_room_is_told_with_pauses():
+    """No room is told with ever longer pauses, and as news once."""
+    world = World()
+    world.now = free(20, Process(7, "train", 120 * GB))
+    pauses = []
+    with capture_logs() as lines:
+        world.start()
+        (worker,) = world.pool.workers
+        for refusals in range(1, 8):
+            world.turn()
+            assert worker.refusals == worker.failures == refusals
+            assert (world.pool.blocker.waiting, world.processes) == (Waiting.GPU_BUSY, [])
+            pauses.append(worker.ask_at - world.clock.now)
+            looks = world.looks
+            world.clock.now = worker.ask_at - 0.1
+            world.turn()
+            assert world.looks == looks
+            world.clock.now = worker.ask_at
+            world.turn()
+    assert pauses == [2, 4, 8, 16, 32, 60, 60]
+    told = [line["problem"] for line in lines if line["event"] == "engine-unavailable"]
+    assert len(told) == 1
+    assert "No room on NVIDIA X: 20 GB of 140 GB are free" in told[0]
+    assert world.pool.given_up(7)
+    world.now = free(140)
+    with capture_logs() as lines:
+        world.clock.now = worker.ask_at
+        world.turn()
+        world.turn()
+    assert "gpu-room" in [line["event"] for line in lines]
+    assert (world.states, world.pool.blocker, worker.failures) == (["loading"], None, 0)
+
+
+def test_load_waits(monkeypatch):
+    """A load waits while the memory of the host is short, and while clips are paused."""
+    room = [10 * GB]
+    monkeypatch.setattr(host_memory, "available", lambda: room[0])
+    world = World(gpus=2)
+    with capture_logs() as lines:
+        world.start().turn()
+        assert world.states == ["loading", "backoff"], "the first load never waits"
+        second = world.pool.workers[1]
+        assert "another worker loads" in second.waits
+        room[0] = 1000 * GB
+        world.schedule.blocker = Blocker(Waiting.PAUSED, "Paused by alice.", asked=True)
+        world.turn()
+        assert second.waits == "Paused by alice."
+        assert world.pool.facts()[1]["waits"] == "Paused by alice."
+        world.schedule.blocker = None
+        world.turn()
+        world.turn()
+    assert (world.states, second.waits) == (["loading", "loading"], "")
+    assert [line["label"] for line in lines if line["event"] == "load-waits"] == ["worker 2 on GPU 1"]
+
+
+def test_later_gpu_gets_a_worker():
+    """A GPU that comes later gets a worker."""
+    world = World().loaded()
+    world.now = free(140, gpus=2)
+    with capture_logs() as lines:
+        world.pool.sample()
+        world.turn()
+    assert [worker.gpus for worker in world.pool.workers] == [("GPU-0",), ("GPU-1",)]
+    assert [line["label"] for line in lines if line["event"] == "worker-added"] == ["worker 2 on GPU 1"]
+
+
+def test_other_worker_goes_on():
+    """A worker that fails beside another blocks nobody; the last one does, until one is loaded."""
+    world = World("toy.py:Engine", workers=2).loaded()
+    assert world.pool.blocker is None
+    first, second = world.processes
+    with capture_logs() as lines:
+        first.exits(1)
+        world.turn()
+        assert world.pool.blocker is None
+        second.exits(1)
+        world.turn()
+        assert world.pool.blocker.waiting is Waiting.ENGINE_UNAVAILABLE
+        world.clock.now += 2
+        world.turn()
+        world.processes[-1].says(protocol.Loaded({}))
+        world.turn()
+    assert world.pool.blocker is None
+    assert [line["where"] for line in lines if line["event"] == "worker-lost"] == [" (worker 1)", " (worker 2)"]
+
+
+@pytest.mark.parametrize(("kind", "logged"), [("error", True), ("disk-full", False)])
+def test_last_output_is_logged(kind, logged):
+    """The last output of a worker that failed is logged, unless its error is complete."""
+    world = World("toy.py:Engine").loaded()
+    (worker,) = world.pool.workers
+    with capture_logs() as lines:
+        for number in range(40):
+            worker.log_output(f"line {number}")
+        worker.log_last_lines(kind)
+        worker.log_output("late")
+    shown = [line["line"] for line in lines if line["event"] == "engine-last-words"]
+    assert shown == ([f"line {number}" for number in range(10, 40)] if logged else [])
+
+
+def test_unable_machine_is_given_up():
+    """An engine that this machine cannot run blocks the queue, and --once gives it up."""
+    world = World(problem="there is no NVIDIA driver here").start()
+    assert (world.pool.blocker.waiting, world.pool.workers) == (Waiting.ENGINE_UNAVAILABLE, [])
+    assert world.pool.given_up(3)
+    assert world.pool.next_deadline() is None
+
+
+def test_stop_ends_every_worker():
+    world = World("toy.py:Engine", workers=2).loaded()
+    world.pool.stop("povwatch stops")
+    assert not world.pool.stopped
+    for process in world.processes:
+        process.exits(0)
+    world.turn()
+    assert world.pool.stopped
+    assert {worker.supervisor.state for worker in world.pool.workers} == {SupervisorState.STOPPED}
+
+
+def out_of_memory(world, *processes):
+    """The error that counts after a job ran out of memory beside these processes."""
+    judged = []
+    error = OutOfMemory("There is too little memory.")
+    world.pool.judge_out_of_memory(world.pool.workers[0], 1, error, judged.append)
+    world.now = free(0, *processes)
+    world.turn()
+    (found,) = judged
+    return found
+
+
+def test_memory_of_another_process():
+    """Memory that another process uses excuses a job a few times."""
+    world = World().loaded()
+    other = Process(1, "train", 80 * GB)
+    errors = [out_of_memory(world, other) for _ in range(EXCUSED_MAX + 1)]
+    assert [type(error) for error in errors] == [*[GpuBusy] * EXCUSED_MAX, OutOfMemory]
+    assert "Meanwhile the GPU is used by train (pid 1, 80 GB) too." in errors[0].what
+
+
+def test_gone_worker_is_no_other_process():
+    """A worker that is gone by the time of the look is no other process."""
+    world = World().loaded()
+    world.processes[0].pid = GONE
+    error = OutOfMemory("There is too little memory.")
+    judged = []
+    world.pool.judge_out_of_memory(world.pool.workers[0], 1, error, judged.append)
+    world.processes[0].pid = GONE + 1  # another one takes its place
+    world.now = free(0, Process(GONE, "python", 30 * GB))
+    world.turn()
+    assert judged == [error]
