@@ -44,7 +44,7 @@ from povwatch.container import Kind, signature
 from povwatch.media import child
 from povwatch.media.run import EXAMINE, SMALL, call
 from povwatch.process.child import Child
-from povwatch.process.environment import child_environment
+from povwatch.process.start import child_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

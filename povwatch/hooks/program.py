@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core import machine_faults
 from povwatch.core.errors import HookFailed, HookUnavailable
 from povwatch.process.child import Child
-from povwatch.process.environment import child_environment
 from povwatch.process.output import LimitedLines
-from povwatch.process.start import REAPER, kill_group
+from povwatch.process.start import REAPER, child_environment, kill_group
 
 if TYPE_CHECKING:
     import threading

@@ -26,7 +26,7 @@ from povwatch.files.signature import same_content, signature
 from povwatch.hooks.expected import lacking
 from povwatch.hooks.plan import needless
 from povwatch.hooks.program import run_program
-from povwatch.process.ending import describe_end
+from povwatch.process.start import describe_end
 
 if TYPE_CHECKING:
     import threading

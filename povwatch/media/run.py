@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core import errors, machine_faults
 from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, NoProcess, TooLarge
 from povwatch.process.child import Child
-from povwatch.process.ending import describe_end
-from povwatch.process.environment import child_environment
 from povwatch.process.output import Lines
+from povwatch.process.start import child_environment, describe_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,9 +1,13 @@
-"""Starts a child, and ends it with everything that it started. Python 3.10, standard library alone."""
+"""Starts a child, ends it with everything that it started, and describes its end. Python 3.10, standard library alone.
+
+Why a child could not be started is in core/machine_faults.py.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -14,6 +18,16 @@ if TYPE_CHECKING:
 
 REAPER = Path(__file__).with_name("reaper.py")
 """The program that runs somebody else's program; see there."""
+
+NOT_INHERITED = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|PYTHON(PATH|HOME)|VIRTUAL_ENV")
+"""Variables that are meant for the daemon alone, or that would show another interpreter our packages."""
+
+LIKELY: Mapping[int, str] = {
+    signal.SIGKILL: "often the kernel's out-of-memory killer: see journalctl -k",
+    signal.SIGSEGV: "a crash in a library: its traceback is in the log",
+    signal.SIGABRT: "a library gave up: its last words are in the log",
+}
+"""A signal to its most likely cause, for a child whose output is in the log."""
 
 
 def start(
@@ -58,3 +72,28 @@ def signal_group(leader: int, number: int) -> None:
 def kill_group(leader: int) -> None:
     """Send SIGKILL by `signal_group`."""
     signal_group(leader, signal.SIGKILL)
+
+
+def child_environment(*more: Mapping[str, str]) -> dict[str, str]:
+    """Our environment as a child gets it, updated with each mapping of `more` in turn."""
+    environment = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
+    for variables in more:
+        environment.update(variables)
+    return environment
+
+
+def describe_end(returncode: int, likely: Mapping[int, str] = LIKELY) -> str:
+    """Describe a child's end in words that follow its name: "exited with status 1", "was killed by SIGKILL (...)".
+
+    Args:
+        returncode: Exit status; negative for a signal.
+        likely: A signal's number to its most likely cause.
+    """
+    if returncode >= 0:
+        return f"exited with status {returncode}"
+    number = -returncode
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        name = f"signal {number}"
+    return f"was killed by {name} ({likely[number]})" if number in likely else f"was killed by {name}"

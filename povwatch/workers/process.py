@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch.core.command import told
-from povwatch.process.environment import child_environment
 from povwatch.process.output import Lines
-from povwatch.process.start import kill_group, signal_group, start
+from povwatch.process.start import child_environment, kill_group, signal_group, start
 from povwatch.workers.channel import Channel
 from povwatch.workers.protocol import Message, ProtocolError
 

@@ -26,6 +26,14 @@ class ProtocolError(ValueError):
     """A line that is no message, or a message that cannot be a line."""
 
 
+@dataclass(frozen=True)
+class _OfJob:
+    """A message about an attempt at a job."""
+
+    job_id: int
+    run_id: str
+
+
 # -- from the daemon ---------------------------------------------------------------------------------------------------
 
 
@@ -59,12 +67,10 @@ class Generate:
 
 
 @dataclass(frozen=True)
-class Cancel:
+class Cancel(_OfJob):
     """This attempt is no longer wanted. The answer is the attempt's end, whatever that is."""
 
     type: ClassVar[str] = "cancel"
-    job_id: int
-    run_id: str
     why: str
 
 
@@ -124,21 +130,17 @@ class Heartbeat:
 
 
 @dataclass(frozen=True)
-class Started:
+class Started(_OfJob):
     """The engine has the job. If a worker dies before this, the job is not the cause."""
 
     type: ClassVar[str] = "started"
-    job_id: int
-    run_id: str
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(_OfJob):
     """The job's progress: `chunk` of `chunks` are finished, and `step` of `steps` of the current chunk."""
 
     type: ClassVar[str] = "progress"
-    job_id: int
-    run_id: str
     stage: str
     chunk: int
     chunks: int
@@ -153,33 +155,27 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Generated:
+class Generated(_OfJob):
     """The job is done."""
 
     type: ClassVar[str] = "generated"
-    job_id: int
-    run_id: str
     artifact: dict[str, Any]
     """See port.Engine.generate."""
 
 
 @dataclass(frozen=True)
-class Blocked:
+class Blocked(_OfJob):
     """The guardrail refused the job."""
 
     type: ClassVar[str] = "blocked"
-    job_id: int
-    run_id: str
     message: str
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failed(_OfJob):
     """The job failed."""
 
     type: ClassVar[str] = "failed"
-    job_id: int
-    run_id: str
     kind: str
     """See port.FailureKind."""
     message: str
@@ -187,12 +183,10 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Cancelled:
+class Cancelled(_OfJob):
     """The job was cancelled as asked."""
 
     type: ClassVar[str] = "cancelled"
-    job_id: int
-    run_id: str
 
 
 FromDaemon = Union[Load, Generate, Cancel, Shutdown]  # noqa: UP007 - get_args takes it apart below

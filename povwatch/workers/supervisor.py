@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core import errors, machine_faults
 from povwatch.core.events import say
 from povwatch.core.retry import backoff
-from povwatch.process.ending import describe_end
 from povwatch.process.output import is_progress_bar
+from povwatch.process.start import describe_end
 from povwatch.workers import events, protocol
 from povwatch.workers.process import Exited, HungUp, Item, Printed
 from povwatch.workers.states import (

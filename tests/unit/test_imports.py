@@ -66,7 +66,7 @@ CHILD = [
         "engines/faults.py",
     ),
     *("workers/__init__.py", "workers/worker.py", "workers/serve.py", "workers/protocol.py", "workers/channel.py"),
-    *("process/__init__.py", "process/lifeline.py", "process/environment.py", "process/start.py", "process/ending.py"),
+    *("process/__init__.py", "process/lifeline.py", "process/start.py"),
     *("core/errors.py", "core/machine_faults.py", "core/sentences.py"),
 ]
 """What a worker's interpreter reads beside its engine: any Python from 3.10 on, standard library alone."""

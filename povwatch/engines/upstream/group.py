@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.sentences import joined
 from povwatch.engines.port import EngineCancelled, EngineFailure
 from povwatch.engines.upstream.gate import Alone
-from povwatch.process.ending import describe_end
-from povwatch.process.start import start
+from povwatch.process.start import describe_end, start
 from povwatch.workers import protocol, worker
 from povwatch.workers.channel import Channel
 

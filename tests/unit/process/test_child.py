@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from povwatch.process.child import Child
-from povwatch.process.environment import child_environment
+from povwatch.process.start import child_environment
 
 PATIENCE = 30.0
 
