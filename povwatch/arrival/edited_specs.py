@@ -2,50 +2,43 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, Job, JobState
-from povwatch.spec import parse
 
 if TYPE_CHECKING:
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.files.scan import Listing
     from povwatch.journal.store import JobStore
-    from povwatch.spec.inputs_folder import InputsFolder, SpecFile
+    from povwatch.spec.inputs_folder import InputsFolder
 
 
 class EditedSpecs:
     """Compares the JSON beside ended clips with the spec of their last run."""
 
-    def __init__(
-        self,
-        store: JobStore,
-        arrival: ArrivalStage,
-        folder: InputsFolder,
-    ) -> None:
+    def __init__(self, store: JobStore, arrival: ArrivalStage, folder: InputsFolder) -> None:
         self._store = store
         self._arrival = arrival
         self._folder = folder
         self._late: dict[int, bytes] = {}
         """Running jobs whose JSON was edited meanwhile, each with the JSON's signature: one log line an edit."""
 
-    def look(self, listing: Listing) -> None:
+    def compare(self, listing: Listing) -> None:
         """Take in every clip again whose JSON means something else than its last run."""
         for path in listing.clips:
-            if path not in self._store.scope:
-                continue
             known = self._store.known.get(path)
-            if known is None or not (known.state.ended or known.state in CLAIMED):
+            if known is None or not (known.state.ended or known.state in CLAIMED) or path not in self._store.scope:
                 continue
             seen = listing.specs.get(layout.spec_beside(path, known.base))
             if seen is None or seen == known.spec_stat:
                 continue
             try:
                 if known.state.ended:
-                    self._consider(self._store.job(known.job), seen)
+                    self._take_in_again(self._store.job(known.job), seen)
                 elif self._late.get(known.job) != seen:
                     self._late[known.job] = seen
                     self._say_late(self._store.job(known.job))
@@ -54,39 +47,31 @@ class EditedSpecs:
         claimed = {job.id for job in self._store.claimed}
         self._late = {job: seen for job, seen in self._late.items() if job in claimed}
 
-    def _consider(self, job: Job, seen: bytes) -> None:
-        try:
+    def _take_in_again(self, job: Job, seen: bytes) -> None:
+        # The folder may be away, or the clip cannot be opened: the next rescan tries again.
+        with suppress(EnvironmentFault):
             if self._says_the_same(job):
                 self._store.touch(job, spec_stat=seen)
             else:
                 self._arrival.again(job.path, self._store.clock.boot())
-        except EnvironmentFault:
-            return  # the folder is away, or the clip cannot be opened: the next rescan tries again
 
     def _say_late(self, job: Job) -> None:
-        try:
-            same = self._says_the_same(job)
-        except EnvironmentFault:
-            return
-        if not same:
-            say("late-edit", job, spec=layout.beside(job.path, job.base).spec)
+        with suppress(EnvironmentFault):
+            if not self._says_the_same(job):
+                say("late-edit", job, spec=layout.beside(job.path, job.base).spec)
 
     def _says_the_same(self, job: Job) -> bool:
         """Whether a readable JSON means the same as when the job was claimed or ended. True if there is none."""
-        spec = layout.beside(job.path, job.base).spec
+        path = layout.beside(job.path, job.base).spec
         try:
-            file = self._folder.read_spec(spec)
+            file = self._folder.read_spec(path)
         except SpecInvalid:
             return True
-        return file is None or self._same(job, file, spec)
-
-    def _same(self, job: Job, file: SpecFile, path: bytes) -> bool:
-        """Whether the JSON means the same as when the job ended."""
+        if file is None:
+            return True
         if job.spec_hash is None:  # it never ran: only the JSON's bytes are known
             return job.spec_digest in {None, file.digest} and job.state is not JobState.DONE
-        _, name = layout.split(job.path)
         try:
-            spec = parse(file.data, clip_name=name, file="")
-            return self._folder.check_references(spec, path, file.data).digest() == job.spec_hash
+            return self._folder.spec_in(file, path, job.path).digest() == job.spec_hash
         except SpecInvalid:
             return False

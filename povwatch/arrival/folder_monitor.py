@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from povwatch.core import layout
 from povwatch.core.events import say
 from povwatch.core.job import JobState
-from povwatch.core.mailbox import Mailbox
 from povwatch.core.stage import Stage
 from povwatch.core.units import spell_duration
 from povwatch.files import names
@@ -20,8 +19,6 @@ from povwatch.files.scan import InputsAway, Listing, scan
 from povwatch.files.signature import signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from povwatch.arrival.edited_specs import EditedSpecs
     from povwatch.arrival.known_root import KnownRoot
     from povwatch.arrival.stage import ArrivalStage
@@ -61,16 +58,13 @@ class FolderMonitor(Stage):
         arrival: ArrivalStage,
         error_files: ErrorFiles,
         edited_specs: EditedSpecs,
-        wake: Callable[[], None],
-        watcher: Callable[..., Watcher],
+        watcher: Watcher,
     ) -> None:
         """Watch nothing yet.
 
         Args:
             error_files: gets each scan, to remove files that are no longer needed.
             edited_specs: gets each scan, to find ended clips whose JSON was edited.
-            wake: called in the watcher's thread.
-            watcher: makes the watcher of inputs/.
         """
         self._config = config
         self._store = store
@@ -80,8 +74,7 @@ class FolderMonitor(Stage):
         self._edited_specs = edited_specs
         self._root = root
         self._suffixes = config.suffixes
-        self._hints: Mailbox[bytes | None] = Mailbox(wake, most=HINTS_MAX)
-        self._watcher = watcher(root.path, self._hints.put, recursive=config.recursive)
+        self._watcher = watcher
         self._watch_pause = WATCH_PAUSE
         self._watch_again_at = 0.0
         self._shortage_said = False
@@ -122,7 +115,7 @@ class FolderMonitor(Stage):
             self._check_health(now)
             self._say_shortage()
         if self._root.away is not None:
-            self._hints.clear()
+            self._watcher.hints.clear()
             return
         self._take_hints(now)
         if now >= self._rescan_at:
@@ -157,7 +150,9 @@ class FolderMonitor(Stage):
     # -- hints
 
     def _take_hints(self, now: float) -> None:
-        hints = dict.fromkeys(self._hints.take())  # keep their order: the first clip of a stem gets the stem's names
+        hints = dict.fromkeys(
+            self._watcher.hints.take()
+        )  # keep their order: the first clip of a stem gets the stem's names
         if not hints:
             return
         if None in hints or len(hints) >= HINTS_MAX:
@@ -210,7 +205,7 @@ class FolderMonitor(Stage):
             self._arrival.linked(path, seen)
         self._arrival.hold_back(listing.held_back, now)
         self._error_files.tidy(self._store.known, listing)
-        self._edited_specs.look(listing)
+        self._edited_specs.compare(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()
         self.scanned_at = ended

@@ -32,9 +32,11 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Inotify
 from povwatch.files.names import is_ignored_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from watchdog.observers.inotify_c import CallbackId, WatchCallback, WatchDescriptor
+
+    from povwatch.core.mailbox import Mailbox
 
 TICK = 1.0
 """Seconds between two checks of watchdog's threads for whether to end."""
@@ -71,22 +73,22 @@ WANTED = {errno.ENOSPC: 524_288, errno.EMFILE: 1024}
 
 
 class Watcher:
-    """Watches one folder and calls `on_hint` from a thread of its own.
+    """Watches one folder; a thread of its own puts hints into a mailbox.
 
-    `on_hint` gets each changed path, relative to the root, or None: something was lost, so rescan now.
+    A hint is a changed path, relative to the root, or None: something was lost, so rescan now.
     """
 
-    def __init__(self, root: Path, on_hint: Callable[[bytes | None], None], *, recursive: bool) -> None:
+    def __init__(self, root: Path, hints: Mailbox[bytes | None], *, recursive: bool) -> None:
+        self.hints = hints
         self.problem: str | None = None
         """Why there are no hints at all, and what to do; None while there are some."""
         self._root = root
-        self._on_hint = on_hint
         self._recursive = recursive
         self._inotify: _Queue | None = None
         """The kernel's queue and its reader thread. povwatch owns it, to see whether it lives."""
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None
-        self._alarm = _OverflowAlarm(on_hint)
+        self._alarm = _OverflowAlarm(hints)
 
     @property
     def unwatched(self) -> int:
@@ -111,7 +113,7 @@ class Watcher:
             self._inotify = _Queue()
             self._inotify.start()
             self._observer = BaseObserver(_Emitter, timeout=TICK, inotify_fd=self._inotify)
-            self._observer.schedule(_Handler(path, self._on_hint), path, recursive=self._recursive, event_filter=EVENTS)
+            self._observer.schedule(_Handler(path, self.hints), path, recursive=self._recursive, event_filter=EVENTS)
             self._observer.start()
         except OSError as e:
             self.stop()
@@ -232,9 +234,9 @@ def _walk(top: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
 class _Handler(FileSystemEventHandler):
     """Turns watchdog's events into paths relative to the root."""
 
-    def __init__(self, root: str, on_hint: Callable[[bytes | None], None]) -> None:
+    def __init__(self, root: str, hints: Mailbox[bytes | None]) -> None:
         self._root = os.fsencode(root)
-        self._on_hint = on_hint
+        self._hints = hints
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Pass on the old and the new path.
@@ -242,10 +244,10 @@ class _Handler(FileSystemEventHandler):
         Files in a new folder may be older than its watch. Only a rescan finds them.
         """
         if isinstance(event, DirCreatedEvent | DirMovedEvent):
-            self._on_hint(None)
+            self._hints.put(None)
         for path in (event.src_path, event.dest_path):
             if path:
-                self._on_hint(self._relative(os.fsencode(path)))
+                self._hints.put(self._relative(os.fsencode(path)))
 
     def _relative(self, path: bytes) -> bytes | None:
         """The path relative to the root; None for the root itself, which was removed or moved."""
@@ -255,14 +257,14 @@ class _Handler(FileSystemEventHandler):
 class _OverflowAlarm(logging.Handler):
     """Asks for a rescan when watchdog has lost events, which it only reports in its log."""
 
-    def __init__(self, on_hint: Callable[[bytes | None], None]) -> None:
+    def __init__(self, hints: Mailbox[bytes | None]) -> None:
         super().__init__(logging.WARNING)
-        self._on_hint = on_hint
+        self._hints = hints
 
     def emit(self, record: logging.LogRecord) -> None:
         """Ask for a rescan at every warning of watchdog. One too many costs little."""
         del record
-        self._on_hint(None)
+        self._hints.put(None)
 
 
 def watches_allowed() -> int | None:

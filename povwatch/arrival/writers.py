@@ -14,7 +14,7 @@ import signal
 import stat
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,16 +59,13 @@ def writer_open(fd: int, *, network: bool = False) -> Writers:
     return Writers.UNKNOWN if network or not seen.everybody else Writers.NONE
 
 
-class OpenForWriting:
+class OpenForWriting(NamedTuple):
     """The result of one search through /proc."""
 
-    __slots__ = ("everybody", "files")
-
-    def __init__(self, files: set[tuple[int, int]], *, everybody: bool) -> None:
-        self.files = files
-        """(dev, ino) of each regular file that is open for writing."""
-        self.everybody = everybody
-        """Whether every process could be inspected."""
+    files: set[tuple[int, int]]
+    """(dev, ino) of each regular file that is open for writing."""
+    everybody: bool
+    """Whether every process could be inspected."""
 
 
 def open_for_writing(proc: Path = PROC) -> OpenForWriting:

@@ -24,6 +24,7 @@ from povwatch.cli.prefetch import chosen
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError, PovwatchError
 from povwatch.core.local_time import local
+from povwatch.core.mailbox import Mailbox
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_size
 from povwatch.engines.choice import MEMORY_NEEDED
@@ -175,7 +176,7 @@ def _events(config: Config) -> Iterator[Finding]:
         f"inotify may watch {watches} folders" if watches is not None else "how many folders may be watched is unknown"
     )
     todo = raise_it(errno.ENOSPC) if watches is not None and watches < WATCHES_WANTED else ""
-    watcher = Watcher(config.paths.inputs, lambda _: None, recursive=config.arrival.recursive)
+    watcher = Watcher(config.paths.inputs, Mailbox(lambda: None), recursive=config.arrival.recursive)
     if config.paths.inputs.is_dir():
         if not watcher.start():
             todo = watcher.problem or ""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.edited_specs import EditedSpecs
-from povwatch.arrival.folder_monitor import FolderMonitor
+from povwatch.arrival.folder_monitor import HINTS_MAX, FolderMonitor
 from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
 from povwatch.arrival.stage import ArrivalStage
@@ -15,6 +15,7 @@ from povwatch.core.background import Background
 from povwatch.core.blockers import Blockers
 from povwatch.core.errors import ConfigError
 from povwatch.core.hours import parse
+from povwatch.core.mailbox import Mailbox
 from povwatch.core.scope import ALL, Scope
 from povwatch.daemon.mishaps import Mishaps
 from povwatch.daemon.outside import Outside
@@ -110,6 +111,7 @@ class App:
         self.arrival = ArrivalStage(
             config.arrival, store=self.store, root=self.root, inspections=self.inspections, error_files=self.error_files
         )
+        hints = Mailbox[bytes | None](self.waker.wake, most=HINTS_MAX)
         self.folder_monitor = FolderMonitor(
             config.arrival,
             store=self.store,
@@ -117,8 +119,7 @@ class App:
             arrival=self.arrival,
             error_files=self.error_files,
             edited_specs=EditedSpecs(self.store, self.arrival, self.folder),
-            wake=self.waker.wake,
-            watcher=outside.watcher,
+            watcher=outside.watcher(config.paths.inputs, hints, recursive=config.arrival.recursive),
         )
         self.grace = GraceStage(
             config,

@@ -19,7 +19,6 @@ from povwatch.core import layout
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.core.events import say
 from povwatch.files.signature import identity_of, signature
-from povwatch.spec import parse
 
 if TYPE_CHECKING:
     from povwatch.config.settings import Config
@@ -73,8 +72,7 @@ class SourceArchive:
         if file is None:
             return True
         try:
-            spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
-            return self._folder.check_references(spec, path, file.data).digest() == job.spec_hash
+            return self._folder.spec_in(file, path, job.path).digest() == job.spec_hash
         except SpecInvalid:
             return False
 

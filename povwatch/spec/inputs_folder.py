@@ -32,7 +32,7 @@ from povwatch.files.fs import (
 )
 from povwatch.files.names import is_clip_name, is_ignored_folder
 from povwatch.files.signature import Signature, signature
-from povwatch.spec.parse import SIZE_MAX
+from povwatch.spec.parse import SIZE_MAX, parse
 from povwatch.spec.problems import invalid
 from povwatch.spec.references import check_references, named_files
 
@@ -240,6 +240,16 @@ class InputsFolder:
         """
         with self._folder_of(path, Place.READ_SPEC) as (folder, name):
             return check_references(folder, spec, file=shown(name), data=data)
+
+    def spec_in(self, file: SpecFile, path: bytes, clip: bytes) -> Spec:
+        """The spec of a clip's JSON (at `path`), once the files that it names are checked.
+
+        Raises:
+            SpecInvalid: it cannot be run.
+            InputsRefused: inputs/ is away or fails.
+        """
+        spec = parse(file.data, clip_name=split(clip)[1], file=shown(split(path)[1]))
+        return self.check_references(spec, path, file.data)
 
     def named_files(self, spec: Spec, path: bytes) -> dict[str, NamedFile]:
         """The files that a spec names, by field, as they are now; missing ones are left out.

@@ -33,7 +33,7 @@ def hints():
 
 @pytest.fixture
 def watcher(inputs, hints):
-    watcher = Watcher(inputs, hints.put, recursive=True)
+    watcher = Watcher(inputs, hints, recursive=True)
     assert watcher.start()
     yield watcher
     watcher.stop()
@@ -149,7 +149,7 @@ def test_many_folders_at_once(inputs, watcher):
 def test_no_root_is_no_crash(inputs, hints):
     """Without a root the watcher does not start and says so; it starts once there is one."""
     inputs.rmdir()
-    watcher = Watcher(inputs, hints.put, recursive=True)
+    watcher = Watcher(inputs, hints, recursive=True)
     assert not watcher.start()
     assert not watcher.alive()
     assert "rescan" in watcher.problem
@@ -162,7 +162,7 @@ def test_no_root_is_no_crash(inputs, hints):
 def test_linked_root_is_followed(inputs, hints, tmp_path):
     """A root that is a symlink is followed."""
     (tmp_path / "link").symlink_to(inputs)
-    watcher = Watcher(tmp_path / "link", hints.put, recursive=True)
+    watcher = Watcher(tmp_path / "link", hints, recursive=True)
     assert watcher.start()
     (inputs / "a.mp4").touch()
     expect(hints, b"a.mp4")
@@ -178,7 +178,7 @@ def test_kernel_limit_leaves_the_rescan(inputs, hints, monkeypatch, code, limit)
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(InotifyFD, "add_callback" if code == errno.ENOSPC else "_create_inotify_fd", refuse)
-    watcher = Watcher(inputs, hints.put, recursive=True)
+    watcher = Watcher(inputs, hints, recursive=True)
     assert not watcher.start()
     assert limit in watcher.problem
     assert "rescan" in watcher.problem
@@ -206,7 +206,7 @@ def test_unwatched_folders_are_counted(inputs, hints, monkeypatch):
     for name in "abcde":
         (inputs / name).mkdir()
     allow(monkeypatch, 4)
-    watcher = Watcher(inputs, hints.put, recursive=True)
+    watcher = Watcher(inputs, hints, recursive=True)
     assert watcher.start()
     assert (watcher.problem, watcher.unwatched) == (None, 2)
     assert watcher.shortage.startswith("2 folders are not watched, since inotify allows ")
@@ -227,7 +227,7 @@ def test_clipless_folders_are_not_watched(inputs, hints):
     """Folders in which no clips are taken in are not watched."""
     for name in ("#snapshot/monday/deep", "$RECYCLE.BIN/S-1", "sub/System Volume Information/x", "lost+found/#12"):
         (inputs / name).mkdir(parents=True)
-    watcher = Watcher(inputs, hints.put, recursive=True)
+    watcher = Watcher(inputs, hints, recursive=True)
     assert watcher.start()
     (inputs / "sub" / "clip.mp4.download" / "deep").mkdir(parents=True)
     (inputs / "sub" / "new").mkdir()
@@ -256,7 +256,7 @@ def test_lost_event_asks_for_a_rescan(hints, watcher):
 def test_stop_leaves_nothing(inputs, hints):
     """A stop leaves no thread and no descriptor."""
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    watcher = Watcher(inputs, hints.put, recursive=True)
+    watcher = Watcher(inputs, hints, recursive=True)
     for _ in range(3):
         assert watcher.start()
     watcher.stop()

@@ -26,8 +26,8 @@ class NoEvents:
 
     problem, unwatched = None, 0
 
-    def __init__(self, *_, **__):
-        pass
+    def __init__(self, _root, hints, **_):
+        self.hints = hints
 
     def start(self):
         return True
@@ -109,9 +109,9 @@ class Built:
         for part in (app.hooks, app.run, app.inspections, app.background, app.arrival, app.journal, app.waker):
             part.close()
 
-    def _watch(self, root, on_hint, *, recursive):
-        self.hint = on_hint
-        return self._watcher(root, on_hint, recursive=recursive)
+    def _watch(self, root, hints, *, recursive):
+        self.hint = hints.put
+        return self._watcher(root, hints, recursive=recursive)
 
     def _say(self, event, *job, **fields):
         self.unforeseen.append(fields["exc_info"])

@@ -16,7 +16,7 @@ from povwatch.files.signature import signature, size_of
 from povwatch.hooks.plan import AFTER
 from povwatch.ops.rebuild.outputs import find_promises, read_outputs
 from povwatch.ops.rebuild.plan import Clip, Plan, bases_of, leftovers, plan
-from povwatch.spec import named_clip, parse
+from povwatch.spec import named_clip
 from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ class Clips:
     def _asks(self, spec: bytes, path: bytes, file: SpecFile) -> str | None:
         """The digest of a JSON's spec; None if it is invalid."""
         try:
-            parsed = parse(file.data, clip_name=layout.split(path)[1], file="")
-            return self._folder.check_references(parsed, spec, file.data).digest()
+            return self._folder.spec_in(file, spec, path).digest()
         except (SpecInvalid, EnvironmentFault):
             return None
 
