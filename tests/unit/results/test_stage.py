@@ -7,29 +7,24 @@ import io
 import json
 import os
 import shutil
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from structlog.testing import capture_logs
 from support.beeps import beeping
+from support.built import Built
 from support.clips import make_clip
-from support.hand_clock import HandClock
-from support.put import put
-from support.stages import Mishaps, Others
+from support.put import advance
 
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt.attempt import Attempt
-from povwatch.config.settings import Config, Paths
 from povwatch.core import machine_faults, retry
-from povwatch.core.background import Background
-from povwatch.core.errors import CheckFailed, DiskFull, FinishFailed, OutputsAway, OutputsNotWritable, WriteFailed
+from povwatch.core.changes import Generated
+from povwatch.core.errors import DiskFull
 from povwatch.core.job import JobState, Waiting
 from povwatch.files import fs, private
-from povwatch.journal import Journal, open_reader
-from povwatch.journal.store import JobStore
+from povwatch.journal import open_reader
 from povwatch.media.errors import MediaError, NoProcess
 from povwatch.media.run import call
 from povwatch.ops.report.gather import gather
@@ -37,123 +32,95 @@ from povwatch.ops.report.table import table
 from povwatch.publish import Publisher
 from povwatch.publish import files as staged
 from povwatch.results import stage as module
-from povwatch.results.stage import ResultsStage
 from povwatch.spec import parse
 from povwatch.spec.first import default_spec
 from povwatch.spec.prompts import load_templates
 
-
-class FailedAttempts:
-    def __init__(self):
-        self.seen, self.held = [], []
-
-    def after(self, job, error, **_):
-        self.seen.append((job.id, type(error)))
-
-    def orphaned(self, job):
-        self.seen.append((job.id, "orphaned"))
-
-    def keep(self, job, attempt, error):
-        self.seen.append((job.id, "kept", type(error), attempt.unfinished))
-
-    def cancel(self, job, why):
-        self.seen.append((job.id, why))
-
-    def hold_queue(self, error):
-        self.held.append(type(error))
+FATES = {"retry", "released", "orphaned", "failed", "cancelled"}
+"""The events of an attempt that did not succeed."""
 
 
-class SourceArchive:
-    @staticmethod
-    def move(_):
-        return
-
-
-class Bench:
-    """A job that is `checking`, with an artifact that is a copy of its working copy."""
+class Generating(Built):
+    """A clip whose worker is about to have generated; the artifact is a copy of its working copy."""
 
     def __init__(self, folder):
-        self.paths = Paths(inputs=folder / "inputs", outputs=folder / "outputs", state=folder / "state")
-        for path in (self.paths.inputs, self.paths.outputs):
-            path.mkdir()
-        self.clock, self.failed_attempts = HandClock(), FailedAttempts()
-        self.mishaps, self.others = Mishaps(), Others(JobState.CHECKING, JobState.PUBLISHING)
-        self.journal = Journal.open(self.paths.state)
-        self.store = JobStore(self.journal, self.clock)
-        self.store.mishaps = self.mishaps
-        self.background = Background(lambda: None, threads=1, broken=self.mishaps.of)
-        self.lacks, self.away = None, False
-        publisher = Publisher(self.paths.outputs)
-        self.finisher = ResultsStage(
-            Config(paths=self.paths),
-            store=self.store,
-            publisher=publisher,
-            background=self.background,
-            failed_attempts=self.failed_attempts,
-            error_files=SimpleNamespace(clear=lambda _: None),
-            archive=SourceArchive,
-            free_space=SimpleNamespace(lacking=lambda: self.lacks),
-            outputs_watch=SimpleNamespace(refuses=lambda _: self.away, came_back=lambda: False),
-            hooks=SimpleNamespace(after=lambda _: ""),
-        )
-        clip = make_clip(self.paths.inputs / "a.mp4")
-        (job,) = self.store.add([(b"a.mp4", b"")])
+        super().__init__(folder)
+        clip = make_clip(self.inputs / "a.mp4")
+        (job,) = self.app.store.add([(b"a.mp4", b"")])
         for state in (JobState.GRACE, JobState.QUEUED):
-            job = put(self.store, job, "waiting", state=state)
-        room = publisher.staging.make(job.id, "run")
-        info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
+            job = advance(self.app.journal, job, "waiting", 1.0, state=state)
+        to = {"state": JobState.RUNNING, "run_id": "run", "attempts": 1, "spec_hash": "s"}
+        advance(self.app.journal, job, "started", 1.0, **to)
+        self.app.store.reread(job.id)
+        room = self.app.publisher.staging.make(job.id, "run")
         text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
         spec = parse(text, clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
-        self.attempt = Attempt(str(room), info, spec, capabilities={"real": False})
-        self.attempt.source = str(clip)
+        self.attempt = Attempt(str(room), {}, spec, capabilities={"real": False})
+        self.attempt.artifact = {"path": str(room / "generated.mp4")}
+        self.prepare(clip)
+
+    def prepare(self, clip):
+        room = Path(self.attempt.folder)
+        info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
         args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
+        self.attempt.source, self.attempt.info = str(clip), info
         self.attempt.prepared = call("prepare", args, timeout=60)
         shutil.copy(room / "working.mp4", room / "generated.mp4")
-        self.attempt.artifact = {"path": str(room / "generated.mp4")}
-        job = put(self.store, job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
-        self.job = put(self.store, job, "generated", state=JobState.CHECKING, artifact=self.attempt.to_json())
 
-    def settle(self):
-        deadline = time.monotonic() + 60
-        while not self.background.idle:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-            self.background.settle()
-        assert self.mishaps.broken == []
+    def generated(self):
+        """Let the worker say so: the stage begins."""
+        found = Generated(artifact=self.attempt.to_json(), took="1 s", gpu={}, learned=None)
+        self.app.store.apply(self.job, found)
 
-    def now(self):
-        return self.store.job(self.job.id)
+    def tick(self, *, after=0.0):
+        self.clock.now += after
+        self.results.tick(self.clock.now)
+
+    @property
+    def results(self):
+        return self.app.results
+
+    @property
+    def job(self):
+        return self.newest()
+
+    @property
+    def events(self):
+        return [event.event for event in self.app.journal.events(self.job.id)]
+
+    @property
+    def fates(self):
+        """What became of the attempt, unless it came out."""
+        return [event for event in self.events if event in FATES]
 
 
 @pytest.fixture
-def bench(tmp_path):
-    made = Bench(tmp_path)
+def here(tmp_path):
+    made = Generating(tmp_path)
     yield made
-    made.background.close()
-    made.journal.close()
+    made.close()
+    made.no_bug()
 
 
 def full(_, *_args):
     raise DiskFull("No space left.", "Free some.")
 
 
-def test_full_disk_while_finishing(bench, monkeypatch):
+def test_full_disk_while_finishing(here, monkeypatch):
     """A full disk while a result is finished costs no second generation."""
     with monkeypatch.context() as patch:
         patch.setattr(Attempt, "finish", full)
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
-        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
-        bench.clock.now += module.AGAIN - 1
-        bench.finisher.tick(bench.clock.now)
-        assert bench.background.idle
-    bench.clock.now += 1
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert bench.failed_attempts.seen == []
-    assert (bench.now().state, bench.now().waiting_on) == (JobState.DONE, None)
-    assert [e.event for e in bench.journal.events(bench.job.id)].count("started") == 1
-    assert (bench.paths.outputs / "a" / "a_preview.mp4").exists()
+        here.generated()
+        here.settle()
+        assert (here.job.state, here.job.waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
+        here.tick(after=module.AGAIN - 1)
+        assert here.app.background.idle
+    here.tick(after=1)
+    here.settle()
+    assert here.fates == []
+    assert (here.job.state, here.job.waiting_on) == (JobState.DONE, None)
+    assert here.events.count("started") == 1
+    assert (here.outputs / "a" / "a_preview.mp4").exists()
 
 
 REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EIO, errno.ESTALE]
@@ -162,132 +129,128 @@ REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EIO, errno.ESTALE]
 
 @pytest.mark.parametrize("code", REFUSALS)
 @pytest.mark.parametrize("step", ["finish", "seal", "publish"])
-def test_refusal_costs_no_generation(bench, monkeypatch, step, code):
+def test_refusal_costs_no_generation(here, monkeypatch, step, code):
     """What the machine refuses is tried again, and costs no second generation."""
 
     def refused(*_, **__):
         raise OSError(code, os.strerror(code))
 
     places = {"finish": (private, "enter"), "seal": (staged, "settle"), "publish": (fs, "rename_noreplace")}
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, capture_logs() as lines:
         patch.setattr(*places[step], refused)
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
-        assert bench.now().state is (JobState.PUBLISHING if step == "publish" else JobState.CHECKING)
-        assert bench.now().waiting_on is (Waiting.DISK_FULL if code == errno.ENOSPC else Waiting.PAUSED)
-        assert os.strerror(code) in bench.now().detail
-        assert bench.failed_attempts.held == [OutputsNotWritable] * (code == errno.EROFS)
-    bench.finisher._hurry()
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert bench.failed_attempts.seen == []
-    assert (bench.now().state, bench.now().attempts) == (JobState.DONE, 1)
+        here.generated()
+        here.settle()
+        assert here.job.state is (JobState.PUBLISHING if step == "publish" else JobState.CHECKING)
+        assert here.job.waiting_on is (Waiting.DISK_FULL if code == errno.ENOSPC else Waiting.PAUSED)
+        assert os.strerror(code) in here.job.detail
+    held = {line["event"] for line in lines} & {"queue-paused", "outputs-away"}
+    assert bool(held) is (code == errno.EROFS), "other clips would meet the same"
+    here.results._hurry()
+    here.tick()
+    here.settle()
+    assert here.fates == []
+    assert (here.job.state, here.job.attempts) == (JobState.DONE, 1)
 
 
 @pytest.mark.parametrize("step", ["finish", "publish"])
-def test_pauses_are_the_tables(bench, monkeypatch, step):
+def test_pauses_are_the_tables(here, monkeypatch, step):
     """The pauses are those of machine_faults."""
 
     def refused(*_, **__):
         raise NoProcess("No process could be started for finish (Too many open files).", "Raise its limit.")
 
     monkeypatch.setattr(*{"finish": (Attempt, "finish"), "publish": (Publisher, "publish")}[step], refused)
-    bench.finisher.check(bench.job, bench.attempt)
+    here.generated()
     pauses = []
     for _ in range(7):
-        bench.settle()
-        pauses.append(bench.finisher.next_deadline() - bench.clock.now)
-        bench.clock.now = bench.finisher.next_deadline()
-        bench.finisher.tick(bench.clock.now)
+        here.settle()
+        pauses.append(here.results.next_deadline() - here.clock.now)
+        here.clock.now = here.results.next_deadline()
+        here.tick()
     assert pauses == [machine_faults.MEANS_AGAIN.pause(n) for n in range(1, 8)]
 
 
-def test_unreadable_work_is_made_again(bench, monkeypatch):
+def test_unreadable_work_is_made_again(here, monkeypatch):
     """What a disk does not give back is generated again after three tries."""
 
     def fails(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(Attempt, "finish", fails)
-    bench.finisher.check(bench.job, bench.attempt)
+    here.generated()
     for _ in range(module.READS_MAX):
-        bench.settle()
-        assert bench.failed_attempts.seen == []
-        bench.finisher._hurry()
-        bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert bench.failed_attempts.seen == [(bench.job.id, WriteFailed)]
-    assert retry.decide(WriteFailed("."), attempts=3, limit=3, now=0.0).kind is retry.Kind.RELEASE
+        here.settle()
+        assert here.fates == []
+        here.results._hurry()
+        here.tick()
+    here.settle()
+    assert (here.fates, here.job.attempts) == (["released"], 0)
 
 
-def test_below_the_reserve(bench, monkeypatch):
+def test_below_the_reserve(here, monkeypatch):
     """Below the reserve nothing is finished, it is told once, and it goes on by itself."""
-    bench.lacks = DiskFull("There is less room left than disk.reserve.", "Make room.")
+    here.app.free_space._reserve = 2**62
     with monkeypatch.context() as patch, capture_logs() as said:
         patch.setattr(Attempt, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
-        bench.finisher.check(bench.job, bench.attempt)
+        here.generated()
         for _ in range(5):
-            bench.settle()
-            assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
-            bench.clock.now += module.LOOK_EVERY
-            bench.finisher.tick(bench.clock.now)
-    assert [line["event"] for line in said] == ["check-later"]  # once, not every time that it is tried
-    bench.lacks = None
-    bench.clock.now += module.LOOK_EVERY
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert (bench.now().state, bench.now().waiting_on, bench.now().attempts) == (JobState.DONE, None, 1)
-    assert bench.failed_attempts.seen == []
+            here.settle()
+            assert (here.job.state, here.job.waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
+            here.tick(after=module.LOOK_EVERY)
+    assert [line["event"] for line in said if "later" in line["event"]] == ["check-later"], "once, not at every try"
+    here.app.free_space._reserve = 1
+    here.tick(after=module.LOOK_EVERY)
+    here.settle()
+    assert (here.job.state, here.job.waiting_on, here.job.attempts) == (JobState.DONE, None, 1)
+    assert here.fates == []
 
 
-def test_full_disk_while_publishing(bench, monkeypatch):
+def test_full_disk_while_publishing(here, monkeypatch):
     """A disk that is full while publishing is what the job waits on."""
     with monkeypatch.context() as patch, capture_logs() as said:
         patch.setattr(Publisher, "publish", full)
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
-        bench.clock.now += module.AGAIN
-        bench.finisher.tick(bench.clock.now)
-        bench.settle()
-        assert (bench.now().state, bench.now().waiting_on) == (JobState.PUBLISHING, Waiting.DISK_FULL)
+        here.generated()
+        here.settle()
+        here.tick(after=module.AGAIN)
+        here.settle()
+        assert (here.job.state, here.job.waiting_on) == (JobState.PUBLISHING, Waiting.DISK_FULL)
     assert [line["event"] for line in said if "later" in line["event"]] == ["publish-later"]
-    bench.clock.now += module.AGAIN
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert bench.now().state is JobState.DONE
+    here.tick(after=module.AGAIN)
+    here.settle()
+    assert here.job.state is JobState.DONE
 
 
 @pytest.mark.parametrize("constant", [True, False])
-def test_uneven_result_has_no_one_rate(bench, constant):
+def test_uneven_result_has_no_one_rate(here, constant):
     """A result with a variable rate is not given one."""
-    bench.attempt.prepared |= {"constant": constant}
+    here.attempt.prepared |= {"constant": constant}
     with capture_logs() as lines:
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
+        here.generated()
+        here.settle()
     (checked,) = [line for line in lines if line["event"] == "checked"]
     pace = "30 frames a second" if constant else "about 30 frames a second, not evenly spaced"
     assert checked["sentence"].format_map(checked).startswith(f"b'a.mp4': checked: 12 frames, 96x64, {pace}, 0.4 s")
 
 
-def test_waiting_result_can_be_cancelled(bench, monkeypatch):
+def test_waiting_result_can_be_cancelled(here, monkeypatch):
     monkeypatch.setattr(Attempt, "finish", full)
-    bench.finisher.check(bench.job, bench.attempt)
-    bench.settle()
-    bench.finisher.cancel(bench.now(), "enough")
-    assert bench.failed_attempts.seen == [(bench.job.id, "enough")]
-    assert bench.finisher.next_deadline() is None
+    here.generated()
+    here.settle()
+    here.app.arrival.withdraw(here.job, "enough")
+    assert (here.job.state, here.job.detail) == (JobState.CANCELLED, "enough")
+    assert here.results.next_deadline() is None
 
 
-def test_wrong_artifact_is_the_jobs_fault(bench):
+def test_wrong_artifact_is_the_jobs_fault(here):
     """An artifact that is not what was asked for fails the attempt."""
-    make_clip(bench.paths.outputs.parent / "shorter.mp4", frames=5)
-    shutil.copy(bench.paths.outputs.parent / "shorter.mp4", bench.attempt.artifact["path"])
-    bench.finisher.check(bench.job, bench.attempt)
-    bench.settle()
-    assert bench.failed_attempts.seen == [(bench.job.id, CheckFailed)]
+    make_clip(here.outputs.parent / "shorter.mp4", frames=5)
+    shutil.copy(here.outputs.parent / "shorter.mp4", here.attempt.artifact["path"])
+    here.generated()
+    here.settle()
+    assert (here.job.state, here.fates) == (JobState.QUEUED, ["retry"])
 
 
-def test_stop_while_reading(bench, monkeypatch):
+def test_stop_while_reading(here, monkeypatch):
     """A stop while the result is read leaves it for the next start."""
     with monkeypatch.context() as patch:
         finish = Attempt.finish
@@ -298,63 +261,61 @@ def test_stop_while_reading(bench, monkeypatch):
             return found
 
         patch.setattr(Attempt, "finish", and_stop)
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
-    assert bench.now().state is JobState.CHECKING
-    assert bench.failed_attempts.seen == []
-    bench.finisher.check(bench.now(), bench.attempt)
-    bench.settle()
-    assert bench.now().state is JobState.DONE
+        here.generated()
+        here.settle()
+    assert here.job.state is JobState.CHECKING
+    assert here.fates == []
+    here.restart()
+    here.settle()
+    assert here.job.state is JobState.DONE
 
 
-def test_measurements_are_kept(bench):
+def test_measurements_are_kept(here):
     """What was measured is kept for the report."""
-    bench.attempt.seconds["generate"] = 200.0
-    bench.attempt.artifact["peak_memory_bytes"] = 13_700_000_000
-    bench.finisher.check(bench.job, bench.attempt)
-    bench.settle()
-    seconds = json.loads(bench.now().artifact)["seconds"]
+    here.attempt.seconds["generate"] = 200.0
+    here.attempt.artifact["peak_memory_bytes"] = 13_700_000_000
+    here.generated()
+    here.settle()
+    seconds = json.loads(here.job.artifact)["seconds"]
     assert {"generate", "finish", "check"} <= set(seconds)
     screen = Console(width=200, record=True, file=io.StringIO())
-    with open_reader(bench.paths.state) as reader:
+    with open_reader(here.state) as reader:
         screen.print(table(gather(reader, 1e9)))
     row = next(line for line in screen.export_text().splitlines() if "a.mp4" in line)
     assert "14 GB" in row
     assert "3 min 20 s" in row
 
 
-def test_taken_folder_is_waited_for(bench):
+def test_taken_folder_is_waited_for(here):
     """Work whose folder was swapped waits for it, and is not generated again."""
-    rooms = bench.paths.outputs / ".povwatch"
-    rooms.rename(bench.paths.outputs / "away")
+    rooms = here.outputs / ".povwatch"
+    rooms.rename(here.outputs / "away")
     rooms.mkdir()
     rooms.chmod(0o777)
-    bench.finisher.check(bench.job, bench.attempt)
-    bench.settle()
-    assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.PAUSED)
-    assert f"{rooms} may be written by others" in bench.now().detail
+    here.generated()
+    here.settle()
+    assert (here.job.state, here.job.waiting_on) == (JobState.CHECKING, Waiting.PAUSED)
+    assert f"{rooms} may be written by others" in here.job.detail
     rooms.rmdir()
-    (bench.paths.outputs / "away").rename(rooms)
-    bench.clock.now += module.AGAIN
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert bench.failed_attempts.seen == []
-    assert bench.now().state is JobState.DONE
+    (here.outputs / "away").rename(rooms)
+    here.tick(after=module.AGAIN)
+    here.settle()
+    assert here.fates == []
+    assert here.job.state is JobState.DONE
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_taken_or_gone_at_a_start(bench, taken):
+def test_taken_or_gone_at_a_start(here, taken):
     """At a start, work in a swapped folder is waited for, and work that is gone is not."""
-    rooms = bench.paths.outputs / ".povwatch"
-    rooms.rename(bench.paths.outputs / "away")
+    rooms = here.outputs / ".povwatch"
+    rooms.rename(here.outputs / "away")
     if taken:
         rooms.mkdir()
         rooms.chmod(0o777)
-    said = bench.finisher.resume(bench.job, crashed=False)
-    bench.settle()
-    assert said == ("checked again" if taken else "to run again")
-    assert bench.failed_attempts.seen == ([] if taken else [(bench.job.id, "orphaned")])
-    assert bench.now().state is JobState.CHECKING
+    advance(here.app.journal, here.job, "generated", 2.0, state=JobState.CHECKING, artifact=here.attempt.to_json())
+    here.restart()
+    here.settle()
+    assert here.job.state is (JobState.CHECKING if taken else JobState.QUEUED)
 
 
 def spoken(lines, event):
@@ -362,78 +323,74 @@ def spoken(lines, event):
 
 
 @pytest.mark.parametrize("what", [".povwatch", "."])
-def test_removed_work_is_made_again(bench, what):
+def test_removed_work_is_made_again(here, what):
     """outputs/ is there and is the known folder: nothing says that its disk is away."""
-    shutil.rmtree(bench.paths.outputs / what)
-    bench.paths.outputs.mkdir(exist_ok=True)
+    shutil.rmtree(here.outputs / what)
+    here.outputs.mkdir(exist_ok=True)
     with capture_logs() as lines:
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
+        here.generated()
+        here.settle()
         # Not `paused`, at which --once gives up: it goes on by itself at a time that is known.
-        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
-        begun = bench.clock.now
-        while bench.clock.now < begun + module.BACK_WITHIN:
-            assert bench.failed_attempts.seen == []
-            bench.clock.now = bench.finisher.next_deadline()
-            bench.finisher.tick(bench.clock.now)
-            bench.settle()
-    assert bench.clock.now == begun + module.BACK_WITHIN
-    assert bench.failed_attempts.seen == [(bench.job.id, OutputsAway)]
+        assert (here.job.state, here.job.waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
+        begun = here.clock.now
+        while here.clock.now < begun + module.BACK_WITHIN:
+            assert here.fates == []
+            here.clock.now = here.results.next_deadline()
+            here.tick()
+            here.settle()
+    assert here.clock.now == begun + module.BACK_WITHIN
+    assert (here.fates, here.job.attempts) == (["released"], 0)
     (said,) = spoken(lines, "check-later")
     assert "kept" not in said
-    assert f"{bench.attempt.folder} is not there" in said
+    assert f"{here.attempt.folder} is not there" in said
     assert "generated again" in said
 
 
-def test_work_back_soon_is_used(bench):
-    rooms = bench.paths.outputs / ".povwatch"
-    rooms.rename(bench.paths.outputs / "away")
-    bench.finisher.check(bench.job, bench.attempt)
-    bench.settle()
-    (bench.paths.outputs / "away").rename(rooms)
-    bench.clock.now += module.BACK_WITHIN - 1
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
+def test_work_back_soon_is_used(here):
+    rooms = here.outputs / ".povwatch"
+    rooms.rename(here.outputs / "away")
+    here.generated()
+    here.settle()
+    (here.outputs / "away").rename(rooms)
+    here.tick(after=module.BACK_WITHIN - 1)
+    here.settle()
+    assert (here.job.state, here.fates) == (JobState.DONE, [])
 
 
-def test_work_away_with_its_disk(bench):
+def test_work_away_with_its_disk(here):
     """Work that is away with its disk is waited for, and used when it is back."""
-    mounted, bench.away = bench.paths.outputs, True
+    mounted = here.outputs
     mounted.rename(mounted.with_name("unmounted"))
     with capture_logs() as lines:
-        bench.finisher.check(bench.job, bench.attempt)
+        here.generated()
         for _ in range(20):
-            bench.settle()
-            bench.clock.now = bench.finisher.next_deadline()
-            bench.finisher.tick(bench.clock.now)
-        bench.settle()
-    assert bench.failed_attempts.seen == []
+            here.settle()
+            here.clock.now = here.results.next_deadline()
+            here.tick()
+        here.settle()
+    assert here.fates == []
     (said,) = spoken(lines, "check-later")
     assert "kept" not in said
     mounted.mkdir()  # the mount point, a moment before the disk: the patience begins then
-    bench.away = False
-    bench.finisher._hurry()
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert bench.failed_attempts.seen == []
-    mounted.rmdir()
+    here.results._hurry()
+    here.tick()
+    here.settle()
+    assert here.fates == []
+    shutil.rmtree(mounted)
     mounted.with_name("unmounted").rename(mounted)
-    bench.clock.now = bench.finisher.next_deadline()
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
+    here.clock.now = here.results.next_deadline()
+    here.tick()
+    here.settle()
+    assert (here.job.state, here.fates) == (JobState.DONE, [])
 
 
-def test_gone_promise_is_not_called_safe(bench, monkeypatch):
+def test_gone_promise_is_not_called_safe(here, monkeypatch):
     """A result that went away with its promise is not called safe."""
     with monkeypatch.context() as patch, capture_logs() as lines:
         keep = Publisher.publish
-        patch.setattr(
-            Publisher, "publish", lambda *given: (shutil.rmtree(bench.paths.outputs / ".povwatch"), keep(*given))
-        )
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
+        patch.setattr(Publisher, "publish", lambda *given: (shutil.rmtree(here.outputs / ".povwatch"), keep(*given)))
+        here.generated()
+        here.settle()
     (said,) = spoken(lines, "publish-later")
     assert "is gone, and with it a result" in said
     assert "Nothing is lost" not in said
@@ -451,78 +408,73 @@ def broken_child(op):
 
 
 @pytest.mark.parametrize("op", ["finish", "check"])
-def test_failed_finishing_is_kept(bench, monkeypatch, op):
+def test_failed_finishing_is_kept(here, monkeypatch, op):
     """A failure of finishing spends no GPU time: the artifact by itself is what was asked for."""
     if op == "check":  # the judge of the artifact is the same operation: it fails for the finished file alone
         monkeypatch.setattr(workpiece, "call", lambda asked, args, **rest: (
             broken_child(op) if args.get("artifact") == "final.mp4" else call)(asked, args, **rest))  # fmt: skip
     else:
         monkeypatch.setattr(workpiece, "call", broken_child(op))
-    bench.finisher.check(bench.job, bench.attempt)
+    here.generated()
     for failures in (1, 2):
-        bench.settle()
-        assert (bench.now().state, bench.now().waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
-        assert Attempt.from_json(bench.now().artifact).unfinished == failures, "a restart goes on counting"
-        bench.finisher.tick(bench.clock.now)
-        assert bench.background.idle, "there is a pause"
-        bench.clock.now += retry.backoff(failures)
-        bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert bench.failed_attempts.seen == [(bench.job.id, "kept", FinishFailed, 3)]
-    events = [e.event for e in bench.journal.events(bench.job.id)]
+        here.settle()
+        assert (here.job.state, here.job.waiting_on) == (JobState.CHECKING, Waiting.RETRY_AT)
+        assert Attempt.from_json(here.job.artifact).unfinished == failures, "a restart goes on counting"
+        here.tick()
+        assert here.app.background.idle, "there is a pause"
+        here.tick(after=retry.backoff(failures))
+    here.settle()
+    assert (here.job.state, here.fates) == (JobState.FAILED, ["failed"])
+    assert Attempt.from_json(here.job.artifact).unfinished == 3
+    events = here.events
     assert (events.count("started"), events.count("finish-retry")) == (1, 2)
 
 
-def test_retry_ends_a_pause(bench, monkeypatch):
+def test_retry_ends_a_pause(here, monkeypatch):
     """A pause ends when somebody asks for it."""
-    assert not bench.finisher.hasten(bench.job), "it waits for nothing"
+    assert not here.results.hasten(here.job), "it waits for nothing"
     with monkeypatch.context() as patch:
         patch.setattr(workpiece, "call", broken_child("finish"))
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
-    bench.finisher.tick(bench.clock.now)
-    assert bench.background.idle, "there is a pause"
-    assert bench.finisher.hasten(bench.job)
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
+        here.generated()
+        here.settle()
+    here.tick()
+    assert here.app.background.idle, "there is a pause"
+    assert here.results.hasten(here.job)
+    here.tick()
+    here.settle()
+    assert (here.job.state, here.fates) == (JobState.DONE, [])
 
 
-def test_finishing_that_fails_once(bench, monkeypatch):
+def test_finishing_that_fails_once(here, monkeypatch):
     """Finishing that fails once costs nothing."""
     with monkeypatch.context() as patch:
         patch.setattr(workpiece, "call", broken_child("finish"))
-        bench.finisher.check(bench.job, bench.attempt)
-        bench.settle()
-    bench.clock.now += retry.backoff(1)
-    bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert (bench.now().state, bench.now().attempts, bench.failed_attempts.seen) == (JobState.DONE, 1, [])
+        here.generated()
+        here.settle()
+    here.tick(after=retry.backoff(1))
+    here.settle()
+    assert (here.job.state, here.job.attempts, here.fates) == (JobState.DONE, 1, [])
 
 
 @pytest.mark.parametrize("how", ["cut", "fewer", "text"])
-def test_engines_fault_is_another_attempt(bench, how):
+def test_engines_fault_is_another_attempt(here, how):
     """What the engine did wrong makes another attempt."""
-    made = Path(bench.attempt.artifact["path"])
+    made = Path(here.attempt.artifact["path"])
     if how == "cut":
         made.write_bytes(made.read_bytes()[: made.stat().st_size // 2])
     elif how == "fewer":
         make_clip(made, frames=5)
     else:
         made.write_text("no video")
-    bench.finisher.check(bench.job, bench.attempt)
-    bench.settle()
-    assert bench.failed_attempts.seen == [(bench.job.id, CheckFailed)]
+    here.generated()
+    here.settle()
+    assert (here.job.state, here.fates) == (JobState.QUEUED, ["retry"])
 
 
-def test_last_try_is_without_the_sound(bench, monkeypatch):
+def test_last_try_is_without_the_sound(here, monkeypatch):
     """It was proven before; should it be at fault all the same, it does not cost the result."""
-    clip = beeping(bench.paths.inputs / "a.mp4", "aac")
-    room = Path(bench.attempt.folder)
-    info = call("inspect", {"path": str(clip), "kind": "mp4"}, timeout=60)
-    args = {"source": str(clip), "info": info, "out_path": str(room / "working.mp4")}
-    bench.attempt.info, bench.attempt.prepared = info, call("prepare", args, timeout=60)
-    shutil.copy(room / "working.mp4", room / "generated.mp4")
+    clip = beeping(here.inputs / "a.mp4", "aac")
+    here.prepare(clip)
 
     def fails(asked, given, **rest):
         if asked == "finish" and given["sound"]:
@@ -530,12 +482,11 @@ def test_last_try_is_without_the_sound(bench, monkeypatch):
         return call(asked, given, **rest)
 
     monkeypatch.setattr(workpiece, "call", fails)
-    bench.finisher.check(bench.job, bench.attempt)
+    here.generated()
     for failures in (1, 2):
-        bench.settle()
-        bench.clock.now += retry.backoff(failures)
-        bench.finisher.tick(bench.clock.now)
-    bench.settle()
-    assert (bench.now().state, bench.failed_attempts.seen) == (JobState.DONE, [])
-    (said,) = [e for e in bench.journal.events(bench.job.id) if e.event == "sound-left-out"]
+        here.settle()
+        here.tick(after=retry.backoff(failures))
+    here.settle()
+    assert (here.job.state, here.fates) == (JobState.DONE, [])
+    (said,) = [e for e in here.app.journal.events(here.job.id) if e.event == "sound-left-out"]
     assert "SIGSEGV" in said.data["problem"]
