@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
-from support.hand_clock import HandClock
-from support.put import put
+from support.put import advance
 
 from povwatch.core import command as module
 from povwatch.core.command import use
 from povwatch.core.job import JobState
 from povwatch.core.scope import Scope
 from povwatch.daemon.requests import Requests
-from povwatch.journal import Journal
-from povwatch.journal.store import JobStore
-from povwatch.service.requests import Spool
-from povwatch.spec.inputs_folder import InputsFolder
 
 CLIP = b"my clip.mp4"
 
@@ -32,48 +26,31 @@ def called():
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Journal.open(tmp_path / "state") as journal:
-        yield JobStore(journal, HandClock())
-
-
-def app(folder, store, spool, stage, results):
-    """As much of an app as requests need; `stage` is arrival and grace."""
-    return SimpleNamespace(
-        store=store,
-        spool=spool,
-        arrival=stage,
-        grace=stage,
-        folder=InputsFolder(folder / "inputs"),
-        choice=SimpleNamespace(kind="preview"),
-        results=results,
-    )
+def app(build):
+    app = build().app
+    app.spool.prepare()
+    return app
 
 
 @pytest.fixture
-def ask(tmp_path, store):
+def ask(app):
     """Ask something of a job in some state; the answer's words."""
-    (tmp_path / "inputs").mkdir()
-    spool = Spool(tmp_path / "state")
-    spool.prepare()
-    nothing = SimpleNamespace(check_soon=lambda _: None, again=lambda *_, **__: None, withdraw=lambda *_: None)
-    results = SimpleNamespace(
-        again=lambda _: False, hasten=lambda job: job.state in {JobState.CHECKING, JobState.PUBLISHING}
-    )
-    verbs = Requests(app(tmp_path, store, spool, nothing, results))
+    requests = Requests(app)
 
     def ask(verb, word, **options):
-        request = spool.ask(verb, word, **options)
-        verbs.tick(0)
-        return spool.wait(request, 5).text
+        request = app.spool.ask(verb, word, **options)
+        requests.tick(0)
+        return app.spool.wait(request, 5).text
 
     return ask
 
 
-def there(store, *states, path=CLIP):
-    (job,) = store.add([(path, b"sig")])
+def there(app, *states, path=CLIP, **to):
+    """A job that has gone through these states."""
+    (job,) = app.store.add([(path, b"sig")])
     for state in states:
-        job = put(store, job, "waiting", state=state)
+        job = advance(app.journal, job, "waiting", 1.0, state=state, **to)
+    return app.store.reread(job.id)
 
 
 DONE = (JobState.GRACE, JobState.DONE)
@@ -90,8 +67,8 @@ GENERATED = (JobState.GRACE, JobState.QUEUED, JobState.RUNNING, JobState.CHECKIN
         ((), "hold", "script/povwatch go 'my clip.mp4'"),
     ],
 )
-def test_what_to_type_can_be_pasted(store, ask, states, verb, command):
-    there(store, *states)
+def test_what_to_type_can_be_pasted(app, ask, states, verb, command):
+    there(app, *states)
     text = ask(verb, "my clip")
     assert command in text
     assert text.count("povwatch") == 1
@@ -105,9 +82,11 @@ def test_what_to_type_can_be_pasted(store, ask, states, verb, command):
         (GENERATED[:-1], "it is running already: there is nothing to retry."),
     ],
 )
-def test_retry_ends_a_pause(store, ask, states, answer):
+def test_retry_ends_a_pause(app, ask, states, answer):
     """retry ends a pause after generating, and generates nothing."""
-    there(store, *states)
+    job = there(app, *states)
+    if job.state is not JobState.RUNNING:
+        app.results._later[job.id] = (app.clock.boot() + 60.0, lambda: None)
     assert ask("retry", "my clip") == answer
 
 
@@ -117,16 +96,16 @@ def test_unknown_clip_is_answered(ask):
     assert ask("go", "zebra") == "no clip here is called so. All that were seen: script/povwatch jobs"
 
 
-def test_nearest_clip_is_named(store, ask):
-    there(store)
+def test_nearest_clip_is_named(app, ask):
+    there(app)
     meant = "no clip here is called so. Did you mean my clip.mp4? All that were seen: script/povwatch jobs"
     assert ask("hold", "my_clip.mp4") == meant
 
 
-def test_several_clips_have_a_command_each(store, ask):
+def test_several_clips_have_a_command_each(app, ask):
     """A word that means several clips is answered with a command for each."""
-    there(store, path=b"x/my a.mp4")
-    there(store, path=b"y/my a.mp4")
+    there(app, path=b"x/my a.mp4")
+    there(app, path=b"y/my a.mp4")
     text = ask("retry", "my a", force=True)
     assert text == (
         "2 clips are called so. Take one: "
@@ -136,27 +115,26 @@ def test_several_clips_have_a_command_each(store, ask):
 
 
 @pytest.mark.parametrize("verb", ["go", "hold"])
-def test_no_retry_for_what_is_no_video(store, ask, verb):
+def test_no_retry_for_what_is_no_video(app, ask, verb):
     """Nobody is told to retry what is no video."""
-    (job,) = store.add([(CLIP, b"sig")])
-    put(store, job, "rejected", state=JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
+    there(app, JobState.REJECTED, error="It is a symbolic link. Copy the video itself.")
     assert ask(verb, "my clip") == "it is rejected already: It is a symbolic link. Copy the video itself."
 
 
-def test_hold_file_is_named_too(store, ask, tmp_path):
+def test_hold_file_is_named_too(app, ask, tmp_path):
     """A go for a clip that a file holds, too, says that it goes once that is removed."""
-    there(store)
+    there(app)
     (tmp_path / "inputs/my clip.hold").touch()
     assert ask("go", "my clip") == "the file my clip.hold still holds it: remove that, and it starts."
 
 
-def test_go_while_the_folder_is_away(store, ask, tmp_path):
+def test_go_while_the_folder_is_away(app, ask, tmp_path):
     """A go while the folder is away is kept, and the answer says so."""
-    there(store)
+    there(app)
     (tmp_path / "inputs").rename(tmp_path / "away")
     text = ask("go", "my clip")
     assert text.startswith("it is noted, and the clip starts when inputs/ can be read again: Cannot read ")
-    assert store.of_path(CLIP).go
+    assert app.store.of_path(CLIP).go
 
 
 def test_option_stands_for_the_clip(ask):
@@ -170,28 +148,12 @@ def test_preview_machine_is_sent_to_doctor(ask):
     assert "script/povwatch doctor" in ask("retry", "", previews=True)
 
 
-def test_unnamed_clips_are_not_touched(tmp_path, store):
+def test_unnamed_clips_are_not_touched(app, ask):
     """Requests do not touch clips that --once was not given."""
-    there(store, JobState.GRACE)
-    there(store, JobState.GRACE, path=b"named.mp4")
-    (tmp_path / "inputs").mkdir()
-    spool, touched = Spool(tmp_path / "state"), []
-    spool.prepare()
-    part = SimpleNamespace(
-        check_soon=touched.append,
-        again=lambda *_, **__: touched.append("again"),
-        withdraw=lambda job, _: touched.append(job),
-    )
-    store.scope = Scope(frozenset({b"named.mp4"}))
-    results = SimpleNamespace(again=lambda _: False, hasten=lambda _: False)
-    verbs = Requests(app(tmp_path, store, spool, part, results))
+    job = there(app, JobState.GRACE)
+    there(app, JobState.GRACE, path=b"named.mp4")
+    app.store.scope = Scope(frozenset({b"named.mp4"}))
     for verb in ("go", "hold", "cancel", "retry"):
-        request = spool.ask(verb, "my clip")
-        verbs.tick(0)
-        answer = spool.wait(request, 5)
-        assert not answer.done
-        assert "this povwatch runs other clips alone" in answer.text
-    assert touched == []
-    request = spool.ask("hold", "named")
-    verbs.tick(0)
-    assert spool.wait(request, 5).done
+        assert "this povwatch runs other clips alone" in ask(verb, "my clip")
+    assert app.store.of_path(CLIP) == job
+    assert ask("hold", "named") == "it is held until script/povwatch go named.mp4"
