@@ -26,21 +26,13 @@ class Settle:
         self._at = 0.0
         self._quiet = 0.0
 
-    def observe(self, signature: bytes, now: float, settle: float) -> bool:
-        """Take a sample; True if its signature differs from the last one, or is the first.
-
-        Args:
-            signature: from fstat.
-            now: when it was taken.
-            settle: seconds of quiet that are required.
-        """
-        changed = signature != self._signature
-        if changed:
+    def observe(self, signature: bytes, now: float, settle: float) -> None:
+        """Take a sample. `settle` is the quiet time that is required, in seconds."""
+        if signature != self._signature:
             self._signature, self._quiet = signature, 0.0
         else:
             self._quiet += min(max(now - self._at, 0.0), settle / 2)
         self._at = now
-        return changed
 
     def settled(self, settle: float) -> bool:
         """Whether the file had been quiet for `settle` seconds at its last sample."""
@@ -49,12 +41,3 @@ class Settle:
     def next_sample(self, settle: float) -> float:
         """When to sample next; at once if there was no sample."""
         return self._at if self._signature is None else self._at + settle / 2
-
-    def left(self, settle: float) -> float:
-        """Seconds of quiet still required, for people."""
-        return max(0.0, settle - self._quiet)
-
-    @property
-    def signature(self) -> bytes | None:
-        """The last sample's signature."""
-        return self._signature

@@ -122,7 +122,7 @@ class Attempt:
             JobFailed: a file that the spec names does not fit the frames that decode.
             PovwatchError: any other error of media.run.
         """
-        with self._timed("prepare"), private.room(self.folder) as room:
+        with self._timed("prepare"), private.opened(self.folder) as room:
             source = "source" + Path(os.fsdecode(clip)).suffix.lower()
             with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
                 take_copy(root_fd, clip, room, source, cancelled)
@@ -233,7 +233,7 @@ class Attempt:
     ) -> Checked:
         """Finish and check one video."""
         with self._timed("finish"):
-            with private.room(self.folder) as room, suppress(FileNotFoundError):
+            with private.opened(self.folder) as room, suppress(FileNotFoundError):
                 os.unlink(to.name, dir_fd=room)  # left by a crash during this step
             made = call(
                 "finish",
@@ -309,7 +309,7 @@ class Attempt:
             FinishFailed: the sound existed before, and cannot be made now.
         """
         proven = self.sound
-        with private.room(self.folder) as room:
+        with private.opened(self.folder) as room:
             self._make_sound(room, cancelled)
         if proven and self.sound["path"] is None:
             problem, self.sound = self.sound["problem"], proven

@@ -192,7 +192,7 @@ class FailedAttempts:
             return error
         outputs = self._config.paths.outputs
         try:
-            with private.room(str(outputs / layout.STAGING.decode() / folder_name(job.id, job.run_id))):
+            with private.opened(str(outputs / layout.STAGING.decode() / folder_name(job.id, job.run_id))):
                 if not lost:
                     return error
         except OSError:

@@ -39,16 +39,16 @@ class FreeSpace:
         if now < self._next:
             return
         self._next = now + LOOK_EVERY
-        self._look()
+        self._check()
 
     def lacking(self) -> DiskFull | None:
         """Check now, before work that needs space. Returns the error if space is short."""
-        self._look()
+        self._check()
         if self.blocker is None:
             return None
         return DiskFull(self.blocker.problem, "Make room; it goes on by itself.")
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         left = {where: free for where in self._places if (free := _free(where)) is not None}
         for where, free in left.items():
             if free < self._reserve:

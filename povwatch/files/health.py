@@ -115,7 +115,7 @@ class RootGuard:
         """Compare the folder with the remembered one."""
         shown = layout.shown(os.fsencode(self.path))
         try:
-            now = self._look()
+            now = self._identify()
         except OSError as e:
             return Health(f"The inputs folder {shown} is away: {e.strerror}.")
         if self.known is None:
@@ -137,11 +137,11 @@ class RootGuard:
     def adopt(self) -> None:
         """Remember the present folder, or that there is none."""
         try:
-            self.known = self._look()
+            self.known = self._identify()
         except OSError:
             self.known = None
 
-    def _look(self) -> Identity:
+    def _identify(self) -> Identity:
         found = identity(self.path)
         self.is_network = found.fstype in NETWORK
         return found

@@ -57,8 +57,8 @@ def enter(root: int, outputs: str, path: bytes, *, make: bool = False) -> int:
         fd = _folder(parent, name, so_far, outputs)
         with contextlib.ExitStack() as unless:
             unless.callback(os.close, fd)
-            if strange := strangeness(fd, device):
-                raise _refused(f"{outputs}/{shown(b'/'.join(so_far))}", strange)
+            if reason := why_foreign(fd, device):
+                raise _refused(f"{outputs}/{shown(b'/'.join(so_far))}", reason)
             unless.pop_all()
         return fd
 
@@ -67,7 +67,7 @@ def enter(root: int, outputs: str, path: bytes, *, make: bool = False) -> int:
 
 
 @contextlib.contextmanager
-def room(folder: str) -> Iterator[int]:
+def opened(folder: str) -> Iterator[int]:
     """A private folder by its absolute path, open until the block ends.
 
     Args:
@@ -91,10 +91,10 @@ def room(folder: str) -> Iterator[int]:
         yield fd
 
 
-def taken(folder: str) -> bool:
+def is_foreign(folder: str) -> bool:
     """Whether something foreign is at a private folder's path, so that the state of povwatch's own is unknown."""
     try:
-        with room(folder):
+        with opened(folder):
             return False
     except OutputsTaken:
         return True
@@ -102,7 +102,7 @@ def taken(folder: str) -> bool:
         return False
 
 
-def in_the_way(where: str, name: bytes, parent: int | None = None) -> tuple[str, str]:
+def obstacle(where: str, name: bytes, parent: int | None = None) -> tuple[str, str]:
     """What is in a folder's place, and what to do about it, as two sentences.
 
     Args:
@@ -129,7 +129,7 @@ _KINDS = (
 )
 
 
-def strangeness(fd: int, device: int) -> str:
+def why_foreign(fd: int, device: int) -> str:
     """Why an open folder is not private, as a clause; empty if it is.
 
     Args:
@@ -157,20 +157,20 @@ def _folder(parent: int, name: bytes, so_far: list[bytes], outputs: str) -> int:
         if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
             error.filename = b"/".join(so_far)
             raise
-    raise OutputsTaken(*in_the_way(where, name, parent))
+    raise OutputsTaken(*obstacle(where, name, parent))
 
 
-def _refused(where: str, strange: str) -> OutputsTaken:
-    if strange.startswith("may"):
+def _refused(where: str, reason: str) -> OutputsTaken:
+    if reason.startswith("may"):
         todo = f"If nobody has put anything there: chmod go-w {where}"
-    elif strange.startswith("belongs"):
+    elif reason.startswith("belongs"):
         todo = (
             "If povwatch runs as that user otherwise, run it so now. Else move that folder away; "
             "if povwatch's own was renamed, give it its name back: its work goes on."
         )
     else:
         todo = "Move it away. If povwatch's own folder was renamed, give it its name back: its work goes on."
-    return OutputsTaken(f"{where} {strange}; nothing is read or written in it.", todo)
+    return OutputsTaken(f"{where} {reason}; nothing is read or written in it.", todo)
 
 
 def _as_made_here(fd: int) -> tuple[int | None, bool]:

@@ -191,7 +191,7 @@ def _give(request: HookRequest, config: Config, values: dict[str, str], cancelle
     """Make the copies that the hook names. Returns the signature of the clip's copy."""
     named = request.hook.placeholders
     video, spec = (Path(values[what]) for what in ("video", "spec"))
-    with private.room(str(video.parent)) as room:
+    with private.opened(str(video.parent)) as room:
         if "spec" in named:
             with os.fdopen(os.open(spec.name, NEW, 0o666, dir_fd=room), "w", encoding="utf-8") as file:
                 file.write(json.dumps(request.spec, indent=2) + "\n")
@@ -233,7 +233,7 @@ def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
 def _link(source: Path, room: int, video: str) -> None:
     """Link the run's copy, which nothing else needs any more. Without hard links, copy it."""
     try:
-        with private.room(str(source.parent)) as run:
+        with private.opened(str(source.parent)) as run:
             try:
                 os.link(source.name, video, src_dir_fd=run, dst_dir_fd=room, follow_symlinks=False)
             except FileNotFoundError:

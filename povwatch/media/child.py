@@ -86,7 +86,7 @@ def perform(
     try:
         _follow_parent()
         if room is not None:
-            with private.room(room) as fd:
+            with private.opened(room) as fd:
                 os.fchdir(fd)
         module, name = OPERATIONS[op].split(":")
         result = getattr(importlib.import_module(module), name)(**args, report=report)

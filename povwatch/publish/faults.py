@@ -58,7 +58,7 @@ def translated(error: OSError, outputs: Path, path: bytes, place: Place = Place.
     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
         walked = error.filename if isinstance(error.filename, bytes) else path
         at = os.path.join(os.fsencode(outputs), walked)  # noqa: PTH118 - bytes
-        return OutputRefused(*private.in_the_way(f"{outputs}/{shown(walked)}", at))
+        return OutputRefused(*private.obstacle(f"{outputs}/{shown(walked)}", at))
     if error.errno == errno.EXDEV:
         return OutputRefused(
             f"{where} is on another disk than {outputs}, and a rename cannot cross that.",

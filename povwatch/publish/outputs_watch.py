@@ -146,7 +146,7 @@ class OutputsWatch:
             found = self._private.lstat()
             seen = (found.st_dev, found.st_ino, found.st_mode, found.st_uid)
             if seen != self._seen:
-                with private.room(f"{self._private}/"):
+                with private.opened(f"{self._private}/"):
                     self._seen = seen
         except OutputsAway as error:
             return str(error)

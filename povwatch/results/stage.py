@@ -146,7 +146,7 @@ class ResultsStage(Stage):
             self.publish(job)
             return "published"
         attempt = Attempt.from_json(job.artifact or "{}") if job.artifact else None
-        if attempt is None or (attempt.lost and not private.taken(attempt.folder)):
+        if attempt is None or (attempt.lost and not private.is_foreign(attempt.folder)):
             self._failed_attempts.orphaned(job)
             return "to run again"
         crashes = job.crashes + crashed

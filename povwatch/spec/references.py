@@ -56,7 +56,7 @@ def check_references(folder_fd: int, spec: Spec, *, file: str, data: bytes = b""
     problems = []
     for field, path in spec.referenced_paths().items():
         try:
-            text = _look(folder_fd, path, prompt=field == "prompt_path")
+            text = _check_file(folder_fd, path, prompt=field == "prompt_path")
         except _Unfit as error:
             message, todo = error.args
             problems.append(Problem(message, todo, field, found=f'"{shown(path.encode())}"'))
@@ -98,7 +98,7 @@ def named_files(folder_fd: int, folder: bytes, spec: Spec) -> dict[str, NamedFil
     return found
 
 
-def _look(folder_fd: int, path: str, *, prompt: bool) -> str | None:
+def _check_file(folder_fd: int, path: str, *, prompt: bool) -> str | None:
     """Check a named file; returns its text if it is a prompt."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for its writer.

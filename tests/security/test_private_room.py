@@ -273,16 +273,16 @@ def test_foreign_folder_is_not_ours(place, monkeypatch):
 def test_folder_on_another_disk(place):
     """A folder on another disk is not ours."""
     with fs.closing(os.open(place.rooms, os.O_RDONLY)) as fd:
-        assert private.strangeness(fd, Path("/proc").stat().st_dev) == "is on another disk"
-        assert private.strangeness(fd, os.fstat(fd).st_dev) == ""
+        assert private.why_foreign(fd, Path("/proc").stat().st_dev) == "is on another disk"
+        assert private.why_foreign(fd, os.fstat(fd).st_dev) == ""
 
 
 def test_swapped_is_told_apart_from_gone(place):
     """A folder that was swapped is told apart from one that is gone."""
-    assert not private.taken(str(place.room))
+    assert not private.is_foreign(str(place.room))
     place.swap()
-    assert private.taken(str(place.room))
+    assert private.is_foreign(str(place.room))
     shutil.rmtree(place.rooms)
-    assert not private.taken(str(place.room))
-    with pytest.raises(OutputsAway, match="is not there"), private.room(str(place.room)):
+    assert not private.is_foreign(str(place.room))
+    with pytest.raises(OutputsAway, match="is not there"), private.opened(str(place.room)):
         pass
