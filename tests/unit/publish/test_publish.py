@@ -746,7 +746,7 @@ def test_full_disk_stops_staging_in_words(outputs, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EXDEV, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])
-def test_no_advice_to_retry_by_hand(tmp_path, number):
+def test_no_advice_to_do_it_by_hand(tmp_path, number):
     """Nobody is told to do again what is tried again by itself."""
     error = translated(OSError(number, os.strerror(number)), tmp_path, b"a/a_aug.mp4")
     assert error.todo
