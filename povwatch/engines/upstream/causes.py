@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.command import command
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.upstream import downloads
 from povwatch.engines.upstream.progress import FINISH
@@ -18,9 +19,18 @@ if TYPE_CHECKING:
 
 OURS_TO_INSTALL = frozenset({"cosmos_transfer2", "cosmos_oss", "cosmos_cuda", "torch"})
 
+DAMAGED = ("PytorchStreamReader", "SafetensorError", "UnpicklingError")
+"""What torch's and safetensors' errors about a file that was cut short contain."""
+
+OTHER_SHAPE = "Error(s) in loading state_dict"
+"""How torch begins when weights do not fit their module."""
+
 
 def of_load(error: BaseException) -> EngineFailure | None:
     """Why the model could not be loaded; None if upstream's exception says it best."""
+    if isinstance(error, ModuleNotFoundError):  # one deeper in the chain may have been handled
+        what = f"The engine's interpreter has no {error.name}."
+        return EngineFailure("error", what, "Run script/cosmos, and see engine.python.")
     return next(filter(None, map(_of_load, _chain(error))), None)
 
 
@@ -53,7 +63,19 @@ def _of_load(error: BaseException) -> EngineFailure | None:
         return EngineFailure("error", str(error), "Run script/cosmos, which takes the extra that fits the driver.")
     if type(error).__name__ == "ValidationError":
         return EngineFailure("invalid", f"Upstream refuses the engine's settings: {validation(error)}.")
-    return downloads.cause(error)
+    return downloads.cause(error) or _of_weights(error)
+
+
+def _of_weights(error: BaseException) -> EngineFailure | None:
+    """The error of a file of weights that is damaged, or of another model."""
+    text = f"{type(error).__name__}: {error}"
+    todo = f"Run {command('prefetch')}, which verifies every model file and fetches what is damaged anew."
+    if any(mark in text for mark in DAMAGED):
+        return EngineFailure("error", f"A file of weights is damaged or was cut short: {text}", todo)
+    if OTHER_SHAPE in text:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return EngineFailure("invalid", f"The weights are of another model: {' '.join(lines[:2])}", todo)
+    return None
 
 
 def _of_control(error: BaseException, spec: dict[str, Any]) -> EngineFailure | None:

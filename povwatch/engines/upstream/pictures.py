@@ -34,7 +34,7 @@ class Writer:
         """Write a video to `{stem}.mp4`.
 
         Args:
-            video: shape (3, frames, height, width); floats from 0 to 1, or bytes.
+            video: shape (3 or 1, frames, height, width); floats from 0 to 1, or bytes. A mask has one channel.
             stem: the file's path without suffix.
 
         Raises:
@@ -64,13 +64,15 @@ class Writer:
 
 
 def pixels(picture: Any) -> Any:  # noqa: ANN401 - a torch.Tensor to an array
-    """Convert a picture of shape (3, height, width) to RGB bytes of shape (height, width, 3).
+    """Convert a picture of shape (3 or 1, height, width) to RGB bytes of shape (height, width, 3).
 
-    Upstream's rounding: truncated to whole steps in float32 (_src/imaginaire/visualize/video.py, 70 and 88).
+    Values are rounded to the nearest step. Upstream cuts the fraction off (_src/imaginaire/visualize/video.py, 88), and
+    what it enlarged to the clip's size were bytes before: a quarter of them would come out one step darker.
     """
     here = picture.cpu()
     if str(here.dtype).endswith("uint8"):
         values = here.numpy()
     else:
-        values = (np.clip(here.float().numpy(), 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(np.transpose(values, (1, 2, 0)))
+        values = np.rint(np.clip(here.float().numpy(), 0, 1) * 255).astype(np.uint8)
+    values = np.transpose(values, (1, 2, 0))
+    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))

@@ -5,8 +5,8 @@ mirrors. It is written from what those lines do, and holds nothing of their code
 comes out depends on the clip, the prompts, the seed, the drawn frame rate and the chunk before.
 
 A prompt that holds a word in brackets makes the double fail: [blocked prompt], [blocked video], [exits], [chdir],
-[oom], [oom at the end], [sticky], [disk full], [slow], [rank 1 dies], [rank 1 fails], [rank 1 fails late],
-[all ranks fail].
+[oom], [oom in decode], [oom at the end], [sticky], [disk full], [slow], [rank 1 dies], [rank 1 fails],
+[rank 1 fails late], [all ranks fail].
 DOUBLE_LOAD makes the load fail: gated, offline, command, no uvx, exits, out of memory, no extra, other version,
 other writer.
 """

@@ -110,6 +110,16 @@ def test_out_of_memory_behind_another_error():
         (GatedRepoError("403"), "A model file is gated", "povwatch prefetch"),
         (ModuleNotFoundError("x", name="cosmos_oss.init"), "has no cosmos_oss.init", "script/cosmos"),
         (FileNotFoundError(2, "No such file", "uvx"), "uvx, which is not on", "script/cosmos"),
+        (
+            RuntimeError("PytorchStreamReader failed reading zip archive"),
+            "damaged or was cut short",
+            "povwatch prefetch",
+        ),
+        (
+            RuntimeError("Error(s) in loading state_dict for Net:\n\tsize mismatch for x: copying [4]\n\tmore"),
+            "of another model: Error(s) in loading state_dict for Net: size mismatch for x: copying [4]",
+            "verifies every model file",
+        ),
     ],
 )
 def test_load_that_fails(error, message, todo):
@@ -126,9 +136,17 @@ def test_our_own_word_stands():
     assert causes.of_load(failure) is failure
 
 
-@pytest.mark.parametrize("error", [ModuleNotFoundError("x", name="flash_attn"), RuntimeError("x"), OSError(5, "x")])
+@pytest.mark.parametrize("error", [RuntimeError("x"), OSError(5, "x")])
 def test_unknown_load_failure_goes_on(error):
+    error.__context__ = ModuleNotFoundError("x", name="flash_attn")  # which upstream did without
     assert causes.of_load(error) is None
+
+
+def test_missing_package():
+    """A package that upstream cannot do without is named."""
+    found = causes.of_load(ModuleNotFoundError("x", name="xattr"))
+    assert "has no xattr" in found.message
+    assert "script/cosmos" in found.todo
 
 
 def command(*operands, code):

@@ -60,9 +60,12 @@ def test_every_picture_is_there(tmp_path, frames, size):
 
 
 def test_rounding():
-    """Values become bytes as upstream rounds them."""
-    given = np.array([-0.5, 0.0, 0.5, 0.999, 1.0, 1.5], np.float32).reshape(1, 1, 6).repeat(3, axis=0)
-    assert pixels(Tensor(given))[0, :, 0].tolist() == [0, 0, 127, 254, 255, 255]
+    """What were bytes before come out as the same bytes, and a mask's one channel as three."""
+    given = np.array([-0.5, 0.0, 0.5, 0.997, 1.0, 1.5], np.float32).reshape(1, 1, 6).repeat(3, axis=0)
+    assert pixels(Tensor(given))[0, :, 0].tolist() == [0, 0, 128, 254, 255, 255]
+    every = np.arange(256, dtype=np.float32) / np.float32(127.5) - 1  # upstream's uint8_to_normalized_float
+    told = pixels(Tensor(((1 + every) / 2).reshape(1, 1, 256)))
+    assert (told[0] == np.arange(256)[:, None]).all()
     whole = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
     assert (pixels(Tensor(whole)) == whole.transpose(1, 2, 0)).all()
 

@@ -1,5 +1,6 @@
 """A double of cosmos_transfer2/_src/transfer2/inference/inference_pipeline.py and of the model behind it."""
 
+import functools
 import os
 import random
 import signal
@@ -51,6 +52,7 @@ class Model:
     def __init__(self, calls):
         self.net = Net()
         self.calls = calls
+        self.prompt = ""
         self.tensor_kwargs = {"device": "cuda", "dtype": torch.float32}
 
     def _normalize_video_databatch_inplace(self, batch):
@@ -70,7 +72,6 @@ class Model:
         # Lines 330-449. Two calls a step (lines 322-323), one for the distilled model.
         self._normalize_video_databatch_inplace(data_batch)
         self._augment_image_dim_inplace(data_batch)
-        _provoke(data_batch["prompt"])
         keys = controls_in(data_batch)
         self._scale(data_batch, keys)  # of the distilled model: conditioner/condition_postprocessors.py, 127-141
         weights = zip(keys, data_batch["weights"], strict=False)
@@ -80,9 +81,12 @@ class Model:
         for _ in range(num_steps):
             for call in range(self.calls):
                 latents = self.net(latents, condition * (1 - call / 2)).astype(np.float32)
+                _provoke(self.prompt)
         return torch.Tensor(latents, "cuda:0")
 
     def decode(self, latents):
+        if "[oom in decode]" in self.prompt:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return latents
 
 
@@ -111,7 +115,17 @@ class ControlVideo2WorldInference:
         return total, 1 if num_video_frames_per_chunk == 1 else 1 + -(-rest // step), step
 
     def generate_img2world(self, sample, control_weight, negative_prompt, guidance):
+        calls, hook, depth = self.model.net.calls, vars(self.model).get("decode"), 0
+        while isinstance(hook, functools.partial):
+            hook, depth = hook.args[0], depth + 1
+        made = self._generate(sample, control_weight, negative_prompt, guidance)
+        # No line of upstream's: tests/upstream_real has the real package say the same.
+        log.info(f"calls of the network: {self.model.net.calls - calls}; hooks on decode: {depth}")
+        return made
+
+    def _generate(self, sample, control_weight, negative_prompt, guidance):
         log.info("Loading input video...")
+        self.model.prompt = sample.prompt
         frames, fps = utils.read_video(str(sample.video_path), sample.resolution, sample.max_frames)
         if negative_prompt:  # lines 500-510: without one the last job's embedding stays
             self.neg_t5_embeddings = _embedding(negative_prompt)
@@ -162,12 +176,22 @@ class ControlVideo2WorldInference:
                 if control.dtype == np.uint8:
                     raise AssertionError("The controls are still bytes where they are shown (lines 664-674).")
                 shown[key].append(control[sample.num_conditional_frames if chunk else 0 :])
-            made.append(video[sample.num_conditional_frames if chunk else 0 :])
+            panels = np.concatenate([*_beside(sample, batch, current), video], axis=2)
+            made.append(panels[sample.num_conditional_frames if chunk else 0 :])
             previous = video[-max(sample.num_conditional_frames, 1) :].view(Pixels)
         if sample.keep_input_resolution and "[oom at the end]" in sample.prompt:  # lines 725-737
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 11.59 GiB. GPU 0 has a total")
         controls = {key: np.concatenate(parts)[:total] for key, parts in shown.items()}
         return np.concatenate(made)[:total], controls, fps
+
+
+def _beside(sample, batch, current):
+    """The pictures to the left of the generated ones (lines 645-679)."""
+    if sample.show_control_condition:
+        for key in sample.hint_keys:
+            yield ((batch[f"control_input_{key}"] + 1) * 127.5).astype(np.uint8)
+    if sample.show_input:
+        yield current
 
 
 def _padded(frames, size):

@@ -1,0 +1,404 @@
+"""What the cosmos engine claims, held against upstream's own package and against its double.
+
+Upstream's runs in tiny networks of random weights on a CPU, under script/upstream-proof alone; the double runs always.
+So a double that behaves otherwise than upstream fails here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from support.clips import make_clip, upright_frames
+from support.cosmos_jobs import job
+from support.disks import fill, small_disk
+from support.upstream_packages import LONG, PACKAGES, Worker
+
+from povwatch.workers import events, protocol
+from povwatch.workers.states import SupervisorState
+
+pytestmark = pytest.mark.timeout(1200)
+
+SIZE = (160, 96)
+
+CHUNKS = 3
+
+FRAMES = 200
+"""Three chunks of 93 frames, each of which goes on with a frame of the one before."""
+
+ENDS = (events.JobGenerated, events.JobFailed, events.JobBlocked, events.JobCancelled, events.WorkerLost)
+
+ALL = ["edge", "vis", "depth", "seg"]
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def package(request):
+    return PACKAGES[request.param]()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Clips by number of frames, and a control, masks and a picture for the short one."""
+    folder = tmp_path_factory.mktemp("files")
+    made = {n: make_clip(folder / f"{n}.mp4", frames=n, size=SIZE, fps=24) for n in (1, 12, FRAMES)}
+    made["control"] = make_clip(folder / "control.mp4", frames=12, first=90, size=SIZE, fps=24)
+    made["mask"] = _mask(folder / "mask.mp4")
+    made["kept"] = folder / "kept.npz"
+    np.savez(made["kept"], (np.arange(SIZE[0]) < SIZE[0] // 2)[None, None] * np.ones((12, SIZE[1], 1), np.uint8))
+    made["style"] = folder / "style.png"
+    next(iter(_images(made[12]))).save(made["style"])
+    return made
+
+
+def _images(path):
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_image()
+
+
+def _mask(path):
+    """White on the left, black on the right."""
+    picture = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    picture[:, : SIZE[0] // 2] = 255
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for _ in range(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+class Desk:
+    """Gives jobs to a worker, each in a folder of its own."""
+
+    def __init__(self, loop, folder):
+        self.loop, self.folder, self.count = loop, folder, 0
+
+    def begin(self, wanted, chunks=None, *, workdir=None):
+        """Begin a job; `chunks` names the folder for its finished chunks, else it gets a new one."""
+        self.count += 1
+        self.workdir = workdir or self.folder / f"work-{self.count}"
+        self.workdir.mkdir(exist_ok=True)
+        self.chunks = self.folder / (chunks or f"chunks-{self.count}")
+        self.loop.forget()
+        request = protocol.Generate(wanted, f"r{self.count}", str(self.workdir), str(self.chunks))
+        self.loop.supervisor.generate(request)
+        return request.run_id
+
+    def end(self):
+        return self.loop.until(ENDS, within=LONG)
+
+    def do(self, wanted, chunks=None, **how):
+        self.begin(wanted, chunks, **how)
+        return self.end()
+
+    def made(self, wanted, chunks=None):
+        """The artifact of a job that has to succeed."""
+        end = self.do(wanted, chunks)
+        assert isinstance(end, events.JobGenerated), end
+        return end.artifact
+
+    def until_in(self, chunk):
+        """Wait until a chunk is denoised, past its first step."""
+
+        def there():
+            seen = [p for p in self.loop.of(events.JobProgress) if (p.chunk, p.stage) == (chunk, "denoise") and p.step]
+            assert not any(isinstance(event, ENDS) for event in self.loop.events), self.loop.events[-3:]
+            return seen or None
+
+        self.loop._run(there, f"chunk {chunk}", LONG)
+
+    def ready(self):
+        self.loop.until_state(SupervisorState.READY, within=LONG)
+
+    def said(self, words):
+        return [event.line for event in self.loop.of(events.EngineOutput) if words in event.line]
+
+    def latents(self):
+        """The bytes of the finished chunks, by name."""
+        return {file.name: file.read_bytes() for file in sorted(self.chunks.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def desk(package, tmp_path_factory):
+    """A worker that is kept for all tests that do not spoil it."""
+    folder = tmp_path_factory.mktemp(package.name)
+    with Worker(package, folder) as loop:
+        loop.ready(within=LONG)
+        yield Desk(loop, folder)
+
+
+def edge(files, frames=12, **spec):
+    return job(files[frames], frames, size=SIZE, resolution="256", **spec) | {"keep_controls": True}
+
+
+def bytes_of(artifact):
+    """The bytes of the result and of its control videos."""
+    return {key: Path(path).read_bytes() for key, path in {"": artifact["path"], **artifact["controls"]}.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(desk, files):
+    """A job of three chunks: its artifact, its files' bytes, its latents, and what was reported."""
+    began = time.monotonic()
+    artifact = desk.made(edge(files, FRAMES, num_steps=3))
+    return {
+        "artifact": artifact,
+        "bytes": bytes_of(artifact),
+        "latents": desk.latents(),
+        "progress": desk.loop.of(events.JobProgress),
+        "seconds": time.monotonic() - began,
+        "said": desk.said("calls of the network"),
+        "files": sorted(file.name for file in desk.workdir.iterdir()),
+        "pid": desk.loop.supervisor.pid,
+    }
+
+
+# -- what is loaded ----------------------------------------------------------------------------------------------------
+
+
+def test_capabilities(desk):
+    """The worker says which upstream, model and checkpoint it has loaded."""
+    told = desk.loop.supervisor.capabilities
+    assert (told["name"], told["model"], told["controls"]) == ("cosmos", "edge", ["edge"])
+    assert (told["guardrails"], told["gpus"], told["max_frames"]) == (False, 1, 5000)
+    assert told["version"].startswith("1.5.0")
+    [weights] = told["checkpoints"]
+    assert weights["revision"] == "b67b64abda3801a9aceddbff2bdb86126c06db74"
+    assert (desk.loop.package.name == "double") or len(weights["sha256"]) == 64
+
+
+# -- three chunks ------------------------------------------------------------------------------------------------------
+
+
+def test_three_chunks(whole):
+    """A clip of three chunks comes out frame for frame, in its own size."""
+    artifact = whole["artifact"]
+    assert (artifact["frames"], artifact["width"], artifact["height"]) == (FRAMES, *SIZE)
+    assert (artifact["chunks"], artifact["chunks_resumed"]) == (CHUNKS, 0)
+    assert len(list(upright_frames(artifact["path"]))) == FRAMES
+    assert len(list(upright_frames(artifact["controls"]["edge"]))) == FRAMES
+    assert list(whole["latents"]) == [f"cosmos-{n:04d}.safetensors" for n in range(CHUNKS)]
+    mine = {"generated.json", "generated.mp4", "generated.txt", "generated_control_edge.mp4", "tmp"}
+    assert set(whole["files"]) == mine
+
+
+def test_stages_in_order(whole):
+    """Each chunk is encoded, denoised and decoded, and each is told as it begins."""
+    told = [(p.stage, p.chunk) for p in whole["progress"] if p.chunks == CHUNKS]
+    stages = [one for n, one in enumerate(told) if not n or told[n - 1] != one]
+    chunks = [[("encode", n), ("denoise", n), ("decode", n), ("read", n + 1)] for n in range(CHUNKS)]
+    assert stages[-1] == ("finish", CHUNKS)
+    assert stages[:-1] == [one for chunk in chunks for one in chunk][:-1]
+
+
+def test_steps_count_what_is_done(whole):
+    """Of each chunk no step is done at first, and all of them at the end."""
+    for chunk in range(CHUNKS):
+        steps = [p.step for p in whole["progress"] if (p.stage, p.chunk) == ("denoise", chunk)]
+        assert (steps[0], steps[-1]) == (0, 3)
+        assert steps == sorted(steps)
+        assert 1 in steps or 2 in steps
+
+
+def test_calls_of_the_network(whole):
+    """The network is called twice a step, and one hook lies on it."""
+    assert whole["said"][-1].endswith(f"calls of the network: {CHUNKS * 3 * 2}; hooks on decode: 1")
+
+
+def test_seconds_by_stage(whole):
+    """The seconds of all stages add up to what the job took."""
+    seconds = whole["artifact"]["seconds"]
+    assert set(seconds) == {"read", "encode", "denoise", "decode", "finish"}
+    assert sum(seconds.values()) == pytest.approx(whole["seconds"], rel=0.2, abs=1.0)
+    assert seconds["denoise"] > 0
+
+
+def test_resident(desk, files, whole):
+    """Another job in between, with other prompts, changes nothing: the same worker gives the same latents and file."""
+    other = desk.made(edge(files, prompt="a workshop", negative_prompt="blur", seed=8))
+    assert desk.said("hooks on decode: 1")
+    again = desk.made(edge(files, FRAMES, num_steps=3))
+    assert desk.loop.supervisor.pid == whole["pid"]
+    assert again["chunks_resumed"] == 0
+    assert desk.latents() == whole["latents"]
+    assert bytes_of(again) == whole["bytes"]
+    assert bytes_of(other)[""] != whole["bytes"][""]
+
+
+@pytest.mark.parametrize("field", [{"prompt": "a workshop"}, {"negative_prompt": "blur"}, {"seed": 8}, {"guidance": 7}])
+def test_each_field_counts(desk, files, field):
+    """Another prompt, negative prompt, seed or guidance gives other latents."""
+    desk.made(edge(files))
+    plain = desk.latents()
+    desk.made(edge(files, **field))
+    assert desk.latents().keys() == plain.keys()
+    assert desk.latents() != plain
+
+
+def test_chunks_are_found_again(desk, files):
+    """A chunk that is kept is taken, for the same job alone, and its files are the same."""
+    first = desk.made(edge(files), "kept")
+    again = desk.made(edge(files), "kept")
+    assert (first["chunks_resumed"], again["chunks_resumed"]) == (0, 1)
+    assert bytes_of(again) == bytes_of(first)
+    assert desk.made(edge(files, seed=8), "kept")["chunks_resumed"] == 0
+
+
+# -- other ways through upstream ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [93, 1])
+def test_still(desk, files, size):
+    """One frame is a video of one frame, whichever chunk size it is made with."""
+    artifact = desk.made(edge(files, 1, num_video_frames_per_chunk=size))
+    assert (artifact["frames"], artifact["width"], artifact["height"]) == (1, *SIZE)
+    assert len(list(upright_frames(artifact["path"]))) == 1
+    assert len(list(upright_frames(artifact["controls"]["edge"]))) == 1
+    assert not list(desk.workdir.glob("*.jpg"))
+
+
+FIELDS = {
+    "max_frames": ({"max_frames": 7}, 7, 1),
+    "control_path": ({"edge": {"control_weight": 0.5, "control_path": "control"}}, 12, 1),
+    "mask_path": ({"edge": {"control_weight": 0.5, "mask_path": "mask"}}, 12, 1),
+    "preset": ({"edge": {"preset_edge_threshold": "very_low"}}, 12, 1),
+    "image_context_path": ({"image_context_path": "style"}, 12, 1),
+    "context_frame_index": ({"context_frame_index": 3}, 12, 1),
+    "num_conditional_frames": ({"num_conditional_frames": 2}, 12, 1),
+    "show_control_condition": ({"show_control_condition": True}, 12, 2),
+    "show_input": ({"show_input": True}, 12, 2),
+    "show both": ({"show_input": True, "show_control_condition": True}, 12, 3),
+    "guided video": ({"guided_generation_mask": "mask", "guided_generation_step_threshold": 1}, 12, 1),
+    "guided array": ({"guided_generation_mask": "kept"}, 12, 1),
+    "guidance 0": ({"guidance": 0}, 12, 1),
+    "num_steps 1": ({"num_steps": 1}, 12, 1),
+}
+"""Fields, the frames that come out, and the pictures side by side."""
+
+
+def named(files, value):
+    """The same fields, with the files' places."""
+    if isinstance(value, dict):
+        return {key: named(files, one) for key, one in value.items()}
+    return str(files[value]) if isinstance(value, str) and value in files else value
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_field(desk, files, name):
+    """A field that takes another way through upstream comes out whole."""
+    fields, frames, panels = FIELDS[name]
+    artifact = desk.made(edge(files, **named(files, fields)))
+    assert (artifact["frames"], artifact["width"], artifact["height"]) == (frames, SIZE[0] * panels, SIZE[1])
+    assert len(list(upright_frames(artifact["path"]))) == frames
+
+
+def test_models_own_size(desk, files):
+    """Without keep_input_resolution the result has the model's size."""
+    artifact = desk.made(edge(files, keep_input_resolution=False))
+    assert (artifact["width"], artifact["height"]) == desk.loop.package.model_size
+
+
+def test_two_frames_carried_over(desk, files):
+    """With num_conditional_frames 0 or 2 too, three chunks give each frame once."""
+    for carried in (0, 2):
+        artifact = desk.made(edge(files, FRAMES, num_steps=1, num_conditional_frames=carried))
+        assert (artifact["frames"], artifact["chunks"]) == (FRAMES, CHUNKS)
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_disk_full(desk, files, tmp_path):
+    """A disk that runs full while the result is written is told as that, and the worker stays."""
+    if os.getuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    pid = desk.loop.supervisor.pid
+    with small_disk(tmp_path / "small", 1):
+        fill(tmp_path / "small", 2**20 - 3 * 4096)
+        end = desk.do(edge(files), workdir=tmp_path / "small")
+    assert isinstance(end, events.JobFailed), end
+    assert (end.kind, "No space left" in str(end.error)) == ("disk-full", True), end.error
+    assert isinstance(desk.do(edge(files)), events.JobGenerated)
+    assert desk.loop.supervisor.pid == pid
+
+
+def test_cancelled(desk, files, whole):
+    """A job that is cancelled in its second chunk is left; its first chunk is kept, and the model stays loaded."""
+    run_id = desk.begin(edge(files, FRAMES, num_steps=3))
+    desk.until_in(1)
+    desk.loop.supervisor.cancel(run_id, "deleted")
+    assert isinstance(desk.end(), events.JobCancelled)
+    assert desk.latents() == {name: whole["latents"][name] for name in list(whole["latents"])[:1]}
+    assert isinstance(desk.do(edge(files)), events.JobGenerated)
+    assert desk.loop.supervisor.pid == whole["pid"]
+
+
+def test_killed(desk, files, whole):
+    """After a kill -9 in the second chunk the job goes on with it; latents and files are those of a whole run."""
+    desk.begin(edge(files, FRAMES, num_steps=3), "cut")
+    desk.until_in(1)
+    os.kill(desk.loop.supervisor.pid, signal.SIGKILL)
+    lost = desk.end()
+    assert isinstance(lost, events.WorkerLost)
+    assert "it/s" not in str(lost.error), "it quotes a progress bar"
+    desk.ready()
+    again = desk.made(edge(files, FRAMES, num_steps=3), "cut")
+    assert (again["chunks"], again["chunks_resumed"]) == (CHUNKS, 1)
+    assert desk.latents() == whole["latents"]
+    assert bytes_of(again) == whole["bytes"]
+
+
+MEMORY = {
+    "[oom]": "in chunk 1 of 1 (denoise)",
+    "[oom in decode]": "in chunk 1 of 1 (decode)",
+    "[oom at the end]": "at the very end",
+}
+
+
+@pytest.mark.parametrize("prompt", MEMORY)
+def test_out_of_memory(desk, files, prompt):
+    """Where the GPU's memory ran out is told, and the worker is replaced."""
+    desk.ready()
+    end = desk.do(edge(files, prompt=f"a kitchen {prompt}"))
+    assert isinstance(end, events.JobFailed), end
+    assert (end.kind, MEMORY[prompt] in str(end.error)) == ("out-of-memory", True), end.error
+
+
+# -- other models ------------------------------------------------------------------------------------------------------
+
+
+def test_all_four(package, files, tmp_path):
+    """The model of all four controls does a job with all, and one with a single control."""
+    with Worker(package, tmp_path, controls=ALL) as loop:
+        loop.ready(within=LONG)
+        desk = Desk(loop, tmp_path)
+        given = {"depth": {"control_weight": 0.2, "control_path": str(files["control"])}}
+        given |= {"seg": {"control_weight": 0.2, "control_path": str(files["mask"])}}
+        wanted = {"edge": {"control_weight": 0.3}, "vis": {"control_weight": 0.2}, **given}
+        artifact = desk.made(edge(files, **wanted))
+        assert (artifact["frames"], sorted(artifact["controls"])) == (12, sorted(ALL))
+        one = desk.made(edge(files, vis={"control_weight": 0.4}))
+        assert sorted(one["controls"]) == ["vis"]
+        assert len(loop.supervisor.capabilities["checkpoints"]) == 4
+
+
+def test_distilled(package, files, tmp_path):
+    """The distilled model calls the network once a step, and a kept chunk's control is written as a made one's."""
+    with Worker(package, tmp_path, model="edge/distilled") as loop:
+        loop.ready(within=LONG)
+        desk = Desk(loop, tmp_path)
+        first = desk.made(edge(files, num_steps=35), "kept")
+        assert (first["num_steps"], first["guidance"]) == (4, None)
+        assert desk.said("calls of the network: 4; hooks on decode: 1")
+        steps = [p.step for p in loop.of(events.JobProgress) if p.stage == "denoise"]
+        assert (steps[0], steps[-1]) == (0, 4)
+        again = desk.made(edge(files, num_steps=35), "kept")
+        assert again["chunks_resumed"] == 1
+        assert bytes_of(again) == bytes_of(first)
