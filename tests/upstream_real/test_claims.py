@@ -232,11 +232,16 @@ def test_resident(desk, files, whole):
     assert bytes_of(other)[""] != whole["bytes"][""]
 
 
-@pytest.mark.parametrize("field", [{"prompt": "a workshop"}, {"negative_prompt": "blur"}, {"seed": 8}, {"guidance": 7}])
-def test_each_field_counts(desk, files, field):
-    """Another prompt, negative prompt, seed or guidance gives other latents."""
+@pytest.fixture(scope="module")
+def plain(desk, files):
+    """The latents of a short job."""
     desk.made(edge(files))
-    plain = desk.latents()
+    return desk.latents()
+
+
+@pytest.mark.parametrize("field", [{"prompt": "a workshop"}, {"negative_prompt": "blur"}, {"seed": 8}, {"guidance": 7}])
+def test_each_field_counts(desk, files, plain, field):
+    """Another prompt, negative prompt, seed or guidance gives other latents."""
     desk.made(edge(files, **field))
     assert desk.latents().keys() == plain.keys()
     assert desk.latents() != plain
@@ -248,7 +253,8 @@ def test_chunks_are_found_again(desk, files):
     again = desk.made(edge(files), "kept")
     assert (first["chunks_resumed"], again["chunks_resumed"]) == (0, 1)
     assert bytes_of(again) == bytes_of(first)
-    assert desk.made(edge(files, seed=8), "kept")["chunks_resumed"] == 0
+    for field in ({"seed": 8}, {"prompt": "a workshop"}, {"edge": {"control_weight": 0.5}}):
+        assert desk.made(edge(files, **field), "kept")["chunks_resumed"] == 0
 
 
 # -- other ways through upstream ---------------------------------------------------------------------------------------
