@@ -32,7 +32,7 @@ FPS = 24
 
 PATIENCE = 3600.0
 
-ENDS = (events.JobGenerated, events.JobFailed, events.JobBlocked, events.JobCancelled, events.WorkerLost)
+ENDS = (protocol.Generated, events.JobFailed, events.JobCancelled, events.WorkerLost)
 
 
 class Bench:
@@ -65,15 +65,15 @@ class Bench:
         """The artifact of a job."""
         self.begin(frames, steps, chunks)
         end = self.end()
-        assert isinstance(end, events.JobGenerated), end
+        assert isinstance(end, protocol.Generated), end
         artifact: dict[str, Any] = end.artifact
         return artifact
 
     def until_in(self, chunk: int) -> None:
         """Wait until a chunk is past its first step."""
 
-        def there() -> list[events.JobProgress] | None:
-            seen = [p for p in self.loop.of(events.JobProgress) if (p.chunk, p.stage) == (chunk, "denoise") and p.step]
+        def there() -> list[protocol.Progress] | None:
+            seen = [p for p in self.loop.of(protocol.Progress) if (p.chunk, p.stage) == (chunk, "denoise") and p.step]
             assert not any(isinstance(event, ENDS) for event in self.loop.events), self.loop.events[-3:]
             return seen or None
 
@@ -96,7 +96,7 @@ def main(asked: argparse.Namespace) -> int:
     env = {"HF_HOME": asked.cache, "HF_HUB_OFFLINE": "1", "TMPDIR": str(run)}
     limits = {"load": PATIENCE, "stall": PATIENCE, "heartbeat": 300.0}
     with Loop(ENGINE, python=asked.python, config=config, env=env, **limits) as loop:
-        loop.supervisor.start()
+        loop.start()
         loaded = loop.until((events.EngineLoaded, events.EngineUnavailable), within=PATIENCE)
         assert isinstance(loaded, events.EngineLoaded), loaded
         figures = measured(Bench(loop, run, asked), loaded)
@@ -122,10 +122,10 @@ def measured(bench: Bench, loaded: events.EngineLoaded) -> dict[str, Any]:
     first = bench.made(asked.frames, asked.steps, "first")
     between = time.monotonic()
     run_id = bench.begin(asked.frames, asked.steps, "second")
-    loop._run(lambda: loop.of(events.JobProgress) or None, "the next job", PATIENCE)  # noqa: SLF001
+    loop._run(lambda: loop.of(protocol.Progress) or None, "the next job", PATIENCE)  # noqa: SLF001
     found["idle_between_jobs_seconds"] = round(time.monotonic() - between, 3)
     second = bench.end()
-    assert isinstance(second, events.JobGenerated), second
+    assert isinstance(second, protocol.Generated), second
     found["job"] = facts(second.artifact, asked.steps)
     found["first_job"] = facts(first, asked.steps)
     latents = {name: _latents(bench.folder / name) for name in ("first", "second")}

@@ -31,7 +31,7 @@ CHUNKS = 3
 FRAMES = 200
 """Three chunks of 93 frames, each of which goes on with a frame of the one before."""
 
-ENDS = (events.JobGenerated, events.JobFailed, events.JobBlocked, events.JobCancelled, events.WorkerLost)
+ENDS = (protocol.Generated, events.JobFailed, events.JobCancelled, events.WorkerLost)
 
 ALL = ["edge", "vis", "depth", "seg"]
 
@@ -101,14 +101,14 @@ class Desk:
     def made(self, wanted, chunks=None):
         """The artifact of a job that has to succeed."""
         end = self.do(wanted, chunks)
-        assert isinstance(end, events.JobGenerated), end
+        assert isinstance(end, protocol.Generated), end
         return end.artifact
 
     def until_in(self, chunk):
         """Wait until a chunk is denoised, past its first step."""
 
         def there():
-            seen = [p for p in self.loop.of(events.JobProgress) if (p.chunk, p.stage) == (chunk, "denoise") and p.step]
+            seen = [p for p in self.loop.of(protocol.Progress) if (p.chunk, p.stage) == (chunk, "denoise") and p.step]
             assert not any(isinstance(event, ENDS) for event in self.loop.events), self.loop.events[-3:]
             return seen or None
 
@@ -152,7 +152,8 @@ def whole(desk, files):
         "artifact": artifact,
         "bytes": bytes_of(artifact),
         "latents": desk.latents(),
-        "progress": desk.loop.of(events.JobProgress),
+        "progress": desk.loop.of(protocol.Progress),
+        "events": list(desk.loop.events),
         "seconds": time.monotonic() - began,
         "said": desk.said("calls of the network"),
         "files": sorted(file.name for file in desk.workdir.iterdir()),
@@ -208,7 +209,14 @@ def test_steps_count_what_is_done(whole):
 
 
 def test_calls_of_the_network(whole):
-    """The network is called twice a step, and one hook lies on it."""
+    """The network is called twice a step, each step is told once both calls are done, and one hook lies on it."""
+    calls = 0
+    for event in whole["events"]:
+        if isinstance(event, events.EngineOutput):
+            calls += "call of the network done" in event.line
+        elif isinstance(event, protocol.Progress) and event.stage == "denoise":
+            # What is printed comes another way than what is reported, perhaps a moment later.
+            assert calls - (event.chunk * 3 + event.step) * 2 in {-1, 0, 1}, event
     assert whole["said"][-1].endswith(f"calls of the network: {CHUNKS * 3 * 2}; hooks on decode: 1")
 
 
@@ -331,7 +339,7 @@ def test_disk_full(desk, files, tmp_path):
         end = desk.do(edge(files), workdir=tmp_path / "small")
     assert isinstance(end, events.JobFailed), end
     assert (end.kind, "No space left" in str(end.error)) == ("disk-full", True), end.error
-    assert isinstance(desk.do(edge(files)), events.JobGenerated)
+    assert isinstance(desk.do(edge(files)), protocol.Generated)
     assert desk.loop.supervisor.pid == pid
 
 
@@ -342,7 +350,7 @@ def test_cancelled(desk, files, whole):
     desk.loop.supervisor.cancel(run_id, "deleted")
     assert isinstance(desk.end(), events.JobCancelled)
     assert desk.latents() == {name: whole["latents"][name] for name in list(whole["latents"])[:1]}
-    assert isinstance(desk.do(edge(files)), events.JobGenerated)
+    assert isinstance(desk.do(edge(files)), protocol.Generated)
     assert desk.loop.supervisor.pid == whole["pid"]
 
 
@@ -403,7 +411,7 @@ def test_distilled(package, files, tmp_path):
         first = desk.made(edge(files, num_steps=35), "kept")
         assert (first["num_steps"], first["guidance"]) == (4, None)
         assert desk.said("calls of the network: 4; hooks on decode: 1")
-        steps = [p.step for p in loop.of(events.JobProgress) if p.stage == "denoise"]
+        steps = [p.step for p in loop.of(protocol.Progress) if p.stage == "denoise"]
         assert (steps[0], steps[-1]) == (0, 4)
         again = desk.made(edge(files, num_steps=35), "kept")
         assert again["chunks_resumed"] == 1

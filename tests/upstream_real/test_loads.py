@@ -14,7 +14,7 @@ from support.cosmos_jobs import Desk, job
 from support.upstream_packages import CACHE, LONG, PYTHON, Upstream, Worker
 
 from povwatch.models.needs import CHECKPOINTS
-from povwatch.workers import events
+from povwatch.workers import events, protocol
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -52,7 +52,7 @@ def link(cache):
 def refused(package, folder, **config):
     """What is said of a load that fails: kind and words."""
     with Worker(package, folder, **config) as loop:
-        loop.supervisor.start()
+        loop.start()
         end = loop.until((events.EngineUnavailable, events.EngineLoaded), within=LONG)
     assert isinstance(end, events.EngineUnavailable), "it loaded"
     return end.kind, f"{end.message} {end.todo}"
@@ -102,7 +102,7 @@ def test_models_for_controls_missing(package, tmp_path):
         asked = {"seg": {"seg": {}}, "depth": {"depth": {}}, "mask": {"edge": {"mask_prompt": "a"}}}
         for name, fields in asked.items():
             desk.begin(job(clip, 12, size=(160, 96), resolution="256", **fields))
-            end = loop.until((events.JobFailed, events.JobGenerated, events.WorkerLost), within=LONG)
+            end = loop.until((events.JobFailed, protocol.Generated, events.WorkerLost), within=LONG)
             assert isinstance(end, events.JobFailed), end
             told[name] = str(end.error)
         assert loop.supervisor.pid

@@ -7,7 +7,8 @@ no PYTHONPATH. It watches for imports, and adjusts some modules once they are im
 - Without a GPU, what upstream asks of "cuda" is done on the CPU: see cuda_as_cpu.py.
 - `povwatch-sizes.json` in HF_HOME, from make_checkpoints.py, makes the networks small by upstream's own options.
   The video encoder's width and the smallest picture have no option, and are set here.
-- After each job it prints how often the network was called, and how many hooks lay on `decode` one over the other.
+- It prints each call of the network, and after each job how many there were and how many hooks lay on `decode` one over
+  the other.
 - A prompt with [oom], [oom in decode] or [oom at the end] runs out of memory there, as torch tells it.
 """
 
@@ -132,10 +133,14 @@ def _count(module):
     begin, make = kind.__init__, kind.generate_img2world
     calls = []
 
+    def called(*_):
+        calls.append(1)
+        print("call of the network done", flush=True)  # noqa: T201 - tests read it, here and below
+
     @functools.wraps(begin)
     def begun(self, *args, **kwargs):
         begin(self, *args, **kwargs)
-        self.model.net.register_forward_pre_hook(lambda *_: calls.append(1))
+        self.model.net.register_forward_hook(called)
 
     @functools.wraps(make)
     def made(self, *args, **kwargs):
@@ -144,7 +149,7 @@ def _count(module):
         while isinstance(hook, functools.partial):
             hook, depth = hook.args[0], depth + 1
         result = make(self, *args, **kwargs)
-        print(f"calls of the network: {len(calls)}; hooks on decode: {depth}", flush=True)  # noqa: T201 - tests read it
+        print(f"calls of the network: {len(calls)}; hooks on decode: {depth}", flush=True)  # noqa: T201
         return result
 
     kind.__init__, kind.generate_img2world = begun, made
