@@ -70,6 +70,15 @@ def test_files_named_in_architecture_exist() -> None:
     assert sorted(n for n in names if n.split("/")[-1] not in package) == []
 
 
+def test_test_files_named_in_docs_exist() -> None:
+    names = {
+        name for page in (ROOT / "docs").glob("*.md") for name in re.findall(r"[\w/]*\btest_\w+\.py", page.read_text())
+    }
+    files = [str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in names if not any(file.endswith(f"/{name}") or file == name for file in files)) == []
+    assert len(names) > 20
+
+
 def test_test_names_are_short() -> None:
     """No test's name has more than 40 characters, as CONTRIBUTING says, and no file has two tests of one name."""
     found = [
