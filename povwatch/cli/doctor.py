@@ -227,7 +227,7 @@ def _codecs(config: Config) -> Iterator[Finding]:
 
 def _gpus(config: Config) -> Iterator[Finding]:
     del config
-    seen = nvml.look()
+    seen = nvml.read_gpus()
     for found in seen.found:
         memory = f"{spell_size(found.free)} of {spell_size(found.memory)} free"
         yield Finding("gpu", f"{found.name}, {memory}, driver {seen.driver}")
@@ -236,7 +236,7 @@ def _gpus(config: Config) -> Iterator[Finding]:
 
 
 def _engine(config: Config) -> Iterator[Finding]:
-    seen = nvml.look()
+    seen = nvml.read_gpus()
     choice = chosen(config, seen)
     yield from engine_findings(choice.kind, config, seen)
     if choice.problem:

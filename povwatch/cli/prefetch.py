@@ -67,7 +67,7 @@ def prefetch(
 
 def kind_here(config: Config) -> str:
     """The configured engine, or the one that would be chosen on this machine."""
-    return chosen(config, nvml.look()).kind if config.engine.kind == "auto" else config.engine.kind
+    return chosen(config, nvml.read_gpus()).kind if config.engine.kind == "auto" else config.engine.kind
 
 
 def chosen(config: Config, gpus: Gpus) -> Choice:

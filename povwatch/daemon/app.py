@@ -71,7 +71,7 @@ class App:
             _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state, fresh=lambda: refuse_lost_journal(config))
         self.store = JobStore(self.journal, self.clock, scope)
-        self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.look)
+        self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.read_gpus)
         self.choice = choose(config, self.monitor.first(), self.journal.real_engine())
         self.mishaps = self.store.mishaps = Mishaps(self.store)
         # For each worker: the copies of its next clip, and the finishing of its last one.

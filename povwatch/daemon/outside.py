@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from povwatch.arrival.watch import Watcher
 from povwatch.core.clock import Clock
 from povwatch.core.waker import Waker
-from povwatch.gpu import nvml as gpu
+from povwatch.gpu import nvml
 from povwatch.workers.process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Outside:
     clock: Clock = field(default_factory=Clock)
     waker: Waker = field(default_factory=Waker)
     """Lets the loop sleep."""
-    look: Callable[[], Gpus] = gpu.look
+    read_gpus: Callable[[], Gpus] = nvml.read_gpus
     """Asks NVML; called in a thread."""
     watcher: Callable[..., Watcher] = Watcher
     """Makes the watcher of inputs/."""

@@ -104,8 +104,8 @@ _LOST = {
 }
 
 
-def look() -> Gpus:
-    """Look at the GPUs now. Never raises: no GPU is an answer, and a lost GPU does not hide the others."""
+def read_gpus() -> Gpus:
+    """Read all GPUs now. Never raises: no GPU is an answer, and a lost GPU does not hide the others."""
     found: list[Gpu] = []
     problem, lost = "", False
     try:
@@ -124,46 +124,39 @@ def look() -> Gpus:
 
 
 class XidWatch:
-    """Listens for the driver's errors in a thread of its own."""
+    """Listens for the driver's errors in a thread of its own, since a lost GPU may never answer."""
 
     def __init__(self, report: Callable[[Xid], None]) -> None:
         self._report = report
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="xid", daemon=True)
         self._uuids: dict[Any, str] = {}
         """A GPU's handle to its UUID, read while the GPU still answered."""
 
-    def start(self) -> bool:
-        """Start to listen; False if there is no driver, or no GPU that reports."""
-        try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError:
-            return False
-        try:
-            count = pynvml.nvmlDeviceGetCount()
-            events = pynvml.nvmlEventSetCreate()
-            # One that cannot report, or is lost, does not silence the others.
-            if not [index for index in range(count) if self._register(index, events)]:
-                pynvml.nvmlEventSetFree(events)
-                pynvml.nvmlShutdown()
-                return False
-        except pynvml.NVMLError:
-            pynvml.nvmlShutdown()
-            return False
-        self._thread = threading.Thread(target=self._listen, args=(events,), name="xid", daemon=True)
+    def start(self) -> None:
+        """Start to listen. The thread ends by itself if there is no driver, or no GPU that reports."""
         self._thread.start()
-        return True
 
     @property
     def alive(self) -> bool:
         """Whether the thread listens. It ends by itself when the GPU or the driver is gone."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Stop listening."""
         self._over.set()
-        if self._thread is not None:
+        if self.alive:
             self._thread.join(2 * XID_WAIT / 1000)
+
+    def _run(self) -> None:
+        with suppress(pynvml.NVMLError), _session():
+            events = pynvml.nvmlEventSetCreate()
+            try:
+                # One that cannot report, or is lost, does not silence the others.
+                if [index for index in range(pynvml.nvmlDeviceGetCount()) if self._register(index, events)]:
+                    self._listen(events)
+            finally:
+                pynvml.nvmlEventSetFree(events)
 
     def _listen(self, events: Any) -> None:  # noqa: ANN401 - NVML's handle
         while not self._over.is_set():
@@ -172,12 +165,8 @@ class XidWatch:
             except pynvml.NVMLError as error:
                 if error.value == pynvml.NVML_ERROR_TIMEOUT:
                     continue
-                break  # the GPU or the driver is gone: `look` says so
-            handle = event.device
-            self._report(Xid(int(event.eventData), self._uuids.get(_key(handle)) or _uuid(handle)))
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlEventSetFree(events)
-            pynvml.nvmlShutdown()
+                return  # the GPU or the driver is gone: `read_gpus` says so
+            self._report(Xid(int(event.eventData), self._uuids.get(_key(event.device)) or _uuid(event.device)))
 
     def _register(self, index: int, events: Any) -> bool:  # noqa: ANN401 - NVML's handle
         """Listen to one GPU; False if it does not report."""

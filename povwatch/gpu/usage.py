@@ -1,4 +1,4 @@
-"""Measures a job's use of its GPUs from looks every few seconds. Pure; bytes, watts, joules, seconds."""
+"""Measures a job's use of its GPUs from samples every few seconds. Pure; bytes, watts, joules, seconds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GpuUsage:
     """Time and value of the last reading of power."""
 
     def add(self, now: float, gpus: Gpus, uuids: Sequence[str], ours: Collection[int]) -> None:
-        """Add a look, taken at `now`; `ours` are the worker's process ids."""
+        """Add a sample, taken at `now`; `ours` are the worker's process ids."""
         seen = [gpu for gpu in gpus.found if gpu.uuid in uuids]
         if not seen:
             return

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from povwatch.queue.order import JobQueue
     from povwatch.spec import Spec
 
-LOOK_EVERY = 0.5
+CHECK_EVERY = 0.5
 """Seconds between two checks for jobs to prepare ahead: each may read a JSON."""
 
 
@@ -83,7 +83,7 @@ class Preparing:
         """Runs whose copies are still being made and will be deleted."""
         self._failed: dict[int, str | None] = {}
         """Jobs that could not be prepared ahead, to the hash of their clip."""
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     # -- at the claim
 
@@ -126,9 +126,9 @@ class Preparing:
             job = self._store.job(job_id)
             if job.state is not JobState.QUEUED or job.source_hash != ahead.source_hash:
                 self._drop(job_id)
-        if now < self._next_look or len(self._ahead) >= wanted:
+        if now < self._next_check or len(self._ahead) >= wanted:
             return
-        self._next_look = now + LOOK_EVERY
+        self._next_check = now + CHECK_EVERY
         for job in self._queue.due()[:wanted]:
             if job.id in self._ahead or self._failed.get(job.id, "") == job.source_hash:
                 continue

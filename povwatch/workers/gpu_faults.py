@@ -7,12 +7,11 @@
                                running jobs go on, nothing new starts
 
 The pool judges out of memory and checks the room before a load. The driver reports errors (Xids) in a thread, and the
-loop handles them. The regular looks also see a GPU that is lost or wants a reset, even if no Xid was heard.
+loop handles them. The regular queries also see a GPU that is lost or wants a reset, even if no Xid was heard.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from povwatch.core.blockers import Blocker
@@ -45,17 +44,16 @@ class GpuFaults:
         self._pool = pool
         self._heard: Mailbox[Xid] = Mailbox(wake)
         self._watch: XidWatch | None = None
-        self._starting: threading.Thread | None = None
         self._listen_at = 0.0
         self.blocker: Blocker | None = None
         """Why no GPU can take a job, even if an engine is loaded; None if one can."""
-        self._blind_looks = 0
-        """Looks in a row that saw no usable GPU."""
-        monitor.watch(self._look_taken)
+        self._blind = 0
+        """Answers in a row that showed no usable GPU."""
+        monitor.watch(self._gpus_read)
 
     def given_up(self, times: int) -> bool:
-        """Whether so many looks in a row saw no usable GPU."""
-        return self._blind_looks >= times
+        """Whether so many answers in a row showed no usable GPU."""
+        return self._blind >= times
 
     def tick(self, now: float) -> None:
         """Listen, and act on what was reported."""
@@ -63,7 +61,9 @@ class GpuFaults:
             self._act(xid)
         if now >= self._listen_at and self._pool.on_gpus:
             self._listen_at = now + LISTEN_AGAIN
-            self._listen()
+            if self._watch is None or not self._watch.alive:
+                self._watch = XidWatch(self._heard.put)
+                self._watch.start()
 
     def stop(self) -> None:
         """Stop listening."""
@@ -72,19 +72,11 @@ class GpuFaults:
 
     # -- what the driver reports
 
-    def _listen(self) -> None:
-        if (self._watch and self._watch.alive) or (self._starting and self._starting.is_alive()):
-            return
-        self._watch = XidWatch(self._heard.put)
-        # In a thread, since the driver is asked about every GPU, and a lost GPU may not answer.
-        self._starting = threading.Thread(target=_start, args=(self._watch,), name="xid-start", daemon=True)
-        self._starting.start()
-
     def _act(self, xid: Xid) -> None:
         found = meaning(xid.code)
         workers = [worker for worker in self._pool.on_gpus if xid.gpu in worker.gpus]
         if found.verdict is Verdict.LOST and not xid.gpu:
-            self._monitor.ask(lambda _: None)  # the look shows which GPU it was
+            self._monitor.ask(lambda _: None)  # the answer shows which GPU it was
         harmless = found.verdict is Verdict.NOTE
         if harmless or not workers:
             say("gpu-note", gpu=xid.gpu, code=xid.code, what=found.what)
@@ -98,9 +90,9 @@ class GpuFaults:
             if not harmless:
                 worker.supervisor.replace(_error(xid, found))
 
-    # -- what a look shows
+    # -- what NVML answers
 
-    def _look_taken(self, seen: Gpus) -> None:
+    def _gpus_read(self, seen: Gpus) -> None:
         workers = self._pool.on_gpus
         if not workers:
             return  # the engine was not started: the pool checks whether it can be
@@ -111,9 +103,9 @@ class GpuFaults:
             if self.blocker is None or self.blocker.problem != problem:
                 say("gpu-away", problem=problem)
             self.blocker = Blocker(Waiting.GPU_LOST, problem)
-            self._blind_looks += 1
+            self._blind += 1
         elif self.blocker is not None:
-            self.blocker, self._blind_looks = None, 0
+            self.blocker, self._blind = None, 0
             say("gpu-back")
         # If NVML reports no problem, it saw every GPU that it knows, so a missing one is gone.
         if (seen.lost or not seen.problem) and not seen.upgraded and not seen.silent:
@@ -121,10 +113,6 @@ class GpuFaults:
             for worker in workers:
                 if not there.issuperset(worker.gpus):
                     worker.supervisor.replace(GpuLost(f"The GPU of this worker is lost: {why}."))
-
-
-def _start(watch: XidWatch) -> None:
-    watch.start()
 
 
 _ANSWERS = {

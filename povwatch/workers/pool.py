@@ -103,7 +103,7 @@ class WorkerPool:
         """Each worker's last known state, and since when it holds."""
         self._logged_loads: set[str] = set()
         """Stages of loads that are logged."""
-        monitor.watch(self._look_taken)
+        monitor.watch(self._gpus_read)
 
     # -- its life
 
@@ -148,7 +148,7 @@ class WorkerPool:
 
     def sample(self) -> None:
         """Record the use of the GPUs soon."""
-        self._monitor.ask(lambda _: None)  # every look is recorded
+        self._monitor.ask(lambda _: None)  # every answer is recorded
 
     # -- its state
 
@@ -282,7 +282,7 @@ class WorkerPool:
             say("workers-fewer", wanted=engine.workers, many=len(new))
         self._add(new)
 
-    def _look_taken(self, gpus: Gpus) -> None:
+    def _gpus_read(self, gpus: Gpus) -> None:
         """Record the jobs' use of their GPUs, and give new GPUs a worker.
 
         A GPU may have come, or become large enough together with others.
@@ -344,7 +344,7 @@ class WorkerPool:
     def _has_room(self, worker: Worker, now: float) -> bool:
         """Whether the worker's GPUs have room; False while NVML's answer is still to come."""
         if not worker.gpus or worker.room:
-            worker.room = False  # asked anew before each start: the last look may be stale
+            worker.room = False  # asked anew before each start: the last answer may be stale
             return True
         if not worker.asking and now >= worker.ask_at:
             worker.asking = True
@@ -373,7 +373,7 @@ class WorkerPool:
     def judge_out_of_memory(
         self, worker: Worker, job: int, error: OutOfMemory, then: Callable[[PovwatchError], None]
     ) -> None:
-        """Look at the GPU now, and pass on the error that counts: GpuBusy if another process is on the GPU."""
+        """Read the GPUs now, and pass on the error that counts: GpuBusy if another process is on the worker's GPU."""
         dying = self._pids()  # includes this job's worker, which is replaced and may be gone when NVML answers
 
         def seen(gpus: Gpus) -> None:

@@ -13,7 +13,7 @@ from povwatch.core.job import JobState
 from povwatch.gpu import nvml as gpu
 from povwatch.journal import Journal
 
-pytestmark = pytest.mark.skipif(bool(gpu.look().found), reason="is about a machine without a GPU")
+pytestmark = pytest.mark.skipif(bool(gpu.read_gpus().found), reason="is about a machine without a GPU")
 
 
 @pytest.fixture

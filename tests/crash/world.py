@@ -140,7 +140,7 @@ class World:
         outside = Outside(
             clock=self._clock,
             waker=HandWaker(self._sleep),
-            look=lambda: Gpus(problem="there is none"),
+            read_gpus=lambda: Gpus(problem="there is none"),
             watcher=Unwatched,
             worker=lambda *_, **__: toys.Worker(self._clock, programs.missing),
         )

@@ -57,7 +57,7 @@ class Built:
         self.app.folder_monitor.start()
 
     def open(self):
-        self.app = App(self.config, outside=Outside(clock=self.clock, look=Gpus, watcher=self._watch))
+        self.app = App(self.config, outside=Outside(clock=self.clock, read_gpus=Gpus, watcher=self._watch))
 
     def restart(self, *, away=0.0):
         """Build it anew, as after a kill -9 and some seconds, and recover the jobs."""

@@ -40,7 +40,7 @@ class World:
     def seen(self):
         """Let the look under way come back, and take it in."""
         assert self.woken.wait(5)
-        while self.monitor._look is not None and not self.monitor._look.over.wait(0.01):
+        while self.monitor._query is not None and not self.monitor._query.over.wait(0.01):
             pass
         self.woken.clear()
         self.tick()

@@ -35,6 +35,7 @@ class Nvml:
         self.sets = 0
         self.events: queue.Queue[object] = queue.Queue()
         self.registered: list[int] = []
+        self.waiting = threading.Event()
 
     def fail(self, call: str, code: int, gpu: int | None = None) -> None:
         self.errors[call, gpu] = code
@@ -89,6 +90,7 @@ class Nvml:
         self.registered.append(handle)
 
     def wait(self, _events: object, milliseconds: int) -> object:
+        self.waiting.set()
         try:
             event = self.events.get(timeout=milliseconds / 1000)
         except queue.Empty:
@@ -110,7 +112,7 @@ def nvml(monkeypatch):
 
 def test_what_is_there(nvml):
     """A look has the driver, and each GPU with its memory, power and processes."""
-    seen = gpu.look()
+    seen = gpu.read_gpus()
     assert (seen.driver, seen.cuda, seen.problem, seen.lost) == ("580.65.06", "13.1", "", False)
     first, second = seen.found
     assert (first.index, first.uuid, first.name) == (0, "GPU-0", "NVIDIA H0")
@@ -124,7 +126,7 @@ def test_what_is_there(nvml):
 @pytest.mark.parametrize("code", CODES)
 def test_no_driver_is_an_answer(nvml, code):
     nvml.fail("init", code)
-    seen = gpu.look()
+    seen = gpu.read_gpus()
     assert seen.found == ()
     assert seen.problem
     assert seen.lost is (code in LOST)
@@ -144,7 +146,7 @@ def test_no_driver_is_an_answer(nvml, code):
 )
 def test_problem_says_what_to_do(nvml, code, words):
     nvml.fail("init", code)
-    assert words in gpu.look().problem
+    assert words in gpu.read_gpus().problem
 
 
 @pytest.mark.parametrize("call", ANSWERS)
@@ -152,7 +154,7 @@ def test_problem_says_what_to_do(nvml, code, words):
 def test_unknown_answer_drops_no_gpu(nvml, call, code):
     """What NVML cannot say is unknown, and drops no GPU."""
     nvml.fail(call, code, 0)
-    seen = gpu.look()
+    seen = gpu.read_gpus()
     assert [found.index for found in seen.found] == [0, 1]
     assert (seen.problem, seen.lost) == ("", False)
     assert seen.found[1].name == "NVIDIA H1"
@@ -163,11 +165,11 @@ def test_what_stands_for_the_unknown(nvml):
     for call in ANSWERS:
         nvml.fail(call, pynvml.NVML_ERROR_NOT_SUPPORTED, 0)
     # The index still tells CUDA which GPU is meant; no UUID at all would hide every one.
-    assert gpu.look().found[0] == gpu.Gpu(0, "0", "NVIDIA GPU", 0, 0)
+    assert gpu.read_gpus().found[0] == gpu.Gpu(0, "0", "NVIDIA GPU", 0, 0)
     nvml.errors.clear()
     for call in ANSWERS[:-1]:
         nvml.fail(call, pynvml.NVML_ERROR_NOT_SUPPORTED, 1)
-    assert gpu.look().found[1] == gpu.Gpu(1, "1", "NVIDIA GPU", 0, 0)
+    assert gpu.read_gpus().found[1] == gpu.Gpu(1, "1", "NVIDIA GPU", 0, 0)
 
 
 @pytest.mark.parametrize("call", UNIMPORTANT)
@@ -175,7 +177,7 @@ def test_what_stands_for_the_unknown(nvml):
 def test_side_question_drops_no_gpu(nvml, call, code):
     """An error of a side question drops no GPU."""
     nvml.fail(call, code, 0)
-    assert [found.index for found in gpu.look().found] == [0, 1]
+    assert [found.index for found in gpu.read_gpus().found] == [0, 1]
 
 
 @pytest.mark.parametrize("call", ["GetMemoryInfo", "GetHandleByIndex"])
@@ -183,7 +185,7 @@ def test_side_question_drops_no_gpu(nvml, call, code):
 def test_failing_gpu_does_not_hide_others(nvml, call, code):
     """A GPU with an error of its own does not hide the others."""
     nvml.fail(call, code, 0)
-    seen = gpu.look()
+    seen = gpu.read_gpus()
     assert [found.index for found in seen.found] == [1]
     assert seen.problem
     assert seen.lost is (code in LOST)
@@ -194,7 +196,7 @@ def test_failing_gpu_does_not_hide_others(nvml, call, code):
 def test_lost_gpu_by_any_question(nvml, call, code):
     """A lost GPU is lost, whichever question finds it."""
     nvml.fail(call, code, 1)
-    seen = gpu.look()
+    seen = gpu.read_gpus()
     assert [found.index for found in seen.found] == [0]
     assert seen.lost
 
@@ -203,7 +205,7 @@ def test_lost_gpu_by_any_question(nvml, call, code):
 def test_replaced_driver_is_told_from_lost(nvml, code):
     """A driver that was replaced is told apart from a lost GPU."""
     nvml.fail("init", code)
-    assert gpu.look().upgraded is (code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+    assert gpu.read_gpus().upgraded is (code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
 
 
 def test_process_of_another_container():
@@ -220,13 +222,13 @@ def test_hidden_process_is_there(monkeypatch):
 def test_driver_without_a_version(nvml):
     nvml.fail("driver", pynvml.NVML_ERROR_NOT_SUPPORTED)
     nvml.fail("cuda", pynvml.NVML_ERROR_NOT_SUPPORTED)
-    seen = gpu.look()
+    seen = gpu.read_gpus()
     assert (seen.driver, seen.cuda, len(seen.found), seen.problem) == ("", "", 2, "")
 
 
 def test_driver_without_a_gpu(nvml, monkeypatch):
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 0)
-    assert gpu.look().problem == "the NVIDIA driver shows no GPU"
+    assert gpu.read_gpus().problem == "the NVIDIA driver shows no GPU"
 
 
 @pytest.fixture
@@ -241,6 +243,12 @@ def watch(nvml):
         assert not thread.is_alive()
 
 
+def listen(nvml, watch):
+    """Start the watch, and wait until it listens."""
+    watch.start()
+    assert nvml.waiting.wait(5)
+
+
 def xid(code, device=0):
     return SimpleNamespace(eventData=code, device=device)
 
@@ -248,7 +256,7 @@ def xid(code, device=0):
 def test_xids_have_their_gpu(nvml, watch):
     """Xids are reported with their GPU."""
     assert not watch.alive
-    assert watch.start()
+    listen(nvml, watch)
     assert watch.alive
     assert nvml.registered == [0, 1]
     nvml.events.put(xid(31, 1))
@@ -259,7 +267,7 @@ def test_xids_have_their_gpu(nvml, watch):
 
 def test_xid_79_names_its_silent_gpu(nvml, watch):
     """Xid 79 names its GPU, though that answers no more."""
-    assert watch.start()
+    listen(nvml, watch)
     nvml.fail("GetUUID", pynvml.NVML_ERROR_GPU_IS_LOST)
     nvml.events.put(xid(79, 1))
     assert watch.heard.get(timeout=5) == gpu.Xid(79, "GPU-1")
@@ -268,7 +276,7 @@ def test_xid_79_names_its_silent_gpu(nvml, watch):
 def test_nameless_gpu_reports_without_name(nvml, watch):
     """A GPU that never told its UUID reports without one."""
     nvml.fail("GetUUID", pynvml.NVML_ERROR_NOT_SUPPORTED)
-    assert watch.start()
+    listen(nvml, watch)
     nvml.events.put(xid(79))
     assert watch.heard.get(timeout=5) == gpu.Xid(79, "")
 
@@ -281,7 +289,7 @@ def test_two_handles_of_one_gpu():
 
 
 def test_watch_goes_on_after_quiet_times(nvml, watch):
-    assert watch.start()
+    listen(nvml, watch)
     nvml.events.put(pynvml.NVML_ERROR_TIMEOUT)
     nvml.events.put(xid(48))
     assert watch.heard.get(timeout=5).code == 48
@@ -290,7 +298,7 @@ def test_watch_goes_on_after_quiet_times(nvml, watch):
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
 def test_watch_ends_with_the_driver(nvml, watch, code):
     """The watch ends with the driver, and frees what it holds."""
-    assert watch.start()
+    listen(nvml, watch)
     nvml.events.put(code)
     watch._thread.join(5)
     assert not watch.alive
@@ -300,7 +308,7 @@ def test_watch_ends_with_the_driver(nvml, watch, code):
 def test_silent_gpu_does_not_silence_others(nvml, watch):
     """A GPU that reports nothing does not silence the others."""
     nvml.fail("register", pynvml.NVML_ERROR_NOT_SUPPORTED, 0)
-    assert watch.start()
+    listen(nvml, watch)
     assert nvml.registered == [1]
 
 
@@ -309,4 +317,6 @@ def test_silent_gpu_does_not_silence_others(nvml, watch):
 def test_no_reporting_gpu_no_watch(nvml, watch, call, code):
     """Without a GPU that reports there is no watch."""
     nvml.fail(call, code)
-    assert not watch.start()
+    watch.start()
+    watch._thread.join(5)
+    assert not watch.alive

@@ -52,7 +52,7 @@ class World:
         return [worker.supervisor.ended for worker in self.workers]
 
     def see(self, *numbers, **other):
-        self.faults._look_taken(Gpus(tuple(Gpu(n, f"GPU-{n}", "X", 9, 9) for n in numbers), **other))
+        self.faults._gpus_read(Gpus(tuple(Gpu(n, f"GPU-{n}", "X", 9, 9) for n in numbers), **other))
         return [worker.supervisor.ended for worker in self.workers]
 
 

@@ -65,8 +65,8 @@ class World:
     def turn(self):
         """One turn of the loop, in which a look that was asked for comes back."""
         self.monitor.tick(self.clock.now, every=1e9)
-        if self.monitor._look is not None:
-            assert self.monitor._look.over.wait(5)
+        if self.monitor._query is not None:
+            assert self.monitor._query.over.wait(5)
             self.monitor.tick(self.clock.now, every=1e9)
         for worker, event in self.pool.poll(self.clock.now):
             self.pool.hear(worker, event)
