@@ -42,13 +42,12 @@ if TYPE_CHECKING:
     from povwatch.core.background import Background
     from povwatch.core.mailbox import Gauge
     from povwatch.journal.store import JobStore
-    from povwatch.publish import Publisher
+    from povwatch.publish.staging import Staging
     from povwatch.queue.order import JobQueue
     from povwatch.spec import Spec
 
 CHECK_EVERY = 0.5
 """Seconds between two checks for jobs to prepare ahead: each may read a JSON."""
-
 
 FINDINGS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("damaged", "damage", damage.in_words),
@@ -71,12 +70,12 @@ class Preparing:
     """Makes the copies."""
 
     def __init__(
-        self, inputs: Path, *, store: JobStore, queue: JobQueue, publisher: Publisher, background: Background
+        self, inputs: Path, *, store: JobStore, queue: JobQueue, staging: Staging, background: Background
     ) -> None:
         self._inputs = inputs
         self._store = store
         self._queue = queue
-        self._publisher = publisher
+        self._staging = staging
         self._background = background
         self._ahead: dict[int, _Ahead] = {}
         self._unwanted: dict[str, Run] = {}
@@ -106,7 +105,7 @@ class Preparing:
         Raises:
             PovwatchError: the private folder cannot be made.
         """
-        folder = self._publisher.staging.make(job.id, run_id)
+        folder = self._staging.make(job.id, run_id)
         attempt = Attempt(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
         run = Run(job.id, run_id, attempt, self._store.clock.boot())
         self._background.submit(
@@ -136,7 +135,7 @@ class Preparing:
             if spec is not None:
                 self._begin_ahead(self._store.job(job.id), spec)
 
-    def make_room(self) -> None:
+    def drop_all(self) -> None:
         """Delete everything that was prepared ahead."""
         for job_id in list(self._ahead):
             self._drop(job_id)
@@ -175,22 +174,16 @@ class Preparing:
             run.prepared = True
             job = self._store.job(run.job)
             if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
-                for what, field, describe in FINDINGS:
-                    self._note_finding(self._store.job(job.id), run.attempt.info, what, field, describe)
+                self._note_findings(job, run.attempt.info)
             self._log(run, ahead=waits)
 
-    def _note_finding(
-        self, job: Job, info: dict[str, Any], what: str, field: str, describe: Callable[[Any], str]
-    ) -> None:
-        """Journal and log what decoding every frame found in a clip, unless that is known already.
-
-        `info` is VideoInfo as JSON.
-        """
-        known = json.loads(job.source_info or "{}")
-        if not info.get(field) or known.get(field) == info[field] or known.get("sha256") != info["sha256"]:
-            return
-        fields = {"problem": describe(info[field]), field: info[field]}
-        self._store.apply(job, FoundInClip(what=what, fields=fields, source_info=json.dumps(info)))
+    def _note_findings(self, job: Job, info: dict[str, Any]) -> None:
+        """Journal and log what decoding every frame found in a clip, unless that is known. `info` is a VideoInfo."""
+        for what, field, describe in FINDINGS:
+            known = json.loads(job.source_info or "{}")
+            if info.get(field) and known.get(field) != info[field] and known.get("sha256") == info["sha256"]:
+                fields = {"problem": describe(info[field]), field: info[field]}
+                job = self._store.apply(job, FoundInClip(what=what, fields=fields, source_info=json.dumps(info)))
 
     def _log(self, run: Run, *, ahead: bool) -> None:
         made = run.attempt.prepared
@@ -233,7 +226,7 @@ class Preparing:
 
     def _discard(self, run: Run) -> None:
         with suppress(PovwatchError):  # outputs/ is away: swept at the next start
-            self._publisher.staging.discard(run.job, run.run_id)
+            self._staging.discard(run.job, run.run_id)
 
 
 def frozen(spec: Spec) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class RunStage(Stage):
         self._queue = queue
         self._pool = pool
         self._preparing = Preparing(
-            config.paths.inputs, store=store, queue=queue, publisher=publisher, background=background
+            config.paths.inputs, store=store, queue=queue, staging=publisher.staging, background=background
         )
         self._put_offs: Counter[int] = Counter()
         """How often in a row each job was put off because of its own folder in outputs/."""
@@ -100,7 +100,7 @@ class RunStage(Stage):
                 self._hand_over(worker)
         blocker = self._queue.blocker
         if blocker is not None and blocker.waiting is Waiting.DISK_FULL:
-            self._preparing.make_room()
+            self._preparing.drop_all()
         self._preparing.tick(now, wanted=self._pool.generating if blocker is None else 0)
         self._queue.note_blocker()
 

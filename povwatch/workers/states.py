@@ -84,7 +84,7 @@ class CurrentWorker:
     killed_at: float | None = None
     unkillable: bool = False
     """Whether it was killed and stays; this was reported."""
-    untold: list[Event] = field(default_factory=list)
+    unreported: list[Event] = field(default_factory=list)
     """Events to report once it is gone, and its GPU memory with it."""
     last_line: str = ""
     """The last line that it printed, progress bars left out."""

@@ -119,10 +119,10 @@ class Supervisor:
         except OSError as error:
             self._back_off(now)
             if known := machine_faults.blamed(error, machine_faults.Place.PROCESS, "the worker"):
-                self._tell_unavailable("shortage", known.what, known.todo)
+                self._report_unavailable("shortage", known.what, known.todo)
                 return
             what = f"engine.python {self._launch.python!r} cannot be started: {error.strerror}."
-            self._tell_unavailable("error", what, "Set engine.python to the interpreter of the engine's environment.")
+            self._report_unavailable("error", what, "Set engine.python to the interpreter of the engine's environment.")
             return
         self.state = S.LOADING
         self._worker = CurrentWorker(process, started_at=now, heard_at=now)
@@ -202,8 +202,8 @@ class Supervisor:
                 self._take_in(worker, item, now)
             self._enforce_deadlines(now)
         self._polled_at = now
-        told, self._events = self._events, []
-        return told
+        found, self._events = self._events, []
+        return found
 
     def next_deadline(self) -> float | None:
         """When `poll` is due if nothing wakes the loop before; None if never."""
@@ -284,7 +284,7 @@ class Supervisor:
         elif isinstance(message, protocol.LoadFailed):
             worker.exit_by = now + self._timeouts.exit
             self._back_off(now)
-            self._tell_unavailable(message.kind, message.message, message.todo)
+            self._report_unavailable(message.kind, message.message, message.todo)
 
     def _end_job(self, worker: CurrentWorker, job: CurrentJob, message: events.JobEnd, now: float) -> None:
         self._events.append(events.job_end(message, job.cancel_why, self._stop_why))
@@ -317,7 +317,7 @@ class Supervisor:
 
     def _abandon(self, worker: CurrentWorker, now: float, error: events.Loss) -> None:
         """Give up a worker for a fault of its own, which is reported once it is gone. It is killed soon."""
-        worker.untold = self._lose(worker, error, now)
+        worker.unreported = self._lose(worker, error, now)
         worker.exit_by = now + self._timeouts.stacks
 
     def _terminate(self, worker: CurrentWorker, now: float) -> None:
@@ -340,15 +340,15 @@ class Supervisor:
             return
         worker.unkillable = True
         self.retry_at = inf
-        self._tell_untold(worker)
+        self._report_loss(worker)
         what = f"The worker was killed but does not go away (process {worker.process.pid})."
-        self._tell_unavailable("gpu-lost", what, "It hangs in the kernel, most likely in the GPU's driver: reboot.")
+        self._report_unavailable("gpu-lost", what, "It hangs in the kernel, most likely in the GPU's driver: reboot.")
 
     def _reap(self, worker: CurrentWorker, returncode: int | None, now: float) -> None:
         """The worker's process is gone. Without a `returncode`, it is left behind alive."""
         say("worker-gone", pid=worker.process.pid, returncode=returncode)
         self._worker = None
-        self._tell_untold(worker)
+        self._report_loss(worker)
         if self.state is S.STOPPING:
             if (job := worker.job) is not None:
                 why = job.cancel_why or self._stop_why
@@ -385,13 +385,13 @@ class Supervisor:
         self.failures += not at_once
         self.retry_at = now if at_once else now + backoff(self.failures)
 
-    def _tell_unavailable(self, kind: str, message: str, todo: str) -> None:
+    def _report_unavailable(self, kind: str, message: str, todo: str) -> None:
         self.last_error = error = events.job_error(kind, message, todo)
         self._events.append(events.EngineUnavailable(kind, error.what, error.todo, self.retry_at))
 
-    def _tell_untold(self, worker: CurrentWorker) -> None:
-        self._events += worker.untold
-        worker.untold = []
+    def _report_loss(self, worker: CurrentWorker) -> None:
+        self._events += worker.unreported
+        worker.unreported = []
 
     # -- helpers -------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class World:
             self.inputs,
             store=self.store,
             queue=SimpleNamespace(specs=self, due=lambda: self.store.in_state(JobState.QUEUED)),
-            publisher=Publisher(self.outputs),
+            staging=Publisher(self.outputs).staging,
             background=self.background,
         )
         world = self
@@ -165,7 +165,7 @@ def test_no_more_than_wanted(world):
     assert world.background.idle
     world.ahead().tick(wanted=1)
     assert len(world.made) == 1
-    world.preparing.make_room()
+    world.preparing.drop_all()
     assert world.rooms() == []
 
 
