@@ -53,6 +53,7 @@ def test_every_way_to_put_a_clip_there(here):
 
 
 def test_clip_there_before_the_start(alone):
+    """A clip that was there before the start comes out."""
     alone.clip("a.mp4")
     assert alone.start().wait_for("done")["clip"] == "a.mp4"
 

@@ -25,6 +25,7 @@ def here(tmp_path):
 
 
 def test_killed_while_a_clip_arrives(here):
+    """A clip that was arriving at a kill is seen once, and comes out once."""
     here.configure(arrival={"settle": "1h"}, engine={"kind": toy("waits")})
     here.start()
     here.clip()
@@ -41,6 +42,7 @@ def test_killed_while_a_clip_arrives(here):
 
 
 def test_killed_in_the_grace(here):
+    """A clip that was in its grace at a kill is in it again, and comes out once."""
     here.configure(grace={"period": "1h"}, engine={"kind": toy("waits")})
     here.let_go()
     here.start()
@@ -58,6 +60,7 @@ def test_killed_in_the_grace(here):
 
 
 def test_killed_while_a_clip_is_queued(here):
+    """A clip that was queued at a kill is charged neither a crash nor an attempt."""
     (here.folder / "TOY_LOAD").unlink()
     here.start()
     here.clip()
@@ -75,6 +78,7 @@ def test_killed_while_a_clip_is_queued(here):
 
 
 def test_killed_while_preparing(here):
+    """A kill while the working copy is made counts as a crash, and the clip comes out once."""
     here.start()
     here.clip("a.mkv", frames=200, size=(640, 360))
     here.wait_for("started")

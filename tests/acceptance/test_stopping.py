@@ -121,6 +121,7 @@ def test_stops_while_checking_are_no_crashes(here):
 
 
 def test_stop_before_anything_came(here):
+    """A stop before any clip came is clean, and status says that no daemon runs."""
     here.start()
     assert here.stop() == 0
     assert left_over(here.folder) == []

@@ -74,6 +74,7 @@ def ends(here: Waiting) -> dict[str, str]:
 @pytest.mark.parametrize("version", FOLDERS)
 @pytest.mark.parametrize("state", RUNS)
 def test_what_was_under_way_comes_out_once(tmp_path, version, state) -> None:
+    """A folder of an earlier version, killed in any state, is taken over: its clip comes out once."""
     folder = tmp_path / "pov"
     folder.mkdir()
     unpacked(version, state, folder)
@@ -101,6 +102,7 @@ def test_what_was_under_way_comes_out_once(tmp_path, version, state) -> None:
 
 @pytest.mark.parametrize("version", FOLDERS)
 def test_what_had_ended_stays_as_it_is(tmp_path, version) -> None:
+    """What had ended in a folder of an earlier version does not run again."""
     folder = tmp_path / "pov"
     folder.mkdir()
     unpacked(version, "ended", folder)

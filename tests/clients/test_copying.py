@@ -51,6 +51,7 @@ def test_cp_with_an_old_date_over_a_clip(here, film, fast_film):
 
 @more
 def test_mv_within_a_file_system(here, film):
+    """A clip that is moved within a file system arrives once, as it was."""
     shutil.copyfile(film, here.folder / "b.mov")
     run("mv", here.folder / "b.mov", here.inputs / "a.mov")
     here.came_in("a.mov", film)
@@ -58,6 +59,7 @@ def test_mv_within_a_file_system(here, film):
 
 @more
 def test_mv_across_file_systems(here, film, elsewhere):
+    """A clip that is moved across file systems arrives once, as it was."""
     shutil.copyfile(film, elsewhere / "a.mov")
     os.utime(elsewhere / "a.mov", (0, 0))
     run("mv", elsewhere / "a.mov", here.inputs)
@@ -65,6 +67,7 @@ def test_mv_across_file_systems(here, film, elsewhere):
 
 
 def test_mv_of_a_folder_across_file_systems(here, film, fast_film, elsewhere):
+    """Each clip of a folder that is moved across file systems arrives in its own place."""
     day = elsewhere / "monday"
     (day / "kitchen").mkdir(parents=True)
     shutil.copyfile(film, day / "a.mov")

@@ -85,6 +85,7 @@ def test_rsync_inplace_over_a_clip(here, source, film):
 @more
 @pytest.mark.parametrize("across", [False, True], ids=["within", "across"])
 def test_rsync_with_a_temporary_folder(here, source, tmp_path, across):
+    """rsync with its temporary folder elsewhere is one clip."""
     elsewhere = other_file_system(here.inputs) if across else tmp_path
     run("rsync", "-a", "-T", elsewhere, source, f"{here.inputs}/")
     here.came_in("a.mov", source)
@@ -92,6 +93,7 @@ def test_rsync_with_a_temporary_folder(here, source, tmp_path, across):
 
 @more
 def test_rsync_with_a_partial_folder(here, source):
+    """rsync with a folder for partial files is seen only when it is done."""
     options = ("--partial-dir=.rsync-partial", "--delay-updates")
     with half_sent(here, source, *options) as rsync:
         rsync.send(signal.SIGINT)

@@ -69,11 +69,13 @@ def sound(found, points):
 
 @pytest.mark.parametrize("shard", range(4))
 def test_kill_at_any_call(crash, shard):
+    """A kill at any call loses nothing, publishes nothing twice, and nothing in part."""
     sound(crash("kill", "--most", 90 // SHARE, "--shard", f"{shard}/4"), 90 // SHARE)
 
 
 @pytest.mark.parametrize("shard", range(3))
 def test_power_cut_at_any_call(crash, shard):
+    """A power cut at any call loses nothing that was promised."""
     sound(crash("cut", "--most", 90 // SHARE, "--shard", f"{shard}/3"), 90 // SHARE)
 
 
@@ -90,6 +92,7 @@ def test_journal_lost_at_any_call(crash):
 
 @pytest.mark.parametrize("layer", ["again", "cut-again"])
 def test_crash_in_a_recovery(crash, layer):
+    """A kill or a power cut in the midst of a recovery loses nothing."""
     sound(crash(layer, "--most", 40 // SHARE), 40 // SHARE)
 
 

@@ -29,6 +29,7 @@ def tried(what, part, parts):
 
 @pytest.mark.parametrize("part", range(4))
 def test_every_step_raises_once(part):
+    """An exception in any step of a healthy run costs its clip at most one try, and the daemon lives."""
     tried("once", part, 4)
 
 

@@ -88,6 +88,7 @@ def test_driver_without_a_version():
 
 
 def test_enough_memory():
+    """A GPU with enough free memory is told with what is needed."""
     found = only(doctor.memory("cosmos", ONE))
     assert (found.seen, found.todo) == ("GPU 0 has 139 GB free, 65 GB are needed", "")
 
@@ -129,6 +130,7 @@ def test_pinned_commit_is_the_one_everywhere():
 
 
 def test_empty_submodule(config):
+    """An empty submodule is fatal, with the command that fetches it."""
     found = doctor.submodule(config)
     assert found.fatal
     assert found.todo == "Run script/cosmos."
@@ -158,6 +160,7 @@ def test_submodule_at_another_commit(config, head, todo):
 
 
 def test_interpreter_with_all_it_needs(config):
+    """An interpreter with all it needs is told with its versions."""
     says(config)
     python, torch = doctor.libraries("cosmos", config, ONE)
     assert python.seen.endswith("/cosmos-transfer2.5/.venv/bin/python, Python 3.10.12")
@@ -167,12 +170,14 @@ def test_interpreter_with_all_it_needs(config):
 
 
 def test_no_interpreter(config):
+    """A missing interpreter is fatal, with the command that sets it up."""
     found = only(doctor.libraries("cosmos", config, ONE))
     assert found.fatal
     assert found.words.endswith("does not run: No such file or directory. Run script/cosmos.")
 
 
 def test_interpreter_that_hangs(config):
+    """An interpreter that hangs is fatal, and is not waited for."""
     interpreter(config, "exec sleep 60")
     found = only(doctor.libraries("cosmos", config, ONE, patience=0.2))
     assert "no answer within" in found.seen
@@ -181,6 +186,7 @@ def test_interpreter_that_hangs(config):
 
 @pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "kill -9 $$"])
 def test_interpreter_that_answers_nonsense(config, script):
+    """An interpreter that gives no answer is fatal."""
     interpreter(config, script)
     found = only(doctor.libraries("cosmos", config, ONE))
     assert "it gives no answer" in found.seen
@@ -269,6 +275,7 @@ def test_nothing_was_fetched(config):
 
 
 def test_all_was_fetched_and_checked(config):
+    """Model files that were fetched and checked are told with their sizes, and nothing is to be done."""
     for need in needs("cosmos", Wishes()):
         put(need, on_record=config.paths.state)
     found = list(doctor.model_files("cosmos", config))
@@ -287,6 +294,7 @@ def test_all_was_fetched_by_another_program(config):
 
 
 def test_disk_without_room_for_the_rest(config, monkeypatch):
+    """A disk without room for the rest is fatal, and the variable that moves the cache is named."""
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9})())
     room = only(finding for finding in doctor.model_files("cosmos", config) if finding.about == "room")
     assert room.fatal
@@ -306,6 +314,7 @@ def test_preview_is_not_examined(config):
 
 
 def test_everything_is_looked_at(config):
+    """doctor looks at everything that the cosmos engine needs, in order."""
     says(config)
     seen = [finding.about for finding in doctor.engine_findings("cosmos", config, ONE)]
     assert list(dict.fromkeys(seen)) == [

@@ -87,6 +87,7 @@ def test_suffixes_are_lower_case(load):
 
 @pytest.mark.parametrize("kind", ["auto", "cosmos", "diffusers", "preview", "toy.py:Engine", "package.module:Class"])
 def test_engines_have_a_kind_or_a_class(load, kind):
+    """An engine is named by its kind, or by its file or module and class."""
     assert load(f'[engine]\nkind = "{kind}"').engine.kind == kind
     assert load(engine=kind).engine.kind == kind
 
@@ -209,6 +210,7 @@ def test_folders_lie_side_by_side(load, tmp_path, paths, says):
 
 
 def test_folders_that_only_begin_alike(load):
+    """Folders whose names only begin alike lie side by side."""
     assert load('[paths]\ninputs = "in"\noutputs = "in-out"').paths.outputs.name == "in-out"
 
 
@@ -278,6 +280,7 @@ def test_gpus_hours_and_priorities(load, monkeypatch):
     ],
 )
 def test_wrong_gpus_hours_and_priorities(load, text, says):
+    """A wrong device, range of hours or priority is refused, and told."""
     with pytest.raises(ConfigError) as error:
         load(text)
     assert says in str(error.value)

@@ -44,10 +44,12 @@ def test_best_fit_counts_alone():
 
 
 def test_folder_called_inputs_below_inputs():
+    """A folder called inputs below inputs/ goes before the prefix that is left out."""
     assert find([b"a.mp4", b"inputs/a.mp4"], "inputs/a.mp4") == [b"inputs/a.mp4"]
 
 
 def test_no_clips_no_meaning():
+    """Without clips no word means anything."""
     assert find([], "a") == []
 
 

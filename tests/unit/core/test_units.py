@@ -51,6 +51,7 @@ def test_wrong_size_is_refused(text):
     ],
 )
 def test_durations_for_people(seconds, text):
+    """Durations are shown in the units that people use, rounded."""
     assert spell_duration(seconds) == text
 
 
@@ -59,6 +60,7 @@ def test_durations_for_people(seconds, text):
     [(0, "0 B"), (812, "812 B"), (1000, "1.0 kB"), (4_200_000, "4.2 MB"), (65_400_000_000, "65 GB"), (9e15, "9000 TB")],
 )
 def test_sizes_for_people(size, text):
+    """Sizes are shown in the units that people use, rounded."""
     assert spell_size(size) == text
 
 

@@ -181,6 +181,7 @@ def test_other_failures_are_not_waited_for(bench):
 
 
 def test_nobody_waits_without_a_daemon(bench):
+    """Where no daemon waits, a full disk is an error at once."""
     bench.journal.patience = None
     bench.fill()
     with pytest.raises(JournalFailed, match="full"):

@@ -47,6 +47,7 @@ def test_remade_folder_is_adopted_on_demand(root):
 
 
 def test_folder_moved_away_and_back(root):
+    """A folder that was moved away and back is healthy again."""
     guard = RootGuard(root)
     root.rename(root.with_name("old"))
     assert not guard.check()

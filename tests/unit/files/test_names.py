@@ -11,11 +11,13 @@ EXTENSIONS = frozenset({b".mp4", b".mkv"})
     "name", [b"a.mp4", b"A.MP4", b"a.b.Mkv", b"\xff\xfe.mp4", b"new\nline.mp4", b"x" * 251 + b".mp4"]
 )
 def test_clip_names(name):
+    """A clip's name is any bytes with one of the suffixes, in any case."""
     assert is_clip_name(name, EXTENSIONS)
 
 
 @pytest.mark.parametrize("name", [b"a", b"mp4", b".mp4", b"a.mp4.part", b"a.json", b"a.mp4 ", b"a.mp44", b"mp4.", b""])
 def test_no_clip_names(name):
+    """A name without one of the suffixes at its end is no clip's."""
     assert not is_clip_name(name, EXTENSIONS)
 
 
@@ -37,6 +39,7 @@ def test_ignored(name):
 
 @pytest.mark.parametrize("name", [b"a.mp4", b"a~b.mp4", b"part.mp4", b"a.part.mp4", b"a.json"])
 def test_not_ignored(name):
+    """Names that only look like those of partial files are not ignored."""
     assert not is_ignored(name)
 
 
@@ -50,11 +53,13 @@ def test_not_ignored(name):
     ],
 )
 def test_ignored_folders(name):
+    """Folders of tools, servers, systems and browsers are ignored, in any case."""
     assert is_ignored_folder(name)
 
 
 @pytest.mark.parametrize("name", [b"a", b"a.part", b"~a", b"recycle", b"x.mp4"])
 def test_folders_that_are_looked_into(name):
+    """Folders whose names only look alike are looked into."""
     assert not is_ignored_folder(name)
 
 

@@ -31,6 +31,7 @@ def root_fd(tmp_path):
 
 
 def test_clips_specs_and_the_rest(tmp_path):
+    """A scan tells clips, JSON files and all other names apart."""
     for name in (b"a.mp4", b"A.MP4", b"a.json", b"b.JSON", b"a.go", b".a.json.swp", b"notes.txt", b"sub/deep/c.mkv"):
         put(tmp_path, name)
     found = listed(tmp_path)
@@ -40,6 +41,7 @@ def test_clips_specs_and_the_rest(tmp_path):
 
 
 def test_names_of_any_bytes(tmp_path):
+    """Clips with any bytes in their names are found."""
     names = {
         b"\xff\xfe.mp4",
         b"new\nline.mp4",
@@ -87,6 +89,7 @@ def test_links_are_told_not_followed(tmp_path):
 
 
 def test_ignored_names_and_folders(tmp_path):
+    """No clip is taken from ignored names or folders."""
     for name in (b".a.mp4", b"~b.mp4", b".git/c.mp4", b"@eaDir/d.mp4", b"#recycle/e.mp4", b".rsync-partial/f.mp4"):
         put(tmp_path, name)
     for name in (

@@ -32,12 +32,14 @@ def version_1(root, group, limit, usage=0, cached=0):
 
 
 def test_what_the_kernel_says(tmp_path):
+    """Without a limit, memory is what /proc/meminfo says."""
     machine(tmp_path, groups="0::/system.slice\n")
     assert host_memory.available(tmp_path) == 8_000_000 * KB
     assert host_memory.total(tmp_path) == 16_000_000 * KB
 
 
 def test_where_nobody_knows(tmp_path):
+    """Without /proc/meminfo nobody knows how much memory there is."""
     assert host_memory.available(tmp_path) is None
     assert host_memory.total(tmp_path) is None
 

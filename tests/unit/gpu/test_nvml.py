@@ -220,6 +220,7 @@ def test_hidden_process_is_there(monkeypatch):
 
 
 def test_driver_without_a_version(nvml):
+    """A driver that does not tell its version still shows its GPUs."""
     nvml.fail("driver", pynvml.NVML_ERROR_NOT_SUPPORTED)
     nvml.fail("cuda", pynvml.NVML_ERROR_NOT_SUPPORTED)
     seen = gpu.read_gpus()
@@ -227,6 +228,7 @@ def test_driver_without_a_version(nvml):
 
 
 def test_driver_without_a_gpu(nvml, monkeypatch):
+    """A driver without a GPU is told as such."""
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 0)
     assert gpu.read_gpus().problem == "the NVIDIA driver shows no GPU"
 

@@ -63,6 +63,7 @@ def test_rest_survives_a_kill(clip):
 
 
 def test_thirty_seconds_after_a_long_stop(clip):
+    """After a long stop, thirty seconds of the grace are left."""
     clip.admit()
     clip.until(1060)
     clip.restart(away=86400)

@@ -172,6 +172,7 @@ def test_nothing_is_left_behind(clip, left):
 
 
 def test_several_threads_at_once(clip):
+    """Several threads may each have a child at once."""
     seen = []
     threads = [threading.Thread(target=lambda: seen.append(look(clip)["frames"])) for _ in range(3)]
     for thread in threads:
@@ -228,6 +229,7 @@ def test_child_that_cannot_be_started(clip, monkeypatch, number, words):
 
 
 def test_no_descriptor_is_the_machines_fault(clip):
+    """Without a free descriptor the machine is blamed, not the clip."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = []
     limit = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir()) + 16  # the tests before may have left some open

@@ -142,6 +142,7 @@ def test_wrong_bytes_are_thrown_away(hub, listing):
 
 
 def test_small_file_with_wrong_bytes(hub, listing):
+    """Wrong bytes of a small file, which has another kind of digest, are refused as well."""
     hub.accidents["config.json"] = Accident(swapped=SMALL[:-1] + b"]")
     with pytest.raises(ContentError, match=r"config\.json of owner/model"):
         bring(listing, "config.json")

@@ -614,6 +614,7 @@ def test_modes_and_group_of_results(outputs, umask):
 
 @pytest.mark.parametrize("stem", [b"x" * 251, "\u00e9".encode() * 125, b"\xff\xfe \n\"'", "\U0001f44b".encode()])
 def test_any_name_goes_through(outputs, stem):
+    """A clip of any name is published under it, and its promise survives the journal."""
     path = b"day 1/" + stem + b".mp4"
     base = next(layout.bases(layout.split(path)[1]))
 

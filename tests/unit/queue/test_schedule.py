@@ -59,6 +59,7 @@ def test_pause_says_who_and_outlives(opened):
 
 
 def test_nothing_to_resume(opened):
+    """A resume without a pause does nothing and says so."""
     assert opened().resume() == (False, "it is not paused.")
 
 

@@ -161,6 +161,7 @@ def test_unqueued_job_has_nothing_ahead(world, made):
 
 
 def test_no_more_than_wanted(world):
+    """No more copies are made ahead than wanted, and make_room removes them."""
     world.tick(wanted=0)
     assert world.background.idle
     world.ahead().tick(wanted=1)

@@ -51,6 +51,7 @@ def test_clip_name_keeps_its_bytes(spool):
 
 
 def test_nobody_answers_in_time(spool):
+    """A request without an answer in time gets none."""
     assert spool.wait(spool.ask("go", "a"), 0) is None
 
 
@@ -117,6 +118,7 @@ def test_old_answers_are_swept(spool, tmp_path):
 
 
 def test_where_no_daemon_ever_ran(tmp_path):
+    """Where no daemon ever ran, a request says so."""
     with pytest.raises(PovwatchError, match=r"There is no .*requests: no daemon ever ran here\. Start it"):
         Spool(tmp_path).ask("go", "a")
 

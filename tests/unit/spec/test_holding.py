@@ -18,6 +18,7 @@ def by(job=JOB, *, marker=False, go=False, start=None):
 
 
 def test_nobody_holds_it():
+    """Without a hold, nobody is named."""
     assert by() == by(go=True) == by(start="now") == ""
 
 

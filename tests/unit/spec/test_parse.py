@@ -149,6 +149,7 @@ def test_problems_in_the_files_order():
 
 
 def test_missing_fields():
+    """A field that is missing is told with what to add."""
     found = {problem.field: problem for problem in problems(b'{"edge": {}, "prompt": "x"}')}
     assert found.keys() == {"name", "video_path"}
     assert found["video_path"].todo == 'Add "video_path": "clip.mp4"'

@@ -122,6 +122,7 @@ def test_cancelled_between_steps(engine, tmp_path) -> None:
 
 
 def test_clip_of_one_frame(engine, tmp_path) -> None:
+    """A clip of one frame is generated, in a chunk of the usual length and in one of one frame."""
     clip = tiny_jobs.clip_of(tmp_path, 1)
     for number, spec in enumerate([{}, {"num_video_frames_per_chunk": 1}]):
         folder = tmp_path / str(number)

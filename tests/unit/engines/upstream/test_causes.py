@@ -88,6 +88,7 @@ def test_out_of_memory_says_where():
 
 
 def test_out_of_memory_behind_another_error():
+    """Out of memory is known behind another error that it caused."""
     error = RuntimeError("failed")
     error.__cause__ = OutOfMemoryError("CUDA out of memory.")
     assert of_job(error).kind == "out-of-memory"

@@ -20,6 +20,7 @@ class Key(NamedTuple):
 
 
 def test_commit_of_a_submodule(tmp_path):
+    """The commit of a submodule is read without git."""
     git = tmp_path / ".git/modules/cosmos"
     git.mkdir(parents=True)
     (git / "HEAD").write_text(COMMIT + "\n")
@@ -29,6 +30,7 @@ def test_commit_of_a_submodule(tmp_path):
 
 
 def test_no_commit_where_there_is_none(tmp_path):
+    """Where there is no checkout, or a branch, there is no commit."""
     assert facts.commit_of(tmp_path) == ""
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git/HEAD").write_text("ref: refs/heads/main\n")

@@ -27,6 +27,7 @@ def edge(path, **more):
 
 
 def test_control_of_the_clips_shape(tmp_path):
+    """A control and a mask of the clip's own shape are good."""
     control = clip(tmp_path / "e.mp4", 12)
     check(job(tmp_path / "c.mp4", 12, **edge(control, mask_path=str(control))))
     assert probe("x", str(control)) == Shape(12, 64, 48, 24)

@@ -134,6 +134,7 @@ def test_unmeasured_is_empty_not_nought():
 
 
 def test_json_has_it_all():
+    """The JSON form has totals, and every clip with its source."""
     found = json.loads(as_json(ALL))
     assert found["totals"] | {"clips_an_hour": 0} == {
         "done": 2,
@@ -178,6 +179,7 @@ def test_markdown_has_nothing_to_obey():
 
 
 def test_terminal_has_it_all(capsys):
+    """The table on a terminal has every clip, what it waits on, and the sums."""
     console = Console(file=io.StringIO(), width=200)
     console.print(table(ALL))
     text = console.file.getvalue()
@@ -229,6 +231,7 @@ def test_name_is_no_markup():
     ],
 )
 def test_headlines(report, said):
+    """The headline tells how many clips came out, did not, or are still open."""
     assert words.headline(report) == said
 
 
@@ -244,6 +247,7 @@ def test_bar_is_as_wide_as_its_stages():
 
 
 def test_waits_and_runs_by_the_clock():
+    """The drawing over time has each wait, each lost run and each run where it was."""
     again = done(1, queued_at=1000.0, runs=(Run(1100.0, 1200.0, lost=True), Run(1300.0, 2000.0, lost=False)))
     found = page.timeline(Report([again], 2000.0, "0"))
     (row,) = found.rows

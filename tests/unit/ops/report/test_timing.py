@@ -65,11 +65,13 @@ def test_under_way_lasts_until_now():
 
 
 def test_job_that_failed_in_its_run():
+    """A job that failed while it ran has a lost run that ends there."""
     found = timing(history(*PLAIN[:4], (50, "failed", "failed"), (60, "gpu-use", "failed")), NOW)
     assert (found.runs, found.ended_at) == ([Run(30, 50, lost=True)], 50)
 
 
 def test_job_without_a_history():
+    """A job without a history has no times."""
     found = timing([], NOW)
     assert (found.seconds, found.runs, found.ended_at, found.lost) == ({}, [], None, None)
 
