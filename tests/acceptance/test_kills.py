@@ -60,7 +60,7 @@ def test_killed_in_the_grace(here):
 
 
 def test_killed_while_a_clip_is_queued(here):
-    """A clip that was queued at a kill is charged neither a crash nor an attempt."""
+    """A clip that was queued at a kill is charged nothing for it, and comes out once."""
     (here.folder / "TOY_LOAD").unlink()
     here.start()
     here.clip()
