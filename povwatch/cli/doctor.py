@@ -38,7 +38,7 @@ from povwatch.files.health import NETWORK, identity
 from povwatch.gpu import nvml
 from povwatch.journal import open_reader
 from povwatch.media.run import call
-from povwatch.models.lacking import wishes
+from povwatch.models.missing import SHOWN, wishes
 from povwatch.models.needs import REPOSITORY, about, needs
 from povwatch.spec.prompts import configured_templates
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from povwatch.config.settings import Config
     from povwatch.gpu.nvml import Gpu, Gpus
-    from povwatch.models.look import Look
+    from povwatch.models.record import Presence
 
 
 WATCHES_WANTED = 8192
@@ -61,9 +61,6 @@ OLDEST_DRIVER = {"cosmos": (570, 124, 6)}
 
 ASK_SECONDS = 120.0
 """Seconds for an interpreter to import torch, which is slow from a cold disk."""
-
-SHOWN = 3
-"""The most names that are listed in a line."""
 
 PACKAGES = {"cosmos": ("cosmos_transfer2",), "diffusers": ("diffusers", "transformers", "accelerate", "safetensors")}
 
@@ -267,7 +264,6 @@ def engine_findings(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
 
     Args:
         kind: cosmos or diffusers; nothing is checked for others.
-        gpus: as NVML sees them.
     """
     if kind not in MEMORY_NEEDED:
         return
@@ -383,13 +379,13 @@ def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECON
 def model_files(kind: str, config: Config) -> Iterator[Finding]:
     """Model files in the cache, their licences, and disk space for missing ones."""
     # The hub's client is slow to import, and the command line should be fast.
-    from povwatch.models import hub, look, record  # noqa: PLC0415
+    from povwatch.models import hub, record  # noqa: PLC0415
 
     wanted = wishes(config)
     if kind == "diffusers" and wanted.model and not REPOSITORY.fullmatch(wanted.model):
         yield _own_model(wanted.model, wanted.controls)
     snapshots = record.load(config.paths.state)
-    looks = [look.look(need, snapshots) for need in needs(kind, wanted)]
+    looks = [record.presence(need, snapshots) for need in needs(kind, wanted)]
     for seen in looks:
         yield _model(seen, command("prefetch", "--engine", kind))
     lacking = [seen for seen in looks if not seen.there]
@@ -416,7 +412,7 @@ def guardrails(config: Config) -> Finding:
     return Finding("guardrails", "off (engine.guardrails = false): nothing is checked", todo)
 
 
-def _model(seen: Look, command: str) -> Finding:
+def _model(seen: Presence, command: str) -> Finding:
     need = seen.need
     if not seen.there:
         names = [name for name in seen.missing if "*" not in name]

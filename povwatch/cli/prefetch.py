@@ -14,7 +14,7 @@ from povwatch.core.errors import JournalError
 from povwatch.engines.choice import choose
 from povwatch.gpu import nvml
 from povwatch.journal import open_reader
-from povwatch.models.lacking import wishes
+from povwatch.models.missing import wishes
 from povwatch.models.needs import needs
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def prefetch(
         )
         return
     # The hub's client is slow to import, and no other verb needs it.
-    from povwatch.models import screen  # noqa: PLC0415
+    from povwatch.models import prefetch as models  # noqa: PLC0415
 
-    run = screen.check if check else screen.bring
+    run = models.check if check else models.fetch_all
     problems = run(console, kind, wanted, config.paths.state, verify=verify)
     for problem in problems:
         console.print(f"[red]missing[/red]  {escape(problem)}", soft_wrap=True)

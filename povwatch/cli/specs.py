@@ -175,12 +175,7 @@ class SpecFiles:
         self._folder = InputsFolder(config.paths.inputs)
 
     def write(self, path: bytes, base: bytes, *, force: bool) -> tuple[Outcome, str]:
-        """Write a clip's JSON, or replace it; returns the outcome and a message.
-
-        Args:
-            base: what the clip's files are called.
-            force: whether an existing JSON is replaced.
-        """
+        """Write a clip's JSON, or replace it; returns the outcome and a message."""
         spec = layout.beside(path, base).spec
         there = os.path.lexists(self._config.paths.inputs / os.fsdecode(spec))
         if there and not force:

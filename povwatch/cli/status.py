@@ -14,7 +14,7 @@ from rich.table import Column
 
 from povwatch.cli.app import Clip, app, console, job_of, plain, shared
 from povwatch.cli.rows import Row, as_lines
-from povwatch.core import layout, pausing
+from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.errors import PovwatchError
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
@@ -26,8 +26,8 @@ from povwatch.engines import eta
 from povwatch.grace import clock as clockwork
 from povwatch.journal import members
 from povwatch.journal.lock import holder
-from povwatch.media import resized
-from povwatch.media.damage import in_words
+from povwatch.media.damage import describe_damage, describe_sizes
+from povwatch.queue.schedule import PAUSE, describe_pause
 from povwatch.service.log import one_line
 from povwatch.spec import parse
 from povwatch.spec.inputs_folder import InputsFolder
@@ -50,7 +50,7 @@ NAME_MIN, BAR_ROOM = 20, 75
 UNDER_WAY = "was under way when povwatch ended; it goes on at the next start"
 """Shown for a claimed job when no daemon runs: the journal's progress is stale then."""
 
-AHEAD_MAX = 200
+FORECAST_MAX = 200
 """The most queued jobs that a forecast considers: each one's JSON is read."""
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
@@ -149,18 +149,14 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     if whole:
         found["run_id"] = job.run_id
         found["source"] = source = members(job.source_info) if job.source_info else None
-        found["damaged"] = in_words((source or {}).get("damage")) or None
-        found["resized"] = resized.in_words((source or {}).get("resized")) or None
+        found["damaged"] = describe_damage((source or {}).get("damage")) or None
+        found["resized"] = describe_sizes((source or {}).get("resized")) or None
         found["spec"] = members(job.spec_json) if job.spec_json else None
     return found
 
 
 def describe_grace(job: Job, config: Config, *, running: bool) -> str:
-    """The rest of a clip's grace, and whether it runs; empty if it has none.
-
-    Args:
-        running: whether a daemon runs.
-    """
+    """The rest of a clip's grace, and whether it runs; empty if it has none."""
     if job.state is not JobState.GRACE or job.grace_left is None or job.grace_saved_at is None:
         return ""
     since = max(0.0, time.time() - job.grace_saved_at)
@@ -187,8 +183,8 @@ def _status(reader: JournalReader, config: Config, width: int | None) -> list[Re
     lines: list[RenderableType] = []
     if pid is None:
         lines.append("No daemon is running.")
-        if paused := reader.fact(pausing.FACT):
-            lines.append(plain(pausing.in_words(paused)))
+        if paused := reader.fact(PAUSE):
+            lines.append(plain(describe_pause(paused)))
     else:
         lines.append(plain(f"povwatch {facts.get('version', '')} runs, pid {pid}. Engine: {facts.get('engine', '?')}"))
         off = "guardrails are off: nothing is checked" if facts.get("guardrails") is False else None
@@ -278,7 +274,7 @@ def forecast(config: Config, reader: JournalReader, active: Sequence[Job]) -> di
         return {}  # nobody knows when the queue goes on
     history = list(filter(None, (eta.Done.of(event.data) for event in reader.latest_events("generated", eta.KEPT))))
     busy = [_seconds_left(reader, worker) for worker in workers]
-    queue = [job for job in active if job.state is JobState.QUEUED and job.waiting_on is Waiting.TURN][:AHEAD_MAX]
+    queue = [job for job in active if job.state is JobState.QUEUED and job.waiting_on is Waiting.TURN][:FORECAST_MAX]
     folder = InputsFolder(config.paths.inputs)
     takes = [
         eta.estimate(

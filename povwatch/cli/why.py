@@ -26,8 +26,7 @@ from povwatch.files import names
 from povwatch.files.fs import open_beneath
 from povwatch.journal import members
 from povwatch.journal.lock import holder
-from povwatch.media import resized
-from povwatch.media.damage import in_words
+from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.spec import parse
 from povwatch.spec.holding import held_by, marker_before
 from povwatch.spec.inputs_folder import InputsFolder
@@ -138,9 +137,9 @@ def _name(config: Config, path: bytes) -> Iterator[Gate]:
 
 def _damage(job: Job) -> Iterator[Gate]:
     """Which frames do not decode, and where the pictures change size, as far as known."""
-    if words := in_words(members(job.source_info).get("damage")):
+    if words := describe_damage(members(job.source_info).get("damage")):
         yield "damage", WAITS if not job.ended else OK, joined(words, "What decodes is run")
-    if words := resized.in_words(members(job.source_info).get("resized")):
+    if words := describe_sizes(members(job.source_info).get("resized")):
         yield "pictures", OK, words.rstrip(".")
 
 
@@ -263,12 +262,7 @@ COPY = "Links are not followed: put the {what} itself here."
 
 
 def unlike_a_clip(root: Path, path: bytes) -> str:
-    """What the path is and why povwatch ignores it; empty for a plain file, or if nothing is there.
-
-    Args:
-        root: inputs/.
-        path: relative to it.
-    """
+    """What the path is and why povwatch ignores it; empty for a plain file, or if nothing is there."""
     at = os.fsencode(root)
     *folders, name = [part for part in path.split(b"/") if part] or [b""]
     for folder in folders:

@@ -65,13 +65,7 @@ def near(word: str, known: Iterable[str]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], file: Path | None, shown: str) -> str:
-    """One line for each fault.
-
-    Args:
-        model: the class of the whole configuration.
-        file: config.toml, if there is one.
-        shown: the file's name in messages.
-    """
+    """One line for each fault."""
     faults: dict[tuple[str, ...], list[str]] = {}
     found: dict[tuple[str, ...], str] = {}
     for fault in error.errors():

@@ -13,9 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from povwatch.container.report import Incomplete, NoVideo, Whole
-from povwatch.container.zeros import Frames, find_missing
+from povwatch.container.zeros import Frames, check_written
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from povwatch.container.reader import Reader
 
 EBML, SEGMENT, CLUSTER, TRACKS, CUES = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654AE6B, 0x1C53BB6B
@@ -112,14 +114,7 @@ class _Segment:
             raise NoVideo("sound only" if self.has_sound else "a Matroska file without a video track")
         if not self.skipped and self.frames and not any(frames.starts for frames in self.frames.values()):
             raise Incomplete("It holds no frames yet.", video=True)
-        missing = find_missing(self.reader, list(self.frames.values()))
-        if missing is not None:
-            raise Incomplete(
-                f"Its space is reserved but not filled: there are only zeros at byte {missing}.",
-                have=missing,
-                need=self.reader.size,
-                video=True,
-            )
+        check_written(self.reader, list(self.frames.values()))
         return Whole(end_known=self.declared is not None or self.cues_last)
 
     def _cluster(self, cluster: Element) -> int:
@@ -154,35 +149,34 @@ class _Segment:
 
     def _tracks(self, tracks: Element, end: int) -> None:
         self.has_video = False
-        offset = tracks.body
-        while offset < end:
-            entry = self._next(offset)
-            if entry.end is None or entry.end > end:
-                raise Incomplete(f"The list of its tracks is damaged at byte {offset}.")
+        for entry, entry_end in self._inside_tracks(tracks.body, end):
             if entry.id == TRACK_ENTRY:
-                self._track(entry, entry.end)
-            offset = entry.end
+                self._track(entry, entry_end)
 
     def _track(self, entry: Element, end: int) -> None:
         number, kind, codec = 0, 0, b""
-        offset = entry.body
-        while offset < end:
-            element = self._next(offset)
-            if element.end is None or element.end > end:
-                raise Incomplete(f"The list of its tracks is damaged at byte {offset}.")
+        for element, element_end in self._inside_tracks(entry.body, end):
             if element.id in {TRACK_NUMBER, TRACK_TYPE, CODEC_ID}:
-                raw = self.reader.exactly(element.body, element.end - element.body, "list of tracks")
+                raw = self.reader.exactly(element.body, element_end - element.body, "list of tracks")
                 if element.id == TRACK_NUMBER:
                     number = int.from_bytes(raw)
                 elif element.id == TRACK_TYPE:
                     kind = int.from_bytes(raw)
                 else:
                     codec = raw.rstrip(b"\0")
-            offset = element.end
         self.has_video = self.has_video or kind == VIDEO
         self.has_sound = self.has_sound or kind == AUDIO
         if kind == VIDEO and codec != UNCOMPRESSED:
             self.frames[number] = Frames(solid=codec in SOLID)
+
+    def _inside_tracks(self, offset: int, end: int) -> Iterator[tuple[Element, int]]:
+        """The elements of a part of the list of tracks, each with its end."""
+        while offset < end:
+            element = self._next(offset)
+            if element.end is None or element.end > end:
+                raise Incomplete(f"The list of its tracks is damaged at byte {offset}.")
+            yield element, element.end
+            offset = element.end
 
     def _next(self, offset: int) -> Element:
         element = _element(self.reader, offset)

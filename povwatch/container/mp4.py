@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from povwatch.container import mp4_fragments, mp4_index
-from povwatch.container.box import HEADER, Box, header
+from povwatch.container import mp4_index
+from povwatch.container.mp4_index import HEADER, Box, header
 from povwatch.container.report import Incomplete, NoVideo, Whole
-from povwatch.container.zeros import Frames, find_missing
+from povwatch.container.zeros import check_written
 
 if TYPE_CHECKING:
     from povwatch.container.mp4_index import Index
@@ -106,7 +106,7 @@ def _judge(reader: Reader, top: _Top) -> Whole:
         raise Incomplete("Its index lists no frames yet.", video=True)
     if not top.mdat:
         raise Incomplete("The part with the frames (mdat) is missing.", video=True)
-    _no_zeros(reader, index.packed)
+    check_written(reader, index.packed)
     return Whole()
 
 
@@ -129,8 +129,8 @@ def _fragments(reader: Reader, top: _Top, index: Index) -> Whole:
     for moof in top.fragments:
         if reader.tired():
             break
-        mp4_fragments.place(reader, moof, index)
-    _no_zeros(reader, index.packed)
+        mp4_index.add_fragment(reader, moof, index)
+    check_written(reader, index.packed)
     return verdict
 
 
@@ -143,17 +143,6 @@ def _all_boxes_there(reader: Reader, top: _Top, verdict: Whole) -> Whole:
             raise Incomplete(f"It holds only zeros from byte {at}.", have=at, need=reader.size, video=True)
         raise Incomplete(f"It is cut off or damaged at byte {at}.", video=True)
     return verdict
-
-
-def _no_zeros(reader: Reader, tracks: list[Frames]) -> None:
-    missing = find_missing(reader, tracks)
-    if missing is not None:
-        raise Incomplete(
-            f"Its space is reserved but not filled: there are only zeros at byte {missing}.",
-            have=missing,
-            need=reader.size,
-            video=True,
-        )
 
 
 def _sidx_end(reader: Reader, box: Box) -> int:

@@ -1,13 +1,16 @@
-"""Reads an MP4's index (`moov`): its tracks and the places of their samples (ISO/IEC 14496-12, 8.5 to 8.7)."""
+"""Reads an MP4's boxes, its index (`moov`), and those of its fragments (`moof`): where each sample is.
+
+Source: ISO/IEC 14496-12, 4.2 (boxes), 8.5 to 8.7 (index), 8.8 (fragments).
+"""
 
 from __future__ import annotations
 
 import sys
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import repeat
+from typing import TYPE_CHECKING, NamedTuple
 
-from povwatch.container.box import children
 from povwatch.container.reader import FAR
 from povwatch.container.report import Incomplete
 from povwatch.container.zeros import Frames
@@ -15,8 +18,13 @@ from povwatch.container.zeros import Frames
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from povwatch.container.box import Box
     from povwatch.container.reader import Reader
+
+HEADER = 8
+"""Bytes of a box's header: size and type."""
+
+HEADER_64 = 16
+"""The same with a 64-bit size."""
 
 UNCOMPRESSED = frozenset(
     fourcc.ljust(4).encode()
@@ -35,6 +43,58 @@ SOLID = frozenset([b"avc1", b"avc2", b"avc3", b"avc4", b"hvc1", b"hvc2", b"hev1"
 
 NESTING = 8
 """The most levels of boxes in a track; the tables are on the third."""
+
+BASE, DESCRIPTION, DEFAULT_DURATION, DEFAULT_SIZE = 0x1, 0x2, 0x8, 0x10
+BASE_IS_MOOF = 0x020000
+"""Flags of `tfhd`: which fields it has, and that offsets count from the `moof`."""
+
+OFFSET, FIRST_FLAGS, DURATION, SIZE, FLAGS, COMPOSITION = 0x1, 0x4, 0x100, 0x200, 0x400, 0x800
+"""Flags of `trun`: which fields it has, and which fields each of its samples has."""
+
+
+class Box(NamedTuple):
+    """Offsets of a box: of its header, of its body, and of its declared end, which may be beyond the file's end."""
+
+    type: bytes
+    start: int
+    body: int
+    end: int
+
+
+def header(reader: Reader, offset: int, limit: int) -> Box | None:
+    """The box that starts at `offset`; None if there cannot be one.
+
+    `limit` is the end of a box that extends "to the end".
+    """
+    raw = reader.read(offset, HEADER_64)
+    if len(raw) < HEADER:
+        return None
+    size, kind = int.from_bytes(raw[:4]), raw[4:HEADER]
+    if not all(0x20 <= byte <= 0x7E or byte == 0xA9 for byte in kind):  # noqa: PLR2004 - ASCII, and QuickTime's (c)
+        return None
+    if size == 0:
+        return Box(kind, offset, offset + HEADER, limit)
+    if size == 1:
+        size = int.from_bytes(raw[HEADER:HEADER_64])
+        if len(raw) < HEADER_64 or not HEADER_64 <= size < FAR:
+            return None
+        return Box(kind, offset, offset + HEADER_64, offset + size)
+    return Box(kind, offset, offset + HEADER, offset + size) if size >= HEADER else None
+
+
+def children(reader: Reader, parent: Box) -> Iterator[Box]:
+    """The boxes inside a complete box.
+
+    Raises:
+        Incomplete: they do not fit into it.
+    """
+    offset = parent.body
+    while parent.end - offset >= HEADER:
+        box = header(reader, offset, parent.end)
+        if box is None or box.end > parent.end:
+            raise Incomplete(f"Its index is damaged at byte {offset}.")
+        yield box
+        offset = box.end
 
 
 @dataclass(slots=True)
@@ -137,11 +197,11 @@ def _below(reader: Reader, parent: Box, depth: int = 0) -> Iterator[Box]:
             yield box
 
 
-def _table(reader: Reader, box: Box, skip: int, code: str) -> array[int]:
-    """The big-endian integers of a table; their number is at `skip` in the box's body."""
+def _table(reader: Reader, box: Box, skip: int, code: str, *, columns: int = 1) -> array[int]:
+    """The big-endian integers of a table; the number of its rows is at `skip` in the box's body."""
     count = int.from_bytes(reader.exactly(box.body + skip, 4, "index"))
     numbers = array(code)
-    length = count * numbers.itemsize
+    length = count * columns * numbers.itemsize
     if box.body + skip + 4 + length > box.end:
         raise Incomplete(f"A table of its index is damaged at byte {box.start}.")
     numbers.frombytes(reader.exactly(box.body + skip + 4, length, "index"))
@@ -167,12 +227,7 @@ def _runs(reader: Reader, tables: dict[bytes, Box]) -> list[tuple[int, int]]:
     box = tables.get(b"stsc")
     if box is None:
         raise Incomplete("A table of its index (stsc) is missing.")
-    count = int.from_bytes(reader.exactly(box.body + 4, 4, "index"))
-    if box.body + 8 + 12 * count > box.end:
-        raise Incomplete(f"A table of its index is damaged at byte {box.start}.")
-    raw = array("I", reader.exactly(box.body + 8, 12 * count, "index"))
-    if sys.byteorder == "little":
-        raw.byteswap()
+    raw = _table(reader, box, 4, "I", columns=3)
     return [(first - 1, samples) for first, samples in zip(raw[0::3], raw[1::3], strict=True)]
 
 
@@ -232,3 +287,90 @@ def _per_chunk(runs: list[tuple[int, int]], chunks: int) -> Iterator[int]:
     while chunk < chunks:
         yield 0
         chunk += 1
+
+
+# -- fragments
+
+
+class _FragmentHead(NamedTuple):
+    """A `tfhd`."""
+
+    track: int
+    base: int | None
+    """The base of offsets, if the box has one."""
+    from_moof: bool
+    size: int
+    """The size of samples without a size of their own."""
+
+
+def add_fragment(reader: Reader, moof: Box, index: Index) -> None:
+    """Add the video frames of a fragment to the index's tracks.
+
+    Args:
+        index: has the tracks and their default sample sizes.
+
+    Raises:
+        Incomplete: the fragment's own index is damaged.
+    """
+    end = moof.start
+    """The end of the previous track's data."""
+    for number, traf in enumerate(box for box in children(reader, moof) if box.type == b"traf"):
+        boxes = list(children(reader, traf))
+        head = next((_fragment_head(reader, box, index) for box in boxes if box.type == b"tfhd"), None)
+        if head is None:
+            raise Incomplete(f"Its index is damaged at byte {traf.start}: a fragment names no track.", video=True)
+        implied = moof.start if head.from_moof or not number else end
+        at = base = implied if head.base is None else head.base
+        for run in (box for box in boxes if box.type == b"trun"):
+            at = _run(reader, run, head, index, (base, at))
+        end = at
+
+
+def _fragment_head(reader: Reader, box: Box, index: Index) -> _FragmentHead:
+    raw = reader.exactly(box.body, min(box.end - box.body, 40), "index")
+    flags, track = int.from_bytes(raw[1:4]), int.from_bytes(raw[4:8])
+    at, base = 8, None
+    if flags & BASE:
+        base = int.from_bytes(raw[at : at + 8])
+        at += 8
+    at += 4 * bool(flags & DESCRIPTION) + 4 * bool(flags & DEFAULT_DURATION)
+    size = int.from_bytes(raw[at : at + 4]) if flags & DEFAULT_SIZE else index.sizes.get(track, 0)
+    return _FragmentHead(track, base, bool(flags & BASE_IS_MOOF), size)
+
+
+def _run(reader: Reader, box: Box, head: _FragmentHead, index: Index, places: tuple[int, int]) -> int:
+    """Add the frames of a `trun`; returns the end of its data.
+
+    Args:
+        places: the base of its offset, and the start of its frames if it has no offset.
+    """
+    base, at = places
+    raw = reader.exactly(box.body, min(box.end - box.body, 12), "index")
+    flags, count = int.from_bytes(raw[1:4]), int.from_bytes(raw[4:8])
+    if flags & OFFSET:
+        at = base + int.from_bytes(raw[8:12], signed=True)
+    track = index.numbered.get(head.track)
+    wanted = track is not None and track.compressed
+    if not flags & SIZE and not wanted:
+        return at + head.size * count
+    if flags & SIZE:
+        sizes = _run_sizes(reader, box, flags, count)
+    else:
+        reader.count(count)  # a count without a table may be any number
+        sizes = repeat(head.size, count)
+    for size in sizes:
+        if wanted and track is not None and 0 <= at <= reader.size - size:
+            track.frames.starts.append(at)
+            track.frames.ends.append(at + size)
+        at += size
+    return at
+
+
+def _run_sizes(reader: Reader, box: Box, flags: int, count: int) -> Iterator[int]:
+    skip = 8 + 4 * bool(flags & OFFSET) + 4 * bool(flags & FIRST_FLAGS)
+    before = 4 * bool(flags & DURATION)
+    each = before + 4 + 4 * bool(flags & FLAGS) + 4 * bool(flags & COMPOSITION)
+    if box.body + skip + each * count > box.end:
+        raise Incomplete(f"A table of its index is damaged at byte {box.start}.", video=True)
+    table = reader.exactly(box.body + skip, each * count, "index")
+    return (int.from_bytes(table[i + before : i + before + 4]) for i in range(0, len(table), each))

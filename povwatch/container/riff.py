@@ -12,17 +12,23 @@ The rules (Microsoft's AVI RIFF reference; OpenDML AVI File Format Extensions 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from povwatch.container.reader import FAR
 from povwatch.container.report import Incomplete, NoVideo, Whole
-from povwatch.container.riff_chunk import HEADER, LIST_HEADER, Chunk, chunk_at, chunks
-from povwatch.container.zeros import Frames, find_missing
+from povwatch.container.zeros import Frames, check_written, unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from povwatch.container.reader import Reader
+
+
+HEADER = 8
+"""Bytes of a chunk's name and size."""
+
+LIST_HEADER = 12
+"""The same for a list, whose own name follows."""
 
 UNFINISHED = frozenset({0, 0xFFFFFFFF})
 """Sizes that a recorder writes while it does not know the real one."""
@@ -60,6 +66,38 @@ class _Film:
     super_index: bool = False
 
 
+class Chunk(NamedTuple):
+    """Offsets of a chunk. Of a LIST or RIFF, `type` is the name after the size, and `body` follows that name."""
+
+    type: bytes
+    start: int
+    body: int
+    end: int
+    size: int
+
+
+def chunk_at(reader: Reader, offset: int) -> Chunk | None:
+    """The chunk that starts at an offset; None if its header is incomplete."""
+    raw = reader.read(offset, LIST_HEADER)
+    if len(raw) < HEADER:
+        return None
+    name, size = raw[:4], int.from_bytes(raw[4:HEADER], "little")
+    end = offset + HEADER + size + size % 2
+    if name in {b"RIFF", b"LIST"}:
+        return Chunk(raw[HEADER:], offset, offset + LIST_HEADER, end, size) if len(raw) == LIST_HEADER else None
+    return Chunk(name, offset, offset + HEADER, end, size)
+
+
+def chunks(reader: Reader, offset: int, end: int) -> Iterator[Chunk]:
+    """The chunks between two offsets. The last one may extend beyond `end`; zeros between chunks end the walk."""
+    while end - offset >= HEADER:
+        chunk = chunk_at(reader, offset)
+        if chunk is None or not chunk.type.strip(b"\0"):
+            return
+        yield chunk
+        offset = chunk.end
+
+
 def walk(reader: Reader) -> Whole:
     """Walk through the file.
 
@@ -95,9 +133,7 @@ def _judge(reader: Reader, film: _Film) -> Whole:
     if not any(frames.starts for frames in film.frames.values()):
         raise Incomplete("It holds no frames yet.", video=True)
     packed = [frames for number, frames in film.frames.items() if film.streams[number][1] not in UNCOMPRESSED]
-    missing = find_missing(reader, packed)
-    if missing is not None:
-        raise _zeros(reader, missing)
+    check_written(reader, packed)
     return Whole()
 
 
@@ -158,7 +194,7 @@ def _standard_index(reader: Reader, film: _Film, place: int, number: int) -> Non
     head = reader.exactly(place, HEADER + SUPER_HEADER, "index")
     if head[:2] != b"ix":
         if not head.strip(b"\0"):
-            raise _zeros(reader, place)
+            raise unwritten(reader, place)
         raise Incomplete(f"Its index is damaged at byte {place}.", video=True)
     count, base = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:28], "little")
     if base >= FAR:
@@ -223,12 +259,3 @@ def _riffs(reader: Reader) -> Iterator[Chunk]:
 
 def _has_video(film: _Film) -> bool | None:
     return any(kind == b"vids" for kind, _ in film.streams) if film.streams else None
-
-
-def _zeros(reader: Reader, at: int) -> Incomplete:
-    return Incomplete(
-        f"Its space is reserved but not filled: there are only zeros at byte {at}.",
-        have=at,
-        need=reader.size,
-        video=True,
-    )

@@ -7,6 +7,8 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from povwatch.container.report import Incomplete
+
 if TYPE_CHECKING:
     from povwatch.container.reader import Reader
 
@@ -38,13 +40,25 @@ class Frames:
         return max(self.ends, default=0)
 
 
-def find_missing(reader: Reader, tracks: list[Frames]) -> int | None:
-    """The offset of a frame of compressed video that was never written; None if none was found."""
+def unwritten(reader: Reader, at: int) -> Incomplete:
+    """The verdict for zeros at byte `at`, in the place of a frame or of an index."""
+    why = f"Its space is reserved but not filled: there are only zeros at byte {at}."
+    return Incomplete(why, have=at, need=reader.size, video=True)
+
+
+def check_written(reader: Reader, tracks: list[Frames]) -> None:
+    """Look for frames of compressed video that were never written.
+
+    Raises:
+        Incomplete: one was found.
+    """
     holes = [(low, high) for low, high in reader.holes() if high - low >= BLOCK]
     reader.count(len(holes) * len(tracks))
     found = [_in_holes(holes, track) for track in tracks if holes]
     found += [_in_probes(reader, track) for track in tracks]
-    return min((at for at in found if at is not None), default=None)
+    missing = min((at for at in found if at is not None), default=None)
+    if missing is not None:
+        raise unwritten(reader, missing)
 
 
 def _in_holes(holes: list[tuple[int, int]], track: Frames) -> int | None:

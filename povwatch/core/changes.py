@@ -6,8 +6,8 @@ refuses a change that the rules of core/job.py do not allow. `JobStore.apply` ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from povwatch.core.job import Job, JobState, Waiting
 
@@ -16,14 +16,31 @@ if TYPE_CHECKING:
 
 S = JobState
 
+IN_JOB = frozenset(field.name for field in fields(Job))
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+NO_ATTEMPT = {"run_id": None, "artifact": None, "promise": None}
+"""What a change sets that ends an attempt."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Change:
-    """One change of one job."""
+    """One change of one job.
+
+    The words behind a subclass's base say its event, whether it is logged, and what it sets in every job. A field of
+    the subclass that has the name of a field of Job sets that one; it has to be of the same type. The rest is in
+    `after`.
+    """
 
     event: ClassVar[str]
     """The name under which it is journalled, and logged if `logged`. core/events.py has the sentence."""
     logged: ClassVar[bool] = True
+    sets: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, *, event: str | None = None, logged: bool | None = None, **sets: Any) -> None:  # noqa: ANN401 - a job's fields
+        cls.event = cls.event if event is None else event
+        cls.logged = cls.logged if logged is None else logged
+        cls.sets = sets or cls.sets
+        dataclass(frozen=True, kw_only=True)(cls)
 
     def name(self) -> str:
         """The event's name."""
@@ -31,179 +48,116 @@ class Change:
 
     def after(self, job: Job) -> Job:
         """The job as it is after the change."""
-        raise NotImplementedError  # a change says what it makes of the job
+        own = {name: value for name, value in vars(self).items() if name in IN_JOB}
+        return replace(job, **self.sets, **own)
 
     def log_fields(self) -> Mapping[str, Any]:
         """The fields that the log sentence names; journalled with the event."""
         return {}
 
 
-def _without_attempt(job: Job) -> Job:
-    """The job with its attempt's fields cleared."""
-    return replace(job, run_id=None, artifact=None, promise=None)
-
-
 # -- what a job waits on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waits(Change):
+class Waits(Change, event="waiting"):
     """The job waits on something else than before; its state stays."""
 
-    event: ClassVar[str] = "waiting"
     waiting: Waiting
     detail: str
     """For people, as a sentence."""
 
     def after(self, job: Job) -> Job:
-        return replace(job, waiting_on=self.waiting, detail=self.detail)
+        return replace(super().after(job), waiting_on=self.waiting)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"waiting": str(self.waiting), "detail": self.detail}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillWaits(Waits):
+class StillWaits(Waits, logged=False):
     """The same wait, already in the log."""
-
-    logged: ClassVar[bool] = False
 
     def log_fields(self) -> Mapping[str, Any]:
         return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotBefore(Change):
+class NotBefore(Change, event="waiting", logged=False):
     """The job has no attempt before this time, in seconds since the epoch."""
 
-    event: ClassVar[str] = "waiting"
-    logged: ClassVar[bool] = False
     at: float
 
     def after(self, job: Job) -> Job:
         return replace(job, not_before=self.at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutOff(Change):
+class PutOff(Change, event="waiting", logged=False):
     """The job waits on something, at least until this time, in seconds since the epoch."""
 
-    event: ClassVar[str] = "waiting"
-    logged: ClassVar[bool] = False
     waiting: Waiting
     detail: str
     at: float
 
     def after(self, job: Job) -> Job:
-        return replace(job, waiting_on=self.waiting, detail=self.detail, not_before=self.at)
+        return replace(super().after(job), waiting_on=self.waiting, not_before=self.at)
 
 
 # -- what people ask for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Go(Change):
+class Go(Change, event="request", logged=False, go=True, hold=False):
     """`povwatch go`."""
 
-    event: ClassVar[str] = "request"
-    logged: ClassVar[bool] = False
 
-    def after(self, job: Job) -> Job:
-        return replace(job, go=True, hold=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoDamaged(Change):
+class GoDamaged(Change, event="request", logged=False, go=True, hold=False):
     """`povwatch go --damaged`: run whatever decodes of the file with this signature."""
 
-    event: ClassVar[str] = "request"
-    logged: ClassVar[bool] = False
     signature: bytes
 
     def after(self, job: Job) -> Job:
-        return replace(job, damaged=self.signature, source_stat=self.signature, go=True, hold=False)
+        return replace(super().after(job), damaged=self.signature, source_stat=self.signature)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillDamaged(Change):
+class StillDamaged(Change, event="request", logged=False):
     """`povwatch go --damaged` still holds: the clip that runs again is the same file."""
 
-    event: ClassVar[str] = "request"
-    logged: ClassVar[bool] = False
     signature: bytes
 
     def after(self, job: Job) -> Job:
         return replace(job, damaged=self.signature)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DamagedWithdrawn(Change):
+class DamagedWithdrawn(Change, event="withdrawn", logged=False, damaged=None, go=False):
     """`povwatch go --damaged` no longer holds: the file changed."""
 
-    event: ClassVar[str] = "withdrawn"
-    logged: ClassVar[bool] = False
 
-    def after(self, job: Job) -> Job:
-        return replace(job, damaged=None, go=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold(Change):
+class Hold(Change, event="request", logged=False, hold=True, go=False):
     """`povwatch hold`."""
 
-    event: ClassVar[str] = "request"
-    logged: ClassVar[bool] = False
 
-    def after(self, job: Job) -> Job:
-        return replace(job, hold=True, go=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hasten(Change):
+class Hasten(Change, event="request", logged=False, not_before=0.0):
     """`povwatch retry` of a job that waits for its next attempt."""
-
-    event: ClassVar[str] = "request"
-    logged: ClassVar[bool] = False
-
-    def after(self, job: Job) -> Job:
-        return replace(job, not_before=0.0)
 
 
 # -- arriving
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed(Change):
+class Changed(Change, event="changed", state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail=""):
     """The clip's file was replaced: it arrives anew."""
 
-    event: ClassVar[str] = "changed"
 
-    def after(self, job: Job) -> Job:
-        return replace(job, state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail="")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotVideo(Change):
+class NotVideo(Change, event="rejected", state=S.REJECTED, waiting_on=None, detail=""):
     """The file is no video."""
 
-    event: ClassVar[str] = "rejected"
     error: str
     error_file: bytes | str | None
     source_stat: bytes
-
-    def after(self, job: Job) -> Job:
-        ended = replace(job, state=S.REJECTED, waiting_on=None, detail="")
-        return replace(ended, error=self.error, source_stat=self.source_stat)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"problem": self.error, "error_file": self.error_file}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived(Change):
+class Arrived(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GRACE, detail=""):
     """The file is whole, and a video."""
 
-    event: ClassVar[str] = "arrived"
     described: Mapping[str, Any]
     source_hash: str
     source_stat: bytes
@@ -214,9 +168,7 @@ class Arrived(Change):
     def after(self, job: Job) -> Job:
         """Only the same video keeps the grace that was left to it."""
         left = job.grace_left if job.source_hash == self.source_hash else None
-        here = replace(job, state=S.GRACE, waiting_on=Waiting.GRACE, detail="", grace_left=left)
-        known = replace(here, source_hash=self.source_hash, source_stat=self.source_stat, source_info=self.source_info)
-        return replace(known, grace_saved_at=self.now)
+        return replace(super().after(job), grace_left=left, grace_saved_at=self.now)
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.described
@@ -225,12 +177,9 @@ class Arrived(Change):
 # -- grace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraceBegun(Change):
+class GraceBegun(Change, event="waiting", logged=False):
     """The grace begins or goes on. The clip's JSON exists, unless inputs/ refuses it."""
 
-    event: ClassVar[str] = "waiting"
-    logged: ClassVar[bool] = False
     spec_digest: str
     grace_left: float
     """Seconds."""
@@ -240,16 +189,12 @@ class GraceBegun(Change):
     """Seconds since the epoch."""
 
     def after(self, job: Job) -> Job:
-        begun = replace(job, spec_digest=self.spec_digest, grace_left=self.grace_left, grace_saved_at=self.now)
-        return replace(begun, hold=self.hold, go=self.go)
+        return replace(super().after(job), grace_saved_at=self.now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraceLooked(Change):
+class GraceLooked(Change, event="waiting", logged=False):
     """The grace stage looked at the files beside a clip and found something new that needs no log line."""
 
-    event: ClassVar[str] = "waiting"
-    logged: ClassVar[bool] = False
     waiting: Waiting | None
     detail: str
     spec_digest: str | None = None
@@ -270,11 +215,9 @@ class GraceLooked(Change):
         return replace(job, invalid_since=self.now) if self.invalid else job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraceNews(GraceLooked):
+class GraceNews(GraceLooked, logged=True):
     """The grace stage found something new that is logged: an edit, a hold, an invalid JSON ..."""
 
-    logged: ClassVar[bool] = True
     what: str
     """The event's name."""
     fields: Mapping[str, Any]
@@ -286,67 +229,41 @@ class GraceNews(GraceLooked):
         return self.fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecValid(Change):
+class SpecValid(Change, event="valid-spec", invalid_since=None):
     """The job's JSON is valid again."""
 
-    event: ClassVar[str] = "valid-spec"
     spec: bytes
-
-    def after(self, job: Job) -> Job:
-        return replace(job, invalid_since=None)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"spec": self.spec}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prioritised(Change):
+class Prioritised(Change, event="waiting", logged=False):
     """The JSON, or the folder, gives the job another priority."""
 
-    event: ClassVar[str] = "waiting"
-    logged: ClassVar[bool] = False
     priority: int
 
-    def after(self, job: Job) -> Job:
-        return replace(job, priority=self.priority)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraceAgain(Change):
+class GraceAgain(Change, event="waiting", logged=False, state=S.GRACE, waiting_on=None):
     """The JSON was edited while the job was queued."""
 
-    event: ClassVar[str] = "waiting"
-    logged: ClassVar[bool] = False
 
-    def after(self, job: Job) -> Job:
-        return replace(job, state=S.GRACE, waiting_on=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecRejected(Change):
+class SpecRejected(Change, event="rejected", state=S.REJECTED, waiting_on=None, detail=""):
     """The JSON stayed invalid for longer than `grace.max`."""
 
-    event: ClassVar[str] = "rejected"
     problem: str
     error: str
     error_file: bytes | str | None
     spec_digest: str
     spec_stat: bytes | None
 
-    def after(self, job: Job) -> Job:
-        ended = replace(job, state=S.REJECTED, waiting_on=None, detail="", error=self.error)
-        return replace(ended, spec_digest=self.spec_digest, spec_stat=self.spec_stat)
-
     def log_fields(self) -> Mapping[str, Any]:
         return {"problem": self.problem, "error_file": self.error_file}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoneAlready(Change):
+class DoneAlready(Change, event="done-already", state=S.DONE, waiting_on=None, detail="the same was published before"):
     """The same video was published with the same spec before."""
 
-    event: ClassVar[str] = "done-already"
     output: str | None
     engine: str | None
     spec_hash: str | None
@@ -355,30 +272,22 @@ class DoneAlready(Change):
     """None if the job's grace did not begin."""
 
     def after(self, job: Job) -> Job:
-        if self.spec_digest is not None:
-            job = replace(job, spec_digest=self.spec_digest)
-        ended = replace(job, state=S.DONE, waiting_on=None, detail="the same was published before")
-        run = replace(ended, output=self.output, engine=self.engine, spec_hash=self.spec_hash)
-        return replace(run, spec_stat=self.spec_stat)
+        return replace(super().after(job), spec_digest=self.spec_digest or job.spec_digest)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"output": self.output}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queued(Change):
+class Queued(
+    Change, event="queued", state=S.QUEUED, waiting_on=Waiting.TURN, detail="", grace_left=0.0, invalid_since=None
+):
     """The job's grace is over."""
 
-    event: ClassVar[str] = "queued"
     ahead: int
     """How many jobs go first."""
     spec_digest: str
     spec_stat: bytes | None
     spec_hash: str
-
-    def after(self, job: Job) -> Job:
-        queued = replace(job, state=S.QUEUED, waiting_on=Waiting.TURN, detail="", grace_left=0.0, invalid_since=None)
-        return replace(queued, spec_digest=self.spec_digest, spec_stat=self.spec_stat, spec_hash=self.spec_hash)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"ahead": self.ahead}
@@ -387,14 +296,12 @@ class Queued(Change):
 # -- running
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started(Change):
+class Started(Change, event="started", state=S.RUNNING, waiting_on=None, detail="", go=False, error=None):
     """A worker claimed the job: the spec is frozen, and the attempt counts."""
 
-    event: ClassVar[str] = "started"
     run_id: str
     attempt: int
-    attempts: int
+    limit: int
     """How many attempts the job may have."""
     worker: int
     on: str
@@ -404,19 +311,15 @@ class Started(Change):
     engine: str
 
     def after(self, job: Job) -> Job:
-        claimed = replace(job, state=S.RUNNING, waiting_on=None, detail="", run_id=self.run_id, attempts=self.attempt)
-        frozen = replace(claimed, spec_json=self.spec_json, spec_hash=self.spec_hash, engine=self.engine)
-        return replace(frozen, go=False, error=None)
+        return replace(super().after(job), attempts=self.attempt)
 
     def log_fields(self) -> Mapping[str, Any]:
-        return {"attempt": self.attempt, "attempts": self.attempts, "worker": self.worker, "on": self.on}
+        return {"attempt": self.attempt, "attempts": self.limit, "worker": self.worker, "on": self.on}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundInClip(Change):
+class FoundInClip(Change, event="damaged"):
     """Decoding the whole clip showed `damaged` frames, or a `resized` picture."""
 
-    event: ClassVar[str] = "damaged"
     what: str
     """The event's name."""
     fields: Mapping[str, Any]
@@ -425,26 +328,18 @@ class FoundInClip(Change):
     def name(self) -> str:
         return self.what
 
-    def after(self, job: Job) -> Job:
-        return replace(job, source_info=self.source_info)
-
     def log_fields(self) -> Mapping[str, Any]:
         return self.fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generated(Change):
+class Generated(Change, event="generated", state=S.CHECKING):
     """The engine's artifact exists and is durable."""
 
-    event: ClassVar[str] = "generated"
     artifact: str
     """See attempt.Attempt.to_json."""
     took: str
     gpu: Mapping[str, Any]
     learned: Mapping[str, Any] | None
-
-    def after(self, job: Job) -> Job:
-        return replace(job, state=S.CHECKING, artifact=self.artifact)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"took": self.took, "gpu": self.gpu, "learned": self.learned}
@@ -453,28 +348,20 @@ class Generated(Change):
 # -- checking and publishing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passed(Change):
+class Passed(Change, event="checked", state=S.PUBLISHING, waiting_on=None, detail=""):
     """The result passed its checks, and is promised."""
 
-    event: ClassVar[str] = "checked"
     fields: Mapping[str, Any]
     promise: str
     artifact: str
-
-    def after(self, job: Job) -> Job:
-        promised = replace(job, state=S.PUBLISHING, waiting_on=None, detail="")
-        return replace(promised, promise=self.promise, artifact=self.artifact)
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishRetry(Change):
+class FinishRetry(Change, event="finish-retry"):
     """Finishing the artifact failed, and is tried again."""
 
-    event: ClassVar[str] = "finish-retry"
     problem: str
     at: str
     waiting: Waiting | None
@@ -482,29 +369,21 @@ class FinishRetry(Change):
     artifact: str
 
     def after(self, job: Job) -> Job:
-        return replace(job, waiting_on=self.waiting, detail=self.detail, artifact=self.artifact)
+        return replace(super().after(job), waiting_on=self.waiting)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"problem": self.problem, "at": self.at}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishAgain(Change):
+class FinishAgain(Change, event="finish-again", state=S.CHECKING, error=None):
     """Somebody asked to finish the kept artifact again."""
 
-    event: ClassVar[str] = "finish-again"
     artifact: str
 
-    def after(self, job: Job) -> Job:
-        return replace(job, state=S.CHECKING, artifact=self.artifact, error=None)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepPutOff(Change):
+class StepPutOff(Change, event="check-later", logged=False):
     """The machine does not allow checking or publishing now. The caller logs it, with the time of the next try."""
 
-    event: ClassVar[str] = "check-later"
-    logged: ClassVar[bool] = False
     step: str
     """The event's name: `check-later` or `publish-later`."""
     waiting: Waiting
@@ -514,28 +393,20 @@ class StepPutOff(Change):
         return self.step
 
     def after(self, job: Job) -> Job:
-        return replace(job, waiting_on=self.waiting, detail=self.detail)
+        return replace(super().after(job), waiting_on=self.waiting)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromisedAnew(Change):
+class PromisedAnew(Change, event="waiting", logged=False):
     """The promised name was taken before it was published: the next free name is promised."""
 
-    event: ClassVar[str] = "waiting"
-    logged: ClassVar[bool] = False
     promise: str
 
-    def after(self, job: Job) -> Job:
-        return replace(job, promise=self.promise)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done(Change):
+class Done(Change, event="done", state=S.DONE, waiting_on=None):
     """The result is published."""
 
-    event: ClassVar[str] = "done"
     took: str
-    path: Any
+    shown: Any
     """Where the result is, as the log shows it."""
     output: str
     """The same path, relative to outputs/."""
@@ -544,38 +415,33 @@ class Done(Change):
     """The `after` hook that failed, if one did."""
 
     def after(self, job: Job) -> Job:
-        return replace(job, state=S.DONE, waiting_on=None, detail=self.note, output=self.output, error=self.error)
+        return replace(super().after(job), detail=self.note)
 
     def log_fields(self) -> Mapping[str, Any]:
-        return {"took": self.took, "output": self.path}
+        return {"took": self.took, "output": self.shown}
 
 
 # -- attempts that failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArrivesAgain(Change):
+class ArrivesAgain(Change, event="released", state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail="", **NO_ATTEMPT):
     """The clip is not the file that arrived: the attempt is given back, and the clip arrives anew."""
 
-    event: ClassVar[str] = "released"
     problem: str
 
     def after(self, job: Job) -> Job:
-        back = replace(_without_attempt(job), state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail="")
-        return replace(back, attempts=max(job.attempts - 1, 0))
+        return replace(super().after(job), attempts=max(job.attempts - 1, 0))
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"problem": self.problem}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requeued(Change):
+class Requeued(Change, event="retry", state=S.QUEUED, **NO_ATTEMPT):
     """The job goes back to the queue.
 
     `retry` charges the attempt, `released` gives it back, `orphaned` follows a crash.
     """
 
-    event: ClassVar[str] = "retry"
     how: str
     """The event's name."""
     fields: Mapping[str, Any]
@@ -589,81 +455,52 @@ class Requeued(Change):
         return self.how
 
     def after(self, job: Job) -> Job:
-        back = replace(_without_attempt(job), state=S.QUEUED, waiting_on=self.waiting, detail=self.detail)
-        return replace(back, not_before=self.not_before, attempts=self.attempts, crashes=self.crashes)
+        return replace(super().after(job), waiting_on=self.waiting)
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuietlyRequeued(Requeued):
+class QuietlyRequeued(Requeued, logged=False):
     """The same, already in the log."""
 
-    logged: ClassVar[bool] = False
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrashCounted(Change):
+class CrashCounted(Change, event="orphaned", logged=False):
     """povwatch ended while it checked the job's result."""
 
-    event: ClassVar[str] = "orphaned"
-    logged: ClassVar[bool] = False
     crashes: int
 
-    def after(self, job: Job) -> Job:
-        return replace(job, crashes=self.crashes)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(Change):
+class Failed(Change, event="failed", state=S.FAILED, waiting_on=None, detail="", **NO_ATTEMPT):
     """The job is given up."""
 
-    event: ClassVar[str] = "failed"
     error: str
-
-    def after(self, job: Job) -> Job:
-        return replace(_without_attempt(job), state=S.FAILED, waiting_on=None, detail="", error=self.error)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"problem": self.error}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedKept(Failed):
+class FailedKept(Failed, state=S.FAILED, waiting_on=None, detail=""):
     """The job is given up after generation. Its artifact is kept."""
 
     artifact: str | None
     promise: str | None
     crashes: int
 
-    def after(self, job: Job) -> Job:
-        ended = replace(job, state=S.FAILED, waiting_on=None, detail="", error=self.error)
-        return replace(ended, artifact=self.artifact, promise=self.promise, crashes=self.crashes)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked(Failed):
+class Blocked(Failed, event="blocked", state=S.BLOCKED, waiting_on=None, detail="", **NO_ATTEMPT):
     """The engine's guardrail refused the job."""
 
-    event: ClassVar[str] = "blocked"
 
-    def after(self, job: Job) -> Job:
-        return replace(_without_attempt(job), state=S.BLOCKED, waiting_on=None, detail="", error=self.error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled(Change):
+class Cancelled(Change, event="cancelled", state=S.CANCELLED, waiting_on=None, **NO_ATTEMPT):
     """The job is withdrawn."""
 
-    event: ClassVar[str] = "cancelled"
     why: str
     source_stat: bytes | None
     """The clip's signature as it was last seen."""
 
     def after(self, job: Job) -> Job:
-        ended = replace(_without_attempt(job), state=S.CANCELLED, waiting_on=None, detail=self.why)
-        return replace(ended, source_stat=self.source_stat)
+        return replace(super().after(job), detail=self.why)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"why": self.why}
@@ -672,11 +509,9 @@ class Cancelled(Change):
 # -- hooks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookChange(Change):
+class HookChange(Change, event="hook-started"):
     """A hook of the job began or ended; the event says which."""
 
-    event: ClassVar[str] = "hook-started"
     how: str
     """The event's name."""
     fields: Mapping[str, Any]

@@ -75,8 +75,6 @@ class JournalFailed(JournalError):  # noqa: N818 - what happened, not a mistake 
         """Keep what SQLite reported.
 
         Args:
-            what: what happened.
-            todo: what to do about it.
             refused: whether the file system refused it; the file's contents are not to blame.
             unsynced: whether a sync was refused.
         """

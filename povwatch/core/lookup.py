@@ -91,15 +91,7 @@ def instead(paths: Collection[bytes], word: str) -> str:
 
 
 def unanswerable(verb: str, options: Iterable[str], word: str, found: Sequence[bytes], paths: Collection[bytes]) -> str:
-    """Why a request for one clip cannot be answered: the word means no clip, or several. Empty if it means one.
-
-    Args:
-        verb: the command's, such as "go".
-        options: given with the command.
-        word: as typed.
-        found: the clips that it may mean.
-        paths: all clips.
-    """
+    """Why a request for one clip cannot be answered: the word means no clip, or several. Empty if it means one."""
     if not found:
         return f"no clip here is called so. {instead(paths, word)}"
     if len(found) > 1:

@@ -302,7 +302,6 @@ def translated(error: BaseException, place: Place, where: str) -> errors.Povwatc
 
     Args:
         error: an OSError, or another exception that `code_of` knows.
-        place: where it was raised.
         where: the path or the thing, for people.
     """
     code = code_of(error)
@@ -382,7 +381,6 @@ def said_by_ffmpeg_alone(error: BaseException, folder: str) -> bool:
     FFmpeg uses the same error numbers for the kernel's errors and for a file's contents.
 
     Args:
-        error: what was raised.
         folder: the work's folder, where a file is tried.
     """
     if not type(error).__module__.startswith("av.") or code_of(error) not in BY_FFMPEG:

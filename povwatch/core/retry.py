@@ -70,7 +70,6 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
     """Decide about a job after an error.
 
     Args:
-        error: how the attempt ended.
         attempts: attempts charged so far, this one included.
         limit: attempts that a job may have (`engine.attempts`).
         now: seconds, on any clock.
@@ -94,7 +93,6 @@ def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now:
     """Decide about a job whose artifact could not be finished. The artifact is kept: nothing is generated again.
 
     Args:
-        error: how finishing ended.
         failures: failures in a row, this one included.
         limit: tries that a job may have (`engine.attempts`).
         now: seconds, on any clock.

@@ -35,7 +35,6 @@ class Stage:
         """Go on with a job that an earlier start left in one of these states.
 
         Args:
-            job: as the journal has it.
             crashed: whether the last daemon ended without a clean stop.
 
         Returns:

@@ -15,7 +15,6 @@ def in_words(error: Exception, where: str, place: Place | None = None, path: str
     """Translate an exception into an error for retry.py. An unforeseen one is logged with its traceback.
 
     Args:
-        error: what was raised.
         where: the step, for people: "while it was checked".
         place: the step's row in machine_faults.TABLE. Without it, the machine is blamed only for a lack of memory,
             files or processes.

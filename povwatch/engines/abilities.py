@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from povwatch.engines.transfer import refusals as diffusers
+from povwatch.engines.transfer import request as diffusers
 from povwatch.engines.upstream import ability as cosmos
 from povwatch.engines.upstream import formats
 from povwatch.gpu import host_memory

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.engines.devices import no_share, shares
 from povwatch.engines.libraries import LOCKED, TORCH
-from povwatch.models.lacking import lacking
+from povwatch.models.missing import missing_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,6 @@ def choose(config: Config, gpus: Gpus, real_before: str | None) -> Choice:
     """Choose the engine.
 
     Args:
-        gpus: as NVML reports them.
         real_before: kind of the real engine that last ran on this journal; None if none did.
     """
     kind = config.engine.kind
@@ -121,7 +120,7 @@ def _cosmos(config: Config, gpus: Gpus) -> str:
         return f"engine.python ({python}) does not run: {error}"
     if done.returncode:
         return f"engine.python ({python}) has no cosmos_transfer2; script/cosmos prepares it"
-    return lacking("cosmos", config)
+    return missing_files("cosmos", config)
 
 
 def _diffusers(config: Config, gpus: Gpus) -> str:
@@ -131,7 +130,7 @@ def _diffusers(config: Config, gpus: Gpus) -> str:
     for package in ("torch", "diffusers", "transformers", *guards):
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed: {install(package)}"
-    return lacking("diffusers", config)
+    return missing_files("diffusers", config)
 
 
 def install(package: str) -> str:

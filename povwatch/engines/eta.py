@@ -62,7 +62,6 @@ def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, ste
 
     Args:
         history: jobs that are done, oldest first.
-        engine: the engine's kind.
         gpu: the GPU's name; empty without one.
         pixels: of one frame.
     """
@@ -78,7 +77,6 @@ def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str) -> dict[
     Args:
         info: VideoInfo of the clip, as JSON.
         spec: upstream's fields; empty if unknown.
-        engine: the engine's kind.
     """
     frames = min(info["frames"], spec.get("max_frames") or info["frames"])
     width, height = info["display_width"], info["display_height"]

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
-from av.video.frame import VideoFrame
 
 from povwatch import __version__
 from povwatch.container.signature import HEAD, video_kind
@@ -24,10 +22,8 @@ from povwatch.core.cosmos import COMPUTED, CONTROLS, PRESETS
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.engines import control
 from povwatch.engines.port import EngineFailure
-from povwatch.media import encode
-from povwatch.media.h264 import BT709
+from povwatch.engines.video_writer import VideoWriter
 from povwatch.media.source import opened
-from povwatch.media.times import Even
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +139,12 @@ def _pictures(shown: Shown, job: dict[str, Any], count: int, stack: ExitStack) -
     """The control's frames, RGB, in the working copy's size."""
     size = (job["width"], job["height"])
     if shown.path is not None:
-        given = stack.enter_context(opened(shown.path, _kind(shown.path)))
+        given = stack.enter_context(
+            opened(
+                shown.path,
+                kind_of(shown.path, f"The control {Path(shown.path).name!r}", "Give a video of the clip's length."),
+            )
+        )
         for _, frame in zip(range(count), given.frames(), strict=False):
             rgb = frame.to_ndarray(format="rgb24")
             yield rgb if rgb.shape[1::-1] == size else cv2.resize(rgb, size, interpolation=SCALING[shown.key])
@@ -160,49 +161,27 @@ def _pictures(shown: Shown, job: dict[str, Any], count: int, stack: ExitStack) -
 
 def _write(out: str, pictures: Iterator[Frame], job: dict[str, Any], count: int, context: Context) -> int:
     """Encode the frames at the working copy's rate; return their number."""
-    encoder: encode.Encoder | None = None
-    grid = Even(Fraction(job["fps_num"], job["fps_den"]))
     every = max(1, count // 100)
-    done = 0
-    with encode.mp4(out, grid.timescale) as container:
+    with VideoWriter(out, Fraction(job["fps_num"], job["fps_den"]), (job["width"], job["height"]), QUALITY) as writer:
         for picture in pictures:
             context.raise_if_cancelled()
-            frame = _coded(picture)
-            if encoder is None:
-                encoder = encode.Encoder(container, frame, grid, QUALITY)
-            container.mux(encoder.add(frame))
-            done += 1
-            if done % every == 0 or done == count:
-                context.progress("control", chunk=0, chunks=1, step=done, steps=count)
-        if encoder is not None:
-            container.mux(encoder.rest())
-    return done
+            writer.add(picture)
+            if writer.frames % every == 0 or writer.frames == count:
+                context.progress("control", chunk=0, chunks=1, step=writer.frames, steps=count)
+    return writer.frames
 
 
-def _coded(picture: Frame) -> VideoFrame:
-    """An RGB picture, shape (height, width, 3), as 8-bit 4:2:0 in BT.709, and tagged so."""
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    coded = frame.reformat(format="yuv420p", dst_colorspace="itu709", dst_color_range="MPEG")
-    coded.colorspace, coded.color_primaries, coded.color_trc = BT709, BT709, BT709
-    coded.color_range = 1  # AVCOL_RANGE_MPEG
-    return coded
-
-
-def _kind(path: str) -> str:
-    """The container of a control video, by its signature.
+def kind_of(path: str, name: str, todo: str) -> str:
+    """The container of a video, by its signature. `name` and `todo` are for people.
 
     Raises:
         EngineFailure: the signature is unknown.
     """
     with Path(path).open("rb") as file:
         kind = video_kind(file.read(HEAD))
-    if kind is not None:
-        return str(kind)
-    raise EngineFailure(
-        "invalid",
-        f"The control {Path(path).name!r} is no MP4, Matroska or AVI video.",
-        "Give a video of the clip's length.",
-    )
+    if kind is None:
+        raise EngineFailure("invalid", f"{name} is no MP4, Matroska or AVI video.", todo)
+    return str(kind)
 
 
 def _short(shown: Shown, done: int, count: int) -> EngineFailure:

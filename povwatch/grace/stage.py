@@ -34,7 +34,7 @@ from povwatch.grace import clock as clockwork
 from povwatch.grace.clock import Sample
 from povwatch.grace.named_files import NamedFiles
 from povwatch.grace.spec_files import GraceEntry, SpecFiles
-from povwatch.media.damage import in_words
+from povwatch.media.damage import describe_damage
 from povwatch.media.info import VideoInfo
 from povwatch.spec.holding import HELD_BEFORE, held_by, marker_before
 
@@ -150,7 +150,7 @@ class GraceStage(Stage):
         wall = self._store.clock.wall()
         job = self._store.apply(job, GraceBegun(spec_digest=digest, grace_left=begun.left, hold=hold, go=go, now=wall))
         if info.damage:
-            self._store.note(job, "damaged", {"problem": in_words(info.damage), "damage": info.damage})
+            self._store.note(job, "damaged", {"problem": describe_damage(info.damage), "damage": info.damage})
         entry = self._open(job, begun, now)
         entry.announce = True
         if refused:

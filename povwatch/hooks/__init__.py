@@ -6,5 +6,5 @@ run.py        one run of a hook, from its copies to its expected files
 program.py    the program itself; no process outlives it
 expected.py   whether the expected files exist and are whole
 
-config/hooks.py has the settings, config/placeholders.py `{video}` and the like.
+config/hooks.py has the settings, `{video}` and the like.
 """

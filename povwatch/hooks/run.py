@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.attempt.copies import see_that_it_is_content, take_copy
-from povwatch.config.placeholders import filled
+from povwatch.config.hooks import filled
 from povwatch.core import layout
 from povwatch.core.errors import HookFailed, OutputsAway, PovwatchError, SourceChanged
 from povwatch.core.units import spell_duration

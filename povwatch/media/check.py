@@ -10,6 +10,7 @@ import av.error
 
 from povwatch.core.errors import CheckFailed, NotAVideo
 from povwatch.media import planes, times
+from povwatch.media.errors import RUN_AGAIN
 from povwatch.media.info import Checked, Expectation, text
 from povwatch.media.prepare import read_times
 from povwatch.media.probe import digest
@@ -33,8 +34,6 @@ LOOSE = Fraction(1, 100)
 STRICT = {"err_detect": "explode"}
 """Makes decoders report every error instead of concealing it."""
 
-AGAIN = "Run it again; if it comes out the same, the engine is at fault."
-
 
 def check(
     artifact: str,
@@ -46,7 +45,6 @@ def check(
 
     Args:
         expectation: Expectation as JSON.
-        report: gets the fraction that is done.
 
     Returns:
         All measured numbers.
@@ -59,7 +57,7 @@ def check(
         with opened(artifact, "mp4", STRICT) as source:
             found = _measure(source, asked, report)
     except NotAVideo as error:
-        raise CheckFailed(f"The artifact is no video: {error.what}", AGAIN) from None
+        raise CheckFailed(f"The artifact is no video: {error.what}", RUN_AGAIN) from None
     _compare(found, asked)
     return found
 
@@ -79,20 +77,20 @@ class _Decoded:
                 report(self.count)
         except av.error.FFmpegError as error:
             raise CheckFailed(
-                f"The artifact cannot be read past frame {self.count}: {error.strerror}.", AGAIN
+                f"The artifact cannot be read past frame {self.count}: {error.strerror}.", RUN_AGAIN
             ) from None
         if source.damaged:
-            raise CheckFailed(f"The artifact does not decode after frame {self.count}.", AGAIN)
+            raise CheckFailed(f"The artifact does not decode after frame {self.count}.", RUN_AGAIN)
         if not self.count:
-            raise CheckFailed("The artifact has no frame.", AGAIN)
+            raise CheckFailed("The artifact has no frame.", RUN_AGAIN)
 
     def _look(self, frame: VideoFrame, source: Source) -> None:
         if frame.is_corrupt or source.damaged:
-            raise CheckFailed(f"The artifact does not decode at frame {self.count}.", AGAIN)
+            raise CheckFailed(f"The artifact does not decode at frame {self.count}.", RUN_AGAIN)
         if (frame.width, frame.height) != (source.stream.width, source.stream.height):
-            raise CheckFailed(f"The artifact changes its size at frame {self.count}.", AGAIN)
+            raise CheckFailed(f"The artifact changes its size at frame {self.count}.", RUN_AGAIN)
         if self.count == 0 and turn_of(frame):
-            raise CheckFailed("The artifact is turned by a display matrix; it has to be upright.", AGAIN)
+            raise CheckFailed("The artifact is turned by a display matrix; it has to be upright.", RUN_AGAIN)
         self.pix_fmt = frame.format.name
         spread = planes.contrast(frame)
         self.contrast = max(self.contrast, spread)
@@ -148,26 +146,26 @@ def _compare(found: Checked, asked: Expectation) -> None:
         ("pixels of height", asked.height, found.height),
     ):
         if wanted is not None and got != wanted:
-            raise CheckFailed(f"The artifact has {got} {what} instead of {wanted}.", AGAIN)
+            raise CheckFailed(f"The artifact has {got} {what} instead of {wanted}.", RUN_AGAIN)
     if asked.rate is not None and found.frames > 1:
         wanted_rate, rate = Fraction(asked.rate), Fraction(found.rate)
         if rate != wanted_rate if asked.constant else abs(rate - wanted_rate) > wanted_rate * LOOSE:
-            raise CheckFailed(f"The artifact has {rate} frames a second instead of {wanted_rate}.", AGAIN)
+            raise CheckFailed(f"The artifact has {rate} frames a second instead of {wanted_rate}.", RUN_AGAIN)
     if found.max_time_error is not None:
         half = float(Fraction(asked.time_base) / 2)
         if found.max_time_error > half + 1e-9:
             raise CheckFailed(
                 f"A frame of the artifact is {found.max_time_error:.6f} s off its source frame; "
                 f"half a tick, {half:.6f} s, is allowed.",
-                AGAIN,
+                RUN_AGAIN,
             )
     if asked.duration is not None and abs(found.duration - asked.duration) > 1 / Fraction(found.rate) + Fraction(
         1, 1000
     ):
-        raise CheckFailed(f"The artifact lasts {found.duration:.3f} s instead of {asked.duration:.3f} s.", AGAIN)
+        raise CheckFailed(f"The artifact lasts {found.duration:.3f} s instead of {asked.duration:.3f} s.", RUN_AGAIN)
     if asked.sound is not None and (found.audio is not None) != asked.sound:
         heard = "no sound" if asked.sound else f"sound ({found.audio})"
-        raise CheckFailed(f"The artifact has {heard}; the source has {'some' if asked.sound else 'none'}.", AGAIN)
+        raise CheckFailed(f"The artifact has {heard}; the source has {'some' if asked.sound else 'none'}.", RUN_AGAIN)
     if asked.not_blank and found.contrast < BLANK:
         named = ", ".join(str(k) for k in found.blank)
         raise CheckFailed(

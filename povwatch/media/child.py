@@ -35,7 +35,7 @@ OPERATIONS = {
     "sound": "povwatch.media.sound:sound",
     "finish": "povwatch.media.finish:finish",
     "check": "povwatch.media.check:check",
-    "decode": "povwatch.media.decode:decode",
+    "decode": "povwatch.media.measure:decode",
     "codecs": "povwatch.media.codecs:codecs",
 }
 """Operation to its function, which takes the args as keywords and `report`, and returns an object for JSON."""

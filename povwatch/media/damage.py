@@ -1,21 +1,31 @@
-"""Finds the frames of a clip that the decoder loses or conceals. Pure; standard library alone.
+"""Finds the frames that the decoder loses or conceals, and pictures that change their size. Pure; standard library.
 
 The rule: decoding from the first packet on decides. A frame that the decoder outputs is shown, also one that it flags
 because it had to conceal an error: players show it. A frame that it does not output is lost.
+
+Pictures may also change their size, as in a call's recording. A result has one size: the others are scaled to it, and
+look squeezed if their shape differs.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from povwatch.media.resized import NAMED, RUNS_MAX
+from povwatch.media.info import JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from fractions import Fraction
+
+
+RUNS_MAX = 20
+"""Runs of frames that a report keeps; all of them are counted."""
+
+NAMED = 5
+"""Runs that a sentence names at most."""
 
 ONE_EACH = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1"})
 """Codecs whose packets each show one frame. For others, every frame is decoded to be counted."""
@@ -37,9 +47,7 @@ def shows(codec: str, head: bytes, size: int) -> bool:
     """Whether a packet is meant to be shown, as far as its codec tells.
 
     Args:
-        codec: FFmpeg's name.
         head: the packet's first byte or more.
-        size: the packet's bytes.
     """
     if codec == "vp8":
         return bool(head[:1]) and bool(head[0] & VP8_SHOWN)
@@ -47,7 +55,7 @@ def shows(codec: str, head: bytes, size: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(JsonObject):
     """The frames of a clip that did not decode. A run is [first frame, last frame, its first second, its last]."""
 
     frames: int = 0
@@ -62,20 +70,12 @@ class Damage:
     missing: str = ""
     """What the file lacks, if `povwatch go --damaged` had it run nevertheless."""
 
-    def to_json(self) -> dict[str, Any]:
-        """The damage as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
-        """The damage from what `to_json` returned."""
-        return cls(**value)
-
     def __str__(self) -> str:
         """The damage in sentences."""
         found = [f"Part of the file is missing: {self.missing.rstrip('.')}."] if self.missing else []
         if self.lost:
-            of = f"{self.lost} of {self.frames} frames could not be decoded and {_is(self.lost)} left out"
+            are = "is" if self.lost == 1 else "are"
+            of = f"{self.lost} of {self.frames} frames could not be decoded and {are} left out"
             found.append(f"{of}: {_named(self.lost_at)}.")
         if self.concealed:
             of = f"In {self.concealed} of {self.frames} frames the decoder concealed errors"
@@ -83,7 +83,7 @@ class Damage:
         return " ".join(found)
 
 
-def in_words(damage: dict[str, Any] | None) -> str:
+def describe_damage(damage: dict[str, Any] | None) -> str:
     """A clip's damage, from JSON, in sentences; empty without damage, or for JSON that is not ours."""
     try:
         return str(Damage.from_json(damage)) if damage else ""
@@ -215,5 +215,57 @@ def _named(runs: Sequence[Sequence[float]]) -> str:
     )
 
 
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
+class Sizes:
+    """The sizes of the decoded pictures."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, int, int]] = []
+        """First frame (from 0), width and height of each run of pictures of one size, as stored."""
+        self.count = 0
+        """All runs, including those that are not kept."""
+        self._last = (0, 0)
+
+    def see(self, number: int, width: int, height: int) -> None:
+        """Frame `number`, from 0, was decoded."""
+        if (width, height) != self._last:
+            self._last = (width, height)
+            self.count += 1
+            if len(self.runs) < RUNS_MAX:
+                self.runs.append((number, width, height))
+
+    def to_json(
+        self, times: Sequence[int], base: Fraction, size: tuple[int, int], *, sideways: bool
+    ) -> dict[str, Any] | None:
+        """The changes as JSON; None if there are none.
+
+        Args:
+            times: when each frame is shown, in ticks.
+            base: seconds a tick.
+            size: width and height that all pictures are scaled to, upright.
+            sideways: whether the stored pictures are turned by a quarter.
+
+        Returns:
+            `to` [width, height], `count` of the runs, and `runs`: [first frame, its second, width, height] each.
+        """
+        if self.count < 2:  # noqa: PLR2004 - one size
+            return None
+        runs = [
+            [number, round(float(times[number] * base), 3), *((height, width) if sideways else (width, height))]
+            for number, width, height in self.runs
+            if number < len(times)
+        ]
+        return {"to": list(size), "count": self.count, "runs": runs}
+
+
+def describe_sizes(resized: Mapping[str, Any] | None) -> str:
+    """The changes in sentences; empty if there are none."""
+    if not resized:
+        return ""
+    (_, _, width, height), *others = resized["runs"]
+    named = [f"{w}x{h} from frame {number} ({second:g} s) on" for number, second, w, h in others[:NAMED]]
+    more = resized["count"] - 1 - len(named)
+    changes = ", ".join([f"{width}x{height} at first", *named, *([f"and {more} more changes"] if more else [])])
+    to_width, to_height = resized["to"]
+    squeezed = any(w * to_height != h * to_width for _, _, w, h in resized["runs"])
+    shape = "; where their shape is another they look squeezed or stretched" if squeezed else ""
+    return f"Its pictures change their size: {changes}. All are scaled to {to_width}x{to_height}{shape}."

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import av
 from av.video.frame import PictureType
 
+from povwatch.media.ffmpeg_errors import writing
 from povwatch.media.h264 import THREADS_MAX
-from povwatch.media.refused import writing
 from povwatch.media.times import Even, Grid, decode_times
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ class Encoder:
     Args:
         container: gets the stream; other streams have to be added before the first packet is muxed.
         first: a frame in the stream's size, pixel format and colours.
-        grid: when each frame is shown.
-        quality: options for libx264.
         sample_aspect: width to height of one pixel.
     """
 

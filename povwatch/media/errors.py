@@ -18,6 +18,9 @@ from povwatch.core.errors import AttemptFailed, NotAVideo, PovwatchError, Shorta
 KILLED_MAX = 5
 """Looks at one file that are killed in a row before the file counts as the cause."""
 
+RUN_AGAIN = "Run it again; if it comes out the same, the engine is at fault."
+"""What to do about an artifact that is not what was asked for."""
+
 
 class MediaError(AttemptFailed):
     """The child that worked on the clip failed, died, or took too long."""

@@ -32,8 +32,6 @@ def examine(
     Args:
         size: bytes of the file that count: those that were there when it was sampled.
         root: the folder that `path` is below, with no symlink on the way; see plain.plain.
-        glance: only find how much has arrived; see container.examine.
-        report: not used.
 
     Raises:
         NotAVideo: the path is no plain file.

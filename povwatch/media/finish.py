@@ -8,30 +8,29 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch.core.errors import CheckFailed
 from povwatch.media import encode, times
+from povwatch.media.errors import RUN_AGAIN
 from povwatch.media.info import Finished, Prepared, VideoInfo
 from povwatch.media.picture import FULL, NO_PAD, Fitted
 from povwatch.media.prepare import read_times
+from povwatch.media.sound import sound_file
 from povwatch.media.source import Source, opened, turn_of
-from povwatch.media.track import Copied, track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     from av.audio.stream import AudioStream
-    from av.container import OutputContainer
+    from av.container import InputContainer, OutputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
 
     from povwatch.media.times import Grid
-
-WRONG = "Run it again; if it comes out the same, the engine is at fault."
 
 
 def finish(
@@ -50,14 +49,12 @@ def finish(
 
     Args:
         info: VideoInfo of the clip as JSON.
-        prepared: its Prepared as JSON.
         generated: the engine's MP4.
         out_path: the publishable file.
         frames: frames that were asked for, from the first on; None for all.
         panels: pictures side by side in a generated frame (show_input, show_control_condition).
         keep_size: keep the generated size (keep_input_resolution = false).
         sound: the file that sound.sound made; None for no sound.
-        report: gets the fraction that is done.
 
     Raises:
         CheckFailed: the generated video cannot be read or has another number of frames.
@@ -80,13 +77,12 @@ def finish(
                 panel, pad, aspect = (made.stream.width // panels, made.stream.height), NO_PAD, Fraction(1)
             fit = Fitted(panel, pad, panels)
             order = _order(generated, fit) if aspect == 1 else None
-            pictures = _Copied(made, container, grid, order) if order else _Encoded(made, container, grid, fit, aspect)
+            pictures = _copied(made, container, grid, order) if order else _encoded(made, container, grid, fit, aspect)
             heard = None
             if sound is not None:
                 cut = grid.end if count < ready.frames else None
-                heard = Copied(*stack.enter_context(track(sound)), container, cut)
-                heard = None if heard.silent else heard
-            _mux(container, pictures.packets(), heard, lambda moment: report(float(moment / grid.end)))
+                heard = _copied_sound(*stack.enter_context(sound_file(sound)), container, cut)
+            _mux(container, pictures, heard or iter(()), lambda moment: report(float(moment / grid.end)))
             outcome = Finished(
                 path=out_path,
                 frames=count,
@@ -101,44 +97,69 @@ def finish(
     return outcome
 
 
-class _Copied:
-    """The generated packets, on the source's times."""
+def _copied(made: Source, container: OutputContainer, grid: Grid, order: list[int]) -> Iterator[Packet[VideoStream]]:
+    """The generated packets, on the source's times. The container has their stream when this returns."""
+    if len(order) != len(grid.ticks):
+        raise _wrong_count(len(order), len(grid.ticks))
+    out = container.add_stream_from_template(made.stream)
+    out.time_base = Fraction(1, grid.timescale)
 
-    def __init__(self, made: Source, container: OutputContainer, grid: Grid, order: list[int]) -> None:
-        if len(order) != len(grid.ticks):
-            raise _wrong_count(len(order), len(grid.ticks))
-        self.made, self.grid, self.order = made, grid, order
-        self.out = container.add_stream_from_template(made.stream)
-        self.out.time_base = Fraction(1, grid.timescale)
-
-    def packets(self) -> Iterator[Packet[VideoStream]]:
-        for packet in encode.retimed(self.order, (p for p in self.made.packets() if p.size), self.grid):
-            packet.stream = self.out
+    def packets() -> Iterator[Packet[VideoStream]]:
+        for packet in encode.retimed(order, (p for p in made.packets() if p.size), grid):
+            packet.stream = out
             yield packet
 
+    return packets()
 
-class _Encoded:
-    """The generated frames, fitted and encoded once more."""
 
-    def __init__(self, made: Source, container: OutputContainer, grid: Grid, fit: Fitted, aspect: Fraction) -> None:
-        self.made, self.grid = made, grid
-        self.count = 0
-        self.frames = (fit(frame) for frame in made.frames())
-        first = next(self.frames, None)
-        if first is None:
-            raise CheckFailed("The engine made a video of which no frame can be decoded.", WRONG)
-        self.first = first
-        self.encoder = encode.Encoder(container, first, grid, encode.PUBLISHED, aspect)
+def _encoded(
+    made: Source, container: OutputContainer, grid: Grid, fit: Fitted, aspect: Fraction
+) -> Iterator[Packet[VideoStream]]:
+    """The generated frames, fitted and encoded once more. The container has their stream when this returns."""
+    frames = (fit(frame) for frame in made.frames())
+    first = next(frames, None)
+    if first is None:
+        raise CheckFailed("The engine made a video of which no frame can be decoded.", RUN_AGAIN)
+    encoder = encode.Encoder(container, first, grid, encode.PUBLISHED, aspect)
+    wanted = len(grid.ticks)
 
-    def packets(self) -> Iterator[Packet[VideoStream]]:
-        for frame in chain((self.first,), self.frames):
-            if self.count == len(self.grid.ticks):
-                raise _wrong_count("more", self.count)
-            self.count += 1
-            yield from self.encoder.add(frame)
-        if self.count < len(self.grid.ticks):
-            raise _wrong_count(self.count, len(self.grid.ticks))
-        yield from self.encoder.rest()
+    def packets() -> Iterator[Packet[VideoStream]]:
+        count = 0
+        for frame in chain((first,), frames):
+            if count == wanted:
+                raise _wrong_count("more", count)
+            count += 1
+            yield from encoder.add(frame)
+        if count < wanted:
+            raise _wrong_count(count, wanted)
+        yield from encoder.rest()
+
+    return packets()
+
+
+def _copied_sound(
+    container: InputContainer, stream: AudioStream, into: OutputContainer, end: Fraction | None
+) -> Iterator[tuple[Fraction, Packet[AudioStream]]] | None:
+    """The packets of the sound that was made for a result, each with its time in seconds; None if there are none.
+
+    Args:
+        end: seconds at which the sound is cut, or None.
+    """
+    base = stream.time_base or Fraction(1, 48_000)
+    usable = (p for p in container.demux(stream) if p.size and p.dts is not None)
+    timed = ((p.pts * base, p) for p in usable if p.pts is not None)
+    wanted = timed if end is None else takewhile(lambda found: found[0] < end, timed)
+    first = next(wanted, None)
+    if first is None:
+        return None
+    out = into.add_stream_from_template(stream)
+
+    def packets() -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
+        for moment, packet in chain((first,), wanted):
+            packet.stream = out
+            yield moment, packet
+
+    return packets()
 
 
 def _order(generated: str, fit: Fitted) -> list[int] | None:
@@ -169,12 +190,11 @@ def _order(generated: str, fit: Fitted) -> list[int] | None:
 def _mux(
     container: OutputContainer,
     pictures: Iterator[Packet[VideoStream]],
-    sound: Copied | None,
+    sounds: Iterator[tuple[Fraction, Packet[AudioStream]]],
     report: Callable[[Fraction], None],
 ) -> None:
     """Write both streams in the order of time, so that players need not seek and memory stays small."""
     waiting: list[tuple[Fraction, Packet[AudioStream]]] = []
-    sounds = iter(()) if sound is None else sound.packets()
     for packet in pictures:
         moment = (packet.pts or 0) * packet.time_base
         report(moment)
@@ -191,4 +211,4 @@ def _mux(
 
 
 def _wrong_count(made: int | str, asked: int) -> CheckFailed:
-    return CheckFailed(f"The engine made {made} frames instead of {asked}.", WRONG)
+    return CheckFailed(f"The engine made {made} frames instead of {asked}.", RUN_AGAIN)

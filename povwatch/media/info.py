@@ -239,11 +239,6 @@ class Checked(JsonObject):
     """Standard deviation of the luma over the frame with most of it, in 8-bit steps."""
 
 
-def fraction(value: str) -> Fraction:
-    """A rational from JSON: `30000/1001`."""
-    return Fraction(value)
-
-
 def text(value: Fraction) -> str:
     """A rational for JSON, always with its denominator."""
     return f"{value.numerator}/{value.denominator}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from povwatch.media.turn import Turn
+    from povwatch.media.picture import Turn
 
     Plane = NDArray[np.uint8]
 
@@ -33,7 +33,6 @@ def cut(frame: VideoFrame, panel: tuple[int, int], pad: Sequence[int], panels: i
     """A planar 4:4:4 frame without the `pad` pixels at the left, top, right and bottom of each of its panels.
 
     Args:
-        frame: `panels` pictures side by side.
         panel: width and height of one picture before the cut.
     """
     left, top, right, bottom = pad

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 from povwatch.core import layout
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.media import encode, times
+from povwatch.media.damage import Sizes
+from povwatch.media.ffmpeg_errors import BLOCK
 from povwatch.media.info import Prepared, VideoInfo, text
-from povwatch.media.picture import NO_PAD, Working
+from povwatch.media.picture import NO_PAD, Turn, Working
 from povwatch.media.plain import plain
-from povwatch.media.probe import BLOCK, digest
-from povwatch.media.resized import Sizes
+from povwatch.media.probe import digest
 from povwatch.media.source import Source, opened
-from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,6 @@ def prepare(
     Args:
         info: the clip's VideoInfo as JSON.
         out_path: the copy, a name that ends in .mp4.
-        report: gets the fraction that is done.
 
     Raises:
         SourceChanged: the clip is not the one that `info` describes.
@@ -89,7 +88,7 @@ def _prepare(source: str, about: VideoInfo, out_path: str, report: Callable[[flo
             except _Unclean:
                 Path(out_path).unlink(missing_ok=True)
         missing = str((about.damage or {}).get("missing", ""))
-        with clip.again(lenient=bool(missing)) as exact:
+        with clip.reopened(lenient=bool(missing)) as exact:
             return _made(exact, about, out_path, report, missing)
 
 
@@ -145,7 +144,7 @@ def _made(
         constant=constant,
         damaged=clip.damaged,
         damage=damage.to_json() if damage else None,
-        resized=sizes.told(shown, clip.base, (about.display_width, about.display_height), sideways=_sideways(about)),
+        resized=sizes.to_json(shown, clip.base, (about.display_width, about.display_height), sideways=_sideways(about)),
         start=float(shown[0] * clip.base),
         duration=float((shown[-1] - shown[0]) * clip.base + 1 / about.fps),
     )

@@ -25,9 +25,10 @@ from povwatch.core.errors import NotAVideo
 from povwatch.media import times
 from povwatch.media.damage import ONE_EACH
 from povwatch.media.errors import TooLarge
+from povwatch.media.ffmpeg_errors import BLOCK
 from povwatch.media.info import NOTHING, Bounds, VideoInfo, text
+from povwatch.media.picture import Turn
 from povwatch.media.source import Source, opened, turn_of
-from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-BLOCK = 2**20
 
 NO_ZEROS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mjpeg", "mpeg4", "mpeg2video", "mpeg1video"})
 """Codecs whose packets have no long run of zeros, and none at the beginning. Others may pad with zeros."""
@@ -69,7 +68,6 @@ def inspect(
         bounds: Bounds as JSON.
         way: `quick` does not decode from the front, `front` does nothing else, `both` does what is needed.
         missing: what is known to be missing; then any frame that decodes is enough.
-        report: gets the fraction that is done.
 
     Returns:
         The clip's data. If part of it is missing, `complete` is false and `why` says what. It is `undecided` if the way
@@ -86,7 +84,7 @@ def inspect(
         if info is None:
             if way == "quick":
                 return VideoInfo(complete=False, container=source.kind)
-            with source.again(lenient=bool(missing)) as exact:
+            with source.reopened(lenient=bool(missing)) as exact:
                 info = _from_the_front(exact, limits, report, missing)
         sha256 = digest(source.fd, report)
         return dataclasses.replace(info, size=os.fstat(source.fd).st_size, sha256=sha256)
@@ -107,7 +105,7 @@ def glimpse(
     """
     with opened(path, kind, root=root) as source:
         _check_picture(source, Bounds())
-        with source.again(lenient=True) as exact:
+        with source.reopened(lenient=True) as exact:
             first = next(exact.frames(), None)
             return VideoInfo(complete=first is not None, why="" if first is not None else NOTHING)
 
@@ -191,7 +189,7 @@ class _Walk:
         marked = self.source.stream.codec_context.name in NO_ZEROS
         try:
             for packet in self.source.packets():
-                moment = self.source.enter(packet)
+                moment = self.source.count_packet(packet)
                 if packet.size and not packet.is_discard:
                     if packet.is_corrupt:
                         return "A packet in it is cut off."
@@ -203,7 +201,7 @@ class _Walk:
                     self.report(0.5 * (packet.pos or 0) / size)
                     _check_length(self.source, self.shown, self.limits)
                 if self.first is None or not self.by_packets:
-                    frames = self.source.come_out(packet, moment)
+                    frames = self.source.decode_counted(packet, moment)
                     self.first = self.first or next(iter(frames), None)
         except av.error.FFmpegError as error:
             return f"It cannot be read past frame {len(self.shown)}: {error.strerror}."
@@ -265,7 +263,6 @@ def _describe(source: Source, first: VideoFrame | None, shown: list[int], planne
         first: its first frame; None without any.
         shown: when each frame is shown, in ticks.
         planned: as `shown`, with the lost frames included: gives the recorded rate.
-        frames: number of shown frames.
 
     Raises:
         NotAVideo: its pixel format is unknown.

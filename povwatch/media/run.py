@@ -93,7 +93,6 @@ def call(
     """Do `op` with `args` in a child and return its result. Safe to call from several threads.
 
     Args:
-        op: A key of child.OPERATIONS.
         args: Values for JSON; paths as from `os.fsdecode`.
         timeout: Seconds by the wall clock.
         room: A private folder. The child checks it and works in it, even if its name is taken later; relative paths are

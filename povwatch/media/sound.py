@@ -6,31 +6,38 @@ encoded in AAC. Sound that cannot be made is left out with a note: sound never f
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import replace
+import errno
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import av.error
 from av.audio.layout import AudioLayout
 
+from povwatch.core.errors import SourceChanged
 from povwatch.core.sentences import joined
 from povwatch.media import channels, encode
-from povwatch.media.hearing import Heard, decoder_of, frames, listened, see_whose
+from povwatch.media.errors import MediaError
 from povwatch.media.info import Prepared, SoundTrack, VideoInfo
+from povwatch.media.plain import plain
 from povwatch.media.prepare import read_times
 from povwatch.media.source import opened, read_only
-from povwatch.media.spans import holes, lead
-from povwatch.media.track import track
+from povwatch.media.spans import Span, holes, lead, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from av.audio.codeccontext import AudioCodecContext
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
+    from av.container import InputContainer
 
     from povwatch.media.source import Source
+
 
 COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "alac", "flac"})
 """Codecs (FFmpeg's decoder names) that MP4 can hold and players know."""
@@ -51,6 +58,19 @@ IN_STEP = 0.025
 NEAR = 0.05
 """Seconds by which the finished sound may begin or end elsewhere: an encoder's frame, an edit list."""
 
+NO_DECODER = "Its sound cannot be had: it has a codec that is unknown here."
+
+FAILS = (av.error.FFmpegError, ValueError, IndexError)
+"""What PyAV raises for sound that it cannot copy or encode, and for a failing disk; see raise_if_machine."""
+
+OF_THE_FILE = frozenset(
+    {errno.EINVAL, errno.ENOSYS, errno.ERANGE, errno.EOPNOTSUPP, errno.EDOM, errno.EPERM, errno.ENOENT}
+)
+"""Errors with which FFmpeg reports a file that it cannot handle."""
+
+FFMPEG = 4096
+"""The kernel's error numbers are below this; FFmpeg's own are above."""
+
 
 def sound(
     source: str,
@@ -65,10 +85,8 @@ def sound(
 
     Args:
         info: the clip's VideoInfo as JSON.
-        prepared: its Prepared as JSON.
         out_path: the file; it is not made if there is no sound.
         decode: False to copy without decoding. For sound that crashed a decoder.
-        report: gets the fraction that is done.
 
     Returns:
         What was made, and what is missing or lost.
@@ -81,7 +99,7 @@ def sound(
     shown, base = read_times(ready.times), Fraction(ready.time_base)
     shift = -min(shown[0], 0) * base
     until = float(shown[-1] * base + shift)
-    work = _Work(source, about.container, out_path, shift=shift, until=until, report=report)
+    work = _SoundMaker(source, about.container, out_path, shift=shift, until=until, report=report)
     try:
         made = work.first_that_sounds(decode=decode)
     except BaseException:
@@ -92,17 +110,11 @@ def sound(
     return made
 
 
-NO_DECODER = "Its sound cannot be had: it has a codec that is unknown here."
-
-FAILS = (av.error.FFmpegError, ValueError, IndexError)
-"""What PyAV raises for sound that it cannot copy or encode, and for a failing disk; see hearing.see_whose."""
-
-
 class _NotProvenError(Exception):
     """The finished sound differs from the sound that was heard."""
 
 
-class _Work:
+class _SoundMaker:
     """Turns one clip's sound into a file of its own."""
 
     def __init__(
@@ -151,7 +163,7 @@ class _Work:
             if context is None:
                 return SoundTrack(problem=NO_DECODER)
             name = context.name
-            heard = listened(clip.container, stream, self.report)
+            heard = decode_sound(clip.container, stream, self.report)
             heard.timed = clip.kind != "avi"
         if not heard.lengths:
             what = "nothing comes out of its decoder" if heard.packets else "it is announced, and there is none"
@@ -163,7 +175,7 @@ class _Work:
             try:
                 return self._copied(heard, notes)
             except (*FAILS, _NotProvenError) as error:
-                see_whose(error)  # the sound is encoded instead
+                raise_if_machine(error)  # the sound is encoded instead
         return self._encoded(name, heard, notes)
 
     def undecoded(self) -> SoundTrack:
@@ -176,17 +188,17 @@ class _Work:
                 return SoundTrack(problem=f"Its sound ({context.name}) cannot be decoded, and MP4 does not hold it.")
         try:
             self._copy()
-            with track(self.out_path) as (container, copy):
+            with sound_file(self.out_path) as (container, copy):
                 if not any(packet.size for packet in container.demux(copy)):
                     return SoundTrack(problem="Its sound cannot be had: it is announced, and there is none.")
         except FAILS as error:
-            see_whose(error)
-            return SoundTrack(problem=f"Its sound cannot be decoded here, and MP4 does not hold it: {_said(error)}.")
+            raise_if_machine(error)
+            return SoundTrack(problem=f"Its sound cannot be decoded here, and MP4 does not hold it: {_reason(error)}.")
         return SoundTrack(path=self.out_path, audio=context.name, copied=True)
 
     # -- copied
 
-    def _copied(self, heard: Heard, notes: list[str]) -> SoundTrack:
+    def _copied(self, heard: Decoded, notes: list[str]) -> SoundTrack:
         self._copy()
         return self._proven(heard, copied=True, notes=notes)
 
@@ -207,21 +219,21 @@ class _Work:
 
     # -- encoded
 
-    def _encoded(self, name: str, heard: Heard, notes: list[str]) -> SoundTrack:
-        folds = [channels.fold(names) for _, _, names in heard.kinds]
-        try:
-            return self._laid_out(heard, folds, notes)
-        except (*FAILS, _NotProvenError) as error:
-            see_whose(error)  # the resampler does not know one of the layouts
-        folds = [channels.alternate(len(names)) for _, _, names in heard.kinds]
-        try:
-            return self._laid_out(heard, folds, notes)
-        except (*FAILS, _NotProvenError) as error:
-            see_whose(error)
-            return SoundTrack(problem=f"Its sound ({name}) cannot be encoded anew: {_said(error)}.")
+    def _encoded(self, name: str, heard: Decoded, notes: list[str]) -> SoundTrack:
+        named = [names for _, _, names in heard.kinds]
+        for folds in ([*map(channels.fold, named)], [channels.alternate(len(names)) for names in named]):
+            try:
+                return self._laid_out(heard, folds, notes)
+            except (*FAILS, _NotProvenError) as error:
+                raise_if_machine(error)  # the resampler may not know a layout, but it knows stereo
+                reason = _reason(error)
+        return SoundTrack(problem=f"Its sound ({name}) cannot be encoded anew: {reason}.")
 
-    def _laid_out(self, heard: Heard, folds: list[channels.Fold], notes: list[str]) -> SoundTrack:
-        from povwatch.media.laying import Form, Layer  # noqa: PLC0415 - NumPy: a clip whose sound is copied does without
+    def _laid_out(self, heard: Decoded, folds: list[channels.Fold], notes: list[str]) -> SoundTrack:
+        from povwatch.media.sound_writer import (  # noqa: PLC0415 - NumPy, which a copied sound does without
+            Converter,
+            SoundWriter,
+        )
 
         sizes = [AudioLayout(fold.layout).nb_channels for fold in folds]
         named = [channels.Fold(AudioLayout(fold.layout).name, fold.matrix, fold.said) for fold in folds]
@@ -232,23 +244,23 @@ class _Work:
         with self._sound() as (clip, stream), encode.mp4(self.out_path, rate) as container:
             out = container.add_stream("aac", rate=rate, layout=layout)
             out.codec_context.bit_rate = BIT_RATE * size
-            layer = Layer(container, out, rate, size, layout)
+            writer = SoundWriter(container, out, rate, size, layout)
             decoded = enumerate(frames(clip.container, stream))
             found = heard.spans
             for span, after in zip(found, [*(s.first for s in found[1:]), len(heard.lengths)], strict=True):
-                form = Form(named[heard.forms[span.first]], layout, rate)
-                taken = layer.begin(span.start + float(self.shift), self.until)
+                converter = Converter(named[heard.forms[span.first]], layout, rate)
+                taken = writer.begin(span.start + float(self.shift), self.until)
                 if not taken:
                     late = f"what sounds {span.start - self.until:.0f} s after the end of the picture is left out"
                     notes = [*notes, late] if late not in notes else notes
                 for k, (frame, _) in decoded:
                     if taken:
-                        layer.add(form.samples(frame))
+                        writer.add(converter.samples(frame))
                     if k + 1 == after:
                         break
                 if taken:
-                    layer.add(form.samples(None))
-            layer.close()
+                    writer.add(converter.samples(None))
+            writer.close()
         lost = [fold.said for fold in named if fold.said]
         lost += [
             f"{fold.layout} is mixed down to {layout}"
@@ -259,15 +271,15 @@ class _Work:
 
     # -- verified
 
-    def _proven(self, heard: Heard, *, copied: bool, notes: list[str]) -> SoundTrack:
+    def _proven(self, heard: Decoded, *, copied: bool, notes: list[str]) -> SoundTrack:
         """Decode the finished sound.
 
         Raises:
             _NotProvenError: it differs from the sound that was heard.
         """
-        with track(self.out_path) as (container, stream):
+        with sound_file(self.out_path) as (container, stream):
             name = stream.codec_context.name
-            made = listened(container, stream)
+            made = decode_sound(container, stream)
         if not made.lengths:
             raise _NotProvenError("nothing of it can be decoded again")
         if copied and (made.damaged > heard.damaged or abs(made.seconds - heard.seconds) > NEAR):
@@ -276,7 +288,23 @@ class _Work:
         return SoundTrack(path=self.out_path, audio=name, copied=copied, changed=changed)
 
 
-def _even(heard: Heard) -> bool:
+@contextmanager
+def sound_file(path: str) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """Open the file that `sound` made.
+
+    Raises:
+        MediaError: the file is gone.
+    """
+    try:
+        stack = ExitStack()
+        fd = stack.enter_context(plain(path))
+    except SourceChanged as error:
+        raise MediaError("The sound that was made for the result is gone.") from error
+    with stack, av.open(f"/proc/self/fd/{fd}", "r", format="mov") as container:
+        yield container, container.streams.audio[0]
+
+
+def _even(heard: Decoded) -> bool:
     """Whether packets played one after the other sound right, since players do so whatever the timestamps say."""
     whole = len(heard.kinds) == 1 and not heard.damaged
     if not whole or lead(heard.moments, heard.lengths) > IN_STEP:
@@ -284,8 +312,119 @@ def _even(heard: Heard) -> bool:
     return all(abs(off) <= HOLE for _, off in holes(heard.moments, heard.lengths))
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The failure for people, in FFmpeg's words or ours, not Python's."""
     if isinstance(error, _NotProvenError):
         return str(error)
     return getattr(error, "strerror", None) or "FFmpeg does not take it"
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The decoder's output."""
+
+    moments: list[float | None] = field(default_factory=list)
+    """Seconds at which each frame sounds."""
+    lengths: list[float] = field(default_factory=list)
+    """Seconds that each frame lasts."""
+    forms: list[int] = field(default_factory=list)
+    """Each frame's index in `kinds`."""
+    kinds: list[tuple[str, int, tuple[str, ...]]] = field(default_factory=list)
+    """Sample format, rate and channel names of each form."""
+    timed: bool = True
+    """Whether the timestamps are real. AVI has none: FFmpeg computes them from bytes."""
+    packets: int = 0
+    damaged: int = 0
+    """Packets that do not decode."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of all frames together."""
+        return sum(self.lengths)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The frames' spans."""
+        told = self.moments if self.timed else [*self.moments[:1], *[None] * (len(self.moments) - 1)]
+        return spans(told, self.lengths, self.forms)
+
+    def note(self, frame: AudioFrame, names: tuple[str, ...]) -> None:
+        """Add a frame."""
+        kind = (frame.format.name, frame.sample_rate, names)
+        if kind not in self.kinds:
+            self.kinds.append(kind)
+        self.moments.append(
+            None if frame.pts is None else float(frame.pts * (frame.time_base or Fraction(1, frame.sample_rate)))
+        )
+        self.lengths.append(frame.samples / frame.sample_rate)
+        self.forms.append(self.kinds.index(kind))
+
+
+def decoder_of(stream: AudioStream) -> AudioCodecContext | None:
+    """The decoder of a sound; None if FFmpeg has none for its codec."""
+    return stream.codec_context  # its type does not admit None
+
+
+def decode_sound(
+    container: InputContainer, stream: AudioStream, report: Callable[[float], None] = lambda _: None
+) -> Decoded:
+    """Decode all of a sound."""
+    heard = Decoded()
+    for frame, names in frames(container, stream, heard, report):
+        heard.note(frame, names)
+    return heard
+
+
+def frames(
+    container: InputContainer,
+    stream: AudioStream,
+    heard: Decoded | None = None,
+    report: Callable[[float], None] = lambda _: None,
+) -> Iterator[tuple[AudioFrame, tuple[str, ...]]]:
+    """Every frame that decodes, and the names of its channels; others are skipped."""
+    counted = Decoded() if heard is None else heard
+    named = _unshared(stream.codec_context)
+    size = container.size or 1
+    read_only(container, stream)
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            raise_if_machine(error)
+            return  # the unreadable rest is missing, like packets that do not decode
+        if packet is None:
+            return
+        counted.packets += bool(packet.size)
+        report(0.5 * (packet.pos or 0) / size)
+        try:
+            decoded = packet.decode()
+        except av.error.FFmpegError as error:
+            raise_if_machine(error)
+            counted.damaged += bool(packet.size)
+            continue
+        for frame in decoded:
+            names = tuple(channel.name for channel in frame.layout.channels)
+            if frame.samples and frame.sample_rate and names:
+                yield frame, named if set(names) == {"NONE"} and len(named) == len(names) else names
+
+
+def _unshared(context: AudioCodecContext) -> tuple[str, ...]:
+    """The channels' names by the container; afterwards the decoder knows only their number.
+
+    PyAV 18.1 returns a layout whose order is the file's own (`chan` in MOV) without copying its list of channels, and
+    frees that list with each such object: the process aborts. Here the layout is requested once, and removed from the
+    decoder before it is freed.
+    """
+    layout = context.layout
+    names = tuple(channel.name for channel in layout.channels)
+    if names:
+        context.layout = f"{len(names)} channels"
+    return names
+
+
+def raise_if_machine(error: Exception) -> None:
+    """Raise an error again if it says nothing about the sound: the disk is full, memory is short."""
+    code = error.errno if isinstance(error, av.error.FFmpegError) else None
+    if code is not None and code < FFMPEG and code not in OF_THE_FILE:
+        raise error

@@ -26,10 +26,10 @@ from povwatch.core.machine_faults import TODO
 from povwatch.media import times
 from povwatch.media.damage import Damage, Tally
 from povwatch.media.errors import NoProcess, TooLarge
+from povwatch.media.ffmpeg_errors import reading
 from povwatch.media.info import Bounds
+from povwatch.media.picture import Turn
 from povwatch.media.plain import plain
-from povwatch.media.refused import reading
-from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ class Source:
         self.tally = Tally(self.stream.codec_context.name)
         """Counts what was decoded so far."""
         self.packets_read = 0
-        self._refused: list[TooLarge] = []
+        self._too_large: list[TooLarge] = []
 
     @property
     def base(self) -> Fraction:
@@ -165,12 +165,12 @@ class Source:
         decoded.
         """
         for packet in self.packets():
-            moment = self.enter(packet)
+            moment = self.count_packet(packet)
             each(packet)
-            yield from self.come_out(packet, moment)
-        self.refuse()
+            yield from self.decode_counted(packet, moment)
+        self.check_sizes()
 
-    def enter(self, packet: Packet[VideoStream]) -> int:
+    def count_packet(self, packet: Packet[VideoStream]) -> int:
         """Count a packet that goes into the decoder; return when it is shown."""
         moment = self.moment(packet)
         if moment is None:
@@ -179,13 +179,13 @@ class Source:
             self.tally.packet(moment, bytes(memoryview(packet)[:1]), packet.size)
         return moment
 
-    def come_out(self, packet: Packet[VideoStream], moment: int) -> list[VideoFrame]:
+    def decode_counted(self, packet: Packet[VideoStream], moment: int) -> list[VideoFrame]:
         """Decode a packet and count its frames; none if it does not decode."""
         try:
             frames = self.decode(packet)
         except (TooLarge, av.error.FFmpegError) as error:
             if isinstance(error, TooLarge):
-                self._refused.append(error)
+                self._too_large.append(error)
             if not self.exact or not packet.is_discard:  # with several threads the error may be another packet's
                 self.tally.fail(moment)
             return []
@@ -193,7 +193,7 @@ class Source:
             self.tally.frame(frame.pts, concealed=frame.is_corrupt, interlaced=frame.interlaced_frame)
         return frames
 
-    def refuse(self) -> None:
+    def check_sizes(self) -> None:
         """Check, after all packets were decoded, whether most of them failed because of their size.
 
         A single such packet may be damaged in the bytes that give its size.
@@ -201,8 +201,8 @@ class Source:
         Raises:
             TooLarge: most of them did.
         """
-        if 2 * len(self._refused) > self.packets_read:
-            raise self._refused[0]
+        if 2 * len(self._too_large) > self.packets_read:
+            raise self._too_large[0]
 
     def times(self) -> list[int]:
         """When the frames that were read so far are shown, in ticks of `base`."""
@@ -231,7 +231,7 @@ class Source:
         return self.tally.damage(self.times() if self.tally.shown else [], self.base, beyond=beyond, missing=missing)
 
     @contextmanager
-    def again(self, *, lenient: bool = False) -> Iterator[Source]:
+    def reopened(self, *, lenient: bool = False) -> Iterator[Source]:
         """Read the same bytes once more from the front, decoded exactly."""
         with _container(self.fd, self.name, self.kind) as container:
             yield Source(self.fd, self.name, self.kind, container, exact=True, lenient=lenient)

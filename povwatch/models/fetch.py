@@ -39,12 +39,12 @@ SHA256_DIGITS = 64
 
 
 def fetch(
-    listing: Listing, file: HubFile, told: Callable[[int], None], stopped: Callable[[], bool] = lambda: False
+    listing: Listing, file: HubFile, report: Callable[[int], None], stopped: Callable[[], bool] = lambda: False
 ) -> None:
     """Bring one file's bytes into the cache, under their digest; `hub.link` gives the file its name.
 
     Args:
-        told: gets the number of further bytes that are here; negative when bytes turned out to be useless.
+        report: gets the number of further bytes that are here; negative when bytes turned out to be useless.
         stopped: asked now and then whether to give up.
 
     Raises:
@@ -56,21 +56,21 @@ def fetch(
     """
     blob = blob_of(listing, file)
     if blob.exists():
-        told(file.size)
+        report(file.size)
         return
     blob.parent.mkdir(parents=True, exist_ok=True)
     part = blob.with_name(blob.name + PART)
-    with _room(part), _opened(part) as out:
+    with _translate_full_disk(part), _locked(part) as out:
         resumed = os.fstat(out.fileno()).st_size > 0
-        digest = _complete(listing, file, out, told, stopped)
+        digest = _complete(listing, file, out, report, stopped)
         if resumed and digest != file.digest:  # the bytes of an earlier run may be wrong
-            told(-out.tell())
+            report(-out.tell())
             out.seek(0)
             out.truncate()
-            digest = _complete(listing, file, out, told, stopped)
+            digest = _complete(listing, file, out, report, stopped)
         size = out.tell()
         if (size, digest) != (file.size, file.digest):
-            told(-size)
+            report(-size)
             part.unlink()
             raise wrong(listing, file, size, digest)
         out.flush()
@@ -88,7 +88,7 @@ def blob_of(listing: Listing, file: HubFile) -> Path:
     return hub.store_of(listing.need) / "blobs" / file.digest
 
 
-def here_of(listing: Listing, file: HubFile) -> int:
+def size_here(listing: Listing, file: HubFile) -> int:
     """Bytes of a file that are here, whole or not."""
     blob = blob_of(listing, file)
     for path in (blob, blob.with_name(blob.name + PART)):
@@ -97,13 +97,13 @@ def here_of(listing: Listing, file: HubFile) -> int:
     return 0
 
 
-def digest_of(path: Path, file: HubFile, told: Callable[[int], None] = lambda _: None) -> str:
+def digest_of(path: Path, file: HubFile, report: Callable[[int], None] = lambda _: None) -> str:
     """The digest of a file's bytes, by the method that the hub uses for this file."""
     hashing = _hashing(file)
     with path.open("rb") as source:
         while data := source.read(hub.CHUNK):
             hashing.update(data)
-            told(len(data))
+            report(len(data))
     return hashing.hexdigest()
 
 
@@ -117,13 +117,13 @@ def wrong(listing: Listing, file: HubFile, size: int, digest: str) -> ContentErr
 
 
 def _complete(
-    listing: Listing, file: HubFile, out: BinaryIO, told: Callable[[int], None], stopped: Callable[[], bool]
+    listing: Listing, file: HubFile, out: BinaryIO, report: Callable[[int], None], stopped: Callable[[], bool]
 ) -> str:
     """Append the missing bytes; return the digest of the whole file. The file's position is its end."""
     hashing = _hashing(file)
     while data := out.read(hub.CHUNK):
         hashing.update(data)
-        told(len(data))
+        report(len(data))
     cuts = 0
     while out.tell() < file.size:
         start = out.tell()
@@ -133,28 +133,28 @@ def _complete(
                     out.seek(0)
                     out.truncate()
                     hashing = _hashing(file)
-                    told(-start)
+                    report(-start)
                 for data in data_of:
                     out.write(data)
                     hashing.update(data)
-                    told(len(data))
-                    _go_on(stopped)
-            _whole(out.tell(), file)
+                    report(len(data))
+                    _check_stopped(stopped)
+            _check_whole(out.tell(), file)
         except CutError:
             cuts = cuts + 1 if out.tell() <= start else 1
             if cuts >= ATTEMPTS:
                 raise
-            _go_on(stopped)
+            _check_stopped(stopped)
             time.sleep(PAUSE * 2 ** (cuts - 1))
     return hashing.hexdigest()
 
 
-def _go_on(stopped: Callable[[], bool]) -> None:
+def _check_stopped(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise StoppedError("Stopped.", f"What is here is kept: run {command('prefetch')} again to go on.")
 
 
-def _whole(size: int, file: HubFile) -> None:
+def _check_whole(size: int, file: HubFile) -> None:
     if size < file.size:  # ended early without an error: counts as a cut
         raise CutError("The hub ended the connection too early.", f"Run {command('prefetch')} again.")
 
@@ -167,7 +167,7 @@ def _hashing(file: HubFile) -> hashlib._Hash:
 
 
 @contextmanager
-def _opened(part: Path) -> Iterator[BinaryIO]:
+def _locked(part: Path) -> Iterator[BinaryIO]:
     """Open the unfinished file, locked for this process alone."""
     fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     with os.fdopen(fd, "r+b") as out:
@@ -181,7 +181,7 @@ def _opened(part: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _room(part: Path) -> Iterator[None]:
+def _translate_full_disk(part: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

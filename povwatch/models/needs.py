@@ -192,11 +192,11 @@ def _cosmos(wishes: Wishes) -> list[Need]:
 
 def _diffusers(wishes: Wishes) -> list[Need]:
     found = []
-    asked = settings.Settings(model=wishes.model or settings.MODEL, controls=wishes.controls)
-    if REPOSITORY.fullmatch(asked.model):
-        for part, revision in weights.revisions(asked).items():
+    model = wishes.model or settings.MODEL
+    if REPOSITORY.fullmatch(model):
+        for part, revision in weights.revisions(wishes.controls).items():
             why = "the model" if part == "base" else f"the model for {part}"
-            found.append(Need(asked.model, revision, why, (), weights.PATTERNS))
+            found.append(Need(model, revision, why, (), weights.PATTERNS))
     if wishes.guardrails:
         found += [
             Need(

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from povwatch.attempt import soundtrack
@@ -37,7 +38,7 @@ from povwatch.core.units import spell_duration, spell_pace, spell_rate
 from povwatch.files import private
 from povwatch.files.free_space import LOOK_EVERY
 from povwatch.media.errors import MediaStopped
-from povwatch.media.info import Checked, SoundTrack, fraction
+from povwatch.media.info import Checked, SoundTrack
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
 from povwatch.results.sealing import finish_and_seal, keep, seal_anew
 from povwatch.results.staging_cleanup import StagingCleanup
@@ -283,8 +284,8 @@ class ResultsStage(Stage):
             fields = {
                 "frames": checked.frames,
                 "shape": f"{checked.width}x{checked.height}",
-                "rate": spell_rate(fraction(checked.rate)),
-                "pace": spell_pace(fraction(checked.rate), constant=attempt.prepared.get("constant", True)),
+                "rate": spell_rate(Fraction(checked.rate)),
+                "pace": spell_pace(Fraction(checked.rate), constant=attempt.prepared.get("constant", True)),
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
@@ -401,7 +402,7 @@ class ResultsStage(Stage):
         took = self._store.clock.wall() - self._store.journal.events(job.id)[0].at
         done = Done(
             took=spell_duration(took),
-            path=self._config.paths.outputs / output,
+            shown=self._config.paths.outputs / output,
             output=output,
             note=outcome.note,
             error=failed or None,

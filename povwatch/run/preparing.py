@@ -32,7 +32,7 @@ from povwatch.core.job import Job, JobState
 from povwatch.core.units import spell_duration
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
-from povwatch.media import damage, resized
+from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.workers.pool import Run
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ CHECK_EVERY = 0.5
 """Seconds between two checks for jobs to prepare ahead: each may read a JSON."""
 
 FINDINGS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("damaged", "damage", damage.in_words),
-    ("resized", "resized", resized.in_words),
+    ("damaged", "damage", describe_damage),
+    ("resized", "resized", describe_sizes),
 )
 """What decoding every frame may find: the event, the field of VideoInfo, and its description."""
 

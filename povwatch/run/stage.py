@@ -208,7 +208,7 @@ class RunStage(Stage):
         started = changes.Started(
             run_id=run_id,
             attempt=job.attempts + 1,
-            attempts=self._config.engine.attempts,
+            limit=self._config.engine.attempts,
             worker=worker.number,
             on=", ".join(worker.gpus),
             spec_json=json.dumps(frozen(spec)),

@@ -29,7 +29,7 @@ from povwatch.engines.devices import strangers
 from povwatch.gpu import host_memory
 from povwatch.gpu.headroom import crowded, named, neighbours, refusal
 from povwatch.gpu.usage import GpuUsage
-from povwatch.models.weigh import weights
+from povwatch.models.missing import weights_size
 from povwatch.workers import events
 from povwatch.workers.launch import launches
 from povwatch.workers.states import STARTING, SupervisorState, Timeouts
@@ -274,7 +274,7 @@ class WorkerPool:
         engine = self._config.engine
         if missing := strangers(gpus, engine.devices) if self.kind in MEMORY_NEEDED else []:
             say("devices-missing", missing=", ".join(missing))
-        self._load_bytes = weights(self.kind, self._config)
+        self._load_bytes = weights_size(self.kind, self._config)
         if self._schedule.blocker is None:
             say("engine-loading", engine=self.kind)
         new = self._new_workers(gpus)

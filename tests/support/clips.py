@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 
+from povwatch.media.picture import Turn
 from povwatch.media.source import turn_of
-from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from povwatch.core.changes import Change
 
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
 
 
-@dataclass(frozen=True, kw_only=True)
-class Put(Change):
+class Put(Change, event="waiting"):
     """A change of any fields."""
 
-    event: ClassVar[str] = "waiting"
     what: str
     told: Mapping[str, Any]
     to: Mapping[str, Any]
@@ -34,11 +32,8 @@ class Put(Change):
         return self.told
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuietPut(Put):
+class QuietPut(Put, logged=False):
     """The same without a log line."""
-
-    logged: ClassVar[bool] = False
 
 
 def put(store: JobStore, job: Job, event: str = "waiting", *, said: Mapping[str, Any] | None = None, **to: Any) -> Job:

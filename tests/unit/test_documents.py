@@ -8,8 +8,7 @@ import tomllib
 from pathlib import Path
 
 from povwatch.cli.app import app
-from povwatch.config.hooks import Hook
-from povwatch.config.placeholders import PLACEHOLDERS
+from povwatch.config.hooks import PLACEHOLDERS, Hook
 from povwatch.config.settings import Config
 from povwatch.core.job import JobState, drawing
 

@@ -102,7 +102,7 @@ CLIMBS = {
 }
 """Files that import a package of their own floor or above."""
 
-ALIKE = {"T", "S", "COMMIT", "BLOCK", "_STRINGS"}
+ALIKE = {"T", "S", "COMMIT", "_STRINGS"}
 """Constants that several modules may give the same value: names of types, and what is alike by chance."""
 
 HEAVY = {"av", "cv2", "numpy", "torch", "diffusers", "transformers", "PIL"}
@@ -311,7 +311,7 @@ def test_only_the_daemon_opens_the_journal() -> None:
 
 def test_plain_clip_needs_no_numpy() -> None:
     """It is a third of what such a child costs, and there are four of them a clip."""
-    modules = ("child", "examine", "probe", "prepare", "finish", "measure", "decode")
+    modules = ("child", "examine", "probe", "prepare", "finish", "measure")
     names = [f"povwatch.media.{name}" for name in modules]
     said = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys, {', '.join(names)}; print('numpy' in sys.modules)"],

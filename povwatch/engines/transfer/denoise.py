@@ -76,7 +76,6 @@ class Denoiser:
             control: frames at the model's size, shape (chunk_frames or fewer, height, width, 3); the last one is
                 repeated if some lack.
             carried: the frames that the chunk continues, from `carry`; None for the first chunk.
-            generator: the whole job's.
 
         Returns:
             The noise, the given latents (each float32, in the chunk's shape), and the control's latents.
@@ -104,12 +103,9 @@ class Denoiser:
         first: bool,
         stepped: Callable[[int], None],
     ) -> torch.Tensor:
-        """Denoise, step by step.
+        """Denoise what `encode` returned, step by step.
 
         Args:
-            noise: from `encode`.
-            given: from `encode`.
-            control: from `encode`.
             first: whether this is the first chunk, which is given no frames.
             stepped: gets the number of finished steps, 0 at first; its exceptions end the chunk.
 

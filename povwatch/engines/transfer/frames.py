@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from povwatch.container.signature import HEAD, video_kind
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.engines import control
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.preview import SCALING
+from povwatch.engines.preview import SCALING, kind_of
 from povwatch.media.fit import Shape, differs, even
 from povwatch.media.source import opened
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.request import Request
 
     Pair = tuple[Frame, Frame | None]
+
 
 FIT = "Give a control video with a frame for each of the clip's, in its size and rate."
 
@@ -81,7 +81,7 @@ def check_control(request: Request) -> None:
         return
     name = f"{asked.key}.control_path ({Path(asked.path).name})"
     try:
-        with opened(asked.path, _kind(asked.path, name)) as given:
+        with opened(asked.path, kind_of(asked.path, name, FIT)) as given:
             rate = next((one for one in given.rates if one), Fraction(0))
             frames = sum(1 for packet in given.packets() if packet.size)
             found = Shape(frames, given.stream.width, given.stream.height, rate)
@@ -119,7 +119,7 @@ def _pairs(request: Request, stack: ExitStack) -> Iterator[Pair]:
 
 def _decoded(path: str, name: str, scaling: int, request: Request, stack: ExitStack) -> Iterator[Frame]:
     """The first frames of a video, as many as are generated, at the model's size."""
-    source = stack.enter_context(opened(path, _kind(path, name))).frames()
+    source = stack.enter_context(opened(path, kind_of(path, name, FIT))).frames()
     for count in range(request.frames):
         frame = next(source, None)
         if frame is None:
@@ -129,12 +129,3 @@ def _decoded(path: str, name: str, scaling: int, request: Request, stack: ExitSt
         if rgb.shape[1::-1] != request.size:
             rgb = np.asarray(cv2.resize(rgb, request.size, interpolation=scaling), np.uint8)
         yield rgb
-
-
-def _kind(path: str, name: str) -> str:
-    """The container of a control video, by its signature."""
-    with Path(path).open("rb") as file:
-        kind = video_kind(file.read(HEAD))
-    if kind is not None:
-        return str(kind)
-    raise EngineFailure("invalid", f"{name} is no MP4, Matroska or AVI video.", FIT)

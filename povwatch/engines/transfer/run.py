@@ -1,25 +1,29 @@
-"""Runs a job from its first frame to its artifact. Only a few chunks are in memory, however long the clip."""
+"""Runs a job from its first frame to its artifact. Only a few chunks are in memory, however long the clip.
+
+While one chunk is generated, a thread reads the next one (`ahead`), and another writes the last one (`Behind`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import torch
 
-from povwatch.engines.transfer.aside import Behind, ahead
 from povwatch.engines.transfer.checkpoint import Finished, Key, Store
 from povwatch.engines.transfer.denoise import Denoiser
 from povwatch.engines.transfer.frames import Piece, check_control, pieces
-from povwatch.engines.transfer.output import Output
 from povwatch.engines.transfer.settings import CONTROL_NAMES
+from povwatch.engines.video_writer import VideoWriter
+from povwatch.media import h264
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from povwatch.engines.control import Frame
     from povwatch.engines.port import Context
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.plan import Chunk
     from povwatch.engines.transfer.request import Request
     from povwatch.engines.transfer.settings import Settings
+
+
+T = TypeVar("T")
 
 
 class Loaded:
@@ -74,13 +81,15 @@ class Loaded:
             path = str(Path(context.workdir, "generated.mp4"))
             controls = {}
             with ExitStack() as stack:
-                output = stack.enter_context(Output(path, request, panels=request.panels))
-                kept = None
+                panel = (request.width, request.height) if request.keep_size else request.size
+                output = VideoWriter(path, request.rate, panel, h264.GENERATED, panels=request.panels)
+                writers = [stack.enter_context(output)]
                 if request.keep_control:
                     key = request.control.key
                     controls[key] = str(Path(context.workdir, f"generated_control_{key}.mp4"))
-                    kept = stack.enter_context(Output(controls[key], request, panels=1))
-                job.run(output, kept, stack.enter_context(Behind()))
+                    kept = VideoWriter(controls[key], request.rate, panel, h264.GENERATED)
+                    writers.append(stack.enter_context(kept))
+                job.run(writers, stack.enter_context(Behind()))
         width, height = output.size
         return {
             "path": path,
@@ -154,19 +163,13 @@ class _Job:
         self.resumed = 0
         """Chunks taken from an earlier attempt."""
 
-    def run(self, output: Output, kept: Output | None, writer: Behind) -> None:
-        """Generate chunk by chunk.
-
-        Args:
-            output: gets the artifact's frames.
-            kept: gets the control's frames, if they are wanted.
-            writer: writes both in a thread.
-        """
+    def run(self, writers: list[VideoWriter], behind: Behind) -> None:
+        """Generate chunk by chunk. `writers` are the artifact's, and the control's if it is wanted."""
 
         def write(panels: list[list[Frame]]) -> None:
-            output.add(panels[0])
-            if kept is not None:
-                kept.add(panels[1])
+            for writer, frames in zip(writers, panels, strict=True):
+                for pictures in zip(*frames, strict=True):
+                    writer.add(*pictures)
 
         carried: torch.Tensor | None = None
         with closing(pieces(self._request)) as source, closing(ahead(source)) as prepared:
@@ -179,14 +182,14 @@ class _Job:
                     video = self._denoiser.decode(latents)
                 carried = self._denoiser.carry(video)
                 panels = [self._panels(chunk, piece, video)]
-                if kept is not None:
+                if len(writers) > 1:
                     panels.append([piece.control[chunk.fresh - chunk.start :]])
                 del video, latents
                 with self._clock("write"):
-                    writer.do(write, panels)
+                    behind.do(write, panels)
                 self._progress("decode", chunk, self._request.steps)
         with self._clock("write"):
-            writer.wait()
+            behind.wait()
 
     def _latents(self, chunk: Chunk, piece: Piece, carried: torch.Tensor | None) -> torch.Tensor:
         """A chunk's latents, from an earlier attempt if it has them."""
@@ -260,3 +263,45 @@ def pixels(video: torch.Tensor) -> Frame:
     scaled = (video * 0.5 + 0.5).clamp(0, 1)
     frames = (scaled.to(torch.float32) * 255).to(torch.uint8).permute(1, 2, 3, 0)
     return np.ascontiguousarray(frames.cpu().numpy())
+
+
+def ahead(items: Iterator[T]) -> Generator[T]:
+    """The same items; a thread makes the next one while the caller uses the current one.
+
+    An exception from making an item is raised in its place.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        coming: Future[Any] = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item
+
+
+class Behind:
+    """Runs one call at a time in a thread. The context manager ends when the last call is done."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "behind")
+        self._last: Future[None] | None = None
+
+    def do(self, call: Callable[[T], None], item: T) -> None:
+        """Wait for the call before, raise its exception if any, and start a call."""
+        self.wait()
+        self._last = self._thread.submit(call, item)
+
+    def wait(self) -> None:
+        """Wait for the last call, and raise its exception if any."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            self._thread.shutdown()

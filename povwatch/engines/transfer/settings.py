@@ -24,10 +24,6 @@ class Settings:
 
     model: str = MODEL
     """A folder as `save_pretrained` writes it, or a repository of the hub."""
-    revision: str = "diffusers/general"
-    """The repository's revision with the parts that all controls share."""
-    control_revision: str = "diffusers/controlnet/general/{control}"
-    """The repository's revision with one control's own weights."""
     controls: tuple[str, ...] = ("edge",)
     """The hint keys that jobs may ask for. One is loaded at a time, the first one at once."""
     dtype: str = "bfloat16"
@@ -70,8 +66,7 @@ class Settings:
         return settings
 
     def _rules(self) -> list[tuple[str, bool, str]]:
-        names = ("model", "revision", "control_revision", "device")
-        texts = [(name, _is_text(getattr(self, name)), "a text that is not empty") for name in names]
+        texts = [(name, _is_text(getattr(self, name)), "a text that is not empty") for name in ("model", "device")]
         flags = [
             (name, isinstance(getattr(self, name), bool), "true or false")
             for name in ("guardrails", "offline", "compile")

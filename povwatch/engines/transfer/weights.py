@@ -55,10 +55,10 @@ class Files:
         return parts | {f"controlnet/{CONTROL_NAMES[key]}": path for key, path in self.controls.items()}
 
 
-def revisions(settings: Settings) -> dict[str, str]:
-    """Part to the repository's revision from which it is downloaded."""
-    named = {key: settings.control_revision.format(control=CONTROL_NAMES[key]) for key in settings.controls}
-    return {"base": settings.revision, **named}
+def revisions(controls: Iterable[str]) -> dict[str, str]:
+    """The repository's revisions: of the parts that all controls share (`base`), and of each control's own weights."""
+    own = {key: f"diffusers/controlnet/general/{CONTROL_NAMES[key]}" for key in controls}
+    return {"base": "diffusers/general", **own}
 
 
 def locate(settings: Settings) -> Files:
@@ -155,7 +155,7 @@ def _from_hub(settings: Settings) -> Files:
     from huggingface_hub.errors import GatedRepoError, HFValidationError  # noqa: PLC0415
 
     found: dict[str, Path] = {}
-    for part, revision in revisions(settings).items():
+    for part, revision in revisions(settings.controls).items():
         try:
             where = snapshot_download(
                 settings.model,

@@ -12,8 +12,7 @@ from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal import members
-from povwatch.media import resized
-from povwatch.media.damage import in_words
+from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.ops.report.data import Line, Picture, Report, Run, total
 from povwatch.results.manifest import peak_memory
 from povwatch.service.log import one_line
@@ -100,7 +99,7 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     times = timing(events, now)
     kept = members(job.artifact)
     source = members(job.source_info)
-    told = in_words(source.get("damage")), resized.in_words(source.get("resized"))
+    told = describe_damage(source.get("damage")), describe_sizes(source.get("resized"))
     damage = one_line(" ".join(filter(None, told)))
     uses = [event.data for event in events if event.event == "gpu-use"]
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}

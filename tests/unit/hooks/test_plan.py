@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.config.hooks import Hook
-from povwatch.config.placeholders import filled
+from povwatch.config.hooks import Hook, filled
 from povwatch.core.hook_record import HookRun, HookState
 from povwatch.core.job import Job, JobState
 from povwatch.hooks.plan import AFTER, BEFORE, needless, next_hook

@@ -12,7 +12,7 @@ from support.damaged import HEVC, KINDS, LONG, SHORT, cut_front, drop_box, from_
 
 from povwatch.core.errors import NotAVideo
 from povwatch.media.check import check
-from povwatch.media.damage import Damage, Tally, in_words
+from povwatch.media.damage import Damage, Tally, describe_damage
 from povwatch.media.finish import finish
 from povwatch.media.measure import measure
 from povwatch.media.prepare import prepare
@@ -121,7 +121,9 @@ def test_first_packet_of_several_groups(tmp_path):
     has_come_out(clip, out)
     assert 0 < ready.frames < N
     assert ready.damage["lost_at"][0][0] == 0
-    assert in_words(ready.damage).startswith(f"{N - ready.frames} of {N} frames could not be decoded and are left out")
+    assert describe_damage(ready.damage).startswith(
+        f"{N - ready.frames} of {N} frames could not be decoded and are left out"
+    )
     assert info.complete
 
 
@@ -287,7 +289,9 @@ def test_cut_off_clip_as_far_as_it_decodes(tmp_path):
     damage = Damage.from_json(ready.damage)
     assert info.damage == ready.damage
     assert (damage.frames, damage.lost, damage.missing) == (N, N - ready.frames, "It is cut off.")
-    assert in_words(ready.damage).startswith(f"Part of the file is missing: It is cut off. {damage.lost} of {N} frames")
+    assert describe_damage(ready.damage).startswith(
+        f"Part of the file is missing: It is cut off. {damage.lost} of {N} frames"
+    )
 
 
 def test_clip_around_a_gap_of_zeros(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from support import hostile
 from support.clips import painted, read_numbers
 
+from povwatch.media.damage import RUNS_MAX, Sizes, describe_sizes
 from povwatch.media.prepare import prepare
 from povwatch.media.probe import inspect
-from povwatch.media.resized import RUNS_MAX, Sizes, in_words
 
 
 def coded(path, sizes):
@@ -69,7 +69,7 @@ def test_pictures_of_another_shape(tmp_path):
     frames = [hostile.png(64, 48)] * 3 + [hostile.png(32, 32)] * 2
     work = made(hostile.pictures(tmp_path / "p.mov", *frames), "mp4", tmp_path)
     assert work.frames == 5
-    assert in_words(work.resized) == (
+    assert describe_sizes(work.resized) == (
         "Its pictures change their size: 64x48 at first, 32x32 from frame 3 (0.1 s) on. All are scaled to 64x48; "
         "where their shape is another they look squeezed or stretched."
     )
@@ -78,7 +78,7 @@ def test_pictures_of_another_shape(tmp_path):
 def test_one_size_is_not_mentioned(tmp_path):
     work = made(muxed(tmp_path / "a.mp4", [(96, 64), (96, 64)]), "mp4", tmp_path)
     assert work.resized is None
-    assert in_words(work.resized) == ""
+    assert describe_sizes(work.resized) == ""
 
 
 def test_same_shape_is_not_squeezed():
@@ -86,7 +86,7 @@ def test_same_shape_is_not_squeezed():
     sizes = Sizes()
     for number, size in enumerate([(64, 48), (128, 96)]):
         sizes.see(number, *size)
-    words = in_words(sizes.told([0, 1], Fraction(1), (64, 48), sideways=False))
+    words = describe_sizes(sizes.to_json([0, 1], Fraction(1), (64, 48), sideways=False))
     assert words.endswith("128x96 from frame 1 (1 s) on. All are scaled to 64x48.")
 
 
@@ -95,7 +95,7 @@ def test_many_changes_are_counted():
     sizes = Sizes()
     for number in range(100):
         sizes.see(number, 64 + 2 * (number % 2), 48)
-    told = sizes.told(range(100), Fraction(1, 10), (64, 48), sideways=True)
+    told = sizes.to_json(range(100), Fraction(1, 10), (64, 48), sideways=True)
     assert (told["count"], len(told["runs"])) == (100, RUNS_MAX)
     assert told["runs"][1][2:] == [48, 66]
-    assert "and 94 more changes" in in_words(told)
+    assert "and 94 more changes" in describe_sizes(told)

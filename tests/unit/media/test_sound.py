@@ -400,7 +400,7 @@ def make(clip):
 
 def test_child_dies_of_copyable_sound(tmp_path, monkeypatch):
     """A child that dies of decoding costs no sound that can be copied."""
-    dying(monkeypatch, "povwatch.media.sound.listened")
+    dying(monkeypatch, "povwatch.media.sound.decode_sound")
     made, file = make(beeping(tmp_path / "a.mp4", "aac"))
     assert (made.audio, made.copied) == ("aac", True)
     assert "SIGABRT" in made.changed
@@ -410,8 +410,8 @@ def test_child_dies_of_copyable_sound(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("where", "how", "told"),
     [
-        ("povwatch.media.sound.listened", "os.abort()", "SIGABRT"),
-        ("povwatch.media.sound.listened", "os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("povwatch.media.sound.decode_sound", "os.abort()", "SIGABRT"),
+        ("povwatch.media.sound.decode_sound", "os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
         ("povwatch.media.sound.opened", "os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("povwatch.media.sound.opened", "raise MemoryError", "memory"),
         ("povwatch.media.sound.opened", "raise KeyError('x')", "KeyError"),

@@ -99,7 +99,7 @@ def test_killed_transfer_is_resumed(hub, listing):
     part = blob(listing).with_name(blob(listing).name + fetch.PART)
     here = part.stat().st_size
     assert 0 < here < len(BIG)
-    assert fetch.here_of(listing, file_of(listing, "weights.pt")) == here
+    assert fetch.size_here(listing, file_of(listing, "weights.pt")) == here
     hub.accidents.clear()
     hub.requests.clear()
     assert bring(listing, "weights.pt") == len(BIG)
@@ -169,7 +169,7 @@ def test_two_at_once_are_refused(hub, listing):
     part = blob(listing).with_name(blob(listing).name + fetch.PART)
     part.parent.mkdir(parents=True)
     part.touch()
-    with fetch._opened(part), pytest.raises(MachineError, match="Another povwatch prefetch"):
+    with fetch._locked(part), pytest.raises(MachineError, match="Another povwatch prefetch"):
         bring(listing, "weights.pt")
 
 
@@ -192,7 +192,7 @@ def test_full_disk_keeps_what_is_here(hub, listing, monkeypatch):
     monkeypatch.setattr(fetch, "_complete", lambda a, b, out, *rest: whole(a, b, Full(out), *rest))
     with pytest.raises(RoomError, match="The disk is full"):
         bring(listing, "weights.pt")
-    assert 0 < fetch.here_of(listing, file_of(listing, "weights.pt")) <= 2_000_000
+    assert 0 < fetch.size_here(listing, file_of(listing, "weights.pt")) <= 2_000_000
 
 
 def test_gated_repository_names_its_page(hub):

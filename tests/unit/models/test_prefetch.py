@@ -13,7 +13,6 @@ from support.hubs import Accident
 from povwatch.models import fetch, prefetch, record
 from povwatch.models import hub as client
 from povwatch.models.errors import NetworkError, RoomError
-from povwatch.models.look import look, spoilt
 from povwatch.models.needs import Need
 
 BIG = random.Random(2).randbytes(400_000)  # noqa: S311 - only has to be the same each time
@@ -62,13 +61,13 @@ def licensed(full, monkeypatch):
 def bring(state, needs=NEEDS, **more):
     bars = Bars()
     found = prefetch.plan(needs)
-    problems = prefetch.bring(found, state, bars, **more)
+    problems = prefetch.download(found, state, bars, **more)
     assert bars.under_way == set()
     return [str(problem) for problem in problems], bars.counts
 
 
 def looked(state, need):
-    return look(need, record.load(state))
+    return record.presence(need, record.load(state))
 
 
 def test_all_of_it_and_nothing_else(licensed, state):
@@ -81,7 +80,7 @@ def test_all_of_it_and_nothing_else(licensed, state):
     for need in NEEDS:
         seen = looked(state, need)
         assert (seen.missing, seen.checked) == ((), True)
-        assert spoilt(need, record.load(state)) == ()
+        assert record.changed_files(need, record.load(state)) == ()
     assert client.snapshot_of(TOKENIZER, client.cached_commit(TOKENIZER)).joinpath("a.json").read_bytes() == b"{}"
 
 
@@ -97,7 +96,7 @@ def test_sizes_are_known_before(licensed, state):
     found = prefetch.plan(NEEDS)
     assert found.size == found.lacking == 401_002
     assert licensed.downloads() == []
-    prefetch.bring(found, state, Bars())
+    prefetch.download(found, state, Bars())
     assert (found.size, found.lacking) == (401_002, 0)
 
 
@@ -118,7 +117,7 @@ def test_changed_bytes_are_fetched_anew(licensed, state):
     weights = client.snapshot_of(MODEL, MODEL.revision) / "weights.pt"
     weights.resolve().write_bytes(BIG[:-1] + b"\0")
     assert looked(state, MODEL).there, "the size is the same"
-    assert spoilt(MODEL, record.load(state)) == ("weights.pt",)
+    assert record.changed_files(MODEL, record.load(state)) == ("weights.pt",)
     problems, counts = bring(state)
     assert (problems, counts["weights.pt"]) == ([], 400_000)
     assert weights.read_bytes() == BIG
@@ -182,7 +181,7 @@ def test_too_small_disk_is_told_before(licensed, state, monkeypatch):
         prefetch.check_room(found)
     free.free += 1
     prefetch.check_room(found)
-    prefetch.bring(found, state, Bars())
+    prefetch.download(found, state, Bars())
     free.free = 0
     prefetch.check_room(found)  # nothing is left to fetch
 
@@ -202,7 +201,7 @@ def test_branch_that_moves_in_between(licensed, state):
     found = prefetch.plan((TOKENIZER,))
     repository = licensed.repositories["some/tokenizer"]
     repository.earlier, repository.commit = (repository.commit,), "b" * 40
-    problems = prefetch.bring(found, state, Bars())
+    problems = prefetch.download(found, state, Bars())
     assert "was changed while it was fetched" in str(problems[0])
     assert not looked(state, TOKENIZER).checked
 
@@ -215,7 +214,7 @@ def test_nothing_is_here(hub, state):
     assert looked(state, MODEL).missing == ("weights.pt",)
     assert looked(state, TOKENIZER).missing == ("*.json",)
     assert looked(state, Need("some/whole", "main", "")).missing == ("*",)
-    assert spoilt(MODEL, ()) is None
+    assert record.changed_files(MODEL, ()) is None
 
 
 def test_files_of_others_are_unchecked(hub, state):

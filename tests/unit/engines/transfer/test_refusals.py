@@ -1,8 +1,7 @@
 import pytest
 
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.transfer.refusals import refusals, unheeded
-from povwatch.engines.transfer.request import read
+from povwatch.engines.transfer.request import read, refusals, unheeded
 from povwatch.engines.transfer.settings import Settings
 
 ALL = ("edge", "vis", "depth", "seg")

@@ -24,6 +24,7 @@ NEVER_CONTENTS = frozenset(
 """Errors that FFmpeg reports only if the kernel did."""
 
 BLOCK = 2**20
+"""Bytes that a file is read in at once."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Tells whether an engine's model files are here before anything is loaded: by name, without torch or the network."""
+"""Tells which of the configured engine's model files are missing, and their size, without torch or the network."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from povwatch.core.errors import ConfigError
 from povwatch.core.sentences import joined
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import settings, weights
-from povwatch.models.needs import Wishes, needs
+from povwatch.models.needs import Wishes, about, needs
 
 if TYPE_CHECKING:
     from povwatch.config.settings import Config
+
 
 YES = frozenset({"1", "ON", "YES", "TRUE"})
 """Values of HF_HUB_OFFLINE that keep the hub's client off the network."""
 
 SHOWN = 3
-"""Names that are listed; more would bury the next line."""
+"""The most names that are listed in a line."""
 
 
-def lacking(kind: str, config: Config) -> str:
+def missing_files(kind: str, config: Config) -> str:
     """Which of an engine's model files are missing or unusable, and what to do, as a part of a sentence.
 
     Empty if none is known to be missing. An engine that may use the network fetches missing files itself.
-
-    Args:
-        kind: cosmos or diffusers.
     """
     engine = config.engine
     if kind == "diffusers" and engine.model and _is_folder(engine.model):
@@ -41,17 +39,28 @@ def lacking(kind: str, config: Config) -> str:
     except ConfigError as error:
         return str(error).rstrip(". ")
     # Imported late: the hub's client is slow to import, and only a machine without a network needs it here.
-    from povwatch.models import look, record  # noqa: PLC0415
+    from povwatch.models import record  # noqa: PLC0415
 
     snapshots = record.load(config.paths.state)
     for need in wanted:
-        seen = look.look(need, snapshots)
+        seen = record.presence(need, snapshots)
         if not seen.there:
             names = [name for name in seen.missing if "*" not in name][:SHOWN]
             files = f"{', '.join(names)} of {need.repository}" if names else need.repository
             fetch = command("prefetch", "--engine", kind)
             return f"{files} ({need.why}) is not here, and HF_HUB_OFFLINE is set: run {fetch}"
     return ""
+
+
+def weights_size(kind: str, config: Config) -> int:
+    """Bytes of an engine's weights; 0 if unknown."""
+    folder = Path(config.engine.model).expanduser()
+    if kind == "diffusers" and config.engine.model and folder.is_dir():
+        return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    try:
+        return about(kind, wishes(config))
+    except ConfigError:
+        return 0
 
 
 def wishes(config: Config, *, mask_prompts: bool = False) -> Wishes:

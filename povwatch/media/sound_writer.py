@@ -1,4 +1,4 @@
-"""Lays decoded sound out by its timestamps, in one form, and encodes it."""
+"""Converts decoded sound to one form, lays it out by its timestamps, and encodes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LATE = 1.0
 """Seconds of silence that are not filled if the sound goes on only after the end of the picture."""
 
 
-class Form:
+class Converter:
     """Converts frames of one form to samples of the result: float32 of shape (samples, channels)."""
 
     def __init__(self, fold: Fold, layout: str, rate: int) -> None:
@@ -62,7 +62,7 @@ class Form:
             yield _packed(ready, self._size)
 
 
-class Layer:
+class SoundWriter:
     """Writes samples one after the other, with silence for the gaps."""
 
     def __init__(self, container: OutputContainer, out: AudioStream, rate: int, size: int, layout: str) -> None:
