@@ -141,7 +141,7 @@ console = Console(highlight=False)
 CLIP_HELP = "A path below inputs/, a file name, either without its suffix, or a job's number."
 
 
-def _said(clip: str) -> str:
+def _not_empty(clip: str) -> str:
     if not clip:
         raise typer.BadParameter("it is empty; give a clip's name")
     return clip
@@ -149,7 +149,7 @@ def _said(clip: str) -> str:
 
 Clip = Annotated[
     str,
-    typer.Argument(metavar="CLIP", help=CLIP_HELP, callback=_said),
+    typer.Argument(metavar="CLIP", help=CLIP_HELP, callback=_not_empty),
 ]
 
 

@@ -58,7 +58,7 @@ _UNION = re.compile(r"literal\[.*\]|constrained-\w+")
 _HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]")
 
 
-def near(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """The nearest known word as a question, after a space; empty if none is similar."""
     found = difflib.get_close_matches(word, list(known), n=1)
     return f" did you mean {found[0]!r}?" if found else ""
@@ -73,7 +73,7 @@ def explain(error: ValidationError, model: type[BaseModel], file: Path | None, s
             continue  # its entries are wrong, and have lines of their own
         loc = fault["loc"][:-2] if fault["loc"][-1] == "[key]" else fault["loc"]
         where = tuple(str(part) for part in loc if not _UNION.fullmatch(str(part)))
-        message, rest = _in_words(fault, where, model)
+        message, rest = _describe_fault(fault, where, model)
         faults.setdefault(where, []).append(message)
         found.setdefault(where, rest)
     return "\n".join(
@@ -118,7 +118,7 @@ def keys_of(model: type[BaseModel], where: Sequence[str]) -> list[str]:
     return list(fields)
 
 
-def _in_words(  # noqa: PLR0911 - one for each kind of fault
+def _describe_fault(  # noqa: PLR0911 - one for each kind of fault
     fault: Any,  # noqa: ANN401 - pydantic's
     where: tuple[str, ...],
     model: type[BaseModel],
@@ -127,7 +127,7 @@ def _in_words(  # noqa: PLR0911 - one for each kind of fault
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "extra_forbidden":
         keys = keys_of(model, where[:-1])
-        return " is no setting;", near(where[-1], keys) or f" known are {', '.join(keys)}."
+        return " is no setting;", suggestion(where[-1], keys) or f" known are {', '.join(keys)}."
     if kind == "value_error":
         message = str(fault["msg"]).removeprefix("Value error, ")
         end = "" if message.endswith("?") else "."
@@ -135,7 +135,7 @@ def _in_words(  # noqa: PLR0911 - one for each kind of fault
         told = repr(value) in message or tables
         return f": {message}", end if told else f", not {value!r}{end}"
     if kind == "literal_error":
-        meant = near(value, re.findall(r"'([^']*)'", context["expected"])) if isinstance(value, str) else ""
+        meant = suggestion(value, re.findall(r"'([^']*)'", context["expected"])) if isinstance(value, str) else ""
         return f": has to be {context['expected']}", f", not {value!r}" + (f";{meant}" if meant else ".")
     for limit, words in LIMITS.items():
         if limit in context:

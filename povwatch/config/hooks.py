@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from povwatch.config.faults import near
+from povwatch.config.faults import suggestion
 from povwatch.core.units import Seconds
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Hook(BaseModel):
         for name in sorted(self.placeholders):
             if name not in PLACEHOLDERS:
                 known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
-                meant = near(name, PLACEHOLDERS)
+                meant = suggestion(name, PLACEHOLDERS)
                 raise ValueError(
                     f"the hook {self.name!r}: {{{name}}} is unknown, known are {known}{meant and f';{meant}'}"
                 )

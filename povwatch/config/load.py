@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from povwatch.config.faults import check_environment, explain, near
+from povwatch.config.faults import check_environment, explain, suggestion
 from povwatch.config.settings import ENGINE_KINDS, Config, Paths
 from povwatch.core.errors import ConfigError
 from povwatch.core.units import parse_duration
@@ -52,7 +52,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
         except ValueError as error:
             raise ConfigError(f"--grace: {error}.") from error
     if engine and engine not in ENGINE_KINDS and ":" not in engine:
-        meant = near(engine, ENGINE_KINDS).replace("did", "Did")
+        meant = suggestion(engine, ENGINE_KINDS).replace("did", "Did")
         raise ConfigError(f"--engine {engine} is no engine.", f"Choose one of {', '.join(ENGINE_KINDS)}.{meant}")
     config = config.model_copy(update=changes)
     config._folder = here  # noqa: SLF001 - nobody else has it yet

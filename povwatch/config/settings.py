@@ -25,7 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from povwatch.config.faults import PREFIX, near
+from povwatch.config.faults import PREFIX, suggestion
 from povwatch.config.hooks import Hook
 from povwatch.core.cosmos import Control
 from povwatch.core.hours import parse as parse_hours
@@ -180,7 +180,7 @@ class Engine(Section):
     @classmethod
     def _known_kind(cls, kind: str) -> str:
         if kind not in ENGINE_KINDS and ":" not in kind:
-            meant = near(kind, ENGINE_KINDS)
+            meant = suggestion(kind, ENGINE_KINDS)
             raise ValueError(f"{kind!r} is no engine: choose one of {', '.join(ENGINE_KINDS)}{meant and f';{meant}'}")
         return kind
 

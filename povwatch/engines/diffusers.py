@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.engines.port import Context
-    from povwatch.engines.transfer.run import Loaded
+    from povwatch.engines.transfer.run import LoadedModel
 
 INSTALL = f"Install them (torch and torchvision of one build): {TORCH}; then {LOCKED}"
 
@@ -24,7 +24,7 @@ class DiffusersEngine:
     """See the module."""
 
     def __init__(self) -> None:
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedModel | None = None
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
         """Load the model; transfer.settings.Settings reads `config`.
@@ -48,7 +48,7 @@ class DiffusersEngine:
             report("hashing", None)
             hashes = digests.result()
         report("ready", 1.0)
-        self._loaded = run.Loaded(loaded, settings, guard, hashes)
+        self._loaded = run.LoadedModel(loaded, settings, guard, hashes)
         versions = loaded.versions()
         return {
             "name": "diffusers",

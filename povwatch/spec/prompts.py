@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.config.faults import near
+from povwatch.config.faults import suggestion
 from povwatch.core.errors import ConfigError
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
 from povwatch.spec.variables import names_in
@@ -92,7 +92,7 @@ def check_name(name: str, templates: Collection[str], said: str) -> None:
         ConfigError: there is no such template.
     """
     if name not in templates:
-        meant = near(name, templates).replace("did", "Did")
+        meant = suggestion(name, templates).replace("did", "Did")
         raise ConfigError(f"{said} is no template.", f"There are {', '.join(sorted(templates))}.{meant}")
 
 

@@ -1,6 +1,6 @@
 """Runs a job from its first frame to its artifact. Only a few chunks are in memory, however long the clip.
 
-While one chunk is generated, a thread reads the next one (`ahead`), and another writes the last one (`Behind`).
+While one chunk is generated, a thread reads the next (`read_ahead`), and another writes the last (`WriteBehind`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Loaded:
+class LoadedModel:
     """Does jobs in turn on one loaded model."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Loaded:
                     controls[key] = str(Path(context.workdir, f"generated_control_{key}.mp4"))
                     kept = VideoWriter(controls[key], request.rate, panel, h264.GENERATED)
                     writers.append(stack.enter_context(kept))
-                job.run(writers, stack.enter_context(Behind()))
+                job.run(writers, stack.enter_context(WriteBehind()))
         width, height = output.size
         return {
             "path": path,
@@ -163,7 +163,7 @@ class _Job:
         self.resumed = 0
         """Chunks taken from an earlier attempt."""
 
-    def run(self, writers: list[VideoWriter], behind: Behind) -> None:
+    def run(self, writers: list[VideoWriter], behind: WriteBehind) -> None:
         """Generate chunk by chunk. `writers` are the artifact's, and the control's if it is wanted."""
 
         def write(panels: list[list[Frame]]) -> None:
@@ -172,7 +172,7 @@ class _Job:
                     writer.add(*pictures)
 
         carried: torch.Tensor | None = None
-        with closing(pieces(self._request)) as source, closing(ahead(source)) as prepared:
+        with closing(pieces(self._request)) as source, closing(read_ahead(source)) as prepared:
             for chunk in self._request.chunks:
                 self._progress("read", chunk, 0)
                 with self._clock("read"):
@@ -265,7 +265,7 @@ def pixels(video: torch.Tensor) -> Frame:
     return np.ascontiguousarray(frames.cpu().numpy())
 
 
-def ahead(items: Iterator[T]) -> Generator[T]:
+def read_ahead(items: Iterator[T]) -> Generator[T]:
     """The same items; a thread makes the next one while the caller uses the current one.
 
     An exception from making an item is raised in its place.
@@ -278,7 +278,7 @@ def ahead(items: Iterator[T]) -> Generator[T]:
             yield item
 
 
-class Behind:
+class WriteBehind:
     """Runs one call at a time in a thread. The context manager ends when the last call is done."""
 
     def __init__(self) -> None:
