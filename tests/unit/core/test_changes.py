@@ -23,7 +23,7 @@ JOB = Job(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Change])
-def test_fields_named_as_a_jobs_have_its_types(kind):
+def test_job_field_keeps_its_type(kind):
     """A field that is set in the job by its name has that field's type: another meaning would need another type."""
     mine = {field.name: set(str(field.type).split(" | ")) for field in fields(kind)}
     assert {name for name, types in mine.items() if not types <= OF_JOB.get(name, types)} == set()
@@ -56,6 +56,6 @@ def test_kept_artifact_stays():
     assert (after.state, after.run_id, after.artifact, after.error) == (JobState.FAILED, "run", "made", "e")
 
 
-def test_field_that_a_change_does_not_name_stays():
+def test_unnamed_field_stays():
     """A change leaves alone what it does not speak of."""
     assert changes.Go().after(replace(JOB, go=False, hold=True)) == replace(JOB, go=True, hold=False)
