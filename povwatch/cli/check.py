@@ -61,8 +61,6 @@ def check(
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Validates JSON files one by one."""
-
     config: Config
     abilities: Abilities
 

@@ -94,7 +94,6 @@ def _say_zone(context: typer.Context) -> None:
 
 
 def _report(config: Config, outcome: Outcome) -> Report:
-    """The report of this run."""
     before = {job.id for job in outcome.before}
     notes = [note for note in (outcome.away, outcome.closed, outcome.unable) if note]
     if outcome.stopped and not all(job.ended for job in outcome.jobs):

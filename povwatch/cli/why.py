@@ -230,7 +230,6 @@ def _see(config: Config, beside: layout.Beside) -> str:
 
 
 def _clock(config: Config, job: Job) -> Iterator[Gate]:
-    """The rest of the grace, and whether it runs."""
     if words := describe_grace(job, config, running=holder(config.paths.state) is not None):
         yield "grace", WAITS, f"{words} (grace.period is {spell_duration(config.grace.period)})"
 

@@ -71,8 +71,6 @@ def walk(reader: Reader) -> Whole:
 
 
 class _Segment:
-    """The walk through a Segment's elements."""
-
     def __init__(self, reader: Reader, segment: Element) -> None:
         self.reader = reader
         self.body = segment.body

@@ -51,8 +51,6 @@ def walk(reader: Reader) -> Whole:
 
 @dataclass(slots=True)
 class _Top:
-    """The boxes at the top level."""
-
     moov: Box | None = None
     mdat: bool = False
     cut: Box | None = None

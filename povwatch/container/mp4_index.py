@@ -211,7 +211,6 @@ def _table(reader: Reader, box: Box, skip: int, code: str, *, columns: int = 1) 
 
 
 def _offsets(reader: Reader, tables: dict[bytes, Box]) -> array[int]:
-    """The offset of each chunk."""
     if (box := tables.get(b"stco")) is not None:
         return _table(reader, box, 4, "I")
     if (box := tables.get(b"co64")) is not None:
@@ -277,7 +276,6 @@ def _place(track: Track, offsets: array[int], runs: list[tuple[int, int]], sizes
 
 
 def _per_chunk(runs: list[tuple[int, int]], chunks: int) -> Iterator[int]:
-    """The number of samples in each chunk."""
     bounds = [first for first, _ in runs[1:]] + [chunks]
     chunk = 0
     for (_, samples), bound in zip(runs, bounds, strict=True):
@@ -293,8 +291,6 @@ def _per_chunk(runs: list[tuple[int, int]], chunks: int) -> Iterator[int]:
 
 
 class _FragmentHead(NamedTuple):
-    """A `tfhd`."""
-
     track: int
     base: int | None
     """The base of offsets, if the box has one."""

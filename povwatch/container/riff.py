@@ -51,8 +51,6 @@ SOLID = frozenset([b"H264", b"h264", b"X264", b"x264", b"avc1", b"AVC1", b"HEVC"
 
 @dataclass(slots=True)
 class _Film:
-    """The contents of the headers."""
-
     streams: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Pairs of `vids` or `auds` and the codec, by stream number."""
     frames: dict[int, Frames] = field(default_factory=dict)
@@ -138,7 +136,6 @@ def _judge(reader: Reader, film: _Film) -> Whole:
 
 
 def _take(reader: Reader, film: _Film, chunk: Chunk) -> None:
-    """Read a chunk inside a RIFF."""
     if chunk.type == b"hdrl" and chunk.end <= reader.size:
         for inner in chunks(reader, chunk.body, chunk.end):
             if inner.type == b"avih":
@@ -152,7 +149,6 @@ def _take(reader: Reader, film: _Film, chunk: Chunk) -> None:
 
 
 def _stream(reader: Reader, film: _Film, strl: Chunk) -> None:
-    """Read a stream's header, format and super index."""
     number = len(film.streams)
     kind = codec = b""
     for chunk in chunks(reader, strl.body, strl.end):

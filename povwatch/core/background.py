@@ -98,7 +98,6 @@ def _run(
     data: Sequence[object],
     named: Mapping[str, object],
 ) -> None:
-    """Called in a thread."""
     outcome: Any
     try:
         outcome = work(*data, **named)

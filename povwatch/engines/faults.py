@@ -63,7 +63,6 @@ def classify(error: BaseException, workdir: str = "") -> tuple[FailureKind, str,
 
 
 def _refused(error: BaseException, workdir: str) -> tuple[str, str]:
-    """What the machine refused and what to do about it, for people."""
     code = _code(error) or 0
     named = _named(error)
     told = machine_faults.translated(OSError(code, os.strerror(code)), GENERATE, named or workdir)

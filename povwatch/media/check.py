@@ -63,8 +63,6 @@ def check(
 
 
 class _Decoded:
-    """The artifact's frames, decoded and measured."""
-
     def __init__(self, source: Source, report: Callable[[int], None]) -> None:
         self.count = 0
         self.blank: list[int] = []
@@ -101,7 +99,6 @@ class _Decoded:
 
 
 def _measure(source: Source, asked: Expectation, report: Callable[[float], None]) -> Checked:
-    """Decode the artifact and measure it."""
     seen = _Decoded(source, lambda count: report(count / max(asked.frames or count, count)))
     shown = source.times()
     rate, _ = times.measure(shown, source.base, source.rates)

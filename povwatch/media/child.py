@@ -133,7 +133,6 @@ def _follow_parent() -> None:
 
 
 def _known(op: str, error: Exception, limits: dict[str, int], room: str | None) -> PovwatchError | None:
-    """The error as one of ours, if its cause is known."""
     code = machine_faults.code_of(error)
     # if the limit on memory leaves no room for a thread's stack, the machine is not to blame
     most = limits["memory"] - machine_faults.STACK

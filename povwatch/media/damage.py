@@ -193,7 +193,6 @@ class Tally:
 
 
 def _runs(places: Sequence[tuple[int, int]], base: Fraction) -> list[list[float]]:
-    """Consecutive frames as runs."""
     runs: list[list[float]] = []
     for number, moment in places:
         second = round(float(moment * base), 3)

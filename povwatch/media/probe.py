@@ -169,8 +169,6 @@ def _from_the_front(source: Source, limits: Bounds, report: Callable[[float], No
 
 
 class _Walk:
-    """One pass over every packet."""
-
     def __init__(self, source: Source, limits: Bounds, report: Callable[[float], None]) -> None:
         self.source = source
         self.limits = limits

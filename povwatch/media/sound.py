@@ -115,8 +115,6 @@ class _NotProvenError(Exception):
 
 
 class _SoundMaker:
-    """Turns one clip's sound into a file of its own."""
-
     def __init__(
         self,
         source: str,
@@ -152,7 +150,6 @@ class _SoundMaker:
 
     @contextmanager
     def _sound(self) -> Iterator[tuple[Source, AudioStream]]:
-        """The open clip and the current track."""
         with opened(self.source, self.kind) as clip:
             yield clip, clip.sounds[self.track]
 

@@ -183,6 +183,5 @@ def _fine(timescale: int) -> int:
 
 
 def _middle(ticks: Sequence[int]) -> int:
-    """The median distance between ticks."""
     gaps = sorted(after - before for before, after in pairwise(ticks))
     return gaps[len(gaps) // 2]

@@ -146,8 +146,6 @@ class Model:
 
 
 class _Loading:
-    """Progress of the load, by bytes."""
-
     def __init__(self, files: weights.Files, first: str, report: Callable[[str, float | None], None]) -> None:
         folders = [*(files.base / name for name in weights.COMPONENTS), files.controls[first]]
         self._total = sum(weights.total_size(weights.weights(folder)) for folder in folders)

@@ -138,8 +138,6 @@ class LoadedModel:
 
 
 class _Job:
-    """A job under way."""
-
     def __init__(
         self,
         request: Request,
