@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from povwatch.attempt.attempt import readable_attempt
 from povwatch.core import layout, retry
-from povwatch.core.changes import ArrivesAgain, Blocked, Cancelled, Failed, FailedKept, QuietlyRequeued, Requeued
+from povwatch.core.changes import (
+    ArrivesAgain,
+    Blocked,
+    Cancelled,
+    Failed,
+    FailedKept,
+    FinishAgain,
+    QuietlyRequeued,
+    Requeued,
+)
 from povwatch.core.command import command
 from povwatch.core.errors import (
     AttemptFailed,
@@ -132,6 +141,10 @@ class FailedAttempts:
         error = JobFailed(what, todo)
         kept = FailedKept(error=str(error), artifact=attempt.to_json(), promise=None, crashes=job.crashes)
         self._store.apply(job, kept)
+
+    def take_up(self, job: Job, attempt: Attempt) -> None:
+        """Finish a failed job's kept artifact again, since somebody asked for it."""
+        self._error_files.clear(self._store.apply(job, FinishAgain(artifact=attempt.to_json())))
 
     def set_aside(self, job: Job, error: PovwatchError) -> None:
         """Fail a job whose promise cannot be kept. Its files stay where they are, and the error names them."""

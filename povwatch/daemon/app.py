@@ -156,7 +156,6 @@ class App:
             publisher=self.publisher,
             background=self.background,
             failed_attempts=failed_attempts,
-            error_files=self.error_files,
             archive=SourceArchive(config, self.folder),
             free_space=self.free_space,
             outputs_watch=self.outputs_watch,

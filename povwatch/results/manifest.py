@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from povwatch import __version__
 from povwatch.core import layout
 from povwatch.core.cosmos import CONTROLS
+from povwatch.media.info import Checked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
+    from povwatch.attempt.attempt import Attempt
     from povwatch.core.job import Job
-    from povwatch.media.info import Checked
     from povwatch.publish import Entry
 
 VERSION = 1
@@ -45,17 +46,11 @@ SOURCE_FIELDS = (
 
 def manifest(
     job: Job,
-    entry: Entry,
-    *,
-    info: dict[str, Any],
+    attempt: Attempt,
     spec: dict[str, Any],
-    capabilities: dict[str, Any],
-    artifact: dict[str, Any],
-    sound: dict[str, Any],
+    entries: Sequence[Entry],
     checked: Checked,
-    controls: Mapping[str, tuple[Entry, Checked]] | None = None,
-    seconds: dict[str, float],
-    gpu: dict[str, Any],
+    *,
     started_at: str,
     finished_at: str,
 ) -> bytes:
@@ -63,36 +58,21 @@ def manifest(
 
     Args:
         job: the job.
-        entry: the published file, under its final name.
-        info: VideoInfo of the clip.
-        spec: the frozen spec.
-        capabilities: of the engine.
-        artifact: the engine's report of its result; paths are left out.
-        sound: SoundTrack of the result.
-        checked: what the check found.
-        controls: published control videos by hint key, each as `entry` and `checked`.
-        seconds: stage to wall-clock seconds.
-        gpu: measured while it generated; see Attempt.
+        attempt: its files and measurements. Paths in them are left out.
+        spec: the frozen spec, in upstream's fields.
+        entries: the published files, under their final names: the result, then `attempt.controls`.
+        checked: what the check of the result found.
         started_at: ISO 8601, with the zone.
         finished_at: ISO 8601, with the zone.
     """
-    real = bool(capabilities.get("real"))
+    capabilities, artifact = attempt.capabilities, attempt.artifact
+    controls = zip(attempt.controls.items(), entries[1:], strict=True)
     text = {
-        "manifest_version": VERSION,
-        "povwatch": __version__,
-        "kind": "aug" if real else "preview",
-        **({} if real else {"note": PREVIEW_NOTE}),
-        "clip": layout.shown(job.path),
-        "source": {
-            "path_hex": job.path.hex(),
-            "base_hex": job.base.hex(),
-            **{key: info[key] for key in SOURCE_FIELDS},
-        },
-        **({"damaged": info["damage"]} if info.get("damage") else {}),
-        **({"resized": info["resized"]} if info.get("resized") else {}),
+        **_kind(capabilities),
+        **_clip(job, attempt.info),
         "spec": spec,
         "spec_hash": job.spec_hash,
-        **_asked(spec, artifact),
+        **_settings(spec, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
         # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).
         "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},
@@ -103,16 +83,16 @@ def manifest(
             "checkpoints": capabilities.get("checkpoints", []),
         },
         "libraries": capabilities.get("libraries", {}),
-        "gpu": _gpu(capabilities, artifact, gpu),
+        "gpu": _gpu(capabilities, artifact, attempt.gpu),
         "generated": {key: value for key, value in artifact.items() if key not in {"path", "controls", "seconds"}},
-        "output": _file(entry, checked),
-        "sound": {key: value for key, value in sound.items() if key != "path"},
-        "control_videos": {key: _file(*found) for key, found in (controls or {}).items()},
+        "output": _file(entries[0], checked),
+        "sound": {key: value for key, value in attempt.sound.items() if key != "path"},
+        "control_videos": {key: _file(entry, Checked.from_json(found)) for (key, found), entry in controls},
         "job": job.id,
         "run_id": job.run_id,
         "attempt": job.attempts,
         "crashes": job.crashes,
-        "seconds": seconds,
+        "seconds": attempt.seconds,
         "seconds_of_generate": artifact.get("seconds", {}),
         "started_at": started_at,
         "finished_at": finished_at,
@@ -120,6 +100,20 @@ def manifest(
     # Control characters and lone surrogates become JSON escapes; text in any language stays readable.
     lines = json.dumps(text, indent=2, ensure_ascii=False) + "\n"
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in lines).encode()
+
+
+def _kind(capabilities: dict[str, Any]) -> dict[str, Any]:
+    known = {"manifest_version": VERSION, "povwatch": __version__}
+    if capabilities.get("real"):
+        return {**known, "kind": "aug"}
+    return {**known, "kind": "preview", "note": PREVIEW_NOTE}
+
+
+def _clip(job: Job, info: dict[str, Any]) -> dict[str, Any]:
+    """The clip, from its VideoInfo."""
+    source = {"path_hex": job.path.hex(), "base_hex": job.base.hex(), **{key: info[key] for key in SOURCE_FIELDS}}
+    found = {"damaged": info.get("damage"), "resized": info.get("resized")}
+    return {"clip": layout.shown(job.path), "source": source, **{key: value for key, value in found.items() if value}}
 
 
 def _file(entry: Entry, checked: Checked) -> dict[str, Any]:
@@ -150,7 +144,7 @@ def peak_memory(artifact: dict[str, Any], gpu: dict[str, Any]) -> int | None:
     return None
 
 
-def _asked(spec: dict[str, Any], artifact: dict[str, Any]) -> dict[str, Any]:
+def _settings(spec: dict[str, Any], artifact: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide the result, as the engine used them; settings that it does not report, from the spec."""
     found = {key: artifact.get(key, spec.get(key)) for key in ("seed", "num_steps", "guidance")}
     controls = {key: spec[key].get("control_weight", 1.0) for key in CONTROLS if spec.get(key) is not None}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.errors import CheckFailed, FinishFailed
-from povwatch.media.info import Checked
 from povwatch.results.manifest import manifest
 
 if TYPE_CHECKING:
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
     from povwatch.attempt.attempt import Attempt
     from povwatch.core.job import Job
     from povwatch.core.mailbox import Gauge
+    from povwatch.media.info import Checked
     from povwatch.publish import Entry, Published, Publisher, Sealed
     from povwatch.publish.publisher import Describe, Names
+    from povwatch.publish.staging import Staging
 
 
 def finish_and_seal(
@@ -31,18 +32,15 @@ def finish_and_seal(
     attempt: Attempt,
     *,
     gauge: Gauge,
-    names_like: str,
+    pattern: str,
     started_at: str,
 ) -> tuple[Checked, Sealed]:
     """Finish and check the engine's artifact, and seal it under its final names.
 
     Args:
         cancelled: set when the result is no longer wanted.
-        publisher: of outputs/.
-        job: as it was generated.
-        attempt: its files.
-        gauge: progress of finishing and checking.
-        names_like: `publish.layout`.
+        gauge: gets the progress of finishing and checking.
+        pattern: `publish.layout`.
         started_at: ISO time for the manifest.
 
     Raises:
@@ -51,7 +49,7 @@ def finish_and_seal(
     checked = attempt.finish(gauge.set, cancelled)
     if job.run_id is None:
         raise CheckFailed(f"Job {job.id} has no run.")
-    names, describe = _naming(job, attempt, checked, names_like, started_at)
+    names, describe = _naming(job, attempt, checked, pattern, started_at)
     try:
         sealed = publisher.seal(
             job.id, job.run_id, attempt.files, names=names, describe=describe, stopped=cancelled.is_set
@@ -74,41 +72,30 @@ def seal_anew(
     attempt: Attempt,
     checked: Checked,
     *,
-    names_like: str,
+    pattern: str,
     started_at: str,
 ) -> Sealed:
     """Promise the next free names after one was taken; see `Publisher.reseal`."""
-    names, describe = _naming(job, attempt, checked, names_like, started_at)
+    names, describe = _naming(job, attempt, checked, pattern, started_at)
     return publisher.reseal(sealed, names=names, describe=describe)
 
 
-def _naming(job: Job, attempt: Attempt, checked: Checked, names_like: str, started_at: str) -> tuple[Names, Describe]:
+def clear(_: threading.Event, staging: Staging, job_id: int) -> None:
+    """Delete an ended job's private folders; see `Staging.finish`."""
+    staging.finish(job_id)
+
+
+def _naming(job: Job, attempt: Attempt, checked: Checked, pattern: str, started_at: str) -> tuple[Names, Describe]:
     """The results' names for each version, and the manifest for them."""
     kind = "aug" if attempt.capabilities.get("real") else "preview"
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     def names(version: int) -> list[bytes]:
-        result = layout.output(names_like, job.path, job.base, kind, version)
+        result = layout.output(pattern, job.path, job.base, kind, version)
         return [result, *(layout.control(result, key) for key in attempt.controls)]
 
     def describe(entries: Sequence[Entry]) -> bytes:
-        return manifest(
-            job,
-            entries[0],
-            info=attempt.info,
-            spec=attempt.frozen.upstream(),
-            capabilities=attempt.capabilities,
-            artifact=attempt.artifact,
-            sound=attempt.sound,
-            checked=checked,
-            controls={
-                key: (entry, Checked.from_json(found))
-                for (key, found), entry in zip(attempt.controls.items(), entries[1:], strict=True)
-            },
-            seconds=attempt.seconds,
-            gpu=attempt.gpu,
-            started_at=started_at,
-            finished_at=finished_at,
-        )
+        spec = attempt.frozen.upstream()
+        return manifest(job, attempt, spec, entries, checked, started_at=started_at, finished_at=finished_at)
 
     return names, describe

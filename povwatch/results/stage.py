@@ -7,16 +7,17 @@ inference never runs again for that job.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
 from povwatch.attempt.attempt import Attempt, readable_attempt
 from povwatch.core import layout, retry
-from povwatch.core.changes import CrashCounted, Done, FinishAgain, FinishRetry, Passed, PromisedAnew, StepPutOff
+from povwatch.core.changes import CrashCounted, Done, FinishRetry, Passed, PromisedAnew, StepPutOff
 from povwatch.core.errors import (
     CheckFailed,
     EnvironmentFault,
@@ -40,8 +41,7 @@ from povwatch.files.free_space import LOOK_EVERY
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, SoundTrack
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
-from povwatch.results.sealing import finish_and_seal, keep, seal_anew
-from povwatch.results.staging_cleanup import StagingCleanup
+from povwatch.results.sealing import clear, finish_and_seal, keep, seal_anew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.files.free_space import FreeSpace
+    from povwatch.hooks.stage import HookStage
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.publish.outputs_watch import OutputsWatch
     from povwatch.results.source_archive import SourceArchive
-    from povwatch.spec.error_files import ErrorFiles
 
 AGAIN = 30.0
 """Seconds until a failed step is tried again, if machine_faults.TABLE does not have its cause."""
@@ -79,19 +79,12 @@ class Where(StrEnum):
     """The error says that it is missing."""
 
 
-class AfterHooks(Protocol):
-    """Runs the `after` hooks of a job."""
-
-    def after(self, job: Job) -> str | None:
-        """The hooks' failures as a sentence, empty if there are none; None while hooks are still to run."""
-
-
 class ResultsStage(Stage):
-    """Takes jobs from `checking` to `done`."""
+    """Takes jobs from `checking` to `done`, and clears outputs/.povwatch after jobs that ended, however they ended."""
 
     states = (JobState.CHECKING, JobState.PUBLISHING)
 
-    def __init__(
+    def __init__(  # nine: a job's disk, private files, hooks and clip come together in its last stage
         self,
         config: Config,
         *,
@@ -99,23 +92,20 @@ class ResultsStage(Stage):
         publisher: Publisher,
         background: Background,
         failed_attempts: FailedAttempts,
-        error_files: ErrorFiles,
         archive: SourceArchive,
         free_space: FreeSpace,
         outputs_watch: OutputsWatch,
-        hooks: AfterHooks,
+        hooks: HookStage,
     ) -> None:
         self._config = config
         self._store = store
         self._publisher = publisher
         self._background = background
         self._failed_attempts = failed_attempts
-        self._error_files = error_files
         self._archive = archive
         self._free_space = free_space
         self._outputs_watch = outputs_watch
         self._hooks = hooks
-        self._cleanup = StagingCleanup(store, publisher.staging, background)
         self._results: dict[int, tuple[Sealed, Published]] = {}
         """Published jobs whose `after` hooks are not over."""
         self._later: dict[int, tuple[float, Callable[[], None]]] = {}
@@ -138,7 +128,9 @@ class ResultsStage(Stage):
         self._results.pop(job.id, None)
         if job.state is JobState.DONE:
             self._archive.move(job)  # also if it was `done-already`
-        self._cleanup.ended(job)
+        # One that was never claimed left nothing: a hook's files are deleted with it.
+        if job.engine is not None and not job.kept:
+            self._clear(job.id)
 
     def resume(self, job: Job, *, crashed: bool) -> str:
         """See Stage. A promise is kept. An artifact is checked again if it still exists; if not, the job runs again."""
@@ -187,7 +179,7 @@ class ResultsStage(Stage):
             finish_and_seal,
             *(self._publisher, job, attempt),
             gauge=gauge,
-            names_like=self._config.publish.layout,
+            pattern=self._config.publish.layout,
             started_at=self._started(job),
         )
 
@@ -226,7 +218,7 @@ class ResultsStage(Stage):
     def tick(self, now: float) -> None:
         """Repeat the steps that are due, and end published jobs whose hooks are over."""
         if self._outputs_watch.came_back():
-            self._cleanup.all()
+            self._clear_all()
             self._hurry()
         for job_id in list(self._results):
             try:
@@ -349,21 +341,18 @@ class ResultsStage(Stage):
         attempt.unfinished = 0
         if attempt.sound.get("path") is None:
             attempt.sound = {}  # the last try left it out
-        self._error_files.clear(self._store.apply(job, FinishAgain(artifact=attempt.to_json())))
+        self._failed_attempts.take_up(job, attempt)
         return True
 
     def _check_later(
-        self, job: Job, attempt: Attempt, error: EnvironmentFault, pause: float | None = None, where: Where = Where.KEPT
+        self,
+        job: Job,
+        attempt: Attempt,
+        error: EnvironmentFault,
+        pause: float | None = None,
+        where: Where = Where.KEPT,
     ) -> None:
-        """Postpone finishing the artifact, since the machine does not allow it now. No GPU time is spent again.
-
-        Args:
-            job: the job.
-            attempt: its files.
-            error: why it cannot be finished now.
-            pause: seconds; by default machine_faults.py's for this error.
-            where: where the artifact is, as a sentence.
-        """
+        """Postpone finishing the artifact, by `pause` seconds or machine_faults.py's for this error."""
         when = self._store.clock.boot() + (self._pause(job, error) if pause is None else pause)
         self._wait(job, "check-later", error, when, where)
         self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
@@ -442,9 +431,30 @@ class ResultsStage(Stage):
             then,
             seal_anew,
             *(self._publisher, sealed, job, Attempt.from_json(job.artifact or "{}"), self._found(job)),
-            names_like=self._config.publish.layout,
+            pattern=self._config.publish.layout,
             started_at=self._started(job),
         )
+
+    # -- left-over private files
+
+    def _clear_all(self) -> None:
+        """Clear after every job that ended while outputs/ was away.
+
+        Job numbers are never reused, so nothing that runs is touched, however late this is.
+        """
+        with suppress(PovwatchError):
+            for job_id in {job_id for job_id, _ in self._publisher.staging.runs()}:
+                job = self._store.journal.job(job_id)
+                if job is None or (job.ended and not job.kept):
+                    self._clear(job_id)
+
+    def _clear(self, job_id: int) -> None:
+        """Delete a job's private folders. The next start deletes what cannot be deleted now."""
+        key = ("tidy", job_id)
+        if not self._background.busy(key):
+            self._background.submit(key, lambda _: None, clear, self._publisher.staging, job_id)
+
+    # -- from the journal
 
     def _started(self, job: Job) -> str:
         starts = [event.at for event in self._store.journal.events(job.id) if event.event == "started"]

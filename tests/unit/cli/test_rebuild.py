@@ -11,6 +11,7 @@ import pytest
 from support.spec_texts import text as spec_text
 from typer.testing import CliRunner
 
+from povwatch.attempt.attempt import Attempt
 from povwatch.cli.app import app
 from povwatch.core import command
 from povwatch.core.errors import ConfigError
@@ -65,15 +66,16 @@ class World:
         target.with_suffix(".json").write_bytes(
             manifest(
                 job,
-                Entry(b"final.mp4", os.fsencode(target.relative_to(self.outputs)), len(result), sha),
-                info=VideoInfo(complete=True, sha256=hashlib.sha256(clip).hexdigest(), size=len(clip)).to_json(),
-                spec=spec.upstream(),
-                capabilities={"name": "cosmos", "real": True},
-                artifact={"path": ""},
-                sound={},
-                checked=Checked(1, 2, 2, "1/1", 1.0, "yuv420p", "h264", None, len(result), sha),
-                seconds={},
-                gpu={},
+                Attempt(
+                    folder="",
+                    info=VideoInfo(complete=True, sha256=hashlib.sha256(clip).hexdigest(), size=len(clip)).to_json(),
+                    spec={},
+                    capabilities={"name": "cosmos", "real": True},
+                    artifact={"path": ""},
+                ),
+                spec.upstream(),
+                [Entry(b"final.mp4", os.fsencode(target.relative_to(self.outputs)), len(result), sha)],
+                Checked(1, 2, 2, "1/1", 1.0, "yuv420p", "h264", None, len(result), sha),
                 started_at="2026-01-01T00:00:00+00:00",
                 finished_at=f"2026-01-01T00:0{self.jobs}:00+00:00",
             )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from povwatch import __version__
+from povwatch.attempt.attempt import Attempt
 from povwatch.core.job import Job, JobState
 from povwatch.media.info import Checked, VideoInfo
 from povwatch.publish import Entry
@@ -19,6 +20,7 @@ JOB = Job(
     spec_hash="5bec",
     engine="cosmos",
 )
+BEGIN, END = "2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00"
 CHECKED = Checked(
     frames=12,
     width=96,
@@ -40,14 +42,12 @@ def made(**changes):
         "capabilities": {"name": "cosmos", "version": "1", "real": True},
         "artifact": {"path": "/secret/out.mp4", "frames": 12, "peak_memory": 5},
         "sound": {"path": "/secret/sound.mp4", "audio": "aac", "copied": True, "problem": "", "changed": ""},
-        "checked": CHECKED,
-        "controls": {},
         "seconds": {"generate": 1.5},
         "gpu": {},
-        "started_at": "2026-01-01T00:00:00+00:00",
-        "finished_at": "2026-01-01T00:01:00+00:00",
     }
-    return manifest(JOB, Entry(b"final.mp4", b"d/caf/caf_aug_v2.mp4", 10, "c0de"), **(values | changes))
+    attempt = Attempt(folder="/secret", **(values | changes))
+    entry = Entry(b"final.mp4", b"d/caf/caf_aug_v2.mp4", 10, "c0de")
+    return manifest(JOB, attempt, attempt.spec, [entry], CHECKED, started_at=BEGIN, finished_at=END)
 
 
 def test_holds_all_to_run_it_again():

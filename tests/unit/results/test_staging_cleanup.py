@@ -115,7 +115,7 @@ def test_nothing_is_left_of_an_ended_job(world, end, state):
 
 def test_waiting_job_keeps_checkpoints(world):
     """A job that waits for its next attempt keeps its checkpoints."""
-    world.app.results._cleanup.all()
+    world.app.results._clear_all()
     world.settle()
     assert world.left == ["1"]
 

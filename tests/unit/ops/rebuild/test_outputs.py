@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from povwatch.attempt.attempt import Attempt
 from povwatch.core.job import Job, JobState
 from povwatch.media.info import Checked, VideoInfo
 from povwatch.ops.rebuild.outputs import Result, find_promises, first, parse, read_outputs
@@ -31,15 +32,16 @@ JOB = Job(
 def text(target=b"d/caf\xe9/caf\xe9_aug.mp4", job=JOB):
     return manifest(
         job,
-        Entry(b"final.mp4", target, len(RESULT), SHA),
-        info=VideoInfo(complete=True, frames=12, sha256="5" * 64, size=3).to_json(),
-        spec={"name": "a", "seed": 3, "edge": {}},
-        capabilities={"name": "cosmos", "real": True, "kind": "something of the engine's own"},
-        artifact={"path": "/secret"},
-        sound={},
-        checked=Checked(12, 96, 64, "30/1", 0.4, "yuv420p", "h264", None, len(RESULT), SHA),
-        seconds={},
-        gpu={},
+        Attempt(
+            folder="/secret",
+            info=VideoInfo(complete=True, frames=12, sha256="5" * 64, size=3).to_json(),
+            spec={},
+            capabilities={"name": "cosmos", "real": True, "kind": "something of the engine's own"},
+            artifact={"path": "/secret"},
+        ),
+        {"name": "a", "seed": 3, "edge": {}},
+        [Entry(b"final.mp4", target, len(RESULT), SHA)],
+        Checked(12, 96, 64, "30/1", 0.4, "yuv420p", "h264", None, len(RESULT), SHA),
         started_at="2026-01-01T00:00:00+00:00",
         finished_at="2026-01-01T00:01:00+00:00",
     )
