@@ -127,14 +127,8 @@ class Attempt:
             with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
                 take_copy(root_fd, clip, room, source, cancelled)
                 self._take_references(root_fd, layout.split(clip)[0], room, cancelled)
-            made = call(
-                "prepare",
-                {"source": source, "info": self.info, "out_path": "working.mp4"},
-                timeout=WORK_TIMEOUT,
-                room=self.folder,
-                on_progress=report,
-                cancelled=cancelled,
-            )
+            args = {"source": source, "info": self.info, "out_path": "working.mp4"}
+            made = self._call("prepare", args, cancelled, report)
             if made["copied"]:  # the working copy is the clip itself, sound included
                 os.unlink(source, dir_fd=room)
                 source = made["path"]
@@ -207,14 +201,9 @@ class Attempt:
             CheckFailed: it is not what was asked for. `error` is raised if it is a CheckFailed, else the new finding.
         """
         asked = Expectation(frames=expected.frames, not_blank=expected.not_blank)
+        args = {"artifact": self._name(self.artifact["path"]), "expectation": asked.to_json()}
         try:
-            call(
-                "check",
-                {"artifact": self._name(self.artifact["path"]), "expectation": asked.to_json()},
-                timeout=WORK_TIMEOUT,
-                room=self.folder,
-                cancelled=cancelled,
-            )
+            self._call("check", args, cancelled)
         except CheckFailed as found:
             if isinstance(error, NotAVideo):
                 what = f"The engine's artifact cannot be used: {error.what}"
@@ -235,34 +224,22 @@ class Attempt:
         with self._timed("finish"):
             with private.opened(self.folder) as room, suppress(FileNotFoundError):
                 os.unlink(to.name, dir_fd=room)  # left by a crash during this step
-            made = call(
-                "finish",
-                {
-                    "info": self.info,
-                    "prepared": self._inside(),
-                    "generated": self._name(generated),
-                    "out_path": to.name,
-                    "frames": expected.frames,
-                    "panels": expected.panels,
-                    "keep_size": expected.width is None,
-                    "sound": self._name(self.sound["path"]) if expected.sound else None,
-                },
-                timeout=WORK_TIMEOUT,
-                room=self.folder,
-                on_progress=lambda fraction: report(fraction / 2),
-                cancelled=cancelled,
-            )
+            args: dict[str, Any] = {
+                "info": self.info,
+                "prepared": self._inside(),
+                "generated": self._name(generated),
+                "out_path": to.name,
+                "frames": expected.frames,
+                "panels": expected.panels,
+                "keep_size": expected.width is None,
+                "sound": self._name(self.sound["path"]) if expected.sound else None,
+            }
+            made = self._call("finish", args, cancelled, lambda fraction: report(fraction / 2))
         if expected.rate is None:  # only the first frames, and the sound may begin after them
             expected = dataclasses.replace(expected, sound=made["sound"])
         with self._timed("check"):
-            found = call(
-                "check",
-                {"artifact": to.name, "expectation": expected.to_json() | {"times": self._inside()["times"]}},
-                timeout=WORK_TIMEOUT,
-                room=self.folder,
-                on_progress=lambda fraction: report(0.5 + fraction / 2),
-                cancelled=cancelled,
-            )
+            args = {"artifact": to.name, "expectation": expected.to_json() | {"times": self._inside()["times"]}}
+            found = self._call("check", args, cancelled, lambda fraction: report(0.5 + fraction / 2))
         return Checked.from_json(found)
 
     def _expected(self) -> Expectation:
@@ -326,6 +303,16 @@ class Attempt:
             control, _, key = where.rpartition(".")
             (fields[control] if control else fields)[key] = copy
         return fields
+
+    def _call(
+        self,
+        operation: str,
+        args: dict[str, Any],
+        cancelled: threading.Event,
+        report: Callable[[float], None] | None = None,
+    ) -> dict[str, Any]:
+        """Let a media child work in the folder."""
+        return call(operation, args, timeout=WORK_TIMEOUT, room=self.folder, on_progress=report, cancelled=cancelled)
 
     def _whole(self, name: str) -> str:
         """The absolute path of a file in the folder."""

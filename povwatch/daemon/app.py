@@ -161,7 +161,7 @@ class App:
             outputs_watch=self.outputs_watch,
             hooks=self.hooks,
         )
-        self.store.route((self.arrival, self.folder_monitor, self.grace, self.hooks, self.run, self.results))
+        self.store.stages = (self.arrival, self.folder_monitor, self.grace, self.hooks, self.run, self.results)
         self.spool = Spool(config.paths.state)
 
 

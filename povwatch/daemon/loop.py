@@ -89,12 +89,9 @@ class Daemon:
         outside = outside or Outside()
         self._stop: str | None = None
         self.journal_wait = JournalWait(
-            config.paths.state,
-            clock=outside.clock,
-            waker=outside.waker,
-            notifier=self._notifier,
+            config.paths.state, clock=outside.clock, waker=outside.waker, notifier=self._notifier
         )
-        self.app = self._put_together(config, scope, outside)
+        self.app = self._build_app(config, scope, outside)
         self._display = display
         self._requests = Requests(self.app)
         self._facts = StatusFacts(self.app)
@@ -107,7 +104,7 @@ class Daemon:
         if not once:  # --once ends where nothing can go on
             self.app.journal.patience = self.journal_wait
 
-    def _put_together(self, config: Config, scope: Scope, outside: Outside) -> App:
+    def _build_app(self, config: Config, scope: Scope, outside: Outside) -> App:
         """Build the app, and wait while the journal's disk is full."""
         times = 0
         while True:
@@ -125,11 +122,7 @@ class Daemon:
     # -- the life of a daemon
 
     def run(self) -> Outcome:
-        """Run until told to stop; with --once, until nothing can go on by itself.
-
-        Returns:
-            The outcome of the clips.
-        """
+        """Run until told to stop; with --once, until nothing can go on by itself."""
         self._set_signals()
         try:
             self._live()
@@ -184,7 +177,7 @@ class Daemon:
             "recovery": lambda: recover(app.store, app.mishaps, crashed=crashed),
             "sweep": lambda: sweep(app.store, app.publisher.staging),
             "recovery of hooks": app.hooks.recover,
-            "folder monitor": self._look_out,
+            "folder monitor": self._start_watching,
             "schedule": app.schedule.tick,
             "worker pool": app.pool.start,
         }
@@ -192,7 +185,7 @@ class Daemon:
         app.mishaps.tried("status facts", self._facts.tick, app.clock.boot())
         self._notifier.ready(self._facts.line())
 
-    def _look_out(self) -> None:
+    def _start_watching(self) -> None:
         self.app.folder_monitor.start()
         if self.app.root.away is None:
             self.app.folder.sweep()
@@ -285,7 +278,7 @@ class Daemon:
             tried("end of the hooks", app.hooks.stop)
             tried("end of the workers", app.pool.stop, f"povwatch stops ({self._stop or 'all is done'}).")
             tried("end of the GPU faults", app.gpu_faults.stop)
-            tried("last words of the workers", self._hear_last_words)
+            tried("last words of the workers", self._wait_for_workers)
             for close in (app.inspections.close, app.background.close):
                 close()
             tried("closing of the hooks", app.hooks.close)
@@ -297,7 +290,7 @@ class Daemon:
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in app.store.counts.items() if not state.ended))
 
-    def _hear_last_words(self) -> None:
+    def _wait_for_workers(self) -> None:
         app = self.app
         deadline = app.clock.boot() + STOP_PATIENCE
         while not app.pool.stopped and app.clock.boot() < deadline:

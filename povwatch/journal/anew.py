@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.errors import JournalError
-from povwatch.files.fs import fsync_dir
+from povwatch.files import fs
+from povwatch.journal.lock import FILE as LOCK
 from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, JournalReader
 from povwatch.journal.writer import Journal, connect
@@ -81,7 +82,8 @@ def made_anew(state: Path) -> Iterator[NewJournal]:
     state.mkdir(parents=True, exist_ok=True)
     file = state / GROWING
     with JournalLock(state) as lock:
-        _remove(file)
+        for part in BESIDE:
+            (state / (GROWING + part)).unlink(missing_ok=True)
         with closing(NewJournal(connect(file), lock)) as journal:
             yield journal
         _settle(file, state)
@@ -123,24 +125,13 @@ def _settle(file: Path, state: Path) -> None:
     if file.with_name(file.name + "-wal").exists():
         raise JournalError(f"The new journal {file} could not be closed.", "See to the disk (df, journalctl -k).")
     owner = state.stat()
-    fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with fs.closing(os.open(file, os.O_RDWR | os.O_CLOEXEC)) as fd:
         if os.geteuid() == 0:
             os.fchown(fd, owner.st_uid, owner.st_gid)
-            os.chown(state / "lock", owner.st_uid, owner.st_gid)
+            os.chown(state / LOCK, owner.st_uid, owner.st_gid)
         os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _remove(file: Path) -> None:
-    for part in BESIDE:
-        file.with_name(file.name + part).unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fsync_dir(fd)
-    finally:
-        os.close(fd)
+    with fs.closing(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+        fs.fsync_dir(fd)

@@ -13,7 +13,7 @@ from povwatch.core.errors import JournalError, JournalFailed
 from povwatch.core.hook_record import HookRun, HookState
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
-from povwatch.journal.statements import Statements, in_words
+from povwatch.journal.statements import Statements, translate_sqlite_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ def _opened(uri: str) -> JournalReader:
         JournalFailed: it did not.
         JournalError: the daemon is only just making the journal.
     """
-    with in_words():
+    with translate_sqlite_errors():
         connection = sqlite3.connect(uri, uri=True, timeout=5)
     reader = JournalReader(connection)
     try:

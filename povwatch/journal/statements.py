@@ -42,7 +42,7 @@ class Statements:
         @functools.wraps(statement)
         def run(*args: object, **values: object) -> Any:  # noqa: ANN401 - as the statement has it
             def act() -> Any:  # noqa: ANN401 - as the statement has it
-                with in_words():
+                with translate_sqlite_errors():
                     found = statement(*args, **values)
                     return list(found) if isinstance(found, GeneratorType) else found
 
@@ -59,8 +59,8 @@ def journal_failed(error: sqlite3.Error, what: str, todo: str) -> JournalFailed:
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
-    """Turn SQLite's errors into povwatch's.
+def translate_sqlite_errors() -> Iterator[None]:
+    """Turn an error of SQLite's in the block into povwatch's.
 
     Raises:
         JournalFailed: the disk is full or fails, or the file is damaged.

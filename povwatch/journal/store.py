@@ -50,7 +50,8 @@ class JobStore:
         """Log lines that wait for the commit of `together`; None outside of it."""
         self._touched: set[int] = set()
         """The jobs changed within `together`."""
-        self._stages: Sequence[Stage] = ()
+        self.stages: Sequence[Stage] = ()
+        """The stages that jobs are routed to."""
         self._routed: list[tuple[Stage, str, Job]] = []
         """The calls that stages still get, in order: stage, method, job."""
         self._routing = False
@@ -112,15 +113,6 @@ class JobStore:
             self.tell(change.name(), new, fields)
         self._route(job, new)
         return new
-
-    def route(self, stages: Sequence[Stage]) -> None:
-        """Route jobs to these stages from now on."""
-        self._stages = stages
-
-    @property
-    def stages(self) -> Sequence[Stage]:
-        """The stages that jobs are routed to."""
-        return self._stages
 
     def stage_of(self, job: Job) -> Stage:
         """The stage that owns this job, which has not ended."""

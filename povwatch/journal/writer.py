@@ -23,7 +23,7 @@ from povwatch.core.errors import JournalError, JournalFailed
 from povwatch.core.job import Job, JobState, Waiting, may_go
 from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
-from povwatch.journal.statements import Statements, in_words, journal_failed
+from povwatch.journal.statements import Statements, journal_failed, translate_sqlite_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -317,7 +317,7 @@ class Journal(JournalReader):
 
     def _run(self, statement: str) -> None:
         def act() -> None:
-            with in_words():
+            with translate_sqlite_errors():
                 self._db.execute(statement)
 
         self._step(act)

@@ -58,9 +58,9 @@ class Notifier:
         """The daemon is alive. Call it only from a loop that has just made sure, never from a separate thread."""
         return self._send("WATCHDOG=1")
 
-    def stopping(self, status: str = "") -> bool:
+    def stopping(self) -> bool:
         """The daemon is stopping."""
-        return self._send("STOPPING=1", status)
+        return self._send("STOPPING=1")
 
     def close(self) -> None:
         """Close the socket; later messages are dropped."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.core.job import JobState
 from povwatch.core.local_time import local
 from povwatch.core.units import spell_duration, spell_size
 
@@ -98,11 +97,6 @@ def named(names: list[str], most: int = 5) -> str:
     """The first names, and the number of others."""
     shown = ", ".join(names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def waits(line: Line) -> float | None:
-    """Seconds in the queue; None if the clip never got there."""
-    return line.queued if line.state is not JobState.ARRIVING else None
 
 
 def _shape(picture: Picture) -> str:

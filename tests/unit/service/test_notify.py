@@ -36,8 +36,8 @@ def test_messages_arrive(manager, notifier):
     assert manager.recv(4096) == b"READY=1"
     assert notifier.watchdog()
     assert manager.recv(4096) == b"WATCHDOG=1"
-    assert notifier.stopping("releases a job")
-    assert manager.recv(4096) == b"STOPPING=1\nSTATUS=releases a job"
+    assert notifier.stopping()
+    assert manager.recv(4096) == b"STOPPING=1"
 
 
 def test_status_is_sent_when_it_changes(manager, notifier):
