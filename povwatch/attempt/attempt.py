@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.attempt import soundtrack
-from povwatch.attempt.copies import see_that_it_is_content, take_copy
+from povwatch.attempt.copies import refuse_text, take_copy
 from povwatch.core import layout
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
 from povwatch.core.machine_faults import Place, translate_os_errors
@@ -122,25 +122,25 @@ class Attempt:
             JobFailed: a file that the spec names does not fit the frames that decode.
             PovwatchError: any other error of media.run.
         """
-        with self._timed("prepare"), private.opened(self.folder) as room:
+        with self._timed("prepare"), private.opened(self.folder) as private_fd:
             source = "source" + Path(os.fsdecode(clip)).suffix.lower()
             with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
-                take_copy(root_fd, clip, room, source, cancelled)
-                self._take_references(root_fd, layout.split(clip)[0], room, cancelled)
+                take_copy(root_fd, clip, private_fd, source, cancelled)
+                self._take_references(root_fd, layout.split(clip)[0], private_fd, cancelled)
             args = {"source": source, "info": self.info, "out_path": "working.mp4"}
             made = self._call("prepare", args, cancelled, report)
             if made["copied"]:  # the working copy is the clip itself, sound included
-                os.unlink(source, dir_fd=room)
+                os.unlink(source, dir_fd=private_fd)
                 source = made["path"]
-            self._keep(room, source, made["times"])
-            self.source = self._whole(source)
-            self.prepared = made | {name: self._whole(made[name]) for name in ("path", "times")}
+            self._sync(private_fd, source, made["times"])
+            self.source = self._absolute(source)
+            self.prepared = made | {name: self._absolute(made[name]) for name in ("path", "times")}
             if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded: these count
                 self._refuse_misfits(made["frames"])
                 self.info = self.info | {name: made[name] for name in ("frames", "start", "duration", "damage")}
             if made["resized"]:
                 self.info = self.info | {"resized": made["resized"]}
-            self._make_sound(room, cancelled)
+            self._make_sound(private_fd, cancelled)
 
     def request(self, job_id: int) -> dict[str, Any]:
         """The job as the engine gets it; see engine.port."""
@@ -177,7 +177,7 @@ class Attempt:
         except (EnvironmentFault, MediaStopped):
             raise
         except PovwatchError as error:
-            self._see_whose(error, expected, cancelled)
+            self._check_artifact_alone(error, expected, cancelled)
             raise FinishFailed(
                 f"What was generated is right, and finishing it failed: {error.what}", error.todo
             ) from error
@@ -194,14 +194,14 @@ class Attempt:
                 self.controls[key] = found.to_json()
         return checked
 
-    def _see_whose(self, error: PovwatchError, expected: Expectation, cancelled: threading.Event) -> None:
+    def _check_artifact_alone(self, error: PovwatchError, expected: Expectation, cancelled: threading.Event) -> None:
         """Check the artifact alone, without the changes of finishing.
 
         Raises:
             CheckFailed: it is not what was asked for. `error` is raised if it is a CheckFailed, else the new finding.
         """
         asked = Expectation(frames=expected.frames, not_blank=expected.not_blank)
-        args = {"artifact": self._name(self.artifact["path"]), "expectation": asked.to_json()}
+        args = {"artifact": self._relative(self.artifact["path"]), "expectation": asked.to_json()}
         try:
             self._call("check", args, cancelled)
         except CheckFailed as found:
@@ -222,23 +222,26 @@ class Attempt:
     ) -> Checked:
         """Finish and check one video."""
         with self._timed("finish"):
-            with private.opened(self.folder) as room, suppress(FileNotFoundError):
-                os.unlink(to.name, dir_fd=room)  # left by a crash during this step
+            with private.opened(self.folder) as private_fd, suppress(FileNotFoundError):
+                os.unlink(to.name, dir_fd=private_fd)  # left by a crash during this step
             args: dict[str, Any] = {
                 "info": self.info,
-                "prepared": self._inside(),
-                "generated": self._name(generated),
+                "prepared": self._prepared_inside(),
+                "generated": self._relative(generated),
                 "out_path": to.name,
                 "frames": expected.frames,
                 "panels": expected.panels,
                 "keep_size": expected.width is None,
-                "sound": self._name(self.sound["path"]) if expected.sound else None,
+                "sound": self._relative(self.sound["path"]) if expected.sound else None,
             }
             made = self._call("finish", args, cancelled, lambda fraction: report(fraction / 2))
         if expected.rate is None:  # only the first frames, and the sound may begin after them
             expected = dataclasses.replace(expected, sound=made["sound"])
         with self._timed("check"):
-            args = {"artifact": to.name, "expectation": expected.to_json() | {"times": self._inside()["times"]}}
+            args = {
+                "artifact": to.name,
+                "expectation": expected.to_json() | {"times": self._prepared_inside()["times"]},
+            }
             found = self._call("check", args, cancelled, lambda fraction: report(0.5 + fraction / 2))
         return Checked.from_json(found)
 
@@ -269,14 +272,14 @@ class Attempt:
         """Whether the sound was made, and its file exists if there is any."""
         return bool(self.sound) and (self.sound["path"] is None or Path(self.sound["path"]).is_file())
 
-    def _make_sound(self, room: int, cancelled: threading.Event) -> None:
+    def _make_sound(self, private_fd: int, cancelled: threading.Event) -> None:
         """Make the result's sound and sync it. Finishing only copies it."""
         with self._timed("sound"):
-            args = {"source": self._name(self.source), "info": self.info, "prepared": self._inside()}
+            args = {"source": self._relative(self.source), "info": self.info, "prepared": self._prepared_inside()}
             made = soundtrack.make(self.folder, args, float(self.info.get("duration", 0.0)), cancelled)
         if made.path is not None:
-            self._keep(room, made.path)
-            made = dataclasses.replace(made, path=self._whole(made.path))
+            self._sync(private_fd, made.path)
+            made = dataclasses.replace(made, path=self._absolute(made.path))
         self.sound = made.to_json()
 
     def _make_sound_again(self, cancelled: threading.Event) -> None:
@@ -286,15 +289,15 @@ class Attempt:
             FinishFailed: the sound existed before, and cannot be made now.
         """
         proven = self.sound
-        with private.opened(self.folder) as room:
-            self._make_sound(room, cancelled)
+        with private.opened(self.folder) as private_fd:
+            self._make_sound(private_fd, cancelled)
         if proven and self.sound["path"] is None:
             problem, self.sound = self.sound["problem"], proven
             raise FinishFailed(f"The sound that was made is gone, and cannot be made again: {problem}")
 
-    def _inside(self) -> dict[str, Any]:
+    def _prepared_inside(self) -> dict[str, Any]:
         """Prepared, with paths relative to the folder."""
-        return self.prepared | {name: self._name(self.prepared[name]) for name in ("path", "times")}
+        return self.prepared | {name: self._relative(self.prepared[name]) for name in ("path", "times")}
 
     def _for_engine(self, ready: Prepared) -> dict[str, Any]:
         """Upstream's fields, with the private copy of every file that they name."""
@@ -314,25 +317,25 @@ class Attempt:
         """Let a media child work in the folder."""
         return call(operation, args, timeout=WORK_TIMEOUT, room=self.folder, on_progress=report, cancelled=cancelled)
 
-    def _whole(self, name: str) -> str:
+    def _absolute(self, name: str) -> str:
         """The absolute path of a file in the folder."""
         return os.path.join(self.folder, name)  # noqa: PTH118 - as it is written
 
-    def _name(self, path: str) -> str:
+    def _relative(self, path: str) -> str:
         """A file's path relative to the folder. An engine may have resolved the folder's path."""
         inside = self.folder if path.startswith(f"{self.folder}/") else os.path.realpath(self.folder)
         return path.removeprefix(f"{inside}/")
 
-    def _take_references(self, root_fd: int, folder: bytes, room: int, cancelled: threading.Event) -> None:
+    def _take_references(self, root_fd: int, folder: bytes, private_fd: int, cancelled: threading.Event) -> None:
         """Copy the files that the spec names, and remember the copies."""
         for where, path in self.frozen.referenced_paths().items():
             if where == "prompt_path":
                 continue  # its text is already the prompt
             copy = f"{where.replace('.', '_')}{Path(path).suffix.lower()}"
             named = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
-            take_copy(root_fd, named, room, copy, cancelled, names=1)
-            see_that_it_is_content(room, copy, named)
-            self.references[where] = self._whole(copy)
+            take_copy(root_fd, named, private_fd, copy, cancelled, names=1)
+            refuse_text(private_fd, copy, named)
+            self.references[where] = self._absolute(copy)
 
     def _refuse_misfits(self, decoded: int) -> None:
         """Refuse control videos and masks that count frames which do not decode. `decoded` is the number that does.
@@ -349,7 +352,7 @@ class Attempt:
                     "Encode the clip anew, so that it holds the frames that decode alone, and make that file from it.",
                 )
 
-    def _keep(self, room: int, *names: str) -> None:
+    def _sync(self, private_fd: int, *names: str) -> None:
         """Sync files that finishing needs. After a power cut the artifact is finished, not generated again.
 
         Raises:
@@ -357,9 +360,9 @@ class Attempt:
         """
         with translate_os_errors(Place.PREPARE, f"The private copy in {self.folder}"):
             for name in names:
-                with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
+                with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=private_fd)) as fd:
                     os.fsync(fd)
-            fsync_dir(room)
+            fsync_dir(private_fd)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -32,7 +32,7 @@ COPY_CHUNK = 64 * 1024 * 1024
 
 
 def take_copy(
-    root_fd: int, path: bytes, room: int, to: str, cancelled: threading.Event, *, names: int | None = None
+    root_fd: int, path: bytes, private_fd: int, to: str, cancelled: threading.Event, *, names: int | None = None
 ) -> None:
     """Copy a plain file below an open folder, following no symlink. Blocks are shared if the file system can.
 
@@ -41,7 +41,7 @@ def take_copy(
     Args:
         root_fd: the folder.
         path: relative to it.
-        room: the open private folder for the copy.
+        private_fd: the open private folder for the copy.
         to: the copy's name.
         cancelled: checked after each part.
         names: how many names (hard links) the file may have; any number by default.
@@ -60,24 +60,24 @@ def take_copy(
             raise SourceChanged(f"{clip} is no longer the plain file that it was.")
         with translate_os_errors(Place.COPY, f"the private copy of {clip}"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            with closing(os.open(to, flags, 0o600, dir_fd=room)) as target:
+            with closing(os.open(to, flags, 0o600, dir_fd=private_fd)) as target:
                 while _copy_some(source, target, clip):
                     if cancelled.is_set():
                         raise MediaStopped("The copy was called off.")
 
 
-def see_that_it_is_content(room: int, copy: str, path: bytes) -> None:
+def refuse_text(private_fd: int, copy: str, path: bytes) -> None:
     """Refuse a private copy that is text: an engine's reader may take it for a list of other files to open.
 
     Args:
-        room: the open private folder of the copy.
+        private_fd: the open private folder of the copy.
         copy: its name.
         path: the original, relative to inputs/.
 
     Raises:
         SourceChanged: it is text. The file that was checked under this name was not.
     """
-    with closing(os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=room)) as fd:
+    with closing(os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=private_fd)) as fd:
         kind, _ = classify(read_at_most(fd, HEAD))
     if kind in TELLS_OF_FILES:
         raise SourceChanged(f"inputs/{layout.shown(path)} is no longer the file that was judged.")

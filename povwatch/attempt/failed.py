@@ -107,7 +107,7 @@ class FailedAttempts:
                     decision.waiting or Waiting.PAUSED, error, decision.at, prepared=prepared
                 )
                 if not known:
-                    self._store.tell("released", job, fields)
+                    self._store.log("released", job, fields)
             case Kind.BLOCK:
                 self._end(job, Blocked, error, "was blocked by the engine's guardrail")
             case Kind.FAIL | Kind.REJECT:

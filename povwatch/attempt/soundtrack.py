@@ -64,7 +64,7 @@ def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.
     return SoundTrack(problem=f"Its sound cannot be had: {problem}")
 
 
-def tell(store: JobStore, job: Job, sound: Mapping[str, Any]) -> None:
+def log_problems(store: JobStore, job: Job, sound: Mapping[str, Any]) -> None:
     """Log what is missing from a clip's sound, once a job, since all its attempts meet the same. `sound` is JSON."""
     logged = {event.event for event in store.journal.events(job.id)}
     for event, key in (("sound-left-out", "problem"), ("sound-changed", "changed")):

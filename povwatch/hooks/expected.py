@@ -31,7 +31,7 @@ TIMEOUT = 4 * 3600.0
 """Seconds to decode one file."""
 
 
-def lacking(paths: Sequence[str], cancelled: threading.Event) -> tuple[str, dict[str, int]]:
+def first_problem(paths: Sequence[str], cancelled: threading.Event) -> tuple[str, dict[str, int]]:
     """The problem of the first bad file, as a clause ("x.mp4 is not there"), and the frames of each video.
 
     Args:
@@ -47,7 +47,7 @@ def lacking(paths: Sequence[str], cancelled: threading.Event) -> tuple[str, dict
         name = shown(os.fsencode(posixpath.basename(path)))
         try:
             with closing(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)) as fd:
-                wrong = _looked(path, fd, frames, cancelled)
+                wrong = _problem_of(path, fd, frames, cancelled)
                 os.fsync(fd)
             with closing(os.open(posixpath.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
                 fsync_dir(folder)
@@ -60,7 +60,7 @@ def lacking(paths: Sequence[str], cancelled: threading.Event) -> tuple[str, dict
     return "", frames
 
 
-def _looked(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
+def _problem_of(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
     """The problem of one file, as a clause; empty if there is none."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
@@ -69,13 +69,13 @@ def _looked(path: str, fd: int, frames: dict[str, int], cancelled: threading.Eve
         return "is empty"
     suffix = Path(path).suffix.lower()
     if suffix in VIDEO_SUFFIXES:
-        return _decoded(path, fd, frames, cancelled)
+        return _problem_of_video(path, fd, frames, cancelled)
     if suffix == ".json" and status.st_size <= JSON_MAX:
-        return _parsed(fd)
+        return _problem_of_json(fd)
     return ""
 
 
-def _parsed(fd: int) -> str:
+def _problem_of_json(fd: int) -> str:
     try:
         with open(fd, "rb", closefd=False) as file:
             json.load(file)
@@ -84,7 +84,7 @@ def _parsed(fd: int) -> str:
     return ""
 
 
-def _decoded(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
+def _problem_of_video(path: str, fd: int, frames: dict[str, int], cancelled: threading.Event) -> str:
     name = posixpath.basename(path)
     try:
         report = _examined(path, fd, cancelled)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.copies import see_that_it_is_content, take_copy
+from povwatch.attempt.copies import refuse_text, take_copy
 from povwatch.config.hooks import filled
 from povwatch.core import layout
 from povwatch.core.errors import HookFailed, OutputsAway, PovwatchError, SourceChanged
@@ -23,7 +23,7 @@ from povwatch.files import private
 from povwatch.files.fs import FOLDER, closing, open_beneath
 from povwatch.files.names import is_ignored
 from povwatch.files.signature import same_content, signature
-from povwatch.hooks.expected import lacking
+from povwatch.hooks.expected import first_problem
 from povwatch.hooks.plan import needless
 from povwatch.hooks.program import run_program
 from povwatch.process.start import describe_end
@@ -153,13 +153,13 @@ def _run(
     return ended
 
 
-def _values(request: HookRequest, config: Config, room: Path, outdir: Path) -> dict[str, str]:
+def _values(request: HookRequest, config: Config, folder: Path, outdir: Path) -> dict[str, str]:
     """The value of each placeholder."""
     job = request.job
     name = layout.split(job.path)[1]
     return {
-        "video": str(room / os.fsdecode(name)),
-        "spec": str(room / os.fsdecode(job.base + b".json")),
+        "video": str(folder / os.fsdecode(name)),
+        "spec": str(folder / os.fsdecode(job.base + b".json")),
         "outdir": str(outdir),
         "stem": os.fsdecode(job.base),
         "job": str(job.id),
@@ -169,7 +169,7 @@ def _values(request: HookRequest, config: Config, room: Path, outdir: Path) -> d
 
 def _not_needed(request: HookRequest, expects: Sequence[str], cancelled: threading.Event) -> str:
     """Why the hook does not have to run, as a clause; empty if it has to."""
-    wrong, frames = lacking(expects, cancelled) if expects else ("", {})
+    wrong, frames = first_problem(expects, cancelled) if expects else ("", {})
     why = needless(
         request.hook,
         ran_before=request.ran_before,
@@ -191,26 +191,26 @@ def _give(request: HookRequest, config: Config, values: dict[str, str], cancelle
     """Make the copies that the hook names. Returns the signature of the clip's copy."""
     named = request.hook.placeholders
     video, spec = (Path(values[what]) for what in ("video", "spec"))
-    with private.opened(str(video.parent)) as room:
+    with private.opened(str(video.parent)) as private_fd:
         if "spec" in named:
-            with os.fdopen(os.open(spec.name, NEW, 0o666, dir_fd=room), "w", encoding="utf-8") as file:
+            with os.fdopen(os.open(spec.name, NEW, 0o666, dir_fd=private_fd), "w", encoding="utf-8") as file:
                 file.write(json.dumps(request.spec, indent=2) + "\n")
         if "video" not in named:
             return None
         if request.source is None:
-            _copy(request, config, room, video.name, cancelled)
+            _copy(request, config, private_fd, video.name, cancelled)
         else:
-            _link(request.source, room, video.name)
-        return signature(os.stat(video.name, dir_fd=room))
+            _link(request.source, private_fd, video.name)
+        return signature(os.stat(video.name, dir_fd=private_fd))
 
 
-def _copy(request: HookRequest, config: Config, room: int, video: str, cancelled: threading.Event) -> None:
+def _copy(request: HookRequest, config: Config, private_fd: int, video: str, cancelled: threading.Event) -> None:
     """Copy the clip from inputs/."""
     try:
         with closing(os.open(config.paths.inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-            take_copy(root, request.job.path, room, video, cancelled)
-        see_that_it_is_content(room, video, request.job.path)
-        _see_that_it_was_the_clip(request.job, config)
+            take_copy(root, request.job.path, private_fd, video, cancelled)
+        refuse_text(private_fd, video, request.job.path)
+        _check_that_it_is_the_clip(request.job, config)
     except SourceChanged as error:
         if request.output is None:
             raise
@@ -221,7 +221,7 @@ def _copy(request: HookRequest, config: Config, room: int, video: str, cancelled
         ) from error
 
 
-def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
+def _check_that_it_is_the_clip(job: Job, config: Config) -> None:
     try:
         there = signature((config.paths.inputs / os.fsdecode(job.path)).lstat())
     except OSError as error:
@@ -230,18 +230,18 @@ def _see_that_it_was_the_clip(job: Job, config: Config) -> None:
         raise SourceChanged("The clip is not the one that arrived.")
 
 
-def _link(source: Path, room: int, video: str) -> None:
+def _link(source: Path, private_fd: int, video: str) -> None:
     """Link the run's copy, which nothing else needs any more. Without hard links, copy it."""
     try:
         with private.opened(str(source.parent)) as run:
             try:
-                os.link(source.name, video, src_dir_fd=run, dst_dir_fd=room, follow_symlinks=False)
+                os.link(source.name, video, src_dir_fd=run, dst_dir_fd=private_fd, follow_symlinks=False)
             except FileNotFoundError:
                 raise
             except OSError:
                 with (
                     os.fdopen(os.open(source.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=run), "rb") as one,
-                    os.fdopen(os.open(video, NEW, 0o600, dir_fd=room), "wb") as other,
+                    os.fdopen(os.open(video, NEW, 0o600, dir_fd=private_fd), "wb") as other,
                 ):
                     shutil.copyfileobj(one, other)
     except (FileNotFoundError, OutputsAway) as error:
@@ -268,7 +268,7 @@ def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threadin
         )
     if ended.status != 0:
         raise HookFailed(f"It {describe_end(ended.status)}.", f"Mend what it complains of{_words(ended.tail)}")
-    wrong, _ = lacking(expects, cancelled)
+    wrong, _ = first_problem(expects, cancelled)
     if wrong:
         left = f" It left {_names(ended.left)} behind, which does not count." if ended.left else ""
         todo = f"Have it write all that its `expects` names{_words(ended.tail)}"

@@ -110,7 +110,7 @@ class JobStore:
         new = self.journal.advance(job, change.after(job), change.name(), self.clock.wall(), fields)
         self._remember(new)
         if change.logged:
-            self.tell(change.name(), new, fields)
+            self.log(change.name(), new, fields)
         self._route(job, new)
         return new
 
@@ -135,9 +135,9 @@ class JobStore:
         if new.ended:
             self._routed += [(stage, "ended", new) for stage in self.stages]
         if self._unlogged is None:
-            self._tell_stages()
+            self._call_stages()
 
-    def _tell_stages(self) -> None:
+    def _call_stages(self) -> None:
         """Call the stages in the order of the changes. Changes that they make themselves come last."""
         if self._routing:
             return
@@ -145,11 +145,11 @@ class JobStore:
         try:
             while self._routed:
                 stage, what, job = self._routed.pop(0)
-                self._tell_stage(stage, what, job)
+                self._call_stage(stage, what, job)
         finally:
             self._routing = False
 
-    def _tell_stage(self, stage: Stage, what: str, job: Job) -> None:
+    def _call_stage(self, stage: Stage, what: str, job: Job) -> None:
         if what == "ended":  # one stage's failure costs no other, and is repeated later
             key = ("end", job.id, type(stage).__name__)
             self.mishaps.later(key, lambda: stage.ended(job), pause=0.0)
@@ -165,7 +165,7 @@ class JobStore:
     def note(self, job: Job, event: str, fields: Mapping[str, Any]) -> None:
         """Journal and log an event of a job that changes nothing."""
         self.journal.note(job, event, self.clock.wall(), fields)
-        self.tell(event, job, fields)
+        self.log(event, job, fields)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -193,9 +193,9 @@ class JobStore:
             self._unlogged, self._touched = outer, touched_before
         self._touched |= touched
         for event, job, fields in unlogged:
-            self.tell(event, job, fields)
+            self.log(event, job, fields)
         if outer is None:
-            self._tell_stages()
+            self._call_stages()
 
     def wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
         """Journal a new reason to wait. It is logged if the job waits on something else than before."""
@@ -217,7 +217,7 @@ class JobStore:
             if before := self.journal.latest(path):
                 self.known[path] = _known(before)
 
-    def tell(self, event: str, job: Job, fields: Mapping[str, Any]) -> None:
+    def log(self, event: str, job: Job, fields: Mapping[str, Any]) -> None:
         """Log an event at once, or with the commit of `together`."""
         if self._unlogged is None:
             say(event, job, **fields)

@@ -59,7 +59,7 @@ def finish_and_seal(
     return checked, sealed
 
 
-def keep(cancelled: threading.Event, publisher: Publisher, sealed: Sealed) -> Published:
+def keep_promise(cancelled: threading.Event, publisher: Publisher, sealed: Sealed) -> Published:
     """Keep a promise; see `Publisher.publish`."""
     return publisher.publish(sealed, cancelled.is_set)
 

@@ -41,7 +41,7 @@ from povwatch.files.free_space import LOOK_EVERY
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, SoundTrack
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
-from povwatch.results.sealing import clear, finish_and_seal, keep, seal_anew
+from povwatch.results.sealing import clear, finish_and_seal, keep_promise, seal_anew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +206,7 @@ class ResultsStage(Stage):
         self._background.submit(
             ("publish", job.id),
             lambda outcome: self._published(job, sealed, outcome),
-            keep,
+            keep_promise,
             self._publisher,
             sealed,
         )
@@ -281,7 +281,7 @@ class ResultsStage(Stage):
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
             } | {"numbers": checked.to_json()}
-            soundtrack.tell(self._store, job, attempt.sound)
+            soundtrack.log_problems(self._store, job, attempt.sound)
             job = self._store.apply(job, Passed(fields=fields, promise=sealed.to_json(), artifact=attempt.to_json()))
             for key, problem in attempt.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)

@@ -250,7 +250,7 @@ class RunStage(Stage):
             self._failed_attempts.release(job, "The worker was lost before it had the job.")
         else:
             try:
-                soundtrack.tell(self._store, job, run.attempt.sound)
+                soundtrack.log_problems(self._store, job, run.attempt.sound)
                 self._generate(worker, run, job)
                 self._queue.pauses.prepared()
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon

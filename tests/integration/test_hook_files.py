@@ -8,7 +8,7 @@ import pytest
 from support.clips import make_clip
 
 from povwatch.container import reader
-from povwatch.hooks.expected import lacking
+from povwatch.hooks.expected import first_problem
 
 
 def short(path):
@@ -48,7 +48,7 @@ def link(path):
 def test_each_file_is_checked_by_its_name(tmp_path, name, make, says):
     """JSON has to parse, videos have to decode, and others have to be plain and not empty."""
     make(tmp_path / name)
-    found, _ = lacking([str(tmp_path / name)], threading.Event())
+    found, _ = first_problem([str(tmp_path / name)], threading.Event())
     assert found.startswith(says)
     assert bool(found) == bool(says)
 
@@ -56,9 +56,9 @@ def test_each_file_is_checked_by_its_name(tmp_path, name, make, says):
 def test_every_frame_is_counted(tmp_path):
     """Every frame of a video is decoded and counted; a missing file is named."""
     paths = [str(make_clip(tmp_path / name, frames=7)) for name in ("a.mp4", "b.avi")]
-    assert lacking(paths, threading.Event()) == ("", {"a.mp4": 7, "b.avi": 7})
+    assert first_problem(paths, threading.Event()) == ("", {"a.mp4": 7, "b.avi": 7})
     (tmp_path / "b.avi").unlink()
-    assert lacking(paths, threading.Event())[0] == "b.avi is not there"
+    assert first_problem(paths, threading.Event())[0] == "b.avi is not there"
 
 
 def test_long_index_is_read_by_a_child(tmp_path, monkeypatch):
@@ -66,5 +66,5 @@ def test_long_index_is_read_by_a_child(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "BRIEF_TABLES", 0)
     make_clip(tmp_path / "a.mp4", frames=7)
     short(tmp_path / "b.mp4")
-    assert lacking([str(tmp_path / "a.mp4")], threading.Event()) == ("", {"a.mp4": 7})
-    assert lacking([str(tmp_path / "b.mp4")], threading.Event())[0].startswith("b.mp4 is not whole (")
+    assert first_problem([str(tmp_path / "a.mp4")], threading.Event()) == ("", {"a.mp4": 7})
+    assert first_problem([str(tmp_path / "b.mp4")], threading.Event())[0].startswith("b.mp4 is not whole (")

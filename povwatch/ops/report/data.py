@@ -168,7 +168,7 @@ class Report:
         return [line for line in self.lines if line.open]
 
     @property
-    def told(self) -> Sequence[tuple[str, Sequence[Line]]]:
+    def attention(self) -> Sequence[tuple[str, Sequence[Line]]]:
         """The lines that need attention, by heading."""
         return (("Did not come out", self.not_out), ("Came out, but", self.flawed), ("Still open", self.open))
 

@@ -21,7 +21,7 @@ def as_markdown(report: Report) -> str:
     """Headline, failed clips, totals, all clips."""
     parts = [f"# {words.headline(report)}", _facts(report)]
     parts += [f"> {text(note)}" for note in report.notes]
-    for title, lines in report.told:
+    for title, lines in report.attention:
         if lines:
             rows = [
                 [text(line.clip), str(line.state), str(line.attempts), text(line.problem), text(line.todo)]

@@ -85,7 +85,7 @@ def as_html(report: Report) -> str:
         report=report,
         words=words,
         headline=words.headline(report),
-        good=not any(lines for _, lines in report.told) and bool(report.lines),
+        good=not any(lines for _, lines in report.attention) and bool(report.lines),
         tiles=_tiles(report),
         subtitle=_subtitle(report),
         rows=rows,

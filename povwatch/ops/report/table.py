@@ -34,7 +34,7 @@ def table(report: Report) -> RenderableType:
         parts += [*_done(report), ""]
         if len(done) > ROWS_MAX:
             parts[-1:] = [f"... and {len(done) - ROWS_MAX} more: --report FILE.html has all of them.", ""]
-    for title, lines in report.told:
+    for title, lines in report.attention:
         if lines:
             parts += [*_told(title, lines), ""]
     if report.left:
