@@ -22,7 +22,6 @@ from povwatch.service.requests import Answer, Request
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from povwatch.config.settings import Config
     from povwatch.daemon.app import App
@@ -31,13 +30,16 @@ if TYPE_CHECKING:
 EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
 """The states in which a job can still be held or started."""
 
-
 OF_ALL = frozenset({"pause", "resume", "clean"})
 """Requests that concern no single clip."""
 
 
+class Refused(Exception):  # noqa: N818 - an answer, not a failure
+    """The request cannot be met; the text is the answer."""
+
+
 class Requests:
-    """Answers requests."""
+    """Answers requests. What performs one returns the answer, or raises Refused with it."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -55,8 +57,8 @@ class Requests:
                 found = self._find(request.clip) if request.clip else []
                 if self._runs_damaged(request, found):
                     continue
-                answer = self._perform(request, found, now)
-            except EnvironmentFault as error:
+                answer = Answer(done=True, text=self._perform(request, found, now))
+            except (Refused, EnvironmentFault) as error:
                 answer = Answer(done=False, text=str(error))
             except JournalFailed:
                 raise
@@ -77,34 +79,33 @@ class Requests:
         except OSError as error:
             say("unanswered", verb=request.verb, clip=request.clip, problem=error.strerror)
 
-    def _perform(self, request: Request, found: list[Job], now: float) -> Answer:
-        if (answer := self._of_all(request, now)) is not None:
-            return answer
+    def _perform(self, request: Request, found: list[Job], now: float) -> str:
+        if request.verb == "pause":
+            return self._app.schedule.pause(request.by)
+        if request.verb == "resume":
+            return self._resume()
+        if request.verb == "retry" and request.options.get("previews"):
+            return self._retry_previews(now)
         options = [f"--{name}" for name in ("force", "damaged") if request.options.get(name)]
         paths = [job.path for job in found]
         if why := unanswerable(request.verb, options, request.clip, paths, self._store.known.keys()):
-            return Answer(done=False, text=why)
+            raise Refused(why)
         (job,) = found
         if job.path not in self._store.scope:
-            text = "this povwatch runs other clips alone (run --once with their names): ask again when it has ended."
-            return Answer(done=False, text=text)
+            raise Refused(
+                "this povwatch runs other clips alone (run --once with their names): ask again when it has ended."
+            )
+        if request.verb == "retry":
+            return self._retry(job, now, force=bool(request.options.get("force")))
         if request.verb == "go" and request.options.get("damaged"):
-            return self._not_incomplete(job)
-        perform: dict[str, Callable[[Job], Answer]] = {"go": self._go, "hold": self._hold, "cancel": self._cancel}
-        if request.verb in perform:
-            return perform[request.verb](job)
-        return self._retry(job, now, force=bool(request.options.get("force")))
+            return self._go_damaged(job)
+        return {"go": self._go, "hold": self._hold, "cancel": self._cancel}[request.verb](job)
 
-    def _of_all(self, request: Request, now: float) -> Answer | None:
-        """Answer a request that concerns no single clip; None for any other request."""
-        match request.verb:
-            case "pause":
-                return Answer(done=True, text=self._app.schedule.pause(request.by))
-            case "resume":
-                return Answer(*self._app.schedule.resume())
-            case "retry" if request.options.get("previews"):
-                return self._retry_previews(now)
-        return None
+    def _resume(self) -> str:
+        done, text = self._app.schedule.resume()
+        if not done:
+            raise Refused(text)
+        return text
 
     def _find(self, clip: str) -> list[Job]:
         """The newest jobs of the clips that a word may mean; see lookup.py."""
@@ -119,28 +120,22 @@ class Requests:
         """A path relative to inputs/. Paths that a shell completes are often absolute."""
         return clip.removeprefix(f"{self._app.folder.root}/")
 
-    def _go(self, job: Job) -> Answer:
-        if job.state not in EARLY:
-            return self._too_late(job)
+    def _go(self, job: Job) -> str:
+        _refuse_late(job)
         job = self._store.apply(job, Go())
         self._app.grace.check_soon(job.id)
         beside = layout.beside(job.path, job.base)
         try:
             held = self._app.folder.markers(beside).hold
         except EnvironmentFault as error:
-            when = f"it is noted, and the clip starts when inputs/ can be read again: {error.what}"
-            return Answer(done=True, text=when)
+            return f"it is noted, and the clip starts when inputs/ can be read again: {error.what}"
         if held:
-            text = f"the file {layout.shown(beside.hold)} still holds it: remove that, and it starts."
-            return Answer(done=False, text=text)
-        match job.waiting_on:
-            case Waiting.INVALID_SPEC:
-                text = f"it starts as soon as its JSON is right: {job.detail}"
-            case _ if job.state is JobState.ARRIVING:
-                text = "it starts as soon as it has arrived."
-            case _:
-                text = "it starts as soon as a worker is free."
-        return Answer(done=True, text=text)
+            raise Refused(f"the file {layout.shown(beside.hold)} still holds it: remove that, and it starts.")
+        if job.waiting_on is Waiting.INVALID_SPEC:
+            return f"it starts as soon as its JSON is right: {job.detail}"
+        if job.state is JobState.ARRIVING:
+            return "it starts as soon as it has arrived."
+        return "it starts as soon as a worker is free."
 
     def _runs_damaged(self, request: Request, found: list[Job]) -> bool:
         """Whether this is `go --damaged` of an incomplete clip. It is answered once some of the clip is decoded."""
@@ -165,66 +160,60 @@ class Requests:
                 answer = Answer(done=False, text=text)
         self._answer(request, job, answer)
 
-    def _not_incomplete(self, job: Job) -> Answer:
+    def _go_damaged(self, job: Job) -> str:
         """The answer to `go --damaged` for a clip that is complete, or not yet known to be incomplete."""
-        if job.ended or job.state not in EARLY:
-            return self._too_late(job)
+        _refuse_late(job)
         if job.state is not JobState.ARRIVING:
-            return Answer(done=False, text=f"nothing of it is missing: {command('go', clip=job.path)} starts it.")
-        if job.damaged is not None:
-            return Answer(done=True, text="what can be decoded of it is run: it is being decoded.")
-        return Answer(done=False, text="it still arrives: ask again if it waits (incomplete).")
+            raise Refused(f"nothing of it is missing: {command('go', clip=job.path)} starts it.")
+        if job.damaged is None:
+            raise Refused("it still arrives: ask again if it waits (incomplete).")
+        return "what can be decoded of it is run: it is being decoded."
 
-    def _hold(self, job: Job) -> Answer:
-        if job.state not in EARLY:
-            return self._too_late(job)
+    def _hold(self, job: Job) -> str:
+        _refuse_late(job)
         job = self._store.apply(job, Hold())
         self._app.grace.check_soon(job.id)
-        return Answer(done=True, text=f"it is held until {command('go', clip=job.path)}")
+        return f"it is held until {command('go', clip=job.path)}"
 
-    def _cancel(self, job: Job) -> Answer:
+    def _cancel(self, job: Job) -> str:
         if job.ended:
-            return Answer(done=False, text=f"it is {job.state} already.")
+            raise Refused(f"it is {job.state} already.")
         if job.state is JobState.PUBLISHING and job.waiting_on in {Waiting.HOOK, Waiting.RETRY_AT}:
-            return Answer(done=False, text="it is published already; only its hooks still run.")
+            raise Refused("it is published already; only its hooks still run.")
         if job.state is JobState.PUBLISHING:
-            return Answer(done=False, text="it is being published this moment: too late.")
+            raise Refused("it is being published this moment: too late.")
         self._app.arrival.withdraw(job, "somebody said povwatch cancel")
-        return Answer(done=True, text=f"it is cancelled. To take it in again: {command('retry', clip=job.path)}")
+        return f"it is cancelled. To take it in again: {command('retry', clip=job.path)}"
 
-    def _retry(self, job: Job, now: float, *, force: bool) -> Answer:
+    def _retry(self, job: Job, now: float, *, force: bool) -> str:
         if not job.ended:
             if job.not_before and job.state is JobState.QUEUED:
                 self._store.apply(job, Hasten())
-                return Answer(done=True, text="its next attempt starts now, not after the pause.")
+                return "its next attempt starts now, not after the pause."
             if self._app.results.hasten(job):
                 what = "finished" if job.state is JobState.CHECKING else "published"
-                return Answer(done=True, text=f"it is {what} now, not after the pause; nothing is generated anew.")
-            return Answer(done=False, text=f"it is {job.state} already: there is nothing to retry.")
+                return f"it is {what} now, not after the pause; nothing is generated anew."
+            raise Refused(f"it is {job.state} already: there is nothing to retry.")
         if job.state is JobState.DONE and not force:
             same = command("retry", "--force", clip=job.path)
-            return Answer(done=False, text=f"it is done ({job.output}). To run the same again: {same}")
-        return self._run_again(job, now, force=force)
-
-    def _run_again(self, job: Job, now: float, *, force: bool) -> Answer:
+            raise Refused(f"it is done ({job.output}). To run the same again: {same}")
         if not force and self._app.results.again(job):
-            text = f"what was generated is finished again, as job {job.id}; nothing is generated anew."
-            return Answer(done=True, text=text)
+            return f"what was generated is finished again, as job {job.id}; nothing is generated anew."
         again = self._app.arrival.again(job.path, now, force=force or job.force)
-        if again is None and job.state is JobState.REJECTED:
-            return Answer(done=False, text="there is no plain file of that name: put the video itself there.")
-        if again is None:
-            return Answer(done=False, text="the clip is not there any more: copy it into inputs/ again.")
-        return Answer(done=True, text=f"it is taken in again as job {again.id}.")
+        if again is not None:
+            return f"it is taken in again as job {again.id}."
+        if job.state is JobState.REJECTED:
+            raise Refused("there is no plain file of that name: put the video itself there.")
+        raise Refused("the clip is not there any more: copy it into inputs/ again.")
 
-    def _retry_previews(self, now: float) -> Answer:
+    def _retry_previews(self, now: float) -> str:
         if self._app.choice.kind == "preview":
-            text = f"the engine here is the preview. What a real one lacks on this machine: {command('doctor')}"
-            return Answer(done=False, text=text)
+            doctor = command("doctor")
+            raise Refused(f"the engine here is the preview. What a real one lacks on this machine: {doctor}")
         jobs = [job for job in self._store.journal.previews() if job.path in self._store.scope]
         taken = [job for job in jobs if self._app.arrival.again(job.path, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
-        return Answer(done=True, text=f"{len(taken)} previewed clip(s) are taken in again{left}.")
+        return f"{len(taken)} previewed clip(s) are taken in again{left}."
 
     def _clean(self, request: Request) -> None:
         """Begin to clean, one request at a time. Threads list and remove the files; the loop asks the journal."""
@@ -250,14 +239,17 @@ class Requests:
 
         background.submit("clean", judge, _find_leftovers, config, self._store.clock.wall())
 
-    @staticmethod
-    def _too_late(job: Job) -> Answer:
-        if job.state is JobState.REJECTED:
-            return Answer(done=False, text=f"it is {job.state} already: {job.error}")
-        if job.ended:
-            again = command("retry", *(["--force"] if job.state is JobState.DONE else []), clip=job.path)
-            return Answer(done=False, text=f"it is {job.state} already. To run it again: {again}")
-        return Answer(done=False, text=f"it is {job.state} already.")
+
+def _refuse_late(job: Job) -> None:
+    """Refuse to hold or start a job that has started or ended."""
+    if job.state in EARLY:
+        return
+    if job.state is JobState.REJECTED:
+        raise Refused(f"it is {job.state} already: {job.error}")
+    if job.ended:
+        again = command("retry", *(["--force"] if job.state is JobState.DONE else []), clip=job.path)
+        raise Refused(f"it is {job.state} already. To run it again: {again}")
+    raise Refused(f"it is {job.state} already.")
 
 
 def _find_leftovers(_: threading.Event, config: Config, now: float) -> list[Leftover]:
