@@ -1,17 +1,20 @@
 """Watches inputs/: events are hints, a scan of the whole folder is the truth. It also checks that the folder is there.
 
 An unmounted share is not an empty folder: while the root is away, nothing is cancelled.
+Each scan also finds the ended clips whose JSON was edited: they run again without a new upload.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
+from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
-from povwatch.core.job import JobState
+from povwatch.core.job import CLAIMED, JobState
 from povwatch.core.stage import Stage
 from povwatch.core.units import spell_duration
 from povwatch.files import names
@@ -19,7 +22,6 @@ from povwatch.files.scan import InputsAway, Listing, scan
 from povwatch.files.signature import signature
 
 if TYPE_CHECKING:
-    from povwatch.arrival.edited_specs import EditedSpecs
     from povwatch.arrival.known_root import KnownRoot
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.arrival.watch import Watcher
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from povwatch.core.job import Job
     from povwatch.journal.store import JobStore
     from povwatch.spec.error_files import ErrorFiles
+    from povwatch.spec.inputs_folder import InputsFolder
 
 HEALTH_EVERY = 1.0
 """Seconds between two checks of the root and the watcher."""
@@ -57,21 +60,17 @@ class FolderMonitor(Stage):
         root: KnownRoot,
         arrival: ArrivalStage,
         error_files: ErrorFiles,
-        edited_specs: EditedSpecs,
+        folder: InputsFolder,
         watcher: Watcher,
     ) -> None:
-        """Watch nothing yet.
-
-        Args:
-            error_files: gets each scan, to remove files that are no longer needed.
-            edited_specs: gets each scan, to find ended clips whose JSON was edited.
-        """
         self._config = config
         self._store = store
         self._clock = store.clock
         self._arrival = arrival
         self._error_files = error_files
-        self._edited_specs = edited_specs
+        self._folder = folder
+        self._late_edits: dict[int, bytes] = {}
+        """Running jobs whose JSON was edited meanwhile, each with the JSON's signature: one log line an edit."""
         self._root = root
         self._suffixes = config.suffixes
         self._watcher = watcher
@@ -205,7 +204,7 @@ class FolderMonitor(Stage):
             self._arrival.linked(path, seen)
         self._arrival.hold_back(listing.held_back, now)
         self._error_files.tidy(self._store.known, listing)
-        self._edited_specs.compare(listing)
+        self._compare_specs(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()
         self.scanned_at = ended
@@ -221,6 +220,57 @@ class FolderMonitor(Stage):
         for path in found.keys() - self._unreadable:
             say("unreadable", path=self._root.path / os.fsdecode(path), problem=found[path])
         self._unreadable = frozenset(found)
+
+    # -- JSONs that were edited after their run
+
+    def _compare_specs(self, listing: Listing) -> None:
+        """Take in every ended clip again whose JSON means something else than its last run."""
+        for path in listing.clips:
+            known = self._store.known.get(path)
+            if known is None or not (known.state.ended or known.state in CLAIMED) or path not in self._store.scope:
+                continue
+            seen = listing.specs.get(layout.spec_beside(path, known.base))
+            if seen is None or seen == known.spec_stat:
+                continue
+            try:
+                if known.state.ended:
+                    self._take_in_again(self._store.job(known.job), seen)
+                elif self._late_edits.get(known.job) != seen:
+                    self._late_edits[known.job] = seen
+                    self._say_late(self._store.job(known.job))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
+                self._store.mishaps.of(("respec", known.job), error)
+        claimed = {job.id for job in self._store.claimed}
+        self._late_edits = {job: seen for job, seen in self._late_edits.items() if job in claimed}
+
+    def _take_in_again(self, job: Job, seen: bytes) -> None:
+        # The folder may be away, or the clip cannot be opened: the next rescan tries again.
+        with suppress(EnvironmentFault):
+            if self._says_the_same(job):
+                self._store.touch(job, spec_stat=seen)
+            else:
+                self._arrival.again(job.path, self._store.clock.boot())
+
+    def _say_late(self, job: Job) -> None:
+        with suppress(EnvironmentFault):
+            if not self._says_the_same(job):
+                say("late-edit", job, spec=layout.beside(job.path, job.base).spec)
+
+    def _says_the_same(self, job: Job) -> bool:
+        """Whether a readable JSON means the same as when the job was claimed or ended. True if there is none."""
+        path = layout.beside(job.path, job.base).spec
+        try:
+            file = self._folder.read_spec(path)
+        except SpecInvalid:
+            return True
+        if file is None:
+            return True
+        if job.spec_hash is None:  # it never ran: only the JSON's bytes are known
+            return job.spec_digest in {None, file.digest} and job.state is not JobState.DONE
+        try:
+            return self._folder.spec_in(file, path, job.path).digest() == job.spec_hash
+        except SpecInvalid:
+            return False
 
     # -- the root and the watcher
 

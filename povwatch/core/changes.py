@@ -192,8 +192,8 @@ class GraceBegun(Change, event="waiting", logged=False):
         return replace(super().after(job), grace_saved_at=self.now)
 
 
-class GraceLooked(Change, event="waiting", logged=False):
-    """The grace stage looked at the files beside a clip and found something new that needs no log line."""
+class GraceUpdated(Change, event="waiting", logged=False):
+    """The grace stage found something new beside a clip that needs no log line."""
 
     waiting: Waiting | None
     detail: str
@@ -215,7 +215,7 @@ class GraceLooked(Change, event="waiting", logged=False):
         return replace(job, invalid_since=self.now) if self.invalid else job
 
 
-class GraceNews(GraceLooked, logged=True):
+class GraceNews(GraceUpdated, logged=True):
     """The grace stage found something new that is logged: an edit, a hold, an invalid JSON ..."""
 
     what: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from povwatch.arrival.edited_specs import EditedSpecs
 from povwatch.arrival.folder_monitor import HINTS_MAX, FolderMonitor
 from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
@@ -118,7 +117,7 @@ class App:
             root=self.root,
             arrival=self.arrival,
             error_files=self.error_files,
-            edited_specs=EditedSpecs(self.store, self.arrival, self.folder),
+            folder=self.folder,
             watcher=outside.watcher(config.paths.inputs, hints, recursive=config.arrival.recursive),
         )
         self.grace = GraceStage(

@@ -15,8 +15,8 @@ from povwatch.core.changes import (
     DoneAlready,
     GraceAgain,
     GraceBegun,
-    GraceLooked,
     GraceNews,
+    GraceUpdated,
     PutOff,
     Queued,
     SpecRejected,
@@ -399,7 +399,7 @@ class GraceStage(Stage):
         same = grace.waiting is was and (runs or detail == job.detail)
         if same and not keeps_time and not newly_invalid:
             return
-        found = GraceLooked(
+        found = GraceUpdated(
             waiting=Waiting.PAUSED if hindered else grace.waiting,
             detail=detail,
             spec_digest=grace.digest if grace.restarted else None,
@@ -493,7 +493,7 @@ class GraceStage(Stage):
                 return ""
 
     def _event(  # noqa: PLR0911 - one for each event
-        self, entry: GraceEntry, job: Job, was: Waiting | None, found: GraceLooked, *, by: str, first: bool
+        self, entry: GraceEntry, job: Job, was: Waiting | None, found: GraceUpdated, *, by: str, first: bool
     ) -> tuple[str, dict[str, object]]:
         """The event to log, and its fields; an empty name if there is no news.
 
