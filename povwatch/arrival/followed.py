@@ -33,6 +33,7 @@ class Phase(Enum):
 class Followed:
     """A clip whose job has not ended."""
 
+    path: bytes
     job: int
     signature: bytes
     phase: Phase
@@ -61,10 +62,10 @@ class FollowedClips(dict[bytes, Followed]):
         self._timers: list[tuple[float, bytes]] = []
         """A heap of all timers that were ever set. Outdated ones are skipped."""
 
-    def plan(self, path: bytes, when: float) -> None:
+    def plan(self, clip: Followed, when: float) -> None:
         """Set a clip's timer. It replaces the earlier one."""
-        self[path].due = when
-        heapq.heappush(self._timers, (when, path))
+        clip.due = when
+        heapq.heappush(self._timers, (when, clip.path))
 
     def next_deadline(self) -> float | None:
         """When the first timer ends."""
@@ -76,11 +77,11 @@ class FollowedClips(dict[bytes, Followed]):
             heapq.heappop(self._timers)
         return None
 
-    def take_due(self, now: float) -> bytes | None:
+    def take_due(self, now: float) -> Followed | None:
         """A clip whose timer has ended. It has no timer until the next `plan`."""
         when = self.next_deadline()
         if when is None or when > now:
             return None
         _, path = heapq.heappop(self._timers)
         self[path].due = None
-        return path
+        return self[path]

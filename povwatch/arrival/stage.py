@@ -169,7 +169,7 @@ class ArrivalStage(Stage):
                 clip.gone_at = None
                 if signature != clip.signature:
                     with self._charged_to(clip.job):
-                        self._changed(path, clip, signature, now)
+                        self._changed(clip, signature, now)
                 continue
             known = self._store.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
@@ -198,7 +198,7 @@ class ArrivalStage(Stage):
             missing.pop(next(iter(missing)))
         if clip.signature:
             missing[identity_of(clip.signature)] = clip.job
-        self._clips.plan(path, now + GONE_PATIENCE)
+        self._clips.plan(clip, now + GONE_PATIENCE)
 
     def linked(self, path: bytes, signature: Signature) -> None:
         """Reject a symlink to a video. Links are never followed."""
@@ -213,10 +213,10 @@ class ArrivalStage(Stage):
 
     def hold_back(self, partials: Mapping[bytes, bytes], now: float) -> None:
         """Hold back the clips that have an unfinished copy beside them. `partials` maps clips to copies."""
-        for path, clip in self._clips.items():
-            was, clip.held_back = clip.held_back, partials.get(path)
+        for clip in self._clips.values():
+            was, clip.held_back = clip.held_back, partials.get(clip.path)
             if was and not clip.held_back:
-                self._clips.plan(path, now)
+                self._clips.plan(clip, now)
 
     def _add(self, fresh: list[tuple[bytes, Signature]], now: float) -> None:
         """Add a job for each new clip. Of two clips with one stem, the MP4 gets the stem's names."""
@@ -320,9 +320,9 @@ class ArrivalStage(Stage):
                 waited = max(0.0, self._store.clock.wall() - job.updated_at)
             self._begin(job, signature, now, since=now - waited)
             return
-        self._clips[job.path] = clip = Followed(job.id, job.source_stat or b"", Phase.IN, now)
+        self._clips[job.path] = clip = Followed(job.path, job.id, job.source_stat or b"", Phase.IN, now)
         if signature != job.source_stat:
-            self._changed(job.path, clip, signature, now)
+            self._changed(clip, signature, now)
 
     def _begin_anew(self, job: Job) -> None:
         signature = self._files.sample_or_none(job.path) or b""
@@ -335,8 +335,9 @@ class ArrivalStage(Stage):
         settle = Settle()
         settle.observe(signature, now, self._settle)
         since = now if since is None else since
-        self._clips[job.path] = Followed(job.id, signature, Phase.SETTLING, since, settle)
-        self._clips.plan(job.path, settle.next_sample(self._settle))
+        clip = Followed(job.path, job.id, signature, Phase.SETTLING, since, settle)
+        self._clips[job.path] = clip
+        self._clips.plan(clip, settle.next_sample(self._settle))
 
     # -- the timers
 
@@ -351,65 +352,64 @@ class ArrivalStage(Stage):
             return
         until = self._store.clock.boot() + TICK_SECONDS
         with self._store.together():
-            while self._store.clock.boot() < until and (path := self._clips.take_due(now)) is not None:
-                clip = self._clips[path]
+            while self._store.clock.boot() < until and (clip := self._clips.take_due(now)) is not None:
                 try:
                     if clip.gone_at is not None:
-                        self._check_gone(path, clip, now)
+                        self._check_gone(clip, now)
                     elif clip.phase in {Phase.SETTLING, Phase.WAITING}:
-                        self._sample(path, clip, now)
+                        self._sample(clip, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
-                    if path in self._clips:  # its timer was used up
-                        self._clips.plan(path, self._store.clock.boot() + LOOK_AGAIN)
+                    if clip.path in self._clips:  # its timer was used up
+                        self._clips.plan(clip, self._store.clock.boot() + LOOK_AGAIN)
                     self._store.mishaps.of(("arrival", clip.job), error)
 
-    def _check_gone(self, path: bytes, clip: Followed, now: float) -> None:
+    def _check_gone(self, clip: Followed, now: float) -> None:
         """Cancel the job of a clip that has been missing for a while."""
         assert clip.gone_at is not None  # noqa: S101 - the caller looked
         try:
-            signature = self._files.sample(path)
+            signature = self._files.sample(clip.path)
         except ClipUnreadable:
             signature = clip.signature  # it is there
         if signature is not None:
             clip.gone_at = None
-            self.appeared([(path, signature)], now)
-            self._clips.plan(path, now)
+            self.appeared([(clip.path, signature)], now)
+            self._clips.plan(clip, now)
         elif now - clip.gone_at < GONE_PATIENCE:
-            self._clips.plan(path, clip.gone_at + GONE_PATIENCE)
+            self._clips.plan(clip, clip.gone_at + GONE_PATIENCE)
         else:
             self.withdraw(self._store.job(clip.job), "the clip was deleted")
 
-    def _sample(self, path: bytes, clip: Followed, now: float) -> None:
+    def _sample(self, clip: Followed, now: float) -> None:
         """Sample an arriving clip, and inspect it once it has settled."""
         try:
-            signature = self._files.sample(path)
+            signature = self._files.sample(clip.path)
         except ClipUnreadable as error:
-            self._unreadable(path, clip, error, now)
+            self._unreadable(clip, error, now)
             return
         if signature is None:
-            self.absent(path, now)
+            self.absent(clip.path, now)
             return
         if signature != clip.signature:
-            self._changed(path, clip, signature, now)
+            self._changed(clip, signature, now)
             return
         if clip.phase is Phase.WAITING:
-            self._warn(path, clip, now)
+            self._warn(clip, now)
             return
         assert clip.settle is not None  # noqa: S101 - settling clips have one
         clip.settle.observe(signature, now, self._settle)
         job = self._store.job(clip.job)
         settled = clip.settle.settled(self._settle)
         if settled and clip.held_back is None:
-            clip.held_back = self._files.partial_beside(path, signature)  # it may have come after the last rescan
+            clip.held_back = self._files.partial_beside(clip.path, signature)  # it may have come after the last rescan
         if clip.held_back:
-            self._held_back(path, clip, job, layout.shown(clip.held_back), now)
+            self._held_back(clip, job, layout.shown(clip.held_back), now)
         elif settled:
-            self._settled(path, clip, job, now)
+            self._settled(clip, job, now)
         else:
             self._report_progress(job, clip)
-            self._clips.plan(path, clip.settle.next_sample(self._settle))
+            self._clips.plan(clip, clip.settle.next_sample(self._settle))
 
-    def _changed(self, path: bytes, clip: Followed, signature: Signature, now: float) -> None:
+    def _changed(self, clip: Followed, signature: Signature, now: float) -> None:
         """Take in a changed signature of a clip under way."""
         clip.signature = signature
         job = self._store.job(clip.job)
@@ -427,7 +427,7 @@ class ArrivalStage(Stage):
             job = self._store.wait(job, Waiting.SETTLING, "", quiet=True)
         clip.settle.observe(signature, now, self._settle)
         self._report_progress(job, clip)
-        self._clips.plan(path, clip.settle.next_sample(self._settle))
+        self._clips.plan(clip, clip.settle.next_sample(self._settle))
 
     def _report_progress(self, job: Job, clip: Followed) -> None:
         """Log how much has arrived, every ten per cent, if the container tells."""
@@ -451,24 +451,24 @@ class ArrivalStage(Stage):
 
     # -- once it has settled
 
-    def _settled(self, path: bytes, clip: Followed, job: Job, now: float) -> None:
+    def _settled(self, clip: Followed, job: Job, now: float) -> None:
         """Inspect a quiet clip: is anybody writing it, is it whole, is it a video?"""
-        if self._files.is_written(path):
+        if self._files.is_written(clip.path):
             self._store.wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
-            self._clips.plan(path, now + WRITER_RETRY)
+            self._clips.plan(clip, now + WRITER_RETRY)
             return
         size = size_of(clip.signature)
         try:
-            report = self._files.report(path, size)
+            report = self._files.report(clip.path, size)
         except TakesLonger:
             self._inspect(Inspection.EXAMINE, clip, job, size=size)
             return
         if report is None:
-            self.absent(path, now)
+            self.absent(clip.path, now)
         else:
-            self._judge(path, clip, job, report, now)
+            self._judge(clip, job, report, now)
 
-    def _judge(self, path: bytes, clip: Followed, job: Job, report: Report, now: float) -> None:
+    def _judge(self, clip: Followed, job: Job, report: Report, now: float) -> None:
         """Act on the container's report."""
         assert clip.settle is not None  # noqa: S101 - settling clips have one
         clip.phase = Phase.SETTLING
@@ -479,9 +479,9 @@ class ArrivalStage(Stage):
             self._inspect(Inspection.DECODE, clip, job, kind=str(report.kind), missing=report.why)
         elif not report.complete:
             todo = _todo(job, decodes=bool(report.video))
-            self._incomplete(path, clip, job, PovwatchError(report.why, todo), now)
+            self._incomplete(clip, job, PovwatchError(report.why, todo), now)
         elif not report.end_known and not clip.settle.settled(ENDLESS_SHARE * self._settle):
-            self._clips.plan(path, clip.settle.next_sample(self._settle))
+            self._clips.plan(clip, clip.settle.next_sample(self._settle))
         else:
             self._inspect(Inspection.PACKETS, clip, job, kind=str(report.kind))
 
@@ -491,45 +491,43 @@ class ArrivalStage(Stage):
         if clip.settle is None:  # the clip was incomplete
             clip.settle = Settle()
             clip.settle.observe(clip.signature, self._store.clock.boot(), self._settle)
-        self._inspections.start(what, job, partial(self._inspected, job.path, job.id, clip.signature), **args)
+        self._inspections.start(what, job, partial(self._inspected, job, clip.signature), **args)
 
     def _call_off(self, job: Job) -> None:
         """Cancel the child processes that inspect a settled clip."""
         for what in (Inspection.EXAMINE, Inspection.PACKETS, Inspection.DECODE):
             self._inspections.cancel(what, job.id)
 
-    def _inspected(
-        self, path: bytes, job_id: int, signature: Signature, outcome: Report | VideoInfo | Exception
-    ) -> None:
+    def _inspected(self, job: Job, signature: Signature, outcome: Report | VideoInfo | Exception) -> None:
         """Act on what a child process found out about a clip with this signature."""
         now = self._store.clock.boot()
-        clip = self._clips.get(path)
-        if clip is None or clip.job != job_id:
+        clip = self._clip_of(job)
+        if clip is None:
             return
         if isinstance(outcome, EnvironmentFault) or (isinstance(outcome, MediaKilled) and clip.faults < KILLED_MAX):
             # Check this before sampling the clip, which may fail for the same cause.
-            self._try_later(path, clip, outcome, now)
+            self._try_later(clip, outcome, now)
             return
         if not isinstance(outcome, Report) or not outcome.complete:  # the inspection of a whole clip may fail too
             clip.faults = 0
-        unchanged = clip.signature == signature and self._files.sample_or_none(path) == signature
+        unchanged = clip.signature == signature and self._files.sample_or_none(job.path) == signature
         if not unchanged or isinstance(outcome, MediaStopped):  # the answer is about another file
             clip.phase = Phase.SETTLING
-            self._clips.plan(path, now)
+            self._clips.plan(clip, now)
             return
-        job = self._store.job(job_id)
+        job = self._store.job(job.id)
         if isinstance(outcome, NotAVideo):
             self._reject(job, outcome, signature)
         elif isinstance(outcome, PovwatchError):
-            self._incomplete(path, clip, job, outcome, now)
+            self._incomplete(clip, job, outcome, now)
         elif isinstance(outcome, Exception):
             raise outcome
         elif isinstance(outcome, Report):
-            self._judge(path, clip, job, outcome, now)
+            self._judge(clip, job, outcome, now)
         else:
-            self._judge_video(path, clip, job, outcome, now)
+            self._judge_video(clip, job, outcome, now)
 
-    def _judge_video(self, path: bytes, clip: Followed, job: Job, info: VideoInfo, now: float) -> None:
+    def _judge_video(self, clip: Followed, job: Job, info: VideoInfo, now: float) -> None:
         """Act on what the clip contains."""
         decodes = info.why != NOTHING
         if info.undecided:
@@ -539,7 +537,7 @@ class ArrivalStage(Stage):
         elif decodes and job.damaged == clip.signature:
             self._inspect(Inspection.DECODE, clip, job, kind=info.container, missing=info.why)
         else:
-            self._incomplete(path, clip, job, PovwatchError(info.why, _todo(job, decodes=decodes)), now)
+            self._incomplete(clip, job, PovwatchError(info.why, _todo(job, decodes=decodes)), now)
 
     def _arrived(self, clip: Followed, job: Job, info: VideoInfo) -> None:
         clip.phase, clip.settle = Phase.IN, None
@@ -560,48 +558,48 @@ class ArrivalStage(Stage):
         file = self._error_files.write(job, "is rejected", error.what, error.todo)
         self._store.apply(job, NotVideo(error=str(error), error_file=file, source_stat=signature))
 
-    def _try_later(self, path: bytes, clip: Followed, error: PovwatchError, now: float) -> None:
+    def _try_later(self, clip: Followed, error: PovwatchError, now: float) -> None:
         """Try again later: the machine prevented the inspection, or killed its process. The clip is not to blame."""
         clip.phase, clip.faults = Phase.SETTLING, clip.faults + 1
         waiting = Waiting.PAUSED
         if isinstance(error, EnvironmentFault) and not isinstance(error, SourceChanged):
             waiting = waiting_for(error)
         self._store.wait(self._store.job(clip.job), waiting, str(error))
-        self._clips.plan(path, now + backoff(clip.faults))
+        self._clips.plan(clip, now + backoff(clip.faults))
 
-    def _unreadable(self, path: bytes, clip: Followed, error: ClipUnreadable, now: float) -> None:
+    def _unreadable(self, clip: Followed, error: ClipUnreadable, now: float) -> None:
         """Try again later to open the clip. Granting a right or mounting a disk changes no file, so no event comes."""
         clip.phase, clip.faults, clip.todo = Phase.SETTLING, clip.faults + 1, error.todo
         clip.settle = clip.settle or Settle()
         waiting = Waiting.PAUSED if error.passing else Waiting.INCOMPLETE
         self._store.wait(self._store.job(clip.job), waiting, error.what)
         if not error.passing:
-            self._warn(path, clip, now)
-        self._clips.plan(path, now + backoff(clip.faults))
+            self._warn(clip, now)
+        self._clips.plan(clip, now + backoff(clip.faults))
 
-    def _incomplete(self, path: bytes, clip: Followed, job: Job, error: PovwatchError, now: float) -> None:
+    def _incomplete(self, clip: Followed, job: Job, error: PovwatchError, now: float) -> None:
         """Wait for the rest of the clip."""
         self._store.wait(job, Waiting.INCOMPLETE, error.what)
         clip.phase, clip.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
         clip.settle = None  # 100,000 clips may wait here: keep equal bytes once
-        if (seen := self._store.known[path].source_stat) == clip.signature:
+        if (seen := self._store.known[clip.path].source_stat) == clip.signature:
             clip.signature = seen
-        self._warn(path, clip, now)
+        self._warn(clip, now)
 
-    def _held_back(self, path: bytes, clip: Followed, job: Job, unfinished: str, now: float) -> None:
+    def _held_back(self, clip: Followed, job: Job, unfinished: str, now: float) -> None:
         """Wait until the unfinished copy beside the clip is gone."""
         self._store.wait(job, Waiting.INCOMPLETE, f"{unfinished} is still beside it")
         clip.todo = HELD_BACK_TODO.format(partial=unfinished)
         if now - clip.since >= INCOMPLETE_PATIENCE:
-            self._warn(path, clip, now)
-        self._clips.plan(path, now + self._settle)
+            self._warn(clip, now)
+        self._clips.plan(clip, now + self._settle)
 
-    def _warn(self, path: bytes, clip: Followed, now: float) -> None:
+    def _warn(self, clip: Followed, now: float) -> None:
         """Write an error file once something has been missing for long."""
         if clip.warned:
             return
         if now - clip.since < INCOMPLETE_PATIENCE:
-            self._clips.plan(path, clip.since + INCOMPLETE_PATIENCE)
+            self._clips.plan(clip, clip.since + INCOMPLETE_PATIENCE)
             return
         clip.warned = True
         job = self._store.job(clip.job)
