@@ -1,6 +1,6 @@
 """The JSON beside a clip: its fields, its rules, and the errors in it.
 
-`inputs_folder` reads and writes it in inputs/, and `prompts` makes the first one. Most other modules are pure.
+`inputs_folder` reads and writes it in inputs/, and `first` makes the first one. Most modules are pure.
 """
 
 from povwatch.spec.lint import lint
