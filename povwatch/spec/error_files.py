@@ -32,7 +32,7 @@ GOES_AWAY = "This file goes away by itself when that is mended."
 AGAIN_MAX = 20
 """How many writes are repeated at a time."""
 
-KEPT_MAX = 10_000
+REFUSED_MAX = 10_000
 """Beyond that, only the log has the error."""
 
 
@@ -40,7 +40,7 @@ FACT = "notices"
 """The journal's key for refused writes; older versions wrote them under it."""
 
 
-class _Kept(NamedTuple):
+class _Refused(NamedTuple):
     """A write that the folder refused."""
 
     clip: bytes
@@ -55,7 +55,7 @@ class ErrorFiles:
         self._folder = folder
         self._journal = journal
         kept = journal.fact(FACT) or []
-        self._kept = {os.fsencode(file): _Kept(os.fsencode(clip), text) for file, clip, text in kept}
+        self._refused = {os.fsencode(file): _Refused(os.fsencode(clip), text) for file, clip, text in kept}
         """By the error file's path."""
         self._changed = False
         self._next = 0.0
@@ -64,7 +64,6 @@ class ErrorFiles:
         """Write what is wrong with a clip beside it.
 
         Args:
-            job: the clip's job.
             happened: continues a sentence that begins with the clip's name: "is rejected".
             what: what was found.
             todo: what to do.
@@ -73,20 +72,22 @@ class ErrorFiles:
             The file's path, relative to inputs/; None if it could not be written yet, or the name is taken.
         """
         _, name = layout.split(job.path)
-        return self._say(job, f"{layout.shown(name)} {happened}.\n\n{what}\n\n{todo}\n\n{GOES_AWAY}\n")
+        return self._put(
+            job.path, _file_of(job), f"{layout.shown(name)} {happened}.\n\n{what}\n\n{todo}\n\n{GOES_AWAY}\n"
+        )
 
     def invalid(self, job: Job, error: SpecInvalid) -> bytes | None:
         """Write what is wrong with a clip's JSON beside it, with lines and columns; returns as `write`."""
-        return self._say(job, explain(error))
+        return self._put(job.path, _file_of(job), explain(error))
 
     def clear(self, job: Job) -> None:
         """Remove the clip's error file."""
-        self._remove(job.path, layout.beside(job.path, job.base).error)
+        self._put(job.path, _file_of(job), None)
 
     def there(self, job: Job) -> bytes | None:
         """The path of a clip's error file; None if it could not be written yet."""
-        file = layout.beside(job.path, job.base).error
-        return None if file in self._kept else file
+        file = _file_of(job)
+        return None if file in self._refused else file
 
     def tick(self, now: float) -> None:
         """Repeat some of the refused writes; those that fail again go to the end.
@@ -96,19 +97,17 @@ class ErrorFiles:
         if now < self._next:
             return
         self._next = now + NOTICE_LATER.first
-        for file, kept in list(self._kept.items())[:AGAIN_MAX]:
-            if kept.text is None:
-                self._remove(kept.clip, file)
-            elif self._folder.present(kept.clip):
-                self._put(kept.clip, file, kept.text)
+        for file, (clip, text) in list(self._refused.items())[:AGAIN_MAX]:
+            if text is None or self._folder.present(clip):
+                self._put(clip, file, text)
             else:
-                self._took(file)
+                self._forget(file)
         self.save()
 
     def save(self) -> None:
         """Journal the refused writes."""
         if self._changed:
-            kept = [(os.fsdecode(file), os.fsdecode(clip), text) for file, (clip, text) in self._kept.items()]
+            kept = [(os.fsdecode(file), os.fsdecode(clip), text) for file, (clip, text) in self._refused.items()]
             self._journal.set_facts(**{FACT: kept})
             self._changed = False
 
@@ -124,37 +123,33 @@ class ErrorFiles:
                 continue
             error = layout.beside(path, last.base).error
             if error in listing.names and not _is_used(error, known, listing):
-                self._remove(path, error)
+                self._put(path, error, None)
 
-    def _say(self, job: Job, text: str) -> bytes | None:
-        return self._put(job.path, layout.beside(job.path, job.base).error, text)
+    def _put(self, clip: bytes, file: bytes, text: str | None) -> bytes | None:
+        """Write an error file, or remove it if there is no text. A refused write is repeated later.
 
-    def _remove(self, clip: bytes, file: bytes) -> None:
+        Returns:
+            The file's path; None if the write was refused, or the file is not ours.
+        """
         try:
-            self._folder.remove_error(file)
+            ours = self._folder.remove_error(file) if text is None else self._folder.write_error(file, text)
         except EnvironmentFault as error:
-            self._keep(file, _Kept(clip, None), error)
-        else:
-            self._took(file)
-
-    def _put(self, clip: bytes, file: bytes, text: str) -> bytes | None:
-        try:
-            ours = self._folder.write_error(file, text)
-        except EnvironmentFault as error:
-            self._keep(file, _Kept(clip, text), error)
+            if not self._refused:
+                say("error-files-later", problem=str(error))
+            refused = _Refused(clip, text)
+            self._changed |= self._refused.pop(file, None) != refused
+            if len(self._refused) < REFUSED_MAX:
+                self._refused[file] = refused  # at the end
             return None
-        self._took(file)
+        self._forget(file)
         return file if ours else None
 
-    def _keep(self, file: bytes, what: _Kept, error: EnvironmentFault) -> None:
-        if not self._kept:
-            say("error-files-later", problem=str(error))
-        self._changed |= self._kept.pop(file, None) != what
-        if len(self._kept) < KEPT_MAX:
-            self._kept[file] = what  # at the end
+    def _forget(self, file: bytes) -> None:
+        self._changed |= self._refused.pop(file, None) is not None
 
-    def _took(self, file: bytes) -> None:
-        self._changed |= self._kept.pop(file, None) is not None
+
+def _file_of(job: Job) -> bytes:
+    return layout.beside(job.path, job.base).error
 
 
 def _is_used(error_file: bytes, known: Mapping[bytes, Known], listing: Listing) -> bool:
