@@ -39,7 +39,6 @@ def take_copy(
     The file was checked before, but another one may have its name since.
 
     Args:
-        root_fd: the folder.
         path: relative to it.
         private_fd: the open private folder for the copy.
         to: the copy's name.
@@ -70,8 +69,6 @@ def refuse_text(private_fd: int, copy: str, path: bytes) -> None:
     """Refuse a private copy that is text: an engine's reader may take it for a list of other files to open.
 
     Args:
-        private_fd: the open private folder of the copy.
-        copy: its name.
         path: the original, relative to inputs/.
 
     Raises:

@@ -47,7 +47,6 @@ class Mishaps:
 
         Args:
             key: names the step. In a tuple, the second item is the job's number; any other key belongs to no job.
-            error: what was raised.
 
         Raises:
             JournalFailed: the exception was one.

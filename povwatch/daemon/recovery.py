@@ -41,8 +41,6 @@ def recover(store: JobStore, mishaps: Mishaps, *, crashed: bool) -> None:
     """Let each stage go on with its jobs. `sweep` comes next.
 
     Args:
-        store: the jobs.
-        mishaps: told of a job whose recovery raised an unforeseen error.
         crashed: whether the last daemon ended without a clean stop.
     """
     counts: Counter[str] = Counter()

@@ -36,7 +36,6 @@ def first_problem(paths: Sequence[str], cancelled: threading.Event) -> tuple[str
 
     Args:
         paths: absolute.
-        cancelled: checked now and then.
 
     Raises:
         EnvironmentFault: the machine prevents the check.

@@ -32,7 +32,6 @@ def next_hook(hooks: Sequence[Hook], moment: str, job: Job, records: Mapping[str
     Args:
         hooks: all of them, in order.
         moment: BEFORE or AFTER.
-        job: the job.
         records: of its hooks, by name.
     """
     for hook in hooks:
@@ -53,21 +52,20 @@ def current(record: HookRun | None, hook: Hook, job: Job) -> HookRun | None:
     return None if "spec" in hook.placeholders and record.spec_hash != job.spec_hash else record
 
 
-def needless(hook: Hook, *, ran_before: bool, filled_for: str | None, source_hash: str | None, there: bool) -> str:
+def needless(hook: Hook, *, ran_before: bool, filled_for: str | None, source_hash: str | None, complete: bool) -> str:
     """Why a hook does not have to run, as a clause; empty if it has to.
 
     Args:
-        hook: the hook.
         ran_before: it is done for a clip with these very bytes.
         filled_for: hash of the clip, at this path, that it was last done for; None if it never was.
         source_hash: of this clip's bytes.
-        there: all its expected files exist and decode.
+        complete: all its expected files exist and decode.
     """
     if not hook.once:
         return ""
     if not hook.expects:
         return "it has run for this video" if ran_before else ""
-    if not there:
+    if not complete:
         return ""
     if filled_for is None:
         return "all that it expects is there already"

@@ -69,8 +69,6 @@ def run_program(
     """Run a program, and everything that it starts, to the end. Safe to call from several threads.
 
     Args:
-        argv: the program and its arguments.
-        cwd: where it runs.
         env: variables in addition to povwatch's own.
         timeout: seconds; then it gets SIGTERM, and SIGKILL 2 s later.
         on_line: gets each line of output, in this thread.

@@ -93,7 +93,6 @@ def perform(
 
     Args:
         cancelled: set when the run is no longer wanted.
-        request: the request.
         lines: gets the hook's output.
 
     Raises:
@@ -175,7 +174,7 @@ def _not_needed(request: HookRequest, expects: Sequence[str], cancelled: threadi
         ran_before=request.ran_before,
         filled_for=request.filled_for,
         source_hash=request.job.source_hash,
-        there=not wrong,
+        complete=not wrong,
     )
     clip = json.loads(request.job.source_info or "{}").get("frames")
     others = {name: count for name, count in frames.items() if clip and count != clip}
@@ -264,18 +263,18 @@ def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threadin
     if ended.timed_out:
         raise HookFailed(
             f"It took longer than {spell_duration(hook.timeout)} and was ended.",
-            f"If it needs more, raise its timeout; if it hangs, mend it{_words(ended.tail)}",
+            f"If it needs more, raise its timeout; if it hangs, mend it{_last_line(ended.tail)}",
         )
     if ended.status != 0:
-        raise HookFailed(f"It {describe_end(ended.status)}.", f"Mend what it complains of{_words(ended.tail)}")
+        raise HookFailed(f"It {describe_end(ended.status)}.", f"Mend what it complains of{_last_line(ended.tail)}")
     wrong, _ = first_problem(expects, cancelled)
     if wrong:
         left = f" It left {_names(ended.left)} behind, which does not count." if ended.left else ""
-        todo = f"Have it write all that its `expects` names{_words(ended.tail)}"
+        todo = f"Have it write all that its `expects` names{_last_line(ended.tail)}"
         raise HookFailed(f"It ended well, but {wrong}.{left}", todo)
 
 
-def _words(tail: Sequence[str]) -> str:
+def _last_line(tail: Sequence[str]) -> str:
     """The end of a sentence: the last line that the hook printed."""
     if not tail:
         return "; it printed nothing."

@@ -159,7 +159,7 @@ class HookStage(Stage):
 
     def tick(self, now: float) -> None:
         """Handle output and ends, cancel runs that nobody needs, start the ones that are due."""
-        self._hear()
+        self._log_output()
         self._background.settle()
         # If the end of a run could not be handled, its hook must still run again.
         self._active = {name: run for name, run in self._active.items() if self._background.busy(run.key)}
@@ -188,7 +188,7 @@ class HookStage(Stage):
         """End all runs now; nothing is charged."""
         self.stop()
         self._background.close()
-        self._hear()
+        self._log_output()
         for active in self._active.values():
             with self._store.together():
                 self._called_off(self._store.job(active.record.job), active.record, STOPPED)
@@ -285,7 +285,7 @@ class HookStage(Stage):
 
     def _ended(self, active: _ActiveRun, outcome: Outcome | Exception) -> None:
         del self._active[active.record.hook]
-        self._hear()
+        self._log_output()
         try:
             with self._store.together():
                 self._settle(active, outcome)
@@ -393,7 +393,7 @@ class HookStage(Stage):
 
     # -- helpers
 
-    def _hear(self) -> None:
+    def _log_output(self) -> None:
         for line in self._lines.take():
             say("hook-output", self._store.job(line.job), hook=line.hook, line=line.text)
 

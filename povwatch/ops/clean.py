@@ -126,13 +126,7 @@ def remove(config: Config, found: Sequence[Leftover]) -> list[Leftover]:
 
 
 def answer(found: Sequence[Leftover], kept: Sequence[Leftover], *, dry: bool) -> Answer:
-    """The outcome as a sentence, and a line for each left-over.
-
-    Args:
-        found: the left-overs.
-        kept: those that could not be removed.
-        dry: whether this was a dry run.
-    """
+    """The outcome as a sentence, and a line for each left-over. Those in `kept` could not be removed."""
     if not found:
         return Answer(done=True, text="nothing is left over.")
     gone = [left for left in found if left not in kept]

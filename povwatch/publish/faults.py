@@ -38,7 +38,6 @@ def translate_os_errors(outputs: Path, path: bytes, place: Place = Place.ROOM) -
     """Turn an OSError of the block into one of the classes above, or into machine_faults' error for it.
 
     Args:
-        outputs: the outputs folder.
         path: the file or folder, relative to `outputs`.
         place: see machine_faults.
 

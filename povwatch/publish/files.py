@@ -36,9 +36,7 @@ def settle(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> En
 
     Args:
         folder: the open private folder.
-        name: the file's name in it.
         mode: the file's permissions afterwards.
-        stopped: whether the work is no longer wanted.
 
     Returns:
         The file's entry, still without a target.

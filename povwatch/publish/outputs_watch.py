@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROBE_MAX = 8.0
 """Seconds of the longest pause between two tries to make a file there: 1, 2, 4, 8."""
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two checks: a job that starts in a mount point without its disk fills the wrong disk."""
 
 
@@ -43,8 +43,8 @@ class OutputsWatch:
         self._hidden = ""
         """Why the last check could not tell whether it is there, as sentences."""
         self._known: Identity | None = None
-        self._known = self._look()
-        self._seen: tuple[int, ...] = ()
+        self._known = self._identify()
+        self._checked: tuple[int, ...] = ()
         """The private folder that passed the check for being povwatch's own."""
         self._next = 0.0
         self.blocker: Blocker | None = None
@@ -54,8 +54,8 @@ class OutputsWatch:
         """Check, if it is time."""
         if now < self._next:
             return
-        self._next = now + LOOK_EVERY
-        found = self._look()
+        self._next = now + CHECK_EVERY
+        found = self._identify()
         problem = self._problem(found) or self._refusal(now)
         if problem:
             if self.blocker is None:
@@ -89,7 +89,7 @@ class OutputsWatch:
         Each check reads the permissions, which writes nothing. After a refusal it also makes a file, since a server, or
         a disk that the kernel gave up, may refuse what the permissions allow.
         """
-        if not self._unwritable and os.access(self._nearest(), os.W_OK | os.X_OK, effective_ids=True):
+        if not self._unwritable and os.access(self._folder_to_probe(), os.W_OK | os.X_OK, effective_ids=True):
             return ""
         if now < self._probe_at:
             return self._unwritable
@@ -105,10 +105,10 @@ class OutputsWatch:
             self._unwritable, self._probes = "", 0
         return self._unwritable
 
-    def _nearest(self) -> Path:
+    def _folder_to_probe(self) -> Path:
         return self._private if self._private.is_dir() else self._outputs
 
-    def _look(self) -> Identity | None:
+    def _identify(self) -> Identity | None:
         try:
             return identity(self._outputs)
         except OSError as error:
@@ -125,8 +125,8 @@ class OutputsWatch:
         """
         if found is None:
             return self._hidden or f"The outputs folder {self._outputs} is not there. Mount its disk, or make it again."
-        if strange := self._strange():
-            return strange
+        if replaced := self._replaced():
+            return replaced
         known = self._known
         if known is None or (found.fstype, found.source, found.fsid, found.mounted_at) == (
             *(known.fstype, known.source, known.fsid, known.mounted_at),
@@ -137,7 +137,7 @@ class OutputsWatch:
             f"({known.fstype}): is its disk mounted? Mount it, or restart povwatch if this is meant."
         )
 
-    def _strange(self) -> str:
+    def _replaced(self) -> str:
         """What replaced the private folder, in words; empty if the folder is povwatch's own, or does not exist yet.
 
         Each folder is checked once, since the check may make a file in it.
@@ -145,9 +145,9 @@ class OutputsWatch:
         try:
             found = self._private.lstat()
             seen = (found.st_dev, found.st_ino, found.st_mode, found.st_uid)
-            if seen != self._seen:
+            if seen != self._checked:
                 with private.opened(f"{self._private}/"):
-                    self._seen = seen
+                    self._checked = seen
         except OutputsAway as error:
             return str(error)
         except OSError:

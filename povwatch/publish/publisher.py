@@ -59,10 +59,10 @@ class Publisher:
         with translate_os_errors(self._outputs, folder, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             with contextlib.suppress(FileNotFoundError):
-                there = folder_of(root, folder, opened)
-                if os.fstat(there).st_dev != os.fstat(root).st_dev:
+                target_fd = folder_of(root, folder, opened)
+                if os.fstat(target_fd).st_dev != os.fstat(root).st_dev:
                     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-                if not os.access(f"/proc/self/fd/{there}", os.W_OK | os.X_OK, effective_ids=True):
+                if not os.access(f"/proc/self/fd/{target_fd}", os.W_OK | os.X_OK, effective_ids=True):
                     raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     def seal(
@@ -81,12 +81,9 @@ class Publisher:
         Nothing is visible yet. The promise goes into the journal before `publish`.
 
         Args:
-            job_id: the job.
-            run_id: its run, whose private folder has the files.
-            files: checked files directly in that folder, the artifact first.
+            files: checked files directly in the run's private folder, the artifact first.
             names: version 1, 2, ... to the final paths. The manifest goes beside the first one.
             describe: makes the manifest from the entries of `files`, which have the chosen names.
-            stopped: whether the work is no longer wanted.
 
         Raises:
             PublishStopped: the work is no longer wanted.
@@ -100,12 +97,12 @@ class Publisher:
         at = _run_folder(job_id, run_id)
         with translate_os_errors(self._outputs, at, Place.SEAL), ExitStack() as opened:
             root = root_of(self._outputs, opened)
-            here = private_of(root, self._outputs, at, opened)
+            run_fd = private_of(root, self._outputs, at, opened)
             try:
                 with translate_os_errors(self._outputs, at, Place.SEAL):
-                    measured = [staged.settle(here, os.fsencode(file.name), self._mode, stopped) for file in files]
-                    version, entries = self._chosen(root, here, measured, first=1, names=names, describe=describe)
-                    fs.fsync_dir(here)
+                    measured = [staged.settle(run_fd, os.fsencode(file.name), self._mode, stopped) for file in files]
+                    version, entries = self._chosen(root, run_fd, measured, first=1, names=names, describe=describe)
+                    fs.fsync_dir(run_fd)
                     fs.fsync_dir(private_of(root, self._outputs, layout.STAGING, opened))
                     fs.fsync_dir(root)
             except (WriteFailed, DiskFull):
@@ -113,7 +110,7 @@ class Publisher:
                 # The files that these were made from were synced before: only these are made again.
                 for file in files:
                     with contextlib.suppress(OSError):
-                        os.unlink(os.fsencode(file.name), dir_fd=here)
+                        os.unlink(os.fsencode(file.name), dir_fd=run_fd)
                 raise
         return Sealed(job_id, run_id, version, entries)
 
@@ -130,12 +127,12 @@ class Publisher:
         at = _run_folder(sealed.job_id, sealed.run_id)
         with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
-            here = private_of(root, self._outputs, at, opened)
+            run_fd = private_of(root, self._outputs, at, opened)
             for entry in (manifest, *reversed(artifacts)):
-                self._take_back(root, here, entry)
+                self._take_back(root, run_fd, entry)
             later = sealed.version + 1
-            version, entries = self._chosen(root, here, artifacts, first=later, names=names, describe=describe)
-            fs.fsync_dir(here)
+            version, entries = self._chosen(root, run_fd, artifacts, first=later, names=names, describe=describe)
+            fs.fsync_dir(run_fd)
         return Sealed(sealed.job_id, sealed.run_id, version, entries)
 
     def publish(self, sealed: Sealed, stopped: staged.Stopped = lambda: False) -> Published:
@@ -144,7 +141,6 @@ class Publisher:
         Each file is visible already (nothing to do), or staged (it is renamed), or neither (somebody took it).
 
         Args:
-            sealed: the promise.
             stopped: whether to leave the work for later.
 
         Raises:
@@ -158,17 +154,17 @@ class Publisher:
         at = _run_folder(sealed.job_id, sealed.run_id)
         with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
-            here = self._run_folder_if_there(root, at, opened)
+            run_fd = self._run_folder_if_there(root, at, opened)
             for entry in sealed.entries:
                 with translate_os_errors(self._outputs, entry.target, Place.PUBLISH):
-                    there = self._shown(root, here, entry, stopped)
-                (visible if there else gone).append(entry.target)
-            if here is not None:
-                fs.fsync_dir(here)
+                    is_there = self._make_visible(root, run_fd, entry, stopped)
+                (visible if is_there else gone).append(entry.target)
+            if run_fd is not None:
+                fs.fsync_dir(run_fd)
         return Published(tuple(visible), tuple(gone))
 
     def _chosen(
-        self, root: int, here: int, artifacts: Sequence[Entry], *, first: int, names: Names, describe: Describe
+        self, root: int, run_fd: int, artifacts: Sequence[Entry], *, first: int, names: Names, describe: Describe
     ) -> tuple[int, tuple[Entry, ...]]:
         """The lowest free version from `first` on, and its entries. The manifest is synced."""
         for version in range(first, VERSION_MAX + 1):
@@ -181,7 +177,7 @@ class Publisher:
             if len({entry.target for entry in entries}) < len(entries):
                 raise ValueError(f"two files of one job go by one name: {[entry.target for entry in entries]}")
             if all(self._free(root, entry) for entry in entries):
-                staged.write(here, name, text, self._mode)
+                staged.write(run_fd, name, text, self._mode)
                 return version, tuple(entries)
         raise OutputRefused(
             f"{self._outputs}/{layout.shown(names(1)[0])} and all its versions up to {VERSION_MAX} exist.",
@@ -193,24 +189,24 @@ class Publisher:
         folder, name = layout.split(entry.target)
         with translate_os_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
-                there = folder_of(root, folder, opened)
+                target_fd = folder_of(root, folder, opened)
             except FileNotFoundError:
                 return True
-            return not staged.exists(there, name) or staged.same(there, name, entry)
+            return not staged.exists(target_fd, name) or staged.same(target_fd, name, entry)
 
-    def _take_back(self, root: int, here: int, entry: Entry) -> None:
+    def _take_back(self, root: int, run_fd: int, entry: Entry) -> None:
         """Move a file that an interrupted `publish` made visible back into the private folder; never a foreign file."""
         folder, name = layout.split(entry.target)
         with translate_os_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
-                there = folder_of(root, folder, opened)
+                target_fd = folder_of(root, folder, opened)
             except FileNotFoundError:
                 return
-            if staged.exists(here, entry.staged) or not staged.same(there, name, entry):
+            if staged.exists(run_fd, entry.staged) or not staged.same(target_fd, name, entry):
                 return
-            fs.rename_noreplace(there, name, here, entry.staged)
-            fs.fsync_dir(here)
-            fs.fsync_dir(there)
+            fs.rename_noreplace(target_fd, name, run_fd, entry.staged)
+            fs.fsync_dir(run_fd)
+            fs.fsync_dir(target_fd)
 
     def _run_folder_if_there(self, root: int, at: bytes, opened: ExitStack) -> int | None:
         """The run's private folder; None if somebody removed it.
@@ -233,31 +229,31 @@ class Publisher:
         except FileNotFoundError:
             return None
 
-    def _shown(self, root: int, here: int | None, entry: Entry, stopped: staged.Stopped) -> bool:
+    def _make_visible(self, root: int, run_fd: int | None, entry: Entry, stopped: staged.Stopped) -> bool:
         """Give one file its final name; False if it is neither visible nor staged."""
         folder, name = layout.split(entry.target)
-        there = fs.make_dirs_beneath(root, folder)
+        target_fd = fs.make_dirs_beneath(root, folder)
         try:
             # Rename first and compare afterwards: the other order leaves a gap in between.
-            renamed = here is not None and _renamed(here, entry.staged, there, name)
-            if not renamed and not staged.same(there, name, entry, stopped):
-                if here is None or not staged.exists(here, entry.staged):
+            renamed = run_fd is not None and _renamed(run_fd, entry.staged, target_fd, name)
+            if not renamed and not staged.same(target_fd, name, entry, stopped):
+                if run_fd is None or not staged.exists(run_fd, entry.staged):
                     return False
                 raise TargetTaken(
                     f"{self._outputs}/{layout.shown(entry.target)} has appeared meanwhile and is not ours.",
                     "It stays as it is; the result gets the next free name.",
                 )
             # Sync before the next file: a manifest on the disk means that its files are there too.
-            fs.fsync_dir(there)
+            fs.fsync_dir(target_fd)
         finally:
-            os.close(there)
+            os.close(target_fd)
         return True
 
 
-def _renamed(here: int, old: bytes, there: int, new: bytes) -> bool:
+def _renamed(run_fd: int, old: bytes, target_fd: int, new: bytes) -> bool:
     """Rename a file; False if it is missing, or the new name is taken."""
     try:
-        fs.rename_noreplace(here, old, there, new)
+        fs.rename_noreplace(run_fd, old, target_fd, new)
     except (FileNotFoundError, FileExistsError):
         return False
     return True

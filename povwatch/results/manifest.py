@@ -57,7 +57,6 @@ def manifest(
     """The manifest's bytes: indented JSON.
 
     Args:
-        job: the job.
         attempt: its files and measurements. Paths in them are left out.
         spec: the frozen spec, in upstream's fields.
         entries: the published files, under their final names: the result, then `attempt.controls`.

@@ -105,7 +105,6 @@ def plan(
     Args:
         results: every usable manifest, oldest first.
         promises: every promise that can be kept.
-        clips: the clips in inputs/.
         leftovers: clip to a result without a manifest that may be its own.
         hold: hold new and edited clips too.
     """

@@ -36,7 +36,7 @@ def table(report: Report) -> RenderableType:
             parts[-1:] = [f"... and {len(done) - ROWS_MAX} more: --report FILE.html has all of them.", ""]
     for title, lines in report.attention:
         if lines:
-            parts += [*_told(title, lines), ""]
+            parts += [*_attention(title, lines), ""]
     if report.left:
         parts.append(escape(f"Left as they are, not started: {words.named(list(report.left))}."))
     parts += [f"[yellow]{escape(note)}[/yellow]" for note in report.notes]
@@ -82,16 +82,16 @@ def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _told(title: str, lines: Sequence[Line]) -> list[str]:
+def _attention(title: str, lines: Sequence[Line]) -> list[str]:
     """What to do about some clips, a line each. A table would break commands."""
     states = [_state(line) for line in lines]
     width = min(max(cell_len(line.clip) for line in lines), CLIP_MAX)
-    said = [f"[bold]{title}[/bold]"]
+    text = [f"[bold]{title}[/bold]"]
     for line, state in zip(lines, states, strict=True):
         clip = line.clip + " " * (width - cell_len(line.clip))
         why = " ".join(filter(None, (line.problem, line.todo)))
-        said.append(escape(f"{clip}  {state:<{max(map(len, states))}}  {why}"))
-    return said
+        text.append(escape(f"{clip}  {state:<{max(map(len, states))}}  {why}"))
+    return text
 
 
 def _state(line: Line) -> str:

@@ -68,22 +68,22 @@ def test_another_video_or_spec():
 @pytest.mark.parametrize(
     ("settings", "seen", "why"),
     [
-        ({}, {"ran_before": True, "there": True, "filled_for": "bytes"}, ""),
+        ({}, {"ran_before": True, "complete": True, "filled_for": "bytes"}, ""),
         ({"once": True}, {}, ""),
         ({"once": True}, {"ran_before": True}, "it has run for this video"),
         ({"once": True, "expects": ["x"]}, {"ran_before": True, "filled_for": "bytes"}, ""),
-        ({"once": True, "expects": ["x"]}, {"there": True}, "all that it expects is there already"),
-        ({"once": True, "expects": ["x"]}, {"there": True, "filled_for": "others", "ran_before": True}, ""),
+        ({"once": True, "expects": ["x"]}, {"complete": True}, "all that it expects is there already"),
+        ({"once": True, "expects": ["x"]}, {"complete": True, "filled_for": "others", "ran_before": True}, ""),
         (
             {"once": True, "expects": ["x"]},
-            {"there": True, "filled_for": "bytes"},
+            {"complete": True, "filled_for": "bytes"},
             "it has run for this video, and all that it expects is there",
         ),
     ],
 )
 def test_once_is_for_a_video_or_a_folder(settings, seen, why):
     """once skips a hook for a video, or for a folder that somebody filled."""
-    found = {"ran_before": False, "there": False, "filled_for": None} | seen
+    found = {"ran_before": False, "complete": False, "filled_for": None} | seen
     assert needless(hook(**settings), source_hash="bytes", **found) == why
 
 
