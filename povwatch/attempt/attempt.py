@@ -315,7 +315,7 @@ class Attempt:
         report: Callable[[float], None] | None = None,
     ) -> dict[str, Any]:
         """Let a media child work in the folder."""
-        return call(operation, args, timeout=WORK_TIMEOUT, room=self.folder, on_progress=report, cancelled=cancelled)
+        return call(operation, args, timeout=WORK_TIMEOUT, folder=self.folder, on_progress=report, cancelled=cancelled)
 
     def _absolute(self, name: str) -> str:
         """The absolute path of a file in the folder."""

@@ -22,11 +22,11 @@ TIMEOUT = 600.0
 """Seconds for a clip's sound, on top of the clip's duration."""
 
 
-def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.Event) -> SoundTrack:
+def make(folder: str, args: dict[str, Any], duration: float, cancelled: threading.Event) -> SoundTrack:
     """Make the sound in a child process. If that crashes, copy the sound undecoded; if that fails, go without.
 
     Args:
-        room: the private folder.
+        folder: the private folder.
         args: `source`, `info` and `prepared` for media.sound.
         duration: of the clip, in seconds.
         cancelled: checked ten times a second.
@@ -47,7 +47,7 @@ def make(room: str, args: dict[str, Any], duration: float, cancelled: threading.
                 "sound",
                 {**args, "out_path": NAME, "decode": decode},
                 timeout=TIMEOUT + duration,
-                room=room,
+                folder=folder,
                 cancelled=cancelled,
             )
         except (EnvironmentFault, MediaStopped):

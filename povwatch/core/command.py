@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _words = ["povwatch"]
 
-TOLD = "POVWATCH_CALLED"
+VARIABLE = "POVWATCH_CALLED"
 """The variable in a worker's environment that says how people call povwatch here."""
 
 CHOICES = 5
@@ -28,14 +28,14 @@ def use(*words: str) -> None:
     _words[:] = words
 
 
-def told() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """The variable for a worker's environment, so that its messages name commands as the daemon's do."""
-    return {TOLD: shlex.join(_words)}
+    return {VARIABLE: shlex.join(_words)}
 
 
-def use_told(environment: Mapping[str, str]) -> None:
+def use_environment(environment: Mapping[str, str]) -> None:
     """Begin commands as the daemon's environment says; called in a worker."""
-    if words := shlex.split(environment.get(TOLD, "")):
+    if words := shlex.split(environment.get(VARIABLE, "")):
         use(*words)
 
 

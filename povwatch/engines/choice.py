@@ -92,8 +92,8 @@ def workers(kind: str, config: Config, gpus: Gpus) -> int:
     wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
     if needed is None:
         return 1 if wanted == "auto" else wanted
-    room = len(shares(gpus, devices=config.engine.devices, each=config.engine.gpus_per_worker, needed=needed))
-    return max(1, room if wanted == "auto" else min(wanted, room))
+    possible = len(shares(gpus, devices=config.engine.devices, each=config.engine.gpus_per_worker, needed=needed))
+    return max(1, possible if wanted == "auto" else min(wanted, possible))
 
 
 def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | None = None) -> Choice:

@@ -1,7 +1,8 @@
 """The child that does one piece of media work: `python -m povwatch.media.child OP`.
 
-One line of JSON comes in on stdin (args, room, limits, the parent's pid). Lines of JSON go out on stdout: `{"progress":
-f}`, then one `{"result": {...}}` or `{"error": {class, what, todo}}`. Limits are set before any file is read.
+One line of JSON comes in on stdin (args, folder, limits, the parent's pid). Lines of JSON go out on stdout:
+`{"progress": f}`, then one `{"result": {...}}` or `{"error": {class, what, todo}}`. Limits are set before any file is
+read.
 The child ends when its stdin closes, because its parent is gone then.
 """
 
@@ -57,7 +58,7 @@ def main() -> None:
     request = json.loads(sys.stdin.buffer.readline())
     limits = request["limits"]
     confine(limits, request["parent"])
-    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits, request.get("room"))
+    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits, request.get("folder"))
     channel.write(json.dumps(answer).encode() + b"\n")
 
 
@@ -80,18 +81,18 @@ def confine(limits: dict[str, int], parent: int) -> None:
 
 
 def perform(
-    op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int], room: str | None = None
+    op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int], folder: str | None = None
 ) -> dict[str, Any]:
     """Run an operation, in a private folder if one is named. Every outcome becomes an answer."""
     try:
         _follow_parent()
-        if room is not None:
-            with private.opened(room) as fd:
+        if folder is not None:
+            with private.opened(folder) as fd:
                 os.fchdir(fd)
         module, name = OPERATIONS[op].split(":")
         result = getattr(importlib.import_module(module), name)(**args, report=report)
     except Exception as error:  # noqa: BLE001 - the parent has to be told whatever it was
-        fault = _known(op, error, limits, room) or _unforeseen(op, error)
+        fault = _known(op, error, limits, folder) or _unforeseen(op, error)
         return {"error": {"class": type(fault).__name__, "what": fault.what, "todo": fault.todo}}
     return {"result": result.to_json()}
 
@@ -132,9 +133,9 @@ def _follow_parent() -> None:
         raise NoProcess("No thread could be started to look at the clip.", todo) from error
 
 
-def _known(op: str, error: Exception, limits: dict[str, int], room: str | None) -> PovwatchError | None:
+def _known(op: str, error: Exception, limits: dict[str, int], folder: str | None) -> PovwatchError | None:
     code = machine_faults.code_of(error)
-    # if the limit on memory leaves no room for a thread's stack, the machine is not to blame
+    # if the limit on memory leaves no space for a thread's stack, the machine is not to blame
     most = limits["memory"] - machine_faults.STACK
     crowded = isinstance(error, NoProcess) and machine_faults.address_space("VmPeak") > most
     if isinstance(error, PovwatchError) and not crowded:
@@ -148,7 +149,7 @@ def _known(op: str, error: Exception, limits: dict[str, int], room: str | None) 
         return MediaError(f"{op} wrote more than its limit of {limits['file_bytes']} bytes.")
     if machine_faults.said_by_ffmpeg_alone(error, "."):
         return None
-    return machine_faults.blamed(error, PLACES[op], room or "the clip")
+    return machine_faults.blamed(error, PLACES[op], folder or "the clip")
 
 
 def _unforeseen(op: str, error: Exception) -> MediaError:

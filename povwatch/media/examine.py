@@ -44,5 +44,5 @@ def examine(
         except MemoryError:
             if not machine_faults.gives_memory(resource.getrlimit(resource.RLIMIT_AS)[0]):
                 raise
-            # run.EXAMINE leaves room for ten hours of video.
+            # run.EXAMINE leaves space for ten hours of video.
             return Report(Kind.UNKNOWN, complete=False, why=TOO_LARGE)

@@ -85,7 +85,7 @@ def call(
     args: dict[str, Any],
     *,
     timeout: float,
-    room: str | None = None,
+    folder: str | None = None,
     limits: Limits = WORK,
     on_progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | threading.Event | None = None,
@@ -95,13 +95,13 @@ def call(
     Args:
         args: Values for JSON; paths as from `os.fsdecode`.
         timeout: Seconds by the wall clock.
-        room: A private folder. The child checks it and works in it, even if its name is taken later; relative paths are
-            relative to it.
+        folder: A private folder. The child checks it and works in it, even if its name is taken later; relative paths
+            are relative to it.
         on_progress: Gets the fraction that is done, 0 to 1, in this thread.
         cancelled: Asked ten times a second whether to stop.
 
     Raises:
-        OutputsAway: The room is gone, or belongs to somebody else.
+        OutputsAway: The folder is gone, or belongs to somebody else.
         PovwatchError: What the child reported, in its own class.
         MediaError: The child died, broke a limit or took longer than `timeout`; MediaKilled if it was killed.
         MediaStopped: `cancelled` said so.
@@ -113,7 +113,7 @@ def call(
     except OSError as error:
         raise _no_process(op, error) from error
     with contextlib.closing(child):
-        child.send({"args": args, "room": room, "limits": asdict(limits), "parent": os.getpid()})
+        child.send({"args": args, "folder": folder, "limits": asdict(limits), "parent": os.getpid()})
         answer, printed = _listen(child, op, timeout, on_progress, stop)
         status = child.wait()
     if answer is None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from povwatch.core.command import told
+from povwatch.core.command import worker_environment
 from povwatch.process.output import Lines
 from povwatch.process.start import child_environment, kill_group, signal_group, start
 from povwatch.workers.channel import Channel
@@ -224,7 +224,7 @@ def _start(launch: Launch, channel: socket.socket, output: int) -> subprocess.Po
     fd = channel.fileno()
     return start(
         [launch.python, str(WORKER), "--engine", launch.engine, "--fd", str(fd)],
-        env=child_environment(told(), launch.env),
+        env=child_environment(worker_environment(), launch.env),
         stdout=output,
         stderr=output,
         keeps=(fd,),

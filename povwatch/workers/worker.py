@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     from povwatch.workers.channel import Channel  # noqa: PLC0415
     from povwatch.workers.serve import Serving  # noqa: PLC0415
 
-    command.use_told(os.environ)
+    command.use_environment(os.environ)
     with contextlib.closing(Channel(socket.socket(fileno=arguments.fd))) as channel:
         return Serving(channel, arguments.engine).run()
 

@@ -62,11 +62,11 @@ def test_pasted_command_means_that_clip(clip):
 def test_worker_is_told_how_it_is_called():
     """A worker's commands begin as the daemon's do."""
     use("/my disk/script/povwatch", "--config", "my.toml")
-    told = module.told()
+    variables = module.worker_environment()
     use("povwatch")
-    module.use_told(told)
+    module.use_environment(variables)
     assert command("prefetch") == "'/my disk/script/povwatch' --config my.toml prefetch"
-    module.use_told({})  # by whoever starts a worker by hand
+    module.use_environment({})  # by whoever starts a worker by hand
     assert command("prefetch") == "'/my disk/script/povwatch' --config my.toml prefetch"
 
 
