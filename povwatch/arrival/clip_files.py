@@ -28,12 +28,7 @@ class ClipFiles:
     """Clips, opened relative to the inputs folder without following symlinks."""
 
     def __init__(self, root: Path, *, network: bool) -> None:
-        """Open nothing yet; call `open_root` first.
-
-        Args:
-            root: inputs/.
-            network: whether it is on a network file system, where leases mean nothing.
-        """
+        """Open nothing yet; call `open_root` first. On a network file system leases mean nothing."""
         self.root = root
         self._network = network
         self._root_fd = -1
@@ -94,9 +89,7 @@ class ClipFiles:
     def report(self, path: bytes, size: int, *, glance: bool = False) -> Report | None:
         """The container's report, also while the clip is being written; None if it can no longer be opened.
 
-        Args:
-            size: in bytes, as sampled.
-            glance: report only how much has arrived; see container.examine.
+        `size` is in bytes, as sampled. A glance only reports how much has arrived; see container.examine.
 
         Raises:
             TakesLonger: it takes longer than the loop may wait; see Inspection.EXAMINE.

@@ -81,7 +81,7 @@ TICK_SECONDS = 0.2
 LET_GO_QUIET = 90.0
 """Seconds for which a cancelled copy that still grows is not taken for a new clip. Rescans are half a minute apart."""
 
-LOOK_AGAIN = 2.0
+SAMPLE_AGAIN = 2.0
 """Seconds until a clip is sampled again after povwatch itself failed."""
 
 WRITER_RETRY = 1.0
@@ -360,7 +360,7 @@ class ArrivalStage(Stage):
                         self._sample(clip, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
                     if clip.path in self._clips:  # its timer was used up
-                        self._clips.plan(clip, self._store.clock.boot() + LOOK_AGAIN)
+                        self._clips.plan(clip, self._store.clock.boot() + SAMPLE_AGAIN)
                     self._store.mishaps.of(("arrival", clip.job), error)
 
     def _check_gone(self, clip: Followed, now: float) -> None:

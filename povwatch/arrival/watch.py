@@ -14,17 +14,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
+from watchdog import events
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
@@ -44,14 +34,14 @@ TICK = 1.0
 JOIN = 5.0
 """Seconds that each thread gets to end."""
 
-EVENTS: list[type[FileSystemEvent]] = [
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
+EVENTS: list[type[events.FileSystemEvent]] = [
+    events.DirCreatedEvent,
+    events.DirDeletedEvent,
+    events.DirMovedEvent,
+    events.FileClosedEvent,
+    events.FileCreatedEvent,
+    events.FileDeletedEvent,
+    events.FileMovedEvent,
 ]
 """The events that are asked for.
 
@@ -198,14 +188,14 @@ class _Folders(InotifyWatchGroup):
         """The events of a folder's contents that were created before the folder was watched."""
         if self._ignored(src_path):
             return []
-        events = []
+        found = []
         for folder, below, names in _walk(src_path):
             watch = self._active_callbacks_by_path.get(folder)
             if watch is not None:
                 folder_came = Mask(InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR)
-                events += [InotifyEvent(watch, folder_came, 0, name) for name in below]
-                events += [InotifyEvent(watch, InotifyConstants.IN_CREATE, 0, name) for name in names]
-        return events
+                found += [InotifyEvent(watch, folder_came, 0, name) for name in below]
+                found += [InotifyEvent(watch, InotifyConstants.IN_CREATE, 0, name) for name in names]
+        return found
 
     def _ignored(self, path: bytes) -> bool:
         return any(is_ignored_folder(part) for part in path[len(self.path) :].split(b"/") if part)
@@ -231,19 +221,19 @@ def _walk(top: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
         folders += [folder + b"/" + name for name in below]
 
 
-class _Handler(FileSystemEventHandler):
+class _Handler(events.FileSystemEventHandler):
     """Turns watchdog's events into paths relative to the root."""
 
     def __init__(self, root: str, hints: Mailbox[bytes | None]) -> None:
         self._root = os.fsencode(root)
         self._hints = hints
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
+    def on_any_event(self, event: events.FileSystemEvent) -> None:
         """Pass on the old and the new path.
 
         Files in a new folder may be older than its watch. Only a rescan finds them.
         """
-        if isinstance(event, DirCreatedEvent | DirMovedEvent):
+        if isinstance(event, events.DirCreatedEvent | events.DirMovedEvent):
             self._hints.put(None)
         for path in (event.src_path, event.dest_path):
             if path:

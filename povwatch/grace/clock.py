@@ -102,15 +102,7 @@ def resume(
 
 
 def observe(grace: Grace, sample: Sample, now: float, *, period: float, limit: float) -> Grace:
-    """The clock after a sample.
-
-    Args:
-        grace: the clock so far.
-        sample: the state of the files.
-        now: boot clock, seconds.
-        period: `grace.period`, seconds.
-        limit: `grace.max`, seconds.
-    """
+    """The clock after a sample at `now` (boot clock). `period` is `grace.period`, `limit` `grace.max`, in seconds."""
     restarted = sample.digest != grace.digest
     left = period if restarted else grace.left
     if not restarted and grace.waiting is Waiting.GRACE:

@@ -105,13 +105,9 @@ def judge(
 
 
 def measure(root: Path, path: bytes, kind: str, cancelled: threading.Event | None = None) -> Measured:
-    """Let a child process measure a file. It may take minutes.
+    """Let a child process measure the file at `path` below `root`. It may take minutes. Symlinks are not followed.
 
-    Args:
-        root: a folder.
-        path: the file, relative to it; symlinks are not followed.
-        kind: see media.measure.
-        cancelled: set when the answer is no longer wanted.
+    `kind` is one of media.measure. `cancelled` is set when the answer is no longer wanted.
 
     Raises:
         PovwatchError: it cannot be read, is gone, or the work was cancelled.

@@ -131,9 +131,7 @@ class SpecFiles:
     def ensure(self, job: Job, duration: float | None, *, again: bool = False) -> SpecFile | None:
         """Write the JSON unless there is one, and read it. None if it cannot be read.
 
-        Args:
-            duration: of the video, in seconds.
-            again: whether there was a JSON that somebody deleted.
+        `duration` is in seconds; `again` says that there was a JSON, which somebody deleted.
 
         Raises:
             EnvironmentFault: the folder does not take it.

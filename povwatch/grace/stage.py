@@ -369,12 +369,7 @@ class GraceStage(Stage):
         self._store.wait(self._store.job(entry.job), entry.last_wait, str(error))
 
     def _follow(self, entry: GraceEntry, by: str, *, first: bool) -> None:
-        """Act on a check.
-
-        Args:
-            by: who holds the clip; empty if nobody does.
-            first: whether it was the first check of this JSON.
-        """
+        """Act on a check, the `first` of this JSON or another. `by` says who holds the clip; empty if nobody does."""
         job = self._store.job(entry.job)
         grace, was = entry.grace, entry.last_wait
         entry.last_wait = grace.waiting
@@ -447,9 +442,7 @@ class GraceStage(Stage):
     def _done_already(self, job: Job, spec: Spec, *, digest: str | None, stat: bytes | None) -> bool:
         """Whether the same video was published with the same spec before; if so, its job ends here.
 
-        Args:
-            digest: of the JSON's bytes, if the grace ran for them.
-            stat: the JSON's signature.
+        `digest` is of the JSON's bytes, if the grace ran for them; `stat` is its signature.
         """
         if job.force or job.source_hash is None:
             return False
@@ -497,13 +490,7 @@ class GraceStage(Stage):
     ) -> tuple[str, dict[str, object]]:
         """The event to log, and its fields; an empty name if there is no news.
 
-        Args:
-            entry: as it is now.
-            job: as the journal has it.
-            was: what the entry waited on before.
-            found: the change.
-            by: who holds it, if it is held.
-            first: whether this was the first check of this JSON.
+        `was` is what the entry waited on before, `found` the change. For `by` and `first` see `_follow`.
         """
         grace = entry.grace
         spec = layout.beside(job.path, job.base).spec

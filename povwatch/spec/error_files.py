@@ -63,10 +63,7 @@ class ErrorFiles:
     def write(self, job: Job, happened: str, what: str, todo: str) -> bytes | None:
         """Write what is wrong with a clip beside it.
 
-        Args:
-            happened: continues a sentence that begins with the clip's name: "is rejected".
-            what: what was found.
-            todo: what to do.
+        `happened` continues a sentence that begins with the clip's name: "is rejected".
 
         Returns:
             The file's path, relative to inputs/; None if it could not be written yet, or the name is taken.
@@ -114,9 +111,7 @@ class ErrorFiles:
     def tidy(self, known: Mapping[bytes, Known], listing: Listing) -> None:
         """Remove the error files of clips that ended badly and were then deleted.
 
-        Args:
-            known: the newest job of every clip ever seen.
-            listing: inputs/ as it is now.
+        `known` has the newest job of every clip ever seen.
         """
         for path, last in known.items():
             if last.state not in BAD_ENDS or path in listing.clips or path in listing.links or listing.is_blind(path):

@@ -32,10 +32,7 @@ def choose(
 ) -> Template:
     """The template of a clip, with its folder's own negative prompt if there is one.
 
-    Args:
-        defaults: [spec] of the configuration.
-        clip: relative to inputs/.
-        template: a requested template, which overrides the folder's.
+    `clip` is relative to inputs/. A requested template overrides the folder's.
     """
     folder = folder_of(defaults, clip)
     chosen = templates[template or folder.template or defaults.template]
@@ -48,40 +45,21 @@ def needs_duration(template: Template) -> bool:
 
 
 def first_spec(defaults: SpecDefaults, template: Template, base: bytes, facts: Facts) -> bytes:
-    """The text of the JSON.
+    """The text of the JSON. Upstream's command line accepts it unchanged.
 
-    Args:
-        base: what the clip's files are called (`layout.bases`).
+    `base` is what the clip's files are called (`layout.bases`).
     """
-    chosen = replace(
-        template,
-        prompt=filled(template.prompt, facts),
-        negative_prompt=filled(template.negative_prompt, facts),
-    )
     _, name = layout.split(facts.path)
-    weights = {str(key): weight for key, weight in defaults.controls.items()}
-    return default_spec(name, base, chosen, controls=weights, seed=defaults.seed, guidance=defaults.guidance)
-
-
-def default_spec(
-    clip_name: bytes, base: bytes, template: Template, *, controls: Mapping[str, float], seed: int, guidance: int
-) -> bytes:
-    """The text of a new clip's JSON. Upstream's command line accepts it unchanged.
-
-    Args:
-        base: what the clip's files are called (`layout.bases`).
-        controls: control to weight, `{"edge": 1.0}`.
-    """
     members = {
         "name": as_json(base.decode("utf-8", "backslashreplace").encode()),  # only a label: no half characters
-        "video_path": as_json(clip_name),
-        "prompt": json.dumps(template.prompt, ensure_ascii=False),
-        "negative_prompt": json.dumps(template.negative_prompt, ensure_ascii=False),
-        "seed": str(seed),
-        "guidance": str(guidance),
+        "video_path": as_json(name),
+        "prompt": json.dumps(filled(template.prompt, facts), ensure_ascii=False),
+        "negative_prompt": json.dumps(filled(template.negative_prompt, facts), ensure_ascii=False),
+        "seed": str(defaults.seed),
+        "guidance": str(defaults.guidance),
     }
-    for control, weight in controls.items():
-        members[control] = f'{{\n    "control_weight": {float(weight)!r}\n  }}'
+    for control, weight in defaults.controls.items():
+        members[str(control)] = f'{{\n    "control_weight": {float(weight)!r}\n  }}'
     lines = ",\n".join(f'  "{key}": {value}' for key, value in members.items())
     return f"{{\n{lines}\n}}\n".encode()
 

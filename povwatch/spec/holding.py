@@ -25,11 +25,8 @@ HELD_BEFORE = "held-before"
 def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | None, marker_before: str = "") -> str:
     """A sentence without its full stop; empty if the clip is not held.
 
-    Args:
-        marker: whether its `.hold` file exists.
-        go: whether there was a go, by command or by file.
-        start: `start` of its JSON.
-        marker_before: the `.hold` file that held it under its former name; empty if none did.
+    `marker` says that its `.hold` file exists, `go` that there was a go, by command or by file. `start` is that of its
+    JSON, `marker_before` the `.hold` file that held it under its former name.
     """
     let_go = command("go", clip=job.path)
     said = f"{marker_before} held it under its name before" if marker_before else "povwatch hold was said"

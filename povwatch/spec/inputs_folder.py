@@ -212,9 +212,7 @@ class InputsFolder:
     def editor_open(self, path: bytes, now: float) -> bytes | None:
         """The lock file of an editor that has the JSON open; None if there is none.
 
-        Args:
-            path: the JSON.
-            now: seconds since the epoch, to recognise stale locks.
+        `now` (seconds since the epoch) tells stale locks.
         """
         with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, name):
             for lock in LOCKS:
@@ -228,9 +226,7 @@ class InputsFolder:
     def check_references(self, spec: Spec, path: bytes, data: bytes = b"") -> Spec:
         """Check the files that a spec names, by the rules of `references.check_references`.
 
-        Args:
-            path: the JSON.
-            data: the JSON's bytes, to find the line of a name.
+        `path` is the JSON, `data` its bytes, to find the line of a name.
 
         Returns:
             The spec, with the text of `prompt_path` as its `prompt`.

@@ -150,11 +150,7 @@ def _label(base: bytes) -> str:
 
 
 def located(data: bytes, problem: Problem) -> Problem:
-    """The problem with its place: its field, or the object that lacks the field.
-
-    Args:
-        data: the bytes of a JSON file that parses.
-    """
+    """The problem with its place in a JSON that parses: its field, or the object that lacks the field."""
     try:
         document = read(data.decode("utf-8-sig"))
     except ValueError:
@@ -168,12 +164,7 @@ def located(data: bytes, problem: Problem) -> Problem:
 
 
 def refused(problems: Iterable[Problem], *, file: str, data: bytes) -> SpecInvalid:
-    """The error for a spec that parses but has other problems.
-
-    Args:
-        problems: at least one, without places.
-        file: the JSON's name, for messages.
-    """
+    """The error for a spec that parses but has other problems, one at least. `file` is the JSON's name for messages."""
     return invalid(file, sorted((located(data, problem) for problem in problems), key=lambda found: found.line))
 
 

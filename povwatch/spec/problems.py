@@ -38,8 +38,7 @@ def invalid(file: str, problems: list[Problem]) -> SpecInvalid:
 def explain(error: SpecInvalid, *, in_file: bool = True) -> str:
     """Every problem with its line, and what to do about it.
 
-    Args:
-        in_file: whether this is the text of the error file, which says that the file goes away again.
+    The text of the error file (`in_file`) also says that the file goes away again.
     """
     if not error.problems:
         return f"{error}\n"

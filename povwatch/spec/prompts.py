@@ -60,10 +60,7 @@ def configured_templates(config: Config) -> dict[str, Template]:
 
 
 def load_templates(extra: Path | None) -> dict[str, Template]:
-    """All templates by name; those of the extra folder replace ours of the same name.
-
-    Args:
-        extra: the user's folder; it may be missing.
+    """All templates by name; those of the user's folder (`extra`, which may be missing) replace ours of the same name.
 
     Raises:
         ConfigError: a template cannot be read; names the file and the line.

@@ -19,6 +19,7 @@ from support.put import advance
 
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt.attempt import Attempt
+from povwatch.config.settings import SpecDefaults
 from povwatch.core import machine_faults, retry
 from povwatch.core.changes import Generated
 from povwatch.core.errors import DiskFull
@@ -33,8 +34,9 @@ from povwatch.publish import Publisher
 from povwatch.publish import files as staged
 from povwatch.results import stage as module
 from povwatch.spec import parse
-from povwatch.spec.first import default_spec
+from povwatch.spec.first import first_spec
 from povwatch.spec.prompts import load_templates
+from povwatch.spec.variables import Facts
 
 FATES = {"retry", "released", "orphaned", "failed", "cancelled"}
 """The events of an attempt that did not succeed."""
@@ -53,7 +55,7 @@ class Generating(Built):
         advance(self.app.journal, job, "started", 1.0, **to)
         self.app.store.reread(job.id)
         room = self.app.publisher.staging.make(job.id, "run")
-        text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
+        text = first_spec(SpecDefaults(), load_templates(None)["driving"], b"a", Facts(b"a.mp4", ""))
         spec = parse(text, clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
         self.attempt = Attempt(str(room), {}, spec, capabilities={"real": False})
         self.attempt.artifact = {"path": str(room / "generated.mp4")}

@@ -7,14 +7,16 @@ import json
 import pytest
 from support.put import advance, put
 
+from povwatch.config.settings import SpecDefaults
 from povwatch.core.errors import JobFailed, NotAVideo
 from povwatch.core.job import JobState, Waiting
 from povwatch.daemon.recovery import recover, sweep
 from povwatch.files.signature import signature
 from povwatch.media.info import VideoInfo
 from povwatch.spec import parse
-from povwatch.spec.first import default_spec
+from povwatch.spec.first import first_spec
 from povwatch.spec.prompts import load_templates
+from povwatch.spec.variables import Facts
 
 INFO = json.dumps(VideoInfo(complete=True, frames=12, duration=0.4).to_json())
 
@@ -77,7 +79,7 @@ def fail(world):
 
 def edit_back(world):
     """Its JSON says again what was published before."""
-    text = default_spec(b"a.mp4", b"a", load_templates(None)["driving"], controls={"edge": 1.0}, seed=0, guidance=3)
+    text = first_spec(SpecDefaults(), load_templates(None)["driving"], b"a", Facts(b"a.mp4", ""))
     spec = parse(text, clip_name=b"a.mp4", file="")
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
         world.job = advance(world.app.journal, world.job, "waiting", 1.0, state=state, spec_hash=spec.digest())

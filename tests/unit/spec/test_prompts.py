@@ -4,13 +4,14 @@ import re
 
 import pytest
 
+from povwatch.config.settings import SpecDefaults
 from povwatch.core.errors import ConfigError
 from povwatch.core.layout import bases
 from povwatch.spec import lint, parse
-from povwatch.spec.first import default_spec
+from povwatch.spec.first import first_spec
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
 from povwatch.spec.prompts import Template, load_templates
-from povwatch.spec.variables import names_in
+from povwatch.spec.variables import Facts, names_in
 
 OURS = {
     *("hand_manipulation", "driving", "placeholder", "kitchen", "workshop", "warehouse", "outdoor_walk", "robot_arm"),
@@ -36,7 +37,7 @@ DRIVING = (
 
 def spec_of(name=b"clip.mp4", base=b"clip", template=None, **controls):
     template = template or load_templates(None)["hand_manipulation"]
-    return default_spec(name, base, template, controls=controls or {"edge": 1.0}, seed=0, guidance=3)
+    return first_spec(SpecDefaults(controls=controls or {"edge": 1.0}), template, base, Facts(name, "2026-05-31"))
 
 
 def test_shipped_templates():

@@ -12,6 +12,7 @@ from support import upstream_tree
 from support.clips import painted
 from support.cosmos_jobs import DOUBLES, job
 
+from povwatch.config.settings import SpecDefaults
 from povwatch.engines import control
 from povwatch.engines.upstream import cached, facts
 from povwatch.engines.upstream.arguments import arguments
@@ -19,8 +20,9 @@ from povwatch.engines.upstream.session import Session
 from povwatch.engines.upstream.settings import Settings
 from povwatch.models import needs
 from povwatch.spec import prompts
-from povwatch.spec.first import default_spec
+from povwatch.spec.first import first_spec
 from povwatch.spec.parse import parse
+from povwatch.spec.variables import Facts
 
 pytestmark = pytest.mark.skipif(not upstream_tree.root(), reason=upstream_tree.MISSING)
 
@@ -160,7 +162,7 @@ def test_upstreams_command_takes_our_json(folder):
     """Upstream's own command line takes a JSON as povwatch writes it."""
     templates = prompts.load_templates(None)
     for name, template in templates.items():
-        text = default_spec(b"clip.mp4", b"clip", template, controls={"edge": 1.0}, seed=0, guidance=3)
+        text = first_spec(SpecDefaults(), template, b"clip", Facts(b"clip.mp4", "2026-05-31"))
         (folder / f"{name}.json").write_bytes(text)
     files = sorted(folder.glob("*.json"))
     for file, taken in zip(files, upstream_tree.judge(files=[str(one) for one in files])["files"], strict=True):
