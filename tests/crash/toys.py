@@ -90,16 +90,16 @@ def write(path: str | Path, data: bytes) -> None:
             file.write(data[begin : begin + step])
 
 
-def media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict[str, Any]:
-    """In place of media.run.call; in this process, so without the room as the working directory."""
+def media(op: str, args: dict[str, Any], *, folder: str = "", **_: object) -> dict[str, Any]:
+    """In place of media.run.call; in this process, so without the folder as the working directory."""
     paths = {"source", "out_path", "generated", "artifact", "sound"} & args.keys()
-    args = args | {name: str(Path(room, args[name])) for name in paths if args[name]}
+    args = args | {name: str(Path(folder, args[name])) for name in paths if args[name]}
     try:
         if op == "inspect":
             return _inspect(Path(args["root"], args["path"]).read_bytes())
-        return {"prepare": _prepare, "sound": _sound, "finish": _finish, "check": _check}[op](args, Path(room))
+        return {"prepare": _prepare, "sound": _sound, "finish": _finish, "check": _check}[op](args, Path(folder))
     except OSError as error:  # as media.child
-        raise blamed(error, PLACES[op], room) or MediaError(f"It cannot be read or written: {error}") from error
+        raise blamed(error, PLACES[op], folder) or MediaError(f"It cannot be read or written: {error}") from error
 
 
 class Worker:
