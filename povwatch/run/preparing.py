@@ -18,7 +18,6 @@ import json
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,16 +55,6 @@ FINDINGS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 """What decoding every frame may find: the event, the field of VideoInfo, and its description."""
 
 
-@dataclass(slots=True)
-class _Ahead:
-    """A prepared run that nobody has claimed."""
-
-    run: Run
-    source_hash: str | None
-    named: list[Any] | None
-    """The files that the spec named, with their signatures before the copy; None if one could not be read."""
-
-
 class Preparing:
     """Makes the copies."""
 
@@ -77,7 +66,8 @@ class Preparing:
         self._queue = queue
         self._staging = staging
         self._background = background
-        self._ahead: dict[int, _Ahead] = {}
+        self._ahead: dict[int, Run] = {}
+        """The runs that nobody has claimed, by their jobs."""
         self._unwanted: dict[str, Run] = {}
         """Runs whose copies are still being made and will be deleted."""
         self._failed: dict[int, str | None] = {}
@@ -88,16 +78,16 @@ class Preparing:
 
     def take(self, job: Job, spec: Spec) -> Run | None:
         """The prepared run of a job that is about to be claimed, finished or not; None if there is none."""
-        ahead = self._ahead.get(job.id)
-        if ahead is None:
+        run = self._ahead.get(job.id)
+        if run is None:
             return None
-        if not self._fits(ahead, job, spec):
+        if not self._fits(run, job, spec):
             self._drop(job.id)
             return None
         del self._ahead[job.id]
-        ahead.run.attempt.spec = frozen(spec)
-        ahead.run.started = self._store.clock.boot()
-        return ahead.run
+        run.attempt.spec = frozen(spec)
+        run.started = self._store.clock.boot()
+        return run
 
     def begin(self, job: Job, run_id: str, spec: Spec) -> Run:
         """Make the copies for a run, which then is `prepared` or has a `failure`.
@@ -107,7 +97,7 @@ class Preparing:
         """
         folder = self._staging.make(job.id, run_id)
         attempt = Attempt(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
-        run = Run(job.id, run_id, attempt, self._store.clock.boot())
+        run = Run(job.id, run_id, attempt, self._store.clock.boot(), job.source_hash)
         self._background.submit(
             _key(run), partial(self._ended, run), _prepare, *(attempt, self._inputs, job.path, run.copied)
         )
@@ -121,9 +111,9 @@ class Preparing:
 
     def tick(self, now: float, *, wanted: int) -> None:
         """Delete copies that are no longer useful, and prepare so many jobs ahead. `now` is on the boot clock."""
-        for job_id, ahead in list(self._ahead.items()):
+        for job_id, run in list(self._ahead.items()):
             job = self._store.job(job_id)
-            if job.state is not JobState.QUEUED or job.source_hash != ahead.source_hash:
+            if job.state is not JobState.QUEUED or job.source_hash != run.source_hash:
                 self._drop(job_id)
         if now < self._next_check or len(self._ahead) >= wanted:
             return
@@ -142,7 +132,7 @@ class Preparing:
 
     def close(self) -> None:
         """Delete the runs that nobody has claimed. No work may be under way."""
-        for run in [*self._unwanted.values(), *(ahead.run for ahead in self._ahead.values())]:
+        for run in [*self._unwanted.values(), *self._ahead.values()]:
             self._discard(run)
         self._unwanted.clear()
         self._ahead.clear()
@@ -156,17 +146,17 @@ class Preparing:
         except PovwatchError:
             self._failed[job.id] = job.source_hash
         else:
-            self._ahead[job.id] = _Ahead(run, job.source_hash, named)
+            run.named = named
+            self._ahead[job.id] = run
 
     def _ended(self, run: Run, outcome: Exception | None) -> None:
-        ahead = self._ahead.get(run.job)
-        waits = ahead is not None and ahead.run is run
+        ahead = self._ahead.get(run.job) is run
         if self._unwanted.pop(run.run_id, None):
             self._discard(run)
         elif isinstance(outcome, Exception):
-            if waits and ahead is not None:
+            if ahead:
                 del self._ahead[run.job]
-                self._failed[run.job] = ahead.source_hash
+                self._failed[run.job] = run.source_hash
                 self._discard(run)
             else:
                 run.failure = outcome
@@ -175,7 +165,7 @@ class Preparing:
             job = self._store.job(run.job)
             if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
                 self._note_findings(job, run.attempt.info)
-            self._log(run, ahead=waits)
+            self._log(run, ahead=ahead)
 
     def _note_findings(self, job: Job, info: dict[str, Any]) -> None:
         """Journal and log what decoding every frame found in a clip, unless that is known. `info` is a VideoInfo."""
@@ -193,14 +183,13 @@ class Preparing:
         shape = f"{made['width']}x{made['height']}"
         say("prepared", self._store.job(run.job), frames=made["frames"], shape=shape, how=how)
 
-    def _fits(self, ahead: _Ahead, job: Job, spec: Spec) -> bool:
+    def _fits(self, run: Run, job: Job, spec: Spec) -> bool:
         """Whether the prepared copies are the ones that would be made now."""
-        made = ahead.run.attempt.prepared
         return (
-            ahead.source_hash == job.source_hash
-            and ahead.named is not None
-            and ahead.named == self._named(job, spec)
-            and (not ahead.run.prepared or Path(made["path"]).is_file())
+            run.source_hash == job.source_hash
+            and run.named is not None
+            and run.named == self._named(job, spec)
+            and (not run.prepared or Path(run.attempt.prepared["path"]).is_file())
         )
 
     def _named(self, job: Job, spec: Spec) -> list[Any] | None:
@@ -217,7 +206,7 @@ class Preparing:
         return found
 
     def _drop(self, job_id: int) -> None:
-        run = self._ahead.pop(job_id).run
+        run = self._ahead.pop(job_id)
         if self._background.busy(_key(run)):
             self._unwanted[run.run_id] = run
             self._background.cancel(_key(run))

@@ -99,8 +99,6 @@ class WorkerPool:
         self._probe_at = 0.0
         self._excused: Counter[int] = Counter()
         """How often another process excused each job."""
-        self._since: dict[int, tuple[str, int]] = {}
-        """Each worker's last known state, and since when it holds."""
         self._logged_loads: set[str] = set()
         """Stages of loads that are logged."""
         monitor.watch(self._gpus_read)
@@ -186,17 +184,14 @@ class WorkerPool:
         return [self._facts(worker) for worker in self.workers]
 
     def _facts(self, worker: Worker) -> dict[str, Any]:
-        state = str(worker.supervisor.state)
-        was, since = self._since.get(worker.number, ("", 0))
-        if was != state:
-            since = round(self._clock.wall())
-            self._since[worker.number] = state, since
-        error = worker.supervisor.last_error
+        state, error = worker.supervisor.state, worker.supervisor.last_error
+        if worker.shown_state is not state:
+            worker.shown_state, worker.shown_since = state, round(self._clock.wall())
         return {
             "label": worker.label,
             "pid": worker.supervisor.pid,
-            "state": state,
-            "since": since,
+            "state": str(state),
+            "since": worker.shown_since,
             "loading": worker.loading,
             "job": worker.run.job if worker.run else None,
             "gpu": self.gpu_name(worker),
@@ -406,6 +401,10 @@ class Worker:
     """NVML's indices of these GPUs."""
     run: Run | None = None
     """The attempt that it has, or that is prepared for it."""
+    shown_state: SupervisorState | None = None
+    """Its state when the facts were last collected."""
+    shown_since: int = 0
+    """Since when it had this state then, on the wall clock."""
     waits: str = ""
     """What it waits for before it loads, besides its GPUs, as a sentence."""
     asking: bool = False
@@ -486,6 +485,11 @@ class Run:
     attempt: Attempt
     started: float
     """When it was claimed, or when its copies were begun ahead of that."""
+    source_hash: str | None = None
+    """Hash of the clip that is copied."""
+    named: list[Any] | None = None
+    """If its copies were begun ahead: the files that its spec named, with their signatures before the copy; None if one
+    could not be read."""
     prepared: bool = False
     """Whether its working copy exists."""
     failure: Exception | None = None
