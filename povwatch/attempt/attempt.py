@@ -26,7 +26,7 @@ from povwatch.files.fs import closing, fsync_dir
 from povwatch.media.errors import MediaError, MediaStopped
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
 from povwatch.media.run import call
-from povwatch.spec import Spec
+from povwatch.spec.model import Spec
 
 if TYPE_CHECKING:
     import threading

@@ -18,8 +18,10 @@ from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.engines.abilities import REAL, Abilities
 from povwatch.grace.named_files import judge, measure, unusable, upright
 from povwatch.media.fit import Shape
-from povwatch.spec import explain, lint, named_clip, parse, refused
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.lint import lint
+from povwatch.spec.parse import named_clip, parse, refused
+from povwatch.spec.problems import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.errors import Problem
     from povwatch.media.info import Measured
-    from povwatch.spec import Spec
+    from povwatch.spec.model import Spec
     from povwatch.spec.references import NamedFile
 
 NO_CLIP = (b".json", b".txt", b".go", b".hold")

@@ -30,9 +30,9 @@ from povwatch.core.errors import ConfigError, EnvironmentFault, SpecInvalid
 from povwatch.core.job import CLAIMED, JobState
 from povwatch.files.signature import signature, written_on
 from povwatch.service.log import one_line
-from povwatch.spec import Spec
 from povwatch.spec.first import choose, first_spec, needs_duration
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.model import Spec
 from povwatch.spec.prompts import check_name, configured_templates
 from povwatch.spec.variables import VARIABLES, Facts
 

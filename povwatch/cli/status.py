@@ -29,8 +29,8 @@ from povwatch.journal.lock import holder
 from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.queue.schedule import PAUSE, describe_pause
 from povwatch.service.log import one_line
-from povwatch.spec import parse
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.parse import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

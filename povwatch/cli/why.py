@@ -27,9 +27,9 @@ from povwatch.files.fs import open_beneath
 from povwatch.journal import members
 from povwatch.journal.lock import holder
 from povwatch.media.damage import describe_damage, describe_sizes
-from povwatch.spec import parse
 from povwatch.spec.holding import held_by, marker_before
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.parse import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

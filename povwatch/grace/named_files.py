@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from povwatch.engines.abilities import Abilities
     from povwatch.files.signature import Signature
     from povwatch.media.info import VideoInfo
-    from povwatch.spec import Spec
     from povwatch.spec.inputs_folder import InputsFolder
+    from povwatch.spec.model import Spec
     from povwatch.spec.references import NamedFile
 
 MEASURE_TIMEOUT = 1800.0

@@ -15,8 +15,9 @@ from povwatch.core.job import Job, Waiting
 from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
-from povwatch.spec import SIZE_MAX, Label, Spec, lint, names_other, parse, refused, renamed
 from povwatch.spec.first import choose, first_spec, priority_for
+from povwatch.spec.lint import lint
+from povwatch.spec.parse import SIZE_MAX, Label, names_other, parse, refused, renamed
 from povwatch.spec.variables import Facts
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
     from povwatch.media.fit import Shape
     from povwatch.spec.inputs_folder import InputsFolder, SpecFile
+    from povwatch.spec.model import Spec
     from povwatch.spec.prompts import Template
 
 SURE_AFTER = 0.4

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from povwatch.core.background import Background
     from povwatch.grace.clock import Grace
     from povwatch.journal.store import JobStore
-    from povwatch.spec import Spec
     from povwatch.spec.error_files import ErrorFiles
     from povwatch.spec.inputs_folder import InputsFolder
+    from povwatch.spec.model import Spec
     from povwatch.spec.prompts import Template
 
 CHECK_EVERY = 0.5

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
     from povwatch.publish.staging import Staging
     from povwatch.queue.order import JobQueue
-    from povwatch.spec import Spec
+    from povwatch.spec.model import Spec
 
 CHECK_EVERY = 0.5
 """Seconds between two checks for jobs to prepare ahead: each may read a JSON."""

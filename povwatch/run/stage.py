@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.queue.order import JobQueue
-    from povwatch.spec import Spec
+    from povwatch.spec.model import Spec
     from povwatch.workers.pool import Run, Worker, WorkerPool
 
 PROGRESS_LINES = 10

@@ -13,7 +13,7 @@ from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import JobState
 from povwatch.core.machine_faults import NOTICE_LATER
-from povwatch.spec import explain
+from povwatch.spec.problems import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,9 @@ import pytest
 from support.spec_texts import CLIP
 
 from povwatch.core.errors import SpecInvalid
-from povwatch.spec import SIZE_MAX, explain, parse
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.parse import SIZE_MAX, parse
+from povwatch.spec.problems import explain
 
 BASE = '{"name": "clip", "video_path": "clip.mp4", "prompt": "hands", "edge": {}'
 

@@ -29,7 +29,7 @@ from povwatch.hooks.run import HookRequest, perform
 from povwatch.media.run import call
 from povwatch.publish import Publisher
 from povwatch.publish.staging import Staging
-from povwatch.spec import parse
+from povwatch.spec.parse import parse
 
 VICTIM = b"what nobody but povwatch may write"
 WRITTEN = (

@@ -15,7 +15,7 @@ from povwatch.attempt.attempt import Attempt
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.grace.named_files import measure
 from povwatch.media.run import call
-from povwatch.spec import parse
+from povwatch.spec.parse import parse
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from povwatch.core.errors import SpecInvalid
 from povwatch.core.hook_record import HookState
 from povwatch.core.job import JobState
 from povwatch.publish import Sealed
-from povwatch.spec import parse
+from povwatch.spec.parse import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

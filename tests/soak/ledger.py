@@ -25,7 +25,7 @@ from povwatch.core.errors import SpecInvalid
 from povwatch.core.hook_record import HookState
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal import open_reader
-from povwatch.spec import parse
+from povwatch.spec.parse import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,7 +22,8 @@ with atheris.instrument_imports(include=["povwatch"]):
     from povwatch.ops.rebuild.outputs import parse as manifest_of
     from povwatch.service.log import one_line
     from povwatch.service.requests import _parse
-    from povwatch.spec import Label, explain, named_clip, parse, renamed
+    from povwatch.spec.parse import Label, named_clip, parse, renamed
+    from povwatch.spec.problems import explain
 
 from support import hostile
 from support import made_containers as made

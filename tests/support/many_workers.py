@@ -81,10 +81,10 @@ class ManyWorkers(Daemon):
             os.kill(chance.choice(found), signal.SIGKILL)
 
 
-def _media(op: str, args: dict[str, Any], *, room: str = "", **_: object) -> dict[str, Any]:
+def _media(op: str, args: dict[str, Any], *, folder: str = "", **_: object) -> dict[str, Any]:
     """Replaces media.run.call."""
     paths = {"source", "out_path", "generated", "artifact"} & args.keys()
-    args = args | {name: str(Path(room, args[name])) for name in paths}
+    args = args | {name: str(Path(folder, args[name])) for name in paths}
     match op:
         case "inspect":
             data = Path(args["root"], args["path"]).read_bytes()

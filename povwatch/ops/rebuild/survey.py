@@ -16,8 +16,8 @@ from povwatch.files.signature import signature, size_of
 from povwatch.hooks.plan import AFTER
 from povwatch.ops.rebuild.outputs import find_promises, read_outputs
 from povwatch.ops.rebuild.plan import Clip, Plan, bases_of, leftovers, plan
-from povwatch.spec import named_clip
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.parse import named_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -15,7 +15,7 @@ from support.spec_texts import text
 from povwatch.attempt.attempt import Attempt
 from povwatch.core.errors import DiskFull, JobFailed, OutputsNotWritable, Shortage, WriteFailed
 from povwatch.media.run import call
-from povwatch.spec import parse
+from povwatch.spec.parse import parse
 
 
 @pytest.fixture

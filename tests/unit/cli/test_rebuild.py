@@ -20,7 +20,7 @@ from povwatch.journal import Journal, open_reader
 from povwatch.media.info import Checked, VideoInfo
 from povwatch.publish import Entry
 from povwatch.results.manifest import manifest
-from povwatch.spec import parse
+from povwatch.spec.parse import parse
 
 if TYPE_CHECKING:
     from pathlib import Path

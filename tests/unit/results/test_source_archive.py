@@ -12,8 +12,8 @@ from povwatch.config.settings import Config, Paths, Publish
 from povwatch.core.job import Job, JobState
 from povwatch.files.signature import signature
 from povwatch.results.source_archive import SourceArchive
-from povwatch.spec import parse
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.parse import parse
 
 SPEC = b'{"name": "a", "video_path": "a.mp4", "prompt": "Hands.", "edge": {}}'
 

@@ -33,8 +33,8 @@ from povwatch.ops.report.table import table
 from povwatch.publish import Publisher
 from povwatch.publish import files as staged
 from povwatch.results import stage as module
-from povwatch.spec import parse
 from povwatch.spec.first import first_spec
+from povwatch.spec.parse import parse
 from povwatch.spec.prompts import load_templates
 from povwatch.spec.variables import Facts
 

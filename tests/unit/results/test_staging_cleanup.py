@@ -13,8 +13,8 @@ from povwatch.core.job import JobState, Waiting
 from povwatch.daemon.recovery import recover, sweep
 from povwatch.files.signature import signature
 from povwatch.media.info import VideoInfo
-from povwatch.spec import parse
 from povwatch.spec.first import first_spec
+from povwatch.spec.parse import parse
 from povwatch.spec.prompts import load_templates
 from povwatch.spec.variables import Facts
 

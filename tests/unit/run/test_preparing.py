@@ -18,7 +18,7 @@ from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
 from povwatch.publish import Publisher
 from povwatch.run.preparing import Preparing
-from povwatch.spec import parse
+from povwatch.spec.parse import parse
 
 SPEC = b'{"name": "a", "video_path": "a.mp4", "prompt": "hands", "edge": {"control_path": "edges.mp4"}}'
 

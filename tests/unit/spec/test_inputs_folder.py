@@ -11,8 +11,10 @@ from povwatch.core import layout
 from povwatch.core.errors import DiskFull, EnvironmentFault, SpecInvalid
 from povwatch.files import atomic
 from povwatch.files.signature import signature
-from povwatch.spec import Spec, explain, parse
 from povwatch.spec.inputs_folder import FolderGone, InputsFolder, InputsRefused, Markers
+from povwatch.spec.model import Spec
+from povwatch.spec.parse import parse
+from povwatch.spec.problems import explain
 
 NOW = 1_700_000_000.0
 

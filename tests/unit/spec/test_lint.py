@@ -1,7 +1,8 @@
 import pytest
 from support.spec_texts import members
 
-from povwatch.spec import Spec, lint
+from povwatch.spec.lint import lint
+from povwatch.spec.model import Spec
 
 WARNED = {
     "add up to 2": {"vis": {}},

@@ -8,8 +8,7 @@ from support import upstream_tree
 from support.spec_texts import members
 
 from povwatch.core.cosmos import CONTROLS
-from povwatch.spec import Spec
-from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT, Control, EdgeControl, SegControl, VisControl
+from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT, Control, EdgeControl, SegControl, Spec, VisControl
 
 ACCEPTED = {
     "guidance as upstream takes it": {"guidance": "3"},

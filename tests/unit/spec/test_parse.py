@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from support.spec_texts import CLIP, members, text
 
 from povwatch.core.errors import Problem, SpecInvalid
-from povwatch.spec import SIZE_MAX, Spec, as_json, explain, parse
-from povwatch.spec.parse import located
+from povwatch.spec.model import Spec
+from povwatch.spec.parse import SIZE_MAX, as_json, located, parse
+from povwatch.spec.problems import explain
 from povwatch.spec.reader import Malformed, read
 
 BASE = """{

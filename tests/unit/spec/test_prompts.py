@@ -7,9 +7,10 @@ import pytest
 from povwatch.config.settings import SpecDefaults
 from povwatch.core.errors import ConfigError
 from povwatch.core.layout import bases
-from povwatch.spec import lint, parse
 from povwatch.spec.first import first_spec
+from povwatch.spec.lint import lint
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
+from povwatch.spec.parse import parse
 from povwatch.spec.prompts import Template, load_templates
 from povwatch.spec.variables import Facts, names_in
 
