@@ -1,104 +1,111 @@
-"""What follows for an attempt whose files were taken away: real journal, real folders."""
+"""What follows for an attempt whose files were taken away: the daemon as production builds it."""
 
 from __future__ import annotations
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
-from support.hand_clock import HandClock
-from support.put import put
+from support.put import advance
 
-from povwatch.attempt.failed import FailedAttempts
-from povwatch.config.settings import Config, Paths
 from povwatch.core.errors import JobFailed, Shortage, SourceChanged, WorkerDied
 from povwatch.core.job import JobState, Waiting
-from povwatch.journal import Journal
-from povwatch.journal.store import JobStore
-from povwatch.publish.staging import Staging
-from povwatch.spec.error_files import ErrorFiles
-from povwatch.spec.inputs_folder import InputsFolder
+
+ERRORS = [WorkerDied("It died."), JobFailed("The working copy cannot be read.")]
+REFUSED = Shortage("Too many open files.", "Raise its limit.")
+
+
+class Running:
+    """A job that runs."""
+
+    def __init__(self, built):
+        self.built, self.app = built, built.app
+        (job,) = self.app.store.add([(b"my a.mp4", b"sig")])
+        self.id = job.id
+        for state in (JobState.GRACE, JobState.QUEUED):
+            self.put("waiting", state=state)
+        self.start()
+
+    def put(self, event, **to):
+        """Change it in the journal, with no stage told."""
+        advance(self.app.journal, self.job, event, self.app.clock.wall(), **to)
+        self.app.store.reread(self.id)
+
+    def start(self):
+        self.put("started", state=JobState.RUNNING, run_id="run", attempts=1)
+        self.app.publisher.staging.make(self.id, "run")
+
+    def fail(self, error):
+        """End the attempt with an error, as the run stage does."""
+        self.app.run._failed_attempts.after(self.job, error)
+
+    @property
+    def job(self):
+        return self.app.store.job(self.id)
+
+    @property
+    def uncharged(self):
+        """Whether it waits for its next attempt as if it had had none."""
+        return (self.job.state, self.job.waiting_on, self.job.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
+
+    @property
+    def queue_waits(self):
+        blocker = self.app.blockers.generating()
+        return blocker and blocker.waiting
 
 
 @pytest.fixture
-def desk(tmp_path):
-    """Endings, a running job, and what the endings told."""
-    paths = Paths(inputs=tmp_path / "inputs", outputs=tmp_path / "outputs", state=tmp_path / "state")
-    for path in (paths.inputs, paths.outputs):
-        path.mkdir()
-    with Journal.open(paths.state) as journal:
-        store, staging, told = JobStore(journal, HandClock()), Staging(paths.outputs), []
-        failed_attempts = FailedAttempts(
-            Config(paths=paths),
-            store=store,
-            error_files=ErrorFiles(InputsFolder(paths.inputs), journal),
-            staging=staging,
-            pauses=SimpleNamespace(pause=lambda waiting, *_, **__: told.append(waiting)),
-        )
-        (job,) = store.add([(b"my a.mp4", b"sig")])
-        for state in (JobState.GRACE, JobState.QUEUED):
-            job = put(store, job, "waiting", state=state)
-        job = put(store, job, "started", state=JobState.RUNNING, run_id="run", attempts=1)
-        staging.make(job.id, "run")
-        yield failed_attempts, job, told, paths
-
-
-ERRORS = [WorkerDied("It died."), JobFailed("The working copy cannot be read.")]
+def running(build):
+    return Running(build())
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["attempt", "job"])
-def test_removed_files_charge_nothing(desk, error):
+def test_removed_files_charge_nothing(running, error):
     """No attempt is charged, and no job fails, for files that somebody removed."""
-    failed_attempts, job, told, paths = desk
-    shutil.rmtree(paths.outputs)
-    failed_attempts.after(job, error)
-    again = failed_attempts._store.job(job.id)
-    assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
-    assert told == [Waiting.PAUSED]
-    assert "went away while it ran" in again.detail
+    shutil.rmtree(running.built.outputs)
+    running.fail(error)
+    assert running.uncharged
+    assert running.queue_waits is Waiting.PAUSED
+    assert "went away while it ran" in running.job.detail
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
-def test_work_removed_while_checked(desk, whole):
+def test_work_removed_while_checked(running, whole):
     """Work that is removed while it is checked is told as that, and made again."""
-    failed_attempts, job, told, paths = desk
-    job = put(failed_attempts._store, job, "generated", state=JobState.CHECKING)
+    running.put("generated", state=JobState.CHECKING)
     if whole:
-        shutil.rmtree(paths.outputs / ".povwatch")
-    failed_attempts.after(job, SourceChanged("working.mp4 is gone."))
-    again = failed_attempts._store.job(job.id)
-    assert (again.state, again.waiting_on, again.attempts) == (JobState.QUEUED, Waiting.PAUSED, 0)
-    assert told == [Waiting.PAUSED]
-    assert again.detail.startswith("The files of this attempt went away while it ran, and with them the work")
+        shutil.rmtree(running.built.outputs / ".povwatch")
+    running.fail(SourceChanged("working.mp4 is gone."))
+    assert running.uncharged
+    assert running.queue_waits is Waiting.PAUSED
+    assert running.job.detail.startswith("The files of this attempt went away while it ran, and with them the work")
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_job_is_told_unless_queue_waits(desk, monkeypatch, known):
+def test_job_is_told_unless_queue_waits(running):
     """A release is told, unless the queue already waits for the same."""
-    failed_attempts, job, _, _ = desk
-    monkeypatch.setattr(failed_attempts._pauses, "pause", lambda *_, **__: known)
-    with capture_logs() as lines:
-        failed_attempts.after(job, Shortage("Too many open files.", "Raise its limit."))
-    assert [line["event"] for line in lines] == ([] if known else ["released"])
-    again = failed_attempts._store.job(job.id)
-    assert (again.state, again.attempts, again.detail) == (JobState.QUEUED, 0, "Too many open files. Raise its limit.")
-    assert failed_attempts._store.journal.events(job.id)[-1].event == "released"
+    told = []
+    for _ in range(2):
+        with capture_logs() as lines:
+            running.fail(REFUSED)
+        told.append([line["event"] for line in lines])
+        assert running.uncharged
+        assert running.job.detail == "Too many open files. Raise its limit."
+        assert running.app.journal.events(running.id)[-1].event == "released"
+        running.start()
+    assert told == [["queue-paused", "released"], ["queue-paused"]]
 
 
-def test_changed_clip_arrives_anew(desk):
+def test_changed_clip_arrives_anew(running):
     """A clip that changes while it is copied arrives anew."""
-    failed_attempts, job, told, _ = desk
-    failed_attempts.after(job, SourceChanged("my a.mp4 changed."))
-    assert told == []
-    assert failed_attempts._store.job(job.id).state is JobState.ARRIVING
+    running.fail(SourceChanged("my a.mp4 changed."))
+    assert running.queue_waits is None
+    assert running.job.state is JobState.ARRIVING
 
 
-def test_failed_job_says_how_to_retry(desk):
+def test_failed_job_says_how_to_retry(running):
     """A job that fails with its files in place says how to run it again."""
-    failed_attempts, job, told, paths = desk
-    failed_attempts.after(job, ERRORS[1])
-    assert told == []
-    assert failed_attempts._store.job(job.id).state is JobState.FAILED
-    text = (paths.inputs / "my a.error.txt").read_text()
+    running.fail(ERRORS[1])
+    assert running.queue_waits is None
+    assert running.job.state is JobState.FAILED
+    text = (running.built.inputs / "my a.error.txt").read_text()
     assert "When that is mended: povwatch retry 'my a.mp4'" in text
