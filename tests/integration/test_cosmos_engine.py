@@ -283,6 +283,7 @@ LOADS = {
     "out of memory": ("out-of-memory", "while the model was loaded", "nvidia-smi"),
     "no extra": ("error", "CUDA extra not installed", "script/cosmos"),
     "other version": ("invalid", "no inference_pipeline._get_num_chunks", "script/cosmos"),
+    "other shape": ("invalid", "of another model", "'net.x_embedder.weight', (3, 5), (64, 72)", "prefetch"),
     "other writer": ("invalid", "no inference.save_img_or_video", "script/cosmos"),
 }
 

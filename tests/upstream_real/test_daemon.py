@@ -53,6 +53,7 @@ def here(tmp_path_factory):
     with Real(tmp_path_factory.mktemp("real") / "pov") as daemon:
         daemon.start()
         yield daemon
+        assert daemon.stop() == 0
         sound(daemon)
 
 
@@ -80,7 +81,7 @@ def test_cancelled_by_command(here):
     here.wait_state("unwanted.mp4", "cancelled", patience=LONG)
     here.ask_for("wanted", num_steps=1)
     here.done("wanted")
-    assert len(here.events("worker-started")) == 1
+    assert len(here.events("engine-ready")) == 1
     assert not (here.outputs / "unwanted").exists()
 
 

@@ -34,6 +34,25 @@ def of_load(error: BaseException) -> EngineFailure | None:
     return next(filter(None, map(_of_load, _chain(error))), None)
 
 
+def check_shapes(told: list[str]) -> None:
+    """Check that upstream put every weight of its checkpoints into the model.
+
+    Args:
+        told: for each checkpoint, upstream's list of what did not fit, from behind its opening bracket.
+
+    Raises:
+        EngineFailure: A checkpoint is of another model; the message names a weight and both shapes.
+    """
+    for found in told:
+        if not found.startswith("]"):
+            first = found[: found.find("))") + 1].lstrip("(")
+            raise EngineFailure(
+                "invalid",
+                f"The weights are of another model (name, their shape, the model's): {first}.",
+                f"Run {command('prefetch')}, which verifies every model file and fetches what is damaged anew.",
+            )
+
+
 def of_job(error: BaseException, job: dict[str, Any], meter: Meter) -> EngineFailure | None:
     """Why a job failed; None if `faults.classify` knows it, or upstream's exception says it best."""
     if any(_is_out_of_memory(one) for one in _chain(error)):

@@ -42,6 +42,10 @@ LOG = "cosmos_transfer2._src.imaginaire.utils.log"
 REFUSED = "GUARDRAIL BLOCKED: "
 """Prefix of upstream's log line with the guardrail's reason (guardrail/common/presets.py)."""
 
+MISFITS = "incorrect_shapes=["
+"""Prefix, in upstream's log line about a loaded checkpoint, of the weights that it left out as they have another shape
+(imaginaire/utils/checkpointer.py, 444-501). Upstream goes on with random ones in their place."""
+
 
 class Session:
     """The loaded model. One process, one job at a time."""
@@ -66,7 +70,9 @@ class Session:
                 self._inference = importlib.import_module("cosmos_transfer2.inference")
                 setup = self._config.SetupArguments.model_validate(self._setup())
                 report(f"loading the model ({', '.join(settings.controls)})", None)
-                self._model = self._inference.Control2WorldInference(setup, batch_hint_keys=list(settings.controls))
+                with _heard(MISFITS) as told:
+                    self._model = self._inference.Control2WorldInference(setup, batch_hint_keys=list(settings.controls))
+                causes.check_shapes(told)
                 hooks.check(self._inference, self._model.inference_pipeline)
         except Exception as error:
             known = causes.of_load(error)
@@ -123,7 +129,7 @@ class Session:
         if runner is None:
             return
         texts = [sample.prompt] if self._settings.distilled else [sample.prompt, sample.negative_prompt]
-        with self._reasons() as reasons:
+        with _heard(REFUSED) as reasons:
             allowed = all(self._inference.guardrail_presets.run_text_guardrail(text, runner) for text in texts)
         if not allowed:
             raise EngineBlocked(_blocked("the prompt", reasons))
@@ -154,7 +160,7 @@ class Session:
         try:
             with (
                 contained(context.workdir),
-                self._reasons() as reasons,
+                _heard(REFUSED) as reasons,
                 hooks.hooked(self._inference, self._model.inference_pipeline, meter, chunks, writer.save),
             ):
                 written = self._model.generate([sample], Path(context.workdir))
@@ -199,22 +205,23 @@ class Session:
         model = {name: about[name] for name in ("version", "torch", "cuda", "model", "controls", "gpu", "gpus")}
         return key_of(spec=spec, files=files, **model, checkpoints=about["checkpoints"])
 
-    @contextlib.contextmanager
-    def _reasons(self) -> Iterator[list[str]]:
-        """The guardrail's reasons; upstream returns only yes or no."""
-        reasons: list[str] = []
 
-        def note(message: object) -> None:
-            _, mark, reason = str(message).partition(REFUSED)
-            if mark:
-                reasons.append(reason.strip())
+@contextlib.contextmanager
+def _heard(mark: str) -> Iterator[list[str]]:
+    """What follows a mark in upstream's critical log lines: reasons that upstream itself does not return."""
+    found: list[str] = []
 
-        logger = importlib.import_module(LOG).logger
-        sink = logger.add(note, level="CRITICAL", format="{message}")
-        try:
-            yield reasons
-        finally:
-            logger.remove(sink)
+    def note(message: object) -> None:
+        _, there, rest = str(message).partition(mark)
+        if there:
+            found.append(rest.strip())
+
+    logger = importlib.import_module(LOG).logger
+    sink = logger.add(note, level="CRITICAL", format="{message}")
+    try:
+        yield found
+    finally:
+        logger.remove(sink)
 
 
 def _blocked(what: str, reasons: list[str]) -> str:

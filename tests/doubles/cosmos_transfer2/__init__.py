@@ -8,7 +8,7 @@ A prompt that holds a word in brackets makes the double fail: [blocked prompt], 
 [oom], [oom in decode], [oom at the end], [sticky], [disk full], [slow], [rank 1 dies], [rank 1 fails],
 [rank 1 fails late], [all ranks fail].
 DOUBLE_LOAD makes the load fail: gated, offline, command, no uvx, exits, out of memory, no extra, other version,
-other writer.
+other writer, other shape.
 """
 
 import os

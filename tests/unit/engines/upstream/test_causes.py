@@ -143,6 +143,13 @@ def test_unknown_load_failure_goes_on(error):
     assert causes.of_load(error) is None
 
 
+def test_misfits():
+    """A weight that upstream left out, since it has another shape, fails the load; a checkpoint without one passes."""
+    causes.check_shapes(["])"])
+    with pytest.raises(EngineFailure, match=r"'net\.a', \(3, 5\), \(64, 72\)\. Run .* prefetch"):
+        causes.check_shapes(["])", "('net.a', (3, 5), (64, 72)), ('net.b', (1,), (2,))])"])
+
+
 def test_missing_package():
     """A package that upstream cannot do without is named."""
     found = causes.of_load(ModuleNotFoundError("x", name="xattr"))
