@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import tiny_needs
+from support import forked, forked_media, tiny_needs
+
+from povwatch.media import run
 
 # povwatch, its workers and children are started a thousand times: each start would compile every file anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -23,15 +26,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONG = ("crash", "soak")
 """Folders of tests that take a minute each."""
 
+TORCH = Path(__file__).with_name("unit") / "engines" / "transfer"
+"""Tests that import torch and diffusers, which takes seconds."""
+
 
 def pytest_collection_modifyitems(config, items):
-    """Begin with the long tests, a share of them in each worker, so that none is left alone at the end."""
+    """Begin with the long tests, a share of them in each worker, so that none is left alone at the end.
+
+    One worker gets all that need torch: so it is imported once.
+    """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long = [item for item in items if item.path.parent.name in LONG]
-    rest = [item for item in items if item.path.parent.name not in LONG]
+    torch = [item for item in items if item.path.parent == TORCH]
+    rest = [item for item in items if item not in {*long, *torch}]
     ordered = []
     for number in range(workers):  # pytest-xdist gives each worker as many of what is left, in this order
-        share = long[number::workers]
+        share = [*long[number::workers], *(torch if number == 0 else ())]
         size = (len(items) - len(ordered)) // (workers - number) - len(share)
         ordered += [*share, *rest[: max(size, 0)]]
         rest = rest[max(size, 0) :]
@@ -63,6 +73,14 @@ def build(tmp_path):
     for one in made:
         one.close()
         one.no_bug()
+
+
+@pytest.fixture
+def forked_media_children(monkeypatch):
+    """Media children are forked, as those of the tests' commands are: see support/forked_media.py."""
+    monkeypatch.setattr(run, "_started", run._started)  # is put back after the test
+    if server := forked.media_server():
+        forked_media.install(server)
 
 
 @pytest.fixture(scope="session")

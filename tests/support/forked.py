@@ -20,16 +20,12 @@ from typing import TYPE_CHECKING
 from support import forked_media
 
 import povwatch
+from povwatch.cli.app import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_PRELOADED = [
-    "forked",
-    *forked_media.PRELOADED,
-    "povwatch.cli.app",
-    *(f"povwatch.cli.{name}" for name in ("ask", "check", "look", "prompts", "report", "run", "specs", "why")),
-]
+_PRELOADED = ["support.forked", *forked_media.PRELOADED, *(f"povwatch.cli.{module}" for module in set(VERBS.values()))]
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_PRELOADED)
@@ -65,7 +61,7 @@ class Forked:
         self.args = ["povwatch", *arguments]
         self.returncode: int | None = None
         befores = [] if before is None else [before]
-        if forks_media and (server := _media_server()):
+        if forks_media and (server := media_server()):
             befores.insert(0, functools.partial(forked_media.install, server))
         self._process = _context.Process(
             target=_run, args=(arguments, str(cwd), dict(env), (str(stdout), str(stderr)), befores), daemon=True
@@ -103,7 +99,7 @@ class Forked:
 
 
 @functools.cache
-def _media_server() -> str | None:
+def media_server() -> str | None:
     """The socket of this process's server of media children; None if each child starts from nothing."""
     if os.environ.get("POVWATCH_TEST_ALL"):
         return None

@@ -17,11 +17,12 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from povwatch.media.child import OPERATIONS
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-_NAMES = ("child", "examine", "probe", "prepare", "sound", "finish", "check", "measure", "decode")
-PRELOADED = [f"povwatch.media.{name}" for name in _NAMES]
+PRELOADED = ["povwatch.media.child", *(function.partition(":")[0] for function in OPERATIONS.values())]
 """The modules that the server imports."""
 
 

@@ -17,6 +17,8 @@ from povwatch.core.errors import DiskFull, JobFailed, OutputsNotWritable, Shorta
 from povwatch.media.run import call
 from povwatch.spec.parse import parse
 
+pytestmark = pytest.mark.usefixtures("forked_media_children")
+
 
 @pytest.fixture
 def attempt(tmp_path):

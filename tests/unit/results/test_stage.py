@@ -38,6 +38,8 @@ from povwatch.spec.parse import parse
 from povwatch.spec.prompts import load_templates
 from povwatch.spec.variables import Facts
 
+pytestmark = pytest.mark.usefixtures("forked_media_children")
+
 FATES = {"retry", "released", "orphaned", "failed", "cancelled"}
 """The events of an attempt that did not succeed."""
 
