@@ -29,7 +29,7 @@ from povwatch.core.sentences import joined
 from povwatch.core.units import spell_size
 from povwatch.engines.choice import MEMORY_NEEDED
 from povwatch.engines.devices import no_share, shares, strangers
-from povwatch.engines.libraries import LOCKED, TORCH
+from povwatch.engines.libraries import FLASH3_INSTALL, LOCKED, TORCH
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import settings, weights
 from povwatch.engines.upstream.facts import commit_of
@@ -59,6 +59,9 @@ PINNED = "2ff49d0717af02057ae79bc75c00fbff9da1b4e7"
 OLDEST_DRIVER = {"cosmos": (570, 124, 6)}
 """The oldest driver and CUDA versions, from upstream's docs/setup.md."""
 
+HOPPER = 9
+"""First number of the compute capability that FlashAttention-3 is written for."""
+
 ASK_SECONDS = 120.0
 """Seconds for an interpreter to import torch, which is slow from a cold disk."""
 
@@ -67,7 +70,7 @@ PACKAGES = {"cosmos": ("cosmos_transfer2",), "diffusers": ("diffusers", "transfo
 INSTALL = {"cosmos": "Run script/cosmos.", "diffusers": f"{TORCH}; then {LOCKED}"}
 
 ASK = """
-import importlib.util, json, sys
+import importlib.metadata, importlib.util, json, sys
 found = {"python": sys.version.split()[0]}
 found["missing"] = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
 try:
@@ -76,6 +79,11 @@ try:
     found["cuda"] = torch.version.cuda
     found["cudnn"] = torch.backends.cudnn.version()
     found["gpus"] = torch.cuda.device_count()
+    for name in ("flash_attn_3", "fa3-fwd"):
+        try:
+            found.setdefault("flash3", f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            pass
 except Exception as error:
     found["problem"] = f"{type(error).__name__}: {error}"
 print("\\n" + json.dumps(found))
@@ -374,6 +382,24 @@ def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECON
         yield Finding("torch", seen, todo, fatal=True)
     else:
         yield Finding("torch", seen)
+        if kind == "diffusers":
+            yield from attention(found.get("flash3", ""), gpus)
+
+
+def attention(flash3: str, gpus: Gpus) -> Iterator[Finding]:
+    """The kernel for attention that the diffusers engine will try first.
+
+    Args:
+        flash3: the package with FlashAttention-3, and its version; empty if there is none.
+        gpus: as NVML sees them.
+    """
+    if not any(gpu.capability and gpu.capability[0] == HOPPER for gpu in gpus.found):
+        yield Finding("attention", "the fastest of torch's own that computes correctly here; the log names it")
+    elif flash3:
+        yield Finding("attention", f"FlashAttention-3 ({flash3}), if it passes its test at the load")
+    else:
+        todo = f"With FlashAttention-3 a step takes a tenth less time: {FLASH3_INSTALL}"
+        yield Finding("attention", "cuDNN", todo)
 
 
 def model_files(kind: str, config: Config) -> Iterator[Finding]:

@@ -165,6 +165,10 @@ class Engine(Section):
     """Whether prompts and videos are checked; the model's licence requires it."""
     offload_guardrails: bool = False
     """Whether the guardrails' models wait in main memory (cosmos): saves GPU memory, a little slower."""
+    exact: Literal["rounding", "pipeline"] = "rounding"
+    """How exactly the diffusers engine computes what diffusers' pipeline does: but for rounding, or to the bit."""
+    compile: Literal["auto"] | bool = "auto"
+    """Whether the diffusers engine compiles its steps; auto: on a GPU, unless `exact` is pipeline."""
     gpus_per_worker: int = Field(1, ge=1, le=64)
     """The number of GPUs that work on one clip together (cosmos): sooner done, but fewer clips an hour."""
     hours: Annotated[str, BeforeValidator(_hours)] = ""
@@ -175,6 +179,12 @@ class Engine(Section):
     """Seconds that a step may take; then the worker is killed."""
     attempts: int = Field(3, ge=1)
     """The number of failures after which a clip is given up."""
+
+    @model_validator(mode="after")
+    def _exact_is_not_compiled(self) -> Self:
+        if self.compile is True and self.exact == "pipeline":
+            raise ValueError('exact = "pipeline" is exact to the bit, and compile = true is not: take one of them out')
+        return self
 
     @field_validator("kind")
     @classmethod

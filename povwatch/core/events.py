@@ -32,6 +32,8 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "engine-loading": (INFO, "the {engine} engine is being loaded"),
     "engine-load-progress": (INFO, "loading the {engine} engine: {stage}"),
     "engine-ready": (INFO, "the {engine} engine is ready after {took}{where}"),
+    "engine-computes": (INFO, "the {engine} engine computes attention with {attention}; its steps are {compiled}"),
+    "engine-note": (WARNING, "the {engine} engine: {note}"),
     "engine-unavailable": (
         ERROR,
         "the {engine} engine is not available: {problem} Clips are taken in and wait. Next try {at}",

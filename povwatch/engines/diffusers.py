@@ -63,8 +63,11 @@ class DiffusersEngine:
             "guardrails": guard.on,
             "device": loaded.device_name(),
             "dtype": settings.dtype,
-            "attention": settings.attention,
-            "compiled": settings.compile,
+            "exact": settings.exact,
+            "step": "povwatch" if isinstance(loaded.step, model.Step) else "diffusers",
+            "attention": loaded.attention.name,
+            "compiled": loaded.compiled,
+            "notes": loaded.notes,
         }
 
     def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -16,3 +16,8 @@ TORCH = f"{PIP} torch torchvision"
 
 LOCKED = f"{PIP} --require-hashes --no-deps -r {LOCK}"
 """All but torch. cosmos_guardrail comes without the OpenCV that it requires, which would overwrite ours."""
+
+FLASH3 = {"flash_attn_3": "flash_attn_interface", "fa3-fwd": "fa3_fwd_interface"}
+"""Packages with FlashAttention-3, and the module that each one has: PyTorch's own builds, and the one on PyPI."""
+
+FLASH3_INSTALL = f"{PIP} fa3-fwd"

@@ -51,6 +51,8 @@ class Gpu:
     """Unused memory; 0 if NVML does not say."""
     power: float | None = None
     processes: tuple[Process, ...] = ()
+    capability: tuple[int, int] | None = None
+    """CUDA's compute capability: (9, 0) is Hopper; None if NVML does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,11 @@ def _cuda() -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
+def _capability(handle: Any) -> tuple[int, int]:  # noqa: ANN401 - NVML's handle
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return int(major), int(minor)
+
+
 def _gpu(index: int) -> Gpu:
     handle = _known(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
     if handle is None:
@@ -199,6 +206,7 @@ def _gpu(index: int) -> Gpu:
         free=int(memory.free) if memory else 0,
         power=power,
         processes=tuple(_process(p.pid, p.usedGpuMemory) for p in running),
+        capability=_maybe(lambda: _capability(handle)),
     )
 
 

@@ -69,7 +69,10 @@ def _load_config(config: Config, kind: str, number: int) -> dict[str, Any]:
             own = {"gpus_per_worker": engine.gpus_per_worker, "offload_guardrails": engine.offload_guardrails}
             return shared | model | own | {"output_dir": str(place)}
         case "diffusers":
-            return shared | model | {"offline": os.environ.get("HF_HUB_OFFLINE") == "1"}
+            chosen: dict[str, Any] = {"exact": engine.exact, "compile": engine.compile}
+            place = config.paths.state / "compiled"  # outlives the worker, so that a restart compiles nothing
+            offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+            return shared | model | chosen | {"offline": offline, "compile_cache": str(place)}
         case _:
             return {}
 

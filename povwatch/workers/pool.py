@@ -99,6 +99,8 @@ class WorkerPool:
         self._probe_at = 0.0
         self._excused: Counter[int] = Counter()
         """How often another process excused each job."""
+        self._logged_abilities: list[tuple[str, dict[str, Any]]] = []
+        """What the last worker that has loaded said of itself, as events with their fields."""
         self._logged_loads: set[str] = set()
         """Stages of loads that are logged."""
         monitor.watch(self._gpus_read)
@@ -216,6 +218,7 @@ class WorkerPool:
                 worker.forget_lines()
                 took, where = spell_duration(event.seconds), self._where(worker)
                 say("engine-ready", engine=self.kind, took=took, worker=worker.number, where=where)
+                self._log_abilities(event.capabilities)
             case events.EngineUnavailable():
                 worker.log_last_lines(event.kind)
                 self._unavailable(worker, event.kind, joined(event.message, event.todo), event.retry_at)
@@ -224,6 +227,19 @@ class WorkerPool:
                 say("worker-lost", problem=str(event.error), worker=worker.number, where=self._where(worker))
                 if worker.run is None:
                     self._block(events.kind_of(event.error), str(event.error))
+
+    def _log_abilities(self, capabilities: dict[str, Any]) -> None:
+        """Log how an engine computes, and what it expected of the machine and did not find; once for equal workers."""
+        lines: list[tuple[str, dict[str, Any]]] = [
+            ("engine-note", {"note": str(note)}) for note in capabilities.get("notes", ())
+        ]
+        if attention := capabilities.get("attention"):
+            compiled = "compiled" if capabilities.get("compiled") else "not compiled"
+            lines.append(("engine-computes", {"attention": str(attention), "compiled": compiled}))
+        for event, fields in lines:
+            if (event, fields) not in self._logged_abilities:
+                say(event, engine=self.kind, **fields)
+        self._logged_abilities = lines
 
     def log_loads(self) -> None:
         """Log the progress of loads. Workers with the same text share one line."""

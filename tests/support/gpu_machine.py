@@ -125,6 +125,10 @@ class Nvml:
     def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
         return str(self._gpu(handle)["name"])
 
+    def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> list[int]:  # noqa: N802
+        self._gpu(handle)
+        return [9, 0]
+
     def nvmlDeviceGetPowerUsage(self, handle: int) -> float:  # noqa: N802
         return float(self._gpu(handle)["power"]) * 1000
 

@@ -1,11 +1,12 @@
 """The parts of the diffusers engine: `Cosmos2_5_TransferPipeline` with a chunk loop of our own.
 
 A job passes through request.py (what is asked for, and whether the engine can do it), plan.py (size and chunks),
-frames.py (reads the clip and its control), denoise.py (one chunk) and checkpoint.py (keeps a finished chunk).
-run.py puts them together. Before the first job: settings.py, weights.py (the files), model.py (the loaded parts),
-guardrail.py.
+frames.py (reads the clip and its control), denoise.py (one chunk), step.py (a step of it, in less time than diffusers'
+modules, which pipeline_step.py calls) and checkpoint.py (keeps a finished chunk). run.py puts them together. Before the
+first job: settings.py, weights.py (the files), attention.py (the kernel for self-attention), compiling.py, model.py
+(the loaded parts), guardrail.py.
 
-The same seed gives the same video as the pipeline. So the order of random draws, the types of sums and the final
-rounding are the pipeline's own. Line references are to diffusers 0.42.1,
-pipelines/cosmos/pipeline_cosmos2_5_transfer.py.
+The same seed gives the same video as the pipeline: to the bit with `exact = "pipeline"`, else but for rounding. So the
+order of random draws, the types of sums and the final rounding are the pipeline's own. Line references are to diffusers
+0.42.1, pipelines/cosmos/pipeline_cosmos2_5_transfer.py.
 """

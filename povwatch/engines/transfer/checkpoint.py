@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from povwatch.engines.control import Frame
 
-FORMAT = 1
+FORMAT = 2
 """Incremented whenever the computation of a chunk changes here, or what is kept of it."""
 
 

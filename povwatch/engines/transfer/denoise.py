@@ -8,12 +8,10 @@ later ones.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,19 +22,8 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.model import Model
     from povwatch.engines.transfer.request import Request
 
-    Prompt: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
-    """A prompt's embedding, and a style image's if the model takes one."""
-
 CONDITIONAL_TIMESTEP = 0.1
 """Timestep of given frames: the pipeline's default `conditional_frame_timestep`."""
-
-FASTEST_FIRST = (
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-)
-"""torch uses the first backend that supports the shape."""
 
 
 class Denoiser:
@@ -60,12 +47,11 @@ class Denoiser:
         self._given_frames = (self._given - 1) * time + 1 if self._given else 0
         self._mean = pipeline.latents_mean.to(dtype=vae.dtype, device=model.device)
         self._std = pipeline.latents_std.to(dtype=vae.dtype, device=model.device)
-        self._padding_mask = torch.zeros(1, 1, height, width, device=model.device, dtype=model.transformer.dtype)
         self._guided = request.guidance > 1.0
         """The pipeline's rule: guidance of 0 or 1 means none."""
-        self._prompts = [self._context(request.prompt)]
-        if self._guided:
-            self._prompts.append(self._context(request.negative_prompt))
+        prompts = [request.prompt, request.negative_prompt] if self._guided else [request.prompt]
+        self._step: Any = model.step  # of two kinds that have the same methods
+        self._contexts = [model.step.context(model.embed(prompt)) for prompt in prompts]
 
     def encode(
         self, control: NDArray[np.uint8], carried: torch.Tensor | None, generator: torch.Generator
@@ -112,7 +98,7 @@ class Denoiser:
         Returns:
             The chunk's latents, float32.
         """
-        model, steps = self._model, self._request.steps
+        model, steps, weight = self._model, self._request.steps, self._request.control.weight
         dtype = model.transformer.dtype
         indicator = noise.new_zeros(1, 1, noise.size(2), 1, 1)
         indicator[:, :, : 0 if first else self._given] = 1.0
@@ -121,16 +107,15 @@ class Denoiser:
         fixed = (noise - given) * mask
         latents = noise
         model.scheduler.set_timesteps(steps, device=model.device)
-        with self._attention():
+        with model.attention.scope():
+            conditions = self._step.conditions(control, mask)
             for step, timestep in enumerate(model.scheduler.timesteps):
                 stepped(step)
                 sigma = torch.tensor(model.scheduler.sigmas[step].item()).unsqueeze(0).to(model.device, dtype)
                 inputs = (mask * given + (1 - mask) * latents).to(dtype)
                 moment = indicator * given_timestep + (1 - indicator) * sigma
-                velocities = [
-                    fixed + self._velocity(inputs, moment, prompt, control, mask) * (1 - mask)
-                    for prompt in self._prompts
-                ]
+                predicted = self._step.velocities(inputs, moment, conditions, self._contexts, weight)
+                velocities = [fixed + one * (1 - mask) for one in predicted]
                 velocity = velocities[0]
                 if self._guided:
                     velocity = velocity + self._request.guidance * (velocity - velocities[1])
@@ -152,41 +137,6 @@ class Denoiser:
         start = video.size(2) - self._request.carried
         return video[:, :, start : start + self._given_frames].clone()
 
-    def _velocity(
-        self, inputs: torch.Tensor, moment: torch.Tensor, prompt: Prompt, control: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """The model's prediction for one prompt: from noise to video, in latents."""
-        model = self._model
-        residuals = model.controlnet(
-            controls_latents=control,
-            latents=inputs,
-            timestep=moment,
-            encoder_hidden_states=prompt,
-            condition_mask=mask,
-            conditioning_scale=self._request.control.weight,
-            padding_mask=self._padding_mask,
-            return_dict=False,
-        )[0]
-        velocity: torch.Tensor = model.transformer(
-            hidden_states=inputs,
-            timestep=moment,
-            encoder_hidden_states=prompt,
-            block_controlnet_hidden_states=residuals,
-            condition_mask=mask,
-            padding_mask=self._padding_mask,
-            return_dict=False,
-        )[0]
-        return velocity
-
-    def _context(self, text: str) -> Prompt:
-        """A prompt as the model takes it. Zeros stand for the missing images."""
-        embedding: torch.Tensor = self._model.embed(text)
-        config = self._model.transformer.config
-        if not config.img_context_dim_in:
-            return embedding
-        shape = (1, config.img_context_num_tokens, config.img_context_dim_in)
-        return embedding, torch.zeros(shape, device=embedding.device, dtype=self._model.transformer.dtype)
-
     def _padded(self, control: NDArray[np.uint8]) -> torch.Tensor:
         """Control frames as the VAE takes them: -1 to 1, shape (1, 3, chunk_frames, height, width).
 
@@ -196,11 +146,6 @@ class Denoiser:
         lack = self._request.chunk_frames - frames.size(2)
         values = (2.0 * (frames.to(torch.float32) / 255.0) - 1.0).to(self._model.vae.dtype)
         return torch.cat((values, values[:, :, -1:].repeat(1, 1, lack, 1, 1)), dim=2) if lack else values
-
-    def _attention(self) -> AbstractContextManager[Any]:
-        if self._model.device.type != "cuda" or self._model.settings.attention == "native":
-            return nullcontext()
-        return sdpa_kernel(list(FASTEST_FIRST), set_priority=True)  # type: ignore[no-any-return, unused-ignore]
 
     def _wait(self) -> None:
         """Wait for the device. Else queued steps would count as done, and times would be wrong."""

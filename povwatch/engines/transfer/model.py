@@ -19,8 +19,12 @@ from diffusers import (
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
+from povwatch.core.cosmos import RESOLUTION
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.transfer import weights
+from povwatch.engines.transfer import attention, plan, weights
+from povwatch.engines.transfer.compiling import Compiler
+from povwatch.engines.transfer.pipeline_step import PipelineStep
+from povwatch.engines.transfer.step import Step, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 EMBEDDINGS_KEPT = 4
 """Cached embeddings of prompts, 100 MB each: most clips share their negative prompt, and many their prompt."""
+
+USUAL_CLIP = (1280, 720)
+"""Width and height of a usual clip, for which steps are compiled when the model is loaded."""
 
 TOKENS = 512
 """Tokens of a prompt; the rest is cut off, as in the pipeline."""
@@ -67,8 +74,21 @@ class Model:
             controlnet=None,
             safety_checker=_ElsewhereChecked(),
         )
-        _compile(self.transformer.transformer_blocks, settings)
+        config = self.transformer.config
+        self.attention = attention.choose(
+            "cudnn" if settings.exact == "pipeline" and settings.attention == "auto" else settings.attention,
+            self.device,
+            self.dtype,
+            heads=config.num_attention_heads,
+            width=config.attention_head_dim,
+        )
+        """The kernel for self-attention."""
+        self._compiler = Compiler(settings.compile_cache) if settings.compiles else None
+        self._notes: list[str] = []
+        self.step: Step | PipelineStep = self._pipeline_step()
+        """Computes denoising steps with the transformer and the control that is loaded."""
         self.use(settings.controls[0])
+        self._compile(report)
 
     def use(self, key: str) -> None:
         """Load a control in place of the one before, which is freed first.
@@ -79,11 +99,14 @@ class Model:
         if key == self.key:
             return
         self.key, self.controlnet = "", None
+        self.step.use(None)
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.controlnet = self._load("controlnet", CosmosControlNetModel, self._files.controls[key])
-        _compile(self.controlnet.control_blocks, self.settings)
+        if self.settings.exact != "pipeline":
+            self._choose_step()
+        self.step.use(self.controlnet)
         self.key = key
 
     def embed(self, text: str) -> torch.Tensor:
@@ -97,6 +120,26 @@ class Model:
                 )
         self._embeddings.move_to_end(text)
         return self._embeddings[text]
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps run compiled."""
+        return isinstance(self.step, Step) and self._compiler is not None and self._compiler.on
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was expected of this machine or this model and is not so."""
+        return [*self.attention.notes, *self._notes, *(self._compiler.notes if self._compiler else [])]
+
+    def decisive(self) -> dict[str, Any]:
+        """Everything that decides the result, besides the weights, the device and the request."""
+        return {
+            "libraries": self.versions(),
+            "dtype": self.settings.dtype,
+            "step": type(self.step).__name__,
+            "attention": self.attention.name,
+            "compiled": self.compiled,
+        }
 
     @property
     def limit(self) -> int:
@@ -118,6 +161,36 @@ class Model:
     def device_name(self) -> str:
         """The GPU's name; `cpu` for a CPU."""
         return str(torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type)
+
+    def _pipeline_step(self) -> PipelineStep:
+        return PipelineStep(self.transformer, int(self.pipeline.vae_scale_factor_spatial))
+
+    def _choose_step(self) -> None:
+        """Take the engine's own step, unless it is not written for these networks."""
+        if difference := unknown(self.transformer, self.controlnet):
+            note = (
+                f"The model has {difference}, which povwatch's own step does not know: diffusers' modules are used, "
+                "which take two fifths longer."
+            )
+            if note not in self._notes:
+                self._notes.append(note)
+            self.step = self._pipeline_step()
+        elif not isinstance(self.step, Step):
+            compiled = (self._compiler,) if self._compiler is not None else ()
+            self.step = Step(self.transformer, self.attention.attend, *compiled)
+
+    def _compile(self, report: Callable[[str, float | None], None]) -> None:
+        """Compile the steps of a usual clip; those of another size are compiled when one comes."""
+        if not self.compiled or self._compiler is None or not isinstance(self.step, Step):
+            return
+        width, height = plan.size(*USUAL_CLIP, RESOLUTION, self.settings.pixels, self.limit)
+        time, space = self.pipeline.vae_scale_factor_temporal, self.pipeline.vae_scale_factor_spatial
+        shape = (1, 16, (self.settings.chunk_frames - 1) // time + 1, height // space, width // space)
+        text = torch.zeros(
+            1, TOKENS, self.transformer.config.crossattn_proj_in_channels, device=self.device, dtype=self.dtype
+        )
+        with torch.no_grad(), self.attention.scope():
+            self._compiler.run(self.step.trials(shape, text), report)
 
     def _load(self, name: str, kind: Any, folder: Path) -> Any:  # noqa: ANN401 - classes of untyped libraries
         self._loading.begins(name, folder)
@@ -162,9 +235,3 @@ class _Loading:
 
 class _ElsewhereChecked:
     """Takes the place of the pipeline's checker: guardrail.py checks around our own loop."""
-
-
-def _compile(blocks: Any, settings: Settings) -> None:  # noqa: ANN401 - torch.nn.ModuleList
-    if settings.compile:
-        for block in blocks:
-            block.compile()

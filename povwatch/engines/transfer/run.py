@@ -109,13 +109,14 @@ class LoadedModel:
             "control_weight": request.control.weight,
             "preset": request.control.preset,
             "guardrails": self._guardrail.on,
+            "compiled": self.model.compiled,
             "seconds": clock.seconds(),
             "peak_memory_bytes": self._peak_memory(),
         }
 
     def _decisive(self, request: Request) -> dict[str, Any]:
         """Everything that decides the result, except the control's frames."""
-        settings, model = self.settings, self.model
+        model = self.model
         control = f"controlnet/{CONTROL_NAMES[request.control.key]}/"
         return {
             "request": request.decisive(),
@@ -124,11 +125,8 @@ class LoadedModel:
                 for name, entry in self._hashes.items()
                 if name.startswith(control) or not name.startswith("controlnet/")
             },
-            "libraries": model.versions(),
             "device": model.device_name(),
-            "dtype": settings.dtype,
-            "attention": settings.attention,
-            "compile": settings.compile,
+            **model.decisive(),
         }
 
     def _peak_memory(self) -> int | None:

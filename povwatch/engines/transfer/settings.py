@@ -13,7 +13,9 @@ CONTROL_NAMES = {**{key: key for key in CONTROLS}, "vis": "blur"}
 
 DTYPES = ("bfloat16", "float16", "float32")
 
-ATTENTION = ("auto", "native")
+ATTENTION = ("auto", "cudnn", "native")
+
+EXACT = ("rounding", "pipeline")
 
 MODEL = "nvidia/Cosmos-Transfer2.5-2B"
 
@@ -37,10 +39,14 @@ class Settings:
     cache: str | None = None
     """Folder of the hub's files; None for huggingface_hub's own choice."""
     attention: str = "auto"
-    """auto: cuDNN if possible, which is faster (94.8 against 164 ms on an H200); native: torch chooses."""
-    compile: bool = False
-    """Whether every block is compiled. Steps are 15 % faster, the first takes half a minute more, and rounding differs.
-    """
+    """auto: the fastest kernel that computes correctly; cudnn: cuDNN if possible; native: torch chooses."""
+    exact: str = "rounding"
+    """rounding: the engine's own step, which differs from diffusers' modules by rounding; pipeline: those modules, the
+    same numbers to the bit, and a third slower."""
+    compile: str | bool = "auto"
+    """Whether steps are compiled; auto: on a GPU, unless `exact` is pipeline."""
+    compile_cache: str | None = None
+    """Folder for what was compiled, which outlives the process; None for the compiler's own choice."""
     chunk_frames: int = CHUNK_FRAMES
     """Frames in a chunk, 4 k + 1. Fewer need less memory, and differ from the model's training."""
     pixels: int | None = None
@@ -65,12 +71,16 @@ class Settings:
                 raise _wrong(name, getattr(settings, name), f"has to be {wanted}")
         return settings
 
+    @property
+    def compiles(self) -> bool:
+        """Whether steps are to be compiled."""
+        if self.compile == "auto":
+            return self.device.startswith("cuda") and self.exact != "pipeline"
+        return bool(self.compile)
+
     def _rules(self) -> list[tuple[str, bool, str]]:
         texts = [(name, _is_text(getattr(self, name)), "a text that is not empty") for name in ("model", "device")]
-        flags = [
-            (name, isinstance(getattr(self, name), bool), "true or false")
-            for name in ("guardrails", "offline", "compile")
-        ]
+        flags = [(name, isinstance(getattr(self, name), bool), "true or false") for name in ("guardrails", "offline")]
         controls = isinstance(self.controls, tuple) and self.controls and set(self.controls) <= CONTROL_NAMES.keys()
         return [
             *texts,
@@ -78,6 +88,14 @@ class Settings:
             ("controls", bool(controls), f"a list of some of {', '.join(CONTROL_NAMES)}"),
             ("dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
             ("attention", self.attention in ATTENTION, f"one of {', '.join(ATTENTION)}"),
+            ("exact", self.exact in EXACT, f"one of {', '.join(EXACT)}"),
+            ("compile", self.compile == "auto" or isinstance(self.compile, bool), '"auto", true or false'),
+            (
+                "compile",
+                self.compile is not True or self.exact != "pipeline",
+                'false or "auto", because exact = "pipeline" is exact to the bit, and compiling changes rounding',
+            ),
+            ("compile_cache", self.compile_cache is None or _is_text(self.compile_cache), "a folder"),
             ("cache", self.cache is None or _is_text(self.cache), "a folder"),
             (
                 "chunk_frames",

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from huggingface_hub import constants
 
 from povwatch.cli import doctor
 from povwatch.config.load import load_config
+from povwatch.engines.libraries import FLASH3
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 from povwatch.models import hub, record
 from povwatch.models.needs import Wishes, needs
@@ -227,6 +229,29 @@ def test_diffusers_has_our_interpreter(config):
     assert sys.executable in python.seen
     if missing := [finding for finding in others if finding.about == "libraries"]:
         assert "requirements/diffusers.lock" in missing[0].todo
+
+
+@pytest.mark.parametrize(
+    ("capability", "answer", "words"),
+    [
+        ((9, 0), {"flash3": "fa3-fwd 0.0.3"}, "FlashAttention-3 (fa3-fwd 0.0.3), if it passes its test at the load"),
+        ((9, 0), {}, "cuDNN. With FlashAttention-3 a step takes a tenth less time: "),
+        ((8, 9), {}, "the fastest of torch's own that computes correctly here; the log names it"),
+        (None, {"flash3": "fa3-fwd 0.0.3"}, "the fastest of torch's own that computes correctly here"),
+    ],
+)
+def test_attention_is_named(monkeypatch, config, capability, answer, words):
+    """The kernel that will be tried is named, and what FlashAttention-3 would gain on the GPU that it is for."""
+    monkeypatch.setattr(doctor, "_asked", lambda *_: ANSWER | answer)
+    gpus = Gpus((replace(H200, capability=capability),), "580.65.06", "13.0")
+    found = only(finding for finding in doctor.libraries("diffusers", config, gpus) if finding.about == "attention")
+    assert found.words.startswith(words)
+    assert not found.fatal
+
+
+def test_question_names_flash_attention_3():
+    """The program that asks the interpreter looks for the packages that the engine imports."""
+    assert str(tuple(FLASH3)).replace("'", '"') in doctor.ASK
 
 
 def test_guardrails_need_their_library(monkeypatch, tmp_path):

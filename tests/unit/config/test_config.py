@@ -160,6 +160,8 @@ def test_engines_have_a_kind_or_a_class(load, kind):
         ("\nengine = 'cosmos'", "line 2: engine: has to be a section: write [engine] on a line of its own"),
         ("[publish]\nsource_to = 'done/{name}'", "would be watched again"),
         ("[publish]\nsource_to = '.done'", "needs {name}"),
+        ("[engine]\nexact = 'fast'", "engine.exact: has to be 'rounding' or 'pipeline'"),
+        ("[engine]\nexact = 'pipeline'\ncompile = true", "take one of them out"),
         ("grace = 5", "grace"),
         ("[grace\nperiod", "config.toml: "),
     ],

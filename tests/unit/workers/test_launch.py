@@ -6,6 +6,7 @@ import pytest
 
 from povwatch.config.settings import Config, Engine
 from povwatch.engines.choice import Choice
+from povwatch.engines.transfer.settings import Settings as Transfer
 from povwatch.engines.upstream.settings import Settings
 from povwatch.gpu.nvml import Gpu, Gpus
 from povwatch.workers.launch import launches
@@ -41,7 +42,16 @@ def test_diffusers_is_told_to_be_offline(monkeypatch, value, offline) -> None:
     """The diffusers engine is told to fetch nothing where HF_HUB_OFFLINE is set."""
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     (one,) = launched("diffusers", workers=1, model="/srv/model")
-    assert one.config == {"controls": ["edge"], "guardrails": True, "model": "/srv/model", "offline": offline}
+    assert one.config["offline"] is offline
+
+
+def test_diffusers_gets_its_settings() -> None:
+    """A worker of diffusers is told its settings, and all workers keep what they compile in one place."""
+    one, other = launched("diffusers", workers=2, model="/srv/model", exact="pipeline", compile=False)
+    found = Transfer.from_config(one.config)
+    assert (found.model, found.exact, found.compile, found.controls) == ("/srv/model", "pipeline", False, ("edge",))
+    assert one.config["compile_cache"].endswith("/compiled")
+    assert one.config == other.config
 
 
 def test_engine_without_a_gpu() -> None:

@@ -87,6 +87,23 @@ def free(much, *processes, gpus=1):
     return Gpus(tuple(Gpu(n, f"GPU-{n}", "NVIDIA X", 140 * GB, much * GB, None, processes) for n in range(gpus)))
 
 
+def test_way_of_computing_is_logged_once():
+    """What an engine says of its kernels and of what it lacks is logged once for workers that say the same."""
+    world = World(gpus=2)
+    world.now = free(140, gpus=2)
+    said = {"attention": "cuDNN", "compiled": True, "notes": ["FlashAttention-3 (fa3-fwd 3) is not used: old CUDA."]}
+    with capture_logs() as lines:
+        world.start()
+        for number in range(2):  # the second begins to load when the first has loaded
+            world.turn()
+            world.processes[number].says(protocol.Loaded({"name": "fake", **said}))
+        world.turn()
+    [computes] = [line["sentence"] for line in lines if line["event"] == "engine-computes"]
+    assert computes.endswith("computes attention with {attention}; its steps are {compiled}")
+    [note] = [line for line in lines if line["event"] == "engine-note"]
+    assert (note["note"], note["log_level"]) == (said["notes"][0], "warning")
+
+
 def test_no_gpu_no_question():
     """An engine without a GPU is started at once, and NVML is not asked."""
     world = World("toy.py:Engine").start()

@@ -1,5 +1,6 @@
 import ast
 import json
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -384,6 +385,39 @@ def test_missing_guardrails_stop_the_load(tiny, monkeypatch) -> None:
         tiny_jobs.loaded(tiny, guardrails=True)
     assert caught.value.kind == "invalid"
     assert "requirements/diffusers.lock" in caught.value.todo
+
+
+def test_unknown_networks_take_diffusers(tiny, tmp_path) -> None:
+    """Networks that the engine's own step does not know run with diffusers' modules, and a sentence says so."""
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    config = folder / "controlnet" / "edge" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_scale": [2.0, 1.0, 1.0]}))
+    engine, capabilities = tiny_jobs.loaded(folder, compile=True)
+    assert (capabilities["step"], capabilities["compiled"]) == ("diffusers", False)
+    [note] = capabilities["notes"]
+    assert "rope_scale" in note
+    asked = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 6), 6)
+    artifact = engine.generate(asked, tiny_jobs.context(tmp_path))
+    expected = tiny_jobs.reference(folder, asked)
+    assert abs(tiny_jobs.luma(tiny_jobs.decoded(artifact["path"])) - tiny_jobs.luma(expected)).mean() < 2
+
+
+def test_broken_compiler_costs_speed_alone(tiny, tmp_path, monkeypatch) -> None:
+    """A compiler that fails at the load is named, and the clip comes out."""
+    import torch  # noqa: PLC0415
+
+    compiled = torch.compile
+
+    def broken(_graph, _inputs):
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function: compiled(function, backend=broken))
+    engine, capabilities = tiny_jobs.loaded(tiny, compile=True)
+    assert (capabilities["step"], capabilities["compiled"]) == ("povwatch", False)
+    [note] = capabilities["notes"]
+    assert "Failed to find C compiler" in note
+    artifact = engine.generate(tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 6), 6), tiny_jobs.context(tmp_path))
+    assert (artifact["compiled"], artifact["frames"]) == (False, 6)
 
 
 def test_missing_gpu_is_not_replaced(tiny) -> None:

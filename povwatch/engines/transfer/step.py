@@ -1,0 +1,350 @@
+"""Computes one denoising step of Cosmos-Transfer2.5: the control net and the transformer, for each prompt.
+
+The mathematics is that of `CosmosControlNetModel` and `CosmosTransformer3DModel` (diffusers 0.42.1,
+models/controlnets/controlnet_cosmos.py and models/transformers/transformer_cosmos.py); only rounding differs. It takes
+less work in four places:
+
+- The first self-attention of either network comes before the first cross-attention, so it depends on no prompt: both
+  branches of guidance share it.
+- AdaLN's shift, scale and gate depend on the frame's timestep alone: a row a frame, instead of one a token, and once
+  for both branches.
+- This engine takes no style image. Its tokens are all zero, hence equal, so that cross-attention to them is one vector:
+  the value of one token.
+- Keys and values of a prompt are computed once a job, and what depends on the control alone once a chunk.
+
+q, k and v are one product, and no transposition surrounds the attention.
+
+Letters in shapes: B batch (1), F latent frames, P tokens of a frame, S = F P, C width of the model, H heads, D width of
+a head, T tokens of a prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+PATCH = (1, 2, 2)
+"""Latents of a token: frames, rows, columns."""
+
+FIXED = {
+    "patch_size": PATCH,
+    "extra_pos_embed_type": None,
+    "use_crossattn_projection": True,
+}
+"""Values in either network's configuration that this step is written for."""
+
+SAME = ("num_attention_heads", "attention_head_dim", "rope_scale", "img_context_dim_in", "img_context_dim_out")
+"""Keys that have to be equal in both configurations."""
+
+WEIGHTS = frozenset(
+    {
+        *(f"norm{n}.linear_{m}.weight" for n in (1, 2, 3) for m in (1, 2)),
+        *(f"attn{n}.{part}.weight" for n in (1, 2) for part in ("to_q", "to_k", "to_v", "to_out.0")),
+        *(f"attn{n}.{part}.weight" for n in (1, 2) for part in ("norm_q", "norm_k")),
+        *(f"attn2.{part}.weight" for part in ("q_img", "k_img", "v_img", "q_img_norm", "k_img_norm")),
+        "ff.net.0.proj.weight",
+        "ff.net.2.weight",
+    }
+)
+"""Names of a block's weights, except those of its projections to and from the control net."""
+
+PROJECTIONS = frozenset({"before_proj.weight", "before_proj.bias", "after_proj.weight", "after_proj.bias"})
+"""Names of a block's projections: the control net's first block has both, its others the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A prompt as the blocks take it, in order: those of the control net, then those of the transformer."""
+
+    control: list[Prepared]
+    main: list[Prepared]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prompt as one block takes it."""
+
+    key: Tensor
+    """Shape (B, H, T, D)."""
+    value: Tensor
+    """Shape (B, H, T, D)."""
+    image: Tensor
+    """Cross-attention to the missing style image, shape (B, 1, C)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What all steps of a chunk share."""
+
+    hint: Tensor
+    """The control, projected, shape (B, F, P, C)."""
+    mask: Tensor
+    """1 for given frames, shape (B, 1, F, height, width)."""
+    cos: Tensor
+    """Rotary positions, float32, shape (S, D)."""
+    sin: Tensor
+
+
+class Step:
+    """Predicts velocities with both networks."""
+
+    def __init__(
+        self,
+        transformer: Any,  # noqa: ANN401 - CosmosTransformer3DModel; diffusers has no types
+        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+        prepared: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = lambda function: function,
+    ) -> None:
+        """Take the transformer apart; `use` has to give it a control net before the first step.
+
+        Args:
+            transformer: one that `unknown` finds nothing against.
+            attend: computes attention from q, k and v, each of shape (B, S, H, D); its result has that shape, too.
+            prepared: makes a faster function of one, such as torch.compile.
+        """
+        self._transformer = transformer
+        self._attend = attend
+        self._main = [Block(block, attend) for block in transformer.transformer_blocks]
+        self._controlnet: Any = None
+        self._control: list[Block] = []
+        self.attention = prepared(Block.attention)
+        self.rest = prepared(Block.rest)
+
+    def use(self, controlnet: Any) -> None:  # noqa: ANN401 - CosmosControlNetModel
+        """Take another control net; None lets go of the one before, so that its memory is free."""
+        self._controlnet = controlnet
+        blocks = () if controlnet is None else controlnet.control_blocks
+        self._control = [Block(block, self._attend) for block in blocks]
+
+    def context(self, text: Tensor) -> Context:
+        """Prepare a prompt for a job; `text` is its embedding, shape (B, T, layers times width)."""
+        return Context(
+            self._prepared(self._controlnet, self._control, text), self._prepared(self._transformer, self._main, text)
+        )
+
+    def conditions(self, control: Tensor, mask: Tensor) -> Conditions:
+        """Prepare a chunk.
+
+        Args:
+            control: the control's latents, shape (B, channels, F, height, width).
+            mask: 1 for given frames, shape (B, 1, F, height, width).
+        """
+        net = self._controlnet
+        lacking = net.config.in_channels - 2 - control.size(1)  # the last two are the mask and the padding mask
+        filled = torch.cat((control, control.new_zeros(control.size(0), lacking, *control.shape[2:])), dim=1)
+        hint = self._control[0].block.before_proj(_tokens(net.patch_embed, filled, mask))
+        return Conditions(hint, mask, *self._transformer.rope(control))
+
+    def velocities(
+        self, latents: Tensor, moment: Tensor, conditions: Conditions, contexts: Sequence[Context], weight: float
+    ) -> list[Tensor]:
+        """Predict the velocity for each prompt: from noise to video, in latents.
+
+        Args:
+            latents: shape (B, channels, F, height, width).
+            moment: each frame's timestep, float32, shape (B, 1, F, 1, 1).
+            conditions: of the chunk.
+            contexts: of the prompts.
+            weight: of the control.
+        """
+        transformer, positions = self._transformer, (conditions.cos, conditions.sin)
+        control_moments, _ = _moments(self._controlnet, self._control, moment, latents)
+        main_moments, last = _moments(transformer, self._main, moment, latents)
+        hidden = conditions.hint + _tokens(self._controlnet.patch_embed_base, latents, conditions.mask)
+        main_hidden = _tokens(transformer.patch_embed, latents, conditions.mask)
+        # As far as the first cross-attention nothing depends on the prompt.
+        first = self.attention(self._control[0], hidden, control_moments[0], *positions)
+        main_first = self.attention(self._main[0], main_hidden, main_moments[0], *positions)
+        found = []
+        for context in contexts:
+            residuals = []
+            x = hidden
+            for i, block in enumerate(self._control):
+                attended = first if i == 0 else self.attention(block, x, control_moments[i], *positions)
+                x = self.rest(block, x, attended, control_moments[i], context.control[i])
+                residuals.append(block.block.after_proj(x) * weight)
+            x = main_hidden
+            for i, block in enumerate(self._main):
+                attended = main_first if i == 0 else self.attention(block, x, main_moments[i], *positions)
+                number, off = divmod(i, transformer.config.controlnet_block_every_n)
+                x = self.rest(block, x, attended, main_moments[i], context.main[i], None if off else residuals[number])
+            found.append(self._velocity(x, last, latents))
+        return found
+
+    def trials(self, shape: Sequence[int], text: Tensor) -> list[Callable[[], object]]:
+        """Calls of every function that was `prepared`, on random input, so that they are compiled.
+
+        Args:
+            shape: of the latents.
+            text: a prompt's embedding.
+        """
+        block, net = self._main[0], self._transformer
+        _, _, frames, height, width = shape
+        latents = torch.randn(tuple(shape), device=text.device, dtype=text.dtype)
+        cos, sin = net.rope(latents)
+        [moments], _ = _moments(net, [block], torch.full((shape[0], 1, frames, 1, 1), 0.5, device=text.device), latents)
+        tokens = (height // PATCH[1]) * (width // PATCH[2])
+        # Three tensors, because torch.compile makes another function where two arguments are the same one.
+        x, attended, residual = torch.randn(
+            3, shape[0], frames, tokens, moments.size(-1) // 3, device=text.device, dtype=text.dtype
+        )
+        prepared = self._prepared(net, [block], text)[0]
+        return [
+            lambda: self.attention(block, x, moments, cos, sin),
+            lambda: self.rest(block, x, attended, moments, prepared),
+            lambda: self.rest(block, x, attended, moments, prepared, residual),
+        ]
+
+    @staticmethod
+    def _prepared(net: Any, blocks: list[Block], text: Tensor) -> list[Prepared]:  # noqa: ANN401 - see above
+        projected = net.crossattn_proj(text)
+        image = net.img_context_proj(text.new_zeros(text.size(0), 1, net.config.img_context_dim_in))
+        return [block.prepare(projected, image) for block in blocks]
+
+    def _velocity(self, x: Tensor, last: Tensor, latents: Tensor) -> Tensor:
+        """The output layer: from tokens to latents."""
+        _, _, frames, height, width = latents.shape
+        shift, scale = last.chunk(2, dim=-1)
+        x = self._transformer.proj_out(self._transformer.norm_out.norm(x) * (1 + scale) + shift)
+        x = x.unflatten(3, (*PATCH[1:], PATCH[0], -1)).unflatten(2, (height // PATCH[1], width // PATCH[2]))
+        return x.permute(0, 7, 1, 6, 2, 4, 3, 5).reshape(x.size(0), -1, frames, height, width)
+
+
+class Block(nn.Module):  # type: ignore[misc, unused-ignore]
+    """A block of either network, around diffusers' `CosmosTransformerBlock`."""
+
+    def __init__(self, block: Any, attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:  # noqa: ANN401
+        super().__init__()
+        self.block = block
+        self._attend = attend
+        own = block.attn1
+        self._heads = int(own.heads)
+        self._qkv = nn.Linear(1, 1, bias=False, device="meta")
+        self._qkv.weight = _joined(own.to_q, own.to_k, own.to_v)
+
+    def prepare(self, text: Tensor, image: Tensor) -> Prepared:
+        """Prepare a prompt; `text` has shape (B, T, width of the projected prompt), `image` (B, 1, its width)."""
+        cross = self.block.attn2
+        key = cross.norm_k(cross.to_k(text).unflatten(-1, (self._heads, -1))).transpose(1, 2)
+        value = cross.to_v(text).unflatten(-1, (self._heads, -1)).transpose(1, 2)
+        return Prepared(key.contiguous(), value.contiguous(), cross.v_img(image))
+
+    def moments(self, embedded: Tensor, temb: Tensor) -> Tensor:
+        """Shift, scale and gate of the three norms, shape (3, B, F, 1, 3 C).
+
+        Args:
+            embedded: the embedded timestep, shape (B, F, C).
+            temb: what all norms add to theirs, shape (B, F, 3 C).
+        """
+        norms = (self.block.norm1, self.block.norm2, self.block.norm3)
+        each = [norm.linear_2(norm.linear_1(norm.activation(embedded))) + temb for norm in norms]
+        return torch.stack(each)[:, :, :, None]
+
+    def attention(self, x: Tensor, moments: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Self-attention of x, shape (B, F, P, C), before its gate."""
+        own = self.block.attn1
+        shift, scale, _ = moments[0].chunk(3, dim=-1)
+        y = (self.block.norm1.norm(x) * (1 + scale) + shift).flatten(1, 2)
+        q, k, v = self._qkv(y).unflatten(-1, (3, self._heads, -1)).unbind(2)
+        attended = self._attend(_rotated(own.norm_q(q), cos, sin), _rotated(own.norm_k(k), cos, sin), v)
+        projected: Tensor = own.to_out[0](attended.flatten(2))
+        return projected.view_as(x)
+
+    def rest(
+        self, x: Tensor, attended: Tensor, moments: Tensor, context: Prepared, residual: Tensor | None = None
+    ) -> Tensor:
+        """What follows self-attention: cross-attention to the prompt, feed-forward, and the control's residual."""
+        cross = self.block.attn2
+        x = x + moments[0].chunk(3, dim=-1)[2] * attended
+        shift, scale, gate = moments[1].chunk(3, dim=-1)
+        y = (self.block.norm2.norm(x) * (1 + scale) + shift).flatten(1, 2)
+        q = cross.norm_q(cross.to_q(y).unflatten(-1, (self._heads, -1))).transpose(1, 2)
+        y = scaled_dot_product_attention(q, context.key, context.value).transpose(1, 2).flatten(2) + context.image
+        x = x + gate * cross.to_out[0](y).view_as(x)
+        shift, scale, gate = moments[2].chunk(3, dim=-1)
+        x = x + gate * self.block.ff(self.block.norm3.norm(x) * (1 + scale) + shift)
+        return x if residual is None else x + residual
+
+
+def unknown(transformer: Any, controlnet: Any) -> str:  # noqa: ANN401 - diffusers' models
+    """How the networks differ from those that this step is written for, for people; empty if they do not."""
+    return next(_differences(transformer, controlnet), "")
+
+
+def _differences(transformer: Any, controlnet: Any) -> Iterator[str]:  # noqa: ANN401 - see above
+    main, control = transformer.config, controlnet.config
+    for name, config in (("transformer", main), ("controlnet", control)):
+        for key, value in FIXED.items():
+            if _plain(config[key]) != value:
+                yield f"{key} = {config[key]!r} in {name}/config.json"
+    if not main.concat_padding_mask:
+        yield "concat_padding_mask = false in transformer/config.json"
+    if not main.img_context_dim_in:
+        yield "img_context_dim_in is missing in transformer/config.json"
+    for key in SAME:
+        if _plain(main[key]) != _plain(control[key]):
+            yield f"{key} = {main[key]!r} in transformer/config.json and {control[key]!r} in controlnet/config.json"
+    every = main.controlnet_block_every_n
+    if not every or -(-len(transformer.transformer_blocks) // every) != len(controlnet.control_blocks):
+        yield f"controlnet_block_every_n = {every!r} in transformer/config.json"
+    if controlnet.patch_embed_base.proj.in_features != transformer.patch_embed.proj.in_features:
+        yield f"latent_channels = {control.latent_channels!r} in controlnet/config.json"
+    yield from _odd_weights(transformer.transformer_blocks, "transformer", frozenset())
+    yield from _odd_weights(controlnet.control_blocks, "controlnet", PROJECTIONS)
+
+
+def _odd_weights(blocks: Iterable[Any], name: str, projections: frozenset[str]) -> Iterator[str]:
+    for number, block in enumerate(blocks):
+        wanted = WEIGHTS | {key for key in projections if number == 0 or key.startswith("after_proj")}
+        for odd in sorted(wanted ^ {key for key, _ in block.named_parameters()}):
+            yield f"{odd} in block {number} of the {name}"
+
+
+def _plain(value: object) -> object:
+    """A list as a tuple, as in configurations that were read from JSON."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _tokens(embed: nn.Module, latents: Tensor, mask: Tensor) -> Tensor:
+    """Latents with their mask as tokens, shape (B, F, P, C). No frame is padded, so the padding mask is zero."""
+    tokens: Tensor = embed(torch.cat((latents, mask, torch.zeros_like(mask)), dim=1))
+    return tokens.flatten(2, 3)
+
+
+def _moments(net: Any, blocks: list[Block], moment: Tensor, like: Tensor) -> tuple[list[Tensor], Tensor]:  # noqa: ANN401
+    """Each block's `moments`, and shift and scale of the output layer, shape (B, F, 1, 2 C), if the network has one.
+
+    `like` has the type of the weights.
+    """
+    rows = (moment.size(0), moment.size(2), -1)
+    temb, embedded = (part.view(rows) for part in net.time_embed(like, moment.flatten()))
+    each = [block.moments(embedded, temb) for block in blocks]
+    norm = getattr(net, "norm_out", None)
+    if norm is None:
+        return each, temb
+    last = norm.linear_2(norm.linear_1(norm.activation(embedded)))
+    return each, (last + temb[..., : last.size(-1)])[:, :, None]
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions on x, shape (B, S, H, D), in float32."""
+    real, imaginary = x.unflatten(-1, (2, -1)).unbind(-2)
+    turned = torch.cat((-imaginary, real), dim=-1)
+    return (x.float() * cos[:, None] + turned.float() * sin[:, None]).to(x.dtype)
+
+
+def _joined(*linears: nn.Linear) -> nn.Parameter:
+    """The weights of several linears in one, which they share from now on: no weight is there twice."""
+    whole = torch.cat([linear.weight for linear in linears]).detach()
+    start = 0
+    for linear in linears:
+        end = start + linear.weight.size(0)
+        linear.weight = nn.Parameter(whole[start:end], requires_grad=False)
+        start = end
+    return nn.Parameter(whole, requires_grad=False)
