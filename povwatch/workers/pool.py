@@ -110,7 +110,7 @@ class WorkerPool:
     def start(self) -> None:
         """Start the workers, or report why they cannot be started."""
         if not self._choice.problem:
-            self._start(self._monitor.latest)
+            self._start_workers(self._monitor.latest)
             return
         problem = f"{self._choice.problem}."
         self.blocker = Blocker(Waiting.ENGINE_UNAVAILABLE, problem)
@@ -274,11 +274,11 @@ class WorkerPool:
 
     def _probed(self, gpus: Gpus, outcome: str | Exception) -> None:
         if outcome == "":
-            self._start(gpus)
+            self._start_workers(gpus)
         elif isinstance(outcome, str):
             self.blocker = Blocker(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
 
-    def _start(self, gpus: Gpus) -> None:
+    def _start_workers(self, gpus: Gpus) -> None:
         """Start the workers on the GPUs that are there now; at the daemon's start there may have been none."""
         self._started = True
         self.blocker = None

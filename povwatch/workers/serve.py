@@ -44,8 +44,8 @@ LOAD_FAILED = 3
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """The job that the worker has."""
+class _ReceivedJob:
+    """A job, from its request to its end."""
 
     request: protocol.Generate
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -57,9 +57,9 @@ class Serving:
     def __init__(self, channel: Channel, engine: str) -> None:
         self._channel = channel
         self._engine = engine
-        self._inbox: queue.SimpleQueue[protocol.Load | Attempt | None] = queue.SimpleQueue()
-        self._attempt: Attempt | None = None
-        """The last attempt received. The reading thread sets it, so that no cancellation precedes it."""
+        self._inbox: queue.SimpleQueue[protocol.Load | _ReceivedJob | None] = queue.SimpleQueue()
+        self._job: _ReceivedJob | None = None
+        """The last job received. The reading thread sets it, so that no cancellation precedes it."""
 
     def run(self) -> int:
         """Serve until the daemon sends Shutdown or hangs up; return the exit status."""
@@ -72,8 +72,8 @@ class Serving:
         engine = self._load(load.config)
         if engine is None:
             return LOAD_FAILED
-        while isinstance(attempt := self._inbox.get(), Attempt):
-            self._answer(attempt.request, self._generate(engine, attempt))
+        while isinstance(job := self._inbox.get(), _ReceivedJob):
+            self._answer(job.request, self._generate(engine, job))
         return 0
 
     def _load(self, config: dict[str, Any]) -> Engine | None:
@@ -92,15 +92,15 @@ class Serving:
             return None
         return engine
 
-    def _generate(self, engine: Engine, attempt: Attempt) -> protocol.Message:
-        request = attempt.request
+    def _generate(self, engine: Engine, job: _ReceivedJob) -> protocol.Message:
+        request = job.request
         whose = (request.job_id, request.run_id)
         self._say(protocol.Started(*whose))
         try:
-            artifact = engine.generate(request.job, self._context(attempt))
+            artifact = engine.generate(request.job, self._context(job))
             return protocol.Generated(*whose, checked(artifact, request.workdir))
         except EngineCancelled:
-            if attempt.cancelled.is_set():
+            if job.cancelled.is_set():
                 return protocol.Cancelled(*whose)
             return protocol.Failed(*whose, "error", "The engine raised EngineCancelled, which nobody asked for.", "")
         except EngineBlocked as refusal:
@@ -109,8 +109,8 @@ class Serving:
             traceback.print_exc()
             return protocol.Failed(*whose, *classify(error, request.workdir))
 
-    def _context(self, attempt: Attempt) -> Context:
-        request = attempt.request
+    def _context(self, job: _ReceivedJob) -> Context:
+        request = job.request
         last: tuple[str, int] | None = None
         said_at = 0.0
 
@@ -123,7 +123,7 @@ class Serving:
             numbers = (int(chunk), int(chunks), int(step), int(steps))  # JSON takes no NumPy integers
             self._say(protocol.Progress(request.job_id, request.run_id, stage, *numbers))
 
-        return Context(request.workdir, request.checkpoint_dir, report=report, is_cancelled=attempt.cancelled.is_set)
+        return Context(request.workdir, request.checkpoint_dir, report=report, is_cancelled=job.cancelled.is_set)
 
     def _answer(self, request: protocol.Generate, answer: protocol.Message) -> None:
         try:
@@ -147,19 +147,19 @@ class Serving:
         except protocol.ProtocolError:
             traceback.print_exc()
         self._inbox.put(None)
-        if self._attempt is not None:
-            self._attempt.cancelled.set()
+        if self._job is not None:
+            self._job.cancelled.set()
         time.sleep(LINGER)
         os._exit(1)  # the engine hangs, perhaps in C code, where nothing else ends it
 
     def _take(self, message: protocol.Message) -> bool:
         """Act on a message from the daemon; False after the last one."""
         if isinstance(message, protocol.Generate):
-            self._attempt = Attempt(message)
-            self._inbox.put(self._attempt)
+            self._job = _ReceivedJob(message)
+            self._inbox.put(self._job)
         elif isinstance(message, protocol.Cancel):
-            if self._attempt is not None and self._attempt.request.run_id == message.run_id:
-                self._attempt.cancelled.set()
+            if self._job is not None and self._job.request.run_id == message.run_id:
+                self._job.cancelled.set()
         elif isinstance(message, protocol.Load):
             self._inbox.put(message)
         else:
@@ -206,11 +206,11 @@ def checked(artifact: object, workdir: str) -> dict[str, Any]:
     if not isinstance(controls, dict) or not all(isinstance(name, str) for pair in controls.items() for name in pair):
         raise EngineFailure("error", f"The engine's control videos are {controls!r}, not a dict of paths.")
     for file in (path, *controls.values()):
-        _see(file, workdir)
+        _check_file(file, workdir)
     return artifact
 
 
-def _see(path: str, workdir: str) -> None:
+def _check_file(path: str, workdir: str) -> None:
     """Check that a file is inside the work folder, and put it on the disk."""
     inside = os.path.join(os.path.realpath(workdir), "")  # noqa: PTH118 - see find_engine
     if not os.path.realpath(path).startswith(inside):
