@@ -38,7 +38,6 @@ from povwatch.core.retry import Kind
 from povwatch.core.sentences import joined
 from povwatch.files import private
 from povwatch.publish import Sealed
-from povwatch.publish.staging import folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,20 +86,18 @@ class FailedAttempts:
                     "problem": str(error),
                     "at": self._store.clock.spell(self._store.clock.boot() + decision.at - wall),
                 }
-                self._requeue(job, "retry", fields, not_before=decision.at, detail=decision.reason)
+                self._requeue(job, "retry", fields, waiting=Waiting.RETRY_AT, detail=decision.reason, at=decision.at)
             case Kind.RELEASE if isinstance(error, SourceChanged):
                 self._discard(job)
                 self._store.apply(job, ArrivesAgain(problem=str(error)))
             case Kind.RELEASE:
                 fields = {"problem": str(error)}
-                given_back = max(job.attempts - 1, 0)
                 job = self._requeue(
-                    *(job, "released", fields),
-                    not_before=decision.at,
-                    detail=str(error),
-                    attempts=given_back,
+                    *(_given_back(job), "released", fields),
                     waiting=decision.waiting,
-                    quiet=True,
+                    detail=str(error),
+                    at=decision.at,
+                    kind=QuietlyRequeued,
                 )
                 # The next job would only meet the same.
                 known = isinstance(error, EnvironmentFault) and self._pauses.pause(
@@ -113,11 +110,9 @@ class FailedAttempts:
             case Kind.FAIL | Kind.REJECT:
                 self.fail(job, error)
 
-    def release(self, job: Job, why: str, *, waiting: Waiting | None = Waiting.TURN, not_before: float = 0.0) -> None:
+    def release(self, job: Job, why: str, *, not_before: float = 0.0) -> None:
         """Put a job back into the queue, and give its attempt back."""
-        fields = {"problem": why}
-        attempts = max(job.attempts - 1, 0)
-        self._requeue(job, "released", fields, not_before=not_before, detail=why, attempts=attempts, waiting=waiting)
+        self._requeue(_given_back(job), "released", {"problem": why}, waiting=Waiting.TURN, detail=why, at=not_before)
 
     def hold_queue(self, error: EnvironmentFault) -> None:
         """Keep jobs from starting for now, since they would meet the same error."""
@@ -135,12 +130,7 @@ class FailedAttempts:
         """Fail a job whose artifact could not be finished. The artifact is kept for another try."""
         where = "was here, and is not there now" if attempt.lost else "is kept"
         what = joined(error.what, f"What was generated {where}: {attempt.artifact['path']}")
-        again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
-        todo = joined(error.todo, f"To finish it, without generating: {again}", f"To generate it anew: {anew}")
-        self._error_files.write(job, "was generated, and could not be finished", what, todo)
-        error = JobFailed(what, todo)
-        kept = FailedKept(error=str(error), artifact=attempt.to_json(), promise=None, crashes=job.crashes)
-        self._store.apply(job, kept)
+        self._fail_kept(replace(job, artifact=attempt.to_json(), promise=None), "finish", what, error.todo)
 
     def take_up(self, job: Job, attempt: Attempt) -> None:
         """Finish a failed job's kept artifact again, since somebody asked for it."""
@@ -148,19 +138,21 @@ class FailedAttempts:
 
     def set_aside(self, job: Job, error: PovwatchError) -> None:
         """Fail a job whose promise cannot be kept. Its files stay where they are, and the error names them."""
-        folder = self._config.paths.outputs / layout.STAGING.decode() / folder_name(job.id, job.run_id or "")
         try:
             promised = Sealed.from_json(job.promise or "").entries
         except JournalError:  # a damaged promise may be the reason
             promised = ()
         files = ", ".join(layout.shown(entry.staged) for entry in promised) or "all that there is"
+        folder = self._staging.folder(job.id, job.run_id or "")
         what = joined(error.what, f"What was to be published is kept: {files} in {folder}")
+        self._fail_kept(job, "publish", what, error.todo)
+
+    def _fail_kept(self, job: Job, step: str, what: str, todo: str) -> None:
         again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
-        todo = joined(error.todo, f"To publish it, without generating: {again}", f"To generate it anew: {anew}")
-        self._error_files.write(job, "was generated, and could not be published", what, todo)
-        error = JobFailed(what, todo)
-        kept = FailedKept(error=str(error), artifact=job.artifact, promise=job.promise, crashes=job.crashes)
-        self._store.apply(job, kept)
+        todo = joined(todo, f"To {step} it, without generating: {again}", f"To generate it anew: {anew}")
+        self._error_files.write(job, f"was generated, and could not be {step}ed", what, todo)
+        error = str(JobFailed(what, todo))
+        self._store.apply(job, FailedKept(error=error, artifact=job.artifact, promise=job.promise, crashes=job.crashes))
 
     def orphaned(self, job: Job) -> None:
         """Put a job back into the queue after a crash, which is counted; the third crash fails the job."""
@@ -170,17 +162,10 @@ class FailedAttempts:
             again = command("retry", clip=job.path)
             self.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
             return
-        requeued = Requeued(
-            how="orphaned",
-            fields={"state": str(job.state), "what": "it runs again"},
-            waiting=decision.waiting,
-            detail=decision.reason,
-            not_before=decision.at,
-            # Crashes are counted apart from attempts: the job may not be to blame.
-            attempts=max(job.attempts - 1, 0),
-            crashes=job.crashes,
-        )
-        self._store.apply(job, requeued)
+        # Crashes are counted apart from attempts: the job may not be to blame.
+        fields = {"state": str(job.state), "what": "it runs again"}
+        waiting, why = decision.waiting, decision.reason
+        self._requeue(_given_back(job), "orphaned", fields, waiting=waiting, detail=why, at=decision.at)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """End a job that povwatch itself failed at. Its files are kept if its result was made."""
@@ -203,9 +188,9 @@ class FailedAttempts:
         lost = isinstance(error, SourceChanged) and job.state is JobState.CHECKING
         if job.run_id is None or not (lost or isinstance(error, (AttemptFailed, FinishFailed, NotAVideo, JobFailed))):
             return error
-        outputs = self._config.paths.outputs
+        outputs = self._staging.outputs
         try:
-            with private.opened(str(outputs / layout.STAGING.decode() / folder_name(job.id, job.run_id))):
+            with private.opened(str(self._staging.folder(job.id, job.run_id))):
                 if not lost:
                     return error
         except OSError:
@@ -225,24 +210,23 @@ class FailedAttempts:
         event: str,
         fields: Mapping[str, object],
         *,
-        not_before: float,
+        waiting: Waiting | None,
         detail: str,
-        attempts: int | None = None,
-        waiting: Waiting | None = Waiting.RETRY_AT,
-        quiet: bool = False,
+        at: float,
+        kind: type[Requeued] = Requeued,
     ) -> Job:
+        """Put a job back into the queue, with as many attempts and crashes as `job` says."""
         self._discard(job)
-        change = QuietlyRequeued if quiet else Requeued
-        back = change(
+        change = kind(
             how=event,
             fields=fields,
             waiting=waiting,
             detail=detail,
-            not_before=not_before,
-            attempts=job.attempts if attempts is None else attempts,
+            not_before=at,
+            attempts=job.attempts,
             crashes=job.crashes,
         )
-        return self._store.apply(job, back)
+        return self._store.apply(job, change)
 
     def _end(self, job: Job, end: type[Failed], error: PovwatchError, happened: str, *, again: str = "") -> None:
         self._discard(job, entirely=True)
@@ -259,3 +243,8 @@ class FailedAttempts:
                 self._staging.discard(job.id, job.run_id)
         except PovwatchError:
             return  # outputs/ is away: swept at the next start
+
+
+def _given_back(job: Job) -> Job:
+    """The job with its attempt given back."""
+    return replace(job, attempts=max(job.attempts - 1, 0))

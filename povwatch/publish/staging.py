@@ -39,6 +39,10 @@ class Staging:
         """A run's folder, made if necessary. The run writes nowhere else."""
         return self._made(folder_name(job_id, run_id))
 
+    def folder(self, job_id: int, run_id: str) -> Path:
+        """A run's folder, whether it exists or not."""
+        return self.outputs / os.fsdecode(layout.STAGING) / folder_name(job_id, run_id)
+
     def probe(self) -> None:
         """Check that a run could write in outputs/, by making a nameless file in .povwatch.
 

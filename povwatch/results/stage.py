@@ -374,29 +374,28 @@ class ResultsStage(Stage):
     def _end_published(self, job_id: int) -> None:
         """End a published job if its hooks are over."""
         job = self._store.job(job_id)
-        if (failed := self._hooks.after(job)) is not None:
-            self._end(job, *self._results.pop(job_id), failed)
+        failed = self._hooks.after(job)
+        if failed is None:
+            return
+        sealed, published = self._results.pop(job_id)
+        self._tries.pop(job_id, None)
+        self._archive.move(job)
+        output = layout.shown(sealed.output)
+        took = self._store.clock.wall() - self._store.journal.events(job_id)[0].at
+        done = Done(
+            took=spell_duration(took),
+            shown=self._config.paths.outputs / output,
+            output=output,
+            note=published.note,
+            error=failed or None,
+        )
+        self._store.apply(job, done)
 
     def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
         # If the private folder is missing, the error says so, and nobody knows whether it comes back.
         away = isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken)
         self._wait(job, "publish-later", error, when, Where.UNKNOWN if away else Where.PROMISED)
         self._later[job.id] = (when, lambda: self.publish(self._store.job(job.id)))
-
-    def _end(self, job: Job, sealed: Sealed, outcome: Published, failed: str) -> None:
-        """End a job: everything is published, and its hooks are over."""
-        self._tries.pop(job.id, None)
-        self._archive.move(job)
-        output = layout.shown(sealed.output)
-        took = self._store.clock.wall() - self._store.journal.events(job.id)[0].at
-        done = Done(
-            took=spell_duration(took),
-            shown=self._config.paths.outputs / output,
-            output=output,
-            note=outcome.note,
-            error=failed or None,
-        )
-        self._store.apply(job, done)
 
     def _pause(self, job: Job, error: PovwatchError) -> float:
         """Seconds until a step is tried again. If every job would meet the same error, the queue waits too."""
