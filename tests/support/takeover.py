@@ -126,7 +126,7 @@ def checking(here: Waiting) -> None:
 
 def sealed(here: Waiting) -> None:
     """Its result is finished and sealed; the promise is not journalled."""
-    _killed_at(here, "povwatch.results.stage:Finisher._checked")
+    _killed_at(here, "povwatch.results.stage:ResultsStage._checked")
 
 
 def publishing(here: Waiting) -> None:
@@ -141,7 +141,7 @@ def half(here: Waiting) -> None:
 
 def published(here: Waiting) -> None:
     """All of it is visible; the journal does not know that."""
-    _killed_at(here, "povwatch.results.stage:Finisher._published")
+    _killed_at(here, "povwatch.results.stage:ResultsStage._published")
 
 
 def hook_before(here: Waiting) -> None:
