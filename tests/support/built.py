@@ -9,6 +9,7 @@ import time
 from unittest.mock import patch
 
 from support.hand_clock import HandClock
+from support.put import advance
 
 from povwatch.config.settings import Config, Paths
 from povwatch.core import events, unforeseen
@@ -98,6 +99,11 @@ class Built:
 
     def no_bug(self):
         assert self.unforeseen == []
+
+    def move(self, job, event, **to):
+        """Change a job in the journal, and tell no stage of it: a test's own begins where the stages before it end."""
+        advance(self.app.journal, self.app.store.job(job.id), event, self.clock.wall(), **to)
+        return self.app.store.reread(job.id)
 
     def newest(self, path=b"a.mp4"):
         """The newest job of a clip."""

@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 from structlog.testing import capture_logs
-from support.put import advance
 
 from povwatch.core.errors import JobFailed, Shortage, SourceChanged, WorkerDied
 from povwatch.core.job import JobState, Waiting
@@ -27,9 +26,7 @@ class Running:
         self.start()
 
     def put(self, event, **to):
-        """Change it in the journal, with no stage told."""
-        advance(self.app.journal, self.job, event, self.app.clock.wall(), **to)
-        self.app.store.reread(self.id)
+        self.built.move(self.job, event, **to)
 
     def start(self):
         self.put("started", state=JobState.RUNNING, run_id="run", attempts=1)

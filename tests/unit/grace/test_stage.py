@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.clip_in_grace import GRACE, QUEUED, ClipInGrace, inspected
 from support.clips import make_clip
-from support.put import advance, put
+from support.put import put
 
 from povwatch.core.events import SENTENCES
 from povwatch.core.job import JobState, Waiting
@@ -384,8 +384,7 @@ def test_edit_back_to_a_published_run(clip):
     spec_hash = clip.grace.spec_of(clip.job).digest()
     for state in (JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING, JobState.DONE):
         to = {"run_id": "r", "engine": clip.app.choice.kind, "spec_hash": spec_hash, "output": "a/a_preview.mp4"}
-        done = advance(clip.app.journal, clip.job, "moved", 1.0, state=state, **to)
-        clip.store.reread(done.id)
+        done = clip.move(clip.job, "moved", state=state, **to)
     (clip.inputs / "a.go").touch()
     clip.edit(seed=9)
     clip.store.add([(b"a.mp4", done.source_stat)])

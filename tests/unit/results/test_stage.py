@@ -15,7 +15,6 @@ from structlog.testing import capture_logs
 from support.beeps import beeping
 from support.built import Built
 from support.clips import make_clip
-from support.put import advance
 
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt.attempt import Attempt
@@ -52,10 +51,8 @@ class Generating(Built):
         clip = make_clip(self.inputs / "a.mp4")
         (job,) = self.app.store.add([(b"a.mp4", b"")])
         for state in (JobState.GRACE, JobState.QUEUED):
-            job = advance(self.app.journal, job, "waiting", 1.0, state=state)
-        to = {"state": JobState.RUNNING, "run_id": "run", "attempts": 1, "spec_hash": "s"}
-        advance(self.app.journal, job, "started", 1.0, **to)
-        self.app.store.reread(job.id)
+            self.move(job, "waiting", state=state)
+        self.move(job, "started", state=JobState.RUNNING, run_id="run", attempts=1, spec_hash="s")
         room = self.app.publisher.staging.make(job.id, "run")
         text = first_spec(SpecDefaults(), load_templates(None)["driving"], b"a", Facts(b"a.mp4", ""))
         spec = parse(text, clip_name=b"a.mp4", file="").model_dump(mode="json", by_alias=True)
@@ -316,7 +313,7 @@ def test_taken_or_gone_at_a_start(here, taken):
     if taken:
         rooms.mkdir()
         rooms.chmod(0o777)
-    advance(here.app.journal, here.job, "generated", 2.0, state=JobState.CHECKING, artifact=here.attempt.to_json())
+    here.move(here.job, "generated", state=JobState.CHECKING, artifact=here.attempt.to_json())
     here.restart()
     here.settle()
     assert here.job.state is (JobState.CHECKING if taken else JobState.QUEUED)

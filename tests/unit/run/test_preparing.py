@@ -4,50 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from types import SimpleNamespace
 
 import pytest
-from support.hand_clock import HandClock
-from support.put import put
+from support.built import Built
 
 from povwatch.attempt.attempt import Attempt
-from povwatch.core.background import Background
 from povwatch.core.errors import NotAVideo
 from povwatch.core.job import JobState
-from povwatch.journal import Journal
-from povwatch.journal.store import JobStore
-from povwatch.publish import Publisher
-from povwatch.run.preparing import Preparing
 from povwatch.spec.parse import parse
 
 SPEC = b'{"name": "a", "video_path": "a.mp4", "prompt": "hands", "edge": {"control_path": "edges.mp4"}}'
 
 
-class World:
+class World(Built):
     """One queued clip whose JSON names a control video; making the copies is the test's to allow."""
 
     def __init__(self, folder, monkeypatch):
-        self.inputs, self.outputs = folder / "inputs", folder / "outputs"
-        for made in (self.inputs, self.outputs):
-            made.mkdir()
+        super().__init__(folder)
         self.control = self.inputs / "edges.mp4"
         self.control.write_text("edges")
         self.spec = parse(SPEC, clip_name=b"a.mp4", file="a.json")
-        self.journal = Journal.open(folder / "state")
-        self.store = JobStore(self.journal, HandClock())
+        self.store, self.preparing, self.background = self.app.store, self.app.run._preparing, self.app.background
         (job,) = self.store.add([(b"a.mp4", b"sig")])
-        job = put(self.store, job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
-        self.job = put(self.store, job, "queued", state=JobState.QUEUED)
+        self.move(job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
+        self.job = self.move(job, "queued", state=JobState.QUEUED)
         self.may, self.fails, self.made = threading.Event(), None, []
         self.may.set()
-        self.background = Background(lambda: None, threads=1, broken=lambda _, error: self.made.append(error))
-        self.preparing = Preparing(
-            self.inputs,
-            store=self.store,
-            queue=SimpleNamespace(specs=self, due=lambda: self.store.in_state(JobState.QUEUED)),
-            staging=Publisher(self.outputs).staging,
-            background=self.background,
-        )
+        monkeypatch.setattr(self.app.grace, "spec_of", lambda _: self.spec)
         world = self
 
         def prepare(attempt, _root, clip, _report, cancelled):
@@ -64,16 +47,9 @@ class World:
 
         monkeypatch.setattr(Attempt, "prepare", prepare)
 
-    def spec_of(self, _):
-        return self.spec
-
     def tick(self, wanted=1):
-        self.store.clock.now += 1
-        self.preparing.tick(self.store.clock.now, wanted=wanted)
-
-    def settle(self):
-        while not self.background.idle:
-            self.background.settle()
+        self.clock.now += 1
+        self.preparing.tick(self.clock.now, wanted=wanted)
 
     def ahead(self):
         self.tick()
@@ -89,10 +65,9 @@ def world(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch)
     yield world
     world.may.set()
-    world.background.close()
-    world.preparing.close()
+    world.close()
+    world.no_bug()
     assert world.rooms() == []
-    world.journal.close()
 
 
 def test_copies_are_taken_at_the_claim(world):
@@ -153,7 +128,7 @@ def test_unqueued_job_has_nothing_ahead(world, made):
     world.tick()
     if made:
         world.settle()
-    put(world.store, world.job, "edited", state=JobState.GRACE)
+    world.move(world.job, "edited", state=JobState.GRACE)
     world.tick()
     world.may.set()
     world.settle()
