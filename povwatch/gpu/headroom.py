@@ -73,7 +73,7 @@ def crowded(under_way: int, needs: int, available: int | None) -> str:
     return f"It loads later: {others}, a load may take {spell_size(needs)}, and {there} free."
 
 
-def named(processes: Sequence[Process]) -> str:
+def describe_processes(processes: Sequence[Process]) -> str:
     """Processes with their names, numbers and memory: "python (pid 17, 80 GB)"."""
     shown = [
         f"{p.name} (pid {p.pid}{', ' + spell_size(p.memory) if p.memory else ''})"
@@ -102,7 +102,7 @@ def neighbours(gpu: Gpu, ours: Collection[int], before: Collection[int]) -> list
 def _busy(gpu: Gpu, needed: int, ours: Collection[int]) -> Refusal:
     others = [process for process in gpu.processes if process.pid not in ours]
     room = f"{spell_size(gpu.free)} of {spell_size(gpu.memory)} are free, and the engine needs {spell_size(needed)}"
-    who = f"it is used by {named(others)}" if others else "NVML does not say who holds the rest"
+    who = f"it is used by {describe_processes(others)}" if others else "NVML does not say who holds the rest"
     about = ("busy", gpu.uuid, *sorted(process.pid for process in others))
     return Refusal("gpu-busy", f"No room on {gpu.name}: {room}; {who}.", about)
 

@@ -140,13 +140,13 @@ class Preparing:
     # -- helpers
 
     def _begin_ahead(self, job: Job, spec: Spec) -> None:
-        named = self._named(job, spec)
+        referenced = self._referenced(job, spec)
         try:
             run = self.begin(job, uuid.uuid4().hex, spec)
         except PovwatchError:
             self._failed[job.id] = job.source_hash
         else:
-            run.named = named
+            run.referenced = referenced
             self._ahead[job.id] = run
 
     def _ended(self, run: Run, outcome: Exception | None) -> None:
@@ -187,12 +187,12 @@ class Preparing:
         """Whether the prepared copies are the ones that would be made now."""
         return (
             run.source_hash == job.source_hash
-            and run.named is not None
-            and run.named == self._named(job, spec)
+            and run.referenced is not None
+            and run.referenced == self._referenced(job, spec)
             and (not run.prepared or Path(run.attempt.prepared["path"]).is_file())
         )
 
-    def _named(self, job: Job, spec: Spec) -> list[Any] | None:
+    def _referenced(self, job: Job, spec: Spec) -> list[Any] | None:
         """The files that a spec names, with their signatures; None if one cannot be read."""
         folder, found = layout.split(job.path)[0], []
         try:

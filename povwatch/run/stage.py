@@ -109,7 +109,7 @@ class RunStage(Stage):
         for worker, event in self._pool.poll(now):
             run = worker.run
             try:
-                self._take_in(worker, event, now)
+                self._handle(worker, event, now)
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 worker.run = run
                 self._failed(worker, translate_error(error, "while a worker's word was taken in"))
@@ -159,12 +159,12 @@ class RunStage(Stage):
         """Claim the first job that may start for a worker. The job's copies may exist already."""
         for queued in self._queue.due():
             try:
-                if self._tried(queued, worker):
+                if self._try_claim(queued, worker):
                     return
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                 self._store.mishaps.of(("claim", queued.id), error)
 
-    def _tried(self, queued: Job, worker: Worker) -> bool:
+    def _try_claim(self, queued: Job, worker: Worker) -> bool:
         """Try to claim a job. Returns False if only this job cannot be claimed, so that the next one is tried."""
         spec = self._queue.specs.spec_of(queued)
         if spec is None:  # it was edited, held or withdrawn this very moment
@@ -273,7 +273,7 @@ class RunStage(Stage):
 
     # -- what the workers say
 
-    def _take_in(self, worker: Worker, event: events.Event, now: float) -> None:
+    def _handle(self, worker: Worker, event: events.Event, now: float) -> None:
         run = worker.run
         match event:
             case protocol.Progress():
@@ -283,7 +283,7 @@ class RunStage(Stage):
                 if run is not None and run.run_id == event.run_id:
                     self._end(worker, run, event)
             case _:
-                self._pool.hear(worker, event)
+                self._pool.handle(worker, event)
                 if isinstance(event, events.WorkerLost) and run is not None and run.run_id == event.run_id:
                     self._failed(worker, event.error)
 

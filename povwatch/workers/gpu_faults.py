@@ -58,7 +58,7 @@ class GpuFaults:
     def tick(self, now: float) -> None:
         """Listen, and act on what was reported."""
         for xid in self._heard.take():
-            self._act(xid)
+            self._handle(xid)
         if now >= self._listen_at and self._pool.on_gpus:
             self._listen_at = now + LISTEN_AGAIN
             if self._watch is None or not self._watch.alive:
@@ -72,7 +72,7 @@ class GpuFaults:
 
     # -- what the driver reports
 
-    def _act(self, xid: Xid) -> None:
+    def _handle(self, xid: Xid) -> None:
         found = meaning(xid.code)
         workers = [worker for worker in self._pool.on_gpus if xid.gpu in worker.gpus]
         if found.verdict is Verdict.LOST and not xid.gpu:

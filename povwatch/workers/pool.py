@@ -27,7 +27,7 @@ from povwatch.core.units import spell_duration
 from povwatch.engines.choice import MEMORY_NEEDED, unable
 from povwatch.engines.devices import strangers
 from povwatch.gpu import host_memory
-from povwatch.gpu.headroom import crowded, named, neighbours, refusal
+from povwatch.gpu.headroom import crowded, describe_processes, neighbours, refusal
 from povwatch.gpu.usage import GpuUsage
 from povwatch.models.missing import weights_size
 from povwatch.workers import events
@@ -208,7 +208,7 @@ class WorkerPool:
 
     # -- what the workers report about the engine
 
-    def hear(self, worker: Worker, event: events.Event) -> None:
+    def handle(self, worker: Worker, event: events.Event) -> None:
         """Handle an event about a worker or its engine."""
         match event:
             case events.EngineOutput():
@@ -395,7 +395,7 @@ class WorkerPool:
                 then(error)
                 return
             self._excused[job] += 1
-            what = joined(error.what, f"Meanwhile the GPU is used by {named(others)} too.")
+            what = joined(error.what, f"Meanwhile the GPU is used by {describe_processes(others)} too.")
             then(GpuBusy(what, "It is tried again by itself; it costs no attempt."))
 
         self._monitor.ask(seen)
@@ -503,8 +503,8 @@ class Run:
     """When it was claimed, or when its copies were begun ahead of that."""
     source_hash: str | None = None
     """Hash of the clip that is copied."""
-    named: list[Any] | None = None
-    """If its copies were begun ahead: the files that its spec named, with their signatures before the copy; None if one
+    referenced: list[Any] | None = None
+    """If its copies were begun ahead: the files that its spec names, with their signatures before the copy; None if one
     could not be read."""
     prepared: bool = False
     """Whether its working copy exists."""

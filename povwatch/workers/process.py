@@ -161,8 +161,8 @@ class WorkerProcess:
 
     def _listen(self) -> None:
         with selectors.PollSelector() as selector:
-            selector.register(self._channel, selectors.EVENT_READ, self._hear)
-            selector.register(self._output, selectors.EVENT_READ, self._copy)
+            selector.register(self._channel, selectors.EVENT_READ, self._read_channel)
+            selector.register(self._output, selectors.EVENT_READ, self._read_output)
             selector.register(self._exit, selectors.EVENT_READ)
             while not any(self._listen_once(selector, wait=True)):
                 self._wake()
@@ -185,7 +185,7 @@ class WorkerProcess:
                 selector.unregister(key.fileobj)
             yield ended
 
-    def _hear(self) -> bool:
+    def _read_channel(self) -> bool:
         """Move messages from the channel to the inbox; False when no more will come."""
         try:
             messages = self._channel.receive(wait=False)
@@ -199,7 +199,7 @@ class WorkerProcess:
         self._inbox.extend(Received(now, message) for message in messages)
         return True
 
-    def _copy(self) -> bool:
+    def _read_output(self) -> bool:
         """Move output to the inbox; False when no more will come."""
         data = os.read(self._output, OUTPUT_BYTES)
         self._print(self._lines.take(data))

@@ -63,9 +63,9 @@ class Serving:
 
     def run(self) -> int:
         """Serve until the daemon sends Shutdown or hangs up; return the exit status."""
-        self._say(protocol.Hello(os.getpid(), platform.python_version()))
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        self._send(protocol.Hello(os.getpid(), platform.python_version()))
+        threading.Thread(target=self._read_messages, name="reader", daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True).start()
         load = self._inbox.get()
         if not isinstance(load, protocol.Load):
             return 0
@@ -78,24 +78,24 @@ class Serving:
 
     def _load(self, config: dict[str, Any]) -> Engine | None:
         def report(stage: str, fraction: float | None) -> None:
-            self._say(protocol.LoadProgress(stage, None if fraction is None else float(fraction)))
+            self._send(protocol.LoadProgress(stage, None if fraction is None else float(fraction)))
 
         try:
             engine = find_engine(self._engine)
             capabilities = engine.load(config, report)
             if not isinstance(capabilities, dict):
                 raise EngineFailure("error", f"The engine's load returned {capabilities!r}, not a dict.")  # noqa: TRY301 - one way for all
-            self._say(protocol.Loaded(capabilities))
+            self._send(protocol.Loaded(capabilities))
         except BaseException as error:  # noqa: BLE001 - sys.exit in an engine is a failure of the load, no more
             traceback.print_exc()
-            self._say(protocol.LoadFailed(*classify(error)))
+            self._send(protocol.LoadFailed(*classify(error)))
             return None
         return engine
 
     def _generate(self, engine: Engine, job: _ReceivedJob) -> protocol.Message:
         request = job.request
         whose = (request.job_id, request.run_id)
-        self._say(protocol.Started(*whose))
+        self._send(protocol.Started(*whose))
         try:
             artifact = engine.generate(request.job, self._context(job))
             return protocol.Generated(*whose, checked(artifact, request.workdir))
@@ -121,28 +121,28 @@ class Serving:
                 return
             last, said_at = (stage, chunk), now
             numbers = (int(chunk), int(chunks), int(step), int(steps))  # JSON takes no NumPy integers
-            self._say(protocol.Progress(request.job_id, request.run_id, stage, *numbers))
+            self._send(protocol.Progress(request.job_id, request.run_id, stage, *numbers))
 
         return Context(request.workdir, request.checkpoint_dir, report=report, is_cancelled=job.cancelled.is_set)
 
     def _answer(self, request: protocol.Generate, answer: protocol.Message) -> None:
         try:
-            self._say(answer)
+            self._send(answer)
         except protocol.ProtocolError as error:  # the artifact has a value that JSON does not have
-            self._say(protocol.Failed(request.job_id, request.run_id, "error", f"No artifact: {error}", ""))
+            self._send(protocol.Failed(request.job_id, request.run_id, "error", f"No artifact: {error}", ""))
 
-    def _say(self, message: protocol.Message) -> None:
+    def _send(self, message: protocol.Message) -> None:
         with contextlib.suppress(OSError):  # the daemon is gone: the reading thread notices too, and ends the process
             self._channel.send(message)
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         while True:
-            self._say(protocol.Heartbeat())
+            self._send(protocol.Heartbeat())
             time.sleep(HEARTBEAT)
 
-    def _read(self) -> None:
+    def _read_messages(self) -> None:
         try:
-            while (messages := self._channel.receive()) is not None and all(map(self._take, messages)):
+            while (messages := self._channel.receive()) is not None and all(map(self._handle, messages)):
                 pass
         except protocol.ProtocolError:
             traceback.print_exc()
@@ -152,7 +152,7 @@ class Serving:
         time.sleep(LINGER)
         os._exit(1)  # the engine hangs, perhaps in C code, where nothing else ends it
 
-    def _take(self, message: protocol.Message) -> bool:
+    def _handle(self, message: protocol.Message) -> bool:
         """Act on a message from the daemon; False after the last one."""
         if isinstance(message, protocol.Generate):
             self._job = _ReceivedJob(message)

@@ -199,7 +199,7 @@ class Supervisor:
                 say("slept", seconds=round(asleep, 1))
                 worker.forgive(asleep)
             for item in worker.process.take():
-                self._take_in(worker, item, now)
+                self._handle_item(worker, item, now)
             self._enforce_deadlines(now)
         self._polled_at = now
         found, self._events = self._events, []
@@ -235,7 +235,7 @@ class Supervisor:
 
     # -- what the worker says ------------------------------------------------------------------------------------------
 
-    def _take_in(self, worker: CurrentWorker, item: Item, now: float) -> None:
+    def _handle_item(self, worker: CurrentWorker, item: Item, now: float) -> None:
         if isinstance(item, Printed):
             if not is_progress_bar(item.line):
                 worker.last_line = item.line
@@ -249,14 +249,14 @@ class Supervisor:
             worker.exit_by = min(worker.exit_by or inf, now + self._timeouts.exit)
         else:
             worker.heard_at = max(worker.heard_at, item.at)
-            self._hear(worker, item.message, now)
+            self._handle_message(worker, item.message, now)
 
-    def _hear(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
+    def _handle_message(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
         if isinstance(message, protocol.Heartbeat):
             return
         if isinstance(message, (protocol.Hello, protocol.LoadProgress, protocol.Loaded, protocol.LoadFailed)):
             if self.state is S.LOADING:
-                self._hear_load(worker, message, now)
+                self._handle_load_message(worker, message, now)
             return
         job, run_id = worker.job, getattr(message, "run_id", None)
         if job is None or run_id != job.request.run_id:
@@ -270,7 +270,7 @@ class Supervisor:
         elif isinstance(message, events.JobEnd):
             self._end_job(worker, job, message, now)
 
-    def _hear_load(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
+    def _handle_load_message(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
         if isinstance(message, protocol.Hello):
             if message.protocol != protocol.VERSION:
                 what = f"The worker speaks protocol {message.protocol}, the daemon {protocol.VERSION}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.gpu.headroom import crowded, named, neighbours, refusal
+from povwatch.gpu.headroom import crowded, describe_processes, neighbours, refusal
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 
 GB = 10**9
@@ -100,8 +100,8 @@ def test_other_processes_beside_a_worker(process, before, counts):
 
 
 def test_nobody_has_no_name():
-    assert named([]) == ""
-    assert named([Process(7, "train", 80 * GB)]) == "train (pid 7, 80 GB)"
+    assert describe_processes([]) == ""
+    assert describe_processes([Process(7, "train", 80 * GB)]) == "train (pid 7, 80 GB)"
 
 
 @pytest.mark.parametrize(

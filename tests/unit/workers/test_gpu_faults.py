@@ -48,7 +48,7 @@ class World:
         self.asked += 1
 
     def hear(self, code, gpu="GPU-1"):
-        self.faults._act(Xid(code, gpu))
+        self.faults._handle(Xid(code, gpu))
         return [worker.supervisor.ended for worker in self.workers]
 
     def see(self, *numbers, **other):

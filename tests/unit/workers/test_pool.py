@@ -69,7 +69,7 @@ class World:
             assert self.monitor._query.over.wait(5)
             self.monitor.tick(self.clock.now, every=1e9)
         for worker, event in self.pool.poll(self.clock.now):
-            self.pool.hear(worker, event)
+            self.pool.handle(worker, event)
 
     def loaded(self):
         self.start().turn()
