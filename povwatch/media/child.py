@@ -28,27 +28,22 @@ from povwatch.media.errors import MediaError, NoProcess
 from povwatch.process.lifeline import die_with_parent
 
 OPERATIONS = {
-    "examine": "povwatch.media.examine:examine",
-    "inspect": "povwatch.media.probe:inspect",
-    "glimpse": "povwatch.media.probe:glimpse",
-    "measure": "povwatch.media.measure:measure",
-    "prepare": "povwatch.media.prepare:prepare",
-    "sound": "povwatch.media.sound:sound",
-    "finish": "povwatch.media.finish:finish",
-    "check": "povwatch.media.check:check",
-    "decode": "povwatch.media.measure:decode",
-    "codecs": "povwatch.media.codecs:codecs",
+    "examine": ("povwatch.media.examine:examine", Place.SOURCE),
+    "inspect": ("povwatch.media.probe:inspect", Place.SOURCE),
+    "glimpse": ("povwatch.media.probe:glimpse", Place.SOURCE),
+    "measure": ("povwatch.media.measure:measure", Place.SOURCE),
+    "prepare": ("povwatch.media.prepare:prepare", Place.PREPARE),
+    "sound": ("povwatch.media.sound:sound", Place.PREPARE),
+    "finish": ("povwatch.media.finish:finish", Place.FINISH),
+    "check": ("povwatch.media.check:check", Place.CHECK),
+    "decode": ("povwatch.media.measure:decode", Place.PROCESS),
+    "codecs": ("povwatch.media.codecs:codecs", Place.PROCESS),
 }
-"""Operation to its function, which takes the args as keywords and `report`, and returns an object for JSON."""
+"""Operation to its function, and to its place in machine_faults.TABLE.
 
-PLACES = {
-    **dict.fromkeys(("examine", "inspect", "glimpse", "measure"), Place.SOURCE),
-    **dict.fromkeys(("prepare", "sound"), Place.PREPARE),
-    "finish": Place.FINISH,
-    "check": Place.CHECK,
-    **dict.fromkeys(("decode", "codecs"), Place.PROCESS),
-}
-"""Operation to its place in machine_faults.TABLE."""
+The function takes the args as keywords and `report`, which gets the fraction that is done, and returns an object for
+JSON.
+"""
 
 
 def main() -> None:
@@ -89,7 +84,7 @@ def perform(
         if folder is not None:
             with private.opened(folder) as fd:
                 os.fchdir(fd)
-        module, name = OPERATIONS[op].split(":")
+        module, name = OPERATIONS[op][0].split(":")
         result = getattr(importlib.import_module(module), name)(**args, report=report)
     except Exception as error:  # noqa: BLE001 - the parent has to be told whatever it was
         fault = _known(op, error, limits, folder) or _unforeseen(op, error)
@@ -149,7 +144,7 @@ def _known(op: str, error: Exception, limits: dict[str, int], folder: str | None
         return MediaError(f"{op} wrote more than its limit of {limits['file_bytes']} bytes.")
     if machine_faults.said_by_ffmpeg_alone(error, "."):
         return None
-    return machine_faults.blamed(error, PLACES[op], folder or "the clip")
+    return machine_faults.blamed(error, OPERATIONS[op][1], folder or "the clip")
 
 
 def _unforeseen(op: str, error: Exception) -> MediaError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.errors import CheckFailed
 from povwatch.core.machine_faults import blamed
 from povwatch.engines.faults import classify
-from povwatch.media.child import PLACES
+from povwatch.media.child import OPERATIONS
 from povwatch.media.errors import MediaError
 from povwatch.media.info import Checked, Finished, Prepared, SoundTrack, VideoInfo
 from povwatch.workers import protocol
@@ -99,7 +99,9 @@ def media(op: str, args: dict[str, Any], *, folder: str = "", **_: object) -> di
             return _inspect(Path(args["root"], args["path"]).read_bytes())
         return {"prepare": _prepare, "sound": _sound, "finish": _finish, "check": _check}[op](args, Path(folder))
     except OSError as error:  # as media.child
-        raise blamed(error, PLACES[op], folder) or MediaError(f"It cannot be read or written: {error}") from error
+        raise blamed(error, OPERATIONS[op][1], folder) or MediaError(
+            f"It cannot be read or written: {error}"
+        ) from error
 
 
 class Worker:

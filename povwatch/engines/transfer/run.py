@@ -1,6 +1,6 @@
 """Runs a job from its first frame to its artifact. Only a few chunks are in memory, however long the clip.
 
-While one chunk is generated, a thread reads the next (`read_ahead`), and another writes the last (`WriteBehind`).
+While one chunk is generated, a thread reads the next one, and another writes the last one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from povwatch.engines.video_writer import VideoWriter
 from povwatch.media import h264
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator, Iterator
 
     from povwatch.engines.control import Frame
     from povwatch.engines.port import Context
@@ -89,7 +89,7 @@ class LoadedModel:
                     controls[key] = str(Path(context.workdir, f"generated_control_{key}.mp4"))
                     kept = VideoWriter(controls[key], request.rate, panel, h264.GENERATED)
                     writers.append(stack.enter_context(kept))
-                job.run(writers, stack.enter_context(WriteBehind()))
+                job.run(writers)
         width, height = output.size
         return {
             "path": path,
@@ -159,16 +159,15 @@ class _Job:
         self.resumed = 0
         """Chunks taken from an earlier attempt."""
 
-    def run(self, writers: list[VideoWriter], behind: WriteBehind) -> None:
+    def run(self, writers: list[VideoWriter]) -> None:
         """Generate chunk by chunk. `writers` are the artifact's, and the control's if it is wanted."""
-
-        def write(panels: list[list[Frame]]) -> None:
-            for writer, frames in zip(writers, panels, strict=True):
-                for pictures in zip(*frames, strict=True):
-                    writer.add(*pictures)
-
         carried: torch.Tensor | None = None
-        with closing(pieces(self._request)) as source, closing(read_ahead(source)) as prepared:
+        written: Future[None] | None = None
+        with (
+            closing(pieces(self._request)) as source,
+            closing(read_ahead(source)) as prepared,
+            ThreadPoolExecutor(1, "write") as writing,
+        ):
             for chunk in self._request.chunks:
                 self._progress("read", chunk, 0)
                 with self._clock("read"):
@@ -182,10 +181,14 @@ class _Job:
                     panels.append([piece.control[chunk.fresh - chunk.start :]])
                 del video, latents
                 with self._clock("write"):
-                    behind.do(write, panels)
+                    if written is not None:
+                        written.result()
+                    written = writing.submit(_write, writers, panels)
+                del panels
                 self._progress("decode", chunk, self._request.steps)
-        with self._clock("write"):
-            behind.wait()
+            with self._clock("write"):
+                if written is not None:
+                    written.result()
 
     def _latents(self, chunk: Chunk, piece: Piece, carried: torch.Tensor | None) -> torch.Tensor:
         """A chunk's latents, from an earlier attempt if it has them."""
@@ -261,6 +264,12 @@ def pixels(video: torch.Tensor) -> Frame:
     return np.ascontiguousarray(frames.cpu().numpy())
 
 
+def _write(writers: list[VideoWriter], panels: list[list[Frame]]) -> None:
+    for writer, frames in zip(writers, panels, strict=True):
+        for pictures in zip(*frames, strict=True):
+            writer.add(*pictures)
+
+
 def read_ahead(items: Iterator[T]) -> Generator[T]:
     """The same items; a thread makes the next one while the caller uses the current one.
 
@@ -272,32 +281,3 @@ def read_ahead(items: Iterator[T]) -> Generator[T]:
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
             yield item
-
-
-class WriteBehind:
-    """Runs one call at a time in a thread. The context manager ends when the last call is done."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "behind")
-        self._last: Future[None] | None = None
-
-    def do(self, call: Callable[[T], None], item: T) -> None:
-        """Wait for the call before, raise its exception if any, and start a call."""
-        self.wait()
-        self._last = self._thread.submit(call, item)
-
-    def wait(self) -> None:
-        """Wait for the last call, and raise its exception if any."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self.wait()
-        finally:
-            self._thread.shutdown()

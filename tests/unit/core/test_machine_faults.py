@@ -11,7 +11,6 @@ import pytest
 from povwatch.core import errors, machine_faults, retry
 from povwatch.core.job import Waiting
 from povwatch.core.machine_faults import CAUSES, IN_INPUTS, IN_OUTPUTS, KINDS, TABLE, UNTIL, Cause, Place
-from povwatch.media import child
 from povwatch.media.errors import NoProcess
 
 ASKED = [
@@ -136,10 +135,6 @@ def test_process_place_lacks_means_alone() -> None:
     """No process can be started only where means are lacking."""
     codes = {code for code, place in TABLE if place is Place.PROCESS}
     assert codes == {code for code, cause in CAUSES.items() if cause is Cause.MEANS}
-
-
-def test_media_operations_have_their_place() -> None:
-    assert child.PLACES.keys() == child.OPERATIONS.keys()
 
 
 def test_document_has_the_table() -> None:
