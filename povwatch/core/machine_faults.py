@@ -95,16 +95,16 @@ class Rule:
     todo: str
 
 
-ROOM_AGAIN = Until("free_space.py sees that there is room", 30.0, 30.0)
-OUTPUTS_WRITABLE = Until("outputs_watch.py makes a file in outputs/.povwatch", 2.0, 60.0)
-OUTPUTS_BACK = Until("outputs_watch.py sees that outputs/ is there", 2.0, 60.0)
+ROOM_AGAIN = Until("the watch of free space sees that there is room", 30.0, 30.0)
+OUTPUTS_WRITABLE = Until("the watch of outputs/ makes a file in outputs/.povwatch", 2.0, 60.0)
+OUTPUTS_BACK = Until("the watch of outputs/ sees that it is there", 2.0, 60.0)
 MEANS_AGAIN = Until("", 2.0, 60.0)
 DISK_MENDED = Until("", 30.0, 900.0)
 """Long pauses: each try costs a worker's time and probably meets the same disk."""
-CLIP_READABLE = Until("arriving.py reads the clip", 0.0, 60.0)
+CLIP_READABLE = Until("the arrival stage reads the clip", 0.0, 60.0)
 INPUTS_TAKE_IT = Until("the grace stage tries it at each check", 2.0, 60.0)
-NOTICE_LATER = Until("error_files.py tries it every 5 s", 5.0, 5.0)
-JOURNAL_TAKES_IT = Until("journal_wait.py makes a file in paths.state", 1.0, 8.0)
+NOTICE_LATER = Until("it is tried every 5 s", 5.0, 5.0)
+JOURNAL_TAKES_IT = Until("the daemon makes a file in paths.state", 1.0, 8.0)
 NEVER = Until("", 0.0, 0.0)
 
 CAUSES: dict[int, Cause] = {
