@@ -39,7 +39,7 @@ from povwatch.gpu import nvml
 from povwatch.journal import open_reader
 from povwatch.media.run import call
 from povwatch.models.missing import SHOWN, wishes
-from povwatch.models.needs import REPOSITORY, about, needs
+from povwatch.models.needs import REPOSITORY, approximate_size, needs
 from povwatch.spec.prompts import configured_templates
 
 if TYPE_CHECKING:
@@ -424,7 +424,7 @@ def model_files(kind: str, config: Config) -> Iterator[Finding]:
     if lacking:
         place = hub.existing(hub.cache_of(looks[0].need))
         free = shutil.disk_usage(place).free
-        size = max(about(kind, wanted) - sum(seen.size for seen in looks), 0)
+        size = max(approximate_size(kind, wanted) - sum(seen.size for seen in looks), 0)
         todo = "Make room, or set HF_HOME to a larger disk." if free < size else ""
         seen_room = f"{place} has {spell_size(free)} free; some {spell_size(size)} are to be fetched"
         yield Finding("room", seen_room, todo, fatal=bool(todo))

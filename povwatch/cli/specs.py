@@ -67,7 +67,7 @@ def specs(
     templates = configured_templates(config)
     if template is not None:
         check_name(template, templates, f"--template {template}")
-    files = SpecFiles(config, templates, template=template, dry=dry_run)
+    files = SpecWriter(config, templates, template=template, dry=dry_run)
     below = _below(config, folder)
     counts = dict.fromkeys(Outcome, 0)
     for path, base in bases(config).items():
@@ -161,7 +161,7 @@ class Outcome(Enum):
     FAILED = auto()
 
 
-class SpecFiles:
+class SpecWriter:
     """The JSON files of the clips in inputs/."""
 
     def __init__(

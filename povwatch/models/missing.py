@@ -11,7 +11,7 @@ from povwatch.core.errors import ConfigError
 from povwatch.core.sentences import joined
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import settings, weights
-from povwatch.models.needs import Wishes, about, needs
+from povwatch.models.needs import Wishes, approximate_size, needs
 
 if TYPE_CHECKING:
     from povwatch.config.settings import Config
@@ -58,7 +58,7 @@ def weights_size(kind: str, config: Config) -> int:
     if kind == "diffusers" and config.engine.model and folder.is_dir():
         return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
     try:
-        return about(kind, wishes(config))
+        return approximate_size(kind, wishes(config))
     except ConfigError:
         return 0
 

@@ -84,7 +84,7 @@ def needs(kind: str, wishes: Wishes) -> tuple[Need, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def about(kind: str, wishes: Wishes) -> int:
+def approximate_size(kind: str, wishes: Wishes) -> int:
     """Approximate bytes of those files, for a machine that cannot ask the hub. Source: see SIZES."""
     one, more = SIZES.get(kind, (0, 0))
     return one + more * (len(wishes.controls) - 1)
