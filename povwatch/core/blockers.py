@@ -18,8 +18,6 @@ class Blocker:
     waiting: Waiting
     problem: str
     """For people, as sentences."""
-    until: float = float("inf")
-    """On the boot clock."""
     asked: bool = False
     """Whether people asked for it; the machine itself could go on."""
 

@@ -24,7 +24,10 @@ class QueuePauses:
         self._clock = clock
         self._pool = pool
         self._outputs_watch = outputs_watch
-        self._paused: Blocker | None = None
+        self._reason: Blocker | None = None
+        """Why the last pause began."""
+        self._until = 0.0
+        """When the last pause ends, on the boot clock."""
         self._failures = 0
         """Jobs in a row that failed because of the machine."""
         self._failed_generating = False
@@ -33,13 +36,11 @@ class QueuePauses:
     @property
     def blocker(self) -> Blocker | None:
         """The pause; None if there is none."""
-        if self._paused is not None and self._clock.boot() >= self._paused.until:
-            self._paused = None
-        return self._paused
+        return self._reason if self._clock.boot() < self._until else None
 
     def next_deadline(self) -> float | None:
         """When the pause ends."""
-        return self._paused.until if self._paused else None
+        return self._until if self.blocker else None
 
     def given_up(self, times: int) -> bool:
         """Whether so many jobs in a row failed because of the machine."""
@@ -66,9 +67,9 @@ class QueuePauses:
         self._failed_generating = self._failed_generating or prepared
         again = known_until(error)
         grown = again.pause(self._failures) if again else 0.0
-        when = max(until - self._clock.wall(), grown) + self._clock.boot()
-        self._paused = Blocker(waiting, str(error), when)
-        say("queue-paused", problem=str(error), at=self._clock.spell(when))
+        self._reason = Blocker(waiting, str(error))
+        self._until = max(until - self._clock.wall(), grown) + self._clock.boot()
+        say("queue-paused", problem=str(error), at=self._clock.spell(self._until))
         return again is not None and self._failures > 1
 
     def prepared(self) -> None:
