@@ -22,7 +22,7 @@ from povwatch.media.child import OPERATIONS
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-PRELOADED = ["povwatch.media.child", *(function.partition(":")[0] for function in OPERATIONS.values())]
+PRELOADED = ["povwatch.media.child", *(function.partition(":")[0] for function, _ in OPERATIONS.values())]
 """The modules that the server imports."""
 
 
