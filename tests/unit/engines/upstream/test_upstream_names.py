@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 from support.upstream_source import (
+    CHECKPOINTER,
     CONFIG,
     CONTROLS,
     DATABASE,
@@ -17,6 +18,7 @@ from support.upstream_source import (
     PIPELINE,
     PRESETS,
     ROOT,
+    TEXT2WORLD,
     VIDEO,
     assigned,
     called,
@@ -146,3 +148,21 @@ def test_guardrails_words_can_be_heard():
     assert called(LOG, "logger") == "make_new_logger(depth=1)"
     assert "logger.opt(depth=1)" in said(functions(LOG)["critical"])
     assert ".critical(message)" in said(functions(LOG)["critical"])
+
+
+def test_left_out_weights_can_be_heard():
+    """What a checkpoint has in another shape is left out, and told in a critical line; see Session."""
+    made = said(functions(CHECKPOINTER)["non_strict_load_model"])
+    assert "checkpoint_state_dict.pop(k)" in made
+    assert "incorrect_shapes=incorrect_shapes" in made
+    for file in (TEXT2WORLD, DISTILLED):
+        assert "log.critical(non_strict_load_model(self.net, _reg_state_dict)" in said(tree(file))
+
+
+def test_writer_is_called_as_pictures_py_takes_it():
+    """All pictures go through one function, which cosmos_transfer2.inference knows by its name."""
+    assert parameters(functions(VIDEO)["save_img_or_video"])[:3] == ["sample_C_T_H_W_in01", "save_fp_wo_ext", "fps"]
+    sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
+    assert sample.count("save_img_or_video(") == 3
+    for stem in ("output_path}_control_{key}'", "output_path}_mask_{key}'", "str(output_path)"):
+        assert f"{stem}, fps=fps)" in sample
