@@ -74,7 +74,7 @@ def prepare(pov: Path, asked: argparse.Namespace) -> list[str]:
     size = tuple(map(int, asked.size.split("x")))
     inputs = pov / "inputs"
     inputs.mkdir(parents=True)
-    kind = f"{TESTS / 'tiny_model.py'}:TinyEngine" if asked.tiny else "diffusers"
+    kind = f"{TESTS / 'support/tiny_model.py'}:TinyEngine" if asked.tiny else "diffusers"
     model = "" if asked.tiny else str(Path(asked.model).resolve())
     (pov / "config.toml").write_text(
         f"[arrival]\nsettle = '1s'\n[grace]\nperiod = '0s'\n"

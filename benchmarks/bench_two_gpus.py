@@ -90,7 +90,7 @@ def measure(pov: Path, workers: int, made: Path, asked: argparse.Namespace) -> d
 
 def configuration(workers: int, asked: argparse.Namespace) -> str:
     """The text of config.toml."""
-    engine: dict[str, Any] = {"kind": f"{TESTS / 'tiny_model.py'}:TinyEngine", "workers": workers}
+    engine: dict[str, Any] = {"kind": f"{TESTS / 'support/tiny_model.py'}:TinyEngine", "workers": workers}
     if not asked.tiny:
         engine = {"kind": "diffusers", "model": str(Path(asked.model).resolve()), "devices": list(range(workers))}
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in engine.items())
