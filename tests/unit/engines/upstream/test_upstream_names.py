@@ -159,7 +159,7 @@ def test_left_out_weights_can_be_heard():
         assert "log.critical(non_strict_load_model(self.net, _reg_state_dict)" in said(tree(file))
 
 
-def test_writer_is_called_as_pictures_py_takes_it():
+def test_writer_is_called_as_we_take_it():
     """All pictures go through one function, which cosmos_transfer2.inference knows by its name."""
     assert parameters(functions(VIDEO)["save_img_or_video"])[:3] == ["sample_C_T_H_W_in01", "save_fp_wo_ext", "fps"]
     sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
