@@ -27,7 +27,7 @@ class HookState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HookRun:
+class HookRecord:
     """How one hook stands for one job. Times are seconds since the epoch."""
 
     job: int

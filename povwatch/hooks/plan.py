@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.hook_record import HookRecord, HookState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BEFORE, AFTER = "before", "after"
 
 
-def next_hook(hooks: Sequence[Hook], moment: str, job: Job, records: Mapping[str, HookRun]) -> Hook | None:
+def next_hook(hooks: Sequence[Hook], moment: str, job: Job, records: Mapping[str, HookRecord]) -> Hook | None:
     """The hook that a job waits for; None if it waits for none.
 
     Args:
@@ -45,7 +45,7 @@ def next_hook(hooks: Sequence[Hook], moment: str, job: Job, records: Mapping[str
     return None
 
 
-def current(record: HookRun | None, hook: Hook, job: Job) -> HookRun | None:
+def current(record: HookRecord | None, hook: Hook, job: Job) -> HookRecord | None:
     """A hook's record, if it is about the present clip and JSON; else None."""
     if record is None or record.source_hash != job.source_hash:
         return None

@@ -22,7 +22,7 @@ from povwatch.core.background import Background
 from povwatch.core.changes import HookChange, HookWait, PutOff
 from povwatch.core.errors import HookUnavailable, JobFailed, PovwatchError, SourceChanged
 from povwatch.core.events import say
-from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place, until
 from povwatch.core.mailbox import Mailbox
@@ -61,7 +61,7 @@ class _ActiveRun:
     """A run under way."""
 
     request: HookRequest
-    record: HookRun
+    record: HookRecord
     why: str = ""
     """Why it was cancelled; empty if it was not."""
 
@@ -97,7 +97,7 @@ class HookStage(Stage):
         self._lines: Mailbox[Line] = Mailbox(wake)
         self._active: dict[str, _ActiveRun] = {}
         """By the hook's name."""
-        self._records: dict[int, dict[str, HookRun]] = {}
+        self._records: dict[int, dict[str, HookRecord]] = {}
         """The journal's records of the hooks that have begun, by job and hook's name."""
         self._refusals: Counter[int] = Counter()
         """How often in a row the machine refused something that a job's hook needs."""
@@ -248,7 +248,7 @@ class HookStage(Stage):
 
     def _begin(self, request: HookRequest) -> None:
         job, hook = request.job, request.hook
-        known = current(self._records_of(job).get(hook.name), hook, job) or HookRun(
+        known = current(self._records_of(job).get(hook.name), hook, job) or HookRecord(
             job.id, hook.name, HookState.WAITING
         )
         record = dataclasses.replace(
@@ -312,7 +312,7 @@ class HookStage(Stage):
 
     # -- what the end of a run means for its job; journalled together with the run's end
 
-    def _done(self, job: Job, record: HookRun, outcome: Outcome) -> None:
+    def _done(self, job: Job, record: HookRecord, outcome: Outcome) -> None:
         """The hook succeeded, or did not have to run."""
         self._refusals.pop(job.id, None)
         fields = {"hook": record.hook, "seconds": outcome.seconds}
@@ -323,12 +323,12 @@ class HookStage(Stage):
         else:
             self._go_on(job, "hook-done", fields | {"took": spell_duration(outcome.seconds)})
 
-    def _called_off(self, job: Job, record: HookRun, why: str) -> None:
+    def _called_off(self, job: Job, record: HookRecord, why: str) -> None:
         """The run was cancelled; nothing is charged."""
         self._keep(_uncharged(record))
         self._store.note(job, "hook-off", {"hook": record.hook, "why": why})
 
-    def _failed(self, job: Job, hook: Hook, record: HookRun, error: PovwatchError) -> None:
+    def _failed(self, job: Job, hook: Hook, record: HookRecord, error: PovwatchError) -> None:
         """The hook failed: retry.py decides what follows."""
         clock, attempts = self._store.clock, self._config.engine.attempts
         decision = retry.decide(error, attempts=record.attempts, limit=attempts, now=clock.wall())
@@ -357,7 +357,7 @@ class HookStage(Stage):
             self._keep(record, state=HookState.FAILED, error=str(error))
             self._give_hook_up(job, hook, error)
 
-    def _interrupted(self, job: Job, hook: Hook | None, record: HookRun) -> None:
+    def _interrupted(self, job: Job, hook: Hook | None, record: HookRecord) -> None:
         """The hook ran when povwatch ended. Attempts do not include such crashes."""
         crashes = record.crashes + 1
         decision = retry.after_crash(crashes, self._store.clock.wall())
@@ -402,13 +402,13 @@ class HookStage(Stage):
         moment = MOMENTS.get(job.state)
         return next_hook(self._hooks, moment, job, self._records_of(job)) if moment and self._hooks else None
 
-    def _records_of(self, job: Job) -> dict[str, HookRun]:
+    def _records_of(self, job: Job) -> dict[str, HookRecord]:
         """The records of a job's hooks, by name; hooks that have not begun have none."""
         if job.id not in self._records:
             self._records[job.id] = self._store.journal.hooks(job.id)
         return self._records[job.id]
 
-    def _keep(self, record: HookRun, **changes: Any) -> None:  # noqa: ANN401 - a record's own fields
+    def _keep(self, record: HookRecord, **changes: Any) -> None:  # noqa: ANN401 - a record's own fields
         """Journal a record."""
         record = dataclasses.replace(record, updated_at=self._store.clock.wall(), **changes)
         self._store.journal.set_hook(record)
@@ -416,6 +416,6 @@ class HookStage(Stage):
             self._records[record.job][record.hook] = record
 
 
-def _uncharged(record: HookRun) -> HookRun:
+def _uncharged(record: HookRecord) -> HookRecord:
     """The record with its attempt given back."""
     return dataclasses.replace(record, state=HookState.WAITING, attempts=max(record.attempts - 1, 0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError, JournalFailed
-from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.journal.lock import holder
 from povwatch.journal.statements import Statements, translate_sqlite_errors
@@ -136,11 +136,11 @@ class JournalReader:
         """The latest events of one name, oldest first."""
         return [_event(row) for row in self._read.latest_events(self._db, event=event, limit=limit)][::-1]
 
-    def hooks(self, job_id: int) -> dict[str, HookRun]:
+    def hooks(self, job_id: int) -> dict[str, HookRecord]:
         """A job's hooks that have begun, by name."""
         return {row["hook"]: _hook(row) for row in self._read.hooks_of(self._db, job=job_id)}
 
-    def hooks_interrupted(self) -> list[HookRun]:
+    def hooks_interrupted(self) -> list[HookRecord]:
         """The hooks that ran when povwatch ended."""
         return [_hook(row) for row in self._read.hooks_interrupted(self._db)]
 
@@ -283,9 +283,9 @@ def _jobs(rows: Any) -> list[Job]:  # noqa: ANN401 - the loader has no types
     return [job for row in rows if (job := _job(row))]
 
 
-def _hook(row: sqlite3.Row) -> HookRun:
+def _hook(row: sqlite3.Row) -> HookRecord:
     with _trusted():
-        return HookRun(**dict(row) | {"state": HookState(row["state"])})
+        return HookRecord(**dict(row) | {"state": HookState(row["state"])})
 
 
 def _event(row: sqlite3.Row) -> Event:

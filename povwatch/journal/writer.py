@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from povwatch.core.hook_record import HookRun
+    from povwatch.core.hook_record import HookRecord
 
 
 BROUGHT = """
@@ -216,7 +216,7 @@ class Journal(JournalReader):
             if spec_stat is not None:
                 self._write.save_spec_stat(self._db, id=job_id, spec_stat=spec_stat)
 
-    def set_hook(self, run: HookRun) -> None:
+    def set_hook(self, run: HookRecord) -> None:
         """Keep how a hook of a job stands."""
         with self._transaction():
             self._write.set_hook(self._db, **dataclasses.asdict(run) | {"state": str(run.state)})

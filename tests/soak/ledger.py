@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from witness import Witness
     from world import World
 
-    from povwatch.core.hook_record import HookRun
+    from povwatch.core.hook_record import HookRecord
     from povwatch.journal.reader import Event, JournalReader
 
 S = JobState
@@ -119,7 +119,7 @@ class JobStore:
         if not job.ended and job.waiting_on not in AT_REST:
             yield f"it never came to rest: {job.state}, {job.waiting_on}, {job.detail}"
 
-    def _may_fail(self, job: Job, events: list[Event], seed: Any, hooks: Mapping[str, HookRun]) -> bool:
+    def _may_fail(self, job: Job, events: list[Event], seed: Any, hooks: Mapping[str, HookRecord]) -> bool:
         before = hooks.get(ran.BEFORE)
         if before is not None and before.state is HookState.FAILED:
             return job.state is S.FAILED and max(before.attempts, before.crashes) >= CHARGED_MAX

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from povwatch.config.hooks import Hook, filled
-from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import Job, JobState
 from povwatch.hooks.plan import AFTER, BEFORE, needless, next_hook
 
@@ -18,7 +18,7 @@ def hook(name="mano", when="before", **settings):
 
 def records(**states):
     return {
-        name: HookRun(7, name, HookState(state), source_hash="bytes", spec_hash="spec")
+        name: HookRecord(7, name, HookState(state), source_hash="bytes", spec_hash="spec")
         for name, state in states.items()
     }
 

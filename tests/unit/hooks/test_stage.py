@@ -13,7 +13,7 @@ from support.put import put
 from povwatch.attempt.attempt import Attempt
 from povwatch.config.hooks import Hook
 from povwatch.core.errors import DiskFull, HookFailed, HookUnavailable, Shortage, SourceChanged
-from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import JobState, Waiting
 from povwatch.hooks import stage
 from povwatch.hooks.run import Outcome
@@ -80,7 +80,7 @@ class Hooked(ClipInGrace):
 
     def killed(self, crashes):
         """Start anew after a kill while the hook ran, which had happened before."""
-        found = HookRun(self.job.id, "mano", HookState.RUNNING, 1, crashes, source_hash=self.job.source_hash)
+        found = HookRecord(self.job.id, "mano", HookState.RUNNING, 1, crashes, source_hash=self.job.source_hash)
         self.app.journal.set_hook(found)
         self.restart()
         self.hooks.recover()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from support.put import advance
 
 from povwatch.core.errors import ConfigError, JournalError, PovwatchError
-from povwatch.core.hook_record import HookRun, HookState
+from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import ENDS, TRANSITIONS, JobState, Waiting, may_go
 from povwatch.journal import Journal, StaleJobError, WrongThreadError, open_reader
 from povwatch.journal.lock import holder
@@ -227,7 +227,7 @@ def test_journal_from_before_hooks(tmp_path) -> None:
     with Journal.open(tmp_path) as journal:
         (job,) = journal.jobs()
         assert journal.hooks(job.id) == {}
-        run = HookRun(job.id, "mano", HookState.RUNNING, 1, source_hash="bytes", updated_at=2.0)
+        run = HookRecord(job.id, "mano", HookState.RUNNING, 1, source_hash="bytes", updated_at=2.0)
         journal.set_hook(run)
         assert journal.hooks_interrupted() == [run]
     with open_reader(tmp_path) as reader:
