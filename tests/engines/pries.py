@@ -58,6 +58,7 @@ def attempts(workdir):
         "become root": lambda: os.setuid(0),
         "rename the machine": lambda: checked(LIBC.sethostname(b"x", 1)),
         "end the manager": lambda: os.kill(1, 0),
+        "compile code and run it": lambda: compile_and_load(pathlib.Path(os.environ["STATE_DIRECTORY"])),
         "write code into memory": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC).close(),
         "be nice": lambda: os.nice(1) and None,
         "use a GPU's device file": lambda: write("/dev/nvidiactl"),
@@ -99,6 +100,14 @@ def reach(host, port):
 def talk_to_itself():
     with socket.create_server(("127.0.0.1", 0)) as server:
         reach(*server.getsockname())
+
+
+def compile_and_load(folder):
+    """Does what torch's compilers do in their cache."""
+    source, library = folder / "code.c", folder / "code.so"
+    source.write_text("int answer(void) { return 42; }")
+    checked(subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=False).returncode)
+    checked(ctypes.CDLL(str(library)).answer() != 42)
 
 
 def checked(result):
