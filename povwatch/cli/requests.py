@@ -29,6 +29,9 @@ PATIENCE = 10.0
 DECODING_PATIENCE = 60.0
 """Seconds to wait if the daemon has to decode a clip first."""
 
+CLEAN_PATIENCE = 600.0
+"""Seconds to wait for the daemon's answer; folders of terabytes take long."""
+
 
 @app.command()
 def go(
@@ -82,6 +85,29 @@ def resume(context: typer.Context) -> None:
     _ask(context, "resume", "")
 
 
+@app.command()
+def clean(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,  # noqa: FBT002
+) -> None:
+    """Remove staging, checkpoints, error files and temporary files that nobody needs any more."""
+    config = shared(context).config()
+    state = config.paths.state
+    if holder(state) is None:
+        answer = _alone(config, state, dry=dry_run)
+    else:
+        spool = Spool(state)
+        found = spool.wait(spool.ask("clean", "", dry_run=dry_run), CLEAN_PATIENCE)
+        if found is None:
+            raise PovwatchError(f"The daemon has not answered within {CLEAN_PATIENCE:.0f} s.", "See its log.")
+        answer = found
+    for line in answer.lines:
+        console.print(plain(line), soft_wrap=True)
+    console.print(plain(answer.text), soft_wrap=True)
+    if not answer.done:
+        raise typer.Exit(1)
+
+
 def _ask(context: typer.Context, verb: str, clip: str, *, patience: float = PATIENCE, **options: bool) -> None:
     config = shared(context).config()
     state = config.paths.state
@@ -120,33 +146,6 @@ def _unanswerable(config: Config, verb: str, clip: str, options: Mapping[str, bo
         return ""
     known = [*here.clips, *seen] if here else seen
     return unanswerable(verb, [f"--{name}" for name, given in options.items() if given], clip, found, known)
-
-
-CLEAN_PATIENCE = 600.0
-"""Seconds to wait for the daemon's answer; folders of terabytes take long."""
-
-
-@app.command()
-def clean(
-    context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,  # noqa: FBT002
-) -> None:
-    """Remove staging, checkpoints, error files and temporary files that nobody needs any more."""
-    config = shared(context).config()
-    state = config.paths.state
-    if holder(state) is None:
-        answer = _alone(config, state, dry=dry_run)
-    else:
-        spool = Spool(state)
-        found = spool.wait(spool.ask("clean", "", dry_run=dry_run), CLEAN_PATIENCE)
-        if found is None:
-            raise PovwatchError(f"The daemon has not answered within {CLEAN_PATIENCE:.0f} s.", "See its log.")
-        answer = found
-    for line in answer.lines:
-        console.print(plain(line), soft_wrap=True)
-    console.print(plain(answer.text), soft_wrap=True)
-    if not answer.done:
-        raise typer.Exit(1)
 
 
 def _alone(config: Config, state: Path, *, dry: bool) -> Answer:

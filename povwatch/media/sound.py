@@ -195,7 +195,7 @@ class _SoundMaker:
 
     # -- copied
 
-    def _copied(self, heard: Decoded, notes: list[str]) -> SoundTrack:
+    def _copied(self, heard: SoundFrames, notes: list[str]) -> SoundTrack:
         self._copy()
         return self._proven(heard, copied=True, notes=notes)
 
@@ -216,7 +216,7 @@ class _SoundMaker:
 
     # -- encoded
 
-    def _encoded(self, name: str, heard: Decoded, notes: list[str]) -> SoundTrack:
+    def _encoded(self, name: str, heard: SoundFrames, notes: list[str]) -> SoundTrack:
         named = [names for _, _, names in heard.kinds]
         for folds in ([*map(channels.fold, named)], [channels.alternate(len(names)) for names in named]):
             try:
@@ -226,7 +226,7 @@ class _SoundMaker:
                 reason = _reason(error)
         return SoundTrack(problem=f"Its sound ({name}) cannot be encoded anew: {reason}.")
 
-    def _laid_out(self, heard: Decoded, folds: list[channels.Fold], notes: list[str]) -> SoundTrack:
+    def _laid_out(self, heard: SoundFrames, folds: list[channels.Fold], notes: list[str]) -> SoundTrack:
         from povwatch.media.sound_writer import (  # noqa: PLC0415 - NumPy, which a copied sound does without
             Converter,
             SoundWriter,
@@ -268,7 +268,7 @@ class _SoundMaker:
 
     # -- verified
 
-    def _proven(self, heard: Decoded, *, copied: bool, notes: list[str]) -> SoundTrack:
+    def _proven(self, heard: SoundFrames, *, copied: bool, notes: list[str]) -> SoundTrack:
         """Decode the finished sound.
 
         Raises:
@@ -301,7 +301,7 @@ def sound_file(path: str) -> Iterator[tuple[InputContainer, AudioStream]]:
         yield container, container.streams.audio[0]
 
 
-def _even(heard: Decoded) -> bool:
+def _even(heard: SoundFrames) -> bool:
     """Whether packets played one after the other sound right, since players do so whatever the timestamps say."""
     whole = len(heard.kinds) == 1 and not heard.damaged
     if not whole or lead(heard.moments, heard.lengths) > IN_STEP:
@@ -317,7 +317,7 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(slots=True)
-class Decoded:
+class SoundFrames:
     """The decoder's output."""
 
     moments: list[float | None] = field(default_factory=list)
@@ -364,9 +364,9 @@ def decoder_of(stream: AudioStream) -> AudioCodecContext | None:
 
 def decode_sound(
     container: InputContainer, stream: AudioStream, report: Callable[[float], None] = lambda _: None
-) -> Decoded:
+) -> SoundFrames:
     """Decode all of a sound."""
-    heard = Decoded()
+    heard = SoundFrames()
     for frame, names in frames(container, stream, heard, report):
         heard.note(frame, names)
     return heard
@@ -375,11 +375,11 @@ def decode_sound(
 def frames(
     container: InputContainer,
     stream: AudioStream,
-    heard: Decoded | None = None,
+    heard: SoundFrames | None = None,
     report: Callable[[float], None] = lambda _: None,
 ) -> Iterator[tuple[AudioFrame, tuple[str, ...]]]:
     """Every frame that decodes, and the names of its channels; others are skipped."""
-    counted = Decoded() if heard is None else heard
+    counted = SoundFrames() if heard is None else heard
     named = _unshared(stream.codec_context)
     size = container.size or 1
     read_only(container, stream)

@@ -41,6 +41,56 @@ SPARE = 100_000_000
 """Bytes that must stay free after the download."""
 
 
+def fetch_all(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, verify: bool) -> list[str]:
+    """Fetch and check the files of the engine `kind`.
+
+    Without a network, the files that are here are checked. That is enough if all are here.
+
+    Args:
+        state: the folder of models.json.
+        verify: read also files that have not changed since they were checked.
+
+    Returns:
+        What is missing after that, a line each.
+
+    Raises:
+        NetworkError: the hub cannot be reached, and something is missing.
+        RoomError: the disk is too small.
+    """
+    try:
+        found = plan(wanted)
+    except NetworkError as failure:
+        if not _all_here(wanted, state):
+            raise
+        console.print(escape(joined(failure.what, "All was fetched before; it is looked at instead.")), soft_wrap=True)
+        return check(console, kind, wanted, state, verify=verify)
+    _print_plan(console, kind, found)
+    for refusal in found.refused:
+        console.print(f"[yellow]licence[/yellow]  {escape(str(refusal))}", soft_wrap=True)
+    check_room(found)
+    with Bars(console, found) as bars:
+        problems = download(found, state, bars, again=verify)
+    return [str(problem) for problem in problems]
+
+
+def check(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, verify: bool) -> list[str]:
+    """Check the files that are here, without the network; see `fetch_all`."""
+    snapshots = record.load(state)
+    problems: list[str] = []
+    for need in wanted:
+        seen = record.presence(need, snapshots)
+        bad = (record.changed_files(need, snapshots) or ()) if verify and seen.there else ()
+        if not seen.there or bad:
+            names = [name for name in seen.missing or bad if "*" not in name]
+            which = _some(names) if names else "all of it"
+            problems.append(f"{need.repository}: {which} ({need.why}). {_todo(kind, need)}")
+        elif seen.checked:
+            console.print(f"[green]ok[/green]  {need.repository}: {need.why}, {spell_size(seen.size)}", soft_wrap=True)
+        else:
+            problems.append(f"{need.repository}: is here, but was never checked ({need.why}). {_todo(kind, need)}")
+    return problems
+
+
 @dataclass(slots=True)
 class Plan:
     """The hub's listings for our needs."""
@@ -193,56 +243,6 @@ def _linked(listing: Listing) -> Snapshot:
     return record.Snapshot(
         need.repository, need.revision, record.asked(need), str(hub.cache_of(need)), listing.commit, kept
     )
-
-
-def fetch_all(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, verify: bool) -> list[str]:
-    """Fetch and check the files of the engine `kind`.
-
-    Without a network, the files that are here are checked. That is enough if all are here.
-
-    Args:
-        state: the folder of models.json.
-        verify: read also files that have not changed since they were checked.
-
-    Returns:
-        What is missing after that, a line each.
-
-    Raises:
-        NetworkError: the hub cannot be reached, and something is missing.
-        RoomError: the disk is too small.
-    """
-    try:
-        found = plan(wanted)
-    except NetworkError as failure:
-        if not _all_here(wanted, state):
-            raise
-        console.print(escape(joined(failure.what, "All was fetched before; it is looked at instead.")), soft_wrap=True)
-        return check(console, kind, wanted, state, verify=verify)
-    _print_plan(console, kind, found)
-    for refusal in found.refused:
-        console.print(f"[yellow]licence[/yellow]  {escape(str(refusal))}", soft_wrap=True)
-    check_room(found)
-    with Bars(console, found) as bars:
-        problems = download(found, state, bars, again=verify)
-    return [str(problem) for problem in problems]
-
-
-def check(console: Console, kind: str, wanted: Sequence[Need], state: Path, *, verify: bool) -> list[str]:
-    """Check the files that are here, without the network; see `fetch_all`."""
-    snapshots = record.load(state)
-    problems: list[str] = []
-    for need in wanted:
-        seen = record.presence(need, snapshots)
-        bad = (record.changed_files(need, snapshots) or ()) if verify and seen.there else ()
-        if not seen.there or bad:
-            names = [name for name in seen.missing or bad if "*" not in name]
-            which = _some(names) if names else "all of it"
-            problems.append(f"{need.repository}: {which} ({need.why}). {_todo(kind, need)}")
-        elif seen.checked:
-            console.print(f"[green]ok[/green]  {need.repository}: {need.why}, {spell_size(seen.size)}", soft_wrap=True)
-        else:
-            problems.append(f"{need.repository}: is here, but was never checked ({need.why}). {_todo(kind, need)}")
-    return problems
 
 
 def _all_here(wanted: Sequence[Need], state: Path) -> bool:
