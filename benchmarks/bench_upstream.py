@@ -192,7 +192,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
     other = beside["jobs"][0] if beside else None
     stages = list(job["seconds"]) + [stage for stage in (other or {}).get("stages", {}) if stage not in job["seconds"]]
     rows: list[tuple[str, Any, Any]] = [
-        ("load, s", figures["load_seconds"], ", ".join(beside["load"]) if beside else None),
+        ("load", f"{figures['load_seconds']} s", ", ".join(beside["load"]) if beside else None),
         ("chunks", job["chunks"], other and other["chunks"]),
         *((f"{stage}, s", job["seconds"].get(stage), other and other["stages"].get(stage)) for stage in stages),
         ("seconds a step", job["seconds_a_step"], other and other["seconds_a_step"]),
