@@ -53,7 +53,8 @@ class Engine(Protocol):
         `report(stage, fraction)` says how far it is; the fraction is 0 to 1, or None where it cannot be known.
 
         Returns the capabilities, as JSON values: `name` and `version` of the engine, `controls` (the hint keys that it
-        takes), `max_frames` (None: no limit), `real` (False for a preview), and whatever else describes it.
+        takes), `max_frames` (None: no limit), `real` (False for a preview), and whatever else describes it. `notes` are
+        sentences for the log about what was expected of this machine and is not so; an artifact may have some, too.
         """
 
     def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from povwatch.engines import eta
 from povwatch.run.estimates import RuntimeEstimates
 from povwatch.run.preparing import Preparing, frozen
 from povwatch.workers import events, protocol
+from povwatch.workers.events import noted
 from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
@@ -327,6 +328,8 @@ class RunStage(Stage):
             artifact=run.attempt.to_json(), took=spell_duration(took), gpu=run.attempt.gpu, learned=learned
         )
         worker.run = None
+        for note in noted(event.artifact):
+            say("engine-note", job, engine=self._pool.kind, note=note)
         self._queue.pauses.generated()
         self._store.apply(job, generated)
 

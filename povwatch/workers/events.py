@@ -116,6 +116,12 @@ def kind_of(error: errors.PovwatchError) -> str:
     return next((kind for kind, cause in _ERRORS.items() if isinstance(error, cause)), "error")
 
 
+def noted(said: dict[str, Any]) -> list[str]:
+    """The sentences for the log among what an engine says of itself or of its artifact; see port.Engine."""
+    notes = said.get("notes")
+    return [storable(str(note)) for note in notes] if isinstance(notes, list) else []
+
+
 def storable(text: str) -> str:
     """An engine's text, with escapes for control characters and for lone surrogates.
 

@@ -231,7 +231,7 @@ class WorkerPool:
     def _log_abilities(self, capabilities: dict[str, Any]) -> None:
         """Log how an engine computes, and what it expected of the machine and did not find; once for equal workers."""
         lines: list[tuple[str, dict[str, Any]]] = [
-            ("engine-note", {"note": str(note)}) for note in capabilities.get("notes", ())
+            ("engine-note", {"note": note}) for note in events.noted(capabilities)
         ]
         if attention := capabilities.get("attention"):
             compiled = "compiled" if capabilities.get("compiled") else "not compiled"

@@ -57,6 +57,7 @@ class LoadedModel:
             EngineCancelled: the job is no longer wanted.
         """
         check_control(request)
+        notes = self.model.notes
         clock = Clock(self.model.device)
         if self.model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.model.device)
@@ -110,6 +111,7 @@ class LoadedModel:
             "preset": request.control.preset,
             "guardrails": self._guardrail.on,
             "compiled": self.model.compiled,
+            "notes": [note for note in self.model.notes if note not in notes],
             "seconds": clock.seconds(),
             "peak_memory_bytes": self._peak_memory(),
         }

@@ -18,7 +18,7 @@ from povwatch.engines.choice import Choice
 from povwatch.gpu import host_memory
 from povwatch.gpu.monitor import GpuMonitor
 from povwatch.gpu.nvml import Gpu, Gpus, Process
-from povwatch.workers import protocol
+from povwatch.workers import events, protocol
 from povwatch.workers.pool import EXCUSED_MAX, WorkerPool
 from povwatch.workers.states import SupervisorState
 
@@ -102,6 +102,14 @@ def test_way_of_computing_is_logged_once():
     assert computes.endswith("computes attention with {attention}; its steps are {compiled}")
     [note] = [line for line in lines if line["event"] == "engine-note"]
     assert (note["note"], note["log_level"]) == (said["notes"][0], "warning")
+
+
+@pytest.mark.parametrize(
+    ("said", "notes"), [({}, []), ({"notes": "text"}, []), ({"notes": ["a\x1b[1m", 2]}, ["a\\x1b[1m", "2"])]
+)
+def test_notes_are_not_trusted(said, notes):
+    """What an engine notes is escaped, and anything but a list is passed over."""
+    assert events.noted(said) == notes
 
 
 def test_no_gpu_no_question():

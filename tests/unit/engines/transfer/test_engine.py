@@ -420,6 +420,29 @@ def test_broken_compiler_costs_speed_alone(tiny, tmp_path, monkeypatch) -> None:
     assert (artifact["compiled"], artifact["frames"]) == (False, 6)
 
 
+def test_compiler_that_breaks_later(tiny, tmp_path, monkeypatch) -> None:
+    """A compiler that fails at a chunk of another length is named with that clip, which comes out."""
+    import torch  # noqa: PLC0415
+
+    compiled, graphs = torch.compile, []
+
+    def breaks(graph, _inputs):
+        graphs.append(graph)
+        if len(graphs) > 3:  # those of the load
+            raise torch.OutOfMemoryError("out of memory")
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda function: compiled(function, backend=breaks))
+    engine, capabilities = tiny_jobs.loaded(tiny, compile=True)
+    assert (capabilities["compiled"], capabilities["notes"]) == (True, [])
+    still = {"max_frames": 1, "num_video_frames_per_chunk": 1}
+    asked = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 6), 6, **still)
+    artifact = engine.generate(asked, tiny_jobs.context(tmp_path))
+    assert (artifact["compiled"], artifact["frames"]) == (False, 1)
+    [note] = artifact["notes"]
+    assert "out of memory" in note
+
+
 def test_missing_gpu_is_not_replaced(tiny) -> None:
     """A missing GPU is an error; the CPU does not take its place."""
     import torch  # noqa: PLC0415
