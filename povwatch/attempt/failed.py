@@ -123,7 +123,7 @@ class FailedAttempts:
     def fail(self, job: Job, error: PovwatchError) -> None:
         """Give a job up."""
         retry_it = command("retry", clip=job.path)
-        again = "" if retry_it in error.todo else f"When that is mended: {retry_it}"
+        again = "" if retry_it in error.todo else f"When that is fixed: {retry_it}"
         self._end(job, Failed, error, "failed", again=again)
 
     def keep(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:

@@ -119,7 +119,7 @@ def _findings(config: Config, zone: str) -> Iterator[Finding]:
         try:
             yield from look(config)
         except (OSError, PovwatchError) as error:
-            yield Finding(look.__name__.removeprefix("_"), str(error), "Mend that first.", fatal=True)
+            yield Finding(look.__name__.removeprefix("_"), str(error), "Fix that first.", fatal=True)
 
 
 def _inputs(config: Config) -> Iterator[Finding]:
@@ -169,9 +169,7 @@ def _state(config: Config) -> Iterator[Finding]:
         yield Finding("state", f"{folder} ({fstype}), jobs: {jobs}, SQLite {sqlite3.sqlite_version}")
     except JournalError as error:
         fresh = not (folder / "journal.sqlite3").exists()
-        yield Finding(
-            "state", f"{folder}: no journal yet" if fresh else str(error), "" if fresh else "Mend that first."
-        )
+        yield Finding("state", f"{folder}: no journal yet" if fresh else str(error), "" if fresh else "Fix that first.")
 
 
 def _events(config: Config) -> Iterator[Finding]:

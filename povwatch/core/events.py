@@ -181,7 +181,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "move-failed": (WARNING, "{clip}: done, but the clip could not be moved to {to}: {problem}"),
     "retry": (WARNING, "{clip}: attempt {attempt} failed: {problem} Next attempt {at}"),
     "released": (WARNING, "{clip}: handed back, nothing charged: {problem}"),
-    "failed": (ERROR, "{clip}: failed: {problem} When that is mended: {povwatch retry}"),
+    "failed": (ERROR, "{clip}: failed: {problem} When that is fixed: {povwatch retry}"),
     "blocked": (ERROR, "{clip}: blocked by the engine's guardrail: {problem} Change the prompt or the video"),
     "cancelled": (INFO, "{clip}: cancelled: {why}"),
     "orphaned": (WARNING, "{clip}: was {state} when povwatch ended; {what}"),

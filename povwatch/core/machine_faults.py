@@ -168,7 +168,7 @@ WAITS = {
     Place.ERROR_FILE: "nothing; the file is kept in the journal",
     Place.REPORT: "nothing; the journal has it all",
     Place.PROCESS: "what it was for",
-    Place.JOURNAL: "everything, in the midst of the step",
+    Place.JOURNAL: "everything, in the middle of the step",
 }
 
 
@@ -239,7 +239,7 @@ def _journal(code: int, place: Place) -> Rule:
         return Rule(errors.DiskFull, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
     if CAUSES[code] is Cause.RIGHTS:
         return Rule(errors.JournalError, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
-    todo = "See to the disk (df, journalctl -k); what was under way goes on at the next start."
+    todo = "Check the disk (df, journalctl -k); what was under way goes on at the next start."
     return Rule(errors.JournalError, "nothing: povwatch ends", "", NEVER, said, todo)
 
 
@@ -265,7 +265,7 @@ OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
     Place.HOOK: (
         errors.HookFailed,
         "Its files could not be made: {reason}.",
-        "See to the disks of inputs/ and outputs/, and to the rights there (df, journalctl -k, ls -l).",
+        "Check the disks of inputs/ and outputs/, and to the rights there (df, journalctl -k, ls -l).",
     ),
     **dict.fromkeys(IN_INPUTS, (errors.InputsRefused, "Cannot {verb} {where}: {reason}.", "It is tried again.")),
     Place.REPORT: (errors.NotWritten, "The report {where} cannot be written: {reason}.", ""),

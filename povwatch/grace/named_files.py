@@ -226,6 +226,6 @@ def _fits(name: str, found: Measured | Problem, clip: Shape, wanted: int) -> Pro
     if isinstance(found, Problem):
         return Problem(found.message, found.todo, name)
     if found.turned:
-        message = "is turned or mirrored by its player's instructions, which engines pass over"
+        message = "has rotation or mirror metadata, which engines ignore"
         return Problem(message, "Export it upright.", name)
     return misfit(name, Shape(found.frames, found.width, found.height, Fraction(found.rate)), clip, wanted)

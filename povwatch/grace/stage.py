@@ -477,8 +477,8 @@ class GraceStage(Stage):
             case Waiting.EDITING if entry.lock:
                 return f"{layout.shown(entry.lock)} is there"
             case Waiting.GRACE if entry.unmeasured:
-                held = "held against the clip"
-                why = f"cannot be {held} now: {entry.hindrance}" if entry.hindrance else f"is {held} first"
+                compared = "compared with the clip"
+                why = f"cannot be {compared} now: {entry.hindrance}" if entry.hindrance else f"is {compared} first"
                 return f"the file of {entry.unmeasured} {why}"
             case Waiting.GRACE:
                 return f"starts at {self._starts(entry.grace)}"

@@ -152,5 +152,5 @@ def _why(took: float, timeout: float, cancelled: threading.Event) -> str:
 
 def _unavailable(argv: Sequence[str], code: int | None, text: str) -> HookUnavailable:
     lacking = machine_faults.rule(code or 0, machine_faults.Place.PROCESS)
-    todo = lacking.todo if lacking else NOT_STARTED.get(code or 0, "See to that; it is tried again by itself.")
+    todo = lacking.todo if lacking else NOT_STARTED.get(code or 0, "Check that; it is tried again by itself.")
     return HookUnavailable(f"{argv[0]} cannot be started ({os.strerror(code) if code else text}).", todo)

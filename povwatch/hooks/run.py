@@ -263,10 +263,10 @@ def _judge(hook: Hook, ended: Ended, expects: Sequence[str], cancelled: threadin
     if ended.timed_out:
         raise HookFailed(
             f"It took longer than {spell_duration(hook.timeout)} and was ended.",
-            f"If it needs more, raise its timeout; if it hangs, mend it{_last_line(ended.tail)}",
+            f"If it needs more, raise its timeout; if it hangs, fix it{_last_line(ended.tail)}",
         )
     if ended.status != 0:
-        raise HookFailed(f"It {describe_end(ended.status)}.", f"Mend what it complains of{_last_line(ended.tail)}")
+        raise HookFailed(f"It {describe_end(ended.status)}.", f"Fix what it complains of{_last_line(ended.tail)}")
     wrong, _ = first_problem(expects, cancelled)
     if wrong:
         left = f" It left {_names(ended.left)} behind, which does not count." if ended.left else ""

@@ -123,7 +123,7 @@ def move_aside(state: Path) -> Path | None:
 def _settle(file: Path, state: Path) -> None:
     """Sync the file, and give it the folder's owner: the daemon has to open it, not root who ran the command."""
     if file.with_name(file.name + "-wal").exists():
-        raise JournalError(f"The new journal {file} could not be closed.", "See to the disk (df, journalctl -k).")
+        raise JournalError(f"The new journal {file} could not be closed.", "Check the disk (df, journalctl -k).")
     owner = state.stat()
     with fs.closing(os.open(file, os.O_RDWR | os.O_CLOEXEC)) as fd:
         if os.geteuid() == 0:

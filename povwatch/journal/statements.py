@@ -74,5 +74,5 @@ def translate_sqlite_errors() -> Iterator[None]:
         raise journal_failed(
             error,
             f"The journal cannot be written or read any more: {error}.",
-            "See to the disk that paths.state is on (df, journalctl -k); what was under way goes on at the next start.",
+            "Check the disk that paths.state is on (df, journalctl -k); what was under way goes on at the next start.",
         ) from error

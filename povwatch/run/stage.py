@@ -113,7 +113,7 @@ class RunStage(Stage):
                 self._handle(worker, event, now)
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 worker.run = run
-                self._failed(worker, translate_error(error, "while a worker's word was taken in"))
+                self._failed(worker, translate_error(error, "while it handled a worker's message"))
 
     def cancel(self, job: Job, why: str) -> bool:
         """See Stage. The running job ends soon."""

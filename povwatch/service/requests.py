@@ -166,7 +166,7 @@ class Spool:
                 f"Join the group: sudo usermod -aG {_group(self._folder)} $USER",
             ) from None
         except OSError as error:
-            raise PovwatchError(f"{self._folder} cannot be written: {error.strerror}.", "Mend that first.") from error
+            raise PovwatchError(f"{self._folder} cannot be written: {error.strerror}.", "Fix that first.") from error
         return request
 
     def wait(self, request: Request, timeout: float) -> Answer | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BAD_ENDS = frozenset({JobState.REJECTED, JobState.FAILED, JobState.BLOCKED})
 """The ends that leave an error file."""
 
-GOES_AWAY = "This file goes away by itself when that is mended."
+GOES_AWAY = "This file goes away by itself when that is fixed."
 
 AGAIN_MAX = 20
 """How many writes are repeated at a time."""

@@ -29,15 +29,15 @@ def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | No
     JSON, `marker_before` the `.hold` file that held it under its former name.
     """
     let_go = command("go", clip=job.path)
-    said = f"{marker_before} held it under its name before" if marker_before else "povwatch hold was said"
+    holder = f"{marker_before} held it under its name before" if marker_before else "held by `povwatch hold`"
     if marker and job.hold:
-        return f"{shown(beside.hold)} is there, and {said}; remove that file, and then: {let_go}"
+        return f"{shown(beside.hold)} is there, and {holder}; remove that file, and then: {let_go}"
     if marker:
         return f"{shown(beside.hold)} is there; remove that file to let the clip go"
     if job.hold and marker_before:
-        return f"{said}, and only {let_go} lets it go now"
+        return f"{holder}, and only {let_go} lets it go now"
     if job.hold:
-        return f"{said}; {let_go} lets it go"
+        return f"{holder}; {let_go} lets it go"
     if start == "hold" and not go:  # a go comes after the JSON was written, and overrides its hold
         return f'its JSON says "start": "hold"; take that out, or: {let_go}'
     return ""

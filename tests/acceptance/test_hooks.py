@@ -55,7 +55,7 @@ def test_each_fault_of_a_hook(tmp_path):
             here.wait_for("failed", clip=f"{stem}.mp4")
         problems = {line["clip"]: line["problem"] for line in here.events("failed")}
         assert problems["fails.mp4"].startswith(
-            "The hook acts failed: It exited with status 3. Mend what it complains of"
+            "The hook acts failed: It exited with status 3. Fix what it complains of"
         )
         assert 'Its last words: "no weights"' in problems["fails.mp4"]
         assert "The hook acts failed: It ended well, but result.json is not there. Have it" in problems["nothing.mp4"]

@@ -1,4 +1,4 @@
-"""rsync in the ways that people use it, killed in the midst and gone on with."""
+"""rsync in the ways that people use it, killed in the middle and gone on with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scp, sftp and rsync through a real sshd, broken off in the midst and begun anew."""
+"""scp, sftp and rsync through a real sshd, broken off in the middle and begun anew."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 Prints one JSON object: the points tried, the calls of a whole run, and every point at which an invariant did not hold.
 The layers:
 
-kill       the process dies before, in the midst of, and after each call that changes a file
+kill       the process dies before, in the middle of, and after each call that changes a file
 cut        the same, and the power with it: journal and outputs/ are two ext4 file systems that lose what was not synced
 errno      each call below the three folders is refused, with every error that a machine has for it: once, and from
            then on until the daemon has waited for a while; it goes on by itself
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 LAYERS = ("kill", "cut", "errno", "lost", "again", "cut-again")
 COUNT, KILL, FAIL, FAIL_ON, CUT = range(5)
 BEFORE, HALF, AFTER = range(3)
-PHASES = ("before", "in the midst of", "after")
+PHASES = ("before", "in the middle of", "after")
 DISK_FULL, GONE = "wsrlomt", "wsrlomutO"
 
 REFUSED = {

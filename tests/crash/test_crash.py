@@ -92,7 +92,7 @@ def test_journal_lost_at_any_call(crash):
 
 @pytest.mark.parametrize("layer", ["again", "cut-again"])
 def test_crash_in_a_recovery(crash, layer):
-    """A kill or a power cut in the midst of a recovery loses nothing."""
+    """A kill or a power cut in the middle of a recovery loses nothing."""
     sound(crash(layer, "--most", 40 // SHARE), 40 // SHARE)
 
 

@@ -176,7 +176,7 @@ class World:
                 raise TimeoutError("the daemon's threads come to no end")
             time.sleep(0.0002)
         if self.daemon is None or self.daemon.journal_wait.problem is not None:
-            # In the midst of a step, or before the first one: nobody else's turn comes.
+            # In the middle of a step, or before the first one: nobody else's turn comes.
             self._pass(max(seconds, WHILE_WAITING))
             return
         if self._scenario == "late":

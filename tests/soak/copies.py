@@ -35,7 +35,7 @@ def copied(world: World) -> Iterator[None]:
 
 
 def broken_off(world: World) -> Iterator[None]:
-    """A copy that ends in the midst of it; often done again later, sometimes deleted."""
+    """A copy that ends in the middle of it; often done again later, sometimes deleted."""
     content, path = _new(world)
     then, share = world.dice.random(), world.dice.uniform(0.1, 0.9)
     if path in world.busy:

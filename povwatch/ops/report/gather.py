@@ -286,7 +286,7 @@ def advice(job: Job) -> str:
     if job.state is JobState.BLOCKED:
         return "Change the prompt in {spec}, and it runs again; or take another video.".format(**words)
     if job.state is JobState.FAILED:
-        return "When that is mended: {retry}".format(**words)
+        return "When that is fixed: {retry}".format(**words)
     if not job.ended and job.waiting_on is not None:
         return WAITS.get(job.waiting_on, "").format(**words)
     return ""

@@ -78,13 +78,13 @@ def headline(report: Report) -> str:
     else:
         text = f"{report.done} of {asked} clip{'s' * (asked > 1)} came out"
         text += f", {lost} did not" * bool(lost) + f", {still} still open" * bool(still)
-    return text + f", {len(report.flawed)} with something to see to" * bool(report.flawed) + "."
+    return text + f", {len(report.flawed)} with something to check" * bool(report.flawed) + "."
 
 
 def closing(report: Report) -> str:
     """The totals, at the end of the report on a terminal."""
     found = [f"{report.done} done, {len(report.not_out)} not done"]
-    found += [f"{len(report.flawed)} with something to see to"] * bool(report.flawed)
+    found += [f"{len(report.flawed)} with something to check"] * bool(report.flawed)
     found += [f"{len(report.open)} still open"] * bool(report.open)
     found += [f"{report.cancelled} cancelled"] * bool(report.cancelled)
     found += [f"{report.before} {'was' if report.before == 1 else 'were'} done before"] * bool(report.before)

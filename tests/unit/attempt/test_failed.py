@@ -105,4 +105,4 @@ def test_failed_job_says_how_to_retry(running):
     assert running.queue_waits is None
     assert running.job.state is JobState.FAILED
     text = (running.built.inputs / "my a.error.txt").read_text()
-    assert "When that is mended: povwatch retry 'my a.mp4'" in text
+    assert "When that is fixed: povwatch retry 'my a.mp4'" in text

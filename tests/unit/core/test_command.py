@@ -77,8 +77,8 @@ NOT_TYPED = {
     "Another povwatch prefetch is fetching the same file.",
     "Hold every clip that has no result, until povwatch go.",  # a help text, as in README
     "found again by povwatch rebuild",
-    "povwatch hold was said",
-    "somebody said povwatch cancel",
+    "held by `povwatch hold`",
+    "cancelled by `povwatch cancel`",
 }
 """What tells of a command, and is not to be typed."""
 

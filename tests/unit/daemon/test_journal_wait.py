@@ -1,4 +1,4 @@
-"""A journal whose disk is full: waited for in the midst of a step, which then goes on as if nothing had been."""
+"""A journal whose disk is full: waited for in the middle of a step, which then goes on as if nothing had been."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_ignored_field_is_a_warning(at, capsys):
         ({"frames": 9}, "edge.control_path has 9 frames at 30 a second, the clip has 12 frames at 30 a second"),
         ({"size": (64, 64)}, "edge.control_path is 64x64, the clip is 96x64"),
         ({"fps": 25}, "edge.control_path has 25 frames a second, the clip has 30"),
-        ({"rotation": 180}, "edge.control_path is turned or mirrored"),
+        ({"rotation": 180}, "edge.control_path has rotation or mirror metadata"),
     ],
 )
 def test_control_of_another_shape(at, shape, words):
@@ -142,7 +142,7 @@ def test_no_start_before_control_is_known(at):
     clip.edit(edge={"control_weight": 1.0, "control_path": "edge.mp4"}, povwatch={"start": "now"})
     clip.until(1003)
     assert clip.at() == GRACE
-    assert clip.job.detail == "the file of edge.control_path is held against the clip first"
+    assert clip.job.detail == "the file of edge.control_path is compared with the clip first"
     clip.measured(1010)
     assert clip.at() == QUEUED
     assert clip.grace.spec_of(clip.job).edge.control_path == "edge.mp4"
@@ -224,18 +224,18 @@ def test_unmeasured_is_not_judged(at, monkeypatch):
         assert clip.at() == GRACE
         clip.measured(1040)
         assert clip.at() == GRACE
-        assert "is held against the clip first" in clip.job.detail
+        assert "is compared with the clip first" in clip.job.detail
         assert not is_drained(clip.app)
         for again in (1050, 1060):
             clip.measured(again)
         assert clip.at() == (JobState.GRACE, Waiting.PAUSED)
-        assert "the file of edge.control_path cannot be held against the clip now: " in clip.job.detail
+        assert "the file of edge.control_path cannot be compared with the clip now: " in clip.job.detail
         assert "TasksMax" in clip.job.detail
         assert is_drained(clip.app), "--once would wait without end"
         assert outcome(clip.app, stopped=False).unable == clip.job.detail
     clip.measured(1080)
     assert clip.at() == GRACE
-    assert "is held against" not in clip.job.detail
+    assert "is compared with" not in clip.job.detail
 
 
 def test_killed_measurement_judges_nothing(at, monkeypatch):
@@ -256,8 +256,8 @@ def test_killed_measurement_judges_nothing(at, monkeypatch):
         clip.measured(1020)
         assert len(killed) == 1
         assert clip.at() == GRACE
-        assert "is held against the clip first" in clip.job.detail
+        assert "is compared with the clip first" in clip.job.detail
     clip.measured(1040)
     clip.measured(1060)
     assert clip.at() == GRACE
-    assert "is held against" not in clip.job.detail
+    assert "is compared with" not in clip.job.detail

@@ -61,7 +61,7 @@ def test_line_on_a_terminal():
     say("failed", JOB, problem="no\x1b[2Jthing\n")
     text = stream.getvalue()
     assert text.count("\n") == 1
-    assert r"d/caf\xe9\n.mp4: failed: no\x1b[2Jthing\n. When that is mended: povwatch retry" in text
+    assert r"d/caf\xe9\n.mp4: failed: no\x1b[2Jthing\n. When that is fixed: povwatch retry" in text
     assert "\x1b[2J" not in text
     assert "\x1b[31m" in text
     assert "{" not in text

@@ -192,7 +192,7 @@ def test_terminal_has_it_all(capsys):
 
 def test_advice_is_one_line():
     """What to do is one line, so that its command can be pasted."""
-    todo = "When that is mended: povwatch --config /srv/povwatch/config.toml retry kitchen/morning.mp4"
+    todo = "When that is fixed: povwatch --config /srv/povwatch/config.toml retry kitchen/morning.mp4"
     lost = Line(3, "kitchen/morning.mp4", JobState.FAILED, attempts=3, problem="The worker was killed.", todo=todo)
     for report in (Report([done(1), lost], 1.8e9, "0"), Report([lost], 1.8e9, "0", left=["a.mp4"] * 99, notes=[todo])):
         file = io.StringIO()

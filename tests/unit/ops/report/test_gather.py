@@ -104,7 +104,7 @@ def test_clip_that_came_out_with_a_flaw():
     job, events = done()
     line = line_of(replace(job, error="The hook upload failed."), events, 1000)
     assert (line.problem, line.todo, line.not_out, line.flawed) == ("The hook upload failed.", "", False, True)
-    assert words.headline(Report([line], 0, "0")) == "The clip came out, 1 with something to see to."
+    assert words.headline(Report([line], 0, "0")) == "The clip came out, 1 with something to check."
     for form in FORMS.values():
         assert "The hook upload failed" in form(Report([line], 0, "0")).replace("\\", "")
     assert not line_of(replace(job, detail="the same was published before"), events, 1000).flawed
