@@ -90,8 +90,8 @@ class Rule:
     on: str
     """The value of `job.Waiting` that is shown; empty if nothing waits."""
     until: Until
-    said: str
-    """A sentence. `{where}` is the path, `{doing}` the place, `{verb}` its first word, `{reason}` the system's text."""
+    sentence: str
+    """Of the error. `{where}` is the path, `{doing}` the place, `{verb}` its first word, `{reason}` the system's text."""
     todo: str
 
 
@@ -103,7 +103,7 @@ DISK_MENDED = Until("", 30.0, 900.0)
 """Long pauses: each try costs a worker's time and probably meets the same disk."""
 CLIP_READABLE = Until("the arrival stage reads the clip", 0.0, 60.0)
 INPUTS_TAKE_IT = Until("the grace stage tries it at each check", 2.0, 60.0)
-NOTICE_LATER = Until("it is tried every 5 s", 5.0, 5.0)
+ERROR_FILE_LATER = Until("it is tried every 5 s", 5.0, 5.0)
 JOURNAL_TAKES_IT = Until("the daemon makes a file in paths.state", 1.0, 8.0)
 NEVER = Until("", 0.0, 0.0)
 
@@ -203,7 +203,7 @@ def _source(code: int, place: Place) -> Rule:
 
 
 def _in_inputs(code: int, place: Place) -> Rule:
-    until = NOTICE_LATER if place is Place.ERROR_FILE else INPUTS_TAKE_IT
+    until = ERROR_FILE_LATER if place is Place.ERROR_FILE else INPUTS_TAKE_IT
     on = "" if place is Place.ERROR_FILE else "inputs-refused"
     match CAUSES[code]:
         case Cause.ROOM:
@@ -308,13 +308,13 @@ def translated(error: BaseException, place: Place, where: str) -> errors.Povwatc
     reason = getattr(error, "strerror", None) or (os.strerror(code) if code else str(error))
     known = TABLE.get((code or 0, place))
     if known is not None:
-        kind, said, todo = known.error, known.said, known.todo
+        kind, sentence, todo = known.error, known.sentence, known.todo
     elif code in GONE and place in {Place.ROOM, Place.SEAL, Place.PUBLISH, Place.HOOK}:
-        kind, said, todo = errors.OutputsAway, "{where} is not there ({reason}).", MOUNT_IT
+        kind, sentence, todo = errors.OutputsAway, "{where} is not there ({reason}).", MOUNT_IT
     else:
-        kind, said, todo = OTHERWISE.get(place, OTHERWISE[Place.COPY])
+        kind, sentence, todo = OTHERWISE.get(place, OTHERWISE[Place.COPY])
     doing = place.value
-    return kind(said.format(where=where, doing=doing, verb=doing.partition(" ")[0], reason=reason), todo)
+    return kind(sentence.format(where=where, doing=doing, verb=doing.partition(" ")[0], reason=reason), todo)
 
 
 def passing(error: OSError) -> bool:

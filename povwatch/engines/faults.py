@@ -65,11 +65,11 @@ def classify(error: BaseException, workdir: str = "") -> tuple[FailureKind, str,
 def _refused(error: BaseException, workdir: str) -> tuple[str, str]:
     code = _code(error) or 0
     named = _named(error)
-    told = machine_faults.translated(OSError(code, os.strerror(code)), GENERATE, named or workdir)
+    known = machine_faults.translated(OSError(code, os.strerror(code)), GENERATE, named or workdir)
     if not workdir:
         where = f" ({named})" if named else ""
-        return f"The engine could not be loaded: {os.strerror(code)}{where}.", told.todo
-    return told.what, told.todo
+        return f"The engine could not be loaded: {os.strerror(code)}{where}.", known.todo
+    return known.what, known.todo
 
 
 def _named(error: BaseException) -> str:

@@ -82,6 +82,11 @@ class GpuMonitor:
         self._asked.append(then)
         self._wake()
 
+    def query_soon(self) -> None:
+        """Ask again soon, for those who `watch`."""
+        self._next = 0.0
+        self._wake()
+
     def next_deadline(self) -> float:
         """Time on the boot clock at which `tick` has something to do."""
         if self._query is not None:

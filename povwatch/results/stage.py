@@ -449,7 +449,7 @@ class ResultsStage(Stage):
 
     def _clear(self, job_id: int) -> None:
         """Delete a job's private folders. The next start deletes what cannot be deleted now."""
-        key = ("tidy", job_id)
+        key = ("clear", job_id)
         if not self._background.busy(key):
             self._background.submit(key, lambda _: None, clear, self._publisher.staging, job_id)
 

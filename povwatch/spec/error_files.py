@@ -12,7 +12,7 @@ from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import JobState
-from povwatch.core.machine_faults import NOTICE_LATER
+from povwatch.core.machine_faults import ERROR_FILE_LATER
 from povwatch.spec.problems import explain
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ErrorFiles:
         """
         if now < self._next:
             return
-        self._next = now + NOTICE_LATER.first
+        self._next = now + ERROR_FILE_LATER.first
         for file, (clip, text) in list(self._refused.items())[:AGAIN_MAX]:
             if text is None or self._folder.present(clip):
                 self._put(clip, file, text)

@@ -76,7 +76,7 @@ class GpuFaults:
         found = meaning(xid.code)
         workers = [worker for worker in self._pool.on_gpus if xid.gpu in worker.gpus]
         if found.verdict is Verdict.LOST and not xid.gpu:
-            self._monitor.ask(lambda _: None)  # the answer shows which GPU it was
+            self._monitor.query_soon()  # the answer shows which GPU it was
         harmless = found.verdict is Verdict.NOTE
         if harmless or not workers:
             say("gpu-note", gpu=xid.gpu, code=xid.code, what=found.what)

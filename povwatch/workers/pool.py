@@ -148,7 +148,7 @@ class WorkerPool:
 
     def sample(self) -> None:
         """Record the use of the GPUs soon."""
-        self._monitor.ask(lambda _: None)  # every answer is recorded
+        self._monitor.query_soon()  # every answer is recorded
 
     # -- its state
 

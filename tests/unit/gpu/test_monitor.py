@@ -86,6 +86,20 @@ def test_look_begins_after_the_question(world):
     assert world.looks == 2
 
 
+def test_query_soon(world):
+    """Another look is taken before its time, and begins afterwards; the interval starts anew."""
+    world.may.clear()
+    world.monitor.watch(world.told.append)
+    world.tick()
+    world.monitor.query_soon()
+    world.may.set()
+    world.seen()
+    world.seen()
+    assert world.looks == 2
+    assert world.told == [world.now, world.now]
+    assert world.monitor.next_deadline() == world.clock.now + 10
+
+
 def test_late_look_is_told_once(world):
     """A look that does not come back is told once it is late, and no other is begun."""
     world.may.clear()

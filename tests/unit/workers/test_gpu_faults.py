@@ -39,12 +39,12 @@ class World:
         journal = SimpleNamespace(note=lambda job, event, _, data: self.notes.append((job, event, data["xid"])))
         self.faults = GpuFaults(
             store=SimpleNamespace(journal=journal, job=lambda n: n, clock=HandClock()),
-            monitor=SimpleNamespace(watch=lambda _: None, ask=self.ask),
+            monitor=SimpleNamespace(watch=lambda _: None, query_soon=self.query_soon),
             pool=SimpleNamespace(on_gpus=self.workers),
             wake=lambda: None,
         )
 
-    def ask(self, _):
+    def query_soon(self):
         self.asked += 1
 
     def hear(self, code, gpu="GPU-1"):
