@@ -25,12 +25,12 @@ class Phase(Enum):
     """A child process reads it: a long index first, then every packet."""
     WAITING = auto()
     """Something is missing. The next change wakes it."""
-    IN = auto()
+    ARRIVED = auto()
     """Arrived. Only changes are watched for."""
 
 
 @dataclass(slots=True)
-class Followed:
+class FollowedClip:
     """A clip whose job has not ended."""
 
     path: bytes
@@ -54,7 +54,7 @@ class Followed:
     """What to do about a clip that waits."""
 
 
-class FollowedClips(dict[bytes, Followed]):
+class FollowedClips(dict[bytes, FollowedClip]):
     """The clips by path, each with one timer. Times are seconds of the boot clock."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class FollowedClips(dict[bytes, Followed]):
         self._timers: list[tuple[float, bytes]] = []
         """A heap of all timers that were ever set. Outdated ones are skipped."""
 
-    def plan(self, clip: Followed, when: float) -> None:
+    def plan(self, clip: FollowedClip, when: float) -> None:
         """Set a clip's timer. It replaces the earlier one."""
         clip.due = when
         heapq.heappush(self._timers, (when, clip.path))
@@ -77,7 +77,7 @@ class FollowedClips(dict[bytes, Followed]):
             heapq.heappop(self._timers)
         return None
 
-    def take_due(self, now: float) -> Followed | None:
+    def take_due(self, now: float) -> FollowedClip | None:
         """A clip whose timer has ended. It has no timer until the next `plan`."""
         when = self.next_deadline()
         if when is None or when > now:

@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.clip_files import ClipFiles
-from povwatch.arrival.followed import INCOMPLETE_TODO, PERCENT_STEP, Followed, FollowedClips, Phase
+from povwatch.arrival.followed import INCOMPLETE_TODO, PERCENT_STEP, FollowedClip, FollowedClips, Phase
 from povwatch.arrival.inspections import Inspection
 from povwatch.arrival.settle import Settle
 from povwatch.container import VIDEO_KINDS, Kind, Report, TakesLonger
@@ -140,7 +140,7 @@ class ArrivalStage(Stage):
     @property
     def on_the_way(self) -> int:
         """Number of clips that have not arrived yet."""
-        return sum(clip.phase is not Phase.IN for clip in self._clips.values())
+        return sum(clip.phase is not Phase.ARRIVED for clip in self._clips.values())
 
     @property
     def moving(self) -> bool:
@@ -299,14 +299,14 @@ class ArrivalStage(Stage):
         clip = self._clip_of(job)
         if clip is None:
             return
-        coming = clip.phase is not Phase.IN and clip.gone_at is None and clip.signature
+        coming = clip.phase is not Phase.ARRIVED and clip.gone_at is None and clip.signature
         if job.state is JobState.CANCELLED and coming:
             self._cancelled[job.path] = (clip.signature, self._store.clock.boot())
         self._call_off(job)
         self._inspections.cancel(Inspection.GLANCE, job.id)
         del self._clips[job.path]
 
-    def _clip_of(self, job: Job) -> Followed | None:
+    def _clip_of(self, job: Job) -> FollowedClip | None:
         clip = self._clips.get(job.path)
         return clip if clip is not None and clip.job == job.id else None
 
@@ -320,7 +320,7 @@ class ArrivalStage(Stage):
                 waited = max(0.0, self._store.clock.wall() - job.updated_at)
             self._begin(job, signature, now, since=now - waited)
             return
-        self._clips[job.path] = clip = Followed(job.path, job.id, job.source_stat or b"", Phase.IN, now)
+        self._clips[job.path] = clip = FollowedClip(job.path, job.id, job.source_stat or b"", Phase.ARRIVED, now)
         if signature != job.source_stat:
             self._changed(clip, signature, now)
 
@@ -335,7 +335,7 @@ class ArrivalStage(Stage):
         settle = Settle()
         settle.observe(signature, now, self._settle)
         since = now if since is None else since
-        clip = Followed(job.path, job.id, signature, Phase.SETTLING, since, settle)
+        clip = FollowedClip(job.path, job.id, signature, Phase.SETTLING, since, settle)
         self._clips[job.path] = clip
         self._clips.plan(clip, settle.next_sample(self._settle))
 
@@ -363,7 +363,7 @@ class ArrivalStage(Stage):
                         self._clips.plan(clip, self._store.clock.boot() + SAMPLE_AGAIN)
                     self._store.mishaps.of(("arrival", clip.job), error)
 
-    def _check_gone(self, clip: Followed, now: float) -> None:
+    def _check_gone(self, clip: FollowedClip, now: float) -> None:
         """Cancel the job of a clip that has been missing for a while."""
         assert clip.gone_at is not None  # noqa: S101 - the caller looked
         try:
@@ -379,7 +379,7 @@ class ArrivalStage(Stage):
         else:
             self.withdraw(self._store.job(clip.job), "the clip was deleted")
 
-    def _sample(self, clip: Followed, now: float) -> None:
+    def _sample(self, clip: FollowedClip, now: float) -> None:
         """Sample an arriving clip, and inspect it once it has settled."""
         try:
             signature = self._files.sample(clip.path)
@@ -409,7 +409,7 @@ class ArrivalStage(Stage):
             self._report_progress(job, clip)
             self._clips.plan(clip, clip.settle.next_sample(self._settle))
 
-    def _changed(self, clip: Followed, signature: Signature, now: float) -> None:
+    def _changed(self, clip: FollowedClip, signature: Signature, now: float) -> None:
         """Take in a changed signature of a clip under way."""
         clip.signature = signature
         job = self._store.job(clip.job)
@@ -429,7 +429,7 @@ class ArrivalStage(Stage):
         self._report_progress(job, clip)
         self._clips.plan(clip, clip.settle.next_sample(self._settle))
 
-    def _report_progress(self, job: Job, clip: Followed) -> None:
+    def _report_progress(self, job: Job, clip: FollowedClip) -> None:
         """Log how much has arrived, every ten per cent, if the container tells."""
         size = size_of(clip.signature)
         try:
@@ -451,7 +451,7 @@ class ArrivalStage(Stage):
 
     # -- once it has settled
 
-    def _settled(self, clip: Followed, job: Job, now: float) -> None:
+    def _settled(self, clip: FollowedClip, job: Job, now: float) -> None:
         """Inspect a quiet clip: is anybody writing it, is it whole, is it a video?"""
         if self._files.is_written(clip.path):
             self._store.wait(job, Waiting.WRITER_OPEN, "a program has it open for writing")
@@ -468,7 +468,7 @@ class ArrivalStage(Stage):
         else:
             self._judge(clip, job, report, now)
 
-    def _judge(self, clip: Followed, job: Job, report: Report, now: float) -> None:
+    def _judge(self, clip: FollowedClip, job: Job, report: Report, now: float) -> None:
         """Act on the container's report."""
         assert clip.settle is not None  # noqa: S101 - settling clips have one
         clip.phase = Phase.SETTLING
@@ -485,7 +485,7 @@ class ArrivalStage(Stage):
         else:
             self._inspect(Inspection.PACKETS, clip, job, kind=str(report.kind))
 
-    def _inspect(self, what: Inspection, clip: Followed, job: Job, **args: object) -> None:
+    def _inspect(self, what: Inspection, clip: FollowedClip, job: Job, **args: object) -> None:
         """Let a child process inspect a clip. If an earlier one is being cancelled, its end brings the clip back."""
         clip.phase = Phase.INSPECTING
         if clip.settle is None:  # the clip was incomplete
@@ -527,7 +527,7 @@ class ArrivalStage(Stage):
         else:
             self._judge_video(clip, job, outcome, now)
 
-    def _judge_video(self, clip: Followed, job: Job, info: VideoInfo, now: float) -> None:
+    def _judge_video(self, clip: FollowedClip, job: Job, info: VideoInfo, now: float) -> None:
         """Act on what the clip contains."""
         decodes = info.why != NOTHING
         if info.undecided:
@@ -539,8 +539,8 @@ class ArrivalStage(Stage):
         else:
             self._incomplete(clip, job, PovwatchError(info.why, _todo(job, decodes=decodes)), now)
 
-    def _arrived(self, clip: Followed, job: Job, info: VideoInfo) -> None:
-        clip.phase, clip.settle = Phase.IN, None
+    def _arrived(self, clip: FollowedClip, job: Job, info: VideoInfo) -> None:
+        clip.phase, clip.settle = Phase.ARRIVED, None
         self._error_files.clear(job)
         arrived = Arrived(
             described=described(info),
@@ -558,7 +558,7 @@ class ArrivalStage(Stage):
         file = self._error_files.write(job, "is rejected", error.what, error.todo)
         self._store.apply(job, NotVideo(error=str(error), error_file=file, source_stat=signature))
 
-    def _try_later(self, clip: Followed, error: PovwatchError, now: float) -> None:
+    def _try_later(self, clip: FollowedClip, error: PovwatchError, now: float) -> None:
         """Try again later: the machine prevented the inspection, or killed its process. The clip is not to blame."""
         clip.phase, clip.faults = Phase.SETTLING, clip.faults + 1
         waiting = Waiting.PAUSED
@@ -567,7 +567,7 @@ class ArrivalStage(Stage):
         self._store.wait(self._store.job(clip.job), waiting, str(error))
         self._clips.plan(clip, now + backoff(clip.faults))
 
-    def _unreadable(self, clip: Followed, error: ClipUnreadable, now: float) -> None:
+    def _unreadable(self, clip: FollowedClip, error: ClipUnreadable, now: float) -> None:
         """Try again later to open the clip. Granting a right or mounting a disk changes no file, so no event comes."""
         clip.phase, clip.faults, clip.todo = Phase.SETTLING, clip.faults + 1, error.todo
         clip.settle = clip.settle or Settle()
@@ -577,7 +577,7 @@ class ArrivalStage(Stage):
             self._warn(clip, now)
         self._clips.plan(clip, now + backoff(clip.faults))
 
-    def _incomplete(self, clip: Followed, job: Job, error: PovwatchError, now: float) -> None:
+    def _incomplete(self, clip: FollowedClip, job: Job, error: PovwatchError, now: float) -> None:
         """Wait for the rest of the clip."""
         self._store.wait(job, Waiting.INCOMPLETE, error.what)
         clip.phase, clip.todo = Phase.WAITING, error.todo or INCOMPLETE_TODO
@@ -586,7 +586,7 @@ class ArrivalStage(Stage):
             clip.signature = seen
         self._warn(clip, now)
 
-    def _held_back(self, clip: Followed, job: Job, unfinished: str, now: float) -> None:
+    def _held_back(self, clip: FollowedClip, job: Job, unfinished: str, now: float) -> None:
         """Wait until the unfinished copy beside the clip is gone."""
         self._store.wait(job, Waiting.INCOMPLETE, f"{unfinished} is still beside it")
         clip.todo = HELD_BACK_TODO.format(partial=unfinished)
@@ -594,7 +594,7 @@ class ArrivalStage(Stage):
             self._warn(clip, now)
         self._clips.plan(clip, now + self._settle)
 
-    def _warn(self, clip: Followed, now: float) -> None:
+    def _warn(self, clip: FollowedClip, now: float) -> None:
         """Write an error file once something has been missing for long."""
         if clip.warned:
             return
@@ -682,7 +682,7 @@ def described(info: VideoInfo) -> dict[str, object]:
     }
 
 
-def _say_progress(job: Job, clip: Followed, report: Report, size: int) -> None:
+def _say_progress(job: Job, clip: FollowedClip, report: Report, size: int) -> None:
     if not size or report.percent is None or report.complete or report.percent < clip.percent + PERCENT_STEP:
         return
     clip.percent = int(report.percent)

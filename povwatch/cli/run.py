@@ -189,7 +189,7 @@ def picture(view: View, elapsed: float, width: int) -> RenderableType:
     grid.add_column(width=bar)
     grid.add_column(justify="right", width=5)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    ended = view.done + view.not_out
+    ended = view.done + view.ended_otherwise
     share = view.whole / view.total if view.total else 0.0
     grid.add_row(
         f"[bold]{ended} of {view.total} clips[/bold]", _bar(share, bar), f"{share:4.0%}", _overall(view, elapsed)
@@ -213,7 +213,7 @@ def picture(view: View, elapsed: float, width: int) -> RenderableType:
 def _overall(view: View, elapsed: float) -> str:
     parts = [] if view.left is None else [f"about {spell_duration(view.left)} left"]
     parts.append(f"{spell_duration(elapsed)} so far")
-    parts += [f"[red]{view.not_out} not out[/red]"] * bool(view.not_out)
+    parts += [f"[red]{view.ended_otherwise} not out[/red]"] * bool(view.ended_otherwise)
     parts += [f"{view.waiting} wait"] * bool(view.waiting) + [f"{view.arriving} arrive"] * bool(view.arriving)
     return ", ".join(parts)
 

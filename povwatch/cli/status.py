@@ -162,12 +162,12 @@ def describe_grace(job: Job, config: Config, *, running: bool) -> str:
     since = max(0.0, time.time() - job.grace_saved_at)
     if not running:
         # What a daemon would do at its start.
-        stood = job.waiting_on not in clockwork.RUNS
+        stood = job.waiting_on not in clockwork.CLOCK_RUNS
         resumed = clockwork.resume(
             *("", config.grace.period, 0.0), left=job.grace_left, away=since, invalid_for=None, stood=stood
         )
         return f"stands still, as no daemon runs; about {spell_duration(resumed.left)} left if it is started now"
-    if job.waiting_on in clockwork.RUNS:
+    if job.waiting_on in clockwork.CLOCK_RUNS:
         return f"runs, about {spell_duration(max(0.0, job.grace_left - since))} left"
     return f"stands still, about {spell_duration(job.grace_left)} left"
 

@@ -275,7 +275,7 @@ OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
 UNTIL: dict[type[errors.PovwatchError], Until] = {
     rule.error: rule.until for (_, place), rule in TABLE.items() if place not in (*IN_INPUTS, Place.JOURNAL)
 } | {errors.InputsRefused: INPUTS_TAKE_IT}
-"""Class of error -> when the stopped work goes on. Ask `until`, which also knows subclasses."""
+"""Class of error -> when the stopped work goes on. Ask `retry_times`, which also knows subclasses."""
 
 KINDS: dict[str, type[errors.PovwatchError]] = {
     "disk-full": errors.DiskFull,
@@ -292,8 +292,8 @@ def rule(code: int, place: Place) -> Rule | None:
     return TABLE.get((code, place))
 
 
-def until(error: errors.PovwatchError) -> Until | None:
-    """When work that this error stopped goes on; None if the machine is not to blame."""
+def retry_times(error: errors.PovwatchError) -> Until | None:
+    """When work that this error stopped is tried again; None if the machine is not to blame."""
     return next((UNTIL[kind] for kind in type(error).__mro__ if kind in UNTIL), None)
 
 

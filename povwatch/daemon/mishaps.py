@@ -61,7 +61,7 @@ class Mishaps:
             return
         found = translate_error(error, f"while it handled {key}")
         if isinstance(job_id, int):
-            self.later(("job", job_id), lambda: self._cost(job_id, found), pause=0.0)
+            self.later(("job", job_id), lambda: self._release_or_give_up(job_id, found), pause=0.0)
 
     def later(self, key: Hashable, step: Callable[[], None], *, pause: float, times: int = 0) -> None:
         """Take a step that may itself fail, now or after a pause in seconds; repeat it later if it fails."""
@@ -112,7 +112,7 @@ class Mishaps:
         yield from (when for when, _, _ in self._waiting.values())
         yield from (until for until, _ in self._parts.values())
 
-    def _cost(self, job_id: int, found: PovwatchError) -> None:
+    def _release_or_give_up(self, job_id: int, found: PovwatchError) -> None:
         job = self._store.reread(job_id)
         if job.ended:
             return

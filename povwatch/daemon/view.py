@@ -53,7 +53,7 @@ class View:
     """All clips."""
 
     done: int
-    not_out: int
+    ended_otherwise: int
     """Clips that ended in any other way in this run."""
     waiting: int
     """Clips in the queue or in their grace."""
@@ -69,12 +69,12 @@ class View:
     @property
     def total(self) -> int:
         """Clips of this run so far."""
-        return self.done + self.not_out + self.waiting + self.arriving + len(self.running)
+        return self.done + self.ended_otherwise + self.waiting + self.arriving + len(self.running)
 
     @property
     def whole(self) -> float:
         """Progress of all clips, in clips."""
-        return self.done + self.not_out + sum(clip.whole for clip in self.running)
+        return self.done + self.ended_otherwise + sum(clip.whole for clip in self.running)
 
 
 def after_generating(fraction: float) -> tuple[str, float]:
@@ -98,7 +98,7 @@ def view(app: App, now: float) -> View:
     generated = store.in_state(JobState.CHECKING, JobState.PUBLISHING)
     return View(
         done=done,
-        not_out=len(ended) - done,
+        ended_otherwise=len(ended) - done,
         waiting=len(waiting),
         arriving=app.arrival.on_the_way,
         running=[*(_of_run(app, run) for run in runs), *(_of_job(app, job) for job in generated)],
@@ -137,7 +137,7 @@ def _left(app: App, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> 
     gpu = app.pool.gpu_name(app.pool.workers[0])
     takes = [_expected(app, job, gpu) for job in waiting]
     ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
-    graces = [deadline - now for job in waiting if (deadline := app.grace.deadline(job)) is not None]
+    graces = [ends - now for job in waiting if (ends := app.grace.grace_ends_at(job)) is not None]
     known = [end for end in ends if end is not None]
     return max([*known, *graces]) if len(known) == len(ends) else None
 

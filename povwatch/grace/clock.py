@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from povwatch.core.job import Waiting
 
-RUNS = frozenset({Waiting.GRACE, Waiting.PAUSED})
+CLOCK_RUNS = frozenset({Waiting.GRACE, Waiting.PAUSED})
 """What a clip waits on while its clock runs. Paused: a file that its JSON names cannot be measured."""
 
 RESTART_FLOOR = 30.0

@@ -66,7 +66,7 @@ SAVE_EVERY = 10.0
 REWRITE_AFTER = 2.0
 """Seconds after which a deleted JSON is written again: editors delete and rename."""
 
-NOT_BEFORE = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is closed"}
+RESUMES_WHEN = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is closed"}
 """What has to happen before a stopped clock goes on."""
 
 
@@ -182,7 +182,7 @@ class GraceStage(Stage):
             left=period if job.grace_left is None else job.grace_left,
             away=wall - (job.grace_saved_at or wall),
             invalid_for=None if job.invalid_since is None else wall - job.invalid_since,
-            stood=job.waiting_on not in clockwork.RUNS,
+            stood=job.waiting_on not in clockwork.CLOCK_RUNS,
         )
         if job.state is JobState.QUEUED:
             resumed = dataclasses.replace(resumed, waiting=None, left=0.0)
@@ -242,7 +242,7 @@ class GraceStage(Stage):
         entry = self._entries.get(job.id)
         return entry.spec if entry else None
 
-    def deadline(self, job: Job) -> float | None:
+    def grace_ends_at(self, job: Job) -> float | None:
         """When the grace ends, on the boot clock; None while its clock is stopped."""
         entry = self._entries.get(job.id)
         if entry is None or entry.grace.waiting is not Waiting.GRACE:
@@ -516,6 +516,6 @@ class GraceStage(Stage):
 
     def _starts(self, grace: Grace) -> str:
         """When the clip starts, as a phrase that also fits a stopped clock."""
-        if grace.waiting in NOT_BEFORE:
-            return f"{spell_duration(grace.left)} after {NOT_BEFORE[grace.waiting]}"
+        if grace.waiting in RESUMES_WHEN:
+            return f"{spell_duration(grace.left)} after {RESUMES_WHEN[grace.waiting]}"
         return self._store.clock.spell(grace.seen_at + grace.left)

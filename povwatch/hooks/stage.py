@@ -24,7 +24,7 @@ from povwatch.core.errors import HookUnavailable, JobFailed, PovwatchError, Sour
 from povwatch.core.events import say
 from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import Job, JobState, Waiting
-from povwatch.core.machine_faults import Place, until
+from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Mailbox
 from povwatch.core.sentences import joined
 from povwatch.core.stage import Stage
@@ -333,7 +333,7 @@ class HookStage(Stage):
         clock, attempts = self._store.clock, self._config.engine.attempts
         decision = retry.decide(error, attempts=record.attempts, limit=attempts, now=clock.wall())
         at = decision.at + (CHANGED_PAUSE if isinstance(error, SourceChanged) else 0.0)
-        if decision.kind is retry.Kind.RELEASE and (again := until(error)):
+        if decision.kind is retry.Kind.RELEASE and (again := retry_times(error)):
             self._refusals[job.id] += 1
             at = max(at, clock.wall() + again.pause(self._refusals[job.id]))
         else:

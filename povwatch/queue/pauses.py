@@ -8,7 +8,7 @@ from povwatch.core.blockers import Blocker
 from povwatch.core.errors import OutputsAway, OutputsNotWritable
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
-from povwatch.core.machine_faults import until as known_until
+from povwatch.core.machine_faults import retry_times
 
 if TYPE_CHECKING:
     from povwatch.core.clock import Clock
@@ -65,7 +65,7 @@ class QueuePauses:
             return False  # it logs that once, and sees when it is over
         self._failures += 1
         self._failed_generating = self._failed_generating or prepared
-        again = known_until(error)
+        again = retry_times(error)
         grown = again.pause(self._failures) if again else 0.0
         self._reason = Blocker(waiting, str(error))
         self._until = max(until - self._clock.wall(), grown) + self._clock.boot()

@@ -30,7 +30,7 @@ from povwatch.core.errors import (
 )
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
-from povwatch.core.machine_faults import Place, until
+from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Gauge
 from povwatch.core.retry import waiting_for
 from povwatch.core.stage import Stage
@@ -402,7 +402,7 @@ class ResultsStage(Stage):
         self._tries[job.id] += 1
         if isinstance(error, OutputsNotWritable):  # outputs_watch itself sees when it is away
             self._failed_attempts.hold_queue(error)
-        again = until(error)
+        again = retry_times(error)
         return again.pause(self._tries[job.id]) if again else AGAIN
 
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float, where: Where) -> None:

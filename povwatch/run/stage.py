@@ -17,7 +17,7 @@ from povwatch.core.errors import EnvironmentFault, OutOfMemory, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.layout import output
-from povwatch.core.machine_faults import Place, until
+from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.stage import Stage
 from povwatch.core.unforeseen import translate_error
 from povwatch.core.units import spell_duration
@@ -199,7 +199,7 @@ class RunStage(Stage):
         wall = self._store.clock.wall()
         job = self._store.wait(job, retry.waiting_for(error), str(error))
         self._put_offs[job.id] += 1
-        again = until(error)
+        again = retry_times(error)
         pause = again.pause(self._put_offs[job.id]) if again else retry.ENVIRONMENT_PAUSE
         self._store.apply(job, changes.NotBefore(at=wall + pause))
 

@@ -111,9 +111,9 @@ def test_pauses_grow_to_their_longest() -> None:
 def test_subclass_has_its_classes_pauses() -> None:
     """An error of a finer class has the pauses of its own class."""
     for error in (errors.Shortage("."), NoProcess(".")):
-        assert machine_faults.until(error) is machine_faults.MEANS_AGAIN
-    assert machine_faults.until(errors.OutputsTaken(".")) is machine_faults.OUTPUTS_BACK
-    assert machine_faults.until(errors.GpuLost(".")) is None
+        assert machine_faults.retry_times(error) is machine_faults.MEANS_AGAIN
+    assert machine_faults.retry_times(errors.OutputsTaken(".")) is machine_faults.OUTPUTS_BACK
+    assert machine_faults.retry_times(errors.GpuLost(".")) is None
 
 
 def test_each_class_waits_for_one_thing() -> None:
