@@ -11,7 +11,7 @@ class Unforeseen(AttemptFailed):
     """A bug in povwatch itself."""
 
 
-def translate_error(error: Exception, where: str, place: Place | None = None, path: str = "") -> PovwatchError:
+def translate_unforeseen(error: Exception, where: str, place: Place | None = None, path: str = "") -> PovwatchError:
     """Translate an exception into an error for retry.py. An unforeseen one is logged with its traceback.
 
     Args:

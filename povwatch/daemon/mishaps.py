@@ -3,7 +3,7 @@
 1. A job whose step raised is released: the step is tried again after a pause of 2, 4, 8 ... 60 s.
 2. The job is given up at the third time in one state, or at the third start in a row that could not recover it.
 3. A part that raised is left alone for such a pause, so that the log is not flooded; the others go on.
-4. A failed journal ends the daemon, since nothing may go on without it: see `unforeseen.translate_error`. A full disk
+4. A failed journal ends the daemon, since nothing may go on without it: see `unforeseen.translate_unforeseen`. A full disk
    of the journal raises nothing: see journal_wait.py.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from povwatch.core.errors import EnvironmentFault
 from povwatch.core.events import say
 from povwatch.core.retry import backoff
-from povwatch.core.unforeseen import translate_error
+from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.journal import StaleJobError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Mishaps:
         ):
             say("outcome-late", problem=str(error))  # nothing changed: the job has gone on without that work
             return
-        found = translate_error(error, f"while it handled {key}")
+        found = translate_unforeseen(error, f"while it handled {key}")
         if isinstance(job_id, int):
             self.later(("job", job_id), lambda: self._release_or_give_up(job_id, found), pause=0.0)
 
@@ -71,7 +71,7 @@ class Mishaps:
         try:
             step()
         except Exception as error:  # noqa: BLE001 - whatever it is
-            translate_error(error, f"while it made up for {key}")
+            translate_unforeseen(error, f"while it made up for {key}")
             self.later(key, step, pause=backoff(times + 1), times=times + 1)
 
     def tried(self, part: str, step: Callable[..., Any], *given: object, **named: object) -> bool:
@@ -92,7 +92,7 @@ class Mishaps:
         try:
             step(*given, **named)
         except Exception as error:  # noqa: BLE001 - whatever it is
-            translate_error(error, f"in its part {part}")
+            translate_unforeseen(error, f"in its part {part}")
             self._parts[part] = (self._clock.boot() + backoff(times + 1), times + 1)
             return False
         self._parts.pop(part, None)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState
-from povwatch.core.unforeseen import translate_error
+from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.daemon.mishaps import GIVEN_UP_AT
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def recover(store: JobStore, mishaps: Mishaps, *, crashed: bool) -> None:
     try:
         failures.keep()
     except Exception as error:  # noqa: BLE001 - the jobs go on already: they must not be recovered once more
-        translate_error(error, "while it noted what could not be recovered")
+        translate_unforeseen(error, "while it noted what could not be recovered")
     if counts:
         say("recovered", summary=", ".join(f"{count} {what}" for what, count in counts.items()))
 
@@ -79,7 +79,7 @@ class _Failures:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is
-            found = translate_error(error, "while it was recovered")
+            found = translate_unforeseen(error, "while it was recovered")
             times = self._now[str(job.id)] = self._before.get(str(job.id), 0) + 1
             try:
                 self._release_or_give_up(self._store.job(job.id), found, times)

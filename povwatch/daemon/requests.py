@@ -16,7 +16,7 @@ from povwatch.core.errors import EnvironmentFault, JournalFailed
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.lookup import find, number_of, unanswerable
-from povwatch.core.unforeseen import translate_error
+from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.ops import clean
 from povwatch.service.requests import Answer, Request
 
@@ -63,7 +63,7 @@ class Requests:
             except JournalFailed:
                 raise
             except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, twice over
-                answer = Answer(done=False, text=str(translate_error(error, "while it answered a request")))
+                answer = Answer(done=False, text=str(translate_unforeseen(error, "while it answered a request")))
             # Log the clip's own name and number, whatever was typed; after a retry, its new number.
             job = self._store.of_path(found[0].path) if len(found) == 1 else None
             self._answer(request, job, answer)
@@ -233,7 +233,9 @@ class Requests:
 
         def end(found: list[Leftover], kept: list[Leftover] | Exception) -> None:
             if isinstance(kept, Exception):
-                self._answer(request, None, Answer(done=False, text=str(translate_error(kept, "while it cleaned"))))
+                self._answer(
+                    request, None, Answer(done=False, text=str(translate_unforeseen(kept, "while it cleaned")))
+                )
             else:
                 self._answer(request, None, clean.answer(found, kept, dry=dry))
 

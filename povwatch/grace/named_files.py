@@ -15,7 +15,7 @@ from povwatch.container.signature import classify
 from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, Problem, SourceChanged
 from povwatch.core.retry import FAULTS_PATIENCE
-from povwatch.core.unforeseen import translate_error
+from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
 from povwatch.media.fit import Shape, misfit
 from povwatch.media.info import Measured
@@ -185,7 +185,7 @@ class NamedFiles:
                 known.since = known.asked_at  # wait again: an immediate try would fail too
                 known.faults, known.fault = faults, str(outcome)
             elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # these say nothing: it is measured again
-                known.found = unusable(translate_error(outcome, f"while it measured {layout.shown(file.path)}"))
+                known.found = unusable(translate_unforeseen(outcome, f"while it measured {layout.shown(file.path)}"))
             self.answered |= known.asking
             known.asking.clear()
 

@@ -28,7 +28,7 @@ from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Mailbox
 from povwatch.core.sentences import joined
 from povwatch.core.stage import Stage
-from povwatch.core.unforeseen import translate_error
+from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.core.units import spell_duration
 from povwatch.hooks.plan import AFTER, BEFORE, current, next_hook
 from povwatch.hooks.run import HookRequest, Line, Outcome, perform
@@ -307,7 +307,7 @@ class HookStage(Stage):
             self._done(job, record, outcome)
         else:
             raised = outcome if isinstance(outcome, Exception) else outcome.error or RuntimeError("no outcome")
-            error = translate_error(raised, f"while the hook {hook.name} ran", Place.HOOK, "the hook's files")
+            error = translate_unforeseen(raised, f"while the hook {hook.name} ran", Place.HOOK, "the hook's files")
             self._failed(job, hook, record, error)
 
     # -- what the end of a run means for its job; journalled together with the run's end

@@ -17,7 +17,7 @@ from povwatch.core.errors import DiskFull, OutputsAway, WriteFailed
 from povwatch.core.machine_faults import Place
 from povwatch.files import fs
 from povwatch.publish import files as staged
-from povwatch.publish.faults import OutputRefused, TargetTaken, translate_os_errors
+from povwatch.publish.faults import OutputRefused, TargetTaken, translate_output_errors
 from povwatch.publish.promise import Entry, Published, Sealed
 from povwatch.publish.staging import Staging, folder_name, folder_of, private_of, root_of
 
@@ -56,7 +56,7 @@ class Publisher:
             EnvironmentFault: the folder is there and cannot be written at present.
         """
         folder, _ = layout.split(target)
-        with translate_os_errors(self._outputs, folder, Place.PUBLISH), ExitStack() as opened:
+        with translate_output_errors(self._outputs, folder, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             with contextlib.suppress(FileNotFoundError):
                 target_fd = folder_of(root, folder, opened)
@@ -95,11 +95,11 @@ class Publisher:
             OutputRefused: a symlink or a file has the name of a target's folder.
         """
         at = _run_folder(job_id, run_id)
-        with translate_os_errors(self._outputs, at, Place.SEAL), ExitStack() as opened:
+        with translate_output_errors(self._outputs, at, Place.SEAL), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             run_fd = private_of(root, self._outputs, at, opened)
             try:
-                with translate_os_errors(self._outputs, at, Place.SEAL):
+                with translate_output_errors(self._outputs, at, Place.SEAL):
                     measured = [staged.settle(run_fd, os.fsencode(file.name), self._mode, stopped) for file in files]
                     version, entries = self._chosen(root, run_fd, measured, first=1, names=names, describe=describe)
                     fs.fsync_dir(run_fd)
@@ -125,7 +125,7 @@ class Publisher:
         """
         *artifacts, manifest = sealed.entries
         at = _run_folder(sealed.job_id, sealed.run_id)
-        with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
+        with translate_output_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             run_fd = private_of(root, self._outputs, at, opened)
             for entry in (manifest, *reversed(artifacts)):
@@ -152,11 +152,11 @@ class Publisher:
         visible: list[bytes] = []
         gone: list[bytes] = []
         at = _run_folder(sealed.job_id, sealed.run_id)
-        with translate_os_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
+        with translate_output_errors(self._outputs, at, Place.PUBLISH), ExitStack() as opened:
             root = root_of(self._outputs, opened)
             run_fd = self._run_folder_if_there(root, at, opened)
             for entry in sealed.entries:
-                with translate_os_errors(self._outputs, entry.target, Place.PUBLISH):
+                with translate_output_errors(self._outputs, entry.target, Place.PUBLISH):
                     is_there = self._make_visible(root, run_fd, entry, stopped)
                 (visible if is_there else gone).append(entry.target)
             if run_fd is not None:
@@ -187,7 +187,7 @@ class Publisher:
     def _free(self, root: int, entry: Entry) -> bool:
         """Whether a target's name is free, or has the same bytes already."""
         folder, name = layout.split(entry.target)
-        with translate_os_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
+        with translate_output_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
                 target_fd = folder_of(root, folder, opened)
             except FileNotFoundError:
@@ -197,7 +197,7 @@ class Publisher:
     def _take_back(self, root: int, run_fd: int, entry: Entry) -> None:
         """Move a file that an interrupted `publish` made visible back into the private folder; never a foreign file."""
         folder, name = layout.split(entry.target)
-        with translate_os_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
+        with translate_output_errors(self._outputs, entry.target, Place.PUBLISH), ExitStack() as opened:
             try:
                 target_fd = folder_of(root, folder, opened)
             except FileNotFoundError:

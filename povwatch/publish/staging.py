@@ -20,7 +20,7 @@ from povwatch.core import layout
 from povwatch.core.errors import PovwatchError
 from povwatch.core.machine_faults import Place
 from povwatch.files import fs, private
-from povwatch.publish.faults import translate_os_errors
+from povwatch.publish.faults import translate_output_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -49,7 +49,7 @@ class Staging:
         Raises:
             PovwatchError: it could not; an EnvironmentFault if the machine is to blame.
         """
-        with translate_os_errors(self.outputs, layout.STAGING), contextlib.ExitStack() as opened:
+        with translate_output_errors(self.outputs, layout.STAGING), contextlib.ExitStack() as opened:
             root = root_of(self.outputs, opened)
             folder = _kept(private.enter(root, str(self.outputs), layout.STAGING, make=True), opened)
             with fs.nameless(folder):
@@ -66,7 +66,7 @@ class Staging:
             OutputRefused: a symlink or a file has its name, or the name of a folder above it.
             OutputsAway: outputs/ is missing.
         """
-        with translate_os_errors(self.outputs, folder, Place.HOOK), contextlib.ExitStack() as opened:
+        with translate_output_errors(self.outputs, folder, Place.HOOK), contextlib.ExitStack() as opened:
             os.close(fs.make_dirs_beneath(root_of(self.outputs, opened), folder))
         return self.outputs / os.fsdecode(folder)
 
@@ -78,7 +78,7 @@ class Staging:
     def clear_hooks(self, job_id: int) -> None:
         """Delete a hook's copies, and the job's folder if nothing else is in it."""
         with (
-            translate_os_errors(self.outputs, layout.STAGING, Place.HOOK),
+            translate_output_errors(self.outputs, layout.STAGING, Place.HOOK),
             contextlib.ExitStack() as opened,
             contextlib.suppress(FileNotFoundError),
         ):
@@ -132,7 +132,7 @@ class Staging:
 
     def _made(self, *names: str, place: Place = Place.ROOM) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
-        with translate_os_errors(self.outputs, path, place), contextlib.ExitStack() as opened:
+        with translate_output_errors(self.outputs, path, place), contextlib.ExitStack() as opened:
             os.close(private.enter(root_of(self.outputs, opened), str(self.outputs), path, make=True))
         return self.outputs / os.fsdecode(path)
 
@@ -150,7 +150,7 @@ class Staging:
     @contextlib.contextmanager
     def _folders(self) -> Iterator[tuple[int, list[tuple[str, int, str | None]]]]:
         """The open .povwatch, and the name, the job and the run of each folder of ours in it; -1 if it is missing."""
-        with translate_os_errors(self.outputs, layout.STAGING), contextlib.ExitStack() as opened:
+        with translate_output_errors(self.outputs, layout.STAGING), contextlib.ExitStack() as opened:
             staging, names = -1, []
             with contextlib.suppress(FileNotFoundError):
                 staging = folder_of(root_of(self.outputs, opened), layout.STAGING, opened)

@@ -34,7 +34,7 @@ from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Gauge
 from povwatch.core.retry import waiting_for
 from povwatch.core.stage import Stage
-from povwatch.core.unforeseen import Unforeseen, translate_error
+from povwatch.core.unforeseen import Unforeseen, translate_unforeseen
 from povwatch.core.units import spell_duration, spell_pace, spell_rate
 from povwatch.files import private
 from povwatch.files.free_space import LOOK_EVERY
@@ -254,7 +254,7 @@ class ResultsStage(Stage):
         elif isinstance(outcome, (MediaStopped, PublishStopped)):
             return  # povwatch stops: the next start repeats this step with the kept artifact
         elif isinstance(outcome, Exception):
-            error = translate_error(outcome, "while it was checked", Place.FINISH, attempt.folder)
+            error = translate_unforeseen(outcome, "while it was checked", Place.FINISH, attempt.folder)
             if attempt.gone and not isinstance(error, OutputsTaken):
                 self._missing(job, attempt, error)
                 return
@@ -364,7 +364,9 @@ class ResultsStage(Stage):
             raise outcome
         elif isinstance(outcome, Exception):
             # The promise stands, whatever the error.
-            error = translate_error(outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs))
+            error = translate_unforeseen(
+                outcome, "while it was published", Place.PUBLISH, str(self._config.paths.outputs)
+            )
             when = self._store.clock.boot() + self._pause(job, error)
             self._publish_later(job, error, when)
         else:

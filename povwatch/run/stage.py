@@ -19,7 +19,7 @@ from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.layout import output
 from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.stage import Stage
-from povwatch.core.unforeseen import translate_error
+from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.core.units import spell_duration
 from povwatch.engines import eta
 from povwatch.run.estimates import RuntimeEstimates
@@ -113,7 +113,7 @@ class RunStage(Stage):
                 self._handle(worker, event, now)
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 worker.run = run
-                self._failed(worker, translate_error(error, "while it handled a worker's message"))
+                self._failed(worker, translate_unforeseen(error, "while it handled a worker's message"))
 
     def cancel(self, job: Job, why: str) -> bool:
         """See Stage. The running job ends soon."""
@@ -246,7 +246,7 @@ class RunStage(Stage):
             self._failed_attempts.cancel(job, run.cancel)
         elif run.failure is not None:
             self._failed(
-                worker, translate_error(run.failure, "while it was prepared", Place.PREPARE, run.attempt.folder)
+                worker, translate_unforeseen(run.failure, "while it was prepared", Place.PREPARE, run.attempt.folder)
             )
         elif worker.supervisor.state is not SupervisorState.READY:  # the worker was lost; the job is not to blame
             worker.run = None
@@ -258,7 +258,7 @@ class RunStage(Stage):
                 self._queue.pauses.prepared()
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 where = "while it was handed to the worker"
-                self._failed(worker, translate_error(error, where, Place.ROOM, run.attempt.folder))
+                self._failed(worker, translate_unforeseen(error, where, Place.ROOM, run.attempt.folder))
 
     def _generate(self, worker: Worker, run: Run, job: Job) -> None:
         # From here on the worker uses paths. This checks that their folders belong to povwatch.

@@ -28,7 +28,7 @@ from povwatch.publish import (
     Sealed,
     TargetTaken,
 )
-from povwatch.publish.faults import translated
+from povwatch.publish.faults import translate_output_error
 
 VIDEO = b"a whole video " * 1000
 CALLS = ("open", "mkdir", "fsync", "fchmod", "link", "unlink", "rename", "stat")
@@ -749,6 +749,6 @@ def test_full_disk_stops_staging_in_words(outputs, monkeypatch):
 @pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EXDEV, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])
 def test_no_advice_to_do_it_by_hand(tmp_path, number):
     """Nobody is told to do again what is tried again by itself."""
-    error = translated(OSError(number, os.strerror(number)), tmp_path, b"a/a_aug.mp4")
+    error = translate_output_error(OSError(number, os.strerror(number)), tmp_path, b"a/a_aug.mp4")
     assert error.todo
     assert "retry" not in str(error)
