@@ -91,7 +91,7 @@ class Rule:
     """The value of `job.Waiting` that is shown; empty if nothing waits."""
     until: Until
     sentence: str
-    """Of the error. `{where}` is the path, `{doing}` the place, `{verb}` its first word, `{reason}` the system's text."""
+    """`{where}` is the path, `{doing}` the place, `{verb}` its first word; `{reason}` is the system's text."""
     todo: str
 
 

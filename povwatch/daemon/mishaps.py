@@ -3,7 +3,7 @@
 1. A job whose step raised is released: the step is tried again after a pause of 2, 4, 8 ... 60 s.
 2. The job is given up at the third time in one state, or at the third start in a row that could not recover it.
 3. A part that raised is left alone for such a pause, so that the log is not flooded; the others go on.
-4. A failed journal ends the daemon, since nothing may go on without it: see `unforeseen.translate_unforeseen`. A full disk
+4. A failed journal ends the daemon, since nothing may go on without it: see `translate_unforeseen`. A full disk
    of the journal raises nothing: see journal_wait.py.
 """
 
