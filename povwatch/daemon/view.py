@@ -137,7 +137,7 @@ def _left(app: App, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> 
     gpu = app.pool.gpu_name(app.pool.workers[0])
     takes = [_expected(app, job, gpu) for job in waiting]
     ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
-    graces = [ends - now for job in waiting if (ends := app.grace.grace_ends_at(job)) is not None]
+    graces = [at - now for job in waiting if (at := app.grace.grace_ends_at(job)) is not None]
     known = [end for end in ends if end is not None]
     return max([*known, *graces]) if len(known) == len(ends) else None
 
