@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Place(Enum):
     """Where the fault occurs. The value continues "povwatch could not"."""
 
-    ROOM = "make a private folder"
+    PRIVATE_FOLDER = "make a private folder"
     COPY = "copy the clip"
     SOURCE = "read the clip"
     PREPARE = "prepare the working copy"
@@ -55,7 +55,7 @@ class Place(Enum):
 class Cause(Enum):
     """What the machine lacks."""
 
-    ROOM = "room"
+    DISK_SPACE = "disk space"
     RIGHTS = "rights"
     MEANS = "means"
     """Memory, open files, processes: resources that all programs share."""
@@ -95,7 +95,7 @@ class Rule:
     todo: str
 
 
-ROOM_AGAIN = Until("the watch of free space sees that there is room", 30.0, 30.0)
+DISK_SPACE_AGAIN = Until("the watch of free space sees that there is room", 30.0, 30.0)
 OUTPUTS_WRITABLE = Until("the watch of outputs/ makes a file in outputs/.povwatch", 2.0, 60.0)
 OUTPUTS_BACK = Until("the watch of outputs/ sees that it is there", 2.0, 60.0)
 MEANS_AGAIN = Until("", 2.0, 60.0)
@@ -108,8 +108,8 @@ JOURNAL_TAKES_IT = Until("the daemon makes a file in paths.state", 1.0, 8.0)
 NEVER = Until("", 0.0, 0.0)
 
 CAUSES: dict[int, Cause] = {
-    errno.ENOSPC: Cause.ROOM,
-    errno.EDQUOT: Cause.ROOM,
+    errno.ENOSPC: Cause.DISK_SPACE,
+    errno.EDQUOT: Cause.DISK_SPACE,
     errno.EROFS: Cause.RIGHTS,
     errno.EACCES: Cause.RIGHTS,
     errno.EPERM: Cause.RIGHTS,
@@ -151,7 +151,7 @@ CLIPS_RIGHTS = "Let povwatch's user read the clip: chmod g+r."
 INPUTS_RIGHTS = "Give povwatch's user the right to write in that folder: chmod g+w, and chgrp if need be."
 
 IN_OUTPUTS = (
-    *(Place.ROOM, Place.COPY, Place.PREPARE, Place.GENERATE, Place.FINISH, Place.CHECK),
+    *(Place.PRIVATE_FOLDER, Place.COPY, Place.PREPARE, Place.GENERATE, Place.FINISH, Place.CHECK),
     *(Place.SEAL, Place.PUBLISH, Place.HOOK),
 )
 """The places inside povwatch's own folders."""
@@ -159,7 +159,9 @@ IN_OUTPUTS = (
 IN_INPUTS = (Place.READ_SPEC, Place.SPEC, Place.ERROR_FILE)
 
 WAITS = {
-    **dict.fromkeys((Place.ROOM, Place.COPY, Place.PREPARE, Place.GENERATE), "the queue; the attempt is given back"),
+    **dict.fromkeys(
+        (Place.PRIVATE_FOLDER, Place.COPY, Place.PREPARE, Place.GENERATE), "the queue; the attempt is given back"
+    ),
     **dict.fromkeys((Place.FINISH, Place.CHECK, Place.SEAL), "the clip, with what was generated"),
     Place.PUBLISH: "the clip, with its promise",
     Place.HOOK: "the clip; the hook's attempt is given back",
@@ -175,9 +177,9 @@ WAITS = {
 def _in_outputs(code: int, place: Place) -> Rule:
     waits = WAITS[place]
     match CAUSES[code]:
-        case Cause.ROOM:
+        case Cause.DISK_SPACE:
             said = "No space is left for {where} ({reason})."
-            return Rule(errors.DiskFull, waits, "disk-full", ROOM_AGAIN, said, TODO[code])
+            return Rule(errors.DiskFull, waits, "disk-full", DISK_SPACE_AGAIN, said, TODO[code])
         case Cause.RIGHTS:
             said, todo = "{where} cannot be written ({reason}).", TODO[code]
             if place is Place.GENERATE and code != errno.EROFS:  # engines also open their user's files
@@ -206,7 +208,7 @@ def _in_inputs(code: int, place: Place) -> Rule:
     until = ERROR_FILE_LATER if place is Place.ERROR_FILE else INPUTS_TAKE_IT
     on = "" if place is Place.ERROR_FILE else "inputs-refused"
     match CAUSES[code]:
-        case Cause.ROOM:
+        case Cause.DISK_SPACE:
             said = "No space left for {where} ({reason})."
             return Rule(errors.DiskFull, WAITS[place], on and "disk-full", until, said, TODO[code])
         case Cause.MEANS:
@@ -235,7 +237,7 @@ def _process(code: int, place: Place) -> Rule:
 
 def _journal(code: int, place: Place) -> Rule:
     said = "The journal in {where} cannot be written ({reason})."
-    if CAUSES[code] is Cause.ROOM:
+    if CAUSES[code] is Cause.DISK_SPACE:
         return Rule(errors.DiskFull, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
     if CAUSES[code] is Cause.RIGHTS:
         return Rule(errors.JournalError, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
@@ -309,7 +311,7 @@ def translated(error: BaseException, place: Place, where: str) -> errors.Povwatc
     known = TABLE.get((code or 0, place))
     if known is not None:
         kind, sentence, todo = known.error, known.sentence, known.todo
-    elif code in GONE and place in {Place.ROOM, Place.SEAL, Place.PUBLISH, Place.HOOK}:
+    elif code in GONE and place in {Place.PRIVATE_FOLDER, Place.SEAL, Place.PUBLISH, Place.HOOK}:
         kind, sentence, todo = errors.OutputsAway, "{where} is not there ({reason}).", MOUNT_IT
     else:
         kind, sentence, todo = OTHERWISE.get(place, OTHERWISE[Place.COPY])

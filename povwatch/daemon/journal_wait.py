@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from povwatch.journal import JournalFailed
     from povwatch.service.notify import Notifier
 
-ROOM = 1 << 20
+TEST_BYTES = 1 << 20
 """Bytes that the disk must take before the journal is tried again: some hundred changes of jobs."""
 
 TRIES_MAX = 3
@@ -87,7 +87,7 @@ class JournalWait:
             return None
         try:
             with tempfile.TemporaryFile(dir=self._state) as file:
-                file.write(bytes(ROOM))
+                file.write(bytes(TEST_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as refused:

@@ -67,7 +67,7 @@ def fetch_all(console: Console, kind: str, wanted: Sequence[Need], state: Path, 
     _print_plan(console, kind, found)
     for refusal in found.refused:
         console.print(f"[yellow]licence[/yellow]  {escape(str(refusal))}", soft_wrap=True)
-    check_room(found)
+    check_disk_space(found)
     with Bars(console, found) as bars:
         problems = download(found, state, bars, again=verify)
     return [str(problem) for problem in problems]
@@ -138,8 +138,8 @@ def plan(needs: Iterable[Need]) -> Plan:
     return found
 
 
-def check_room(found: Plan) -> None:
-    """Check that the disk has room for everything.
+def check_disk_space(found: Plan) -> None:
+    """Check that the disk has space for everything.
 
     Raises:
         RoomError: the disk of a cache has less free space than its files need.

@@ -34,7 +34,7 @@ class OutputRefused(Permanent):
 
 
 @contextlib.contextmanager
-def translate_output_errors(outputs: Path, path: bytes, place: Place = Place.ROOM) -> Iterator[None]:
+def translate_output_errors(outputs: Path, path: bytes, place: Place = Place.PRIVATE_FOLDER) -> Iterator[None]:
     """Turn an OSError of the block into one of the classes above, or into machine_faults' error for it.
 
     Args:
@@ -50,7 +50,9 @@ def translate_output_errors(outputs: Path, path: bytes, place: Place = Place.ROO
         raise translate_output_error(error, outputs, path, place) from error
 
 
-def translate_output_error(error: OSError, outputs: Path, path: bytes, place: Place = Place.ROOM) -> PovwatchError:
+def translate_output_error(
+    error: OSError, outputs: Path, path: bytes, place: Place = Place.PRIVATE_FOLDER
+) -> PovwatchError:
     """Translate a file system error into the error for people and for retry.py."""
     # Only what depends on the layout of outputs/ is judged here; all else is machine_faults.TABLE's.
     where = f"{outputs}/{shown(path)}".rstrip("/")

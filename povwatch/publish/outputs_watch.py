@@ -115,7 +115,7 @@ class OutputsWatch:
             code = error.errno or 0
             if CAUSES.get(code) is Cause.MEANS and self._known is not None:
                 return self._known  # this says nothing about the folder
-            self._hidden = str(translated(error, Place.ROOM, str(self._outputs))) if code in CAUSES else ""
+            self._hidden = str(translated(error, Place.PRIVATE_FOLDER, str(self._outputs))) if code in CAUSES else ""
             return None
 
     def _problem(self, found: Identity | None) -> str:

@@ -130,7 +130,7 @@ class Staging:
                 for name, job, _ in sorted(folders)
             ]
 
-    def _made(self, *names: str, place: Place = Place.ROOM) -> Path:
+    def _made(self, *names: str, place: Place = Place.PRIVATE_FOLDER) -> Path:
         path = b"/".join([layout.STAGING, *map(os.fsencode, names)])
         with translate_output_errors(self.outputs, path, place), contextlib.ExitStack() as opened:
             os.close(private.enter(root_of(self.outputs, opened), str(self.outputs), path, make=True))

@@ -258,7 +258,7 @@ class RunStage(Stage):
                 self._queue.pauses.prepared()
             except Exception as error:  # noqa: BLE001 - it costs the job an attempt, not the daemon
                 where = "while it was handed to the worker"
-                self._failed(worker, translate_unforeseen(error, where, Place.ROOM, run.attempt.folder))
+                self._failed(worker, translate_unforeseen(error, where, Place.PRIVATE_FOLDER, run.attempt.folder))
 
     def _generate(self, worker: Worker, run: Run, job: Job) -> None:
         # From here on the worker uses paths. This checks that their folders belong to povwatch.

@@ -346,23 +346,23 @@ class WorkerPool:
         if waits and not worker.waits:
             say("load-waits", label=worker.label, problem=waits)
         worker.waits = waits
-        return not waits and self._has_room(worker, now)
+        return not waits and self._has_gpu_memory(worker, now)
 
     def _crowded(self) -> str:
         loads = sum(worker.supervisor.state is SupervisorState.LOADING for worker in self.workers)
         return crowded(loads, self._load_bytes, host_memory.available() if loads and self._load_bytes else None)
 
-    def _has_room(self, worker: Worker, now: float) -> bool:
-        """Whether the worker's GPUs have room; False while NVML's answer is still to come."""
-        if not worker.gpus or worker.room:
-            worker.room = False  # asked anew before each start: the last answer may be stale
+    def _has_gpu_memory(self, worker: Worker, now: float) -> bool:
+        """Whether the worker's GPUs have enough free memory; False while NVML's answer is still to come."""
+        if not worker.gpus or worker.has_gpu_memory:
+            worker.has_gpu_memory = False  # asked anew before each start: the last answer may be stale
             return True
         if not worker.asking and now >= worker.ask_at:
             worker.asking = True
-            self._monitor.ask(partial(self._check_room, worker))
+            self._monitor.ask(partial(self._check_gpu_memory, worker))
         return False
 
-    def _check_room(self, worker: Worker, gpus: Gpus) -> None:
+    def _check_gpu_memory(self, worker: Worker, gpus: Gpus) -> None:
         worker.asking = False
         no = refusal(gpus, worker.gpus, MEMORY_NEEDED.get(self.kind, 0), _of_workers(gpus, self._pids()))
         if no is not None:
@@ -375,7 +375,7 @@ class WorkerPool:
             if self.blocker is not None and self.blocker.waiting in {Waiting.GPU_BUSY, Waiting.GPU_LOST}:
                 self.blocker = None
             say("gpu-room", engine=self.kind, where=self._where(worker))
-        worker.room, worker.refusals, worker.refused_about = True, 0, ()
+        worker.has_gpu_memory, worker.refusals, worker.refused_about = True, 0, ()
         mine = (gpu for gpu in gpus.found if gpu.uuid in worker.gpus)
         worker.before = frozenset(process.pid for gpu in mine for process in gpu.processes)
 
@@ -424,13 +424,13 @@ class Worker:
     waits: str = ""
     """What it waits for before it loads, besides its GPUs, as a sentence."""
     asking: bool = False
-    """Whether NVML was asked about room on its GPUs and has not answered."""
+    """Whether NVML was asked about free memory on its GPUs and has not answered."""
     ask_at: float = 0.0
     """When NVML is asked again after a refusal, on the boot clock."""
-    room: bool = False
-    """Whether NVML just saw room on its GPUs."""
+    has_gpu_memory: bool = False
+    """Whether NVML just saw enough free memory on its GPUs."""
     refusals: int = 0
-    """Times in a row that there was no room."""
+    """Times in a row that too little memory was free."""
     refused_about: tuple[object, ...] = ()
     """See Refusal.about."""
     before: frozenset[int] = frozenset()

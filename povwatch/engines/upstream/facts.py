@@ -128,7 +128,7 @@ def gpu_name() -> str:
     return str(cuda.get_device_name()) if cuda else ""
 
 
-def gpu_room() -> int | None:
+def usable_gpu_memory() -> int | None:
     """Bytes of GPU memory that a job can use: free, or held by torch without use; None without a GPU."""
     cuda = _cuda()
     if cuda is None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.cosmos import CONTROLS
 from povwatch.engines.port import EngineBlocked, EngineFailure
 from povwatch.engines.trust import check_owners
-from povwatch.engines.upstream import cached, causes, facts, hooks, references, room, tensors
+from povwatch.engines.upstream import cached, causes, facts, hooks, memory, references, tensors
 from povwatch.engines.upstream.arguments import NAME, arguments, paths
 from povwatch.engines.upstream.chunks import Chunks
 from povwatch.engines.upstream.guard import contained
@@ -105,7 +105,7 @@ class Session:
         """
         arguments(job, self._settings)
         references.check(job)
-        room.check(job, host_memory.total(), facts.gpu_room())
+        memory.check(job, host_memory.total(), facts.usable_gpu_memory())
 
     def sample(self, job: dict[str, Any]) -> Any:  # noqa: ANN401 - upstream's InferenceArguments
         """The job as upstream takes it.

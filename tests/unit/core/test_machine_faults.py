@@ -57,7 +57,7 @@ def test_machine_fault_charges_nothing(code, place) -> None:
 def test_unreadable_clip_waits_alone(code) -> None:
     """A clip that may not be read waits alone; our own folder holds the queue."""
     assert isinstance(meant(code, Place.SOURCE), errors.SourceChanged)
-    assert isinstance(meant(code, Place.ROOM), errors.OutputsNotWritable)
+    assert isinstance(meant(code, Place.PRIVATE_FOLDER), errors.OutputsNotWritable)
     assert isinstance(meant(code, Place.SPEC), errors.InputsRefused)
 
 

@@ -178,12 +178,12 @@ def test_too_small_disk_is_told_before(licensed, state, monkeypatch):
     monkeypatch.setattr(prefetch.shutil, "disk_usage", lambda _: free)
     found = prefetch.plan(NEEDS)
     with pytest.raises(RoomError, match=r"401 kB are still to be fetched.*HF_HOME"):
-        prefetch.check_room(found)
+        prefetch.check_disk_space(found)
     free.free += 1
-    prefetch.check_room(found)
+    prefetch.check_disk_space(found)
     prefetch.download(found, state, Bars())
     free.free = 0
-    prefetch.check_room(found)  # nothing is left to fetch
+    prefetch.check_disk_space(found)  # nothing is left to fetch
 
 
 def test_moved_branch_is_fetched_anew(licensed, state):

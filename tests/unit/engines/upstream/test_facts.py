@@ -6,7 +6,7 @@ import pytest
 from support.cosmos_jobs import job
 
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.upstream import facts, room
+from povwatch.engines.upstream import facts, memory
 from povwatch.engines.upstream.settings import Settings
 from povwatch.models.needs import CHECKPOINTS, VAE
 
@@ -73,23 +73,23 @@ def test_cached_files_on_record(tmp_path, monkeypatch):
 
 def test_without_torch_there_is_no_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert (facts.gpu_name(), facts.gpu_room(), facts.peak()) == ("", None, None)
+    assert (facts.gpu_name(), facts.usable_gpu_memory(), facts.peak()) == ("", None, None)
     facts.begin_peak()
 
 
 def test_memory_for_500_frames_at_1080p():
     """500 frames at 1080p take 11.6 GiB at the end, and are refused where there is less."""
     wanted = job("/c.mp4", 500, size=(1920, 1080))
-    room.check(wanted, 1024 * GIB, 12 * GIB)
+    memory.check(wanted, 1024 * GIB, 12 * GIB)
     with pytest.raises(EngineFailure, match=r"takes 11.6 GiB of GPU memory, and 11.0 GiB can be had"):
-        room.check(wanted, 1024 * GIB, 11 * GIB)
-    room.check(job("/c.mp4", 500, size=(1920, 1080), keep_input_resolution=False), 1024 * GIB, 11 * GIB)
-    room.check(job("/c.mp4", 500, size=(1920, 1080), max_frames=93), 1024 * GIB, 11 * GIB)
-    room.check(wanted, 1024 * GIB, None)
+        memory.check(wanted, 1024 * GIB, 11 * GIB)
+    memory.check(job("/c.mp4", 500, size=(1920, 1080), keep_input_resolution=False), 1024 * GIB, 11 * GIB)
+    memory.check(job("/c.mp4", 500, size=(1920, 1080), max_frames=93), 1024 * GIB, 11 * GIB)
+    memory.check(wanted, 1024 * GIB, None)
 
 
 def test_clip_too_large_to_decode():
     """A clip that does not fit in memory once decoded is refused."""
     with pytest.raises(EngineFailure, match=r"take 57.9 GiB once decoded, and 32.0 GiB of memory can be had here"):
-        room.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), 32 * GIB, None)
-    room.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), None, None)
+        memory.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), 32 * GIB, None)
+    memory.check(job("/c.mp4", 5000, size=(1920, 1080), max_frames=10), None, None)
