@@ -1,7 +1,7 @@
 """The worker pool: starts a worker for each share of the GPUs, and knows why no worker can take a job.
 
 A worker's process starts if clips may start (`povwatch pause`, engine.hours), the host has memory for another load, and
-NVML, asked anew, sees room on the worker's GPUs.
+NVML, asked anew, sees enough free memory on the worker's GPUs.
 
 The run stage gives the workers jobs and handles the events about jobs. gpu_faults.py ends workers whose GPU failed.
 """
