@@ -98,10 +98,10 @@ class Inspections:
         """Whether nothing is under way."""
         return all(queue.idle for queue in self.queues)
 
-    def settle(self) -> None:
+    def handle_results(self) -> None:
         """Handle every outcome since the last call, in the loop."""
         for queue in self.queues:
-            queue.settle()
+            queue.handle_results()
 
     def close(self) -> None:
         """Cancel what is under way, and wait for its end."""

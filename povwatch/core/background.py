@@ -57,7 +57,7 @@ class Background:
         cancelled = self._cancels[key] = threading.Event()
         self._pool.submit(_run, self._ended, key, work, (cancelled, *data), named)
 
-    def settle(self) -> None:
+    def handle_results(self) -> None:
         """Handle every result since the last call, in the loop."""
         for key, outcome in self._ended.take():
             self._end(key, outcome)

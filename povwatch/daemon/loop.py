@@ -210,8 +210,8 @@ class Daemon:
 
     def _tick(self, now: float) -> None:
         app, tried = self.app, self.app.mishaps.tried
-        tried("background", app.background.settle)
-        tried("inspections", app.inspections.settle)
+        tried("background", app.background.handle_results)
+        tried("inspections", app.inspections.handle_results)
         tried("folder monitor", app.folder_monitor.tick, now)
         if app.root.away is None:
             tried("arrival", app.arrival.tick, now)
@@ -295,7 +295,7 @@ class Daemon:
         deadline = app.clock.boot() + STOP_PATIENCE
         while not app.pool.stopped and app.clock.boot() < deadline:
             app.waker.sleep(0.1)
-            app.run.settle(app.clock.boot())
+            app.run.handle_worker_events(app.clock.boot())
 
     def _sum_up(self) -> None:
         self._outcome = outcome(self.app, stopped=self._stop is not None)

@@ -160,7 +160,7 @@ class HookStage(Stage):
     def tick(self, now: float) -> None:
         """Handle output and ends, cancel runs that nobody needs, start the ones that are due."""
         self._log_output()
-        self._background.settle()
+        self._background.handle_results()
         # If the end of a run could not be handled, its hook must still run again.
         self._active = {name: run for name, run in self._active.items() if self._background.busy(run.key)}
         if not self._hooks:
@@ -288,13 +288,13 @@ class HookStage(Stage):
         self._log_output()
         try:
             with self._store.together():
-                self._settle(active, outcome)
+                self._journal_end(active, outcome)
         except Exception:
             self._records.pop(active.record.job, None)  # its records are of an undone transaction
             raise
         self._wake()
 
-    def _settle(self, active: _ActiveRun, outcome: Outcome | Exception) -> None:
+    def _journal_end(self, active: _ActiveRun, outcome: Outcome | Exception) -> None:
         """Journal how a run ended."""
         hook, record = active.request.hook, active.record
         job = self._store.job(record.job)

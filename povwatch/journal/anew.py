@@ -86,7 +86,7 @@ def made_anew(state: Path) -> Iterator[NewJournal]:
             (state / (GROWING + part)).unlink(missing_ok=True)
         with closing(NewJournal(connect(file), lock)) as journal:
             yield journal
-        _settle(file, state)
+        _sync_and_chown(file, state)
         journal.replaced = move_aside(state)
         file.rename(state / FILE)
         _sync(state)
@@ -120,7 +120,7 @@ def move_aside(state: Path) -> Path | None:
     return state / f"{FILE}.old-{number}"
 
 
-def _settle(file: Path, state: Path) -> None:
+def _sync_and_chown(file: Path, state: Path) -> None:
     """Sync the file, and give it the folder's owner: the daemon has to open it, not root who ran the command."""
     if file.with_name(file.name + "-wal").exists():
         raise JournalError(f"The new journal {file} could not be closed.", "Check the disk (df, journalctl -k).")

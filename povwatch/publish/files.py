@@ -31,7 +31,7 @@ def _never() -> bool:
     return False
 
 
-def settle(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> Entry:
+def sync_and_measure(folder: int, name: bytes, mode: int, stopped: Stopped = _never) -> Entry:
     """Measure a staged file and sync it.
 
     Args:

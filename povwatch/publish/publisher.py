@@ -100,7 +100,9 @@ class Publisher:
             run_fd = private_of(root, self._outputs, at, opened)
             try:
                 with translate_output_errors(self._outputs, at, Place.SEAL):
-                    measured = [staged.settle(run_fd, os.fsencode(file.name), self._mode, stopped) for file in files]
+                    measured = [
+                        staged.sync_and_measure(run_fd, os.fsencode(file.name), self._mode, stopped) for file in files
+                    ]
                     version, entries = self._chosen(root, run_fd, measured, first=1, names=names, describe=describe)
                     fs.fsync_dir(run_fd)
                     fs.fsync_dir(private_of(root, self._outputs, layout.STAGING, opened))

@@ -89,7 +89,7 @@ class RunStage(Stage):
 
     def tick(self, now: float) -> None:
         """Handle the workers' events, and hand out the next jobs."""
-        self.settle(now)
+        self.handle_worker_events(now)
         self._pool.log_loads()
         self._queue.shorten_pauses()
         for worker in self._pool.workers:
@@ -105,7 +105,7 @@ class RunStage(Stage):
         self._preparing.tick(now, wanted=self._pool.generating if blocker is None else 0)
         self._queue.note_blocker()
 
-    def settle(self, now: float) -> None:
+    def handle_worker_events(self, now: float) -> None:
         """Handle the workers' events, without handing out jobs."""
         for worker, event in self._pool.poll(now):
             run = worker.run

@@ -93,8 +93,8 @@ class Built:
         while not (self.app.background.idle and self.app.inspections.idle):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-            self.app.background.settle()
-            self.app.inspections.settle()
+            self.app.background.handle_results()
+            self.app.inspections.handle_results()
         self.no_bug()
 
     def no_bug(self):

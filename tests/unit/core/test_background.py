@@ -19,7 +19,7 @@ class Loop:
     def settle(self):
         assert self.woken.wait(10)
         self.woken.clear()
-        self.background.settle()
+        self.background.handle_results()
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_refusal_costs_no_generation(here, monkeypatch, step, code):
     def refused(*_, **__):
         raise OSError(code, os.strerror(code))
 
-    places = {"finish": (private, "enter"), "seal": (staged, "settle"), "publish": (fs, "rename_noreplace")}
+    places = {"finish": (private, "enter"), "seal": (staged, "sync_and_measure"), "publish": (fs, "rename_noreplace")}
     with monkeypatch.context() as patch, capture_logs() as lines:
         patch.setattr(*places[step], refused)
         here.generated()
