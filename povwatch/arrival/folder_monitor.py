@@ -249,7 +249,7 @@ class FolderMonitor(Stage):
             if self._says_the_same(job):
                 self._store.touch(job, spec_stat=seen)
             else:
-                self._arrival.again(job.path, self._store.clock.boot())
+                self._arrival.rerun(job.path, self._store.clock.boot())
 
     def _say_late(self, job: Job) -> None:
         with suppress(EnvironmentFault):

@@ -254,7 +254,7 @@ class ArrivalStage(Stage):
 
     # -- a job comes into this stage, or ends
 
-    def again(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
+    def rerun(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
         """Run a clip again: it arrives anew, with a new job. None if it does not exist.
 
         Raises:
@@ -466,9 +466,9 @@ class ArrivalStage(Stage):
         if report is None:
             self.absent(clip.path, now)
         else:
-            self._judge(clip, job, report, now)
+            self._judge_report(clip, job, report, now)
 
-    def _judge(self, clip: FollowedClip, job: Job, report: Report, now: float) -> None:
+    def _judge_report(self, clip: FollowedClip, job: Job, report: Report, now: float) -> None:
         """Act on the container's report."""
         assert clip.settle is not None  # noqa: S101 - settling clips have one
         clip.phase = Phase.SETTLING
@@ -523,7 +523,7 @@ class ArrivalStage(Stage):
         elif isinstance(outcome, Exception):
             raise outcome
         elif isinstance(outcome, Report):
-            self._judge(clip, job, outcome, now)
+            self._judge_report(clip, job, outcome, now)
         else:
             self._judge_video(clip, job, outcome, now)
 

@@ -119,7 +119,7 @@ class SpecFiles:
             entry.sure_at = self._store.clock.boot() + SURE_AFTER
         entry.stat = file.signature
         if file.digest != entry.digest or entry.problem or entry.refers:
-            self._judge(entry, job, path, file)
+            self._validate(entry, job, path, file)
         return True
 
     def meaning(self, job: Job, file: SpecFile, info: VideoInfo) -> Spec | None:
@@ -240,7 +240,7 @@ class SpecFiles:
         facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
         return first_spec(self._defaults, template, job.base, facts)
 
-    def _judge(self, entry: GraceEntry, job: Job, path: bytes, file: SpecFile) -> None:
+    def _validate(self, entry: GraceEntry, job: Job, path: bytes, file: SpecFile) -> None:
         """Validate a JSON as it was read."""
         was, new = entry.digest, file.digest != entry.digest
         entry.digest, entry.unmeasured, entry.hindrance = file.digest, "", ""

@@ -344,7 +344,7 @@ class GraceStage(Stage):
             unmeasured=bool(entry.unmeasured),
         )
         entry.grace = clockwork.observe(entry.grace, sample, now, period=self._config.period, limit=self._config.max)
-        self._follow(entry, by, first=first)
+        self._act_on_check(entry, by, first=first)
 
     def _write_missing(self, entry: GraceEntry, job: Job, now: float) -> bool:
         """Write a JSON again that has been missing for a while, and read it; False while there is none."""
@@ -368,7 +368,7 @@ class GraceStage(Stage):
         entry.last_wait = waiting_for(error)
         self._store.wait(self._store.job(entry.job), entry.last_wait, str(error))
 
-    def _follow(self, entry: GraceEntry, by: str, *, first: bool) -> None:
+    def _act_on_check(self, entry: GraceEntry, by: str, *, first: bool) -> None:
         """Act on a check, the `first` of this JSON or another. `by` says who holds the clip; empty if nobody does."""
         job = self._store.job(entry.job)
         grace, was = entry.grace, entry.last_wait
@@ -490,7 +490,7 @@ class GraceStage(Stage):
     ) -> tuple[str, dict[str, object]]:
         """The event to log, and its fields; an empty name if there is no news.
 
-        `was` is what the entry waited on before, `found` the change. For `by` and `first` see `_follow`.
+        `was` is what the entry waited on before, `found` the change. For `by` and `first` see `_act_on_check`.
         """
         grace = entry.grace
         spec = layout.beside(job.path, job.base).spec

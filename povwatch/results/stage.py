@@ -331,7 +331,7 @@ class ResultsStage(Stage):
         self._store.apply(job, again)
         self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
 
-    def again(self, job: Job) -> bool:
+    def finish_kept(self, job: Job) -> bool:
         """Finish a failed job's kept artifact again; False if the artifact is gone."""
         if not job.kept:
             return False
