@@ -34,7 +34,7 @@ from povwatch.core.errors import (
     SourceChanged,
 )
 from povwatch.core.job import Job, JobState, Waiting
-from povwatch.core.retry import Kind
+from povwatch.core.retry import Action
 from povwatch.core.sentences import joined
 from povwatch.files import private
 from povwatch.publish import Sealed
@@ -79,18 +79,18 @@ class FailedAttempts:
         wall = self._store.clock.wall()
         error = self._excused(job, error)
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
-        match decision.kind:
-            case Kind.RETRY:
+        match decision.action:
+            case Action.RETRY:
                 fields = {
                     "attempt": job.attempts,
                     "problem": str(error),
                     "at": self._store.clock.spell(self._store.clock.boot() + decision.at - wall),
                 }
                 self._requeue(job, "retry", fields, waiting=Waiting.RETRY_AT, detail=decision.reason, at=decision.at)
-            case Kind.RELEASE if isinstance(error, SourceChanged):
+            case Action.RELEASE if isinstance(error, SourceChanged):
                 self._discard(job)
                 self._store.apply(job, ArrivesAgain(problem=str(error)))
-            case Kind.RELEASE:
+            case Action.RELEASE:
                 fields = {"problem": str(error)}
                 job = self._requeue(
                     *(_given_back(job), "released", fields),
@@ -105,9 +105,9 @@ class FailedAttempts:
                 )
                 if not known:
                     self._store.log("released", job, fields)
-            case Kind.BLOCK:
+            case Action.BLOCK:
                 self._end(job, Blocked, error, "was blocked by the engine's guardrail")
-            case Kind.FAIL | Kind.REJECT:
+            case Action.FAIL | Action.REJECT:
                 self.fail(job, error)
 
     def release(self, job: Job, why: str, *, not_before: float = 0.0) -> None:
@@ -158,7 +158,7 @@ class FailedAttempts:
         """Put a job back into the queue after a crash, which is counted; the third crash fails the job."""
         job = replace(job, crashes=job.crashes + 1)
         decision = retry.after_crash(job.crashes, self._store.clock.wall())
-        if decision.kind is Kind.FAIL:
+        if decision.action is Action.FAIL:
             again = command("retry", clip=job.path)
             self.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
             return

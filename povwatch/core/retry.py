@@ -38,7 +38,7 @@ FAULTS_PATIENCE = 3
 """After so many machine faults while inspecting a clip, --once no longer waits for it."""
 
 
-class Kind(StrEnum):
+class Action(StrEnum):
     """What to do with the job."""
 
     RETRY = "retry"
@@ -57,7 +57,7 @@ class Kind(StrEnum):
 class Decision:
     """What to do, when, and why."""
 
-    kind: Kind
+    action: Action
     at: float
     """No earlier than this time, on the clock of `now`. For an end, `now`."""
     waiting: Waiting | None
@@ -76,7 +76,7 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
     """
     for cause, (waiting, pause) in _RELEASES.items():
         if isinstance(error, cause):
-            return Decision(Kind.RELEASE, now + pause, waiting=waiting, reason=str(error))
+            return Decision(Action.RELEASE, now + pause, waiting=waiting, reason=str(error))
     for cause, ending in _ENDS.items():
         if isinstance(error, cause):
             return Decision(ending, now, waiting=None, reason=str(error))
@@ -84,9 +84,9 @@ def decide(error: errors.PovwatchError, *, attempts: int, limit: int, now: float
         limit = min(limit, OUT_OF_MEMORY_MAX)
     if attempts >= limit:
         reason = joined(str(error), f"Given up after {_times(attempts, 'attempt')}.")
-        return Decision(Kind.FAIL, now, waiting=None, reason=reason)
+        return Decision(Action.FAIL, now, waiting=None, reason=reason)
     reason = joined(str(error), f"Attempt {attempts} of {limit}.")
-    return Decision(Kind.RETRY, now + backoff(attempts), waiting=Waiting.RETRY_AT, reason=reason)
+    return Decision(Action.RETRY, now + backoff(attempts), waiting=Waiting.RETRY_AT, reason=reason)
 
 
 def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now: float) -> Decision:
@@ -99,8 +99,8 @@ def finish_again(error: errors.PovwatchError, *, failures: int, limit: int, now:
     """
     if failures >= limit:
         reason = joined(error.what, f"Given up after {_times(failures, 'try')}.")
-        return Decision(Kind.FAIL, now, waiting=None, reason=reason)
-    return Decision(Kind.RETRY, now + backoff(failures), waiting=Waiting.RETRY_AT, reason=str(error))
+        return Decision(Action.FAIL, now, waiting=None, reason=reason)
+    return Decision(Action.RETRY, now + backoff(failures), waiting=Waiting.RETRY_AT, reason=str(error))
 
 
 def after_crash(crashes: int, now: float) -> Decision:
@@ -113,9 +113,9 @@ def after_crash(crashes: int, now: float) -> Decision:
     often = _times(crashes, "time")
     if crashes >= CRASHES_MAX:
         reason = f"The daemon or the machine went down {often} while this job ran. It may be the cause."
-        return Decision(Kind.FAIL, now, waiting=None, reason=reason)
+        return Decision(Action.FAIL, now, waiting=None, reason=reason)
     reason = f"The daemon or the machine went down while this job ran ({often})."
-    return Decision(Kind.RETRY, now + backoff(crashes), waiting=Waiting.RETRY_AT, reason=reason)
+    return Decision(Action.RETRY, now + backoff(crashes), waiting=Waiting.RETRY_AT, reason=reason)
 
 
 def clamped(not_before: float, now: float) -> float:
@@ -136,10 +136,10 @@ def backoff(times: int) -> float:
     return min(BACKOFF_MAX, 2.0 ** min(max(times, 1), 10))
 
 
-_ENDS: dict[type[errors.PovwatchError], Kind] = {
-    errors.NotAVideo: Kind.REJECT,
-    errors.Blocked: Kind.BLOCK,
-    errors.Permanent: Kind.FAIL,
+_ENDS: dict[type[errors.PovwatchError], Action] = {
+    errors.NotAVideo: Action.REJECT,
+    errors.Blocked: Action.BLOCK,
+    errors.Permanent: Action.FAIL,
 }
 
 _RELEASES: dict[type[errors.PovwatchError], tuple[Waiting, float]] = {

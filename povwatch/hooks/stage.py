@@ -333,14 +333,14 @@ class HookStage(Stage):
         clock, attempts = self._store.clock, self._config.engine.attempts
         decision = retry.decide(error, attempts=record.attempts, limit=attempts, now=clock.wall())
         at = decision.at + (CHANGED_PAUSE if isinstance(error, SourceChanged) else 0.0)
-        if decision.kind is retry.Kind.RELEASE and (again := retry_times(error)):
+        if decision.action is retry.Action.RELEASE and (again := retry_times(error)):
             self._refusals[job.id] += 1
             at = max(at, clock.wall() + again.pause(self._refusals[job.id]))
         else:
             self._refusals.pop(job.id, None)
         on_boot = clock.boot() + at - clock.wall()
         fields = {"hook": hook.name, "problem": str(error), "at": clock.spell(on_boot)}
-        if decision.kind is retry.Kind.RELEASE:
+        if decision.action is retry.Action.RELEASE:
             self._keep(_uncharged(record), error=str(error))
             if isinstance(error, HookUnavailable):
                 detail = f"The hook {hook.name} cannot be started: {error}"
@@ -348,7 +348,7 @@ class HookStage(Stage):
                 self._unable[hook.name] = (on_boot, detail)
             else:
                 self._go_on(job, "hook-later", fields, HookWait(decision.waiting, str(error), at))
-        elif decision.kind is retry.Kind.RETRY:
+        elif decision.action is retry.Action.RETRY:
             self._keep(record, state=HookState.WAITING, error=str(error))
             detail = f"The hook {hook.name} failed: {decision.reason}"
             fields = fields | {"attempt": f"{record.attempts} of {attempts}"}
@@ -361,7 +361,7 @@ class HookStage(Stage):
         """The hook ran when povwatch ended. Attempts do not include such crashes."""
         crashes = record.crashes + 1
         decision = retry.after_crash(crashes, self._store.clock.wall())
-        given_up = decision.kind is retry.Kind.FAIL
+        given_up = decision.action is retry.Action.FAIL
         state = HookState.FAILED if given_up else HookState.WAITING
         self._keep(_uncharged(record), state=state, crashes=crashes, error=decision.reason)
         if hook is None or job.ended:

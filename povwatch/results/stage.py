@@ -313,7 +313,7 @@ class ResultsStage(Stage):
         wall, boot = self._store.clock.wall(), self._store.clock.boot()
         limit = self._config.engine.attempts
         decision = retry.finish_again(error, failures=attempt.unfinished, limit=limit, now=wall)
-        if decision.kind is retry.Kind.FAIL:
+        if decision.action is retry.Action.FAIL:
             self._failed_attempts.keep(job, attempt, error)
             return
         if isinstance(error, FinishFailed) and attempt.unfinished == limit - 1 and attempt.sound.get("path"):

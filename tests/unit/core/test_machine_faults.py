@@ -46,7 +46,7 @@ def test_every_error_has_a_row_in_each_place(code, place) -> None:
 def test_machine_fault_charges_nothing(code, place) -> None:
     """A fault of the machine releases the job, and shows what it waits on."""
     decision = retry.decide(meant(code, place), attempts=3, limit=3, now=100.0)
-    assert decision.kind is retry.Kind.RELEASE
+    assert decision.action is retry.Action.RELEASE
     row = TABLE[code, place]
     assert decision.at <= 100.0 + max(row.until.longest, 60.0)
     if row.on:

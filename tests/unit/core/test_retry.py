@@ -2,7 +2,7 @@ import pytest
 
 from povwatch.core import errors
 from povwatch.core.job import Waiting
-from povwatch.core.retry import BACKOFF_MAX, Kind, after_crash, backoff, clamped, decide
+from povwatch.core.retry import BACKOFF_MAX, Action, after_crash, backoff, clamped, decide
 
 NOW = 1000.0
 
@@ -17,12 +17,14 @@ def every_error(root=errors.PovwatchError):
 
 
 @pytest.mark.parametrize("error", CHARGED)
-@pytest.mark.parametrize(("attempts", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0)])
-def test_failed_attempt_is_charged(error, attempts, kind, pause):
+@pytest.mark.parametrize(
+    ("attempts", "action", "pause"), [(1, Action.RETRY, 2), (2, Action.RETRY, 4), (3, Action.FAIL, 0)]
+)
+def test_failed_attempt_is_charged(error, attempts, action, pause):
     """A failed attempt is charged and repeated, up to the limit."""
     decision = decide(error("It broke."), attempts=attempts, limit=3, now=NOW)
-    assert (decision.kind, decision.at) == (kind, NOW + pause)
-    assert decision.waiting == (Waiting.RETRY_AT if kind is Kind.RETRY else None)
+    assert (decision.action, decision.at) == (action, NOW + pause)
+    assert decision.waiting == (Waiting.RETRY_AT if action is Action.RETRY else None)
     assert decision.reason.startswith("It broke.")
     assert str(attempts) in decision.reason
 
@@ -43,7 +45,7 @@ def test_failed_attempt_is_charged(error, attempts, kind, pause):
 def test_faults_of_others_are_not_charged(error, waiting, attempts):
     """What is not the job's doing gives the attempt back, however often."""
     decision = decide(error("Not now."), attempts=attempts, limit=3, now=NOW)
-    assert (decision.kind, decision.waiting) == (Kind.RELEASE, waiting)
+    assert (decision.action, decision.waiting) == (Action.RELEASE, waiting)
     assert decision.at >= NOW
 
 
@@ -53,21 +55,21 @@ def test_environment_fault_pauses(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
-    [(errors.NotAVideo, Kind.REJECT), (errors.Blocked, Kind.BLOCK), (errors.JobFailed, Kind.FAIL)],
+    ("error", "action"),
+    [(errors.NotAVideo, Action.REJECT), (errors.Blocked, Action.BLOCK), (errors.JobFailed, Action.FAIL)],
 )
-def test_permanent_error_ends_at_once(error, kind):
+def test_permanent_error_ends_at_once(error, action):
     """What cannot get better ends the job at its first attempt."""
     decision = decide(error("No."), attempts=1, limit=3, now=NOW)
-    assert (decision.kind, decision.at, decision.waiting) == (kind, NOW, None)
+    assert (decision.action, decision.at, decision.waiting) == (action, NOW, None)
 
 
 @pytest.mark.parametrize(
-    ("attempts", "limit", "kind"),
-    [(1, 3, Kind.RETRY), (2, 3, Kind.FAIL), (2, 9, Kind.FAIL), (1, 1, Kind.FAIL)],
+    ("attempts", "limit", "action"),
+    [(1, 3, Action.RETRY), (2, 3, Action.FAIL), (2, 9, Action.FAIL), (1, 1, Action.FAIL)],
 )
-def test_out_of_memory_is_tried_once_more(attempts, limit, kind):
-    assert decide(errors.OutOfMemory("Too large."), attempts=attempts, limit=limit, now=NOW).kind is kind
+def test_out_of_memory_is_tried_once_more(attempts, limit, action):
+    assert decide(errors.OutOfMemory("Too large."), attempts=attempts, limit=limit, now=NOW).action is action
 
 
 @pytest.mark.parametrize("error", sorted(set(every_error()), key=lambda error: error.__name__))
@@ -75,10 +77,10 @@ def test_every_error_ends_or_waits(error):
     """Every error ends a job, uses up its attempts, or waits for a reason."""
     decision = decide(error("What.", "Todo."), attempts=10**6, limit=3, now=NOW)
     assert "What. Todo." in decision.reason
-    if decision.kind is Kind.RELEASE:
+    if decision.action is Action.RELEASE:
         assert decision.waiting is not None
     else:
-        assert decision.kind in (Kind.FAIL, Kind.BLOCK, Kind.REJECT)
+        assert decision.action in (Action.FAIL, Action.BLOCK, Action.REJECT)
 
 
 @pytest.mark.parametrize("error", sorted(set(every_error()), key=lambda error: error.__name__))
@@ -87,17 +89,18 @@ def test_type_says_what_happens(error):
     decision = decide(error("What."), attempts=1, limit=3, now=NOW)
     waits = issubclass(error, (errors.EnvironmentFault, errors.SpecInvalid, errors.MachineError))
     ends = issubclass(error, errors.Permanent)
-    expected = Kind.RELEASE if waits else decision.kind if ends else Kind.RETRY
-    assert decision.kind is expected
-    assert (decision.kind in (Kind.FAIL, Kind.BLOCK, Kind.REJECT)) == ends
+    expected = Action.RELEASE if waits else decision.action if ends else Action.RETRY
+    assert decision.action is expected
+    assert (decision.action in (Action.FAIL, Action.BLOCK, Action.REJECT)) == ends
 
 
 @pytest.mark.parametrize(
-    ("crashes", "kind", "pause"), [(1, Kind.RETRY, 2), (2, Kind.RETRY, 4), (3, Kind.FAIL, 0), (4, Kind.FAIL, 0)]
+    ("crashes", "action", "pause"),
+    [(1, Action.RETRY, 2), (2, Action.RETRY, 4), (3, Action.FAIL, 0), (4, Action.FAIL, 0)],
 )
-def test_third_crash_fails(crashes, kind, pause):
+def test_third_crash_fails(crashes, action, pause):
     decision = after_crash(crashes, NOW)
-    assert (decision.kind, decision.at) == (kind, NOW + pause)
+    assert (decision.action, decision.at) == (action, NOW + pause)
 
 
 def test_pauses_double_up_to_a_minute():

@@ -10,7 +10,7 @@ from support.hand_clock import HandClock
 from povwatch.core import retry
 from povwatch.core.errors import GpuLost, WorkerDied
 from povwatch.core.job import Waiting
-from povwatch.core.retry import Kind
+from povwatch.core.retry import Action
 from povwatch.gpu.nvml import Gpu, Gpus, Xid
 from povwatch.workers.gpu_faults import GpuFaults
 from povwatch.workers.pool import Run, Worker
@@ -62,14 +62,14 @@ def world():
 
 
 @pytest.mark.parametrize(
-    ("codes", "error", "kind"),
+    ("codes", "error", "action"),
     [
-        ((13, 31, 43), WorkerDied, Kind.RETRY),
-        ((48, 94, 95, 119), GpuLost, Kind.RELEASE),
-        ((79,), GpuLost, Kind.RELEASE),
+        ((13, 31, 43), WorkerDied, Action.RETRY),
+        ((48, 94, 95, 119), GpuLost, Action.RELEASE),
+        ((79,), GpuLost, Action.RELEASE),
     ],
 )
-def test_worker_on_that_gpu_is_ended(world, codes, error, kind):
+def test_worker_on_that_gpu_is_ended(world, codes, error, action):
     """The worker on the GPU is ended with the error of the fault table, and no other is."""
     for code in codes:
         other, ended = world.hear(code)
@@ -77,7 +77,7 @@ def test_worker_on_that_gpu_is_ended(world, codes, error, kind):
         assert type(ended[-1]) is error
         assert f"Xid {code}" in str(ended[-1])
         decision = retry.decide(ended[-1], attempts=1, limit=3, now=0)
-        assert decision.kind is kind
+        assert decision.action is action
     assert world.notes == [(1, "gpu-fault", code) for code in codes]
 
 
