@@ -37,7 +37,7 @@ LINES_MAX = 100
 """The most left-overs that are listed one by one."""
 
 
-class Kind(StrEnum):
+class LeftoverKind(StrEnum):
     """The kinds of left-overs, in words."""
 
     STAGING = "staging"
@@ -50,7 +50,7 @@ class Kind(StrEnum):
 class Leftover:
     """A file or folder that may be a left-over."""
 
-    kind: Kind
+    kind: LeftoverKind
     path: bytes
     """Relative to its folder: outputs/, inputs/ or the requests."""
     size: int
@@ -75,10 +75,13 @@ def find(config: Config, now: float) -> list[Leftover]:
     """
     inputs = InputsFolder(config.paths.inputs)
     return [
-        *(Leftover(Kind.STAGING, path, size, job) for job, path, size in Staging(config.paths.outputs).sizes()),
-        *(Leftover(Kind.ERROR_FILE, path, size) for path, size in inputs.lonely_errors(config.arrival.suffixes)),
-        *(Leftover(Kind.TEMPORARY, path, size) for path, size in inputs.temporary(now - OLD)),
-        *(Leftover(Kind.ANSWER, path, size) for path, size in Spool(config.paths.state).stale(now - OLD)),
+        *(Leftover(LeftoverKind.STAGING, path, size, job) for job, path, size in Staging(config.paths.outputs).sizes()),
+        *(
+            Leftover(LeftoverKind.ERROR_FILE, path, size)
+            for path, size in inputs.lonely_errors(config.arrival.suffixes)
+        ),
+        *(Leftover(LeftoverKind.TEMPORARY, path, size) for path, size in inputs.temporary(now - OLD)),
+        *(Leftover(LeftoverKind.ANSWER, path, size) for path, size in Spool(config.paths.state).stale(now - OLD)),
     ]
 
 
@@ -91,7 +94,7 @@ def _is_needed(left: Leftover, journal: JournalReader) -> bool:
     if left.job is not None:
         job = journal.job(left.job)
         return job is not None and (not job.ended or _is_kept(job, journal))
-    if left.kind is not Kind.ERROR_FILE:
+    if left.kind is not LeftoverKind.ERROR_FILE:
         return False
     folder, name = layout.split(left.path)
     clip = journal.holder(folder, name.removesuffix(layout.ERROR))
@@ -113,9 +116,9 @@ def remove(config: Config, found: Sequence[Leftover]) -> list[Leftover]:
         try:
             if left.job is not None:
                 staging.finish(left.job)
-            elif left.kind is Kind.ERROR_FILE:
+            elif left.kind is LeftoverKind.ERROR_FILE:
                 inputs.remove_error(left.path)
-            elif left.kind is Kind.TEMPORARY:
+            elif left.kind is LeftoverKind.TEMPORARY:
                 inputs.remove_temporary(left.path)
             else:
                 Spool(config.paths.state).remove(left.path)
