@@ -265,49 +265,49 @@ class Finding:
         return f"{self.seen.rstrip('.')}. {self.todo}" if self.todo else self.seen
 
 
-def engine_findings(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
+def engine_findings(engine_kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
     """Check everything that a real engine needs.
 
     Args:
-        kind: cosmos or diffusers; nothing is checked for others.
+        engine_kind: cosmos or diffusers; nothing is checked for others.
     """
-    if kind not in MEMORY_NEEDED:
+    if engine_kind not in MEMORY_NEEDED:
         return
-    yield driver(kind, gpus)
-    yield from memory(kind, gpus)
-    yield from devices(kind, config, gpus)
-    if kind == "cosmos":
+    yield driver(engine_kind, gpus)
+    yield from memory(engine_kind, gpus)
+    yield from devices(engine_kind, config, gpus)
+    if engine_kind == "cosmos":
         yield submodule(config)
-    yield from libraries(kind, config, gpus)
-    yield from model_files(kind, config)
+    yield from libraries(engine_kind, config, gpus)
+    yield from model_files(engine_kind, config)
     yield guardrails(config)
 
 
-def driver(kind: str, gpus: Gpus) -> Finding:
+def driver(engine_kind: str, gpus: Gpus) -> Finding:
     """The driver's version, and the CUDA version that it supports."""
     if not gpus.driver:
         return Finding(
             "driver", gpus.problem or "of an unknown version", "Install NVIDIA's driver.", fatal=not gpus.found
         )
     seen = f"{gpus.driver}, CUDA up to {gpus.cuda}" if gpus.cuda else gpus.driver
-    oldest = OLDEST_DRIVER.get(kind)
+    oldest = OLDEST_DRIVER.get(engine_kind)
     parts = tuple(int(part) for part in gpus.driver.split(".") if part.isdigit())
     if oldest and parts < oldest:
         wanted = ".".join(str(part) for part in oldest)
-        return Finding("driver", seen, f"The {kind} engine needs {wanted} or newer: upgrade it.", fatal=True)
+        return Finding("driver", seen, f"The {engine_kind} engine needs {wanted} or newer: upgrade it.", fatal=True)
     return Finding("driver", seen)
 
 
-def memory(kind: str, gpus: Gpus) -> Iterator[Finding]:
+def memory(engine_kind: str, gpus: Gpus) -> Iterator[Finding]:
     """Compare GPU memory with the engine's need; names the processes that use some of it."""
-    need = MEMORY_NEEDED[kind]
+    need = MEMORY_NEEDED[engine_kind]
     able = any(not gpu.memory or gpu.memory >= need for gpu in gpus.found)
     for gpu in gpus.found:
         where = f"GPU {gpu.index}"
         if not gpu.memory:
             yield Finding("memory", f"{where} does not say how much it has; {spell_size(need)} are needed")
         elif gpu.memory < need:
-            todo = f"The {kind} engine needs {spell_size(need)}: take a larger GPU."
+            todo = f"The {engine_kind} engine needs {spell_size(need)}: take a larger GPU."
             yield Finding("memory", f"{where} has {spell_size(gpu.memory)}", todo, fatal=not able)
         elif gpu.free < need:
             seen = f"{where} has {spell_size(gpu.free)} of {spell_size(gpu.memory)} free{_holders(gpu)}"
@@ -316,9 +316,9 @@ def memory(kind: str, gpus: Gpus) -> Iterator[Finding]:
             yield Finding("memory", f"{where} has {spell_size(gpu.free)} free, {spell_size(need)} are needed")
 
 
-def devices(kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
+def devices(engine_kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
     """The GPUs that engine.devices and engine.gpus_per_worker leave, unless it is all of them."""
-    engine, needed = config.engine, MEMORY_NEEDED[kind]
+    engine, needed = config.engine, MEMORY_NEEDED[engine_kind]
     if not gpus.found or (not engine.devices and engine.gpus_per_worker == 1):
         return
     if problem := no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed):
@@ -350,11 +350,11 @@ def upstream_of(config: Config) -> Path:
     return config.engine.python.parent.parent.parent
 
 
-def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECONDS) -> Iterator[Finding]:
+def libraries(engine_kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECONDS) -> Iterator[Finding]:
     """Ask the engine's interpreter about its libraries, in a separate process."""
-    python = str(config.engine.python) if kind == "cosmos" else sys.executable
-    packages = PACKAGES[kind]
-    if kind == "diffusers" and config.engine.guardrails:
+    python = str(config.engine.python) if engine_kind == "cosmos" else sys.executable
+    packages = PACKAGES[engine_kind]
+    if engine_kind == "diffusers" and config.engine.guardrails:
         packages = (*packages, "cosmos_guardrail")
     try:
         found = _asked(python, packages, patience)
@@ -364,13 +364,13 @@ def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECON
             why = error.strerror or why
         elif isinstance(error, subprocess.TimeoutExpired):
             why = f"it gives no answer within {patience:.0f} s"
-        yield Finding("interpreter", f"{python} does not run: {why}", INSTALL[kind], fatal=True)
+        yield Finding("interpreter", f"{python} does not run: {why}", INSTALL[engine_kind], fatal=True)
         return
     yield Finding("interpreter", f"{python}, Python {found['python']}")
     if found["missing"]:
-        yield Finding("libraries", f"{', '.join(found['missing'])} missing", INSTALL[kind], fatal=True)
+        yield Finding("libraries", f"{', '.join(found['missing'])} missing", INSTALL[engine_kind], fatal=True)
     if "problem" in found:
-        yield Finding("torch", f"cannot be imported: {found['problem']}", INSTALL[kind], fatal=True)
+        yield Finding("torch", f"cannot be imported: {found['problem']}", INSTALL[engine_kind], fatal=True)
         return
     seen = f"{found['torch']}, CUDA {found['cuda'] or 'none'}, cuDNN {_cudnn(found['cudnn'])}"
     if not found["cuda"]:
@@ -380,7 +380,7 @@ def libraries(kind: str, config: Config, gpus: Gpus, patience: float = ASK_SECON
         yield Finding("torch", seen, todo, fatal=True)
     else:
         yield Finding("torch", seen)
-        if kind == "diffusers":
+        if engine_kind == "diffusers":
             yield from attention(found.get("flash3", ""), gpus)
 
 
@@ -400,18 +400,18 @@ def attention(flash3: str, gpus: Gpus) -> Iterator[Finding]:
         yield Finding("attention", "cuDNN", todo)
 
 
-def model_files(kind: str, config: Config) -> Iterator[Finding]:
+def model_files(engine_kind: str, config: Config) -> Iterator[Finding]:
     """Model files in the cache, their licences, and disk space for missing ones."""
     # The hub's client is slow to import, and the command line should be fast.
     from povwatch.models import hub, record  # noqa: PLC0415
 
     wanted = wishes(config)
-    if kind == "diffusers" and wanted.model and not REPOSITORY.fullmatch(wanted.model):
+    if engine_kind == "diffusers" and wanted.model and not REPOSITORY.fullmatch(wanted.model):
         yield _own_model(wanted.model, wanted.controls)
     snapshots = record.load(config.paths.state)
-    looks = [record.presence(need, snapshots) for need in needs(kind, wanted)]
+    looks = [record.presence(need, snapshots) for need in needs(engine_kind, wanted)]
     for seen in looks:
-        yield _model(seen, command("prefetch", "--engine", kind))
+        yield _model(seen, command("prefetch", "--engine", engine_kind))
     lacking = [seen for seen in looks if not seen.there]
     pages = sorted({seen.need.licence for seen in lacking if seen.need.licence})
     if pages:
@@ -422,7 +422,7 @@ def model_files(kind: str, config: Config) -> Iterator[Finding]:
     if lacking:
         place = hub.existing(hub.cache_of(looks[0].need))
         free = shutil.disk_usage(place).free
-        size = max(approximate_size(kind, wanted) - sum(seen.size for seen in looks), 0)
+        size = max(approximate_size(engine_kind, wanted) - sum(seen.size for seen in looks), 0)
         todo = "Make room, or set HF_HOME to a larger disk." if free < size else ""
         seen_room = f"{place} has {spell_size(free)} free; some {spell_size(size)} are to be fetched"
         yield Finding("room", seen_room, todo, fatal=bool(todo))

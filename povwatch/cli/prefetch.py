@@ -44,11 +44,11 @@ def prefetch(
     Safe to repeat: what is here stays, and what was cut off goes on.
     """
     config = shared(context).config(engine=engine)
-    kind = kind_here(config)
-    wanted = needs(kind, wishes(config, mask_prompts=mask_prompts))
+    engine_kind = kind_here(config)
+    wanted = needs(engine_kind, wishes(config, mask_prompts=mask_prompts))
     if not wanted:
         console.print(
-            f"The engine is {escape(kind)}: no model files are known for it. "
+            f"The engine is {escape(engine_kind)}: no model files are known for it. "
             f"For a real one: {escape(command('prefetch', '--engine', 'cosmos'))} (or diffusers)",
             soft_wrap=True,
         )
@@ -57,12 +57,12 @@ def prefetch(
     from povwatch.models import prefetch as models  # noqa: PLC0415
 
     run = models.check if check else models.fetch_all
-    problems = run(console, kind, wanted, config.paths.state, verify=verify)
+    problems = run(console, engine_kind, wanted, config.paths.state, verify=verify)
     for problem in problems:
         console.print(f"[red]missing[/red]  {escape(problem)}", soft_wrap=True)
     if problems:
         raise typer.Exit(1)
-    console.print(f"The {kind} engine needs no network now. For the service: {environment()}", soft_wrap=True)
+    console.print(f"The {engine_kind} engine needs no network now. For the service: {environment()}", soft_wrap=True)
 
 
 def kind_here(config: Config) -> str:

@@ -28,7 +28,7 @@ COUNTS = 1_000_000_000
 class Refusal:
     """Why no worker can be started."""
 
-    kind: str
+    failure_kind: str
     """See port.FailureKind."""
     problem: str
     """One or more sentences."""

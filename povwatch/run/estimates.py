@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class RuntimeEstimates:
     """Estimates for this engine, from this journal."""
 
-    def __init__(self, journal: JournalReader, kind: str) -> None:
+    def __init__(self, journal: JournalReader, engine_kind: str) -> None:
         """Read the journal's `generated` events."""
-        self._kind = kind
+        self._engine_kind = engine_kind
         done = (eta.Done.of(event.data) for event in journal.latest_events("generated", eta.KEPT))
         self._done = deque(filter(None, done), maxlen=eta.KEPT)
 
@@ -32,12 +32,14 @@ class RuntimeEstimates:
             spec: upstream's fields; empty if unknown.
             gpu: the GPU's name; empty without one.
         """
-        return eta.estimate(self._done, engine=self._kind, gpu=gpu, **eta.size(info, spec, self._kind))
+        return eta.estimate(self._done, engine=self._engine_kind, gpu=gpu, **eta.size(info, spec, self._engine_kind))
 
     def learn(self, attempt: Attempt, gpu: str, seconds: float) -> dict[str, Any] | None:
         """Learn from a generated job, and return the record for the journal; None if a part was resumed."""
         if attempt.artifact.get("chunks_resumed"):
             return None
-        done = eta.Done(self._kind, gpu, **eta.size(attempt.info, attempt.spec, self._kind), seconds=round(seconds, 3))
+        done = eta.Done(
+            self._engine_kind, gpu, **eta.size(attempt.info, attempt.spec, self._engine_kind), seconds=round(seconds, 3)
+        )
         self._done.append(done)
         return asdict(done)

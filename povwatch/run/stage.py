@@ -78,7 +78,7 @@ class RunStage(Stage):
         )
         self._put_offs: Counter[int] = Counter()
         """How often in a row each job was put off because of its own folder in outputs/."""
-        self.estimates = RuntimeEstimates(store.journal, pool.kind)
+        self.estimates = RuntimeEstimates(store.journal, pool.engine_kind)
 
     # -- the daemon's side
 
@@ -214,7 +214,7 @@ class RunStage(Stage):
             on=", ".join(worker.gpus),
             spec_json=json.dumps(frozen(spec)),
             spec_hash=spec.digest(),
-            engine=self._pool.kind,
+            engine=self._pool.engine_kind,
         )
         job = self._store.apply(job, started)
         if self._store.job(job.id).run_id != run_id:  # a stage's `enter` failed and ended the attempt
@@ -302,7 +302,7 @@ class RunStage(Stage):
             case protocol.Generated():
                 self._generated(worker, run, job, event)
             case events.JobFailed():
-                worker.log_last_lines(event.kind)
+                worker.log_last_lines(event.failure_kind)
                 if isinstance(event.error, OutOfMemory) and worker.gpus:
                     self._out_of_memory(worker, run, event.error)
                 else:
@@ -329,7 +329,7 @@ class RunStage(Stage):
         )
         worker.run = None
         for note in noted(event.artifact):
-            say("engine-note", job, engine=self._pool.kind, note=note)
+            say("engine-note", job, engine=self._pool.engine_kind, note=note)
         self._queue.pauses.generated()
         self._store.apply(job, generated)
 

@@ -34,7 +34,7 @@ class EngineLoaded:
 class EngineUnavailable:
     """The engine could not be loaded; the supervisor retries by itself."""
 
-    kind: str
+    failure_kind: str
     """See port.FailureKind."""
     message: str
     todo: str
@@ -58,7 +58,7 @@ class JobFailed:
 
     job_id: int
     run_id: str
-    kind: str
+    failure_kind: str
     """See port.FailureKind; `blocked` if the guardrail refused the job."""
     error: errors.PovwatchError
 
@@ -106,12 +106,12 @@ def job_end(message: JobEnd, cancel_why: str | None, stop_why: str) -> Event:
     return JobFailed(*ids, message.kind, job_error(message.kind, message.message, message.todo))
 
 
-def job_error(kind: str, message: str, todo: str) -> errors.PovwatchError:
+def job_error(failure_kind: str, message: str, todo: str) -> errors.PovwatchError:
     """The error for a kind of failure; see port.FailureKind. An unknown kind counts as `error`."""
-    return _ERRORS.get(kind, errors.AttemptFailed)(storable(message), storable(todo))
+    return _ERRORS.get(failure_kind, errors.AttemptFailed)(storable(message), storable(todo))
 
 
-def kind_of(error: errors.PovwatchError) -> str:
+def failure_kind_of(error: errors.PovwatchError) -> str:
     """The kind of failure for an error; see port.FailureKind."""
     return next((kind for kind, cause in _ERRORS.items() if isinstance(error, cause)), "error")
 

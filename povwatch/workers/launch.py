@@ -58,11 +58,11 @@ def launches(
     ]
 
 
-def _load_config(config: Config, kind: str, number: int) -> dict[str, Any]:
+def _load_config(config: Config, engine_kind: str, number: int) -> dict[str, Any]:
     engine = config.engine
     shared = {"controls": list(engine.controls), "guardrails": engine.guardrails}
     model = {"model": engine.model} if engine.model else {}
-    match kind:
+    match engine_kind:
         case "cosmos":
             # Upstream writes into this folder while it loads, so no other worker may use it.
             place = config.paths.state / "cosmos" / str(number)

@@ -86,7 +86,7 @@ class WorkerPool:
         self._background = background
         self._monitor = monitor
         self._new_process = new_process
-        self.kind = choice.kind
+        self.engine_kind = choice.kind
         """The engine's."""
         self.workers: list[Worker] = []
         self.blocker: Blocker | None = None
@@ -115,7 +115,7 @@ class WorkerPool:
         problem = f"{self._choice.problem}."
         self.blocker = Blocker(Waiting.ENGINE_UNAVAILABLE, problem)
         self._plan_probe()
-        say("engine-unavailable", engine=self.kind, problem=problem, at=self._clock.spell(self._probe_at))
+        say("engine-unavailable", engine=self.engine_kind, problem=problem, at=self._clock.spell(self._probe_at))
 
     def tick(self, now: float) -> None:
         """Check again whether this machine can run the engine; the pauses grow."""
@@ -217,16 +217,16 @@ class WorkerPool:
                 self.blocker = None
                 worker.forget_lines()
                 took, where = spell_duration(event.seconds), self._where(worker)
-                say("engine-ready", engine=self.kind, took=took, worker=worker.number, where=where)
+                say("engine-ready", engine=self.engine_kind, took=took, worker=worker.number, where=where)
                 self._log_abilities(event.capabilities)
             case events.EngineUnavailable():
-                worker.log_last_lines(event.kind)
-                self._unavailable(worker, event.kind, joined(event.message, event.todo), event.retry_at)
+                worker.log_last_lines(event.failure_kind)
+                self._unavailable(worker, event.failure_kind, joined(event.message, event.todo), event.retry_at)
             case events.WorkerLost():
                 worker.log_last_lines()
                 say("worker-lost", problem=str(event.error), worker=worker.number, where=self._where(worker))
                 if worker.run is None:
-                    self._block(events.kind_of(event.error), str(event.error))
+                    self._block(events.failure_kind_of(event.error), str(event.error))
 
     def _log_abilities(self, capabilities: dict[str, Any]) -> None:
         """Log how an engine computes, and what it expected of the machine and did not find; once for equal workers."""
@@ -238,28 +238,30 @@ class WorkerPool:
             lines.append(("engine-computes", {"attention": str(attention), "compiled": compiled}))
         for event, fields in lines:
             if (event, fields) not in self._logged_abilities:
-                say(event, engine=self.kind, **fields)
+                say(event, engine=self.engine_kind, **fields)
         self._logged_abilities = lines
 
     def log_loads(self) -> None:
         """Log the progress of loads. Workers with the same text share one line."""
         loads = {worker.loading for worker in self.workers} - {""}
         for text in sorted(loads - self._logged_loads):
-            say("engine-load-progress", engine=self.kind, stage=text)
+            say("engine-load-progress", engine=self.engine_kind, stage=text)
         self._logged_loads = loads
 
-    def _unavailable(self, worker: Worker, kind: str, problem: str, retry_at: float, *, news: bool = True) -> None:
+    def _unavailable(
+        self, worker: Worker, failure_kind: str, problem: str, retry_at: float, *, news: bool = True
+    ) -> None:
         """Report that a worker cannot load the engine. Without `news`, the log has the same line already."""
-        self._block(kind, problem)
+        self._block(failure_kind, problem)
         at = "after a reboot" if retry_at == float("inf") else self._clock.spell(retry_at)
         if news and self.loaded:
             say("worker-unavailable", label=worker.label, problem=problem, at=at)
         elif news:
-            say("engine-unavailable", engine=self.kind, problem=problem, at=at)
+            say("engine-unavailable", engine=self.engine_kind, problem=problem, at=at)
 
-    def _block(self, kind: str, problem: str) -> None:
+    def _block(self, failure_kind: str, problem: str) -> None:
         if not self.loaded:
-            self.blocker = Blocker(_WAITS.get(kind, Waiting.ENGINE_UNAVAILABLE), problem)
+            self.blocker = Blocker(_WAITS.get(failure_kind, Waiting.ENGINE_UNAVAILABLE), problem)
 
     # -- which workers there are
 
@@ -270,7 +272,7 @@ class WorkerPool:
     def _probe(self, gpus: Gpus) -> None:
         if not self._started and not self._background.busy("probe"):
             then = partial(self._probed, gpus)
-            self._background.submit("probe", then, _engine_problem, self.kind, self._config, gpus)
+            self._background.submit("probe", then, _engine_problem, self.engine_kind, self._config, gpus)
 
     def _probed(self, gpus: Gpus, outcome: str | Exception) -> None:
         if outcome == "":
@@ -283,11 +285,11 @@ class WorkerPool:
         self._started = True
         self.blocker = None
         engine = self._config.engine
-        if missing := strangers(gpus, engine.devices) if self.kind in MEMORY_NEEDED else []:
+        if missing := strangers(gpus, engine.devices) if self.engine_kind in MEMORY_NEEDED else []:
             say("devices-missing", missing=", ".join(missing))
-        self._load_bytes = weights_size(self.kind, self._config)
+        self._load_bytes = weights_size(self.engine_kind, self._config)
         if self._schedule.blocker is None:
-            say("engine-loading", engine=self.kind)
+            say("engine-loading", engine=self.engine_kind)
         new = self._new_workers(gpus)
         if engine.workers != "auto" and len(new) < engine.workers:
             say("workers-fewer", wanted=engine.workers, many=len(new))
@@ -302,7 +304,7 @@ class WorkerPool:
         for worker in self.on_gpus:
             if worker.run is not None and worker.generating and worker.supervisor.pid is not None:
                 worker.run.use.add(now, gpus, worker.gpus, _of_workers(gpus, {worker.supervisor.pid}))
-        if self._started and self.kind in MEMORY_NEEDED:
+        if self._started and self.engine_kind in MEMORY_NEEDED:
             for worker in (new := self._new_workers(gpus)):
                 say("worker-added", label=worker.label)
             self._add(new)
@@ -364,17 +366,17 @@ class WorkerPool:
 
     def _check_gpu_memory(self, worker: Worker, gpus: Gpus) -> None:
         worker.asking = False
-        no = refusal(gpus, worker.gpus, MEMORY_NEEDED.get(self.kind, 0), _of_workers(gpus, self._pids()))
+        no = refusal(gpus, worker.gpus, MEMORY_NEEDED.get(self.engine_kind, 0), _of_workers(gpus, self._pids()))
         if no is not None:
             worker.refusals += 1
             worker.ask_at = self._clock.boot() + backoff(worker.refusals)
             news, worker.refused_about = no.about != worker.refused_about, no.about
-            self._unavailable(worker, no.kind, no.problem, worker.ask_at, news=news)
+            self._unavailable(worker, no.failure_kind, no.problem, worker.ask_at, news=news)
             return
         if worker.refusals:
             if self.blocker is not None and self.blocker.waiting in {Waiting.GPU_BUSY, Waiting.GPU_LOST}:
                 self.blocker = None
-            say("gpu-room", engine=self.kind, where=self._where(worker))
+            say("gpu-room", engine=self.engine_kind, where=self._where(worker))
         worker.has_gpu_memory, worker.refusals, worker.refused_about = True, 0, ()
         mine = (gpu for gpu in gpus.found if gpu.uuid in worker.gpus)
         worker.before = frozenset(process.pid for gpu in mine for process in gpu.processes)
@@ -473,13 +475,13 @@ class Worker:
         else:
             self._lines.append(line)
 
-    def log_last_lines(self, kind: str = "error") -> None:
+    def log_last_lines(self, failure_kind: str = "error") -> None:
         """Log the last output of a worker that failed: its traceback is there.
 
         A refusal of the machine or of the guardrail is complete in its error; then the output is only for --verbose.
-        `kind` is the failure's, see JobFailed.
+        `failure_kind`: see JobFailed.
         """
-        if kind in KINDS or kind == events.BLOCKED:
+        if failure_kind in KINDS or failure_kind == events.BLOCKED:
             self.forget_lines()
             return
         self._more = LAST_LINES - len(self._lines)
@@ -539,5 +541,5 @@ def _of_workers(gpus: Gpus, workers: set[int]) -> set[int]:
     return found
 
 
-def _engine_problem(_: threading.Event, kind: str, config: Config, gpus: Gpus) -> str:
-    return unable(kind, config, gpus)
+def _engine_problem(_: threading.Event, engine_kind: str, config: Config, gpus: Gpus) -> str:
+    return unable(engine_kind, config, gpus)

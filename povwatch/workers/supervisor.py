@@ -292,12 +292,12 @@ class Supervisor:
         if self.state is S.STOPPING:
             return
         self.state = S.READY
-        kind = message.kind if isinstance(message, protocol.Failed) else ""
-        if kind not in SPOILING:
+        failure_kind = message.kind if isinstance(message, protocol.Failed) else ""
+        if failure_kind not in SPOILING:
             self.failures = 0
             return
-        say("worker-replaced", pid=worker.process.pid, why=kind)
-        self._back_off(now, at_once=kind != "gpu-lost")
+        say("worker-replaced", pid=worker.process.pid, why=failure_kind)
+        self._back_off(now, at_once=failure_kind != "gpu-lost")
         self._kill(worker, now)
 
     # -- from one worker to the next -----------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ class Supervisor:
         self._back_off(now)
         self.last_error = error
         if worker.loaded_at is None:
-            return [events.EngineUnavailable(events.kind_of(error), error.what, error.todo, self.retry_at)]
+            return [events.EngineUnavailable(events.failure_kind_of(error), error.what, error.todo, self.retry_at)]
         job, worker.job = worker.job, None
         lost_without_job = events.WorkerLost(None, None, error, self.retry_at)
         if job is None:
@@ -385,9 +385,9 @@ class Supervisor:
         self.failures += not at_once
         self.retry_at = now if at_once else now + backoff(self.failures)
 
-    def _report_unavailable(self, kind: str, message: str, todo: str) -> None:
-        self.last_error = error = events.job_error(kind, message, todo)
-        self._events.append(events.EngineUnavailable(kind, error.what, error.todo, self.retry_at))
+    def _report_unavailable(self, failure_kind: str, message: str, todo: str) -> None:
+        self.last_error = error = events.job_error(failure_kind, message, todo)
+        self._events.append(events.EngineUnavailable(failure_kind, error.what, error.todo, self.retry_at))
 
     def _report_loss(self, worker: CurrentWorker) -> None:
         self._events += worker.unreported

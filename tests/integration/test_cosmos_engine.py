@@ -46,7 +46,7 @@ def pictures(artifact):
 def refused(end, *words):
     """That a job failed for good, in words."""
     assert isinstance(end, events.JobFailed), end
-    assert (end.kind, type(end.error)) == ("invalid", errors.JobFailed), end
+    assert (end.failure_kind, type(end.error)) == ("invalid", errors.JobFailed), end
     for word in words:
         assert word in str(end.error)
     return True
@@ -248,7 +248,7 @@ def test_failure_has_its_kind(fragile, clips, prompt):
     kind, *words = FAILURES[prompt]
     end = fragile.do(job(clips[12], prompt=prompt))
     assert isinstance(end, events.JobFailed)
-    assert end.kind == kind
+    assert end.failure_kind == kind
     for word in words:
         assert word in str(end.error)
     fragile.loop.until_state(SupervisorState.READY)
@@ -259,7 +259,7 @@ def test_depth_that_cannot_be_computed(clips, tmp_path):
     """Depth that cannot be computed fails the job with a message that says so."""
     with Worker({"controls": ["depth"]}, env={"DOUBLE_LOAD": "broken depth"}) as loop:
         end = Desk(loop.ready(), tmp_path).do(job(clips[12], depth={}))
-    assert (end.kind, "depth could not be computed" in str(end.error)) == ("error", True)
+    assert (end.failure_kind, "depth could not be computed" in str(end.error)) == ("error", True)
 
 
 PREFETCH = "script/povwatch --config '/my disk/config.toml' prefetch"
@@ -303,7 +303,7 @@ def test_failed_load_says_what_to_do(load, tmp_path):
     with Worker(env={"DOUBLE_LOAD": load, "PATH": path, "HF_HUB_OFFLINE": "0"}) as loop:
         loop.start()
         end = loop.until(events.EngineUnavailable)
-    assert end.kind == kind
+    assert end.failure_kind == kind
     for word in words:
         assert word in f"{end.message} {end.todo}"
 
@@ -344,7 +344,7 @@ def test_unusable_settings(config, words):
     with Worker(config) as loop:
         loop.start()
         end = loop.until(events.EngineUnavailable)
-    assert end.kind == "invalid"
+    assert end.failure_kind == "invalid"
     assert words in f"{end.message} {end.todo}"
 
 
@@ -447,7 +447,7 @@ def test_job_that_ends_in_all_ranks(pair, clips):
     before = ranks(pair.loop)
     assert isinstance(pair.do(job(clips[12], prompt="[blocked prompt]")).error, errors.Blocked)
     assert isinstance(pair.do(job(clips[12], prompt="[blocked video]")).error, errors.Blocked)
-    assert pair.do(job(clips[12], prompt="[all ranks fail]")).kind == "error"
+    assert pair.do(job(clips[12], prompt="[all ranks fail]")).failure_kind == "error"
     assert refused(pair.do(job(clips[12], depth={})), "depth is asked for")
     assert isinstance(pair.do(job(clips[12])), protocol.Generated)
     assert ranks(pair.loop) == before
@@ -508,4 +508,4 @@ def test_rank_that_cannot_load_is_told(tmp_path):
     """A rank that cannot load has its reason told."""
     with Worker(PAIR, env={"DOUBLE_LOAD": "out of memory"}) as loop:
         loop.start()
-        assert loop.until(events.EngineUnavailable).kind == "out-of-memory"
+        assert loop.until(events.EngineUnavailable).failure_kind == "out-of-memory"

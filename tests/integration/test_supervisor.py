@@ -270,7 +270,7 @@ def test_spoilt_worker_is_replaced(job, engine, kind, error, says):
         first = loop.ready().supervisor.pid
         loop.supervisor.generate(job())
         failed = loop.until(events.JobFailed)
-        assert (failed.run_id, failed.kind, type(failed.error)) == ("r1", kind, error)
+        assert (failed.run_id, failed.failure_kind, type(failed.error)) == ("r1", kind, error)
         assert says in failed.error.what
         loop.until_state(S.READY)
         assert loop.supervisor.pid != first

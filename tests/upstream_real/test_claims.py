@@ -338,7 +338,7 @@ def test_disk_full(desk, files, tmp_path):
         fill(tmp_path / "small", 2**20 - 3 * 4096)
         end = desk.do(edge(files), workdir=tmp_path / "small")
     assert isinstance(end, events.JobFailed), end
-    assert (end.kind, "No space left" in str(end.error)) == ("disk-full", True), end.error
+    assert (end.failure_kind, "No space left" in str(end.error)) == ("disk-full", True), end.error
     assert isinstance(desk.do(edge(files)), protocol.Generated)
     assert desk.loop.supervisor.pid == pid
 
@@ -382,7 +382,7 @@ def test_out_of_memory(desk, files, prompt):
     desk.ready()
     end = desk.do(edge(files, prompt=f"a kitchen {prompt}"))
     assert isinstance(end, events.JobFailed), end
-    assert (end.kind, MEMORY[prompt] in str(end.error)) == ("out-of-memory", True), end.error
+    assert (end.failure_kind, MEMORY[prompt] in str(end.error)) == ("out-of-memory", True), end.error
 
 
 # -- other models ------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def refused(package, folder, **config):
         loop.start()
         end = loop.until((events.EngineUnavailable, events.EngineLoaded), within=LONG)
     assert isinstance(end, events.EngineUnavailable), "it loaded"
-    return end.kind, f"{end.message} {end.todo}"
+    return end.failure_kind, f"{end.message} {end.todo}"
 
 
 def test_guardrails_missing(package, tmp_path):

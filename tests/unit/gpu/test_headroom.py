@@ -30,7 +30,7 @@ def test_room_whoever_else_is_there():
 
 def test_holders_are_named_largest_first():
     no = ask(gpus(gpu(20, Process(7, "python", 40 * GB), Process(8, "train", 80 * GB), Process(9, "x", None))))
-    assert no.kind == "gpu-busy"
+    assert no.failure_kind == "gpu-busy"
     assert no.problem == (
         "No room on NVIDIA X: 20 GB of 140 GB are free, and the engine needs 65 GB; "
         "it is used by train (pid 8, 80 GB), python (pid 7, 40 GB) and x (pid 9)."
@@ -39,7 +39,7 @@ def test_holders_are_named_largest_first():
 
 def test_own_workers_are_not_in_the_way():
     no = ask(gpus(gpu(20, Process(7, "python", 120 * GB))), ours={7})
-    assert no.kind == "gpu-busy"
+    assert no.failure_kind == "gpu-busy"
     assert "NVML does not say who holds the rest" in no.problem
 
 
@@ -56,7 +56,7 @@ def test_unknown_memory_is_no_refusal():
 
 def test_too_small_gpu_is_told():
     no = ask(gpus(gpu(24, memory=24)))
-    assert (no.kind, no.problem) == ("error", "NVIDIA X has 24 GB, and the engine needs 65 GB.")
+    assert (no.failure_kind, no.problem) == ("error", "NVIDIA X has 24 GB, and the engine needs 65 GB.")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_too_small_gpu_is_told():
 def test_missing_gpu_is_lost(seen, words):
     """A GPU that is gone, or whose driver is, is lost, with its reason."""
     no = ask(seen)
-    assert no.kind == "gpu-lost"
+    assert no.failure_kind == "gpu-lost"
     assert no.problem.startswith(words) or words.replace(".", "") in no.problem.replace(".", "")
 
 

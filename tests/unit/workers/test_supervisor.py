@@ -104,7 +104,7 @@ def test_failed_load_is_tried_again(world):
         assert len(world.workers) == attempt
         world.worker.says(protocol.LoadFailed("gpu-lost", "no GPU", "look"))
         (told,) = world.poll()
-        assert (told.kind, told.message, told.todo) == ("gpu-lost", "no GPU", "look")
+        assert (told.failure_kind, told.message, told.todo) == ("gpu-lost", "no GPU", "look")
         assert isinstance(world.supervisor.last_error, errors.GpuLost)
         pauses.append(told.retry_at - world.now)
         world.worker.exits(3)
@@ -263,7 +263,7 @@ def test_failure_kind_decides_replacement(world, kind, error, replaced_after):
     world.busy()
     world.worker.says(protocol.Failed(1, "r1", kind, "what", "todo"))
     (told,) = world.poll()
-    assert (told.kind, type(told.error), told.error.what, told.error.todo) == (kind, error, "what", "todo")
+    assert (told.failure_kind, type(told.error), told.error.what, told.error.todo) == (kind, error, "what", "todo")
     if replaced_after is None:
         assert (world.supervisor.state, world.worker.signals) == (S.READY, [])
         return
@@ -407,7 +407,7 @@ def test_undying_worker_blocks_the_next(world):
     world.busy()
     world.wait(30.5, beating=False)
     lost, unavailable = world.wait(10)
-    assert (lost.run_id, unavailable.kind, unavailable.retry_at) == ("r1", "gpu-lost", inf)
+    assert (lost.run_id, unavailable.failure_kind, unavailable.retry_at) == ("r1", "gpu-lost", inf)
     assert world.wait(3600) == []
     assert len(world.workers) == 1
     world.worker.exits(-9)
@@ -555,7 +555,7 @@ def test_failed_gpu_while_loading(world, error, kind):
     world.worker.exits(-9)
     (told,) = world.poll()
     assert isinstance(told, events.EngineUnavailable)
-    assert told.kind == kind
+    assert told.failure_kind == kind
 
 
 def test_ending_worker_is_not_replaced_again(world):
