@@ -104,8 +104,8 @@ class FolderMonitor(Stage):
         self._watcher.stop()
 
     def next_deadline(self) -> float:
-        """When `tick` has something to do."""
-        return min(self._health_at, self._rescan_at)
+        """When `tick` has something to do. While inputs/ is away there is nothing to scan."""
+        return self._health_at if self._root.away is not None else min(self._health_at, self._rescan_at)
 
     def tick(self, now: float) -> None:
         """Do what is due: health checks, hints, a rescan."""

@@ -105,6 +105,7 @@ class ArrivalStage(Stage):
     """Owns the clips on their way in, and follows the clip of every job that has not ended."""
 
     states = (JobState.ARRIVING,)
+    needs_inputs = True
 
     def __init__(
         self,

@@ -192,8 +192,11 @@ class GraceBegun(Change, event="waiting", logged=False):
         return replace(super().after(job), grace_saved_at=self.now)
 
 
-class GraceUpdated(Change, event="waiting", logged=False):
-    """The grace stage found something new beside a clip that needs no log line."""
+class GraceUpdated(Change, event="waiting", logged=False, state=S.GRACE):
+    """The grace stage found something new beside a clip that needs no log line.
+
+    It takes a queued job back to its grace.
+    """
 
     waiting: Waiting | None
     detail: str
@@ -207,7 +210,7 @@ class GraceUpdated(Change, event="waiting", logged=False):
     """Seconds since the epoch."""
 
     def after(self, job: Job) -> Job:
-        job = replace(job, state=S.GRACE, waiting_on=self.waiting, detail=self.detail)
+        job = replace(job, **self.sets, waiting_on=self.waiting, detail=self.detail)
         if self.spec_digest is not None:
             job = replace(job, spec_digest=self.spec_digest)
         if self.grace_left is not None:

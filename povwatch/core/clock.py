@@ -1,4 +1,4 @@
-"""The two clocks. No other module reads one."""
+"""The two clocks. Decisions of the daemon ask the injected Clock; pure modules get the time as an argument."""
 
 from __future__ import annotations
 

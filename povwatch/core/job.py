@@ -78,6 +78,12 @@ ENDS = frozenset({S.DONE, S.FAILED, S.BLOCKED, S.REJECTED, S.CANCELLED})
 CLAIMED = frozenset({S.RUNNING, S.CHECKING, S.PUBLISHING})
 """The states with an attempt under way. A job found in one of them after a crash is orphaned."""
 
+EDITABLE = frozenset(JobState) - CLAIMED - ENDS
+"""The states in which the clip and its JSON may still change. A job can be held or started in them."""
+
+WAITING = EDITABLE - {S.ARRIVING}
+"""The states of a job whose clip has arrived and that has no attempt under way."""
+
 
 class Waiting(StrEnum):
     """What a job waits on. A reason, not a state."""

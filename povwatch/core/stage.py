@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Stage:
     """One stage of a clip's way. It owns the jobs in some states; each state belongs to one stage.
 
+    The folder monitor and the hook stage own no state. They take their turns here too, and hear of ends.
+
     Every change of a job's state calls `leave` of the old owner and `enter` of the new one, once the change is
     journalled. Every stage is told when a job ends, since each may keep something for it. An exception in one of these
     methods costs that job an attempt, see daemon/mishaps.py.
@@ -21,6 +23,16 @@ class Stage:
 
     states: ClassVar[tuple[JobState, ...]] = ()
     """The states that it owns."""
+
+    needs_inputs: ClassVar[bool] = False
+    """Whether it takes no turn while inputs/ is away."""
+
+    def tick(self, now: float) -> None:
+        """Take a turn of the loop. `now` is on the boot clock."""
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do, on the boot clock; None if only an event brings work."""
+        return None
 
     def enter(self, job: Job) -> None:
         """A job has come into one of these states from another stage."""
@@ -34,13 +46,15 @@ class Stage:
     def resume(self, job: Job, *, crashed: bool) -> str:
         """Go on with a job that an earlier start left in one of these states.
 
+        Arriving clips are followed again by the first rescan (ArrivalStage.recall).
+
         Args:
             crashed: whether the last daemon ended without a clean stop.
 
         Returns:
             What follows, for the summary: "to run again". Empty if nothing has to be said.
         """
-        raise NotImplementedError  # only a stage that owns states is asked
+        raise NotImplementedError  # asked of the owners of jobs whose clip has arrived
 
     def cancel(self, job: Job, why: str) -> bool:
         """End a job that is no longer wanted, now or as soon as its work can be stopped.

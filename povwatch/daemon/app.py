@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from povwatch.config.settings import Config
+    from povwatch.core.stage import Stage
 
 
 class App:
@@ -160,7 +161,16 @@ class App:
             outputs_watch=self.outputs_watch,
             hooks=self.hooks,
         )
-        self.store.stages = (self.arrival, self.folder_monitor, self.grace, self.hooks, self.run, self.results)
+        self.stages: dict[str, Stage] = {
+            "folder monitor": self.folder_monitor,
+            "arrival": self.arrival,
+            "grace": self.grace,
+            "hooks": self.hooks,
+            "run": self.run,
+            "results": self.results,
+        }
+        """By the name that people read, in the order of their turns."""
+        self.store.stages = tuple(self.stages.values())
         self.spool = Spool(config.paths.state)
 
 

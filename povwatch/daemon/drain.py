@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.events import say
-from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.job import CLAIMED, WAITING, Job, JobState, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def is_drained(app: App) -> bool:
     at_work = app.arrival.moving or not all(work.idle for work in (app.background, app.inspections, app.hooks))
     if app.folder_monitor.scanned_at is None or at_work:
         return False
-    return all(_is_stuck(app, job) for job in app.store.in_state(JobState.GRACE, JobState.QUEUED, *CLAIMED))
+    return all(_is_stuck(app, job) for job in app.store.in_state(*WAITING, *CLAIMED))
 
 
 def _is_stuck(app: App, job: Job) -> bool:

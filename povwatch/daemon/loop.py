@@ -212,37 +212,31 @@ class Daemon:
         app, tried = self.app, self.app.mishaps.tried
         tried("background", app.background.handle_results)
         tried("inspections", app.inspections.handle_results)
-        tried("folder monitor", app.folder_monitor.tick, now)
-        if app.root.away is None:
-            tried("arrival", app.arrival.tick, now)
-            tried("grace", app.grace.tick, now)
-            tried("error files", app.error_files.tick, now)
-        if now >= self._requests_at:
-            self._requests_at = now + REQUESTS_EVERY
-            tried("requests", self._requests.tick, now)
         tried("schedule", app.schedule.tick)
         tried("outputs watch", app.outputs_watch.tick, now)
         tried("free space", app.free_space.tick, now)
         tried("GPU monitor", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.pool.generating else LOOK_EVERY))
         tried("GPU faults", app.gpu_faults.tick, now)
         tried("worker pool", app.pool.tick, now)
-        tried("hooks", app.hooks.tick, now)
-        tried("run", app.run.tick, now)
-        tried("results", app.results.tick, now)
+        for name, stage in app.stages.items():
+            if app.root.away is None or not stage.needs_inputs:
+                tried(name, stage.tick, now)
+        if app.root.away is None:
+            tried("error files", app.error_files.tick, now)
+        if now >= self._requests_at:
+            self._requests_at = now + REQUESTS_EVERY
+            tried("requests", self._requests.tick, now)
         tried("status facts", self._facts.tick, now)
 
     def _pause(self) -> float:
         app = self.app
-        asked = {
-            "folder monitor": app.folder_monitor.next_deadline,
-            "arrival": app.arrival.next_deadline,
-            "grace": app.grace.next_deadline,
-            "hooks": app.hooks.next_deadline,
-            "run": app.run.next_deadline,
-            "results": app.results.next_deadline,
+        asked: dict[str, Callable[[], float | None]] = {
             "GPU monitor": app.monitor.next_deadline,
             "mishaps": app.mishaps.next_deadline,
         }
+        for name, stage in app.stages.items():  # a deadline that no turn moves on would keep the loop awake
+            if app.root.away is None or not stage.needs_inputs:
+                asked[name] = stage.next_deadline
         deadlines = [self._requests_at, self._display_at if self._display is not None else None]
         for name, ask in asked.items():
             app.mishaps.tried(f"{name}'s deadline", lambda ask=ask: deadlines.append(ask()))

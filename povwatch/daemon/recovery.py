@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
-from povwatch.core.job import Job, JobState
+from povwatch.core.job import CLAIMED, WAITING, Job, JobState
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.daemon.mishaps import GIVEN_UP_AT
 
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
     from povwatch.publish.staging import Staging
 
-S = JobState
-
-ORDER = (S.PUBLISHING, S.CHECKING, S.RUNNING, S.GRACE, S.QUEUED)
+ORDER = (*(s for s in reversed(JobState) if s in CLAIMED), *(s for s in JobState if s in WAITING))
 """Promises first: povwatch makes nothing in outputs/ before they are kept. Arriving clips are followed once seen."""
 
 FACT = "recoveries"
@@ -59,7 +57,7 @@ def recover(store: JobStore, mishaps: Mishaps, *, crashed: bool) -> None:
 
 def sweep(store: JobStore, staging: Staging) -> None:
     """Delete private folders that belong to no job and no run, once the jobs are settled."""
-    waiting = store.in_state(S.QUEUED, S.GRACE)
+    waiting = store.in_state(*WAITING)
     runs = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
     with suppress(PovwatchError):  # outputs_watch reports a link or a missing permission
         staging.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in runs if job.run_id})

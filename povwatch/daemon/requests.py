@@ -14,7 +14,7 @@ from povwatch.core.changes import Go, Hasten, Hold
 from povwatch.core.command import command
 from povwatch.core.errors import EnvironmentFault, JournalFailed
 from povwatch.core.events import say
-from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.job import EDITABLE, Job, JobState, Waiting
 from povwatch.core.lookup import find, number_of, unanswerable
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.ops import clean
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.daemon.app import App
     from povwatch.ops.clean import Leftover
-
-EARLY = frozenset({JobState.ARRIVING, JobState.GRACE, JobState.QUEUED})
-"""The states in which a job can still be held or started."""
 
 OF_ALL = frozenset({"pause", "resume", "clean"})
 """Requests that concern no single clip."""
@@ -49,6 +46,7 @@ class Requests:
     def tick(self, now: float) -> None:
         """Answer the requests in the spool."""
         for request in self._spool.take():
+            self._app.waker.wake()  # the stages act on it in the next turn
             if request.verb == "clean":
                 self._clean(request)
                 continue
@@ -244,7 +242,7 @@ class Requests:
 
 def _refuse_late(job: Job) -> None:
     """Refuse to hold or start a job that has started or ended."""
-    if job.state in EARLY:
+    if job.state in EDITABLE:
         return
     if job.state is JobState.REJECTED:
         raise Refused(f"it is {job.state} already: {job.error}")

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from povwatch.core.job import Job, JobState
+from povwatch.core.job import WAITING, Job, JobState
 from povwatch.core.layout import shown
 from povwatch.engines import eta
 
@@ -92,7 +92,7 @@ def view(app: App, now: float) -> View:
     ended = [job.state for job in store.ended.values()]
     done = sum(state is JobState.DONE for state in ended)
     runs = [worker.run for worker in app.pool.workers if worker.run is not None]
-    waiting = [job for job in store.in_state(JobState.QUEUED, JobState.GRACE) if job.path in store.scope]
+    waiting = [job for job in store.in_state(*WAITING) if job.path in store.scope]
     blocker = app.blockers.generating()
     loading = {worker.supervisor.loading for worker in app.pool.workers if not worker.supervisor.capabilities}
     generated = store.in_state(JobState.CHECKING, JobState.PUBLISHING)

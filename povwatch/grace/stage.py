@@ -74,6 +74,7 @@ class GraceStage(Stage):
     """Owns the clips between their arrival and their claim."""
 
     states = (JobState.GRACE, JobState.QUEUED)
+    needs_inputs = True
 
     def __init__(
         self,

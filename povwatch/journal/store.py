@@ -1,5 +1,8 @@
 """The jobs under way. Every change of a job goes through `JobStore`: journalled first, then logged.
 
+Two changes have no event, and `apply` does not make them: `touch`, and `Journal.save_grace`. The latter leaves the job
+in memory as it was; the grace stage has the time that is left.
+
 Arriving jobs stay in the journal alone, since there may be a hundred thousand of them.
 """
 
@@ -101,6 +104,8 @@ class JobStore:
 
     def apply(self, job: Job, change: Change) -> Job:
         """Change a job: journalled by compare-and-set on its state and run, then logged, then routed to its stages.
+
+        Within `together` the log line and the calls of the stages follow the commit.
 
         Raises:
             StaleJobError: the job is no longer what the caller knows; nothing was changed.

@@ -65,8 +65,9 @@ class Supervisor:
     """Keeps one worker going, with one job at a time.
 
     Each job that the worker gets ends exactly once; see events.py. A call that the state does not allow raises
-    InvalidState and changes nothing. No method but `close` waits: the daemon's loop calls `poll` when it is woken and
-    at `next_deadline`, acts on the events, and calls `spawn` when another worker is `due` and may start.
+    InvalidState and changes nothing. Only `close` waits, and what sends a message: for 2 s at most if the worker does
+    not read (process.py). The daemon's loop calls `poll` when it is woken and at `next_deadline`, acts on the events,
+    and calls `spawn` when another worker is `due` and may start.
 
     All methods are for one thread. It must outlive the workers, because the kernel ends them with it.
     """
