@@ -277,7 +277,7 @@ class ArrivalStage(Stage):
             return  # this stage itself noticed the change
         self._begin_anew(job)
 
-    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
         """See Stage. The clip is sampled and inspected anew."""
         del error, pause
         self._begin_anew(job)

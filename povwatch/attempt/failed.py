@@ -74,7 +74,7 @@ class FailedAttempts:
         self._staging = staging
         self._pauses = pauses
 
-    def after(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
+    def end(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
         """End an attempt with an error. `prepared`: its copies were made."""
         wall = self._store.clock.wall()
         error = self._excused(job, error)
@@ -110,7 +110,7 @@ class FailedAttempts:
             case Action.FAIL | Action.REJECT:
                 self.fail(job, error)
 
-    def release(self, job: Job, why: str, *, not_before: float = 0.0) -> None:
+    def requeue_uncharged(self, job: Job, why: str, *, not_before: float = 0.0) -> None:
         """Put a job back into the queue, and give its attempt back."""
         self._requeue(_given_back(job), "released", {"problem": why}, waiting=Waiting.TURN, detail=why, at=not_before)
 
@@ -126,17 +126,17 @@ class FailedAttempts:
         again = "" if retry_it in error.todo else f"When that is fixed: {retry_it}"
         self._end(job, Failed, error, "failed", again=again)
 
-    def keep(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
+    def fail_keeping_artifact(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """Fail a job whose artifact could not be finished. The artifact is kept for another try."""
         where = "was here, and is not there now" if attempt.lost else "is kept"
         what = joined(error.what, f"What was generated {where}: {attempt.artifact['path']}")
         self._fail_kept(replace(job, artifact=attempt.to_json(), promise=None), "finish", what, error.todo)
 
-    def take_up(self, job: Job, attempt: Attempt) -> None:
+    def finish_again(self, job: Job, attempt: Attempt) -> None:
         """Finish a failed job's kept artifact again, since somebody asked for it."""
         self._error_files.clear(self._store.apply(job, FinishAgain(artifact=attempt.to_json())))
 
-    def set_aside(self, job: Job, error: PovwatchError) -> None:
+    def fail_keeping_promise(self, job: Job, error: PovwatchError) -> None:
         """Fail a job whose promise cannot be kept. Its files stay where they are, and the error names them."""
         try:
             promised = Sealed.from_json(job.promise or "").entries
@@ -154,7 +154,7 @@ class FailedAttempts:
         error = str(JobFailed(what, todo))
         self._store.apply(job, FailedKept(error=error, artifact=job.artifact, promise=job.promise, crashes=job.crashes))
 
-    def orphaned(self, job: Job) -> None:
+    def requeue_after_crash(self, job: Job) -> None:
         """Put a job back into the queue after a crash, which is counted; the third crash fails the job."""
         job = replace(job, crashes=job.crashes + 1)
         decision = retry.after_crash(job.crashes, self._store.clock.wall())
@@ -170,9 +170,9 @@ class FailedAttempts:
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """End a job that povwatch itself failed at. Its files are kept if its result was made."""
         if job.state is JobState.CHECKING and job.artifact and (attempt := readable_attempt(job.artifact)) is not None:
-            self.keep(job, attempt, error)
+            self.fail_keeping_artifact(job, attempt, error)
         elif job.state is JobState.PUBLISHING or (job.state is JobState.CHECKING and job.artifact):
-            self.set_aside(job, error)
+            self.fail_keeping_promise(job, error)
         else:
             self.fail(job, error)
 
@@ -218,7 +218,7 @@ class FailedAttempts:
         """Put a job back into the queue, with as many attempts and crashes as `job` says."""
         self._discard(job)
         change = kind(
-            how=event,
+            event_name=event,
             fields=fields,
             waiting=waiting,
             detail=detail,
@@ -238,9 +238,9 @@ class FailedAttempts:
         """Delete the attempt's files; at the job's end, its checkpoints too."""
         try:
             if entirely:
-                self._staging.finish(job.id)
+                self._staging.delete_job(job.id)
             elif job.run_id is not None:
-                self._staging.discard(job.id, job.run_id)
+                self._staging.delete_run(job.id, job.run_id)
         except PovwatchError:
             return  # outputs/ is away: swept at the next start
 

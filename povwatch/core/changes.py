@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 S = JobState
 
-IN_JOB = frozenset(field.name for field in fields(Job))
+JOB_FIELDS = frozenset(field.name for field in fields(Job))
 
 NO_ATTEMPT = {"run_id": None, "artifact": None, "promise": None}
 """What a change sets that ends an attempt."""
@@ -28,7 +28,7 @@ class Change:
 
     The words behind a subclass's base say its event, whether it is logged, and what it sets in every job. A field of
     the subclass that has the name of a field of Job sets that one; it has to be of the same type. The rest is in
-    `after`.
+    `applied_to`.
     """
 
     event: ClassVar[str]
@@ -46,9 +46,9 @@ class Change:
         """The event's name."""
         return self.event
 
-    def after(self, job: Job) -> Job:
+    def applied_to(self, job: Job) -> Job:
         """The job as it is after the change."""
-        own = {name: value for name, value in vars(self).items() if name in IN_JOB}
+        own = {name: value for name, value in vars(self).items() if name in JOB_FIELDS}
         return replace(job, **self.sets, **own)
 
     def log_fields(self) -> Mapping[str, Any]:
@@ -66,8 +66,8 @@ class Waits(Change, event="waiting"):
     detail: str
     """For people, as a sentence."""
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), waiting_on=self.waiting)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), waiting_on=self.waiting)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"waiting": str(self.waiting), "detail": self.detail}
@@ -85,7 +85,7 @@ class NotBefore(Change, event="waiting", logged=False):
 
     at: float
 
-    def after(self, job: Job) -> Job:
+    def applied_to(self, job: Job) -> Job:
         return replace(job, not_before=self.at)
 
 
@@ -96,8 +96,8 @@ class PutOff(Change, event="waiting", logged=False):
     detail: str
     at: float
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), waiting_on=self.waiting, not_before=self.at)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), waiting_on=self.waiting, not_before=self.at)
 
 
 # -- what people ask for
@@ -112,8 +112,8 @@ class GoDamaged(Change, event="request", logged=False, go=True, hold=False):
 
     signature: bytes
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), damaged=self.signature, source_stat=self.signature)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), damaged=self.signature, source_stat=self.signature)
 
 
 class StillDamaged(Change, event="request", logged=False):
@@ -121,7 +121,7 @@ class StillDamaged(Change, event="request", logged=False):
 
     signature: bytes
 
-    def after(self, job: Job) -> Job:
+    def applied_to(self, job: Job) -> Job:
         return replace(job, damaged=self.signature)
 
 
@@ -165,10 +165,10 @@ class Arrived(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GRACE, 
     now: float
     """Seconds since the epoch."""
 
-    def after(self, job: Job) -> Job:
+    def applied_to(self, job: Job) -> Job:
         """Only the same video keeps the grace that was left to it."""
         left = job.grace_left if job.source_hash == self.source_hash else None
-        return replace(super().after(job), grace_left=left, grace_saved_at=self.now)
+        return replace(super().applied_to(job), grace_left=left, grace_saved_at=self.now)
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.described
@@ -188,8 +188,8 @@ class GraceBegun(Change, event="waiting", logged=False):
     now: float
     """Seconds since the epoch."""
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), grace_saved_at=self.now)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), grace_saved_at=self.now)
 
 
 class GraceUpdated(Change, event="waiting", logged=False, state=S.GRACE):
@@ -209,7 +209,7 @@ class GraceUpdated(Change, event="waiting", logged=False, state=S.GRACE):
     now: float
     """Seconds since the epoch."""
 
-    def after(self, job: Job) -> Job:
+    def applied_to(self, job: Job) -> Job:
         job = replace(job, **self.sets, waiting_on=self.waiting, detail=self.detail)
         if self.spec_digest is not None:
             job = replace(job, spec_digest=self.spec_digest)
@@ -221,12 +221,12 @@ class GraceUpdated(Change, event="waiting", logged=False, state=S.GRACE):
 class GraceNews(GraceUpdated, logged=True):
     """The grace stage found something new that is logged: an edit, a hold, an invalid JSON ..."""
 
-    what: str
+    event_name: str
     """The event's name."""
     fields: Mapping[str, Any]
 
     def name(self) -> str:
-        return self.what
+        return self.event_name
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.fields
@@ -274,8 +274,8 @@ class DoneAlready(Change, event="done-already", state=S.DONE, waiting_on=None, d
     spec_digest: str | None = None
     """None if the job's grace did not begin."""
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), spec_digest=self.spec_digest or job.spec_digest)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), spec_digest=self.spec_digest or job.spec_digest)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"output": self.output}
@@ -313,8 +313,8 @@ class Started(Change, event="started", state=S.RUNNING, waiting_on=None, detail=
     spec_hash: str
     engine: str
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), attempts=self.attempt)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), attempts=self.attempt)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"attempt": self.attempt, "attempts": self.limit, "worker": self.worker, "on": self.on}
@@ -323,13 +323,13 @@ class Started(Change, event="started", state=S.RUNNING, waiting_on=None, detail=
 class FoundInClip(Change, event="damaged"):
     """Decoding the whole clip showed `damaged` frames, or a `resized` picture."""
 
-    what: str
+    event_name: str
     """The event's name."""
     fields: Mapping[str, Any]
     source_info: str
 
     def name(self) -> str:
-        return self.what
+        return self.event_name
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.fields
@@ -371,8 +371,8 @@ class FinishRetry(Change, event="finish-retry"):
     detail: str
     artifact: str
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), waiting_on=self.waiting)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), waiting_on=self.waiting)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"problem": self.problem, "at": self.at}
@@ -387,16 +387,16 @@ class FinishAgain(Change, event="finish-again", state=S.CHECKING, error=None):
 class StepPutOff(Change, event="check-later", logged=False):
     """The machine does not allow checking or publishing now. The caller logs it, with the time of the next try."""
 
-    step: str
+    event_name: str
     """The event's name: `check-later` or `publish-later`."""
     waiting: Waiting
     detail: str
 
     def name(self) -> str:
-        return self.step
+        return self.event_name
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), waiting_on=self.waiting)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), waiting_on=self.waiting)
 
 
 class PromisedAnew(Change, event="waiting", logged=False):
@@ -415,10 +415,10 @@ class Done(Change, event="done", state=S.DONE, waiting_on=None):
     """The same path, relative to outputs/."""
     note: str
     error: str | None
-    """The `after` hook that failed, if one did."""
+    """The `applied_to` hook that failed, if one did."""
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), detail=self.note)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), detail=self.note)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"took": self.took, "output": self.shown}
@@ -432,8 +432,8 @@ class ArrivesAgain(Change, event="released", state=S.ARRIVING, waiting_on=Waitin
 
     problem: str
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), attempts=max(job.attempts - 1, 0))
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), attempts=max(job.attempts - 1, 0))
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"problem": self.problem}
@@ -445,7 +445,7 @@ class Requeued(Change, event="retry", state=S.QUEUED, **NO_ATTEMPT):
     `retry` charges the attempt, `released` gives it back, `orphaned` follows a crash.
     """
 
-    how: str
+    event_name: str
     """The event's name."""
     fields: Mapping[str, Any]
     waiting: Waiting | None
@@ -455,10 +455,10 @@ class Requeued(Change, event="retry", state=S.QUEUED, **NO_ATTEMPT):
     crashes: int
 
     def name(self) -> str:
-        return self.how
+        return self.event_name
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), waiting_on=self.waiting)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), waiting_on=self.waiting)
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.fields
@@ -502,8 +502,8 @@ class Cancelled(Change, event="cancelled", state=S.CANCELLED, waiting_on=None, *
     source_stat: bytes | None
     """The clip's signature as it was last seen."""
 
-    def after(self, job: Job) -> Job:
-        return replace(super().after(job), detail=self.why)
+    def applied_to(self, job: Job) -> Job:
+        return replace(super().applied_to(job), detail=self.why)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"why": self.why}
@@ -515,16 +515,16 @@ class Cancelled(Change, event="cancelled", state=S.CANCELLED, waiting_on=None, *
 class HookChange(Change, event="hook-started"):
     """A hook of the job began or ended; the event says which."""
 
-    how: str
+    event_name: str
     """The event's name."""
     fields: Mapping[str, Any]
     waits: HookWait | None
     """What the job waits on from now on; None where the hook changes nothing about that."""
 
     def name(self) -> str:
-        return self.how
+        return self.event_name
 
-    def after(self, job: Job) -> Job:
+    def applied_to(self, job: Job) -> Job:
         if self.waits is None:
             return job
         job = replace(job, waiting_on=self.waits.waiting, detail=self.waits.detail)

@@ -71,7 +71,7 @@ class Stage:
     def inputs_back(self, now: float) -> None:
         """inputs/ was away until now (boot clock)."""
 
-    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
         """Try a job again after an unforeseen failure, after `pause` seconds if it has to wait."""
         raise NotImplementedError  # only a stage that owns states is asked
 

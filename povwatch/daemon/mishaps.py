@@ -121,6 +121,6 @@ class Mishaps:
         times = self._times[job.id, job.state]
         stage = self._store.stage_of(job)
         if times < GIVEN_UP_AT:
-            stage.release(job, found, backoff(max(times, 1)))
+            stage.try_again(job, found, backoff(max(times, 1)))
         else:
             stage.give_up(job, found)

@@ -211,7 +211,7 @@ class GraceStage(Stage):
         if gone and (spec := self._files.left_behind(job)):
             self._store.note(job, "spec-left", {"spec": spec})
 
-    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
         """See Stage. The JSON is read as if for the first time."""
         entry = self._entries.get(job.id)
         if entry is None:
@@ -404,7 +404,7 @@ class GraceStage(Stage):
             now=self._store.clock.wall(),
         )
         event, fields = self._event(entry, job, was, found, by=by, first=first)
-        news = GraceNews(**dataclasses.asdict(found), what=event, fields=fields) if event else found
+        news = GraceNews(**dataclasses.asdict(found), event_name=event, fields=fields) if event else found
         self._store.apply(job, news)
 
     # -- the end of a grace

@@ -122,18 +122,18 @@ class HookStage(Stage):
         hook = self._next(job)
         return hook is not None and hook.name in self._unable and hook.name not in self._active
 
-    def after(self, job: Job) -> str | None:
-        """The failures of a published job's `after` hooks, empty if there are none; None while hooks are to run."""
-        if self._next(job) is None:
-            self._published.discard(job.id)
-            records = [
-                record
-                for hook in self._hooks
-                if hook.when == AFTER and (record := self._records_of(job).get(hook.name))
-            ]
-            return joined(*(f"The hook {r.hook} failed: {r.error}" for r in records if r.state is HookState.FAILED))
+    def start_after_hooks(self, job: Job) -> None:
+        """Run the `after` hooks of a published job, in the next turns. Safe to repeat."""
         self._published.add(job.id)
-        return None
+
+    def after_hooks_failures(self, job: Job) -> str | None:
+        """The failures of a published job's `after` hooks, empty if there are none; None while hooks are to run."""
+        if self._next(job) is not None:
+            return None
+        records = [
+            record for hook in self._hooks if hook.when == AFTER and (record := self._records_of(job).get(hook.name))
+        ]
+        return joined(*(f"The hook {r.hook} failed: {r.error}" for r in records if r.state is HookState.FAILED))
 
     def ended(self, job: Job) -> None:
         """See Stage."""
@@ -263,7 +263,7 @@ class HookStage(Stage):
         waits = HookWait(Waiting.HOOK, f"The hook {hook.name} runs.")
         with self._store.together():
             self._keep(record)
-            self._store.apply(job, HookChange(how="hook-started", fields=fields, waits=waits))
+            self._store.apply(job, HookChange(event_name="hook-started", fields=fields, waits=waits))
         active = self._active[hook.name] = _ActiveRun(request, record)
         self._background.submit(
             active.key,
@@ -389,7 +389,7 @@ class HookStage(Stage):
             waits = None
         elif waits is None:
             waits = HookWait(Waiting.TURN if job.state is JobState.QUEUED else None, "")
-        self._store.apply(job, HookChange(how=event, fields=fields, waits=waits))
+        self._store.apply(job, HookChange(event_name=event, fields=fields, waits=waits))
 
     # -- helpers
 

@@ -112,7 +112,7 @@ class JobStore:
             JournalError: core/job.py does not allow the change.
         """
         fields = change.log_fields()
-        new = self.journal.advance(job, change.after(job), change.name(), self.clock.wall(), fields)
+        new = self.journal.advance(job, change.applied_to(job), change.name(), self.clock.wall(), fields)
         self._remember(new)
         if change.logged:
             self.log(change.name(), new, fields)

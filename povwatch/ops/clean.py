@@ -115,7 +115,7 @@ def remove(config: Config, found: Sequence[Leftover]) -> list[Leftover]:
     for left in found:
         try:
             if left.job is not None:
-                staging.finish(left.job)
+                staging.delete_job(left.job)
             elif left.kind is LeftoverKind.ERROR_FILE:
                 inputs.remove_error(left.path)
             elif left.kind is LeftoverKind.TEMPORARY:

@@ -6,7 +6,7 @@ The steps, with the COMMITs of the journal that the caller makes in between:
 2. `seal`: the checked files are synced, and their final names are chosen.
 3. COMMIT `publishing` with the `Sealed` promise.
 4. `publish`: each file is renamed to its final name, never over another file; the manifest goes last.
-5. COMMIT `done`, then `finish` deletes the private folder.
+5. COMMIT `done`, then `Staging.delete_job` deletes the private folder.
 
 After any interruption `publish` of the same promise can be repeated, and ends the same way. That is the recovery.
 Maildir and careful installers use the same protocol: write aside, fsync, rename, fsync the folder.

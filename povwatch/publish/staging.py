@@ -89,11 +89,11 @@ class Staging:
             with contextlib.suppress(OSError):  # checkpoints are in it
                 os.rmdir(job, dir_fd=staging)
 
-    def discard(self, job_id: int, run_id: str) -> None:
+    def delete_run(self, job_id: int, run_id: str) -> None:
         """Delete a run's files."""
         self._clear(lambda job, run: (job, run) == (job_id, run_id))
 
-    def finish(self, job_id: int) -> None:
+    def delete_job(self, job_id: int) -> None:
         """Delete everything of a job: all its runs, and its checkpoints."""
         self._clear(lambda job, _: job == job_id)
 

@@ -82,7 +82,7 @@ def seal_anew(
 
 def clear(_: threading.Event, staging: Staging, job_id: int) -> None:
     """Delete an ended job's private folders; see `Staging.finish`."""
-    staging.finish(job_id)
+    staging.delete_job(job_id)
 
 
 def _naming(job: Job, attempt: Attempt, checked: Checked, pattern: str, started_at: str) -> tuple[Names, Describe]:

@@ -121,7 +121,7 @@ class ResultsStage(Stage):
 
     def enter(self, job: Job) -> None:
         """See Stage. Finish and check the artifact that a worker made."""
-        self.check(job, Attempt.from_json(job.artifact or "{}"))
+        self._check(job, Attempt.from_json(job.artifact or "{}"))
 
     def ended(self, job: Job) -> None:
         """See Stage. Clear the job's private folders, and move its clip if the configuration asks for that."""
@@ -136,29 +136,29 @@ class ResultsStage(Stage):
         """See Stage. A promise is kept. An artifact is checked again if it still exists; if not, the job runs again."""
         if job.state is JobState.PUBLISHING:
             say("orphaned", job, what="its promise is kept now")
-            self.publish(job)
+            self._publish(job)
             return "published"
         attempt = Attempt.from_json(job.artifact or "{}") if job.artifact else None
         if attempt is None or (attempt.lost and not private.is_foreign(attempt.folder)):
-            self._failed_attempts.orphaned(job)
+            self._failed_attempts.requeue_after_crash(job)
             return "to run again"
         crashes = job.crashes + crashed
         if crashed and crashes >= retry.CRASHES_MAX:
             error = FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k.")
-            self._failed_attempts.keep(replace(job, crashes=crashes), attempt, error)
+            self._failed_attempts.fail_keeping_artifact(replace(job, crashes=crashes), attempt, error)
             return "given up"
         say("orphaned", job, what="its artifact is checked again")
-        self.check(self._store.apply(job, CrashCounted(crashes=crashes)), attempt)
+        self._check(self._store.apply(job, CrashCounted(crashes=crashes)), attempt)
         return "checked again"
 
-    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
         """See Stage."""
         if job.state is JobState.PUBLISHING:
             self._publish_later(job, error, self._store.clock.boot() + pause)
         elif not job.artifact:
-            self._failed_attempts.after(job, error)
+            self._failed_attempts.end(job, error)
         elif (attempt := readable_attempt(job.artifact)) is not None:
-            self.failed(job, attempt, error)
+            self._failed(job, attempt, error)
         else:  # the journal's record is damaged, so no try could succeed
             self.give_up(job, error)
 
@@ -166,7 +166,7 @@ class ResultsStage(Stage):
         """See Stage. The job's files are kept."""
         self._failed_attempts.give_up(job, error)
 
-    def check(self, job: Job, attempt: Attempt) -> None:
+    def _check(self, job: Job, attempt: Attempt) -> None:
         """Finish and check a job that is `checking`."""
         full = self._free_space.lacking()
         if full is not None:
@@ -200,7 +200,7 @@ class ResultsStage(Stage):
         gauge = self._gauges.get(job.id)
         return gauge.fraction if gauge else 0.0
 
-    def publish(self, job: Job) -> None:
+    def _publish(self, job: Job) -> None:
         """Keep a promise. Safe to repeat after any interruption."""
         sealed = Sealed.from_json(job.promise or "")
         self._background.submit(
@@ -266,9 +266,9 @@ class ResultsStage(Stage):
                 self._check_later(job, attempt, error)
             elif isinstance(error, EnvironmentFault | CheckFailed) or not kept:
                 self._tries.pop(job.id, None)
-                self._failed_attempts.after(job, error, prepared=True)
+                self._failed_attempts.end(job, error, prepared=True)
             else:
-                self.failed(job, attempt, error)
+                self._failed(job, attempt, error)
         else:
             checked, sealed = outcome
             self._tries.pop(job.id, None)
@@ -285,7 +285,7 @@ class ResultsStage(Stage):
             job = self._store.apply(job, Passed(fields=fields, promise=sealed.to_json(), artifact=attempt.to_json()))
             for key, problem in attempt.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)
-            self.publish(job)
+            self._publish(job)
 
     def _missing(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """Handle a missing private folder, which held the artifact.
@@ -305,16 +305,16 @@ class ResultsStage(Stage):
         else:
             del self._gone_since[job.id]
             self._tries.pop(job.id, None)
-            self._failed_attempts.after(job, error, prepared=True)
+            self._failed_attempts.end(job, error, prepared=True)
 
-    def failed(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
+    def _failed(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """Try again to finish a good artifact. After the last try it is kept."""
         attempt.unfinished += 1
         wall, boot = self._store.clock.wall(), self._store.clock.boot()
         limit = self._config.engine.attempts
         decision = retry.finish_again(error, failures=attempt.unfinished, limit=limit, now=wall)
         if decision.action is retry.Action.FAIL:
-            self._failed_attempts.keep(job, attempt, error)
+            self._failed_attempts.fail_keeping_artifact(job, attempt, error)
             return
         if isinstance(error, FinishFailed) and attempt.unfinished == limit - 1 and attempt.sound.get("path"):
             # The sound was verified. In case it is at fault all the same, the last try leaves it out.
@@ -329,7 +329,7 @@ class ResultsStage(Stage):
             artifact=attempt.to_json(),
         )
         self._store.apply(job, again)
-        self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
+        self._later[job.id] = (when, lambda: self._check(self._store.job(job.id), attempt))
 
     def finish_kept(self, job: Job) -> bool:
         """Finish a failed job's kept artifact again; False if the artifact is gone."""
@@ -341,7 +341,7 @@ class ResultsStage(Stage):
         attempt.unfinished = 0
         if attempt.sound.get("path") is None:
             attempt.sound = {}  # the last try left it out
-        self._failed_attempts.take_up(job, attempt)
+        self._failed_attempts.finish_again(job, attempt)
         return True
 
     def _check_later(
@@ -355,7 +355,7 @@ class ResultsStage(Stage):
         """Postpone finishing the artifact, by `pause` seconds or machine_faults.py's for this error."""
         when = self._store.clock.boot() + (self._pause(job, error) if pause is None else pause)
         self._wait(job, "check-later", error, when, where)
-        self._later[job.id] = (when, lambda: self.check(self._store.job(job.id), attempt))
+        self._later[job.id] = (when, lambda: self._check(self._store.job(job.id), attempt))
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
         if isinstance(outcome, TargetTaken):
@@ -371,12 +371,13 @@ class ResultsStage(Stage):
             self._publish_later(job, error, when)
         else:
             self._results[job.id] = (sealed, outcome)
+            self._hooks.start_after_hooks(job)
             self._end_published(job.id)
 
     def _end_published(self, job_id: int) -> None:
         """End a published job if its hooks are over."""
         job = self._store.job(job_id)
-        failed = self._hooks.after(job)
+        failed = self._hooks.after_hooks_failures(job)
         if failed is None:
             return
         sealed, published = self._results.pop(job_id)
@@ -397,7 +398,7 @@ class ResultsStage(Stage):
         # If the private folder is missing, the error says so, and nobody knows whether it comes back.
         away = isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken)
         self._wait(job, "publish-later", error, when, Where.UNKNOWN if away else Where.PROMISED)
-        self._later[job.id] = (when, lambda: self.publish(self._store.job(job.id)))
+        self._later[job.id] = (when, lambda: self._publish(self._store.job(job.id)))
 
     def _pause(self, job: Job, error: PovwatchError) -> float:
         """Seconds until a step is tried again. If every job would meet the same error, the queue waits too."""
@@ -414,7 +415,7 @@ class ResultsStage(Stage):
             waiting = Waiting.RETRY_AT
         if (job.waiting_on, job.detail) == (waiting, str(error)):
             return
-        job = self._store.apply(job, StepPutOff(step=event, waiting=waiting, detail=str(error)))
+        job = self._store.apply(job, StepPutOff(event_name=event, waiting=waiting, detail=str(error)))
         problem = f"{error} {where}".rstrip()
         say(event, job, problem=problem, at=self._store.clock.spell(when))
 
@@ -425,7 +426,7 @@ class ResultsStage(Stage):
             if isinstance(outcome, Exception):
                 self._published(job, sealed, outcome)
             else:
-                self.publish(self._store.apply(job, PromisedAnew(promise=outcome.to_json())))
+                self._publish(self._store.apply(job, PromisedAnew(promise=outcome.to_json())))
 
         self._background.submit(
             ("publish", job.id),

@@ -173,7 +173,7 @@ class Preparing:
             known = json.loads(job.source_info or "{}")
             if info.get(field) and known.get(field) != info[field] and known.get("sha256") == info["sha256"]:
                 fields = {"problem": describe(info[field]), field: info[field]}
-                job = self._store.apply(job, FoundInClip(what=what, fields=fields, source_info=json.dumps(info)))
+                job = self._store.apply(job, FoundInClip(event_name=what, fields=fields, source_info=json.dumps(info)))
 
     def _log(self, run: Run, *, ahead: bool) -> None:
         made = run.attempt.prepared
@@ -215,7 +215,7 @@ class Preparing:
 
     def _discard(self, run: Run) -> None:
         with suppress(PovwatchError):  # outputs/ is away: swept at the next start
-            self._staging.discard(run.job, run.run_id)
+            self._staging.delete_run(run.job, run.run_id)
 
 
 def frozen(spec: Spec) -> dict[str, Any]:

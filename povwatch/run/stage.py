@@ -127,10 +127,10 @@ class RunStage(Stage):
     def resume(self, job: Job, *, crashed: bool) -> str:
         """See Stage. The job goes back to the queue and the crash is counted; the third one fails it."""
         del crashed  # a clean stop gives the jobs back, so this was a crash
-        self._failed_attempts.orphaned(job)
+        self._failed_attempts.requeue_after_crash(job)
         return "to run again"
 
-    def release(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
         """See Stage. The attempt ends with the error."""
         del pause
         if (worker := self._worker_of(job)) is not None and (run := worker.run) is not None:
@@ -139,7 +139,7 @@ class RunStage(Stage):
             self._failed(worker, error)
         job = self._store.job(job.id)
         if job.state is JobState.RUNNING:  # no worker has it, and none will
-            self._failed_attempts.after(job, error)
+            self._failed_attempts.end(job, error)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """See Stage."""
@@ -150,7 +150,7 @@ class RunStage(Stage):
         self._pool.close()
         for worker in self._pool.workers:
             if worker.run is not None:
-                self._failed_attempts.release(self._store.job(worker.run.job), "povwatch was stopped.")
+                self._failed_attempts.requeue_uncharged(self._store.job(worker.run.job), "povwatch was stopped.")
                 worker.run = None
         self._preparing.close()
 
@@ -223,7 +223,7 @@ class RunStage(Stage):
         try:
             return run or self._preparing.begin(job, run_id, spec)
         except PovwatchError as error:
-            self._failed_attempts.after(job, error)
+            self._failed_attempts.end(job, error)
             return None
 
     # -- generate
@@ -250,7 +250,7 @@ class RunStage(Stage):
             )
         elif worker.supervisor.state is not SupervisorState.READY:  # the worker was lost; the job is not to blame
             worker.run = None
-            self._failed_attempts.release(job, "The worker was lost before it had the job.")
+            self._failed_attempts.requeue_uncharged(job, "The worker was lost before it had the job.")
         else:
             try:
                 soundtrack.log_problems(self._store, job, run.attempt.sound)
@@ -298,7 +298,7 @@ class RunStage(Stage):
                 self._failed_attempts.cancel(job, run.cancel)
             case events.JobCancelled():
                 worker.run = None
-                self._failed_attempts.release(job, event.why)
+                self._failed_attempts.requeue_uncharged(job, event.why)
             case protocol.Generated():
                 self._generated(worker, run, job, event)
             case events.JobFailed():
@@ -348,7 +348,7 @@ class RunStage(Stage):
         if run.cancel is not None:
             self._failed_attempts.cancel(job, run.cancel)
         else:
-            self._failed_attempts.after(job, error, prepared=run.generating_since is not None)
+            self._failed_attempts.end(job, error, prepared=run.generating_since is not None)
 
     def _worker_of(self, job: Job) -> Worker | None:
         """The worker that has a job, or that waits for its copies."""

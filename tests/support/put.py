@@ -25,7 +25,7 @@ class Put(Change, event="waiting"):
     def name(self) -> str:
         return self.what
 
-    def after(self, job: Job) -> Job:
+    def applied_to(self, job: Job) -> Job:
         return replace(job, **self.to)
 
     def log_fields(self) -> Mapping[str, Any]:

@@ -43,19 +43,19 @@ def test_end_of_an_attempt_clears_its_fields():
         changes.Failed(error="e"),
         changes.Blocked(error="e"),
         changes.Cancelled(why="w", source_stat=None),
-        changes.Requeued(how="retry", **back),
+        changes.Requeued(event_name="retry", **back),
         changes.ArrivesAgain(problem="p"),
     ):
-        after = change.after(JOB)
+        after = change.applied_to(JOB)
         assert (after.run_id, after.artifact, after.promise) == (None, None, None), change
 
 
 def test_kept_artifact_stays():
     """A job that is given up after generation keeps its artifact and its run."""
-    after = changes.FailedKept(error="e", artifact="made", promise=None, crashes=1).after(JOB)
+    after = changes.FailedKept(error="e", artifact="made", promise=None, crashes=1).applied_to(JOB)
     assert (after.state, after.run_id, after.artifact, after.error) == (JobState.FAILED, "run", "made", "e")
 
 
 def test_unnamed_field_stays():
     """A change leaves alone what it does not speak of."""
-    assert changes.Go().after(replace(JOB, go=False, hold=True)) == replace(JOB, go=True, hold=False)
+    assert changes.Go().applied_to(replace(JOB, go=False, hold=True)) == replace(JOB, go=True, hold=False)

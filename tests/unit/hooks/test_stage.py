@@ -218,19 +218,21 @@ def test_after_a_clip_nothing_fails(hooked, on_failure):
     clip = hooked(when="after", on_failure=on_failure)
     assert clip.hooks.ready(clip.job)
     clip.publishing()
-    assert clip.hooks.after(clip.job) is None
+    clip.hooks.start_after_hooks(clip.job)
+    assert clip.hooks.after_hooks_failures(clip.job) is None
     clip.ran(BAD)
-    assert clip.hooks.after(clip.job) is None
+    assert clip.hooks.after_hooks_failures(clip.job) is None
     clip.ran(BAD)
     assert (clip.job.state, clip.job.waiting_on) == (JobState.PUBLISHING, None)
-    assert clip.hooks.after(clip.job) == f"The hook mano failed: {BAD}"
+    assert clip.hooks.after_hooks_failures(clip.job) == f"The hook mano failed: {BAD}"
 
 
 def test_no_hook_after_a_clip_says_nothing(clip):
     """A clip without hooks after it has no failure of theirs to tell."""
     clip.ran(DONE)
     clip.publishing()
-    assert clip.hooks.after(clip.job) == ""
+    clip.hooks.start_after_hooks(clip.job)
+    assert clip.hooks.after_hooks_failures(clip.job) == ""
 
 
 @pytest.mark.parametrize(

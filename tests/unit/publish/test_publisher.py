@@ -124,7 +124,7 @@ def test_nothing_visible_until_publish(outputs):
     ]
     assert len(shown) == 2
     assert sealed.output == b"clip/clip_aug.mp4"
-    publisher.staging.finish(1)
+    publisher.staging.delete_job(1)
     assert listing(outputs / ".povwatch") == []
 
 
@@ -353,7 +353,7 @@ def test_other_files_are_left_alone(outputs):
     before = overlay.stat()
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
-    publisher.staging.finish(1)
+    publisher.staging.delete_job(1)
     assert sealed.version == 1
     assert overlay.read_bytes() == b"hands"
     assert overlay.stat().st_ctime_ns == before.st_ctime_ns
@@ -479,7 +479,7 @@ def test_gone_staging_is_no_obstacle(outputs):
     """A staging folder that is gone is no obstacle where the files are visible."""
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
-    publisher.staging.discard(1, "ab")
+    publisher.staging.delete_run(1, "ab")
     assert publisher.publish(sealed).gone == ()
 
 
@@ -669,11 +669,11 @@ def test_discard_keeps_the_checkpoints(outputs):
     for job, run in ((1, "a"), (1, "b"), (11, "a")):
         (publisher.staging.make(job, run) / "sub").mkdir()
         publisher.staging.checkpoints(job)
-    publisher.staging.discard(1, "a")
+    publisher.staging.delete_run(1, "a")
     assert listing(outputs / ".povwatch") == ["1", "1.b", "11", "11.a"]
-    publisher.staging.finish(1)
+    publisher.staging.delete_job(1)
     assert listing(outputs / ".povwatch") == ["11", "11.a"]
-    publisher.staging.finish(1)
+    publisher.staging.delete_job(1)
 
 
 def test_sweep_takes_no_strangers(outputs):
@@ -709,7 +709,7 @@ def test_no_descriptor_is_left_open(outputs):
         publisher.publish(sealed)
         with contextlib.suppress(CheckFailed):
             publisher.seal(job, "ab", [outputs], names=names_of(), describe=describe)
-        publisher.staging.finish(job)
+        publisher.staging.delete_job(job)
 
     run(1)
     before = len(listing(Path("/proc/self/fd")))
