@@ -239,7 +239,7 @@ class FolderMonitor(Stage):
                     self._late_edits[known.job] = seen
                     self._say_late(self._store.job(known.job))
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
-                self._store.mishaps.of(("rerun", known.job), error)
+                self._store.mishaps.charge(known.job, "compared the JSON of", error)
         claimed = {job.id for job in self._store.claimed}
         self._late_edits = {job: seen for job, seen in self._late_edits.items() if job in claimed}
 

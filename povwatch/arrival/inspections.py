@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from povwatch.container import Report
-from povwatch.core.background import Background
+from povwatch.core.background import Background, JobWork
 from povwatch.media.info import VideoInfo
 from povwatch.media.run import EXAMINE, PROBE, WORK, Limits, call
 
@@ -83,15 +83,15 @@ class Inspections:
     ) -> None:
         """Inspect a job's clip, unless the same inspection of it is under way. `then` gets the outcome in the loop."""
         if not self.busy(what, job.id):
-            self._queue_of[what].submit((what, job.id), then, inspect, what, self.root, job.path, args)
+            self._queue_of[what].submit(_key(what, job.id), then, inspect, what, self.root, job.path, args)
 
     def busy(self, what: Inspection, job: int) -> bool:
         """Whether this inspection is under way, or its outcome not yet handled."""
-        return self._queue_of[what].busy((what, job))
+        return self._queue_of[what].busy(_key(what, job))
 
     def cancel(self, what: Inspection, job: int) -> None:
         """End this inspection, if it is under way. Its outcome is MediaStopped."""
-        self._queue_of[what].cancel((what, job))
+        self._queue_of[what].cancel(_key(what, job))
 
     @property
     def idle(self) -> bool:
@@ -116,3 +116,7 @@ def inspect(
     how = HOW[what]
     given = {"root": str(root), "path": os.fsdecode(path), **how.args, **args}
     return how.result.from_json(call(how.operation, given, timeout=how.timeout, limits=how.limits, cancelled=cancelled))
+
+
+def _key(what: Inspection, job: int) -> JobWork:
+    return JobWork(job, "inspected the clip of", what)

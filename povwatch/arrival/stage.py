@@ -362,7 +362,7 @@ class ArrivalStage(Stage):
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip's job and no other
                     if clip.path in self._clips:  # its timer was used up
                         self._clips.plan(clip, self._store.clock.boot() + SAMPLE_AGAIN)
-                    self._store.mishaps.of(("arrival", clip.job), error)
+                    self._store.mishaps.charge(clip.job, "followed the clip of", error)
 
     def _check_gone(self, clip: FollowedClip, now: float) -> None:
         """Cancel the job of a clip that has been missing for a while."""
@@ -668,7 +668,7 @@ class ArrivalStage(Stage):
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is
-            self._store.mishaps.of(("arrival", job), error)
+            self._store.mishaps.charge(job, "followed the clip of", error)
 
 
 def described(info: VideoInfo) -> dict[str, object]:

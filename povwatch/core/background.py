@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -15,6 +16,18 @@ from povwatch.core.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class JobWork:
+    """The key of work for one job, which pays if the work's result cannot be handled."""
+
+    job_id: int
+    step: str
+    """For people, in the past tense: "finished", as in "while it finished job 12"."""
+    part: Hashable = None
+    """Tells works of one step apart."""
+
 
 T = TypeVar("T")
 P = ParamSpec("P")

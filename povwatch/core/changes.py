@@ -26,9 +26,9 @@ NO_ATTEMPT = {"run_id": None, "artifact": None, "promise": None}
 class Change:
     """One change of one job.
 
-    The words behind a subclass's base say its event, whether it is logged, and what it sets in every job. A field of
-    the subclass that has the name of a field of Job sets that one; it has to be of the same type. The rest is in
-    `applied_to`.
+    The arguments in a subclass's class line give its event, whether it is logged, and what it sets in every job. A
+    field of the subclass that has the name of a field of Job sets that one; it has to be of the same type. The rest is
+    in `applied_to`.
     """
 
     event: ClassVar[str]

@@ -10,7 +10,7 @@ class Scope:
     """A set of clips. Others are left alone: not taken in, not started, not cancelled, their grace stopped.
 
     An earlier promise for another clip is still kept, and its artifact is still checked. Neither costs generation, and
-    otherwise the files would lie about.
+    otherwise the files would be left over.
     """
 
     clips: frozenset[bytes] | None = None

@@ -83,22 +83,30 @@ class Stage:
 class Mishaps(Protocol):
     """Handles unforeseen exceptions: see daemon/mishaps.py."""
 
-    def of(self, key: Hashable, error: Exception) -> None:
-        """A job's step raised this error. The key's second part is the job's number."""
+    def charge(self, job_id: int, step: str, error: Exception) -> None:
+        """A job's step raised this error. `step` is for people, in the past tense: "claimed"."""
 
-    def later(self, key: Hashable, step: Callable[[], None], *, pause: float) -> None:
-        """Take a step at once, and again after `pause` seconds if it raises."""
+    def work_failed(self, key: Hashable, error: Exception) -> None:
+        """The result of work in the background could not be handled. See background.JobWork."""
+
+    def repeat(self, key: Hashable, step: Callable[[], None], *, what: str) -> None:
+        """Take a step, and take it again after a pause as long as it raises. `what` is for people: "ended job 12"."""
 
 
 class Raise:
     """Raises every unforeseen error: nobody handles them."""
 
-    def of(self, key: Hashable, error: Exception) -> None:
+    def charge(self, job_id: int, step: str, error: Exception) -> None:
+        """Raise it."""
+        del job_id, step
+        raise error
+
+    def work_failed(self, key: Hashable, error: Exception) -> None:
         """Raise it."""
         del key
         raise error
 
-    def later(self, key: Hashable, step: Callable[[], None], *, pause: float) -> None:
-        """Do it at once, without a second try."""
-        del key, pause
+    def repeat(self, key: Hashable, step: Callable[[], None], *, what: str) -> None:
+        """Do it, without a second try."""
+        del key, what
         step()

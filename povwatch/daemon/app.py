@@ -76,8 +76,8 @@ class App:
         self.mishaps = self.store.mishaps = Mishaps(self.store)
         # For each worker: the copies of its next clip, and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
-        self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.of)
-        self.inspections = Inspections(config.paths.inputs, self.waker.wake, self.mishaps.of)
+        self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.work_failed)
+        self.inspections = Inspections(config.paths.inputs, self.waker.wake, self.mishaps.work_failed)
         self.folder = InputsFolder(config.paths.inputs)
         self.error_files = ErrorFiles(self.folder, self.journal)
         self.publisher = Publisher(config.paths.outputs)

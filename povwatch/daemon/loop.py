@@ -260,27 +260,28 @@ class Daemon:
             again = ". What runs is handed back; Ctrl-C once more ends it at once" if self._stop == "SIGINT" else ""
             say("daemon-stopping", why=f"{self._stop}{again}")
         self._notifier.stopping()
+        why = f"povwatch stops ({self._stop or 'all is done'})."
+        steps: list[tuple[str, Callable[[], object]]] = [
+            ("end of the folder monitor", app.folder_monitor.stop),
+            ("end of the hooks", app.hooks.stop),
+            ("end of the workers", lambda: app.pool.stop(why)),
+            ("end of the GPU faults", app.gpu_faults.stop),
+            ("last words of the workers", self._wait_for_workers),
+            ("closing of the inspections", app.inspections.close),
+            ("closing of the background", app.background.close),
+            ("closing of the hooks", app.hooks.close),
+            ("closing of the workers", app.run.close),
+            *([("summary", self._sum_up)] if self._drained else []),
+            ("last facts", self._facts.close),
+            ("last error files", app.error_files.save),
+            ("closing of inputs/", app.arrival.close),
+            ("closing of the journal", app.journal.close),
+            ("closing of the notifier", self._notifier.close),
+            ("closing of the waker", app.waker.close),
+        ]
         with ExitStack() as closing:  # whatever fails, the rest is closed: nothing outlives the daemon
-            for close in (app.waker.close, self._notifier.close, app.journal.close, app.arrival.close):
-                closing.callback(close)
-            closing.callback(app.run.close)
-            closing.callback(app.hooks.close)
-            closing.callback(app.background.close)
-            closing.callback(app.inspections.close)
-            tried = app.mishaps.tried
-            tried("end of the folder monitor", app.folder_monitor.stop)
-            tried("end of the hooks", app.hooks.stop)
-            tried("end of the workers", app.pool.stop, f"povwatch stops ({self._stop or 'all is done'}).")
-            tried("end of the GPU faults", app.gpu_faults.stop)
-            tried("last words of the workers", self._wait_for_workers)
-            for close in (app.inspections.close, app.background.close):
-                close()
-            tried("closing of the hooks", app.hooks.close)
-            tried("closing of the workers", app.run.close)
-            if self._drained:
-                tried("summary", self._sum_up)
-            tried("last facts", self._facts.close)
-            tried("last error files", app.error_files.save)
+            for name, step in reversed(steps):
+                closing.callback(app.mishaps.tried, name, step)
         if self._stop is not None:
             say("daemon-stopped", left=sum(n for state, n in app.store.counts.items() if not state.ended))
 

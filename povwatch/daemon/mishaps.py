@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from povwatch.core.background import JobWork
 from povwatch.core.errors import EnvironmentFault
 from povwatch.core.events import say
 from povwatch.core.retry import backoff
@@ -37,42 +38,56 @@ class Mishaps:
         self._clock = store.clock
         self._store = store
         self._times: Counter[tuple[int, JobState]] = Counter()
-        self._waiting: dict[Hashable, tuple[float, int, Callable[[], None]]] = {}
-        """Steps to repeat: when, how often they failed, and the step."""
+        self._waiting: dict[Hashable, tuple[float, int, str, Callable[[], None]]] = {}
+        """Steps to repeat: when, how often they failed, what they are, and the step."""
         self._parts: dict[str, tuple[float, int]] = {}
         """Parts that failed: until when they are left alone, and how often in a row they failed."""
 
-    def of(self, key: Hashable, error: Exception) -> None:
-        """Handle an exception of a job's step.
+    def charge(self, job_id: int, step: str, error: Exception) -> None:
+        """Handle an exception of a job's step: the job is released, or given up.
 
         Args:
-            key: names the step. In a tuple, the second item is the job's number; any other key belongs to no job.
+            job_id: the job's number.
+            step: for people, in the past tense: "claimed".
 
         Raises:
             JournalFailed: the exception was one.
         """
-        job_id = key[1] if isinstance(key, tuple) else None
-        if (
-            isinstance(error, StaleJobError)
-            and isinstance(job_id, int)
-            and self._store.job(job_id) == self._store.reread(job_id)
-        ):
+        if isinstance(error, StaleJobError) and self._store.job(job_id) == self._store.reread(job_id):
             say("outcome-late", problem=str(error))  # nothing changed: the job has gone on without that work
             return
-        found = translate_unforeseen(error, f"while it handled {key}")
-        if isinstance(job_id, int):
-            self.later(("job", job_id), lambda: self._release_or_give_up(job_id, found), pause=0.0)
+        found = translate_unforeseen(error, f"while it {step} job {job_id}")
+        self.repeat(
+            ("job", job_id),
+            lambda: self._release_or_give_up(job_id, found),
+            what=f"released or gave up job {job_id}",
+        )
 
-    def later(self, key: Hashable, step: Callable[[], None], *, pause: float, times: int = 0) -> None:
-        """Take a step that may itself fail, now or after a pause in seconds; repeat it later if it fails."""
-        if pause > 0.0:
-            self._waiting[key] = (self._clock.boot() + pause, times, step)
-            return
+    def work_failed(self, key: Hashable, error: Exception) -> None:
+        """Handle an exception of what handles the result of work in the background.
+
+        Raises:
+            JournalFailed: the exception was one.
+        """
+        if isinstance(key, JobWork):
+            self.charge(key.job_id, key.step, error)
+        else:
+            translate_unforeseen(error, f"while it handled {key}")
+
+    def repeat(self, key: Hashable, step: Callable[[], None], *, what: str, times: int = 0) -> None:
+        """Take a step, and take it again after a pause as long as it fails.
+
+        Args:
+            key: one step is repeated under each key.
+            step: what may raise.
+            what: for people, in the past tense: "released job 12".
+            times: how often it has failed.
+        """
         try:
             step()
         except Exception as error:  # noqa: BLE001 - whatever it is
-            translate_unforeseen(error, f"while it made up for {key}")
-            self.later(key, step, pause=backoff(times + 1), times=times + 1)
+            translate_unforeseen(error, f"while it {what}")
+            self._waiting[key] = (self._clock.boot() + backoff(times + 1), times + 1, what, step)
 
     def tried(self, part: str, step: Callable[..., Any], *given: object, **named: object) -> bool:
         """Let a part take a step; whether it succeeded.
@@ -100,16 +115,16 @@ class Mishaps:
 
     def tick(self, now: float) -> None:
         """Repeat the steps that are due."""
-        for key in [key for key, (when, _, _) in self._waiting.items() if when <= now]:
-            _, times, step = self._waiting.pop(key)
-            self.later(key, step, pause=0.0, times=times)
+        for key in [key for key, (when, *_) in self._waiting.items() if when <= now]:
+            _, times, what, step = self._waiting.pop(key)
+            self.repeat(key, step, what=what, times=times)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, or a part may try again."""
         return min(self._deadlines(), default=None)
 
     def _deadlines(self) -> Iterator[float]:
-        yield from (when for when, _, _ in self._waiting.values())
+        yield from (when for when, *_ in self._waiting.values())
         yield from (until for until, _ in self._parts.values())
 
     def _release_or_give_up(self, job_id: int, found: PovwatchError) -> None:

@@ -82,7 +82,7 @@ class _Failures:
             try:
                 self._release_or_give_up(self._store.job(job.id), found, times)
             except Exception as another:  # noqa: BLE001 - as above
-                self._mishaps.of(("recovery", job.id), another)
+                self._mishaps.charge(job.id, "recovered", another)
 
     def keep(self) -> None:
         """Journal the counts."""
@@ -91,7 +91,7 @@ class _Failures:
 
     def _release_or_give_up(self, job: Job, found: PovwatchError, times: int) -> None:
         if times < GIVEN_UP_AT:
-            self._mishaps.of(("recovery", job.id), found)
+            self._mishaps.charge(job.id, "recovered", found)
             return
         often = f"povwatch could not go on with it at {times} starts in a row."
         error = JobFailed(f"{often} {found.what}", found.todo)

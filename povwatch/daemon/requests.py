@@ -60,7 +60,7 @@ class Requests:
                 answer = Answer(done=False, text=str(error))
             except JournalFailed:
                 raise
-            except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, twice over
+            except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, now or when it is read again
                 answer = Answer(done=False, text=str(translate_unforeseen(error, "while it answered a request")))
             # Log the clip's own name and number, whatever was typed; after a retry, its new number.
             job = self._store.of_path(found[0].path) if len(found) == 1 else None

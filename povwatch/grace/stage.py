@@ -290,7 +290,7 @@ class GraceStage(Stage):
                 try:
                     self._check(entry, now)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                    self._store.mishaps.of(("grace", entry.job), error)
+                    self._store.mishaps.charge(entry.job, "checked the JSON of", error)
                 entry.due = min(entry.due, self._due(entry, now))
             soonest = min(soonest, entry.due)
         self._next_check = max(soonest, now + TICK_EVERY)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.attempt.attempt import Attempt
 from povwatch.core import retry
-from povwatch.core.background import Background
+from povwatch.core.background import Background, JobWork
 from povwatch.core.changes import HookChange, HookWait, PutOff
 from povwatch.core.errors import HookUnavailable, JobFailed, PovwatchError, SourceChanged
 from povwatch.core.events import say
@@ -55,6 +55,9 @@ CHANGED_PAUSE = 1.0
 
 STOPPED = "povwatch stops"
 
+RAN = "ran a hook of"
+"""The step of its work in the background, see JobWork."""
+
 
 @dataclass(slots=True)
 class _ActiveRun:
@@ -66,9 +69,9 @@ class _ActiveRun:
     """Why it was cancelled; empty if it was not."""
 
     @property
-    def key(self) -> tuple[str, int, str]:
+    def key(self) -> JobWork:
         """Its key in the background."""
-        return ("hook", self.record.job, self.record.hook)
+        return JobWork(self.record.job, RAN, self.record.hook)
 
 
 class HookStage(Stage):
@@ -93,7 +96,7 @@ class HookStage(Stage):
         self._staging = staging
         self._wake = wake
         self._failed_attempts = failed_attempts
-        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=store.mishaps.of)
+        self._background = Background(wake, threads=max(1, len(self._hooks)), broken=store.mishaps.work_failed)
         self._lines: Mailbox[Line] = Mailbox(wake)
         self._active: dict[str, _ActiveRun] = {}
         """By the hook's name."""
@@ -148,7 +151,7 @@ class HookStage(Stage):
                 with self._store.together():
                     self._interrupted(self._store.job(found.job), hooks.get(found.hook), found)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._store.mishaps.of(("recovery", found.job), error)
+                self._store.mishaps.charge(found.job, "recovered the hooks of", error)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do. The run stage knows the pauses of queued jobs."""
@@ -171,7 +174,7 @@ class HookStage(Stage):
                     active.why = why
                     self._background.cancel(active.key)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._store.mishaps.of(active.key, error)
+                self._store.mishaps.charge(active.record.job, "cancelled a hook of", error)
         self._unable = {name: (until, why) for name, (until, why) in self._unable.items() if until > now}
         waiting = [(job, why) for job, why in self._start() if (job.waiting_on, job.detail) != why]
         if waiting:
@@ -225,9 +228,9 @@ class HookStage(Stage):
                 self._begin(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
             self._records.pop(job.id, None)  # its records may be of an undone transaction
-            if not self._background.busy(("hook", job.id, hook.name)):
+            if not self._background.busy(JobWork(job.id, RAN, hook.name)):
                 self._active.pop(hook.name, None)
-            self._store.mishaps.of(("hook", job.id, hook.name), error)
+            self._store.mishaps.charge(job.id, "started a hook of", error)
 
     def _request(self, job: Job, hook: Hook) -> HookRequest | None:
         """The request for a run; None if the JSON was edited, held or withdrawn this very moment."""

@@ -157,7 +157,7 @@ class JobStore:
     def _call_stage(self, stage: Stage, what: str, job: Job) -> None:
         if what == "ended":  # one stage's failure costs no other, and is repeated later
             key = ("end", job.id, type(stage).__name__)
-            self.mishaps.later(key, lambda: stage.ended(job), pause=0.0)
+            self.mishaps.repeat(key, lambda: stage.ended(job), what=f"cleared up after job {job.id}")
             return
         try:
             if what == "leave":
@@ -165,7 +165,7 @@ class JobStore:
             elif (now := self.job(job.id)).state in stage.states:
                 stage.enter(now)
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-            self.mishaps.of((what, job.id), error)
+            self.mishaps.charge(job.id, "passed on" if what == "leave" else "took on", error)
 
     def note(self, job: Job, event: str, fields: Mapping[str, Any]) -> None:
         """Journal and log an event of a job that changes nothing."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from povwatch.attempt import soundtrack
 from povwatch.attempt.attempt import Attempt, readable_attempt
 from povwatch.core import layout, retry
+from povwatch.core.background import JobWork
 from povwatch.core.changes import CrashCounted, Done, FinishRetry, Passed, PromisedAnew, StepPutOff
 from povwatch.core.errors import (
     CheckFailed,
@@ -66,6 +67,9 @@ BACK_WITHIN = 10.0
 """Seconds for a missing private folder to come back while outputs/ is there. Another machine may see a rename late;
 that must not cost a second generation.
 """
+
+FINISHED = "finished"
+"""The step of its work in the background, see JobWork."""
 
 
 class Where(StrEnum):
@@ -174,7 +178,7 @@ class ResultsStage(Stage):
             return
         gauge = self._gauges[job.id] = Gauge()
         self._background.submit(
-            ("finish", job.id),
+            JobWork(job.id, FINISHED),
             lambda outcome: self._checked(job, attempt, outcome),
             finish_and_seal,
             *(self._publisher, job, attempt),
@@ -188,11 +192,11 @@ class ResultsStage(Stage):
         if job.state is JobState.PUBLISHING:
             return True
         waits = self._later.pop(job.id, None) is not None
-        if waits or not self._background.busy(("finish", job.id)):
+        if waits or not self._background.busy(JobWork(job.id, FINISHED)):
             self._failed_attempts.cancel(job, why)
         else:
             self._cancelled[job.id] = why
-            self._background.cancel(("finish", job.id))
+            self._background.cancel(JobWork(job.id, FINISHED))
         return True
 
     def fraction(self, job: Job) -> float:
@@ -204,7 +208,7 @@ class ResultsStage(Stage):
         """Keep a promise. Safe to repeat after any interruption."""
         sealed = Sealed.from_json(job.promise or "")
         self._background.submit(
-            ("publish", job.id),
+            JobWork(job.id, "published"),
             lambda outcome: self._published(job, sealed, outcome),
             keep_promise,
             self._publisher,
@@ -224,13 +228,13 @@ class ResultsStage(Stage):
             try:
                 self._end_published(job_id)
             except Exception as error:  # noqa: BLE001 - as below
-                self._store.mishaps.of(("publish", job_id), error)
+                self._store.mishaps.charge(job_id, "ended", error)
         for job_id in [n for n, (when, _) in self._later.items() if when <= now]:
             _, again = self._later.pop(job_id)
             try:
                 again()
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._store.mishaps.of(("finish", job_id), error)
+                self._store.mishaps.charge(job_id, "repeated a step of", error)
 
     def _hurry(self) -> None:
         """Repeat all postponed steps now: outputs/ is back and takes files."""
@@ -429,7 +433,7 @@ class ResultsStage(Stage):
                 self._publish(self._store.apply(job, PromisedAnew(promise=outcome.to_json())))
 
         self._background.submit(
-            ("publish", job.id),
+            JobWork(job.id, "published"),
             then,
             seal_anew,
             *(self._publisher, sealed, job, Attempt.from_json(job.artifact or "{}"), self._found(job)),
@@ -452,7 +456,7 @@ class ResultsStage(Stage):
 
     def _clear(self, job_id: int) -> None:
         """Delete a job's private folders. The next start deletes what cannot be deleted now."""
-        key = ("clear", job_id)
+        key = JobWork(job_id, "cleared the files of")
         if not self._background.busy(key):
             self._background.submit(key, lambda _: None, clear, self._publisher.staging, job_id)
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.attempt.attempt import Attempt
 from povwatch.core import layout
+from povwatch.core.background import JobWork
 from povwatch.core.changes import FoundInClip
 from povwatch.core.errors import PovwatchError
 from povwatch.core.events import say
@@ -227,5 +228,5 @@ def _prepare(cancelled: threading.Event, attempt: Attempt, inputs: Path, clip: b
     attempt.prepare(inputs, clip, copied.set, cancelled)
 
 
-def _key(run: Run) -> tuple[str, int, str]:
-    return ("prepare", run.job, run.run_id)
+def _key(run: Run) -> JobWork:
+    return JobWork(run.job, "prepared", run.run_id)

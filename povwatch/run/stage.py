@@ -163,7 +163,7 @@ class RunStage(Stage):
                 if self._try_claim(queued, worker):
                     return
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-                self._store.mishaps.of(("claim", queued.id), error)
+                self._store.mishaps.charge(queued.id, "claimed", error)
 
     def _try_claim(self, queued: Job, worker: Worker) -> bool:
         """Try to claim a job. Returns False if only this job cannot be claimed, so that the next one is tried."""
@@ -217,7 +217,7 @@ class RunStage(Stage):
             engine=self._pool.engine_kind,
         )
         job = self._store.apply(job, started)
-        if self._store.job(job.id).run_id != run_id:  # a stage's `enter` failed and ended the attempt
+        if self._store.job(job.id).run_id != run_id:  # the grace stage's `leave` failed, and that ended the attempt
             return None
         self._put_offs.pop(job.id, None)
         try:
@@ -236,7 +236,7 @@ class RunStage(Stage):
         try:
             self._begin(worker, run, self._store.job(run.job))
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
-            self._store.mishaps.of(("prepare", run.job, run.run_id), error)
+            self._store.mishaps.charge(run.job, "handed over", error)
 
     def _begin(self, worker: Worker, run: Run, job: Job) -> None:
         if job.run_id != run.run_id:  # the attempt ended meanwhile

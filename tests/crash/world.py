@@ -27,6 +27,7 @@ from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import soundtrack
 from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Paths
 from povwatch.core import layout
+from povwatch.core.background import JobWork
 from povwatch.core.job import JobState
 from povwatch.core.waker import Waker
 from povwatch.daemon.loop import Daemon
@@ -39,6 +40,7 @@ from povwatch.ops.rebuild import restore, survey
 from povwatch.publish import files
 from povwatch.results import stage as finisher
 from povwatch.results.sealing import seal_anew
+from povwatch.results.stage import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +227,7 @@ class World:
 
         Its result comes then, again when the next attempt has its own, and again when all is over.
         """
-        app, key = self.daemon.app, ("finish", 1)
+        app, key = self.daemon.app, JobWork(1, FINISHED)
         sealed = dict(app.background._ended._things).get(key)
         if sealed is not None and not isinstance(sealed, Exception) and not self._given_back:
             self._given_back, then = True, app.background._thens[key]
@@ -239,7 +241,7 @@ class World:
             try:
                 then(outcome)
             except Exception as error:  # noqa: BLE001 - as Background does it
-                app.mishaps.of(key, error)
+                app.mishaps.work_failed(key, error)
 
 
 class HandWaker(Waker):
