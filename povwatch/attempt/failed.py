@@ -106,7 +106,7 @@ class FailedAttempts:
                 if not known:
                     self._store.log("released", job, fields)
             case Action.BLOCK:
-                self._end(job, Blocked, error, "was blocked by the engine's guardrail")
+                self._end_job(job, Blocked, error, "was blocked by the engine's guardrail")
             case Action.FAIL | Action.REJECT:
                 self.fail(job, error)
 
@@ -124,7 +124,7 @@ class FailedAttempts:
         """Give a job up."""
         retry_it = command("retry", clip=job.path)
         again = "" if retry_it in error.todo else f"When that is fixed: {retry_it}"
-        self._end(job, Failed, error, "failed", again=again)
+        self._end_job(job, Failed, error, "failed", again=again)
 
     def fail_keeping_artifact(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """Fail a job whose artifact could not be finished. The artifact is kept for another try."""
@@ -228,7 +228,7 @@ class FailedAttempts:
         )
         return self._store.apply(job, change)
 
-    def _end(self, job: Job, end: type[Failed], error: PovwatchError, happened: str, *, again: str = "") -> None:
+    def _end_job(self, job: Job, end: type[Failed], error: PovwatchError, happened: str, *, again: str = "") -> None:
         self._discard(job, entirely=True)
         todo = joined(error.todo or f"More about it: {command('show', clip=job.path)}", again)
         self._error_files.write(job, happened, error.what, todo)

@@ -81,7 +81,7 @@ def seal_anew(
 
 
 def clear(_: threading.Event, staging: Staging, job_id: int) -> None:
-    """Delete an ended job's private folders; see `Staging.finish`."""
+    """Delete an ended job's private folders; see `Staging.delete_job`."""
     staging.delete_job(job_id)
 
 
