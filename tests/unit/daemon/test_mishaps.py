@@ -34,7 +34,7 @@ def test_work_of_no_job_costs_none(here):
     assert here.app.store.job(here.job.id).state is JobState.ARRIVING
 
 
-def test_third_failure_gives_the_job_up_and_giving_up_is_repeated(here, monkeypatch):
+def test_giving_up_is_repeated(here, monkeypatch):
     """If giving up fails too, it is tried again after a pause, and people read what it was."""
     mishaps, give_up = here.app.mishaps, here.app.arrival.give_up
     for _ in range(2):
