@@ -1,7 +1,7 @@
 """The daemon's loop drives the app until it is told to stop or nothing is left to do.
 
-Signal handlers set and wake; the loop acts. The loop waits only in its sleep. Longer work runs in `Background` or in a
-worker.
+Signal handlers set and wake; the loop acts. Only the second Ctrl-C ends the daemon at once. The loop waits in its
+sleep; ARCHITECTURE.md names the exceptions. Longer work runs in `Background` or in a worker.
 """
 
 from __future__ import annotations
