@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
+from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
+from support.sources import PACKAGE, files, name_of, nodes, parsed
 
 from povwatch.core.cosmos import CONTROLS
 
-PACKAGE = Path(__file__).parents[2] / "povwatch"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PURE = [
     *(
@@ -108,12 +111,13 @@ ALIKE = {"T", "S", "COMMIT", "_STRINGS"}
 HEAVY = {"av", "cv2", "numpy", "torch", "diffusers", "transformers", "PIL"}
 
 
+@cache
 def imports(file: Path, *, typing_too: bool = False) -> set[str]:
     """The modules that a file imports when it is imported, by their full names."""
     found: set[str] = set()
 
-    def visit(nodes: list[ast.stmt]) -> None:
-        for node in nodes:
+    def visit(statements: list[ast.stmt]) -> None:
+        for node in statements:
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -124,20 +128,12 @@ def imports(file: Path, *, typing_too: bool = False) -> set[str]:
             for part in ("body", "orelse", "finalbody", "handlers"):
                 visit(getattr(node, part, []))
 
-    visit(ast.parse(file.read_text()).body)
+    visit(parsed(file).body)
     return found
 
 
 def roots(file: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(file)}
-
-
-def files() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-def name_of(file: Path) -> str:
-    return file.relative_to(PACKAGE).as_posix()
 
 
 def reached(start: str) -> set[str]:
@@ -174,7 +170,7 @@ def test_one_file_tells_containers_apart() -> None:
     telling = {
         name_of(file)
         for file in files()
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in nodes(file)
         if isinstance(node, ast.Constant) and isinstance(node.value, bytes) and any(m in node.value for m in marks)
     }
     walks = {"container/mp4.py", "container/riff.py"}  # of a file whose kind is known
@@ -185,7 +181,7 @@ def constants(file: Path) -> list[tuple[str, ast.expr]]:
     """The constants of a module, each with its value."""
     return [
         (target.id, node.value)
-        for node in ast.parse(file.read_text()).body
+        for node in parsed(file).body
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name) and target.id.isupper()
@@ -197,7 +193,7 @@ def test_controls_are_listed_in_one_file() -> None:
     listing = {
         name_of(file)
         for file in files()
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in nodes(file)
         if isinstance(node, ast.Tuple | ast.List | ast.Set)
         and len({part.value for part in node.elts if isinstance(part, ast.Constant)} & set(CONTROLS)) > 1
     }
@@ -220,7 +216,7 @@ def test_refusals_are_judged_in_one_table() -> None:
     judging = {
         name_of(file)
         for file in files()
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in nodes(file)
         if isinstance(node, ast.Dict)
         and len({key.attr for key in node.keys if isinstance(key, ast.Attribute)} & judged) > 1
     }
@@ -239,8 +235,8 @@ def test_chunks_are_written_in_one_file() -> None:
 
 def called(file: Path) -> set[str]:
     """The names of the functions and methods that a file calls."""
-    nodes = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
-    return {node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "") for node in nodes}
+    functions = [node.func for node in nodes(file) if isinstance(node, ast.Call)]
+    return {named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "") for named in functions}
 
 
 @pytest.mark.parametrize("name", CHILD)

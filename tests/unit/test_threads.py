@@ -10,8 +10,7 @@ import ast
 from pathlib import Path
 
 import pytest
-
-PACKAGE = Path(__file__).parents[2] / "povwatch"
+from support.sources import PACKAGE, files, name_of, parsed
 
 OWN = {
     "gpu/nvml.py": "XidWatch has a queue's `put` and NVML's handles",
@@ -27,13 +26,12 @@ WORK = 2
 
 
 def trees():
-    for file in sorted(PACKAGE.rglob("*.py")):
-        yield file.relative_to(PACKAGE).as_posix(), ast.parse(file.read_text())
+    return [(name_of(file), parsed(file)) for file in files()]
 
 
 def calls(tree, name):
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name:
+        if isinstance(node, ast.Call) and name in {getattr(node.func, "attr", ""), getattr(node.func, "id", "")}:
             yield node
 
 
@@ -44,7 +42,7 @@ def functions(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("povwatch"):
             file = PACKAGE.parent / Path(*node.module.split(".")).with_suffix(".py")
             if file.is_file():
-                there = {made.name for made in ast.parse(file.read_text()).body if isinstance(made, ast.FunctionDef)}
+                there = {made.name for made in parsed(file).body if isinstance(made, ast.FunctionDef)}
                 own |= {alias.asname or alias.name for alias in node.names if alias.name in there}
     return own
 
@@ -101,7 +99,7 @@ def test_background_work_is_a_function():
 
 def test_pool_is_given_a_function():
     """The pool itself is given a function of its module."""
-    tree = ast.parse((PACKAGE / "core" / "background.py").read_text())
+    tree = parsed(PACKAGE / "core" / "background.py")
     assert [ast.unparse(call.args[0]) for call in calls(tree, "submit")] == ["_run"]
     assert "_run" in functions(tree)
 

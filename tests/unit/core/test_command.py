@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+from support.sources import files, name_of, parsed
 
 from povwatch.cli.app import VERBS
 from povwatch.core import command as module
@@ -70,8 +70,6 @@ def test_worker_is_told_how_it_is_called():
     assert command("prefetch") == "'/my disk/script/povwatch' --config my.toml prefetch"
 
 
-PACKAGE = Path(module.__file__).parents[1]
-
 NOT_TYPED = {
     "Do it as povwatch's own user: sudo -u povwatch povwatch clean",  # where it is installed, as povwatch
     "Another povwatch prefetch is fetching the same file.",
@@ -93,9 +91,9 @@ def test_no_message_says_plain_povwatch():
     typed = re.compile(rf"\bpovwatch ({'|'.join(VERBS)})\b")
     found = [
         (name, node.value)
-        for file in sorted(PACKAGE.rglob("*.py"))
-        if (name := str(file.relative_to(PACKAGE))) not in TYPED_ELSEWHERE
-        for node in messages(ast.parse(file.read_text()))
+        for file in files()
+        if (name := name_of(file)) not in TYPED_ELSEWHERE
+        for node in messages(parsed(file))
         if typed.search(node.value) and node.value not in NOT_TYPED
     ]
     assert found == []

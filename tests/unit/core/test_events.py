@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import string
-from pathlib import Path
+from functools import cache
 
 import pytest
+from support.sources import PACKAGE, files, parsed
 
 from povwatch.core import changes
 from povwatch.core.changes import Change
 from povwatch.core.events import SENTENCES
-
-PACKAGE = Path(__file__).parents[3] / "povwatch"
 
 SAYING = {"say", "note", "_tell", "_requeue", "_go_on"}
 """Functions that take an event's name, first or second."""
@@ -35,10 +34,15 @@ def fields_of(sentence: str) -> set[str]:
     return {"clip" if name.startswith("povwatch ") else name for name in names}
 
 
+@cache
 def calls():
+    return list(find_calls())
+
+
+def find_calls():
     """Every call in the package that says something: its file and line, the event, and the call itself."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(file.read_text())
+    for file in files():
+        tree = parsed(file)
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
             for node in ast.walk(function):
                 if not isinstance(node, ast.Call):
@@ -122,7 +126,7 @@ def test_every_sentence_gets_its_fields():
 
 def logged_changes():
     """Every change with a name of its own that is logged, and the keys of what it tells."""
-    tree = ast.parse((PACKAGE / "core" / "changes.py").read_text())
+    tree = parsed(PACKAGE / "core" / "changes.py")
     for node in [node for node in tree.body if isinstance(node, ast.ClassDef)]:
         change = getattr(changes, node.name)
         if isinstance(change, type) and issubclass(change, Change) and change is not Change and change.logged:
