@@ -29,7 +29,7 @@ def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | No
     JSON, `marker_before` the `.hold` file that held it under its former name.
     """
     let_go = command("go", clip=job.path)
-    holder = f"{marker_before} held it under its name before" if marker_before else "held by `povwatch hold`"
+    holder = f"{marker_before} held it under its name before" if marker_before else "`povwatch hold` asked for it"
     if marker and job.hold:
         return f"{shown(beside.hold)} is there, and {holder}; remove that file, and then: {let_go}"
     if marker:

@@ -53,7 +53,7 @@ def test_commands_hold_and_let_go(alone):
     answer = alone.call("hold", "a")
     assert (answer.returncode, "held" in answer.stdout) == (0, True)
     held = alone.wait_for("held", clip="a.mp4")
-    assert held["message"] == "a.mp4: held: held by `povwatch hold`; povwatch go a.mp4 lets it go"
+    assert held["message"] == "a.mp4: held: `povwatch hold` asked for it; povwatch go a.mp4 lets it go"
     assert alone.call("go", "inputs/a.mp4").returncode == 0
     alone.wait_for("queued", clip="a.mp4")
 
@@ -68,7 +68,7 @@ def test_hold_survives_a_restart(alone):
     alone.start().wait_for("held", clip="a.mp4")
     alone.ask("hold", "b.mp4")
     (alone.inputs / "b.hold").unlink()
-    alone.until(lambda: alone.peek("b.mp4")["detail"].startswith("held by `povwatch hold`"))
+    alone.until(lambda: alone.peek("b.mp4")["detail"].startswith("`povwatch hold` asked for it"))
     alone.kill()
     alone.start().wait_for("held", clip="a.mp4", start=2)
     alone.wait_for("held", clip="b.mp4", start=2)

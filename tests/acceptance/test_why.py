@@ -52,11 +52,11 @@ def test_each_hold_has_its_way_out(here):
     assert f'hold stops here its JSON says "start": "hold"; take that out, or: {go}' in text
     assert "hold goes before go" not in text
     here.ask("hold", "a.mp4")
-    assert f"hold stops here held by `povwatch hold`; {go} lets it go" in why(here, "a.mp4")
+    assert f"hold stops here `povwatch hold` asked for it; {go} lets it go" in why(here, "a.mp4")
     (here.inputs / "a.hold").touch()
     here.wait_state("a.mp4", "grace", waiting_on="held")
     text = why(here, "a.mp4")
-    both = f"hold stops here {here.name}/a.hold is there, and held by `povwatch hold`; remove that file, and then: {go}"
+    both = f"hold stops here {here.name}/a.hold is there, and `povwatch hold` asked for it; remove that file, and then: {go}"
     assert both in text
     here.ask("go", "a.mp4")
     text = why(here, "a.mp4")
@@ -77,7 +77,7 @@ def test_standing_grace_is_not_counted_down(tmp_path):
         backdate(here, 1800)
         stands = r"stands still, about (1 h 00 min|59 min \d+ s) left"
         assert re.search(rf"grace waits {stands}", why(here, "a.mp4"))
-        assert re.search(rf"held by `povwatch hold`; grace {stands}", " ".join(here.call("status").stdout.split()))
+        assert re.search(rf"`povwatch hold` asked for it; grace {stands}", " ".join(here.call("status").stdout.split()))
         here.ask("go", "a.mp4")
         here.wait_state("a.mp4", "queued")
         edit(here, seed="x")

@@ -75,8 +75,8 @@ NOT_TYPED = {
     "Another povwatch prefetch is fetching the same file.",
     "Hold every clip that has no result, until povwatch go.",  # a help text, as in README
     "found again by povwatch rebuild",
-    "held by `povwatch hold`",
-    "cancelled by `povwatch cancel`",
+    "`povwatch hold` asked for it",
+    "`povwatch cancel` asked for it",
 }
 """What tells of a command, and is not to be typed."""
 

@@ -229,7 +229,7 @@ def test_who_holds_it_is_told(clip, by):
     assert clip.at() == (JobState.GRACE, Waiting.HELD)
     said = {
         "marker": "a.hold is there; remove that file to let the clip go",
-        "command": "held by `povwatch hold`; povwatch go a.mp4 lets it go",
+        "command": "`povwatch hold` asked for it; povwatch go a.mp4 lets it go",
         "json": 'its JSON says "start": "hold"; take that out, or: povwatch go a.mp4',
     }
     assert clip.job.detail == said[by]

@@ -60,7 +60,7 @@ def world(build):
 
 
 def cancel(world):
-    world.app.arrival.withdraw(world.job, "cancelled by `povwatch cancel`")
+    world.app.arrival.withdraw(world.job, "`povwatch cancel` asked for it")
 
 
 def delete(world):

@@ -31,7 +31,7 @@ def test_hold_file_has_to_be_removed():
 def test_file_and_command_both_hold():
     """Where a file and a command hold, both are told."""
     text = by(dataclasses.replace(JOB, hold=True), marker=True)
-    assert text == f"d/my a.hold is there, and held by `povwatch hold`; remove that file, and then: {GO}"
+    assert text == f"d/my a.hold is there, and `povwatch hold` asked for it; remove that file, and then: {GO}"
 
 
 def test_command_is_taken_back_by_go():
