@@ -95,24 +95,28 @@ def main(asked: argparse.Namespace) -> int:
     config = {"controls": ["edge"], "guardrails": False, "output_dir": str(run / "load"), "gpus_per_worker": asked.gpus}
     env = {"HF_HOME": asked.cache, "HF_HUB_OFFLINE": "1", "TMPDIR": str(run)}
     limits = {"load": PATIENCE, "stall": PATIENCE, "heartbeat": 300.0}
-    with Loop(ENGINE, python=asked.python, config=config, env=env, **limits) as loop:
-        loop.start()
-        loaded = loop.until((events.EngineLoaded, events.EngineUnavailable), within=PATIENCE)
-        assert isinstance(loaded, events.EngineLoaded), loaded
-        figures = measured(Bench(loop, run, asked), loaded)
-    if asked.diffusers:
-        figures["diffusers"] = json.loads(Path(asked.diffusers).read_text())
     name = "figures" if asked.gpus == 1 else f"figures_{asked.gpus}_gpus"
-    (folder / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+    figures: dict[str, Any] = {}
+    try:
+        with Loop(ENGINE, python=asked.python, config=config, env=env, **limits) as loop:
+            loop.start()
+            loaded = loop.until((events.EngineLoaded, events.EngineUnavailable), within=PATIENCE)
+            assert isinstance(loaded, events.EngineLoaded), loaded
+            measure(Bench(loop, run, asked), loaded, figures)
+        if asked.diffusers:
+            figures["diffusers"] = json.loads(Path(asked.diffusers).read_text())
+    finally:
+        if figures:  # also what was measured until it was stopped
+            (folder / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
     (folder / f"{name}.md").write_text(as_markdown(figures))
     print((folder / f"{name}.md").read_text())
     return 0
 
 
-def measured(bench: Bench, loaded: events.EngineLoaded) -> dict[str, Any]:
-    """All figures, as JSON values."""
+def measure(bench: Bench, loaded: events.EngineLoaded, found: dict[str, Any]) -> None:
+    """Add all figures to `found`, as JSON values."""
     asked, loop = bench.asked, bench.loop
-    found: dict[str, Any] = {
+    found |= {
         "about": {key: loaded.capabilities.get(key) for key in ("gpu", "gpus", "torch", "cuda", "version")},
         "steps": asked.steps,
         "size": asked.size,
@@ -156,7 +160,6 @@ def measured(bench: Bench, loaded: events.EngineLoaded) -> dict[str, Any]:
         bench.folder / "whole"
     )
     found["killed"]["file_as_if_never_killed"] = _bytes(resumed) == _bytes(whole)
-    return found
 
 
 def facts(artifact: dict[str, Any], steps: int) -> dict[str, Any]:

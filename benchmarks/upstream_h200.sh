@@ -9,7 +9,7 @@
 #              libraries (transformer_engine, flash_attn), `script/upstream-proof --show PYTHON` lets it do without
 #   PYTHON     the interpreter of an environment with povwatch, its dependencies and the diffusers engine's
 #   DIFFUSERS=no       leaves the diffusers engine out
-# On an H200 a step takes 9 s: the checkpoints 2 minutes, the jobs 8, the diffusers engine 3.
+# On an H200 a step takes 8.5 s: the checkpoints 1 minute, the jobs 8 with --steps 3 --long 120, the diffusers engine 3.
 set -euo pipefail
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
