@@ -349,7 +349,8 @@ def test_damaged_journal_contents(here, done):
     for table, column in columns(done / ".povwatch"):
         for value in DAMAGE:
             shutil.rmtree(here.state)
-            shutil.copytree(done / ".povwatch", here.state)
+            # A reader that is closing may have SQLite's side files there still; nothing is in them.
+            shutil.copytree(done / ".povwatch", here.state, ignore=shutil.ignore_patterns("*-wal", "*-shm"))
             journal = sqlite3.connect(here.state / "journal.sqlite3")
             try:
                 tried += journal.execute(f"UPDATE {table} SET {column} = ?", (value,)).rowcount  # noqa: S608
