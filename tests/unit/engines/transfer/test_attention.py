@@ -5,12 +5,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from support import tiny_needs
+from support.deferred import Deferred
 
 tiny_needs.skip_without()
 
-import torch
-
-from povwatch.engines.transfer import attention
+torch = Deferred("torch")
+attention = Deferred("povwatch.engines.transfer.attention")
 
 WIDTH = 16
 
@@ -31,15 +31,17 @@ def hopper(monkeypatch):
         made.flash_attn_func = function
         monkeypatch.setitem(sys.modules, module, made)
 
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(attention, "version", version)
-    monkeypatch.setattr(attention.torch, "randn", lambda *shape, **_: torch.empty(shape).normal_())
-    monkeypatch.setattr(attention, "FASTEST_FIRST", (attention.SDPBackend.FLASH_ATTENTION, attention.SDPBackend.MATH))
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr("povwatch.engines.transfer.attention.version", version)
+    monkeypatch.setattr("torch.randn", lambda *shape, **_: torch.empty(shape).normal_())
+    backends = (attention.SDPBackend.FLASH_ATTENTION, attention.SDPBackend.MATH)
+    monkeypatch.setattr("povwatch.engines.transfer.attention.FASTEST_FIRST", backends)
     install.device = SimpleNamespace(type="cuda")
     return install
 
 
-def chosen(install, asked="auto", dtype=torch.bfloat16):
+def chosen(install, asked="auto", dtype="bfloat16"):
+    dtype = getattr(torch, dtype)
     return attention.choose(asked, install.device, dtype, heads=2, width=WIDTH)
 
 
@@ -102,7 +104,7 @@ def test_build_for_another_torch_is_named(hopper, monkeypatch, tmp_path) -> None
 @pytest.mark.parametrize("capability", [(8, 0), (8, 9), (10, 0), (12, 0)])
 def test_other_generations_have_their_own(hopper, monkeypatch, capability) -> None:
     """FlashAttention-3 is for Hopper: Ampere, Ada and Blackwell never load it."""
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: capability)
     hopper("fa3-fwd", "fa3_fwd_interface", lambda *_: pytest.fail("it was called"))
     assert chosen(hopper).name == "torch's FlashAttention-2"
 
@@ -117,7 +119,7 @@ def test_kernel_may_be_asked_for(hopper, asked, name) -> None:
 def test_float32_is_not_for_it(hopper) -> None:
     """FlashAttention-3 computes in two bytes, and is not tried in four."""
     hopper("fa3-fwd", "fa3_fwd_interface", lambda *_: pytest.fail("it was called"))
-    assert chosen(hopper, dtype=torch.float32).name == "torch's FlashAttention-2"
+    assert chosen(hopper, dtype="float32").name == "torch's FlashAttention-2"
 
 
 def test_cpu_has_torchs_own() -> None:

@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import tiny_needs
+from support.deferred import Deferred
 
 tiny_needs.skip_without()
 
-import torch
-from safetensors.torch import load_file
 from support import tiny_jobs
 
 from povwatch.engines.port import EngineCancelled
-from povwatch.engines.transfer.checkpoint import Finished, Key, Store
+
+torch = Deferred("torch")
+safetensors = Deferred("safetensors.torch")
+checkpoint = Deferred("povwatch.engines.transfer.checkpoint")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -124,17 +126,17 @@ def test_chunk_is_synced_before_its_name(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_rename)
-    finished = Finished(torch.arange(6.0).reshape(1, 1, 1, 2, 3), torch.Generator().get_state())
-    Store(str(tmp_path / "chunks")).keep(7, "key", finished)
+    finished = checkpoint.Finished(torch.arange(6.0).reshape(1, 1, 1, 2, 3), torch.Generator().get_state())
+    checkpoint.Store(str(tmp_path / "chunks")).keep(7, "key", finished)
     partial, final = "chunk-00007.safetensors.part", "chunk-00007.safetensors"
     assert done == [("fsync", partial), ("rename", partial, final), ("fsync", "chunks")]
-    assert torch.equal(load_file(tmp_path / "chunks" / final)["latents"], finished.latents)
+    assert torch.equal(safetensors.load_file(tmp_path / "chunks" / final)["latents"], finished.latents)
 
 
 def test_chunk_is_found_by_its_key_alone(tmp_path) -> None:
-    store = Store(str(tmp_path))
+    store = checkpoint.Store(str(tmp_path))
     state = torch.Generator().manual_seed(5).get_state()
-    store.keep(0, "key", Finished(torch.ones(1, 2), state))
+    store.keep(0, "key", checkpoint.Finished(torch.ones(1, 2), state))
     assert store.load(0, "another") is None
     assert store.load(1, "key") is None
     kept = store.load(0, "key")
@@ -148,7 +150,7 @@ def test_key_depends_on_all_frames_so_far() -> None:
     other[1, 2, 3, 0] = 1
 
     def keys(decisive, *pieces):
-        key = Key(decisive)
+        key = checkpoint.Key(decisive)
         return [key.next(piece) for piece in pieces]
 
     one = keys({"seed": 1}, frames, frames)

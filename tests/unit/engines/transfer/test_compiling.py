@@ -6,13 +6,12 @@ import sys
 
 import pytest
 from support import tiny_needs
+from support.deferred import Deferred
 
 tiny_needs.skip_without()
 
-import torch
-
-from povwatch.engines.transfer import compiling
-from povwatch.engines.transfer.compiling import Compiler
+torch = Deferred("torch")
+compiling = Deferred("povwatch.engines.transfer.compiling")
 
 
 @pytest.fixture(autouse=True)
@@ -36,17 +35,22 @@ def broken(monkeypatch, problem):
     def backend(_graph, _inputs):
         raise problem
 
-    monkeypatch.setattr(torch, "compile", lambda function: real(function, backend=backend))
+    monkeypatch.setattr("torch.compile", lambda function: real(function, backend=backend))
 
 
 @pytest.mark.parametrize(
     "problem",
-    [RuntimeError("Failed to find C compiler"), torch.OutOfMemoryError("out of memory"), OSError(28, "full")],
+    [
+        lambda: RuntimeError("Failed to find C compiler"),
+        lambda: torch.OutOfMemoryError("out of memory"),
+        lambda: OSError(28, "full"),
+    ],
 )
 def test_failure_costs_speed_alone(monkeypatch, problem) -> None:
     """The result is right, the sentence says what happened and what to do, and nothing is compiled again."""
+    problem = problem()
     broken(monkeypatch, problem)
-    compiler = Compiler(None)
+    compiler = compiling.Compiler(None)
     call = compiler(function)
     assert torch.equal(call(torch.ones(3)), torch.full((3,), 3.0))
     assert not compiler.on
@@ -54,7 +58,7 @@ def test_failure_costs_speed_alone(monkeypatch, problem) -> None:
     assert note.startswith("Compiling failed, and steps take about an eighth longer without: ")
     assert str(problem).splitlines()[0] in note
     assert "apt install gcc" in note
-    monkeypatch.setattr(torch, "compile", lambda _: pytest.fail("it was compiled"))
+    monkeypatch.setattr("torch.compile", lambda _: pytest.fail("it was compiled"))
     assert torch.equal(call(torch.zeros(4)), torch.ones(4))
     assert len(compiler.notes) == 1
 
@@ -62,7 +66,7 @@ def test_failure_costs_speed_alone(monkeypatch, problem) -> None:
 def test_own_failure_is_not_the_compilers(monkeypatch) -> None:
     """An exception that the plain function raises, too, comes out."""
     broken(monkeypatch, RuntimeError("never"))
-    compiler = Compiler(None)
+    compiler = compiling.Compiler(None)
 
     def fails(_x):
         raise torch.OutOfMemoryError("out of memory")
@@ -76,7 +80,7 @@ def test_progress_has_the_seconds_left(tmp_path) -> None:
     """The second start, which has a cache, expects fewer."""
     told = []
     for _ in range(2):
-        compiler = Compiler(str(tmp_path))
+        compiler = compiling.Compiler(str(tmp_path))
         compiler.run([lambda: None] * 2, lambda stage, fraction: told.append((stage, fraction)))
     assert told == [
         ("compiling, about 20 s left", 0.0),
@@ -89,7 +93,7 @@ def test_progress_has_the_seconds_left(tmp_path) -> None:
 def test_cache_is_below_the_folder(tmp_path) -> None:
     """Both compilers keep what they made there, and nobody else may read it."""
     folder = tmp_path / "compiled"
-    assert Compiler(str(folder)).notes == []
+    assert compiling.Compiler(str(folder)).notes == []
     for name in compiling.CACHES:
         assert os.environ[name].startswith(f"{folder}/torch-{torch.__version__}/")
     assert folder.stat().st_mode & 0o077 == 0
@@ -100,7 +104,9 @@ def test_cache_of_another_version(tmp_path) -> None:
     (tmp_path / "torch-2.1.0").mkdir()
     (tmp_path / "torch-2.1.0" / "kernel.so").touch()
     tmp_path.chmod(0o700)
-    assert Compiler(str(tmp_path)).notes == ["The compiler's cache of torch-2.1.0 was deleted, and is made anew."]
+    assert compiling.Compiler(str(tmp_path)).notes == [
+        "The compiler's cache of torch-2.1.0 was deleted, and is made anew."
+    ]
     assert [path.name for path in tmp_path.iterdir()] == [f"torch-{torch.__version__}"]
 
 
@@ -115,7 +121,7 @@ def test_cache_for_others_is_not_used(tmp_path, spoil) -> None:
         folder.symlink_to(tmp_path)
     else:
         folder.touch()
-    compiler = Compiler(str(folder))
+    compiler = compiling.Compiler(str(folder))
     assert len(compiler.notes) == 1
     assert str(folder) in compiler.notes[0]
     assert compiler.on

@@ -6,13 +6,14 @@ With `exact = "pipeline"` it is the same to the bit, else but for rounding (test
 import numpy as np
 import pytest
 from support import tiny_needs
+from support.deferred import Deferred
 
 tiny_needs.skip_without()
 
-import torch
 from support import tiny_jobs
 
-from povwatch.engines.transfer import run
+torch = Deferred("torch")
+run = Deferred("povwatch.engines.transfer.run")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -32,7 +33,7 @@ def generated(monkeypatch):
         made.append(pixels(video))
         return made[-1]
 
-    monkeypatch.setattr(run, "pixels", kept)
+    monkeypatch.setattr("povwatch.engines.transfer.run.pixels", kept)
     return lambda: np.concatenate(made)
 
 

@@ -5,16 +5,14 @@ import re
 
 import pytest
 from support import tiny_needs
+from support.deferred import Deferred
 
 tiny_needs.skip_without()
 
-import torch
-from support import tiny_model
-
-from povwatch.engines.transfer.pipeline_step import PipelineStep
-from povwatch.engines.transfer.step import Step, unknown
-
-torch.set_num_threads(1)
+torch = Deferred("torch")
+tiny_model = Deferred("support.tiny_model")
+pipeline_step = Deferred("povwatch.engines.transfer.pipeline_step")
+own_step = Deferred("povwatch.engines.transfer.step")
 
 TOLERANCE = 1e-5
 """Relative error, |ours - theirs| / |theirs|, in float32."""
@@ -33,6 +31,7 @@ def nets():
 
 def built(seed=0, **changes):
     """A transformer and a control net whose every weight matters."""
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     shared = {**tiny_model.SHARED, **{key: value for key, value in changes.items() if key in tiny_model.SHARED}}
     own = {"num_layers": LAYERS, "controlnet_block_every_n": EVERY, "concat_padding_mask": True}
@@ -50,8 +49,8 @@ def built(seed=0, **changes):
 
 def plain(q, k, v):
     """Attention by its definition."""
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * q.size(-1) ** -0.5
-    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v)
+    scores = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) * q.size(-1) ** -0.5
+    return (scores.softmax(-1) @ v.transpose(1, 2)).transpose(1, 2)
 
 
 def velocities(step, controlnet, *, size, given, prompts, weight=0.7):
@@ -75,7 +74,10 @@ def velocities(step, controlnet, *, size, given, prompts, weight=0.7):
 
 def both(nets, **asked):
     """The velocities of diffusers' modules, and ours."""
-    return [velocities(step, nets[1], **asked) for step in (PipelineStep(nets[0], 8), Step(nets[0], plain))]
+    return [
+        velocities(step, nets[1], **asked)
+        for step in (pipeline_step.PipelineStep(nets[0], 8), own_step.Step(nets[0], plain))
+    ]
 
 
 def error(ours, theirs):
@@ -107,7 +109,7 @@ def test_everything_matters() -> None:
     asked = {"size": (3, 6, 10), "given": 1, "prompts": 2}
 
     def ours(**changes):
-        return velocities(Step(transformer, plain), controlnet, **{**asked, **changes})
+        return velocities(own_step.Step(transformer, plain), controlnet, **{**asked, **changes})
 
     before, negative = ours()
     assert error(before, negative) > 1e-2
@@ -133,7 +135,7 @@ def test_compiled_before_the_first_step(nets) -> None:
     def compiled(function):
         return torch.compile(function, backend=lambda graph, _: graphs.append(graph) or graph.forward, fullgraph=True)
 
-    step = Step(nets[0], plain, compiled)
+    step = own_step.Step(nets[0], plain, compiled)
     with torch.no_grad():
         for trial in step.trials((1, 16, 3, 6, 10), torch.randn(1, 7, tiny_model.LAYERS * tiny_model.HIDDEN)):
             trial()
@@ -142,7 +144,7 @@ def test_compiled_before_the_first_step(nets) -> None:
     for size in [(3, 6, 10), (2, 4, 6), (4, 8, 14)]:
         asked = {"size": size, "given": 1, "prompts": 2}
         ours = velocities(step, nets[1], **asked)
-        assert error(ours[0], velocities(Step(nets[0], plain), nets[1], **asked)[0]) < TOLERANCE
+        assert error(ours[0], velocities(own_step.Step(nets[0], plain), nets[1], **asked)[0]) < TOLERANCE
         counted.append(len(graphs))
     assert counted[0] == 3
     assert counted[2] == counted[1] > 3
@@ -159,7 +161,7 @@ def test_step_may_be_made_again(nets) -> None:
 
 def test_no_weight_is_there_twice(nets) -> None:
     """The joined weights of q, k and v are those of diffusers' modules."""
-    step = Step(nets[0], plain)
+    step = own_step.Step(nets[0], plain)
     own = step._main[0].block.attn1
     whole = step._main[0]._qkv.weight
     assert {part.weight.untyped_storage().data_ptr() for part in (own.to_q, own.to_k, own.to_v)} == {
@@ -180,18 +182,18 @@ def test_no_weight_is_there_twice(nets) -> None:
 )
 def test_another_configuration_is_named(changes, says) -> None:
     """A configuration that the step is not written for is named by its key."""
-    assert says in unknown(*built(**changes))
+    assert says in own_step.unknown(*built(**changes))
 
 
 def test_further_weight_is_named(nets) -> None:
     """A weight that the step would leave out is named."""
-    assert unknown(*nets) == ""
+    assert own_step.unknown(*nets) == ""
     transformer, controlnet = copy.deepcopy(nets)
     transformer.transformer_blocks[1].attn1.to_out[0].bias = torch.nn.Parameter(torch.zeros(tiny_model.WIDTH))
-    assert unknown(transformer, controlnet) == "attn1.to_out.0.bias in block 1 of the transformer"
+    assert own_step.unknown(transformer, controlnet) == "attn1.to_out.0.bias in block 1 of the transformer"
 
 
 def test_unequal_networks_are_named(nets) -> None:
     """Two networks of different positions share no step."""
     other = built(rope_scale=(2.0, 1.0, 1.0))
-    assert "rope_scale" in unknown(nets[0], other[1])
+    assert "rope_scale" in own_step.unknown(nets[0], other[1])

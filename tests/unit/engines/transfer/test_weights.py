@@ -5,16 +5,18 @@ import shutil
 
 import pytest
 from support import tiny_needs
+from support.deferred import Deferred
 
 tiny_needs.skip_without()
 
-import torch
-from safetensors.torch import load_file, save_file
 from support import tiny_jobs
 
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import weights
 from povwatch.engines.transfer.settings import Settings
+
+torch = Deferred("torch")
+safetensors = Deferred("safetensors.torch")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -57,7 +59,7 @@ def in_hub(tiny, cache, *, controls=("edge",)):
 def test_pickled_weights_are_refused(copy) -> None:
     """Weights that would run code are refused, and safetensors is named."""
     file = copy / "vae" / "diffusion_pytorch_model.safetensors"
-    torch.save(load_file(file), file.with_suffix(".bin"))
+    torch.save(safetensors.load_file(file), file.with_suffix(".bin"))
     file.unlink()
     failure = refused(copy)
     assert "diffusion_pytorch_model.bin" in failure.message
@@ -102,10 +104,10 @@ def test_incomplete_weights_are_refused(copy) -> None:
     for name in ("vae", "transformer", "controlnet/edge", "text_encoder"):
         file = next((copy / name).glob("*.safetensors"))
         kept = file.read_bytes()
-        tensors = load_file(file)
+        tensors = safetensors.load_file(file)
         lacking = sorted(tensors)[3]
         del tensors[lacking]
-        save_file(tensors, file, metadata={"format": "pt"})
+        safetensors.save_file(tensors, file, metadata={"format": "pt"})
         failure = refused(copy)
         assert str(file.parent) in failure.message
         assert lacking.rpartition(".")[2] in failure.message
