@@ -42,6 +42,9 @@ FailureKind = Literal[
     error           anything else: the attempt is charged
 """
 
+SPOILING: frozenset[FailureKind] = frozenset({"out-of-memory", "sticky", "gpu-lost", "shortage"})
+"""Failures of a job after which the worker is replaced."""
+
 
 class Engine(Protocol):
     """What every engine implements."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core import errors, machine_faults
 from povwatch.core.events import say
 from povwatch.core.retry import backoff
+from povwatch.engines.port import SPOILING
 from povwatch.process.output import is_progress_bar
 from povwatch.process.start import describe_end
 from povwatch.workers import events, protocol
@@ -54,9 +55,6 @@ blame."""
 
 PROVEN = 60.0
 """Seconds after its load from which a worker counts as good: the pauses after failures start anew."""
-
-SPOILING = {"out-of-memory", "sticky", "gpu-lost", "shortage"}
-"""Failures of a job after which its worker is replaced; see port.FailureKind."""
 
 S = SupervisorState
 

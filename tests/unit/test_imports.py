@@ -101,7 +101,7 @@ TOGETHER = {frozenset({"models", "engines"})}
 """Engines say which files they need; models has them downloaded."""
 
 CLIMBS = {
-    ("engines/upstream/group.py", "workers"),  # it starts other workers itself, for the other GPUs of its jobs
+    ("engines/ranks.py", "workers"),  # it starts other workers itself, for the other GPUs of its jobs
 }
 """Files that import a package of their own floor or above."""
 
@@ -278,7 +278,7 @@ def test_reaper_imports_nothing_of_ours() -> None:
 
 def test_engines_do_not_know_their_process() -> None:
     """But for the one that starts other workers itself, for the other GPUs of its jobs."""
-    engines = [f for f in files() if name_of(f).startswith("engines/") and name_of(f) != "engines/upstream/group.py"]
+    engines = [f for f in files() if name_of(f).startswith("engines/") and name_of(f) != "engines/ranks.py"]
     outside = ("povwatch.workers", "povwatch.process")
     assert not [name_of(f) for f in engines if any(m.startswith(outside) for m in imports(f, typing_too=True))]
 

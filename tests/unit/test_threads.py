@@ -16,7 +16,7 @@ OWN = {
     "gpu/nvml.py": "XidWatch has a queue's `put` and NVML's handles",
     "workers/process.py": "WorkerProcess has a queue, a child process and what wakes the loop",
     "workers/serve.py": "runs in a worker, which never opens the journal",
-    "engines/upstream/group.py": "runs in a worker",
+    "engines/ranks.py": "runs in a worker",
     "media/child.py": "runs in a media child, which never opens the journal",
 }
 """Files whose threads call something else than a function of a module, and why that cannot reach the journal."""

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engines.port import Context, EngineCancelled
+from povwatch.engines.ranks import Words, empty_result
+from povwatch.engines.upstream.group import YES
 from povwatch.engines.upstream.session import Session
 from povwatch.engines.upstream.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-YES = b"y"
-
 
 class PeerEngine:
-    """The cosmos engine in a rank other than 0; see group.py."""
+    """The cosmos engine in a rank other than 0; see engines/ranks.py."""
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
         """Load the model at the same time as the other ranks."""
-        self._gate = Following(config["words"])
+        self._gate = Following(Words(config["words"]))
         self._session = Session(Settings.parse(config), report)
         return {"rank": int(os.environ["RANK"])}
 
     def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:
-        """Do this rank's part. The artifact is an empty file, because rank 0 has the result."""
+        """Do this rank's part."""
         sample = self._session.sample(job)
         quiet = Context(context.workdir, context.checkpoint_dir)
-        told = Path(context.workdir, f"rank-{os.environ['RANK']}")
         try:
             about = self._session.run(job, sample, quiet, self._gate)
         except EngineCancelled:
             about = {}
-        told.touch()
-        return {**about, "path": str(told)}
+        return {**about, **empty_result(context)}
 
 
 class Following:
@@ -43,14 +40,10 @@ class Following:
 
     leads = False
 
-    def __init__(self, words: int) -> None:
-        os.set_inheritable(words, False)  # noqa: FBT003
+    def __init__(self, words: Words) -> None:
         self._words = words
 
     def decide(self, answer: bool) -> bool:  # noqa: FBT001
         """Rank 0's answer; this rank's is ignored."""
         del answer
-        word = os.read(self._words, 1)
-        if not word:
-            os._exit(0)  # rank 0 is gone
-        return word == YES
+        return self._words.byte() == YES

@@ -1,4 +1,4 @@
-"""The names and signatures of upstream's that session.py, hooks.py, chunks.py, cached.py and group.py use."""
+"""The names and signatures of upstream's that session.py, hooks.py, chunks.py, cached.py and ranks.py use."""
 
 import ast
 from pathlib import Path
@@ -128,8 +128,8 @@ def test_controls_are_scaled_as_in_chunks_py():
         assert "self.tensor_kwargs =" in Path(ROOT, file).read_text()
 
 
-def test_ranks_meet_as_in_group_py():
-    """The ranks of a group meet and lead as group.py expects."""
+def test_ranks_meet_as_in_ranks_py():
+    """The ranks of a group meet and lead as ranks.py expects."""
     init = said(method(INFERENCE, "Control2WorldInference", "__init__"))
     assert "parallel_state.initialize_model_parallel(context_parallel_size=args.context_parallel_size)" in init
     assert "process_group = parallel_state.get_context_parallel_group()" in init
