@@ -15,7 +15,7 @@ from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, JobState
-from povwatch.core.stage import Stage
+from povwatch.core.stage import JobListener
 from povwatch.core.units import spell_duration
 from povwatch.files import names
 from povwatch.files.scan import InputsAway, Listing, scan
@@ -49,8 +49,8 @@ HINTS_MAX = 10_000
 """Beyond so many hints a rescan is cheaper."""
 
 
-class FolderMonitor(Stage):
-    """Watches inputs/. It owns no jobs, and is told of each that ends."""
+class FolderMonitor(JobListener):
+    """Watches inputs/."""
 
     def __init__(
         self,
@@ -167,8 +167,8 @@ class FolderMonitor(Stage):
             return
         if not names.is_clip_name(name, self._suffixes) or names.is_ignored(name):
             if not name.startswith(layout.OURS):
-                for stage in self._store.stages:
-                    stage.beside_changed(path)
+                for listener in self._store.listeners:
+                    listener.beside_changed(path)
                 self._rescan_soon(now)  # a moved folder, a finished clip's JSON, a finished partial copy
             return
         try:
@@ -316,8 +316,8 @@ class FolderMonitor(Stage):
             return
         self._root.away = None
         say("inputs-back", inputs=self._root.path)
-        for stage in self._store.stages:
-            stage.inputs_back(now)
+        for listener in self._store.listeners:
+            listener.inputs_back(now)
         self._watch()
         self._rescan_at = now
 

@@ -43,7 +43,7 @@ from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.retry import FAULTS_PATIENCE, backoff, waiting_for
 from povwatch.core.sentences import joined
-from povwatch.core.stage import Stage
+from povwatch.core.stage import Mishap, Stage
 from povwatch.core.units import spell_duration, spell_pace, spell_rate, spell_size
 from povwatch.files.scan import ClipUnreadable
 from povwatch.files.signature import Signature, identity_of, size_of
@@ -277,26 +277,22 @@ class ArrivalStage(Stage):
             return  # this stage itself noticed the change
         self._begin_anew(job)
 
-    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, mishap: Mishap) -> None:
         """See Stage. The clip is sampled and inspected anew."""
-        del error, pause
-        self._begin_anew(job)
+        self._begin_anew(mishap.job)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """See Stage."""
         self._error_files.write(job, "failed", error.what, error.todo)
         self._store.apply(job, Failed(error=str(error)))
 
-    def withdraw(self, job: Job, why: str) -> None:
-        """Cancel a job, now or once its work has ended."""
-        if self._store.cancel(job, why):
-            return
+    def cancel(self, job: Job, why: str) -> None:
+        """See Stage. The clip's last signature tells the rest of this copy from a new clip."""
         self._error_files.clear(job)
-        signature = self.signature(job)
-        self._store.apply(self._store.job(job.id), Cancelled(why=why, source_stat=signature))
+        self._store.apply(job, Cancelled(why=why, source_stat=self.signature(job)))
 
     def ended(self, job: Job) -> None:
-        """See Stage. From now on only the clip's signature is known."""
+        """See JobListener. From now on only the clip's signature is known."""
         clip = self._clip_of(job)
         if clip is None:
             return
@@ -378,7 +374,7 @@ class ArrivalStage(Stage):
         elif now - clip.gone_at < GONE_PATIENCE:
             self._clips.plan(clip, clip.gone_at + GONE_PATIENCE)
         else:
-            self.withdraw(self._store.job(clip.job), "the clip was deleted")
+            self._store.cancel(self._store.job(clip.job), "the clip was deleted")
 
     def _sample(self, clip: FollowedClip, now: float) -> None:
         """Sample an arriving clip, and inspect it once it has settled."""

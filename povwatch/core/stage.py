@@ -1,7 +1,8 @@
-"""The interface of a stage. JobStore.apply calls the stages by a job's state."""
+"""The interfaces of what takes turns in the loop. JobStore.apply calls the stages by a job's state."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
@@ -11,18 +12,11 @@ if TYPE_CHECKING:
     from povwatch.core.job import Job, JobState
 
 
-class Stage:
-    """One stage of a clip's way. It owns the jobs in some states; each state belongs to one stage.
+class JobListener:
+    """Takes turns in the loop and is told of every job that ends.
 
-    The folder monitor and the hook stage own no state. They take their turns here too, and hear of ends.
-
-    Every change of a job's state calls `leave` of the old owner and `enter` of the new one, once the change is
-    journalled. Every stage is told when a job ends, since each may keep something for it. An exception in one of these
-    methods costs that job an attempt, see daemon/mishaps.py.
+    An exception in one of these methods costs that job an attempt, see daemon/mishaps.py.
     """
-
-    states: ClassVar[tuple[JobState, ...]] = ()
-    """The states that it owns."""
 
     needs_inputs: ClassVar[bool] = False
     """Whether it takes no turn while inputs/ is away."""
@@ -34,36 +28,8 @@ class Stage:
         """When `tick` has something to do, on the boot clock; None if only an event brings work."""
         return None
 
-    def enter(self, job: Job) -> None:
-        """A job has come into one of these states from another stage."""
-
-    def leave(self, job: Job) -> None:
-        """A job has left these states; `job` is as it was before."""
-
     def ended(self, job: Job) -> None:
         """A job has ended, in whichever stage. Safe to repeat."""
-
-    def resume(self, job: Job, *, crashed: bool) -> str:
-        """Go on with a job that an earlier start left in one of these states.
-
-        Arriving clips are followed again by the first rescan (ArrivalStage.recall).
-
-        Args:
-            crashed: whether the last daemon ended without a clean stop.
-
-        Returns:
-            What follows, for the summary: "to run again". Empty if nothing has to be said.
-        """
-        raise NotImplementedError  # asked of the owners of jobs whose clip has arrived
-
-    def cancel(self, job: Job, why: str) -> bool:
-        """End a job that is no longer wanted, now or as soon as its work can be stopped.
-
-        Returns:
-            False if none of its work is under way, so that the caller may end it.
-        """
-        del job, why
-        return False
 
     def beside_changed(self, path: bytes) -> None:
         """A file in inputs/ other than a clip may have changed: a JSON, a marker, an editor's lock."""
@@ -71,42 +37,80 @@ class Stage:
     def inputs_back(self, now: float) -> None:
         """inputs/ was away until now (boot clock)."""
 
-    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
-        """Try a job again after an unforeseen failure, after `pause` seconds if it has to wait."""
-        raise NotImplementedError  # only a stage that owns states is asked
+
+class Stage(JobListener):
+    """One stage of a clip's way. It owns the jobs in some states; each state belongs to one stage.
+
+    Every change of a job's state calls `leave` of the old owner and `enter` of the new one, once the change is
+    journalled.
+    """
+
+    states: ClassVar[tuple[JobState, ...]]
+    """The states that it owns."""
+
+    def enter(self, job: Job) -> None:
+        """A job has come into one of these states from another stage."""
+
+    def leave(self, job: Job) -> None:
+        """A job has left these states; `job` is as it was before."""
+
+    def resume(self, job: Job) -> str:
+        """Go on with a job that an earlier start left in one of these states.
+
+        Arriving clips are not resumed: the first rescan follows them again (ArrivalStage.recall).
+
+        Returns:
+            What follows, for the summary: "to run again". Empty if nothing has to be said.
+        """
+        raise NotImplementedError
+
+    def cancel(self, job: Job, why: str) -> None:
+        """End a job that is no longer wanted, now or as soon as its work can be stopped."""
+        raise NotImplementedError
+
+    def try_again(self, mishap: Mishap) -> None:
+        """Try a job again after an unforeseen failure."""
+        raise NotImplementedError
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """End a job after its last unforeseen failure."""
-        raise NotImplementedError  # only a stage that owns states is asked
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """An unforeseen failure of a job's step."""
+
+    job: Job
+    error: PovwatchError
+    pause: float
+    """Seconds until the next try, if the job has to wait for it."""
 
 
 class Mishaps(Protocol):
     """Handles unforeseen exceptions: see daemon/mishaps.py."""
 
-    def charge(self, job_id: int, step: str, error: Exception) -> None:
+    def charge(self, job_id: int, step: str, error: Exception, /) -> None:
         """A job's step raised this error. `step` is for people, in the past tense: "claimed"."""
 
-    def work_failed(self, key: Hashable, error: Exception) -> None:
+    def work_failed(self, key: Hashable, error: Exception, /) -> None:
         """The result of work in the background could not be handled. See background.JobWork."""
 
-    def repeat(self, key: Hashable, step: Callable[[], None], *, what: str) -> None:
+    def repeat(self, key: Hashable, what: str, step: Callable[[], None], /) -> None:
         """Take a step, and take it again after a pause as long as it raises. `what` is for people: "ended job 12"."""
 
 
 class Raise:
     """Raises every unforeseen error: nobody handles them."""
 
-    def charge(self, job_id: int, step: str, error: Exception) -> None:
+    def charge(self, _job_id: int, _step: str, error: Exception) -> None:
         """Raise it."""
-        del job_id, step
         raise error
 
-    def work_failed(self, key: Hashable, error: Exception) -> None:
+    def work_failed(self, _key: Hashable, error: Exception) -> None:
         """Raise it."""
-        del key
         raise error
 
-    def repeat(self, key: Hashable, step: Callable[[], None], *, what: str) -> None:
+    def repeat(self, _key: Hashable, _what: str, step: Callable[[], None]) -> None:
         """Do it, without a second try."""
-        del key, what
         step()

@@ -22,7 +22,7 @@ from povwatch.engines.choice import choose
 from povwatch.files.free_space import FreeSpace
 from povwatch.gpu.monitor import GpuMonitor
 from povwatch.grace.stage import GraceStage
-from povwatch.hooks.stage import HookStage
+from povwatch.hooks.runner import HookRunner
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
 from povwatch.ops.rebuild.outputs import refuse_lost_journal
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from povwatch.config.settings import Config
-    from povwatch.core.stage import Stage
+    from povwatch.core.stage import JobListener
 
 
 class App:
@@ -131,7 +131,7 @@ class App:
             templates=templates,
             engine=self.choice.kind,
         )
-        self.hooks = HookStage(
+        self.hooks = HookRunner(
             config,
             store=self.store,
             specs=self.grace,
@@ -161,7 +161,7 @@ class App:
             outputs_watch=self.outputs_watch,
             hooks=self.hooks,
         )
-        self.stages: dict[str, Stage] = {
+        self.parts: dict[str, JobListener] = {
             "folder monitor": self.folder_monitor,
             "arrival": self.arrival,
             "grace": self.grace,
@@ -169,8 +169,8 @@ class App:
             "run": self.run,
             "results": self.results,
         }
-        """By the name that people read, in the order of their turns."""
-        self.store.stages = tuple(self.stages.values())
+        """What takes turns, in that order, by the name that people read: the stages, and two that own no state."""
+        self.store.listeners = tuple(self.parts.values())
         self.spool = Spool(config.paths.state)
 
 

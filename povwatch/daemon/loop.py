@@ -172,9 +172,8 @@ class Daemon:
         app.spool.prepare()
         app.spool.sweep(app.clock.wall())
         app.root.keep()
-        crashed = app.journal.fact("daemon") is not None  # `_end` removes the fact
         self._starts = {
-            "recovery": lambda: recover(app.store, app.mishaps, crashed=crashed),
+            "recovery": lambda: recover(app.store, app.mishaps),
             "sweep": lambda: sweep(app.store, app.publisher.staging),
             "recovery of hooks": app.hooks.recover,
             "folder monitor": self._start_watching,
@@ -218,9 +217,9 @@ class Daemon:
         tried("GPU monitor", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.pool.generating else LOOK_EVERY))
         tried("GPU faults", app.gpu_faults.tick, now)
         tried("worker pool", app.pool.tick, now)
-        for name, stage in app.stages.items():
-            if app.root.away is None or not stage.needs_inputs:
-                tried(name, stage.tick, now)
+        for name, part in app.parts.items():
+            if app.root.away is None or not part.needs_inputs:
+                tried(name, part.tick, now)
         if app.root.away is None:
             tried("error files", app.error_files.tick, now)
         if now >= self._requests_at:
@@ -234,9 +233,9 @@ class Daemon:
             "GPU monitor": app.monitor.next_deadline,
             "mishaps": app.mishaps.next_deadline,
         }
-        for name, stage in app.stages.items():  # a deadline that no turn moves on would keep the loop awake
-            if app.root.away is None or not stage.needs_inputs:
-                asked[name] = stage.next_deadline
+        for name, part in app.parts.items():  # a deadline that no turn moves on would keep the loop awake
+            if app.root.away is None or not part.needs_inputs:
+                asked[name] = part.next_deadline
         deadlines = [self._requests_at, self._display_at if self._display is not None else None]
         for name, ask in asked.items():
             app.mishaps.tried(f"{name}'s deadline", lambda ask=ask: deadlines.append(ask()))

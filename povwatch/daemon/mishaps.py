@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.core.background import JobWork
 from povwatch.core.errors import EnvironmentFault
 from povwatch.core.events import say
 from povwatch.core.retry import backoff
+from povwatch.core.stage import Mishap
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.journal import StaleJobError
 
@@ -59,8 +61,8 @@ class Mishaps:
         found = translate_unforeseen(error, f"while it {step} job {job_id}")
         self.repeat(
             ("job", job_id),
-            lambda: self._release_or_give_up(job_id, found),
-            what=f"released or gave up job {job_id}",
+            f"released or gave up job {job_id}",
+            partial(self._release_or_give_up, job_id, found),
         )
 
     def work_failed(self, key: Hashable, error: Exception) -> None:
@@ -74,13 +76,13 @@ class Mishaps:
         else:
             translate_unforeseen(error, f"while it handled {key}")
 
-    def repeat(self, key: Hashable, step: Callable[[], None], *, what: str, times: int = 0) -> None:
+    def repeat(self, key: Hashable, what: str, step: Callable[[], None], *, times: int = 0) -> None:
         """Take a step, and take it again after a pause as long as it fails.
 
         Args:
             key: one step is repeated under each key.
-            step: what may raise.
             what: for people, in the past tense: "released job 12".
+            step: what may raise.
             times: how often it has failed.
         """
         try:
@@ -117,7 +119,7 @@ class Mishaps:
         """Repeat the steps that are due."""
         for key in [key for key, (when, *_) in self._waiting.items() if when <= now]:
             _, times, what, step = self._waiting.pop(key)
-            self.repeat(key, step, what=what, times=times)
+            self.repeat(key, what, step, times=times)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, or a part may try again."""
@@ -136,6 +138,6 @@ class Mishaps:
         times = self._times[job.id, job.state]
         stage = self._store.stage_of(job)
         if times < GIVEN_UP_AT:
-            stage.try_again(job, found, backoff(max(times, 1)))
+            stage.try_again(Mishap(job, found, backoff(max(times, 1))))
         else:
             stage.give_up(job, found)

@@ -35,17 +35,13 @@ FACT = "recoveries"
 """The journal's name for the jobs that could not be recovered, and at how many starts in a row."""
 
 
-def recover(store: JobStore, mishaps: Mishaps, *, crashed: bool) -> None:
-    """Let each stage go on with its jobs. `sweep` comes next.
-
-    Args:
-        crashed: whether the last daemon ended without a clean stop.
-    """
+def recover(store: JobStore, mishaps: Mishaps) -> None:
+    """Let each stage go on with its jobs. `sweep` comes next."""
     counts: Counter[str] = Counter()
     failures = _Failures(store, mishaps)
     for job in [job for state in ORDER for job in store.in_state(state)]:
         with failures.of(job):
-            if follows := store.stage_of(job).resume(job, crashed=crashed):
+            if follows := store.stage_of(job).resume(job):
                 counts[follows] += 1
     try:
         failures.keep()

@@ -180,7 +180,7 @@ class Requests:
             raise Refused("it is published already; only its hooks still run.")
         if job.state is JobState.PUBLISHING:
             raise Refused("it is being published this moment: too late.")
-        self._app.arrival.withdraw(job, "`povwatch cancel` asked for it")
+        self._store.cancel(job, "`povwatch cancel` asked for it")
         return f"it is cancelled. To take it in again: {command('retry', clip=job.path)}"
 
     def _retry(self, job: Job, now: float, *, force: bool) -> str:

@@ -11,7 +11,6 @@ from povwatch.core import layout
 from povwatch.core.changes import Prioritised
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
-from povwatch.core.job import Job, Waiting
 from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from povwatch.config.settings import SpecDefaults
     from povwatch.core.errors import Problem
+    from povwatch.core.job import Job
     from povwatch.engines.abilities import Abilities
-    from povwatch.grace.clock import Grace
     from povwatch.grace.named_files import NamedFiles
     from povwatch.journal.store import JobStore
     from povwatch.media.fit import Shape
@@ -39,40 +38,33 @@ SURE_AFTER = 0.4
 
 
 @dataclass(slots=True)
-class GraceEntry:
-    """A clip in its grace or in the queue, with what is known of the files beside it."""
+class SpecReading:
+    """What was found in a clip's JSON when it was last read. Only SpecFiles writes these fields."""
 
-    job: int
-    grace: Grace
-    due: float
-    """When the files are looked at next, on the boot clock."""
     digest: str = ""
+    """Digest of the JSON's bytes; empty if it is to be validated anew."""
     stat: bytes | None = None
-    """The JSON's stat signature when it was last read."""
+    """Its stat signature."""
     spec: Spec | None = None
+    """None if it cannot be run."""
     refers: bool = False
     """Whether the JSON names other files. They may come or go while the JSON stays the same."""
     problem: SpecInvalid | None = None
+    """Why it cannot be run."""
     sure_at: float = 0.0
-    """Until then an invalid JSON may be half written: it has just changed."""
+    """Until then (boot clock) an invalid JSON may be half written: it has just changed."""
     unmeasured: str = ""
     """The fields whose files are still to be measured, for people."""
     hindrance: str = ""
     """Why the machine cannot measure them, as sentences."""
-    was_unmeasured: bool | None = None
-    """Whether files were still to be measured when the job last got a reason to wait; None before the first one."""
-    missing_since: float | None = None
-    lock: bytes | None = None
-    """The file that shows that an editor has the JSON open."""
-    marker_before: str | None = None
-    """Result of `holding.marker_before`; None until it is needed."""
-    announce: bool = False
-    """Whether the log still has to say when the clip starts. That needs a first look."""
-    last_wait: Waiting | None = Waiting.GRACE
 
     def unsure(self, now: float) -> bool:
         """Whether an invalid JSON may still be half written."""
         return self.problem is not None and now < self.sure_at
+
+    def forget(self) -> None:
+        """Have the JSON validated at the next read as if for the first time."""
+        self.digest = ""
 
 
 class SpecFiles:
@@ -97,8 +89,8 @@ class SpecFiles:
         self._carried: set[int] = set()
         """Jobs whose JSON was copied to the clip's new name."""
 
-    def read(self, entry: GraceEntry, job: Job) -> bool:
-        """Read the JSON into the entry; False if there is none.
+    def read(self, reading: SpecReading, job: Job) -> bool:
+        """Read a job's JSON and bring `reading` up to date; False if there is no JSON.
 
         Raises:
             EnvironmentFault: the folder is away, or fails.
@@ -106,20 +98,19 @@ class SpecFiles:
         path = layout.beside(job.path, job.base).spec
         try:
             file = self._folder.read_spec(path)
-            if file is not None and file.digest != entry.digest:
+            if file is not None and file.digest != reading.digest:
                 file = self._mended(job, path, file)
         except SpecInvalid as error:
-            entry.spec, entry.problem, entry.digest, entry.sure_at = None, error, error.what, 0.0
-            entry.unmeasured = entry.hindrance = ""
+            reading.spec, reading.problem, reading.digest, reading.sure_at = None, error, error.what, 0.0
+            reading.unmeasured = reading.hindrance = ""
             return True
         if file is None:
             return False
-        entry.missing_since = None
-        if entry.stat not in {None, file.signature}:
-            entry.sure_at = self._store.clock.boot() + SURE_AFTER
-        entry.stat = file.signature
-        if file.digest != entry.digest or entry.problem or entry.refers:
-            self._validate(entry, job, path, file)
+        if reading.stat not in {None, file.signature}:
+            reading.sure_at = self._store.clock.boot() + SURE_AFTER
+        reading.stat = file.signature
+        if file.digest != reading.digest or reading.problem or reading.refers:
+            self._validate(reading, job, path, file)
         return True
 
     def meaning(self, job: Job, file: SpecFile, info: VideoInfo) -> Spec | None:
@@ -240,17 +231,17 @@ class SpecFiles:
         facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
         return first_spec(self._defaults, template, job.base, facts)
 
-    def _validate(self, entry: GraceEntry, job: Job, path: bytes, file: SpecFile) -> None:
+    def _validate(self, reading: SpecReading, job: Job, path: bytes, file: SpecFile) -> None:
         """Validate a JSON as it was read."""
-        was, new = entry.digest, file.digest != entry.digest
-        entry.digest, entry.unmeasured, entry.hindrance = file.digest, "", ""
+        was, new = reading.digest, file.digest != reading.digest
+        reading.digest, reading.unmeasured, reading.hindrance = file.digest, "", ""
         clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
         name = layout.shown(layout.split(path)[1])
         problems: list[Problem] = []
         unmeasured: list[str] = []
         try:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file=name)
-            entry.refers = bool(spec.referenced_paths())
+            reading.refers = bool(spec.referenced_paths())
             spec = self._resolved(spec, path, file, clip)
             if clip and spec.referenced_paths():
                 now = self._store.clock.boot()
@@ -258,17 +249,17 @@ class SpecFiles:
             if problems:
                 raise refused(problems, file=name, data=file.data)
         except SpecInvalid as error:
-            entry.spec, entry.problem = None, error
+            reading.spec, reading.problem = None, error
             return
         except EnvironmentFault:
-            entry.digest = was  # these contents are not judged yet
+            reading.digest = was  # these contents are not judged yet
             raise
-        entry.unmeasured = ", ".join(unmeasured)
+        reading.unmeasured = ", ".join(unmeasured)
         if unmeasured:
-            entry.hindrance = self._named.hindrance(job.id)
-        if unmeasured and entry.problem and not new:
+            reading.hindrance = self._named.hindrance(job.id)
+        if unmeasured and reading.problem and not new:
             return  # it was invalid and is not yet known to be valid
-        entry.spec, entry.problem = spec, None
+        reading.spec, reading.problem = spec, None
         if new:
             for warning in [*lint(spec), *self._abilities.notes(spec.upstream())]:
                 say("lint", job, spec=path, warning=warning)

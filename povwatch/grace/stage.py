@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.changes import (
+    Cancelled,
     DoneAlready,
     GraceAgain,
     GraceBegun,
@@ -27,13 +29,13 @@ from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.retry import waiting_for
 from povwatch.core.sentences import joined
-from povwatch.core.stage import Stage
+from povwatch.core.stage import Mishap, Stage
 from povwatch.core.units import spell_duration
 from povwatch.engines.abilities import Abilities
 from povwatch.grace import clock as clockwork
 from povwatch.grace.clock import Sample
 from povwatch.grace.named_files import NamedFiles
-from povwatch.grace.spec_files import GraceEntry, SpecFiles
+from povwatch.grace.spec_files import SpecFiles, SpecReading
 from povwatch.media.damage import describe_damage
 from povwatch.media.info import VideoInfo
 from povwatch.spec.holding import HELD_BEFORE, held_by, marker_before
@@ -68,6 +70,30 @@ REWRITE_AFTER = 2.0
 
 RESUMES_WHEN = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is closed"}
 """What has to happen before a stopped clock goes on."""
+
+
+@dataclass(slots=True)
+class GraceEntry:
+    """A clip in its grace or in the queue. Times are on the boot clock."""
+
+    job: int
+    grace: Grace
+    due: float
+    """When the files beside the clip are checked next."""
+    reading: SpecReading = field(default_factory=SpecReading)
+    """The clip's JSON."""
+    missing_since: float | None = None
+    """Since when the clip has no JSON; None if it has one."""
+    lock: bytes | None = None
+    """The file that shows that an editor has the JSON open."""
+    marker_before: str | None = None
+    """Result of `holding.marker_before`; None until it is needed."""
+    was_unmeasured: bool | None = None
+    """Whether files were still to be measured when the job last got a reason to wait; None before the first one."""
+    announce: bool = False
+    """Whether the log still has to say when the clip starts. That needs a first check."""
+    last_wait: Waiting | None = Waiting.GRACE
+    """What it waited on at the last check."""
 
 
 class GraceStage(Stage):
@@ -118,9 +144,8 @@ class GraceStage(Stage):
         else:
             self._begin(job)
 
-    def resume(self, job: Job, *, crashed: bool) -> str:
+    def resume(self, job: Job) -> str:
         """See Stage."""
-        del crashed
         if job.state is JobState.GRACE and job.spec_digest is None:  # povwatch ended between arrival and grace
             self._begin(job)
         else:
@@ -206,21 +231,27 @@ class GraceStage(Stage):
             self._store.journal.save_grace({job.id: entry.grace.left}, self._store.clock.wall())
 
     def ended(self, job: Job) -> None:
-        """See Stage. If the clip is gone and its JSON was edited, log where the JSON is."""
+        """See JobListener. If the clip is gone and its JSON was edited, log where the JSON is."""
         gone = job.state is JobState.CANCELLED and not self._folder.present(job.path)
         if gone and (spec := self._files.left_behind(job)):
             self._store.note(job, "spec-left", {"spec": spec})
 
-    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def cancel(self, job: Job, why: str) -> None:
+        """See Stage."""
+        self._error_files.clear(job)
+        self._store.apply(job, Cancelled(why=why, source_stat=job.source_stat))
+
+    def try_again(self, mishap: Mishap) -> None:
         """See Stage. The JSON is read as if for the first time."""
+        job = mishap.job
         entry = self._entries.get(job.id)
         if entry is None:
             self._resume(job)
         else:
-            entry.digest = ""
+            entry.reading.forget()
         if job.state is JobState.QUEUED:
-            at = self._store.clock.wall() + pause
-            self._store.apply(job, PutOff(waiting=Waiting.RETRY_AT, detail=str(error), at=at))
+            at = self._store.clock.wall() + mishap.pause
+            self._store.apply(job, PutOff(waiting=Waiting.RETRY_AT, detail=str(mishap.error), at=at))
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """See Stage."""
@@ -236,12 +267,12 @@ class GraceStage(Stage):
         self._check(entry, self._store.clock.boot())
         if entry.missing_since is not None or self._store.job(job.id).state is not JobState.QUEUED:
             return None
-        return entry.spec if entry.grace.over else None
+        return entry.reading.spec if entry.grace.over else None
 
     def latest_spec(self, job: Job) -> Spec | None:
         """The JSON as it was last read; None if it cannot be run."""
         entry = self._entries.get(job.id)
-        return entry.spec if entry else None
+        return entry.reading.spec if entry else None
 
     def grace_ends_at(self, job: Job) -> float | None:
         """When the grace ends, on the boot clock; None while its clock is stopped."""
@@ -258,14 +289,14 @@ class GraceStage(Stage):
             self._entries[job].due = self._next_check = 0.0
 
     def beside_changed(self, path: bytes) -> None:
-        """See Stage. `path` is a JSON, a marker, or an editor's lock or temporary file."""
+        """See JobListener. `path` is a JSON, a marker, or an editor's lock or temporary file."""
         folder, name = layout.split(path)
         name = name.removeprefix(b".~lock.").removeprefix(b".#").removeprefix(b".")
         cut = name.rfind(b".json")
         self.check_soon(self._by_base.get((folder, name[:cut] if cut > 0 else layout.stem_of(name))))
 
     def inputs_back(self, now: float) -> None:
-        """See Stage. Nobody could edit a JSON meanwhile, so that time does not count."""
+        """See JobListener. Nobody could edit a JSON meanwhile, so that time does not count."""
         for entry in self._entries.values():
             entry.grace = dataclasses.replace(entry.grace, seen_at=now)
             entry.last_wait = None
@@ -304,9 +335,9 @@ class GraceStage(Stage):
         """When a clip has to be checked without any event."""
         if entry.missing_since is not None:
             return max(entry.missing_since + REWRITE_AFTER, now + CHECK_EVERY)
-        if entry.unsure(now):
-            return entry.sure_at
-        if entry.unmeasured:
+        if entry.reading.unsure(now):
+            return entry.reading.sure_at
+        if entry.reading.unmeasured:
             return now + CHECK_EVERY
         if entry.grace.waiting is Waiting.GRACE:
             return entry.grace.seen_at + entry.grace.left
@@ -319,9 +350,9 @@ class GraceStage(Stage):
         job = self._store.job(entry.job)
         beside = layout.beside(job.path, job.base)
         try:
-            if not self._files.read(entry, job) and not self._write_missing(entry, job, now):
+            if not self._read(entry, job) and not self._write_missing(entry, job, now):
                 return
-            if entry.unsure(now):
+            if entry.reading.unsure(now):
                 entry.grace = dataclasses.replace(entry.grace, seen_at=now)
                 return
             markers = self._folder.markers(beside)
@@ -329,7 +360,8 @@ class GraceStage(Stage):
         except EnvironmentFault:  # inputs/ is away or refuses: the folder monitor says so, and the clock stops
             entry.grace = dataclasses.replace(entry.grace, seen_at=now)
             return
-        start = entry.spec.povwatch.start if entry.spec else None
+        reading = entry.reading
+        start = reading.spec.povwatch.start if reading.spec else None
         go = job.go or markers.go
         if job.hold and entry.marker_before is None:
             entry.marker_before = marker_before(self._store.journal.events(job.id))
@@ -337,15 +369,26 @@ class GraceStage(Stage):
         by = held_by(job, beside, marker=markers.hold, go=go, start=start, marker_before=before)
         first = not entry.grace.digest
         sample = Sample(
-            digest=entry.digest,
-            valid=entry.spec is not None,
+            digest=reading.digest,
+            valid=reading.spec is not None,
             editing=entry.lock is not None,
             hold=bool(by),
             go=go or (start == "now" and not entry.lock),
-            unmeasured=bool(entry.unmeasured),
+            unmeasured=bool(reading.unmeasured),
         )
         entry.grace = clockwork.observe(entry.grace, sample, now, period=self._config.period, limit=self._config.max)
         self._act_on_check(entry, by, first=first)
+
+    def _read(self, entry: GraceEntry, job: Job) -> bool:
+        """Read the JSON; False if there is none.
+
+        Raises:
+            EnvironmentFault: the folder is away, or fails.
+        """
+        found = self._files.read(entry.reading, job)
+        if found:
+            entry.missing_since = None
+        return found
 
     def _write_missing(self, entry: GraceEntry, job: Job, now: float) -> bool:
         """Write a JSON again that has been missing for a while, and read it; False while there is none."""
@@ -359,9 +402,9 @@ class GraceStage(Stage):
         except EnvironmentFault as error:
             self._refused(entry, error, now)
             return False
-        entry.digest = ""
+        entry.reading.forget()
         entry.grace = clockwork.begin("", self._config.period, now)
-        return self._files.read(entry, job)
+        return self._read(entry, job)
 
     def _refused(self, entry: GraceEntry, error: EnvironmentFault, now: float) -> None:
         """Let a clip wait because the folder does not take its JSON. The clock is stopped."""
@@ -385,13 +428,13 @@ class GraceStage(Stage):
             return
         self._announce(entry, job)
         detail = self._detail(entry, by)
-        hindered = grace.waiting is Waiting.GRACE and entry.hindrance
+        hindered = grace.waiting is Waiting.GRACE and entry.reading.hindrance
         # The time left is also saved when the clock stops or starts, since it is shown meanwhile.
         keeps_time = grace.restarted or job.state is JobState.QUEUED or grace.waiting is not was
         newly_invalid = grace.invalid_since is not None and job.invalid_since is None
         # The deadline of a running grace is no news. The beginning and the end of measuring a file are.
-        was_unmeasured, entry.was_unmeasured = entry.was_unmeasured, bool(entry.unmeasured)
-        runs = grace.waiting is Waiting.GRACE and was_unmeasured is False and not entry.unmeasured
+        was_unmeasured, entry.was_unmeasured = entry.was_unmeasured, bool(entry.reading.unmeasured)
+        runs = grace.waiting is Waiting.GRACE and was_unmeasured is False and not entry.reading.unmeasured
         same = grace.waiting is was and (runs or detail == job.detail)
         if same and not keeps_time and not newly_invalid:
             return
@@ -410,7 +453,8 @@ class GraceStage(Stage):
     # -- the end of a grace
 
     def _expire(self, entry: GraceEntry, job: Job) -> None:
-        what = entry.problem.what if entry.problem else "its JSON cannot be run."
+        reading = entry.reading
+        what = reading.problem.what if reading.problem else "its JSON cannot be run."
         error = joined(
             f"Its JSON could not be run for longer than grace.max: {what}", "Edit it, and it is taken in again."
         )
@@ -418,8 +462,8 @@ class GraceStage(Stage):
             problem=what,
             error=error,
             error_file=self._error_files.there(job),
-            spec_digest=entry.digest,
-            spec_stat=entry.stat,
+            spec_digest=reading.digest,
+            spec_stat=reading.stat,
         )
         self._store.apply(job, rejected)
 
@@ -428,15 +472,16 @@ class GraceStage(Stage):
             job = self._store.apply(job, GraceAgain())
         if job.state is not JobState.GRACE:
             return
-        assert entry.spec is not None  # noqa: S101 - grace is never over with an invalid spec
+        reading = entry.reading
+        assert reading.spec is not None  # noqa: S101 - grace is never over with an invalid spec
         self._error_files.clear(job)
-        if self._done_already(job, entry.spec, digest=entry.digest, stat=entry.stat):
+        if self._done_already(job, reading.spec, digest=reading.digest, stat=reading.stat):
             return
         queued = Queued(
             ahead=len(self._store.in_state(JobState.QUEUED)),
-            spec_digest=entry.digest,
-            spec_stat=entry.stat,
-            spec_hash=entry.spec.digest(),
+            spec_digest=reading.digest,
+            spec_stat=reading.stat,
+            spec_hash=reading.spec.digest(),
         )
         self._store.apply(job, queued)
 
@@ -470,17 +515,18 @@ class GraceStage(Stage):
 
     def _detail(self, entry: GraceEntry, held_by: str) -> str:
         """What `jobs` and `why` say of the wait."""
+        reading = entry.reading
         match entry.grace.waiting:
             case Waiting.INVALID_SPEC:
-                return entry.problem.what if entry.problem else ""
+                return reading.problem.what if reading.problem else ""
             case Waiting.HELD:
                 return held_by
             case Waiting.EDITING if entry.lock:
                 return f"{layout.shown(entry.lock)} is there"
-            case Waiting.GRACE if entry.unmeasured:
+            case Waiting.GRACE if reading.unmeasured:
                 compared = "compared with the clip"
-                why = f"cannot be {compared} now: {entry.hindrance}" if entry.hindrance else f"is {compared} first"
-                return f"the file of {entry.unmeasured} {why}"
+                why = f"cannot be {compared} now: {reading.hindrance}" if reading.hindrance else f"is {compared} first"
+                return f"the file of {reading.unmeasured} {why}"
             case Waiting.GRACE:
                 return f"starts at {self._starts(entry.grace)}"
             case _:
@@ -493,14 +539,14 @@ class GraceStage(Stage):
 
         `was` is what the entry waited on before, `found` the change. For `by` and `first` see `_act_on_check`.
         """
-        grace = entry.grace
+        grace, problem = entry.grace, entry.reading.problem
         spec = layout.beside(job.path, job.base).spec
         deadline = self._starts(grace)
         if grace.waiting is Waiting.INVALID_SPEC:
-            assert entry.problem is not None  # noqa: S101 - that is what invalid means
+            assert problem is not None  # noqa: S101 - that is what invalid means
             if grace.restarted or was is not Waiting.INVALID_SPEC or found.detail != job.detail:
-                file = self._error_files.invalid(job, entry.problem)
-                return "invalid-spec", {"spec": spec, "problem": entry.problem.what, "error_file": file}
+                file = self._error_files.invalid(job, problem)
+                return "invalid-spec", {"spec": spec, "problem": problem.what, "error_file": file}
         elif grace.waiting is Waiting.HELD and was is not Waiting.HELD:
             return "held", {"by": by}
         elif grace.waiting is Waiting.EDITING and was is not Waiting.EDITING:

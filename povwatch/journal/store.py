@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.changes import StillWaits, Waits
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.scope import ALL
-from povwatch.core.stage import Raise
+from povwatch.core.stage import Raise, Stage
 from povwatch.journal.reader import Known
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from povwatch.core.changes import Change
     from povwatch.core.clock import Clock
     from povwatch.core.scope import Scope
-    from povwatch.core.stage import Mishaps, Stage
+    from povwatch.core.stage import JobListener, Mishaps
     from povwatch.journal import Journal
 
 
@@ -53,10 +54,12 @@ class JobStore:
         """Log lines that wait for the commit of `together`; None outside of it."""
         self._touched: set[int] = set()
         """The jobs changed within `together`."""
-        self.stages: Sequence[Stage] = ()
-        """The stages that jobs are routed to."""
-        self._routed: list[tuple[Stage, str, Job]] = []
-        """The calls that stages still get, in order: stage, method, job."""
+        self.crashed = journal.fact("daemon") is not None  # a clean stop removes the fact
+        """Whether the last daemon ended without a clean stop."""
+        self.listeners: Sequence[JobListener] = ()
+        """Who is told of every job that ends. `apply` routes jobs to the stages among them."""
+        self._routed: list[tuple[JobListener, str, Job]] = []
+        """The calls that are still to be made, in order: whose, the method, the job."""
         self._routing = False
 
     def job(self, job_id: int) -> Job:
@@ -121,44 +124,52 @@ class JobStore:
 
     def stage_of(self, job: Job) -> Stage:
         """The stage that owns this job, which has not ended."""
-        return next(stage for stage in self.stages if job.state in stage.states)
+        return next(stage for stage in self._stages if job.state in stage.states)
 
-    def cancel(self, job: Job, why: str) -> bool:
-        """Let the owning stage end a job; False if none of its work is under way, see Stage.cancel."""
-        return self.stage_of(job).cancel(job, why)
+    def cancel(self, job: Job, why: str) -> None:
+        """Let the owning stage end a job, now or as soon as its work can be stopped."""
+        self.stage_of(job).cancel(job, why)
+
+    @property
+    def _stages(self) -> Iterator[Stage]:
+        return (listener for listener in self.listeners if isinstance(listener, Stage))
 
     def _route(self, old: Job, new: Job) -> None:
         """Note which stages a change concerns, and call them now unless it is part of `together`."""
         if old.state is new.state:
             return
-        for stage in self.stages:
+        for stage in self._stages:
             had, has = old.state in stage.states, new.state in stage.states
             if had and not has:
                 self._routed.append((stage, "leave", old))
             if has and not had:
                 self._routed.append((stage, "enter", new))
         if new.ended:
-            self._routed += [(stage, "ended", new) for stage in self.stages]
+            self._routed += [(listener, "ended", new) for listener in self.listeners]
         if self._unlogged is None:
-            self._call_stages()
+            self._call_listeners()
 
-    def _call_stages(self) -> None:
-        """Call the stages in the order of the changes. Changes that they make themselves come last."""
+    def _call_listeners(self) -> None:
+        """Make the calls in the order of the changes. Those of changes that the listeners make come last."""
         if self._routing:
             return
         self._routing = True
         try:
             while self._routed:
-                stage, what, job = self._routed.pop(0)
-                self._call_stage(stage, what, job)
+                listener, what, job = self._routed.pop(0)
+                if isinstance(listener, Stage) and what != "ended":
+                    self._hand_over(listener, what, job)
+                else:
+                    self._report_end(listener, job)
         finally:
             self._routing = False
 
-    def _call_stage(self, stage: Stage, what: str, job: Job) -> None:
-        if what == "ended":  # one stage's failure costs no other, and is repeated later
-            key = ("end", job.id, type(stage).__name__)
-            self.mishaps.repeat(key, lambda: stage.ended(job), what=f"cleared up after job {job.id}")
-            return
+    def _report_end(self, listener: JobListener, job: Job) -> None:
+        """Report a job's end. A failure costs no other listener, and is repeated later."""
+        key = ("end", job.id, type(listener).__name__)
+        self.mishaps.repeat(key, f"cleared up after job {job.id}", partial(listener.ended, job))
+
+    def _hand_over(self, stage: Stage, what: str, job: Job) -> None:
         try:
             if what == "leave":
                 stage.leave(job)
@@ -200,7 +211,7 @@ class JobStore:
         for event, job, fields in unlogged:
             self.log(event, job, fields)
         if outer is None:
-            self._call_stages()
+            self._call_listeners()
 
     def wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
         """Journal a new reason to wait. It is logged if the job waits on something else than before."""

@@ -11,7 +11,7 @@ from povwatch.core.job import Job, JobState, Waiting
 
 if TYPE_CHECKING:
     from povwatch.core.blockers import Blockers
-    from povwatch.hooks.stage import HookStage
+    from povwatch.hooks.runner import HookRunner
     from povwatch.journal.store import JobStore
     from povwatch.queue.pauses import QueuePauses
     from povwatch.spec.current import CurrentSpecs
@@ -21,7 +21,7 @@ class JobQueue:
     """The queued jobs, in order."""
 
     def __init__(
-        self, store: JobStore, *, specs: CurrentSpecs, hooks: HookStage, blockers: Blockers, pauses: QueuePauses
+        self, store: JobStore, *, specs: CurrentSpecs, hooks: HookRunner, blockers: Blockers, pauses: QueuePauses
     ) -> None:
         self._store = store
         self._hooks = hooks

@@ -34,7 +34,7 @@ from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Gauge
 from povwatch.core.retry import waiting_for
-from povwatch.core.stage import Stage
+from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import Unforeseen, translate_unforeseen
 from povwatch.core.units import spell_duration, spell_pace, spell_rate
 from povwatch.files import private
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.files.free_space import FreeSpace
-    from povwatch.hooks.stage import HookStage
+    from povwatch.hooks.runner import HookRunner
     from povwatch.journal.store import JobStore
     from povwatch.publish import Publisher
     from povwatch.publish.outputs_watch import OutputsWatch
@@ -99,7 +99,7 @@ class ResultsStage(Stage):
         archive: SourceArchive,
         free_space: FreeSpace,
         outputs_watch: OutputsWatch,
-        hooks: HookStage,
+        hooks: HookRunner,
     ) -> None:
         self._config = config
         self._store = store
@@ -128,7 +128,7 @@ class ResultsStage(Stage):
         self._check(job, Attempt.from_json(job.artifact or "{}"))
 
     def ended(self, job: Job) -> None:
-        """See Stage. Clear the job's private folders, and move its clip if the configuration asks for that."""
+        """See JobListener. Clear the job's private folders, and move its clip if the configuration asks for that."""
         self._results.pop(job.id, None)
         if job.state is JobState.DONE:
             self._archive.move(job)  # also if it was `done-already`
@@ -136,7 +136,7 @@ class ResultsStage(Stage):
         if job.engine is not None and not job.kept:
             self._clear(job.id)
 
-    def resume(self, job: Job, *, crashed: bool) -> str:
+    def resume(self, job: Job) -> str:
         """See Stage. A promise is kept. An artifact is checked again if it still exists; if not, the job runs again."""
         if job.state is JobState.PUBLISHING:
             say("orphaned", job, what="its promise is kept now")
@@ -146,6 +146,7 @@ class ResultsStage(Stage):
         if attempt is None or (attempt.lost and not private.is_foreign(attempt.folder)):
             self._failed_attempts.requeue_after_crash(job)
             return "to run again"
+        crashed = self._store.crashed
         crashes = job.crashes + crashed
         if crashed and crashes >= retry.CRASHES_MAX:
             error = FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k.")
@@ -155,10 +156,11 @@ class ResultsStage(Stage):
         self._check(self._store.apply(job, CrashCounted(crashes=crashes)), attempt)
         return "checked again"
 
-    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, mishap: Mishap) -> None:
         """See Stage."""
+        job, error = mishap.job, mishap.error
         if job.state is JobState.PUBLISHING:
-            self._publish_later(job, error, self._store.clock.boot() + pause)
+            self._publish_later(job, error, self._store.clock.boot() + mishap.pause)
         elif not job.artifact:
             self._failed_attempts.end(job, error)
         elif (attempt := readable_attempt(job.artifact)) is not None:
@@ -187,17 +189,16 @@ class ResultsStage(Stage):
             started_at=self._started(job),
         )
 
-    def cancel(self, job: Job, why: str) -> bool:
+    def cancel(self, job: Job, why: str) -> None:
         """See Stage. A job that is being checked ends soon; a promise is kept all the same."""
         if job.state is JobState.PUBLISHING:
-            return True
+            return
         waits = self._later.pop(job.id, None) is not None
         if waits or not self._background.busy(JobWork(job.id, FINISHED)):
             self._failed_attempts.cancel(job, why)
         else:
             self._cancelled[job.id] = why
             self._background.cancel(JobWork(job.id, FINISHED))
-        return True
 
     def fraction(self, job: Job) -> float:
         """Progress of finishing and checking, 0 to 1."""

@@ -18,7 +18,7 @@ from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.layout import output
 from povwatch.core.machine_faults import Place, retry_times
-from povwatch.core.stage import Stage
+from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.core.units import spell_duration
 from povwatch.engines import eta
@@ -115,24 +115,25 @@ class RunStage(Stage):
                 worker.run = run
                 self._failed(worker, translate_unforeseen(error, "while it handled a worker's message"))
 
-    def cancel(self, job: Job, why: str) -> bool:
+    def cancel(self, job: Job, why: str) -> None:
         """See Stage. The running job ends soon."""
         if (worker := self._worker_of(job)) is not None and (run := worker.run) is not None:
             run.cancel = why
             self._preparing.cancel(run)
             if run.generating_since is not None and worker.supervisor.state is SupervisorState.BUSY:
                 worker.supervisor.cancel(run.run_id, why)
-        return True
 
-    def resume(self, job: Job, *, crashed: bool) -> str:
-        """See Stage. The job goes back to the queue and the crash is counted; the third one fails it."""
-        del crashed  # a clean stop gives the jobs back, so this was a crash
+    def resume(self, job: Job) -> str:
+        """See Stage. The job goes back to the queue and the crash is counted; the third one fails it.
+
+        A clean stop gives the jobs back, so this was a crash.
+        """
         self._failed_attempts.requeue_after_crash(job)
         return "to run again"
 
-    def try_again(self, job: Job, error: PovwatchError, pause: float) -> None:
+    def try_again(self, mishap: Mishap) -> None:
         """See Stage. The attempt ends with the error."""
-        del pause
+        job, error = mishap.job, mishap.error
         if (worker := self._worker_of(job)) is not None and (run := worker.run) is not None:
             if worker.supervisor.state is SupervisorState.BUSY:
                 worker.supervisor.cancel(run.run_id, str(error))

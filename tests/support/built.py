@@ -65,7 +65,8 @@ class Built:
         self._shut()
         self.clock.now += away
         self.open()
-        recover(self.app.store, self.app.mishaps, crashed=True)
+        self.app.store.crashed = True
+        recover(self.app.store, self.app.mishaps)
         self.app.folder_monitor.start()
 
     def close(self):

@@ -44,7 +44,7 @@ class Arrivals(Built):
         self.give_turns(self.arrival, when)
 
     def cancel(self):
-        self.arrival.withdraw(self.newest(), "`povwatch cancel` asked for it")
+        self.app.store.cancel(self.newest(), "`povwatch cancel` asked for it")
 
 
 @pytest.fixture

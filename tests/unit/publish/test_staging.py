@@ -60,12 +60,12 @@ def world(build):
 
 
 def cancel(world):
-    world.app.arrival.withdraw(world.job, "`povwatch cancel` asked for it")
+    world.app.store.cancel(world.job, "`povwatch cancel` asked for it")
 
 
 def delete(world):
     world.move(JobState.GRACE)
-    world.app.arrival.withdraw(world.job, "the clip was deleted")
+    world.app.store.cancel(world.job, "the clip was deleted")
 
 
 def replace_by_no_video(world):
@@ -146,6 +146,7 @@ def test_nobodys_files_at_a_start(world):
     staging.checkpoints(77)
     (world.outputs / ".povwatch/notes").mkdir()
     app = world.app
-    recover(app.store, app.mishaps, crashed=True)
+    app.store.crashed = True
+    recover(app.store, app.mishaps)
     sweep(app.store, staging)
     assert world.left == ["1", "notes"]  # a name that is not ours stays

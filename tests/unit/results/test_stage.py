@@ -237,7 +237,7 @@ def test_waiting_result_can_be_cancelled(here, monkeypatch):
     monkeypatch.setattr(Attempt, "finish", full)
     here.generated()
     here.settle()
-    here.app.arrival.withdraw(here.job, "enough")
+    here.app.store.cancel(here.job, "enough")
     assert (here.job.state, here.job.detail) == (JobState.CANCELLED, "enough")
     assert here.results.next_deadline() is None
 

@@ -1,4 +1,4 @@
-"""The hook stage: when each hook of each job runs. docs/hooks.md gives the reasons.
+"""Decides when each hook of each job runs. docs/hooks.md gives the reasons.
 
 1. `before` hooks run while a job is queued: nobody's grace is cut short, and no worker waits for them. The job starts
    once all of them are over.
@@ -27,7 +27,7 @@ from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Mailbox
 from povwatch.core.sentences import joined
-from povwatch.core.stage import Stage
+from povwatch.core.stage import JobListener
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.core.units import spell_duration
 from povwatch.hooks.plan import AFTER, BEFORE, current, next_hook
@@ -74,8 +74,8 @@ class _ActiveRun:
         return JobWork(self.record.job, RAN, self.record.hook)
 
 
-class HookStage(Stage):
-    """Runs the hooks."""
+class HookRunner(JobListener):
+    """Runs the hooks, for jobs that other stages own."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class HookStage(Stage):
         return joined(*(f"The hook {r.hook} failed: {r.error}" for r in records if r.state is HookState.FAILED))
 
     def ended(self, job: Job) -> None:
-        """See Stage."""
+        """See JobListener."""
         self._published.discard(job.id)
         self._records.pop(job.id, None)
 
