@@ -49,13 +49,7 @@ STAGES = tuple(
     str(PACKAGE / part)
     for part in (
         *("arrival/", "grace/", "queue/", "hooks/", "attempt/", "run/", "results/"),
-        *(
-            "workers/availability.py",
-            "workers/crew.py",
-            "workers/pool.py",
-            "workers/load_turns.py",
-            "workers/places.py",
-        ),
+        "workers/pool.py",
         *("daemon/recovery.py", "journal/store.py", "spec/error_files.py", "daemon/drain.py", "daemon/status.py"),
         *("files/free_space.py", "core/blockers.py", "core/stage.py", "publish/outputs_watch.py", "daemon/requests.py"),
         *("publish/publisher.py", "publish/staging.py", "spec/inputs_folder.py"),

@@ -15,7 +15,7 @@ from povwatch.config.hooks import Hook
 from povwatch.core.errors import DiskFull, HookFailed, HookUnavailable, Shortage, SourceChanged
 from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import JobState, Waiting
-from povwatch.hooks import stage
+from povwatch.hooks import runner
 from povwatch.hooks.run import Outcome
 from povwatch.publish import Sealed
 from povwatch.publish.promise import Entry
@@ -126,7 +126,7 @@ def info(tmp_path_factory):
 @pytest.fixture
 def hooked(tmp_path, info, monkeypatch):
     """Makes the clip, with further hooks and with settings of its own."""
-    monkeypatch.setattr(stage, "perform", perform)
+    monkeypatch.setattr(runner, "perform", perform)
     made = []
 
     def make(*more, **settings):
