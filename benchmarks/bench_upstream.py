@@ -25,7 +25,8 @@ from support.clips import make_clip
 from support.cosmos_jobs import ENGINE, job
 from support.supervising import Loop
 
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
 
 FPS = 24

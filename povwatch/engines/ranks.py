@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.sentences import joined
 from povwatch.engines.faults import classify
 from povwatch.engines.port import SPOILING, EngineCancelled, EngineFailure
-from povwatch.process.start import describe_end, start
-from povwatch.workers import protocol, worker
-from povwatch.workers.channel import Channel
+from povwatch.process import protocol
+from povwatch.process.channel import Channel
+from povwatch.process.start import describe_end, start, worker_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,7 +147,7 @@ class _Peer:
         read, self.words = os.pipe()
         with theirs:
             self._process = start(
-                [sys.executable, worker.__file__, "--engine", engine, "--fd", str(theirs.fileno())],
+                worker_command(sys.executable, engine, theirs.fileno()),
                 env={**os.environ, **environment},  # rank 0's environment was chosen for a worker already
                 keeps=(theirs.fileno(), read),
                 own_session=False,  # so that ending rank 0's group ends the others too

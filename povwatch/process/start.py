@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 REAPER = Path(__file__).with_name("reaper.py")
 """The program that runs somebody else's program; see there."""
 
+WORKER = Path(__file__).parent.parent / "workers/worker.py"
+"""The program that runs a worker; see there."""
+
 NOT_INHERITED = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|PYTHON(PATH|HOME)|VIRTUAL_ENV")
 """Variables that are meant for the daemon alone, or that would show another interpreter our packages."""
 
@@ -58,6 +61,11 @@ def start(
         pass_fds=keeps,
         start_new_session=own_session,
     )
+
+
+def worker_command(python: str, engine: str, channel: int) -> list[str]:
+    """The command that starts a worker, which inherits the socket `channel` (a descriptor); see Launch.engine."""
+    return [python, str(WORKER), "--engine", engine, "--fd", str(channel)]
 
 
 def signal_group(leader: int, number: int) -> None:

@@ -22,9 +22,10 @@ from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.core.units import spell_duration
 from povwatch.engines import eta
+from povwatch.process import protocol
 from povwatch.run.estimates import RuntimeEstimates
 from povwatch.run.preparing import Preparing, frozen
-from povwatch.workers import events, protocol
+from povwatch.workers import events
 from povwatch.workers.events import noted
 from povwatch.workers.states import SupervisorState
 

@@ -9,13 +9,10 @@ The parent's side:
     launch.py      how an engine's workers are started, and on which GPUs
     gpu_faults.py  what follows from a fault of a GPU
 
-Between them:
-    protocol.py    the messages
-    channel.py     the socket that carries them
-
 The child's side, which runs on Python 3.10 with the standard library alone:
     worker.py      sets the process up
     serve.py       loads the engine and does the jobs
 
-For what an engine is, see povwatch/engines/port.py.
+The messages between the two sides are in povwatch/process/protocol.py. For what an engine is, see
+povwatch/engines/port.py.
 """

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from povwatch.core import errors, machine_faults
-from povwatch.workers import protocol
-from povwatch.workers.protocol import Generated, Progress
+from povwatch.process import protocol
+from povwatch.process.protocol import Generated, Progress
 
 Loss = errors.Transient
 """Why a worker is lost: it died, it stalled, or its GPU failed."""

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from povwatch.engines.choice import Choice
     from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus
+    from povwatch.process.protocol import Progress
     from povwatch.workers.launch import Launch
     from povwatch.workers.process import WorkerProcess
-    from povwatch.workers.protocol import Progress
 
 PROBE_MAX = 300.0
 """Longest pause in seconds between two checks whether the engine can run."""

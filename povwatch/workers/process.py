@@ -14,22 +14,19 @@ import socket
 import threading
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from povwatch.core.command import worker_environment
+from povwatch.process.channel import Channel
 from povwatch.process.output import Lines
-from povwatch.process.start import child_environment, kill_group, signal_group, start
-from povwatch.workers.channel import Channel
-from povwatch.workers.protocol import Message, ProtocolError
+from povwatch.process.protocol import Message, ProtocolError
+from povwatch.process.start import child_environment, kill_group, signal_group, start, worker_command
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
     from povwatch.workers.launch import Launch
-
-WORKER = Path(__file__).with_name("worker.py")
 
 SEND_SECONDS = 2.0
 """Seconds without reading after which a worker counts as hung or stopped."""
@@ -223,7 +220,7 @@ class WorkerProcess:
 def _start(launch: Launch, channel: socket.socket, output: int) -> subprocess.Popen[bytes]:
     fd = channel.fileno()
     return start(
-        [launch.python, str(WORKER), "--engine", launch.engine, "--fd", str(fd)],
+        worker_command(launch.python, launch.engine, fd),
         env=child_environment(worker_environment(), launch.env),
         stdout=output,
         stderr=output,

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.engines.faults import MESSAGE_MAX, classify
 from povwatch.engines.port import Context, EngineBlocked, EngineCancelled, EngineFailure
-from povwatch.workers import protocol
+from povwatch.process import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.engines.port import Engine
-    from povwatch.workers.channel import Channel
+    from povwatch.process.channel import Channel
 
 HEARTBEAT = 1.0
 """Seconds between heartbeats."""

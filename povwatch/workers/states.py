@@ -14,9 +14,9 @@ from povwatch.core.errors import PovwatchError, WorkerDied, WorkerStalled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from povwatch.process.protocol import Generate, Progress
     from povwatch.workers.events import Event, Loss
     from povwatch.workers.process import WorkerProcess
-    from povwatch.workers.protocol import Generate, Progress
 
 
 class SupervisorState(StrEnum):

@@ -24,9 +24,10 @@ from povwatch.core import errors, machine_faults
 from povwatch.core.events import say
 from povwatch.core.retry import backoff
 from povwatch.engines.port import SPOILING
+from povwatch.process import protocol
 from povwatch.process.output import is_progress_bar
 from povwatch.process.start import describe_end
-from povwatch.workers import events, protocol
+from povwatch.workers import events
 from povwatch.workers.process import Exited, HungUp, Item, Printed
 from povwatch.workers.states import (
     CurrentJob,

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - else a program that the engine starts keeps the line open
     _set_up_process()
     from povwatch.core import command  # noqa: PLC0415 - importable only now, see _adopt_package
-    from povwatch.workers.channel import Channel  # noqa: PLC0415
+    from povwatch.process.channel import Channel  # noqa: PLC0415
     from povwatch.workers.serve import Serving  # noqa: PLC0415
 
     command.use_environment(os.environ)

@@ -18,7 +18,7 @@ from povwatch.engines.faults import classify
 from povwatch.media.child import OPERATIONS
 from povwatch.media.errors import MediaError
 from povwatch.media.info import Checked, Finished, Prepared, SoundTrack, VideoInfo
-from povwatch.workers import protocol
+from povwatch.process import protocol
 from povwatch.workers.process import Exited, Received
 from povwatch.workers.serve import sync
 

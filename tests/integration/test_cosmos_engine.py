@@ -11,7 +11,8 @@ from support.clips import upright_frames
 from support.cosmos_jobs import Desk, Worker, clip, job
 
 from povwatch.core import command, errors
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
 
 ALL = ["edge", "vis", "depth", "seg"]

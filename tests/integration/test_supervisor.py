@@ -13,7 +13,8 @@ from support.supervising import ENGINES, Loop, request
 
 import povwatch
 from povwatch.core import errors
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
 
 S = SupervisorState
@@ -405,7 +406,8 @@ DAEMON = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from support.supervising import Loop, request
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 loop = Loop(sys.argv[2]).ready()
 loop.supervisor.generate(request("r1", 1, sys.argv[3], sys.argv[3], video="", frames=1))
 loop.until(protocol.Progress)

@@ -6,7 +6,8 @@ from pathlib import Path
 from support.clips import make_clip
 from support.supervising import Loop
 
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 
 DOUBLES = Path(__file__).parents[1] / "doubles"
 ENGINE = "povwatch.engines.cosmos:CosmosEngine"

@@ -11,7 +11,8 @@ from unittest import mock
 from support.hand_clock import HandClock
 
 from povwatch.core.clock import Clock
-from povwatch.workers import protocol, supervisor
+from povwatch.process import protocol
+from povwatch.workers import supervisor
 from povwatch.workers.launch import Launch
 from povwatch.workers.process import Exited, Received, WorkerProcess
 from povwatch.workers.states import SupervisorState, Timeouts

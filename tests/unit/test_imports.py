@@ -68,8 +68,8 @@ CHILD = [
         "engines/port.py",
         "engines/faults.py",
     ),
-    *("workers/__init__.py", "workers/worker.py", "workers/serve.py", "workers/protocol.py", "workers/channel.py"),
-    *("process/__init__.py", "process/lifeline.py", "process/start.py"),
+    *("workers/__init__.py", "workers/worker.py", "workers/serve.py"),
+    *(f"process/{name}.py" for name in ("__init__", "lifeline", "start", "protocol", "channel")),
     *("core/errors.py", "core/machine_faults.py", "core/sentences.py"),
 ]
 """What a worker's interpreter reads beside its engine: any Python from 3.10 on, standard library alone."""
@@ -99,11 +99,6 @@ FLOORS = [
 
 TOGETHER = {frozenset({"models", "engines"})}
 """Engines say which files they need; models has them downloaded."""
-
-CLIMBS = {
-    ("engines/ranks.py", "workers"),  # it starts other workers itself, for the other GPUs of its jobs
-}
-"""Files that import a package of their own floor or above."""
 
 ALIKE = {"T", "S", "COMMIT", "_STRINGS"}
 """Constants that several modules may give the same value: names of types, and what is alike by chance."""
@@ -254,7 +249,7 @@ def test_worker_start_is_standard_library(name) -> None:
 
 
 def test_floors() -> None:
-    """A package imports only packages of the floors below it, but for the listed exceptions."""
+    """A package imports only packages of the floors below it."""
     height = {package: number for number, floor in enumerate(FLOORS) for package in floor}
     climbs = set()
     for file in files():
@@ -264,7 +259,7 @@ def test_floors() -> None:
             known = mine in height and theirs in height and mine != theirs
             if known and height[theirs] >= height[mine] and frozenset({mine, theirs}) not in TOGETHER:
                 climbs.add((name_of(file), theirs))
-    assert climbs == CLIMBS
+    assert climbs == set()
 
 
 def test_every_package_has_its_floor() -> None:

@@ -19,7 +19,8 @@ from support.cosmos_jobs import job
 from support.disks import fill, small_disk
 from support.upstream_packages import LONG, PACKAGES, Worker
 
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
 
 pytestmark = pytest.mark.timeout(1200)

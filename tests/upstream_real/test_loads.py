@@ -14,7 +14,8 @@ from support.cosmos_jobs import Desk, job
 from support.upstream_packages import CACHE, LONG, PYTHON, Upstream, Worker
 
 from povwatch.models.needs import CHECKPOINTS
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 
 pytestmark = pytest.mark.timeout(1200)
 

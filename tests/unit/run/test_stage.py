@@ -15,9 +15,9 @@ from povwatch.attempt.attempt import Attempt
 from povwatch.core.errors import NotAVideo, Shortage
 from povwatch.core.job import JobState
 from povwatch.media.info import Prepared
+from povwatch.process import protocol
 from povwatch.run.stage import note_progress
 from povwatch.spec.parse import parse
-from povwatch.workers import protocol
 
 SPEC = b'{"name": "a", "video_path": "a.mp4", "prompt": "hands", "edge": {}}'
 INFO = '{"frames": 3, "display_width": 4, "display_height": 2}'

@@ -18,7 +18,8 @@ from povwatch.engines.choice import Choice
 from povwatch.gpu import host_memory
 from povwatch.gpu.monitor import GpuMonitor
 from povwatch.gpu.nvml import Gpu, Gpus, Process
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 from povwatch.workers.pool import EXCUSED_MAX, WorkerPool
 from povwatch.workers.states import SupervisorState
 

@@ -6,7 +6,8 @@ from support.hand_clock import HandClock
 from support.supervising import World, request
 
 from povwatch.core import errors
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 from povwatch.workers.launch import Launch
 from povwatch.workers.process import HungUp, Printed
 from povwatch.workers.states import InvalidState, SupervisorState, Timeouts

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.supervising import World, request
 
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 from povwatch.workers.process import HungUp
 from povwatch.workers.states import InvalidState, SupervisorState
 

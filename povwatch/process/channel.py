@@ -1,4 +1,4 @@
-"""One end of the socket between the daemon and a worker. Python 3.10, standard library alone."""
+"""One end of the socket between a worker and whoever has started it. Python 3.10, standard library alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING
 
-from povwatch.workers.protocol import LINE_MAX, Message, ProtocolError, decode, encode
+from povwatch.process.protocol import LINE_MAX, Message, ProtocolError, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The messages between the daemon and a worker. Python 3.10, standard library alone.
+"""The messages between a worker and whoever has started it: the daemon, or rank 0. Python 3.10, standard library alone.
 
 A message is one line of JSON in ASCII, at most 1 MiB. It travels over a socket pair of its own, because a worker's
 standard output belongs to the libraries that print there.

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from povwatch.workers import protocol
-from povwatch.workers.channel import Channel
-from povwatch.workers.protocol import ProtocolError, decode, encode
+from povwatch.process import protocol
+from povwatch.process.channel import Channel
+from povwatch.process.protocol import ProtocolError, decode, encode
 
 GOLDEN = [
     (protocol.Load({"steps": 35}), '{"type":"load","seq":1,"config":{"steps":35}}'),
