@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -23,29 +25,66 @@ settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+TESTS = Path(__file__).parent
+
 LONG = ("crash", "soak")
 """Folders of tests that take a minute each."""
 
-TORCH = Path(__file__).with_name("unit") / "engines" / "transfer"
+COMPUTING = "unit"
+"""Folder of the tests that compute. The others mostly wait for processes that they have started."""
+
+TORCH = TESTS / "unit" / "engines" / "transfer"
 """Tests that import torch and diffusers, which takes seconds."""
+
+
+def pytest_collection(session):
+    """Import a share of the test files first, and the rest only as the others have been imported elsewhere.
+
+    pytest rewrites each file's assertions and keeps the result, which takes longer than all else that collecting does.
+    On a clean checkout the processes of pytest-xdist would all rewrite the same file at the same time.
+    """
+    given = getattr(session.config, "workerinput", None)
+    if given is None:
+        return
+    named = [
+        Path(session.config.invocation_params.dir, argument.partition("::")[0]) for argument in session.config.args
+    ]
+    files = sorted({file for path in named for file in ([path] if path.is_file() else path.rglob("test_*.py"))})
+    for file in files[int(given["workerid"].removeprefix("gw")) :: given["workercount"]]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # collecting it tells what is wrong
+            pytest.Module.from_parent(session, path=file).obj  # noqa: B018 - imports it
 
 
 def pytest_collection_modifyitems(config, items):
     """Begin with the long tests, a share of them in each worker, so that none is left alone at the end.
 
-    One worker gets all that need torch: so it is imported once.
+    One worker gets all that need torch: so it is imported once. In each worker the files whose tests wait are spread
+    over the tests that compute: so some test computes at any time.
     """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    long = [item for item in items if item.path.parent.name in LONG]
-    torch = [item for item in items if item.path.parent == TORCH]
-    rest = [item for item in items if item not in {*long, *torch}]
+    torch, long, waiting, computing = [], [], [], []
+    for item in items:
+        if item.path.parent == TORCH:
+            torch.append(item)
+        elif item.path.parent.name in LONG:
+            long.append(item)
+        elif item.path.relative_to(TESTS).parts[0] == COMPUTING:
+            computing.append(item)
+        else:
+            waiting.append(item)
+    files = [list(group) for _, group in itertools.groupby(waiting, key=lambda item: item.path)]
     ordered = []
     for number in range(workers):  # pytest-xdist gives each worker as many of what is left, in this order
-        share = [*long[number::workers], *(torch if number == 0 else ())]
-        size = (len(items) - len(ordered)) // (workers - number) - len(share)
-        ordered += [*share, *rest[: max(size, 0)]]
-        rest = rest[max(size, 0) :]
-    items[:] = [*ordered, *rest]
+        first = [*long[number::workers], *(torch if number == 0 else ())]
+        mine = files[number::workers]
+        size = (len(items) - len(ordered)) // (workers - number) - len(first) - sum(len(file) for file in mine)
+        share, computing = computing[: max(size, 0)], computing[max(size, 0) :]
+        ordered += first
+        each = -(-len(share) // (len(mine) or 1))
+        for place, file in enumerate(mine):
+            ordered += [*file, *share[place * each : (place + 1) * each]]
+        ordered += [] if mine else share
+    items[:] = [*ordered, *computing]
 
 
 @pytest.fixture(autouse=True)
