@@ -64,7 +64,7 @@ class DiffusersEngine:
             "device": loaded.device_name(),
             "dtype": settings.dtype,
             "exact": settings.exact,
-            "step": "povwatch" if isinstance(loaded.step, model.Step) else "diffusers",
+            "step": "povwatch" if loaded.own_step else "diffusers",
             "attention": loaded.attention.name,
             "compiled": loaded.compiled,
             "notes": loaded.notes,

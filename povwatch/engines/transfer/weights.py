@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from povwatch.engines.transfer.settings import Settings
 
-COMPONENTS = ("text_encoder", "transformer", "vae")
+COMPONENTS = ("text_encoder", "vae", "transformer")
 """Folders with weights, in the order of loading."""
 
 CONFIGS = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}

@@ -1,0 +1,190 @@
+"""Holds the transformer, a control net, and the step that they compute."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import CosmosControlNetModel, CosmosTransformer3DModel
+from safetensors import SafetensorError
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from povwatch.core.cosmos import RESOLUTION
+from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer import attention, plan, weights
+from povwatch.engines.transfer.compiling import Compiler
+from povwatch.engines.transfer.pipeline_step import PipelineStep
+from povwatch.engines.transfer.step import Step, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from povwatch.engines.transfer.settings import Settings
+
+USUAL_CLIP = (1280, 720)
+"""Width and height of a usual clip, for which steps are compiled when the model is loaded."""
+
+TOKENS = 512
+"""Tokens of a prompt; the rest is cut off, as in the pipeline."""
+
+
+class Networks:
+    """What computes a step, on the device."""
+
+    def __init__(self, settings: Settings, files: weights.Files, loading: Loading, vae: Any) -> None:  # noqa: ANN401
+        """Load the transformer; `ready` has to follow.
+
+        Args:
+            settings: of the engine.
+            files: of the model.
+            loading: loads the parts.
+            vae: AutoencoderKLWan, whose scales are asked for; it may be without weights.
+
+        Raises:
+            EngineFailure: the weights are not this model's.
+        """
+        self.settings = settings
+        self.device = loading.device
+        self.dtype = loading.dtype
+        self._files = files
+        self._loading = loading
+        # Pixels of a latent in time and in space: the pipeline's rule.
+        self._scales: tuple[int, int] = (2 ** sum(vae.temperal_downsample), 2 ** len(vae.temperal_downsample))
+        self.key = ""
+        """The hint key of the control that is loaded."""
+        self.controlnet: CosmosControlNetModel = None
+        self.transformer = loading.part("transformer", CosmosTransformer3DModel, files.base / "transformer")
+        config = self.transformer.config
+        self.attention = attention.choose(
+            "cudnn" if settings.exact == "pipeline" and settings.attention == "auto" else settings.attention,
+            self.device,
+            self.dtype,
+            heads=config.num_attention_heads,
+            width=config.attention_head_dim,
+        )
+        """The kernel for self-attention."""
+        self._compiler = Compiler(settings.compile_cache) if settings.compiles else None
+        self._notes: list[str] = []
+        self.step: Step | PipelineStep = self._pipeline_step()
+        """Computes denoising steps with the transformer and the control that is loaded."""
+
+    def ready(self, report: Callable[[str, float | None], None]) -> None:
+        """Load the first control, and compile the steps of a usual clip; see `use`."""
+        self.use(self.settings.controls[0])
+        self._compile(report)
+
+    def use(self, key: str) -> None:
+        """Load a control in place of the one before, which is freed first.
+
+        Raises:
+            EngineFailure: the weights are not such a control's.
+        """
+        if key == self.key:
+            return
+        self.key, self.controlnet = "", None
+        self.step.use(None)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.controlnet = self._loading.part("controlnet", CosmosControlNetModel, self._files.controls[key])
+        if self.settings.exact != "pipeline":
+            self._choose_step()
+        self.step.use(self.controlnet)
+        self.key = key
+
+    @property
+    def own_step(self) -> bool:
+        """Whether steps are computed by step.py, not by diffusers' modules."""
+        return isinstance(self.step, Step)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps run compiled."""
+        return self.own_step and self._compiler is not None and self._compiler.on
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was expected of this machine or this model and is not so."""
+        return [*self.attention.notes, *self._notes, *(self._compiler.notes if self._compiler else [])]
+
+    @property
+    def limit(self) -> int:
+        """Largest width or height in pixels for which the model has positions."""
+        _, rows, columns = self.transformer.config.max_size
+        return int(min(rows, columns)) * self._scales[1]
+
+    def _pipeline_step(self) -> PipelineStep:
+        return PipelineStep(self.transformer, self._scales[1])
+
+    def _choose_step(self) -> None:
+        """Take the engine's own step, unless it is not written for these networks."""
+        if difference := unknown(self.transformer, self.controlnet):
+            note = (
+                f"The model has {difference}, which povwatch's own step does not know: diffusers' modules are used, "
+                "which take two fifths longer."
+            )
+            if note not in self._notes:
+                self._notes.append(note)
+            self.step = self._pipeline_step()
+        elif not isinstance(self.step, Step):
+            compiled = (self._compiler,) if self._compiler is not None else ()
+            self.step = Step(self.transformer, self.attention.attend, *compiled)
+
+    def _compile(self, report: Callable[[str, float | None], None]) -> None:
+        """Compile the steps of a usual clip; those of another size are compiled when one comes."""
+        if not self.compiled or self._compiler is None or not isinstance(self.step, Step):
+            return
+        width, height = plan.size(*USUAL_CLIP, RESOLUTION, self.settings.pixels, self.limit)
+        time, space = self._scales
+        shape = (1, 16, (self.settings.chunk_frames - 1) // time + 1, height // space, width // space)
+        text = torch.zeros(
+            1, TOKENS, self.transformer.config.crossattn_proj_in_channels, device=self.device, dtype=self.dtype
+        )
+        with torch.no_grad(), self.attention.scope():
+            self._compiler.run(self.step.trials(shape, text), report)
+
+
+class Loading:
+    """Loads parts of the model onto the device, and reports how far it is, by the size of their files."""
+
+    def __init__(
+        self, settings: Settings, folders: Iterable[Path], report: Callable[[str, float | None], None]
+    ) -> None:
+        """`folders` are those of all parts that are loaded at first."""
+        self.device = torch.device(settings.device)
+        self.dtype: torch.dtype = getattr(torch, settings.dtype)
+        self._total = sum(weights.total_size(weights.weights(folder)) for folder in folders)
+        self._report = report
+        self._bytes = 0
+
+    def part(self, name: str, kind: Any, folder: Path) -> Any:  # noqa: ANN401 - classes of untyped libraries
+        """Load a part of a class of diffusers' or transformers'.
+
+        Raises:
+            EngineFailure: the weights are not such a part's.
+        """
+        self._report(name.replace("_", " "), min(self._bytes / self._total, 1.0))
+        dtype_key = "dtype" if kind is Qwen2_5_VLForConditionalGeneration else "torch_dtype"
+        try:
+            part, info = kind.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **{dtype_key: self.dtype},
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            what = str(error).strip().splitlines()[0]
+            raise EngineFailure(
+                "invalid", f"The weights in {folder} cannot be loaded: {what}", weights.prefetch()
+            ) from error
+        if lacking := sorted(info["missing_keys"]) or sorted(map(str, info["mismatched_keys"])):
+            # the libraries only warn, and use random numbers instead
+            raise EngineFailure(
+                "invalid", f"The weights in {folder} lack {lacking[0]} ({len(lacking)} in all).", weights.prefetch()
+            )
+        part.to(self.device).eval().requires_grad_(requires_grad=False)
+        self._bytes += weights.total_size(weights.weights(folder))
+        return part
