@@ -254,11 +254,11 @@ class FolderMonitor(JobListener):
     def _say_late(self, job: Job) -> None:
         with suppress(EnvironmentFault):
             if not self._says_the_same(job):
-                say("late-edit", job, spec=layout.beside(job.path, job.base).spec)
+                say("late-edit", job, spec=layout.beside(job.path, job.stem).spec)
 
     def _says_the_same(self, job: Job) -> bool:
         """Whether a readable JSON means the same as when the job was claimed or ended. True if there is none."""
-        path = layout.beside(job.path, job.base).spec
+        path = layout.beside(job.path, job.stem).spec
         try:
             file = self._folder.read_spec(path)
         except SpecInvalid:

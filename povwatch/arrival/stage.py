@@ -240,7 +240,7 @@ class ArrivalStage(Stage):
         if job.base != stem:
             holder = self._store.journal.holder(folder, stem)
             why = f"{layout.shown(stem)} is {'too long' if holder is None else f'taken by {layout.shown(holder)}'}"
-            say("base-chosen", job, why=why, stem=stem, holder=holder, spec=layout.beside(job.path, job.base).spec)
+            say("base-chosen", job, why=why, stem=stem, holder=holder, spec=layout.beside(job.path, job.stem).spec)
 
     def _still_comes(self, path: bytes, signature: Signature, now: float) -> bool:
         """Whether this is the rest of a copy that was cancelled while it arrived, and no new clip."""
@@ -690,4 +690,4 @@ def _todo(job: Job, *, decodes: bool) -> str:
     """What to do about an incomplete clip. `decodes`: whether some of it may decode."""
     if not decodes:
         return INCOMPLETE_TODO
-    return f"{INCOMPLETE_TODO} {DAMAGED_TODO.format(go=command('go', '--damaged', clip=job.path))}"
+    return f"{INCOMPLETE_TODO} {DAMAGED_TODO.format(go=command('go', '--damaged', clip=job.called))}"

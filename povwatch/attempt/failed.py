@@ -122,7 +122,7 @@ class FailedAttempts:
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """Give a job up."""
-        retry_it = command("retry", clip=job.path)
+        retry_it = command("retry", clip=job.called)
         again = "" if retry_it in error.todo else f"When that is fixed: {retry_it}"
         self._end_job(job, Failed, error, "failed", again=again)
 
@@ -148,7 +148,7 @@ class FailedAttempts:
         self._fail_kept(job, "publish", what, error.todo)
 
     def _fail_kept(self, job: Job, step: str, what: str, todo: str) -> None:
-        again, anew = command("retry", clip=job.path), command("retry", "--force", clip=job.path)
+        again, anew = command("retry", clip=job.called), command("retry", "--force", clip=job.called)
         todo = joined(todo, f"To {step} it, without generating: {again}", f"To generate it anew: {anew}")
         self._error_files.write(job, f"was generated, and could not be {step}ed", what, todo)
         error = str(JobFailed(what, todo))
@@ -159,7 +159,7 @@ class FailedAttempts:
         job = replace(job, crashes=job.crashes + 1)
         decision = retry.after_crash(job.crashes, self._store.clock.wall())
         if decision.action is Action.FAIL:
-            again = command("retry", clip=job.path)
+            again = command("retry", clip=job.called)
             self.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
             return
         # Crashes are counted apart from attempts: the job may not be to blame.
@@ -230,7 +230,7 @@ class FailedAttempts:
 
     def _end_job(self, job: Job, end: type[Failed], error: PovwatchError, happened: str, *, again: str = "") -> None:
         self._discard(job, entirely=True)
-        todo = joined(error.todo or f"More about it: {command('show', clip=job.path)}", again)
+        todo = joined(error.todo or f"More about it: {command('show', clip=job.called)}", again)
         self._error_files.write(job, happened, error.what, todo)
         self._store.apply(job, end(error=str(error)))
 

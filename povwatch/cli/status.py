@@ -300,7 +300,7 @@ def _seconds_left(reader: JournalReader, worker: dict[str, Any]) -> float | None
 def _job_size(folder: InputsFolder, job: Job, engine: str) -> dict[str, int]:
     spec: dict[str, Any] = {}
     try:
-        file = folder.read_spec(layout.beside(job.path, job.base).spec)
+        file = folder.read_spec(layout.beside(job.path, job.stem).spec)
         if file is not None:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file="").upstream()
     except (PovwatchError, OSError):  # invalid, or not readable for this user: assume the usual number of steps

@@ -109,7 +109,7 @@ def _next(config: Config, job: Job, *, unlike: str) -> str:
         return "the video itself under this name, or an edit of its JSON, is taken in by itself"
     force = ["--force"] if job.state is JobState.DONE else []
     edit = "an edit of its JSON, " if job.spec_digest or job.spec_hash else ""
-    return f"{edit}another video of this name, or this starts another run: {command('retry', *force, clip=job.path)}"
+    return f"{edit}another video of this name, or this starts another run: {command('retry', *force, clip=job.called)}"
 
 
 def _daemon(config: Config, reader: JournalReader) -> Gate:
@@ -184,7 +184,7 @@ def _file(config: Config, path: bytes, job: Job) -> Iterator[Gate]:
 
 
 def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
-    beside = layout.beside(job.path, job.base)
+    beside = layout.beside(job.path, job.stem)
     folder = InputsFolder(config.paths.inputs)
     try:
         file = folder.read_spec(beside.spec)

@@ -229,7 +229,8 @@ def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN
     """
     level, sentence = SENTENCES[event]
     if job is not None:
-        fields = {"clip": job.path, "job": job.id, "state": str(job.state)} | fields
+        look = {"look": job.look} if job.look else {}
+        fields = {"clip": job.called, **look, "job": job.id, "state": str(job.state)} | fields
     if fields.get("error_file", SEE) is None:  # it could not be written, or a foreign file has its name
         sentence = sentence.removesuffix(SEE)
     if fields.get("frames") == 1:

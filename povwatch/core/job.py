@@ -1,4 +1,4 @@
-"""A job: one clip on its way from state to state.
+"""A job: one look of one clip on its way from state to state.
 
 The rules, which TRANSITIONS below spells out:
 
@@ -13,6 +13,8 @@ The rules, which TRANSITIONS below spells out:
 7. Hooks are no states: `before` hooks run while a job is `queued`, `after` hooks while it is `publishing` and all its
    files are in outputs/. Meanwhile it waits on `hook`.
 8. A clip that comes again with the same JSON is `done` at once: its result exists already.
+9. A clip's own job carries its arrival. The jobs of its other looks come out of `arriving` together with it, and those
+   that are added later leave `arriving` at once.
 
 The drawing in ARCHITECTURE.md is made from TRANSITIONS (`python -m povwatch.core.job`).
 """
@@ -21,6 +23,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from povwatch.core import looks
 
 
 class JobState(StrEnum):
@@ -134,6 +138,8 @@ class Job:
     base: bytes
     """The name that the clip's files share; see layout.py."""
     state: JobState
+    look: str = looks.OWN
+    """Which look of the clip it makes; empty for that of the clip's own JSON. See looks.py."""
     waiting_on: Waiting | None = None
     detail: str = ""
     """One sentence about the wait, for people."""
@@ -186,6 +192,21 @@ class Job:
     """Why it ended, and what to do. For a job that is done: which `after` hook failed."""
     created_at: float = 0.0
     updated_at: float = 0.0
+
+    @property
+    def stem(self) -> bytes:
+        """The name that its files in inputs/ share: its JSON, markers and error file."""
+        return looks.stem(self.base, self.look)
+
+    @property
+    def label(self) -> bytes:
+        """The `name` in its JSON, unless its user wrote another."""
+        return looks.label_of(self.base, self.look)
+
+    @property
+    def called(self) -> bytes:
+        """Its clip and look, for people and for commands: `clip.mp4`, `clip.mp4@night`."""
+        return looks.called(self.path, self.look)
 
     @property
     def ended(self) -> bool:

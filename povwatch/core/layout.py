@@ -40,7 +40,7 @@ STAGING = b".povwatch"
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The files that belong to one clip in inputs/, as paths relative to inputs/."""
+    """The files that belong to one look of a clip in inputs/, as paths relative to inputs/."""
 
     clip: bytes
     spec: bytes
@@ -96,19 +96,21 @@ def precedence(path: bytes) -> tuple[bytes, bytes, bool, bytes]:
     return folder, stem, name[len(stem) :].lower() != b".mp4", name
 
 
-def beside(path: bytes, base: bytes) -> Beside:
-    """The files beside the clip at `path`, whose base is `base`."""
+def beside(path: bytes, stem: bytes) -> Beside:
+    """The files beside the clip at `path`. `stem` is its base, or that of a look: see looks.py."""
     folder, _ = split(path)
 
     def there(suffix: bytes) -> bytes:
-        return posixpath.join(folder, base + suffix)
+        return posixpath.join(folder, stem + suffix)
 
-    return Beside(path, there(b".json"), there(ERROR), there(b".go"), there(b".hold"))
+    # A look whose name is too long has an error file all the same.
+    error = there(ERROR) if len(stem + ERROR) <= NAME_MAX else posixpath.join(folder, _cut(stem, stem) + ERROR)
+    return Beside(path, there(b".json"), error, there(b".go"), there(b".hold"))
 
 
-def spec_beside(path: bytes, base: bytes) -> bytes:
-    """The JSON of this clip. Faster than `beside`, for a hundred thousand clips."""
-    return path[: path.rfind(b"/") + 1] + base + b".json"
+def spec_beside(path: bytes, stem: bytes) -> bytes:
+    """The JSON of this stem. Faster than `beside`, for a hundred thousand clips."""
+    return path[: path.rfind(b"/") + 1] + stem + b".json"
 
 
 def output(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) -> bytes:

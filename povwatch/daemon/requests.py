@@ -122,7 +122,7 @@ class Requests:
         _refuse_late(job)
         job = self._store.apply(job, Go())
         self._app.grace.check_soon(job.id)
-        beside = layout.beside(job.path, job.base)
+        beside = layout.beside(job.path, job.stem)
         try:
             held = self._app.folder.markers(beside).hold
         except EnvironmentFault as error:
@@ -151,7 +151,7 @@ class Requests:
 
     def _answer_damaged(self, request: Request, job: Job, answer: Answer) -> None:
         """Answer `go --damaged`. A user's marker still holds the clip once it has arrived."""
-        beside = layout.beside(job.path, job.base)
+        beside = layout.beside(job.path, job.stem)
         with suppress(EnvironmentFault):  # inputs/ is away; `why` names the marker later
             if answer.done and self._app.folder.markers(beside).hold:
                 text = f"{answer.text} The file {layout.shown(beside.hold)} still holds it: remove that, and it starts."
@@ -162,7 +162,7 @@ class Requests:
         """The answer to `go --damaged` for a clip that is complete, or not yet known to be incomplete."""
         _refuse_late(job)
         if job.state is not JobState.ARRIVING:
-            raise Refused(f"nothing of it is missing: {command('go', clip=job.path)} starts it.")
+            raise Refused(f"nothing of it is missing: {command('go', clip=job.called)} starts it.")
         if job.damaged is None:
             raise Refused("it still arrives: ask again if it waits (incomplete).")
         return "what can be decoded of it is run: it is being decoded."
@@ -171,7 +171,7 @@ class Requests:
         _refuse_late(job)
         job = self._store.apply(job, Hold())
         self._app.grace.check_soon(job.id)
-        return f"it is held until {command('go', clip=job.path)}"
+        return f"it is held until {command('go', clip=job.called)}"
 
     def _cancel(self, job: Job) -> str:
         if job.ended:
@@ -181,7 +181,7 @@ class Requests:
         if job.state is JobState.PUBLISHING:
             raise Refused("it is being published this moment: too late.")
         self._store.cancel(job, "`povwatch cancel` asked for it")
-        return f"it is cancelled. To take it in again: {command('retry', clip=job.path)}"
+        return f"it is cancelled. To take it in again: {command('retry', clip=job.called)}"
 
     def _retry(self, job: Job, now: float, *, force: bool) -> str:
         if not job.ended:
@@ -193,7 +193,7 @@ class Requests:
                 return f"it is {what} now, not after the pause; nothing is generated anew."
             raise Refused(f"it is {job.state} already: there is nothing to retry.")
         if job.state is JobState.DONE and not force:
-            same = command("retry", "--force", clip=job.path)
+            same = command("retry", "--force", clip=job.called)
             raise Refused(f"it is done ({job.output}). To run the same again: {same}")
         if not force and self._app.results.finish_kept(job):
             return f"what was generated is finished again, as job {job.id}; nothing is generated anew."
@@ -247,7 +247,7 @@ def _refuse_late(job: Job) -> None:
     if job.state is JobState.REJECTED:
         raise Refused(f"it is {job.state} already: {job.error}")
     if job.ended:
-        again = command("retry", *(["--force"] if job.state is JobState.DONE else []), clip=job.path)
+        again = command("retry", *(["--force"] if job.state is JobState.DONE else []), clip=job.called)
         raise Refused(f"it is {job.state} already. To run it again: {again}")
     raise Refused(f"it is {job.state} already.")
 

@@ -95,7 +95,7 @@ class SpecFiles:
         Raises:
             EnvironmentFault: the folder is away, or fails.
         """
-        path = layout.beside(job.path, job.base).spec
+        path = layout.beside(job.path, job.stem).spec
         try:
             file = self._folder.read_spec(path)
             if file is not None and file.digest != reading.digest:
@@ -117,7 +117,7 @@ class SpecFiles:
         """The spec of a JSON; None if it cannot be run."""
         try:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file="")
-            return self._resolved(spec, layout.beside(job.path, job.base).spec, file, upright(info))
+            return self._resolved(spec, layout.beside(job.path, job.stem).spec, file, upright(info))
         except (SpecInvalid, EnvironmentFault):
             return None
 
@@ -129,7 +129,7 @@ class SpecFiles:
         Raises:
             EnvironmentFault: the folder does not take it.
         """
-        beside = layout.beside(job.path, job.base)
+        beside = layout.beside(job.path, job.stem)
         data = self._default(job, duration)
         try:
             if self._folder.write_spec(beside.spec, data):
@@ -151,14 +151,14 @@ class SpecFiles:
         Raises:
             EnvironmentFault: the folder does not take it.
         """
-        old, new = layout.beside(before.path, before.base).spec, layout.beside(job.path, job.base).spec
+        old, new = layout.beside(before.path, before.stem).spec, layout.beside(job.path, job.stem).spec
         try:
             file = self._folder.read_spec(old)
         except SpecInvalid:
             return False
         if file is None or len(file.data) > SIZE_MAX:
             return False
-        was, now = (Label(layout.split(each.path)[1], each.base) for each in (before, job))
+        was, now = (Label(layout.split(each.path)[1], each.label) for each in (before, job))
         if not self._folder.write_spec(new, renamed(file.data, was, now)):
             return False
         self._carried.add(before.id)
@@ -179,7 +179,7 @@ class SpecFiles:
             before = self._called_before(job, name)
             if before is None or self._folder.exists(posixpath.join(folder, name)):
                 return file
-            data = renamed(file.data, Label(name, before.base), Label(now, job.base))
+            data = renamed(file.data, Label(name, before.label), Label(now, job.label))
             self._folder.rewrite_spec(path, data, ours=lambda text: text == file.data)
             mended = self._folder.read_spec(path)
         except EnvironmentFault:
@@ -215,7 +215,7 @@ class SpecFiles:
 
     def left_behind(self, job: Job) -> bytes | None:
         """The path of a missing clip's JSON, if somebody edited it; else None."""
-        path = layout.beside(job.path, job.base).spec
+        path = layout.beside(job.path, job.stem).spec
         try:
             file = self._folder.read_spec(path)
         except (SpecInvalid, EnvironmentFault):
@@ -229,7 +229,7 @@ class SpecFiles:
         """The JSON that povwatch writes for a clip."""
         template = choose(self._defaults, self._templates, job.path)
         facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
-        return first_spec(self._defaults, template, job.base, facts)
+        return first_spec(self._defaults, template, job.label, facts)
 
     def _validate(self, reading: SpecReading, job: Job, path: bytes, file: SpecFile) -> None:
         """Validate a JSON as it was read."""

@@ -130,8 +130,8 @@ class GraceStage(Stage):
             named=self._named,
         )
         self._entries: dict[int, GraceEntry] = {}
-        self._by_base: dict[tuple[bytes, bytes], int] = {}
-        """Folder and base of each clip, to its job. It keeps some that have left."""
+        self._by_stem: dict[tuple[bytes, bytes], int] = {}
+        """Folder and stem of each job's files, to the job. It keeps some that have left."""
         self._next_check = 0.0
         self._next_save = 0.0
 
@@ -189,7 +189,7 @@ class GraceStage(Stage):
 
         A hold always goes to the new name; a go only with the JSON that it was said for.
         """
-        beside = layout.beside(before.path, before.base)
+        beside = layout.beside(before.path, before.stem)
         markers = self._folder.markers(beside)
         if markers.hold:
             marker = {"marker": layout.shown(beside.hold)}
@@ -218,7 +218,7 @@ class GraceStage(Stage):
 
     def _open(self, job: Job, grace: Grace, now: float) -> GraceEntry:
         self._entries[job.id] = entry = GraceEntry(job.id, grace, now)
-        self._by_base[layout.split(job.path)[0], job.base] = job.id
+        self._by_stem[layout.split(job.path)[0], job.stem] = job.id
         self._next_check = min(self._next_check, now)
         return entry
 
@@ -293,7 +293,7 @@ class GraceStage(Stage):
         folder, name = layout.split(path)
         name = name.removeprefix(b".~lock.").removeprefix(b".#").removeprefix(b".")
         cut = name.rfind(b".json")
-        self.check_soon(self._by_base.get((folder, name[:cut] if cut > 0 else layout.stem_of(name))))
+        self.check_soon(self._by_stem.get((folder, name[:cut] if cut > 0 else layout.stem_of(name))))
 
     def inputs_back(self, now: float) -> None:
         """See JobListener. Nobody could edit a JSON meanwhile, so that time does not count."""
@@ -348,7 +348,7 @@ class GraceStage(Stage):
     def _check(self, entry: GraceEntry, now: float) -> None:
         """Read the JSON, the markers and the editors' locks, and change the job if they say something new."""
         job = self._store.job(entry.job)
-        beside = layout.beside(job.path, job.base)
+        beside = layout.beside(job.path, job.stem)
         try:
             if not self._read(entry, job) and not self._write_missing(entry, job, now):
                 return
@@ -419,7 +419,7 @@ class GraceStage(Stage):
         entry.last_wait = grace.waiting
         if grace.invalid_since is None and job.invalid_since is not None:
             self._error_files.clear(job)
-            job = self._store.apply(job, SpecValid(spec=layout.beside(job.path, job.base).spec))
+            job = self._store.apply(job, SpecValid(spec=layout.beside(job.path, job.stem).spec))
         if grace.expired:
             self._expire(entry, job)
             return
@@ -492,7 +492,7 @@ class GraceStage(Stage):
         """
         if job.force or job.source_hash is None:
             return False
-        done = self._store.journal.done_run(job.path, job.source_hash, spec.digest(), self._engine)
+        done = self._store.journal.done_run(job, spec.digest(), self._engine)
         if done is None:
             return False
         already = DoneAlready(
@@ -511,7 +511,7 @@ class GraceStage(Stage):
         """Log once when the clip starts if nobody does anything. If its clock is stopped, `_event` says why instead."""
         grace, entry.announce, wanted = entry.grace, False, entry.announce
         if wanted and grace.waiting is Waiting.GRACE and grace.left > 0 and not grace.restarted:
-            say("grace", job, deadline=self._starts(grace), spec=layout.beside(job.path, job.base).spec)
+            say("grace", job, deadline=self._starts(grace), spec=layout.beside(job.path, job.stem).spec)
 
     def _detail(self, entry: GraceEntry, held_by: str) -> str:
         """What `jobs` and `why` say of the wait."""
@@ -540,7 +540,7 @@ class GraceStage(Stage):
         `was` is what the entry waited on before, `found` the change. For `by` and `first` see `_act_on_check`.
         """
         grace, problem = entry.grace, entry.reading.problem
-        spec = layout.beside(job.path, job.base).spec
+        spec = layout.beside(job.path, job.stem).spec
         deadline = self._starts(grace)
         if grace.waiting is Waiting.INVALID_SPEC:
             assert problem is not None  # noqa: S101 - that is what invalid means

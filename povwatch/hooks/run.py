@@ -158,7 +158,7 @@ def _values(request: HookRequest, config: Config, folder: Path, outdir: Path) ->
     name = layout.split(job.path)[1]
     return {
         "video": str(folder / os.fsdecode(name)),
-        "spec": str(folder / os.fsdecode(job.base + b".json")),
+        "spec": str(folder / os.fsdecode(job.stem + b".json")),
         "outdir": str(outdir),
         "stem": os.fsdecode(job.base),
         "job": str(job.id),
@@ -303,7 +303,7 @@ class InputsLook:
 
 def look_at_inputs(inputs: Path, job: Job) -> InputsLook | None:
     """Look at the files; None if the folder cannot be read."""
-    beside = layout.beside(job.path, job.base)
+    beside = layout.beside(job.path, job.stem)
     folder, name = layout.split(job.path)
     own = {layout.split(path)[1] for path in (job.path, beside.spec, beside.error, beside.go, beside.hold)}
     # `clip2.mp4` is another clip; a program that reads clip.mp4 writes clip_overlay.mp4 or clip.mp4.npz.
@@ -317,17 +317,26 @@ def look_at_inputs(inputs: Path, job: Job) -> InputsLook | None:
             return InputsLook(
                 _signature(there, name),
                 _signature(there, layout.split(beside.spec)[1]),
-                frozenset(n for n in found if n not in own and like_it.match(n) and not is_ignored(n)),
+                frozenset(
+                    n
+                    for n in found
+                    if n not in own and like_it.match(n) and not is_ignored(n) and not _is_of_look(n, job.base)
+                ),
             )
     except OSError:
         return None
+
+
+def _is_of_look(name: bytes, base: bytes) -> bool:
+    """Whether a file beside a clip may be that of one of its looks: users add those at any time."""
+    return name.startswith(base + b".") and name.endswith((b".json", b".go", b".hold", layout.ERROR))
 
 
 def changes_in_inputs(before: InputsLook | None, after: InputsLook | None, job: Job) -> str:
     """What changed between two looks, as a clause; empty if nothing did."""
     if before is None or after is None:
         return ""
-    spec = layout.shown(layout.split(layout.beside(job.path, job.base).spec)[1])
+    spec = layout.shown(layout.split(layout.beside(job.path, job.stem).spec)[1])
     found = []
     for what, then, now in (("the clip", before.clip, after.clip), (spec, before.spec, after.spec)):
         if then is not None and now is None:

@@ -12,6 +12,7 @@ from povwatch.core.command import command
 from povwatch.core.errors import JournalError, JournalFailed
 from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.looks import OWN
 from povwatch.journal.lock import holder
 from povwatch.journal.statements import Statements, translate_sqlite_errors
 
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "journal.sqlite3"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The number of the last file in sql/migrations/."""
+
+LOOKS_SINCE = 4
+"""The first version whose jobs have a look."""
 
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Job))
 
 
 class Known(NamedTuple):
-    """What the journal knows of a clip without reading the file: its newest job."""
+    """What the journal knows of a look of a clip without reading files: its newest job."""
 
     job: int
     base: bytes
@@ -65,6 +69,13 @@ class JournalReader:
         """Close the file."""
         self._db.close()
 
+    def fill_in_looks(self) -> None:
+        """Read a journal from before looks as one in which every clip has its own look alone. The file stays."""
+        with translate_sqlite_errors():
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < LOOKS_SINCE:
+                self._db.execute("PRAGMA temp_store = MEMORY")
+                self._db.execute("CREATE TEMP VIEW jobs AS SELECT *, '' AS look FROM main.jobs")
+
     def __enter__(self) -> Self:
         return self
 
@@ -75,9 +86,13 @@ class JournalReader:
         """One job by its number."""
         return _job(self._read.job_by_id(self._db, id=job_id))
 
-    def latest(self, path: bytes) -> Job | None:
-        """The newest job of a clip."""
-        return _job(self._read.latest_of_path(self._db, path=path))
+    def latest(self, path: bytes, look: str = OWN) -> Job | None:
+        """The newest job of a look of a clip."""
+        return _job(self._read.latest_of_path(self._db, path=path, look=look))
+
+    def looks(self, path: bytes) -> list[Job]:
+        """The newest job of each look of a clip, its own first."""
+        return _jobs(self._read.latest_of_looks(self._db, path=path))
 
     def active(self) -> list[Job]:
         """Every job that has not ended: higher priority first, then older first."""
@@ -89,7 +104,7 @@ class JournalReader:
         return _jobs(rows)
 
     def kept(self) -> list[Job]:
-        """The newest jobs of clips that failed after generation."""
+        """The newest jobs of looks that failed after generation."""
         return _jobs(self._read.kept_jobs(self._db))
 
     def jobs_since(self, since: float) -> list[Job]:
@@ -97,21 +112,29 @@ class JournalReader:
         return _jobs(self._read.jobs_since(self._db, since=since))
 
     def known(self) -> dict[bytes, Known]:
-        """The newest job of every clip ever seen."""
-        with _trusted():
-            return {
-                row["path"]: Known(row["id"], row["base"], JobState(row["state"]), row["source_stat"], row["spec_stat"])
-                for row in self._read.known_clips(self._db)
-            }
+        """The newest own job of every clip ever seen."""
+        return self.known_and_looks()[0]
 
-    def done_run(self, path: bytes, source_hash: str, spec_hash: str, engine: str) -> Job | None:
-        """The published run of the same video with the same spec by the same engine, if there is one."""
-        return _job(
-            self._read.done_run(self._db, path=path, source_hash=source_hash, spec_hash=spec_hash, engine=engine)
-        )
+    def known_and_looks(self) -> tuple[dict[bytes, Known], dict[bytes, dict[str, Known]]]:
+        """The newest own job of every clip ever seen, and the newest jobs of the other looks, by clip and look."""
+        own: dict[bytes, Known] = {}
+        others: dict[bytes, dict[str, Known]] = {}
+        with _trusted():
+            for row in self._read.known_clips(self._db):
+                known = Known(row["id"], row["base"], JobState(row["state"]), row["source_stat"], row["spec_stat"])
+                if row["look"] == OWN:
+                    own[row["path"]] = known
+                else:
+                    others.setdefault(row["path"], {})[row["look"]] = known
+        return own, others
+
+    def done_run(self, job: Job, spec_hash: str, engine: str) -> Job | None:
+        """The published run of a job's video and look with this spec by this engine, if there is one."""
+        of_job = {"path": job.path, "look": job.look, "source_hash": job.source_hash}
+        return _job(self._read.done_run(self._db, **of_job, spec_hash=spec_hash, engine=engine))
 
     def previews(self) -> list[Job]:
-        """The newest jobs of clips that are published previews."""
+        """The newest jobs of looks that are published previews."""
         return _jobs(self._read.done_previews(self._db))
 
     def real_engine(self) -> str | None:
@@ -214,6 +237,7 @@ def _opened(uri: str) -> JournalReader:
     reader = JournalReader(connection)
     try:
         reader.counts()
+        reader.fill_in_looks()
     except JournalFailed as error:
         reader.close()
         if "no such table" in str(error.__cause__):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.changes import StillWaits, Waits
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.looks import OWN
 from povwatch.core.scope import ALL
 from povwatch.core.stage import Raise, Stage
 from povwatch.journal.reader import Known
@@ -41,8 +42,11 @@ class JobStore:
         """The clips that this povwatch handles."""
         self.mishaps: Mishaps = Raise()
         """Handles unforeseen errors of the stages."""
-        self.known: dict[bytes, Known] = journal.known()
-        """The newest job of every clip ever seen."""
+        self.known: dict[bytes, Known]
+        """The newest own job of every clip ever seen."""
+        self.looks: dict[bytes, dict[str, Known]]
+        """The newest jobs of the other looks, by clip and look. Most clips have none."""
+        self.known, self.looks = journal.known_and_looks()
         self._jobs: dict[int, Job] = {job.id: job for job in journal.active() if job.state is not JobState.ARRIVING}
         self.counts = Counter(journal.counts())
         """Number of jobs in each state."""
@@ -82,10 +86,22 @@ class JobStore:
         self._remember(job)
         return job
 
-    def of_path(self, path: bytes) -> Job | None:
-        """The newest job of a clip, ended or not."""
-        known = self.known.get(path)
+    def of_path(self, path: bytes, look: str = OWN) -> Job | None:
+        """The newest job of a look of a clip, ended or not."""
+        known = self._known_of(path, look)
         return self.job(known.job) if known else None
+
+    def all_looks(self, path: bytes) -> list[Job]:
+        """The newest job of each look of a clip, its own first, then by name."""
+        own = [self.known[path]] if path in self.known else []
+        return [self.job(known.job) for known in [*own, *(k for _, k in sorted(self.looks.get(path, {}).items()))]]
+
+    def open_looks(self, path: bytes) -> list[Job]:
+        """The jobs of a clip that have not ended, its own first."""
+        if path not in self.looks:  # as for most clips
+            known = self.known.get(path)
+            return [self.job(known.job)] if known and not known.state.ended else []
+        return [job for job in self.all_looks(path) if not job.ended]
 
     def in_state(self, *states: JobState) -> list[Job]:
         """The jobs in these states: higher priority first, then older first. It does not know `arriving`."""
@@ -97,10 +113,10 @@ class JobStore:
         """The jobs with an attempt under way."""
         return (job for job in self._jobs.values() if job.state in CLAIMED)
 
-    def add(self, clips: Iterable[tuple[bytes, bytes]], *, force: bool = False) -> list[Job]:
-        """Add jobs for clips (path and stat signature) that were seen, in one transaction."""
+    def add(self, clips: Iterable[tuple[bytes, bytes]], *, look: str = OWN, force: bool = False) -> list[Job]:
+        """Add jobs for a look of clips (path and stat signature) that were seen, in one transaction."""
         with self.together():  # a journalled job missing in memory could not be added again
-            jobs = self.journal.add(clips, self.clock.wall(), force=force)
+            jobs = self.journal.add(clips, self.clock.wall(), look=look, force=force)
             for job in jobs:
                 self._remember(job)
         return jobs
@@ -226,12 +242,26 @@ class JobStore:
         changes = {k: v for k, v in (("source_stat", source_stat), ("spec_stat", spec_stat)) if v is not None}
         self._remember(dataclasses.replace(self.job(job.id), **changes))  # type: ignore[arg-type]
 
+    def _known_of(self, path: bytes, look: str) -> Known | None:
+        return self.known.get(path) if look == OWN else self.looks.get(path, {}).get(look)
+
+    def _know(self, job: Job) -> None:
+        if job.look == OWN:
+            self.known[job.path] = _known(job)
+        else:
+            self.looks.setdefault(job.path, {})[job.look] = _known(job)
+
     def _forget(self, job_id: int) -> None:
-        """Forget a job whose transaction was undone; its clip's newest job is the one before."""
-        for path in [path for path, known in self.known.items() if known.job == job_id]:
-            self.counts[self.known.pop(path).state] -= 1
-            if before := self.journal.latest(path):
-                self.known[path] = _known(before)
+        """Forget a job whose transaction was undone; the newest job of its look is the one before."""
+        found = [(path, OWN) for path, known in self.known.items() if known.job == job_id]
+        found += [(path, look) for path, of in self.looks.items() for look, known in of.items() if known.job == job_id]
+        for path, look in found:
+            known = self.known.pop(path) if look == OWN else self.looks[path].pop(look)
+            self.counts[known.state] -= 1
+            if before := self.journal.latest(path, look):
+                self._know(before)
+            elif not self.looks.get(path, True):
+                del self.looks[path]
 
     def log(self, event: str, job: Job, fields: Mapping[str, Any]) -> None:
         """Log an event at once, or with the commit of `together`."""
@@ -242,11 +272,11 @@ class JobStore:
 
     def _remember(self, job: Job) -> None:
         self._touched.add(job.id)
-        was = self.known.get(job.path)
+        was = self._known_of(job.path, job.look)
         if was is not None and was.job == job.id:
             self.counts[was.state] -= 1
         self.counts[job.state] += 1
-        self.known[job.path] = _known(job)
+        self._know(job)
         if job.ended or job.state is JobState.ARRIVING:
             self._jobs.pop(job.id, None)
         else:

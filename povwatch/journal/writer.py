@@ -21,6 +21,7 @@ from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError, JournalFailed
 from povwatch.core.job import Job, JobState, Waiting, may_go
+from povwatch.core.looks import OWN
 from povwatch.journal.lock import JournalLock
 from povwatch.journal.reader import FILE, SCHEMA_VERSION, JournalReader
 from povwatch.journal.statements import Statements, journal_failed, translate_sqlite_errors
@@ -124,6 +125,7 @@ class Journal(JournalReader):
         clips: Iterable[tuple[bytes, bytes]],
         now: float,
         *,
+        look: str = OWN,
         force: bool = False,
     ) -> list[Job]:
         """Add an `arriving` job for each clip that was seen, in one transaction.
@@ -131,6 +133,7 @@ class Journal(JournalReader):
         Args:
             clips: path and stat signature of each.
             now: seconds since the epoch.
+            look: the look of the clips that the jobs are to make.
             force: run them even if the same was published before.
         """
         signatures = dict(clips)
@@ -142,6 +145,7 @@ class Journal(JournalReader):
                     id=number,
                     path=path,
                     base=bases[path],
+                    look=look,
                     state=JobState.ARRIVING,
                     waiting_on=Waiting.SETTLING,
                     force=force,
@@ -166,7 +170,7 @@ class Journal(JournalReader):
                 ],
             )
             self._write.take_bases(self._db)
-            self._write.add_jobs(self._db, force=force, now=now)
+            self._write.add_jobs(self._db, look=look, force=force, now=now)
             self._write.add_seen(self._db, now=now)
             self._write.brought(self._db)
         return jobs

@@ -112,7 +112,13 @@ def _clip(job: Job, info: dict[str, Any]) -> dict[str, Any]:
     """The clip, from its VideoInfo."""
     source = {"path_hex": job.path.hex(), "base_hex": job.base.hex(), **{key: info[key] for key in SOURCE_FIELDS}}
     found = {"damaged": info.get("damage"), "resized": info.get("resized")}
-    return {"clip": layout.shown(job.path), "source": source, **{key: value for key, value in found.items() if value}}
+    look = {"look": job.look} if job.look else {}
+    return {
+        "clip": layout.shown(job.path),
+        **look,
+        "source": source,
+        **{key: value for key, value in found.items() if value},
+    }
 
 
 def _file(entry: Entry, checked: Checked) -> dict[str, Any]:

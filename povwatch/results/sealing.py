@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from povwatch.core import layout
+from povwatch.core import layout, looks
 from povwatch.core.errors import CheckFailed, FinishFailed
 from povwatch.results.manifest import manifest
 
@@ -91,7 +91,7 @@ def _naming(job: Job, attempt: Attempt, checked: Checked, pattern: str, started_
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     def names(version: int) -> list[bytes]:
-        result = layout.output(pattern, job.path, job.base, kind, version)
+        result = layout.output(pattern, job.path, job.base, looks.kind_of(kind, job.look), version)
         return [result, *(layout.control(result, key) for key in attempt.controls)]
 
     def describe(entries: Sequence[Entry]) -> bytes:

@@ -51,7 +51,7 @@ class SourceArchive:
                 moved = self._put(job.path, to, 1)
                 say("moved", job, to=moved[0])
             folder, version = layout.split(moved[0])[0], moved[1]
-            beside = layout.beside(job.path, job.base)
+            beside = layout.beside(job.path, job.stem)
             for path in (beside.spec, beside.go, beside.hold):
                 with suppress(FileNotFoundError):  # moved before, or never there
                     to = posixpath.join(folder, layout.split(path)[1])
@@ -67,7 +67,7 @@ class SourceArchive:
 
     def _json_is_what_ran(self, job: Job) -> bool:
         """Whether the clip's JSON means the same as at its claim. True if there is none."""
-        path = layout.beside(job.path, job.base).spec
+        path = layout.beside(job.path, job.stem).spec
         file = self._folder.read_spec(path)
         if file is None:
             return True

@@ -17,6 +17,7 @@ from povwatch.core.errors import EnvironmentFault, OutOfMemory, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.layout import output
+from povwatch.core.looks import kind_of
 from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import translate_unforeseen
@@ -176,7 +177,7 @@ class RunStage(Stage):
         if self._free_space.lacking() is not None or not self._outputs_take_files():
             return True
         try:
-            self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, "aug"))
+            self._publisher.preflight(output(self._config.publish.layout, job.path, job.base, kind_of("aug", job.look)))
         except EnvironmentFault as error:  # only this job's folder in outputs/; other jobs go on
             self._put_off(job, error)
             return False

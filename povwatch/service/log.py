@@ -27,7 +27,7 @@ from povwatch.core.sentences import ended
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
-_JOURNAL_FIELDS = {"job": "JOB", "clip": "VIDEO", "state": "STATE", "event": "EVENT"}
+_JOURNAL_FIELDS = {"job": "JOB", "clip": "VIDEO", "look": "LOOK", "state": "STATE", "event": "EVENT"}
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _COLOUR = {"debug": "\033[2m", "info": "", "warning": "\033[33m", "error": "\033[31m", "critical": "\033[31;1m"}
 _BYTE_80, _BYTE_FF = 0xDC80, 0xDCFF  # PEP 383
@@ -205,6 +205,8 @@ def _to_journal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         for key, value in event.items()
         if value is not None
     }
+    if "LOOK" in fields:  # VIDEO= finds all lines of a clip, whatever the look
+        fields["VIDEO"] = fields["VIDEO"].removesuffix(f"@{fields['LOOK']}")
     with suppress(OSError):
         journal.send(message, PRIORITY=_PRIORITY[event["level"]], SYSLOG_IDENTIFIER="povwatch", **fields)
     raise structlog.DropEvent

@@ -144,7 +144,7 @@ class ErrorFiles:
 
 
 def _file_of(job: Job) -> bytes:
-    return layout.beside(job.path, job.base).error
+    return layout.beside(job.path, job.stem).error
 
 
 def _is_used(error_file: bytes, known: Mapping[bytes, Known], listing: Listing) -> bool:

@@ -44,14 +44,14 @@ def needs_duration(template: Template) -> bool:
     return "duration" in names_in(template.prompt) + names_in(template.negative_prompt)
 
 
-def first_spec(defaults: SpecDefaults, template: Template, base: bytes, facts: Facts) -> bytes:
+def first_spec(defaults: SpecDefaults, template: Template, label: bytes, facts: Facts) -> bytes:
     """The text of the JSON. Upstream's command line accepts it unchanged.
 
-    `base` is what the clip's files are called (`layout.bases`).
+    `label` is what upstream's command line would call the result: the clip's base, or that with the look.
     """
     _, name = layout.split(facts.path)
     members = {
-        "name": as_json(base.decode("utf-8", "backslashreplace").encode()),  # only a label: no half characters
+        "name": as_json(label.decode("utf-8", "backslashreplace").encode()),  # only a label: no half characters
         "video_path": as_json(name),
         "prompt": json.dumps(filled(template.prompt, facts), ensure_ascii=False),
         "negative_prompt": json.dumps(filled(template.negative_prompt, facts), ensure_ascii=False),

@@ -28,7 +28,7 @@ def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | No
     `marker` says that its `.hold` file exists, `go` that there was a go, by command or by file. `start` is that of its
     JSON, `marker_before` the `.hold` file that held it under its former name.
     """
-    let_go = command("go", clip=job.path)
+    let_go = command("go", clip=job.called)
     holder = f"{marker_before} held it under its name before" if marker_before else "`povwatch hold` asked for it"
     if marker and job.hold:
         return f"{shown(beside.hold)} is there, and {holder}; remove that file, and then: {let_go}"

@@ -57,8 +57,8 @@ class Label:
 
     clip: bytes
     """Its file name."""
-    base: bytes
-    """What the clip's files are called (`layout.bases`)."""
+    name: bytes
+    """The `name` that povwatch writes (`Job.label`)."""
 
 
 _STRINGS = json.JSONDecoder()
@@ -135,8 +135,8 @@ def renamed(data: bytes, was: Label, now: Label) -> bytes:
         return data
     members = cast("dict[str, Any]", document.value)
     mended = {("video_path",): as_json(now.clip)}
-    if members.get("name") == _label(was.base):
-        mended["name",] = as_json(_label(now.base).encode())
+    if members.get("name") == _label(was.name):
+        mended["name",] = as_json(_label(now.name).encode())
     for path in sorted(mended, key=lambda path: document.values[path], reverse=True):
         begin = document.values[path]
         _, end = _STRINGS.raw_decode(text, begin)

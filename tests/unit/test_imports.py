@@ -23,6 +23,7 @@ PURE = [
         "core/retry.py",
         "core/hours.py",
         "core/layout.py",
+        "core/looks.py",
         "core/lookup.py",
         "results/manifest.py",
         "core/units.py",

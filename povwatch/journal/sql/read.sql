@@ -3,8 +3,14 @@
 SELECT * FROM jobs WHERE id = :id;
 
 -- name: latest_of_path^
--- The newest job of a clip.
-SELECT * FROM jobs WHERE path = :path ORDER BY id DESC LIMIT 1;
+-- The newest job of a look of a clip.
+SELECT * FROM jobs WHERE path = :path AND look = :look ORDER BY id DESC LIMIT 1;
+
+-- name: latest_of_looks
+-- The newest job of each look of a clip, the clip's own first.
+SELECT * FROM jobs
+WHERE path = :path AND id IN (SELECT max(id) FROM jobs WHERE path = :path GROUP BY look)
+ORDER BY look;
 
 -- name: active_jobs
 -- Every job that has not ended, in the queue's order.
@@ -27,25 +33,25 @@ WHERE updated_at >= :since OR state NOT IN ('done', 'failed', 'blocked', 'reject
 ORDER BY id;
 
 -- name: known_clips
--- What is known of each clip: its newest job, without the long columns.
-SELECT path, max(id) AS id, base, state, source_stat, spec_stat FROM jobs GROUP BY path;
+-- What is known of each look of each clip: its newest job, without the long columns.
+SELECT path, look, max(id) AS id, base, state, source_stat, spec_stat FROM jobs GROUP BY path, look;
 
 -- name: kept_jobs
--- The clips' newest jobs that failed after they were generated: what was generated is kept.
+-- The looks' newest jobs that failed after they were generated: what was generated is kept.
 SELECT * FROM jobs WHERE state = 'failed' AND artifact IS NOT NULL
-    AND id = (SELECT max(id) FROM jobs AS other WHERE other.path = jobs.path);
+    AND id = (SELECT max(id) FROM jobs AS other WHERE other.path = jobs.path AND other.look = jobs.look);
 
 -- name: done_run^
--- The newest published run of the same video with the same spec.
+-- The newest published run of the same video and look with the same spec.
 SELECT * FROM jobs
-WHERE path = :path AND source_hash = :source_hash AND spec_hash = :spec_hash AND engine = :engine AND state = 'done'
+WHERE path = :path AND look = :look AND source_hash = :source_hash AND spec_hash = :spec_hash AND engine = :engine AND state = 'done'
 ORDER BY id DESC LIMIT 1;
 
 -- name: done_previews
--- The clips whose newest finished run is a preview.
+-- The looks of clips whose newest finished run is a preview.
 SELECT * FROM jobs AS j
 WHERE state = 'done' AND engine = 'preview'
-  AND id = (SELECT max(id) FROM jobs WHERE path = j.path);
+  AND id = (SELECT max(id) FROM jobs WHERE path = j.path AND look = j.look);
 
 -- name: has_done^
 -- Whether anything was ever published for a clip.

@@ -9,8 +9,8 @@ INSERT INTO bases (folder, base, path)
 SELECT folder, base, path FROM brought WHERE NOT has_base ORDER BY folder, base;
 
 -- name: add_jobs!
-INSERT INTO jobs (id, path, base, state, force, waiting_on, source_stat, created_at, updated_at)
-SELECT id, path, base, 'arriving', :force, 'settling', source_stat, :now, :now FROM brought ORDER BY id;
+INSERT INTO jobs (id, path, base, look, state, force, waiting_on, source_stat, created_at, updated_at)
+SELECT id, path, base, :look, 'arriving', :force, 'settling', source_stat, :now, :now FROM brought ORDER BY id;
 
 -- name: add_seen!
 -- The first event of each.
@@ -68,12 +68,12 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 -- name: restore_job!
 -- A job as povwatch rebuild found it again.
 INSERT INTO jobs (
-    id, path, base, state, waiting_on, detail, run_id, attempts, crashes, priority, hold, go, force,
+    id, path, base, look, state, waiting_on, detail, run_id, attempts, crashes, priority, hold, go, force,
     damaged, spec_hash, spec_json, spec_digest, spec_stat, source_hash, source_stat, source_info,
     grace_left, grace_saved_at, invalid_since, not_before, engine, artifact, promise, output, error,
     created_at, updated_at
 ) VALUES (
-    :id, :path, :base, :state, :waiting_on, :detail, :run_id, :attempts, :crashes, :priority, :hold, :go, :force,
+    :id, :path, :base, :look, :state, :waiting_on, :detail, :run_id, :attempts, :crashes, :priority, :hold, :go, :force,
     :damaged, :spec_hash, :spec_json, :spec_digest, :spec_stat, :source_hash, :source_stat, :source_info,
     :grace_left, :grace_saved_at, :invalid_since, :not_before, :engine, :artifact, :promise, :output, :error,
     :created_at, :updated_at

@@ -278,10 +278,10 @@ def _number(value: object) -> float | None:
 def advice(job: Job) -> str:
     """A sentence with the command to type; empty if the job goes on by itself, or its error says what to do."""
     words = {
-        "spec": layout.shown(layout.beside(job.path, job.base).spec),
+        "spec": layout.shown(layout.beside(job.path, job.stem).spec),
         "doctor": command("doctor"),
-        "damaged": command("go", "--damaged", clip=job.path),
-        **{verb: command(verb, clip=job.path) for verb in ("go", "why", "retry")},
+        "damaged": command("go", "--damaged", clip=job.called),
+        **{verb: command(verb, clip=job.called) for verb in ("go", "why", "retry")},
     }
     if job.state is JobState.BLOCKED:
         return "Change the prompt in {spec}, and it runs again; or take another video.".format(**words)

@@ -28,7 +28,7 @@ def test_what_was_put_in_goes_on(tmp_path):
     with Journal.open(tmp_path) as journal:
         assert journal.job(5) == DONE
         assert journal.job(9) == held
-        assert journal.done_run(b"d/a.mp4", "A", "s", "cosmos") == DONE
+        assert journal.done_run(DONE, "s", "cosmos") == DONE
         assert [(event.event, event.was, event.state) for event in journal.events(5)] == [
             ("seen", None, "done"),
             ("rebuilt", "done", "done"),

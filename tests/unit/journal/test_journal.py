@@ -253,6 +253,53 @@ def test_journal_from_before_damage(tmp_path) -> None:
         assert journal.job(job.id).damaged == b"signature"
 
 
+def test_journal_from_before_looks(tmp_path) -> None:
+    """A journal from before looks is read, and brought up to date: every clip has its own look alone."""
+    folder = files("povwatch.journal") / "sql/migrations"
+    with sqlite3.connect(tmp_path / FILE) as db:
+        for name in ("0001_jobs.sql", "0002_hooks.sql", "0003_damaged.sql"):
+            db.executescript((folder / name).read_text())
+        db.execute("PRAGMA user_version = 3")
+        db.execute("INSERT INTO jobs (path, base, state, created_at, updated_at) VALUES (x'61', x'61', 'grace', 1, 1)")
+    db.close()
+    with open_reader(tmp_path) as reader:  # no daemon of this version has opened it yet
+        assert reader.known().keys() == {b"a"}
+        assert reader.latest(b"a") == reader.looks(b"a")[0]
+    with Journal.open(tmp_path) as journal:
+        job = journal.latest(b"a")
+        assert (job.look, job.state) == ("", JobState.GRACE)
+        (night,) = journal.add([(b"a", b"")], 2.0, look="night")
+        assert [j.id for j in journal.looks(b"a")] == [job.id, night.id]
+
+
+def test_one_open_job_of_each_look(journal) -> None:
+    """Each look of a clip has jobs of its own, and at most one that is open; all have the clip's base."""
+    jobs = [journal.add([(b"a.mp4", b"")], 1.0, look=look)[0] for look in ("", "night", "rain")]
+    assert [(job.look, job.base) for job in jobs] == [("", b"a"), ("night", b"a"), ("rain", b"a")]
+    with pytest.raises(JournalError, match="UNIQUE"):
+        journal.add([(b"a.mp4", b"")], 2.0, look="night")
+    advance(journal, jobs[1], "cancelled", 3.0, state=JobState.CANCELLED)
+    (again,) = journal.add([(b"a.mp4", b"")], 4.0, look="night")
+    assert journal.latest(b"a.mp4", "night") == again
+    assert journal.latest(b"a.mp4") == jobs[0]
+    known, looks = journal.known_and_looks()
+    assert known[b"a.mp4"].job == jobs[0].id
+    assert {look: found.job for look, found in looks[b"a.mp4"].items()} == {"night": again.id, "rain": jobs[2].id}
+
+
+def test_done_run_is_of_the_same_look(journal) -> None:
+    """The same JSON in two looks makes two results."""
+    (job,) = journal.add([(b"a.mp4", b"")], 1.0, look="night")
+    fields = {"source_hash": "A", "spec_hash": "s", "engine": "cosmos"}
+    for state in (JobState.GRACE, JobState.QUEUED, JobState.RUNNING, JobState.CHECKING, JobState.PUBLISHING):
+        job = advance(journal, job, "waiting", 2.0, state=state, **fields)
+    done = advance(journal, job, "done", 3.0, state=JobState.DONE)
+    assert journal.done_run(done, "s", "cosmos") == done
+    (own,) = journal.add([(b"a.mp4", b"")], 4.0)
+    own = advance(journal, own, "waiting", 5.0, source_hash="A")
+    assert journal.done_run(own, "s", "cosmos") is None
+
+
 def test_progress_and_facts(journal) -> None:
     """The journal has the latest progress of a job until it ends, and the latest facts."""
     (job,) = journal.add([(b"a.mp4", b"")], 1.0)

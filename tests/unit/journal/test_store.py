@@ -21,11 +21,33 @@ def store(tmp_path):
 def as_journalled(store):
     """What a ledger remembers that has only just read the journal."""
     fresh = JobStore(store.journal, store.clock)
-    return fresh.known, fresh._jobs, +fresh.counts
+    return fresh.known, fresh.looks, fresh._jobs, +fresh.counts
 
 
 def remembered(store):
-    return store.known, store._jobs, +store.counts
+    return store.known, store.looks, store._jobs, +store.counts
+
+
+def test_looks_of_a_clip(store):
+    """The jobs of a clip are known by look, its own first; one that is undone is forgotten."""
+    (own,) = store.add([(b"a.mp4", b"")])
+    assert store.all_looks(b"a.mp4") == store.open_looks(b"a.mp4") == [own]
+
+    def fail():
+        with store.together():
+            store.add([(b"a.mp4", b"")], look="snow")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert store.looks == {}
+    looks = [store.add([(b"a.mp4", b"")], look=look)[0] for look in ("rain", "night")]
+    assert store.all_looks(b"a.mp4") == [own, looks[1], looks[0]]
+    assert store.of_path(b"a.mp4", "rain") == looks[0]
+    put(store, own, "failed", state=JobState.FAILED)
+    assert store.open_looks(b"a.mp4") == [looks[1], looks[0]]
+    assert store.open_looks(b"b.mp4") == []
+    assert remembered(store) == as_journalled(store)
 
 
 def test_undone_changes_are_not_remembered(store):
