@@ -64,6 +64,7 @@ class DiffusersEngine:
             "device": loaded.device_name(),
             "dtype": settings.dtype,
             "exact": settings.exact,
+            "speed": settings.speed,
             "step": "povwatch" if loaded.own_step else "diffusers",
             "attention": loaded.attention.name,
             "compiled": loaded.compiled,

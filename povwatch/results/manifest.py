@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from povwatch.attempt.attempt import Attempt
     from povwatch.core.job import Job
     from povwatch.publish import Entry
-    from povwatch.spec.model import Spec
 
 VERSION = 1
 """Version of the manifest's format."""
@@ -48,7 +47,7 @@ SOURCE_FIELDS = (
 def manifest(
     job: Job,
     attempt: Attempt,
-    spec: Spec,
+    spec: dict[str, Any],
     entries: Sequence[Entry],
     checked: Checked,
     *,
@@ -59,7 +58,7 @@ def manifest(
 
     Args:
         attempt: its files and measurements. Paths in them are left out.
-        spec: the frozen spec.
+        spec: the frozen spec, in upstream's fields.
         entries: the published files, under their final names: the result, then `attempt.controls`.
         checked: what the check of the result found.
         started_at: ISO 8601, with the zone.
@@ -67,14 +66,12 @@ def manifest(
     """
     capabilities, artifact = attempt.capabilities, attempt.artifact
     controls = zip(attempt.controls.items(), entries[1:], strict=True)
-    fields = spec.upstream()
     text = {
         **_kind(capabilities),
         **_clip(job, attempt.info),
-        "spec": fields,
+        "spec": spec,
         "spec_hash": job.spec_hash,
-        **({"drawn": drawn} if (drawn := spec.drawn()) else {}),
-        **_settings(fields, artifact),
+        **_settings(spec, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
         # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).
         "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},

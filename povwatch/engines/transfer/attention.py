@@ -104,14 +104,16 @@ def choose(asked: str, device: torch.device, dtype: torch.dtype, *, heads: int, 
         if backend is SDPBackend.MATH or not (_refuses(backend, q, k, v) or wrong(NAMES[backend], _only(backend)))
     )
     if asked != "cudnn":
-        for name, kernel in _flash3(device, dtype, notes):
+        for name, kernel in flash3_packages(device, dtype, notes):
             if not wrong(name, kernel):
                 flash3.kernel = kernel
                 return Attention(name, flash3, backends, tuple(notes))
     return Attention(NAMES[backends[0]], by_torch, backends, tuple(notes))
 
 
-def self_test(attend: Callable[[Tensor, Tensor, Tensor], Tensor], q: Tensor, k: Tensor, v: Tensor) -> str:
+def self_test(
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor], q: Tensor, k: Tensor, v: Tensor, tolerance: float = TOLERANCE
+) -> str:
     """Why a kernel's result is not to be trusted, as a part of a sentence; empty if it is."""
     with torch.no_grad():
         try:
@@ -122,9 +124,19 @@ def self_test(attend: Callable[[Tensor, Tensor, Tensor], Tensor], q: Tensor, k: 
             expected = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v.float())
             error = ((found[:, -CHECKED:].float() - expected).norm() / expected.norm()).item()
         except Exception as problem:  # noqa: BLE001 - whatever a foreign kernel raises
-            return _first_line(problem)
+            return first_line(problem)
+    return too_far_off(error, tolerance)
+
+
+def too_far_off(error: float, tolerance: float) -> str:
+    """What is wrong with a self-test's relative error, as a part of a sentence; empty if it is small enough."""
     # Written so that a NaN, which compares as false, is an error.
-    return "" if error < TOLERANCE else f"its self-test is off by {error:.0e}, and {TOLERANCE:.0e} is allowed"
+    return "" if error < tolerance else f"its self-test is off by {error:.0e}, and {tolerance:.0e} is allowed"
+
+
+def first_line(problem: Exception) -> str:
+    """The first line of an error of another library, without a full stop."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
 
 
 class _Flash3:
@@ -151,9 +163,9 @@ class _Flash3:
 flash3 = _Flash3()
 
 
-def _flash3(
+def flash3_packages(
     device: torch.device, dtype: torch.dtype, notes: list[str]
-) -> Iterator[tuple[str, Callable[[Tensor, Tensor, Tensor], Tensor]]]:
+) -> Iterator[tuple[str, Callable[..., Tensor]]]:
     """The name and the function of each FlashAttention-3 that can be imported; `notes` gets those that cannot."""
     if torch.cuda.get_device_capability(device)[0] != HOPPER or dtype not in (torch.bfloat16, torch.float16):
         return
@@ -166,16 +178,16 @@ def _flash3(
         try:
             function = importlib.import_module(module).flash_attn_func
         except Exception as problem:  # noqa: BLE001 - of another CUDA or torch: ImportError, OSError, RuntimeError ...
-            notes.append(f"{name} is not used: {_first_line(problem)}.")
+            notes.append(f"{name} is not used: {first_line(problem)}.")
             continue
         yield name, _first(function)
 
 
-def _first(function: Callable[..., Any]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _first(function: Callable[..., Any]) -> Callable[..., Tensor]:
     """The function's result without the logarithms of sums, which some versions return beside it."""
 
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        found = function(q, k, v)
+    def attend(q: Tensor, k: Tensor, v: Tensor, **scales: Tensor) -> Tensor:
+        found = function(q, k, v, **scales)
         result: Tensor = found[0] if isinstance(found, tuple) else found
         return result
 
@@ -197,7 +209,3 @@ def _refuses(backend: SDPBackend, q: Tensor, k: Tensor, v: Tensor) -> bool:
     except RuntimeError as problem:
         return "No available kernel" in str(problem)
     return False
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")

@@ -24,6 +24,10 @@ DONE = "compiled"
 COLD, WARM = 20.0, 6.0
 """Seconds that compiling takes, about, without and with a cache."""
 
+VARIANTS = 32
+"""Variants that the compiler makes of a function before it gives up: with and without a residual, in FP8 or not, for
+each shape until it takes any. torch's own limit is 8."""
+
 TODO = "It needs a C compiler and Python's header files: apt install gcc python3-dev"
 
 
@@ -40,6 +44,7 @@ class Compiler:
         """Sentences for the log."""
         self.on = True
         self._done: Path | None = None
+        torch._dynamo.config.recompile_limit = VARIANTS  # noqa: SLF001 - torch's documented setting
         if folder is not None:
             self._prepare(Path(folder))
 

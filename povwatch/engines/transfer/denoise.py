@@ -1,9 +1,9 @@
 """Computes one chunk as the pipeline does: from control frames to latents, and from latents to frames.
 
 Source: `Cosmos2_5_TransferPipeline.__call__` and `prepare_latents`. The order of random draws, the types of all sums
-and the expressions are the same. What has no effect is left out: the pipeline multiplies the latents of unconditioned
-frames by zero, so here they are neither encoded nor kept. Their random draws are still made, because they decide the
-later ones.
+and the expressions are the same, as far as the job's speed computes a step (skipping.py). What has no effect is left
+out: the pipeline multiplies the latents of unconditioned frames by zero, so here they are neither encoded nor kept.
+Their random draws are still made, because they decide the later ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from povwatch.engines.transfer.vae import decoded
+from povwatch.engines.transfer.skipping import Compute, Velocities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,11 +49,10 @@ class Denoiser:
         self._given_frames = (self._given - 1) * time + 1 if self._given else 0
         self._mean = pipeline.latents_mean.to(dtype=vae.dtype, device=model.device)
         self._std = pipeline.latents_std.to(dtype=vae.dtype, device=model.device)
-        self._guided = request.guidance > 1.0
-        """The pipeline's rule: guidance of 0 or 1 means none."""
-        prompts = [request.prompt, request.negative_prompt] if self._guided else [request.prompt]
-        self._step: Any = model.step  # of two kinds that have the same methods
-        self._contexts = [model.step.context(model.embed(prompt)) for prompt in prompts]
+        prompts = [request.prompt, request.negative_prompt] if request.guided else [request.prompt]
+        self._step: Any = model.step_for(request.speed)  # of two kinds that have the same methods
+        self._contexts = [self._step.context(model.embed(prompt)) for prompt in prompts]
+        self._plan = request.plan
 
     def encode(
         self, control: NDArray[np.uint8], carried: torch.Tensor | None, generator: torch.Generator
@@ -63,7 +62,7 @@ class Denoiser:
         Args:
             control: frames at the model's size, shape (chunk_frames or fewer, height, width, 3); the last one is
                 repeated if some lack.
-            carried: the frames that the chunk continues, from `decode`; None for the first chunk.
+            carried: the frames that the chunk continues, from `carry`; None for the first chunk.
 
         Returns:
             The noise, the given latents (each float32, in the chunk's shape), and the control's latents.
@@ -100,7 +99,8 @@ class Denoiser:
         Returns:
             The chunk's latents, float32.
         """
-        model, steps, weight = self._model, self._request.steps, self._request.control.weight
+        request = self._request
+        model, steps, weight, guidance = self._model, request.steps, request.control.weight, request.guidance
         dtype = model.transformer.dtype
         indicator = noise.new_zeros(1, 1, noise.size(2), 1, 1)
         indicator[:, :, : 0 if first else self._given] = 1.0
@@ -109,46 +109,45 @@ class Denoiser:
         fixed = (noise - given) * mask
         latents = noise
         model.scheduler.set_timesteps(steps, device=model.device)
+        known, difference = Velocities(), None
         with model.attention.scope():
             conditions = self._step.conditions(control, mask)
             for step, timestep in enumerate(model.scheduler.timesteps):
                 stepped(step)
-                sigma = torch.tensor(model.scheduler.sigmas[step].item()).unsqueeze(0).to(model.device, dtype)
-                inputs = (mask * given + (1 - mask) * latents).to(dtype)
-                moment = indicator * given_timestep + (1 - indicator) * sigma
-                predicted = self._step.velocities(inputs, moment, conditions, self._contexts, weight)
-                velocities = [fixed + one * (1 - mask) for one in predicted]
-                velocity = velocities[0]
-                if self._guided:
-                    velocity = velocity + self._request.guidance * (velocity - velocities[1])
+                level = model.scheduler.sigmas[step].item()
+                wanted = self._plan[step]
+                if wanted is Compute.NOTHING:
+                    velocity = known.at(level)
+                else:
+                    sigma = torch.tensor(level).unsqueeze(0).to(model.device, dtype)
+                    inputs = (mask * given + (1 - mask) * latents).to(dtype)
+                    moment = indicator * given_timestep + (1 - indicator) * sigma
+                    contexts = self._contexts if wanted is Compute.ALL else self._contexts[:1]
+                    predicted = self._step.velocities(inputs, moment, conditions, contexts, weight)
+                    velocities = [fixed + one * (1 - mask) for one in predicted]
+                    velocity = velocities[0]
+                    if len(velocities) > 1:
+                        difference = velocity - velocities[1]
+                    if difference is not None:
+                        velocity = velocity + guidance * difference
+                    known.add(level, velocity)
                 latents = model.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
                 self._wait()
         stepped(steps)
         return latents
 
-    def decode(self, latents: torch.Tensor, shown: Callable[[torch.Tensor], None]) -> torch.Tensor | None:
-        """Decode a chunk.
-
-        Args:
-            latents: from `denoise`.
-            shown: gets the frames in parts, in order, from -1 to 1, shape (1, 3, frames, height, width).
-
-        Returns:
-            The frames that the next chunk continues, from which its given latents are made; None if it continues none.
-        """
-        vae, last = self._model.vae, self._request.carried
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The frames of a chunk, from -1 to 1, shape (1, 3, chunk_frames, height, width)."""
+        vae = self._model.vae
         scaled = latents.to(self._model.device) * self._std + self._mean
-        tail: list[torch.Tensor] = []
-        for part in decoded(vae, scaled.to(vae.dtype)):
-            shown(part)
-            tail.append(part)
-            while tail and sum(one.size(2) for one in tail[1:]) >= last:
-                del tail[0]
-        if not self._given_frames:
-            return None
-        frames = torch.cat(tail, dim=2)
-        start = frames.size(2) - last
-        return frames[:, :, start : start + self._given_frames].clone()
+        video: torch.Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+        self._wait()
+        return video
+
+    def carry(self, video: torch.Tensor) -> torch.Tensor:
+        """The frames that the next chunk continues: the last ones, from which its given latents are made."""
+        start = video.size(2) - self._request.carried
+        return video[:, :, start : start + self._given_frames].clone()
 
     def _padded(self, control: NDArray[np.uint8]) -> torch.Tensor:
         """Control frames as the VAE takes them: -1 to 1, shape (1, 3, chunk_frames, height, width).

@@ -17,6 +17,7 @@ from povwatch.engines.transfer.networks import TOKENS, Loading, Networks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from povwatch.core.speed import Speed
     from povwatch.engines.transfer.settings import Settings
 
 EMBEDDINGS_KEPT = 4
@@ -63,9 +64,12 @@ class Model(Networks):
         self._embeddings.move_to_end(text)
         return self._embeddings[text]
 
-    def decisive(self) -> dict[str, Any]:
+    def decisive(self, speed: Speed) -> dict[str, Any]:
         """Everything that decides the result, besides the weights, the device and the request."""
+        kernels = self.kernels(speed)
+        in_fp8 = {"fp8": [kernels.attention, kernels.feed_forward is not None]}
         return {
+            **({} if speed == "exact" else in_fp8),
             "libraries": self.versions(),
             "dtype": self.settings.dtype,
             "step": type(self.step).__name__,

@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from povwatch.core.cosmos import RESOLUTION
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.transfer import attention, plan, weights
+from povwatch.engines.transfer import attention, fp8, plan, weights
 from povwatch.engines.transfer.compiling import Compiler
 from povwatch.engines.transfer.pipeline_step import PipelineStep
 from povwatch.engines.transfer.step import Step, unknown
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from povwatch.core.speed import Speed
     from povwatch.engines.transfer.settings import Settings
 
 USUAL_CLIP = (1280, 720)
@@ -69,6 +70,8 @@ class Networks:
         self._notes: list[str] = []
         self.step: Step | PipelineStep = self._pipeline_step()
         """Computes denoising steps with the transformer and the control that is loaded."""
+        self._fp8: fp8.Kernels | None = None
+        self._fast: Step | None = None
 
     def ready(self, report: Callable[[str, float | None], None]) -> None:
         """Load the first control, and compile the steps of a usual clip; see `use`."""
@@ -84,15 +87,38 @@ class Networks:
         if key == self.key:
             return
         self.key, self.controlnet = "", None
-        self.step.use(None)
+        for step in self._steps():
+            step.use(None)
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.controlnet = self._loading.part("controlnet", CosmosControlNetModel, self._files.controls[key])
         if self.settings.exact != "pipeline":
             self._choose_step()
-        self.step.use(self.controlnet)
+        for step in self._steps():
+            step.use(self.controlnet)
         self.key = key
+
+    def step_for(self, speed: Speed) -> Step | PipelineStep:
+        """What computes steps at a speed. Its weights in FP8 are made at the first job that wants them."""
+        kernels = self.kernels(speed)
+        if self._fast is None and (kernels.attend or kernels.feed_forward):
+            self._fast = self._own_step(
+                kernels.attend or self.attention.attend,
+                **({"feed_forward": kernels.feed_forward} if kernels.feed_forward else {}),
+            )
+            self._fast.use(self.controlnet)
+        return self.step if speed == "exact" or self._fast is None else self._fast
+
+    def kernels(self, speed: Speed) -> fp8.Kernels:
+        """What is computed in FP8 at a speed."""
+        if speed == "exact" or not self.own_step:
+            return fp8.Kernels()
+        if self._fp8 is None:
+            config = self.transformer.config
+            heads, width = config.num_attention_heads, config.attention_head_dim
+            self._fp8 = fp8.choose(self.device, self.dtype, heads=heads, width=width)
+        return self._fp8
 
     @property
     def own_step(self) -> bool:
@@ -107,13 +133,22 @@ class Networks:
     @property
     def notes(self) -> list[str]:
         """Sentences about what was expected of this machine or this model and is not so."""
-        return [*self.attention.notes, *self._notes, *(self._compiler.notes if self._compiler else [])]
+        in_fp8 = self._fp8.notes if self._fp8 else ()
+        return [*self.attention.notes, *in_fp8, *self._notes, *(self._compiler.notes if self._compiler else [])]
 
     @property
     def limit(self) -> int:
         """Largest width or height in pixels for which the model has positions."""
         _, rows, columns = self.transformer.config.max_size
         return int(min(rows, columns)) * self._scales[1]
+
+    def _steps(self) -> list[Step | PipelineStep]:
+        return [self.step, *([self._fast] if self._fast is not None else [])]
+
+    def _own_step(self, attend: Callable[..., torch.Tensor], **options: Any) -> Step:  # noqa: ANN401 - see Step
+        if self._compiler is not None:
+            options["prepared"] = self._compiler
+        return Step(self.transformer, attend, **options)
 
     def _pipeline_step(self) -> PipelineStep:
         return PipelineStep(self.transformer, self._scales[1])
@@ -127,14 +162,14 @@ class Networks:
             )
             if note not in self._notes:
                 self._notes.append(note)
-            self.step = self._pipeline_step()
+            self.step, self._fast = self._pipeline_step(), None
         elif not isinstance(self.step, Step):
-            compiled = (self._compiler,) if self._compiler is not None else ()
-            self.step = Step(self.transformer, self.attention.attend, *compiled)
+            self.step = self._own_step(self.attention.attend)
 
     def _compile(self, report: Callable[[str, float | None], None]) -> None:
         """Compile the steps of a usual clip; those of another size are compiled when one comes."""
-        if not self.compiled or self._compiler is None or not isinstance(self.step, Step):
+        step = self.step_for(self.settings.speed)
+        if not self.compiled or self._compiler is None or not isinstance(step, Step):
             return
         width, height = plan.size(*USUAL_CLIP, RESOLUTION, self.settings.pixels, self.limit)
         time, space = self._scales
@@ -143,7 +178,7 @@ class Networks:
             1, TOKENS, self.transformer.config.crossattn_proj_in_channels, device=self.device, dtype=self.dtype
         )
         with torch.no_grad(), self.attention.scope():
-            self._compiler.run(self.step.trials(shape, text), report)
+            self._compiler.run(step.trials(shape, text), report)
 
 
 class Loading:

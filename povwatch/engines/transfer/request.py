@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.cosmos import COMPUTED, CONTROLS, PRESETS, RESOLUTION, STEPS
 from povwatch.core.errors import Problem
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.transfer import plan
+from povwatch.engines.transfer import plan, skipping
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from povwatch.core.speed import Speed
     from povwatch.engines.transfer.settings import Settings
 
 
@@ -127,11 +128,23 @@ class Request:
     show_input: bool
     keep_control: bool
     """Whether the control is also written as a video."""
+    speed: Speed = "exact"
+    """How much may be approximated."""
 
     @property
     def chunks(self) -> list[plan.Chunk]:
         """The clip's chunks."""
         return plan.chunks(self.frames, self.chunk_frames, self.carried)
+
+    @property
+    def guided(self) -> bool:
+        """Whether there is guidance. The pipeline's rule: 0 and 1 mean none."""
+        return self.guidance > 1.0
+
+    @property
+    def plan(self) -> list[skipping.Compute]:
+        """What is computed of each step."""
+        return skipping.schedule(self.speed, self.steps, guided=self.guided)
 
     @property
     def panels(self) -> int:
@@ -140,7 +153,9 @@ class Request:
 
     def decisive(self) -> dict[str, Any]:
         """Everything in the spec that decides what is generated, as JSON values; not the frames' contents."""
+        plan = [one.value for one in self.plan]
         return {
+            **({} if self.speed == "exact" else {"steps computed": plan}),
             "frames": self.frames,
             "prompt": self.prompt,
             "negative_prompt": self.negative_prompt,
@@ -167,6 +182,10 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
     spec = job["spec"]
     for problem in refusals(spec, settings.controls, frames=job["frames"]):
         raise EngineFailure("invalid", problem.sentence, problem.todo)
+    speed: Speed = job.get("speed", "exact")
+    if speed != "exact" and settings.exact == "pipeline":
+        problem = too_exact(speed)
+        raise EngineFailure("invalid", problem.sentence, problem.todo)
     key = asked_controls(spec)[0]
     frames = min(spec.get("max_frames") or job["frames"], job["frames"])
     chunk_frames, carried = _chunk(spec, settings)
@@ -190,7 +209,14 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
         show_control=bool(spec.get("show_control_condition", False)),
         show_input=bool(spec.get("show_input", False)),
         keep_control=bool(job.get("keep_controls", False)),
+        speed=speed,
     )
+
+
+def too_exact(speed: Speed) -> Problem:
+    """Why an engine with `exact = "pipeline"` does not do a job at a speed."""
+    message = f'is "{speed}", and engine.exact = "pipeline" wants the same numbers as the pipeline'
+    return Problem(message, 'Take it out, or set engine.exact = "rounding" and restart povwatch.', "povwatch.speed")
 
 
 def _control(key: str, asked: dict[str, Any]) -> Control:

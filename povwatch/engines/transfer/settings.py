@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS
+from povwatch.core.speed import SPEEDS, Speed
 from povwatch.engines.port import EngineFailure
 
 CONTROL_NAMES = {**{key: key for key in CONTROLS}, "vis": "blur"}
@@ -47,6 +48,8 @@ class Settings:
     """Whether steps are compiled; auto: on a GPU, unless `exact` is pipeline."""
     compile_cache: str | None = None
     """Folder for what was compiled, which outlives the process; None for the compiler's own choice."""
+    speed: Speed = "exact"
+    """What is made ready at the load. A job says its own."""
     chunk_frames: int = CHUNK_FRAMES
     """Frames in a chunk, 4 k + 1. Fewer need less memory, and differ from the model's training."""
     pixels: int | None = None
@@ -89,6 +92,12 @@ class Settings:
             ("dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
             ("attention", self.attention in ATTENTION, f"one of {', '.join(ATTENTION)}"),
             ("exact", self.exact in EXACT, f"one of {', '.join(EXACT)}"),
+            ("speed", self.speed in SPEEDS, f"one of {', '.join(SPEEDS)}"),
+            (
+                "speed",
+                self.speed == "exact" or self.exact != "pipeline",
+                '"exact", because exact = "pipeline" is exact to the bit',
+            ),
             ("compile", self.compile == "auto" or isinstance(self.compile, bool), '"auto", true or false'),
             (
                 "compile",

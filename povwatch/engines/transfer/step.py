@@ -100,17 +100,22 @@ class Step:
         transformer: Any,  # noqa: ANN401 - CosmosTransformer3DModel; diffusers has no types
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
         prepared: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = lambda function: function,
+        feed_forward: Callable[[nn.Module], nn.Module] = lambda exact: exact,
     ) -> None:
         """Take the transformer apart; `use` has to give it a control net before the first step.
+
+        Several steps may share a transformer and a control net; they have the weights once.
 
         Args:
             transformer: one that `unknown` finds nothing against.
             attend: computes attention from q, k and v, each of shape (B, S, H, D); its result has that shape, too.
             prepared: makes a faster function of one, such as torch.compile.
+            feed_forward: makes a block's feed-forward of diffusers'.
         """
         self._transformer = transformer
         self._attend = attend
-        self._main = [Block(block, attend) for block in transformer.transformer_blocks]
+        self._feed_forward = feed_forward
+        self._main = [Block(block, attend, feed_forward(block.ff)) for block in transformer.transformer_blocks]
         self._controlnet: Any = None
         self._control: list[Block] = []
         self.attention = prepared(Block.attention)
@@ -120,7 +125,7 @@ class Step:
         """Take another control net; None lets go of the one before, so that its memory is free."""
         self._controlnet = controlnet
         blocks = () if controlnet is None else controlnet.control_blocks
-        self._control = [Block(block, self._attend) for block in blocks]
+        self._control = [Block(block, self._attend, self._feed_forward(block.ff)) for block in blocks]
 
     def context(self, text: Tensor) -> Context:
         """Prepare a prompt for a job; `text` is its embedding, shape (B, T, layers times width)."""
@@ -219,9 +224,15 @@ class Step:
 class Block(nn.Module):  # type: ignore[misc, unused-ignore]
     """A block of either network, around diffusers' `CosmosTransformerBlock`."""
 
-    def __init__(self, block: Any, attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        block: Any,  # noqa: ANN401 - diffusers has no types
+        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+        feed_forward: nn.Module,
+    ) -> None:
         super().__init__()
         self.block = block
+        self.feed_forward = feed_forward
         self._attend = attend
         own = block.attn1
         self._heads = int(own.heads)
@@ -268,7 +279,7 @@ class Block(nn.Module):  # type: ignore[misc, unused-ignore]
         y = scaled_dot_product_attention(q, context.key, context.value).transpose(1, 2).flatten(2) + context.image
         x = x + gate * cross.to_out[0](y).view_as(x)
         shift, scale, gate = moments[2].chunk(3, dim=-1)
-        x = x + gate * self.block.ff(self.block.norm3.norm(x) * (1 + scale) + shift)
+        x = x + gate * self.feed_forward(self.block.norm3.norm(x) * (1 + scale) + shift)
         return x if residual is None else x + residual
 
 
@@ -341,7 +352,12 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _joined(*linears: nn.Linear) -> nn.Parameter:
     """The weights of several linears in one, which they share from now on: no weight is there twice."""
-    whole = torch.cat([linear.weight for linear in linears]).detach()
+    weights = [linear.weight.detach() for linear in linears]
+    rows, columns = sum(weight.size(0) for weight in weights), weights[0].size(1)
+    [place, *others] = {weight.untyped_storage().data_ptr() for weight in weights}
+    if not others and weights[0].data_ptr() == place:  # another step joined them
+        return nn.Parameter(weights[0].as_strided((rows, columns), (columns, 1)), requires_grad=False)
+    whole = torch.cat(weights)
     start = 0
     for linear in linears:
         end = start + linear.weight.size(0)
