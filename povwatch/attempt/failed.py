@@ -240,7 +240,7 @@ class FailedAttempts:
             if entirely:
                 self._staging.delete_job(job.id)
             elif job.run_id is not None:
-                self._staging.delete_run(job.id, job.run_id)
+                self._staging.delete_attempt(job.id, job.run_id)
         except PovwatchError:
             return  # outputs/ is away: swept at the next start
 

@@ -415,7 +415,7 @@ class Done(Change, event="done", state=S.DONE, waiting_on=None):
     """The same path, relative to outputs/."""
     note: str
     error: str | None
-    """The `applied_to` hook that failed, if one did."""
+    """The `after` hook that failed, if one did."""
 
     def applied_to(self, job: Job) -> Job:
         return replace(super().applied_to(job), detail=self.note)

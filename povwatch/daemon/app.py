@@ -33,6 +33,8 @@ from povwatch.queue.pauses import QueuePauses
 from povwatch.queue.schedule import Schedule
 from povwatch.results.source_archive import SourceArchive
 from povwatch.results.stage import ResultsStage
+from povwatch.run.claims import Claims
+from povwatch.run.preparing import Preparing
 from povwatch.run.stage import RunStage
 from povwatch.service.requests import Spool
 from povwatch.spec.error_files import ErrorFiles
@@ -101,7 +103,7 @@ class App:
             schedule=self.schedule,
             engine=(self.gpu_faults, self.pool, pauses),
         )
-        failed_attempts = FailedAttempts(
+        self.failed_attempts = FailedAttempts(
             config,
             store=self.store,
             error_files=self.error_files,
@@ -127,7 +129,7 @@ class App:
             folder=self.folder,
             error_files=self.error_files,
             background=self.inspections.packets,
-            failed_attempts=failed_attempts,
+            failed_attempts=self.failed_attempts,
             templates=templates,
             engine=self.choice.kind,
         )
@@ -137,25 +139,43 @@ class App:
             specs=self.grace,
             staging=self.publisher.staging,
             blockers=self.blockers,
-            failed_attempts=failed_attempts,
+            failed_attempts=self.failed_attempts,
             wake=self.waker.wake,
         )
-        self.run = RunStage(
+        queue = JobQueue(self.store, hooks=self.hooks, blockers=self.blockers)
+        self.preparing = Preparing(
             config,
             store=self.store,
-            publisher=self.publisher,
+            queue=queue,
+            specs=self.grace,
+            staging=self.publisher.staging,
             background=self.background,
-            failed_attempts=failed_attempts,
-            free_space=self.free_space,
-            queue=JobQueue(self.store, specs=self.grace, hooks=self.hooks, blockers=self.blockers, pauses=pauses),
+        )
+        self.run = RunStage(
+            store=self.store,
+            queue=queue,
+            pauses=pauses,
+            claims=Claims(
+                config,
+                store=self.store,
+                specs=self.grace,
+                publisher=self.publisher,
+                free_space=self.free_space,
+                failed_attempts=self.failed_attempts,
+                preparing=self.preparing,
+                engine_kind=self.choice.kind,
+            ),
+            preparing=self.preparing,
             pool=self.pool,
+            staging=self.publisher.staging,
+            failed_attempts=self.failed_attempts,
         )
         self.results = ResultsStage(
             config,
             store=self.store,
             publisher=self.publisher,
             background=self.background,
-            failed_attempts=failed_attempts,
+            failed_attempts=self.failed_attempts,
             archive=SourceArchive(config, self.folder),
             free_space=self.free_space,
             outputs_watch=self.outputs_watch,

@@ -52,11 +52,11 @@ def recover(store: JobStore, mishaps: Mishaps) -> None:
 
 
 def sweep(store: JobStore, staging: Staging) -> None:
-    """Delete private folders that belong to no job and no run, once the jobs are settled."""
+    """Delete private folders that belong to no job and no attempt, once the jobs are settled."""
     waiting = store.in_state(*WAITING)
-    runs = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
+    tried = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
     with suppress(PovwatchError):  # outputs_watch reports a link or a missing permission
-        staging.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in runs if job.run_id})
+        staging.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in tried if job.run_id})
 
 
 class _Failures:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from povwatch.daemon.app import App
-    from povwatch.workers.pool import Run
+    from povwatch.workers.pool import ActiveAttempt
 
 WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.05, "checking": 0.05}
 """Each stage's share of a clip's bar. Real engines spend nearly all of the time generating."""
@@ -91,7 +91,7 @@ def view(app: App, now: float) -> View:
     store = app.store
     ended = [job.state for job in store.ended.values()]
     done = sum(state is JobState.DONE for state in ended)
-    runs = [worker.run for worker in app.pool.workers if worker.run is not None]
+    at_work = [worker.active for worker in app.pool.workers if worker.active is not None]
     waiting = [job for job in store.in_state(*WAITING) if job.path in store.scope]
     blocker = app.blockers.generating()
     loading = {worker.supervisor.loading for worker in app.pool.workers if not worker.supervisor.capabilities}
@@ -101,26 +101,26 @@ def view(app: App, now: float) -> View:
         ended_otherwise=len(ended) - done,
         waiting=len(waiting),
         arriving=app.arrival.on_the_way,
-        running=[*(_of_run(app, run) for run in runs), *(_of_job(app, job) for job in generated)],
-        left=_left(app, now, runs, waiting),
+        running=[*(_of_active(app, active) for active in at_work), *(_of_job(app, job) for job in generated)],
+        left=_left(app, now, at_work, waiting),
         loading=", ".join(sorted(stage for stage, _ in filter(None, loading))),
         problem=blocker.problem if blocker else "",
     )
 
 
-def _of_run(app: App, run: Run) -> ClipView:
-    clip = shown(app.store.job(run.job).path)
-    if run.generating_since is None:
-        return ClipView(clip, "copying", run.copied.fraction)
-    if run.progress is None:
-        return ClipView(clip, "generating", 0.0, left=run.expected)
-    progress = run.progress
+def _of_active(app: App, active: ActiveAttempt) -> ClipView:
+    clip = shown(app.store.job(active.job).path)
+    if active.generating_since is None:
+        return ClipView(clip, "copying", active.copied.fraction)
+    if active.progress is None:
+        return ClipView(clip, "generating", 0.0, left=active.expected)
+    progress = active.progress
     detail = progress.stage
     if progress.chunks > 1:
         detail += f", chunk {min(progress.chunk + 1, progress.chunks)} of {progress.chunks}"
     if progress.steps > 1:
         detail += f", step {progress.step} of {progress.steps}"
-    return ClipView(clip, "generating", progress.fraction, detail, run.left)
+    return ClipView(clip, "generating", progress.fraction, detail, active.left)
 
 
 def _of_job(app: App, job: Job) -> ClipView:
@@ -129,14 +129,14 @@ def _of_job(app: App, job: Job) -> ClipView:
     return ClipView(shown(job.path), *after_generating(app.results.fraction(job)))
 
 
-def _left(app: App, now: float, runs: Sequence[Run], waiting: Sequence[Job]) -> float | None:
-    if len(waiting) > AHEAD_MAX or not app.pool.workers or not (runs or waiting):
+def _left(app: App, now: float, at_work: Sequence[ActiveAttempt], waiting: Sequence[Job]) -> float | None:
+    if len(waiting) > AHEAD_MAX or not app.pool.workers or not (at_work or waiting):
         return None
-    at_work = {run.job: run.left if run.left is not None else run.expected for run in runs}
-    busy = [at_work[worker.run.job] if worker.run else 0.0 for worker in app.pool.workers]
+    left = {active.job: active.expected if active.left is None else active.left for active in at_work}
+    busy = [left[worker.active.job] if worker.active else 0.0 for worker in app.pool.workers]
     gpu = app.pool.gpu_name(app.pool.workers[0])
     takes = [_expected(app, job, gpu) for job in waiting]
-    ends = [end for _, end in eta.forecast(busy, takes)] + list(at_work.values())
+    ends = [end for _, end in eta.forecast(busy, takes)] + list(left.values())
     graces = [at - now for job in waiting if (at := app.grace.grace_ends_at(job)) is not None]
     known = [end for end in ends if end is not None]
     return max([*known, *graces]) if len(known) == len(ends) else None

@@ -1,6 +1,6 @@
-"""The folder outputs/.povwatch for work in progress: one folder for each run, and one for each job.
+"""The folder outputs/.povwatch for work in progress: one folder for each attempt, and one for each job.
 
-    outputs/.povwatch/17.3f2a/     files of run 3f2a of job 17; deleted when the run is over
+    outputs/.povwatch/17.3f2a/     files of the attempt 3f2a at job 17; deleted when it is over
     outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; deleted when the job is over
     outputs/.povwatch/17/hooks/    copies of the clip and its JSON for a hook of job 17; deleted when the hook is over
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-_OURS = re.compile(r"(?P<job>[0-9]{1,19})(?:\.(?P<run>.+))?", re.DOTALL)
+_OURS = re.compile(r"(?P<job>[0-9]{1,19})(?:\.(?P<attempt>.+))?", re.DOTALL)
 
 
 class Staging:
@@ -36,15 +36,15 @@ class Staging:
         self.outputs = outputs
 
     def make(self, job_id: int, run_id: str) -> Path:
-        """A run's folder, made if necessary. The run writes nowhere else."""
+        """An attempt's folder, made if necessary. The attempt writes nowhere else."""
         return self._made(folder_name(job_id, run_id))
 
     def folder(self, job_id: int, run_id: str) -> Path:
-        """A run's folder, whether it exists or not."""
+        """An attempt's folder, whether it exists or not."""
         return self.outputs / os.fsdecode(layout.STAGING) / folder_name(job_id, run_id)
 
     def probe(self) -> None:
-        """Check that a run could write in outputs/, by making a nameless file in .povwatch.
+        """Check that an attempt could write in outputs/, by making a nameless file in .povwatch.
 
         Raises:
             PovwatchError: it could not; an EnvironmentFault if the machine is to blame.
@@ -89,16 +89,16 @@ class Staging:
             with contextlib.suppress(OSError):  # checkpoints are in it
                 os.rmdir(job, dir_fd=staging)
 
-    def delete_run(self, job_id: int, run_id: str) -> None:
-        """Delete a run's files."""
-        self._clear(lambda job, run: (job, run) == (job_id, run_id))
+    def delete_attempt(self, job_id: int, run_id: str) -> None:
+        """Delete an attempt's files."""
+        self._clear(lambda job, attempt: (job, attempt) == (job_id, run_id))
 
     def delete_job(self, job_id: int) -> None:
-        """Delete everything of a job: all its runs, and its checkpoints."""
+        """Delete everything of a job: of all its attempts, and its checkpoints."""
         self._clear(lambda job, _: job == job_id)
 
-    def sweep(self, keep: Collection[int], keep_runs: Collection[str]) -> int:
-        """Delete every folder except those of the jobs and runs to keep. Foreign names stay.
+    def sweep(self, keep: Collection[int], keep_attempts: Collection[str]) -> int:
+        """Delete every folder except those of the jobs and attempts to keep. Foreign names stay.
 
         No hook runs at a start, so hooks' copies are deleted too: a job that ends before its claim leaves nothing else.
         A folder that cannot be removed is left for the next sweep.
@@ -107,20 +107,20 @@ class Staging:
             Number of removed folders.
         """
 
-        def left_over(job: int, run: str | None) -> bool:
-            return job not in keep if run is None else run not in keep_runs
+        def left_over(job: int, attempt: str | None) -> bool:
+            return job not in keep if attempt is None else attempt not in keep_attempts
 
         removed = self._clear(left_over)
-        for job, run in self.runs():
-            if run is None:
+        for job, attempt in self.attempts():
+            if attempt is None:
                 with contextlib.suppress(PovwatchError):
                     self.clear_hooks(job)
         return removed
 
-    def runs(self) -> list[tuple[int, str | None]]:
-        """The job and the run of every folder; None for the run of a job's own folder."""
+    def attempts(self) -> list[tuple[int, str | None]]:
+        """The job and the attempt (`run_id`) of every folder; None for the attempt of a job's own folder."""
         with self._folders() as (_, folders):
-            return [(job, run) for _, job, run in folders]
+            return [(job, attempt) for _, job, attempt in folders]
 
     def sizes(self) -> list[tuple[int, bytes, int]]:
         """Every folder: its job, its path relative to outputs/, and its size in bytes."""
@@ -139,8 +139,8 @@ class Staging:
     def _clear(self, unwanted: Callable[[int, str | None], bool]) -> int:
         removed = 0
         with self._folders() as (staging, folders):
-            for name, job, run in folders:
-                if unwanted(job, run):
+            for name, job, attempt in folders:
+                if unwanted(job, attempt):
                     # A thousand nested folders are too deep for rmtree: they stay.
                     with contextlib.suppress(OSError, RecursionError):
                         shutil.rmtree(name, dir_fd=staging)
@@ -149,14 +149,14 @@ class Staging:
 
     @contextlib.contextmanager
     def _folders(self) -> Iterator[tuple[int, list[tuple[str, int, str | None]]]]:
-        """The open .povwatch, and the name, the job and the run of each folder of ours in it; -1 if it is missing."""
+        """The open .povwatch, and name, job and attempt of each folder of ours in it; -1 if it is missing."""
         with translate_output_errors(self.outputs, layout.STAGING), contextlib.ExitStack() as opened:
             staging, names = -1, []
             with contextlib.suppress(FileNotFoundError):
                 staging = folder_of(root_of(self.outputs, opened), layout.STAGING, opened)
                 names = os.listdir(staging)  # noqa: PTH208 - a descriptor
             ours = map(_OURS.fullmatch, names)
-            yield staging, [(found[0], int(found["job"]), found["run"]) for found in ours if found]
+            yield staging, [(found[0], int(found["job"]), found["attempt"]) for found in ours if found]
 
 
 def _bytes_in(name: str, folder: int) -> int:
@@ -170,7 +170,7 @@ def _bytes_in(name: str, folder: int) -> int:
 
 
 def folder_name(job_id: int, run_id: str) -> str:
-    """The name of a run's folder."""
+    """The name of an attempt's folder."""
     return f"{job_id}.{run_id}"
 
 

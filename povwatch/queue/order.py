@@ -13,21 +13,15 @@ if TYPE_CHECKING:
     from povwatch.core.blockers import Blockers
     from povwatch.hooks.runner import HookRunner
     from povwatch.journal.store import JobStore
-    from povwatch.queue.pauses import QueuePauses
-    from povwatch.spec.current import CurrentSpecs
 
 
 class JobQueue:
     """The queued jobs, in order."""
 
-    def __init__(
-        self, store: JobStore, *, specs: CurrentSpecs, hooks: HookRunner, blockers: Blockers, pauses: QueuePauses
-    ) -> None:
+    def __init__(self, store: JobStore, *, hooks: HookRunner, blockers: Blockers) -> None:
         self._store = store
         self._hooks = hooks
         self._blockers = blockers
-        self.specs = specs
-        self.pauses = pauses
 
     @property
     def blocker(self) -> Blocker | None:
@@ -64,13 +58,11 @@ class JobQueue:
                     self._store.wait(job, *now, quiet=True)
 
     def next_deadline(self) -> float | None:
-        """When the next pause ends, of a job or of the queue, on the boot clock."""
+        """When the next job's pause ends, on the boot clock."""
         clock = self._store.clock
         wall = clock.wall()
         # A job that is due already waits on something else.
-        ends = [job.not_before - wall + clock.boot() for job in self._queued() if job.not_before > wall]
-        if (pause := self.pauses.next_deadline()) is not None:
-            ends.append(pause)
+        ends = (job.not_before - wall + clock.boot() for job in self._queued() if job.not_before > wall)
         return min(ends, default=None)
 
     def _queued(self) -> list[Job]:

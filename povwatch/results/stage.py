@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
@@ -45,8 +46,6 @@ from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
 from povwatch.results.sealing import clear, finish_and_seal, keep_promise, seal_anew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
@@ -83,6 +82,16 @@ class Where(StrEnum):
     """The error says that it is missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A step that is repeated later."""
+
+    at: float
+    """When, on the boot clock."""
+    attempt: Attempt | None = None
+    """What is finished and checked then, with what earlier tries have left; None if a promise is kept then."""
+
+
 class ResultsStage(Stage):
     """Takes jobs from `checking` to `done`, and clears outputs/.povwatch after jobs that ended, however they ended."""
 
@@ -112,7 +121,8 @@ class ResultsStage(Stage):
         self._hooks = hooks
         self._results: dict[int, tuple[Sealed, Published]] = {}
         """Published jobs whose `after` hooks are not over."""
-        self._later: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._postponed: dict[int, Postponed] = {}
+        """By their jobs."""
         self._cancelled: dict[int, str] = {}
         self._tries: Counter[int] = Counter()
         """How often in a row a job's step was put off because of the machine."""
@@ -181,7 +191,7 @@ class ResultsStage(Stage):
         gauge = self._gauges[job.id] = Gauge()
         self._background.submit(
             JobWork(job.id, FINISHED),
-            lambda outcome: self._checked(job, attempt, outcome),
+            partial(self._checked, job, attempt),
             finish_and_seal,
             *(self._publisher, job, attempt),
             gauge=gauge,
@@ -193,7 +203,7 @@ class ResultsStage(Stage):
         """See Stage. A job that is being checked ends soon; a promise is kept all the same."""
         if job.state is JobState.PUBLISHING:
             return
-        waits = self._later.pop(job.id, None) is not None
+        waits = self._postponed.pop(job.id, None) is not None
         if waits or not self._background.busy(JobWork(job.id, FINISHED)):
             self._failed_attempts.cancel(job, why)
         else:
@@ -210,7 +220,7 @@ class ResultsStage(Stage):
         sealed = Sealed.from_json(job.promise or "")
         self._background.submit(
             JobWork(job.id, "published"),
-            lambda outcome: self._published(job, sealed, outcome),
+            partial(self._published, job, sealed),
             keep_promise,
             self._publisher,
             sealed,
@@ -218,35 +228,40 @@ class ResultsStage(Stage):
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        return min((when for when, _ in self._later.values()), default=None)
+        return min((postponed.at for postponed in self._postponed.values()), default=None)
 
     def tick(self, now: float) -> None:
         """Repeat the steps that are due, and end published jobs whose hooks are over."""
         if self._outputs_watch.came_back():
             self._clear_all()
-            self._hurry()
+            self._hasten_all()
         for job_id in list(self._results):
             try:
                 self._end_published(job_id)
             except Exception as error:  # noqa: BLE001 - as below
                 self._store.mishaps.charge(job_id, "ended", error)
-        for job_id in [n for n, (when, _) in self._later.items() if when <= now]:
-            _, again = self._later.pop(job_id)
+        for job_id in [job_id for job_id, postponed in self._postponed.items() if postponed.at <= now]:
+            postponed = self._postponed.pop(job_id)
             try:
-                again()
+                self._repeat(self._store.job(job_id), postponed)
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                 self._store.mishaps.charge(job_id, "repeated a step of", error)
 
-    def _hurry(self) -> None:
-        """Repeat all postponed steps now: outputs/ is back and takes files."""
-        self._later = {job_id: (0.0, again) for job_id, (_, again) in self._later.items()}
+    def _repeat(self, job: Job, postponed: Postponed) -> None:
+        if postponed.attempt is None:
+            self._publish(job)
+        else:
+            self._check(job, postponed.attempt)
+
+    def _hasten_all(self) -> None:
+        """Make all postponed steps due."""
+        self._postponed = {job_id: replace(postponed, at=0.0) for job_id, postponed in self._postponed.items()}
 
     def hasten(self, job: Job) -> bool:
-        """Repeat this job's postponed step at the next tick; False if there is none."""
-        if job.id not in self._later:
+        """Make this job's postponed step due; False if there is none."""
+        if job.id not in self._postponed:
             return False
-        _, again = self._later[job.id]
-        self._later[job.id] = (0.0, again)
+        self._postponed[job.id] = replace(self._postponed[job.id], at=0.0)
         return True
 
     # -- the steps
@@ -334,7 +349,7 @@ class ResultsStage(Stage):
             artifact=attempt.to_json(),
         )
         self._store.apply(job, again)
-        self._later[job.id] = (when, lambda: self._check(self._store.job(job.id), attempt))
+        self._postponed[job.id] = Postponed(when, attempt)
 
     def finish_kept(self, job: Job) -> bool:
         """Finish a failed job's kept artifact again; False if the artifact is gone."""
@@ -360,7 +375,7 @@ class ResultsStage(Stage):
         """Postpone finishing the artifact, by `pause` seconds or machine_faults.py's for this error."""
         when = self._store.clock.boot() + (self._pause(job, error) if pause is None else pause)
         self._wait(job, "check-later", error, when, where)
-        self._later[job.id] = (when, lambda: self._check(self._store.job(job.id), attempt))
+        self._postponed[job.id] = Postponed(when, attempt)
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
         if isinstance(outcome, TargetTaken):
@@ -403,7 +418,7 @@ class ResultsStage(Stage):
         # If the private folder is missing, the error says so, and nobody knows whether it comes back.
         away = isinstance(error, OutputsAway) and not isinstance(error, OutputsTaken)
         self._wait(job, "publish-later", error, when, Where.UNKNOWN if away else Where.PROMISED)
-        self._later[job.id] = (when, lambda: self._publish(self._store.job(job.id)))
+        self._postponed[job.id] = Postponed(when)
 
     def _pause(self, job: Job, error: PovwatchError) -> float:
         """Seconds until a step is tried again. If every job would meet the same error, the queue waits too."""
@@ -426,21 +441,20 @@ class ResultsStage(Stage):
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
         """Promise the next free names: somebody took one between the promise and publishing."""
-
-        def then(outcome: Sealed | Exception) -> None:
-            if isinstance(outcome, Exception):
-                self._published(job, sealed, outcome)
-            else:
-                self._publish(self._store.apply(job, PromisedAnew(promise=outcome.to_json())))
-
         self._background.submit(
             JobWork(job.id, "published"),
-            then,
+            partial(self._resealed, job, sealed),
             seal_anew,
             *(self._publisher, sealed, job, Attempt.from_json(job.artifact or "{}"), self._found(job)),
             pattern=self._config.publish.layout,
             started_at=self._started(job),
         )
+
+    def _resealed(self, job: Job, sealed: Sealed, outcome: Sealed | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self._published(job, sealed, outcome)
+        else:
+            self._publish(self._store.apply(job, PromisedAnew(promise=outcome.to_json())))
 
     # -- left-over private files
 
@@ -450,7 +464,7 @@ class ResultsStage(Stage):
         Job numbers are never reused, so nothing that runs is touched, however late this is.
         """
         with suppress(PovwatchError):
-            for job_id in {job_id for job_id, _ in self._publisher.staging.runs()}:
+            for job_id in {job_id for job_id, _ in self._publisher.staging.attempts()}:
                 job = self._store.journal.job(job_id)
                 if job is None or (job.ended and not job.kept):
                     self._clear(job_id)

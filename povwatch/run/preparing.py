@@ -7,8 +7,8 @@ The rules for making them ahead:
    start.
 3. The claim uses the copies if the clip and the files that its JSON names are unchanged; other edits do not matter.
    Otherwise they are deleted and made again.
-4. They are in the private folder of their future run, whose id exists before the claim. After a crash the next start
-   removes them, like the folder of any run that is not under way.
+4. They are in the private folder of their future attempt, whose `run_id` exists before the claim. After a crash the
+   next start removes them, like the folder of any attempt that is not under way.
 5. A failure is silent: the claim meets it again, and decides.
 """
 
@@ -33,17 +33,19 @@ from povwatch.core.units import spell_duration
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
 from povwatch.media.damage import describe_damage, describe_sizes
-from povwatch.workers.pool import Run
+from povwatch.workers.pool import ActiveAttempt
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.core.mailbox import Gauge
     from povwatch.journal.store import JobStore
     from povwatch.publish.staging import Staging
     from povwatch.queue.order import JobQueue
+    from povwatch.spec.current import CurrentSpecs
     from povwatch.spec.model import Spec
 
 CHECK_EVERY = 0.5
@@ -60,61 +62,75 @@ class Preparing:
     """Makes the copies."""
 
     def __init__(
-        self, inputs: Path, *, store: JobStore, queue: JobQueue, staging: Staging, background: Background
+        self,
+        config: Config,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        specs: CurrentSpecs,
+        staging: Staging,
+        background: Background,
     ) -> None:
-        self._inputs = inputs
+        self._inputs = config.paths.inputs
+        self._keep_controls = config.publish.keep_controls
         self._store = store
         self._queue = queue
+        self._specs = specs
         self._staging = staging
         self._background = background
-        self._ahead: dict[int, Run] = {}
-        """The runs that nobody has claimed, by their jobs."""
-        self._unwanted: dict[str, Run] = {}
-        """Runs whose copies are still being made and will be deleted."""
+        self._ahead: dict[int, ActiveAttempt] = {}
+        """The attempts that nobody has claimed, by their jobs."""
+        self._unwanted: dict[str, ActiveAttempt] = {}
+        """Attempts whose copies are still being made and will be deleted."""
         self._failed: dict[int, str | None] = {}
         """Jobs that could not be prepared ahead, to the hash of their clip."""
         self._next_check = 0.0
 
     # -- at the claim
 
-    def take(self, job: Job, spec: Spec) -> Run | None:
-        """The prepared run of a job that is about to be claimed, finished or not; None if there is none."""
-        run = self._ahead.get(job.id)
-        if run is None:
+    def take(self, job: Job, spec: Spec) -> ActiveAttempt | None:
+        """The attempt whose copies were begun ahead, for a job that is about to be claimed; None if there is none."""
+        active = self._ahead.get(job.id)
+        if active is None:
             return None
-        if not self._fits(run, job, spec):
+        if not self._fits(active, job, spec):
             self._drop(job.id)
             return None
         del self._ahead[job.id]
-        run.attempt.spec = frozen(spec)
-        run.started = self._store.clock.boot()
-        return run
+        active.attempt.spec = frozen(spec)
+        active.started = self._store.clock.boot()
+        return active
 
-    def begin(self, job: Job, run_id: str, spec: Spec) -> Run:
-        """Make the copies for a run, which then is `prepared` or has a `failure`.
+    def begin(self, job: Job, run_id: str, spec: Spec) -> ActiveAttempt:
+        """Make the copies for an attempt, which then is `prepared` or has a `failure`.
 
         Raises:
             PovwatchError: the private folder cannot be made.
         """
         folder = self._staging.make(job.id, run_id)
-        attempt = Attempt(folder=str(folder), info=json.loads(job.source_info or "{}"), spec=frozen(spec))
-        run = Run(job.id, run_id, attempt, self._store.clock.boot(), job.source_hash)
-        self._background.submit(
-            _key(run), partial(self._ended, run), _prepare, *(attempt, self._inputs, job.path, run.copied)
+        attempt = Attempt(
+            folder=str(folder),
+            info=json.loads(job.source_info or "{}"),
+            spec=frozen(spec),
+            keep_controls=self._keep_controls,
         )
-        return run
+        active = ActiveAttempt(job.id, run_id, attempt, self._store.clock.boot(), job.source_hash)
+        self._background.submit(
+            _key(active), partial(self._ended, active), _prepare, *(attempt, self._inputs, job.path, active.copied)
+        )
+        return active
 
-    def cancel(self, run: Run) -> None:
-        """Stop making the copies of a claimed run that is no longer wanted."""
-        self._background.cancel(_key(run))
+    def cancel(self, active: ActiveAttempt) -> None:
+        """Stop making the copies of a claimed attempt that is no longer wanted."""
+        self._background.cancel(_key(active))
 
     # -- ahead
 
     def tick(self, now: float, *, wanted: int) -> None:
         """Delete copies that are no longer useful, and prepare so many jobs ahead. `now` is on the boot clock."""
-        for job_id, run in list(self._ahead.items()):
+        for job_id, active in list(self._ahead.items()):
             job = self._store.job(job_id)
-            if job.state is not JobState.QUEUED or job.source_hash != run.source_hash:
+            if job.state is not JobState.QUEUED or job.source_hash != active.source_hash:
                 self._drop(job_id)
         if now < self._next_check or len(self._ahead) >= wanted:
             return
@@ -122,7 +138,7 @@ class Preparing:
         for job in self._queue.due()[:wanted]:
             if job.id in self._ahead or self._failed.get(job.id, "") == job.source_hash:
                 continue
-            spec = self._queue.specs.spec_of(job)
+            spec = self._specs.spec_of(job)
             if spec is not None:
                 self._begin_ahead(self._store.job(job.id), spec)
 
@@ -132,9 +148,9 @@ class Preparing:
             self._drop(job_id)
 
     def close(self) -> None:
-        """Delete the runs that nobody has claimed. No work may be under way."""
-        for run in [*self._unwanted.values(), *self._ahead.values()]:
-            self._discard(run)
+        """Delete the copies that nobody has claimed. No work may be under way."""
+        for active in [*self._unwanted.values(), *self._ahead.values()]:
+            self._discard(active)
         self._unwanted.clear()
         self._ahead.clear()
 
@@ -143,30 +159,30 @@ class Preparing:
     def _begin_ahead(self, job: Job, spec: Spec) -> None:
         referenced = self._referenced(job, spec)
         try:
-            run = self.begin(job, uuid.uuid4().hex, spec)
+            active = self.begin(job, uuid.uuid4().hex, spec)
         except PovwatchError:
             self._failed[job.id] = job.source_hash
         else:
-            run.referenced = referenced
-            self._ahead[job.id] = run
+            active.referenced = referenced
+            self._ahead[job.id] = active
 
-    def _ended(self, run: Run, outcome: Exception | None) -> None:
-        ahead = self._ahead.get(run.job) is run
-        if self._unwanted.pop(run.run_id, None):
-            self._discard(run)
+    def _ended(self, active: ActiveAttempt, outcome: Exception | None) -> None:
+        ahead = self._ahead.get(active.job) is active
+        if self._unwanted.pop(active.run_id, None):
+            self._discard(active)
         elif isinstance(outcome, Exception):
             if ahead:
-                del self._ahead[run.job]
-                self._failed[run.job] = run.source_hash
-                self._discard(run)
+                del self._ahead[active.job]
+                self._failed[active.job] = active.source_hash
+                self._discard(active)
             else:
-                run.failure = outcome
+                active.failure = outcome
         else:
-            run.prepared = True
-            job = self._store.job(run.job)
-            if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == run.run_id):
-                self._note_findings(job, run.attempt.info)
-            self._log(run, ahead=ahead)
+            active.prepared = True
+            job = self._store.job(active.job)
+            if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == active.run_id):
+                self._note_findings(job, active.attempt.info)
+            self._log(active, ahead=ahead)
 
     def _note_findings(self, job: Job, info: dict[str, Any]) -> None:
         """Journal and log what decoding every frame found in a clip, unless that is known. `info` is a VideoInfo."""
@@ -176,21 +192,21 @@ class Preparing:
                 fields = {"problem": describe(info[field]), field: info[field]}
                 job = self._store.apply(job, FoundInClip(event_name=what, fields=fields, source_info=json.dumps(info)))
 
-    def _log(self, run: Run, *, ahead: bool) -> None:
-        made = run.attempt.prepared
-        how = "the clip as it is" if made["copied"] else f"made in {spell_duration(run.attempt.seconds['prepare'])}"
+    def _log(self, active: ActiveAttempt, *, ahead: bool) -> None:
+        made = active.attempt.prepared
+        how = "the clip as it is" if made["copied"] else f"made in {spell_duration(active.attempt.seconds['prepare'])}"
         if ahead:
             how += ", ahead of its turn"
         shape = f"{made['width']}x{made['height']}"
-        say("prepared", self._store.job(run.job), frames=made["frames"], shape=shape, how=how)
+        say("prepared", self._store.job(active.job), frames=made["frames"], shape=shape, how=how)
 
-    def _fits(self, run: Run, job: Job, spec: Spec) -> bool:
+    def _fits(self, active: ActiveAttempt, job: Job, spec: Spec) -> bool:
         """Whether the prepared copies are the ones that would be made now."""
         return (
-            run.source_hash == job.source_hash
-            and run.referenced is not None
-            and run.referenced == self._referenced(job, spec)
-            and (not run.prepared or Path(run.attempt.prepared["path"]).is_file())
+            active.source_hash == job.source_hash
+            and active.referenced is not None
+            and active.referenced == self._referenced(job, spec)
+            and (not active.prepared or Path(active.attempt.prepared["path"]).is_file())
         )
 
     def _referenced(self, job: Job, spec: Spec) -> list[Any] | None:
@@ -207,16 +223,16 @@ class Preparing:
         return found
 
     def _drop(self, job_id: int) -> None:
-        run = self._ahead.pop(job_id)
-        if self._background.busy(_key(run)):
-            self._unwanted[run.run_id] = run
-            self._background.cancel(_key(run))
+        active = self._ahead.pop(job_id)
+        if self._background.busy(_key(active)):
+            self._unwanted[active.run_id] = active
+            self._background.cancel(_key(active))
         else:
-            self._discard(run)
+            self._discard(active)
 
-    def _discard(self, run: Run) -> None:
+    def _discard(self, active: ActiveAttempt) -> None:
         with suppress(PovwatchError):  # outputs/ is away: swept at the next start
-            self._staging.delete_run(run.job, run.run_id)
+            self._staging.delete_attempt(active.job, active.run_id)
 
 
 def frozen(spec: Spec) -> dict[str, Any]:
@@ -228,5 +244,5 @@ def _prepare(cancelled: threading.Event, attempt: Attempt, inputs: Path, clip: b
     attempt.prepare(inputs, clip, copied.set, cancelled)
 
 
-def _key(run: Run) -> JobWork:
-    return JobWork(run.job, "prepared", run.run_id)
+def _key(active: ActiveAttempt) -> JobWork:
+    return JobWork(active.job, "prepared", active.run_id)

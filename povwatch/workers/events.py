@@ -1,7 +1,7 @@
-"""Events that a supervisor reports to the daemon. Each job that a worker got ends with exactly one of them.
+"""Events that the workers' side reports to the run stage. Each job that a worker got ends with exactly one of them.
 
 The ends are Generated, JobFailed, JobCancelled, and WorkerLost with the job's ids. Progress and Generated are the
-worker's own messages.
+worker's own messages. Supervisors report all events but OutOfMemoryJudged, which the pool reports when it was asked.
 """
 
 from __future__ import annotations
@@ -83,7 +83,29 @@ class WorkerLost:
     """Time on the supervisor's clock at which another worker starts."""
 
 
-Event = EngineLoaded | EngineUnavailable | EngineOutput | Progress | Generated | JobFailed | JobCancelled | WorkerLost
+# -- what the pool found out -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemoryJudged:
+    """A job that ran out of memory has failed with this error: GpuBusy if another process is on the worker's GPU."""
+
+    job_id: int
+    run_id: str
+    error: errors.PovwatchError
+
+
+Event = (
+    EngineLoaded
+    | EngineUnavailable
+    | EngineOutput
+    | Progress
+    | Generated
+    | JobFailed
+    | JobCancelled
+    | WorkerLost
+    | OutOfMemoryJudged
+)
 
 JobEnd = Generated | protocol.Blocked | protocol.Failed | protocol.Cancelled
 """The messages that end a job."""

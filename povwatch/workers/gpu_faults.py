@@ -83,9 +83,9 @@ class GpuFaults:
         else:
             say("gpu-fault", gpu=xid.gpu, code=xid.code, what=found.what, answer=_ANSWERS[found.verdict])
         for worker in workers:
-            if worker.run is not None:
+            if worker.active is not None:
                 data = {"gpu": xid.gpu, "xid": xid.code, "what": found.what, "verdict": str(found.verdict)}
-                job, event = self._store.job(worker.run.job), "gpu-note" if harmless else "gpu-fault"
+                job, event = self._store.job(worker.active.job), "gpu-note" if harmless else "gpu-fault"
                 self._store.journal.note(job, event, self._store.clock.wall(), data)
             if not harmless:
                 worker.supervisor.replace(_error(xid, found))

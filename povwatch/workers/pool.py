@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.blockers import Blocker
-from povwatch.core.errors import GpuBusy, OutOfMemory, PovwatchError
+from povwatch.core.errors import GpuBusy
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.machine_faults import KINDS
@@ -103,6 +103,8 @@ class WorkerPool:
         """What the last worker that has loaded said of itself, as events with their fields."""
         self._logged_loads: set[str] = set()
         """Stages of loads that are logged."""
+        self._judged: list[tuple[Worker, events.OutOfMemoryJudged]] = []
+        """Events for the next poll."""
         monitor.watch(self._gpus_read)
 
     # -- its life
@@ -124,7 +126,9 @@ class WorkerPool:
             self._monitor.ask(self._probe)
 
     def poll(self, now: float) -> Iterator[tuple[Worker, events.Event]]:
-        """Read the workers' messages, and start the processes that are due."""
+        """Read the workers' messages and the judgements of out of memory, and start the processes that are due."""
+        judged, self._judged = self._judged, []
+        yield from judged
         for worker in self.workers:
             for event in worker.supervisor.poll(now):
                 yield worker, event
@@ -132,6 +136,8 @@ class WorkerPool:
 
     def next_deadline(self) -> float | None:
         """When `poll` is due if nothing wakes the loop before; None if never."""
+        if self._judged:
+            return self._clock.boot()
         found = (worker.supervisor.next_deadline() for worker in self.workers)
         return min((deadline for deadline in found if deadline is not None), default=None)
 
@@ -195,7 +201,7 @@ class WorkerPool:
             "state": str(state),
             "since": worker.shown_since,
             "loading": worker.loading,
-            "job": worker.run.job if worker.run else None,
+            "job": worker.active.job if worker.active else None,
             "gpu": self.gpu_name(worker),
             "gpus": list(worker.gpus),
             "waits": worker.waits,
@@ -225,7 +231,7 @@ class WorkerPool:
             case events.WorkerLost():
                 worker.log_last_lines()
                 say("worker-lost", problem=str(event.error), worker=worker.number, where=self._where(worker))
-                if worker.run is None:
+                if worker.active is None:
                     self._block(events.failure_kind_of(event.error), str(event.error))
 
     def _log_abilities(self, capabilities: dict[str, Any]) -> None:
@@ -302,8 +308,8 @@ class WorkerPool:
         """
         now = self._clock.boot()
         for worker in self.on_gpus:
-            if worker.run is not None and worker.generating and worker.supervisor.pid is not None:
-                worker.run.use.add(now, gpus, worker.gpus, _of_workers(gpus, {worker.supervisor.pid}))
+            if worker.active is not None and worker.generating and worker.supervisor.pid is not None:
+                worker.active.use.add(now, gpus, worker.gpus, _of_workers(gpus, {worker.supervisor.pid}))
         if self._started and self.engine_kind in MEMORY_NEEDED:
             for worker in (new := self._new_workers(gpus)):
                 say("worker-added", label=worker.label)
@@ -383,24 +389,21 @@ class WorkerPool:
 
     # -- other programs on the GPUs
 
-    def judge_out_of_memory(
-        self, worker: Worker, job: int, error: OutOfMemory, then: Callable[[PovwatchError], None]
-    ) -> None:
-        """Read the GPUs now, and pass on the error that counts: GpuBusy if another process is on the worker's GPU."""
+    def judge_out_of_memory(self, worker: Worker, failed: events.JobFailed) -> None:
+        """Read the GPUs now, to see who used the memory. OutOfMemoryJudged follows."""
         dying = self._pids()  # includes this job's worker, which is replaced and may be gone when NVML answers
+        self._monitor.ask(partial(self._judge_out_of_memory, worker, failed, dying))
 
-        def seen(gpus: Gpus) -> None:
-            ours = _of_workers(gpus, self._pids()) | dying
-            mine = [gpu for gpu in gpus.found if gpu.uuid in worker.gpus]
-            others = [process for gpu in mine for process in neighbours(gpu, ours, worker.before)]
-            if not others or self._excused[job] >= EXCUSED_MAX:
-                then(error)
-                return
+    def _judge_out_of_memory(self, worker: Worker, failed: events.JobFailed, dying: set[int], gpus: Gpus) -> None:
+        job, error = failed.job_id, failed.error
+        ours = _of_workers(gpus, self._pids()) | dying
+        mine = [gpu for gpu in gpus.found if gpu.uuid in worker.gpus]
+        others = [process for gpu in mine for process in neighbours(gpu, ours, worker.before)]
+        if others and self._excused[job] < EXCUSED_MAX:
             self._excused[job] += 1
             what = joined(error.what, f"Meanwhile the GPU is used by {describe_processes(others)} too.")
-            then(GpuBusy(what, "It is tried again by itself; it costs no attempt."))
-
-        self._monitor.ask(seen)
+            error = GpuBusy(what, "It is tried again by itself; it costs no attempt.")
+        self._judged.append((worker, events.OutOfMemoryJudged(job, failed.run_id, error)))
 
     def _pids(self) -> set[int]:
         return {worker.supervisor.pid for worker in self.workers if worker.supervisor.pid is not None}
@@ -417,7 +420,7 @@ class Worker:
     """UUIDs of the GPUs that the worker sees; empty for an engine that needs none."""
     indices: tuple[int, ...] = ()
     """NVML's indices of these GPUs."""
-    run: Run | None = None
+    active: ActiveAttempt | None = None
     """The attempt that it has, or that is prepared for it."""
     shown_state: SupervisorState | None = None
     """Its state when the facts were last collected."""
@@ -456,7 +459,7 @@ class Worker:
     @property
     def generating(self) -> bool:
         """Whether it has a job, and not merely waits for the job's copies."""
-        return self.run is not None and self.run.generating_since is not None
+        return self.active is not None and self.active.generating_since is not None
 
     @property
     def loading(self) -> str:
@@ -495,12 +498,16 @@ class Worker:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """An attempt that a worker has, or that is prepared for one. Times are on the boot clock."""
+class ActiveAttempt:
+    """An attempt that a worker has, or that is prepared for one, and what only this daemon knows of it.
+
+    Times are on the boot clock.
+    """
 
     job: int
     run_id: str
     attempt: Attempt
+    """Its files and measurements, which survive a crash."""
     started: float
     """When it was claimed, or when its copies were begun ahead of that."""
     source_hash: str | None = None

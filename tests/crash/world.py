@@ -231,9 +231,7 @@ class World:
         sealed = dict(app.background._ended._things).get(key)
         if sealed is not None and not isinstance(sealed, Exception) and not self._given_back:
             self._given_back, then = True, app.background._thens[key]
-            app.run._failed_attempts.requeue_uncharged(
-                app.store.job(1), "It was given back.", not_before=self._clock.wall()
-            )
+            app.failed_attempts.requeue_uncharged(app.store.job(1), "It was given back.", not_before=self._clock.wall())
             self._late = (then, sealed)
         elif self._late is not None and (sealed is not None or app.store.counts[JobState.DONE]):
             then, outcome = self._late

@@ -312,7 +312,7 @@ def find_promises(outputs: Path, results: Iterable[Result], *, hooks: bool) -> t
     promises, lost = [], 0
     with ExitStack() as opened:
         root = root_of(outputs, opened)
-        for job, run_id in sorted((job, run) for job, run in Staging(outputs).runs() if run):
+        for job, run_id in sorted((job, attempt) for job, attempt in Staging(outputs).attempts() if attempt):
             shown = visible.get((job, run_id))
             if shown is None:
                 found = _sealed(root, job, run_id)

@@ -34,7 +34,7 @@ class Running:
 
     def fail(self, error):
         """End the attempt with an error, as the run stage does."""
-        self.app.run._failed_attempts.end(self.job, error)
+        self.app.failed_attempts.end(self.job, error)
 
     @property
     def job(self):

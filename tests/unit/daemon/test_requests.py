@@ -13,6 +13,7 @@ from povwatch.core.command import use
 from povwatch.core.job import JobState
 from povwatch.core.scope import Scope
 from povwatch.daemon.requests import Requests
+from povwatch.results.stage import Postponed
 
 CLIP = b"my clip.mp4"
 
@@ -86,7 +87,7 @@ def test_retry_ends_a_pause(app, ask, states, answer):
     """retry ends a pause after generating, and generates nothing."""
     job = there(app, *states)
     if job.state is not JobState.RUNNING:
-        app.results._later[job.id] = (app.clock.boot() + 60.0, lambda: None)
+        app.results._postponed[job.id] = Postponed(app.clock.boot() + 60.0)
     assert ask("retry", "my clip") == answer
 
 

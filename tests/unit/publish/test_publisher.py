@@ -199,7 +199,7 @@ def test_crash_at_any_call_of_seal(tmp_path):
             except Crash:
                 crashed = True
         assert visible(outputs) == {}
-        assert Publisher(outputs).staging.sweep(keep={1}, keep_runs=()) == 1
+        assert Publisher(outputs).staging.sweep(keep={1}, keep_attempts=()) == 1
         assert listing(outputs / ".povwatch") == []
         if not crashed:
             break
@@ -479,7 +479,7 @@ def test_gone_staging_is_no_obstacle(outputs):
     """A staging folder that is gone is no obstacle where the files are visible."""
     publisher, sealed = promise(outputs)
     publisher.publish(sealed)
-    publisher.staging.delete_run(1, "ab")
+    publisher.staging.delete_attempt(1, "ab")
     assert publisher.publish(sealed).gone == ()
 
 
@@ -669,7 +669,7 @@ def test_discard_keeps_the_checkpoints(outputs):
     for job, run in ((1, "a"), (1, "b"), (11, "a")):
         (publisher.staging.make(job, run) / "sub").mkdir()
         publisher.staging.checkpoints(job)
-    publisher.staging.delete_run(1, "a")
+    publisher.staging.delete_attempt(1, "a")
     assert listing(outputs / ".povwatch") == ["1", "1.b", "11", "11.a"]
     publisher.staging.delete_job(1)
     assert listing(outputs / ".povwatch") == ["11", "11.a"]
@@ -686,7 +686,7 @@ def test_sweep_takes_no_strangers(outputs):
     (outputs / ".povwatch/notes").mkdir()
     (outputs / ".povwatch/3").symlink_to(outputs)
     (outputs / "clip").mkdir()
-    assert publisher.staging.sweep(keep={1}, keep_runs={"b"}) == 3
+    assert publisher.staging.sweep(keep={1}, keep_attempts={"b"}) == 3
     assert listing(outputs / ".povwatch") == ["1", "1.b", "3", "notes"]
     assert (outputs / "clip").is_dir()
 
@@ -697,7 +697,7 @@ def test_sweep_takes_hook_copies(outputs):
     for job in (1, 2):
         (publisher.staging.for_hooks(job) / "clip.mp4").touch()
     (publisher.staging.checkpoints(1) / "0.mp4").touch()
-    publisher.staging.sweep(keep={1, 2}, keep_runs=())
+    publisher.staging.sweep(keep={1, 2}, keep_attempts=())
     assert listing(outputs / ".povwatch") == ["1"]
     assert listing(outputs / ".povwatch/1") == ["chunks"]
     assert listing(outputs / ".povwatch/1/chunks") == ["0.mp4"]

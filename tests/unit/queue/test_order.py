@@ -34,10 +34,8 @@ def store(tmp_path):
 def queue_of(store, blocker=None, ready=lambda _: True):
     return JobQueue(
         store,
-        specs=None,
         hooks=SimpleNamespace(ready=ready),
         blockers=SimpleNamespace(generating=lambda: blocker),
-        pauses=SimpleNamespace(next_deadline=lambda: None),
     )
 
 

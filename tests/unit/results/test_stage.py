@@ -146,7 +146,7 @@ def test_refusal_costs_no_generation(here, monkeypatch, step, code):
         assert os.strerror(code) in here.job.detail
     held = {line["event"] for line in lines} & {"queue-paused", "outputs-away"}
     assert bool(held) is (code == errno.EROFS), "other clips would meet the same"
-    here.results._hurry()
+    here.results._hasten_all()
     here.tick()
     here.settle()
     assert here.fates == []
@@ -182,7 +182,7 @@ def test_unreadable_work_is_made_again(here, monkeypatch):
     for _ in range(module.READS_MAX):
         here.settle()
         assert here.fates == []
-        here.results._hurry()
+        here.results._hasten_all()
         here.tick()
     here.settle()
     assert (here.fates, here.job.attempts) == (["released"], 0)
@@ -373,7 +373,7 @@ def test_work_away_with_its_disk(here):
     (said,) = spoken(lines, "check-later")
     assert "kept" not in said
     mounted.mkdir()  # the mount point, a moment before the disk: the patience begins then
-    here.results._hurry()
+    here.results._hasten_all()
     here.tick()
     here.settle()
     assert here.fates == []

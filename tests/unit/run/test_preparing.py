@@ -24,7 +24,7 @@ class World(Built):
         self.control = self.inputs / "edges.mp4"
         self.control.write_text("edges")
         self.spec = parse(SPEC, clip_name=b"a.mp4", file="a.json")
-        self.store, self.preparing, self.background = self.app.store, self.app.run._preparing, self.app.background
+        self.store, self.preparing, self.background = self.app.store, self.app.preparing, self.app.background
         (job,) = self.store.add([(b"a.mp4", b"sig")])
         self.move(job, "arrived", state=JobState.GRACE, source_hash="h1", source_info="{}")
         self.job = self.move(job, "queued", state=JobState.QUEUED)

@@ -115,7 +115,7 @@ def test_failed_copies_end_the_attempt(bench, error, state, attempts):
     """Copies that fail end the attempt by their error, and the worker is free."""
     bench.copy(fails=error)
     assert (bench.job.state, bench.job.attempts, bench.given) == (state, attempts, [])
-    assert bench.app.pool.workers[0].run is None
+    assert bench.app.pool.workers[0].active is None
 
 
 def test_worker_lost_before_it_had_the_job(bench):

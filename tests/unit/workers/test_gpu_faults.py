@@ -13,7 +13,7 @@ from povwatch.core.job import Waiting
 from povwatch.core.retry import Action
 from povwatch.gpu.nvml import Gpu, Gpus, Xid
 from povwatch.workers.gpu_faults import GpuFaults
-from povwatch.workers.pool import Run, Worker
+from povwatch.workers.pool import ActiveAttempt, Worker
 from povwatch.workers.supervisor import SupervisorState
 
 
@@ -33,7 +33,9 @@ class World:
     """Two workers, each with a GPU and a job."""
 
     def __init__(self):
-        self.workers = [Worker(Supervisor(), gpus=(f"GPU-{n}",), run=Run(n, "r", None, 0.0)) for n in range(2)]
+        self.workers = [
+            Worker(Supervisor(), gpus=(f"GPU-{n}",), active=ActiveAttempt(n, "r", None, 0.0)) for n in range(2)
+        ]
         self.notes = []
         self.asked = 0
         journal = SimpleNamespace(note=lambda job, event, _, data: self.notes.append((job, event, data["xid"])))

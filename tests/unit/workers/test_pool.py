@@ -69,8 +69,10 @@ class World:
         if self.monitor._query is not None:
             assert self.monitor._query.over.wait(5)
             self.monitor.tick(self.clock.now, every=1e9)
-        for worker, event in self.pool.poll(self.clock.now):
+        found = list(self.pool.poll(self.clock.now))
+        for worker, event in found:
             self.pool.handle(worker, event)
+        return found
 
     def loaded(self):
         self.start().turn()
@@ -255,34 +257,37 @@ def test_stop_ends_every_worker():
     assert {worker.supervisor.state for worker in world.pool.workers} == {SupervisorState.STOPPED}
 
 
+FAILED = events.JobFailed(1, "r", "out-of-memory", OutOfMemory("There is too little memory."))
+
+
 def out_of_memory(world, *processes):
     """The error that counts after a job ran out of memory beside these processes."""
-    judged = []
-    error = OutOfMemory("There is too little memory.")
-    world.pool.judge_out_of_memory(world.pool.workers[0], 1, error, judged.append)
+    world.pool.judge_out_of_memory(world.pool.workers[0], FAILED)
+    return judged(world, *processes)
+
+
+def judged(world, *processes):
+    """The error that counts once the GPUs were read, with these processes on them."""
     world.now = free(0, *processes)
-    world.turn()
-    (found,) = judged
-    return found
+    found = [event for _, event in world.turn() if isinstance(event, events.OutOfMemoryJudged)]
+    ((job, run_id, error),) = [(event.job_id, event.run_id, event.error) for event in found]
+    assert (job, run_id) == (FAILED.job_id, FAILED.run_id)
+    return error
 
 
 def test_memory_of_another_process():
     """Memory that another process uses excuses a job a few times."""
     world = World().loaded()
     other = Process(1, "train", 80 * GB)
-    errors = [out_of_memory(world, other) for _ in range(EXCUSED_MAX + 1)]
-    assert [type(error) for error in errors] == [*[GpuBusy] * EXCUSED_MAX, OutOfMemory]
-    assert "Meanwhile the GPU is used by train (pid 1, 80 GB) too." in errors[0].what
+    found = [out_of_memory(world, other) for _ in range(EXCUSED_MAX + 1)]
+    assert [type(error) for error in found] == [*[GpuBusy] * EXCUSED_MAX, OutOfMemory]
+    assert "Meanwhile the GPU is used by train (pid 1, 80 GB) too." in found[0].what
 
 
 def test_gone_worker_is_no_other_process():
     """A worker that is gone by the time of the look is no other process."""
     world = World().loaded()
     world.processes[0].pid = GONE
-    error = OutOfMemory("There is too little memory.")
-    judged = []
-    world.pool.judge_out_of_memory(world.pool.workers[0], 1, error, judged.append)
+    world.pool.judge_out_of_memory(world.pool.workers[0], FAILED)
     world.processes[0].pid = GONE + 1  # another one takes its place
-    world.now = free(0, Process(GONE, "python", 30 * GB))
-    world.turn()
-    assert judged == [error]
+    assert judged(world, Process(GONE, "python", 30 * GB)) is FAILED.error
