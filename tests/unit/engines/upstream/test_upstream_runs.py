@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from importlib.util import find_spec
 
@@ -159,17 +160,26 @@ def test_upstream_takes_our_setup(folder):
 
 
 def test_upstreams_command_takes_our_json(folder):
-    """Upstream's own command line takes a JSON as povwatch writes it."""
-    templates = prompts.load_templates(None)
-    for name, template in templates.items():
-        text = first_spec(SpecDefaults(), template, b"clip", Facts(b"clip.mp4", "2026-05-31"))
-        (folder / f"{name}.json").write_bytes(text)
+    """Upstream's own command line takes a JSON as povwatch writes it; of a template with choices, without our block."""
+    (folder / ".controls").mkdir()
+    for file in ("edge", "background", "objects"):
+        (folder / ".controls" / f"clip_{file}.mp4").touch()
+    specs = {}
+    for name, template in prompts.load_templates(None).items():
+        text = first_spec(SpecDefaults(), template, b"clip", Facts(b"clip.mp4", "2026-05-31", digest="d" * 64))
+        specs[name] = parse(text, clip_name=b"clip.mp4", file=name)
+        fields = json.loads(text)
+        assert bool(fields.pop("povwatch", None)) == bool(template.choices)
+        (folder / f"{name}.json").write_bytes(json.dumps(fields).encode() if template.choices else text)
     files = sorted(folder.glob("*.json"))
     for file, taken in zip(files, upstream_tree.judge(files=[str(one) for one in files])["files"], strict=True):
-        spec = parse(file.read_bytes(), clip_name=b"clip.mp4", file=file.name)
+        spec = specs[file.stem]
         assert taken["video_path"] == str(folder / "clip.mp4")
         assert (taken["prompt"], taken["negative_prompt"]) == (spec.prompt, spec.negative_prompt)
-        assert taken["edge"]["control_weight"] == 1.0
+        for key, asked in spec.controls.items():
+            assert taken[key]["control_weight"] == asked.control_weight
+            mask = taken[key]["mask_path"]
+            assert mask == (str(folder / asked.mask_path) if asked.mask_path else None)
 
 
 def test_double_judges_as_upstream_does(folder, double):
