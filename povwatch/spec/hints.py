@@ -116,7 +116,9 @@ def _at(path: Path) -> Schema | None:
         if isinstance(step, int):
             schema = _branch(schema).get("items")
         else:
-            schema = _object(schema).get("properties", {}).get(step)
+            whole = _object(schema)
+            others = whole.get("additionalProperties") or None  # false for objects with fixed names
+            schema = whole.get("properties", {}).get(step, others)
     return schema
 
 
@@ -138,7 +140,7 @@ def _words(schema: Schema, name: str) -> str:
     if "enum" in branch:
         values = [f'"{value}"' if isinstance(value, str) else str(value) for value in branch["enum"]]
         return f"one of {', '.join(values)}"
-    if "$ref" in branch:
+    if "$ref" in branch or branch.get("type") == "object":
         return f'an object: "{name}": {{}}'
     if branch.get("type") == "array":
         return "a list of whole numbers: [1, 2]"

@@ -44,6 +44,7 @@ MESSAGES = {
     "tuple_type": "is no list",
     "too_short": "is an empty list",
     "model_type": "is no object",
+    "dict_type": "is no object",
     "greater_than": "is too small",
     "greater_than_equal": "is too small",
     "less_than_equal": "is too large",

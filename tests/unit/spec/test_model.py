@@ -18,7 +18,7 @@ ACCEPTED = {
     "an image": {"num_video_frames_per_chunk": 1, "max_frames": 1},
     "the folder in front": {"video_path": "./clip.mp4"},
     "a schema": {"$schema": "povwatch.schema.json"},
-    "our block": {"povwatch": {"start": "hold", "priority": -100}},
+    "our block": {"povwatch": {"start": "hold", "priority": -100, "drawn": {"light": "lamp"}}},
     "a control that is not set": {"depth": None},
     "all controls": {
         "edge": {"preset_edge_threshold": "very_low"},
@@ -83,6 +83,7 @@ REJECTED = {
     "no labels": {"guided_generation_mask": "m.npz", "guided_generation_foreground_labels": []},
     "start": {"povwatch": {"start": "later"}},
     "priority": {"povwatch": {"priority": 101}},
+    "drawn that is no text": {"povwatch": {"drawn": {"light": 3}}},
     "ours unknown": {"povwatch": {"when": "now"}},
 }
 
@@ -112,7 +113,7 @@ def test_spec_does_not_change():
 
 SAME = [
     {"name": "other"},
-    {"povwatch": {"start": "now", "priority": 3}},
+    {"povwatch": {"start": "now", "priority": 3, "drawn": {"light": "lamp"}}},
     {"$schema": "x"},
     {"guidance": 3},
     {"guidance": "3"},

@@ -68,6 +68,8 @@ FIELDS = {
     "infinite": (',\n  "seed": 1e999', "seed", (8, 11), "smaller"),
     "5,000 digits": (f',\n  "seed": {"9" * 5000}', "seed", (8, 11), "smaller"),
     "half a character": (',\n  "negative_prompt": "\\ud83d"', "negative_prompt", (8, 22), "\\ud"),
+    "drawn that is a text": (',\n  "povwatch": {"drawn": "lamp"}', "povwatch.drawn", (8, 25), "an object"),
+    "drawn number": (',\n  "povwatch": {"drawn": {"light": 3}}', "povwatch.drawn.light", (8, 35), "a text"),
     "two prompts": (',\n  "prompt_path": "p.txt"', "prompt_path", (8, 18), "one of the two"),
     "two masks": (',\n  "vis": {"mask_path": "m", "mask_prompt": "x"}', "vis.mask_prompt", (8, 44), "mask_path if"),
     "behind wide characters": (',\n  "negative_prompt": "手手", "sede": 1', "sede", (8, 28), '"seed"'),
