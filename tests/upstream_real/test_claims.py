@@ -19,6 +19,7 @@ from support.cosmos_jobs import job
 from support.disks import fill, small_disk
 from support.upstream_packages import LONG, PACKAGES, Worker
 
+from povwatch.core import errors
 from povwatch.process import protocol
 from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
@@ -200,13 +201,17 @@ def test_stages_in_order(whole):
     assert stages[:-1] == [one for chunk in chunks for one in chunk][:-1]
 
 
-def test_steps_count_what_is_done(whole):
+def test_steps_count_what_is_done(desk, whole):
     """Of each chunk no step is done at first, and all of them at the end."""
     for chunk in range(CHUNKS):
-        steps = [p.step for p in whole["progress"] if (p.stage, p.chunk) == ("denoise", chunk)]
+        told = [p for p in whole["progress"] if (p.stage, p.chunk) == ("denoise", chunk)]
+        assert {(p.chunks, p.steps) for p in told} == {(CHUNKS, 3)}
+        steps = [p.step for p in told]
         assert (steps[0], steps[-1]) == (0, 3)
         assert steps == sorted(steps)
         assert 1 in steps or 2 in steps
+        # A step of upstream's tiny networks may be over before it is told.
+        assert desk.loop.package.name != "double" or set(steps) == {0, 1, 2, 3}
 
 
 def test_calls_of_the_network(whole):
@@ -349,7 +354,9 @@ def test_cancelled(desk, files, whole):
     run_id = desk.begin(edge(files, FRAMES, num_steps=3))
     desk.until_in(1)
     desk.loop.supervisor.cancel(run_id, "deleted")
-    assert isinstance(desk.end(), events.JobCancelled)
+    end = desk.end()
+    assert isinstance(end, events.JobCancelled), end
+    assert end.why == "deleted"
     assert desk.latents() == {name: whole["latents"][name] for name in list(whole["latents"])[:1]}
     assert isinstance(desk.do(edge(files)), protocol.Generated)
     assert desk.loop.supervisor.pid == whole["pid"]
@@ -361,7 +368,9 @@ def test_killed(desk, files, whole):
     desk.until_in(1)
     os.kill(desk.loop.supervisor.pid, signal.SIGKILL)
     lost = desk.end()
-    assert isinstance(lost, events.WorkerLost)
+    assert isinstance(lost, events.WorkerLost), lost
+    assert isinstance(lost.error, errors.WorkerDied)
+    assert desk.latents().keys() == {"cosmos-0000.safetensors"}
     assert "it/s" not in str(lost.error), "it quotes a progress bar"
     desk.ready()
     again = desk.made(edge(files, FRAMES, num_steps=3), "cut")
@@ -371,19 +380,23 @@ def test_killed(desk, files, whole):
 
 
 MEMORY = {
-    "[oom]": "in chunk 1 of 1 (denoise)",
-    "[oom in decode]": "in chunk 1 of 1 (decode)",
-    "[oom at the end]": "at the very end",
+    "[oom]": ["in chunk 1 of 1 (denoise)"],
+    "[oom in decode]": ["in chunk 1 of 1 (decode)"],
+    "[oom at the end]": ["at the very end", 'Set "keep_input_resolution": false'],
 }
 
 
 @pytest.mark.parametrize("prompt", MEMORY)
 def test_out_of_memory(desk, files, prompt):
-    """Where the GPU's memory ran out is told, and the worker is replaced."""
+    """Where the GPU's memory ran out is told, the worker is replaced, and the next job runs."""
     desk.ready()
     end = desk.do(edge(files, prompt=f"a kitchen {prompt}"))
     assert isinstance(end, events.JobFailed), end
-    assert (end.failure_kind, MEMORY[prompt] in str(end.error)) == ("out-of-memory", True), end.error
+    assert end.failure_kind == "out-of-memory"
+    for words in MEMORY[prompt]:
+        assert words in str(end.error)
+    desk.ready()
+    assert isinstance(desk.do(edge(files)), protocol.Generated)
 
 
 # -- other models ------------------------------------------------------------------------------------------------------
