@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-GENERATED = {"crf": "8", "preset": "fast", "mbtree": "0"}
+GENERATED = {"crf": "6", "preset": "veryfast", "mbtree": "0"}
 """libx264's options for an engine's result: near lossless, since publishing uses these pictures unchanged.
+
+Preset fast with crf 8 gives the same PSNR and size for 2.4 times the processor time (seen with pictures of noise, plain
+and over a moving background).
 
 mbtree is off: with it, x264 sometimes makes another file from the same frames (seen with PyAV 18.1 and one thread), and
 a resumed job has to give the same result as an uninterrupted one."""

@@ -14,6 +14,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from povwatch.engines.transfer.skipping import Compute, Velocities
+from povwatch.engines.transfer.vae import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ class Denoiser:
         Args:
             control: frames at the model's size, shape (chunk_frames or fewer, height, width, 3); the last one is
                 repeated if some lack.
-            carried: the frames that the chunk continues, from `carry`; None for the first chunk.
+            carried: the frames that the chunk continues, from `decode`; None for the first chunk.
 
         Returns:
             The noise, the given latents (each float32, in the chunk's shape), and the control's latents.
@@ -136,18 +137,29 @@ class Denoiser:
         stepped(steps)
         return latents
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """The frames of a chunk, from -1 to 1, shape (1, 3, chunk_frames, height, width)."""
-        vae = self._model.vae
-        scaled = latents.to(self._model.device) * self._std + self._mean
-        video: torch.Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
-        self._wait()
-        return video
+    def decode(self, latents: torch.Tensor, shown: Callable[[torch.Tensor], None]) -> torch.Tensor | None:
+        """Decode a chunk.
 
-    def carry(self, video: torch.Tensor) -> torch.Tensor:
-        """The frames that the next chunk continues: the last ones, from which its given latents are made."""
-        start = video.size(2) - self._request.carried
-        return video[:, :, start : start + self._given_frames].clone()
+        Args:
+            latents: from `denoise`.
+            shown: gets the frames in parts, in order, from -1 to 1, shape (1, 3, frames, height, width).
+
+        Returns:
+            The frames that the next chunk continues, from which its given latents are made; None if it continues none.
+        """
+        vae, last = self._model.vae, self._request.carried
+        scaled = latents.to(self._model.device) * self._std + self._mean
+        tail: list[torch.Tensor] = []
+        for part in decoded(vae, scaled.to(vae.dtype)):
+            shown(part)
+            tail.append(part)
+            while tail and sum(one.size(2) for one in tail[1:]) >= last:
+                del tail[0]
+        if not self._given_frames:
+            return None
+        frames = torch.cat(tail, dim=2)
+        start = frames.size(2) - last
+        return frames[:, :, start : start + self._given_frames].clone()
 
     def _padded(self, control: NDArray[np.uint8]) -> torch.Tensor:
         """Control frames as the VAE takes them: -1 to 1, shape (1, 3, chunk_frames, height, width).

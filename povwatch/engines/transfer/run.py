@@ -1,16 +1,16 @@
 """Runs a job from its first frame to its artifact. Only a few chunks are in memory, however long the clip.
 
-While one chunk is generated, a thread reads the next one, and another writes the last one.
+A thread reads the next chunk meanwhile. Another one writes frames as soon as they are decoded, and goes on while the
+next chunk is generated.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from povwatch.engines.transfer.checkpoint import Finished, Key, Store
 from povwatch.engines.transfer.denoise import Denoiser
 from povwatch.engines.transfer.frames import Piece, check_control, pieces
 from povwatch.engines.transfer.settings import CONTROL_NAMES
+from povwatch.engines.transfer.threads import Writing, read_ahead
 from povwatch.engines.video_writer import VideoWriter
 from povwatch.media import h264
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
     from povwatch.engines.control import Frame
     from povwatch.engines.port import Context
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.plan import Chunk
     from povwatch.engines.transfer.request import Request
     from povwatch.engines.transfer.settings import Settings
-
-
-T = TypeVar("T")
 
 
 class LoadedModel:
@@ -67,22 +65,25 @@ class LoadedModel:
             with clock("guardrail"):
                 self._guardrail.check_text("prompt", request.prompt)
                 self._guardrail.check_text("negative_prompt", request.negative_prompt)
-            with clock("control swap"):
-                self.model.use(request.control.key)
-            context.raise_if_cancelled()
-            with clock("prompt"):
-                denoiser = Denoiser(self.model, request)
-            job = _Job(
-                request,
-                context,
-                denoiser=denoiser,
-                guardrail=self._guardrail,
-                clock=clock,
-                key=Key(self._decisive(request)),
-            )
             path = str(Path(context.workdir, "generated.mp4"))
             controls = {}
             with ExitStack() as stack:
+                # The first chunk is read while the prompt is embedded.
+                source = stack.enter_context(closing(pieces(request)))
+                prepared = stack.enter_context(read_ahead(source))
+                with clock("control swap"):
+                    self.model.use(request.control.key)
+                context.raise_if_cancelled()
+                with clock("prompt"):
+                    denoiser = Denoiser(self.model, request)
+                job = _Job(
+                    request,
+                    context,
+                    denoiser=denoiser,
+                    guardrail=self._guardrail,
+                    clock=clock,
+                    key=Key(self._decisive(request)),
+                )
                 panel = (request.width, request.height) if request.keep_size else request.size
                 output = VideoWriter(path, request.rate, panel, h264.GENERATED, panels=request.panels)
                 writers = [stack.enter_context(output)]
@@ -91,7 +92,7 @@ class LoadedModel:
                     controls[key] = str(Path(context.workdir, f"generated_control_{key}.mp4"))
                     kept = VideoWriter(controls[key], request.rate, panel, h264.GENERATED)
                     writers.append(stack.enter_context(kept))
-                job.run(writers)
+                job.run(prepared, writers)
         width, height = output.size
         return {
             "path": path,
@@ -173,36 +174,26 @@ class _Job:
         self.resumed = 0
         """Chunks taken from an earlier attempt."""
 
-    def run(self, writers: list[VideoWriter]) -> None:
-        """Generate chunk by chunk. `writers` are the artifact's, and the control's if it is wanted."""
+    def run(self, prepared: Iterator[Piece], writers: list[VideoWriter]) -> None:
+        """Generate chunk by chunk.
+
+        Args:
+            prepared: the input of each chunk.
+            writers: the artifact's, and the control's if it is wanted.
+        """
         carried: torch.Tensor | None = None
-        written: Future[None] | None = None
-        with (
-            closing(pieces(self._request)) as source,
-            closing(read_ahead(source)) as prepared,
-            ThreadPoolExecutor(1, "write") as writing,
-        ):
+        with Writing(writers, limit=self._request.chunk_frames) as writing:
             for chunk in self._request.chunks:
                 self._progress("read", chunk, 0)
                 with self._clock("read"):
                     piece = next(prepared)
                 latents = self._latents(chunk, piece, carried)
                 with self._clock("decode"):
-                    video = self._denoiser.decode(latents)
-                carried = self._denoiser.carry(video)
-                panels = [self._panels(chunk, piece, video)]
-                if len(writers) > 1:
-                    panels.append([piece.control[chunk.fresh - chunk.start :]])
-                del video, latents
-                with self._clock("write"):
-                    if written is not None:
-                        written.result()
-                    written = writing.submit(_write, writers, panels)
-                del panels
+                    carried = self._decode(chunk, piece, latents, writing)
+                del latents
                 self._progress("decode", chunk, self._request.steps)
             with self._clock("write"):
-                if written is not None:
-                    written.result()
+                writing.finish()
 
     def _latents(self, chunk: Chunk, piece: Piece, carried: torch.Tensor | None) -> torch.Tensor:
         """A chunk's latents, from an earlier attempt if it has them."""
@@ -229,14 +220,44 @@ class _Job:
             self._store.keep(chunk.index, key, Finished(latents, self._generator.get_state()))
         return latents
 
-    def _panels(self, chunk: Chunk, piece: Piece, video: torch.Tensor) -> list[Frame]:
-        """A chunk's pictures (control, clip, generated) without the frames that the chunk before has."""
-        new = slice(chunk.fresh - chunk.start, chunk.end - chunk.start)
-        with self._clock("guardrail"):
-            generated = self._guardrail.check_frames(pixels(video[0, :, new]), chunk.fresh)
-        shown = [piece.control[new]] if self._request.show_control else []
-        shown += [piece.clip[new]] if piece.clip is not None else []
-        return [*shown, generated]
+    def _decode(self, chunk: Chunk, piece: Piece, latents: torch.Tensor, writing: Writing) -> torch.Tensor | None:
+        """Decode a chunk and hand its frames to the writer, without those that the chunk before has.
+
+        Returns:
+            The frames that the next chunk continues.
+        """
+        ready: list[Frame] = []
+        """The frames of the chunk, if the guardrail has to see them before anything is written."""
+        done, new, end = 0, chunk.fresh - chunk.start, chunk.end - chunk.start
+
+        def shown(part: torch.Tensor) -> None:
+            nonlocal done
+            first, last = max(new, done), min(end, done + part.size(2))
+            if first < last:
+                frames = pixels(part[0, :, first - done : last - done])
+                if self._guardrail.on:
+                    ready.append(frames)
+                else:
+                    self._write(piece, first, frames, writing)
+            done += part.size(2)
+
+        carried = self._denoiser.decode(latents, shown)
+        if ready:
+            with self._clock("guardrail"):
+                checked = self._guardrail.check_frames(np.concatenate(ready), chunk.fresh)
+            self._write(piece, new, checked, writing)
+        return carried
+
+    def _write(self, piece: Piece, first: int, generated: Frame, writing: Writing) -> None:
+        """Hand generated frames to the writer, with the control and the clip beside them where these are shown.
+
+        `first` is the number of the first one in its chunk.
+        """
+        same = slice(first, first + len(generated))
+        shown = [piece.control[same]] if self._request.show_control else []
+        shown += [piece.clip[same]] if piece.clip is not None else []
+        with self._clock("write"):
+            writing.add([*shown, generated], [piece.control[same]])
 
     def _progress(self, stage: str, chunk: Chunk, step: int) -> None:
         """Report the progress, and leave the job if it was cancelled."""
@@ -246,22 +267,27 @@ class _Job:
 
 
 class Clock:
-    """Measures seconds by stage. Stages do not overlap, so they add up."""
+    """Measures seconds by stage. A stage within another one does not count for that, so they add up."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._within = [0.0]
+        """Seconds of the stages within each open one."""
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Measure the block; on a GPU, until its work there is done."""
         began = time.monotonic()
+        self._within.append(0.0)
         try:
             yield
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
         finally:
-            self._seconds[stage] += time.monotonic() - began
+            took = time.monotonic() - began
+            self._seconds[stage] += took - self._within.pop()
+            self._within[-1] += took
 
     def seconds(self) -> dict[str, float]:
         """Stage to seconds."""
@@ -274,24 +300,5 @@ def pixels(video: torch.Tensor) -> Frame:
     The pipeline's rounding: halved in the frames' type, then truncated to whole steps in float32.
     """
     scaled = (video * 0.5 + 0.5).clamp(0, 1)
-    frames = (scaled.to(torch.float32) * 255).to(torch.uint8).permute(1, 2, 3, 0)
-    return np.ascontiguousarray(frames.cpu().numpy())
-
-
-def _write(writers: list[VideoWriter], panels: list[list[Frame]]) -> None:
-    for writer, frames in zip(writers, panels, strict=True):
-        for pictures in zip(*frames, strict=True):
-            writer.add(*pictures)
-
-
-def read_ahead(items: Iterator[T]) -> Generator[T]:
-    """The same items; a thread makes the next one while the caller uses the current one.
-
-    An exception from making an item is raised in its place.
-    """
-    end = object()
-    with ThreadPoolExecutor(1, "ahead") as thread:
-        coming: Future[Any] = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, items, end)
-            yield item
+    frames: Frame = (scaled.to(torch.float32) * 255).to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    return frames

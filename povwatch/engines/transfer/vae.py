@@ -1,0 +1,32 @@
+"""Decodes latents part by part, so that the first frames are written while the later ones are decoded.
+
+`AutoencoderKLWan.decode` decodes one latent frame at a time too, and joins the parts at the end. These are the same
+numbers to the bit, and need the memory of a part instead of a whole chunk's. Source: `AutoencoderKLWan._decode`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+
+def decoded(vae: Any, latents: torch.Tensor) -> Iterator[torch.Tensor]:  # noqa: ANN401 - AutoencoderKLWan
+    """The frames of latents in parts, from -1 to 1, shape (1, 3, frames, height, width).
+
+    The first part has one frame, the others four. A VAE that works on patches or on tiles gives all frames at once.
+    """
+    if vae.config.patch_size is not None or vae.use_tiling:
+        yield vae.decode(latents, return_dict=False)[0]
+        return
+    kept: list[Any] = [None] * sum(isinstance(module, WanCausalConv3d) for module in vae.decoder.modules())
+    prepared = vae.post_quant_conv(latents)
+    for number in range(prepared.size(2)):
+        frame = prepared[:, :, number : number + 1]
+        part: torch.Tensor = vae.decoder(frame, feat_cache=kept, feat_idx=[0], first_chunk=number == 0)
+        yield part.clamp(-1.0, 1.0)
