@@ -203,7 +203,7 @@ class FolderMonitor(JobListener):
         for path, seen in listing.links.items():
             self._arrival.linked(path, seen)
         self._arrival.hold_back(listing.held_back, now)
-        self._error_files.tidy(self._store.known, listing)
+        self._error_files.remove_stale(self._store.known, listing)
         self._compare_specs(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()

@@ -17,7 +17,7 @@ from povwatch.cli.rows import Row, as_lines
 from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.errors import PovwatchError
-from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.job import BAD_ENDS, CLAIMED, Job, JobState, Waiting
 from povwatch.core.layout import shown
 from povwatch.core.local_time import local, spell_moment, utc
 from povwatch.core.lookup import instead
@@ -194,7 +194,7 @@ def _status(reader: JournalReader, config: Config, width: int | None) -> list[Re
     counts = reader.counts()
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
     active = reader.active()
-    if lost := sum(counts.get(state, 0) for state in (JobState.FAILED, JobState.BLOCKED, JobState.REJECTED)):
+    if lost := sum(counts.get(state, 0) for state in BAD_ENDS):
         lines.append(plain(f"{lost} did not come out. Why: {command('report')}"))
     if active:
         turns = forecast(config, reader, active) if pid is not None else {}

@@ -132,8 +132,8 @@ def _describe_fault(  # noqa: PLR0911 - one for each kind of fault
         message = str(fault["msg"]).removeprefix("Value error, ")
         end = "" if message.endswith("?") else "."
         tables = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
-        told = repr(value) in message or tables
-        return f": {message}", end if told else f", not {value!r}{end}"
+        shown = repr(value) in message or tables
+        return f": {message}", end if shown else f", not {value!r}{end}"
     if kind == "literal_error":
         meant = suggestion(value, re.findall(r"'([^']*)'", context["expected"])) if isinstance(value, str) else ""
         return f": has to be {context['expected']}", f", not {value!r}" + (f";{meant}" if meant else ".")

@@ -79,6 +79,9 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 ENDS = frozenset({S.DONE, S.FAILED, S.BLOCKED, S.REJECTED, S.CANCELLED})
 """The states that a job does not leave by itself."""
 
+BAD_ENDS = frozenset({S.FAILED, S.BLOCKED, S.REJECTED})
+"""The ends of a job that somebody wanted and that has no result."""
+
 CLAIMED = frozenset({S.RUNNING, S.CHECKING, S.PUBLISHING})
 """The states with an attempt under way. A job found in one of them after a crash is orphaned."""
 

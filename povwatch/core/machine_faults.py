@@ -53,14 +53,15 @@ class Place(Enum):
 
 
 class Cause(Enum):
-    """What the machine lacks."""
+    """Why the machine does not allow something."""
 
     DISK_SPACE = "disk space"
     RIGHTS = "rights"
-    MEANS = "means"
-    """Memory, open files, processes: resources that all programs share."""
-    SOUND_DISK = "sound disk"
-    DISK = "disk"
+    RESOURCES = "resources"
+    """Memory, open files or processes are short, which all programs share."""
+    DISK_FAILS = "disk fails"
+    """The disk cannot read or write."""
+    DISK_AWAY = "disk away"
     """The disk, or its server, does not answer."""
 
 
@@ -98,8 +99,8 @@ class Rule:
 DISK_SPACE_AGAIN = Until("the watch of free space sees that there is room", 30.0, 30.0)
 OUTPUTS_WRITABLE = Until("the watch of outputs/ makes a file in outputs/.povwatch", 2.0, 60.0)
 OUTPUTS_BACK = Until("the watch of outputs/ sees that it is there", 2.0, 60.0)
-MEANS_AGAIN = Until("", 2.0, 60.0)
-DISK_MENDED = Until("", 30.0, 900.0)
+RESOURCES_AGAIN = Until("", 2.0, 60.0)
+DISK_REPAIRED = Until("", 30.0, 900.0)
 """Long pauses: each try costs a worker's time and probably meets the same disk."""
 CLIP_READABLE = Until("the arrival stage reads the clip", 0.0, 60.0)
 INPUTS_TAKE_IT = Until("the grace stage tries it at each check", 2.0, 60.0)
@@ -113,23 +114,23 @@ CAUSES: dict[int, Cause] = {
     errno.EROFS: Cause.RIGHTS,
     errno.EACCES: Cause.RIGHTS,
     errno.EPERM: Cause.RIGHTS,
-    errno.EMFILE: Cause.MEANS,
-    errno.ENFILE: Cause.MEANS,
-    errno.ENOMEM: Cause.MEANS,
-    errno.EAGAIN: Cause.MEANS,
-    errno.EIO: Cause.SOUND_DISK,
-    errno.EUCLEAN: Cause.SOUND_DISK,
-    errno.EBADMSG: Cause.SOUND_DISK,
-    errno.ESTALE: Cause.DISK,
-    errno.ENODEV: Cause.DISK,
-    errno.ENOTCONN: Cause.DISK,
-    errno.ETIMEDOUT: Cause.DISK,
-    errno.EHOSTDOWN: Cause.DISK,
-    errno.EHOSTUNREACH: Cause.DISK,
-    errno.ECONNABORTED: Cause.DISK,
-    errno.ECONNRESET: Cause.DISK,
+    errno.EMFILE: Cause.RESOURCES,
+    errno.ENFILE: Cause.RESOURCES,
+    errno.ENOMEM: Cause.RESOURCES,
+    errno.EAGAIN: Cause.RESOURCES,
+    errno.EIO: Cause.DISK_FAILS,
+    errno.EUCLEAN: Cause.DISK_FAILS,
+    errno.EBADMSG: Cause.DISK_FAILS,
+    errno.ESTALE: Cause.DISK_AWAY,
+    errno.ENODEV: Cause.DISK_AWAY,
+    errno.ENOTCONN: Cause.DISK_AWAY,
+    errno.ETIMEDOUT: Cause.DISK_AWAY,
+    errno.EHOSTDOWN: Cause.DISK_AWAY,
+    errno.EHOSTUNREACH: Cause.DISK_AWAY,
+    errno.ECONNABORTED: Cause.DISK_AWAY,
+    errno.ECONNRESET: Cause.DISK_AWAY,
 }
-"""Error number -> what the machine lacks."""
+"""Error number -> cause."""
 
 TODO: dict[int, str] = {
     errno.ENOSPC: "Free some; it goes on by itself when there is room.",
@@ -178,30 +179,30 @@ def _in_outputs(code: int, place: Place) -> Rule:
     waits = WAITS[place]
     match CAUSES[code]:
         case Cause.DISK_SPACE:
-            said = "No space is left for {where} ({reason})."
-            return Rule(errors.DiskFull, waits, "disk-full", DISK_SPACE_AGAIN, said, TODO[code])
+            sentence = "No space is left for {where} ({reason})."
+            return Rule(errors.DiskFull, waits, "disk-full", DISK_SPACE_AGAIN, sentence, TODO[code])
         case Cause.RIGHTS:
-            said, todo = "{where} cannot be written ({reason}).", TODO[code]
+            sentence, todo = "{where} cannot be written ({reason}).", TODO[code]
             if place is Place.GENERATE and code != errno.EROFS:  # engines also open their user's files
-                said, todo = "povwatch's user may not open {where} ({reason}).", ENGINES_RIGHTS
-            return Rule(errors.OutputsNotWritable, waits, "paused", OUTPUTS_WRITABLE, said, todo)
-        case Cause.MEANS:
-            said = "povwatch could not {doing}: {reason}."
-            return Rule(errors.Shortage, waits, "paused", MEANS_AGAIN, said, TODO[code])
-        case Cause.SOUND_DISK:
-            said = "{where} could not be read or written: {reason}."
-            return Rule(errors.WriteFailed, waits, "paused", DISK_MENDED, said, LOOK_AT_THE_DISK)
+                sentence, todo = "povwatch's user may not open {where} ({reason}).", ENGINES_RIGHTS
+            return Rule(errors.OutputsNotWritable, waits, "paused", OUTPUTS_WRITABLE, sentence, todo)
+        case Cause.RESOURCES:
+            sentence = "povwatch could not {doing}: {reason}."
+            return Rule(errors.Shortage, waits, "paused", RESOURCES_AGAIN, sentence, TODO[code])
+        case Cause.DISK_FAILS:
+            sentence = "{where} could not be read or written: {reason}."
+            return Rule(errors.WriteFailed, waits, "paused", DISK_REPAIRED, sentence, LOOK_AT_THE_DISK)
         case _:
             return Rule(errors.OutputsAway, waits, "paused", OUTPUTS_BACK, "{where} is not there ({reason}).", MOUNT_IT)
 
 
 def _source(code: int, place: Place) -> Rule:
-    if CAUSES[code] is Cause.MEANS:
-        said = "povwatch could not {doing}: {reason}."
-        return Rule(errors.Shortage, WAITS[Place.PREPARE], "paused", MEANS_AGAIN, said, TODO[code])
-    todo = {Cause.RIGHTS: CLIPS_RIGHTS, Cause.DISK: MOUNT_IT}.get(CAUSES[code], "Look at `journalctl -k`.")
-    said = "{where} cannot be read: {reason}."
-    return Rule(errors.SourceChanged, WAITS[place], "settling", CLIP_READABLE, said, todo)
+    if CAUSES[code] is Cause.RESOURCES:
+        sentence = "povwatch could not {doing}: {reason}."
+        return Rule(errors.Shortage, WAITS[Place.PREPARE], "paused", RESOURCES_AGAIN, sentence, TODO[code])
+    todo = {Cause.RIGHTS: CLIPS_RIGHTS, Cause.DISK_AWAY: MOUNT_IT}.get(CAUSES[code], "Look at `journalctl -k`.")
+    sentence = "{where} cannot be read: {reason}."
+    return Rule(errors.SourceChanged, WAITS[place], "settling", CLIP_READABLE, sentence, todo)
 
 
 def _in_inputs(code: int, place: Place) -> Rule:
@@ -209,40 +210,40 @@ def _in_inputs(code: int, place: Place) -> Rule:
     on = "" if place is Place.ERROR_FILE else "inputs-refused"
     match CAUSES[code]:
         case Cause.DISK_SPACE:
-            said = "No space left for {where} ({reason})."
-            return Rule(errors.DiskFull, WAITS[place], on and "disk-full", until, said, TODO[code])
-        case Cause.MEANS:
-            said = "Cannot {verb} {where}: {reason}."
-            return Rule(errors.Shortage, WAITS[place], on and "paused", until, said, TODO[code])
+            sentence = "No space left for {where} ({reason})."
+            return Rule(errors.DiskFull, WAITS[place], on and "disk-full", until, sentence, TODO[code])
+        case Cause.RESOURCES:
+            sentence = "Cannot {verb} {where}: {reason}."
+            return Rule(errors.Shortage, WAITS[place], on and "paused", until, sentence, TODO[code])
         case Cause.RIGHTS:
             todo = TODO[code] if code == errno.EROFS else INPUTS_RIGHTS
-            said = "May not {verb} {where}: {reason}."
-            return Rule(errors.InputsRefused, WAITS[place], on, until, said, todo)
+            sentence = "May not {verb} {where}: {reason}."
+            return Rule(errors.InputsRefused, WAITS[place], on, until, sentence, todo)
         case cause:
-            todo = MOUNT_IT if cause is Cause.DISK else "Look at `journalctl -k`; it is tried again."
-            said = "Cannot {verb} {where}: {reason}."
-            return Rule(errors.InputsRefused, WAITS[place], on, until, said, todo)
+            todo = MOUNT_IT if cause is Cause.DISK_AWAY else "Look at `journalctl -k`; it is tried again."
+            sentence = "Cannot {verb} {where}: {reason}."
+            return Rule(errors.InputsRefused, WAITS[place], on, until, sentence, todo)
 
 
 def _report(code: int, place: Place) -> Rule:
-    todo = TODO.get(code, MOUNT_IT if CAUSES[code] is Cause.DISK else "Look at `journalctl -k`.")
+    todo = TODO.get(code, MOUNT_IT if CAUSES[code] is Cause.DISK_AWAY else "Look at `journalctl -k`.")
     todo = todo.partition(" It goes on")[0].partition("; it goes on")[0].rstrip(".") + "."
     return Rule(errors.NotWritten, WAITS[place], "", NEVER, "The report {where} cannot be written: {reason}.", todo)
 
 
 def _process(code: int, place: Place) -> Rule:
-    said = "No process could be started for {where} ({reason})."
-    return Rule(errors.Shortage, WAITS[place], "paused", MEANS_AGAIN, said, TODO[code])
+    sentence = "No process could be started for {where} ({reason})."
+    return Rule(errors.Shortage, WAITS[place], "paused", RESOURCES_AGAIN, sentence, TODO[code])
 
 
 def _journal(code: int, place: Place) -> Rule:
-    said = "The journal in {where} cannot be written ({reason})."
+    sentence = "The journal in {where} cannot be written ({reason})."
     if CAUSES[code] is Cause.DISK_SPACE:
-        return Rule(errors.DiskFull, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
+        return Rule(errors.DiskFull, WAITS[place], "", JOURNAL_TAKES_IT, sentence, TODO[code])
     if CAUSES[code] is Cause.RIGHTS:
-        return Rule(errors.JournalError, WAITS[place], "", JOURNAL_TAKES_IT, said, TODO[code])
+        return Rule(errors.JournalError, WAITS[place], "", JOURNAL_TAKES_IT, sentence, TODO[code])
     todo = "Check the disk (df, journalctl -k); what was under way goes on at the next start."
-    return Rule(errors.JournalError, "nothing: povwatch ends", "", NEVER, said, todo)
+    return Rule(errors.JournalError, "nothing: povwatch ends", "", NEVER, sentence, todo)
 
 
 TABLE: dict[tuple[int, Place], Rule] = {
@@ -251,7 +252,11 @@ TABLE: dict[tuple[int, Place], Rule] = {
     **{(code, place): _in_inputs(code, place) for place in IN_INPUTS for code in CAUSES},
     **{(code, Place.REPORT): _report(code, Place.REPORT) for code in CAUSES},
     **{(code, Place.JOURNAL): _journal(code, Place.JOURNAL) for code in CAUSES},
-    **{(code, Place.PROCESS): _process(code, Place.PROCESS) for code, cause in CAUSES.items() if cause is Cause.MEANS},
+    **{
+        (code, Place.PROCESS): _process(code, Place.PROCESS)
+        for code, cause in CAUSES.items()
+        if cause is Cause.RESOURCES
+    },
 }
 """(Error number, place) -> what follows. A missing program is no machine fault."""
 
@@ -321,7 +326,7 @@ def translated(error: BaseException, place: Place, where: str) -> errors.Povwatc
 
 def passing(error: OSError) -> bool:
     """Whether an error from opening or reading a user's file says nothing about that file."""
-    return CAUSES.get(error.errno or 0) in {Cause.MEANS, Cause.SOUND_DISK, Cause.DISK}
+    return CAUSES.get(error.errno or 0) in {Cause.RESOURCES, Cause.DISK_FAILS, Cause.DISK_AWAY}
 
 
 def blamed(error: BaseException, place: Place, where: str) -> errors.PovwatchError | None:

@@ -29,7 +29,7 @@ def translate_unforeseen(error: Exception, where: str, place: Place | None = Non
         return error
     if place is not None and isinstance(error, OSError):
         return translated(error, place, path)
-    if CAUSES.get(code_of(error) or 0) is Cause.MEANS:
+    if CAUSES.get(code_of(error) or 0) is Cause.RESOURCES:
         return translated(error, place or Place.PREPARE, path)
     problem = f"{type(error).__name__}: {error}"
     say("unforeseen", where=where, problem=problem, exc_info=error)

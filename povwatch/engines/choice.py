@@ -108,7 +108,7 @@ def _not(reasons: dict[str, str]) -> str:
 
 
 def _cosmos(config: Config, gpus: Gpus) -> str:
-    if problem := _room("cosmos", config, gpus):
+    if problem := _gpu_problem("cosmos", config, gpus):
         return problem
     python = config.engine.python
     if not os.access(python, os.X_OK):
@@ -124,7 +124,7 @@ def _cosmos(config: Config, gpus: Gpus) -> str:
 
 
 def _diffusers(config: Config, gpus: Gpus) -> str:
-    if problem := _room("diffusers", config, gpus):
+    if problem := _gpu_problem("diffusers", config, gpus):
         return problem
     guards = ("cosmos_guardrail",) if config.engine.guardrails else ()
     for package in ("torch", "diffusers", "transformers", *guards):
@@ -138,7 +138,7 @@ def install(package: str) -> str:
     return TORCH if package in {"torch", "torchvision"} else LOCKED
 
 
-def _room(kind: str, config: Config, gpus: Gpus) -> str:
+def _gpu_problem(kind: str, config: Config, gpus: Gpus) -> str:
     engine = config.engine
     return no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=MEMORY_NEEDED[kind])
 

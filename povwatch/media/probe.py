@@ -158,7 +158,7 @@ def _from_the_front(source: Source, limits: Bounds, report: Callable[[float], No
         return dataclasses.replace(_describe(source, None, [0], [0], 0), complete=False, why=NOTHING)
     shown = source.times()
     damage = source.damage(missing)
-    planned = times.mend([*shown, *source.tally.lost()], source.step)
+    planned = times.fill_gaps([*shown, *source.tally.lost()], source.step)
     info = _describe(source, first, shown, planned, len(shown))
     info = dataclasses.replace(info, damage=damage.to_json() if damage else None)
     touched = {*source.tally.lost(), *source.tally.failed, *(source.tally.shown[k] for k in source.tally.concealed)}
@@ -206,7 +206,7 @@ class _Walk:
         return ""
 
     def times(self) -> list[int]:
-        return times.mend(self.shown, self.source.step) or [0]
+        return times.fill_gaps(self.shown, self.source.step) or [0]
 
 
 def _check_length(source: Source, walked: array[int], limits: Bounds) -> None:

@@ -342,8 +342,8 @@ class SoundFrames:
     @property
     def spans(self) -> list[Span]:
         """The frames' spans."""
-        told = self.moments if self.timed else [*self.moments[:1], *[None] * (len(self.moments) - 1)]
-        return spans(told, self.lengths, self.forms)
+        moments = self.moments if self.timed else [*self.moments[:1], *[None] * (len(self.moments) - 1)]
+        return spans(moments, self.lengths, self.forms)
 
     def note(self, frame: AudioFrame, names: tuple[str, ...]) -> None:
         """Add a frame."""

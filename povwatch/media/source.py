@@ -211,12 +211,12 @@ class Source:
             # AVI has no times of showing: chunk i is shown from i on, whatever the order of decoding
             promised = self.tally.promised
             if len(promised) == len(shown):
-                return times.mend(sorted(promised), 1)
+                return times.fill_gaps(sorted(promised), 1)
             # some chunk did not decode; if frames are reordered, FFmpeg's guesses are out of order and late
-            guesses = times.mend(shown, 1)
+            guesses = times.fill_gaps(shown, 1)
             late = 0 if list(shown) == guesses else max(0, guesses[0] - promised[0])
             return [guess - late for guess in guesses]
-        return times.mend(shown, self.step)
+        return times.fill_gaps(shown, self.step)
 
     @property
     def step(self) -> int:

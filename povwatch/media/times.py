@@ -82,7 +82,7 @@ class Even:
         return int(self.timescale / self.rate)
 
 
-def mend(times: Sequence[int | None], step: int) -> list[int]:
+def fill_gaps(times: Sequence[int | None], step: int) -> list[int]:
     """Strictly increasing times for frames in the order of showing.
 
     Some containers have no times of showing (AVI), or repeat one. The times are sorted; a missing one comes `step`

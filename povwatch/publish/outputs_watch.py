@@ -113,7 +113,7 @@ class OutputsWatch:
             return identity(self._outputs)
         except OSError as error:
             code = error.errno or 0
-            if CAUSES.get(code) is Cause.MEANS and self._known is not None:
+            if CAUSES.get(code) is Cause.RESOURCES and self._known is not None:
                 return self._known  # this says nothing about the folder
             self._hidden = str(translated(error, Place.PRIVATE_FOLDER, str(self._outputs))) if code in CAUSES else ""
             return None

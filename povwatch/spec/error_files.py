@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
-from povwatch.core.job import JobState
+from povwatch.core.job import BAD_ENDS
 from povwatch.core.machine_faults import ERROR_FILE_LATER
 from povwatch.spec.problems import explain
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from povwatch.journal import Journal
     from povwatch.journal.reader import Known
     from povwatch.spec.inputs_folder import InputsFolder
-
-BAD_ENDS = frozenset({JobState.REJECTED, JobState.FAILED, JobState.BLOCKED})
-"""The ends that leave an error file."""
 
 GOES_AWAY = "This file goes away by itself when that is fixed."
 
@@ -108,7 +105,7 @@ class ErrorFiles:
             self._journal.set_facts(**{FACT: kept})
             self._changed = False
 
-    def tidy(self, known: Mapping[bytes, Known], listing: Listing) -> None:
+    def remove_stale(self, known: Mapping[bytes, Known], listing: Listing) -> None:
         """Remove the error files of clips that ended badly and were then deleted.
 
         `known` has the newest job of every clip ever seen.

@@ -91,9 +91,9 @@ def parse(data: bytes, *, clip_name: bytes, file: str) -> Spec:
         try:
             spec = Spec.model_validate(_printable(members))
         except ValidationError as error:
-            told = {fault.path for fault in faults}
+            known = {fault.path for fault in faults}
             found = (_fault(detail, document, clip_name) for detail in error.errors(include_url=False)[:PROBLEMS_MAX])
-            faults += [fault for fault in found if fault.path not in told]
+            faults += [fault for fault in found if fault.path not in known]
     if faults or spec is None:
         raise invalid(file, placed(faults, document))
     return spec

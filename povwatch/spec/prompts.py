@@ -79,18 +79,18 @@ def load_templates(extra: Path | None) -> dict[str, Template]:
     return templates
 
 
-def check_name(name: str, templates: Collection[str], said: str) -> None:
+def check_name(name: str, templates: Collection[str], found: str) -> None:
     """Check that a template exists.
 
     Args:
-        said: where the name was written, and how; the error message begins with it.
+        found: where the name was written, and how; the error message begins with it.
 
     Raises:
         ConfigError: there is no such template.
     """
     if name not in templates:
         meant = suggestion(name, templates).replace("did", "Did")
-        raise ConfigError(f"{said} is no template.", f"There are {', '.join(sorted(templates))}.{meant}")
+        raise ConfigError(f"{found} is no template.", f"There are {', '.join(sorted(templates))}.{meant}")
 
 
 def check_variables(text: str, where: str) -> None:

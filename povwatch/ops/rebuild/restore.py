@@ -58,8 +58,8 @@ def _done(number: int, result: Result, clip: Clip | None, now: float) -> Restore
     """A job that is done. `clip` is set for the newest result of a clip in inputs/."""
     detail = f"found again by povwatch rebuild{'; ' + result.problem if result.problem else ''}"
     job = _job(number, result, clip, state=JobState.DONE, detail=detail)
-    said = {"manifest": layout.shown(result.file)} | ({"problem": result.problem} if result.problem else {})
-    return Restored(job, ((result.started, "started", {}), (now, EVENT, said)))
+    fields = {"manifest": layout.shown(result.file)} | ({"problem": result.problem} if result.problem else {})
+    return Restored(job, ((result.started, "started", {}), (now, EVENT, fields)))
 
 
 def _promised(promise: Promise, clip: Clip | None, now: float) -> Restored:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from povwatch.core.job import JobState
+from povwatch.core.job import BAD_ENDS, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,9 +21,6 @@ STAGE_WORDS = {
     "lost": "attempts that came to nothing",
 }
 """The stages of a run, in order, and what they are called."""
-
-NOT_OUT = frozenset({JobState.FAILED, JobState.BLOCKED, JobState.REJECTED})
-"""The ends that need a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +101,9 @@ class Line:
         return sum(self.seconds.values()) if self.seconds else None
 
     @property
-    def not_out(self) -> bool:
+    def ended_badly(self) -> bool:
         """Whether it failed, and has no newer job."""
-        return self.state in NOT_OUT and self.again is None
+        return self.state in BAD_ENDS and self.again is None
 
     @property
     def open(self) -> bool:
@@ -153,9 +150,9 @@ class Report:
         return sum(line.state is JobState.DONE for line in self.lines)
 
     @property
-    def not_out(self) -> Sequence[Line]:
+    def ended_badly(self) -> Sequence[Line]:
         """The failed ones, latest first."""
-        return sorted((line for line in self.lines if line.not_out), key=lambda line: -(line.ended_at or 0))
+        return sorted((line for line in self.lines if line.ended_badly), key=lambda line: -(line.ended_at or 0))
 
     @property
     def flawed(self) -> Sequence[Line]:
@@ -170,7 +167,7 @@ class Report:
     @property
     def attention(self) -> Sequence[tuple[str, Sequence[Line]]]:
         """The lines that need attention, by heading."""
-        return (("Did not come out", self.not_out), ("Came out, but", self.flawed), ("Still open", self.open))
+        return (("Did not come out", self.ended_badly), ("Came out, but", self.flawed), ("Still open", self.open))
 
     @property
     def cancelled(self) -> int:

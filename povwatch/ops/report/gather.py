@@ -99,8 +99,8 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     times = timing(events, now)
     kept = members(job.artifact)
     source = members(job.source_info)
-    told = describe_damage(source.get("damage")), describe_sizes(source.get("resized"))
-    damage = one_line(" ".join(filter(None, told)))
+    findings = describe_damage(source.get("damage")), describe_sizes(source.get("resized"))
+    damage = one_line(" ".join(filter(None, findings)))
     uses = [event.data for event in events if event.event == "gpu-use"]
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
     seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}

@@ -101,14 +101,14 @@ def as_html(report: Report) -> str:
 
 def _order(line: Line) -> tuple[int, float]:
     """Failed clips first, then open ones, then the rest in the order of their runs."""
-    rank = 0 if line.not_out else 1 if line.open else 2
+    rank = 0 if line.ended_badly else 1 if line.open else 2
     return rank, line.started_at or line.seen_at or 0.0
 
 
 def _kind(line: Line) -> str:
     if line.state is JobState.DONE:
         return "done"
-    if line.not_out:
+    if line.ended_badly:
         return "bad"
     return "open" if line.open else "gone"
 
@@ -129,7 +129,7 @@ def _tiles(report: Report) -> list[Tile]:
     frames = total(line.result.frames for line in ran)
     tiles = [
         Tile("came out", str(report.done), f"{report.before} more done before" if report.before else ""),
-        Tile("did not", str(len(report.not_out)), f"{len(report.open)} still open" if report.open else ""),
+        Tile("did not", str(len(report.ended_badly)), f"{len(report.open)} still open" if report.open else ""),
         Tile("from first to last", words.duration(wall[1] - wall[0]) if wall else ""),
         Tile("clips an hour", f"{report.an_hour:.1f}" if report.an_hour else ""),
         Tile(

@@ -93,7 +93,7 @@ def _try(file: Path) -> None:
 
 def as_json(report: Report) -> str:
     """Everything. Times are in ISO 8601, unmeasured values are null, and unmeasured stages are left out."""
-    counts = {"done": report.done, "not_out": len(report.not_out), "open": len(report.open)}
+    counts = {"done": report.done, "not_out": len(report.ended_badly), "open": len(report.open)}
     found = {
         "report_version": VERSION,
         "povwatch": report.version,

@@ -69,7 +69,7 @@ def state(line: Line) -> str:
 
 def headline(report: Report) -> str:
     """The outcome of all clips, in one sentence."""
-    lost, still = len(report.not_out), len(report.open)
+    lost, still = len(report.ended_badly), len(report.open)
     asked = report.done + lost + still
     if not asked:
         return "Nothing was run."
@@ -83,7 +83,7 @@ def headline(report: Report) -> str:
 
 def closing(report: Report) -> str:
     """The totals, at the end of the report on a terminal."""
-    found = [f"{report.done} done, {len(report.not_out)} not done"]
+    found = [f"{report.done} done, {len(report.ended_badly)} not done"]
     found += [f"{len(report.flawed)} with something to check"] * bool(report.flawed)
     found += [f"{len(report.open)} still open"] * bool(report.open)
     found += [f"{report.cancelled} cancelled"] * bool(report.cancelled)

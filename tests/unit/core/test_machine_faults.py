@@ -104,14 +104,14 @@ def test_last_words_name_the_cause(text, code) -> None:
 
 
 def test_pauses_grow_to_their_longest() -> None:
-    assert [machine_faults.MEANS_AGAIN.pause(n) for n in (1, 2, 3, 6, 99)] == [2, 4, 8, 60, 60]
-    assert [machine_faults.DISK_MENDED.pause(n) for n in (1, 2, 6, 99)] == [30, 60, 900, 900]
+    assert [machine_faults.RESOURCES_AGAIN.pause(n) for n in (1, 2, 3, 6, 99)] == [2, 4, 8, 60, 60]
+    assert [machine_faults.DISK_REPAIRED.pause(n) for n in (1, 2, 6, 99)] == [30, 60, 900, 900]
 
 
 def test_subclass_has_its_classes_pauses() -> None:
     """An error of a finer class has the pauses of its own class."""
     for error in (errors.Shortage("."), NoProcess(".")):
-        assert machine_faults.retry_times(error) is machine_faults.MEANS_AGAIN
+        assert machine_faults.retry_times(error) is machine_faults.RESOURCES_AGAIN
     assert machine_faults.retry_times(errors.OutputsTaken(".")) is machine_faults.OUTPUTS_BACK
     assert machine_faults.retry_times(errors.GpuLost(".")) is None
 
@@ -134,7 +134,7 @@ def test_worker_can_name_every_class() -> None:
 def test_process_place_lacks_means_alone() -> None:
     """No process can be started only where means are lacking."""
     codes = {code for code, place in TABLE if place is Place.PROCESS}
-    assert codes == {code for code, cause in CAUSES.items() if cause is Cause.MEANS}
+    assert codes == {code for code, cause in CAUSES.items() if cause is Cause.RESOURCES}
 
 
 def test_document_has_the_table() -> None:

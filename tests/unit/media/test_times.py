@@ -114,7 +114,7 @@ def test_packets_decode_in_order(gaps, data):
 
 @given(st.lists(st.none() | st.integers(0, 100), min_size=1, max_size=30))
 def test_mended_times_always_increase(ticks):
-    mended = times.mend(ticks, 10)
+    mended = times.fill_gaps(ticks, 10)
     assert len(mended) == len(ticks)
     assert all(a < b for a, b in pairwise(mended))
 
@@ -130,7 +130,7 @@ def test_mended_times_always_increase(ticks):
 )
 def test_mend(ticks, mended):
     """Times that are missing, equal or out of order become increasing ones."""
-    assert times.mend(ticks, 10) == mended
+    assert times.fill_gaps(ticks, 10) == mended
 
 
 @pytest.mark.parametrize(

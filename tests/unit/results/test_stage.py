@@ -168,7 +168,7 @@ def test_pauses_are_the_tables(here, monkeypatch, step):
         pauses.append(here.results.next_deadline() - here.clock.now)
         here.clock.now = here.results.next_deadline()
         here.tick()
-    assert pauses == [machine_faults.MEANS_AGAIN.pause(n) for n in range(1, 8)]
+    assert pauses == [machine_faults.RESOURCES_AGAIN.pause(n) for n in range(1, 8)]
 
 
 def test_unreadable_work_is_made_again(here, monkeypatch):

@@ -58,7 +58,7 @@ def test_clip_that_came_out_on_a_gpu():
     assert (line.arriving, line.grace, line.queued, line.started_at, line.ended_at) == (5, 5, 20, 30, 85.5)
     assert (line.gpu, line.gpu_seconds, line.energy, line.peak_memory) == ("NVIDIA H200", 50.0, 500, 61_000)
     assert line.source == line.result == Picture(93, 30000 / 1001, 1280, 720, 3.1)
-    assert (line.problem, line.todo, line.not_out) == ("", "", False)
+    assert (line.problem, line.todo, line.ended_badly) == ("", "", False)
 
 
 def test_unmeasured_is_none_never_nought():
@@ -103,7 +103,7 @@ def test_clip_that_came_out_with_a_flaw():
     """What is to be known of a clip that came out is in every form of the report."""
     job, events = done()
     line = line_of(replace(job, error="The hook upload failed."), events, 1000)
-    assert (line.problem, line.todo, line.not_out, line.flawed) == ("The hook upload failed.", "", False, True)
+    assert (line.problem, line.todo, line.ended_badly, line.flawed) == ("The hook upload failed.", "", False, True)
     assert words.headline(Report([line], 0, "0")) == "The clip came out, 1 with something to check."
     for form in FORMS.values():
         assert "The hook upload failed" in form(Report([line], 0, "0")).replace("\\", "")
@@ -118,11 +118,11 @@ def test_clip_that_came_out_with_a_flaw():
         (Job(1, b"k/a.mp4", b"a", JobState.BLOCKED, error="No."), "No.", "Change the prompt in k/a.json"),
         (Job(1, b"a.mp4", b"a", JobState.REJECTED, error="No video. Delete it."), "No video. Delete it.", ""),
         (
-            Job(1, b"a.mp4", b"a", JobState.GRACE, Waiting.HELD, "you said so"),
+            Job(1, b"a.mp4", b"a", JobState.GRACE, waiting_on=Waiting.HELD, detail="you said so"),
             "waits on held: you",
             "povwatch go a.mp4",
         ),
-        (Job(1, b"a.mp4", b"a", JobState.QUEUED, Waiting.TURN), "waits on turn", ""),
+        (Job(1, b"a.mp4", b"a", JobState.QUEUED, waiting_on=Waiting.TURN), "waits on turn", ""),
     ],
 )
 def test_problem_and_what_to_do(job, problem, todo):
@@ -150,7 +150,7 @@ def test_retried_clip_is_not_told_as_lost(journal):
     ended(journal, b, 110, JobState.FAILED)
     journal.add([(b"a.mp4", b"1")], 120)
     report = gather(journal, 200)
-    assert [line.clip for line in report.not_out] == ["b.mp4"]
+    assert [line.clip for line in report.ended_badly] == ["b.mp4"]
     assert [(line.clip, line.again) for line in report.lines if line.again] == [("a.mp4", 3)]
     assert [line.job for line in report.open] == [3]
 
