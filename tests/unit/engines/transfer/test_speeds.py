@@ -63,7 +63,7 @@ def test_fewer_steps_are_computed(engine, counted, tmp_path) -> None:
 
 
 def test_resumed_is_what_it_would_have_been(engine, tmp_path) -> None:
-    """A kept chunk is taken over by a job of the same speed alone, and the next comes out as if nothing had happened."""
+    """Only a job of the same speed takes a kept chunk over, and its next chunk is the one of an undisturbed run."""
     clip = tiny_jobs.clip_of(tmp_path, 15)
     _, whole = run(engine, asked(clip, "fast"), tmp_path / "broken")
     (tmp_path / "broken" / "chunks" / "chunk-00001.safetensors").unlink()
