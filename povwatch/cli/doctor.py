@@ -27,15 +27,16 @@ from povwatch.core.local_time import local
 from povwatch.core.mailbox import Mailbox
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_size
-from povwatch.engines.choice import MEMORY_NEEDED
+from povwatch.engines.choice import memory_needed
 from povwatch.engines.devices import no_share, shares, strangers
 from povwatch.engines.libraries import FLASH3_INSTALL, LOCKED, TORCH
 from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer import memory as gpu_memory
 from povwatch.engines.transfer import settings, weights
 from povwatch.engines.upstream.facts import commit_of
 from povwatch.files.fs import fsync_dir, rename_noreplace
 from povwatch.files.health import NETWORK, identity
-from povwatch.gpu import nvml
+from povwatch.gpu import host_memory, nvml
 from povwatch.journal import open_reader
 from povwatch.media.run import call
 from povwatch.models.missing import SHOWN, wishes
@@ -45,7 +46,7 @@ from povwatch.spec.prompts import configured_templates
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from povwatch.config.settings import Config
+    from povwatch.config.settings import Config, Engine
     from povwatch.gpu.nvml import Gpu, Gpus
     from povwatch.models.record import Presence
 
@@ -271,10 +272,12 @@ def engine_findings(engine_kind: str, config: Config, gpus: Gpus) -> Iterator[Fi
     Args:
         engine_kind: cosmos or diffusers; nothing is checked for others.
     """
-    if engine_kind not in MEMORY_NEEDED:
+    if memory_needed(engine_kind, config.engine) is None:
         return
     yield driver(engine_kind, gpus)
-    yield from memory(engine_kind, gpus)
+    yield from memory(engine_kind, config.engine, gpus)
+    if engine_kind == "diffusers":
+        yield from text_encoder(config.engine.memory, gpus, host_memory.total())
     yield from devices(engine_kind, config, gpus)
     if engine_kind == "cosmos":
         yield submodule(config)
@@ -298,9 +301,9 @@ def driver(engine_kind: str, gpus: Gpus) -> Finding:
     return Finding("driver", seen)
 
 
-def memory(engine_kind: str, gpus: Gpus) -> Iterator[Finding]:
+def memory(engine_kind: str, engine: Engine, gpus: Gpus) -> Iterator[Finding]:
     """Compare GPU memory with the engine's need; names the processes that use some of it."""
-    need = MEMORY_NEEDED[engine_kind]
+    need = memory_needed(engine_kind, engine) or 0
     able = any(not gpu.memory or gpu.memory >= need for gpu in gpus.found)
     for gpu in gpus.found:
         where = f"GPU {gpu.index}"
@@ -308,6 +311,9 @@ def memory(engine_kind: str, gpus: Gpus) -> Iterator[Finding]:
             yield Finding("memory", f"{where} does not say how much it has; {spell_size(need)} are needed")
         elif gpu.memory < need:
             todo = f"The {engine_kind} engine needs {spell_size(need)}: take a larger GPU."
+            less = gpu_memory.NEEDED["low"]
+            if engine_kind == "diffusers" and less <= gpu.memory:
+                todo = f'The whole model needs {spell_size(need)}: engine.memory = "low" needs {spell_size(less)}.'
             yield Finding("memory", f"{where} has {spell_size(gpu.memory)}", todo, fatal=not able)
         elif gpu.free < need:
             seen = f"{where} has {spell_size(gpu.free)} of {spell_size(gpu.memory)} free{_holders(gpu)}"
@@ -316,9 +322,32 @@ def memory(engine_kind: str, gpus: Gpus) -> Iterator[Finding]:
             yield Finding("memory", f"{where} has {spell_size(gpu.free)} free, {spell_size(need)} are needed")
 
 
+def text_encoder(asked: str, gpus: Gpus, host: int | None) -> Iterator[Finding]:
+    """Where the diffusers engine keeps its text encoder, if a GPU has not room for it or it is not to be there.
+
+    Args:
+        asked: engine.memory.
+        gpus: as NVML sees them.
+        host: bytes of the host's memory; None if unknown.
+    """
+    able = [gpu.free for gpu in gpus.found if gpu.free >= gpu_memory.needed(asked)]
+    chosen = [gpu_memory.choose(asked, free)[0] for free in able]
+    if "low" not in chosen:
+        return
+    where = "on the GPUs with too little memory" if "full" in chosen else "here"
+    seen = f"low {where}: the text encoder waits in the host's memory"
+    todo = ""
+    if host is not None and host < gpu_memory.TEXT_ENCODER:
+        todo = (
+            f"The host has {spell_size(host)}, and its files are {spell_size(gpu_memory.TEXT_ENCODER)}: they are read "
+            "from the disk again for each new prompt."
+        )
+    yield Finding("memory", seen, todo)
+
+
 def devices(engine_kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:
     """The GPUs that engine.devices and engine.gpus_per_worker leave, unless it is all of them."""
-    engine, needed = config.engine, MEMORY_NEEDED[engine_kind]
+    engine, needed = config.engine, memory_needed(engine_kind, config.engine) or 0
     if not gpus.found or (not engine.devices and engine.gpus_per_worker == 1):
         return
     if problem := no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed):

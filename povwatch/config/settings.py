@@ -169,6 +169,8 @@ class Engine(Section):
     """How exactly the diffusers engine computes what diffusers' pipeline does: but for rounding, or to the bit."""
     compile: Literal["auto"] | bool = "auto"
     """Whether the diffusers engine compiles its steps; auto: on a GPU, unless `exact` is pipeline."""
+    memory: Literal["auto", "full", "low"] = "auto"
+    """How much GPU memory the diffusers engine uses; auto: low where the whole model does not fit."""
     gpus_per_worker: int = Field(1, ge=1, le=64)
     """The number of GPUs that work on one clip together (cosmos): sooner done, but fewer clips an hour."""
     hours: Annotated[str, BeforeValidator(_hours)] = ""

@@ -13,19 +13,20 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from povwatch.core.units import spell_size
 from povwatch.engines.devices import no_share, shares
 from povwatch.engines.libraries import LOCKED, TORCH
+from povwatch.engines.transfer import memory
 from povwatch.models.missing import missing_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.config.settings import Config
+    from povwatch.config.settings import Config, Engine
     from povwatch.gpu.nvml import Gpus
 
-MEMORY_NEEDED = {"cosmos": 65_400_000_000, "diffusers": 35_000_000_000}
-"""Bytes of GPU memory. cosmos: upstream's own figure. diffusers: 13.7 GB measured for 93 frames at 704x1280, about 16
-GB for the text encoder, and a margin."""
+COSMOS_MEMORY = 65_400_000_000
+"""Bytes of GPU memory that the cosmos engine needs; upstream's own figure."""
 
 ENGINES = {
     "cosmos": "povwatch.engines.cosmos:CosmosEngine",
@@ -77,6 +78,17 @@ def choose(config: Config, gpus: Gpus, real_before: str | None) -> Choice:
     return _make(config, gpus, "preview", why)
 
 
+def memory_needed(kind: str, engine: Engine) -> int | None:
+    """Bytes that an engine needs on each of its GPUs; None if it needs no GPU."""
+    match kind:
+        case "cosmos":
+            return COSMOS_MEMORY
+        case "diffusers":
+            return memory.needed(engine.memory)
+        case _:
+            return None
+
+
 def unable(kind: str, config: Config, gpus: Gpus) -> str:
     """Why this machine cannot run an engine; empty if it can."""
     probe = _PROBES.get(kind)
@@ -89,7 +101,7 @@ def workers(kind: str, config: Config, gpus: Gpus) -> int:
     An engine that needs a GPU gets at most as many workers as there are GPUs: two on one GPU would run out of its
     memory.
     """
-    wanted, needed = config.engine.workers, MEMORY_NEEDED.get(kind)
+    wanted, needed = config.engine.workers, memory_needed(kind, config.engine)
     if needed is None:
         return 1 if wanted == "auto" else wanted
     possible = len(shares(gpus, devices=config.engine.devices, each=config.engine.gpus_per_worker, needed=needed))
@@ -140,7 +152,12 @@ def install(package: str) -> str:
 
 def _gpu_problem(kind: str, config: Config, gpus: Gpus) -> str:
     engine = config.engine
-    return no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=MEMORY_NEEDED[kind])
+    needed = memory_needed(kind, engine) or 0
+    problem = no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=needed)
+    low, less = memory.NEEDED["low"], kind == "diffusers" and engine.memory == "full"
+    if problem and less and not no_share(gpus, devices=engine.devices, each=engine.gpus_per_worker, needed=low):
+        problem += f'; with engine.memory = "low" it needs {spell_size(low)}'
+    return problem
 
 
 _PROBES: dict[str, Callable[[Config, Gpus], str]] = {"cosmos": _cosmos, "diffusers": _diffusers}

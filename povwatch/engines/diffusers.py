@@ -47,6 +47,8 @@ class DiffusersEngine:
             loaded = model.Model(settings, files, report)
             report("hashing", None)
             hashes = digests.result()
+        if settings.prompt_cache is not None:
+            loaded.keep_embeddings(settings.prompt_cache, hashes)
         report("ready", 1.0)
         self._loaded = run.LoadedModel(loaded, settings, guard, hashes)
         versions = loaded.versions()
@@ -68,6 +70,7 @@ class DiffusersEngine:
             "step": "povwatch" if loaded.own_step else "diffusers",
             "attention": loaded.attention.name,
             "compiled": loaded.compiled,
+            "memory": loaded.memory,
             "notes": loaded.notes,
         }
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engines.choice import MEMORY_NEEDED
+from povwatch.engines.choice import memory_needed
 from povwatch.engines.devices import shares
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def launches(
         taken: The UUIDs of GPUs that have a worker already.
         number: Workers that are there already.
     """
-    engine, needed = config.engine, MEMORY_NEEDED.get(choice.kind)
+    engine, needed = config.engine, memory_needed(choice.kind, config.engine)
     if needed is None:
         found: list[tuple[Gpu, ...]] = [()] * ((1 if engine.workers == "auto" else engine.workers) - number)
     else:
@@ -69,10 +69,11 @@ def _load_config(config: Config, engine_kind: str, number: int) -> dict[str, Any
             own = {"gpus_per_worker": engine.gpus_per_worker, "offload_guardrails": engine.offload_guardrails}
             return shared | model | own | {"output_dir": str(place)}
         case "diffusers":
-            chosen: dict[str, Any] = {"exact": engine.exact, "compile": engine.compile}
-            place = config.paths.state / "compiled"  # outlives the worker, so that a restart compiles nothing
+            chosen: dict[str, Any] = {"exact": engine.exact, "compile": engine.compile, "memory": engine.memory}
+            state = config.paths.state  # what is kept there outlives the worker
+            kept = {"compile_cache": str(state / "compiled"), "prompt_cache": str(state / "prompts")}
             offline = os.environ.get("HF_HUB_OFFLINE") == "1"
-            return shared | model | chosen | {"offline": offline, "compile_cache": str(place)}
+            return shared | model | chosen | kept | {"offline": offline}
         case _:
             return {}
 

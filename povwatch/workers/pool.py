@@ -24,7 +24,7 @@ from povwatch.core.mailbox import Gauge
 from povwatch.core.retry import backoff
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_duration
-from povwatch.engines.choice import MEMORY_NEEDED, unable
+from povwatch.engines.choice import memory_needed, unable
 from povwatch.engines.devices import strangers
 from povwatch.gpu import host_memory
 from povwatch.gpu.headroom import crowded, describe_processes, neighbours, refusal
@@ -88,6 +88,8 @@ class WorkerPool:
         self._new_process = new_process
         self.engine_kind = choice.kind
         """The engine's."""
+        self._needed = memory_needed(choice.kind, config.engine)
+        """Bytes of memory on each of a worker's GPUs; None if the engine needs no GPU."""
         self.workers: list[Worker] = []
         self.blocker: Blocker | None = None
         """Why no worker has the engine loaded; None if one has it, or if it is being loaded."""
@@ -291,7 +293,7 @@ class WorkerPool:
         self._started = True
         self.blocker = None
         engine = self._config.engine
-        if missing := strangers(gpus, engine.devices) if self.engine_kind in MEMORY_NEEDED else []:
+        if missing := strangers(gpus, engine.devices) if self._needed is not None else []:
             say("devices-missing", missing=", ".join(missing))
         self._load_bytes = weights_size(self.engine_kind, self._config)
         if self._schedule.blocker is None:
@@ -310,7 +312,7 @@ class WorkerPool:
         for worker in self.on_gpus:
             if worker.active is not None and worker.generating and worker.supervisor.pid is not None:
                 worker.active.use.add(now, gpus, worker.gpus, _of_workers(gpus, {worker.supervisor.pid}))
-        if self._started and self.engine_kind in MEMORY_NEEDED:
+        if self._started and self._needed is not None:
             for worker in (new := self._new_workers(gpus)):
                 say("worker-added", label=worker.label)
             self._add(new)
@@ -372,7 +374,7 @@ class WorkerPool:
 
     def _check_gpu_memory(self, worker: Worker, gpus: Gpus) -> None:
         worker.asking = False
-        no = refusal(gpus, worker.gpus, MEMORY_NEEDED.get(self.engine_kind, 0), _of_workers(gpus, self._pids()))
+        no = refusal(gpus, worker.gpus, self._needed or 0, _of_workers(gpus, self._pids()))
         if no is not None:
             worker.refusals += 1
             worker.ask_at = self._clock.boot() + backoff(worker.refusals)

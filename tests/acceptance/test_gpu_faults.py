@@ -62,7 +62,7 @@ def test_busy_gpu_is_waited_for(tmp_path):
         here.clip()
         busy = here.wait_for("engine-unavailable")
         assert f"(pid {os.getpid()}, 120 GB)" in busy["message"]
-        assert "20 GB of 140 GB are free, and the engine needs 35 GB" in busy["message"]
+        assert "20 GB of 140 GB are free, and the engine needs 22 GB" in busy["message"]
         assert "Next try" in busy["message"]
         here.until(lambda: (job := newest(here)) and job.waiting_on == "gpu-busy")
         assert newest(here).attempts == 0

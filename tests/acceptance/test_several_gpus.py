@@ -10,7 +10,7 @@ from support.waiting import left_over, newest, sound
 def test_lost_gpu_of_several(tmp_path):
     """Loads take turns; a lost GPU costs its own job alone, and it and a new one are used."""
     with OnGpus(
-        tmp_path / "pov", "waits", gpu(0), gpu(1), gpu(7, total=24 * GB), load=False, engine={"workers": 3}
+        tmp_path / "pov", "waits", gpu(0), gpu(1), gpu(7, total=16 * GB), load=False, engine={"workers": 3}
     ) as here:
         here.machine.change(host=30 * GB)  # room for one load
         here.start()
@@ -33,7 +33,7 @@ def test_lost_gpu_of_several(tmp_path):
         for number, clip in running.items():
             (line,) = [line for line in said.splitlines() if line.startswith(f"worker {number} on GPU {number - 1}")]
             assert f"(NVIDIA Toy, 30 GB of 140 GB in use): generates {clip} since" in line
-        assert "GPU 2 NVIDIA Toy: no worker, 0 B of 24 GB in use" in said
+        assert "GPU 2 NVIDIA Toy: no worker, 0 B of 16 GB in use" in said
 
         here.machine.change(1, error=pynvml.NVML_ERROR_GPU_IS_LOST)
         released = here.wait_for("released")

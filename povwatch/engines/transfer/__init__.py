@@ -4,8 +4,8 @@ A job passes through request.py (what is asked for, and whether the engine can d
 frames.py (reads the clip and its control), denoise.py (one chunk), step.py (a step of it, in less time than diffusers'
 modules, which pipeline_step.py calls), checkpoint.py (keeps a finished chunk) and vae.py (decodes it). run.py puts them
 together; threads.py reads and writes beside it. Before the first job: settings.py, weights.py (the files), attention.py
-(the kernel for self-attention), compiling.py, networks.py (what computes a step), model.py (all loaded parts),
-guardrail.py.
+(the kernel for self-attention), compiling.py, memory.py (whether the text encoder stays on the GPU), networks.py (what
+computes a step), embeddings.py (prompts' embeddings on the disk), model.py (all loaded parts), guardrail.py.
 
 The same seed gives the same video as the pipeline: to the bit with `exact = "pipeline"`, else but for rounding. So the
 order of random draws, the types of sums and the final rounding are the pipeline's own. Line references are to diffusers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ import transformers
 from diffusers import AutoencoderKLWan, Cosmos2_5_TransferPipeline, UniPCMultistepScheduler
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
-from povwatch.engines.transfer import weights
+from povwatch.engines.transfer import memory, weights
+from povwatch.engines.transfer.embeddings import Embeddings
 from povwatch.engines.transfer.networks import TOKENS, Loading, Networks
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
     from povwatch.core.speed import Speed
     from povwatch.engines.transfer.settings import Settings
+
+LIMIT = "POVWATCH_GPU_MEMORY"
+"""Variable of the environment: bytes of GPU memory that torch may take, so that benchmarks try smaller GPUs."""
 
 EMBEDDINGS_KEPT = 4
 """Cached embeddings of prompts, 100 MB each: most clips share their negative prompt, and many their prompt."""
@@ -37,9 +43,16 @@ class Model(Networks):
         folders = [*(base / name for name in weights.COMPONENTS), files.controls[settings.controls[0]]]
         loading = Loading(settings, folders, report)
         self._embeddings: OrderedDict[str, torch.Tensor] = OrderedDict()
-        text_encoder = loading.part("text_encoder", Qwen2_5_VLForConditionalGeneration, base / "text_encoder")
+        self.kept_embeddings: Embeddings | None = None
+        """Those on the disk."""
+        self.memory, note = memory.choose(settings.memory, _room(loading.device))
+        """Whether the whole model is on the device."""
+        text_encoder = loading.part(
+            "text_encoder", Qwen2_5_VLForConditionalGeneration, base / "text_encoder", waits=self.memory == "low"
+        )
         self.vae = loading.part("vae", AutoencoderKLWan, base / "vae")
         super().__init__(settings, files, loading, self.vae)
+        self._notes += [note] if note else []
         self.scheduler = UniPCMultistepScheduler.from_pretrained(base / "scheduler", local_files_only=True)
         self.pipeline = Cosmos2_5_TransferPipeline(
             text_encoder=text_encoder,
@@ -57,12 +70,32 @@ class Model(Networks):
         if text not in self._embeddings:
             while len(self._embeddings) >= EMBEDDINGS_KEPT:
                 self._embeddings.popitem(last=False)
-            with torch.no_grad():
-                self._embeddings[text], _ = self.pipeline.encode_prompt(
-                    prompt=text, do_classifier_free_guidance=False, max_sequence_length=TOKENS, device=self.device
-                )
+            found = self.kept_embeddings.load(text) if self.kept_embeddings else None
+            self._embeddings[text] = self._embed(text) if found is None else found.to(self.device)
         self._embeddings.move_to_end(text)
         return self._embeddings[text]
+
+    def keep_embeddings(self, folder: str, hashes: dict[str, dict[str, str | int]]) -> None:
+        """Keep embeddings of prompts in a folder from now on; `hashes` are from `weights.digests`."""
+        base = self._files.base
+        texts = [*sorted((base / "tokenizer").iterdir()), base / "text_encoder" / "config.json"]
+        decisive = {
+            "weights": {name: entry for name, entry in hashes.items() if name.startswith("text_encoder/")},
+            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in texts if path.is_file()},
+            "libraries": self.versions(),
+            "device": self.device_name(),
+            "dtype": self.settings.dtype,
+        }
+        self.kept_embeddings = Embeddings(folder, decisive)
+
+    def _embed(self, text: str) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = self.pipeline.encode_prompt(
+                prompt=text, do_classifier_free_guidance=False, max_sequence_length=TOKENS, device=self.device
+            )[0]
+        if self.kept_embeddings:
+            self.kept_embeddings.keep(text, found)
+        return found
 
     def decisive(self, speed: Speed) -> dict[str, Any]:
         """Everything that decides the result, besides the weights, the device and the request."""
@@ -91,6 +124,16 @@ class Model(Networks):
     def device_name(self) -> str:
         """The GPU's name; `cpu` for a CPU."""
         return str(torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type)
+
+
+def _room(device: torch.device) -> int | None:
+    """Bytes of GPU memory that the engine can have, those included that it has; None without a GPU."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    limit = int(os.environ.get(LIMIT, total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
+    return min(free + torch.cuda.memory_reserved(device), limit)
 
 
 class _ElsewhereChecked:

@@ -6,6 +6,7 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import cpu_offload
 from diffusers import CosmosControlNetModel, CosmosTransformer3DModel
 from safetensors import SafetensorError
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -194,8 +195,15 @@ class Loading:
         self._report = report
         self._bytes = 0
 
-    def part(self, name: str, kind: Any, folder: Path) -> Any:  # noqa: ANN401 - classes of untyped libraries
+    def part(self, name: str, kind: Any, folder: Path, *, waits: bool = False) -> Any:  # noqa: ANN401 - untyped
         """Load a part of a class of diffusers' or transformers'.
+
+        Args:
+            name: for people.
+            kind: the class.
+            folder: with its files.
+            waits: whether its weights stay pages of the files in the host's memory. Then each layer's come to the
+                device when it computes, and leave it again.
 
         Raises:
             EngineFailure: the weights are not such a part's.
@@ -220,6 +228,10 @@ class Loading:
             raise EngineFailure(
                 "invalid", f"The weights in {folder} lack {lacking[0]} ({len(lacking)} in all).", weights.prefetch()
             )
-        part.to(self.device).eval().requires_grad_(requires_grad=False)
+        part.eval().requires_grad_(requires_grad=False)
+        if waits:
+            cpu_offload(part, execution_device=self.device)
+        else:
+            part.to(self.device)
         self._bytes += weights.total_size(weights.weights(folder))
         return part

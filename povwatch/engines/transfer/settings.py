@@ -18,6 +18,8 @@ ATTENTION = ("auto", "cudnn", "native")
 
 EXACT = ("rounding", "pipeline")
 
+MEMORY = ("auto", "full", "low")
+
 MODEL = "nvidia/Cosmos-Transfer2.5-2B"
 
 
@@ -50,6 +52,10 @@ class Settings:
     """Folder for what was compiled, which outlives the process; None for the compiler's own choice."""
     speed: Speed = "exact"
     """What is made ready at the load. A job says its own."""
+    memory: str = "auto"
+    """full: the whole model stays on the GPU; low: not the text encoder; auto: low where full does not fit."""
+    prompt_cache: str | None = None
+    """Folder for the embeddings of prompts, which outlives the process; None for memory alone."""
     chunk_frames: int = CHUNK_FRAMES
     """Frames in a chunk, 4 k + 1. Fewer need less memory, and differ from the model's training."""
     pixels: int | None = None
@@ -105,6 +111,8 @@ class Settings:
                 'false or "auto", because exact = "pipeline" is exact to the bit, and compiling changes rounding',
             ),
             ("compile_cache", self.compile_cache is None or _is_text(self.compile_cache), "a folder"),
+            ("memory", self.memory in MEMORY, f"one of {', '.join(MEMORY)}"),
+            ("prompt_cache", self.prompt_cache is None or _is_text(self.prompt_cache), "a folder"),
             ("cache", self.cache is None or _is_text(self.cache), "a folder"),
             (
                 "chunk_frames",

@@ -14,6 +14,7 @@ from huggingface_hub import constants
 
 from povwatch.cli import doctor
 from povwatch.config.load import load_config
+from povwatch.config.settings import Engine
 from povwatch.engines.libraries import FLASH3
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 from povwatch.models import hub, record
@@ -91,32 +92,52 @@ def test_driver_without_a_version():
 
 def test_enough_memory():
     """A GPU with enough free memory is told with what is needed."""
-    found = only(doctor.memory("cosmos", ONE))
+    found = only(doctor.memory("cosmos", Engine(), ONE))
     assert (found.seen, found.todo) == ("GPU 0 has 139 GB free, 65 GB are needed", "")
 
 
 def test_too_small_gpu():
     """A GPU that is too small is fatal, unless another is large enough."""
     small = Gpu(1, "GPU-1", "NVIDIA L4", 24 * 10**9, 24 * 10**9)
-    found = only(doctor.memory("cosmos", Gpus((small,))))
+    found = only(doctor.memory("cosmos", Engine(), Gpus((small,))))
     assert found.fatal
     assert "65 GB" in found.todo
     # beside one that is large enough it does no harm
-    assert [finding.fatal for finding in doctor.memory("cosmos", Gpus((small, H200)))] == [False, False]
+    assert [finding.fatal for finding in doctor.memory("cosmos", Engine(), Gpus((small, H200)))] == [False, False]
 
 
 def test_holder_of_memory_is_named():
     """Who holds the GPU's memory is named, and that is not fatal."""
     held = Gpu(0, "GPU-0", "NVIDIA H200", 140 * 10**9, 9 * 10**9, None, (Process(4711, "blender", 130 * 10**9),))
-    found = only(doctor.memory("cosmos", Gpus((held,))))
+    found = only(doctor.memory("cosmos", Engine(), Gpus((held,))))
     assert found.seen == "GPU 0 has 9.0 GB of 140 GB free; blender (4711) holds memory"
     assert not found.fatal
     assert found.todo
 
 
 def test_unknown_memory_is_no_fault():
-    found = only(doctor.memory("cosmos", Gpus((Gpu(0, "0", "NVIDIA GB10", 0, 0),))))
+    found = only(doctor.memory("cosmos", Engine(), Gpus((Gpu(0, "0", "NVIDIA GB10", 0, 0),))))
     assert (found.todo, found.fatal) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gigabytes", "host", "said", "todo"),
+    [
+        ("auto", (24,), 64, ["GPU 0 has 24 GB free, 22 GB are needed", "low here: the text encoder waits"], ""),
+        ("auto", (80, 24), 64, ["80 GB", "24 GB", "low on the GPUs with too little memory: the text"], ""),
+        ("low", (80,), 16, ["80 GB free, 22 GB", "low here: the text encoder waits"], "The host has 16 GB"),
+        ("full", (24,), 64, ["GPU 0 has 24 GB"], 'engine.memory = "low" needs 22 GB'),
+        ("auto", (80,), 64, ["GPU 0 has 80 GB free, 22 GB are needed"], ""),
+    ],
+)
+def test_memory_of_the_diffusers_engine(asked, gigabytes, host, said, todo):
+    """Where the text encoder waits is told, and what that needs; so is the way out for a GPU that is too small."""
+    found = [Gpu(n, f"GPU-{n}", "NVIDIA X", size * 10**9, size * 10**9) for n, size in enumerate(gigabytes)]
+    engine, gpus = Engine(memory=asked), Gpus(tuple(found))
+    told = [*doctor.memory("diffusers", engine, gpus), *doctor.text_encoder(asked, gpus, host * 10**9)]
+    assert all(part in one.seen for part, one in zip(said, told, strict=True))
+    assert todo in told[-1].todo
+    assert bool(todo) == bool(told[-1].todo)
 
 
 # -- upstream's work tree

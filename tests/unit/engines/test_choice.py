@@ -87,6 +87,11 @@ def test_too_small_a_gpu_is_named():
     assert unable("cosmos", config(), gpus(24)) == (
         "it needs 65 GB of GPU memory, and the largest GPU here (NVIDIA X) has 24 GB"
     )
+    assert unable("diffusers", config(memory="full"), gpus(24)) == (
+        "it needs 35 GB of GPU memory, and the largest GPU here (NVIDIA X) has 24 GB; "
+        'with engine.memory = "low" it needs 22 GB'
+    )
+    assert "with engine.memory" not in unable("diffusers", config(memory="full"), gpus(16))
     assert unable("diffusers", config(), NONE) == "there is no NVIDIA driver here"
     assert unable("preview", config(), NONE) == ""
 

@@ -31,7 +31,7 @@ def seen(found, *, taken=(), number=0, **engine):
 
 
 def test_one_worker_a_gpu_largest_first():
-    assert seen(gpus(80, 141, 24)) == ["GPU-1", "GPU-0"]
+    assert seen(gpus(80, 141, 16)) == ["GPU-1", "GPU-0"]
 
 
 @pytest.mark.parametrize(("workers", "many"), [(1, 1), (2, 2), (5, 2)])

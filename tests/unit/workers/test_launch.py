@@ -47,10 +47,12 @@ def test_diffusers_is_told_to_be_offline(monkeypatch, value, offline) -> None:
 
 def test_diffusers_gets_its_settings() -> None:
     """A worker of diffusers is told its settings, and all workers keep what they compile in one place."""
-    one, other = launched("diffusers", workers=2, model="/srv/model", exact="pipeline", compile=False)
+    one, other = launched("diffusers", workers=2, model="/srv/model", exact="pipeline", compile=False, memory="full")
     found = Transfer.from_config(one.config)
+    assert found.memory == "full"
     assert (found.model, found.exact, found.compile, found.controls) == ("/srv/model", "pipeline", False, ("edge",))
     assert one.config["compile_cache"].endswith("/compiled")
+    assert one.config["prompt_cache"].endswith("/prompts")
     assert one.config == other.config
 
 

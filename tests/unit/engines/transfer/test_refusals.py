@@ -96,6 +96,7 @@ def test_upstreams_defaults_are_filled_in() -> None:
         ({"chunk_frames": 92}, "engine.chunk_frames"),
         ({"exact": "fast"}, "engine.exact"),
         ({"compile": "yes"}, "engine.compile"),
+        ({"memory": "less"}, "engine.memory"),
         ({"compile": True, "exact": "pipeline"}, "engine.compile"),
         ({"pixels": True}, "engine.pixels"),
         ({"model": ""}, "engine.model"),
