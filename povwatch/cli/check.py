@@ -80,8 +80,12 @@ class _Judge:
                 return f"{shown}: there is no such file."
             clip = file.parent / os.fsdecode(_clip_of(file, read.data))
             spec = parse(read.data, clip_name=os.fsencode(clip.name), file=shown)
-            spec = folder.check_references(spec, path, read.data)
-            if problems := self._problems(folder, path, spec, clip):
+            problems: list[Problem] = []
+            try:
+                spec = folder.check_references(spec, path, read.data)
+            except SpecInvalid as error:
+                problems += error.problems
+            if problems := [*self._problems(folder, path, spec, clip), *problems]:
                 raise refused(problems, file=shown, data=read.data)
         except SpecInvalid as error:
             return explain(error, in_file=False).rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,21 @@ def probed(clip: Path) -> Measured | None:
             return None
         return measure(clip.parent, os.fsencode(clip.name), str(kind))
     except (OSError, PovwatchError):
+        return None
+
+
+def digest_of(config: Config, clip: Path) -> str | None:
+    """SHA-256 of a clip's bytes, in hexadecimal; None if it is no complete video, or changes meanwhile."""
+    if (info := recorded_info(config, clip)) and info.sha256:
+        return info.sha256
+    if probed(clip) is None:
+        return None
+    try:
+        with clip.open("rb") as file:
+            before = signature(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return digest if signature(os.fstat(file.fileno())) == before else None
+    except OSError:
         return None
 
 

@@ -11,6 +11,7 @@ The rules of `specs --force`, which replaces existing files:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -24,20 +25,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from povwatch.cli.app import app, console, plain, shared
-from povwatch.cli.clips_here import bases, known, probed, recorded_info
+from povwatch.cli.clips_here import bases, digest_of, known, probed, recorded_info
 from povwatch.core import layout
 from povwatch.core.errors import ConfigError, EnvironmentFault, SpecInvalid
 from povwatch.core.job import CLAIMED, JobState
 from povwatch.files.signature import signature, written_on
 from povwatch.service.log import one_line
-from povwatch.spec.first import choose, first_spec, needs_duration
+from povwatch.spec.choices import looks_possible
+from povwatch.spec.first import choose, first_spec, needs_digest, needs_duration
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.model import Spec
 from povwatch.spec.prompts import check_name, configured_templates
 from povwatch.spec.variables import VARIABLES, Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from povwatch.config.settings import Config
     from povwatch.journal.reader import Known
@@ -116,21 +118,47 @@ def prompts(
     config = shared(context).config()
     templates = configured_templates(config)
     if what is What.LIST:
-        width = max(map(len, ["template", *templates]))
-        console.print(f"[bold]{'template':<{width}}  from      for[/bold]", soft_wrap=True)
-        for name, found in sorted(templates.items()):
-            mine = config.spec.templates and found.place.startswith(config.spec.templates)
-            whose = "yours" if mine else "povwatch"
-            console.print(plain(f"{name:<{width}}  {whose:<8}  {found.description}"), soft_wrap=True)
-        console.print()
-        yours = config.spec.templates or "a folder of yours, which spec.templates names"
-        console.print(plain(f"Used for new clips: {config.spec.template}. Yours go into {yours}."), soft_wrap=True)
-        console.print("In their texts you may write:")
-        for variable, meaning in VARIABLES.items():
-            console.print(plain(f"  {{{variable}}}  {meaning}"), soft_wrap=True)
+        _list(config, templates)
         return
     check_name(template, templates, template)
-    typer.echo("\n".join(map(one_line, templates[template].text.splitlines())))
+    lines = templates[template].text.splitlines()
+    lines += [f"# {{{name}}}: {' | '.join(words)}" for name, words in templates[template].choices.items()]
+    typer.echo("\n".join(map(one_line, lines)))
+
+
+def _list(config: Config, templates: Mapping[str, Template]) -> None:
+    """Print every template on a line, then what their texts may contain."""
+    rows = [("template", "from", "controls", "for")]
+    for name, found in sorted(templates.items()):
+        mine = config.spec.templates and found.place.startswith(config.spec.templates)
+        draws = f"[{looks_possible(found.choices):,} looks] " if found.choices else ""
+        rows.append((name, "yours" if mine else "povwatch", _controls(found), f"{draws}{found.description}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
+        line = plain("  ".join(cells).rstrip())
+        console.print(f"[bold]{line}[/bold]" if row is rows[0] else line, soft_wrap=True)
+    console.print()
+    usual = ", ".join(f"{key} {weight:g}" for key, weight in config.spec.controls.items())
+    yours = config.spec.templates or "a folder of yours, which spec.templates names"
+    console.print(plain(f"Used for new clips: {config.spec.template}. Yours go into {yours}."), soft_wrap=True)
+    console.print(plain(f"A template without controls leaves them to spec.controls: {usual}."), soft_wrap=True)
+    console.print("In their texts you may write:")
+    for variable, meaning in VARIABLES.items():
+        console.print(plain(f"  {{{variable}}}  {meaning}"), soft_wrap=True)
+    choice = "  {light: morning sun|lamp}  one of these, drawn for each clip; {light} elsewhere stands for the same"
+    console.print(plain(choice), soft_wrap=True)
+
+
+def _controls(template: Template) -> str:
+    """A template's controls and their weights in a few words, such as "edge 1, seg 0.4 (mask), vis 0.6"."""
+    words = []
+    for key, control in template.controls.items():
+        masked = " (mask)" if control.get("mask_path") or control.get("mask_prompt") else ""
+        words.append(f"{key} {control.get('control_weight', 1.0):g}{masked}")
+    if template.settings.get("guided_generation_mask"):
+        words.append("guided by a mask")
+    return ", ".join(words) or "-"
 
 
 def _below(config: Config, folder: Path | None) -> bytes:
@@ -191,8 +219,11 @@ class SpecWriter:
         template = choose(self._config.spec, self._templates, path, template=self._template)
         facts = self._facts(path, template)
         if facts is None:
-            why = f"template {template.name} has {{duration}}, and the clip is no whole video (yet)"
-            return Outcome.FAILED, f"not written: {why}"
+            has = "{duration}" if needs_duration(template) else "choices, which are drawn for the clip's content"
+            return (
+                Outcome.FAILED,
+                f"not written: template {template.name} has {has}, and the clip is no whole video (yet)",
+            )
         data = first_spec(self._config.spec, template, base, facts)
         if there:
             return self._replace(spec, data, template, facts, base)
@@ -222,7 +253,7 @@ class SpecWriter:
             return Outcome.THERE, ""
 
         def ours(text: bytes) -> bool:
-            return text in self._ours(facts, base)
+            return text in self._ours(facts, base, drawn=b'"drawn"' in text)
 
         if self._dry:
             kept = "" if ours(old) else "; what somebody wrote there would be kept beside it"
@@ -234,27 +265,38 @@ class SpecWriter:
     def _message(self, what: str, template: Template) -> str:
         return f"{'would be ' if self._dry else ''}{what}, template {template.name}"
 
-    def _ours(self, facts: Facts, base: bytes) -> set[bytes]:
-        """Every text that povwatch itself may have written there."""
+    def _ours(self, facts: Facts, base: bytes, *, drawn: bool) -> set[bytes]:
+        """Every text that povwatch itself may have written there; of templates with choices only if `drawn`."""
+        clip = self._config.paths.inputs / os.fsdecode(facts.path)
         if facts.duration is None and any(needs_duration(template) for template in self._templates.values()):
-            facts = replace(facts, duration=self._duration(self._config.paths.inputs / os.fsdecode(facts.path)))
-        of_folder = [choose(self._config.spec, self._templates, facts.path, template=name) for name in self._templates]
-        return {
-            first_spec(self._config.spec, template, base, facts)
-            for template in [*self._templates.values(), *of_folder]
-            if facts.duration is not None or not needs_duration(template)
-        }
+            facts = replace(facts, duration=self._duration(clip))
+        if drawn and facts.digest is None:
+            facts = replace(facts, digest=digest_of(self._config, clip))
+        found = set()
+        for template in [*self._templates.values(), *self._of_folder(facts.path)]:
+            lacks = (needs_duration(template) and facts.duration is None) or (
+                needs_digest(template) and not facts.digest
+            )
+            if not lacks:
+                found.add(first_spec(self._config.spec, template, base, facts))
+        return found
+
+    def _of_folder(self, path: bytes) -> Iterator[Template]:
+        """Every template as it is for this clip's folder."""
+        for name in self._templates:
+            with contextlib.suppress(ConfigError):  # it does not go with the folder's negative prompt
+                yield choose(self._config.spec, self._templates, path, template=name)
 
     def _facts(self, path: bytes, template: Template) -> Facts | None:
-        """The facts about a clip; None if its template needs its duration and the clip cannot be probed."""
+        """The facts about a clip; None if its template needs what only a whole video has, and the clip is none."""
         clip: Path = self._config.paths.inputs / os.fsdecode(path)
-        duration = None
-        if needs_duration(template):
-            duration = self._duration(clip)
-            if duration is None:
-                return None
+        duration = digest = None
+        if needs_duration(template) and (duration := self._duration(clip)) is None:
+            return None
+        if needs_digest(template) and (digest := digest_of(self._config, clip)) is None:
+            return None
         try:
-            return Facts(path, written_on(signature(clip.lstat())), duration)
+            return Facts(path, written_on(signature(clip.lstat())), duration, digest)
         except OSError:  # it has just gone away
             return None
 

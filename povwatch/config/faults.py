@@ -169,21 +169,19 @@ def _place(where: list[str], file: Path | None, shown: str) -> str:
         variable = f"{PREFIX}{'__'.join(where[:length]).upper()}"
         if name := next((name for name in os.environ if name.upper() == variable), None):
             return f"the environment variable {name}"
-    line = _line_of(file, where)
+    line = line_of(file.read_text("utf-8"), where) if file else None
     return f"{shown}, line {line}" if line else shown
 
 
-def _line_of(file: Path | None, where: list[str]) -> int | None:
-    """The line of a key, found by its section's header; None if it comes from elsewhere."""
-    if file is None:
-        return None
+def line_of(text: str, where: Sequence[str]) -> int | None:
+    """The line of a key in a TOML text, found by its section's header; None if the key is not there."""
     if len(where) > 1 and where[1].isdecimal():
-        return _line_in_list(file, where)
+        return _line_in_list(text, where)
     section = ""
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
             section = header[1]
-            if [section] == where:
+            if [section] == [*where]:
                 return number
             continue
         key = where[1] if len(where) > 1 and section == where[0] else where[0] if not section else None
@@ -192,11 +190,11 @@ def _line_of(file: Path | None, where: list[str]) -> int | None:
     return None
 
 
-def _line_in_list(file: Path, where: list[str]) -> int | None:
+def _line_in_list(text: str, where: Sequence[str]) -> int | None:
     """The same for a list of tables: `hooks.1.argv` is below the second [[hooks]], or that line itself."""
     section, entry = where[0], int(where[1])
     seen, found = -1, None
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
             if seen == entry:
                 break

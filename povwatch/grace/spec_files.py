@@ -14,7 +14,7 @@ from povwatch.core.events import say
 from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
-from povwatch.spec.first import choose, first_spec, priority_for
+from povwatch.spec.first import choose, first_spec, needs_digest, priority_for
 from povwatch.spec.lint import lint
 from povwatch.spec.parse import SIZE_MAX, Label, names_other, parse, refused, renamed
 from povwatch.spec.variables import Facts
@@ -222,14 +222,17 @@ class SpecFiles:
             return None
         if file is None or job.id in self._carried:
             return None
+        if job.source_hash is None and needs_digest(choose(self._defaults, self._templates, job.path)):
+            return path  # the clip never arrived; whether somebody edited its JSON cannot be told
         info = json.loads(job.source_info) if job.source_info else {}
         return None if file.data == self._default(job, info.get("duration")) else path
 
     def _default(self, job: Job, duration: float | None) -> bytes:
         """The JSON that povwatch writes for a clip."""
         template = choose(self._defaults, self._templates, job.path)
-        facts = Facts(job.path, written_on(job.source_stat) if job.source_stat else "", duration)
-        return first_spec(self._defaults, template, job.label, facts)
+        date = written_on(job.source_stat) if job.source_stat else ""
+        facts = Facts(job.path, date, duration, digest=job.source_hash)
+        return first_spec(self._defaults, template, job.label, facts, look=job.look)
 
     def _validate(self, reading: SpecReading, job: Job, path: bytes, file: SpecFile) -> None:
         """Validate a JSON as it was read."""
@@ -274,7 +277,13 @@ class SpecFiles:
             SpecInvalid: it cannot be run.
             EnvironmentFault: the folder is away, or fails.
         """
-        spec = self._folder.check_references(spec, path, file.data)
-        if problems := self._abilities.refusals(spec.upstream(), clip):
+        problems = self._abilities.refusals(spec.upstream(), clip)
+        try:
+            spec = self._folder.check_references(spec, path, file.data)
+        except (
+            SpecInvalid
+        ) as error:  # say both: the missing files may be needless, since the engine has no use for them
+            problems += error.problems
+        if problems:
             raise refused(problems, file=layout.shown(layout.split(path)[1]), data=file.data)
         return spec

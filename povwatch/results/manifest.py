@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from povwatch.attempt.attempt import Attempt
     from povwatch.core.job import Job
     from povwatch.publish import Entry
+    from povwatch.spec.model import Spec
 
 VERSION = 1
 """Version of the manifest's format."""
@@ -47,7 +48,7 @@ SOURCE_FIELDS = (
 def manifest(
     job: Job,
     attempt: Attempt,
-    spec: dict[str, Any],
+    spec: Spec,
     entries: Sequence[Entry],
     checked: Checked,
     *,
@@ -58,7 +59,7 @@ def manifest(
 
     Args:
         attempt: its files and measurements. Paths in them are left out.
-        spec: the frozen spec, in upstream's fields.
+        spec: the frozen spec.
         entries: the published files, under their final names: the result, then `attempt.controls`.
         checked: what the check of the result found.
         started_at: ISO 8601, with the zone.
@@ -66,12 +67,14 @@ def manifest(
     """
     capabilities, artifact = attempt.capabilities, attempt.artifact
     controls = zip(attempt.controls.items(), entries[1:], strict=True)
+    fields = spec.upstream()
     text = {
         **_kind(capabilities),
         **_clip(job, attempt.info),
-        "spec": spec,
+        "spec": fields,
         "spec_hash": job.spec_hash,
-        **_settings(spec, artifact),
+        **({"drawn": drawn} if (drawn := spec.drawn()) else {}),
+        **_settings(fields, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
         # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).
         "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},

@@ -95,7 +95,6 @@ def _naming(job: Job, attempt: Attempt, checked: Checked, pattern: str, started_
         return [result, *(layout.control(result, key) for key in attempt.controls)]
 
     def describe(entries: Sequence[Entry]) -> bytes:
-        spec = attempt.frozen.upstream()
-        return manifest(job, attempt, spec, entries, checked, started_at=started_at, finished_at=finished_at)
+        return manifest(job, attempt, attempt.frozen, entries, checked, started_at=started_at, finished_at=finished_at)
 
     return names, describe

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from povwatch.config.settings import FolderDefaults
 from povwatch.core import layout
+from povwatch.core.errors import ConfigError
+from povwatch.spec.choices import draw
 from povwatch.spec.parse import as_json
+from povwatch.spec.placeholders import BadText
 from povwatch.spec.variables import filled, names_in
 
 if TYPE_CHECKING:
@@ -33,35 +36,106 @@ def choose(
     """The template of a clip, with its folder's own negative prompt if there is one.
 
     `clip` is relative to inputs/. A requested template overrides the folder's.
+
+    Raises:
+        ConfigError: the folder's negative prompt and a requested template have different choices of one name, or one
+            has the name of a choice that the other lacks.
     """
     folder = folder_of(defaults, clip)
     chosen = templates[template or folder.template or defaults.template]
-    return replace(chosen, negative_prompt=folder.negative_prompt) if folder.negative_prompt else chosen
+    if not folder.negative_prompt:
+        return chosen
+    own = replace(chosen, negative_prompt=folder.negative_prompt)
+    try:
+        _ = own.choices
+    except BadText as error:
+        what = (
+            f"The template {chosen.name} does not go with the negative prompt of {_shown(clip)}: {error.key}: {error}."
+        )
+        raise ConfigError(what, error.todo) from error
+    return own
 
 
 def needs_duration(template: Template) -> bool:
     """Whether the JSON needs the clip's duration, for which the clip has to be probed."""
-    return "duration" in names_in(template.prompt) + names_in(template.negative_prompt)
+    return any("duration" in names_in(text) for text in template.texts.values())
 
 
-def first_spec(defaults: SpecDefaults, template: Template, label: bytes, facts: Facts) -> bytes:
-    """The text of the JSON. Upstream's command line accepts it unchanged.
+def needs_digest(template: Template) -> bool:
+    """Whether the JSON needs the clip's digest, for which the clip has to be read: the template has choices."""
+    return bool(template.choices)
 
-    `label` is what upstream's command line would call the result: the clip's base, or that with the look.
+
+def first_spec(
+    defaults: SpecDefaults,
+    template: Template,
+    label: bytes,
+    facts: Facts,
+    *,
+    look: str = "",
+    seed: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The text of the JSON. Upstream's command line accepts it, once the block "povwatch" is taken out if it has one.
+
+    Args:
+        defaults: what the template leaves open.
+        template: one that `choose` gives.
+        label: what upstream's command line would call the result: the clip's base, or that with the look.
+        facts: with what `needs_duration` and `needs_digest` ask for.
+        look: the look's name; empty for the clip's own JSON.
+        seed: instead of `spec.seed`.
+        changes: fields that replace the template's. An object is merged into the object that is there, and None takes a
+            field out.
     """
+    changes = {"seed": defaults.seed if seed is None else seed, **(changes or {})}
+    drawn = _drawn(template, facts, seed=changes["seed"], look=look)
     _, name = layout.split(facts.path)
-    members = {
-        "name": as_json(label.decode("utf-8", "backslashreplace").encode()),  # only a label: no half characters
-        "video_path": as_json(name),
-        "prompt": json.dumps(filled(template.prompt, facts), ensure_ascii=False),
-        "negative_prompt": json.dumps(filled(template.negative_prompt, facts), ensure_ascii=False),
-        "seed": str(defaults.seed),
-        "guidance": str(defaults.guidance),
+    members: dict[str, Any] = {
+        "name": "",
+        "video_path": "",
+        "prompt": template.prompt,
+        "negative_prompt": template.negative_prompt,
+        "seed": None,
+        "guidance": defaults.guidance,
+        **template.settings,
+        **(template.controls or {str(key): {"control_weight": float(w)} for key, w in defaults.controls.items()}),
     }
-    for control, weight in defaults.controls.items():
-        members[str(control)] = f'{{\n    "control_weight": {float(weight)!r}\n  }}'
-    lines = ",\n".join(f'  "{key}": {value}' for key, value in members.items())
+    members = {key: _filled(value, facts, drawn) for key, value in members.items()}
+    if drawn:
+        members["povwatch"] = {"drawn": drawn}
+    for key, value in changes.items():
+        there = members.get(key)
+        members[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+    texts = {key: _as_text(value) for key, value in members.items() if value is not None}
+    texts["name"] = as_json(label.decode("utf-8", "backslashreplace").encode())  # only a label: no half characters
+    texts["video_path"] = as_json(name)
+    lines = ",\n".join(f'  "{key}": {text}' for key, text in texts.items())
     return f"{{\n{lines}\n}}\n".encode()
+
+
+def _drawn(template: Template, facts: Facts, *, seed: int, look: str) -> dict[str, str]:
+    """The words of each of the template's choices."""
+    choices = template.choices
+    if not choices:
+        return {}
+    if facts.digest is None:
+        raise ValueError(f"{template.name} has choices, and the clip's digest is not known")
+    return draw(choices, seed=seed, digest=facts.digest, look=look)
+
+
+def _filled(value: Any, facts: Facts, drawn: Mapping[str, str]) -> Any:  # noqa: ANN401 - whatever a field holds
+    """A field with the placeholders in its texts filled in."""
+    if isinstance(value, str):
+        return filled(value, facts, drawn)
+    if isinstance(value, dict):
+        return {key: filled(each, facts, drawn) if isinstance(each, str) else each for key, each in value.items()}
+    return value
+
+
+def _as_text(value: Any) -> str:  # noqa: ANN401 - whatever a field holds
+    """A field as JSON, indented for its place. What JSON does not have, such as TOML's dates, becomes a text."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str).replace("\n", "\n  ")
 
 
 def folder_of(config: SpecDefaults, clip: bytes) -> FolderDefaults:
@@ -79,9 +153,14 @@ def priority_for(config: SpecDefaults, clip: bytes, spec: Spec) -> int:
 
 
 def _first(patterns: Mapping[str, T], clip: bytes, default: T) -> T:
-    folder = layout.shown(layout.split(clip)[0])
+    folder = _shown(clip)
     for pattern, value in patterns.items():
         whole = pattern.removesuffix("/**")
         if fnmatchcase(folder, whole) or (whole != pattern and fnmatchcase(folder, f"{whole}/*")):
             return value
     return default
+
+
+def _shown(clip: bytes) -> str:
+    """The clip's folder below inputs/."""
+    return layout.shown(layout.split(clip)[0])

@@ -215,6 +215,8 @@ class Own(_Strict):
     """Say "now" and the time to edit is over at once; say "hold" and the clip waits until this line is gone."""
     priority: Priority = 0
     """Higher goes first, from -100 to 100."""
+    drawn: dict[str, str] = Field(default_factory=dict)
+    """What was drawn of the template's choices, by their names. It is in the prompt; change both together."""
 
 
 class Spec(_Strict):
@@ -322,6 +324,14 @@ class Spec(_Strict):
     def upstream(self) -> dict[str, Any]:
         """Upstream's `InferenceArguments` as JSON values, with defaults filled in."""
         return self.model_dump(mode="json", exclude={"schema_", "povwatch"}, exclude_none=True)
+
+    def drawn(self) -> dict[str, str]:
+        """What was drawn of the template's choices, as far as a text of the spec still says it."""
+        texts = [self.prompt, self.negative_prompt, self.guided_generation_mask]
+        texts += [value for control in self.controls.values() for value in control.model_dump(mode="json").values()]
+        said = [text for text in texts if isinstance(text, str)]
+        drawn = self.povwatch.drawn
+        return {name: words for name, words in drawn.items() if any(words in text for text in said)}
 
     def referenced_paths(self) -> dict[str, str]:
         """The named files beside the clip: field (`edge.control_path`) to path, relative to the JSON's folder."""

@@ -1,15 +1,15 @@
 """The variables of templates: `{stem}`, `{folder}`, `{date}`, `{duration}`. Pure.
 
-A literal brace is written twice, `{{`, as in Python's format strings.
+placeholders.py says how they are written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from string import Formatter
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
+from povwatch.spec.placeholders import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,35 +35,26 @@ class Facts:
     """ISO 8601."""
     duration: float | None = None
     """Seconds; None if the clip was not probed."""
+    digest: str | None = None
+    """SHA-256 of the clip's bytes, in hexadecimal; None if the clip was not read."""
 
 
 def names_in(text: str) -> list[str]:
-    """The variables in a text, in order.
+    """The variables and choices in a text, in order.
 
     Raises:
-        ValueError: an unknown variable, or a single brace.
+        BadText: the text cannot be used.
     """
-    try:
-        parts = list(Formatter().parse(text))
-    except ValueError as error:
-        raise ValueError(f"a brace stands alone ({error}); write {{{{ or }}}} for one that is meant as it is") from None
-    found = []
-    for _, name, spec, conversion in parts:
-        if name is None:
-            continue
-        if name not in VARIABLES or spec or conversion:
-            written = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            raise ValueError(f"{{{written}}} is no variable; there are {_known()}. Write {{{{ for a brace itself")
-        found.append(name)
-    return found
+    return [part.name for part in parts_of(text) if not isinstance(part, str)]
 
 
-def filled(text: str, facts: Facts) -> str:
-    """Fill in the variables of a text. Braces in the values are left alone.
+def filled(text: str, facts: Facts, drawn: Mapping[str, str] | None = None) -> str:
+    """Fill in the variables and choices of a text. Braces in the values are left alone.
 
     Args:
-        text: one that `names_in` accepts.
+        text: one that `choices.choices_in` accepts.
         facts: with a duration, if the text uses it.
+        drawn: the words of each choice.
     """
     folder, name = layout.split(facts.path)
     values = {
@@ -71,9 +62,8 @@ def filled(text: str, facts: Facts) -> str:
         "folder": layout.shown(folder),
         "date": facts.date,
         "duration": "" if facts.duration is None else spoken(facts.duration),
-    }
-    parts = Formatter().parse(text)
-    return "".join(literal + ("" if name is None else values[name]) for literal, name, _, _ in parts)
+    } | dict(drawn or {})
+    return "".join(part if isinstance(part, str) else values[part.name] for part in parts_of(text))
 
 
 def spoken(seconds: float) -> str:
@@ -82,7 +72,3 @@ def spoken(seconds: float) -> str:
     hours, minutes, rest = whole // _HOUR, whole % _HOUR // _MINUTE, whole % _MINUTE
     amounts = ((hours, "hour"), (minutes, "minute"), (0 if hours else rest, "second"))
     return " ".join(f"{amount} {unit}{'s' * (amount > 1)}" for amount, unit in amounts if amount)
-
-
-def _known() -> str:
-    return ", ".join(f"{{{name}}}" for name in VARIABLES)

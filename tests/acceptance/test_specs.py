@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
 import pytest
 from support.daemons import Daemon
 
+from povwatch.spec.choices import draw
 from povwatch.spec.prompts import load_templates
 
 
@@ -67,6 +69,23 @@ def test_json_files_for_a_folder(here):
     assert "a.json: left as it is: it is open in an editor" in left
 
 
+def test_drawn_looks(here):
+    """specs draws for the clip's content, whatever the clip is called, and replaces an untouched JSON alone."""
+    (here.folder / "mine" / "looks.toml").write_text('prompt = "{light: sun|overcast|lamp}, {stem}"\n')
+    clip = here.clip("a.mp4")
+    (here.inputs / "b.mp4").write_bytes(clip.read_bytes())
+    (here.inputs / "c.mp4").write_bytes(b"no video")
+    done = here.call("specs", "--template", "looks")
+    assert "c.json: not written: template looks has choices, which are drawn for the clip's content" in done.stdout
+    a, b = (json.loads((here.inputs / name).read_text()) for name in ("a.json", "b.json"))
+    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+    drawn = draw({"light": ("sun", "overcast", "lamp")}, seed=0, digest=digest, look="")
+    assert a["povwatch"] == b["povwatch"] == {"drawn": drawn}
+    assert (a["prompt"], b["prompt"]) == (f"{drawn['light']}, a", f"{drawn['light']}, b")
+    done = here.call("specs", "--template", "kitchen", "--force")
+    assert "a.json: written anew, template kitchen\n" in done.stdout
+
+
 def test_done_clip_keeps_its_json(here):
     """specs --force leaves the JSON of a clip that is done."""
     here.clip()
@@ -83,7 +102,9 @@ def test_errors_come_before_the_work(here):
     for command in (["specs"], ["run", "--once"], ["prompts", "list"]):
         done = here.call(*command)
         assert done.returncode in {1, 2}, command
-        assert "bad.toml: prompt: {stm} is no variable; there are {stem}, " in done.stderr + done.stdout, command
+        assert "bad.toml, line 1: prompt: {stm} is no variable; there are {stem}, " in done.stderr + done.stdout, (
+            command
+        )
     bad.unlink()
     here.configure(spec={"folders": {"a": {"negative_prompt": "no {stm}"}}})
     done = here.call("run", "--once")
@@ -108,6 +129,8 @@ def test_prompts_are_listed_and_shown(here):
         assert line.split()[1] == ("povwatch" if ours else "yours")
         assert line.endswith(ours.description if ours else "Mine.")
     assert "{duration}" in listed
+    assert "povwatch  edge 1, vis 0.6, seg 0.4 (mask)  [5 looks] Another place" in listed
+    assert "# {light}: soft morning sun from a window | " in here.call("prompts", "show", "lighting").stdout
     assert here.call("prompts", "show", "kitchen").stdout.startswith('prompt = "my ')
     shown = here.call("prompts", "show", "driving").stdout
     (here.folder / "mine" / "again.toml").write_text(shown)

@@ -27,9 +27,9 @@ def inspected(folder, **shape):
 class ClipInGrace(Built):
     """An empty file that passes for the clip of `info`, and what happens to it."""
 
-    def __init__(self, folder, info, *, kind="toy.py:Engine", hooks=(), **engine):
+    def __init__(self, folder, info, *, kind="toy.py:Engine", hooks=(), spec=None, **engine):
         grace = {"period": "2m", "max": "1h"}
-        super().__init__(folder, grace=grace, hooks=hooks, engine={"kind": kind} | engine)
+        super().__init__(folder, grace=grace, hooks=hooks, spec=spec or {}, engine={"kind": kind} | engine)
         self.info = info
         clip = self.inputs / "a.mp4"
         clip.touch()

@@ -2,9 +2,11 @@
 
 Names, revisions and formats are those that upstream asks for. It runs under the interpreter of upstream's environment.
 
-    make_checkpoints.py HF_HOME [--real] [CONTROL ...]
+    make_checkpoints.py HF_HOME [--real | --short] [CONTROL ...]
 
-Without --real the networks are tiny. Without controls it writes all four and the distilled model of edge.
+With --real the networks have their real sizes, and with --short all but the text encoder, of which two layers are left:
+it is most of what is loaded, and little of what is computed. Otherwise they are tiny.
+Without controls it writes all four and the distilled model of edge.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from pathlib import Path
 CONTROLS = ("edge", "vis", "depth", "seg")
 
 HOME = Path(sys.argv[1])
-REAL = "--real" in sys.argv
-ASKED = [one for one in sys.argv[2:] if one != "--real"] or [*CONTROLS, "distilled"]
+SHORT = "--short" in sys.argv
+REAL = SHORT or "--real" in sys.argv
+ASKED = [one for one in sys.argv[2:] if not one.startswith("--")] or [*CONTROLS, "distilled"]
 
 SHARD = 4 * 10**9
 """Bytes in one file of the text encoder."""
@@ -55,6 +58,12 @@ TEXT = {
 }
 """A tiny text encoder."""
 
+SHORT_NET = {"crossattn_proj_in_channels": 2 * 3584}
+"""The DiT reads each layer of the text encoder."""
+
+SHORT_TEXT = {"num_hidden_layers": 2, "max_window_layers": 2, "vision_config.depth": 1}
+SHORT_TEXT |= {"vision_config.fullatt_block_indexes": "[0]"}
+
 VAE = {"dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": []}
 VAE |= {"temperal_downsample": [False, True, True], "dropout": 0.0, "temporal_window": 16}
 """Upstream's own (tokenizers/wan2pt1.py, `_video_vae`)."""
@@ -70,16 +79,15 @@ BEGAN = time.monotonic()
 
 
 def overrides():
-    """The Hydra options that make the networks tiny, for `without_cuda`."""
+    """The Hydra options that make the networks small, for `without_cuda`."""
+    if REAL and not SHORT:
+        return {}
+    net, coder = (SHORT_NET, SHORT_TEXT) if SHORT else (NET, TEXT)
     text = "model.config.text_encoder_config.model_config.model_config"
-    encoder = [f"{text}.{key}={value}" for key, value in TEXT.items()]
-    nets = {name: [f"model.config.{name}.{key}={value}" for key, value in NET.items()] for name in NETS}
-    return {
-        "options": nets["net"] + encoder,
-        "distilled": [option for name in NETS for option in nets[name]] + encoder,
-        "vae": 8,
-        "pictures_by": 4,
-    }
+    encoder = [f"{text}.{key}={value}" for key, value in coder.items()]
+    nets = {name: [f"model.config.{name}.{key}={value}" for key, value in net.items()] for name in NETS}
+    options = {"options": nets["net"] + encoder, "distilled": [one for name in NETS for one in nets[name]] + encoder}
+    return options if SHORT else options | {"vae": 8, "pictures_by": 4}
 
 
 NETS = ("net", "net_fake_score", "net_teacher")
@@ -88,7 +96,7 @@ NETS = ("net", "net_fake_score", "net_teacher")
 def main():
     """Write what was asked for."""
     HOME.mkdir(parents=True, exist_ok=True)
-    Path(HOME, "povwatch-sizes.json").write_text(json.dumps({} if REAL else overrides()))
+    Path(HOME, "povwatch-sizes.json").write_text(json.dumps(overrides()))
     os.environ |= {"HF_HOME": str(HOME), "HF_HUB_OFFLINE": "1", "COSMOS_EXPERIMENTAL_CHECKPOINTS": "1"}
     torch = importlib.import_module("torch")
     torch.set_grad_enabled(False)
@@ -167,7 +175,7 @@ def _distilled(torch, config):
         )
 
     database._hf_download = cached
-    sizes = [] if REAL else overrides()["distilled"]
+    sizes = overrides().get("distilled", [])
     options = ["model.config.load_teacher_weights=False", "++model.config.base_load_from=null", *sizes]
     made = _resolved("cosmos_transfer2/_src/interactive/configs/registry_transfer2p5.py", found.experiment, options)
     _place_net(torch, made, found.hf)

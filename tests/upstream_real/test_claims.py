@@ -226,6 +226,13 @@ def test_calls_of_the_network(whole):
     assert whole["said"][-1].endswith(f"calls of the network: {CHUNKS * 3 * 2}; hooks on decode: 1")
 
 
+def test_convolutions_are_not_timed(whole):
+    """cuDNN chooses alike in every worker, although upstream has it choose by time."""
+    assert [event.line for event in whole["events"] if "convolutions are timed" in getattr(event, "line", "")][
+        -1
+    ].endswith("convolutions are timed: False")
+
+
 def test_seconds_by_stage(whole):
     """The seconds of all stages add up to what the job took."""
     seconds = whole["artifact"]["seconds"]

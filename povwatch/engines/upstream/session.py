@@ -6,7 +6,7 @@ cosmos_transfer2.inference      Control2WorldInference(setup, batch_hint_keys=[.
                                 guardrail_presets.run_text_guardrail(prompt, runner)
 ..._src.imaginaire.utils.log    logger.add(sink, level=, format=)
 
-Nothing else of upstream is called; hooks.py and cached.py list what is hooked into.
+Nothing else of upstream is called; hooks.py, cached.py and distributed.py list what is hooked into.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.cosmos import CONTROLS
 from povwatch.engines.port import EngineBlocked, EngineFailure
 from povwatch.engines.trust import check_owners
-from povwatch.engines.upstream import cached, causes, facts, hooks, memory, references, tensors
+from povwatch.engines.upstream import cached, causes, distributed, facts, hooks, memory, references, tensors
 from povwatch.engines.upstream.arguments import NAME, arguments, paths
 from povwatch.engines.upstream.chunks import Chunks
 from povwatch.engines.upstream.guard import contained
@@ -64,6 +64,8 @@ class Session:
         try:
             with contained(settings.folder):
                 report("importing Cosmos-Transfer2.5", None)
+                if settings.gpus > 1:
+                    distributed.tolerate()
                 importlib.import_module("cosmos_oss.init").init_environment()
                 cached.prefer_cache()
                 self._config = importlib.import_module("cosmos_transfer2.config")
@@ -73,6 +75,7 @@ class Session:
                 with _heard(MISFITS) as told:
                     self._model = self._inference.Control2WorldInference(setup, batch_hint_keys=list(settings.controls))
                 causes.check_shapes(told)
+                tensors.choose_alike()
                 hooks.check(self._inference, self._model.inference_pipeline)
         except Exception as error:
             known = causes.of_load(error)

@@ -1,4 +1,4 @@
-"""Converts upstream's tensors to bytes, and seeds the random numbers that it draws."""
+"""Converts upstream's tensors to bytes, seeds the random numbers that it draws, and settles its convolutions."""
 
 from __future__ import annotations
 
@@ -45,3 +45,14 @@ def seed_everything(seed: int) -> None:
             found = getattr(found, name, None)
         if found is not None:
             found(seed % SEEDS)
+
+
+def choose_alike() -> None:
+    """Have cuDNN choose its convolutions by its rules, which give the same choice in every process.
+
+    As it loads, upstream has cuDNN time them and take the fastest (predict2/utils/model_loader.py, 107, and the same in
+    interactive). They round in other ways, and each worker may find another one the fastest. Then the same job gives
+    other latents after a restart, and a clip that was resumed is not the one of a whole run.
+    """
+    torch: Any = sys.modules["torch"]
+    torch.backends.cudnn.benchmark = False

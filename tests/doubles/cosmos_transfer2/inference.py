@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cosmos_transfer2._src import collective
-from cosmos_transfer2._src.imaginaire.utils import checkpoint_db, log
+from cosmos_transfer2._src.imaginaire.utils import checkpoint_db, distributed, log
 from cosmos_transfer2._src.imaginaire.visualize.video import save_img_or_video
 from cosmos_transfer2._src.transfer2.inference.inference_pipeline import ControlVideo2WorldInference
 
@@ -39,12 +39,14 @@ class Control2WorldInference:
         self.setup_args = args
         self.batch_hint_keys = batch_hint_keys
         self.is_distilled = args.model_key.distilled
-        collective.join()  # lines 80-88
+        if collective.SIZE > 1:  # lines 80-88
+            distributed.init()
         leads = collective.RANK == 0
         wrong = "('net.x_embedder.weight', (3, 5), (64, 72))" if LOAD == "other shape" else ""
         # checkpointer.py, 444-501, and text2world_model_rectified_flow.py, 920: it is told, and the model goes on.
         log.critical(f"_IncompatibleKeys(missing_keys=[], unexpected_keys=[], incorrect_shapes=[{wrong}])")
         self.text_guardrail_runner = [] if leads and not args.disable_guardrails else None  # lines 90-101
+        torch.backends.cudnn.benchmark = True  # predict2/utils/model_loader.py, 107
         self.inference_pipeline = ControlVideo2WorldInference(1 if self.is_distilled else 2)
         if LOAD == "other version":
             del type(self.inference_pipeline)._get_num_chunks

@@ -4,13 +4,16 @@ It lets the engine's tests run where torch is not installed. What is kept as fil
 """
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 
 from . import cuda
 
-__all__ = ["Tensor", "bfloat16", "cuda", "float32", "frombuffer", "manual_seed", "randint", "uint8"]
+__all__ = ["Tensor", "backends", "bfloat16", "cuda", "float32", "frombuffer", "manual_seed", "randint", "uint8"]
 __version__ = "2.7.0+double"
+
+backends = SimpleNamespace(cudnn=SimpleNamespace(benchmark=False))
 
 
 class DType:

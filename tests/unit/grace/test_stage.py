@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 
 import pytest
@@ -11,9 +12,12 @@ from support.clip_in_grace import GRACE, QUEUED, ClipInGrace, inspected
 from support.clips import make_clip
 from support.put import put
 
+from povwatch.cli.specs import Outcome, SpecWriter
 from povwatch.core.events import SENTENCES
 from povwatch.core.job import JobState, Waiting
+from povwatch.spec.choices import draw
 from povwatch.spec.inputs_folder import InputsRefused
+from povwatch.spec.prompts import configured_templates
 
 PERIOD, LIMIT = 120.0, 3600.0
 
@@ -397,3 +401,81 @@ def test_edit_back_to_a_published_run(clip):
     assert clip.grace.spec_of(clip.job) is None
     assert (clip.job.id, clip.job.state, clip.job.output) == (done.id + 1, JobState.DONE, "a/a_preview.mp4")
     assert list(clip.store.ended.values())[-1] == clip.job
+
+
+@pytest.fixture
+def sampled(tmp_path, info):
+    """A clip whose template has choices."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "looks.toml").write_text(
+        'prompt = "{light: sun|overcast|lamp|neon} on {surface: oak|steel|linen}"\n'
+        'negative_prompt = "no {light}, {stem}"\n[edge]\n[vis]\ncontrol_weight = 0.2\n'
+    )
+    made = ClipInGrace(tmp_path, info, spec={"template": "looks", "templates": str(tmp_path / "mine")})
+    yield made
+    made.close()
+    made.no_bug()
+
+
+def test_choices_are_drawn_for_the_clip(sampled, info):
+    """A JSON has what is drawn for its clip's content; written again, without a daemon too, it is the same."""
+    sampled.admit()
+    written = sampled.spec.read_bytes()
+    data = json.loads(written)
+    templates = configured_templates(sampled.config)
+    drawn = draw(templates["looks"].choices, seed=0, digest=info.sha256, look="")
+    assert data["povwatch"] == {"drawn": drawn}
+    assert data["prompt"] == f"{drawn['light']} on {drawn['surface']}"
+    assert data["negative_prompt"] == f"no {drawn['light']}, a"
+    assert (data["edge"], data["vis"]) == ({}, {"control_weight": 0.2})
+    sampled.spec.unlink()
+    assert SpecWriter(sampled.config, templates).write(b"a.mp4", b"a", force=False)[0] is Outcome.WRITTEN
+    assert sampled.spec.read_bytes() == written
+    sampled.spec.unlink()
+    sampled.until(1005)
+    sampled.restart(away=1)
+    sampled.until(sampled.clock.now + 5)
+    assert sampled.spec.read_bytes() == written
+
+
+def test_edited_draw_is_what_runs(sampled):
+    """An edited prompt runs as it is, and its job knows which draws it still has."""
+    sampled.admit()
+    drawn = json.loads(sampled.spec.read_text())["povwatch"]["drawn"]
+    sampled.edit(prompt="candles on oak", povwatch={"drawn": {"light": "candles", "surface": "brass"}})
+    with capture_logs() as logs:
+        sampled.until(1000 + 2 * PERIOD)
+    (warning,) = [log["warning"] for log in logs if log["event"] == "lint"]
+    assert warning.startswith("povwatch.drawn says surface: brass, and no prompt says so any more")
+    spec = sampled.grace.spec_of(sampled.job)
+    assert spec.drawn() == {"light": "candles"} != drawn
+    assert "povwatch" not in spec.upstream()
+
+
+PRESETS = {
+    ("cosmos", "lighting"): ["vis is asked for, but the model that is loaded takes edge only"],
+    ("diffusers", "lighting"): ["vis is asked for beside edge", "vis is asked for, and engine.controls has edge only"],
+    ("diffusers", "background"): [
+        "seg.control_path is missing, and the diffusers engine does not compute seg",
+        "seg.mask_path is set, and the diffusers engine takes no masks",
+        "edge.control_path names a file that is not there",
+    ],
+    ("cosmos", "objects"): ["seg.mask_path names a file that is not there"],
+}
+
+
+@pytest.mark.parametrize(("engine", "template"), PRESETS)
+def test_preset_beyond_the_engine(tmp_path, info, engine, template):
+    """What the engine cannot do of a preset, and the files that it needs, are told at once in the error file."""
+    clip = ClipInGrace(tmp_path, info, kind=engine, spec={"template": template})
+    try:
+        clip.admit()
+        assert clip.at() == (JobState.GRACE, Waiting.INVALID_SPEC)
+        text = clip.error.read_text()
+        for words in PRESETS[engine, template]:
+            assert words in text
+        clip.edit(vis=None, seg=None, edge={"control_weight": 1.0})
+        clip.until(1005)
+        assert clip.at() == GRACE
+    finally:
+        clip.close()

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from povwatch.config.settings import SpecDefaults
-from povwatch.spec.first import choose, first_spec, folder_of, needs_duration
+from povwatch.core.errors import ConfigError
+from povwatch.spec.choices import draw
+from povwatch.spec.first import choose, first_spec, folder_of, needs_digest, needs_duration
 from povwatch.spec.prompts import Template
 from povwatch.spec.variables import Facts, filled, spoken
 
@@ -102,3 +104,69 @@ def test_wrong_shape_of_a_folder_is_refused():
         SpecDefaults.model_validate({"folders": {"a": 3}})
     with pytest.raises(ValueError, match="negative"):
         SpecDefaults.model_validate({"folders": {"a": {"negative": "x"}}})
+
+
+SAMPLED = Template(
+    "sampled",
+    "{light: sun|lamp|moon} on {surface: oak|steel}, {stem}",
+    "no {light}",
+    settings={"guidance": 5},
+    controls={"seg": {"control_weight": 0.4, "mask_path": ".controls/{stem}.mp4", "control_prompt": "{surface}"}},
+)
+CLIP = Facts(b"cars/a.mp4", "2026-05-31", digest="a" * 64)
+
+
+def made(defaults=DEFAULTS, template=SAMPLED, facts=CLIP, **of):
+    return json.loads(first_spec(defaults, template, b"a", facts, **of))
+
+
+def test_json_has_what_was_drawn():
+    """The JSON has the drawn words in every text, and below povwatch what was drawn."""
+    data = made()
+    drawn = data["povwatch"]["drawn"]
+    assert drawn == draw(SAMPLED.choices, seed=0, digest="a" * 64, look="")
+    assert data["prompt"] == f"{drawn['light']} on {drawn['surface']}, a"
+    assert data["negative_prompt"] == f"no {drawn['light']}"
+    assert data["guidance"] == 5
+    assert data["seg"] == {"control_weight": 0.4, "mask_path": ".controls/a.mp4", "control_prompt": drawn["surface"]}
+    assert "edge" not in data
+    assert list(made(template=TEMPLATES["plain"]))[-1] == "edge"  # and nothing below povwatch where nothing is drawn
+
+
+def test_looks_draw_for_themselves():
+    """A look's draws depend on its name and seed, and on no other look."""
+    looks = {(look, seed): made(look=look, seed=seed) for look in ("", "night", "rain") for seed in range(4)}
+    assert len({data["prompt"] for data in looks.values()}) > 3
+    assert looks["night", 2] == made(look="night", changes={"seed": 2})
+    assert looks["night", 2]["seed"] == 2
+
+
+def test_changes_go_over_the_template():
+    """Changed fields replace the template's, objects are merged, and None takes a field out."""
+    changes = {"guidance": 4, "seg": {"control_weight": 0.5}, "edge": {}, "povwatch": {"start": "hold"}}
+    data, plain = made(changes=changes), made()
+    assert data["guidance"] == 4
+    assert data["seg"] == plain["seg"] | {"control_weight": 0.5}
+    assert data["edge"] == {}
+    assert data["povwatch"] == plain["povwatch"] | {"start": "hold"}
+    assert "seg" not in made(changes={"seg": None, "edge": {}})
+
+
+def test_draws_need_the_clip():
+    """A template with choices needs the clip's digest, and says so."""
+    assert needs_digest(SAMPLED)
+    assert not needs_digest(TEMPLATES["timed"])
+    with pytest.raises(ValueError, match="sampled has choices"):
+        made(facts=FACTS)
+
+
+def test_folder_shares_the_choices():
+    """A folder's negative prompt shares the choices of the template; where it cannot, the template is refused."""
+    defaults = SpecDefaults.model_validate(
+        {"template": "sampled", "folders": {"cars": {"negative_prompt": "no {light}"}}}
+    )
+    templates = TEMPLATES | {"sampled": SAMPLED}
+    data = made(template=choose(defaults, templates, b"cars/a.mp4"))
+    assert data["negative_prompt"] == f"no {data['povwatch']['drawn']['light']}"
+    with pytest.raises(ConfigError, match=r"plain does not go with .* of cars: negative_prompt: \{light\} is no"):
+        choose(defaults, templates, b"cars/a.mp4", template="plain")

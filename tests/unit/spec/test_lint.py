@@ -31,6 +31,7 @@ WARNED = {
     "show_control_condition": {"show_control_condition": True},
     "keep_input_resolution": {"keep_input_resolution": False},
     "single image": {"num_video_frames_per_chunk": 1},
+    "povwatch.drawn says light: lamp, and no prompt says so": {"povwatch": {"drawn": {"light": "lamp"}}},
 }
 
 
@@ -43,6 +44,10 @@ def test_warning(words, changes):
 QUIET = [
     {},
     {"edge": {"control_weight": 0.7}, "depth": {"control_weight": 0.2}, "seg": {"control_weight": 0.1}},
+    {"edge": {}, "vis": {"control_weight": 0.2}},
+    {"edge": {}, "seg": {"mask_path": ".controls/m.mp4"}, "vis": {"control_weight": 0.5}},  # upstream scales these
+    {"prompt": "by lamplight", "povwatch": {"drawn": {"light": "lamp"}}},
+    {"edge": {"mask_prompt": "cup"}, "povwatch": {"drawn": {"thing": "cup"}}},
     {"num_steps": 10, "guidance": 1},
     {"guided_generation_mask": "m.npz", "guided_generation_foreground_labels": [1]},
     {"edge": {"control_path": ".controls/e.mp4"}},

@@ -12,11 +12,12 @@ from povwatch.spec.lint import lint
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
 from povwatch.spec.parse import parse
 from povwatch.spec.prompts import Template, load_templates
-from povwatch.spec.variables import Facts, names_in
+from povwatch.spec.variables import VARIABLES, Facts, names_in
 
 OURS = {
     *("hand_manipulation", "driving", "placeholder", "kitchen", "workshop", "warehouse", "outdoor_walk", "robot_arm"),
     *(f"{place}_{when}" for place in ("outdoor_walk", "driving") for when in ("night", "rain", "snow", "fog")),
+    *("kitchen_night", "kitchen_rain", "hand_manipulation_sampled", "lighting", "texture", "background", "objects"),
 }
 
 HANDS = (
@@ -38,11 +39,12 @@ DRIVING = (
 
 def spec_of(name=b"clip.mp4", base=b"clip", template=None, **controls):
     template = template or load_templates(None)["hand_manipulation"]
-    return first_spec(SpecDefaults(controls=controls or {"edge": 1.0}), template, base, Facts(name, "2026-05-31"))
+    facts = Facts(name, "2026-05-31", digest="d" * 64)
+    return first_spec(SpecDefaults(controls=controls or {"edge": 1.0}), template, base, facts)
 
 
 def test_shipped_templates():
-    """The templates that ship have the agreed prompts, descriptions and no variables."""
+    """The templates that ship have the agreed prompts and descriptions, and no variables in their prompts."""
     templates = load_templates(None)
     assert templates.keys() >= OURS
     assert templates["hand_manipulation"].prompt == HANDS
@@ -54,7 +56,28 @@ def test_shipped_templates():
         assert template.description
         assert "\n" not in template.prompt
         assert "  " not in template.prompt
-        assert not names_in(template.prompt)  # they are right for every clip of their kind
+        assert not set(names_in(template.prompt)) & VARIABLES.keys()  # they are right for every clip of their kind
+
+
+PRESETS = {
+    "lighting": {"edge": (1.0, None), "vis": (0.2, None)},
+    "texture": {"edge": (1.0, None)},
+    "background": {"edge": (1.0, None), "seg": (0.4, ".controls/clip_background.mp4"), "vis": (0.6, None)},
+    "objects": {"edge": (0.2, None), "seg": (1.0, ".controls/clip_objects.mp4"), "vis": (0.5, None)},
+}
+"""Weights and masks of NVIDIA's cookbook."""
+
+
+@pytest.mark.parametrize(("name", "controls"), PRESETS.items(), ids=PRESETS)
+def test_shipped_controls(name, controls):
+    """The control presets have the cookbook's weights and masks, and make JSONs without a warning."""
+    spec = parse(spec_of(template=load_templates(None)[name]), clip_name=b"clip.mp4", file="clip.json")
+    found = {key: (control.control_weight, control.mask_path) for key, control in spec.controls.items()}
+    assert found == controls
+    assert lint(spec) == []
+    assert spec.guidance == 3
+    assert spec.povwatch.drawn
+    assert spec.drawn() == spec.povwatch.drawn
 
 
 def test_shipped_prompts_say_what_counts():
@@ -63,7 +86,7 @@ def test_shipped_prompts_say_what_counts():
         if name == "placeholder":
             continue
         assert 2 <= len(re.findall(r"\.(?: |$)", template.prompt)) <= 5, name
-        assert len(template.prompt) < 800, name  # the text encoder takes 512 tokens
+        assert len(template.prompt) < 1000, name  # the text encoder takes 512 tokens
         said = template.prompt.lower()
         assert re.search(r"light|lamp|sun", said), name
         assert re.search(r"camera", said), name
@@ -94,10 +117,35 @@ BAD = {
         b'prompt = "{stm} at work"\n',
         "prompt: {stm} is no variable; there are {stem}, {folder}, {date}, {duration}",
     ),
-    "in the negative": (b'prompt = "a"\nnegative_prompt = "{}"\n', "negative_prompt: {} is no variable"),
+    "in the negative": (b'prompt = "a"\nnegative_prompt = "{}"\n', "line 2: negative_prompt: {} is no variable"),
     "reaching in": (b'prompt = "{stem.__class__}"\n', "{stem.__class__} is no variable"),
     "a format": (b'prompt = "{stem:>99999999}"\n', "{stem:>99999999} is no variable"),
-    "a lone brace": (b'prompt = "a } b"\n', "a brace stands alone"),
+    "a lone brace": (b'prompt = "a } b"\n', "line 1: prompt: a } has a closing brace that stands alone"),
+    "an empty choice": (b'\nprompt = "{light: a|}"\n', "line 2: prompt: {light: a|} has an empty alternative"),
+    "an unclosed choice": (b'prompt = "{light: a|b"\n', "line 1: prompt: {light: a|b is never closed"),
+    "a nested choice": (b'prompt = "{light: a|{hour: b}}"\n', "line 1: prompt: {light: a|{ has another brace"),
+    "an unnamed choice": (b'prompt = "{a|b}"\n', "line 1: prompt: {a|b} is a choice without a name"),
+    "on many lines": (b'prompt = """\none\n{light: |a}"""\n', "line 3: prompt: {light: |a} has an empty"),
+    "two of one name": (
+        b'prompt = "{light: a|b}"\nnegative_prompt = "{light: a|c}"\n',
+        "line 2: negative_prompt: {light: a|c} has other alternatives than light elsewhere in this template (a|b)",
+    ),
+    "a misspelt control": (b'prompt = "a"\nedges = 1.0\n', "line 2: edges is unknown"),
+    "a control that is a number": (b'prompt = "a"\nedge = 1.0\n', "line 2: edge is no table"),
+    "in a control": (b'prompt = "a"\n[edge]\ncontrol_wieght = 1\n', "line 3: edge.control_wieght is unknown"),
+    "a weight": (b'prompt = "a"\n[vis]\ncontrol_weight = 1.5\n', "line 3: vis.control_weight is too large (found 1.5)"),
+    "a weight in a line": (
+        b'prompt = "a"\nvis = {control_weight = nan}\n',
+        "line 2: vis.control_weight NaN is no number",
+    ),
+    "a date": (b'prompt = "a"\nguidance = 2026-05-31\n', "line 2: guidance is no whole number"),
+    "a mask elsewhere": (b'prompt = "a"\n[seg]\nmask_path = "../{stem}.mp4"\n', "line 3: seg.mask_path leaves"),
+    "two masks": (
+        b'prompt = "a"\n[seg]\nmask_path = "m.mp4"\nmask_prompt = "{thing: cup|pan}"\n',
+        "line 4: seg.mask_prompt is set together with mask_path",
+    ),
+    "in a control's text": (b'prompt = "a"\n[seg]\nmask_path = "{stm}.mp4"\n', "line 3: seg.mask_path: {stm} is no"),
+    "labels": (b'prompt = "a"\nguided_generation_foreground_labels = ["a"]\n', "line 2: guided_generation_foreground"),
     "encoding": (b'prompt = "\xe9"\n', "UTF-8"),
 }
 

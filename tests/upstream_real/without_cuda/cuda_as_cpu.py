@@ -78,4 +78,8 @@ def _stand_in_for_devices(torch, here):
     for name in calls:
         setattr(cuda, name, lambda *_, **__: None)
     cuda.current_device = cuda.device_count = lambda: 0
-    cuda.Stream = cuda.Event = type("Stream", (), {"__init__": lambda *_, **__: None})
+    nothing = {"__init__": lambda *_, **__: None, "wait_stream": lambda *_: None}
+    cuda.Stream = cuda.Event = type("Stream", (), nothing)
+    cuda.stream, cuda.current_stream = contextlib.nullcontext, lambda *_: cuda.Stream()
+    begin = torch.distributed.init_process_group
+    torch.distributed.init_process_group = lambda backend, **how: begin("gloo" if backend == "nccl" else backend, **how)

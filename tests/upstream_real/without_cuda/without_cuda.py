@@ -7,8 +7,8 @@ no PYTHONPATH. It watches for imports, and adjusts some modules once they are im
 - Without a GPU, what upstream asks of "cuda" is done on the CPU: see cuda_as_cpu.py.
 - `povwatch-sizes.json` in HF_HOME, from make_checkpoints.py, makes the networks small by upstream's own options.
   The video encoder's width and the smallest picture have no option, and are set here.
-- It prints each call of the network, and after each job how many there were and how many hooks lay on `decode` one over
-  the other.
+- It prints each call of the network, and after each job how many there were, how many hooks lay on `decode` one over
+  the other, and whether cuDNN times its convolutions.
 - A prompt with [oom], [oom in decode] or [oom at the end] runs out of memory there, as torch tells it.
 """
 
@@ -22,6 +22,7 @@ import importlib.machinery
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 STAND_INS = Path(__file__).with_name("stand_ins")
@@ -61,6 +62,13 @@ def _after_attention(module):
     """The kernels that upstream asks for are a GPU's."""
     if not module.torch.cuda.is_available():
         module.sdpa_kernel = lambda *_, **__: contextlib.nullcontext()
+
+
+def _after_distributed(module):
+    """Upstream asks NVML for the cores beside a GPU."""
+    if not module.torch.cuda.is_available():
+        module.pynvml = types.SimpleNamespace(nvmlInit=lambda: None, NVMLError=RuntimeError)
+        module.Device = type("Device", (), {"__init__": lambda *_: None, "get_cpu_affinity": lambda _: []})
 
 
 def _after_experiments(module):
@@ -149,6 +157,7 @@ def _count(module):
         while isinstance(hook, functools.partial):
             hook, depth = hook.args[0], depth + 1
         result = make(self, *args, **kwargs)
+        print(f"convolutions are timed: {module.torch.backends.cudnn.benchmark}", flush=True)  # noqa: T201
         print(f"calls of the network: {len(calls)}; hooks on decode: {depth}", flush=True)  # noqa: T201
         return result
 
@@ -160,6 +169,7 @@ UPSTREAM = "cosmos_transfer2._src."
 AFTER = {
     "torch": _after_torch,
     "transformers.utils.import_utils": _after_transformers,
+    UPSTREAM + "imaginaire.utils.distributed": _after_distributed,
     UPSTREAM + "predict2.networks.attention": _after_attention,
     UPSTREAM + "predict2.tokenizers.wan2pt1": _after_vae,
     UPSTREAM + "predict2.datasets.utils": _after_pictures,

@@ -6,10 +6,13 @@ from multiprocessing.connection import Client, Listener
 
 RANK, SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 _lines = []
+joined = False
 
 
 def join():
     """As torch's env:// rendezvous: rank 0 listens where MASTER_ADDR and MASTER_PORT say."""
+    global joined  # noqa: PLW0603 - torch's process group is global
+    joined = True
     if SIZE == 1:
         return
     where = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))

@@ -1,4 +1,4 @@
-"""The names and signatures of upstream's that session.py, hooks.py, chunks.py, cached.py and ranks.py use."""
+"""The names and signatures of upstream's that session.py and the modules beside it use."""
 
 import ast
 from pathlib import Path
@@ -9,10 +9,12 @@ from support.upstream_source import (
     CONTROLS,
     DATABASE,
     DISTILLED,
+    DISTRIBUTED,
     EXPERIMENTS,
     FULL,
     INFERENCE,
     INIT,
+    LOADER,
     LOG,
     MODEL,
     PIPELINE,
@@ -135,12 +137,32 @@ def test_ranks_meet_as_in_ranks_py():
     assert "process_group = parallel_state.get_context_parallel_group()" in init
     assert "if args.enable_guardrails and self.device_rank == 0:" in init
     assert "'RANK' in os.environ" in said(functions(INIT)["enable_distributed"])
-    joined = said(functions("cosmos_transfer2/_src/imaginaire/utils/distributed.py")["init"])
+    joined = said(functions(DISTRIBUTED)["init"])
     assert "os.getenv('LOCAL_RANK', 0)" in joined
     assert "init_method='env://'" in joined
     sample = said(method(INFERENCE, "Control2WorldInference", "_generate_sample"))
     writing = [line.strip() for line in sample.splitlines() if "self.device_rank == 0" in line]
     assert writing == ["if self.device_rank == 0:"] * 2  # the prompts' guardrail; the video's, and all files
+
+
+def test_ranks_are_tuned_as_in_distributed_py():
+    """The ranks have met before the GPU is tuned, and whoever meets again returns at once."""
+    assert parameters(functions(DISTRIBUTED)["init"]) == []
+    joined = said(functions(DISTRIBUTED)["init"])
+    assert "os.sched_setaffinity(0, device.get_cpu_affinity())" in joined
+    assert joined.index("dist.is_initialized()") < joined.index("dist.init_process_group(")
+    assert joined.index("dist.init_process_group(") < joined.index("ctypes.CDLL('libcudart.so')")
+    assert "from cosmos_transfer2._src.imaginaire.utils.device import Device" in said(tree(DISTRIBUTED))
+    assert parameters(method("cosmos_transfer2/_src/imaginaire/utils/device.py", "Device", "get_cpu_affinity")) == []
+
+
+def test_convolutions_are_timed_by_the_loaders():
+    """Upstream says so as it loads, and nowhere in a job."""
+    for file in (LOADER, "cosmos_transfer2/_src/interactive/utils/model_loader.py"):
+        loads = said(functions(file)["load_model_from_checkpoint"])
+        assert "torch.backends.cudnn.benchmark = config.trainer.cudnn.benchmark" in loads
+    for file in (INFERENCE, PIPELINE, MODEL, DISTILLED, FULL, TEXT2WORLD):
+        assert "cudnn.benchmark" not in Path(ROOT, file).read_text()
 
 
 def test_guardrails_words_can_be_heard():

@@ -121,6 +121,7 @@ class ControlVideo2WorldInference:
             hook, depth = hook.args[0], depth + 1
         made = self._generate(sample, control_weight, negative_prompt, guidance)
         # No line of upstream's: tests/upstream_real has the real package say the same.
+        log.info(f"convolutions are timed: {torch.backends.cudnn.benchmark}")
         log.info(f"calls of the network: {self.model.net.calls - calls}; hooks on decode: {depth}")
         return made
 
