@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from support.clips import FORMATS, painted
 
 if TYPE_CHECKING:
@@ -251,16 +253,24 @@ def _pictures(container: Any, codec: str) -> Callable[[], list[Any]]:
     stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
     if codec == "mpeg4":
         stream.options = {"qscale": "2"}
+    if codec == "libvpx":
+        stream.codec_context.thread_count = 1  # its threads wait for each other without sleeping
 
     def packets() -> list[Any]:
         out = []
-        for k in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(painted(k, SIZE), format="rgb24").reformat(format="yuv420p")
+        for k, frame in enumerate(_painted_frames()):
             frame.pts, frame.time_base = k, Fraction(1, FPS)
             out += stream.encode(frame)
         return [*out, *stream.encode(None)]
 
     return packets
+
+
+@cache
+def _painted_frames() -> list[av.VideoFrame]:
+    reformatter = VideoReformatter()
+    pictures = (av.VideoFrame.from_ndarray(painted(k, SIZE), format="rgb24") for k in range(FRAMES))
+    return [reformatter.reformat(picture, format="yuv420p") for picture in pictures]
 
 
 def _mux(container: Any, pictures: Callable[[], list[Any]], heard: list[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from povwatch.media.picture import Turn
 from povwatch.media.source import turn_of
@@ -87,11 +88,14 @@ def make_clip(
             stream.codec_context.sample_aspect_ratio = sample_aspect
         if rotation:
             stream.set_display_rotation(-rotation)
+        if codec == "libvpx":
+            stream.codec_context.thread_count = 1  # its threads wait for each other without sleeping
         tone = _Tone(container, audio, audio_rate, audio_start) if audio else None
+        reformatter = VideoReformatter()  # keeps what each frame would set up anew
         for k in range(frames):
             upright = np.zeros((size[1], size[0], 3), np.uint8) if blank else painted(first + k, size)
             frame = av.VideoFrame.from_ndarray(_unturned(upright, rotation), format="rgb24")
-            frame = _converted(frame, pix_fmt, colour or {})
+            frame = _converted(reformatter, frame, pix_fmt, colour or {})
             frame.pts = k if times is None else times[k]
             frame.time_base = base
             container.mux(stream.encode(frame))
@@ -139,8 +143,9 @@ def number_of(picture: NDArray[np.uint8]) -> int:
 
 def upright_frames(path: Path | str) -> Iterator[NDArray[np.uint8]]:
     """The frames as a player shows them, RGB, shape (height, width, 3)."""
+    reformatter = VideoReformatter()
     for frame in _frames(path):
-        rgb = frame.to_ndarray(format="rgb24")
+        rgb = reformatter.reformat(frame, format="rgb24").to_ndarray()
         turn = turn_of(frame)
         yield np.stack([turn.apply(rgb[..., c]) for c in range(3)], axis=2) if turn else rgb
 
@@ -176,9 +181,12 @@ def _unturned(upright: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rot90(upright, rotation // 90))
 
 
-def _converted(frame: av.VideoFrame, pix_fmt: str, colour: dict[str, int]) -> av.VideoFrame:
+def _converted(
+    reformatter: VideoReformatter, frame: av.VideoFrame, pix_fmt: str, colour: dict[str, int]
+) -> av.VideoFrame:
     matrix = {1: "itu709", 5: "itu601", 6: "itu601", 9: "bt2020"}.get(colour.get("colorspace", 2), "itu601")
-    out = frame.reformat(format=pix_fmt, dst_colorspace=matrix, dst_color_range=colour.get("color_range", 1))
+    full = colour.get("color_range", 1)
+    out = reformatter.reformat(frame, format=pix_fmt, dst_colorspace=matrix, dst_color_range=full)
     for name, value in colour.items():
         setattr(out, name, value)
     return out

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from support.clips import FORMATS, make_clip, number_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def from_the_front(path: Path) -> tuple[list[int | None], list[Fraction]]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.thread_count = "NONE", 1
+        reformatter = VideoReformatter()
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -103,7 +105,7 @@ def from_the_front(path: Path) -> tuple[list[int | None], list[Fraction]]:
                 continue
             for frame in frames:
                 try:
-                    numbers.append(number_of(frame.to_ndarray(format="rgb24")))
+                    numbers.append(number_of(reformatter.reformat(frame, format="rgb24").to_ndarray()))
                 except AssertionError:
                     numbers.append(None)
                 times.append(frame.pts * frame.time_base)

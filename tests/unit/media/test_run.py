@@ -13,8 +13,10 @@ import sys
 import textwrap
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 from support.clips import make_clip
 
@@ -29,9 +31,20 @@ def clip(tmp_path):
     return make_clip(tmp_path / "a.mov", frames=20)
 
 
-@pytest.fixture
-def long_clip(tmp_path):
-    return make_clip(tmp_path / "long.mov", frames=240, size=(640, 360), options={"preset": "ultrafast", "crf": "10"})
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    """A clip that takes seconds to prepare, and a moment to make: one frame again and again."""
+    folder = tmp_path_factory.mktemp("long")
+    made = make_clip(folder / "one.mov", frames=1, size=(1280, 720), codec="mpeg4")
+    with av.open(str(made)) as source, av.open(str(folder / "long.mov"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        [picture] = (bytes(packet) for packet in source.demux(video=0) if packet.size)
+        for number in range(400):
+            packet = av.Packet(picture)
+            packet.stream, packet.is_keyframe, packet.time_base = stream, True, Fraction(1, 30)
+            packet.pts = packet.dts = number
+            out.mux(packet)
+    return folder / "long.mov"
 
 
 def look(clip, **how):
@@ -106,13 +119,12 @@ def test_broken_limit_is_named(clip, tmp_path, limits, words):
         )
 
 
-def test_limit_of_processor_time_is_named(tmp_path):
-    clip = make_clip(tmp_path / "a.mov", frames=400, size=(1280, 720), codec="mpeg4")  # 2 s
-    info = look(clip)
+def test_limit_of_processor_time_is_named(long_clip, tmp_path):
+    info = look(long_clip)
     with pytest.raises(MediaError, match="1 s of processor time"):
         call(
             "prepare",
-            {"source": str(clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            {"source": str(long_clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
             timeout=60,
             limits=Limits(cpu_seconds=1),
         )
