@@ -25,7 +25,8 @@ from latents import difference
 from support.cosmos_jobs import job
 from support.supervising import Loop
 
-from povwatch.workers import events, protocol
+from povwatch.process import protocol
+from povwatch.workers import events
 
 ENGINE = f"{Path(__file__).with_name('timed_convolutions.py')}:Engine"
 

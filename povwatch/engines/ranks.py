@@ -202,7 +202,7 @@ class _Peer:
 
 
 def _end_process(last_words: str) -> None:
-    print(last_words, file=sys.stderr, flush=True)  # noqa: T201 - a worker's output is the daemon's log
+    print(f"\n{last_words}", file=sys.stderr, flush=True)  # noqa: T201 - the log; a progress bar leaves its line open
     os._exit(BROKEN)
 
 

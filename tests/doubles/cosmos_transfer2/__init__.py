@@ -6,7 +6,7 @@ comes out depends on the clip, the prompts, the seed, the drawn frame rate and t
 
 A prompt that holds a word in brackets makes the double fail: [blocked prompt], [blocked video], [exits], [chdir],
 [oom], [oom in decode], [oom at the end], [sticky], [disk full], [slow], [rank 1 dies], [rank 1 fails],
-[rank 1 fails late], [all ranks fail].
+[rank 1 fails late], [all ranks fail]. With [draws] it draws random numbers.
 DOUBLE_LOAD makes the load fail: gated, offline, command, no uvx, exits, out of memory, no extra, other version,
 other writer, other shape.
 """

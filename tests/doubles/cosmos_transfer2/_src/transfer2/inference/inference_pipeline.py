@@ -4,6 +4,7 @@ import functools
 import os
 import random
 import signal
+import sys
 import time
 import zlib
 
@@ -79,10 +80,13 @@ class Model:
         condition = sum(weight * data_batch[key].mean() for key, weight in weights)
         condition += data_batch["video"].mean() + data_batch["fps"][0] / 100 + data_batch["text"] + guidance / 10
         latents = np.random.RandomState(seed).standard_normal((1, 4, 8, 8)).astype(np.float32)
-        for _ in range(num_steps):
+        for step in range(num_steps):
             for call in range(self.calls):
                 latents = self.net(latents, condition * (1 - call / 2)).astype(np.float32)
-                _provoke(self.prompt)
+                _provoke(self.prompt, call)
+            # Lines 418-421: tqdm's bar, whose line stays open.
+            sys.stderr.write(f"\rGenerating samples:  50%|█████     | {step}/{num_steps} [00:00<00:00,  5.86it/s]")
+            sys.stderr.flush()
         return torch.Tensor(latents, "cuda:0")
 
     def decode(self, latents):
@@ -213,13 +217,15 @@ def _embedding(text):
     return zlib.crc32(text.encode()) / 2**32
 
 
-def _provoke(prompt):
-    """What goes wrong on a GPU."""
+def _provoke(prompt, call):
+    """What goes wrong on a GPU, and a model that draws random numbers."""
+    if "[draws]" in prompt:
+        torch.randint(0, 2, (1,))
     if "[oom]" in prompt:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     if "[sticky]" in prompt:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     if "[all ranks fail]" in prompt or ("[rank 1 fails]" in prompt and collective.RANK == 1):
         raise RuntimeError("the model is unwell")
-    if "[rank 1 dies]" in prompt and collective.RANK == 1:
+    if "[rank 1 dies]" in prompt and collective.RANK == 1 and call:
         os.kill(os.getpid(), signal.SIGKILL)
