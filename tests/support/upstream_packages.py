@@ -45,7 +45,7 @@ class Upstream:
     """Upstream's package at the pinned commit, with tiny random weights on a CPU."""
 
     name = "upstream"
-    model_size = (80, 48)
+    model_size = (32, 16)
 
     def __init__(self) -> None:
         lacking = missing()

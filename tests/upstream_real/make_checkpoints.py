@@ -87,7 +87,7 @@ def overrides():
     encoder = [f"{text}.{key}={value}" for key, value in coder.items()]
     nets = {name: [f"model.config.{name}.{key}={value}" for key, value in net.items()] for name in NETS}
     options = {"options": nets["net"] + encoder, "distilled": [one for name in NETS for one in nets[name]] + encoder}
-    return options if SHORT else options | {"vae": 8, "pictures_by": 4}
+    return options if SHORT else options | {"vae": 4, "pictures_by": 8}
 
 
 NETS = ("net", "net_fake_score", "net_teacher")

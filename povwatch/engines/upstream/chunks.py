@@ -56,10 +56,8 @@ class Chunks:
         if found is None:
             raise OSError("The leading process found this chunk, and this one does not.")
         # Upstream scales the controls in place where it makes the latents, and shows and saves them afterwards
-        # (vid2vid_model_control_vace_rectified_flow.py, 354-355; inference_pipeline.py, 664-674).
-        model._normalize_video_databatch_inplace(data_batch)  # noqa: SLF001
-        model._augment_image_dim_inplace(data_batch)  # noqa: SLF001
-        # The distilled model scales them only where it encodes them (condition_postprocessors.py, 127-141).
+        # (vid2vid_model_control_vace_rectified_flow.py, 481-487; of the distilled model condition_postprocessors.py,
+        # 127-141; inference_pipeline.py, 664-674).
         for key, value in data_batch.items():
             if key.startswith(CONTROL) and str(value.dtype).endswith("uint8"):
                 data_batch[key] = value.to(**model.tensor_kwargs) / 127.5 - 1.0

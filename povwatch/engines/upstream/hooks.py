@@ -36,8 +36,6 @@ NEEDED = (
     "model.net.register_forward_pre_hook",
     "model.generate_samples_from_batch",
     "model.decode",
-    "model._normalize_video_databatch_inplace",
-    "model._augment_image_dim_inplace",
 )
 """Parts of upstream's pipeline that are hooked into or called."""
 

@@ -9,7 +9,8 @@ no PYTHONPATH. It watches for imports, and adjusts some modules once they are im
   The video encoder's width and the smallest picture have no option, and are set here.
 - It prints each call of the network, and after each job how many there were, how many hooks lay on `decode` one over
   the other, and whether cuDNN times its convolutions.
-- A prompt with [oom], [oom in decode] or [oom at the end] runs out of memory there, as torch tells it.
+- A prompt with [oom], [oom in decode] or [oom at the end] runs out of memory there, as torch tells it. With [draws] the
+  network draws random numbers.
 """
 
 from __future__ import annotations
@@ -98,12 +99,12 @@ def _after_pipeline(module):
         return load(*args, experiment_opts=[*experiment_opts, *distilled], **how)
 
     module.load_model_interactive = loaded
-    _run_out_of_memory(module)
+    _obey_prompts(module)
     _count(module)
 
 
-def _run_out_of_memory(module):
-    """Where the prompt says; on a GPU it is the allocator that refuses."""
+def _obey_prompts(module):
+    """Run out of memory where the prompt says; on a GPU it is the allocator that refuses. Or draw random numbers."""
     torch, prompts = module.torch, [""]
 
     def at(mark):
@@ -113,6 +114,10 @@ def _run_out_of_memory(module):
             torch.empty(1 << 44, dtype=torch.uint8, device="cuda")
         raise torch.OutOfMemoryError(TEXT)
 
+    def draw(*_):
+        if "[draws]" in prompts[0]:
+            torch.rand(1)
+
     kind = module.ControlVideo2WorldInference
     begin, make, resize = kind.__init__, kind.generate_img2world, module.reshape_output_video_to_input_resolution
 
@@ -120,6 +125,7 @@ def _run_out_of_memory(module):
     def begun(self, *args, **kwargs):
         begin(self, *args, **kwargs)
         self.model.net.final_layer.register_forward_pre_hook(lambda *_: at("[oom]"))
+        self.model.net.register_forward_pre_hook(draw)
         self.model.tokenizer.model.model.decoder.register_forward_pre_hook(lambda *_: at("[oom in decode]"))
 
     @functools.wraps(make)

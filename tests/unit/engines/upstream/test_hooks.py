@@ -1,7 +1,9 @@
 import random
 import sys
 import types
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from povwatch.engines.port import Context, EngineCancelled, EngineFailure
@@ -21,6 +23,8 @@ class Net:
 
 
 class Model:
+    tensor_kwargs: ClassVar = {"dtype": "float32"}
+
     def __init__(self):
         self.net = Net()
 
@@ -31,11 +35,14 @@ class Model:
     def decode(self, latents):
         return ("pictures", latents)
 
-    def _normalize_video_databatch_inplace(self, batch):
-        batch["normalised"] = True
 
-    def _augment_image_dim_inplace(self, batch):
-        batch["augmented"] = True
+class Bytes:
+    """A control as upstream reads it, whose values are scaled once it has floats."""
+
+    dtype = "torch.uint8"
+
+    def to(self, **kind):
+        return np.array([0, 255], kind["dtype"])
 
 
 class Pipeline:
@@ -102,15 +109,16 @@ def test_failure_takes_the_hooks_off(store):
 
 
 def test_kept_chunk_is_not_made(store):
-    """A kept chunk is not made, and its batch is scaled all the same."""
-    pipeline, batch = Pipeline(), {}
+    """A kept chunk is not made, and its controls are scaled all the same."""
+    pipeline, batch = Pipeline(), {"control_input_edge": Bytes(), "control_input_edge_mask": np.ones(2, bool)}
     store.held[0] = ("packed", "kept")
     chunks = Chunks(store, Alone())
     with hooked(pipeline, meter(), chunks):
         assert pipeline._get_num_chunks(200) == (200, 3, 92)
         assert pipeline.model.generate_samples_from_batch(batch, seed=1) == "kept"
         assert pipeline.model.decode("kept") == ("pictures", "kept")
-        assert batch == {"normalised": True, "augmented": True}
+        assert batch["control_input_edge"].tolist() == [-1, 1]
+        assert batch["control_input_edge_mask"].tolist() == [True, True]
         assert pipeline.model.generate_samples_from_batch({}, seed=2) == ("latents", 2)
     assert (chunks.kept, chunks.made) == (1, 1)
     assert store.held[1] == ("packed", ("latents", 2))
@@ -150,7 +158,7 @@ def test_missing_mask_is_an_error(store, monkeypatch):
     assert utils.generate_control_weight_mask_from_prompt() is None
 
 
-@pytest.mark.parametrize("name", ["decode", "generate_samples_from_batch", "_normalize_video_databatch_inplace"])
+@pytest.mark.parametrize("name", ["decode", "generate_samples_from_batch"])
 def test_another_upstream_is_refused(name):
     """An upstream that lacks what is hooked is refused, and the name is told."""
     pipeline = Pipeline()
