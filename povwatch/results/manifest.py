@@ -11,12 +11,11 @@ from povwatch.core.cosmos import CONTROLS
 from povwatch.media.info import Checked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from povwatch.attempt.attempt import Attempt
     from povwatch.core.job import Job
     from povwatch.publish import Entry
-    from povwatch.spec.model import Spec
 
 VERSION = 1
 """Version of the manifest's format."""
@@ -48,10 +47,11 @@ SOURCE_FIELDS = (
 def manifest(
     job: Job,
     attempt: Attempt,
-    spec: Spec,
+    spec: dict[str, Any],
     entries: Sequence[Entry],
     checked: Checked,
     *,
+    drawn: Mapping[str, str] | None = None,
     started_at: str,
     finished_at: str,
 ) -> bytes:
@@ -59,22 +59,22 @@ def manifest(
 
     Args:
         attempt: its files and measurements. Paths in them are left out.
-        spec: the frozen spec.
+        spec: the frozen spec, in upstream's fields.
         entries: the published files, under their final names: the result, then `attempt.controls`.
         checked: what the check of the result found.
+        drawn: what was drawn of the template's choices, by their names.
         started_at: ISO 8601, with the zone.
         finished_at: ISO 8601, with the zone.
     """
     capabilities, artifact = attempt.capabilities, attempt.artifact
     controls = zip(attempt.controls.items(), entries[1:], strict=True)
-    fields = spec.upstream()
     text = {
         **_kind(capabilities),
         **_clip(job, attempt.info),
-        "spec": fields,
+        "spec": spec,
         "spec_hash": job.spec_hash,
-        **({"drawn": drawn} if (drawn := spec.drawn()) else {}),
-        **_settings(fields, artifact),
+        **({"drawn": dict(drawn)} if drawn else {}),
+        **_settings(spec, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
         # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).
         "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},

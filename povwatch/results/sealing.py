@@ -95,6 +95,8 @@ def _naming(job: Job, attempt: Attempt, checked: Checked, pattern: str, started_
         return [result, *(layout.control(result, key) for key in attempt.controls)]
 
     def describe(entries: Sequence[Entry]) -> bytes:
-        return manifest(job, attempt, attempt.frozen, entries, checked, started_at=started_at, finished_at=finished_at)
+        spec = attempt.frozen
+        when = {"started_at": started_at, "finished_at": finished_at}
+        return manifest(job, attempt, spec.upstream(), entries, checked, drawn=spec.drawn(), **when)
 
     return names, describe

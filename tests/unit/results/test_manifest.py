@@ -35,7 +35,7 @@ CHECKED = Checked(
 )
 
 
-def made(**changes):
+def made(drawn=None, **changes):
     values = {
         "info": VideoInfo(complete=True, frames=12, sha256="50c3").to_json(),
         "spec": {"name": "caf", "seed": 3, "prompt": "Hände", "edge": {"control_weight": 1.0}},
@@ -47,7 +47,7 @@ def made(**changes):
     }
     attempt = Attempt(folder="/secret", **(values | changes))
     entry = Entry(b"final.mp4", b"d/caf/caf_aug_v2.mp4", 10, "c0de")
-    return manifest(JOB, attempt, attempt.spec, [entry], CHECKED, started_at=BEGIN, finished_at=END)
+    return manifest(JOB, attempt, attempt.spec, [entry], CHECKED, drawn=drawn, started_at=BEGIN, finished_at=END)
 
 
 def test_holds_all_to_run_it_again():
@@ -127,6 +127,12 @@ def test_unsaid_is_as_in_the_spec():
     assert (text["seed"], text["num_steps"], text["controls"]) == (3, None, {"edge": 1.0})
     assert text["gpu"] == {"name": None, "peak_memory": 7}
     assert "chunks" not in text
+
+
+def test_drawn_words_are_on_record():
+    """What was drawn is on record, and nothing where nothing was drawn."""
+    assert json.loads(made(drawn={"light": "lamp"}))["drawn"] == {"light": "lamp"}
+    assert "drawn" not in json.loads(made(drawn={}))
 
 
 def test_private_paths_stay_private():

@@ -124,6 +124,16 @@ def test_full_disk_while_finishing(here, monkeypatch):
     assert (here.outputs / "a" / "a_preview.mp4").exists()
 
 
+def test_manifest_has_what_was_drawn(here):
+    """The manifest has the drawn words that the prompt still says; the block is ours and not in its spec."""
+    here.attempt.spec["povwatch"]["drawn"] = {"place": "modern urban environment", "light": "lamp"}
+    here.generated()
+    here.settle()
+    written = json.loads((here.outputs / "a" / "a_preview.json").read_text())
+    assert written["drawn"] == {"place": "modern urban environment"}
+    assert "povwatch" not in written["spec"]
+
+
 REFUSALS = [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EIO, errno.ESTALE]
 """One of each cause; test_machine_faults.py has them all."""
 

@@ -14,7 +14,6 @@ from povwatch.media.info import Checked, VideoInfo
 from povwatch.ops.rebuild.outputs import Result, find_promises, first, parse, read_outputs
 from povwatch.publish import Entry, Publisher
 from povwatch.results.manifest import manifest
-from povwatch.spec.model import Spec
 
 RESULT = b"a video, more or less"
 SHA = hashlib.sha256(RESULT).hexdigest()
@@ -30,7 +29,7 @@ JOB = Job(
 )
 
 
-def text(target=b"d/caf\xe9/caf\xe9_aug.mp4", job=JOB, **spec):
+def text(target=b"d/caf\xe9/caf\xe9_aug.mp4", job=JOB):
     return manifest(
         job,
         Attempt(
@@ -40,21 +39,12 @@ def text(target=b"d/caf\xe9/caf\xe9_aug.mp4", job=JOB, **spec):
             capabilities={"name": "cosmos", "real": True, "kind": "something of the engine's own"},
             artifact={"path": "/secret"},
         ),
-        Spec.model_validate({"name": "a", "video_path": "a.mp4", "prompt": "a", "seed": 3, "edge": {}, **spec}),
+        {"name": "a", "seed": 3, "edge": {}},
         [Entry(b"final.mp4", target, len(RESULT), SHA)],
         Checked(12, 96, 64, "30/1", 0.4, "yuv420p", "h264", None, len(RESULT), SHA),
         started_at="2026-01-01T00:00:00+00:00",
         finished_at="2026-01-01T00:01:00+00:00",
     )
-
-
-def test_manifest_says_what_was_drawn():
-    """A manifest has the drawn words that a prompt still says, and no block for them where nothing was drawn."""
-    own = {"drawn": {"light": "lamp", "surface": "oak"}}
-    drawn = json.loads(text(prompt="by a lamp on steel", povwatch=own))
-    assert drawn["drawn"] == {"light": "lamp"}
-    assert "povwatch" not in drawn["spec"]
-    assert "drawn" not in json.loads(text())
 
 
 def put(outputs, name, data):
