@@ -97,7 +97,7 @@ class FolderMonitor(JobListener):
         self._watch()
         self._check_health(self._clock.boot())
         if self._root.away is None and (problem := self._open_root()):
-            self._leave(problem)
+            self._note_away(problem)
 
     def stop(self) -> None:
         """Stop watching."""
@@ -190,7 +190,7 @@ class FolderMonitor(JobListener):
         try:
             listing = self._listing()
         except InputsAway as error:
-            self._leave(error.what)
+            self._note_away(error.what)
             return
         if not self._root.check():  # it went away during the scan: unseen clips may still exist
             self._check_health(now)
@@ -287,17 +287,17 @@ class FolderMonitor(JobListener):
                 health, adopted = again, True
         if not health:
             if self._root.away is None:
-                self._leave(health.reason or "")
+                self._note_away(health.reason or "")
             return
         if self._root.away is not None:
-            self._come_back(now)
+            self._note_back(now)
             return
         ended = not self._watcher.alive()
         if adopted or (now >= self._watch_again_at and (ended or self._watcher.unwatched)):
             if (adopted or ended) and self._watcher.problem is None and self.scanned_at is not None:
                 say("watch-restarted", problem="the folder was made anew." if adopted else "the emitter had ended.")
             if problem := self._open_root():
-                self._leave(problem)
+                self._note_away(problem)
                 return
             self._watch()
             self._rescan_at = now
@@ -310,7 +310,7 @@ class FolderMonitor(JobListener):
             return f"The inputs folder {self._root.path} cannot be opened: {error.strerror}."
         return ""
 
-    def _come_back(self, now: float) -> None:
+    def _note_back(self, now: float) -> None:
         """Go on with a folder that was away."""
         if self._open_root():  # it is there but cannot be opened yet
             return
@@ -321,7 +321,7 @@ class FolderMonitor(JobListener):
         self._watch()
         self._rescan_at = now
 
-    def _leave(self, problem: str) -> None:
+    def _note_away(self, problem: str) -> None:
         self._root.away = problem
         say("inputs-away", inputs=self._root.path, problem=problem)
 

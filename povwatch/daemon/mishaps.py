@@ -74,7 +74,7 @@ class Mishaps:
         if isinstance(key, JobWork):
             self.charge(key.job_id, key.step, error)
         else:
-            translate_unforeseen(error, f"while it handled {key}")
+            translate_unforeseen(error, f"while it handled the result of the work {key!r}")
 
     def repeat(self, key: Hashable, what: str, step: Callable[[], None], *, times: int = 0) -> None:
         """Take a step, and take it again after a pause as long as it fails.

@@ -215,29 +215,28 @@ class Requests:
 
     def _clean(self, request: Request) -> None:
         """Begin to clean, one request at a time. Threads list and remove the files; the loop asks the journal."""
-        background, config, dry = self._app.background, self._app.config, bool(request.options.get("dry_run"))
-        if background.busy("clean"):
+        if not self._app.background.busy("clean"):
+            then = partial(self._judge_leftovers, request)
+            self._app.background.submit("clean", then, _find_leftovers, self._app.config, self._store.clock.wall())
+
+    def _judge_leftovers(self, request: Request, outcome: list[Leftover] | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self._answer_clean(request, [], outcome)
             return
+        found = clean.judge(outcome, self._store.journal)
+        if request.options.get("dry_run"):
+            self._answer_clean(request, found, [])
+        else:
+            then = partial(self._answer_clean, request, found)
+            self._app.background.submit("clean", then, _remove_leftovers, self._app.config, found)
 
-        def judge(outcome: list[Leftover] | Exception) -> None:
-            if isinstance(outcome, Exception):
-                end([], outcome)
-                return
-            found = clean.judge(outcome, self._store.journal)
-            if dry:
-                end(found, [])
-            else:
-                background.submit("clean", lambda kept: end(found, kept), _remove_leftovers, config, found)
-
-        def end(found: list[Leftover], kept: list[Leftover] | Exception) -> None:
-            if isinstance(kept, Exception):
-                self._answer(
-                    request, None, Answer(done=False, text=str(translate_unforeseen(kept, "while it cleaned")))
-                )
-            else:
-                self._answer(request, None, clean.answer(found, kept, dry=dry))
-
-        background.submit("clean", judge, _find_leftovers, config, self._store.clock.wall())
+    def _answer_clean(self, request: Request, found: list[Leftover], kept: list[Leftover] | Exception) -> None:
+        """Answer a request to clean. `kept` are those of the `found` that could not be removed, or what went wrong."""
+        if isinstance(kept, Exception):
+            answer = Answer(done=False, text=str(translate_unforeseen(kept, "while it cleaned")))
+        else:
+            answer = clean.answer(found, kept, dry=bool(request.options.get("dry_run")))
+        self._answer(request, None, answer)
 
 
 def _refuse_late(job: Job) -> None:

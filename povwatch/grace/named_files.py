@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.container.report import VIDEO_KINDS, Kind
@@ -146,18 +147,14 @@ class NamedFiles:
             EnvironmentFault: the folder is away, or fails.
         """
         files = self._folder.named_files(spec, path)
-
-        def measured(file: NamedFile, kind: str) -> Measured | Problem | None:
-            return self._measured(job, file, kind, now)
-
-        return judge(files, spec, clip, abilities=abilities, measured=measured)
+        return judge(files, spec, clip, abilities=abilities, measured=partial(self._measured, job, now))
 
     def hindrance(self, job: int) -> str:
         """Why the machine cannot measure a file that a job waits for, after a few failures; else empty."""
         files = self._files.values()
         return next((file.fault for file in files if job in file.asking and file.faults >= FAULTS_PATIENCE), "")
 
-    def _measured(self, job: int, file: NamedFile, kind: str, now: float) -> Measured | Problem | None:
+    def _measured(self, job: int, now: float, file: NamedFile, kind: str) -> Measured | Problem | None:
         """A file's measurement; None while it is unknown."""
         known = self._files.get(file.path)
         if known is None or known.signature != file.signature:
@@ -175,21 +172,22 @@ class NamedFiles:
         if self._background.busy(key):  # it measures the earlier file of this name
             return
         known.measuring = True
-
-        def then(outcome: Measured | Exception) -> None:
-            known.measuring = False
-            faults, known.faults = known.faults + 1, 0
-            if isinstance(outcome, Measured):
-                known.found = outcome
-            elif _says_nothing(outcome, faults):
-                known.since = known.asked_at  # wait again: an immediate try would fail too
-                known.faults, known.fault = faults, str(outcome)
-            elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # these say nothing: it is measured again
-                known.found = unusable(translate_unforeseen(outcome, f"while it measured {layout.shown(file.path)}"))
-            self.answered |= known.asking
-            known.asking.clear()
-
+        then = partial(self._keep, file.path, known)
         self._background.submit(key, then, _have_measured, self._folder.root, file.path, kind)
+
+    def _keep(self, path: bytes, known: _File, outcome: Measured | Exception) -> None:
+        """Keep what a child process found in a file, and have the jobs checked that wait for it."""
+        known.measuring = False
+        faults, known.faults = known.faults + 1, 0
+        if isinstance(outcome, Measured):
+            known.found = outcome
+        elif _says_nothing(outcome, faults):
+            known.since = known.asked_at  # wait again: an immediate try would fail too
+            known.faults, known.fault = faults, str(outcome)
+        elif not isinstance(outcome, (MediaStopped, SourceChanged)):  # these say nothing: it is measured again
+            known.found = unusable(translate_unforeseen(outcome, f"while it measured {layout.shown(path)}"))
+        self.answered |= known.asking
+        known.asking.clear()
 
     def _forget(self, now: float) -> None:
         if len(self._files) >= KEPT:

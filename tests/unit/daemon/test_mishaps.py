@@ -30,7 +30,7 @@ def test_step_names_its_job(here):
 
 def test_work_of_no_job_costs_none(here):
     here.app.mishaps.work_failed("clean", ValueError("a bug"))
-    assert here.where == ["while it handled clean"]
+    assert here.where == ["while it handled the result of the work 'clean'"]
     assert here.app.store.job(here.job.id).state is JobState.ARRIVING
 
 
