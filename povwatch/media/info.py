@@ -63,7 +63,7 @@ class VideoInfo(JsonObject):
     sample_aspect: str = "1/1"
     """Width to height of one pixel, upright. Pixels are never resampled for it; it is carried over."""
     turn: str = "none"
-    """How the stored picture is brought upright: `none`, or the steps of picture.Turn."""
+    """How the stored picture is brought upright: `none`, or the steps of turn.Turn."""
     rotation: int = 0
     """Degrees clockwise that a player turns the stored picture: 0, 90, 180 or 270."""
     pix_fmt: str = ""

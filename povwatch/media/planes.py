@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from povwatch.media.picture import Turn
+    from povwatch.media.turn import Turn
 
     Plane = NDArray[np.uint8]
 

@@ -22,10 +22,11 @@ from povwatch.media import encode, times
 from povwatch.media.damage import Sizes
 from povwatch.media.ffmpeg_errors import BLOCK
 from povwatch.media.info import Prepared, VideoInfo, text
-from povwatch.media.picture import NO_PAD, Turn, Working
+from povwatch.media.picture import NO_PAD, Working
 from povwatch.media.plain import plain
 from povwatch.media.probe import digest
 from povwatch.media.source import Source, opened
+from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

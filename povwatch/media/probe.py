@@ -27,8 +27,8 @@ from povwatch.media.damage import ONE_EACH
 from povwatch.media.errors import TooLarge
 from povwatch.media.ffmpeg_errors import BLOCK
 from povwatch.media.info import NOTHING, Bounds, VideoInfo, text
-from povwatch.media.picture import Turn
 from povwatch.media.source import Source, opened, turn_of
+from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,8 +28,8 @@ from povwatch.media.damage import Damage, Tally
 from povwatch.media.errors import NoProcess, TooLarge
 from povwatch.media.ffmpeg_errors import reading
 from povwatch.media.info import Bounds
-from povwatch.media.picture import Turn
 from povwatch.media.plain import plain
+from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

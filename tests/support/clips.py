@@ -10,8 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from povwatch.media.picture import Turn
 from povwatch.media.source import turn_of
+from povwatch.media.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -32,8 +32,7 @@ PURE = [
     *("core/command.py", "spec/holding.py", "ops/rebuild/plan.py", "publish/promise.py"),
     *("files/names.py", "arrival/settle.py", "workers/states.py", "engines/devices.py", "gpu/headroom.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/first.py", "spec/variables.py"),
-    *("spec/placeholders.py", "spec/choices.py"),
-    "cli/rows.py",
+    *("spec/placeholders.py", "spec/choices.py", "media/turn.py", "cli/rows.py"),
 ]
 """No clock, disk or threads."""
 
