@@ -165,7 +165,7 @@ class Control(_Strict):
     control_path: RelativePath | None = None
     """A control video of your own, as long as the clip. Without it the control is computed from the clip."""
     control_weight: Weight = 1.0
-    """How closely the output keeps to the control, from 0 to 1. Weights are not scaled to a common sum."""
+    """How closely the output keeps to the control, from 0 to 1. Weights are scaled only where a control has a mask."""
     mask_path: RelativePath | None = None
     """A black and white video: the control acts where it is white. Not together with mask_prompt."""
     mask_prompt: Text | None = None

@@ -145,7 +145,7 @@ def test_ranks_meet_as_in_ranks_py():
     assert writing == ["if self.device_rank == 0:"] * 2  # the prompts' guardrail; the video's, and all files
 
 
-def test_ranks_are_tuned_as_in_distributed_py():
+def test_ranks_are_tuned_as_upstream_does():
     """The ranks have met before the GPU is tuned, and whoever meets again returns at once."""
     assert parameters(functions(DISTRIBUTED)["init"]) == []
     joined = said(functions(DISTRIBUTED)["init"])
@@ -156,7 +156,7 @@ def test_ranks_are_tuned_as_in_distributed_py():
     assert parameters(method("cosmos_transfer2/_src/imaginaire/utils/device.py", "Device", "get_cpu_affinity")) == []
 
 
-def test_convolutions_are_timed_by_the_loaders():
+def test_convolutions_are_timed_by_loaders():
     """Upstream says so as it loads, and nowhere in a job."""
     for file in (LOADER, "cosmos_transfer2/_src/interactive/utils/model_loader.py"):
         loads = said(functions(file)["load_model_from_checkpoint"])
