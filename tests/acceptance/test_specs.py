@@ -82,8 +82,11 @@ def test_drawn_looks(here):
     drawn = draw({"light": ("sun", "overcast", "lamp")}, seed=0, digest=digest, look="")
     assert a["povwatch"] == b["povwatch"] == {"drawn": drawn}
     assert (a["prompt"], b["prompt"]) == (f"{drawn['light']}, a", f"{drawn['light']}, b")
-    done = here.call("specs", "--template", "kitchen", "--force")
-    assert "a.json: written anew, template kitchen\n" in done.stdout
+    done = here.call("specs", "--template", "objects", "--force")
+    assert "a.json: written anew, template objects\n" in done.stdout
+    told = here.call("check", "--engine", "diffusers", str(here.inputs / "a.json")).stdout
+    assert "seg.mask_path is set, and the diffusers engine takes no masks" in told
+    assert "seg.mask_path names a file that is not there" in told
 
 
 def test_done_clip_keeps_its_json(here):
