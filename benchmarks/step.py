@@ -10,6 +10,11 @@ a process of its own, with an empty compiler's cache; the last one is started ag
     step-compiled   the same, compiled
     step-auto       the same with the best attention that is here: FlashAttention-3, if it is installed
     step-auto-again  in another process, with the compiler's cache
+    step-fp8-attention     as step-auto, with attention in FP8
+    step-fp8-feed-forward  as step-auto, with the feed-forward in FP8
+    step-fp8        both: a computed step of the speeds `fast` and `fastest`
+    step-fp8-prompt  the same for the prompt alone: a step of `fastest` that reuses what guidance adds; its error is of
+                    the velocity with the prompt
 
 Errors are relative, of the guided velocity at 17 frames, against diffusers' modules in float32. Times are of a card
 that has become warm: cards of one kind differ by a few percent, so compare within a run. `--dry` takes a tiny model on
@@ -56,6 +61,10 @@ class Way:
     compiled: bool = False
     attention: str = "cudnn"
     """As engine.attention."""
+    fp8: tuple[str, ...] = ()
+    """What is computed in FP8."""
+    prompts: int = 2
+    """How many prompts' velocities are computed."""
 
 
 WAYS = {
@@ -64,6 +73,10 @@ WAYS = {
     "step-compiled": Way(compiled=True),
     "step-auto": Way(compiled=True, attention="auto"),
     "step-auto-again": Way(compiled=True, attention="auto"),
+    "step-fp8-attention": Way(compiled=True, attention="auto", fp8=("attention",)),
+    "step-fp8-feed-forward": Way(compiled=True, attention="auto", fp8=("feed-forward",)),
+    "step-fp8": Way(compiled=True, attention="auto", fp8=("attention", "feed-forward")),
+    "step-fp8-prompt": Way(compiled=True, attention="auto", fp8=("attention", "feed-forward"), prompts=1),
 }
 
 
@@ -102,7 +115,7 @@ def one(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     with torch.no_grad():
         nets = networks(device, dtype, tiny=asked.dry)
         config = nets[0].config
-        from povwatch.engines.transfer import attention, compiling  # noqa: PLC0415 - after the libraries' paths
+        from povwatch.engines.transfer import attention, compiling, fp8  # noqa: PLC0415 - after the libraries' paths
         from povwatch.engines.transfer.pipeline_step import PipelineStep  # noqa: PLC0415
         from povwatch.engines.transfer.step import Step  # noqa: PLC0415
 
@@ -112,12 +125,23 @@ def one(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         large = Inputs(nets, asked.frames, asked.size, device, dtype)
         if not Path(asked.reference).exists():
             torch.save(references(nets, small, kernel, dtype), asked.reference)
-        exact, shipped = torch.load(asked.reference)
+        exact, shipped = (one[way.prompts - 1] for one in torch.load(asked.reference))
+        small.texts, large.texts = small.texts[: way.prompts], large.texts[: way.prompts]
         row: dict[str, Any] = {"attention": kernel.name}
         compiler = compiling.Compiler(asked.cache) if way.compiled else None
         step: Any = PipelineStep(nets[0], 8)
+        notes = [*kernel.notes]
         if way.own:
-            step = Step(nets[0], kernel.attend, *((compiler,) if compiler else ()))
+            attend, options = kernel.attend, {"prepared": compiler} if compiler else {}
+            if way.fp8:
+                in_fp8 = fp8.choose(device, dtype, heads=heads, width=width)
+                notes += in_fp8.notes
+                if "attention" in way.fp8 and in_fp8.attend:
+                    attend, row["attention"] = in_fp8.attend, in_fp8.attention
+                if "feed-forward" in way.fp8 and in_fp8.feed_forward:
+                    options["feed_forward"] = in_fp8.feed_forward
+                row["feed_forward"] = "FP8" if "feed_forward" in options else str(dtype)
+            step = Step(nets[0], attend, **options)
         step.use(nets[1])
         with kernel.scope():
             if compiler is not None:
@@ -128,7 +152,7 @@ def one(name: str, asked: argparse.Namespace) -> dict[str, Any]:
             found = guided(small.velocities(step))
         row["error_to_float32"] = float(f"{error(found, exact):.2e}")
         row["error_to_diffusers"] = float(f"{error(found, shipped):.2e}")
-        row["notes"] = [*kernel.notes, *(compiler.notes if compiler else [])]
+        row["notes"] = [*notes, *(compiler.notes if compiler else [])]
         return {**row, "machine": machine(device)}
 
 
@@ -182,31 +206,36 @@ def networks(device: Any, dtype: Any, *, tiny: bool) -> tuple[Any, Any]:  # noqa
     return nets
 
 
-def references(nets: tuple[Any, Any], inputs: Inputs, kernel: Attention, dtype: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    """The guided velocity of diffusers' modules in float32 and in `dtype`."""
+def references(
+    nets: tuple[Any, Any],
+    inputs: Inputs,
+    kernel: Attention,
+    dtype: Any,  # noqa: ANN401
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The velocity with the prompt and the guided one, of diffusers' modules in float32 and in `dtype`."""
     from povwatch.engines.transfer.pipeline_step import PipelineStep  # noqa: PLC0415
 
     step = PipelineStep(nets[0], 8)
     step.use(nets[1])
     with kernel.scope():
-        shipped = guided(inputs.velocities(step))
+        shipped = inputs.velocities(step)
         for net in nets:
             net.float()
         for name, value in vars(inputs).items():
             setattr(inputs, name, [one.float() for one in value] if isinstance(value, list) else value.float())
-        exact = guided(inputs.velocities(step))
+        exact = inputs.velocities(step)
     for net in nets:
         net.to(dtype)
     for name, value in vars(inputs).items():
         if name != "moment":
             setattr(inputs, name, [one.to(dtype) for one in value] if isinstance(value, list) else value.to(dtype))
-    return exact, shipped
+    return [guided(exact[:1]), guided(exact)], [guided(shipped[:1]), guided(shipped)]
 
 
 def guided(velocities: list[Tensor]) -> Tensor:
-    """The velocity with guidance."""
-    with_prompt, without = (one.float() for one in velocities)
-    return with_prompt + GUIDANCE * (with_prompt - without)
+    """The velocity with guidance, if there are two."""
+    with_prompt, *without = (one.float() for one in velocities)
+    return with_prompt + GUIDANCE * (with_prompt - without[0]) if without else with_prompt
 
 
 def error(found: Tensor, expected: Tensor) -> float:
