@@ -90,7 +90,7 @@ class Bench:
         exact: tuple[torch.Tensor, torch.Tensor] | None = None
         for speed in SPEEDS:
             denoiser, latents, row = self._denoised(speed, self._asked.short, self._asked.steps)
-            frames = pixels(denoiser.decode(latents))
+            frames = pixels(denoiser, latents)
             exact = exact or (latents, frames)
             if speed != "exact":
                 row |= difference((latents, frames), exact)
@@ -179,9 +179,12 @@ def drawn(frames: int, width: int, height: int) -> np.ndarray[Any, np.dtype[np.u
     return np.stack([np.repeat(((one < LINE) * 255).astype(np.uint8)[..., None], 3, axis=2) for one in at])
 
 
-def pixels(video: torch.Tensor) -> torch.Tensor:
-    """Frames from -1 to 1, shape (1, 3, frames, height, width), as 0 to 255, shape (frames, 3, height, width)."""
-    return ((video[0].float() * 0.5 + 0.5).clamp(0, 1) * 255).round().transpose(0, 1)
+def pixels(denoiser: Denoiser, latents: torch.Tensor) -> torch.Tensor:
+    """The frames of a chunk, from 0 to 255, shape (frames, 3, height, width)."""
+    parts: list[torch.Tensor] = []
+    with torch.no_grad():
+        denoiser.decode(latents, parts.append)
+    return ((torch.cat(parts, dim=2)[0].float() * 0.5 + 0.5).clamp(0, 1) * 255).round().transpose(0, 1)
 
 
 def difference(
