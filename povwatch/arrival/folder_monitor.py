@@ -15,6 +15,7 @@ from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, JobState
+from povwatch.core.looks import OWN
 from povwatch.core.stage import JobListener
 from povwatch.core.units import spell_duration
 from povwatch.files import names
@@ -22,11 +23,16 @@ from povwatch.files.scan import InputsAway, Listing, scan
 from povwatch.files.signature import signature
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from povwatch.arrival.known_root import KnownRoot
+    from povwatch.arrival.look_files import Found, LookFiles
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.arrival.watch import Watcher
     from povwatch.config.settings import Arrival
     from povwatch.core.job import Job
+    from povwatch.files.signature import Signature
+    from povwatch.journal.reader import Known
     from povwatch.journal.store import JobStore
     from povwatch.spec.error_files import ErrorFiles
     from povwatch.spec.inputs_folder import InputsFolder
@@ -62,6 +68,7 @@ class FolderMonitor(JobListener):
         error_files: ErrorFiles,
         folder: InputsFolder,
         watcher: Watcher,
+        looks: LookFiles,
     ) -> None:
         self._config = config
         self._store = store
@@ -74,6 +81,7 @@ class FolderMonitor(JobListener):
         self._root = root
         self._suffixes = config.suffixes
         self._watcher = watcher
+        self._looks = looks
         self._watch_pause = WATCH_PAUSE
         self._watch_again_at = 0.0
         self._shortage_said = False
@@ -117,6 +125,8 @@ class FolderMonitor(JobListener):
             self._watcher.hints.clear()
             return
         self._take_hints(now)
+        while self._arrival.arrived:
+            self._looks.clip_arrived(self._arrival.arrived.pop())
         if now >= self._rescan_at:
             self._rescan(now)
 
@@ -203,8 +213,12 @@ class FolderMonitor(JobListener):
         for path, seen in listing.links.items():
             self._arrival.linked(path, seen)
         self._arrival.hold_back(listing.held_back, now)
-        self._error_files.remove_stale(self._store.known, listing)
+        self._error_files.remove_stale(self._store.known, self._store.looks, listing)
+        looks = self._looks.found(listing)
+        self._looks.withdraw_lost(looks, listing)
         self._compare_specs(listing)
+        self._compare_looks(looks)
+        self._looks.take_in(looks)
         self._say_unreadable(listing)
         ended = self._clock.boot()
         self.scanned_at = ended
@@ -230,26 +244,40 @@ class FolderMonitor(JobListener):
             if known is None or not (known.state.ended or known.state in CLAIMED) or path not in self._store.scope:
                 continue
             seen = listing.specs.get(layout.spec_beside(path, known.base))
-            if seen is None or seen == known.spec_stat:
-                continue
-            try:
-                if known.state.ended:
-                    self._take_in_again(self._store.job(known.job), seen)
-                elif self._late_edits.get(known.job) != seen:
-                    self._late_edits[known.job] = seen
-                    self._say_late(self._store.job(known.job))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
-                self._store.mishaps.charge(known.job, "compared the JSON of", error)
+            if seen is not None and seen != known.spec_stat:
+                self._compare(known, seen)
+
+    def _compare_looks(self, found: Mapping[bytes, Found]) -> None:
+        """The same for the further looks of the clips. `found` has their JSONs."""
+        for path, of_clip in found.items():
+            looks = self._store.looks.get(path, {})
+            for look, (_, seen) in of_clip.items():
+                known = looks.get(look)
+                if known is not None and seen != known.spec_stat and (known.state.ended or known.state in CLAIMED):
+                    self._compare(known, seen)
         claimed = {job.id for job in self._store.claimed}
         self._late_edits = {job: seen for job, seen in self._late_edits.items() if job in claimed}
 
-    def _take_in_again(self, job: Job, seen: bytes) -> None:
+    def _compare(self, known: Known, seen: Signature) -> None:
+        """Compare a JSON that has another signature than at its look's last run."""
+        try:
+            if known.state.ended:
+                self._take_in_again(self._store.job(known.job), seen)
+            elif self._late_edits.get(known.job) != seen:
+                self._late_edits[known.job] = seen
+                self._say_late(self._store.job(known.job))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
+            self._store.mishaps.charge(known.job, "compared the JSON of", error)
+
+    def _take_in_again(self, job: Job, seen: Signature) -> None:
         # The folder may be away, or the clip cannot be opened: the next rescan tries again.
         with suppress(EnvironmentFault):
             if self._says_the_same(job):
                 self._store.touch(job, spec_stat=seen)
-            else:
+            elif job.look == OWN:
                 self._arrival.rerun(job.path, self._store.clock.boot())
+            else:
+                self._looks.again(job, layout.beside(job.path, job.stem).spec, seen)
 
     def _say_late(self, job: Job) -> None:
         with suppress(EnvironmentFault):

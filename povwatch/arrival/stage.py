@@ -12,12 +12,15 @@ by a child process: see inspections.py.
 
 `povwatch go --damaged` runs whatever decodes of an incomplete clip. It holds for that version of the file only: when
 the file changes, the clip arrives anew without it.
+
+A clip arrives once for all of its looks (core/looks.py): its own job carries the arrival, and the jobs of the other
+looks join it. If the own job has ended when the file changes, a new one carries the arrival of the new file.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,13 +37,15 @@ from povwatch.core.changes import (
     DamagedWithdrawn,
     Failed,
     GoDamaged,
+    Joined,
     NotVideo,
     StillDamaged,
 )
 from povwatch.core.command import command
 from povwatch.core.errors import EnvironmentFault, NotAVideo, PovwatchError, SourceChanged
 from povwatch.core.events import say
-from povwatch.core.job import CLAIMED, Job, JobState, Waiting
+from povwatch.core.job import CLAIMED, WAITING, Job, JobState, Waiting
+from povwatch.core.looks import OWN
 from povwatch.core.retry import FAULTS_PATIENCE, backoff, waiting_for
 from povwatch.core.sentences import joined
 from povwatch.core.stage import Mishap, Stage
@@ -124,6 +129,8 @@ class ArrivalStage(Stage):
         self._clips = FollowedClips()
         self._cancelled: dict[bytes, tuple[Signature, float]] = {}
         """Clips that were cancelled while they arrived: their last signature, and when it was seen."""
+        self.arrived: set[bytes] = set()
+        """Clips that have just arrived. The folder monitor takes them out: looks may wait for them."""
 
     def open_root(self) -> None:
         """Open inputs/, again after it was away."""
@@ -168,9 +175,11 @@ class ArrivalStage(Stage):
                 continue
             if clip := self._clips.get(path):
                 clip.gone_at = None
-                if signature != clip.signature:
-                    with self._charged_to(clip.job):
+                with self._charged_to(clip.job):
+                    if signature != clip.signature:
                         self._changed(clip, signature, now)
+                    elif path in self._store.looks:
+                        self._join_waiting(path, signature, now)
                 continue
             known = self._store.known.get(path)
             if known is None or (known.state.ended and signature != known.source_stat):
@@ -179,6 +188,9 @@ class ArrivalStage(Stage):
             elif not known.state.ended:
                 with self._charged_to(known.job):
                     self._follow(self._store.job(known.job), signature, now)
+            elif path in self._store.looks:
+                self._follow_looks(path, now)
+                self._join_waiting(path, signature, now)
         self._add(fresh, now)
 
     def recall(self, now: float) -> None:
@@ -187,6 +199,8 @@ class ArrivalStage(Stage):
             if not known.state.ended and path not in self._clips and path in self._store.scope:
                 with self._charged_to(known.job):
                     self._follow(self._store.job(known.job), known.source_stat or b"", now)
+        for path in [path for path in self._store.looks if path not in self._clips and path in self._store.scope]:
+            self._follow_looks(path, now)
 
     def absent(self, path: bytes, now: float) -> None:
         """Note that a clip is missing. It has a few seconds to come back."""
@@ -198,7 +212,7 @@ class ArrivalStage(Stage):
         if len(missing) >= MISSING_MAX:
             missing.pop(next(iter(missing)))
         if clip.signature:
-            missing[identity_of(clip.signature)] = clip.job
+            missing[identity_of(clip.signature)] = self._store.known[clip.path].job
         self._clips.plan(clip, now + GONE_PATIENCE)
 
     def linked(self, path: bytes, signature: Signature) -> None:
@@ -232,6 +246,7 @@ class ArrivalStage(Stage):
                         say("seen", job, size=spell_size(size_of(signature)))
                     self._say_base(job)
                     self._begin(job, signature, now)
+                    self._unsettle_looks(job.path, signature)
 
     def _say_base(self, job: Job) -> None:
         """Log a base that is not the clip's stem."""
@@ -271,15 +286,97 @@ class ArrivalStage(Stage):
         self._begin(job, signature, now)
         return job
 
+    def join(self, path: bytes, look: str, *, spec: bytes, force: bool = False) -> Job | None:
+        """Add a job for a look of a clip that has arrived, with its grace ahead; None if the clip has not arrived.
+
+        Args:
+            spec: the look's JSON, relative to inputs/.
+            force: run it even if the same was published before.
+
+        Raises:
+            ClipUnreadable: the clip exists and cannot be opened.
+        """
+        signature = self._files.sample(path)
+        own = self._arrived_as(path, signature)
+        if own is None or signature is None:
+            return None
+        with self._store.together():
+            (job,) = self._store.add([(path, signature)], look=look, force=force)
+            self._join(job, own, spec)
+        if path not in self._clips:
+            self._follow_looks(path, self._store.clock.boot())
+        return self._store.job(job.id)
+
+    def _arrived_as(self, path: bytes, signature: Signature | None) -> Job | None:
+        """The clip's own job, if the file with this signature has arrived with it; else None."""
+        own = self._store.of_path(path)
+        if own is None or own.state is JobState.ARRIVING or own.source_stat != signature or own.source_hash is None:
+            return None
+        # povwatch rebuild knows less than an inspection finds.
+        return own if json.loads(own.source_info or "{}").get("container") else None
+
+    def _join(self, job: Job, own: Job, spec: bytes) -> None:
+        """Let a look's job have the arrival of its clip's own job."""
+        joined = Joined(
+            spec=spec,
+            source_hash=own.source_hash or "",
+            source_stat=own.source_stat or b"",
+            source_info=own.source_info or "",
+            now=self._store.clock.wall(),
+        )
+        self._store.apply(job, joined)
+
+    def _join_waiting(self, path: bytes, signature: Signature, now: float) -> None:
+        """Let the jobs of looks that wait for their clip's arrival go on, or have the clip arrive for them."""
+        looks = [job for job in self._store.open_looks(path) if job.look != OWN and job.state is JobState.ARRIVING]
+        if not looks:
+            return
+        if (own := self._arrived_as(path, signature)) is not None:
+            for job in looks:
+                self._join(job, own, layout.beside(path, job.stem).spec)
+        elif self._store.known[path].state.ended:
+            with suppress(ClipUnreadable):  # the next rescan tries again
+                self.rerun(path, now)
+
+    def _unsettle_looks(self, path: bytes, signature: Signature) -> None:
+        """Let the looks of a clip whose file has changed wait for its arrival."""
+        if path in self._store.looks:
+            for job in self._store.open_looks(path):
+                if job.look != OWN and job.state in WAITING and job.source_stat != signature:
+                    self._store.apply(job, Changed())
+
+    def _follow_looks(self, path: bytes, now: float) -> None:
+        """Follow a clip whose own job has ended, if jobs of its other looks have not."""
+        if jobs := self._store.open_looks(path):
+            self._clips[path] = FollowedClip(path, jobs[0].id, jobs[0].source_stat or b"", Phase.ARRIVED, now)
+
     def enter(self, job: Job) -> None:
         """See Stage. A claimed clip has changed, or could not be inspected: it arrives anew."""
+        if job.look != OWN:
+            self._enter_look(job)
+            return
         if (clip := self._clip_of(job)) and clip.phase is Phase.SETTLING:
             return  # this stage itself noticed the change
         self._begin_anew(job)
 
+    def _enter_look(self, job: Job) -> None:
+        """The copy of a look's clip was not the file that had arrived: the clip arrives anew, unless it does already.
+
+        If the clip's own job runs, its end comes first.
+        """
+        own = self._store.of_path(job.path)
+        if job.source_info is not None or own is None:
+            return
+        if own.state.ended:
+            with suppress(ClipUnreadable):  # the next rescan tries again
+                self.rerun(job.path, self._store.clock.boot())
+        elif own.state in WAITING:
+            self._store.apply(own, Changed())
+
     def try_again(self, mishap: Mishap) -> None:
         """See Stage. The clip is sampled and inspected anew."""
-        self._begin_anew(mishap.job)
+        if mishap.job.look == OWN:
+            self._begin_anew(mishap.job)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """See Stage."""
@@ -302,6 +399,16 @@ class ArrivalStage(Stage):
         self._call_off(job)
         self._inspections.cancel(Inspection.GLANCE, job.id)
         del self._clips[job.path]
+        if job.path in self._store.looks:
+            self._own_ended(job, came=clip.phase is Phase.ARRIVED)
+
+    def _own_ended(self, job: Job, *, came: bool) -> None:
+        """Go on with the other looks of a clip whose followed job has ended. `came`: the clip had arrived."""
+        for look in self._store.open_looks(job.path):
+            if not came and look.state is JobState.ARRIVING:
+                cancelled = job.state is JobState.CANCELLED
+                self._store.cancel(look, job.detail if cancelled else f"the clip itself is {job.state}")
+        self._follow_looks(job.path, self._store.clock.boot())
 
     def _clip_of(self, job: Job) -> FollowedClip | None:
         clip = self._clips.get(job.path)
@@ -374,7 +481,8 @@ class ArrivalStage(Stage):
         elif now - clip.gone_at < GONE_PATIENCE:
             self._clips.plan(clip, clip.gone_at + GONE_PATIENCE)
         else:
-            self._store.cancel(self._store.job(clip.job), "the clip was deleted")
+            for job in self._store.open_looks(clip.path):
+                self._store.cancel(job, "the clip was deleted")
 
     def _sample(self, clip: FollowedClip, now: float) -> None:
         """Sample an arriving clip, and inspect it once it has settled."""
@@ -410,7 +518,11 @@ class ArrivalStage(Stage):
         """Take in a changed signature of a clip under way."""
         clip.signature = signature
         job = self._store.job(clip.job)
+        if job.look != OWN:  # the own job has ended: a new one carries the arrival of the new file
+            self._add([(clip.path, signature)], now)
+            return
         if job.state in CLAIMED:
+            self._unsettle_looks(clip.path, signature)
             return  # the run has its private copy; the new file's turn comes after the run
         self._call_off(job)
         if job.damaged not in {None, signature}:
@@ -422,6 +534,7 @@ class ArrivalStage(Stage):
             job = self._store.apply(job, Changed())
         elif job.waiting_on is not Waiting.SETTLING:
             job = self._store.wait(job, Waiting.SETTLING, "", quiet=True)
+        self._unsettle_looks(clip.path, signature)
         clip.settle.observe(signature, now, self._settle)
         self._report_progress(job, clip)
         self._clips.plan(clip, clip.settle.next_sample(self._settle))
@@ -547,6 +660,9 @@ class ArrivalStage(Stage):
             now=self._store.clock.wall(),
         )
         self._store.apply(job, arrived)
+        self.arrived.add(job.path)
+        if job.path in self._store.looks:
+            self._join_waiting(job.path, clip.signature, self._store.clock.boot())
 
     # -- a clip that is not in yet
 

@@ -128,6 +128,8 @@ class SpecDefaults(Section):
     """The seed; the same one gives the same video again."""
     guidance: int = Field(3, ge=0, le=7)
     """How closely the video follows the prompt."""
+    variants_max: int = Field(32, ge=1, le=10_000)
+    """The most looks of a clip beside its own."""
 
 
 def _hours(value: Any) -> Any:  # noqa: ANN401 - whatever the file holds

@@ -140,7 +140,7 @@ class Hasten(Change, event="request", logged=False, not_before=0.0):
 # -- arriving
 
 
-class Changed(Change, event="changed", state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail=""):
+class Changed(Change, event="changed", state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail="", source_info=None):
     """The clip's file was replaced: it arrives anew."""
 
 
@@ -172,6 +172,36 @@ class Arrived(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GRACE, 
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.described
+
+
+class Joined(Change, event="joined", state=S.GRACE, waiting_on=Waiting.GRACE, detail=""):
+    """The clip of a look's job has arrived, or had arrived before the job was added: nothing is inspected again."""
+
+    spec: bytes
+    source_hash: str
+    source_stat: bytes
+    source_info: str
+    now: float
+    """Seconds since the epoch."""
+
+    def applied_to(self, job: Job) -> Job:
+        """Only the same video keeps the grace that was left to it."""
+        left = job.grace_left if job.source_hash == self.source_hash else None
+        return replace(super().applied_to(job), grace_left=left, grace_saved_at=self.now)
+
+    def log_fields(self) -> Mapping[str, Any]:
+        return {"spec": self.spec}
+
+
+class LookRefused(Change, event="rejected", state=S.REJECTED, waiting_on=None, detail=""):
+    """The look of a clip cannot have its name."""
+
+    error: str
+    error_file: bytes | str | None
+    spec_stat: bytes
+
+    def log_fields(self) -> Mapping[str, Any]:
+        return {"problem": self.error, "error_file": self.error_file}
 
 
 # -- grace
@@ -427,7 +457,9 @@ class Done(Change, event="done", state=S.DONE, waiting_on=None):
 # -- attempts that failed
 
 
-class ArrivesAgain(Change, event="released", state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail="", **NO_ATTEMPT):
+class ArrivesAgain(
+    Change, event="released", state=S.ARRIVING, waiting_on=Waiting.SETTLING, detail="", source_info=None, **NO_ATTEMPT
+):
     """The clip is not the file that arrived: the attempt is given back, and the clip arrives anew."""
 
     problem: str
@@ -507,6 +539,10 @@ class Cancelled(Change, event="cancelled", state=S.CANCELLED, waiting_on=None, *
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"why": self.why}
+
+
+class SpecDeleted(Cancelled, state=S.CANCELLED, waiting_on=None, spec_digest="", spec_stat=None, **NO_ATTEMPT):
+    """The job's JSON was deleted, and with it the look. Put back, with whatever it says, it makes another run."""
 
 
 # -- hooks

@@ -126,6 +126,11 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "arriving": (INFO, "{clip}: arriving, {size} is here, about {percent}"),
     "waiting": (INFO, "{clip}: waits ({waiting}): {detail}"),
     "arrived": (INFO, "{clip}: arrived, {frames} frames, {shape}, {pace}, {duration}"),
+    "joined": (INFO, "{clip}: {spec} is one more look of a clip that has arrived"),
+    "looks-limit": (
+        WARNING,
+        "{clip}: {count} JSONs beside it ask for looks of their own, and spec.variants_max is {most}: {left} wait, the first is {first}. Raise it, or move some away",
+    ),
     "damaged": (WARNING, "{clip}: damaged. {problem} What decodes is run"),
     "damaged-withdrawn": (INFO, "{clip}: changed, so povwatch go --damaged holds no longer"),
     "changed": (INFO, "{clip}: changed; it arrives anew"),

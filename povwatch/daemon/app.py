@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from povwatch.arrival.folder_monitor import HINTS_MAX, FolderMonitor
 from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
+from povwatch.arrival.look_files import LookFiles
 from povwatch.arrival.stage import ArrivalStage
 from povwatch.attempt.failed import FailedAttempts
 from povwatch.core.background import Background
@@ -121,6 +122,13 @@ class App:
             arrival=self.arrival,
             error_files=self.error_files,
             folder=self.folder,
+            looks=LookFiles(
+                config.arrival.suffixes,
+                config.spec.variants_max,
+                store=self.store,
+                arrival=self.arrival,
+                error_files=self.error_files,
+            ),
             watcher=outside.watcher(config.paths.inputs, hints, recursive=config.arrival.recursive),
         )
         self.grace = GraceStage(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.changes import Prioritised
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
+from povwatch.core.job import JobState
+from povwatch.core.looks import OWN, stem
 from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
@@ -142,6 +144,44 @@ class SpecFiles:
         except SpecInvalid:
             return None
 
+    def existing(self, job: Job) -> SpecFile | None:
+        """Read the JSON of a further look. None if it cannot be read; povwatch writes none in its place.
+
+        Raises:
+            EnvironmentFault: the folder is away, or fails.
+        """
+        path = layout.beside(job.path, job.stem).spec
+        try:
+            file = self._folder.read_spec(path)
+            return None if file is None else self._mended(job, path, file)
+        except SpecInvalid:
+            return None
+
+    def withdrawn(self, job: Job) -> str:
+        """Why a job is no longer wanted whose JSON is missing; empty if the JSON is to be written again.
+
+        Deleting `clip.json` withdraws the clip's own look if another look of it has a JSON.
+        """
+        if job.look != OWN:
+            return "its JSON was deleted"
+        if not job.spec_digest:  # it never had one
+            return ""
+        for look, known in self._store.looks.get(job.path, {}).items():
+            spec = layout.spec_beside(job.path, stem(job.base, look))
+            if known.state is not JobState.REJECTED and self._folder.present(spec):
+                return f"its JSON was deleted, and {layout.shown(spec)} is another look of the clip"
+        return ""
+
+    def carry_looks(self, job: Job, before: Job) -> None:
+        """Copy the JSONs of a renamed clip's further looks to its new name. They are taken in like any others.
+
+        Raises:
+            EnvironmentFault: the folder does not take one.
+        """
+        for look, known in self._store.looks.get(before.path, {}).items():
+            if known.state is not JobState.REJECTED:
+                self.carry(replace(job, look=look), self._store.job(known.job))
+
     def carry(self, job: Job, before: Job) -> bool:
         """Copy a renamed clip's JSON to its new name, so that no edit is lost; False if nothing was copied.
 
@@ -196,6 +236,8 @@ class SpecFiles:
         """
         number = self._store.missing.get(identity_of(job.source_stat)) if job.source_stat else None
         before = None if number is None else self._store.job(number)
+        if before is not None and before.look != job.look:
+            before = self._store.of_path(before.path, job.look)
         return before if before and before.path != job.path and self._is_former(before, job) else None
 
     def _called_before(self, job: Job, name: bytes) -> Job | None:

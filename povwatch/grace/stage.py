@@ -21,12 +21,14 @@ from povwatch.core.changes import (
     GraceUpdated,
     PutOff,
     Queued,
+    SpecDeleted,
     SpecRejected,
     SpecValid,
 )
 from povwatch.core.errors import EnvironmentFault, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.looks import OWN
 from povwatch.core.retry import waiting_for
 from povwatch.core.sentences import joined
 from povwatch.core.stage import Mishap, Stage
@@ -67,6 +69,9 @@ SAVE_EVERY = 10.0
 
 REWRITE_AFTER = 2.0
 """Seconds after which a deleted JSON is written again: editors delete and rename."""
+
+WITHDRAWN_AFTER = 5.0
+"""Seconds after which a look whose JSON was deleted is cancelled."""
 
 RESUMES_WHEN = {Waiting.HELD: "it is let go", Waiting.EDITING: "its editor is closed"}
 """What has to happen before a stopped clock goes on."""
@@ -162,7 +167,7 @@ class GraceStage(Stage):
             if before := self._files.renamed_from(job):
                 hold = before.hold
                 hold, go = self._carry(job, before)
-            file = self._files.ensure(job, info.duration)
+            file = self._files.ensure(job, info.duration) if job.look == OWN else self._files.existing(job)
         except EnvironmentFault as error:
             refused = error
         digest = file.digest if file else ""
@@ -195,6 +200,8 @@ class GraceStage(Stage):
             marker = {"marker": layout.shown(beside.hold)}
             self._store.journal.note(job, HELD_BEFORE, self._store.clock.wall(), marker)
         with_json = self._files.carry(job, before) or not self._folder.exists(beside.spec)
+        if job.look == OWN:
+            self._files.carry_looks(job, before)
         return before.hold or markers.hold, (before.go or markers.go) if with_json else job.go
 
     def _resume(self, job: Job) -> None:
@@ -334,7 +341,7 @@ class GraceStage(Stage):
     def _due(self, entry: GraceEntry, now: float) -> float:
         """When a clip has to be checked without any event."""
         if entry.missing_since is not None:
-            return max(entry.missing_since + REWRITE_AFTER, now + CHECK_EVERY)
+            return max(entry.missing_since + REWRITE_AFTER, now + CHECK_EVERY)  # or a look is withdrawn, a little later
         if entry.reading.unsure(now):
             return entry.reading.sure_at
         if entry.reading.unmeasured:
@@ -395,6 +402,11 @@ class GraceStage(Stage):
         if entry.missing_since is None:
             entry.missing_since = now
         if now - entry.missing_since < REWRITE_AFTER or not self._folder.present(job.path):
+            return False
+        if why := self._files.withdrawn(job):
+            if now - entry.missing_since >= WITHDRAWN_AFTER:
+                self._error_files.clear(job)
+                self._store.apply(job, SpecDeleted(why=why, source_stat=job.source_stat))
             return False
         try:
             duration = json.loads(job.source_info or "{}").get("duration")

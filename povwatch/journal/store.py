@@ -93,15 +93,15 @@ class JobStore:
 
     def all_looks(self, path: bytes) -> list[Job]:
         """The newest job of each look of a clip, its own first, then by name."""
-        own = [self.known[path]] if path in self.known else []
-        return [self.job(known.job) for known in [*own, *(k for _, k in sorted(self.looks.get(path, {}).items()))]]
+        return [self.job(known.job) for known in self._known_looks(path)]
 
     def open_looks(self, path: bytes) -> list[Job]:
         """The jobs of a clip that have not ended, its own first."""
-        if path not in self.looks:  # as for most clips
-            known = self.known.get(path)
-            return [self.job(known.job)] if known and not known.state.ended else []
-        return [job for job in self.all_looks(path) if not job.ended]
+        return [self.job(known.job) for known in self._known_looks(path) if not known.state.ended]
+
+    def _known_looks(self, path: bytes) -> list[Known]:
+        own = [self.known[path]] if path in self.known else []
+        return own + [known for _, known in sorted(self.looks.get(path, {}).items())]
 
     def in_state(self, *states: JobState) -> list[Job]:
         """The jobs in these states: higher priority first, then older first. It does not know `arriving`."""

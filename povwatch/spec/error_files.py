@@ -12,6 +12,7 @@ from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import BAD_ENDS
+from povwatch.core.looks import stem
 from povwatch.core.machine_faults import ERROR_FILE_LATER
 from povwatch.spec.problems import explain
 
@@ -65,7 +66,7 @@ class ErrorFiles:
         Returns:
             The file's path, relative to inputs/; None if it could not be written yet, or the name is taken.
         """
-        _, name = layout.split(job.path)
+        _, name = layout.split(job.called)
         return self._put(
             job.path, _file_of(job), f"{layout.shown(name)} {happened}.\n\n{what}\n\n{todo}\n\n{GOES_AWAY}\n"
         )
@@ -105,11 +106,22 @@ class ErrorFiles:
             self._journal.set_facts(**{FACT: kept})
             self._changed = False
 
-    def remove_stale(self, known: Mapping[bytes, Known], listing: Listing) -> None:
-        """Remove the error files of clips that ended badly and were then deleted.
+    def remove_stale(
+        self, known: Mapping[bytes, Known], looks: Mapping[bytes, Mapping[str, Known]], listing: Listing
+    ) -> None:
+        """Remove the error files of clips that ended badly and were then deleted, and of looks without their JSON.
 
-        `known` has the newest job of every clip ever seen.
+        Args:
+            known: the newest own job of every clip ever seen.
+            looks: the newest jobs of their further looks.
+            listing: what is there.
         """
+        for path, look, last in [(path, look, last) for path, of in looks.items() for look, last in of.items()]:
+            beside = layout.beside(path, stem(last.base, look))
+            there = (path in listing.clips and beside.spec in listing.specs) or listing.is_blind(path)
+            lonely = last.state in BAD_ENDS and not there and beside.error in listing.names
+            if lonely and not _is_used(beside.error, known, listing):
+                self._put(path, beside.error, None)
         for path, last in known.items():
             if last.state not in BAD_ENDS or path in listing.clips or path in listing.links or listing.is_blind(path):
                 continue

@@ -1,0 +1,171 @@
+"""Finds the JSONs of further looks beside the clips of a scan, and takes them in: core/looks.py has the rule of names.
+
+A look is taken in once its clip has arrived. Until then its JSON waits, without a job.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from povwatch.core import layout, looks
+from povwatch.core.changes import LookRefused
+from povwatch.core.events import say
+from povwatch.core.job import JobState
+from povwatch.core.sentences import joined
+from povwatch.files.scan import ClipUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from povwatch.arrival.stage import ArrivalStage
+    from povwatch.core.job import Job
+    from povwatch.files.scan import Listing
+    from povwatch.files.signature import Signature
+    from povwatch.journal.reader import Known
+    from povwatch.journal.store import JobStore
+    from povwatch.spec.error_files import ErrorFiles
+
+RENAME = "Give the JSON another name, or move it away."
+
+Found = dict[str, tuple[bytes, "Signature"]]
+"""The JSONs of a clip's further looks: look to path and signature."""
+
+
+class LookFiles:
+    """The JSONs of the further looks of clips."""
+
+    def __init__(
+        self,
+        suffixes: frozenset[bytes],
+        most: int,
+        *,
+        store: JobStore,
+        arrival: ArrivalStage,
+        error_files: ErrorFiles,
+    ) -> None:
+        """`suffixes` are those of clips; a clip may have at most `most` further looks."""
+        self._suffixes = suffixes
+        self._most = most
+        self._store = store
+        self._arrival = arrival
+        self._error_files = error_files
+        self._holders: dict[tuple[bytes, bytes], bytes | None] = {}
+        """Folder and base to the clip that has the base, as far as that was asked."""
+        self._clips_known = -1
+        self._waiting: dict[bytes, Found] = {}
+        """The JSONs beside clips that have not arrived."""
+        self._over: dict[bytes, int] = {}
+        """Clips with more than `most` looks: how many. One log line for each number."""
+
+    def found(self, listing: Listing) -> dict[bytes, Found]:
+        """The JSONs of further looks in a scan, by clip."""
+        if len(self._store.known) != self._clips_known:  # a new clip may have taken a base
+            self._clips_known = len(self._store.known)
+            self._holders.clear()
+
+        def clip_of(folder: bytes, base: bytes) -> bytes | None:
+            key = (folder, base)
+            if key not in self._holders:
+                self._holders[key] = self._store.journal.holder(folder, base)
+            clip = self._holders[key]
+            return clip if clip in listing.clips else None
+
+        found: dict[bytes, Found] = {}
+        for spec, seen in listing.specs.items():
+            if not looks.may_be_look(spec):
+                continue
+            owner = looks.owner(spec, clip_of)
+            if owner is not None and owner.look != looks.OWN and owner.clip in self._store.scope:
+                found.setdefault(owner.clip, {})[owner.look] = (spec, seen)
+        return found
+
+    def take_in(self, found: Mapping[bytes, Found]) -> None:
+        """Take in the new looks, as far as their clips have arrived; refuse those that cannot have their names."""
+        self._waiting.clear()
+        self._over = {clip: count for clip, count in self._over.items() if clip in found}
+        for clip, of_clip in found.items():
+            known = self._store.looks.get(clip, {})
+            new = {look: file for look, file in sorted(of_clip.items()) if look not in known}
+            if new and clip in self._store.known:
+                self._charged(clip, new, [look for look in of_clip if look in known])
+
+    def clip_arrived(self, clip: bytes) -> None:
+        """Take in the looks that have waited for this clip."""
+        if new := self._waiting.pop(clip, None):
+            self._charged(clip, new, list(self._store.looks.get(clip, {})))
+
+    def again(self, job: Job, spec: bytes, seen: Signature) -> None:
+        """Run a look once more, since its JSON was edited; it waits if its clip has not arrived.
+
+        Raises:
+            ClipUnreadable: the clip cannot be opened.
+        """
+        if why := self.refused(job.path, job.look):
+            self._refuse(job.path, job.look, seen, why)
+        else:
+            self._arrival.join(job.path, job.look, spec=spec)
+
+    def refused(self, clip: bytes, look: str) -> str:
+        """Why a look of this clip cannot have its name, as a sentence; empty if it can."""
+        known = self._store.looks.get(clip, {})
+        others = [other for other, job in known.items() if other != look and job.state is not JobState.REJECTED]
+        base = self._store.known[clip].base
+        return looks.refusal(look, base, suffixes=self._suffixes, others=others)
+
+    def withdraw_lost(self, found: Mapping[bytes, Found], listing: Listing) -> None:
+        """Cancel the looks whose JSON belongs to another clip now, which came later."""
+        for clip, known in list(self._store.looks.items()):
+            for look, job in known.items():
+                spec = layout.spec_beside(clip, looks.stem(job.base, look))
+                if not job.state.ended and spec in listing.specs and look not in found.get(clip, {}):
+                    self._withdraw(self._store.job(job.job), spec)
+
+    def _withdraw(self, job: Job, spec: bytes) -> None:
+        if job.path not in self._store.scope:
+            return
+        holder = self._store.journal.holder(layout.split(spec)[0], job.stem)
+        if holder is not None and holder != job.path:
+            self._store.cancel(job, f"{layout.shown(spec)} is the JSON of {layout.shown(holder)} now")
+
+    def _charged(self, clip: bytes, new: Found, others: list[str]) -> None:
+        try:
+            self._take_in(clip, new, others)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this clip and no other
+            self._store.mishaps.charge(self._store.known[clip].job, "took in the looks of the clip of", error)
+
+    def _take_in(self, clip: bytes, new: Found, others: list[str]) -> None:
+        """Take in the new looks of a clip beside the other ones that it has."""
+        for number, (look, (spec, seen)) in enumerate(new.items()):
+            if why := self.refused(clip, look):
+                self._refuse(clip, look, seen, why)
+            elif len(others) >= self._most:
+                self._limit(clip, list(new)[number:], len(others) + len(new) - number)
+                return
+            else:
+                others.append(look)
+                if not self._join(clip, look, spec):
+                    self._waiting.setdefault(clip, {})[look] = (spec, seen)
+
+    def _join(self, clip: bytes, look: str, spec: bytes) -> bool:
+        try:
+            return self._arrival.join(clip, look, spec=spec) is not None
+        except ClipUnreadable:
+            return False  # the next rescan tries again
+
+    def _refuse(self, clip: bytes, look: str, seen: Signature, why: str) -> None:
+        """Reject a look. Its job says why, and so does an error file beside the JSON."""
+        known: Known = self._store.known[clip]
+        with self._store.together():
+            (job,) = self._store.add([(clip, known.source_stat or b"")], look=look)
+            file = self._error_files.write(
+                job, f"has a JSON that cannot be used: {layout.shown(job.stem)}.json", why, RENAME
+            )
+            error = joined(why, RENAME)
+            self._store.apply(job, LookRefused(error=error, error_file=file, spec_stat=seen))
+
+    def _limit(self, clip: bytes, left: list[str], count: int) -> None:
+        if self._over.get(clip) != count:
+            self._over[clip] = count
+            first = layout.spec_beside(clip, looks.stem(self._store.known[clip].base, left[0]))
+            job = self._store.of_path(clip)
+            say("looks-limit", job, count=count, most=self._most, left=len(left), first=first)

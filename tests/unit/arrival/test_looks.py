@@ -1,0 +1,170 @@
+"""A clip arrives once for all of its looks, whenever their JSONs come and go."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+from support.looks import PERIOD, Looks
+
+pytestmark = pytest.mark.usefixtures("forked_media_children")
+
+
+@pytest.fixture
+def here(tmp_path):
+    made = Looks(tmp_path)
+    yield made
+    made.close()
+    made.no_bug()
+
+
+def test_one_arrival_for_twenty_looks(here):
+    """Twenty looks of a clip cost one arrival; each has a grace of its own."""
+    names = [f"look{number}" for number in range(20)]
+    here.inputs.joinpath("a.json").touch()
+    for name in names:
+        here.write(name)
+    here.write()
+    here.copy()
+    assert here.states() == dict.fromkeys(["", *names], "grace")
+    assert here.events("arrived") == [""]
+    assert sorted(here.events("joined")) == sorted(names)
+    assert here.events("spec-written") == []
+    own = here.jobs()[""]
+    for job in here.jobs().values():
+        assert (job.source_hash, job.source_info, job.base) == (own.source_hash, own.source_info, b"a")
+    here.until(60)
+    here.write("look7", seed=9)
+    here.until(PERIOD - 50)
+    assert here.states() == dict.fromkeys(["", *names], "queued") | {"look7": "grace"}
+    here.until(60)
+    assert set(here.states().values()) == {"queued"}
+
+
+def test_looks_wait_for_their_clip(here):
+    """The looks of a clip that never arrives make no job; nor do those without a clip."""
+    clip = here.inputs / "a.mp4"
+    clip.write_bytes(b"\0\0\0\x18ftypisom" + bytes(4000))
+    here.write("night")
+    here.write("night", clip="gone.mp4")
+    here.rescan()
+    here.arrive()
+    assert here.states() == {"": "arriving"}
+    assert here.jobs(b"gone.mp4") == {}
+    here.copy()
+    assert here.states() == {"": "grace", "night": "grace"}
+
+
+def test_look_of_a_clip_that_is_done(here):
+    """A look that comes long after the clip was done runs without another arrival."""
+    here.copy()
+    job = here.jobs()[""]
+    here.app.store.cancel(job, "no longer wanted")
+    here.clock.now += 86400
+    here.write("night")
+    here.rescan()
+    assert here.states() == {"": "cancelled", "night": "grace"}
+    assert here.events("arrived") == [""]
+    here.until(PERIOD + 1)
+    assert here.states()["night"] == "queued"
+
+
+def test_other_video_in_its_place(here):
+    """If the clip is replaced, it arrives once more, and all of its looks wait for that."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    here.app.store.cancel(here.jobs()[""], "no longer wanted")
+    old = here.jobs()["night"].source_hash
+    here.copy(frames=5)
+    assert here.states() == {"": "grace", "night": "grace"}
+    assert here.events("arrived") == ["", ""]
+    assert here.jobs()["night"].source_hash == here.jobs()[""].source_hash != old
+
+
+def test_deleted_clip_ends_its_looks(here):
+    """A clip that is deleted takes its looks along, also if its own run is over."""
+    here.copy()
+    here.write("night")
+    here.write("rain")
+    here.rescan()
+    here.app.store.cancel(here.jobs()[""], "no longer wanted")
+    (here.inputs / "a.mp4").unlink()
+    here.rescan()
+    here.until(10)
+    assert here.states() == {"": "cancelled", "night": "cancelled", "rain": "cancelled"}
+    assert here.jobs()["rain"].detail == "the clip was deleted"
+
+
+def test_no_video_ends_its_looks(here):
+    """If the clip is replaced by what is no video, its looks end with it."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    (here.inputs / "a.mp4").write_text("this is a text and no video at all\n" * 100)
+    here.rescan()
+    here.arrive()
+    assert here.states() == {"": "rejected", "night": "cancelled"}
+
+
+def test_after_a_kill(here):
+    """Looks go on after a kill, and one that was put there meanwhile is taken in."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    here.app.store.cancel(here.jobs()[""], "no longer wanted")
+    here.write("rain")
+    here.restart(away=1)
+    here.rescan()
+    assert here.states() == {"": "cancelled", "night": "grace", "rain": "grace"}
+    assert here.events("arrived") == [""]
+    (here.inputs / "a.mp4").unlink()
+    here.rescan()
+    here.until(10)
+    assert set(here.states().values()) == {"cancelled"}
+
+
+def test_refused_names(here):
+    """A look that cannot have its name is rejected, and an error file beside it says why until it is gone."""
+    files = {name: here.write(name) for name in ("aug", "Night", "night", "a b")}
+    here.copy()
+    assert here.states() == {"": "grace", "Night": "grace", "a b": "rejected", "aug": "rejected", "night": "rejected"}
+    assert "differ in upper and lower case alone" in (here.inputs / "a.night.error.txt").read_text()
+    error = here.inputs / "a.aug.error.txt"
+    assert '"aug" is no name for a look' in error.read_text()
+    here.rescan()
+    assert len(here.events("rejected")) == 3
+    files["aug"].unlink()
+    here.rescan()
+    assert not error.exists()
+    here.write("Night", seed=3)
+    here.until(PERIOD + 1)
+    assert here.states()["Night"] == "queued"
+
+
+def test_a_thousand_looks(here):
+    """Of more looks than spec.variants_max the first are taken, and the log says how many wait, once."""
+    here.copy()
+    for number in range(1000):
+        here.write(f"n{number:03}")
+    with capture_logs() as logs:
+        here.rescan()
+        here.rescan()
+    assert len(here.jobs()) == 33
+    (said,) = [line for line in logs if line["event"] == "looks-limit"]
+    assert (said["count"], said["most"], said["left"]) == (1000, 32, 968)
+    (here.inputs / "a.n005.json").unlink()
+    here.until(10)
+    here.rescan()
+    assert here.states() == {"": "grace"} | {f"n{n:03}": "cancelled" if n == 5 else "grace" for n in range(33)}
+
+
+def test_clip_takes_its_name_back(here):
+    """A clip keeps the JSON of its whole name: a look that had the JSON before ends."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    assert here.states() == {"": "grace", "night": "grace"}
+    here.copy("a.night.mp4")
+    assert here.states() == {"": "grace", "night": "cancelled"}
+    assert here.jobs()["night"].detail == "a.night.json is the JSON of a.night.mp4 now"
+    assert here.states(b"a.night.mp4") == {"": "grace"}
