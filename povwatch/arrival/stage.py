@@ -286,6 +286,25 @@ class ArrivalStage(Stage):
         self._begin(job, signature, now)
         return job
 
+    def run_again(self, job: Job, now: float, *, force: bool = False) -> Job | None:
+        """Run a look of a clip again, with a new job. None if the clip does not exist. `job` is its last one.
+
+        The clip's own look has it arrive anew. Another look waits for the clip if it is not the file that has arrived.
+
+        Raises:
+            ClipUnreadable: the clip exists and cannot be opened.
+        """
+        if job.look == OWN:
+            return self.rerun(job.path, now, force=force)
+        if again := self.join(job.path, job.look, spec=layout.beside(job.path, job.stem).spec, force=force):
+            return again
+        if (signature := self._files.sample(job.path)) is None:
+            return None
+        (again,) = self._store.add([(job.path, signature)], look=job.look, force=force)
+        if job.path not in self._clips:
+            self._follow_looks(job.path, now)
+        return again
+
     def join(self, path: bytes, look: str, *, spec: bytes, force: bool = False) -> Job | None:
         """Add a job for a look of a clip that has arrived, with its grace ahead; None if the clip has not arrived.
 
@@ -299,6 +318,7 @@ class ArrivalStage(Stage):
         signature = self._files.sample(path)
         own = self._arrived_as(path, signature)
         if own is None or signature is None:
+            self._complete_rebuilt(path, signature)
             return None
         with self._store.together():
             (job,) = self._store.add([(path, signature)], look=look, force=force)
@@ -312,8 +332,13 @@ class ArrivalStage(Stage):
         own = self._store.of_path(path)
         if own is None or own.state is JobState.ARRIVING or own.source_stat != signature or own.source_hash is None:
             return None
-        # povwatch rebuild knows less than an inspection finds.
-        return own if json.loads(own.source_info or "{}").get("container") else None
+        return own if _inspected(own) else None
+
+    def _complete_rebuilt(self, path: bytes, signature: Signature | None) -> None:
+        """Have a clip arrive anew that `povwatch rebuild` found done, since it knows less than an inspection finds."""
+        own = self._store.of_path(path)
+        if own and own.ended and own.source_stat == signature and own.source_info and not _inspected(own):
+            self.rerun(path, self._store.clock.boot())
 
     def _join(self, job: Job, own: Job, spec: bytes) -> None:
         """Let a look's job have the arrival of its clip's own job."""
@@ -781,6 +806,11 @@ class ArrivalStage(Stage):
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._store.mishaps.charge(job, "followed the clip of", error)
+
+
+def _inspected(job: Job) -> bool:
+    """Whether the job has all that an inspection of the clip finds."""
+    return bool(json.loads(job.source_info or "{}").get("container"))
 
 
 def described(info: VideoInfo) -> dict[str, object]:

@@ -21,7 +21,8 @@ from povwatch.config.load import load_config
 from povwatch.core import command
 from povwatch.core.errors import PovwatchError
 from povwatch.core.local_time import use_zone
-from povwatch.core.lookup import find, number_of
+from povwatch.core.looks import OWN
+from povwatch.core.lookup import meant, no_such_look, number_of
 from povwatch.journal import JournalReader, open_reader
 from povwatch.service.log import one_line
 
@@ -223,16 +224,21 @@ def plain(text: str) -> str:
 
 
 def job_of(reader: JournalReader, clip: str, verb: str) -> Job | None:
-    """The newest job of the clip in `povwatch VERB CLIP`; None if the journal knows no such clip.
+    """The newest job of the clip and look in `povwatch VERB CLIP`; None if the journal knows no such clip.
+
+    Without a look in the word it is the clip's own.
 
     Raises:
-        PovwatchError: several clips match.
+        PovwatchError: several clips match, or the clip has no such look.
     """
-    paths = find(reader.known().keys(), clip)
+    paths, look = meant(reader.known().keys(), clip)
     if len(paths) > 1:
         take = f"Take one: {command.choice(verb, clips=paths)}"
         raise PovwatchError(f"{clip} is the name of {len(paths)} clips.", take)
     if paths:
-        return reader.latest(paths[0])
+        found = reader.latest(paths[0], look or OWN)
+        if found is None:
+            raise PovwatchError(no_such_look(paths[0], look or OWN, [job.look for job in reader.looks(paths[0])][1:]))
+        return found
     number = number_of(clip)
     return None if number is None else reader.job(number)

@@ -117,7 +117,7 @@ def _tell_reading(path: bytes, size: int) -> None:
 def _tell(found: Survey, *, dry_run: bool) -> None:
     """Print the findings: ordinary ones, then those that need a person, then the totals."""
     for fate in (Fate.GONE, Fate.DONE, Fate.NEW, Fate.EDITED, Fate.PUBLISH, Fate.HELD):
-        _lines([f"{layout.shown(one.path)}: {_line(one)}" for one in found.plan.verdicts if one.fate is fate])
+        _lines([f"{layout.shown(one.called)}: {_line(one)}" for one in found.plan.verdicts if one.fate is fate])
     _lines([f"Look at this: {odd}" for odd in found.odd])
     if found.lost:
         typer.echo(f"{found.lost} attempt(s) were under way; what they left is cleared at the next start.")
@@ -135,7 +135,7 @@ def _tell(found: Survey, *, dry_run: bool) -> None:
 
 def _line(verdict: Verdict) -> str:
     if verdict.fate is Fate.HELD:
-        return f"held: {verdict.why}. To run it: {command('go', clip=verdict.path)}"
+        return f"held: {verdict.why}. To run it: {command('go', clip=verdict.called)}"
     said = TELLS[verdict.fate]
     return f"{said}: {verdict.why}" if verdict.why else said
 

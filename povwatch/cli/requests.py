@@ -10,7 +10,7 @@ import typer
 from povwatch.cli.app import CLIP_HELP, Clip, app, console, plain, shared
 from povwatch.cli.clips_here import listing
 from povwatch.core.errors import EnvironmentFault, JournalError, PovwatchError
-from povwatch.core.lookup import find, number_of, unanswerable
+from povwatch.core.lookup import meant, number_of, unanswerable
 from povwatch.journal import open_reader
 from povwatch.journal.lock import JournalLock, holder
 from povwatch.ops import clean as clean_up
@@ -124,6 +124,8 @@ def _ask(context: typer.Context, verb: str, clip: str, *, patience: float = PATI
         console.print(f"The daemon has not answered within {patience:.0f} s. See its log.")
         raise typer.Exit(1)
     console.print(plain(f"{clip}: {answer.text}" if clip else answer.text), soft_wrap=True)
+    for line in answer.lines:
+        console.print(plain(line), soft_wrap=True)
     if not answer.done:
         raise typer.Exit(1)
 
@@ -138,11 +140,11 @@ def _unanswerable(config: Config, verb: str, clip: str, options: Mapping[str, bo
             seen = reader.known().keys()
             numbered = None if (number := number_of(clip)) is None else reader.job(number)
         word = clip.removeprefix(f"{config.paths.inputs}/")
-        found = find(seen, word) or ([numbered.path] if numbered else [])
+        found = meant(seen, word)[0] or ([numbered.path] if numbered else [])
         here = None if found else listing(config)
     except (JournalError, EnvironmentFault):  # no daemon ever ran, or inputs/ is away: unknown
         return ""
-    if here and (here.unreadable or find(here.clips.keys() | here.links.keys(), word)):
+    if here and (here.unreadable or meant(here.clips.keys() | here.links.keys(), word)[0]):
         return ""
     known = [*here.clips, *seen] if here else seen
     return unanswerable(verb, [f"--{name}" for name, given in options.items() if given], clip, found, known)

@@ -17,9 +17,10 @@ from povwatch.cli.rows import Row, as_lines
 from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.errors import PovwatchError
-from povwatch.core.job import BAD_ENDS, CLAIMED, Job, JobState, Waiting
+from povwatch.core.job import BAD_ENDS, CLAIMED, Job, JobState, Waiting, grouped
 from povwatch.core.layout import shown
 from povwatch.core.local_time import local, spell_moment, utc
+from povwatch.core.looks import OWN
 from povwatch.core.lookup import instead
 from povwatch.core.units import spell_duration, spell_size
 from povwatch.engines import eta
@@ -93,7 +94,7 @@ def jobs(
             typer.echo(json.dumps([as_object(job, reader) for job in found], indent=2))
             return
         waits = _waits(found, config, running=holder(config.paths.state) is not None)
-        for line in _table(found, reader, waits, _width()):
+        for line in _table(grouped(found), reader, waits, _width()):
             console.print(line, soft_wrap=True)  # what is in it can be pasted
 
 
@@ -105,12 +106,14 @@ def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # 
         if job is None:
             raise PovwatchError(f"No clip here is called {clip}.", instead(reader.known().keys(), clip))
         events = reader.events(job.id)
+        others = [one for one in reader.looks(job.path) if one.id != job.id] if job.look == OWN else []
         if as_json:
             history = [
                 {"at": _iso(e.at), "event": e.event, "was": e.was, "state": e.state, "run_id": e.run_id, "data": e.data}
                 for e in events
             ]
-            typer.echo(json.dumps(as_object(job, reader, whole=True) | {"events": history}, indent=2))
+            looks = {"looks": [as_object(one, reader) for one in others]} if others else {}
+            typer.echo(json.dumps(as_object(job, reader, whole=True) | looks | {"events": history}, indent=2))
             return
         for key, value in as_object(job, reader, whole=True).items():
             if value not in {None, ""} if not isinstance(value, dict) else value:
@@ -121,6 +124,10 @@ def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # 
             change = f"{event.was} -> {event.state}" if event.was and event.was != event.state else event.state
             data = ", ".join(f"{k}={v}" for k, v in event.data.items() if not isinstance(v, dict))
             console.print(plain(f"{_local(event.at)}  {event.event:<14} {change:<24} {data}"), soft_wrap=True)
+        if others:
+            console.print(f"\nIts other looks. All about one: {plain(command('show', clip=others[0].called))}")
+            for line in _table(others, reader, {}, _width()):
+                console.print(line, soft_wrap=True)
 
 
 def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[str, Any]:
@@ -129,6 +136,7 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
         "id": job.id,
         "clip": shown(job.path),
         "clip_hex": job.path.hex(),  # the path's bytes: `clip` escapes what cannot be printed
+        "look": job.look or None,
         "state": str(job.state),
         "waiting_on": str(job.waiting_on) if job.waiting_on else None,
         "detail": job.detail,
@@ -198,7 +206,7 @@ def _status(reader: JournalReader, config: Config, width: int | None) -> list[Re
         lines.append(plain(f"{lost} did not come out. Why: {command('report')}"))
     if active:
         turns = forecast(config, reader, active) if pid is not None else {}
-        rows = active[:ROWS_MAX]
+        rows = grouped(active)[:ROWS_MAX]
         lines.extend(_table(rows, reader, turns | _waits(rows, config, running=pid is not None), width))
     if len(active) > ROWS_MAX:
         lines.append(plain(f"... and {len(active) - ROWS_MAX} more: {command('jobs')}"))
@@ -217,10 +225,10 @@ def _bars(running: list[Job], reader: JournalReader, width: int | None) -> Itera
         if progress := reader.progress(job.id):
             left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") else ""
             if width is None:
-                yield plain(f"{shown(job.path)}: {progress['fraction'] * 100:.0f} % ({progress['stage']}){left}")
+                yield plain(f"{shown(job.called)}: {progress['fraction'] * 100:.0f} % ({progress['stage']}){left}")
             else:
                 what = plain(progress["stage"] + left)
-                bars.add_task(plain(shown(job.path)), total=1.0, completed=progress["fraction"], what=what)
+                bars.add_task(plain(shown(job.called)), total=1.0, completed=progress["fraction"], what=what)
     if bars.tasks:
         yield bars
 
@@ -250,7 +258,13 @@ def _row(job: Job, reader: JournalReader, words: Mapping[int, str]) -> Row:
         what = words[job.id]
     elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
         what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
-    about = (str(job.id), one_line(shown(job.path)), str(job.state), str(job.waiting_on or ""), str(job.attempts or ""))
+    about = (
+        str(job.id),
+        one_line(shown(job.called)),
+        str(job.state),
+        str(job.waiting_on or ""),
+        str(job.attempts or ""),
+    )
     return Row(*about, one_line(what), is_path=what == job.output)
 
 
@@ -336,7 +350,7 @@ def _doing(worker: Mapping[str, Any], reader: JournalReader) -> str:
     if job is not None:
         begun = [event.at for event in reader.events(job.id) if event.event == "started"]
         verb = "generates" if worker["state"] == "busy" else "waits for the working copy of"
-        return f"{verb} {shown(job.path)} since {spell_moment(begun[-1] if begun else job.updated_at, time.time())}"
+        return f"{verb} {shown(job.called)} since {spell_moment(begun[-1] if begun else job.updated_at, time.time())}"
     match worker["state"]:
         case "loading":
             return f"loads the engine{' (' + worker['loading'] + ')' if worker['loading'] else ''} {since}"

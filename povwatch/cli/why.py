@@ -13,13 +13,13 @@ from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import Clip, app, console, job_of, plain, shared
 from povwatch.cli.status import UNDER_WAY, describe_grace, forecast
 from povwatch.container import examine
-from povwatch.core import layout
+from povwatch.core import layout, looks
 from povwatch.core.command import command
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.layout import shown
 from povwatch.core.local_time import local
-from povwatch.core.lookup import instead
+from povwatch.core.lookup import find, instead, meant
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_duration, spell_size
 from povwatch.files import names
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from povwatch.config.settings import Config
     from povwatch.journal import JournalReader
+    from povwatch.journal.reader import Known
 
 
 Gate = tuple[str, str, str]
@@ -52,10 +53,54 @@ def why(context: typer.Context, clip: Clip) -> None:
     """Say why a clip is where it is: every gate, what was seen there, what comes next."""
     config = shared(context).config()
     with shared(context).reader() as reader:
-        path, job = _clip(config, reader, clip)
-        for name, verdict, seen in _gates(config, reader, path, job):
+        gates = _look_gates(config, reader, clip)
+        if gates is None:
+            path, job = _clip(config, reader, clip)
+            gates = list(_gates(config, reader, path, job))
+        for name, verdict, seen in gates:
             # No table: it would break commands, which are to be copied.
             console.print(f"{name:<8}  [{COLOUR[verdict]}]{verdict:<10}[/]  {plain(seen)}", soft_wrap=True)
+
+
+def _look_gates(config: Config, reader: JournalReader, word: str) -> list[Gate] | None:
+    """The gates of a look's JSON: its own name was given, or that of a look that has no job yet. None for others."""
+    word = word.removeprefix(f"{config.paths.inputs}/").removeprefix("./").removeprefix("inputs/")
+    known = reader.known()
+    if word.endswith(".json") and not find(known, word):
+        spec = os.fsencode(word)
+        owner = looks.owner(spec, reader.holder)
+        if owner is None or not os.path.lexists(config.paths.inputs / word):
+            return None
+        what = (
+            f"the look {owner.look} of {shown(owner.clip)}" if owner.look else f"the JSON of {shown(owner.clip)} itself"
+        )
+        name = ("name", OK, f"{shown(spec)} is {what}")
+        if job := reader.latest(owner.clip, owner.look):
+            return [name, *_gates(config, reader, owner.clip, job)]
+        return [name, *_without_job(config, reader, owner, known[owner.clip])]
+    paths, look = meant(known, word)
+    if len(paths) != 1 or not look or reader.latest(paths[0], look):
+        return None
+    spec = layout.spec_beside(paths[0], looks.stem(known[paths[0]].base, look))
+    if not os.path.lexists(config.paths.inputs / os.fsdecode(spec)):
+        return None
+    return list(_without_job(config, reader, looks.Owner(paths[0], look), known[paths[0]]))
+
+
+def _without_job(config: Config, reader: JournalReader, owner: looks.Owner, own: Known) -> Iterator[Gate]:
+    """Why a look whose JSON is there has no job yet."""
+    yield "clip", WAITS, shown(looks.called(*owner))
+    others = [job.look for job in reader.looks(owner.clip) if job.look != looks.OWN and not job.ended]
+    most = config.spec.variants_max
+    if why := looks.refusal(owner.look, own.base, suffixes=config.arrival.suffixes):
+        yield "name", STOPS, why
+    elif len(others) >= most:
+        yield "looks", WAITS, f"the clip has {len(others)} looks already, and spec.variants_max is {most}"
+    elif own.state is JobState.ARRIVING or own.state.ended:
+        why_clip = command("why", clip=owner.clip)
+        yield "arrival", WAITS, f"it is taken in when its clip has arrived ({own.state} now): {why_clip}"
+    else:
+        yield "journal", WAITS, "not seen yet; the next rescan is within arrival.rescan"
 
 
 def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job | None]:
@@ -72,7 +117,9 @@ def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job 
 
 
 def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[Gate]:
-    yield "clip", OK if job else WAITS, shown(path)
+    yield "clip", OK if job else WAITS, shown(job.called if job else path)
+    if job is not None and job.look == looks.OWN and (others := reader.looks(path)[1:]):
+        yield "looks", OK, ", ".join(f"{other.look} {other.state}" for other in others)
     yield _daemon(config, reader)
     unlike = unlike_a_clip(config.paths.inputs, path)
     if unlike:
@@ -189,7 +236,8 @@ def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
     try:
         file = folder.read_spec(beside.spec)
         if file is None:
-            yield "JSON", WAITS, f"{shown(beside.spec)} is not there; it is written when the clip has arrived"
+            follows = "it is written when the clip has arrived" if job.look == looks.OWN else "without it the look ends"
+            yield "JSON", WAITS, f"{shown(beside.spec)} is not there; {follows}"
             return
         spec = parse(file.data, clip_name=layout.split(job.path)[1], file=shown(beside.spec))
         folder.check_references(spec, beside.spec, file.data)

@@ -544,6 +544,9 @@ class Cancelled(Change, event="cancelled", state=S.CANCELLED, waiting_on=None, *
 class SpecDeleted(Cancelled, state=S.CANCELLED, waiting_on=None, spec_digest="", spec_stat=None, **NO_ATTEMPT):
     """The job's JSON was deleted, and with it the look. Put back, with whatever it says, it makes another run."""
 
+    def log_fields(self) -> Mapping[str, Any]:
+        return {"why": self.why}
+
 
 # -- hooks
 

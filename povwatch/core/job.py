@@ -23,8 +23,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from povwatch.core import looks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class JobState(StrEnum):
@@ -141,8 +145,6 @@ class Job:
     base: bytes
     """The name that the clip's files share; see layout.py."""
     state: JobState
-    look: str = looks.OWN
-    """Which look of the clip it makes; empty for that of the clip's own JSON. See looks.py."""
     waiting_on: Waiting | None = None
     detail: str = ""
     """One sentence about the wait, for people."""
@@ -195,6 +197,8 @@ class Job:
     """Why it ended, and what to do. For a job that is done: which `after` hook failed."""
     created_at: float = 0.0
     updated_at: float = 0.0
+    look: str = looks.OWN
+    """Which look of the clip it makes; empty for that of the clip's own JSON. See looks.py."""
 
     @property
     def stem(self) -> bytes:
@@ -220,6 +224,16 @@ class Job:
     def kept(self) -> bool:
         """Whether it failed after generation, with its artifact kept for another try to finish it."""
         return self.state is JobState.FAILED and self.artifact is not None
+
+
+def grouped(found: Sequence[Job]) -> list[Job]:
+    """The jobs with those of a clip's further looks behind the first one of the clip; else in their order."""
+    several = {job.path for job in found if job.look != looks.OWN}
+    first: dict[bytes, int] = {}
+    for number, job in enumerate(found):
+        first.setdefault(job.path, number)
+    order = enumerate(found)
+    return [job for _, job in sorted(order, key=lambda one: first[one[1].path] if one[1].path in several else one[0])]
 
 
 def may_go(old: JobState, new: JobState) -> bool:

@@ -6,7 +6,7 @@ import difflib
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from povwatch.core import layout
+from povwatch.core import layout, looks
 from povwatch.core.command import choice, command
 
 if TYPE_CHECKING:
@@ -67,6 +67,24 @@ def find(paths: Collection[bytes], word: str) -> list[bytes]:
         if found := [path for path in paths if fits(path)]:
             return found
     return []
+
+
+def meant(paths: Collection[bytes], word: str) -> tuple[list[bytes], str | None]:
+    """The clips that a word may mean, and the look that it names after them: `clip@night`.
+
+    The look is None if the word names none, and means all looks of the clip. `clip@` means the clip's own look alone.
+    """
+    if (found := find(paths, word)) or (parts := looks.cut(word)) is None:
+        return found, None
+    clip, look = parts
+    found = find(paths, clip)
+    return found, look if found else None
+
+
+def no_such_look(clip: bytes, look: str, others: Iterable[str]) -> str:
+    """Why a clip's look cannot be found, as sentences. `others` are the further looks that the clip has."""
+    have = ", ".join(sorted(others))
+    return f'{layout.shown(clip)} has no look "{look}". {f"It has: {have}." if have else "It has its own look alone."}'
 
 
 def nearest(paths: Collection[bytes], word: str) -> bytes | None:

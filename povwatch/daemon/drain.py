@@ -30,7 +30,7 @@ class Outcome:
     """The state of everything when a daemon ends."""
 
     jobs: Sequence[Job]
-    """The newest job of every clip that is in inputs/, or that ended in this run."""
+    """The newest job of every look of each clip that is in inputs/, or that ended in this run."""
     unable: str | None = None
     """What this machine cannot do, if clips still wait for it, as sentences."""
     away: str | None = None
@@ -79,7 +79,7 @@ def outcome(app: App, *, stopped: bool) -> Outcome:
     """The outcome of every clip that exists and is in the scope, or that ended in this run."""
     store, clips = app.store, app.folder_monitor.clips()
     here = {path for path in clips if path in store.scope} | {job.path for job in store.ended.values()}
-    jobs = [job for path in sorted(here) if (job := store.of_path(path))]
+    jobs = [job for path in sorted(here) for job in store.all_looks(path)]
     others = [path for path in sorted(clips) if path not in store.scope]
     left = [path for path in others if (known := store.known.get(path)) is None or not known.state.ended]
     waiting = any(job.state is JobState.QUEUED and job.waiting_on not in STUCK for job in jobs)
@@ -100,7 +100,7 @@ def summarise(outcome: Outcome, *, each: bool = True) -> int:
     """Log the outcome, and return the exit code. `each`: with a line for each clip."""
     counts = {state: sum(job.state is state for job in outcome.jobs) for state in JobState}
     for job in outcome.jobs if each else ():
-        say("summary", job, text=f"{layout.shown(job.path)}: {_fate(job)}")
+        say("summary", job, text=f"{layout.shown(job.called)}: {_fate(job)}")
     done = counts[JobState.DONE]
     gone = counts[JobState.CANCELLED]
     open_ = len(outcome.jobs) - done - gone

@@ -15,7 +15,8 @@ from povwatch.core.command import command
 from povwatch.core.errors import EnvironmentFault, JournalFailed
 from povwatch.core.events import say
 from povwatch.core.job import EDITABLE, Job, JobState, Waiting
-from povwatch.core.lookup import find, number_of, unanswerable
+from povwatch.core.looks import OWN
+from povwatch.core.lookup import meant, no_such_look, number_of, unanswerable
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.ops import clean
 from povwatch.service.requests import Answer, Request
@@ -50,12 +51,13 @@ class Requests:
             if request.verb == "clean":
                 self._clean(request)
                 continue
-            found: list[Job] = []
+            paths: list[bytes] = []
+            look = None
             try:
-                found = self._find(request.clip) if request.clip else []
-                if self._runs_damaged(request, found):
+                paths, look = self._find(request.clip) if request.clip else ([], None)
+                if self._runs_damaged(request, paths):
                     continue
-                answer = Answer(done=True, text=self._perform(request, found, now))
+                answer = self._perform(request, paths, look, now)
             except (Refused, EnvironmentFault) as error:
                 answer = Answer(done=False, text=str(error))
             except JournalFailed:
@@ -63,7 +65,7 @@ class Requests:
             except Exception as error:  # noqa: BLE001 - a request that cannot be met must not end the daemon, now or when it is read again
                 answer = Answer(done=False, text=str(translate_unforeseen(error, "while it answered a request")))
             # Log the clip's own name and number, whatever was typed; after a retry, its new number.
-            job = self._store.of_path(found[0].path) if len(found) == 1 else None
+            job = self._store.of_path(paths[0], look or OWN) if len(paths) == 1 else None
             self._answer(request, job, answer)
 
     def _answer(self, request: Request, job: Job | None, answer: Answer) -> None:
@@ -71,33 +73,61 @@ class Requests:
             say("request-all", verb=request.verb, answer=answer.text)
         else:
             named = {} if job else {"clip": request.clip or "--previews"}
-            say("request", job, verb=request.verb, answer=answer.text, **named)
+            text = " ".join([answer.text, "; ".join(answer.lines)]).rstrip()
+            say("request", job, verb=request.verb, answer=text, **named)
         try:
             self._spool.answer(request, answer)
         except OSError as error:
             say("unanswered", verb=request.verb, clip=request.clip, problem=error.strerror)
 
-    def _perform(self, request: Request, found: list[Job], now: float) -> str:
+    def _perform(self, request: Request, paths: list[bytes], look: str | None, now: float) -> Answer:
         if request.verb == "pause":
-            return self._app.schedule.pause(request.by)
+            return Answer(done=True, text=self._app.schedule.pause(request.by))
         if request.verb == "resume":
-            return self._resume()
+            return Answer(done=True, text=self._resume())
         if request.verb == "retry" and request.options.get("previews"):
-            return self._retry_previews(now)
+            return Answer(done=True, text=self._retry_previews(now))
         options = [f"--{name}" for name in ("force", "damaged") if request.options.get(name)]
-        paths = [job.path for job in found]
         if why := unanswerable(request.verb, options, request.clip, paths, self._store.known.keys()):
             raise Refused(why)
-        (job,) = found
-        if job.path not in self._store.scope:
+        (path,) = paths
+        if path not in self._store.scope:
             raise Refused(
                 "this povwatch runs other clips alone (run --once with their names): ask again when it has ended."
             )
+        jobs = self._jobs(path, look)
+        if request.verb == "go" and request.options.get("damaged"):
+            return Answer(done=True, text=self._go_damaged(jobs[0]))
+        if len(jobs) == 1:
+            return Answer(done=True, text=self._of_one(request, jobs[0], now))
+        answers = [self._of_each(request, job, now) for job in jobs]
+        done = sum(answer.done for answer in answers)
+        text = f"{done} of its {len(answers)} looks:" if done else "nothing changes:"
+        lines = (f"{layout.shown(job.called)}: {a.text}" for job, a in zip(jobs, answers, strict=True))
+        return Answer(bool(done), text, tuple(lines))
+
+    def _of_one(self, request: Request, job: Job, now: float) -> str:
         if request.verb == "retry":
             return self._retry(job, now, force=bool(request.options.get("force")))
-        if request.verb == "go" and request.options.get("damaged"):
-            return self._go_damaged(job)
         return {"go": self._go, "hold": self._hold, "cancel": self._cancel}[request.verb](job)
+
+    def _of_each(self, request: Request, job: Job, now: float) -> Answer:
+        try:
+            return Answer(done=True, text=self._of_one(request, job, now))
+        except (Refused, EnvironmentFault) as error:
+            return Answer(done=False, text=str(error))
+
+    def _jobs(self, path: bytes, look: str | None) -> list[Job]:
+        """The newest jobs of a clip that a request is for: those of all looks, or of one.
+
+        Raises:
+            Refused: the clip has no such look.
+        """
+        jobs = self._store.all_looks(path)
+        found = jobs if look is None else [job for job in jobs if job.look == look]
+        if not found:
+            raise Refused(no_such_look(path, look or "", self._store.looks.get(path, {})))
+        return found
 
     def _resume(self) -> str:
         done, text = self._app.schedule.resume()
@@ -105,14 +135,15 @@ class Requests:
             raise Refused(text)
         return text
 
-    def _find(self, clip: str) -> list[Job]:
-        """The newest jobs of the clips that a word may mean; see lookup.py."""
-        if paths := find(self._store.known.keys(), self._relative(clip)):
-            return [job for path in paths if (job := self._store.of_path(path))]
-        number = number_of(clip)
+    def _find(self, clip: str) -> tuple[list[bytes], str | None]:
+        """The clips that a word may mean, and the look that it names; see lookup.py. A number names a job's look."""
+        paths, look = meant(self._store.known.keys(), self._relative(clip))
+        number = None if paths else number_of(clip)
         job = self._store.journal.job(number) if number is not None else None
-        newest = self._store.of_path(job.path) if job else None
-        return [newest] if newest else []
+        if job is not None and job.path in self._store.known:
+            alone = job.look == OWN and job.path not in self._store.looks
+            return [job.path], None if alone else job.look
+        return paths, look
 
     def _relative(self, clip: str) -> str:
         """A path relative to inputs/. Paths that a shell completes are often absolute."""
@@ -135,13 +166,14 @@ class Requests:
             return "it starts as soon as it has arrived."
         return "it starts as soon as a worker is free."
 
-    def _runs_damaged(self, request: Request, found: list[Job]) -> bool:
+    def _runs_damaged(self, request: Request, paths: list[bytes]) -> bool:
         """Whether this is `go --damaged` of an incomplete clip. It is answered once some of the clip is decoded."""
-        if request.verb != "go" or not request.options.get("damaged") or len(found) != 1:
+        if request.verb != "go" or not request.options.get("damaged") or len(paths) != 1:
             return False
-        (job,) = found
+        job = self._store.of_path(paths[0])
         if (
-            job.state is not JobState.ARRIVING
+            job is None
+            or job.state is not JobState.ARRIVING
             or job.waiting_on is not Waiting.INCOMPLETE
             or job.path not in self._store.scope
         ):
@@ -197,7 +229,7 @@ class Requests:
             raise Refused(f"it is done ({job.output}). To run the same again: {same}")
         if not force and self._app.results.finish_kept(job):
             return f"what was generated is finished again, as job {job.id}; nothing is generated anew."
-        again = self._app.arrival.rerun(job.path, now, force=force or job.force)
+        again = self._app.arrival.run_again(job, now, force=force or job.force)
         if again is not None:
             return f"it is taken in again as job {again.id}."
         if job.state is JobState.REJECTED:
@@ -209,7 +241,7 @@ class Requests:
             doctor = command("doctor")
             raise Refused(f"the engine here is the preview. What a real one lacks on this machine: {doctor}")
         jobs = [job for job in self._store.journal.previews() if job.path in self._store.scope]
-        taken = [job for job in jobs if self._app.arrival.rerun(job.path, now)]
+        taken = [job for job in jobs if self._app.arrival.run_again(job, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
         return f"{len(taken)} previewed clip(s) are taken in again{left}."
 

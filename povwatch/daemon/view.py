@@ -109,7 +109,7 @@ def view(app: App, now: float) -> View:
 
 
 def _of_active(app: App, active: ActiveAttempt) -> ClipView:
-    clip = shown(app.store.job(active.job).path)
+    clip = shown(app.store.job(active.job).called)
     if active.generating_since is None:
         return ClipView(clip, "copying", active.copied.fraction)
     if active.progress is None:
@@ -125,8 +125,8 @@ def _of_active(app: App, active: ActiveAttempt) -> ClipView:
 
 def _of_job(app: App, job: Job) -> ClipView:
     if job.state is JobState.PUBLISHING:
-        return ClipView(shown(job.path), "publishing", 0.0)
-    return ClipView(shown(job.path), *after_generating(app.results.fraction(job)))
+        return ClipView(shown(job.called), "publishing", 0.0)
+    return ClipView(shown(job.called), *after_generating(app.results.fraction(job)))
 
 
 def _left(app: App, now: float, at_work: Sequence[ActiveAttempt], waiting: Sequence[Job]) -> float | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from povwatch.core import layout
+from povwatch.core import layout, looks
 from povwatch.core.command import command
 from povwatch.core.errors import PovwatchError
 from povwatch.core.units import spell_size
@@ -96,15 +96,14 @@ def _is_needed(left: Leftover, journal: JournalReader) -> bool:
         return job is not None and (not job.ended or _is_kept(job, journal))
     if left.kind is not LeftoverKind.ERROR_FILE:
         return False
-    folder, name = layout.split(left.path)
-    clip = journal.holder(folder, name.removesuffix(layout.ERROR))
-    job = journal.latest(clip) if clip is not None else None
+    owner = looks.owner(left.path.removesuffix(layout.ERROR) + looks.JSON, journal.holder)
+    job = journal.latest(*owner) if owner is not None else None
     return job is not None and not job.ended
 
 
 def _is_kept(job: Job, journal: JournalReader) -> bool:
     """Whether the job's artifact waits to be finished, and the clip has no newer job."""
-    latest = journal.latest(job.path)
+    latest = journal.latest(job.path, job.look)
     return job.kept and latest is not None and latest.id == job.id
 
 

@@ -2,7 +2,8 @@
 
 A `clip.go` left behind would start the next clip of that name without any grace.
 
-The move comes before `done`, so after a crash in between the next start makes it.
+The move comes before `done`, so after a crash in between the next start makes it. A clip with several looks is moved
+after the last of them, with all of their JSONs.
 Files that are no longer the ones that ran stay: a replaced clip is another clip, and an edited JSON is needed for the
 run that the edit asks for.
 """
@@ -18,12 +19,18 @@ from typing import TYPE_CHECKING
 from povwatch.core import layout
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.core.events import say
+from povwatch.core.job import JobState
 from povwatch.files.signature import identity_of, signature
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from povwatch.config.settings import Config
     from povwatch.core.job import Job
     from povwatch.spec.inputs_folder import InputsFolder
+
+OVER = frozenset({JobState.DONE, JobState.CANCELLED})
+"""The states of the other looks of a clip that may be moved."""
 
 VERSIONS_MAX = 999
 """At most so many clips of one name are kept."""
@@ -36,14 +43,18 @@ class SourceArchive:
         self._config = config
         self._folder = folder
 
-    def move(self, job: Job) -> None:
-        """Move a job's clip and JSON. Safe to repeat. A failure is logged, and the clip stays."""
-        if self._config.publish.source != "move":
+    def move(self, job: Job, others: Sequence[Job] = ()) -> None:
+        """Move a job's clip and JSON. Safe to repeat. A failure is logged, and the clip stays.
+
+        `others` are the last jobs of the clip's other looks. The clip stays if one of them has not ended, or not well.
+        """
+        if self._config.publish.source != "move" or any(other.state not in OVER for other in others):
             return
+        jobs = [job, *others]
         folder, name = layout.split(job.path)
         to = layout.filled(self._config.publish.source_to, folder=folder, name=name)
         try:
-            if not self._json_is_what_ran(job):
+            if self._new_looks(jobs) or not all(map(self._json_is_what_ran, jobs)):
                 return
             if (moved := self._moved_before(job, to)) is None:
                 if not self._clip_is_what_ran(job):
@@ -51,8 +62,8 @@ class SourceArchive:
                 moved = self._put(job.path, to, 1)
                 say("moved", job, to=moved[0])
             folder, version = layout.split(moved[0])[0], moved[1]
-            beside = layout.beside(job.path, job.stem)
-            for path in (beside.spec, beside.go, beside.hold):
+            files = [layout.beside(one.path, one.stem) for one in jobs]
+            for path in [path for beside in files for path in (beside.spec, beside.go, beside.hold)]:
                 with suppress(FileNotFoundError):  # moved before, or never there
                     to = posixpath.join(folder, layout.split(path)[1])
                     self._put(path, to, version)
@@ -60,6 +71,11 @@ class SourceArchive:
             return  # moved before, or taken away
         except (OSError, ValueError, PovwatchError) as error:
             say("move-failed", job, to=to, problem=_problem(error))
+
+    def _new_looks(self, jobs: Sequence[Job]) -> bool:
+        """Whether a JSON of another look is beside the clip, whose job is still to be added."""
+        known = {one.look for one in jobs}
+        return any(look not in known for look in self._folder.looks_beside(jobs[0].path, jobs[0].base))
 
     def _clip_is_what_ran(self, job: Job) -> bool:
         """Whether the clip is unchanged since its claim."""
@@ -69,7 +85,7 @@ class SourceArchive:
         """Whether the clip's JSON means the same as at its claim. True if there is none."""
         path = layout.beside(job.path, job.stem).spec
         file = self._folder.read_spec(path)
-        if file is None:
+        if file is None or job.state is JobState.CANCELLED:
             return True
         try:
             return self._folder.spec_in(file, path, job.path).digest() == job.spec_hash

@@ -141,7 +141,11 @@ class ResultsStage(Stage):
         """See JobListener. Clear the job's private folders, and move its clip if the configuration asks for that."""
         self._results.pop(job.id, None)
         if job.state is JobState.DONE:
-            self._archive.move(job)  # also if it was `done-already`
+            self._move_clip(job)  # also if it was `done-already`
+        elif job.state is JobState.CANCELLED:  # it may have been the last look that others have waited for
+            done = (other for other in self._store.all_looks(job.path) if other.state is JobState.DONE)
+            if (last := next(done, None)) is not None:
+                self._move_clip(last)
         # One that was never claimed left nothing: a hook's files are deleted with it.
         if job.engine is not None and not job.kept:
             self._clear(job.id)
@@ -402,7 +406,7 @@ class ResultsStage(Stage):
             return
         sealed, published = self._results.pop(job_id)
         self._tries.pop(job_id, None)
-        self._archive.move(job)
+        self._move_clip(job)
         output = layout.shown(sealed.output)
         took = self._store.clock.wall() - self._store.journal.events(job_id)[0].at
         done = Done(
@@ -413,6 +417,10 @@ class ResultsStage(Stage):
             error=failed or None,
         )
         self._store.apply(job, done)
+
+    def _move_clip(self, job: Job) -> None:
+        """Move the clip of a job that is done, if the configuration asks for that."""
+        self._archive.move(job, [other for other in self._store.all_looks(job.path) if other.look != job.look])
 
     def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
         # If the private folder is missing, the error says so, and nobody knows whether it comes back.

@@ -16,6 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from povwatch.core import looks
 from povwatch.core.errors import EnvironmentFault, InputsRefused, Problem
 from povwatch.core.layout import ERROR, OURS, bases, shown, split
 from povwatch.core.machine_faults import Place, passing, translated
@@ -37,7 +38,7 @@ from povwatch.spec.problems import invalid
 from povwatch.spec.references import check_references, named_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from povwatch.core.layout import Beside
@@ -270,6 +271,19 @@ class InputsFolder:
                 fsync_dir(there)
             fsync_dir(here)
 
+    def looks_beside(self, path: bytes, base: bytes) -> list[str]:
+        """The looks that JSONs beside a clip seem to ask for; a clip of such a name may own some of them.
+
+        Raises:
+            InputsRefused: inputs/ is away or fails.
+        """
+        with contextlib.suppress(FolderGone), self._folder_of(path, Place.READ_SPEC) as (folder, _):
+            names = [os.fsencode(name) for name in os.listdir(folder)]  # noqa: PTH208 - a descriptor
+            specs = [name for name in names if name.endswith(looks.JSON)]
+            owners = (looks.owner(name, lambda _, stem: path if stem == base else None) for name in specs)
+            return [owner.look for owner in owners if owner is not None]
+        return []
+
     def sweep(self) -> int:
         """Remove temporary files of an earlier run; returns their number."""
         count = 0
@@ -294,7 +308,8 @@ class InputsFolder:
         for path, names, folder in self._walk():
             errors = {name.removesuffix(ERROR): name for name in names if name.endswith(ERROR)}
             clips = (name for name in names if errors and is_clip_name(name, suffixes))
-            lonely = errors.keys() - {base for name in clips for base in bases(name)}
+            there = {base for name in clips for base in bases(name)}
+            lonely = {stem for stem in errors if stem not in there and not _of_look(stem, there, suffixes)}
             found += [(path + errors[base], len(data)) for base in lonely if (data := _ours(folder, errors[base]))]
         return sorted(found)
 
@@ -350,6 +365,12 @@ class InputsFolder:
                 yield fd, name
         except OSError as error:
             raise translated(error, place, f"inputs/{shown(path)}") from error
+
+
+def _of_look(stem: bytes, bases: Collection[bytes], suffixes: frozenset[bytes]) -> bool:
+    """Whether files of this stem may be those of a look of a clip that has one of these bases."""
+    base, _, look = stem.rpartition(b".")
+    return base in bases and b"." + look.lower() not in suffixes
 
 
 def _folder(root: int, path: bytes) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from povwatch.attempt.attempt import FINAL
-from povwatch.core import layout
+from povwatch.core import layout, looks
 from povwatch.core.command import command
 from povwatch.core.errors import ConfigError
 from povwatch.files.fs import closing, components, open_beneath, read_at_most
@@ -77,6 +77,13 @@ class Result:
     """The manifest's path, relative to outputs/; empty if it is not visible yet."""
     problem: str = ""
     """What is wrong with the result beside it, or that it is missing: a sentence without its full stop."""
+    look: str = looks.OWN
+    """The look of the clip that it is."""
+
+    @property
+    def key(self) -> looks.Owner:
+        """The clip and the look that it is of."""
+        return looks.Owner(self.path, self.look)
 
 
 @dataclass(slots=True)
@@ -148,6 +155,7 @@ class _Output(_Part):
 class _Text(_Part):
     manifest_version: int
     source: _Source
+    look: str = Field(looks.OWN, pattern=r"^[\w-]*$", max_length=looks.LOOK_MAX)
     spec_hash: str
     engine: _Engine
     output: _Output
@@ -223,6 +231,7 @@ def parse(data: bytes, *, file: bytes = b"") -> Result | str | None:
         finished=text.finished_at.timestamp(),
         text=value,
         file=file,
+        look=text.look,
     )
 
 

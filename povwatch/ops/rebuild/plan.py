@@ -1,4 +1,4 @@
-"""Decides about each clip and each result when the journal is made again. Pure.
+"""Decides about each look of a clip and each result when the journal is made again. Pure.
 
 The first matching rule applies:
 
@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from povwatch.core import layout
+from povwatch.core.looks import OWN, Owner, called, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +63,13 @@ class Clip:
     spec_hash: str | None = None
     """The digest of its spec; None if it has no JSON, or an invalid one."""
     spec_stat: bytes | None = None
+    look: str = OWN
+    """The look of the clip that this is about. Each look with a JSON has an entry of its own."""
+
+    @property
+    def key(self) -> Owner:
+        """The clip and its look."""
+        return Owner(self.path, self.look)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,12 @@ class Verdict:
     fate: Fate
     why: str = ""
     """The reason, as a sentence without its full stop; may be empty."""
+    look: str = OWN
+
+    @property
+    def called(self) -> bytes:
+        """The clip and its look, for people."""
+        return called(self.path, self.look)
 
 
 @dataclass(slots=True)
@@ -79,7 +93,7 @@ class Plan:
     """All decisions."""
 
     verdicts: list[Verdict] = field(default_factory=list)
-    """One for each clip that is in inputs/ or has a result, by path."""
+    """One for each look of a clip that is in inputs/ or has a result, by path and look."""
     results: list[tuple[int, Result]] = field(default_factory=list)
     """Results with the numbers of their jobs, oldest first."""
     promises: list[Promise] = field(default_factory=list)
@@ -96,7 +110,7 @@ def plan(
     results: Sequence[Result],
     promises: Sequence[Promise],
     clips: Sequence[Clip],
-    leftovers: Mapping[bytes, bytes],
+    leftovers: Mapping[Owner, bytes],
     *,
     hold: bool,
 ) -> Plan:
@@ -105,33 +119,33 @@ def plan(
     Args:
         results: every usable manifest, oldest first.
         promises: every promise that can be kept.
-        leftovers: clip to a result without a manifest that may be its own.
+        leftovers: clip and look to a result without a manifest that may be its own.
         hold: hold new and edited clips too.
     """
     results = _each_once(results)
     sealed = {_run(promise.result) for promise in promises}
     published = _numbered([result for result in results if _run(result) not in sealed], promises)
-    highest = {result.path: number for number, result in published}
+    highest = {result.key: number for number, result in published}
     # One with a number that is taken cannot be trusted.
-    found = Plan(promises=[one for one in promises if one.result.job > highest.get(one.result.path, 0)])
+    found = Plan(promises=[one for one in promises if one.result.job > highest.get(one.result.key, 0)])
     kept = {_run(promise.result) for promise in found.promises}
     results = [result for result in results if _run(result) not in kept]
     found.results = _numbered(results, found.promises)
-    promised = {promise.result.path: promise.result for promise in found.promises}
-    of_path: dict[bytes, list[Result]] = {}
+    promised = {promise.result.key: promise.result for promise in found.promises}
+    of_look: dict[Owner, list[Result]] = {}
     for result in results:
-        of_path.setdefault(result.path, []).append(result)
+        of_look.setdefault(result.key, []).append(result)
     for clip in clips:
         found.bases[clip.path] = clip.base
-        verdict = _verdict(clip, of_path.get(clip.path, []), promised.get(clip.path), leftovers.get(clip.path))
-        if hold and verdict.fate in {Fate.NEW, Fate.EDITED}:
-            verdict = Verdict(clip.path, Fate.HELD, verdict.why or "it has no result, and --hold was given")
-        found.verdicts.append(verdict)
-    there = {clip.path for clip in clips}
-    for path in (of_path.keys() | promised.keys()) - there:
-        found.verdicts.append(Verdict(path, Fate.PUBLISH if path in promised else Fate.GONE))
+        fate, why = _verdict(clip, of_look.get(clip.key, []), promised.get(clip.key), leftovers.get(clip.key))
+        if hold and fate in {Fate.NEW, Fate.EDITED}:
+            fate, why = Fate.HELD, why or "it has no result, and --hold was given"
+        found.verdicts.append(Verdict(clip.path, fate, why, clip.look))
+    there = {clip.key for clip in clips}
+    for key in (of_look.keys() | promised.keys()) - there:
+        found.verdicts.append(Verdict(key.clip, Fate.PUBLISH if key in promised else Fate.GONE, look=key.look))
     found.bases = _one_each(found.bases | bases_of(results, found.promises) | found.bases)
-    found.verdicts.sort(key=lambda verdict: verdict.path)
+    found.verdicts.sort(key=lambda verdict: (verdict.path, verdict.look))
     return found
 
 
@@ -141,40 +155,43 @@ def bases_of(results: Iterable[Result], promises: Iterable[Promise]) -> dict[byt
     return _one_each({result.path: result.base for result in results})
 
 
-def leftovers(pattern: str, bases: Mapping[bytes, bytes], strays: Iterable[bytes]) -> dict[bytes, bytes]:
-    """Clip to a file that has the name of its result, in any version.
+def leftovers(pattern: str, bases: Mapping[Owner, bytes], strays: Iterable[bytes]) -> dict[Owner, bytes]:
+    """Clip and look to a file that has the name of the look's result, in any version.
 
     Args:
         pattern: `publish.layout`.
-        bases: clip to base.
+        bases: clip and look to the clip's base.
         strays: files in outputs/ that no manifest describes.
     """
     by_name: dict[bytes, bytes] = {}
     for stray in strays:
         by_name.setdefault(_VERSION.sub(rb"\1\2", stray), stray)
     found = {}
-    for path, base in bases.items():
+    for key, base in bases.items():
         for kind in KINDS:
-            name = layout.output(pattern, path, base, kind)
+            name = layout.output(pattern, key.clip, base, kind_of(kind, key.look))
             if name in by_name:
-                found[path] = by_name[name]
+                found[key] = by_name[name]
     return found
 
 
-def _verdict(clip: Clip, results: Sequence[Result], promised: Result | None, leftover: bytes | None) -> Verdict:
+def _verdict(
+    clip: Clip, results: Sequence[Result], promised: Result | None, leftover: bytes | None
+) -> tuple[Fate, str]:
+    """The decision about a look of a clip, and the reason."""
     if promised is not None:
-        return Verdict(clip.path, Fate.PUBLISH)
+        return Fate.PUBLISH, ""
     if clip.unreadable:
-        return Verdict(clip.path, Fate.HELD, f"it cannot be compared with its result ({clip.unreadable})")
+        return Fate.HELD, f"it cannot be compared with its result ({clip.unreadable})"
     same = [result for result in results if result.source_hash == clip.source_hash]
     if same and (not clip.has_spec or clip.spec_hash in {result.spec_hash for result in same}):
-        return Verdict(clip.path, Fate.DONE, same[-1].problem)
+        return Fate.DONE, same[-1].problem
     if leftover is not None:
-        return Verdict(clip.path, Fate.HELD, f"{layout.shown(leftover)} has no manifest, and may be its result")
+        return Fate.HELD, f"{layout.shown(leftover)} has no manifest, and may be its result"
     if not same:
-        return Verdict(clip.path, Fate.NEW)
+        return Fate.NEW, ""
     why = "its JSON says something else than its result was made with"
-    return Verdict(clip.path, Fate.EDITED, why if clip.spec_hash else "its JSON cannot be run as it stands")
+    return Fate.EDITED, why if clip.spec_hash else "its JSON cannot be run as it stands"
 
 
 def _run(result: Result) -> tuple[bytes, str]:
@@ -198,15 +215,15 @@ def _numbered(results: Sequence[Result], promises: Sequence[Promise]) -> list[tu
     """
     taken = {promise.result.job for promise in promises}
     fresh = max([*taken, *(result.job for result in results)], default=0)
-    newest: dict[bytes, int] = {}
+    newest: dict[Owner, int] = {}
     found = []
     for result in results:
         number = result.job
-        if number in taken or number <= newest.get(result.path, 0):
+        if number in taken or number <= newest.get(result.key, 0):
             fresh += 1
             number = fresh
         taken.add(number)
-        newest[result.path] = number
+        newest[result.key] = number
         found.append((number, result))
     return found
 

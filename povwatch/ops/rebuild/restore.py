@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.attempt.attempt import Attempt
 from povwatch.core import layout
 from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.looks import Owner
 from povwatch.journal.anew import Restored
 from povwatch.media.info import Checked, VideoInfo
 from povwatch.ops.rebuild.plan import Fate
@@ -29,13 +30,13 @@ CHECKED = frozenset(field.name for field in dataclasses.fields(Checked))
 
 def jobs(plan: Plan, clips: Sequence[Clip], now: float) -> list[Restored]:
     """The plan as rows of the journal. `now` is in seconds since the epoch."""
-    there = {clip.path: clip for clip in clips}
-    newest = {result.path: number for number, result in plan.results}
+    there = {clip.key: clip for clip in clips}
+    newest = {result.key: number for number, result in plan.results}
     found = [
-        _done(number, result, there.get(result.path) if newest[result.path] == number else None, now)
+        _done(number, result, there.get(result.key) if newest[result.key] == number else None, now)
         for number, result in plan.results
     ]
-    found += [_promised(promise, there.get(promise.result.path), now) for promise in plan.promises]
+    found += [_promised(promise, there.get(promise.result.key), now) for promise in plan.promises]
     last = max((restored.job.id for restored in found), default=0)
     held = [verdict for verdict in plan.verdicts if verdict.fate is Fate.HELD]
     for number, verdict in enumerate(held, last + 1):
@@ -43,10 +44,11 @@ def jobs(plan: Plan, clips: Sequence[Clip], now: float) -> list[Restored]:
             id=number,
             path=verdict.path,
             base=plan.bases[verdict.path],
+            look=verdict.look,
             state=JobState.ARRIVING,
             waiting_on=Waiting.SETTLING,
             hold=True,
-            source_stat=there[verdict.path].signature,
+            source_stat=there[Owner(verdict.path, verdict.look)].signature,
             created_at=now,
             updated_at=now,
         )
@@ -79,6 +81,7 @@ def _job(number: int, result: Result, clip: Clip | None, **to: Any) -> Job:  # n
         id=number,
         path=result.path,
         base=result.base,
+        look=result.look,
         run_id=result.run_id,
         attempts=result.attempts,
         crashes=result.crashes,

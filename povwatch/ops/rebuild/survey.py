@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from povwatch.core import layout
+from povwatch.core import layout, looks
 from povwatch.core.errors import EnvironmentFault, OutputsAway, SpecInvalid
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.scan import scan
@@ -72,7 +72,7 @@ def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) ->
     bases = inputs.names(bases_of(outputs.results, promises))
     found = inputs.read(bases, [*outputs.results, *(promise.result for promise in promises)])
     strays = outputs.without_manifest() - {promise.result.output.target for promise in promises}
-    left = leftovers(config.publish.layout, {clip.path: clip.base for clip in found}, strays)
+    left = leftovers(config.publish.layout, {clip.key: clip.base for clip in found}, strays)
     return Survey(plan(outputs.results, promises, found, left, hold=hold), found, outputs, lost)
 
 
@@ -106,7 +106,7 @@ class Clips:
         return bases | layout.assign_bases(paths, bases)
 
     def read(self, bases: Mapping[bytes, bytes], results: Iterable[Result]) -> list[Clip]:
-        """Every clip. A clip is read only if its size is that of a manifest's source.
+        """Every look of every clip. A clip is read only if its size is that of a manifest's source.
 
         Args:
             bases: clip to base.
@@ -116,23 +116,38 @@ class Clips:
         for result in results:
             sizes.setdefault(result.path, set()).add(result.text["source"].get("size"))
         with closing(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-            return [
-                self._read(root, Clip(path, bases[path], seen))
-                if size_of(seen) in sizes.get(path, ())
-                else Clip(path, bases[path], seen)
-                for path, seen in sorted(self._listing.clips.items())
-            ]
+            further = self._looks(bases)
+            found: list[Clip] = []
+            for path, seen in sorted(self._listing.clips.items()):
+                clip = Clip(path, bases[path], seen)
+                if size_of(seen) in sizes.get(path, ()):
+                    clip = self._read(root, clip)
+                found += [self._with_spec(replace(clip, look=look)) for look in ["", *further.get(path, ())]]
+            return found
+
+    def _looks(self, bases: Mapping[bytes, bytes]) -> dict[bytes, list[str]]:
+        """The further looks of each clip that have a JSON."""
+        holders = {(layout.split(path)[0], base): path for path, base in bases.items() if path in self._listing.clips}
+        owners = (looks.owner(spec, lambda *base: holders.get(base)) for spec in sorted(self._listing.specs))
+        found: dict[bytes, list[str]] = {}
+        for owner in owners:
+            if owner is not None and owner.look:
+                found.setdefault(owner.clip, []).append(owner.look)
+        return found
 
     def _read(self, root: int, clip: Clip) -> Clip:
-        """The clip with the hashes of its content and of its spec."""
+        """The clip with the hash of its content."""
         self._tell(clip.path, size_of(clip.signature))
         try:
-            sha = _content(root, clip.path, clip.signature)
+            return replace(clip, source_hash=_content(root, clip.path, clip.signature))
         except OSError as error:
             return replace(clip, unreadable=error.strerror or str(error))
-        if sha is None:
+
+    def _with_spec(self, clip: Clip) -> Clip:
+        """The look of a clip with the hash of its spec, if the clip was read."""
+        if (sha := clip.source_hash) is None:
             return clip
-        spec = layout.spec_beside(clip.path, clip.base)
+        spec = layout.spec_beside(clip.path, looks.stem(clip.base, clip.look))
         try:
             file = self._folder.read_spec(spec)
         except (SpecInvalid, EnvironmentFault):

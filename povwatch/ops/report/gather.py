@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from povwatch import __version__
 from povwatch.core import layout
 from povwatch.core.command import command
-from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.job import Job, JobState, Waiting, grouped
+from povwatch.core.looks import OWN
 from povwatch.journal import members
 from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.ops.report.data import Line, Picture, Report, Run, total
@@ -63,10 +64,12 @@ def gather(
         left: clips that were left alone.
         notes: what kept all clips from running.
     """
-    newest = {path: known.job for path, known in reader.known().items()}
+    own, others = reader.known_and_looks()
+    newest = {(path, OWN): known.job for path, known in own.items()}
+    newest |= {(path, look): known.job for path, of_clip in others.items() for look, known in of_clip.items()}
     lines = []
-    for job in _wanted(reader, since, only):
-        again = newest[job.path] if newest[job.path] != job.id else None
+    for job in grouped(list(_wanted(reader, since, only))):
+        again = found if (found := newest[job.path, job.look]) != job.id else None
         line = line_of(job, reader.events(job.id), now, again=again)
         if since is None or line.ended_at is None or line.ended_at >= since:
             lines.append(line)
@@ -111,7 +114,7 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         seconds["lost"] = times.lost
     return Line(
         job=job.id,
-        clip=layout.shown(job.path),
+        clip=layout.shown(job.called),
         state=job.state,
         attempts=job.attempts,
         crashes=job.crashes,

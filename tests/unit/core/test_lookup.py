@@ -1,6 +1,6 @@
 import pytest
 
-from povwatch.core.lookup import find, instead, nearest, number_of
+from povwatch.core.lookup import find, instead, meant, nearest, no_such_look, number_of
 
 PATHS = [b"a.mp4", b"d/a.mp4", b"d/b.mov", b"e/b.mov", b"caf\xe9.mp4", b"d/x\ny.mp4", b"c.tar.mp4"]
 
@@ -111,3 +111,26 @@ def test_advice_for_an_unknown_clip():
     """An unknown clip gets the nearest name and the command that lists all."""
     assert instead([b"a b.mp4"], "a_b.mp4") == "Did you mean a b.mp4? All that were seen: povwatch jobs"
     assert instead([b"a b.mp4"], "zebra") == "All that were seen: povwatch jobs"
+
+
+@pytest.mark.parametrize(
+    ("word", "found", "look"),
+    [
+        ("a.mp4", [b"a.mp4"], None),
+        ("a@night", [b"a.mp4"], "night"),
+        ("d/b.mov@night", [b"d/b.mov"], "night"),
+        ("b@night", [b"d/b.mov", b"e/b.mov"], "night"),
+        ("a@", [b"a.mp4"], ""),
+        ("x@y.mp4", [b"x@y.mp4"], None),
+        ("x@y@z", [b"x@y.mp4"], "z"),
+        ("z@night", [], None),
+    ],
+)
+def test_clip_and_look(word, found, look):
+    """A word names a clip with all of its looks, or one of them."""
+    assert meant([*PATHS, b"x@y.mp4"], word) == (found, look)
+
+
+def test_no_such_look():
+    assert no_such_look(b"a.mp4", "nihgt", ["rain", "night"]) == 'a.mp4 has no look "nihgt". It has: night, rain.'
+    assert no_such_look(b"a.mp4", "x", []) == 'a.mp4 has no look "x". It has its own look alone.'

@@ -34,21 +34,27 @@ def app(build):
 
 
 @pytest.fixture
-def ask(app):
-    """Ask something of a job in some state; the answer's words."""
+def answer_of(app):
+    """Ask something of a job in some state; the answer."""
     requests = Requests(app)
 
-    def ask(verb, word, **options):
+    def answer_of(verb, word, **options):
         request = app.spool.ask(verb, word, **options)
         requests.tick(0)
-        return app.spool.wait(request, 5).text
+        return app.spool.wait(request, 5)
 
-    return ask
+    return answer_of
 
 
-def there(app, *states, path=CLIP, **to):
+@pytest.fixture
+def ask(answer_of):
+    """The same; the answer's words."""
+    return lambda verb, word, **options: answer_of(verb, word, **options).text
+
+
+def there(app, *states, path=CLIP, look="", **to):
     """A job that has gone through these states."""
-    (job,) = app.store.add([(path, b"sig")])
+    (job,) = app.store.add([(path, b"sig")], look=look)
     for state in states:
         job = advance(app.journal, job, "waiting", 1.0, state=state, **to)
     return app.store.reread(job.id)
@@ -158,3 +164,40 @@ def test_unnamed_clips_are_not_touched(app, ask):
         assert "this povwatch runs other clips alone" in ask(verb, "my clip")
     assert app.store.of_path(CLIP) == job
     assert ask("hold", "named") == "it is held until script/povwatch go named.mp4"
+
+
+def of_looks(app, *states):
+    """A clip with two further looks; those of all three went through these states."""
+    return [there(app, *states, look=look) for look in ("", "night", "rain")]
+
+
+def test_hold_and_cancel_take_all_looks(app, answer_of):
+    """A clip's name means all of its looks, the clip with a look means that one, the clip with @ its own alone."""
+    of_looks(app, JobState.GRACE)
+    found = answer_of("hold", "my clip")
+    assert found.text == "3 of its 3 looks:"
+    assert [line.partition(":")[0] for line in found.lines] == ["my clip.mp4", "my clip.mp4@night", "my clip.mp4@rain"]
+    assert "script/povwatch go 'my clip.mp4@night'" in found.lines[1]
+    assert all(job.hold for job in app.store.all_looks(CLIP))
+    answer_of("go", "my clip@night")
+    assert [job.hold for job in app.store.all_looks(CLIP)] == [True, False, True]
+    answer_of("cancel", "my clip@")
+    assert [str(job.state) for job in app.store.all_looks(CLIP)] == ["cancelled", "grace", "grace"]
+    found = answer_of("cancel", "my clip")
+    assert (found.done, found.text) == (True, "2 of its 3 looks:")
+    found = answer_of("cancel", "my clip")
+    assert (found.done, found.text) == (False, "nothing changes:")
+
+
+def test_unknown_look(app, answer_of):
+    """A look that the clip does not have is told, with those that it has."""
+    of_looks(app, JobState.GRACE)
+    found = answer_of("cancel", "my clip@nihgt")
+    assert (found.done, found.text) == (False, 'my clip.mp4 has no look "nihgt". It has: night, rain.')
+
+
+def test_number_means_one_look(app, answer_of):
+    """A job's number means the look of that job alone."""
+    jobs = of_looks(app, JobState.GRACE)
+    answer_of("hold", f"#{jobs[1].id}")
+    assert [job.hold for job in app.store.all_looks(CLIP)] == [False, True, False]

@@ -69,6 +69,17 @@ def test_folders_of_ended_jobs_go(here):
     assert clean(here) == ([], ("nothing is left over.", []))
 
 
+def test_error_files_of_looks(here):
+    """The error file of a look stays while its clip is there, and is removed with the clip."""
+    config, journal = here
+    folder = InputsFolder(config.paths.inputs)
+    for base in ("done.night", "gone.night", "queued.rain"):
+        folder.write_error(f"{base}.error.txt".encode(), "something is wrong")
+    journal.add([(b"queued.mp4", b"s")], 3.0, look="rain")
+    (config.paths.inputs / "queued.mp4").unlink()  # its job has not ended: the daemon sees to it
+    assert clean(here)[0] == ["gone.night.error.txt"]
+
+
 def test_error_files_of_gone_clips(here):
     """Error files of clips that are gone are removed; those of a user or a live job stay."""
     config, journal = here

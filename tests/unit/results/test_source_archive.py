@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 from support.clips import make_clip
@@ -124,3 +125,37 @@ def test_other_file_system_is_told(inputs, job, monkeypatch):
 
 def _crosses(*_):
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def of_look(inputs, job, look, state, **fields):
+    """The last job of another look of the clip, with its JSON."""
+    data = SPEC.replace(b"Hands.", look.encode())
+    (inputs / f"a.{look}.json").write_bytes(data)
+    (inputs / f"a.{look}.go").touch()
+    digest = parse(data, clip_name=b"a.mp4", file="").digest()
+    return replace(job, id=2, look=look, state=state, spec_hash=digest, **fields)
+
+
+def test_moved_with_all_looks(inputs, job):
+    """The clip is moved with the JSONs and markers of all of its looks."""
+    others = [of_look(inputs, job, "night", JobState.DONE), of_look(inputs, job, "rain", JobState.CANCELLED)]
+    aside(inputs, moves=20).move(job, others)
+    names = ["a.json", "a.mp4", "a.night.go", "a.night.json", "a.rain.go", "a.rain.json"]
+    assert below(inputs) == [f".done/{name}" for name in names]
+
+
+@pytest.mark.parametrize("state", [JobState.GRACE, JobState.RUNNING, JobState.FAILED, JobState.REJECTED])
+def test_stays_while_a_look_is_not_over(inputs, job, state):
+    """The clip stays while one of its looks has not ended, or has ended badly: a retry needs it."""
+    before = below(inputs)
+    aside(inputs).move(job, [of_look(inputs, job, "night", state)])
+    assert below(inputs) == sorted([*before, "a.night.go", "a.night.json"])
+
+
+def test_stays_for_a_look_that_was_just_added(inputs, job):
+    """The clip stays for a look that is still to be taken in; an edited JSON keeps it too."""
+    night = of_look(inputs, job, "night", JobState.DONE)
+    aside(inputs).move(job)
+    (inputs / "a.night.json").write_bytes(SPEC)
+    aside(inputs).move(job, [night])
+    assert below(inputs) == ["a.json", "a.mp4", "a.night.go", "a.night.json"]

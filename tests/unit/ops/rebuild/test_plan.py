@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from povwatch.core.looks import Owner
+from povwatch.media.info import Checked
 from povwatch.ops.rebuild.outputs import Promise, Result
 from povwatch.ops.rebuild.plan import Clip, Fate, bases_of, leftovers, plan
+from povwatch.ops.rebuild.restore import jobs
 from povwatch.publish import Entry, Sealed
 
 LAYOUT = "{folder}/{stem}/{stem}_{kind}.mp4"
 
 
-def made(path=b"a.mp4", base=b"a", *, job=1, run="r1", source="A", spec="s", at=1.0, problem="", version=""):
+def made(path=b"a.mp4", base=b"a", *, job=1, run="r1", source="A", spec="s", at=1.0, problem="", version="", look=""):
     target = b"%s/%s_aug%s.mp4" % (base, base, version.encode())
     output = Entry(b"", target, 10, "c0de")
     file = target[:-3] + b"json"
-    return Result(path, base, output, source, spec, "cosmos", job, run, 1, 0, at - 1, at, {}, file, problem)
+    text = {"source": {}, "engine": {}, "output": {field.name: None for field in dataclasses.fields(Checked)}}
+    return Result(path, base, output, source, spec, "cosmos", job, run, 1, 0, at - 1, at, text, file, problem, look)
 
 
 def clip(path=b"a.mp4", base=b"a", *, source="A", spec="s", **to):
@@ -70,7 +76,7 @@ def test_undone_clip_is_new_or_held():
 
 def test_result_without_a_manifest_holds():
     """A result without a manifest holds the clip that it may belong to."""
-    strays = {b"a.mp4": b"a/a_aug.mp4"}
+    strays = {Owner(b"a.mp4", ""): b"a/a_aug.mp4"}
     where, why = fate([], [clip(source=None)], strays=strays)[b"a.mp4"]
     assert where is Fate.HELD
     assert why == "a/a_aug.mp4 has no manifest, and may be its result"
@@ -147,9 +153,35 @@ def test_two_clips_claim_one_name():
 
 def test_strays_in_any_version():
     """Stray results are found by the clip's names, in any version."""
-    bases = {b"a.mp4": b"a", b"d/a.mov": b"a.mov", b"c.mp4": b"c"}
+    clips = {Owner(b"a.mp4", ""): b"a", Owner(b"d/a.mov", ""): b"a.mov", Owner(b"c.mp4", ""): b"c"}
+    bases = clips | {Owner(b"a.mp4", "night"): b"a", Owner(b"a.mp4", "rain"): b"a"}
     strays = [b"a/a_aug_v12.mp4", b"d/a.mov/a.mov_preview.mp4", b"c/1_mano_overlay.mp4", b"c/c_aug.txt"]
-    assert leftovers(LAYOUT, bases, strays) == {
-        b"a.mp4": b"a/a_aug_v12.mp4",
-        b"d/a.mov": b"d/a.mov/a.mov_preview.mp4",
+    assert leftovers(LAYOUT, bases, [*strays, b"a/a_night_aug_v2.mp4"]) == {
+        (b"a.mp4", ""): b"a/a_aug_v12.mp4",
+        (b"d/a.mov", ""): b"d/a.mov/a.mov_preview.mp4",
+        (b"a.mp4", "night"): b"a/a_night_aug_v2.mp4",
     }
+
+
+def test_looks_apart():
+    """Each look of a clip is judged by its own results."""
+    results = [made(), made(job=2, run="r2", spec="n", look="night"), made(job=3, run="r3", spec="g", look="gone")]
+    clips = [clip(), clip(spec="n", look="night"), clip(spec="s", look="rain"), clip(spec="x", look="snow")]
+    strays = {Owner(b"a.mp4", "snow"): b"a/a_snow_aug.mp4"}
+    found = plan(results, [promise(made(job=4, run="r4", look="rain"))], clips, strays, hold=False)
+    assert [(verdict.called, verdict.fate) for verdict in found.verdicts] == [
+        (b"a.mp4", Fate.DONE),
+        (b"a.mp4@gone", Fate.GONE),
+        (b"a.mp4@night", Fate.DONE),
+        (b"a.mp4@rain", Fate.PUBLISH),
+        (b"a.mp4@snow", Fate.HELD),
+    ]
+    restored = {restored.job.look: restored.job for restored in jobs(found, clips, 9.0)}
+    assert {look: (job.id, str(job.state)) for look, job in restored.items()} == {
+        "": (1, "done"),
+        "night": (2, "done"),
+        "gone": (3, "done"),
+        "rain": (4, "publishing"),
+        "snow": (5, "arriving"),
+    }
+    assert restored["snow"].hold
