@@ -74,7 +74,7 @@ class LookFiles:
         for spec, seen in listing.specs.items():
             if not looks.may_be_look(spec):
                 continue
-            owner = looks.owner(spec, clip_of)
+            owner = looks.owner(spec, clip_of, suffixes=self._suffixes)
             if owner is not None and owner.look != looks.OWN and owner.clip in self._store.scope:
                 found.setdefault(owner.clip, {})[owner.look] = (spec, seen)
         return found
@@ -110,7 +110,7 @@ class LookFiles:
         known = self._store.looks.get(clip, {})
         others = [other for other, job in known.items() if other != look and job.state is not JobState.REJECTED]
         base = self._store.known[clip].base
-        return looks.refusal(look, base, suffixes=self._suffixes, others=others)
+        return looks.refusal(look, base, others=others)
 
     def withdraw_lost(self, found: Mapping[bytes, Found], listing: Listing) -> None:
         """Cancel the looks whose JSON belongs to another clip now, which came later."""

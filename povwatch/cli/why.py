@@ -68,7 +68,7 @@ def _look_gates(config: Config, reader: JournalReader, word: str) -> list[Gate] 
     known = reader.known()
     if word.endswith(".json") and not find(known, word):
         spec = os.fsencode(word)
-        owner = looks.owner(spec, reader.holder)
+        owner = looks.owner(spec, reader.holder, suffixes=config.arrival.suffixes)
         if owner is None or not os.path.lexists(config.paths.inputs / word):
             return None
         what = (
@@ -92,7 +92,7 @@ def _without_job(config: Config, reader: JournalReader, owner: looks.Owner, own:
     yield "clip", WAITS, shown(looks.called(*owner))
     others = [job.look for job in reader.looks(owner.clip) if job.look != looks.OWN and not job.ended]
     most = config.spec.variants_max
-    if why := looks.refusal(owner.look, own.base, suffixes=config.arrival.suffixes):
+    if why := looks.refusal(owner.look, own.base):
         yield "name", STOPS, why
     elif len(others) >= most:
         yield "looks", WAITS, f"the clip has {len(others)} looks already, and spec.variants_max is {most}"

@@ -6,7 +6,8 @@ clip's own JSON, `clip.json`, is the look with the empty name.
 The rule for `N.json`:
 
 1. A clip whose base is N owns it, as its own JSON: `clip.night.mp4` keeps `clip.night.json`.
-2. Otherwise N is cut at its last dot into B and L. A clip whose base is B owns it, as its look L.
+2. Otherwise N is cut at its last dot into B and L. A clip whose base is B owns it, as its look L, unless clips end in
+   .L: `clip.mov.json` is what a clip that is gone has left.
 3. Otherwise nobody owns it.
 
 The markers and the error file have the names of the JSON: `clip.night.go`, `clip.night.hold`, `clip.night.error.txt`.
@@ -49,19 +50,22 @@ class Owner(NamedTuple):
     look: str
 
 
-def owner(spec: bytes, clip_of: Callable[[bytes, bytes], bytes | None]) -> Owner | None:
+def owner(
+    spec: bytes, clip_of: Callable[[bytes, bytes], bytes | None], *, suffixes: Collection[bytes] = ()
+) -> Owner | None:
     """The owner of a JSON, by the rule above; None if nobody owns it.
 
     Args:
         spec: the JSON's path, relative to inputs/.
         clip_of: folder and base to the clip that has the base, if one has.
+        suffixes: those of clips, in lower case with their dots: `b".mp4"`.
     """
     folder, name = layout.split(spec)
     whole = name.removesuffix(JSON)
     if (clip := clip_of(folder, whole)) is not None:
         return Owner(clip, OWN)
     base, dot, tail = whole.rpartition(b".")
-    if not dot or not base or (look := _text(tail)) is None:
+    if not dot or not base or dot + tail.lower() in suffixes or (look := _text(tail)) is None:
         return None
     clip = clip_of(folder, base)
     return None if clip is None else Owner(clip, look)
@@ -73,12 +77,11 @@ def may_be_look(spec: bytes) -> bool:
     return spec.rfind(b".", spec.rfind(b"/") + 2, end) > 0
 
 
-def refusal(look: str, base: bytes, *, suffixes: Collection[bytes], others: Collection[str] = ()) -> str:
+def refusal(look: str, base: bytes, *, others: Collection[str] = ()) -> str:
     """Why a look cannot have its name, as a sentence; empty if it can.
 
     Args:
         base: what the clip's files are called.
-        suffixes: those of clips, in lower case with their dots: `b".mp4"`.
         others: the clip's other looks.
     """
     lower = look.lower()
@@ -86,8 +89,6 @@ def refusal(look: str, base: bytes, *, suffixes: Collection[bytes], others: Coll
         return f'"{look}" is no name for a look: it may have letters, digits, "_" and "-" alone.'
     if lower in RESERVED:
         return f'"{look}" is no name for a look: files of povwatch are called so.'
-    if b"." + lower.encode() in suffixes:
-        return f'"{look}" is no name for a look: clips end so.'
     if len(look.encode()) > LOOK_MAX or len(stem(base, look)) + layout.SUFFIX_MAX > layout.NAME_MAX:
         most = min(LOOK_MAX, layout.NAME_MAX - layout.SUFFIX_MAX - len(base) - 1)
         return f"The name of the look is too long: beside this clip it may have {max(most, 0)} bytes."

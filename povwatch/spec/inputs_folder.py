@@ -369,8 +369,8 @@ class InputsFolder:
 
 def _of_look(stem: bytes, bases: Collection[bytes], suffixes: frozenset[bytes]) -> bool:
     """Whether files of this stem may be those of a look of a clip that has one of these bases."""
-    base, _, look = stem.rpartition(b".")
-    return base in bases and b"." + look.lower() not in suffixes
+    owner = looks.owner(stem + looks.JSON, lambda _, base: base if base in bases else None, suffixes=suffixes)
+    return owner is not None and owner.look != looks.OWN
 
 
 def _folder(root: int, path: bytes) -> int:

@@ -68,7 +68,7 @@ def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) ->
         promises, lost = find_promises(paths.outputs, outputs.results, hooks=after)
     except OSError as error:
         raise OutputsAway(f"{paths.outputs} cannot be listed: {error.strerror}.", "Is its disk mounted?") from error
-    inputs = Clips(paths.inputs, listing, tell)
+    inputs = Clips(paths.inputs, listing, config.arrival.suffixes, tell)
     bases = inputs.names(bases_of(outputs.results, promises))
     found = inputs.read(bases, [*outputs.results, *(promise.result for promise in promises)])
     strays = outputs.without_manifest() - {promise.result.output.target for promise in promises}
@@ -79,9 +79,12 @@ def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) ->
 class Clips:
     """The clips of one listing."""
 
-    def __init__(self, root: Path, listing: Listing, tell: Callable[[bytes, int], None]) -> None:
+    def __init__(
+        self, root: Path, listing: Listing, suffixes: frozenset[bytes], tell: Callable[[bytes, int], None]
+    ) -> None:
         self._root = root
         self._listing = listing
+        self._suffixes = suffixes
         self._folder = InputsFolder(root)
         self._tell = tell
 
@@ -128,10 +131,10 @@ class Clips:
     def _looks(self, bases: Mapping[bytes, bytes]) -> dict[bytes, list[str]]:
         """The further looks of each clip that have a JSON."""
         holders = {(layout.split(path)[0], base): path for path, base in bases.items() if path in self._listing.clips}
-        owners = (looks.owner(spec, lambda *base: holders.get(base)) for spec in sorted(self._listing.specs))
         found: dict[bytes, list[str]] = {}
-        for owner in owners:
-            if owner is not None and owner.look:
+        for spec in sorted(self._listing.specs):
+            owner = looks.owner(spec, lambda *base: holders.get(base), suffixes=self._suffixes)
+            if owner is not None and owner.look and not looks.refusal(owner.look, bases[owner.clip]):
                 found.setdefault(owner.clip, []).append(owner.look)
         return found
 
