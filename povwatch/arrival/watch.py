@@ -251,9 +251,8 @@ class _OverflowAlarm(logging.Handler):
         super().__init__(logging.WARNING)
         self._hints = hints
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def emit(self, _record: logging.LogRecord) -> None:
         """Ask for a rescan at every warning of watchdog. One too many costs little."""
-        del record
         self._hints.put(None)
 
 

@@ -221,16 +221,14 @@ def _hooks(config: Config) -> Iterator[Finding]:
         yield Finding("hook", words, todo)
 
 
-def _codecs(config: Config) -> Iterator[Finding]:
-    del config
+def _codecs(_: Config) -> Iterator[Finding]:
     found = call("codecs", {}, timeout=60)
     missing = [name for name, there in found["codecs"].items() if not there]
     todo = f"PyAV lacks {', '.join(missing)}: reinstall it from its wheel (script/bootstrap)." if missing else ""
     yield Finding("codecs", f"PyAV {found['av']}, FFmpeg {found['ffmpeg']}", todo, fatal=bool(missing))
 
 
-def _gpus(config: Config) -> Iterator[Finding]:
-    del config
+def _gpus(_: Config) -> Iterator[Finding]:
     seen = nvml.read_gpus()
     for found in seen.found:
         memory = f"{spell_size(found.free)} of {spell_size(found.memory)} free"

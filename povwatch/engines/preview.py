@@ -46,9 +46,8 @@ SCALING = {
 class PreviewEngine:
     """The preview engine; see the module."""
 
-    def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
+    def load(self, _config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
         """Report the capabilities; nothing is loaded."""
-        del config
         report("ready", 1.0)
         return {
             "name": "preview",

@@ -29,7 +29,7 @@ class Fold:
     """The layout after the conversion, as FFmpeg names it."""
     matrix: Matrix | None
     """A row for each output channel, a column for each input channel; None if samples stay as they are."""
-    said: str = ""
+    loss: str = ""
     """What is lost, for people."""
 
 
@@ -55,8 +55,8 @@ def alternate(count: int) -> Fold:
     """Mix every other channel to the left, the rest to the right: tracks of a recorder are mostly pairs."""
     left = _row(count, dict.fromkeys(range(0, count, 2), 1 / len(range(0, count, 2))))
     right = _row(count, dict.fromkeys(range(1, count, 2), 1 / len(range(1, count, 2)))) if count > 1 else left
-    said = f"{count} channels that the file gives no order for are mixed down to stereo, every other one to each side"
-    return Fold("stereo", (left, right), said)
+    loss = f"{count} channels that the file gives no order for are mixed down to stereo, every other one to each side"
+    return Fold("stereo", (left, right), loss)
 
 
 def target(folds: list[Fold], sizes: list[int]) -> str:

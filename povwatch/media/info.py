@@ -90,7 +90,7 @@ class VideoInfo(JsonObject):
     """What does not decode, as JSON of damage.Damage. None for a clip that decodes, or before `prepare` has decoded
     every frame."""
     resized: dict[str, Any] | None = None
-    """Where its pictures change their size, as resized.Sizes has it; None if they do not, or before `prepare`."""
+    """Where its pictures change their size, as damage.Sizes has it; None if they do not, or before `prepare`."""
 
     @property
     def fps(self) -> Fraction:
@@ -153,7 +153,7 @@ class Prepared(JsonObject):
     damage: dict[str, Any] | None = None
     """The lost and concealed frames, as damage.Damage has them; None if there are none."""
     resized: dict[str, Any] | None = None
-    """Where the pictures change their size, as resized.Sizes has it; None if they do not."""
+    """Where the pictures change their size, as damage.Sizes has it; None if they do not."""
     start: float = 0.0
     """When the first frame is shown, in seconds."""
     duration: float = 0.0

@@ -233,7 +233,7 @@ class _SoundMaker:
         )
 
         sizes = [AudioLayout(fold.layout).nb_channels for fold in folds]
-        named = [channels.Fold(AudioLayout(fold.layout).name, fold.matrix, fold.said) for fold in folds]
+        named = [channels.Fold(AudioLayout(fold.layout).name, fold.matrix, fold.loss) for fold in folds]
         layout = channels.target(named, sizes)
         highest = max(rate for _, rate, _ in heard.kinds)
         rate = min((r for r in AAC_RATES if r >= highest), default=48_000)
@@ -258,11 +258,11 @@ class _SoundMaker:
                 if taken:
                     writer.add(converter.samples(None))
             writer.close()
-        lost = [fold.said for fold in named if fold.said]
+        lost = [fold.loss for fold in named if fold.loss]
         lost += [
             f"{fold.layout} is mixed down to {layout}"
             for fold, many in zip(named, sizes, strict=True)
-            if many > size and not fold.said
+            if many > size and not fold.loss
         ]
         return self._proven(heard, copied=False, notes=[*dict.fromkeys(lost), *notes])
 

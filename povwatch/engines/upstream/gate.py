@@ -11,7 +11,7 @@ class Gate(Protocol):
     leads: bool
     """Whether this process decides, reports and writes; exactly one process of a job does."""
 
-    def decide(self, answer: bool) -> bool:  # noqa: FBT001 - the answer is all there is
+    def decide(self, answer: bool, /) -> bool:  # noqa: FBT001 - the answer is all there is
         """The leading process's answer, in every process. All ask the same questions in the same order."""
 
 

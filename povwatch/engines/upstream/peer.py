@@ -43,7 +43,6 @@ class Following:
     def __init__(self, words: Words) -> None:
         self._words = words
 
-    def decide(self, answer: bool) -> bool:  # noqa: FBT001
+    def decide(self, _answer: bool) -> bool:  # noqa: FBT001
         """Rank 0's answer; this rank's is ignored."""
-        del answer
         return self._words.byte() == YES

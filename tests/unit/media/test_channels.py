@@ -17,7 +17,7 @@ def names_of(layout):
 def test_known_layouts_are_left_alone(layout):
     """A layout that FFmpeg knows is left to it, without a word."""
     found = fold(names_of(layout))
-    assert (AudioLayout(found.layout).name, found.matrix, found.said) == (layout, None, "")
+    assert (AudioLayout(found.layout).name, found.matrix, found.loss) == (layout, None, "")
 
 
 def test_speaker_order_is_the_librarys():
@@ -30,7 +30,7 @@ def test_own_channel_order_is_put_right():
     found = fold(("FC", "FL", "FR", "BL", "BR", "LFE"))
     assert AudioLayout(found.layout).name == "5.1"
     assert (np.array(found.matrix) @ [3, 1, 2, 5, 6, 4]).tolist() == [1, 2, 3, 4, 5, 6]
-    assert not found.said
+    assert not found.loss
 
 
 @pytest.mark.parametrize(("count", "layout"), [(1, "mono"), (2, "stereo"), (4, "4.0"), (6, "5.1"), (8, "7.1")])
@@ -51,7 +51,7 @@ def test_unknown_channels_are_mixed(names):
     assert (found.layout, mixed.shape) == ("stereo", (2, len(names)))
     assert mixed.sum(axis=1) == pytest.approx([1, 1]), "no louder than its channels"
     assert (mixed.sum(axis=0) > 0).all(), "nothing is left out"
-    assert f"{len(names)} channels" in found.said
+    assert f"{len(names)} channels" in found.loss
 
 
 def test_ambisonic_sound_keeps_its_sides():
@@ -60,7 +60,7 @@ def test_ambisonic_sound_keeps_its_sides():
     left, right = np.array(found.matrix)
     assert left @ [1, 1, 0, 0] == 1, "a source at the left"
     assert right @ [1, 1, 0, 0] == 0
-    assert "ambisonic" in found.said
+    assert "ambisonic" in found.loss
 
 
 def test_head_locked_goes_with_ambisonic():
