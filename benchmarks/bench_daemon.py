@@ -1,9 +1,11 @@
 """The whole daemon, `--once`, on clips of several lengths: seconds a stage, memory, and how long the GPU is idle.
 
-    python benchmarks/bench_daemon.py MODEL FOLDER [--frames 93,200,30] [--steps 35] [--size 1280x704] [--tiny]
+    python benchmarks/bench_daemon.py MODEL FOLDER [--frames 93,200,30] [--steps 35] [--size 1280x704]
+                                      [--compiled CACHE] [--tiny]
 
 MODEL is a folder, such as build_random_2b.py writes. FOLDER gets pov/ (inputs and outputs), daemon.log, figures.json
-and figures.md. benchmarks/h200.sh does all of it.
+and figures.md. benchmarks/h200.sh does all of it. CACHE is a compiler's cache that an earlier run has left, such as
+FOLDER/pov/.povwatch/compiled or that of low_memory.py: with it, the load is that of a restart.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ def main(asked: argparse.Namespace) -> int:
     pov = folder / "pov"
     shutil.rmtree(pov, ignore_errors=True)
     clips = prepare(pov, asked)
+    if asked.compiled:
+        shutil.copytree(asked.compiled, pov / ".povwatch" / "compiled")
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     if asked.tiny:
         environment |= {"TINY_MODEL": str(Path(asked.model).resolve()), "TINY_CONFIG": json.dumps(TINY)}
@@ -221,5 +225,6 @@ if __name__ == "__main__":
     parser.add_argument("--frames", default="93,200,30")
     parser.add_argument("--steps", type=int, default=35)
     parser.add_argument("--size", default="1280x704")
+    parser.add_argument("--compiled", metavar="CACHE", help="a compiler's cache to begin with")
     parser.add_argument("--tiny", action="store_true", help="MODEL is the tests' tiny one; on the CPU")
     sys.exit(main(parser.parse_args()))

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import torch
+
+def channels_last(vae: Any) -> None:  # noqa: ANN401 - AutoencoderKLWan
+    """Keep the weights of convolutions as cuDNN computes with them, and so all that is computed with them."""
+    for module in vae.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)
+        elif isinstance(module, torch.nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
 
 
 def decoded(vae: Any, latents: torch.Tensor) -> Iterator[torch.Tensor]:  # noqa: ANN401 - AutoencoderKLWan
