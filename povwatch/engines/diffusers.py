@@ -36,12 +36,16 @@ class DiffusersEngine:
         if settings.offline:
             os.environ["HF_HUB_OFFLINE"] = "1"  # before the libraries are imported, which read it once
         report("libraries", None)
-        run, model = _libraries(settings)
-        report("files", None)
-        files = weights.locate(settings)
-        weights.check_owners(files)
-        with ThreadPoolExecutor(1, "digests") as aside:  # so that loading and hashing read the files from the disk once
-            digests = aside.submit(weights.digests, files)
+        with ThreadPoolExecutor(1, "files") as aside:
+            # A folder's files are hashed, and so read from the disk, while the libraries are imported which load them.
+            # The hub's are found by a library, and their names are their hashes.
+            found = aside.submit(weights.locate, settings) if weights.is_folder(settings) else None
+            early = aside.submit(lambda: weights.digests(found.result())) if found else None
+            run, model = _libraries(settings)
+            report("files", None)
+            files = found.result() if found else weights.locate(settings)
+            weights.check_owners(files)
+            digests = early or aside.submit(weights.digests, files)
             report("guardrail", None)
             guard = guardrail.load(settings.device, on=settings.guardrails)
             loaded = model.Model(settings, files, report)

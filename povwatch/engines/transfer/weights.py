@@ -67,15 +67,19 @@ def locate(settings: Settings) -> Files:
     Raises:
         EngineFailure: a file is missing, or would need unpickling.
     """
-    folder = Path(settings.model).expanduser()
-    is_folder = folder.is_absolute() or folder.exists()
-    files = _in_folder(folder, settings) if is_folder else _from_hub(settings)
+    files = _in_folder(_folder(settings), settings) if is_folder(settings) else _from_hub(settings)
     for path in files.folders().values():
         weights(path)
     for name, config in CONFIGS.items():
         if not (files.base / name / config).is_file():
             raise _missing(files.base / name / config)
     return files
+
+
+def is_folder(settings: Settings) -> bool:
+    """Whether the model is a folder, not a repository of the hub."""
+    folder = _folder(settings)
+    return folder.is_absolute() or folder.exists()
 
 
 def weights(folder: Path) -> list[Path]:
@@ -141,6 +145,10 @@ def _digest(path: Path) -> str:
         return path.name
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder(settings: Settings) -> Path:
+    return Path(settings.model).expanduser()
 
 
 def _in_folder(folder: Path, settings: Settings) -> Files:

@@ -2,6 +2,7 @@ import ast
 import json
 import shutil
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from support import tiny_jobs
 from support.clips import make_clip, painted
 from support.made_containers import beginning_with
 
-from povwatch.engines import control
+from povwatch.engines import control, diffusers
 from povwatch.engines.port import EngineBlocked, EngineCancelled, EngineFailure
 from povwatch.engines.transfer import frames as frames_module
+from povwatch.engines.transfer import weights
 from povwatch.engines.transfer.guardrail import Guardrail, load
 from povwatch.engines.transfer.request import read
 from povwatch.models.needs import Wishes, needs
@@ -62,6 +64,24 @@ def test_says_what_it_is(both, tiny) -> None:
     assert capabilities["version"] == capabilities["libraries"]["diffusers"]
     weights = {path.relative_to(tiny).as_posix() for path in tiny.rglob("*.safetensors")}
     assert set(capabilities["files"]) == weights
+
+
+def test_files_are_hashed_during_the_imports(tiny, monkeypatch) -> None:
+    """The files of a model in a folder are hashed while the libraries are imported, which takes as long."""
+    hashing = threading.Event()
+    digests, libraries = weights.digests, diffusers._libraries
+
+    def hashed(files):
+        hashing.set()
+        return digests(files)
+
+    def imported(settings):
+        assert hashing.wait(30)
+        return libraries(settings)
+
+    monkeypatch.setattr(weights, "digests", hashed)
+    monkeypatch.setattr(diffusers, "_libraries", imported)
+    assert tiny_jobs.loaded(tiny)[1]["files"]
 
 
 def test_says_how_far_it_is(engine, tmp_path) -> None:
