@@ -47,6 +47,7 @@ VERBS = {
     "resume": "requests",
     "clean": "requests",
     "specs": "specs",
+    "vary": "vary",
     "prompts": "specs",
     "check": "check",
     "doctor": "doctor",
@@ -139,7 +140,7 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 
-CLIP_HELP = "A path below inputs/, a file name, either without its suffix, or a job's number."
+CLIP_HELP = "A path below inputs/, a file name, either without its suffix, or a job's number; CLIP@LOOK for one look."
 
 
 def _not_empty(clip: str) -> str:

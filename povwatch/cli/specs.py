@@ -217,7 +217,7 @@ class SpecWriter:
 
     def _write(self, path: bytes, base: bytes, spec: bytes, *, there: bool) -> tuple[Outcome, str]:
         template = choose(self._config.spec, self._templates, path, template=self._template)
-        facts = self._facts(path, template)
+        facts = self.facts(path, template)
         if facts is None:
             has = "{duration}" if needs_duration(template) else "choices, which are drawn for the clip's content"
             return (
@@ -287,7 +287,7 @@ class SpecWriter:
             with contextlib.suppress(ConfigError):  # it does not go with the folder's negative prompt
                 yield choose(self._config.spec, self._templates, path, template=name)
 
-    def _facts(self, path: bytes, template: Template) -> Facts | None:
+    def facts(self, path: bytes, template: Template) -> Facts | None:
         """The facts about a clip; None if its template needs what only a whole video has, and the clip is none."""
         clip: Path = self._config.paths.inputs / os.fsdecode(path)
         duration = digest = None

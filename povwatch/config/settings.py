@@ -100,6 +100,8 @@ class FolderDefaults(Section):
     """The prompt template; empty for spec.template."""
     negative_prompt: str = ""
     """The negative prompt, which overrides the template's; it may contain the same variables."""
+    variants: tuple[str, ...] | None = None
+    """Templates of further looks for each new clip; None for spec.variants."""
 
     @model_validator(mode="before")
     @classmethod
@@ -128,6 +130,8 @@ class SpecDefaults(Section):
     """The seed; the same one gives the same video again."""
     guidance: int = Field(3, ge=0, le=7)
     """How closely the video follows the prompt."""
+    variants: tuple[str, ...] = ()
+    """Templates of further looks: each new clip gets a JSON of each, named after it."""
     variants_max: int = Field(32, ge=1, le=10_000)
     """The most looks of a clip beside its own."""
 

@@ -16,7 +16,7 @@ from povwatch.core.looks import OWN, stem
 from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
-from povwatch.spec.first import choose, first_spec, needs_digest, priority_for
+from povwatch.spec.first import choose, first_spec, needs_digest, priority_for, variants_for
 from povwatch.spec.lint import lint
 from povwatch.spec.parse import SIZE_MAX, Label, names_other, parse, refused, renamed
 from povwatch.spec.variables import Facts
@@ -144,6 +144,20 @@ class SpecFiles:
         except SpecInvalid:
             return None
 
+    def write_variants(self, job: Job, duration: float | None) -> None:
+        """Write the JSONs of the further looks that a new clip gets. `duration` is in seconds.
+
+        Raises:
+            EnvironmentFault: the folder does not take one.
+        """
+        if job.spec_digest is not None or not self._store.journal.is_first(job):  # its grace began before, or it is old
+            return
+        for name in variants_for(self._defaults, job.path):
+            look = replace(job, look=name)
+            spec = layout.beside(job.path, look.stem).spec
+            if self._folder.write_spec(spec, self._default(look, duration, template=name)):
+                self._store.note(job, "spec-written", {"spec": spec, "template": name})
+
     def existing(self, job: Job) -> SpecFile | None:
         """Read the JSON of a further look. None if it cannot be read; povwatch writes none in its place.
 
@@ -269,12 +283,12 @@ class SpecFiles:
         info = json.loads(job.source_info) if job.source_info else {}
         return None if file.data == self._default(job, info.get("duration")) else path
 
-    def _default(self, job: Job, duration: float | None) -> bytes:
-        """The JSON that povwatch writes for a clip."""
-        template = choose(self._defaults, self._templates, job.path)
+    def _default(self, job: Job, duration: float | None, *, template: str | None = None) -> bytes:
+        """The JSON that povwatch writes for a look of a clip, from the folder's template or a named one."""
+        chosen = choose(self._defaults, self._templates, job.path, template=template)
         date = written_on(job.source_stat) if job.source_stat else ""
         facts = Facts(job.path, date, duration, digest=job.source_hash)
-        return first_spec(self._defaults, template, job.label, facts, look=job.look)
+        return first_spec(self._defaults, chosen, job.label, facts, look=job.look)
 
     def _validate(self, reading: SpecReading, job: Job, path: bytes, file: SpecFile) -> None:
         """Validate a JSON as it was read."""

@@ -168,6 +168,8 @@ class GraceStage(Stage):
                 hold = before.hold
                 hold, go = self._carry(job, before)
             file = self._files.ensure(job, info.duration) if job.look == OWN else self._files.existing(job)
+            if job.look == OWN:
+                self._files.write_variants(job, info.duration)
         except EnvironmentFault as error:
             refused = error
         digest = file.digest if file else ""

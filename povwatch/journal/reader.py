@@ -90,6 +90,10 @@ class JournalReader:
         """The newest job of a look of a clip."""
         return _job(self._read.latest_of_path(self._db, path=path, look=look))
 
+    def is_first(self, job: Job) -> bool:
+        """Whether a clip had no job before this one."""
+        return self._read.earlier_job(self._db, path=job.path, id=job.id) is None
+
     def looks(self, path: bytes) -> list[Job]:
         """The newest job of each look of a clip, its own first."""
         return _jobs(self._read.latest_of_looks(self._db, path=path))

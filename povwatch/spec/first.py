@@ -56,6 +56,12 @@ def choose(
     return own
 
 
+def variants_for(defaults: SpecDefaults, clip: bytes) -> tuple[str, ...]:
+    """The templates of the further looks that a new clip gets. `clip` is relative to inputs/."""
+    own = folder_of(defaults, clip).variants
+    return defaults.variants if own is None else own
+
+
 def needs_duration(template: Template) -> bool:
     """Whether the JSON needs the clip's duration, for which the clip has to be probed."""
     return any("duration" in names_in(text) for text in template.texts.values())

@@ -17,6 +17,7 @@ from povwatch.config.faults import line_of, suggestion
 from povwatch.config.settings import SpecDefaults
 from povwatch.core.cosmos import CONTROLS
 from povwatch.core.errors import ConfigError, SpecInvalid
+from povwatch.core.looks import refusal
 from povwatch.spec.choices import choices_in
 from povwatch.spec.first import first_spec
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT
@@ -98,7 +99,26 @@ def configured_templates(config: Config) -> dict[str, Template]:
         check_name(name, templates, f'{config.origin}: spec.folders."{pattern}" = {name!r}')
         if folder.negative_prompt:
             _check_negative(config, templates[name], pattern, folder.negative_prompt)
+        _check_variants(config, templates, f'spec.folders."{pattern}".variants', folder.variants or ())
+    _check_variants(config, templates, "spec.variants", config.spec.variants)
     return templates
+
+
+def _check_variants(config: Config, templates: Collection[str], key: str, names: Collection[str]) -> None:
+    """Check that the templates of further looks exist, and that looks may have their names.
+
+    Raises:
+        ConfigError: one cannot be used; `key` names the setting.
+    """
+    for name in names:
+        check_name(name, templates, f"{config.origin}: {key}: {name!r}")
+        if why := refusal(name, b""):
+            raise ConfigError(f"{config.origin}: {key}: {why}", "Give the template's file another name.")
+    if len(names) > config.spec.variants_max:
+        what = (
+            f"{config.origin}: {key} has {len(names)} templates, and spec.variants_max is {config.spec.variants_max}."
+        )
+        raise ConfigError(what, "Name fewer, or raise spec.variants_max.")
 
 
 def load_templates(extra: Path | None) -> dict[str, Template]:

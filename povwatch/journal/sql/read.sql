@@ -6,6 +6,10 @@ SELECT * FROM jobs WHERE id = :id;
 -- The newest job of a look of a clip.
 SELECT * FROM jobs WHERE path = :path AND look = :look ORDER BY id DESC LIMIT 1;
 
+-- name: earlier_job^
+-- Whether a clip had a job before this one, of any look.
+SELECT 1 FROM jobs WHERE path = :path AND id < :id LIMIT 1;
+
 -- name: latest_of_looks
 -- The newest job of each look of a clip, the clip's own first.
 SELECT * FROM jobs

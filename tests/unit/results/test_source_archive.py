@@ -152,7 +152,7 @@ def test_stays_while_a_look_is_not_over(inputs, job, state):
     assert below(inputs) == sorted([*before, "a.night.go", "a.night.json"])
 
 
-def test_stays_for_a_look_that_was_just_added(inputs, job):
+def test_stays_for_a_look_to_be_taken_in(inputs, job):
     """The clip stays for a look that is still to be taken in; an edited JSON keeps it too."""
     night = of_look(inputs, job, "night", JobState.DONE)
     aside(inputs).move(job)

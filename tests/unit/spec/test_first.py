@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from povwatch.config.settings import SpecDefaults
+from povwatch.config.settings import FolderDefaults, SpecDefaults
 from povwatch.core.errors import ConfigError
 from povwatch.spec.choices import draw
 from povwatch.spec.first import choose, first_spec, folder_of, needs_digest, needs_duration
@@ -86,7 +86,7 @@ def test_folder_has_its_own_template(clip, template, negative):
 
 def test_folder_without_a_rule():
     """A folder without a rule has neither."""
-    assert folder_of(DEFAULTS, b"else/a.mp4").model_dump() == {"template": "", "negative_prompt": ""}
+    assert folder_of(DEFAULTS, b"else/a.mp4") == FolderDefaults()
 
 
 def test_json_has_them_filled_in():
