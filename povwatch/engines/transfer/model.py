@@ -131,9 +131,11 @@ def _room(device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
     free, total = torch.cuda.mem_get_info(device)
-    limit = int(os.environ.get(LIMIT, total))
-    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
-    return min(free + torch.cuda.memory_reserved(device), limit)
+    room = free + torch.cuda.memory_reserved(device)
+    if limit := int(os.environ.get(LIMIT, "0")):
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
+        return min(room, limit)
+    return room
 
 
 class _ElsewhereChecked:
