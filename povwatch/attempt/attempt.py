@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from povwatch.core.speed import Speed
+
 WORK_TIMEOUT = 4 * 3600.0
 """Seconds for one pass over a clip's frames: an hour of 4K on a busy machine."""
 
@@ -68,6 +70,8 @@ class Attempt:
 
     keep_controls: bool = False
     """Whether the control videos are published too."""
+    speed: Speed = "exact"
+    """How much the engine may approximate."""
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Published control videos: hint key to the check's findings."""
     lost_controls: dict[str, str] = field(default_factory=dict)
@@ -156,6 +160,7 @@ class Attempt:
             "fps_den": ready.fps_den,
             "spec": self._for_engine(ready),
             **({"keep_controls": True} if self.keep_controls else {}),
+            **({"speed": self.speed} if self.speed != "exact" else {}),
         }
 
     def finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:

@@ -16,6 +16,7 @@ from povwatch.cli.prefetch import kind_here
 from povwatch.core import layout
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.engines.abilities import REAL, Abilities
+from povwatch.gpu import nvml
 from povwatch.grace.named_files import judge, measure, unusable, upright
 from povwatch.media.fit import Shape
 from povwatch.spec.inputs_folder import InputsFolder
@@ -48,7 +49,7 @@ def check(
 ) -> None:
     """Validate JSON files as the daemon would."""
     config = shared(context).config(engine=engine)
-    judged = _Judge(config, Abilities.of(kind_here(config), config.engine))
+    judged = _Judge(config, Abilities.of(kind_here(config), config.engine, nvml.read_gpus()))
     wrong = 0
     found = list(files or _all_specs(config))
     for file in found:

@@ -28,7 +28,7 @@ from povwatch.core.mailbox import Mailbox
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_size
 from povwatch.engines.choice import memory_needed
-from povwatch.engines.devices import no_share, shares, strangers
+from povwatch.engines.devices import FP8_CAPABILITY, asked, no_share, shares, strangers
 from povwatch.engines.libraries import FLASH3_INSTALL, LOCKED, TORCH
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import memory as gpu_memory
@@ -409,6 +409,7 @@ def libraries(engine_kind: str, config: Config, gpus: Gpus, patience: float = AS
         yield Finding("torch", seen)
         if engine_kind == "diffusers":
             yield from attention(found.get("flash3", ""), gpus)
+            yield from speed(config.engine, found.get("flash3", ""), gpus)
 
 
 def attention(flash3: str, gpus: Gpus) -> Iterator[Finding]:
@@ -425,6 +426,24 @@ def attention(flash3: str, gpus: Gpus) -> Iterator[Finding]:
     else:
         todo = f"With FlashAttention-3 a step takes a tenth less time: {FLASH3_INSTALL}"
         yield Finding("attention", "cuDNN", todo)
+
+
+def speed(engine: Engine, flash3: str, gpus: Gpus) -> Iterator[Finding]:
+    """What the diffusers engine will approximate; see `attention` for the arguments."""
+    if engine.speed == "exact":
+        return
+    able = [gpu for gpu in asked(gpus, engine.devices) if gpu.capability and gpu.capability >= FP8_CAPABILITY]
+    if not able:
+        todo = "This GPU does not compute in FP8: steps are left out, and those that are computed are exact."
+        yield Finding("speed", f"{engine.speed}, without FP8", todo)
+    elif flash3 and any(gpu.capability and gpu.capability[0] == HOPPER for gpu in able):
+        yield Finding(
+            "speed", f"{engine.speed}: attention and feed-forward in FP8, if they pass their tests at the load"
+        )
+    else:
+        yield Finding(
+            "speed", f"{engine.speed}: the feed-forward in FP8; attention stays as it is without FlashAttention-3"
+        )
 
 
 def model_files(engine_kind: str, config: Config) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from povwatch.config.settings import Config
+    from povwatch.core.speed import Speed
     from povwatch.journal import JournalReader
 
 
@@ -292,7 +293,10 @@ def forecast(config: Config, reader: JournalReader, active: Sequence[Job]) -> di
     folder = InputsFolder(config.paths.inputs)
     takes = [
         eta.estimate(
-            history, engine=facts["engine"], gpu=workers[0].get("gpu", ""), **_job_size(folder, job, facts["engine"])
+            history,
+            engine=facts["engine"],
+            gpu=workers[0].get("gpu", ""),
+            **_job_size(folder, job, facts["engine"], config.engine.speed),
         )
         for job in queue
     ]
@@ -311,15 +315,16 @@ def _seconds_left(reader: JournalReader, worker: dict[str, Any]) -> float | None
     return None if left is None else float(left)
 
 
-def _job_size(folder: InputsFolder, job: Job, engine: str) -> dict[str, int]:
+def _job_size(folder: InputsFolder, job: Job, engine: str, speed: Speed) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     try:
         file = folder.read_spec(layout.beside(job.path, job.stem).spec)
         if file is not None:
-            spec = parse(file.data, clip_name=layout.split(job.path)[1], file="").upstream()
+            asked = parse(file.data, clip_name=layout.split(job.path)[1], file="")
+            spec, speed = asked.upstream(), asked.povwatch.speed or speed
     except (PovwatchError, OSError):  # invalid, or not readable for this user: assume the usual number of steps
         spec = {}
-    return eta.size(members(job.source_info), spec, engine)
+    return eta.size(members(job.source_info), spec, engine, speed)
 
 
 def _spell_start(start: float | None, end: float | None) -> str:

@@ -29,6 +29,7 @@ from povwatch.config.faults import PREFIX, suggestion
 from povwatch.config.hooks import Hook
 from povwatch.core.cosmos import Control
 from povwatch.core.hours import parse as parse_hours
+from povwatch.core.speed import Speed
 from povwatch.core.units import Bytes, Seconds
 
 ENGINE_KINDS = ("auto", "cosmos", "diffusers", "preview")
@@ -177,6 +178,8 @@ class Engine(Section):
     """Whether the diffusers engine compiles its steps; auto: on a GPU, unless `exact` is pipeline."""
     memory: Literal["auto", "full", "low"] = "auto"
     """How much GPU memory the diffusers engine uses; auto: low where the whole model does not fit."""
+    speed: Speed = "exact"
+    """How much the diffusers engine may approximate, unless a JSON says it."""
     gpus_per_worker: int = Field(1, ge=1, le=64)
     """The number of GPUs that work on one clip together (cosmos): sooner done, but fewer clips an hour."""
     hours: Annotated[str, BeforeValidator(_hours)] = ""
@@ -189,9 +192,13 @@ class Engine(Section):
     """The number of failures after which a clip is given up."""
 
     @model_validator(mode="after")
-    def _exact_is_not_compiled(self) -> Self:
+    def _exact_to_the_bit(self) -> Self:
         if self.compile is True and self.exact == "pipeline":
             raise ValueError('exact = "pipeline" is exact to the bit, and compile = true is not: take one of them out')
+        if self.speed != "exact" and self.exact == "pipeline":
+            raise ValueError(
+                f'exact = "pipeline" is exact to the bit, and speed = "{self.speed}" is not: take one of them out'
+            )
         return self
 
     @field_validator("kind")

@@ -178,6 +178,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
         "{clip}: finishing failed: {problem} What was generated is kept, only finishing is tried again. Next try {at}",
     ),
     "finish-again": (INFO, "{clip}: what was generated is finished again; nothing is generated"),
+    "approximated": (INFO, "{clip}: speed {speed}: {what}"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),
     "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {pace}, {duration}, {sound}"),
     "control-lost": (WARNING, "{clip}: its control video ({key}) is not published, the result is: {problem}"),

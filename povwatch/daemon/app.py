@@ -19,6 +19,7 @@ from povwatch.core.mailbox import Mailbox
 from povwatch.core.scope import ALL, Scope
 from povwatch.daemon.mishaps import Mishaps
 from povwatch.daemon.outside import Outside
+from povwatch.engines.abilities import Abilities
 from povwatch.engines.choice import choose
 from povwatch.files.free_space import FreeSpace
 from povwatch.gpu.monitor import GpuMonitor
@@ -75,7 +76,8 @@ class App:
         self.journal = Journal.open(config.paths.state, fresh=lambda: refuse_lost_journal(config))
         self.store = JobStore(self.journal, self.clock, scope)
         self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.read_gpus)
-        self.choice = choose(config, self.monitor.first(), self.journal.real_engine())
+        gpus = self.monitor.first()
+        self.choice = choose(config, gpus, self.journal.real_engine())
         self.mishaps = self.store.mishaps = Mishaps(self.store)
         # For each worker: the copies of its next clip, and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
@@ -139,7 +141,7 @@ class App:
             background=self.inspections.packets,
             failed_attempts=self.failed_attempts,
             templates=templates,
-            engine=self.choice.kind,
+            abilities=Abilities.of(self.choice.kind, config.engine, gpus),
         )
         self.hooks = HookRunner(
             config,

@@ -145,4 +145,5 @@ def _left(app: App, now: float, at_work: Sequence[ActiveAttempt], waiting: Seque
 def _expected(app: App, job: Job, gpu: str) -> float | None:
     spec = app.grace.latest_spec(job)
     info = json.loads(job.source_info or "{}")
-    return app.run.estimates.expected(info, spec.upstream() if spec else {}, gpu)
+    speed = (spec and spec.povwatch.speed) or app.config.engine.speed
+    return app.run.estimates.expected(info, spec.upstream() if spec else {}, gpu, speed)

@@ -9,16 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from povwatch.core.errors import Problem
+from povwatch.engines.devices import FP8_CAPABILITY, asked
 from povwatch.engines.transfer import request as diffusers
 from povwatch.engines.upstream import ability as cosmos
 from povwatch.engines.upstream import formats
 from povwatch.gpu import host_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from povwatch.config.settings import Engine
-    from povwatch.core.errors import Problem
+    from povwatch.core.speed import Speed
+    from povwatch.gpu.nvml import Gpus
     from povwatch.media.fit import Shape
 
 REAL = ("cosmos", "diffusers")
@@ -36,19 +39,62 @@ class Abilities:
     """The setting engine.model."""
     memory: int | None = None
     """Bytes of main memory that can be used here; None if unknown."""
+    exact: str = "rounding"
+    """The setting engine.exact."""
+    without_fp8: str = ""
+    """A GPU that may get a job and does not compute in FP8, for people; empty if there is none."""
 
     @classmethod
-    def of(cls, kind: str, engine: Engine) -> Self:
-        """The abilities of an engine as configured; `kind` is the one that runs here, never auto."""
-        return cls(kind, tuple(engine.controls), engine.model, host_memory.total())
+    def of(cls, kind: str, engine: Engine, gpus: Gpus) -> Self:
+        """The abilities of an engine as configured.
 
-    def refusals(self, spec: Mapping[str, Any], clip: Shape | None) -> list[Problem]:
+        Args:
+            kind: the engine that runs here, never auto.
+            engine: its settings.
+            gpus: as NVML sees them.
+        """
+        lacking = [
+            f"{gpu.name} ({_dotted(gpu.capability)})"
+            for gpu in asked(gpus, engine.devices)
+            if gpu.capability is not None and gpu.capability < FP8_CAPABILITY
+        ]
+        return cls(
+            kind,
+            tuple(engine.controls),
+            engine.model,
+            host_memory.total(),
+            exact=engine.exact,
+            without_fp8=next(iter(lacking), ""),
+        )
+
+    def refusals(self, spec: Mapping[str, Any], clip: Shape | None, speed: Speed | None = None) -> list[Problem]:
         """Everything in a spec that the engine cannot do.
 
         Args:
             spec: upstream's fields.
             clip: the clip, upright; None if unknown.
+            speed: the JSON's own; None if it says none.
         """
+        return [*self._refusals(spec, clip), *self._too_fast(speed)]
+
+    def _too_fast(self, speed: Speed | None) -> Iterator[Problem]:
+        """Why the engine does not do a job at a speed that its JSON asks for."""
+        if speed is None or speed == "exact":
+            return
+        if self.kind == "cosmos":
+            message = f'is "{speed}", and the cosmos engine approximates nothing'
+            yield Problem(message, 'Take it out; engine.kind = "diffusers" can do it.', diffusers.SPEED)
+        elif self.kind == "diffusers" and self.exact == "pipeline":
+            yield diffusers.too_exact(speed)
+        elif self.kind == "diffusers" and self.without_fp8:
+            needs = f"compute capability {_dotted(FP8_CAPABILITY)} or more"
+            yield Problem(
+                f'is "{speed}", which computes in FP8. That needs {needs}; here is {self.without_fp8}',
+                f'Take it out. With engine.speed = "{speed}" in the configuration steps are left out without FP8.',
+                diffusers.SPEED,
+            )
+
+    def _refusals(self, spec: Mapping[str, Any], clip: Shape | None) -> list[Problem]:
         frames = clip.frames if clip else None
         match self.kind:
             case "cosmos":
@@ -86,3 +132,8 @@ class Abilities:
     @property
     def _distilled(self) -> bool:
         return self.model.endswith(cosmos.DISTILLED)
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    """A compute capability as NVIDIA writes it: 8.9."""
+    return ".".join(map(str, capability))

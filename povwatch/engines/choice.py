@@ -112,6 +112,8 @@ def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | Non
     if problem is None:
         problem = unable(kind, config, gpus)
     python = str(config.engine.python) if kind == "cosmos" else sys.executable
+    if config.engine.speed != "exact" and kind in {"cosmos", "preview"}:
+        why += f' engine.speed = "{config.engine.speed}" has no effect on it.'
     return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers(kind, config, gpus))
 
 

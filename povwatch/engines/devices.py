@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from povwatch.gpu.nvml import Gpu, Gpus
 
 
+FP8_CAPABILITY = (8, 9)
+"""CUDA's compute capability of the first GPUs that multiply in FP8: Ada."""
+
+
 def shares(
     gpus: Gpus,
     *,
@@ -28,7 +32,7 @@ def shares(
         needed: memory that a GPU must have in total; with less, no worker can ever load.
         taken: the UUIDs of GPUs that have a worker already.
     """
-    free = [gpu for gpu in _asked(gpus, devices) if gpu.uuid not in taken and not 0 < gpu.memory < needed]
+    free = [gpu for gpu in asked(gpus, devices) if gpu.uuid not in taken and not 0 < gpu.memory < needed]
     return [tuple(free[at : at + each]) for at in range(0, len(free) - each + 1, each)]
 
 
@@ -43,11 +47,11 @@ def no_share(gpus: Gpus, *, devices: Sequence[int | str], each: int, needed: int
         return gpus.problem
     if shares(gpus, devices=devices, each=each, needed=needed):
         return ""
-    asked = list(_asked(gpus, devices))
-    if not asked:
+    able = list(asked(gpus, devices))
+    if not able:
         there = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in gpus.found)
         return f"engine.devices names {', '.join(strangers(gpus, devices))}, and the GPUs here are {there}"
-    largest = max(asked, key=lambda gpu: gpu.memory)
+    largest = max(able, key=lambda gpu: gpu.memory)
     if 0 < largest.memory < needed:
         where = "the largest GPU of engine.devices" if devices else "the largest GPU here"
         need = spell_size(needed)
@@ -55,7 +59,7 @@ def no_share(gpus: Gpus, *, devices: Sequence[int | str], each: int, needed: int
     return f"engine.gpus_per_worker = {each}, and there are not so many GPUs that are large enough"
 
 
-def _asked(gpus: Gpus, devices: Sequence[int | str]) -> Iterator[Gpu]:
+def asked(gpus: Gpus, devices: Sequence[int | str]) -> Iterator[Gpu]:
     """The GPUs that may be used, each once, in the order of use."""
     if not devices:
         yield from sorted(gpus.found, key=lambda gpu: (-gpu.memory, gpu.index))

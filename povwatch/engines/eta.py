@@ -1,8 +1,8 @@
 """Estimates how long a job will take, from jobs that are done. Pure.
 
 The rule: the seconds of generating are proportional to the frames, the steps and the pixels of a frame. The factor is
-the median over the latest jobs of the same engine on the same GPU, since a job may have shared its GPU. An engine with
-a model counts the frames of whole chunks, and the pixels of the size that it works at, whatever the clip's.
+the median over the latest jobs of the same engine at the same speed on the same GPU, since a job may have shared it. An
+engine with a model counts the frames of whole chunks, and the pixels of the size that it works at, whatever the clip's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from povwatch.engines.transfer import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from povwatch.core.speed import Speed
 
 MODELS = ("cosmos", "diffusers")
 """Engines with a model, which work in chunks and at a size of their own."""
@@ -40,6 +42,7 @@ class Done:
     """Pixels of one frame."""
     seconds: float
     """Seconds of generating."""
+    speed: Speed = "exact"
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Done | None:
@@ -57,7 +60,16 @@ def work(frames: int, steps: int, pixels: int) -> float:
     return float(max(frames, 1)) * max(steps, 1) * max(pixels, 1)
 
 
-def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, steps: int, pixels: int) -> float | None:
+def estimate(
+    history: Iterable[Done],
+    *,
+    engine: str,
+    gpu: str,
+    frames: int,
+    steps: int,
+    pixels: int,
+    speed: Speed = "exact",
+) -> float | None:
     """Seconds that generating will take; None if no similar job was done yet.
 
     Args:
@@ -65,14 +77,15 @@ def estimate(history: Iterable[Done], *, engine: str, gpu: str, frames: int, ste
         gpu: the GPU's name; empty without one.
         pixels: of one frame.
     """
-    alike = [done for done in history if (done.engine, done.gpu) == (engine, gpu) and done.seconds > 0]
+    wanted = (engine, gpu, speed)
+    alike = [done for done in history if (done.engine, done.gpu, done.speed) == wanted and done.seconds > 0]
     if not alike:
         return None
     return median(done.seconds / done.work for done in alike[-LATEST:]) * work(frames, steps, pixels)
 
 
-def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str) -> dict[str, int]:
-    """The frames, steps and pixels of a job.
+def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str, speed: Speed = "exact") -> dict[str, Any]:
+    """The frames, steps and pixels of a job, and the speed if the engine has several.
 
     Args:
         info: VideoInfo of the clip, as JSON.
@@ -85,7 +98,8 @@ def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str) -> dict[
         carried = spec.get("num_conditional_frames")
         frames = length * len(plan.chunks(frames, length, min(1 if carried is None else carried, length - 1)))
         width, height = plan.size(width, height, spec.get("resolution") or RESOLUTION)
-    return {"frames": frames, "steps": spec.get("num_steps") or STEPS, "pixels": width * height}
+    counts = {"frames": frames, "steps": spec.get("num_steps") or STEPS, "pixels": width * height}
+    return counts | ({"speed": speed} if engine == "diffusers" else {})
 
 
 def forecast(busy: Sequence[float | None], waiting: Sequence[float | None]) -> list[tuple[float | None, float | None]]:

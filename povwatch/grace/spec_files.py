@@ -333,7 +333,7 @@ class SpecFiles:
             SpecInvalid: it cannot be run.
             EnvironmentFault: the folder is away, or fails.
         """
-        problems = self._abilities.refusals(spec.upstream(), clip)
+        problems = self._abilities.refusals(spec.upstream(), clip, spec.povwatch.speed)
         try:
             spec = self._folder.check_references(spec, path, file.data)
         except (

@@ -33,7 +33,6 @@ from povwatch.core.retry import waiting_for
 from povwatch.core.sentences import joined
 from povwatch.core.stage import Mishap, Stage
 from povwatch.core.units import spell_duration
-from povwatch.engines.abilities import Abilities
 from povwatch.grace import clock as clockwork
 from povwatch.grace.clock import Sample
 from povwatch.grace.named_files import NamedFiles
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
+    from povwatch.engines.abilities import Abilities
     from povwatch.grace.clock import Grace
     from povwatch.journal.store import JobStore
     from povwatch.spec.error_files import ErrorFiles
@@ -117,21 +117,21 @@ class GraceStage(Stage):
         background: Background,
         failed_attempts: FailedAttempts,
         templates: Mapping[str, Template],
-        engine: str,
+        abilities: Abilities,
     ) -> None:
         self._config = config.grace
         self._store = store
         self._folder = folder
         self._error_files = error_files
         self._failed_attempts = failed_attempts
-        self._engine = engine
+        self._engine = abilities.kind
         self._named = NamedFiles(folder, background, settle=config.arrival.settle)
         self._files = SpecFiles(
             config.spec,
             store,
             folder,
             templates=templates,
-            abilities=Abilities.of(engine, config.engine),
+            abilities=abilities,
             named=self._named,
         )
         self._entries: dict[int, GraceEntry] = {}

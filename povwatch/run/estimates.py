@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from povwatch.attempt.attempt import Attempt
+    from povwatch.core.speed import Speed
     from povwatch.journal import JournalReader
 
 
@@ -24,22 +25,25 @@ class RuntimeEstimates:
         done = (eta.Done.of(event.data) for event in journal.latest_events("generated", eta.KEPT))
         self._done = deque(filter(None, done), maxlen=eta.KEPT)
 
-    def expected(self, info: Mapping[str, Any], spec: Mapping[str, Any], gpu: str) -> float | None:
+    def expected(
+        self, info: Mapping[str, Any], spec: Mapping[str, Any], gpu: str, speed: Speed = "exact"
+    ) -> float | None:
         """Seconds that generating a job will take; None if nothing similar was generated yet.
 
         Args:
             info: VideoInfo of the clip, as JSON.
             spec: upstream's fields; empty if unknown.
             gpu: the GPU's name; empty without one.
+            speed: of the job.
         """
-        return eta.estimate(self._done, engine=self._engine_kind, gpu=gpu, **eta.size(info, spec, self._engine_kind))
+        size = eta.size(info, spec, self._engine_kind, speed)
+        return eta.estimate(self._done, engine=self._engine_kind, gpu=gpu, **size)
 
     def learn(self, attempt: Attempt, gpu: str, seconds: float) -> dict[str, Any] | None:
         """Learn from a generated job, and return the record for the journal; None if a part was resumed."""
         if attempt.artifact.get("chunks_resumed"):
             return None
-        done = eta.Done(
-            self._engine_kind, gpu, **eta.size(attempt.info, attempt.spec, self._engine_kind), seconds=round(seconds, 3)
-        )
+        size = eta.size(attempt.info, attempt.spec, self._engine_kind, attempt.speed)
+        done = eta.Done(self._engine_kind, gpu, **size, seconds=round(seconds, 3))
         self._done.append(done)
         return asdict(done)

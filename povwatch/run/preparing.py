@@ -73,6 +73,7 @@ class Preparing:
     ) -> None:
         self._inputs = config.paths.inputs
         self._keep_controls = config.publish.keep_controls
+        self._speed = config.engine.speed
         self._store = store
         self._queue = queue
         self._specs = specs
@@ -98,6 +99,7 @@ class Preparing:
             return None
         del self._ahead[job.id]
         active.attempt.spec = frozen(spec)
+        active.attempt.speed = spec.povwatch.speed or self._speed
         active.started = self._store.clock.boot()
         return active
 
@@ -113,6 +115,7 @@ class Preparing:
             info=json.loads(job.source_info or "{}"),
             spec=frozen(spec),
             keep_controls=self._keep_controls,
+            speed=spec.povwatch.speed or self._speed,
         )
         active = ActiveAttempt(job.id, run_id, attempt, self._store.clock.boot(), job.source_hash)
         self._background.submit(

@@ -188,7 +188,10 @@ class RunStage(Stage):
         worker.forget_lines()
         worker.supervisor.generate(request)
         active.generating_since = self._store.clock.boot()
-        active.expected = self.estimates.expected(active.attempt.info, active.attempt.spec, self._pool.gpu_name(worker))
+        attempt = active.attempt
+        active.expected = self.estimates.expected(
+            attempt.info, attempt.spec, self._pool.gpu_name(worker), attempt.speed
+        )
         if worker.gpus:
             self._pool.sample()  # a short job may get no other sample
 
@@ -242,6 +245,8 @@ class RunStage(Stage):
             artifact=active.attempt.to_json(), took=spell_duration(took), gpu=active.attempt.gpu, learned=learned
         )
         worker.active = None
+        if approximated := event.artifact.get("approximated"):
+            say("approximated", job, speed=active.attempt.speed, what=approximated["what"])
         for note in noted(event.artifact):
             say("engine-note", job, engine=self._pool.engine_kind, note=note)
         self._pauses.generated()

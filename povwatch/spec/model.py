@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS, STEPS
+from povwatch.core.speed import Speed
 
 DEFAULT_NEGATIVE_PROMPT = (
     "The video captures a game playing, with bad crappy graphics and cartoonish frames. "
@@ -209,12 +210,14 @@ class SegControl(Control):
 
 
 class Own(_Strict):
-    """What povwatch itself reads; no engine sees it."""
+    """What povwatch itself reads; upstream does not know it."""
 
     start: Literal["now", "hold"] | None = None
     """Say "now" and the time to edit is over at once; say "hold" and the clip waits until this line is gone."""
     priority: Priority = 0
     """Higher goes first, from -100 to 100."""
+    speed: Speed | None = None
+    """How much may be approximated: "exact", "fast" or "fastest". Without it, engine.speed of the configuration."""
     drawn: dict[str, str] = Field(default_factory=dict)
     """What was drawn of the template's choices, by their names. It is in the prompt; change both together."""
 
@@ -275,7 +278,7 @@ class Spec(_Strict):
     guided_generation_foreground_labels: Annotated[tuple[Int, ...], Field(min_length=1)] | None = None
     """Which labels of an .npz mask count. Without it, all but 0."""
     povwatch: Own = Own()
-    """When and in which order the clip runs; no part of what is generated."""
+    """When, in which order and how fast the clip runs. Only the speed is a part of what is generated."""
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
@@ -312,9 +315,11 @@ class Spec(_Strict):
         """Everything that decides what is generated, as JSON values, with defaults filled in.
 
         `name` and `video_path` are left out: renaming a clip with its JSON does not make a new run.
+        A speed is there only if the JSON says one, as the configuration does not decide whether a clip is done.
         """
         left_out = {"schema_", "povwatch", "name", "video_path"}
-        return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        found = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        return found if self.povwatch.speed is None else found | {"povwatch.speed": self.povwatch.speed}
 
     def digest(self) -> str:
         """SHA-256 in hexadecimal of the canonical values: formatting and order do not change it."""

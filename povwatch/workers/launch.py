@@ -69,7 +69,7 @@ def _load_config(config: Config, engine_kind: str, number: int) -> dict[str, Any
             own = {"gpus_per_worker": engine.gpus_per_worker, "offload_guardrails": engine.offload_guardrails}
             return shared | model | own | {"output_dir": str(place)}
         case "diffusers":
-            chosen: dict[str, Any] = {"exact": engine.exact, "compile": engine.compile, "memory": engine.memory}
+            chosen = {name: getattr(engine, name) for name in ("exact", "compile", "memory", "speed")}
             state = config.paths.state  # what is kept there outlives the worker
             kept = {"compile_cache": str(state / "compiled"), "prompt_cache": str(state / "prompts")}
             offline = os.environ.get("HF_HUB_OFFLINE") == "1"

@@ -160,6 +160,19 @@ def test_controls_change_between_jobs(here) -> None:
     np.testing.assert_array_equal(here.pictures("edged.mp4"), here.pictures("whole.mp4"))
 
 
+def test_job_has_its_own_speed(here) -> None:
+    """A JSON's speed decides what is computed; log and manifest say what was not, and that pictures were not judged."""
+    here.ask_for("fast.mp4", frames=5, num_steps=16, povwatch={"speed": "fastest"})
+    manifest = here.done("fast.mp4")
+    assert manifest["generated"]["speed"] == "fastest"
+    told = manifest["generated"]["approximated"]
+    assert (told["steps"], told["steps_computed"], told["steps_with_prompt_alone"]) == (16, 10, 3)
+    (line,) = here.events("approximated", clip="fast.mp4")
+    assert line["what"] == told["what"]
+    assert "was not seen yet" in line["what"]
+    assert here.done("whole.mp4")["generated"]["speed"] == "exact"
+
+
 def test_given_control_replaces_the_computed(here) -> None:
     """A control video that is given takes the place of the computed one, bit by bit."""
     given = here.inputs / ".controls"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import ScalingType, gelu, linear, scaled_mm
 
+from povwatch.engines.devices import FP8_CAPABILITY
 from povwatch.engines.libraries import FLASH3_INSTALL
 from povwatch.engines.transfer import attention
 
@@ -30,9 +31,6 @@ LARGEST = torch.finfo(FP8).max
 
 SMALLEST_SCALE = 1e-12
 """Keeps rows of zeros from dividing by zero."""
-
-CAPABILITY = (8, 9)
-"""Compute capability of the first GPUs that multiply FP8: Ada."""
 
 ATTENTION_TOLERANCE = 7e-2
 """Largest relative error of the self-test. Rounding comes to 5.2e-2 on its data, a tail that is left out to 9.3e-2."""
@@ -61,8 +59,8 @@ def choose(device: torch.device, dtype: torch.dtype, *, heads: int, width: int) 
     if dtype is not torch.bfloat16:
         return Kernels(notes=(f"FP8 is not used: the engine computes in {str(dtype).removeprefix('torch.')}.",))
     capability = torch.cuda.get_device_capability(device)
-    if capability < CAPABILITY:
-        found, least = (".".join(map(str, one)) for one in (capability, CAPABILITY))
+    if capability < FP8_CAPABILITY:
+        found, least = (".".join(map(str, one)) for one in (capability, FP8_CAPABILITY))
         return Kernels(notes=(f"FP8 is not used: the GPU's compute capability is {found}, and FP8 needs {least}.",))
     notes: list[str] = []
     if problem := product_problem(device):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ANOTHER = 'engine.kind = "cosmos" can do it.'
 
+SPEED = "povwatch.speed"
+"""The field of a JSON that asks for a speed."""
+
 NOT_HERE = {
     "image_context_path": "style image",
     "context_frame_index": "style frame",
@@ -216,7 +219,7 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
 def too_exact(speed: Speed) -> Problem:
     """Why an engine with `exact = "pipeline"` does not do a job at a speed."""
     message = f'is "{speed}", and engine.exact = "pipeline" wants the same numbers as the pipeline'
-    return Problem(message, 'Take it out, or set engine.exact = "rounding" and restart povwatch.', "povwatch.speed")
+    return Problem(message, 'Take it out, or set engine.exact = "rounding" and restart povwatch.', SPEED)
 
 
 def _control(key: str, asked: dict[str, Any]) -> Control:

@@ -270,6 +270,25 @@ def test_attention_is_named(monkeypatch, config, capability, answer, words):
     assert not found.fatal
 
 
+@pytest.mark.parametrize(
+    ("capability", "answer", "words"),
+    [
+        ((9, 0), {"flash3": "fa3-fwd 0.0.3"}, "fast: attention and feed-forward in FP8"),
+        ((9, 0), {}, "fast: the feed-forward in FP8; attention stays as it is"),
+        ((8, 9), {"flash3": "fa3-fwd 0.0.3"}, "fast: the feed-forward in FP8; attention stays as it is"),
+        ((8, 0), {}, "fast, without FP8. This GPU does not compute in FP8: steps are left out"),
+    ],
+)
+def test_speed_is_named(monkeypatch, tmp_path, capability, answer, words):
+    """What engine.speed comes to on this GPU is told; exact comes to nothing."""
+    monkeypatch.setattr(doctor, "_asked", lambda *_: ANSWER | answer)
+    gpus = Gpus((replace(H200, capability=capability),), "580.65.06", "13.0")
+    found = only(doctor.speed(Engine(speed="fast"), answer.get("flash3", ""), gpus))
+    assert found.words.startswith(words)
+    assert not found.fatal
+    assert list(doctor.speed(Engine(), answer.get("flash3", ""), gpus)) == []
+
+
 def test_question_names_flash_attention_3():
     """The program that asks the interpreter looks for the packages that the engine imports."""
     assert str(tuple(FLASH3)).replace("'", '"') in doctor.ASK

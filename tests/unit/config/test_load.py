@@ -162,6 +162,8 @@ def test_engines_have_a_kind_or_a_class(load, kind):
         ("[publish]\nsource_to = '.done'", "needs {name}"),
         ("[engine]\nexact = 'fast'", "engine.exact: has to be 'rounding' or 'pipeline'"),
         ("[engine]\nexact = 'pipeline'\ncompile = true", "take one of them out"),
+        ("[engine]\nspeed = 'quick'", "engine.speed: has to be 'exact', 'fast' or 'fastest', not 'quick'"),
+        ("[engine]\nexact = 'pipeline'\nspeed = 'fast'", 'speed = "fast" is not: take one of them out'),
         ("[engine]\nmemory = '24GB'", "engine.memory: has to be 'auto', 'full' or 'low'"),
         ("grace = 5", "grace"),
         ("[grace\nperiod", "config.toml: "),

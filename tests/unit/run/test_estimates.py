@@ -40,6 +40,22 @@ def test_job_teaches_over_a_restart(journal):
     assert expected(RuntimeEstimates(journal, "cosmos")) is None
 
 
+def test_each_speed_has_its_own_times(journal):
+    """A fast job says nothing about exact ones, also over a restart; an engine with one speed does not ask."""
+    estimates = RuntimeEstimates(journal, "diffusers")
+    fast = attempt()
+    fast.speed = "fast"
+    learned = estimates.learn(fast, "X", 120.0)
+    (job,) = journal.add([(b"a.mp4", b"sig")], 0.0)
+    journal.note(job, "generated", 1.0, {"learned": learned})
+    for known in (estimates, RuntimeEstimates(journal, "diffusers")):
+        assert expected(known) is None
+        assert known.expected(INFO, {"num_steps": 35}, "X", "fast") == pytest.approx(120)
+    upstream = RuntimeEstimates(journal, "cosmos")
+    upstream.learn(fast, "X", 300.0)
+    assert expected(upstream) == pytest.approx(300)
+
+
 def test_resumed_job_teaches_nothing(journal):
     """A job that went on in the middle teaches nothing."""
     estimates = RuntimeEstimates(journal, "diffusers")

@@ -84,6 +84,7 @@ REJECTED = {
     "start": {"povwatch": {"start": "later"}},
     "priority": {"povwatch": {"priority": 101}},
     "drawn that is no text": {"povwatch": {"drawn": {"light": 3}}},
+    "speed": {"povwatch": {"speed": "quick"}},
     "ours unknown": {"povwatch": {"when": "now"}},
 }
 
@@ -121,7 +122,15 @@ SAME = [
     {"depth": None},
     {"negative_prompt": DEFAULT_NEGATIVE_PROMPT},
 ]
-OTHER = [{"seed": 1}, {"prompt": "feet"}, {"edge": {"control_weight": 0.5}}, {"vis": {}}, {"max_frames": 10}]
+OTHER = [
+    {"seed": 1},
+    {"prompt": "feet"},
+    {"edge": {"control_weight": 0.5}},
+    {"vis": {}},
+    {"max_frames": 10},
+    {"povwatch": {"speed": "fast"}},
+    {"povwatch": {"speed": "exact"}},  # over another engine.speed
+]
 
 
 @pytest.mark.parametrize("changes", SAME)

@@ -56,6 +56,12 @@ def test_diffusers_gets_its_settings() -> None:
     assert one.config == other.config
 
 
+def test_speed_is_made_ready() -> None:
+    """A worker of diffusers hears at its load which speed to make ready."""
+    (one,) = launched("diffusers", workers=1, speed="fast")
+    assert Transfer.from_config(one.config).speed == "fast"
+
+
 def test_engine_without_a_gpu() -> None:
     """An engine without a GPU is told nothing."""
     (one,) = launched("preview")
