@@ -101,7 +101,7 @@ class _Judge:
         files = folder.named_files(spec, path)
         # Probing a clip takes a while, so it is done only if needed.
         shape = self._shape(clip) if files or self.abilities.kind in REAL else None
-        problems = self.abilities.refusals(spec.upstream(), shape)
+        problems = self.abilities.refusals(spec.upstream(), shape, spec.povwatch.speed)
         if shape is None:
             return problems
 

@@ -67,7 +67,7 @@ class Abilities:
             without_fp8=next(iter(lacking), ""),
         )
 
-    def refusals(self, spec: Mapping[str, Any], clip: Shape | None, speed: Speed | None = None) -> list[Problem]:
+    def refusals(self, spec: Mapping[str, Any], clip: Shape | None, speed: Speed | None) -> list[Problem]:
         """Everything in a spec that the engine cannot do.
 
         Args:

@@ -61,7 +61,8 @@ def test_once_names_the_misfit_control(here):
 
 def test_absent_engine_still_judges_the_spec(here):
     """What the diffusers engine cannot do is refused in the grace, also where that engine cannot run yet."""
-    spec(here, edge=None, depth={})
+    here.env = {"POVWATCH_ENGINE__EXACT": "pipeline"}
+    spec(here, edge=None, depth={}, povwatch={"speed": "fast"})
     here.clip("a.mp4")
     here.start("--engine", "diffusers")
     said = here.wait_for("invalid-spec", clip="a.mp4")
@@ -69,6 +70,7 @@ def test_absent_engine_still_judges_the_spec(here):
     text = (here.inputs / "a.error.txt").read_text()
     assert "depth is asked for, and engine.controls has edge only." in text
     assert "depth.control_path is missing, and the diffusers engine does not compute depth." in text
+    assert 'povwatch.speed is "fast", and engine.exact = "pipeline" wants the same numbers as the pipeline.' in text
     spec(here)
     here.wait_state("a.mp4", "queued", waiting_on="engine-unavailable")
     assert not (here.inputs / "a.error.txt").exists()
@@ -80,7 +82,7 @@ def test_check_judges_for_the_engine(here):
     here.clip("a.mp4", frames=12)
     spec(here, edge={"control_path": ".controls/edge.mp4"})
     here.clip("b.mp4", frames=12)
-    spec(here, "b", seg={"control_prompt": "cups"})
+    spec(here, "b", seg={"control_prompt": "cups"}, povwatch={"speed": "fast"})
     found = here.call("check")
     assert found.returncode == 1
     assert "edge.control_path has 7 frames" in found.stdout
@@ -88,6 +90,7 @@ def test_check_judges_for_the_engine(here):
     found = here.call("check", "--engine", "cosmos", "inputs/b.json")
     assert found.returncode == 1
     assert "seg is asked for, but the model that is loaded takes edge only" in found.stdout
+    assert 'povwatch.speed is "fast", and the cosmos engine approximates nothing' in found.stdout
     given.write_text("no video at all\n")
     found = here.call("check", "inputs/a.json")
     assert "edge.control_path is a text file, where a video is needed" in found.stdout
