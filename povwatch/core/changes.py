@@ -155,10 +155,9 @@ class NotVideo(Change, event="rejected", state=S.REJECTED, waiting_on=None, deta
         return {"problem": self.error, "error_file": self.error_file}
 
 
-class Arrived(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GRACE, detail=""):
-    """The file is whole, and a video."""
+class _ClipIsThere(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GRACE, detail=""):
+    """The job's clip has arrived: its grace is next."""
 
-    described: Mapping[str, Any]
     source_hash: str
     source_stat: bytes
     source_info: str
@@ -169,25 +168,21 @@ class Arrived(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GRACE, 
         """Only the same video keeps the grace that was left to it."""
         left = job.grace_left if job.source_hash == self.source_hash else None
         return replace(super().applied_to(job), grace_left=left, grace_saved_at=self.now)
+
+
+class Arrived(_ClipIsThere):
+    """The file is whole, and a video."""
+
+    described: Mapping[str, Any]
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.described
 
 
-class Joined(Change, event="joined", state=S.GRACE, waiting_on=Waiting.GRACE, detail=""):
+class Joined(_ClipIsThere, event="joined"):
     """The clip of a look's job has arrived, or had arrived before the job was added: nothing is inspected again."""
 
     spec: bytes
-    source_hash: str
-    source_stat: bytes
-    source_info: str
-    now: float
-    """Seconds since the epoch."""
-
-    def applied_to(self, job: Job) -> Job:
-        """Only the same video keeps the grace that was left to it."""
-        left = job.grace_left if job.source_hash == self.source_hash else None
-        return replace(super().applied_to(job), grace_left=left, grace_saved_at=self.now)
 
     def log_fields(self) -> Mapping[str, Any]:
         return {"spec": self.spec}
