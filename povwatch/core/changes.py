@@ -155,7 +155,7 @@ class NotVideo(Change, event="rejected", state=S.REJECTED, waiting_on=None, deta
         return {"problem": self.error, "error_file": self.error_file}
 
 
-class _ClipIsThere(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GRACE, detail=""):
+class _ClipIsThere(Change, event="arrived", logged=False, state=S.GRACE, waiting_on=Waiting.GRACE, detail=""):
     """The job's clip has arrived: its grace is next."""
 
     source_hash: str
@@ -170,7 +170,7 @@ class _ClipIsThere(Change, event="arrived", state=S.GRACE, waiting_on=Waiting.GR
         return replace(super().applied_to(job), grace_left=left, grace_saved_at=self.now)
 
 
-class Arrived(_ClipIsThere):
+class Arrived(_ClipIsThere, logged=True):
     """The file is whole, and a video."""
 
     described: Mapping[str, Any]
@@ -179,7 +179,7 @@ class Arrived(_ClipIsThere):
         return self.described
 
 
-class Joined(_ClipIsThere, event="joined"):
+class Joined(_ClipIsThere, event="joined", logged=True):
     """The clip of a look's job has arrived, or had arrived before the job was added: nothing is inspected again."""
 
     spec: bytes

@@ -206,7 +206,7 @@ def _begin() -> None:
 
     Nvml(Path(os.environ["NVML"])).install()
     choice.ENGINES["diffusers"] = os.environ["TOY"]
-    choice._PROBES["diffusers"] = lambda config, gpus: choice._room("diffusers", config, gpus)
+    choice._PROBES["diffusers"] = lambda config, gpus: choice._gpu_problem("diffusers", config, gpus)
     for error, (waiting, pause) in retry._RELEASES.items():
         if issubclass(error, EnvironmentFault):
             retry._RELEASES[error] = (waiting, min(pause, 0.5))
