@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from povwatch.engines.transfer import memory, weights
 from povwatch.engines.transfer.embeddings import Embeddings
 from povwatch.engines.transfer.networks import TOKENS, Loading, Networks
+from povwatch.engines.transfer.vae import channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,11 @@ class Model(Networks):
             "text_encoder", Qwen2_5_VLForConditionalGeneration, base / "text_encoder", waits=self.memory == "low"
         )
         self.vae = loading.part("vae", AutoencoderKLWan, base / "vae")
+        self._layout = "as loaded"
+        """Of the VAE's weights in memory."""
+        if loading.device.type == "cuda" and settings.exact != "pipeline":
+            channels_last(self.vae)
+            self._layout = "channels last"
         super().__init__(settings, files, loading, self.vae)
         self._notes += [note] if note else []
         self.scheduler = UniPCMultistepScheduler.from_pretrained(base / "scheduler", local_files_only=True)
@@ -105,6 +111,7 @@ class Model(Networks):
             **({} if speed == "exact" else in_fp8),
             "libraries": self.versions(),
             "dtype": self.settings.dtype,
+            "vae": self._layout,
             "step": type(self.step).__name__,
             "attention": self.attention.name,
             "compiled": self.compiled,

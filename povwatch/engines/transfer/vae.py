@@ -27,9 +27,9 @@ def channels_last(vae: Any) -> None:  # noqa: ANN401 - AutoencoderKLWan
 def decoded(vae: Any, latents: torch.Tensor) -> Iterator[torch.Tensor]:  # noqa: ANN401 - AutoencoderKLWan
     """The frames of latents in parts, from -1 to 1, shape (1, 3, frames, height, width).
 
-    The first part has one frame, the others four. A VAE that works on patches or on tiles gives all frames at once.
+    The first part has one frame, the others four. A VAE that works on patches gives all frames at once.
     """
-    if vae.config.patch_size is not None or vae.use_tiling:
+    if vae.config.patch_size is not None:
         yield vae.decode(latents, return_dict=False)[0]
         return
     kept: list[Any] = [None] * sum(isinstance(module, WanCausalConv3d) for module in vae.decoder.modules())

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 from support import tiny_needs
 from support.deferred import Deferred
@@ -26,6 +28,25 @@ def test_stage_within_a_stage_counts_once(engine, monkeypatch) -> None:
     with clock("decode"), clock("write"):
         pass
     assert clock.seconds() == {"write": 2.0, "decode": 5.0}
+
+
+def test_layout_changes_rounding_alone(engine) -> None:
+    """With the channels last, the VAE gives the same but for rounding."""
+    model = copy.deepcopy(engine._loaded.model.vae)
+    generator = torch.Generator().manual_seed(0)
+    video = torch.rand(1, 3, 5, 32, 48, generator=generator) * 2 - 1
+    latents = torch.randn(1, 16, 2, 4, 6, generator=generator)
+
+    def made():
+        with torch.no_grad():
+            return model.encode(video).latent_dist.mean, torch.cat(list(vae.decoded(model, latents)), dim=2)
+
+    assert model.encoder.conv_in.weight.stride(1) > 1
+    before = made()
+    vae.channels_last(model)
+    assert model.encoder.conv_in.weight.stride(1) == 1
+    for found, expected in zip(made(), before, strict=True):
+        assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
 def test_parts_are_the_whole(engine) -> None:
