@@ -7,6 +7,7 @@ Each piece of work opens the folder once and reaches every file from there: see 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import stat
@@ -145,6 +146,59 @@ class Attempt:
             if made["resized"]:
                 self.info = self.info | {"resized": made["resized"]}
             self._make_sound(private_fd, cancelled)
+
+    def adopt(self, made: Attempt, root: Path, clip: bytes, cancelled: threading.Event) -> bool:
+        """Take the copies that another attempt at the same clip has made, and copy the files that this spec names.
+
+        The files get further names (hard links) in this attempt's folder: the bytes are there once.
+
+        Returns:
+            False if they cannot be taken: they are gone, or the file system has no hard links. Then nothing is kept.
+
+        Raises:
+            PovwatchError: as `prepare`.
+        """
+        names = made.names_of_copies()
+        with self._timed("prepare"), private.opened(self.folder) as private_fd:
+            if not _linked(made.folder, private_fd, names):
+                return False
+            with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
+                self._take_references(root_fd, layout.split(clip)[0], private_fd, cancelled)
+            self._sync(private_fd, *names)
+            if made.info.get("frames") != self.info.get("frames"):
+                self._refuse_misfits(made.prepared["frames"])
+            self._become(made)
+        return True
+
+    def shared_as(self, folder: str) -> Attempt:
+        """The copies of this attempt under further names in another private folder, for `adopt`.
+
+        Raises:
+            OSError: the file system has no hard links, or the machine does not allow it now.
+            PovwatchError: a folder is away.
+        """
+        shared = Attempt(folder=folder, info={}, spec={})
+        with private.opened(folder) as there:
+            if not _linked(self.folder, there, self.names_of_copies()):
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        shared._become(self)
+        return shared
+
+    def names_of_copies(self) -> list[str]:
+        """The files in the folder that `prepare` makes of the clip itself, each once."""
+        paths = [self.source, self.prepared["path"], self.prepared["times"], self.sound.get("path")]
+        return list(dict.fromkeys(self._relative(path) for path in paths if path))
+
+    def _become(self, other: Attempt) -> None:
+        """Have what is known of another attempt's copies, whose files this one's folder has under the same names."""
+
+        def here(path: str) -> str:
+            return self._absolute(other._relative(path))
+
+        self.info = other.info
+        self.source = here(other.source)
+        self.prepared = other.prepared | {name: here(other.prepared[name]) for name in ("path", "times")}
+        self.sound = other.sound | ({"path": here(other.sound["path"])} if other.sound.get("path") else {})
 
     def request(self, job_id: int) -> dict[str, Any]:
         """The job as the engine gets it; see engine.port."""
@@ -376,6 +430,21 @@ class Attempt:
             yield
         finally:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)
+
+
+def _linked(folder: str, to: int, names: list[str]) -> bool:
+    """Give files of a private folder further names in another one, open as `to`; False, and no name, if that fails."""
+    made = []
+    try:
+        with private.opened(folder) as source:
+            for name in names:
+                os.link(name, name, src_dir_fd=source, dst_dir_fd=to, follow_symlinks=False)
+                made.append(name)
+    except (OSError, PovwatchError):
+        for name in made:
+            os.unlink(name, dir_fd=to)
+        return False
+    return True
 
 
 def readable_attempt(artifact: str | None) -> Attempt | None:

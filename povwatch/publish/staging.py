@@ -2,6 +2,7 @@
 
     outputs/.povwatch/17.3f2a/     files of the attempt 3f2a at job 17; deleted when it is over
     outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; deleted when the job is over
+    outputs/.povwatch/clip.5e0c/   copies of a clip that its looks share; deleted when none of them waits
     outputs/.povwatch/17/hooks/    copies of the clip and its JSON for a hook of job 17; deleted when the hook is over
 
 It is inside outputs/ because a rename cannot cross mounts, and private so that nobody sees or plants half a video: see
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OURS = re.compile(r"(?P<job>[0-9]{1,19})(?:\.(?P<attempt>.+))?", re.DOTALL)
+
+
+_SHARED_PREFIX = "clip."
+
+_SHARED = re.compile(re.escape(_SHARED_PREFIX) + "[0-9a-f]{32}")
 
 
 class Staging:
@@ -58,6 +64,33 @@ class Staging:
     def checkpoints(self, job_id: int) -> Path:
         """The folder for files that outlive a job's attempts, made if necessary."""
         return self._made(f"{job_id}", "chunks")
+
+    def shared_folder(self, name: str) -> Path:
+        """The folder of the copies that the looks of a clip share, whether it exists or not.
+
+        `name` has 32 hexadecimal digits.
+        """
+        return self.outputs / os.fsdecode(layout.STAGING) / f"{_SHARED_PREFIX}{name}"
+
+    def make_shared(self, name: str) -> Path:
+        """The same folder, made if necessary."""
+        return self._made(f"{_SHARED_PREFIX}{name}")
+
+    def delete_shared(self, folder: str | None = None) -> int:
+        """Delete shared copies: those in one folder, or all. Returns the number of removed folders."""
+        removed = 0
+        with (
+            translate_output_errors(self.outputs, layout.STAGING),
+            contextlib.ExitStack() as opened,
+            contextlib.suppress(FileNotFoundError),
+        ):
+            staging = folder_of(root_of(self.outputs, opened), layout.STAGING, opened)
+            for name in filter(_SHARED.fullmatch, os.listdir(staging)):  # noqa: PTH208 - a descriptor
+                if folder is None or folder.endswith(f"/{name}"):
+                    with contextlib.suppress(OSError, RecursionError):
+                        shutil.rmtree(name, dir_fd=staging)
+                        removed += 1
+        return removed
 
     def result_folder(self, folder: bytes) -> Path:
         """A visible folder in outputs/ that a hook may write to, made if necessary.
@@ -98,7 +131,7 @@ class Staging:
         self._clear(lambda job, _: job == job_id)
 
     def sweep(self, keep: Collection[int], keep_attempts: Collection[str]) -> int:
-        """Delete every folder except those of the jobs and attempts to keep. Foreign names stay.
+        """Delete every folder except those of the jobs and attempts to keep, and all shared copies. Foreign names stay.
 
         No hook runs at a start, so hooks' copies are deleted too: a job that ends before its claim leaves nothing else.
         A folder that cannot be removed is left for the next sweep.
@@ -110,7 +143,7 @@ class Staging:
         def left_over(job: int, attempt: str | None) -> bool:
             return job not in keep if attempt is None else attempt not in keep_attempts
 
-        removed = self._clear(left_over)
+        removed = self._clear(left_over) + self.delete_shared()
         for job, attempt in self.attempts():
             if attempt is None:
                 with contextlib.suppress(PovwatchError):

@@ -33,6 +33,7 @@ from povwatch.core.units import spell_duration
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
 from povwatch.media.damage import describe_damage, describe_sizes
+from povwatch.run.shared import ClipsShared
 from povwatch.workers.pool import ActiveAttempt
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
     from povwatch.publish.staging import Staging
     from povwatch.queue.order import JobQueue
+    from povwatch.run.shared import SharedCopies
     from povwatch.spec.current import CurrentSpecs
     from povwatch.spec.model import Spec
 
@@ -86,6 +88,7 @@ class Preparing:
         self._failed: dict[int, str | None] = {}
         """Jobs that could not be prepared ahead, to the hash of their clip."""
         self._next_check = 0.0
+        self._shared = ClipsShared(store, staging)
 
     # -- at the claim
 
@@ -119,7 +122,11 @@ class Preparing:
         )
         active = ActiveAttempt(job.id, run_id, attempt, self._store.clock.boot(), job.source_hash)
         self._background.submit(
-            _key(active), partial(self._ended, active), _prepare, *(attempt, self._inputs, job.path, active.copied)
+            _key(active),
+            partial(self._ended, active),
+            _prepare,
+            *(attempt, self._inputs, job.path, active.copied),
+            shared=self._shared.of(job),
         )
         return active
 
@@ -131,6 +138,7 @@ class Preparing:
 
     def tick(self, now: float, *, wanted: int) -> None:
         """Delete copies that are no longer useful, and prepare so many jobs ahead. `now` is on the boot clock."""
+        self._shared.tick()
         for job_id, active in list(self._ahead.items()):
             job = self._store.job(job_id)
             if job.state is not JobState.QUEUED or job.source_hash != active.source_hash:
@@ -146,12 +154,14 @@ class Preparing:
                 self._begin_ahead(self._store.job(job.id), spec)
 
     def drop_all(self) -> None:
-        """Delete everything that was prepared ahead."""
+        """Delete everything that was prepared ahead, and the copies that looks share."""
+        self._shared.drop_all()
         for job_id in list(self._ahead):
             self._drop(job_id)
 
     def close(self) -> None:
         """Delete the copies that nobody has claimed. No work may be under way."""
+        self._shared.drop_all()
         for active in [*self._unwanted.values(), *self._ahead.values()]:
             self._discard(active)
         self._unwanted.clear()
@@ -169,7 +179,7 @@ class Preparing:
             active.referenced = referenced
             self._ahead[job.id] = active
 
-    def _ended(self, active: ActiveAttempt, outcome: Exception | None) -> None:
+    def _ended(self, active: ActiveAttempt, outcome: bool | Exception) -> None:  # noqa: FBT001 - see _prepare
         ahead = self._ahead.get(active.job) is active
         if self._unwanted.pop(active.run_id, None):
             self._discard(active)
@@ -185,7 +195,7 @@ class Preparing:
             job = self._store.job(active.job)
             if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == active.run_id):
                 self._note_findings(job, active.attempt.info)
-            self._log(active, ahead=ahead)
+            self._log(active, ahead=ahead, shared=outcome)
 
     def _note_findings(self, job: Job, info: dict[str, Any]) -> None:
         """Journal and log what decoding every frame found in a clip, unless that is known. `info` is a VideoInfo."""
@@ -195,9 +205,11 @@ class Preparing:
                 fields = {"problem": describe(info[field]), field: info[field]}
                 job = self._store.apply(job, FoundInClip(event_name=what, fields=fields, source_info=json.dumps(info)))
 
-    def _log(self, active: ActiveAttempt, *, ahead: bool) -> None:
+    def _log(self, active: ActiveAttempt, *, ahead: bool, shared: bool) -> None:
         made = active.attempt.prepared
         how = "the clip as it is" if made["copied"] else f"made in {spell_duration(active.attempt.seconds['prepare'])}"
+        if shared:
+            how = "shared with another look"
         if ahead:
             how += ", ahead of its turn"
         shape = f"{made['width']}x{made['height']}"
@@ -243,8 +255,20 @@ def frozen(spec: Spec) -> dict[str, Any]:
     return spec.model_dump(mode="json", by_alias=True)
 
 
-def _prepare(cancelled: threading.Event, attempt: Attempt, inputs: Path, clip: bytes, copied: Gauge) -> None:
-    attempt.prepare(inputs, clip, copied.set, cancelled)
+def _prepare(
+    cancelled: threading.Event,
+    attempt: Attempt,
+    inputs: Path,
+    clip: bytes,
+    copied: Gauge,
+    *,
+    shared: SharedCopies | None,
+) -> bool:
+    """Make or get an attempt's copies; whether another look's were there."""
+    if shared is None:
+        attempt.prepare(inputs, clip, copied.set, cancelled)
+        return False
+    return shared.give(attempt, inputs, clip, copied.set, cancelled)
 
 
 def _key(active: ActiveAttempt) -> JobWork:

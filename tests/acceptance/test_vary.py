@@ -62,6 +62,9 @@ def test_four_looks_of_a_clip(here):
     assert seeds == {look: (look, int(look[-1])) for look in FOUR}
     assert manifest(here, "kitchen_rain_s2")["guidance"] == 5
     assert len(here.events("arrived")) == 1
+    shared = ["shared with another look" in line["message"] for line in here.events("prepared")]
+    assert sorted(shared) == [False, True, True, True, True]
+    assert list((here.outputs / ".povwatch").iterdir()) == []
     rows = [line.split()[1] for line in here.call("jobs").stdout.splitlines()[1:]]
     assert rows == ["clip.mp4", *(f"clip.mp4@{look}" for look in FOUR)]
     assert here.show("clip")["looks"][0]["output"] == "clip/clip_kitchen_night_s1_aug.mp4"

@@ -1,0 +1,134 @@
+"""The copies of a clip that its looks share: made once, for whichever look comes first, and kept while another waits.
+
+They are in a private folder of their own, as further names (hard links) of the files in the folder of the attempt that
+made them; each later attempt gets further names of them in its own folder. So no attempt depends on another one's
+folder, and the bytes are there once. On a file system without hard links each attempt makes its own copies.
+
+The next start deletes them (Staging.sweep): they are made again, once, when a look needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from povwatch.core.errors import PovwatchError
+from povwatch.core.job import WAITING, JobState
+from povwatch.media.errors import MediaStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from povwatch.attempt.attempt import Attempt
+    from povwatch.core.job import Job
+    from povwatch.journal.store import JobStore
+    from povwatch.publish.staging import Staging
+
+BUSY_CHECK = 0.2
+"""Seconds between two checks whether an attempt that waits for the copies is still wanted."""
+
+NEEDS = WAITING | {JobState.RUNNING}
+"""The states of jobs that may still need the copies."""
+
+
+@dataclass(slots=True)
+class SharedCopies:
+    """The copies of one clip. Threads of several attempts use them; the lock lets one make them."""
+
+    folder: str
+    """Absolute. It exists once there are copies."""
+    make_folder: Callable[[], object]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: Attempt | None = None
+    """The copies, once they are there."""
+    dropped: bool = False
+    """Whether nothing is to be kept any more."""
+
+    def give(
+        self, attempt: Attempt, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event
+    ) -> bool:
+        """Give an attempt its copies: those that are there, or else new ones, which are kept for others.
+
+        Args:
+            attempt: its files are still to be made, in its folder.
+            root: inputs/.
+            clip: relative to it.
+            report: gets the progress, 0 to 1.
+            cancelled: set when the attempt is no longer wanted.
+
+        Returns:
+            Whether the copies were there.
+
+        Raises:
+            PovwatchError: as Attempt.prepare.
+        """
+        with self._turn(cancelled):
+            if self.made is not None and attempt.adopt(self.made, root, clip, cancelled):
+                return True
+            self.made = None
+            attempt.prepare(root, clip, report, cancelled)
+            with suppress(OSError, PovwatchError):  # without hard links, or outputs/ is away: each has its own
+                if not self.dropped:
+                    self.make_folder()
+                    self.made = attempt.shared_as(self.folder)
+            return False
+
+    @contextmanager
+    def _turn(self, cancelled: threading.Event) -> Iterator[None]:
+        while not self.lock.acquire(timeout=BUSY_CHECK):
+            if cancelled.is_set():
+                raise MediaStopped("The copies were called off.")
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+
+class ClipsShared:
+    """The shared copies of all clips. The loop's thread alone calls it."""
+
+    def __init__(self, store: JobStore, staging: Staging) -> None:
+        self._store = store
+        self._staging = staging
+        self._of: dict[tuple[bytes, str | None, bytes | None], SharedCopies] = {}
+        """By clip, its hash, and the signature for which `povwatch go --damaged` was said."""
+
+    def of(self, job: Job) -> SharedCopies | None:
+        """The copies that a job may share; None for a clip with its own look alone."""
+        if job.path not in self._store.looks:
+            return None
+        key = (job.path, job.source_hash, job.damaged)
+        if key not in self._of:
+            name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+            folder = str(self._staging.shared_folder(name))
+            self._of[key] = SharedCopies(folder, lambda: self._staging.make_shared(name))
+        return self._of[key]
+
+    def tick(self) -> None:
+        """Delete the copies that no look of their clip will need."""
+        for path, source_hash, damaged in list(self._of):
+            needed = any(job.state in NEEDS and job.source_hash == source_hash for job in self._store.open_looks(path))
+            if not needed:
+                self._drop((path, source_hash, damaged))
+
+    def drop_all(self) -> None:
+        """Delete all copies that no attempt has: the disk is full, or povwatch stops."""
+        for key in list(self._of):
+            self._drop(key)
+
+    def _drop(self, key: tuple[bytes, str | None, bytes | None]) -> None:
+        copies = self._of[key]
+        if not copies.lock.acquire(blocking=False):  # a thread is at it; the next turn tries again
+            return
+        try:
+            del self._of[key]
+            copies.dropped = True
+            copies.made = None
+            with suppress(PovwatchError):  # outputs/ is away: swept at the next start
+                self._staging.delete_shared(copies.folder)
+        finally:
+            copies.lock.release()
