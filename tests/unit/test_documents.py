@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -88,6 +89,12 @@ def test_test_names_are_short() -> None:
     ]
     assert [(file, name) for file, name in found if len(name) > 40] == []
     assert len(set(found)) == len(found) > 1000
+
+
+def test_performance_page_is_up_to_date() -> None:
+    """docs/performance.md and its plots are what benchmarks/plots.py makes; run it after a result has changed."""
+    made = runpy.run_path(str(ROOT / "benchmarks/plots.py"))["files"]()
+    assert [path.name for path, text in made.items() if path.read_text() != text] == []
 
 
 def test_builds_are_locked() -> None:
