@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engines.libraries import LOCKED, TORCH
 from povwatch.engines.port import EngineFailure
+from povwatch.engines.ranks import END, Ranks
 from povwatch.engines.transfer import guardrail, request, weights
 from povwatch.engines.transfer.settings import Settings
 
@@ -23,8 +26,12 @@ INSTALL = f"Install them (torch and torchvision of one build): {TORCH}; then {LO
 class DiffusersEngine:
     """See the module."""
 
+    peer = "povwatch.engines.transfer.peer:PeerEngine"
+    """The engine in the other ranks, if several GPUs do a job together."""
+
     def __init__(self) -> None:
         self._loaded: LoadedModel | None = None
+        self._ranks = Ranks(self.peer, [])
 
     def load(self, config: dict[str, Any], report: Callable[[str, float | None], None]) -> dict[str, Any]:
         """Load the model; transfer.settings.Settings reads `config`.
@@ -45,14 +52,16 @@ class DiffusersEngine:
             report("files", None)
             files = found.result() if found else weights.locate(settings)
             weights.check_owners(files)
+            split = self._start_ranks(settings, config)
             digests = early or aside.submit(weights.digests, files)
             report("guardrail", None)
             guard = guardrail.load(settings.device, on=settings.guardrails)
-            loaded = model.Model(settings, files, report)
+            loaded = model.Model(settings, files, report, **split)
             report("hashing", None)
             hashes = digests.result()
         if settings.prompt_cache is not None:
             loaded.keep_embeddings(settings.prompt_cache, hashes)
+        self._ranks.wait_until_loaded()
         report("ready", 1.0)
         self._loaded = run.LoadedModel(loaded, settings, guard, hashes)
         versions = loaded.versions()
@@ -75,7 +84,8 @@ class DiffusersEngine:
             "attention": loaded.attention.name,
             "compiled": loaded.compiled,
             "memory": loaded.memory,
-            "notes": loaded.notes,
+            "gpus": self._ranks.size,
+            "notes": list(dict.fromkeys((*loaded.notes, *self._ranks.notes()))),
         }
 
     def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -89,7 +99,31 @@ class DiffusersEngine:
         if self._loaded is None:
             raise EngineFailure("error", "The engine is asked to generate before it was loaded.")
         asked = request.read(job, self._loaded.settings, self._loaded.model.limit)
-        return self._loaded.generate(asked, context)
+        with self._ranks.working(job, context):
+            try:
+                return self._loaded.generate(asked, context)
+            finally:
+                self._ranks.tell(END)
+
+    def _start_ranks(self, settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
+        """Start the other ranks, which begin to load; return rank 0's part of a step, as `Model` takes it."""
+        size = settings.gpus_per_worker
+        if size == 1:
+            return {}
+        from povwatch.engines.transfer.calls import LeadingStep  # noqa: PLC0415 - it needs torch
+        from povwatch.engines.transfer.split import Part  # noqa: PLC0415
+
+        for library in ("NCCL", "GLOO"):  # all ranks are here: nothing has to listen on the network
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+        meeting = Path(settings.meeting)
+        meeting.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        meeting.unlink(missing_ok=True)  # a group before this one left it
+        shared = {**config, "guardrails": False, "offline": True}  # rank 0 has found or fetched every file
+        on_gpu = settings.device == "cuda"
+        self._ranks = Ranks(
+            self.peer, [{**shared, "device": f"cuda:{rank}" if on_gpu else settings.device} for rank in range(1, size)]
+        )
+        return {"part": Part(0, size, str(meeting)), "make_step": partial(LeadingStep, self._ranks.tell)}
 
 
 def _libraries(settings: Settings) -> tuple[Any, Any]:

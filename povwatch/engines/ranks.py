@@ -42,6 +42,9 @@ SOON = 0.5
 BROKEN = 4
 """Exit status of rank 0 when another rank is lost."""
 
+END = b"end\n"
+"""What rank 0 tells last in a job, where it tells the others what to compute."""
+
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """torchrun's variables that torch and upstream read."""
 
@@ -71,6 +74,10 @@ class Ranks:
         """Wait for the other ranks. If one fails, this process prints why and ends."""
         for peer in self._peers:
             peer.loaded.wait()
+
+    def notes(self) -> list[str]:
+        """What the other ranks said of their machine when they were loaded; see port.Engine.load."""
+        return [note for peer in self._peers for note in peer.notes]
 
     def tell(self, words: bytes) -> None:
         """Send the other ranks something."""
@@ -143,6 +150,7 @@ class _Peer:
         self.loaded = threading.Event()
         self.done = threading.Event()
         """Set while the rank has no job."""
+        self.notes: list[str] = []
         ours, theirs = socket.socketpair()
         read, self.words = os.pipe()
         with theirs:
@@ -184,6 +192,7 @@ class _Peer:
 
     def _hear(self, message: protocol.Message) -> None:
         if isinstance(message, protocol.Loaded):
+            self.notes = message.capabilities.get("notes", [])
             self.loaded.set()
             self.done.set()
         elif isinstance(message, protocol.LoadFailed):

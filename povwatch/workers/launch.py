@@ -73,6 +73,9 @@ def _load_config(config: Config, engine_kind: str, number: int) -> dict[str, Any
             state = config.paths.state  # what is kept there outlives the worker
             kept = {"compile_cache": str(state / "compiled"), "prompt_cache": str(state / "prompts")}
             offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+            if engine.gpus_per_worker > 1:
+                chosen["gpus_per_worker"] = engine.gpus_per_worker
+                kept["meeting"] = str(state / "ranks" / str(number))
             return shared | model | chosen | kept | {"offline": offline}
         case _:
             return {}

@@ -36,6 +36,7 @@ from transformers import (
 )
 
 from povwatch.engines.diffusers import DiffusersEngine
+from povwatch.engines.transfer.peer import PeerEngine
 
 WIDTH = 32
 LAYERS = 2
@@ -81,6 +82,8 @@ class TinyEngine(DiffusersEngine):
     "chunk step"; it does so from there until that file is gone or the job is cancelled.
     """
 
+    peer = f"{__file__}:TinyPeer"
+
     def load(self, config, report):
         torch.set_num_threads(1)
         told = json.loads(os.environ.get("TINY_CONFIG", "{}"))
@@ -92,6 +95,14 @@ class TinyEngine(DiffusersEngine):
 
     def generate(self, job, context):
         return super().generate(job, _Watched(context, job["id"]))
+
+
+class TinyPeer(PeerEngine):
+    """The engine of its other ranks."""
+
+    def load(self, config, report):
+        torch.set_num_threads(1)
+        return super().load(config, report)
 
 
 class Checker:

@@ -16,6 +16,8 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from povwatch.engines.transfer import memory, weights
 from povwatch.engines.transfer.embeddings import Embeddings
 from povwatch.engines.transfer.networks import TOKENS, Loading, Networks
+from povwatch.engines.transfer.split import WHOLE, Whole
+from povwatch.engines.transfer.step import Step
 from povwatch.engines.transfer.vae import channels_last
 
 if TYPE_CHECKING:
@@ -34,11 +36,26 @@ EMBEDDINGS_KEPT = 4
 class Model(Networks):
     """Everything that is on the device."""
 
-    def __init__(self, settings: Settings, files: weights.Files, report: Callable[[str, float | None], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        files: weights.Files,
+        report: Callable[[str, float | None], None],
+        *,
+        part: Whole = WHOLE,
+        make_step: Callable[..., Step] = Step,
+    ) -> None:
         """Load the parts.
 
+        Args:
+            settings: of the engine.
+            files: of the model.
+            report: see port.Engine.load.
+            part: see `Networks`, also for the next one.
+            make_step: see there.
+
         Raises:
-            EngineFailure: the weights are not this model's.
+            EngineFailure: see `Networks`, also its `ready`.
         """
         base = files.base
         folders = [*(base / name for name in weights.COMPONENTS), files.controls[settings.controls[0]]]
@@ -57,7 +74,7 @@ class Model(Networks):
         if loading.device.type == "cuda" and settings.exact != "pipeline":
             channels_last(self.vae)
             self._layout = "channels last"
-        super().__init__(settings, files, loading, self.vae)
+        super().__init__(settings, files, loading, self.vae, part=part, make_step=make_step)
         self._notes += [note] if note else []
         self.scheduler = UniPCMultistepScheduler.from_pretrained(base / "scheduler", local_files_only=True)
         self.pipeline = Cosmos2_5_TransferPipeline(
@@ -115,6 +132,7 @@ class Model(Networks):
             "step": type(self.step).__name__,
             "attention": self.attention.name,
             "compiled": self.compiled,
+            "gpus": self.part.ranks,
         }
 
     def versions(self) -> dict[str, str | None]:

@@ -16,6 +16,7 @@ from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import attention, fp8, plan, weights
 from povwatch.engines.transfer.compiling import Compiler
 from povwatch.engines.transfer.pipeline_step import PipelineStep
+from povwatch.engines.transfer.split import WHOLE, Whole
 from povwatch.engines.transfer.step import Step, unknown
 
 if TYPE_CHECKING:
@@ -35,23 +36,36 @@ TOKENS = 512
 class Networks:
     """What computes a step, on the device."""
 
-    def __init__(self, settings: Settings, files: weights.Files, loading: Loading, vae: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        settings: Settings,
+        files: weights.Files,
+        loading: Loading,
+        vae: Any,  # noqa: ANN401 - AutoencoderKLWan; diffusers has no types
+        *,
+        part: Whole = WHOLE,
+        make_step: Callable[..., Step] = Step,
+    ) -> None:
         """Load the transformer; `ready` has to follow.
 
         Args:
             settings: of the engine.
             files: of the model.
             loading: loads the parts.
-            vae: AutoencoderKLWan, whose scales are asked for; it may be without weights.
+            vae: its scales are asked for; it may be without weights.
+            part: of a step, which this process computes.
+            make_step: makes the engine's own step; called like `Step`.
 
         Raises:
-            EngineFailure: the weights are not this model's.
+            EngineFailure: the weights are not this model's, or its heads cannot be divided among the ranks.
         """
         self.settings = settings
         self.device = loading.device
         self.dtype = loading.dtype
         self._files = files
         self._loading = loading
+        self.part = part
+        self._make_step = make_step
         # Pixels of a latent in time and in space: the pipeline's rule.
         self._scales: tuple[int, int] = (2 ** sum(vae.temperal_downsample), 2 ** len(vae.temperal_downsample))
         self.key = ""
@@ -59,11 +73,19 @@ class Networks:
         self.controlnet: CosmosControlNetModel = None
         self.transformer = loading.part("transformer", CosmosTransformer3DModel, files.base / "transformer")
         config = self.transformer.config
+        ranks = part.ranks
+        if config.num_attention_heads % ranks:
+            raise EngineFailure(
+                "invalid",
+                f"engine.gpus_per_worker = {ranks}, and the model's {config.num_attention_heads} heads cannot be "
+                "divided by that.",
+                "Set it to a number that divides them.",
+            )
         self.attention = attention.choose(
             "cudnn" if settings.exact == "pipeline" and settings.attention == "auto" else settings.attention,
             self.device,
             self.dtype,
-            heads=config.num_attention_heads,
+            heads=config.num_attention_heads // ranks,
             width=config.attention_head_dim,
         )
         """The kernel for self-attention."""
@@ -75,15 +97,22 @@ class Networks:
         self._fast: Step | None = None
 
     def ready(self, report: Callable[[str, float | None], None]) -> None:
-        """Load the first control, and compile the steps of a usual clip; see `use`."""
+        """Load the first control, wait for the other ranks, and compile the steps of a usual clip.
+
+        Raises:
+            EngineFailure: see `use` and `Part.meet`.
+        """
         self.use(self.settings.controls[0])
+        if self.part.ranks > 1:
+            report("other GPUs", None)
+        self.part.meet(self.device)
         self._compile(report)
 
     def use(self, key: str) -> None:
         """Load a control in place of the one before, which is freed first.
 
         Raises:
-            EngineFailure: the weights are not such a control's.
+            EngineFailure: the weights are not such a control's, or several ranks cannot compute its steps.
         """
         if key == self.key:
             return
@@ -117,7 +146,7 @@ class Networks:
             return fp8.Kernels()
         if self._fp8 is None:
             config = self.transformer.config
-            heads, width = config.num_attention_heads, config.attention_head_dim
+            heads, width = config.num_attention_heads // self.part.ranks, config.attention_head_dim
             self._fp8 = fp8.choose(self.device, self.dtype, heads=heads, width=width)
         return self._fp8
 
@@ -149,14 +178,26 @@ class Networks:
     def _own_step(self, attend: Callable[..., torch.Tensor], **options: Any) -> Step:  # noqa: ANN401 - see Step
         if self._compiler is not None:
             options["prepared"] = self._compiler
-        return Step(self.transformer, attend, **options)
+        return self._make_step(self.transformer, attend, part=self.part, **options)
 
     def _pipeline_step(self) -> PipelineStep:
         return PipelineStep(self.transformer, self._scales[1])
 
     def _choose_step(self) -> None:
-        """Take the engine's own step, unless it is not written for these networks."""
-        if difference := unknown(self.transformer, self.controlnet):
+        """Take the engine's own step, unless it is not written for these networks.
+
+        Raises:
+            EngineFailure: it is not, and there are several ranks.
+        """
+        difference = unknown(self.transformer, self.controlnet)
+        if difference and self.part.ranks > 1:
+            raise EngineFailure(
+                "invalid",
+                f"The model has {difference}, which povwatch's own step does not know, and diffusers' modules are not "
+                "divided among GPUs.",
+                "Set engine.gpus_per_worker = 1.",
+            )
+        if difference:
             note = (
                 f"The model has {difference}, which povwatch's own step does not know: diffusers' modules are used, "
                 "which take two fifths longer."

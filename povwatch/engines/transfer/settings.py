@@ -56,6 +56,10 @@ class Settings:
     """full: the whole model stays on the GPU; low: not the text encoder; auto: low where full does not fit."""
     prompt_cache: str | None = None
     """Folder for the embeddings of prompts, which outlives the process; None for memory alone."""
+    gpus_per_worker: int = 1
+    """GPUs that compute a step together."""
+    meeting: str = ""
+    """Path of a file, below a folder that nobody else may write in, through which their processes find each other."""
     chunk_frames: int = CHUNK_FRAMES
     """Frames in a chunk, 4 k + 1. Fewer need less memory, and differ from the model's training."""
     pixels: int | None = None
@@ -110,6 +114,13 @@ class Settings:
                 self.compile is not True or self.exact != "pipeline",
                 'false or "auto", because exact = "pipeline" is exact to the bit, and compiling changes rounding',
             ),
+            ("gpus_per_worker", _is_count(self.gpus_per_worker), "a number of GPUs"),
+            (
+                "gpus_per_worker",
+                self.gpus_per_worker == 1 or self.exact != "pipeline",
+                '1, because exact = "pipeline" uses diffusers\' modules, which are not divided among GPUs',
+            ),
+            ("meeting", self.gpus_per_worker == 1 or _is_text(self.meeting), "a file, for several GPUs"),
             ("compile_cache", self.compile_cache is None or _is_text(self.compile_cache), "a folder"),
             ("memory", self.memory in MEMORY, f"one of {', '.join(MEMORY)}"),
             ("prompt_cache", self.prompt_cache is None or _is_text(self.prompt_cache), "a folder"),

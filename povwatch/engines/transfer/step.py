@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from povwatch.engines.transfer.split import WHOLE, Whole
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -101,6 +103,8 @@ class Step:
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
         prepared: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = lambda function: function,
         feed_forward: Callable[[nn.Module], nn.Module] = lambda exact: exact,
+        *,
+        part: Whole = WHOLE,
     ) -> None:
         """Take the transformer apart; `use` has to give it a control net before the first step.
 
@@ -111,11 +115,13 @@ class Step:
             attend: computes attention from q, k and v, each of shape (B, S, H, D); its result has that shape, too.
             prepared: makes a faster function of one, such as torch.compile.
             feed_forward: makes a block's feed-forward of diffusers'.
+            part: what this process computes of a step; all of it unless told.
         """
         self._transformer = transformer
-        self._attend = attend
+        self._part = part
+        self._attend = part.attention(attend)
         self._feed_forward = feed_forward
-        self._main = [Block(block, attend, feed_forward(block.ff)) for block in transformer.transformer_blocks]
+        self._main = [Block(block, self._attend, feed_forward(block.ff)) for block in transformer.transformer_blocks]
         self._controlnet: Any = None
         self._control: list[Block] = []
         self.attention = prepared(Block.attention)
@@ -143,8 +149,8 @@ class Step:
         net = self._controlnet
         lacking = net.config.in_channels - 2 - control.size(1)  # the last two are the mask and the padding mask
         filled = torch.cat((control, control.new_zeros(control.size(0), lacking, *control.shape[2:])), dim=1)
-        hint = self._control[0].block.before_proj(_tokens(net.patch_embed, filled, mask))
-        return Conditions(hint, mask, *self._transformer.rope(control))
+        hint = self._control[0].block.before_proj(self._tokens(net.patch_embed, filled, mask))
+        return Conditions(hint, mask, *self._positions(control))
 
     def velocities(
         self, latents: Tensor, moment: Tensor, conditions: Conditions, contexts: Sequence[Context], weight: float
@@ -161,8 +167,8 @@ class Step:
         transformer, positions = self._transformer, (conditions.cos, conditions.sin)
         control_moments, _ = _moments(self._controlnet, self._control, moment, latents)
         main_moments, last = _moments(transformer, self._main, moment, latents)
-        hidden = conditions.hint + _tokens(self._controlnet.patch_embed_base, latents, conditions.mask)
-        main_hidden = _tokens(transformer.patch_embed, latents, conditions.mask)
+        hidden = conditions.hint + self._tokens(self._controlnet.patch_embed_base, latents, conditions.mask)
+        main_hidden = self._tokens(transformer.patch_embed, latents, conditions.mask)
         # As far as the first cross-attention nothing depends on the prompt.
         first = self.attention(self._control[0], hidden, control_moments[0], *positions)
         main_first = self.attention(self._main[0], main_hidden, main_moments[0], *positions)
@@ -190,14 +196,13 @@ class Step:
             text: a prompt's embedding.
         """
         block, net = self._main[0], self._transformer
-        _, _, frames, height, width = shape
+        frames = shape[2]
         latents = torch.randn(tuple(shape), device=text.device, dtype=text.dtype)
-        cos, sin = net.rope(latents)
+        cos, sin = self._positions(latents)
         [moments], _ = _moments(net, [block], torch.full((shape[0], 1, frames, 1, 1), 0.5, device=text.device), latents)
-        tokens = (height // PATCH[1]) * (width // PATCH[2])
         # Three tensors, because torch.compile makes another function where two arguments are the same one.
-        x, attended, residual = torch.randn(
-            3, shape[0], frames, tokens, moments.size(-1) // 3, device=text.device, dtype=text.dtype
+        x, attended, residual = (
+            torch.randn_like(self._tokens(net.patch_embed, latents, torch.ones_like(latents[:, :1]))) for _ in range(3)
         )
         prepared = self._prepared(net, [block], text)[0]
         return [
@@ -206,6 +211,21 @@ class Step:
             lambda: self.rest(block, x, attended, moments, prepared, residual),
         ]
 
+    def _tokens(self, embed: nn.Module, latents: Tensor, mask: Tensor) -> Tensor:
+        """Latents with their mask as this process's tokens, shape (B, F, P, C).
+
+        No frame is padded, so the padding mask is zero.
+        """
+        tokens: Tensor = embed(torch.cat((latents, mask, torch.zeros_like(mask)), dim=1))
+        return self._part.own(tokens.flatten(2, 3))
+
+    def _positions(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Cosine and sine of the rotary positions of this process's tokens, shape (S, D)."""
+        frames = latents.size(2)
+        return tuple(
+            self._part.own(x.unflatten(0, (1, frames, -1))).flatten(0, 2) for x in self._transformer.rope(latents)
+        )
+
     @staticmethod
     def _prepared(net: Any, blocks: list[Block], text: Tensor) -> list[Prepared]:  # noqa: ANN401 - see above
         projected = net.crossattn_proj(text)
@@ -213,10 +233,13 @@ class Step:
         return [block.prepare(projected, image) for block in blocks]
 
     def _velocity(self, x: Tensor, last: Tensor, latents: Tensor) -> Tensor:
-        """The output layer: from tokens to latents."""
+        """The output layer: from tokens to latents. Only the first of several processes has them."""
         _, _, frames, height, width = latents.shape
         shift, scale = last.chunk(2, dim=-1)
-        x = self._transformer.proj_out(self._transformer.norm_out.norm(x) * (1 + scale) + shift)
+        own = self._transformer.proj_out(self._transformer.norm_out.norm(x) * (1 + scale) + shift)
+        x = self._part.joined(own)
+        if not x.numel():
+            return x
         x = x.unflatten(3, (*PATCH[1:], PATCH[0], -1)).unflatten(2, (height // PATCH[1], width // PATCH[2]))
         return x.permute(0, 7, 1, 6, 2, 4, 3, 5).reshape(x.size(0), -1, frames, height, width)
 
@@ -320,12 +343,6 @@ def _odd_weights(blocks: Iterable[Any], name: str, projections: frozenset[str]) 
 def _plain(value: object) -> object:
     """A list as a tuple, as in configurations that were read from JSON."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def _tokens(embed: nn.Module, latents: Tensor, mask: Tensor) -> Tensor:
-    """Latents with their mask as tokens, shape (B, F, P, C). No frame is padded, so the padding mask is zero."""
-    tokens: Tensor = embed(torch.cat((latents, mask, torch.zeros_like(mask)), dim=1))
-    return tokens.flatten(2, 3)
 
 
 def _moments(net: Any, blocks: list[Block], moment: Tensor, like: Tensor) -> tuple[list[Tensor], Tensor]:  # noqa: ANN401
