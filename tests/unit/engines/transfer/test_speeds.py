@@ -12,6 +12,8 @@ fp8 = Deferred("povwatch.engines.transfer.fp8")
 
 from povwatch.engines.port import EngineFailure
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
+
 STEPS = 16
 
 
