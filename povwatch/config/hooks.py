@@ -49,7 +49,7 @@ SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
 
 
 class Hook(BaseModel):
-    """A program that runs before or after each clip."""
+    """A program that runs before or after each clip, or each of its looks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,6 +69,18 @@ class Hook(BaseModel):
     """After the last failure: stop fails the clip (before) or skips the following hooks (after)."""
     once: bool = False
     """Whether it runs only once for a video, and not at all if all `expects` exist."""
+    per: Literal["clip", "variant"] | None = None
+    """How often it runs for a clip with several looks: once, for whichever comes first, or for each.
+
+    By default once before a clip, unless it names {spec}, and for each look after it.
+    """
+
+    @property
+    def once_a_clip(self) -> bool:
+        """Whether it runs once for all looks of a clip."""
+        if self.per is None:
+            return self.when == "before" and "spec" not in self.placeholders
+        return self.per == "clip"
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -114,6 +126,10 @@ class Hook(BaseModel):
                 raise ValueError(
                     f'the hook {self.name!r}: {{{name}}} is there after a clip only: use {{outdir}}, or when = "after"'
                 )
+        if self.per == "clip" and "spec" in self.placeholders:
+            raise ValueError(
+                f'the hook {self.name!r}: each look of a clip has a JSON of its own: take {{spec}} out, or per = "clip"'
+            )
         if any(".." in text.split("/") for text in self.expects):
             raise ValueError(f"the hook {self.name!r}: expects has to name files without ..")
         if (script := _script(self.argv)) and named([script]):

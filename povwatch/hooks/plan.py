@@ -9,6 +9,8 @@
 5. A hook with `once` is skipped if it has run for this very video and its expected files exist. It is also skipped if
    its expected files exist and it never ran for another video of this name: somebody filled the folder before, which
    is respected. A hook that expects nothing goes by the video alone, whatever the video's name.
+6. A hook that runs once for a clip is skipped if it is done for another look of this very clip and its expected files
+   exist.
 """
 
 from __future__ import annotations
@@ -52,7 +54,15 @@ def current(record: HookRecord | None, hook: Hook, job: Job) -> HookRecord | Non
     return None if "spec" in hook.placeholders and record.spec_hash != job.spec_hash else record
 
 
-def needless(hook: Hook, *, ran_before: bool, filled_for: str | None, source_hash: str | None, complete: bool) -> str:
+def needless(
+    hook: Hook,
+    *,
+    ran_before: bool,
+    filled_for: str | None,
+    source_hash: str | None,
+    complete: bool,
+    ran_for_look: bool = False,
+) -> str:
     """Why a hook does not have to run, as a clause; empty if it has to.
 
     Args:
@@ -60,7 +70,10 @@ def needless(hook: Hook, *, ran_before: bool, filled_for: str | None, source_has
         filled_for: hash of the clip, at this path, that it was last done for; None if it never was.
         source_hash: of this clip's bytes.
         complete: all its expected files exist and decode.
+        ran_for_look: it is done for another look of this clip.
     """
+    if ran_for_look and hook.once_a_clip and complete:
+        return "it has run for another look of this clip"
     if not hook.once:
         return ""
     if not hook.expects:

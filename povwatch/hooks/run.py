@@ -62,6 +62,8 @@ class HookRequest:
     """Whether the hook is done for a clip with these bytes."""
     filled_for: str | None
     """Hash of the clip, at this path, that the hook was last done for."""
+    ran_for_look: bool = False
+    """Whether the hook is done for another look of the clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def perform(
     values = _values(request, config, staging.for_hooks(job.id), outdir)
     expects = [str(config.folder / filled(text, values)) for text in hook.expects]
     try:
-        if hook.once and (why := _not_needed(request, expects, cancelled)):
+        if (hook.once or request.ran_for_look) and (why := _not_needed(request, expects, cancelled)):
             outcome.skipped = why
         else:
             ended = _run(request, config, values, lines, outcome, cancelled=cancelled)
@@ -175,6 +177,7 @@ def _not_needed(request: HookRequest, expects: Sequence[str], cancelled: threadi
         filled_for=request.filled_for,
         source_hash=request.job.source_hash,
         complete=not wrong,
+        ran_for_look=request.ran_for_look,
     )
     clip = json.loads(request.job.source_info or "{}").get("frames")
     others = {name: count for name, count in frames.items() if clip and count != clip}

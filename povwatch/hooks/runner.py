@@ -247,7 +247,8 @@ class HookRunner(JobListener):
         journal = self._store.journal
         ran_before = journal.hook_ran_for(hook.name, job.source_hash)
         filled_for = journal.hook_last_of(hook.name, job.path)
-        return HookRequest(hook, job, spec.upstream(), source, output, ran_before, filled_for)
+        ran_for_look = hook.once_a_clip and journal.hook_ran_for_look(hook.name, job)
+        return HookRequest(hook, job, spec.upstream(), source, output, ran_before, filled_for, ran_for_look)
 
     def _begin(self, request: HookRequest) -> None:
         job, hook = request.job, request.hook

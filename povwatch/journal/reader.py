@@ -175,6 +175,11 @@ class JournalReader:
         """Whether a hook is done for a clip with this hash, whatever the clip's name."""
         return bool(self._read.hook_ran_for(self._db, hook=hook, source_hash=source_hash))
 
+    def hook_ran_for_look(self, hook: str, job: Job) -> bool:
+        """Whether a hook is done for another look of a job's clip, as it is now."""
+        of_job = {"path": job.path, "look": job.look, "source_hash": job.source_hash}
+        return bool(self._read.hook_ran_for_look(self._db, hook=hook, **of_job))
+
     def hook_last_of(self, hook: str, path: bytes) -> str | None:
         """The hash of the clip, at this path, that a hook was last done for."""
         row = self._read.hook_last_of(self._db, hook=hook, path=path)

@@ -90,6 +90,29 @@ def test_looks_of_every_new_clip(here):
     sound(here)
 
 
+def test_hooks_and_move_of_looks(here):
+    """A hook before a clip runs once, one after it for each look; the clip moves after the last look."""
+    ran = ["sh", "-c", 'echo "$1" >>ran.$2', "sh", "{job}"]
+    hooks = [
+        {"name": "mano", "when": "before", "argv": [*ran, "mano"]},
+        {"name": "archive", "when": "after", "argv": [*ran, "archive"]},
+    ]
+    spec = {"variants": ["kitchen_night", "kitchen_rain"]}
+    here.configure(engine={"kind": toy("real")}, spec=spec, publish={"source": "move"}, hooks=hooks)
+    here.start()
+    here.clip("clip.mp4")
+    here.wait_for("done", count=3)
+    assert len((here.folder / "ran.mano").read_text().split()) == 1
+    assert len((here.folder / "ran.archive").read_text().split()) == 3
+    assert [line["why"] for line in here.events("hook-skipped")] == ["it has run for another look of this clip"] * 2
+    assert len(here.events("moved")) == 1
+    assert here.stop() == 0
+    names = ["clip.json", "clip.kitchen_night.json", "clip.kitchen_rain.json", "clip.mp4"]
+    assert sorted(path.name for path in (here.inputs / ".done").iterdir()) == names
+    assert [path.name for path in here.inputs.iterdir()] == [".done"]
+    sound(here)
+
+
 def test_what_vary_writes(here):
     """Without a template, a look says what clip.json says; a dry run writes nothing, and nothing is replaced."""
     here.clip("clip.mp4")

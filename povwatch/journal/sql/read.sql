@@ -112,6 +112,13 @@ SELECT * FROM hooks WHERE state = 'running' ORDER BY job;
 -- Whether a hook is done for a clip with these bytes, whatever its name.
 SELECT 1 FROM hooks WHERE hook = :hook AND source_hash = :source_hash AND state IN ('done', 'skipped') LIMIT 1;
 
+-- name: hook_ran_for_look^
+-- Whether a hook is done for another look of a clip with these bytes.
+SELECT 1 FROM hooks JOIN jobs ON jobs.id = hooks.job
+WHERE hooks.hook = :hook AND hooks.source_hash = :source_hash AND hooks.state = 'done'
+    AND jobs.path = :path AND jobs.look <> :look
+LIMIT 1;
+
 -- name: hook_last_of^
 -- The bytes' hash of the clip of this name that a hook was last done for.
 SELECT hooks.source_hash FROM hooks JOIN jobs ON jobs.id = hooks.job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from povwatch.config.hooks import Hook, filled
 from povwatch.core.hook_record import HookRecord, HookState
@@ -93,3 +94,27 @@ def test_values_are_not_filled_in_again():
     assert (
         filled("{stem}: {video} is {job}; {} { } {A} {a b}", values) == "{job}: /in/{stem}.mp4 is 7; {} { } {A} {a b}"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "once"),
+    [
+        ({}, True),
+        ({"per": "variant"}, False),
+        ({"argv": ["x", "{spec}"]}, False),
+        ({"when": "after"}, False),
+        ({"when": "after", "per": "clip"}, True),
+    ],
+)
+def test_once_a_clip_or_for_each_look(settings, once):
+    """By default hooks run once before a clip and after each look; one that names the JSON runs for each look."""
+    made = hook(**settings)
+    assert made.once_a_clip is once
+    facts = {"ran_before": False, "filled_for": None, "source_hash": "bytes", "ran_for_look": True}
+    assert needless(made, complete=True, **facts) == ("it has run for another look of this clip" if once else "")
+    assert needless(made, complete=False, **facts) == ""
+
+
+def test_hook_of_a_clip_has_no_json():
+    with pytest.raises(ValidationError, match="each look of a clip has a JSON of its own"):
+        hook(per="clip", argv=["x", "{spec}"])
