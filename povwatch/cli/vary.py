@@ -19,6 +19,7 @@ from povwatch.cli.app import app, shared
 from povwatch.cli.clips_here import bases, listing, named
 from povwatch.cli.specs import SpecWriter
 from povwatch.core import layout, looks
+from povwatch.core.command import command
 from povwatch.core.errors import ConfigError, EnvironmentFault, PovwatchError, SpecInvalid
 from povwatch.spec.first import choose, first_spec, needs_duration
 from povwatch.spec.inputs_folder import InputsFolder
@@ -67,7 +68,7 @@ def vary(  # noqa: PLR0917 - typer passes them by name
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="A field of the JSON: guidance=4, edge.control_weight=0.5."),
     ] = None,
-    hold: Annotated[bool, typer.Option("--hold", help="Hold each until `povwatch go`.")] = False,  # noqa: FBT002
+    hold: Annotated[bool, typer.Option("--hold", help="Hold each of them.")] = False,  # noqa: FBT002
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,  # noqa: FBT002
 ) -> None:
     """Write JSONs for further looks of a clip."""
@@ -99,7 +100,7 @@ def variations(
     """
     if not any(templates) and not seeds and not changes:
         raise ConfigError(
-            "Nothing says how the looks differ.", "Give --template, --seed or --set: povwatch vary --help"
+            "Nothing says how the looks differ.", f"Give --template, --seed or --set: {command('vary', '--help')}"
         )
     extra = "_".join(f"{key}{value}" for key, value in _flat(changes))
     found = {}
