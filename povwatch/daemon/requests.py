@@ -55,7 +55,7 @@ class Requests:
             look = None
             try:
                 paths, look = self._find(request.clip) if request.clip else ([], None)
-                if self._runs_damaged(request, paths):
+                if self._begin_damaged(request, paths):
                     continue
                 answer = self._perform(request, paths, look, now)
             except (Refused, EnvironmentFault) as error:
@@ -166,8 +166,11 @@ class Requests:
             return "it starts as soon as it has arrived."
         return "it starts as soon as a worker is free."
 
-    def _runs_damaged(self, request: Request, paths: list[bytes]) -> bool:
-        """Whether this is `go --damaged` of an incomplete clip. It is answered once some of the clip is decoded."""
+    def _begin_damaged(self, request: Request, paths: list[bytes]) -> bool:
+        """Begin to run a damaged clip, if that is the request and the clip is incomplete; False if not.
+
+        The answer follows once some of the clip is decoded.
+        """
         if request.verb != "go" or not request.options.get("damaged") or len(paths) != 1:
             return False
         job = self._store.of_path(paths[0])

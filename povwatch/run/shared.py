@@ -13,6 +13,7 @@ import hashlib
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from povwatch.core.errors import PovwatchError
@@ -105,7 +106,7 @@ class ClipsShared:
         if key not in self._of:
             name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
             folder = str(self._staging.shared_folder(name))
-            self._of[key] = SharedCopies(folder, lambda: self._staging.make_shared(name))
+            self._of[key] = SharedCopies(folder, partial(self._staging.make_shared, name))
         return self._of[key]
 
     def tick(self) -> None:
