@@ -17,6 +17,8 @@ from povwatch.grace.named_files import measure
 from povwatch.media.run import call
 from povwatch.spec.parse import parse
 
+pytestmark = pytest.mark.usefixtures("forked_media_children")
+
 
 @pytest.fixture
 def root(tmp_path):

@@ -13,6 +13,10 @@ import av
 import numpy as np
 
 
+FAST = {"libx264": {"preset": "ultrafast", "bf": "2"}, "libvpx": {"deadline": "realtime", "cpu-used": "8"}}
+"""Options of encoders: how well they compress does not matter here, only that H.264 has B-frames."""
+
+
 def video(
     container: str = "mp4",
     codec: str = "libx264",
@@ -153,7 +157,7 @@ def _written(
     ):
         picture = None
         if codec is not None:
-            picture = out.add_stream(codec, rate=24, options=codec_options or {})
+            picture = out.add_stream(codec, rate=24, options=FAST.get(codec, {}) | (codec_options or {}))
             picture.width, picture.height, picture.pix_fmt = *size, pix_fmt
             picture.codec_context.gop_size = 6
             picture.codec_context.thread_count = 1
