@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -116,10 +117,16 @@ def build(tmp_path):
 
 @pytest.fixture
 def forked_media_children(monkeypatch):
-    """Media children are forked, as those of the tests' commands are: see support/forked_media.py."""
-    monkeypatch.setattr(run, "_started", run._started)  # is put back after the test
+    """Media children are forked, as those of the tests' commands are: see support/forked_media.py.
+
+    Where a test has replaced subprocess.Popen, they are started with that.
+    """
+    from_nothing, popen = run._started, subprocess.Popen
+    monkeypatch.setattr(run, "_started", from_nothing)  # is put back after the test
     if server := forked.media_server():
         forked_media.install(server)
+        fork = run._started
+        run._started = lambda op: fork(op) if subprocess.Popen is popen else from_nothing(op)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ from povwatch.publish import Publisher
 from povwatch.publish.staging import Staging
 from povwatch.spec.parse import parse
 
+pytestmark = pytest.mark.usefixtures("forked_media_children")
+
 VICTIM = b"what nobody but povwatch may write"
 WRITTEN = (
     *("source.mp4", "working.mp4", "working.mp4.times", "final.mp4", "edge_control_path.mp4"),

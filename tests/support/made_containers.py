@@ -12,7 +12,6 @@ from typing import Any
 import av
 import numpy as np
 
-
 FAST = {"libx264": {"preset": "ultrafast", "bf": "2"}, "libvpx": {"deadline": "realtime", "cpu-used": "8"}}
 """Options of encoders: how well they compress does not matter here, only that H.264 has B-frames."""
 

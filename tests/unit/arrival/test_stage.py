@@ -17,6 +17,8 @@ from povwatch.container import reader
 from povwatch.core.job import JobState, Waiting
 from povwatch.core.retry import backoff
 
+pytestmark = pytest.mark.usefixtures("forked_media_children")
+
 SETTLE = 5.0
 
 

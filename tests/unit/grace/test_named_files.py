@@ -15,6 +15,8 @@ from support.clips import make_clip
 from povwatch.core.job import JobState, Waiting
 from povwatch.daemon.drain import is_drained, outcome
 
+pytestmark = pytest.mark.usefixtures("forked_media_children")
+
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory):
