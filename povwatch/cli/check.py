@@ -92,7 +92,7 @@ class _Judge:
             return explain(error, in_file=False).rstrip()
         except PovwatchError as error:
             return f"{shown}: {error}"
-        for warning in [*lint(spec), *self.abilities.notes(spec.upstream())]:
+        for warning in [*lint(spec), *self.abilities.notes(spec.upstream(), spec.povwatch.speed)]:
             typer.echo(f"{shown}: warning: {warning}")
         return None
 

@@ -368,9 +368,12 @@ class Generated(Change, event="generated", state=S.CHECKING):
     took: str
     gpu: Mapping[str, Any]
     learned: Mapping[str, Any] | None
+    approximated: str = ""
+    """What the engine approximated, for people; empty if nothing."""
 
     def log_fields(self) -> Mapping[str, Any]:
-        return {"took": self.took, "gpu": self.gpu, "learned": self.learned}
+        told = {"approximated": self.approximated} if self.approximated else {}
+        return {"took": self.took, "gpu": self.gpu, "learned": self.learned, **told}
 
 
 # -- checking and publishing

@@ -107,13 +107,13 @@ class Abilities:
             case _:
                 return []
 
-    def notes(self, spec: Mapping[str, Any]) -> list[str]:
-        """Sentences about what in a spec has no effect on the engine."""
+    def notes(self, spec: Mapping[str, Any], speed: Speed | None) -> list[str]:
+        """Sentences about what in a spec has no effect on the engine; `speed` is the JSON's own."""
         match self.kind:
             case "cosmos":
                 return list(cosmos.unheeded(spec, self.controls, distilled=self._distilled))
             case "diffusers":
-                return list(diffusers.unheeded(spec))
+                return list(diffusers.unheeded(spec, speed))
             case _:
                 return []
 

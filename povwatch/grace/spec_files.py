@@ -320,7 +320,7 @@ class SpecFiles:
             return  # it was invalid and is not yet known to be valid
         reading.spec, reading.problem = spec, None
         if new:
-            for warning in [*lint(spec), *self._abilities.notes(spec.upstream())]:
+            for warning in [*lint(spec), *self._abilities.notes(spec.upstream(), spec.povwatch.speed)]:
                 say("lint", job, spec=path, warning=warning)
         priority = priority_for(self._defaults, job.path, spec)
         if priority != job.priority:

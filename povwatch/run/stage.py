@@ -241,12 +241,17 @@ class RunStage(Stage):
         active.attempt.seconds["generate"] = round(took, 3)
         active.attempt.gpu = active.use.figures()
         learned = self.estimates.learn(active.attempt, self._pool.gpu_name(worker), took)
+        approximated = (event.artifact.get("approximated") or {}).get("what", "")
         generated = Generated(
-            artifact=active.attempt.to_json(), took=spell_duration(took), gpu=active.attempt.gpu, learned=learned
+            artifact=active.attempt.to_json(),
+            took=spell_duration(took),
+            gpu=active.attempt.gpu,
+            learned=learned,
+            approximated=approximated,
         )
         worker.active = None
-        if approximated := event.artifact.get("approximated"):
-            say("approximated", job, speed=active.attempt.speed, what=approximated["what"])
+        if approximated:
+            say("approximated", job, speed=active.attempt.speed, what=approximated)
         for note in noted(event.artifact):
             say("engine-note", job, engine=self._pool.engine_kind, note=note)
         self._pauses.generated()

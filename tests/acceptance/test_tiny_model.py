@@ -86,6 +86,7 @@ def test_job_has_its_own_speed(here) -> None:
     (line,) = here.events("approximated", clip="fast.mp4")
     assert line["what"] == told["what"]
     assert "was not seen yet" in line["what"]
+    assert told["what"] in here.call("show", "fast.mp4").stdout
     assert here.done("whole.mp4")["generated"]["speed"] == "exact"
 
 

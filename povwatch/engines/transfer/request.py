@@ -61,8 +61,10 @@ def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int 
             yield Problem(message, todo, "num_video_frames_per_chunk")
 
 
-def unheeded(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences about fields of a spec that the engine ignores."""
+def unheeded(spec: Mapping[str, Any], speed: Speed | None) -> Iterator[str]:
+    """Sentences about fields of a spec that the engine ignores; `speed` is the JSON's own."""
+    if speed in skipping.RULES and spec.get("num_steps", STEPS) < skipping.FEWEST:
+        yield f'{SPEED} "{speed}" leaves no step out: num_steps {spec["num_steps"]} is less than {skipping.FEWEST}.'
     if spec.get("guidance") == 1:  # the pipeline's rule: only guidance above 1 counts
         yield "guidance 1 is as good as 0 on the diffusers engine; cosmos takes it for 1."
 

@@ -38,6 +38,14 @@ def test_speed_that_may_be_done(kind, gpus, engine) -> None:
     assert told(kind, gpus, "fastest", **engine) == []
 
 
+def test_few_steps_are_told_in_time() -> None:
+    """A speed that leaves no step out of so few is told while the JSON can be edited."""
+    abilities = Abilities.of("diffusers", Engine(kind="diffusers"), Gpus((H200,)))
+    (note,) = abilities.notes(SPEC | {"num_steps": 4}, "fast")
+    assert note == 'povwatch.speed "fast" leaves no step out: num_steps 4 is less than 16.'
+    assert abilities.notes(SPEC | {"num_steps": 4}, None) == abilities.notes(SPEC, "fast") == []
+
+
 @pytest.mark.parametrize(
     ("kind", "gpus", "engine", "says", "todo"),
     [

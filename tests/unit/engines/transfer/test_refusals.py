@@ -116,4 +116,4 @@ def test_guardrails_are_on_by_default() -> None:
 @pytest.mark.parametrize(("guidance", "said"), [(0, 0), (1, 1), (3, 0), (None, 0)])
 def test_ignored_guidance_is_noted(guidance, said):
     """A guidance that the pipeline does not use is noted."""
-    assert len(list(unheeded({"guidance": guidance}))) == said
+    assert len(list(unheeded({"guidance": guidance}, None))) == said
