@@ -11,9 +11,14 @@ import threading
 import traceback
 from unittest import mock
 
+from support import tiny_jobs
+from support.deferred import Deferred
+
 from povwatch.engines import ranks
 from povwatch.process.channel import Channel
 from povwatch.workers.serve import Serving
+
+torch = Deferred("torch")
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}
 
@@ -70,6 +75,15 @@ def forking():
                 thread.join(10)
         for one in channels:
             one.close()
+
+
+@contextlib.contextmanager
+def two_ranks(tiny, folder, **config):
+    """The diffusers engine with the tiny model in two ranks: the engine and its capabilities."""
+    with forking() as ending:
+        yield tiny_jobs.loaded(tiny, gpus_per_worker=2, meeting=str(folder / "ranks" / "0"), **config)
+        ending.assert_not_called()
+        torch.distributed.destroy_process_group()
 
 
 def run_together(size, function, *arguments):

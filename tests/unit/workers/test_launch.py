@@ -62,6 +62,15 @@ def test_speed_is_made_ready() -> None:
     assert Transfer.from_config(one.config).speed == "fast"
 
 
+def test_diffusers_on_several_gpus() -> None:
+    """A worker of several GPUs sees them all, and its processes have a place of their own to find each other."""
+    (one,) = launched("diffusers", gpus_per_worker=2, model="/srv/model")
+    found = Transfer.from_config(one.config)
+    assert (found.gpus_per_worker, gpus_of(one)) == (2, ("GPU-1", "GPU-2"))
+    assert found.meeting.endswith("/ranks/0")
+    assert one.env["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-2"
+
+
 def test_engine_without_a_gpu() -> None:
     """An engine without a GPU is told nothing."""
     (one,) = launched("preview")

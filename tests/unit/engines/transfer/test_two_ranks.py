@@ -3,14 +3,13 @@
 import pytest
 from support import tiny_needs
 from support.deferred import Deferred
-from support.forked_ranks import forking
+from support.forked_ranks import forking, two_ranks
 
 tiny_needs.skip_without()
 
 from support import tiny_jobs
 from support.clips import make_clip
 
-from povwatch.engines import ranks
 from povwatch.engines.port import EngineCancelled, EngineFailure
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
@@ -32,12 +31,8 @@ def one(tiny):
 
 @pytest.fixture(scope="module")
 def two(tiny, tmp_path_factory):
-    """An engine of two ranks and its capabilities; the other rank is forked."""
-    file = tmp_path_factory.mktemp("two") / "ranks" / "0"
-    with forking() as ending:
-        yield tiny_jobs.loaded(tiny, controls=CONTROLS, gpus_per_worker=2, meeting=str(file))
-        ending.assert_not_called()
-        torch.distributed.destroy_process_group()
+    with two_ranks(tiny, tmp_path_factory.mktemp("two"), controls=CONTROLS) as pair:
+        yield pair
 
 
 def latents(engine, folder, job, **options):
@@ -105,22 +100,6 @@ def test_end_of_a_job_ends_it_in_both(two, tmp_path) -> None:
     with pytest.raises(EngineFailure, match="ends after 5 frames"):
         latents(two[0], tmp_path / "b", short)
     assert latents(two[0], tmp_path / "c", job)[1]["frames"] == 15
-
-
-def test_rank_left_behind_spoils_the_group(two, tmp_path, monkeypatch) -> None:
-    """Memory that runs out in rank 0 alone, in a step, leaves the other one waiting: the worker has to be replaced."""
-    monkeypatch.setattr(ranks, "ALIKE", 0.2)
-    step = two[0]._loaded.model.step
-    job = tiny_jobs.job(tiny_jobs.clip_of(tmp_path, 5), 5)
-
-    def fails(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(step).__bases__[0], "velocities", fails)
-        with pytest.raises(EngineFailure, match="Rank 1 of 2 did not end the job with the others: CUDA") as failure:
-            latents(two[0], tmp_path, job)
-    assert failure.value.kind == "out-of-memory"
 
 
 @pytest.mark.parametrize(
