@@ -372,8 +372,8 @@ class Generated(Change, event="generated", state=S.CHECKING):
     """What the engine approximated, for people; empty if nothing."""
 
     def log_fields(self) -> Mapping[str, Any]:
-        told = {"approximated": self.approximated} if self.approximated else {}
-        return {"took": self.took, "gpu": self.gpu, "learned": self.learned, **told}
+        told = {"took": self.took, "gpu": self.gpu, "learned": self.learned}
+        return told | ({"approximated": self.approximated} if self.approximated else {})
 
 
 # -- checking and publishing
