@@ -190,7 +190,7 @@ def test_guardrail_refusal_is_an_answer(desk, clips, prompt, what):
     end = desk.do(job(clips[12], prompt=prompt))
     assert isinstance(end.error, errors.Blocked)
     assert f"The guardrail refused {what}" in end.error.what
-    assert "censored" in end.error.what or "Unsafe content in frame 3" in end.error.what
+    assert "blocklist" in end.error.what or "unsafe frames" in end.error.what
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from support.supervising import Loop
 
 ROOT = Path(__file__).parents[2]
 
-ENVIRONMENT = ROOT / ".venv-upstream"
+ENVIRONMENT = Path(os.environ.get("POVWATCH_UPSTREAM_ENV") or ROOT / ".venv-upstream")
 """What script/upstream-proof sets up."""
 
 PYTHON = ENVIRONMENT / "bin/python"
@@ -74,12 +74,12 @@ def missing() -> str:
 class Worker(Loop):
     """A supervised worker with the cosmos engine on one of the packages."""
 
-    def __init__(self, package: Double | Upstream, folder: Path, **config: Any) -> None:
+    def __init__(self, package: Double | Upstream, folder: Path, *, engine: str = ENGINE, **config: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         settings = {"controls": ["edge"], "guardrails": False, "output_dir": str(folder / "load")} | config
         env = package.env | {"TMPDIR": str(folder)}
         python = {"python": package.python} if package.python else {}
-        super().__init__(ENGINE, config=settings, env=env, load=LONG, stall=LONG, heartbeat=120.0, **python)
+        super().__init__(engine, config=settings, env=env, load=LONG, stall=LONG, heartbeat=120.0, **python)
         self.package = package
 
 

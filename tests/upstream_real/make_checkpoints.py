@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+import make_others
+
 CONTROLS = ("edge", "vis", "depth", "seg")
 
 HOME = Path(sys.argv[1])
@@ -87,7 +89,7 @@ def overrides():
     encoder = [f"{text}.{key}={value}" for key, value in coder.items()]
     nets = {name: [f"model.config.{name}.{key}={value}" for key, value in net.items()] for name in NETS}
     options = {"options": nets["net"] + encoder, "distilled": [one for name in NETS for one in nets[name]] + encoder}
-    return options if SHORT else options | {"vae": 4, "pictures_by": 8}
+    return options if SHORT else options | {"vae": 4, "pictures_by": 8, "sam2": make_others.overrides()}
 
 
 NETS = ("net", "net_fake_score", "net_teacher")
@@ -115,6 +117,8 @@ def main():
     _vae(torch, database.CheckpointConfig.from_uri(uri).hf)
     _text_encoder(torch, some, database.CheckpointConfig.from_uri(some.model.config.text_encoder_config.ckpt_path).hf)
     _style(torch)
+    if not REAL:
+        make_others.write(torch, place)
     Path(HOME, "povwatch-complete").write_text(" ".join(ASKED))
 
 

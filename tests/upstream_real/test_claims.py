@@ -6,8 +6,11 @@ So a double that behaves otherwise than upstream fails here.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import struct
 import time
 from pathlib import Path
 
@@ -35,6 +38,9 @@ FRAMES = 200
 
 ENDS = (protocol.Generated, events.JobFailed, events.JobCancelled, events.WorkerLost)
 
+ROUNDING = 0.02
+"""By how much latents may differ that bfloat16 rounds on other ways."""
+
 ALL = ["edge", "vis", "depth", "seg"]
 
 
@@ -47,7 +53,7 @@ def package(request):
 def files(tmp_path_factory):
     """Clips by number of frames, and a control, masks and a picture for the short one."""
     folder = tmp_path_factory.mktemp("files")
-    made = {n: make_clip(folder / f"{n}.mp4", frames=n, size=SIZE, fps=24) for n in (1, 12, 120, FRAMES)}
+    made = {n: make_clip(folder / f"{n}.mp4", frames=n, size=SIZE, fps=24) for n in (1, 2, 12, 120, FRAMES)}
     made["control"] = make_clip(folder / "control.mp4", frames=12, first=90, size=SIZE, fps=24)
     made["mask"] = _mask(folder / "mask.mp4")
     made["kept"] = folder / "kept.npz"
@@ -140,16 +146,25 @@ def edge(files, frames=12, **spec):
     return job(files[frames], frames, size=SIZE, resolution="256", **spec) | {"keep_controls": True}
 
 
+def still(files, **spec):
+    """One frame in a chunk of one frame, which takes a tenth of the time."""
+    return edge(files, 1, num_video_frames_per_chunk=1, **spec)
+
+
 def bytes_of(artifact):
     """The bytes of the result and of its control videos."""
     return {key: Path(path).read_bytes() for key, path in {"": artifact["path"], **artifact["controls"]}.items()}
+
+
+WHOLE = {"num_steps": 3, "prompt": "a kitchen [draws]"}
+"""Of a job of three chunks, whose network draws random numbers: what was drawn for a chunk decides nothing later."""
 
 
 @pytest.fixture(scope="module")
 def whole(desk, files):
     """A job of three chunks: its artifact, its files' bytes, its latents, and what was reported."""
     began = time.monotonic()
-    artifact = desk.made(edge(files, FRAMES, num_steps=3))
+    artifact = desk.made(edge(files, FRAMES, **WHOLE))
     return {
         "artifact": artifact,
         "bytes": bytes_of(artifact),
@@ -245,7 +260,7 @@ def test_resident(desk, files, whole):
     """Another job in between, with other prompts, changes nothing: the same worker gives the same latents and file."""
     other = desk.made(edge(files, prompt="a workshop", negative_prompt="blur", seed=8))
     assert desk.said("hooks on decode: 1")
-    again = desk.made(edge(files, FRAMES, num_steps=3))
+    again = desk.made(edge(files, FRAMES, **WHOLE))
     assert desk.loop.supervisor.pid == whole["pid"]
     assert again["chunks_resumed"] == 0
     assert desk.latents() == whole["latents"]
@@ -255,27 +270,34 @@ def test_resident(desk, files, whole):
 
 @pytest.fixture(scope="module")
 def plain(desk, files):
-    """The latents of a short job."""
-    desk.made(edge(files))
+    """The latents of a still."""
+    desk.made(still(files))
     return desk.latents()
 
 
 @pytest.mark.parametrize("field", [{"prompt": "a workshop"}, {"negative_prompt": "blur"}, {"seed": 8}, {"guidance": 7}])
 def test_each_field_counts(desk, files, plain, field):
     """Another prompt, negative prompt, seed or guidance gives other latents."""
-    desk.made(edge(files, **field))
+    desk.made(still(files, **field))
     assert desk.latents().keys() == plain.keys()
     assert desk.latents() != plain
 
 
-def test_chunks_are_found_again(desk, files):
+@pytest.mark.parametrize("make", [edge, still])
+def test_chunks_are_found_again(desk, files, make):
     """A chunk that is kept is taken, for the same job alone, and its files are the same."""
-    first = desk.made(edge(files), "kept")
-    again = desk.made(edge(files), "kept")
+    kept = f"kept {make.__name__}"
+    first = desk.made(make(files), kept)
+    again = desk.made(make(files), kept)
     assert (first["chunks_resumed"], again["chunks_resumed"]) == (0, 1)
     assert bytes_of(again) == bytes_of(first)
-    for field in ({"seed": 8}, {"prompt": "a workshop"}, {"edge": {"control_weight": 0.5}}):
-        assert desk.made(edge(files, **field), "kept")["chunks_resumed"] == 0
+
+
+@pytest.mark.parametrize("field", [{"seed": 8}, {"prompt": "a workshop"}, {"edge": {"control_weight": 0.5}}])
+def test_others_chunks_are_not_taken(desk, files, field):
+    """A job with another field makes its own chunks."""
+    desk.made(still(files), "other")
+    assert desk.made(still(files, **field), "other")["chunks_resumed"] == 0
 
 
 # -- other ways through upstream ---------------------------------------------------------------------------------------
@@ -291,21 +313,16 @@ def test_still(desk, files, size):
     assert not list(desk.workdir.glob("*.jpg"))
 
 
+GUIDED = {"guided_generation_mask": "mask", "guided_generation_step_threshold": 1}
+
 FIELDS = {
-    "max_frames": ({"max_frames": 7}, 7, 1),
-    "control_path": ({"edge": {"control_weight": 0.5, "control_path": "control"}}, 12, 1),
-    "mask_path": ({"edge": {"control_weight": 0.5, "mask_path": "mask"}}, 12, 1),
-    "preset": ({"edge": {"preset_edge_threshold": "very_low"}}, 12, 1),
-    "image_context_path": ({"image_context_path": "style"}, 12, 1),
-    "context_frame_index": ({"context_frame_index": 3}, 12, 1),
-    "num_conditional_frames": ({"num_conditional_frames": 2}, 12, 1),
-    "show_control_condition": ({"show_control_condition": True}, 12, 2),
-    "show_input": ({"show_input": True}, 12, 2),
-    "show both": ({"show_input": True, "show_control_condition": True}, 12, 3),
-    "guided video": ({"guided_generation_mask": "mask", "guided_generation_step_threshold": 1}, 12, 1),
-    "guided array": ({"guided_generation_mask": "kept"}, 12, 1),
+    "max_frames, preset": ({"max_frames": 7, "edge": {"preset_edge_threshold": "very_low"}}, 7, 1),
+    "control and mask": ({"edge": {"control_weight": 0.5, "control_path": "control", "mask_path": "mask"}}, 12, 1),
+    "style picture, show_control_condition": ({"image_context_path": "style", "show_control_condition": True}, 12, 2),
+    "style frame, show_input": ({"context_frame_index": 3, "show_input": True}, 12, 2),
+    "guided video, show both": ({**GUIDED, "show_input": True, "show_control_condition": True}, 12, 3),
+    "guided array, one step": ({"guided_generation_mask": "kept", "num_steps": 1}, 12, 1),
     "guidance 0": ({"guidance": 0}, 12, 1),
-    "num_steps 1": ({"num_steps": 1}, 12, 1),
 }
 """Fields, the frames that come out, and the pictures side by side."""
 
@@ -352,26 +369,26 @@ def test_disk_full(desk, files, tmp_path):
         end = desk.do(edge(files), workdir=tmp_path / "small")
     assert isinstance(end, events.JobFailed), end
     assert (end.failure_kind, "No space left" in str(end.error)) == ("disk-full", True), end.error
-    assert isinstance(desk.do(edge(files)), protocol.Generated)
+    assert isinstance(desk.do(still(files)), protocol.Generated)
     assert desk.loop.supervisor.pid == pid
 
 
 def test_cancelled(desk, files, whole):
     """A job that is cancelled in its second chunk is left; its first chunk is kept, and the model stays loaded."""
-    run_id = desk.begin(edge(files, FRAMES, num_steps=3))
+    run_id = desk.begin(edge(files, FRAMES, **WHOLE))
     desk.until_in(1)
     desk.loop.supervisor.cancel(run_id, "deleted")
     end = desk.end()
     assert isinstance(end, events.JobCancelled), end
     assert end.why == "deleted"
     assert desk.latents() == {name: whole["latents"][name] for name in list(whole["latents"])[:1]}
-    assert isinstance(desk.do(edge(files)), protocol.Generated)
+    assert isinstance(desk.do(still(files)), protocol.Generated)
     assert desk.loop.supervisor.pid == whole["pid"]
 
 
 def test_killed(desk, files, whole):
     """After a kill -9 in the second chunk the job goes on with it; latents and files are those of a whole run."""
-    desk.begin(edge(files, FRAMES, num_steps=3), "cut")
+    desk.begin(edge(files, FRAMES, **WHOLE), "cut")
     desk.until_in(1)
     os.kill(desk.loop.supervisor.pid, signal.SIGKILL)
     lost = desk.end()
@@ -380,60 +397,150 @@ def test_killed(desk, files, whole):
     assert desk.latents().keys() == {"cosmos-0000.safetensors"}
     assert "it/s" not in str(lost.error), "it quotes a progress bar"
     desk.ready()
-    again = desk.made(edge(files, FRAMES, num_steps=3), "cut")
+    again = desk.made(edge(files, FRAMES, **WHOLE), "cut")
     assert (again["chunks"], again["chunks_resumed"]) == (CHUNKS, 1)
     assert desk.latents() == whole["latents"]
     assert bytes_of(again) == whole["bytes"]
 
 
+# -- other models ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def four(package, tmp_path_factory):
+    """The model of all four controls."""
+    folder = tmp_path_factory.mktemp("four")
+    with Worker(package, folder, controls=ALL) as loop:
+        loop.ready(within=LONG)
+        yield Desk(loop, folder)
+
+
+def test_all_four(four, files):
+    """The model of all four controls does a job with all, and one with a single control."""
+    given = {"depth": {"control_weight": 0.2, "control_path": str(files["control"])}}
+    given |= {"seg": {"control_weight": 0.2, "control_path": str(files["mask"])}}
+    wanted = {"edge": {"control_weight": 0.3}, "vis": {"control_weight": 0.2}, **given}
+    artifact = four.made(edge(files, **wanted))
+    assert (artifact["frames"], sorted(artifact["controls"])) == (12, sorted(ALL))
+    one = four.made(edge(files, 1, vis={"control_weight": 0.4}))
+    assert sorted(one["controls"]) == ["vis"]
+    assert len(four.loop.supervisor.capabilities["checkpoints"]) == 4
+
+
+def test_found_in_the_clip(four, files):
+    """Segments are found in the clip, and a mask from words, and both are made of the clip's frames."""
+    named = {"seg": {"control_prompt": "a table"}, "edge": {"mask_prompt": "a kitchen"}}
+    artifact = four.made(edge(files, 2, num_steps=1, **named))
+    assert (artifact["frames"], sorted(artifact["controls"])) == (2, ["edge", "seg"])
+    assert all(len(list(upright_frames(path))) == 2 for path in artifact["controls"].values())
+
+
+def test_depth_cannot_be_had(four, files):
+    """Where the clip's depth cannot be computed, the job fails in words, and the worker stays."""
+    if four.loop.package.name == "double":
+        pytest.skip("the double computes depth, and tests/integration/test_cosmos_engine.py breaks it")
+    pid = four.loop.supervisor.pid
+    end = four.do(edge(files, 1, depth={"control_weight": 1.0}))
+    assert isinstance(end, events.JobFailed), end
+    assert "depth: the clip's depth could not be computed" in str(end.error)
+    assert four.loop.supervisor.pid == pid
+
+
+@pytest.fixture(scope="module")
+def distilled(package, tmp_path_factory):
+    """The distilled model, with guardrails."""
+    folder = tmp_path_factory.mktemp("distilled")
+    with Worker(package, folder, model="edge/distilled", guardrails=True) as loop:
+        loop.ready(within=LONG)
+        yield Desk(loop, folder)
+
+
+def test_distilled(distilled, files):
+    """The distilled model calls the network once a step, and a kept chunk's control is written as a made one's."""
+    first = distilled.made(edge(files, num_steps=35), "kept")
+    assert (first["num_steps"], first["guidance"]) == (4, None)
+    assert distilled.said("calls of the network: 4; hooks on decode: 1")
+    steps = [p.step for p in distilled.loop.of(protocol.Progress) if p.stage == "denoise"]
+    assert (steps[0], steps[-1]) == (0, 4)
+    again = distilled.made(edge(files, num_steps=35), "kept")
+    assert again["chunks_resumed"] == 1
+    assert bytes_of(again) == bytes_of(first)
+
+
+@pytest.mark.parametrize("what", ["prompt", "video"])
+def test_guardrail_refuses(distilled, files, what):
+    """What the guardrail refuses is blocked, with its reason, and the next job is done by the same worker."""
+    pid = distilled.loop.supervisor.pid
+    end = distilled.do(edge(files, num_steps=1, prompt=f"a kitchen [blocked {what}]"))
+    assert isinstance(end, events.JobFailed), end
+    assert end.failure_kind == "blocked"
+    refused = "the prompt: BLOCKLIST: " if what == "prompt" else "the generated video: VIDEOCONTENTSAFETYFILTER: unsafe"
+    assert f"The guardrail refused {refused}" in str(end.error)
+    assert distilled.made(edge(files, 1, num_steps=1))["guardrails"] is True
+    assert distilled.loop.supervisor.pid == pid
+
+
+# -- several processes for one job -------------------------------------------------------------------------------------
+
+
+def values(chunk):
+    """The latents of a chunk's file as floats."""
+    (length,) = struct.unpack("<Q", chunk[:8])
+    header, data = json.loads(chunk[8 : 8 + length]), chunk[8 + length :]
+    if header["latents"]["dtype"] == "BF16":
+        return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(data, np.float32)
+
+
+def test_two_ranks(package, desk, files, tmp_path):
+    """Two processes do a job together: its latents are those of one process but for rounding. A lost one is told."""
+    desk.made(edge(files))
+    [alone] = desk.latents().values()
+    with Worker(package, tmp_path, gpus_per_worker=2) as loop:
+        loop.ready(within=LONG)
+        pair = Desk(loop, tmp_path)
+        artifact = pair.made(edge(files))
+        assert (artifact["frames"], sorted(artifact["controls"])) == (12, ["edge"])
+        [together] = pair.latents().values()
+        one, other = values(alone), values(together)
+        assert one.shape == other.shape
+        assert np.linalg.norm(one - other) < ROUNDING * np.linalg.norm(one)
+
+        pair.begin(edge(files, 120, num_steps=20))
+        pair.until_in(1)
+        [follower] = [pid for pid in group(loop.supervisor.pid) if pid != loop.supervisor.pid]
+        os.kill(follower, signal.SIGKILL)
+        lost = pair.end()
+        assert isinstance(lost, events.WorkerLost), lost
+        assert "Rank 1 is gone (was killed by SIGKILL" in str(lost.error)
+        assert list(pair.latents()) == ["cosmos-0000.safetensors"]
+
+
+def group(leader):
+    """The workers in a process group."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if os.getpgid(int(entry.name)) == leader and b"worker.py" in (entry / "cmdline").read_bytes():
+                yield int(entry.name)
+
+
+# -- at the end, since it costs a worker -------------------------------------------------------------------------------
+
 MEMORY = {
-    "[oom]": ["in chunk 1 of 1 (denoise)"],
-    "[oom in decode]": ["in chunk 1 of 1 (decode)"],
-    "[oom at the end]": ["at the very end", 'Set "keep_input_resolution": false'],
+    "[oom]": ("four", "in chunk 1 of 1 (denoise)"),
+    "[oom in decode]": ("distilled", "in chunk 1 of 1 (decode)"),
+    "[oom at the end]": ("desk", "at the very end"),
 }
 
 
 @pytest.mark.parametrize("prompt", MEMORY)
-def test_out_of_memory(desk, files, prompt):
-    """Where the GPU's memory ran out is told, the worker is replaced, and the next job runs."""
+def test_out_of_memory(desk, four, distilled, files, prompt):
+    """Where the GPU's memory ran out is told, and the worker is replaced."""
+    model, words = MEMORY[prompt]
+    desk = {"desk": desk, "four": four, "distilled": distilled}[model]
     desk.ready()
-    end = desk.do(edge(files, prompt=f"a kitchen {prompt}"))
+    pid = desk.loop.supervisor.pid
+    end = desk.do(edge(files, 1, prompt=f"a kitchen {prompt}"))
     assert isinstance(end, events.JobFailed), end
-    assert end.failure_kind == "out-of-memory"
-    for words in MEMORY[prompt]:
-        assert words in str(end.error)
-    desk.ready()
-    assert isinstance(desk.do(edge(files)), protocol.Generated)
-
-
-# -- other models ------------------------------------------------------------------------------------------------------
-
-
-def test_all_four(package, files, tmp_path):
-    """The model of all four controls does a job with all, and one with a single control."""
-    with Worker(package, tmp_path, controls=ALL) as loop:
-        loop.ready(within=LONG)
-        desk = Desk(loop, tmp_path)
-        given = {"depth": {"control_weight": 0.2, "control_path": str(files["control"])}}
-        given |= {"seg": {"control_weight": 0.2, "control_path": str(files["mask"])}}
-        wanted = {"edge": {"control_weight": 0.3}, "vis": {"control_weight": 0.2}, **given}
-        artifact = desk.made(edge(files, **wanted))
-        assert (artifact["frames"], sorted(artifact["controls"])) == (12, sorted(ALL))
-        one = desk.made(edge(files, vis={"control_weight": 0.4}))
-        assert sorted(one["controls"]) == ["vis"]
-        assert len(loop.supervisor.capabilities["checkpoints"]) == 4
-
-
-def test_distilled(package, files, tmp_path):
-    """The distilled model calls the network once a step, and a kept chunk's control is written as a made one's."""
-    with Worker(package, tmp_path, model="edge/distilled") as loop:
-        loop.ready(within=LONG)
-        desk = Desk(loop, tmp_path)
-        first = desk.made(edge(files, num_steps=35), "kept")
-        assert (first["num_steps"], first["guidance"]) == (4, None)
-        assert desk.said("calls of the network: 4; hooks on decode: 1")
-        steps = [p.step for p in loop.of(protocol.Progress) if p.stage == "denoise"]
-        assert (steps[0], steps[-1]) == (0, 4)
-        again = desk.made(edge(files, num_steps=35), "kept")
-        assert again["chunks_resumed"] == 1
-        assert bytes_of(again) == bytes_of(first)
+    assert (end.failure_kind, words in str(end.error)) == ("out-of-memory", True), end.error
+    desk.loop._run(lambda: desk.loop.supervisor.pid != pid or None, "another worker", LONG)

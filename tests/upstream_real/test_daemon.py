@@ -29,12 +29,12 @@ class Real(Daemon):
         self.env = package.env | {"TOY": "none"}
         Machine(self)
 
-    def ask_for(self, name, **fields):
+    def ask_for(self, name, frames=120, **fields):
         """Drop a clip of NTSC's rate with sound, and its JSON."""
         spec = {"name": name, "video_path": f"{name}.mp4", "prompt": "a kitchen", "negative_prompt": "blur", "seed": 3}
         spec |= {"num_steps": 2, "resolution": "256", "edge": {"control_weight": 0.7}} | fields
         (self.inputs / f"{name}.json").write_text(json.dumps(spec))
-        self.clip(f"{name}.mp4", frames=120, size=SIZE, fps=RATE, audio="aac", options={"crf": "8"})
+        self.clip(f"{name}.mp4", frames=frames, size=SIZE, fps=RATE, audio="aac", options={"crf": "8"})
 
     def done(self, name):
         """The manifest of a clip that has come out."""
@@ -79,7 +79,7 @@ def test_cancelled_by_command(here):
     done = here.call("cancel", "unwanted.mp4")
     assert done.returncode == 0, done.stderr
     here.wait_state("unwanted.mp4", "cancelled", patience=LONG)
-    here.ask_for("wanted", num_steps=1)
+    here.ask_for("wanted", 12, num_steps=1)
     here.done("wanted")
     assert len(here.events("engine-ready")) == 1
     assert not (here.outputs / "unwanted").exists()

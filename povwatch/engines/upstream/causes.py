@@ -29,8 +29,7 @@ OTHER_SHAPE = "Error(s) in loading state_dict"
 def of_load(error: BaseException) -> EngineFailure | None:
     """Why the model could not be loaded; None if upstream's exception says it best."""
     if isinstance(error, ModuleNotFoundError):  # one deeper in the chain may have been handled
-        what = f"The engine's interpreter has no {error.name}."
-        return EngineFailure("error", what, "Run script/cosmos, and see engine.python.")
+        return _of_import(error.name or "")
     return next(filter(None, map(_of_load, _chain(error))), None)
 
 
@@ -76,13 +75,30 @@ def _of_load(error: BaseException) -> EngineFailure | None:
         todo = "Free memory on the GPU (nvidia-smi names who holds it), or set engine.offload_guardrails = true."
         return EngineFailure("out-of-memory", what, todo)
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in OURS_TO_INSTALL:
-        what = f"The engine's interpreter has no {error.name}."
-        return EngineFailure("error", what, "Run script/cosmos, and see engine.python.")
+        return _of_import(str(error.name))
     if isinstance(error, RuntimeError) and "CUDA extra" in str(error):
         return EngineFailure("error", str(error), "Run script/cosmos, which takes the extra that fits the driver.")
     if type(error).__name__ == "ValidationError":
         return EngineFailure("invalid", f"Upstream refuses the engine's settings: {validation(error)}.")
     return downloads.cause(error) or _of_weights(error)
+
+
+def _of_import(name: str) -> EngineFailure:
+    package, _, module = name.partition(".")
+    if module and package in OURS_TO_INSTALL:  # the package is there, and has no such module
+        return other_version(name)
+    return EngineFailure(
+        "error", f"The engine's interpreter has no {name}.", "Run script/cosmos, and see engine.python."
+    )
+
+
+def other_version(lacks: str) -> EngineFailure:
+    """The failure of an upstream that lacks something that povwatch uses."""
+    return EngineFailure(
+        "invalid",
+        f"This version of Cosmos-Transfer2.5 has no {lacks}.",
+        "povwatch works with the one that it pins: run script/cosmos.",
+    )
 
 
 def _of_weights(error: BaseException) -> EngineFailure | None:

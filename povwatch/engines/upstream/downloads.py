@@ -92,4 +92,8 @@ def _repository(error: BaseException) -> str:
     if named:
         return str(named)
     found = REPOSITORY.search(str(error))
-    return (found[1] or found[2]) if found else "A model file"
+    if found:
+        return found[1] or found[2]
+    # Of a file that is missing in a repository that is there, only what the error was raised from has the address.
+    before = error.__cause__ or error.__context__
+    return _repository(before) if before else "A model file"

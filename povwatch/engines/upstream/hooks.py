@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engines.port import EngineFailure
+from povwatch.engines.upstream.causes import other_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,11 +57,7 @@ def check(inference: Any, pipeline: Any) -> None:  # noqa: ANN401 - upstream's
             found = getattr(found, name, None)
         if not callable(found):
             where = "inference_pipeline." if owner is pipeline else "inference."
-            raise EngineFailure(
-                "invalid",
-                f"This version of Cosmos-Transfer2.5 has no {where}{path}.",
-                "povwatch works with the one that it pins: run script/cosmos.",
-            )
+            raise other_version(f"{where}{path}")
 
 
 @contextmanager

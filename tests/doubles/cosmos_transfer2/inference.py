@@ -28,7 +28,7 @@ class guardrail_presets:  # noqa: N801 - a module in upstream
     def run_text_guardrail(prompt, runner):
         runner.append(prompt)
         if "[blocked prompt]" in prompt:  # guardrail/common/presets.py, 46-57
-            log.critical("GUARDRAIL BLOCKED: Prompt blocked by Blocklist. censored: *****")
+            log.critical("GUARDRAIL BLOCKED: BLOCKLIST: Prompt blocked by exact match blocklist: Prompt: a kitchen")
             return False
         return True
 
@@ -89,7 +89,7 @@ class Control2WorldInference:
             for key, control in controls.items():
                 save_img_or_video(_tensor((control + 1) / 2), f"{path}_control_{key}", fps=fps)
             if self.text_guardrail_runner is not None and "[blocked video]" in sample.prompt:  # lines 318-327
-                log.critical("GUARDRAIL BLOCKED: Unsafe content in frame 3")
+                log.critical("GUARDRAIL BLOCKED: VIDEOCONTENTSAFETYFILTER: unsafe frames detected")
                 return None
             save_img_or_video(_tensor(video / 255), str(path), fps=fps)
             Path(f"{path}.txt").write_text(sample.prompt)

@@ -10,7 +10,7 @@ no PYTHONPATH. It watches for imports, and adjusts some modules once they are im
 - It prints each call of the network, and after each job how many there were, how many hooks lay on `decode` one over
   the other, and whether cuDNN times its convolutions.
 - A prompt with [oom], [oom in decode] or [oom at the end] runs out of memory there, as torch tells it. With [draws] the
-  network draws random numbers.
+  network draws random numbers, and with [blocked video] the guardrail finds each of the video's pictures unsafe.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ STAND_INS = Path(__file__).with_name("stand_ins")
 SIZES = "povwatch-sizes.json"
 
 TEXT = "CUDA out of memory. Tried to allocate 2.00 GiB."
+
+prompts = [""]
+"""The prompt of the job that is done."""
 
 
 def sizes():
@@ -91,6 +94,28 @@ def _after_pictures(module):
     }
 
 
+def _after_sam2(module):
+    module.build_sam2_video_predictor = functools.partial(
+        module.build_sam2_video_predictor, hydra_overrides_extra=sizes().get("sam2", [])
+    )
+
+
+def _after_filter(module):
+    """The classifier's second class is one of those that are unsafe."""
+    kind = module.VideoContentSafetyFilter
+    begin = kind.__init__
+
+    def judged(_, __, logits):
+        return logits.roll(1, -1) if "[blocked video]" in prompts[0] else None
+
+    @functools.wraps(begin)
+    def begun(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        self.model.network.register_forward_hook(judged)
+
+    kind.__init__ = begun
+
+
 def _after_pipeline(module):
     distilled = sizes().get("distilled", [])
     load = module.load_model_interactive
@@ -105,7 +130,7 @@ def _after_pipeline(module):
 
 def _obey_prompts(module):
     """Run out of memory where the prompt says; on a GPU it is the allocator that refuses. Or draw random numbers."""
-    torch, prompts = module.torch, [""]
+    torch = module.torch
 
     def at(mark):
         if mark not in prompts[0]:
@@ -172,10 +197,14 @@ def _count(module):
 
 UPSTREAM = "cosmos_transfer2._src."
 
+FILTER = "imaginaire.auxiliary.guardrail.video_content_safety_filter.video_content_safety_filter"
+
 AFTER = {
     "torch": _after_torch,
+    "sam2.build_sam": _after_sam2,
     "transformers.utils.import_utils": _after_transformers,
     UPSTREAM + "imaginaire.utils.distributed": _after_distributed,
+    UPSTREAM + FILTER: _after_filter,
     UPSTREAM + "predict2.networks.attention": _after_attention,
     UPSTREAM + "predict2.tokenizers.wan2pt1": _after_vae,
     UPSTREAM + "predict2.datasets.utils": _after_pictures,

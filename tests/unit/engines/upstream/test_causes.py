@@ -109,7 +109,12 @@ def test_out_of_memory_behind_another_error():
         ),
         (RepositoryNotFoundError("404"), "nvidia/Cosmos-Reason1-7B could not be fetched", "povwatch prefetch"),
         (GatedRepoError("403"), "A model file is gated", "povwatch prefetch"),
-        (ModuleNotFoundError("x", name="cosmos_oss.init"), "has no cosmos_oss.init", "script/cosmos"),
+        (ModuleNotFoundError("x", name="cosmos_oss"), "The engine's interpreter has no cosmos_oss.", "script/cosmos"),
+        (
+            ModuleNotFoundError("x", name="cosmos_oss.init"),
+            "This version of Cosmos-Transfer2.5 has no",
+            "script/cosmos",
+        ),
         (FileNotFoundError(2, "No such file", "uvx"), "uvx, which is not on", "script/cosmos"),
         (
             RuntimeError("PytorchStreamReader failed reading zip archive"),
@@ -129,6 +134,13 @@ def test_load_that_fails(error, message, todo):
     wrapped.__cause__ = error
     found = causes.of_load(wrapped)
     assert (message in found.message, todo in found.todo) == (True, True), found
+
+
+def test_repository_behind_another_error():
+    """Where a file is missing in a repository that is there, only the error behind it has the address."""
+    error = LocalEntryNotFoundError("we cannot find the requested files in the local cache.")
+    error.__cause__ = RuntimeError("Cannot reach https://huggingface.co/facebook/sam2/resolve/main/sam2.pt: offline")
+    assert downloads.cause(error).message.startswith("facebook/sam2 is not on this machine")
 
 
 def test_our_own_word_stands():
