@@ -9,6 +9,9 @@ settings.py, weights.py (the files), attention.py (the kernel for self-attention
 text encoder stays on the GPU), networks.py (what computes a step), embeddings.py (prompts' embeddings on the disk),
 model.py (all loaded parts), guardrail.py.
 
+On several GPUs every process has networks.py, and split.py says which part of a step is whose. peer.py is the engine of
+all but the first, which has them make the calls of its step (calls.py).
+
 The same seed gives the same video as the pipeline: to the bit with `exact = "pipeline"`, else but for rounding and what
 the job's speed approximates. So the order of random draws, the types of sums and the final rounding are the pipeline's
 own. Line references are to diffusers 0.42.1, pipelines/cosmos/pipeline_cosmos2_5_transfer.py.
