@@ -27,8 +27,6 @@ from povwatch.journal import JournalReader, open_reader
 from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
-    from typer import Typer
-
     from povwatch.config.settings import Config
     from povwatch.core.job import Job
 
@@ -81,7 +79,8 @@ class Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own classes
         """The verb of that name; None if there is none."""
         if cmd_name in VERBS and cmd_name not in self.commands:
-            self._take(importlib.import_module(f"povwatch.cli.{VERBS[cmd_name]}").app)
+            importlib.import_module(f"povwatch.cli.{VERBS[cmd_name]}")
+            self.commands[cmd_name] = self._made(cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own classes
@@ -104,12 +103,11 @@ class Verbs(TyperGroup):
                 error.message = f"{error}\nIf {clip} is a clip: put -- before it, or write ./{clip}"  # type: ignore[attr-defined]
             raise
 
-    def _take(self, app: Typer) -> None:
-        """Make commands of the functions that a module has registered."""
-        for info in app.registered_commands:
-            info.cls = Verb
-            verb = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=self.rich_markup_mode)
-            self.commands.setdefault(str(verb.name), verb)
+    def _made(self, name: str) -> Any:  # noqa: ANN401 - typer's own classes
+        """Make the command of a verb's function; typer itself would make those of all that are registered."""
+        [info] = [info for info in verbs.registered_commands if getattr(info.callback, "__name__", "") == name]
+        info.cls = Verb
+        return get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=self.rich_markup_mode)
 
 
 def _untyped(params: list[Any]) -> list[Any]:
@@ -137,6 +135,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+verbs = typer.Typer()
+"""The functions of the verbs whose modules have been imported."""
+
 console = Console(highlight=False)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch.cli.app import app, shared
+from povwatch.cli.app import shared, verbs
 from povwatch.cli.clips_here import bases, probed, recorded_info
 from povwatch.cli.prefetch import kind_here
 from povwatch.core import layout
@@ -37,7 +37,7 @@ NO_CLIP = (b".json", b".txt", b".go", b".hold")
 """Suffixes of the files beside clips."""
 
 
-@app.command()
+@verbs.command()
 def check(
     context: typer.Context,
     files: Annotated[

@@ -19,7 +19,7 @@ import typer
 
 from povwatch.arrival.watch import Watcher, raise_it, watches_allowed
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.cli.app import app, console, plain, shared
+from povwatch.cli.app import console, plain, shared, verbs
 from povwatch.cli.prefetch import chosen
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError, PovwatchError
@@ -92,7 +92,7 @@ print("\\n" + json.dumps(found))
 """The program that the engine's interpreter runs. povwatch's own has no torch, and must not load it."""
 
 
-@app.command()
+@verbs.command()
 def doctor(
     context: typer.Context,
     engine: Annotated[

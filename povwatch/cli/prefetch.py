@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from povwatch.cli.app import app, console, shared
+from povwatch.cli.app import console, shared, verbs
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError
 from povwatch.engines.choice import choose
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from povwatch.gpu.nvml import Gpus
 
 
-@app.command()
+@verbs.command()
 def prefetch(
     context: typer.Context,
     engine: Annotated[

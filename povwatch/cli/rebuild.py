@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch.cli.app import app, shared
+from povwatch.cli.app import shared, verbs
 from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.errors import ConfigError
@@ -38,7 +38,7 @@ TELLS = {
 }
 
 
-@app.command()
+@verbs.command()
 def rebuild(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,  # noqa: FBT002

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch.cli.app import app, console, plain, shared
+from povwatch.cli.app import console, plain, shared, verbs
 from povwatch.core.errors import ConfigError, PovwatchError
 from povwatch.core.units import parse_duration
 from povwatch.ops.report import save
@@ -33,7 +33,7 @@ Files = Annotated[
 ]
 
 
-@app.command()
+@verbs.command()
 def report(
     context: typer.Context,
     since: Annotated[

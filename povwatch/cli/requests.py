@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch.cli.app import CLIP_HELP, Clip, app, console, plain, shared
+from povwatch.cli.app import CLIP_HELP, Clip, console, plain, shared, verbs
 from povwatch.cli.clips_here import listing
 from povwatch.core.errors import EnvironmentFault, JournalError, PovwatchError
 from povwatch.core.lookup import meant, number_of, unanswerable
@@ -33,7 +33,7 @@ CLEAN_PATIENCE = 600.0
 """Seconds to wait for the daemon's answer; folders of terabytes take long."""
 
 
-@app.command()
+@verbs.command()
 def go(
     context: typer.Context,
     clip: Clip,
@@ -48,19 +48,19 @@ def go(
         _ask(context, "go", clip)
 
 
-@app.command()
+@verbs.command()
 def hold(context: typer.Context, clip: Clip) -> None:
     """Keep a clip from starting, until `povwatch go` lets it."""
     _ask(context, "hold", clip)
 
 
-@app.command()
+@verbs.command()
 def cancel(context: typer.Context, clip: Clip) -> None:
     """Withdraw a clip, also while it runs."""
     _ask(context, "cancel", clip)
 
 
-@app.command()
+@verbs.command()
 def retry(
     context: typer.Context,
     clip: Annotated[str, typer.Argument(metavar="CLIP", help=f"{CLIP_HELP} Left out with --previews.")] = "",
@@ -73,19 +73,19 @@ def retry(
     _ask(context, "retry", clip, force=force, previews=previews)
 
 
-@app.command()
+@verbs.command()
 def pause(context: typer.Context) -> None:
     """Finish what runs and start no more clips, until `povwatch resume`."""
     _ask(context, "pause", "")
 
 
-@app.command()
+@verbs.command()
 def resume(context: typer.Context) -> None:
     """Start clips again after `povwatch pause`."""
     _ask(context, "resume", "")
 
 
-@app.command()
+@verbs.command()
 def clean(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,  # noqa: FBT002

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from povwatch.cli.app import app, shared
+from povwatch.cli.app import shared, verbs
 from povwatch.cli.clips_here import named
 from povwatch.cli.report import (
     Files,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from povwatch.ops.report.data import Report
 
 
-@app.command()
+@verbs.command()
 def run(
     context: typer.Context,
     clips: Annotated[

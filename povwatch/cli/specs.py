@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from povwatch.cli.app import app, console, plain, shared
+from povwatch.cli.app import console, plain, shared, verbs
 from povwatch.cli.clips_here import bases, digest_of, known, probed, recorded_info
 from povwatch.core import layout
 from povwatch.core.errors import ConfigError, EnvironmentFault, SpecInvalid
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from povwatch.spec.prompts import Template
 
 
-@app.command()
+@verbs.command()
 def specs(
     context: typer.Context,
     folder: Annotated[
@@ -90,7 +90,7 @@ def specs(
         raise typer.Exit(1)
 
 
-@app.command()
+@verbs.command()
 def schema() -> None:
     """Print the JSON Schema of a spec, for editors."""
     typer.echo(json.dumps(Spec.model_json_schema(), indent=2))
@@ -103,7 +103,7 @@ class What(StrEnum):
     SHOW = "show"
 
 
-@app.command()
+@verbs.command()
 def prompts(
     context: typer.Context,
     what: Annotated[

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from povwatch.cli.app import Clip, app, console, job_of, plain, shared
+from povwatch.cli.app import Clip, console, job_of, plain, shared, verbs
 from povwatch.cli.rows import Row, as_lines
 from povwatch.core import layout
 from povwatch.core.command import command
@@ -58,7 +58,7 @@ FORECAST_MAX = 200
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
-@app.command()
+@verbs.command()
 def status(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", help="Keep it on the screen, until Ctrl-C.")] = False,  # noqa: FBT002
@@ -79,7 +79,7 @@ def status(
                 return
 
 
-@app.command()
+@verbs.command()
 def jobs(
     context: typer.Context,
     as_json: Json = False,  # noqa: FBT002
@@ -99,7 +99,7 @@ def jobs(
             console.print(line, soft_wrap=True)  # what is in it can be pasted
 
 
-@app.command()
+@verbs.command()
 def show(context: typer.Context, clip: Clip, as_json: Json = False) -> None:  # noqa: FBT002
     """Show everything about one clip, its history too."""
     with shared(context).reader() as reader:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from povwatch.cli.app import app, shared
+from povwatch.cli.app import shared, verbs
 from povwatch.cli.clips_here import bases, listing, named
 from povwatch.cli.specs import SpecWriter
 from povwatch.core import layout, looks
@@ -49,7 +49,7 @@ class Variation:
     """Fields that replace those of the template or of the clip's own JSON."""
 
 
-@app.command()
+@verbs.command()
 def vary(  # noqa: PLR0917 - typer passes them by name
     context: typer.Context,
     clip: Annotated[

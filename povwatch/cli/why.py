@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.cli.app import Clip, app, console, job_of, plain, shared
+from povwatch.cli.app import Clip, console, job_of, plain, shared, verbs
 from povwatch.cli.status import UNDER_WAY, describe_grace, forecast
 from povwatch.container import examine
 from povwatch.core import layout, looks
@@ -48,7 +48,7 @@ OK, WAITS, STOPS = "ok", "waits", "stops here"
 COLOUR = {OK: "green", WAITS: "yellow", STOPS: "red"}
 
 
-@app.command()
+@verbs.command()
 def why(context: typer.Context, clip: Clip) -> None:
     """Say why a clip is where it is: every gate, what was seen there, what comes next."""
     config = shared(context).config()
