@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.forked import Forked
 from support.hubs import BIG, Accident, Hub, furnish
 
 from povwatch.models import needs
@@ -24,6 +25,20 @@ def hub():
         yield running
 
 
+class Prefetch(Forked):
+    """A running `povwatch prefetch`."""
+
+    def __init__(self, number, machine, arguments, env) -> None:
+        self._said = [machine.folder / f"{stream}.{number}" for stream in ("stdout", "stderr")]
+        stdout, stderr = self._said
+        super().__init__(["prefetch", *arguments], cwd=machine.folder, env=env, stdout=stdout, stderr=stderr)
+
+    def ended(self) -> subprocess.CompletedProcess[str]:
+        """Wait until it ends; its exit code, and what it has said."""
+        code = self.wait(PATIENCE)
+        return subprocess.CompletedProcess(self.args, code, *(file.read_text() for file in self._said))
+
+
 class Machine:
     """A folder with a config.toml, and the command."""
 
@@ -31,36 +46,25 @@ class Machine:
         self.folder = folder
         self.hub = hub
         self.env: dict[str, str] = hub.environment(folder / "hf") | {"HF_TOKEN": hub.token, "COLUMNS": "120"}
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[Prefetch] = []
         self.configure(kind="diffusers")
 
     def configure(self, **engine) -> None:
         text = "".join(f"{key} = {value!r}\n" for key, value in engine.items())
         (self.folder / "config.toml").write_text(f"[engine]\n{text}")
 
-    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **env: str) -> Prefetch:
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "COSMOS_"))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "povwatch", *arguments],
-            cwd=self.folder,
-            env=plain | self.env | env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
-        return process
+        self.started.append(Prefetch(len(self.started), self, arguments, plain | self.env | env))
+        return self.started[-1]
 
     def end(self) -> None:
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+            process.kill()
+            process.wait(PATIENCE)
 
     def prefetch(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        process = self.start("prefetch", *arguments, **env)
-        out, err = process.communicate(timeout=PATIENCE)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        return self.start(*arguments, **env).ended()
 
     def python(self, code: str, **env: str) -> str:
         done = subprocess.run(
@@ -172,11 +176,11 @@ def test_wrong_bytes_are_named(machine, hub):
 def test_killed_fetch_resumes(machine, hub):
     """A fetch that is killed in the middle of a file goes on where it was."""
     hub.accidents["transformer/model.safetensors"] = Accident(stall_after=1_500_000)
-    first = machine.start("prefetch")
+    first = machine.start()
     blobs = machine.folder / "hf/hub/models--nvidia--Cosmos-Transfer2.5-2B/blobs"
     wait_until(lambda: any(size_of(path) >= 1_400_000 for path in blobs.glob("*-part")))
     first.kill()
-    first.communicate()
+    first.ended()
     hub.accidents.clear()
     hub.requests.clear()
     assert machine.prefetch().returncode == 0
@@ -197,14 +201,14 @@ def test_ctrl_c_keeps_what_is_here(machine, hub):
     """Ctrl-C ends the fetch without a traceback, and keeps what has come."""
     slow = Accident(stall_after=1_500_000)
     hub.accidents["transformer/model.safetensors"] = slow
-    process = machine.start("prefetch", HF_HUB_ETAG_TIMEOUT="1")
+    process = machine.start(HF_HUB_ETAG_TIMEOUT="1")
     blobs = machine.folder / "hf/hub/models--nvidia--Cosmos-Transfer2.5-2B/blobs"
     wait_until(lambda: any(size_of(path) >= 1_400_000 for path in blobs.glob("*-part")))
     process.send_signal(signal.SIGINT)
     hub.over.set()  # the next bytes, or the end of the connection, wake the thread
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode not in (0, None)
-    assert "Traceback" not in err
+    done = process.ended()
+    assert done.returncode not in (0, None)
+    assert "Traceback" not in done.stderr
     assert any(size_of(path) >= 1_400_000 for path in blobs.glob("*-part"))
 
 
