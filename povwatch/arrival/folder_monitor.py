@@ -275,7 +275,7 @@ class FolderMonitor(JobListener):
             if self._says_the_same(job):
                 self._store.touch(job, spec_stat=seen)
             elif job.look == OWN:
-                self._arrival.rerun(job.path, self._store.clock.boot())
+                self._arrival.arrive_anew(job.path, self._store.clock.boot())
             else:
                 self._looks.again(job, layout.beside(job.path, job.stem).spec, seen)
 

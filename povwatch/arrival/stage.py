@@ -270,8 +270,8 @@ class ArrivalStage(Stage):
 
     # -- a job comes into this stage, or ends
 
-    def rerun(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
-        """Run a clip again: it arrives anew, with a new job. None if it does not exist.
+    def arrive_anew(self, path: bytes, now: float, *, force: bool = False) -> Job | None:
+        """Have a clip arrive anew, with a new job. None if it does not exist.
 
         Raises:
             ClipUnreadable: it exists and cannot be opened.
@@ -286,95 +286,6 @@ class ArrivalStage(Stage):
         self._begin(job, signature, now)
         return job
 
-    def run_again(self, job: Job, now: float, *, force: bool = False) -> Job | None:
-        """Run a look of a clip again, with a new job. None if the clip does not exist. `job` is its last one.
-
-        The clip's own look has it arrive anew. Another look waits for the clip if it is not the file that has arrived.
-
-        Raises:
-            ClipUnreadable: the clip exists and cannot be opened.
-        """
-        if job.look == OWN:
-            return self.rerun(job.path, now, force=force)
-        if again := self.join(job.path, job.look, spec=layout.beside(job.path, job.stem).spec, force=force):
-            return again
-        if (signature := self._files.sample(job.path)) is None:
-            return None
-        (again,) = self._store.add([(job.path, signature)], look=job.look, force=force)
-        if job.path not in self._clips:
-            self._follow_looks(job.path, now)
-        return again
-
-    def join(self, path: bytes, look: str, *, spec: bytes, force: bool = False) -> Job | None:
-        """Add a job for a look of a clip that has arrived, with its grace ahead; None if the clip has not arrived.
-
-        Args:
-            spec: the look's JSON, relative to inputs/.
-            force: run it even if the same was published before.
-
-        Raises:
-            ClipUnreadable: the clip exists and cannot be opened.
-        """
-        signature = self._files.sample(path)
-        own = self._arrived_as(path, signature)
-        if own is None or signature is None:
-            self._complete_rebuilt(path, signature)
-            return None
-        with self._store.together():
-            (job,) = self._store.add([(path, signature)], look=look, force=force)
-            self._join(job, own, spec)
-        if path not in self._clips:
-            self._follow_looks(path, self._store.clock.boot())
-        return self._store.job(job.id)
-
-    def _arrived_as(self, path: bytes, signature: Signature | None) -> Job | None:
-        """The clip's own job, if the file with this signature has arrived with it; else None."""
-        own = self._store.of_path(path)
-        if own is None or own.state is JobState.ARRIVING or own.source_stat != signature or own.source_hash is None:
-            return None
-        return own if _inspected(own) else None
-
-    def _complete_rebuilt(self, path: bytes, signature: Signature | None) -> None:
-        """Have a clip arrive anew that `povwatch rebuild` found done, since it knows less than an inspection finds."""
-        own = self._store.of_path(path)
-        if own and own.ended and own.source_stat == signature and own.source_info and not _inspected(own):
-            self.rerun(path, self._store.clock.boot())
-
-    def _join(self, job: Job, own: Job, spec: bytes) -> None:
-        """Let a look's job have the arrival of its clip's own job."""
-        joined = Joined(
-            spec=spec,
-            source_hash=own.source_hash or "",
-            source_stat=own.source_stat or b"",
-            source_info=own.source_info or "",
-            now=self._store.clock.wall(),
-        )
-        self._store.apply(job, joined)
-
-    def _join_waiting(self, path: bytes, signature: Signature, now: float) -> None:
-        """Let the jobs of looks that wait for their clip's arrival go on, or have the clip arrive for them."""
-        looks = [job for job in self._store.open_looks(path) if job.look != OWN and job.state is JobState.ARRIVING]
-        if not looks:
-            return
-        if (own := self._arrived_as(path, signature)) is not None:
-            for job in looks:
-                self._join(job, own, layout.beside(path, job.stem).spec)
-        elif self._store.known[path].state.ended:
-            with suppress(ClipUnreadable):  # the next rescan tries again
-                self.rerun(path, now)
-
-    def _unsettle_looks(self, path: bytes, signature: Signature) -> None:
-        """Let the looks of a clip whose file has changed wait for its arrival."""
-        if path in self._store.looks:
-            for job in self._store.open_looks(path):
-                if job.look != OWN and job.state in WAITING and job.source_stat != signature:
-                    self._store.apply(job, Changed())
-
-    def _follow_looks(self, path: bytes, now: float) -> None:
-        """Follow a clip whose own job has ended, if jobs of its other looks have not."""
-        if jobs := self._store.open_looks(path):
-            self._clips[path] = FollowedClip(path, jobs[0].id, jobs[0].source_stat or b"", Phase.ARRIVED, now)
-
     def enter(self, job: Job) -> None:
         """See Stage. A claimed clip has changed, or could not be inspected: it arrives anew."""
         if job.look != OWN:
@@ -383,20 +294,6 @@ class ArrivalStage(Stage):
         if (clip := self._clip_of(job)) and clip.phase is Phase.SETTLING:
             return  # this stage itself noticed the change
         self._begin_anew(job)
-
-    def _enter_look(self, job: Job) -> None:
-        """The copy of a look's clip was not the file that had arrived: the clip arrives anew, unless it does already.
-
-        If the clip's own job runs, its end comes first.
-        """
-        own = self._store.of_path(job.path)
-        if job.source_info is not None or own is None:
-            return
-        if own.state.ended:
-            with suppress(ClipUnreadable):  # the next rescan tries again
-                self.rerun(job.path, self._store.clock.boot())
-        elif own.state in WAITING:
-            self._store.apply(own, Changed())
 
     def try_again(self, mishap: Mishap) -> None:
         """See Stage. The clip is sampled and inspected anew."""
@@ -426,14 +323,6 @@ class ArrivalStage(Stage):
         del self._clips[job.path]
         if job.path in self._store.looks:
             self._own_ended(job, came=clip.phase is Phase.ARRIVED)
-
-    def _own_ended(self, job: Job, *, came: bool) -> None:
-        """Go on with the other looks of a clip whose followed job has ended. `came`: the clip had arrived."""
-        for look in self._store.open_looks(job.path):
-            if not came and look.state is JobState.ARRIVING:
-                cancelled = job.state is JobState.CANCELLED
-                self._store.cancel(look, job.detail if cancelled else f"the clip itself is {job.state}")
-        self._follow_looks(job.path, self._store.clock.boot())
 
     def _clip_of(self, job: Job) -> FollowedClip | None:
         clip = self._clips.get(job.path)
@@ -744,6 +633,119 @@ class ArrivalStage(Stage):
         file = self._error_files.write(job, "is still incomplete", job.detail, clip.todo)
         say("incomplete", job, problem=job.detail, error_file=file)
 
+    # -- the looks of a clip beside its own
+
+    def rerun(self, job: Job, now: float, *, force: bool = False) -> Job | None:
+        """Run a look of a clip again, with a new job. None if the clip does not exist. `job` is its last one.
+
+        The clip's own look has it arrive anew. Another look waits for the clip if it is not the file that has arrived.
+
+        Raises:
+            ClipUnreadable: the clip exists and cannot be opened.
+        """
+        if job.look == OWN:
+            return self.arrive_anew(job.path, now, force=force)
+        if again := self.join(job.path, job.look, spec=layout.beside(job.path, job.stem).spec, force=force):
+            return again
+        if (signature := self._files.sample(job.path)) is None:
+            return None
+        (again,) = self._store.add([(job.path, signature)], look=job.look, force=force)
+        if job.path not in self._clips:
+            self._follow_looks(job.path, now)
+        return again
+
+    def join(self, path: bytes, look: str, *, spec: bytes, force: bool = False) -> Job | None:
+        """Add a job for a look of a clip that has arrived, with its grace ahead; None if the clip has not arrived.
+
+        Args:
+            spec: the look's JSON, relative to inputs/.
+            force: run it even if the same was published before.
+
+        Raises:
+            ClipUnreadable: the clip exists and cannot be opened.
+        """
+        signature = self._files.sample(path)
+        own = self._arrived_as(path, signature)
+        if own is None or signature is None:
+            self._complete_rebuilt(path, signature)
+            return None
+        with self._store.together():
+            (job,) = self._store.add([(path, signature)], look=look, force=force)
+            self._join(job, own, spec)
+        if path not in self._clips:
+            self._follow_looks(path, self._store.clock.boot())
+        return self._store.job(job.id)
+
+    def _arrived_as(self, path: bytes, signature: Signature | None) -> Job | None:
+        """The clip's own job, if the file with this signature has arrived with it; else None."""
+        own = self._store.of_path(path)
+        if own is None or own.state is JobState.ARRIVING or own.source_stat != signature or own.source_hash is None:
+            return None
+        return own if _has_inspection(own) else None
+
+    def _complete_rebuilt(self, path: bytes, signature: Signature | None) -> None:
+        """Have a clip arrive anew that `povwatch rebuild` found done, since it knows less than an inspection finds."""
+        own = self._store.of_path(path)
+        if own and own.ended and own.source_stat == signature and own.source_info and not _has_inspection(own):
+            self.arrive_anew(path, self._store.clock.boot())
+
+    def _join(self, job: Job, own: Job, spec: bytes) -> None:
+        """Give a look's job what the inspection for its clip's own job found."""
+        joined = Joined(
+            spec=spec,
+            source_hash=own.source_hash or "",
+            source_stat=own.source_stat or b"",
+            source_info=own.source_info or "",
+            now=self._store.clock.wall(),
+        )
+        self._store.apply(job, joined)
+
+    def _join_waiting(self, path: bytes, signature: Signature, now: float) -> None:
+        """Join the jobs of looks that wait for their clip, if it has arrived; if nothing brings it, have it arrive."""
+        looks = [job for job in self._store.open_looks(path) if job.look != OWN and job.state is JobState.ARRIVING]
+        if not looks:
+            return
+        if (own := self._arrived_as(path, signature)) is not None:
+            for job in looks:
+                self._join(job, own, layout.beside(path, job.stem).spec)
+        elif self._store.known[path].state.ended:
+            with suppress(ClipUnreadable):  # the next rescan tries again
+                self.arrive_anew(path, now)
+
+    def _unsettle_looks(self, path: bytes, signature: Signature) -> None:
+        """Have the looks of a clip whose file has changed wait for its arrival."""
+        if path in self._store.looks:
+            for job in self._store.open_looks(path):
+                if job.look != OWN and job.state in WAITING and job.source_stat != signature:
+                    self._store.apply(job, Changed())
+
+    def _follow_looks(self, path: bytes, now: float) -> None:
+        """Follow a clip whose own job has ended, if jobs of its other looks have not."""
+        if jobs := self._store.open_looks(path):
+            self._clips[path] = FollowedClip(path, jobs[0].id, jobs[0].source_stat or b"", Phase.ARRIVED, now)
+
+    def _enter_look(self, job: Job) -> None:
+        """The copy of a look's clip was not the file that had arrived: the clip arrives anew, unless it does already.
+
+        If the clip's own job runs, its end comes first.
+        """
+        own = self._store.of_path(job.path)
+        if job.source_info is not None or own is None:
+            return
+        if own.state.ended:
+            with suppress(ClipUnreadable):  # the next rescan tries again
+                self.arrive_anew(job.path, self._store.clock.boot())
+        elif own.state in WAITING:
+            self._store.apply(own, Changed())
+
+    def _own_ended(self, job: Job, *, came: bool) -> None:
+        """Go on with the other looks of a clip whose followed job has ended. `came`: the clip had arrived."""
+        for look in self._store.open_looks(job.path):
+            if not came and look.state is JobState.ARRIVING:
+                cancelled = job.state is JobState.CANCELLED
+                self._store.cancel(look, job.detail if cancelled else f"the clip itself is {job.state}")
+        self._follow_looks(job.path, self._store.clock.boot())
+
     # -- povwatch go --damaged
 
     def run_damaged(self, job: Job, answer: Callable[[Answer], None]) -> None:
@@ -808,7 +810,7 @@ class ArrivalStage(Stage):
             self._store.mishaps.charge(job, "followed the clip of", error)
 
 
-def _inspected(job: Job) -> bool:
+def _has_inspection(job: Job) -> bool:
     """Whether the job has all that an inspection of the clip finds."""
     return bool(json.loads(job.source_info or "{}").get("container"))
 
