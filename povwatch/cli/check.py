@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from povwatch.cli.app import shared, verbs
-from povwatch.cli.clips_here import bases, probed, recorded_info
+from povwatch.cli.clips_here import bases, listing, probed, recorded_info
 from povwatch.cli.prefetch import kind_here
-from povwatch.core import layout
+from povwatch.core import layout, looks
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.engines.abilities import REAL, Abilities
 from povwatch.gpu import nvml
@@ -135,11 +135,15 @@ def _clip_of(file: Path, data: bytes) -> bytes:
         named = b""
     if named in clips + full:
         return named
-    return (full or clips or [named])[0]
+    if found := full or clips:
+        return found[0]
+    base = stem.rpartition(b".")[0]  # it may be the JSON of a further look
+    clips = [name for name in beside if base in {layout.stem_of(name), name} and not name.endswith(NO_CLIP)]
+    return named if named in clips or not clips else clips[0]
 
 
 def _all_specs(config: Config) -> Iterable[Path]:
-    for path, base in bases(config).items():
-        spec = config.paths.inputs / os.fsdecode(layout.beside(path, base).spec)
-        if spec.exists():
-            yield spec
+    holders = {(layout.split(path)[0], base): path for path, base in bases(config).items()}
+    for spec in sorted(listing(config).specs):
+        if looks.owner(spec, lambda *base: holders.get(base), suffixes=config.arrival.suffixes):
+            yield config.paths.inputs / os.fsdecode(spec)

@@ -2,7 +2,8 @@
 
 1. Files are listed first, and the journal is asked afterwards. A job is in the journal before any of its files exists,
    so files of an unknown or ended job are left-overs. Jobs never come back: another run is another job.
-2. Files of a job that has not ended stay; its next copies may be made ahead of its turn.
+2. Files of a job that has not ended stay; its next copies may be made ahead of its turn. The copies that the looks of a
+   clip share stay while any job has not ended.
    The artifact of a clip's last job stays too if it could not be finished: `povwatch retry` finishes it.
 3. An error file is a left-over if it is ours and no file in its folder can be its clip.
 4. Temporary files and unread answers are left-overs after an hour.
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -41,6 +43,7 @@ class LeftoverKind(StrEnum):
     """The kinds of left-overs, in words."""
 
     STAGING = "staging"
+    SHARED = "copies of a clip for its looks"
     ERROR_FILE = "error file of a clip that is gone"
     TEMPORARY = "temporary file"
     ANSWER = "answer that nobody came for"
@@ -76,6 +79,7 @@ def find(config: Config, now: float) -> list[Leftover]:
     inputs = InputsFolder(config.paths.inputs)
     return [
         *(Leftover(LeftoverKind.STAGING, path, size, job) for job, path, size in Staging(config.paths.outputs).sizes()),
+        *(Leftover(LeftoverKind.SHARED, path, size) for path, size in Staging(config.paths.outputs).shared_sizes()),
         *(
             Leftover(LeftoverKind.ERROR_FILE, path, size)
             for path, size in inputs.lonely_errors(config.arrival.suffixes)
@@ -94,6 +98,8 @@ def _is_needed(left: Leftover, journal: JournalReader) -> bool:
     if left.job is not None:
         job = journal.job(left.job)
         return job is not None and (not job.ended or _is_kept(job, journal))
+    if left.kind is LeftoverKind.SHARED:
+        return bool(journal.active())
     if left.kind is not LeftoverKind.ERROR_FILE:
         return False
     owner = looks.owner(left.path.removesuffix(layout.ERROR) + looks.JSON, journal.holder)
@@ -115,6 +121,8 @@ def remove(config: Config, found: Sequence[Leftover]) -> list[Leftover]:
         try:
             if left.job is not None:
                 staging.delete_job(left.job)
+            elif left.kind is LeftoverKind.SHARED:
+                staging.delete_shared(os.fsdecode(left.path))
             elif left.kind is LeftoverKind.ERROR_FILE:
                 inputs.remove_error(left.path)
             elif left.kind is LeftoverKind.TEMPORARY:

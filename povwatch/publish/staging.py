@@ -92,6 +92,18 @@ class Staging:
                         removed += 1
         return removed
 
+    def shared_sizes(self) -> list[tuple[bytes, int]]:
+        """The folder of each clip's shared copies: its path relative to outputs/, and its size in bytes."""
+        with (
+            translate_output_errors(self.outputs, layout.STAGING),
+            contextlib.ExitStack() as opened,
+            contextlib.suppress(FileNotFoundError),
+        ):
+            staging = folder_of(root_of(self.outputs, opened), layout.STAGING, opened)
+            names = sorted(filter(_SHARED.fullmatch, os.listdir(staging)))  # noqa: PTH208 - a descriptor
+            return [(layout.STAGING + b"/" + os.fsencode(name), _bytes_in(name, staging)) for name in names]
+        return []
+
     def result_folder(self, folder: bytes) -> Path:
         """A visible folder in outputs/ that a hook may write to, made if necessary.
 

@@ -127,6 +127,12 @@ def test_what_vary_writes(here):
     found = spec(here, look)
     assert (found["seed"], found["guidance"], found["edge"]) == (7, 6, {"control_weight": 0.25})
     assert (found["name"], found["povwatch"]) == (f"clip_{look}", {"start": "hold"})
+    (here.inputs / "clip.wrong.json").write_text(json.dumps(found | {"video_path": "other.mp4"}))
+    checked = here.call("check").stdout
+    assert f"clip.{look}.json: ok" in checked
+    assert 'write "video_path": "clip.mp4"' in checked
+    assert "4 looked at, 1 to be put right." in checked
+    (here.inputs / "clip.wrong.json").unlink()
     again = here.call("vary", "clip", "--seed", "7,9", "--set", "edge.control_weight=0.25")
     assert "0 written, 2 there already." in again.stdout
 

@@ -69,6 +69,17 @@ def test_folders_of_ended_jobs_go(here):
     assert clean(here) == ([], ("nothing is left over.", []))
 
 
+def test_copies_of_looks(here):
+    """The copies that a clip's looks share stay while any job has not ended."""
+    config, journal = here
+    left = room(config, f"clip.{'0' * 32}")
+    assert clean(here)[0] == []
+    for job in journal.active():
+        advance(journal, job, "cancelled", 3.0, state=JobState.CANCELLED, run_id=None)
+    assert clean(here)[0] == [left]
+    assert not (config.paths.outputs / left).exists()
+
+
 def test_error_files_of_looks(here):
     """The error file of a look stays while its clip is there, and is removed with the clip."""
     config, journal = here
