@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import support.tiny_model  # before diffusers: it makes torchvision importable beside a torch of another build
 import torch
 from diffusers import AutoencoderKLWan, CosmosControlNetModel, CosmosTransformer3DModel, UniPCMultistepScheduler
-from support import tiny_model  # first: it makes torchvision importable beside a torch of another build
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def main(folder: Path, *, text_encoder: str, controls: list[str], device: str) -
     UniPCMultistepScheduler(
         use_karras_sigmas=True, use_flow_sigmas=True, prediction_type="flow_prediction", sigma_max=200.0, sigma_min=0.01
     ).save_pretrained(folder / "scheduler")
-    tiny_model.tokenizer().save_pretrained(folder / "tokenizer")
+    support.tiny_model.tokenizer().save_pretrained(folder / "tokenizer")
 
 
 def write(folder: Path, make: Callable[[], Any], device: str) -> None:
