@@ -13,7 +13,6 @@ import argparse
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +22,8 @@ import torch
 from support import tiny_model  # noqa: F401 - first: it makes torchvision importable beside another torch
 
 from povwatch.engines.transfer import vae as ours  # isort: skip
+from povwatch.engines.transfer.compiling import Compiler  # isort: skip
 from diffusers import AutoencoderKLWan  # isort: skip
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm  # isort: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,16 +50,7 @@ def whole(vae: Any, latents: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - se
 
 def fused(vae: Any) -> None:  # noqa: ANN401 - see above
     """Compile the norms."""
-    torch._dynamo.config.recompile_limit = 64  # noqa: SLF001 - public as a setting; each width is compiled anew
-    norm = torch.compile(normed, dynamic=True)
-    for module in vae.modules():
-        if isinstance(module, WanRMS_norm):
-            module.forward = partial(norm, module.gamma, module.scale)
-
-
-def normed(gamma: torch.Tensor, scale: float, x: torch.Tensor) -> torch.Tensor:
-    """`WanRMS_norm.forward` of a norm that has no bias and whose channels come first, as in this model."""
-    return torch.nn.functional.normalize(x, dim=1) * scale * gamma
+    ours.compile_norms(vae, Compiler(None))
 
 
 def compiled(vae: Any) -> None:  # noqa: ANN401 - see above

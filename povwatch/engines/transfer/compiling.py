@@ -6,10 +6,12 @@ import os
 import shutil
 import stat
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._inductor import config as inductor
 from torch._inductor.async_compile import shutdown_compile_workers
 
 if TYPE_CHECKING:
@@ -48,9 +50,11 @@ class Compiler:
         if folder is not None:
             self._prepare(Path(folder))
 
-    def __call__(self, function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        """The function, compiled at its first call and for every new shape."""
-        compiled: Callable[..., torch.Tensor] = torch.compile(function)
+    def __call__(self, function: Callable[..., torch.Tensor], *, any_size: bool = False) -> Callable[..., torch.Tensor]:
+        """The function, compiled at its first call and for every new shape; with `any_size`, for all shapes at once."""
+        compiled: Callable[..., torch.Tensor] = (
+            torch.compile(function, dynamic=True) if any_size else torch.compile(function)
+        )
 
         def call(*args: Any) -> torch.Tensor:  # noqa: ANN401 - the function's
             if not self.on:
@@ -72,14 +76,17 @@ class Compiler:
             report: see port.Engine.load.
         """
         began = time.monotonic()
-        expected = WARM if self._done is not None and self._done.exists() else COLD
-        for number, part in enumerate(parts):
-            left = max(1.0, expected * (1 - number / len(parts)))
-            report(f"compiling, about {left:.0f} s left", number / len(parts))
-            part()
-            if not self.on:
-                return
-            expected = max(expected, (time.monotonic() - began) * len(parts) / (number + 1))
+        warm = self._done is not None and self._done.exists()
+        expected = WARM if warm else COLD
+        # With a cache nothing is left for the compiler's own processes, and waiting for their end would take seconds.
+        with inductor.patch(compile_threads=1) if warm else nullcontext():
+            for number, part in enumerate(parts):
+                left = max(1.0, expected * (1 - number / len(parts)))
+                report(f"compiling, about {left:.0f} s left", number / len(parts))
+                part()
+                if not self.on:
+                    return
+                expected = max(expected, (time.monotonic() - began) * len(parts) / (number + 1))
         shutdown_compile_workers()  # up to 32 processes, which the next compiling starts again
         if self._done is not None:
             self._done.touch()

@@ -69,6 +69,7 @@ class Denoiser:
             The noise, the given latents (each float32, in the chunk's shape), and the control's latents.
         """
         model = self._model
+        model.trim()
         noise = randn_tensor(self._shape, generator=generator, device=model.device, dtype=torch.float32)
         sample = randn_tensor(self._shape, generator=generator, device=model.device, dtype=model.vae.dtype)
         given = torch.zeros_like(noise)
@@ -103,6 +104,7 @@ class Denoiser:
         request = self._request
         model, steps, weight, guidance = self._model, request.steps, request.control.weight, request.guidance
         dtype = model.transformer.dtype
+        model.trim()
         indicator = noise.new_zeros(1, 1, noise.size(2), 1, 1)
         indicator[:, :, : 0 if first else self._given] = 1.0
         mask = (indicator * noise.new_ones((1, 1, *self._shape[2:]))).to(dtype)
@@ -148,6 +150,7 @@ class Denoiser:
             The frames that the next chunk continues, from which its given latents are made; None if it continues none.
         """
         vae, last = self._model.vae, self._request.carried
+        self._model.trim()
         scaled = latents.to(self._model.device) * self._std + self._mean
         tail: list[torch.Tensor] = []
         for part in decoded(vae, scaled.to(vae.dtype)):

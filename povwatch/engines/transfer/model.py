@@ -18,7 +18,7 @@ from povwatch.engines.transfer.embeddings import Embeddings
 from povwatch.engines.transfer.networks import TOKENS, Loading, Networks
 from povwatch.engines.transfer.split import WHOLE, Whole
 from povwatch.engines.transfer.step import Step
-from povwatch.engines.transfer.vae import channels_last
+from povwatch.engines.transfer.vae import channels_last, compile_norms, trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,12 +69,13 @@ class Model(Networks):
             "text_encoder", Qwen2_5_VLForConditionalGeneration, base / "text_encoder", waits=self.memory == "low"
         )
         self.vae = loading.part("vae", AutoencoderKLWan, base / "vae")
-        self._layout = "as loaded"
-        """Of the VAE's weights in memory."""
-        if loading.device.type == "cuda" and settings.exact != "pipeline":
-            channels_last(self.vae)
-            self._layout = "channels last"
         super().__init__(settings, files, loading, self.vae, part=part, make_step=make_step)
+        self._faster_vae = self.device.type == "cuda" and settings.exact != "pipeline"
+        if self._faster_vae:
+            channels_last(self.vae)
+            if self._compiler is not None:
+                compile_norms(self.vae, self._compiler)
+                self._trials += trials(self.vae)
         self._notes += [note] if note else []
         self.scheduler = UniPCMultistepScheduler.from_pretrained(base / "scheduler", local_files_only=True)
         self.pipeline = Cosmos2_5_TransferPipeline(
@@ -97,6 +98,11 @@ class Model(Networks):
             self._embeddings[text] = self._embed(text) if found is None else found.to(self.device)
         self._embeddings.move_to_end(text)
         return self._embeddings[text]
+
+    def trim(self) -> None:
+        """Give back what no tensor uses, where memory is low: the next stage's tensors have other sizes."""
+        if self.memory == "low" and self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def keep_embeddings(self, folder: str, hashes: dict[str, dict[str, str | int]]) -> None:
         """Keep embeddings of prompts in a folder from now on; `hashes` are from `weights.digests`."""
@@ -128,7 +134,7 @@ class Model(Networks):
             **({} if speed == "exact" else in_fp8),
             "libraries": self.versions(),
             "dtype": self.settings.dtype,
-            "vae": self._layout,
+            "vae": [self._faster_vae, self._faster_vae and self._compiler is not None and self._compiler.on],
             "step": type(self.step).__name__,
             "attention": self.attention.name,
             "compiled": self.compiled,

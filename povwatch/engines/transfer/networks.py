@@ -90,6 +90,8 @@ class Networks:
         )
         """The kernel for self-attention."""
         self._compiler = Compiler(settings.compile_cache) if settings.compiles else None
+        self._trials: list[Callable[[], object]] = []
+        """Calls of other functions that are compiled with the step."""
         self._notes: list[str] = []
         self.step: Step | PipelineStep = self._pipeline_step()
         """Computes denoising steps with the transformer and the control that is loaded."""
@@ -220,7 +222,7 @@ class Networks:
             1, TOKENS, self.transformer.config.crossattn_proj_in_channels, device=self.device, dtype=self.dtype
         )
         with torch.no_grad(), self.attention.scope():
-            self._compiler.run(step.trials(shape, text), report)
+            self._compiler.run([*step.trials(shape, text), *self._trials], report)
 
 
 class Loading:

@@ -90,6 +90,15 @@ def test_progress_has_the_seconds_left(tmp_path) -> None:
     ]
 
 
+def test_cache_needs_no_processes(tmp_path) -> None:
+    """With a cache the compiler starts no processes, whose start the load would have to wait for."""
+    threads = []
+    for _ in range(2):
+        compiler = compiling.Compiler(str(tmp_path))
+        compiler.run([lambda: threads.append(compiling.inductor.compile_threads)], lambda *_: None)
+    assert threads == [compiling.inductor.compile_threads, 1]
+
+
 def test_cache_is_below_the_folder(tmp_path) -> None:
     """Both compilers keep what they made there, and nobody else may read it."""
     folder = tmp_path / "compiled"
