@@ -55,6 +55,7 @@ PREDICTED = {
 and fastest are arithmetic: so many steps of 4.83 s."""
 
 NAMES = {
+    "upstream": "upstream's package, 35 of its steps",
     "diffusers": "diffusers' modules, cuDNN",
     "step": "own step, cuDNN",
     "step-compiled": "own step, compiled, cuDNN",
@@ -136,6 +137,8 @@ def result(name: str) -> dict[str, Any]:
 def measured() -> dict[str, dict[str, Any]]:
     """What was measured of 93 frames, by a name of NAMES: `seconds` of 35 steps, `times_diffusers`, `error`."""
     found: dict[str, dict[str, Any]] = {}
+    if job := result("upstream-h200").get("job"):
+        found["upstream"] = {"seconds": STEPS * job["seconds_a_step"]}
     for name in ("step-h200", "step-fp8-h200"):
         for row in result(name).get("rows", []):
             if row["way"] in NAMES and "seconds_of_35_steps" in row:
@@ -169,10 +172,11 @@ def denoising_table() -> str:
         ]
     ]
     for name, row in measured().items():
-        share = f"{floor() / row['seconds']:.0%}" if "fast" not in name and "fp8" not in name else ""
+        inexact = "fast" in name or "fp8" in name
+        share = "" if inexact else f"{floor() / row['seconds']:.0%}"
         error = f"{row['error']:.1e}" if "error" in row else ""
         predicted = f"{PREDICTED[name]:.0f}" if name in PREDICTED else ""
-        times = f"{row['times_diffusers']:.2f}"
+        times = f"{row['times_diffusers']:.2f}" if "times_diffusers" in row else ""
         rows.append([NAMES[name], f"{row['seconds']:.0f}", predicted, times, error, share])
     return table(rows)
 
@@ -183,7 +187,7 @@ def speeds_table() -> str:
     for row in result("speeds-h200").get("rows", []):
         if "latents_error" in row:
             computed = f"{row['steps_computed']} of {row['steps']}"
-            error, psnr = f"{row['latents_error']:.1e}", f"{row['psnr_db']:.1f}"
+            error, psnr = f"{row['latents_error']:.1e}", f"{row['psnr_db']:.1f}" if row["psnr_db"] else "the same"
             rows.append([row["speed"], str(row["frames"]), computed, error, psnr, f"{row['ssim']:.3f}"])
     return table(rows) if len(rows) > 1 else "Not measured yet."
 
