@@ -66,9 +66,8 @@ def choose(device: torch.device, dtype: torch.dtype, *, heads: int, width: int) 
     if problem := product_problem(device):
         notes.append(f"The feed-forward is not computed in FP8: {problem}.")
     make = None if problem else FeedForward
-    for name, attend in _attention(device, notes, heads=heads, width=width):
-        return Kernels(name, attend, make, tuple(notes))
-    return Kernels(feed_forward=make, notes=tuple(notes))
+    name = _choose_attention(device, notes, heads=heads, width=width)
+    return Kernels(name, flash3 if name else None, make, tuple(notes))
 
 
 def product_problem(device: torch.device) -> str:
@@ -177,10 +176,11 @@ def _not_chosen(*_: Tensor, **_scales: Tensor) -> Tensor:
 flash3 = _Attention()
 
 
-def _attention(
-    device: torch.device, notes: list[str], *, heads: int, width: int
-) -> list[tuple[str, Callable[[Tensor, Tensor, Tensor], Tensor]]]:
-    """The first FlashAttention-3 that computes correctly in FP8, with its name; `notes` hears of the others."""
+def _choose_attention(device: torch.device, notes: list[str], *, heads: int, width: int) -> str:
+    """Have `flash3` take the first FlashAttention-3 that computes correctly in FP8; its name, empty if there is none.
+
+    `notes` gets a sentence about each that cannot be used.
+    """
     q, k, v = (torch.randn(1, attention.TOKENS, heads, width, device=device).to(torch.bfloat16) for _ in range(3))
     hopper = torch.cuda.get_device_capability(device)[0] == attention.HOPPER
     missing = f"is not installed: {FLASH3_INSTALL}" if hopper else "is for Hopper (H100, H200) alone"
@@ -189,8 +189,8 @@ def _attention(
         flash3.kernel = kernel
         problem = attention.self_test(flash3, q, k, v, tolerance=ATTENTION_TOLERANCE)
         if not problem:
-            return [(f"{name} in FP8", flash3)]
+            return f"{name} in FP8"
         notes.append(f"{name} is not used in FP8: {problem}.")
     if missing:
         notes.append(f"Attention is not computed in FP8: FlashAttention-3 {missing}.")
-    return []
+    return ""

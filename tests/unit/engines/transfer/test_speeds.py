@@ -11,6 +11,8 @@ attention = Deferred("povwatch.engines.transfer.attention")
 fp8 = Deferred("povwatch.engines.transfer.fp8")
 
 from povwatch.engines.port import EngineFailure
+from povwatch.engines.transfer.request import read
+from povwatch.engines.transfer.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -95,10 +97,9 @@ def test_fp8_leaves_exact_as_it_is(engine, tmp_path, monkeypatch) -> None:
     assert len(set(weights)) == len(weights) // 2
 
 
-def test_pipelines_numbers_have_one_speed(tiny, tmp_path) -> None:
-    """An engine that is exact to the bit refuses a job that is not."""
-    engine, _ = tiny_jobs.loaded(tiny, exact="pipeline")
+def test_pipelines_numbers_have_one_speed() -> None:
+    """An engine that is exact to the bit refuses a job that is not, and a setting that is not."""
     with pytest.raises(EngineFailure, match=r"engine\.exact"):
-        engine.generate(asked(tiny_jobs.clip_of(tmp_path, 9), "fast"), tiny_jobs.context(tmp_path))
+        read(asked("a.mp4", "fast"), Settings(exact="pipeline"))
     with pytest.raises(EngineFailure, match=r"engine\.speed"):
-        tiny_jobs.loaded(tiny, exact="pipeline", speed="fast")
+        Settings.from_config({"exact": "pipeline", "speed": "fast"})
