@@ -250,7 +250,7 @@ class FolderMonitor(JobListener):
     def _compare_looks(self, found: Mapping[bytes, Found]) -> None:
         """The same for the further looks of the clips. `found` has their JSONs."""
         for path, of_clip in found.items():
-            looks = self._store.looks.get(path, {})
+            looks = self._looks.known(path)
             for look, (_, seen) in of_clip.items():
                 known = looks.get(look)
                 if known is not None and seen != known.spec_stat and (known.state.ended or known.state in CLAIMED):

@@ -57,6 +57,12 @@ class LookFiles:
         self._over: dict[bytes, int] = {}
         """Clips with more than `most` looks: how many. One log line for each number."""
 
+    def known(self, clip: bytes) -> dict[str, Known]:
+        """The newest jobs of a clip's further looks, but for those from when its files had another base."""
+        own = self._store.known.get(clip)
+        looks_of = self._store.looks.get(clip, {})
+        return {look: job for look, job in looks_of.items() if own is not None and job.base == own.base}
+
     def found(self, listing: Listing) -> dict[bytes, Found]:
         """The JSONs of further looks in a scan, by clip."""
         if len(self._store.known) != self._clips_known:  # a new clip may have taken a base
@@ -84,7 +90,7 @@ class LookFiles:
         self._waiting.clear()
         self._over = {clip: count for clip, count in self._over.items() if clip in found}
         for clip, of_clip in found.items():
-            known = self._store.looks.get(clip, {})
+            known = self.known(clip)
             new = {look: file for look, file in sorted(of_clip.items()) if look not in known}
             if new and clip in self._store.known:
                 self._charged(clip, new, [look for look in of_clip if look in known])
@@ -92,7 +98,7 @@ class LookFiles:
     def clip_arrived(self, clip: bytes) -> None:
         """Take in the looks that have waited for this clip."""
         if new := self._waiting.pop(clip, None):
-            self._charged(clip, new, list(self._store.looks.get(clip, {})))
+            self._charged(clip, new, list(self.known(clip)))
 
     def again(self, job: Job, spec: bytes, seen: Signature) -> None:
         """Run a look once more, since its JSON was edited; it waits if its clip has not arrived.
@@ -107,8 +113,8 @@ class LookFiles:
 
     def refused(self, clip: bytes, look: str) -> str:
         """Why a look of this clip cannot have its name, as a sentence; empty if it can."""
-        known = self._store.looks.get(clip, {})
-        others = [other for other, job in known.items() if other != look and job.state is not JobState.REJECTED]
+        known = self.known(clip).items()
+        others = [other for other, job in known if other != look and job.state is not JobState.REJECTED]
         base = self._store.known[clip].base
         return looks.refusal(look, base, others=others)
 

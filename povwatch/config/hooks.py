@@ -21,10 +21,14 @@ PLACEHOLDERS = {
     "spec": "a private copy of its JSON, in upstream's fields",
     "outdir": "the folder of its results in outputs/, which is there",
     "stem": "what its files are called",
+    "look": "the look of the clip; empty for its own",
     "job": "the job's number",
     "output": "the published video; after a clip only",
 }
 """Name to meaning. Paths are absolute."""
+
+OF_A_LOOK = frozenset({"spec", "look"})
+"""Placeholders that differ between the looks of a clip."""
 
 AFTER_ONLY = frozenset({"output"})
 """Placeholders that have no value before a clip has run."""
@@ -72,14 +76,14 @@ class Hook(BaseModel):
     per: Literal["clip", "variant"] | None = None
     """How often it runs for a clip with several looks: once, for whichever comes first, or for each.
 
-    By default once before a clip, unless it names {spec}, and for each look after it.
+    By default once before a clip, unless it names {spec} or {look}, and for each look after it.
     """
 
     @property
     def once_a_clip(self) -> bool:
         """Whether it runs once for all looks of a clip."""
         if self.per is None:
-            return self.when == "before" and "spec" not in self.placeholders
+            return self.when == "before" and not OF_A_LOOK & self.placeholders
         return self.per == "clip"
 
     @property
@@ -126,9 +130,9 @@ class Hook(BaseModel):
                 raise ValueError(
                     f'the hook {self.name!r}: {{{name}}} is there after a clip only: use {{outdir}}, or when = "after"'
                 )
-        if self.per == "clip" and "spec" in self.placeholders:
+        for name in sorted(OF_A_LOOK & self.placeholders if self.per == "clip" else ()):
             raise ValueError(
-                f'the hook {self.name!r}: each look of a clip has a JSON of its own: take {{spec}} out, or per = "clip"'
+                f'the hook {self.name!r}: {{{name}}} is another one for each look: take it out, or per = "clip"'
             )
         if any(".." in text.split("/") for text in self.expects):
             raise ValueError(f"the hook {self.name!r}: expects has to name files without ..")

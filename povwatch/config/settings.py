@@ -214,7 +214,7 @@ class Publish(Section):
     """The results in outputs/."""
 
     layout: str = "{folder}/{stem}/{stem}_{kind}.mp4"
-    """Where a result goes: folder (below inputs/), stem, kind (aug or preview)."""
+    """Where a result goes: folder (below inputs/), stem, kind (aug or preview; night_aug for the look night)."""
     source: Literal["keep", "move"] = "keep"
     """Whether a finished clip stays or is moved."""
     source_to: str = "{folder}/.done/{name}"

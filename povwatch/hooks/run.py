@@ -163,6 +163,7 @@ def _values(request: HookRequest, config: Config, folder: Path, outdir: Path) ->
         "spec": str(folder / os.fsdecode(job.stem + b".json")),
         "outdir": str(outdir),
         "stem": os.fsdecode(job.base),
+        "look": job.look,
         "job": str(job.id),
         "output": "" if request.output is None else str(config.paths.outputs / os.fsdecode(request.output)),
     }

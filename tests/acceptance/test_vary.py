@@ -158,6 +158,18 @@ def test_what_vary_refuses(here, words, said):
     assert [file.name for file in here.inputs.iterdir()] == ["clip.mp4"]
 
 
+def test_why_a_look_has_no_job(here):
+    """A look whose clip never arrives has no job; why says what it waits for, and show which looks there are."""
+    (here.inputs / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(4000))
+    (here.inputs / "clip.night.json").write_text("{}")
+    here.start()
+    here.wait_state("clip.mp4", "arriving", waiting_on="incomplete")
+    for word in ("clip@night", "clip.night.json"):
+        assert "it is taken in when its clip has arrived (arriving now)" in here.call("why", word).stdout
+    done = here.call("show", "clip@night")
+    assert 'clip.mp4 has no look "night". It has its own look alone.' in done.stderr
+
+
 def test_vary_beside_another_clip(here):
     """A clip of the whole name keeps its JSON: vary says so."""
     here.clip("clip.mp4")

@@ -125,14 +125,19 @@ def test_after_a_kill(here):
 
 def test_refused_names(here):
     """A look that cannot have its name is rejected, and an error file beside it says why until it is gone."""
+    long = "n" * 248
     files = {name: here.write(name) for name in ("aug", "Night", "night", "a b")}
+    (here.inputs / f"a.{long}.json").write_text("{}")
     here.copy()
-    assert here.states() == {"": "grace", "Night": "grace", "a b": "rejected", "aug": "rejected", "night": "rejected"}
+    wrong = dict.fromkeys(["a b", "aug", "night", long], "rejected")
+    assert here.states() == {"": "grace", "Night": "grace"} | wrong
+    assert "too long: beside this clip it may have 64 bytes" in here.jobs()[long].error
+    assert len(list(here.inputs.glob("a.nnn*~*.error.txt"))) == 1
     assert "differ in upper and lower case alone" in (here.inputs / "a.night.error.txt").read_text()
     error = here.inputs / "a.aug.error.txt"
     assert '"aug" is no name for a look' in error.read_text()
     here.rescan()
-    assert len(here.events("rejected")) == 3
+    assert len(here.events("rejected")) == 4
     files["aug"].unlink()
     here.rescan()
     assert not error.exists()
@@ -168,3 +173,21 @@ def test_clip_takes_its_name_back(here):
     assert here.states() == {"": "grace", "night": "cancelled"}
     assert here.jobs()["night"].detail == "a.night.json is the JSON of a.night.mp4 now"
     assert here.states(b"a.night.mp4") == {"": "grace"}
+
+
+def test_base_that_the_clip_lost(here):
+    """A clip that came back under another base has the looks of that base."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    (here.inputs / "a.mp4").unlink()
+    here.rescan()
+    here.until(10)
+    assert set(here.states().values()) == {"cancelled"}
+    here.copy("a.mov")
+    assert here.states(b"a.mov") == {"": "grace", "night": "grace"}, "it has the base now, and with it a.night.json"
+    here.copy()
+    (here.inputs / "a.mp4.night.json").write_text((here.inputs / "a.night.json").read_text().replace("a.mov", "a.mp4"))
+    here.rescan()
+    assert here.states() == {"": "grace", "night": "grace"}
+    assert here.jobs()["night"].stem == b"a.mp4.night"

@@ -102,6 +102,7 @@ def test_values_are_not_filled_in_again():
         ({}, True),
         ({"per": "variant"}, False),
         ({"argv": ["x", "{spec}"]}, False),
+        ({"argv": ["x", "{look}"]}, False),
         ({"when": "after"}, False),
         ({"when": "after", "per": "clip"}, True),
     ],
@@ -116,5 +117,5 @@ def test_once_a_clip_or_for_each_look(settings, once):
 
 
 def test_hook_of_a_clip_has_no_json():
-    with pytest.raises(ValidationError, match="each look of a clip has a JSON of its own"):
+    with pytest.raises(ValidationError, match="is another one for each look"):
         hook(per="clip", argv=["x", "{spec}"])
