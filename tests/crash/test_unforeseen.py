@@ -12,8 +12,13 @@ import pytest
 
 PROGRAM = Path(__file__).with_name("unforeseen.py")
 
-SHARE = 1 if os.environ.get("POVWATCH_TEST_ALL") else 16
+ALL = bool(os.environ.get("POVWATCH_TEST_ALL"))
+
+SHARE = 1 if ALL else 16
 """Continuous integration tries all the steps, a developer's run a part of them."""
+
+ONCE, STARTS = (4, 2) if ALL else (1, 1)
+"""Processes that share the steps."""
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -27,13 +32,13 @@ def tried(what, part, parts):
     assert found["points"] > 1
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(ONCE))
 def test_every_step_raises_once(part):
     """An exception in any step of a healthy run costs its clip at most one try, and the daemon lives."""
-    tried("once", part, 4)
+    tried("once", part, ONCE)
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", range(STARTS))
 def test_every_recovery_step_raises(part):
     """A job whose recovery raises at each start fails at the third, and the daemon lives."""
-    tried("starts", part, 2)
+    tried("starts", part, STARTS)
