@@ -36,6 +36,7 @@ from support import tiny_model  # first: it makes torchvision importable beside 
 from povwatch.core.speed import SPEEDS
 from povwatch.engines.transfer import request, weights
 from povwatch.engines.transfer.denoise import Denoiser
+from povwatch.engines.transfer.frames import Piece
 from povwatch.engines.transfer.model import Model
 from povwatch.engines.transfer.pipeline_step import PipelineStep
 from povwatch.engines.transfer.settings import Settings
@@ -101,7 +102,7 @@ class Bench:
     def _long(self) -> None:
         """Seconds of each speed, and of diffusers' modules."""
         steps, theirs = self._asked.steps, PipelineStep(self.model.transformer, 8)
-        theirs.use(self.model.controlnet)
+        theirs.use(self.model.controlnets)
         ours = self.model.step_for
         self.model.step_for = lambda _: theirs  # type: ignore[method-assign]
         _, _, row = self._denoised("exact", self._asked.long, FEW)
@@ -139,8 +140,8 @@ class Bench:
         with torch.no_grad(), Watts(self.model.device) as watts:
             denoiser = Denoiser(self.model, wanted)
             generator = torch.Generator("cpu").manual_seed(SEED)
-            noise, given, control = denoiser.encode(drawn(frames, *wanted.size), None, generator)
-            latents = denoiser.denoise(noise, given, control, first=True, stepped=stepped)
+            encoded = denoiser.encode(Piece({"edge": drawn(frames, *wanted.size)}), None, generator)
+            latents = denoiser.denoise(encoded, first=True, stepped=stepped)
         plan = [one.value for one in wanted.plan]
         row = {
             "speed": speed,

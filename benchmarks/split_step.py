@@ -96,7 +96,7 @@ def one(asked: argparse.Namespace) -> dict[str, Any]:
             part.meet(device)
         compiler = None if asked.dry else compiling.Compiler(str(asked.folder / f"cache-{asked.ranks}"))
         step = Step(nets[0], kernel.attend, **({"prepared": compiler} if compiler else {}), part=part)
-        step.use(nets[1])
+        step.use(nets[1:])
         row: dict[str, Any] = {"attention": kernel.name}
         with kernel.scope():
             if compiler is not None:
@@ -123,7 +123,7 @@ def exchange(part: Any, step: Any, inputs: Any, device: Any) -> float:  # noqa: 
     def none(q: Tensor, _k: Tensor, _v: Tensor) -> Tensor:
         return q.contiguous()
 
-    tokens = step.conditions(inputs.control, inputs.mask).cos.size(0)
+    tokens = step.conditions([inputs.control], [1.0], inputs.mask).cos.size(0)
     config = step._transformer.config  # noqa: SLF001
     shape = (1, tokens, config.num_attention_heads, config.attention_head_dim)
     q, k, v = (torch.randn(shape, device=device, dtype=inputs.latents.dtype) for _ in range(3))

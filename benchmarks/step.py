@@ -142,7 +142,7 @@ def one(name: str, asked: argparse.Namespace) -> dict[str, Any]:
                     options["feed_forward"] = in_fp8.feed_forward
                 row["feed_forward"] = "FP8" if "feed_forward" in options else str(dtype)
             step = Step(nets[0], attend, **options)
-        step.use(nets[1])
+        step.use(nets[1:])
         with kernel.scope():
             if compiler is not None:
                 began = time.monotonic()
@@ -179,8 +179,8 @@ class Inputs:
     def velocities(self, step: Any) -> list[Tensor]:  # noqa: ANN401 - Step or PipelineStep
         """One step from nothing."""
         contexts = [step.context(text) for text in self.texts]
-        conditions = step.conditions(self.control, self.mask)
-        found: list[Tensor] = step.velocities(self.latents, self.moment, conditions, contexts, 1.0)
+        conditions = step.conditions([self.control], [1.0], self.mask)
+        found: list[Tensor] = step.velocities(self.latents, self.moment, conditions, contexts)
         return found
 
 
@@ -216,7 +216,7 @@ def references(
     from povwatch.engines.transfer.pipeline_step import PipelineStep  # noqa: PLC0415
 
     step = PipelineStep(nets[0], 8)
-    step.use(nets[1])
+    step.use(nets[1:])
     with kernel.scope():
         shipped = inputs.velocities(step)
         for net in nets:
@@ -252,7 +252,7 @@ def timed(inputs: Inputs, step: Any, device: Any, repeats: int) -> dict[str, Any
             torch.cuda.synchronize()
 
     contexts = [step.context(text) for text in inputs.texts]
-    conditions = step.conditions(inputs.control, inputs.mask)
+    conditions = step.conditions([inputs.control], [1.0], inputs.mask)
     took = []
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -261,7 +261,7 @@ def timed(inputs: Inputs, step: Any, device: Any, repeats: int) -> dict[str, Any
         for _ in range(repeats + 1):  # the first one makes the card warm
             wait()
             began = time.monotonic()
-            step.velocities(inputs.latents, inputs.moment, conditions, contexts, 1.0)
+            step.velocities(inputs.latents, inputs.moment, conditions, contexts)
             wait()
             took.append(time.monotonic() - began)
     seconds = statistics.median(took[1:])

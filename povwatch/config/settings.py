@@ -165,7 +165,7 @@ class Engine(Section):
     python: Path = Path("cosmos-transfer2.5/.venv/bin/python")
     """The interpreter of upstream's own environment."""
     controls: Annotated[tuple[Control, ...], Field(min_length=1)] = ("edge",)
-    """The controls that are loaded, and may be used: one, or all four."""
+    """The controls that may be used. cosmos: one, or all four; diffusers: any."""
     model: str = ""
     """Another model than the engine's own: a folder or repository (diffusers), or a variant (cosmos)."""
     guardrails: bool = True

@@ -33,23 +33,37 @@ def plain(q, k, v):
     return (scores.softmax(-1) @ v.transpose(1, 2)).transpose(1, 2)
 
 
-def velocities(step, controlnet, *, size, given, prompts, weight=0.7):
-    """The velocities that a step predicts for random inputs, the same each time."""
+def inputs(*, size, given, prompts, controls=1, black=()):
+    """Random inputs of a step, the same each time: latents, moments, mask, texts and controls.
+
+    Args:
+        size: frames, rows and columns of latents.
+        given: frames.
+        prompts: their number.
+        controls: their number.
+        black: the numbers of controls that are left out.
+    """
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape):
         return torch.randn(*shape, generator=generator)
 
-    latents, control = draw(1, 16, *size), draw(1, 16, *size)
+    latents, *each = [draw(1, 16, *size) for _ in range(1 + controls)]
+    each = [None if number in black else control for number, control in enumerate(each)]
     mask = torch.zeros(1, 1, *size)
     mask[:, :, :given] = 1
     moment = torch.full((1, 1, size[0], 1, 1), 0.6)
     moment[:, :, :given] = 0.1
-    texts = [draw(1, 7, tiny_model.LAYERS * tiny_model.HIDDEN) for _ in range(prompts)]
+    return latents, moment, mask, [draw(1, 7, tiny_model.LAYERS * tiny_model.HIDDEN) for _ in range(prompts)], each
+
+
+def velocities(step, *nets, weights=(0.7,), **asked):
+    """The velocities that a step predicts with these control nets for `inputs`."""
+    latents, moment, mask, texts, controls = inputs(controls=len(nets), **asked)
     with torch.no_grad():
-        step.use(controlnet)
+        step.use(nets)
         contexts = [step.context(text) for text in texts]
-        return step.velocities(latents, moment, step.conditions(control, mask), contexts, weight)
+        return step.velocities(latents, moment, step.conditions(controls, weights, mask), contexts)
 
 
 def error(ours, theirs):

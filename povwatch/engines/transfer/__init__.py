@@ -1,7 +1,8 @@
 """The parts of the diffusers engine: `Cosmos2_5_TransferPipeline` with a chunk loop of our own.
 
 A job passes through request.py (what is asked for, and whether the engine can do it), plan.py (size and chunks),
-frames.py (reads the clip and its control), denoise.py (one chunk), step.py (a step of it, in less time than diffusers'
+frames.py (reads the clip, its controls and masks), blanks.py (finds those that are blank), denoise.py (one chunk),
+masks.py (weights of a mask; what is kept of the clip), step.py (a step of it, in less time than diffusers'
 modules, which pipeline_step.py calls), checkpoint.py (keeps a finished chunk) and vae.py (decodes it). run.py puts them
 together; threads.py reads and writes beside it. A job that is not exact also has skipping.py (which steps are
 computed), fp8.py (attention and feed-forward) and approximated.py (what is told of it). Before the first job:

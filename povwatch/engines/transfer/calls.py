@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from povwatch.engines.ranks import END
 from povwatch.engines.transfer.split import share
@@ -20,8 +21,6 @@ from povwatch.engines.transfer.step import Context, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from torch import Tensor
 
     from povwatch.engines.ranks import Words
     from povwatch.engines.transfer.step import Conditions
@@ -48,20 +47,25 @@ class LeadingStep(Step):
         self._made += 1
         self._call("context", text, number=self._made)
         own = super().context(text)
-        return _Numbered(own.control, own.main, self._made)
+        return _Numbered(own.controls, own.main, self._made)
 
-    def conditions(self, control: Tensor, mask: Tensor) -> Conditions:
+    def conditions(
+        self, controls: Sequence[Tensor | None], weights: Sequence[float | Tensor], mask: Tensor
+    ) -> Conditions:
         """See `Step`."""
-        self._call("conditions", control, mask)
-        return super().conditions(control, mask)
+        given = [one for one in (*controls, *weights) if isinstance(one, Tensor)]
+        numbers = [None if isinstance(weight, Tensor) else weight for weight in weights]
+        there = [control is not None for control in controls]
+        self._call("conditions", mask, *given, controls=there, weights=numbers)
+        return super().conditions(controls, weights, mask)
 
     def velocities(
-        self, latents: Tensor, moment: Tensor, conditions: Conditions, contexts: Sequence[Context], weight: float
+        self, latents: Tensor, moment: Tensor, conditions: Conditions, contexts: Sequence[Context]
     ) -> list[Tensor]:
         """See `Step`. The conditions have to be the last ones that were made."""
         numbers = [context.number for context in contexts if isinstance(context, _Numbered)]
-        self._call("velocities", latents, moment, contexts=numbers, weight=weight)
-        return super().velocities(latents, moment, conditions, contexts, weight)
+        self._call("velocities", latents, moment, contexts=numbers)
+        return super().velocities(latents, moment, conditions, contexts)
 
     def _call(self, name: str, *tensors: Tensor, **values: object) -> None:
         given = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
@@ -90,10 +94,14 @@ def follow(step: Step, words: Words, device: torch.device) -> None:
                 contexts[call["number"]] = step.context(*given)
             case "conditions":
                 conditions = None  # so that its memory is free for the next one
-                conditions = step.conditions(*given)
+                mask, *others = given
+                tensors = iter(others)
+                controls = [next(tensors) if there else None for there in call["controls"]]
+                each = [next(tensors) if weight is None else weight for weight in call["weights"]]
+                conditions = step.conditions(controls, each, mask)
             case "velocities":
                 latents, moment = given
                 asked = [contexts[number] for number in call["contexts"]]
-                step.velocities(latents, moment, conditions, asked, call["weight"])
+                step.velocities(latents, moment, conditions, asked)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # else this rank would end a job whose exchange it still waits for

@@ -40,15 +40,16 @@ class Key:
     """Computes the keys of a job's chunks in turn."""
 
     def __init__(self, decisive: dict[str, Any]) -> None:
-        """`decisive`: everything that decides the result, except the control's frames, as JSON values."""
+        """`decisive`: everything that decides the result, except frames, as JSON values."""
         text = json.dumps({"format": FORMAT, **decisive}, sort_keys=True)
         self._digest = hashlib.sha256(text.encode()).digest()
 
-    def next(self, control: Frame) -> str:
-        """The next chunk's key in hexadecimal; `control` are its frames, uint8."""
+    def next(self, *frames: Frame) -> str:
+        """The next chunk's key in hexadecimal; `frames` are those of its controls and masks, a byte a value."""
         hashed = hashlib.sha256(self._digest)
-        hashed.update(repr(control.shape).encode())
-        hashed.update(control.reshape(-1).data)
+        for one in frames:
+            hashed.update(repr(one.shape).encode())
+            hashed.update(one.reshape(-1).data)
         self._digest = hashed.digest()
         return hashed.hexdigest()
 

@@ -6,9 +6,12 @@ after the other for a prompt that is new, and leave it again. The results are th
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from povwatch.core.units import spell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Memory: TypeAlias = Literal["full", "low"]
 
@@ -19,9 +22,40 @@ TEXT_ENCODER = 16_600_000_000
 """Bytes of the text encoder's files; with so much free memory of the host, they are read from the disk once."""
 
 
+LIMIT = "POVWATCH_GPU_MEMORY"
+"""Variable of the environment: bytes of GPU memory that torch may take, so that benchmarks try smaller GPUs."""
+
+WORKING = 11_600_000_000
+"""Bytes that a job takes beside all weights: what was measured for the whole model, less the files of its parts."""
+
+WORKING_MORE = 1_100_000_000
+"""Bytes for each further control, beside its net: its hint, its hidden state and its attention, 0.35 GB each."""
+
+
 def needed(asked: str) -> int:
     """Bytes of GPU memory without which the engine does not load; `asked` is a value of engine.memory."""
     return NEEDED["full" if asked == "full" else "low"]
+
+
+def working(controls: int) -> int:
+    """Bytes of GPU memory that a job with so many controls takes beside the weights."""
+    return WORKING + WORKING_MORE * (controls - 1)
+
+
+def freed(unused: Mapping[str, int], lacking: int) -> list[str]:
+    """The control nets that are freed, so that so many bytes more are free, as far as possible.
+
+    Args:
+        unused: bytes of each net that may be freed; the first ones go first.
+        lacking: may be negative.
+    """
+    found = []
+    for key, size in unused.items():
+        if lacking <= 0:
+            break
+        found.append(key)
+        lacking -= size
+    return found
 
 
 def choose(asked: str, room: int | None) -> tuple[Memory, str]:

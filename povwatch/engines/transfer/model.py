@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from povwatch.core.speed import Speed
     from povwatch.engines.transfer.settings import Settings
 
-LIMIT = "POVWATCH_GPU_MEMORY"
-"""Variable of the environment: bytes of GPU memory that torch may take, so that benchmarks try smaller GPUs."""
-
 EMBEDDINGS_KEPT = 4
 """Cached embeddings of prompts, 100 MB each: most clips share their negative prompt, and many their prompt."""
 
@@ -163,7 +160,7 @@ def _room(device: torch.device) -> int | None:
         return None
     free, total = torch.cuda.mem_get_info(device)
     room = free + torch.cuda.memory_reserved(device)
-    if limit := int(os.environ.get(LIMIT, "0")):
+    if limit := int(os.environ.get(memory.LIMIT, "0")):
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
         return min(room, limit)
     return room

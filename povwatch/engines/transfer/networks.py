@@ -1,8 +1,10 @@
-"""Holds the transformer, a control net, and the step that they compute."""
+"""Holds the transformer, the control nets, and the step that they compute."""
 
 from __future__ import annotations
 
 import gc
+import os
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,14 +15,14 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from povwatch.core.cosmos import RESOLUTION
 from povwatch.engines.port import EngineFailure
-from povwatch.engines.transfer import attention, fp8, plan, weights
+from povwatch.engines.transfer import attention, fp8, memory, plan, weights
 from povwatch.engines.transfer.compiling import Compiler
 from povwatch.engines.transfer.pipeline_step import PipelineStep
 from povwatch.engines.transfer.split import WHOLE, Whole
 from povwatch.engines.transfer.step import Step, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from povwatch.core.speed import Speed
@@ -68,9 +70,10 @@ class Networks:
         self._make_step = make_step
         # Pixels of a latent in time and in space: the pipeline's rule.
         self._scales: tuple[int, int] = (2 ** sum(vae.temperal_downsample), 2 ** len(vae.temperal_downsample))
-        self.key = ""
-        """The hint key of the control that is loaded."""
-        self.controlnet: CosmosControlNetModel = None
+        self._kept: OrderedDict[str, CosmosControlNetModel] = OrderedDict()
+        """The control nets on the device by hint key, those that were used least recently first."""
+        self.keys: list[str] = []
+        """The hint keys in use."""
         self.transformer = loading.part("transformer", CosmosTransformer3DModel, files.base / "transformer")
         config = self.transformer.config
         ranks = part.ranks
@@ -94,7 +97,7 @@ class Networks:
         """Calls of other functions that are compiled with the step."""
         self._notes: list[str] = []
         self.step: Step | PipelineStep = self._pipeline_step()
-        """Computes denoising steps with the transformer and the control that is loaded."""
+        """Computes denoising steps with the transformer and the control nets in use."""
         self._fp8: fp8.Kernels | None = None
         self._fast: Step | None = None
 
@@ -104,32 +107,72 @@ class Networks:
         Raises:
             EngineFailure: see `use` and `Part.meet`.
         """
-        self.use(self.settings.controls[0])
+        self.use(self.settings.controls[:1])
         if self.part.ranks > 1:
             report("other GPUs", None)
         self.part.meet(self.device)
         self._compile(report)
 
-    def use(self, key: str) -> None:
-        """Load a control in place of the one before, which is freed first.
+    def use(self, keys: Sequence[str]) -> None:
+        """Use these controls in this order, each loaded when it is first asked for.
+
+        Others stay on the device while there is room; the net that was used least recently is freed first.
 
         Raises:
             EngineFailure: the weights are not such a control's, or several ranks cannot compute its steps.
         """
-        if key == self.key:
+        if self.keys != list(keys):
+            self.keys = []
+            for step in self._steps():
+                step.use([])
+        for key in keys:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+        self._make_room(keys)
+        if self.keys:
             return
-        self.key, self.controlnet = "", None
-        for step in self._steps():
-            step.use(None)
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.controlnet = self._loading.part("controlnet", CosmosControlNetModel, self._files.controls[key])
+        for key in keys:
+            if key not in self._kept:
+                self._kept[key] = self._loading.part("controlnet", CosmosControlNetModel, self._files.controls[key])
         if self.settings.exact != "pipeline":
-            self._choose_step()
+            self._choose_step([self._kept[key] for key in keys])
+        self.keys = list(keys)
         for step in self._steps():
-            step.use(self.controlnet)
-        self.key = key
+            step.use(self.controlnets)
+
+    @property
+    def controlnets(self) -> list[CosmosControlNetModel]:
+        """The control nets in use."""
+        return [self._kept[key] for key in self.keys]
+
+    @property
+    def kept(self) -> list[str]:
+        """The hint keys whose nets are on the device, those that were used least recently first."""
+        return list(self._kept)
+
+    def room(self) -> int | None:
+        """Bytes of GPU memory that the engine can still take; None without a GPU."""
+        if self.device.type != "cuda":
+            return None
+        free, total = torch.cuda.mem_get_info(self.device)
+        taken, reserved = torch.cuda.memory_allocated(self.device), torch.cuda.memory_reserved(self.device)
+        return min(free + reserved, int(os.environ.get(memory.LIMIT, total))) - taken
+
+    def _make_room(self, keys: Sequence[str]) -> None:
+        """Free nets that a job does not use, if it and the nets that it still lacks would not fit beside them."""
+        room = self.room()
+        if room is None:
+            return
+        lacking = sum(self._size(key) for key in keys if key not in self._kept) + memory.working(len(keys)) - room
+        unused = {key: self._size(key) for key in self._kept if key not in keys}
+        for key in (freed := memory.freed(unused, lacking)):
+            del self._kept[key]
+        if freed:
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    def _size(self, key: str) -> int:
+        return weights.total_size(weights.weights(self._files.controls[key]))
 
     def step_for(self, speed: Speed) -> Step | PipelineStep:
         """What computes steps at a speed. Its weights in FP8 are made at the first job that wants them."""
@@ -139,7 +182,7 @@ class Networks:
                 kernels.attend or self.attention.attend,
                 **({"feed_forward": kernels.feed_forward} if kernels.feed_forward else {}),
             )
-            self._fast.use(self.controlnet)
+            self._fast.use(self.controlnets)
         return self.step if speed == "exact" or self._fast is None else self._fast
 
     def kernels(self, speed: Speed) -> fp8.Kernels:
@@ -185,13 +228,13 @@ class Networks:
     def _pipeline_step(self) -> PipelineStep:
         return PipelineStep(self.transformer, self._scales[1])
 
-    def _choose_step(self) -> None:
+    def _choose_step(self, nets: Sequence[CosmosControlNetModel]) -> None:
         """Take the engine's own step, unless it is not written for these networks.
 
         Raises:
             EngineFailure: it is not, and there are several ranks.
         """
-        difference = unknown(self.transformer, self.controlnet)
+        difference = next(filter(None, (unknown(self.transformer, net) for net in nets)), "")
         if difference and self.part.ranks > 1:
             raise EngineFailure(
                 "invalid",

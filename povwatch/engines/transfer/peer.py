@@ -47,7 +47,7 @@ class PeerEngine:
         """Do this rank's part."""
         networks = self._networks
         asked = request.read(job, networks.settings, networks.limit)
-        networks.use(asked.control.key)
+        networks.use([control.key for control in asked.controls])
         step = networks.step_for(asked.speed)
         if not isinstance(step, Step):
             raise EngineFailure("error", "The step is diffusers' own, which is not divided among GPUs.")

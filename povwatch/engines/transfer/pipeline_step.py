@@ -1,4 +1,8 @@
-"""Computes a denoising step with diffusers' own modules, as the pipeline does: the same numbers to the bit."""
+"""Computes a denoising step with diffusers' own modules, as the pipeline does: the same numbers to the bit.
+
+The pipeline takes one control without a mask. For more the modules are the same, and their residuals are added as in
+step.py.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,10 @@ if TYPE_CHECKING:
 
     Context: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
     """A prompt's embedding, and a style image's if the model takes one."""
-    Conditions: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-    """The control's latents, the mask of given frames, and the padding mask."""
+    Conditions: TypeAlias = tuple[
+        Sequence[torch.Tensor | None], Sequence[float | torch.Tensor], torch.Tensor, torch.Tensor
+    ]
+    """The controls' latents and weights, the mask of given frames, and the padding mask."""
 
 
 class PipelineStep:
@@ -22,11 +28,11 @@ class PipelineStep:
         """`pixels` are those of a latent, in rows and in columns."""
         self._transformer = transformer
         self._pixels = pixels
-        self._controlnet: Any = None
+        self._controlnets: Sequence[Any] = ()
 
-    def use(self, controlnet: Any) -> None:  # noqa: ANN401 - CosmosControlNetModel
-        """Take another control net, or none."""
-        self._controlnet = controlnet
+    def use(self, nets: Sequence[Any]) -> None:
+        """Take these control nets (CosmosControlNetModel)."""
+        self._controlnets = nets
 
     def context(self, text: torch.Tensor) -> Context:
         """A prompt. Zeros stand for the missing style image."""
@@ -36,10 +42,16 @@ class PipelineStep:
         shape = (text.size(0), config.img_context_num_tokens, config.img_context_dim_in)
         return text, text.new_zeros(shape, dtype=self._transformer.dtype)
 
-    def conditions(self, control: torch.Tensor, mask: torch.Tensor) -> Conditions:
+    def conditions(
+        self,
+        controls: Sequence[torch.Tensor | None],
+        weights: Sequence[float | torch.Tensor],
+        mask: torch.Tensor,
+    ) -> Conditions:
         """What the steps of a chunk share. No frame is padded."""
-        height, width = (self._pixels * length for length in control.shape[3:])
-        return control, mask, torch.zeros(1, 1, height, width, device=control.device, dtype=self._transformer.dtype)
+        height, width = (self._pixels * length for length in mask.shape[3:])
+        padding = torch.zeros(1, 1, height, width, device=mask.device, dtype=self._transformer.dtype)
+        return controls, weights, mask, padding
 
     def velocities(
         self,
@@ -47,22 +59,12 @@ class PipelineStep:
         moment: torch.Tensor,
         conditions: Conditions,
         contexts: Sequence[Context],
-        weight: float,
     ) -> list[torch.Tensor]:
         """Predict the velocity for each prompt."""
-        control, mask, padding = conditions
+        _, _, mask, padding = conditions
         found = []
         for context in contexts:
-            residuals = self._controlnet(
-                controls_latents=control,
-                latents=latents,
-                timestep=moment,
-                encoder_hidden_states=context,
-                condition_mask=mask,
-                conditioning_scale=weight,
-                padding_mask=padding,
-                return_dict=False,
-            )[0]
+            residuals = self._residuals(latents, moment, conditions, context)
             found.append(
                 self._transformer(
                     hidden_states=latents,
@@ -75,3 +77,27 @@ class PipelineStep:
                 )[0]
             )
         return found
+
+    def _residuals(
+        self, latents: torch.Tensor, moment: torch.Tensor, conditions: Conditions, context: Context
+    ) -> list[torch.Tensor] | None:
+        """What the transformer's blocks get: the weighted sum over the control nets; None without any."""
+        controls, weights, mask, padding = conditions
+        total: list[torch.Tensor] | None = None
+        for net, control, weight in zip(self._controlnets, controls, weights, strict=True):
+            if control is None:
+                continue
+            residuals = net(
+                controls_latents=control,
+                latents=latents,
+                timestep=moment,
+                encoder_hidden_states=context,
+                condition_mask=mask,
+                conditioning_scale=1.0 if isinstance(weight, torch.Tensor) else weight,
+                padding_mask=padding,
+                return_dict=False,
+            )[0]
+            if isinstance(weight, torch.Tensor):
+                residuals = [one * weight.flatten(2).transpose(1, 2) for one in residuals]
+            total = residuals if total is None else [a + b for a, b in zip(total, residuals, strict=True)]
+        return None if total is None else [one.to(latents.dtype) for one in total]

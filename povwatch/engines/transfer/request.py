@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.settings import Settings
 
 
+GUIDED_STEPS = 25
+"""Upstream's default of `guided_generation_step_threshold`."""
+
 ANOTHER = 'engine.kind = "cosmos" can do it.'
 
 SPEED = "povwatch.speed"
@@ -29,7 +32,6 @@ SPEED = "povwatch.speed"
 NOT_HERE = {
     "image_context_path": "style image",
     "context_frame_index": "style frame",
-    "guided_generation_mask": "mask of what is kept",
 }
 """Fields of the spec that the pipeline has no input for."""
 
@@ -45,9 +47,6 @@ def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int 
     asked = asked_controls(spec)
     if not asked:
         yield Problem("no control is asked for", f"Add one of {', '.join(controls)}.")
-    for key in asked[1:]:
-        message = f"is asked for beside {asked[0]}, and the diffusers engine takes one control"
-        yield Problem(message, f"Keep one of them; {ANOTHER}", key)
     for key in asked:
         yield from _of_control(key, spec[key], controls)
     for name, words in NOT_HERE.items():
@@ -84,14 +83,14 @@ def _of_control(key: str, asked: Mapping[str, Any], controls: Collection[str]) -
         message = f"is missing, and the diffusers engine does not compute {key}"
         todo = f"Give a control video of the clip's length and size; {ANOTHER}"
         yield Problem(message, todo, f"{key}.control_path")
-    for name in ("mask_path", "mask_prompt"):
-        if asked.get(name) is not None:
-            yield Problem("is set, and the diffusers engine takes no masks", f"Take it out; {ANOTHER}", f"{key}.{name}")
+    if asked.get("mask_prompt") is not None:
+        message = "is set, and the diffusers engine makes no masks"
+        yield Problem(message, f"Give a mask as mask_path instead; {ANOTHER}", f"{key}.mask_prompt")
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The control of a job."""
+    """A control of a job."""
 
     key: str
     weight: float
@@ -99,6 +98,25 @@ class Control:
     """Strength of a computed control; None for a given one."""
     path: str | None
     """A given control video."""
+    mask: str | None = None
+    """A video that is white where the control holds; None for everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guided:
+    """What a job keeps of the clip: upstream's guided generation."""
+
+    path: str
+    """A mask of it, as a video or an array."""
+    threshold: int
+    """The last step in which it is kept, counted from 0."""
+    labels: tuple[int, ...] | None
+    """The values of an array that count; None for all above 0."""
+
+    @property
+    def is_array(self) -> bool:
+        """Whether the mask is an array, not a video."""
+        return self.path.endswith(".npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +142,8 @@ class Request:
     carried: int
     """Frames of a chunk that the next one continues."""
     chunk_frames: int
-    control: Control
+    controls: tuple[Control, ...]
+    """In upstream's order, in which their residuals are added."""
     size: tuple[int, int]
     """Width and height that the model works at."""
     keep_size: bool
@@ -132,7 +151,8 @@ class Request:
     show_control: bool
     show_input: bool
     keep_control: bool
-    """Whether the control is also written as a video."""
+    """Whether the controls are also written as videos."""
+    guided: Guided | None = None
     speed: Speed = "exact"
     """How much may be approximated."""
 
@@ -142,19 +162,19 @@ class Request:
         return plan.chunks(self.frames, self.chunk_frames, self.carried)
 
     @property
-    def guided(self) -> bool:
+    def has_guidance(self) -> bool:
         """Whether there is guidance. The pipeline's rule: 0 and 1 mean none."""
         return self.guidance > 1.0
 
     @property
     def plan(self) -> list[skipping.Compute]:
         """What is computed of each step."""
-        return skipping.schedule(self.speed, self.steps, guided=self.guided)
+        return skipping.schedule(self.speed, self.steps, guided=self.has_guidance)
 
     @property
     def panels(self) -> int:
         """Pictures side by side in a frame of the artifact."""
-        return 1 + self.show_control + self.show_input
+        return 1 + self.show_control * len(self.controls) + self.show_input
 
     def decisive(self) -> dict[str, Any]:
         """Everything in the spec that decides what is generated, as JSON values; not the frames' contents."""
@@ -169,7 +189,8 @@ class Request:
             "steps": self.steps,
             "carried": self.carried,
             "chunk_frames": self.chunk_frames,
-            "control": [self.control.key, self.control.weight],
+            "controls": [[control.key, control.weight] for control in self.controls],
+            **({"guided": self.guided.threshold} if self.guided else {}),
             "size": list(self.size),
         }
 
@@ -191,7 +212,6 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
     if speed != "exact" and settings.exact == "pipeline":
         problem = too_exact(speed)
         raise EngineFailure("invalid", problem.sentence, problem.todo)
-    key = asked_controls(spec)[0]
     frames = min(spec.get("max_frames") or job["frames"], job["frames"])
     chunk_frames, carried = _chunk(spec, settings)
     return Request(
@@ -208,12 +228,13 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
         steps=int(spec.get("num_steps", STEPS)),
         carried=carried,
         chunk_frames=chunk_frames,
-        control=_control(key, spec[key]),
+        controls=tuple(_control(key, spec[key]) for key in asked_controls(spec)),
         size=plan.size(job["width"], job["height"], spec.get("resolution", RESOLUTION), settings.pixels, limit),
         keep_size=bool(spec.get("keep_input_resolution", True)),
         show_control=bool(spec.get("show_control_condition", False)),
         show_input=bool(spec.get("show_input", False)),
         keep_control=bool(job.get("keep_controls", False)),
+        guided=_guided(spec),
         speed=speed,
     )
 
@@ -227,7 +248,16 @@ def too_exact(speed: Speed) -> Problem:
 def _control(key: str, asked: dict[str, Any]) -> Control:
     weight, path = asked.get("control_weight"), asked.get("control_path")
     preset = (asked.get(PRESETS[key]) or "medium") if path is None and key in PRESETS else None
-    return Control(key, 1.0 if weight is None else float(weight), preset, path)
+    return Control(key, 1.0 if weight is None else float(weight), preset, path, asked.get("mask_path"))
+
+
+def _guided(spec: dict[str, Any]) -> Guided | None:
+    path = spec.get("guided_generation_mask")
+    if path is None:
+        return None
+    labels = spec.get("guided_generation_foreground_labels")
+    threshold = int(spec.get("guided_generation_step_threshold", GUIDED_STEPS))
+    return Guided(path, threshold, None if labels is None else tuple(labels))
 
 
 def _chunk(spec: dict[str, Any], settings: Settings) -> tuple[int, int]:

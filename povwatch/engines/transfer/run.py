@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from povwatch.engines.transfer.approximated import approximated
+from povwatch.engines.transfer.blanks import Blanks
 from povwatch.engines.transfer.checkpoint import Finished, Key, Store
 from povwatch.engines.transfer.denoise import Denoiser
-from povwatch.engines.transfer.frames import Piece, check_control, pieces
+from povwatch.engines.transfer.frames import Piece, check_files, pieces
 from povwatch.engines.transfer.settings import CONTROL_NAMES
 from povwatch.engines.transfer.threads import Writing, read_ahead
 from povwatch.engines.video_writer import VideoWriter
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from povwatch.engines.transfer.guardrail import Guardrail
     from povwatch.engines.transfer.model import Model
     from povwatch.engines.transfer.plan import Chunk
-    from povwatch.engines.transfer.request import Request
+    from povwatch.engines.transfer.request import Control, Request
     from povwatch.engines.transfer.settings import Settings
 
 
@@ -55,7 +56,7 @@ class LoadedModel:
             EngineBlocked: the guardrail refused the prompt or the video.
             EngineCancelled: the job is no longer wanted.
         """
-        check_control(request)
+        scaled = check_files(request)
         notes = self.model.notes
         clock = Clock(self.model.device)
         if self.model.device.type == "cuda":
@@ -72,7 +73,7 @@ class LoadedModel:
                 source = stack.enter_context(closing(pieces(request)))
                 prepared = stack.enter_context(read_ahead(source))
                 with clock("control swap"):
-                    self.model.use(request.control.key)
+                    self.model.use([control.key for control in request.controls])
                 context.raise_if_cancelled()
                 with clock("prompt"):
                     denoiser = Denoiser(self.model, request)
@@ -87,8 +88,7 @@ class LoadedModel:
                 panel = (request.width, request.height) if request.keep_size else request.size
                 output = VideoWriter(path, request.rate, panel, h264.GENERATED, panels=request.panels)
                 writers = [stack.enter_context(output)]
-                if request.keep_control:
-                    key = request.control.key
+                for key in [control.key for control in request.controls] if request.keep_control else ():
                     controls[key] = str(Path(context.workdir, f"generated_control_{key}.mp4"))
                     kept = VideoWriter(controls[key], request.rate, panel, h264.GENERATED)
                     writers.append(stack.enter_context(kept))
@@ -108,14 +108,19 @@ class LoadedModel:
             "guidance": request.guidance,
             "num_steps": request.steps,
             "num_conditional_frames": request.carried,
-            "control": request.control.key,
-            "control_weight": request.control.weight,
-            "preset": request.control.preset,
+            **self._only(request),
+            "branches": [self._branch(control) for control in request.controls],
+            "control_nets": self.model.kept,
             "guardrails": self._guardrail.on,
             "compiled": self.model.compiled,
             "speed": request.speed,
             **self._approximated(request),
-            "notes": [note for note in self.model.notes if note not in notes],
+            "notes": [
+                *(note for note in self.model.notes if note not in notes),
+                *scaled,
+                *job.blanks.notes(),
+                *self._beyond(request),
+            ],
             "seconds": clock.seconds(),
             "peak_memory_bytes": self._peak_memory(),
         }
@@ -129,16 +134,48 @@ class LoadedModel:
         told = approximated(request.speed, request.plan, attention=kernels.attention, feed_forward=in_fp8)
         return {"approximated": told}
 
+    @staticmethod
+    def _only(request: Request) -> dict[str, Any]:
+        """The only control of a job, if it has one alone."""
+        if len(request.controls) > 1:
+            return {}
+        [control] = request.controls
+        return {"control": control.key, "control_weight": control.weight, "preset": control.preset}
+
+    def _branch(self, control: Control) -> dict[str, Any]:
+        """A control, its weight and the files of its net, for the manifest."""
+        own = self._own_files(control)
+        files = {name: entry for name, entry in self._hashes.items() if name.startswith(own)}
+        given = [name for name, path in (("control", control.path), ("mask", control.mask)) if path is not None]
+        return {"key": control.key, "weight": control.weight, "preset": control.preset, "given": given, "files": files}
+
+    def _beyond(self, request: Request) -> list[str]:
+        """Say it where the numbers are not those of diffusers' pipeline because that cannot do the job."""
+        lacks = ["several controls"] if len(request.controls) > 1 else []
+        lacks += ["masks"] if any(control.mask for control in request.controls) else []
+        lacks += ["guided generation"] if request.guided else []
+        if not lacks or self.settings.exact != "pipeline":
+            return []
+        note = (
+            f"diffusers' pipeline does not know {' and '.join(lacks)}: its modules are used, and what they compute is "
+            "put together by upstream's rule."
+        )
+        return [note]
+
+    @staticmethod
+    def _own_files(control: Control) -> str:
+        return f"controlnet/{CONTROL_NAMES[control.key]}/"
+
     def _decisive(self, request: Request) -> dict[str, Any]:
-        """Everything that decides the result, except the control's frames."""
+        """Everything that decides the result, except frames."""
         model = self.model
-        control = f"controlnet/{CONTROL_NAMES[request.control.key]}/"
+        own = tuple(self._own_files(control) for control in request.controls)
         return {
             "request": request.decisive(),
             "weights": {
                 name: entry
                 for name, entry in self._hashes.items()
-                if name.startswith(control) or not name.startswith("controlnet/")
+                if name.startswith(own) or not name.startswith("controlnet/")
             },
             "device": model.device_name(),
             **model.decisive(request.speed),
@@ -171,6 +208,7 @@ class _Job:
         # On the CPU, because its numbers are the same for every GPU, and its state is small and portable.
         self._generator = torch.Generator("cpu").manual_seed(request.seed)
         self._resuming = True
+        self.blanks = Blanks()
         self.resumed = 0
         """Chunks taken from an earlier attempt."""
 
@@ -179,7 +217,7 @@ class _Job:
 
         Args:
             prepared: the input of each chunk.
-            writers: the artifact's, and the control's if it is wanted.
+            writers: the artifact's, and those of the controls if they are wanted.
         """
         carried: torch.Tensor | None = None
         with Writing(writers, limit=self._request.chunk_frames) as writing:
@@ -187,6 +225,7 @@ class _Job:
                 self._progress("read", chunk, 0)
                 with self._clock("read"):
                     piece = next(prepared)
+                self.blanks.look(piece)
                 latents = self._latents(chunk, piece, carried)
                 with self._clock("decode"):
                     carried = self._decode(chunk, piece, latents, writing)
@@ -198,7 +237,7 @@ class _Job:
     def _latents(self, chunk: Chunk, piece: Piece, carried: torch.Tensor | None) -> torch.Tensor:
         """A chunk's latents, from an earlier attempt if it has them."""
         with self._clock("checkpoint"):
-            key = self._key.next(piece.control)
+            key = self._key.next(*piece.arrays)
             kept = self._store.load(chunk.index, key) if self._resuming else None
         if kept is not None:
             self.resumed += 1
@@ -207,12 +246,10 @@ class _Job:
         self._resuming = False  # chunks after a gap continue another chunk than this attempt's
         self._progress("encode", chunk, 0)
         with self._clock("encode"):
-            noise, given, control = self._denoiser.encode(piece.control, carried, self._generator)
+            encoded = self._denoiser.encode(piece, carried, self._generator)
         with self._clock("denoise"):
             latents = self._denoiser.denoise(
-                noise,
-                given,
-                control,
+                encoded,
                 first=chunk.index == 0,
                 stepped=lambda step: self._progress("denoise", chunk, step),
             )
@@ -249,15 +286,18 @@ class _Job:
         return carried
 
     def _write(self, piece: Piece, first: int, generated: Frame, writing: Writing) -> None:
-        """Hand generated frames to the writer, with the control and the clip beside them where these are shown.
+        """Hand generated frames to the writer, with the controls and the clip beside them where these are shown.
 
         `first` is the number of the first one in its chunk.
         """
         same = slice(first, first + len(generated))
-        shown = [piece.control[same]] if self._request.show_control else []
-        shown += [piece.clip[same]] if piece.clip is not None else []
+        request = self._request
+        wanted = request.show_control or request.keep_control
+        controls = [piece.shown(control.key, same) for control in request.controls] if wanted else []
+        shown = [*controls] if request.show_control else []
+        shown += [piece.clip[same]] if request.show_input and piece.clip is not None else []
         with self._clock("write"):
-            writing.add([*shown, generated], [piece.control[same]])
+            writing.add([*shown, generated], *([control] for control in controls if request.keep_control))
 
     def _progress(self, stage: str, chunk: Chunk, step: int) -> None:
         """Report the progress, and leave the job if it was cancelled."""

@@ -1,4 +1,4 @@
-"""Computes one denoising step of Cosmos-Transfer2.5: the control net and the transformer, for each prompt.
+"""Computes one denoising step of Cosmos-Transfer2.5: the control nets and the transformer, for each prompt.
 
 The mathematics is that of `CosmosControlNetModel` and `CosmosTransformer3DModel` (diffusers 0.42.1,
 models/controlnets/controlnet_cosmos.py and models/transformers/transformer_cosmos.py); only rounding differs. It takes
@@ -13,6 +13,10 @@ less work in four places:
 - Keys and values of a prompt are computed once a job, and what depends on the control alone once a chunk.
 
 q, k and v are one product, and no transposition surrounds the attention.
+
+With several controls the transformer gets the weighted sum of their nets' residuals; its own computations are made
+once. Source: upstream's network with `use_after_proj_for_multi_branch = False` (minimal_v4_lvg_dit_control_vace.py,
+`forward`).
 
 Letters in shapes: B batch (1), F latent frames, P tokens of a frame, S = F P, C width of the model, H heads, D width of
 a head, T tokens of a prompt.
@@ -63,9 +67,9 @@ PROJECTIONS = frozenset({"before_proj.weight", "before_proj.bias", "after_proj.w
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A prompt as the blocks take it, in order: those of the control net, then those of the transformer."""
+    """A prompt as the blocks take it, in order: those of each control net, and those of the transformer."""
 
-    control: list[Prepared]
+    controls: list[list[Prepared]]
     main: list[Prepared]
 
 
@@ -85,8 +89,10 @@ class Prepared:
 class Conditions:
     """What all steps of a chunk share."""
 
-    hint: Tensor
-    """The control, projected, shape (B, F, P, C)."""
+    hints: list[Tensor | None]
+    """Each control, projected, shape (B, F, P, C); None for one that is left out."""
+    weights: list[float | Tensor]
+    """Each control's weight; one for each token has shape (B, F, P, 1)."""
     mask: Tensor
     """1 for given frames, shape (B, 1, F, height, width)."""
     cos: Tensor
@@ -95,7 +101,7 @@ class Conditions:
 
 
 class Step:
-    """Predicts velocities with both networks."""
+    """Predicts velocities with the transformer and the control nets in use."""
 
     def __init__(
         self,
@@ -106,9 +112,9 @@ class Step:
         *,
         part: Whole = WHOLE,
     ) -> None:
-        """Take the transformer apart; `use` has to give it a control net before the first step.
+        """Take the transformer apart; `use` has to give it control nets before the first step.
 
-        Several steps may share a transformer and a control net; they have the weights once.
+        Several steps may share a transformer and control nets; they have the weights once.
 
         Args:
             transformer: one that `unknown` finds nothing against.
@@ -122,38 +128,41 @@ class Step:
         self._attend = part.attention(attend)
         self._feed_forward = feed_forward
         self._main = [Block(block, self._attend, feed_forward(block.ff)) for block in transformer.transformer_blocks]
-        self._controlnet: Any = None
-        self._control: list[Block] = []
+        self._branches: list[Branch] = []
         self.attention = prepared(Block.attention)
         self.rest = prepared(Block.rest)
 
-    def use(self, controlnet: Any) -> None:  # noqa: ANN401 - CosmosControlNetModel
-        """Take another control net; None lets go of the one before, so that its memory is free."""
-        self._controlnet = controlnet
-        blocks = () if controlnet is None else controlnet.control_blocks
-        self._control = [Block(block, self._attend, self._feed_forward(block.ff)) for block in blocks]
+    def use(self, nets: Sequence[Any]) -> None:
+        """Take these control nets (CosmosControlNetModel), in this order; the others are let go of."""
+        known = {id(branch.net): branch for branch in self._branches}
+        self._branches = [known.get(id(net)) or self._branch(net) for net in nets]
 
     def context(self, text: Tensor) -> Context:
         """Prepare a prompt for a job; `text` is its embedding, shape (B, T, layers times width)."""
         return Context(
-            self._prepared(self._controlnet, self._control, text), self._prepared(self._transformer, self._main, text)
+            [self._prepared(branch.net, branch.blocks, text) for branch in self._branches],
+            self._prepared(self._transformer, self._main, text),
         )
 
-    def conditions(self, control: Tensor, mask: Tensor) -> Conditions:
+    def conditions(
+        self, controls: Sequence[Tensor | None], weights: Sequence[float | Tensor], mask: Tensor
+    ) -> Conditions:
         """Prepare a chunk.
 
         Args:
-            control: the control's latents, shape (B, channels, F, height, width).
+            controls: the latents of each net's control, shape (B, channels, F, height, width); None leaves a net out.
+            weights: of each control: a number, or one for each token, shape (B, 1, F, height / 2, width / 2).
             mask: 1 for given frames, shape (B, 1, F, height, width).
         """
-        net = self._controlnet
-        lacking = net.config.in_channels - 2 - control.size(1)  # the last two are the mask and the padding mask
-        filled = torch.cat((control, control.new_zeros(control.size(0), lacking, *control.shape[2:])), dim=1)
-        hint = self._control[0].block.before_proj(self._tokens(net.patch_embed, filled, mask))
-        return Conditions(hint, mask, *self._positions(control))
+        hints = [
+            None if control is None else self._hint(branch, control, mask)
+            for branch, control in zip(self._branches, controls, strict=True)
+        ]
+        own = [self._own_weights(weight) if isinstance(weight, Tensor) else weight for weight in weights]
+        return Conditions(hints, own, mask, *self._positions(mask))
 
     def velocities(
-        self, latents: Tensor, moment: Tensor, conditions: Conditions, contexts: Sequence[Context], weight: float
+        self, latents: Tensor, moment: Tensor, conditions: Conditions, contexts: Sequence[Context]
     ) -> list[Tensor]:
         """Predict the velocity for each prompt: from noise to video, in latents.
 
@@ -162,29 +171,26 @@ class Step:
             moment: each frame's timestep, float32, shape (B, 1, F, 1, 1).
             conditions: of the chunk.
             contexts: of the prompts.
-            weight: of the control.
         """
         transformer, positions = self._transformer, (conditions.cos, conditions.sin)
-        control_moments, _ = _moments(self._controlnet, self._control, moment, latents)
+        begun = [
+            self._begun(number, hint, latents, moment, conditions)
+            for number, hint in enumerate(conditions.hints)
+            if hint is not None
+        ]
         main_moments, last = _moments(transformer, self._main, moment, latents)
-        hidden = conditions.hint + self._tokens(self._controlnet.patch_embed_base, latents, conditions.mask)
         main_hidden = self._tokens(transformer.patch_embed, latents, conditions.mask)
         # As far as the first cross-attention nothing depends on the prompt.
-        first = self.attention(self._control[0], hidden, control_moments[0], *positions)
         main_first = self.attention(self._main[0], main_hidden, main_moments[0], *positions)
         found = []
         for context in contexts:
-            residuals = []
-            x = hidden
-            for i, block in enumerate(self._control):
-                attended = first if i == 0 else self.attention(block, x, control_moments[i], *positions)
-                x = self.rest(block, x, attended, control_moments[i], context.control[i])
-                residuals.append(block.block.after_proj(x) * weight)
+            residuals = self._residuals(begun, context, positions)
             x = main_hidden
             for i, block in enumerate(self._main):
                 attended = main_first if i == 0 else self.attention(block, x, main_moments[i], *positions)
                 number, off = divmod(i, transformer.config.controlnet_block_every_n)
-                x = self.rest(block, x, attended, main_moments[i], context.main[i], None if off else residuals[number])
+                residual = None if off or not residuals else residuals[number]
+                x = self.rest(block, x, attended, main_moments[i], context.main[i], residual)
             found.append(self._velocity(x, last, latents))
         return found
 
@@ -210,6 +216,45 @@ class Step:
             lambda: self.rest(block, x, attended, moments, prepared),
             lambda: self.rest(block, x, attended, moments, prepared, residual),
         ]
+
+    def _branch(self, net: Any) -> Branch:  # noqa: ANN401 - CosmosControlNetModel
+        return Branch(net, [Block(block, self._attend, self._feed_forward(block.ff)) for block in net.control_blocks])
+
+    def _hint(self, branch: Branch, control: Tensor, mask: Tensor) -> Tensor:
+        net = branch.net
+        lacking = net.config.in_channels - 2 - control.size(1)  # the last two are the mask and the padding mask
+        filled = torch.cat((control, control.new_zeros(control.size(0), lacking, *control.shape[2:])), dim=1)
+        hint: Tensor = branch.blocks[0].block.before_proj(self._tokens(net.patch_embed, filled, mask))
+        return hint
+
+    def _own_weights(self, weights: Tensor) -> Tensor:
+        """Weights of this process's tokens, shape (B, F, P, 1)."""
+        return self._part.own(weights.flatten(3).movedim(1, -1))
+
+    def _begun(
+        self, number: int, hint: Tensor, latents: Tensor, moment: Tensor, conditions: Conditions
+    ) -> _BegunBranch:
+        """What a control net computes for all prompts: as far as its first cross-attention."""
+        branch = self._branches[number]
+        moments, _ = _moments(branch.net, branch.blocks, moment, latents)
+        hidden = hint + self._tokens(branch.net.patch_embed_base, latents, conditions.mask)
+        first = self.attention(branch.blocks[0], hidden, moments[0], conditions.cos, conditions.sin)
+        return _BegunBranch(branch.blocks, number, conditions.weights[number], moments, hidden, first)
+
+    def _residuals(self, begun: list[_BegunBranch], context: Context, positions: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """What the transformer's blocks get: the weighted sum over the control nets; empty without any."""
+        total: list[Tensor] = []
+        for branch in begun:
+            x = branch.hidden
+            for i, block in enumerate(branch.blocks):
+                attended = branch.first if i == 0 else self.attention(block, x, branch.moments[i], *positions)
+                x = self.rest(block, x, attended, branch.moments[i], context.controls[branch.number][i])
+                weighted = block.block.after_proj(x) * branch.weight
+                if i < len(total):
+                    total[i] = total[i] + weighted
+                else:
+                    total.append(weighted)
+        return [residual.type_as(context.main[0].image) for residual in total]  # weights of tokens are float32
 
     def _tokens(self, embed: nn.Module, latents: Tensor, mask: Tensor) -> Tensor:
         """Latents with their mask as this process's tokens, shape (B, F, P, C).
@@ -242,6 +287,30 @@ class Step:
             return x
         x = x.unflatten(3, (*PATCH[1:], PATCH[0], -1)).unflatten(2, (height // PATCH[1], width // PATCH[2]))
         return x.permute(0, 7, 1, 6, 2, 4, 3, 5).reshape(x.size(0), -1, frames, height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A control net, taken apart."""
+
+    net: Any
+    """CosmosControlNetModel."""
+    blocks: list[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class _BegunBranch:
+    """What a control net has computed of a step that no prompt changes."""
+
+    blocks: list[Block]
+    number: int
+    """Among the nets in use."""
+    weight: float | Tensor
+    moments: list[Tensor]
+    hidden: Tensor
+    """The input of its first block."""
+    first: Tensor
+    """The first self-attention."""
 
 
 class Block(nn.Module):  # type: ignore[misc, unused-ignore]

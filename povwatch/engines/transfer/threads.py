@@ -77,6 +77,6 @@ class Writing:
 
 
 def _write(writers: list[VideoWriter], panels: tuple[list[Frame], ...]) -> None:
-    for writer, frames in zip(writers, panels, strict=False):  # the control's may not be wanted
+    for writer, frames in zip(writers, panels, strict=True):
         for pictures in zip(*frames, strict=True):
             writer.add(*pictures)

@@ -50,7 +50,7 @@ def test_text_encoder_waits_elsewhere(tiny, tmp_path) -> None:
         model = engine._loaded.model
         away = {weight.device.type for weight in model.pipeline.text_encoder.parameters()}
         assert away == {"meta" if mode == "low" else "cpu"}
-        for part in (model.transformer, model.controlnet, model.vae):
+        for part in (model.transformer, *model.controlnets, model.vae):
             assert {weight.device.type for weight in part.parameters()} == {"cpu"}
         assert artifact["frames"] == 5
     assert made[0] == made[1]

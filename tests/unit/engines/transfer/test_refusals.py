@@ -16,12 +16,9 @@ def named(spec, controls=ALL):
     [
         ({"depth": {}}, "depth.control_path", "control video"),
         ({"seg": {"control_prompt": "hands"}}, "seg.control_path", "cosmos"),
-        ({"edge": {}, "vis": {}}, "vis", "Keep one"),
-        ({"edge": {"mask_path": "m.mp4"}}, "edge.mask_path", "cosmos"),
         ({"edge": {"mask_prompt": "cup"}}, "edge.mask_prompt", "cosmos"),
         ({"edge": {}, "image_context_path": "a.png"}, "image_context_path", "cosmos"),
         ({"edge": {}, "context_frame_index": 3}, "context_frame_index", "cosmos"),
-        ({"edge": {}, "guided_generation_mask": "m.npz"}, "guided_generation_mask", "cosmos"),
     ],
 )
 def test_pipelines_gaps_are_refused(spec, field, says) -> None:
@@ -40,7 +37,16 @@ def test_unloaded_control_is_refused() -> None:
     assert named({"vis": {}}, ("edge", "vis")) == []
 
 
-@pytest.mark.parametrize("spec", [{"edge": {}}, {"vis": {}}, {"depth": {"control_path": "/d.mp4"}}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"edge": {}},
+        {"vis": {}},
+        {"depth": {"control_path": "/d.mp4"}},
+        {"edge": {}, "vis": {}, "seg": {"control_path": "/s.mp4", "mask_path": "/m.mp4"}},
+        {"edge": {}, "guided_generation_mask": "/m.npz"},
+    ],
+)
 def test_what_it_can_do_passes(spec) -> None:
     assert named(spec) == []
 
@@ -82,7 +88,7 @@ def test_upstreams_defaults_are_filled_in() -> None:
     request = read(job(vis={}), Settings(controls=("vis",)))
     assert (request.seed, request.guidance, request.steps, request.carried) == (2025, 3.0, 35, 1)
     assert (request.size, request.chunk_frames, request.keep_size) == ((1280, 704), 93, True)
-    assert (request.control.weight, request.control.preset) == (1.0, "medium")
+    assert [(one.weight, one.preset) for one in request.controls] == [(1.0, "medium")]
 
 
 @pytest.mark.parametrize(

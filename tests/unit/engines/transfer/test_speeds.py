@@ -40,9 +40,9 @@ def counted(engine, monkeypatch):
     step, found = engine._loaded.model.step, []
     compute = step.velocities
 
-    def count(latents, moment, conditions, contexts, weight):
+    def count(latents, moment, conditions, contexts):
         found.append(len(contexts))
-        return compute(latents, moment, conditions, contexts, weight)
+        return compute(latents, moment, conditions, contexts)
 
     monkeypatch.setattr(step, "velocities", count)
     return found

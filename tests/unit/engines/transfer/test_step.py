@@ -50,8 +50,67 @@ def test_equals_diffusers_modules(nets, size, prompts, given) -> None:
 @pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
 def test_control_weight_is_heeded(nets, weight) -> None:
     """The residuals are scaled by the control's weight."""
-    theirs, ours = both(nets, size=(3, 6, 10), given=1, prompts=1, weight=weight)
+    theirs, ours = both(nets, size=(3, 6, 10), given=1, prompts=1, weights=[weight])
     assert tiny_steps.error(ours[0], theirs[0]) < TOLERANCE
+
+
+def composed(nets, inputs, weights):
+    """The velocity of diffusers' modules: each net on its own control, and the sum of what they give."""
+    transformer, *controlnets = nets
+    latents, moment, mask, text, controls = inputs
+    padding = torch.zeros(1, 1, *(8 * length for length in mask.shape[3:]))
+    context = text, torch.zeros(1, 4, 12)
+    shared = {"timestep": moment, "encoder_hidden_states": context, "condition_mask": mask, "padding_mask": padding}
+    total = [0.0] * 3
+    for net, control, weight in zip(controlnets, controls, weights, strict=True):
+        if control is not None:
+            residuals = net(controls_latents=control, latents=latents, return_dict=False, **shared)[0]
+            rows = weight.flatten()[:, None] if isinstance(weight, torch.Tensor) else weight
+            total = [a + b * rows for a, b in zip(total, residuals, strict=True)]
+    residuals = None if all(control is None for control in controls) else total
+    return transformer(hidden_states=latents, block_controlnet_hidden_states=residuals, return_dict=False, **shared)[0]
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "pipeline"])
+@pytest.mark.parametrize(
+    ("asked", "weights"),
+    [
+        ({"size": (3, 6, 10), "prompts": 2, "given": 0}, (1.0, 0.2)),
+        ({"size": (2, 14, 22), "prompts": 1, "given": 1}, (0.3, 1.0, 0.5)),
+        ({"size": (2, 4, 6), "prompts": 2, "given": 1}, (0.3, "map", 0.0)),
+        ({"size": (1, 6, 10), "prompts": 1, "given": 0, "black": (0,)}, ("map", "map")),
+        ({"size": (2, 4, 6), "prompts": 1, "given": 0, "black": (0, 1)}, (0.5, 0.5)),
+    ],
+    ids=["guided", "later chunk, three", "later chunk, by token", "black", "all black"],
+)
+def test_several_controls(asked, weights, own) -> None:
+    """The transformer gets the weighted sum of what the control nets give, each of which sees its own control."""
+    nets = [*tiny_steps.built()[:1], *(tiny_steps.built(seed)[1] for seed in range(len(weights)))]
+    frames, rows, columns = asked["size"]
+    tokens = (1, 1, frames, rows // 2, columns // 2)
+    weights = [torch.rand(tokens, generator=torch.Generator().manual_seed(3)) if w == "map" else w for w in weights]
+    step = own_step.Step(nets[0], tiny_steps.plain) if own else pipeline_step.PipelineStep(nets[0], 8)
+    ours = tiny_steps.velocities(step, *nets[1:], weights=weights, **asked)
+    latents, moment, mask, texts, controls = tiny_steps.inputs(**asked, controls=len(weights))
+    with torch.no_grad():
+        for velocity, text in zip(ours, texts, strict=True):
+            theirs = composed(nets, (latents, moment, mask, text, controls), weights)
+            assert tiny_steps.error(velocity, theirs) < TOLERANCE
+            if any(control is not None for control in controls):
+                first = [w if number == 0 else 0.0 for number, w in enumerate(weights)]
+                alone = composed(nets, (latents, moment, mask, text, controls), first)
+                assert tiny_steps.error(theirs, alone) > 1e-3
+
+
+def test_net_that_stays_is_not_taken_apart(nets) -> None:
+    """Changing one of several controls keeps what was made of the others."""
+    step = own_step.Step(nets[0], tiny_steps.plain)
+    others = [tiny_steps.built(seed)[1] for seed in (1, 2)]
+    step.use([nets[1], others[0]])
+    kept = step._branches[0]
+    step.use([others[1], nets[1]])
+    assert step._branches[1] is kept
+    assert [branch.net for branch in step._branches] == [others[1], nets[1]]
 
 
 def test_everything_matters() -> None:
@@ -65,7 +124,7 @@ def test_everything_matters() -> None:
     before, negative = ours()
     assert tiny_steps.error(before, negative) > 1e-2
     assert tiny_steps.error(ours(given=0)[0], before) > 1e-2
-    assert tiny_steps.error(ours(weight=0.1)[0], before) > 1e-2
+    assert tiny_steps.error(ours(weights=[0.1])[0], before) > 1e-2
     for net, name in [(one, name) for one in (transformer, controlnet) for name, _ in one.named_parameters()]:
         if any(part in name for part in ("q_img", "k_img", "img_context_proj.0.weight")):
             continue  # of a style image whose tokens are equal the first two have no effect, of zeros the third
