@@ -20,7 +20,7 @@ from typer import Context
 from povwatch.cli.app import app, shared
 sys.argv[0] = "{{0}}"
 @app.command()
-def say(context: Context):
+def status(context: Context):
     shared(context).config()  # which takes what the scripts set
     print(command.command("go", clip=b"my a.mp4"))
 @app.command()
@@ -58,23 +58,23 @@ def call(*words, cwd, **env):
 
 def test_commands_begin_as_typed(checkout):
     """Commands that are told begin with the script as it was typed."""
-    assert call("script/povwatch", "say", cwd=checkout) == "script/povwatch go 'my a.mp4'"
+    assert call("script/povwatch", "status", cwd=checkout) == "script/povwatch go 'my a.mp4'"
     assert call("script/run", "--once", cwd=checkout) == "script/povwatch go a.mp4 True"
     assert call("./run", cwd=checkout / "script") == "./povwatch go a.mp4 False"
     there = checkout / "script/povwatch"
-    assert call(there, "say", cwd="/") == f"'{there}' go 'my a.mp4'"
+    assert call(there, "status", cwd="/") == f"'{there}' go 'my a.mp4'"
 
 
 def test_another_configuration_is_repeated(checkout):
     """Commands that are told repeat --config."""
-    assert call("script/povwatch", "--config", "other.toml", "say", cwd=checkout) == (
+    assert call("script/povwatch", "--config", "other.toml", "status", cwd=checkout) == (
         "script/povwatch --config other.toml go 'my a.mp4'"
     )
 
 
 def test_without_the_script(checkout):
     """Without the script, commands that are told name the program, by its path where it is not on the PATH."""
-    assert call(".venv/bin/povwatch", "say", cwd=checkout) == f"'{checkout}/.venv/bin/povwatch' go 'my a.mp4'"
+    assert call(".venv/bin/povwatch", "status", cwd=checkout) == f"'{checkout}/.venv/bin/povwatch' go 'my a.mp4'"
     path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
-    assert call("povwatch", "say", cwd=checkout, PATH=path) == "povwatch go 'my a.mp4'"
-    assert call("povwatch", "--config", "config.toml", "say", cwd=checkout, PATH=path) == "povwatch go 'my a.mp4'"
+    assert call("povwatch", "status", cwd=checkout, PATH=path) == "povwatch go 'my a.mp4'"
+    assert call("povwatch", "--config", "config.toml", "status", cwd=checkout, PATH=path) == "povwatch go 'my a.mp4'"
