@@ -19,6 +19,9 @@ PRESETS = {"edge": "preset_edge_threshold", "vis": "preset_blur_strength"}
 CHUNK_FRAMES = 93
 """Frames in a chunk. The model was trained on chunks of this length."""
 
+HEADS = 16
+"""Attention heads of the 2B model."""
+
 STEPS = 35
 """Denoising steps of the full models, unless a spec says otherwise."""
 

@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from povwatch.core.cosmos import HEADS
 from povwatch.core.units import spell_size
 from povwatch.engines.devices import no_share, shares
 from povwatch.engines.libraries import LOCKED, TORCH
@@ -138,13 +139,24 @@ def _cosmos(config: Config, gpus: Gpus) -> str:
 
 
 def _diffusers(config: Config, gpus: Gpus) -> str:
-    if problem := _gpu_problem("diffusers", config, gpus):
+    if problem := _gpu_problem("diffusers", config, gpus) or _undivided(config):
         return problem
     guards = ("cosmos_guardrail",) if config.engine.guardrails else ()
     for package in ("torch", "diffusers", "transformers", *guards):
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed: {install(package)}"
     return missing_files("diffusers", config)
+
+
+def _undivided(config: Config) -> str:
+    """Why the diffusers engine does not divide its steps among so many GPUs; empty if it does."""
+    engine = config.engine
+    asked = f"engine.gpus_per_worker = {engine.gpus_per_worker}"
+    if engine.gpus_per_worker > 1 and engine.exact == "pipeline":
+        return f'{asked}, and steps with engine.exact = "pipeline" are computed on one GPU'
+    if not engine.model and HEADS % engine.gpus_per_worker:
+        return f"{asked}, and the model's {HEADS} heads cannot be divided by that: 1, 2, 4, 8 and 16 divide them"
+    return ""
 
 
 def install(package: str) -> str:

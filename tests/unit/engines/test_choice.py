@@ -113,6 +113,19 @@ def test_diffusers_needs_its_libraries(monkeypatch, missing, guardrails, words):
     assert bool(found) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ({"gpus_per_worker": 3}, "= 3, and the model's 16 heads cannot be divided by that"),
+        ({"gpus_per_worker": 2, "exact": "pipeline"}, "are computed on one GPU"),
+    ],
+)
+def test_diffusers_divides_its_heads(engine, words):
+    """The diffusers engine names a number of GPUs that it cannot divide a step among, before it loads."""
+    assert words in unable("diffusers", config(**engine), gpus(80, 80, 80))
+    assert "gpus_per_worker" not in unable("diffusers", config(gpus_per_worker=2), gpus(80, 80))
+
+
 def test_upstreams_interpreter_has_to_run(tmp_path):
     """Upstream's interpreter has to be there, to run, and to have upstream's package."""
     assert "is not there; script/cosmos prepares it" in unable("cosmos", config(python=tmp_path / "no"), gpus(141))
