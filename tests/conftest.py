@@ -34,8 +34,13 @@ LONG = ("crash", "soak")
 COMPUTING = "unit"
 """Folder of the tests that compute. The others mostly wait for processes that they have started."""
 
-TORCH = TESTS / "unit" / "engines" / "transfer"
-"""Tests that import torch and diffusers, which takes seconds."""
+LOADING = (
+    TESTS / "unit/engines/transfer",  # torch and diffusers
+    TESTS / "acceptance/test_tiny_model.py",
+    TESTS / "integration/test_cosmos_engine.py",
+    TESTS / "upstream_real/test_claims.py",
+)
+"""Folders and files whose tests share what takes seconds to load."""
 
 
 def pytest_collection(session):
@@ -59,14 +64,15 @@ def pytest_collection(session):
 def pytest_collection_modifyitems(config, items):
     """Begin with the long tests, a share of them in each worker, so that none is left alone at the end.
 
-    One worker gets all that need torch: so it is imported once. In each worker the files whose tests wait are spread
-    over the tests that compute: so some test computes at any time.
+    Then come the tests that share what they load, each group in one worker: others take over only what a worker would
+    do last. The other files whose tests wait are spread over the tests that compute: so some test computes at any time.
     """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    torch, long, waiting, computing = [], [], [], []
+    long, loading, waiting, computing = [], [[] for _ in LOADING], [], []
     for item in items:
-        if item.path.parent == TORCH:
-            torch.append(item)
+        place = next((n for n, path in enumerate(LOADING) if path in {item.path, *item.path.parents}), None)
+        if place is not None:
+            loading[place].append(item)
         elif item.path.parent.name in LONG:
             long.append(item)
         elif item.path.relative_to(TESTS).parts[0] == COMPUTING:
@@ -76,7 +82,7 @@ def pytest_collection_modifyitems(config, items):
     files = [list(group) for _, group in itertools.groupby(waiting, key=lambda item: item.path)]
     ordered = []
     for number in range(workers):  # pytest-xdist gives each worker as many of what is left, in this order
-        first = [*long[number::workers], *(torch if number == 0 else ())]
+        first = [*long[number::workers], *itertools.chain(*loading[number::workers])]
         mine = files[number::workers]
         size = (len(items) - len(ordered)) // (workers - number) - len(first) - sum(len(file) for file in mine)
         share, computing = computing[: max(size, 0)], computing[max(size, 0) :]
