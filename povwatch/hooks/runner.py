@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -271,7 +272,7 @@ class HookRunner(JobListener):
         active = self._active[hook.name] = _ActiveRun(request, record)
         self._background.submit(
             active.key,
-            lambda outcome: self._ended(active, outcome),
+            partial(self._ended, active),
             perform,
             *(request, self._config, self._staging, self._lines),
         )

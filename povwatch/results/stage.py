@@ -478,10 +478,13 @@ class ResultsStage(Stage):
                     self._clear(job_id)
 
     def _clear(self, job_id: int) -> None:
-        """Delete a job's private folders. The next start deletes what cannot be deleted now."""
+        """Delete a job's private folders."""
         key = JobWork(job_id, "cleared the files of")
         if not self._background.busy(key):
-            self._background.submit(key, lambda _: None, clear, self._publisher.staging, job_id)
+            self._background.submit(key, self._cleared, clear, self._publisher.staging, job_id)
+
+    def _cleared(self, _outcome: object) -> None:
+        """Do nothing: the next start deletes what could not be deleted."""
 
     # -- from the journal
 

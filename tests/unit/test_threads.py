@@ -73,6 +73,17 @@ def wrong_work(tree):
             yield f"line {call.lineno}: self among the data"
 
 
+def wrong_thens(tree):
+    """The results of work that something without a name of its class or module handles."""
+    outer = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inner = {node.name for f in outer for node in ast.walk(f) if isinstance(node, ast.FunctionDef) and node is not f}
+    for call in calls(tree, "submit"):
+        then = call.args[WORK - 1]
+        named = then.id if isinstance(then, ast.Name) else ""
+        if named in inner or any(isinstance(part, ast.Lambda) for part in ast.walk(then)):
+            yield f"line {call.lineno}: {ast.unparse(then)}"
+
+
 def _parts(given):
     given = given.value if isinstance(given, ast.Starred) else given
     return given.elts if isinstance(given, ast.Tuple | ast.List) else [given]
@@ -95,6 +106,20 @@ def test_background_work_is_a_function():
     }
     assert {name: wrong for name, tree in daemon.items() if (wrong := list(wrong_work(tree)))} == {}
     assert sum(len(list(calls(tree, "submit"))) for tree in daemon.values()) > 10
+
+
+def test_results_are_handled_by_methods():
+    """What handles the result of background work is a method or a function with a name, so that it can be found."""
+    found = {
+        name: list(wrong_thens(tree)) for name, tree in trees() if not name.startswith(("engines/", "models/", "core/"))
+    }
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize("then", ["lambda outcome: self.end(outcome)", "then", "partial(lambda outcome: 1)"])
+def test_nameless_handlers_are_seen(then):
+    source = f"class A:\n def a(self):\n  def then(_): pass\n  self._background.submit(1, {then}, work)"
+    assert list(wrong_thens(ast.parse(source)))
 
 
 def test_pool_is_given_a_function():
