@@ -8,6 +8,7 @@ calls in the same order each time, and takes hundredths of a second.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -49,9 +50,10 @@ if TYPE_CHECKING:
     from povwatch.core.background import Background
     from povwatch.journal import Journal
 
-SCENARIOS = ("plain", "taken", "late", "hooked", "refused")
+SCENARIOS = ("plain", "taken", "late", "hooked", "refused", "looks")
 """plain: one clip. taken: somebody takes the result's name when it is promised. late: an attempt that was given up
-comes back with its result while, and after, the next one runs. hooked, refused: with hooks, see toy_hooks.py."""
+comes back with its result while, and after, the next one runs. hooked, refused: with hooks, see toy_hooks.py. looks: a
+clip with two further looks."""
 
 SLEEPS = 60
 """Of the loop with nothing under way, before a run is taken for stuck; a healthy one takes a dozen."""
@@ -72,6 +74,9 @@ LIFE = 1000.0
 """Seconds from the begin of one life to that of the next, on the clock that is set by hand."""
 
 SOMEBODY = b"somebody else's video"
+
+LOOKS = ("night", "rain")
+"""The further looks of the clip, where it has any."""
 
 CONFIG = Config(
     arrival=Arrival(settle="1s"), grace=Grace(period="0s"), engine=Engine(kind="toys:Worker"), disk=Disk(reserve="0B")
@@ -126,6 +131,8 @@ class World:
             mended: called when the daemon has waited for a while: whatever the machine refuses, it does no more. The
                 daemon then is one that goes on until all is done, in place of `--once`, which would give up.
         """
+        if scenario == "looks" and life == 1:
+            apart(lambda: [put(folders.inputs / f"a.{look}.json", spec(look)) for look in LOOKS])
         programs = Programs(folders.made, scenario, apart=apart)
         hook_run.run_program = programs.run
         self._folders, self._scenario, self._apart = folders, scenario, apart
@@ -311,6 +318,11 @@ def seals_anew_by_the_journal(cancelled, publisher, sealed, job, *given, **named
     """As it was once: a thread that reads the journal itself."""
     seals_anew_by_the_journal.journal.events(job.id)
     return seal_anew(cancelled, publisher, sealed, job, *given, **named)
+
+
+def spec(look: str) -> bytes:
+    """The JSON of a further look."""
+    return json.dumps({"name": look, "video_path": "a.mp4", "prompt": f"By {look}.", "edge": {}}).encode()
 
 
 def put(path: Path, data: bytes) -> bool:
