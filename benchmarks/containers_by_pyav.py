@@ -533,8 +533,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["look"]:
-        child.OPERATIONS["look"] = "__main__:in_child"
-        child.PLACES["look"] = child.PLACES["examine"]
+        child.OPERATIONS["look"] = ("__main__:in_child", child.OPERATIONS["examine"][1])
         child.main()
     else:
         main()

@@ -1,6 +1,7 @@
 """What each speed of the diffusers engine comes to: seconds of denoising, and the difference from exact at one seed.
 
-    python benchmarks/speeds.py MODEL [--out FILE] [--long 93] [--short 17] [--steps 35] [--size 1280x704] [--dry]
+    python benchmarks/speeds.py MODEL [--out FILE] [--long 93] [--short 17] [--only SPEED ...] [--steps 35]
+                                [--size 1280x704] [--dry]
 
 MODEL is a folder, such as build_random_2b.py writes. All of it is one process with the engine's own model, requests and
 denoising, one chunk a job, with guidance.
@@ -8,7 +9,8 @@ denoising, one chunk a job, with guidance.
 At `--short` frames every speed does all steps, not compiled. The latents' relative error, and PSNR and SSIM of the
 frames that the VAE makes of them, are against exact.
 At `--long` frames `fast` and `fastest` do all steps, compiled. exact and diffusers' modules do two, of which the second
-counts. Their seconds of all steps are that times the number of steps.
+counts. Their seconds of all steps are that times the number of steps. `--only` leaves other speeds out here, and
+`--short 0` leaves the short jobs out.
 
 Random weights say nothing about pictures: how near a speed comes to exact with the real ones has to be measured anew.
 `--dry` takes the tiny model on the CPU, which shows that all of this works.
@@ -80,7 +82,8 @@ class Bench:
 
     def run(self) -> None:
         """Everything, the short jobs first, since a later failure does not cost them."""
-        self._short()
+        if self._asked.short:
+            self._short()
         self._long()
 
     def _short(self) -> None:
@@ -111,7 +114,7 @@ class Bench:
         self._keep(self._of_all(row, base) | {"speed": "diffusers", "compiled": False})
         _, _, row = self._denoised("exact", self._asked.long, FEW)
         self._keep(self._of_all(row, base) | {"compiled": self.model.compiled})
-        for speed in SPEEDS[1:]:
+        for speed in self._asked.only:
             _, _, row = self._denoised(speed, self._asked.long, steps)
             times = {"times_diffusers": round(base / row["denoise_s"], 3)}
             self._keep(row | times | {"compiled": self.model.compiled})
@@ -226,6 +229,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, help="a JSON file for all figures")
     parser.add_argument("--long", type=int, default=93)
     parser.add_argument("--short", type=int, default=17)
+    parser.add_argument("--only", nargs="+", choices=SPEEDS[1:], default=SPEEDS[1:])
     parser.add_argument("--steps", type=int, default=35)
     parser.add_argument("--size", default="1280x704")
     parser.add_argument("--dry", action="store_true")

@@ -302,7 +302,7 @@ class Watts:
         from povwatch.gpu import nvml  # noqa: PLC0415 - on machines with a GPU alone
 
         while not self._over.wait(0.1):
-            if (found := nvml.look().found) and found[0].power is not None:
+            if (found := nvml.read_gpus().found) and found[0].power is not None:
                 self._seen.append(found[0].power)
 
 

@@ -1,9 +1,12 @@
 """Which steps a speed computes, and what the others take."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from povwatch.core.speed import SPEEDS
-from povwatch.engines.transfer.approximated import UNSEEN, approximated
+from povwatch.engines.transfer.approximated import MEASURED, UNSEEN, approximated
 from povwatch.engines.transfer.skipping import FEWEST, RULES, Compute, Velocities, describe, schedule
 
 LETTERS = {Compute.ALL: "A", Compute.PROMPT: "p", Compute.NOTHING: "."}
@@ -71,6 +74,17 @@ def test_told_what_is_approximated() -> None:
     assert found["what"].startswith("16 of 35 steps are computed, and the others' velocity follows from those before")
     assert "attention and feed-forward are in FP8" in found["what"]
     assert UNSEEN in found["what"]
+
+
+def test_difference_told_is_the_measured_one() -> None:
+    """What manifests say of the difference from exact is what benchmarks/speeds.py found."""
+    text = Path(__file__).parents[4].joinpath("benchmarks/results/speeds-h200.json").read_text()
+    found = {row["speed"]: row for row in json.loads(text)["rows"] if "latents_error" in row}
+    assert MEASURED == {
+        speed: f"latents {100 * row['latents_error']:.1f} % off, frames PSNR {row['psnr_db']:.0f} dB, "
+        f"SSIM {row['ssim']:.3f}"
+        for speed, row in found.items()
+    }
 
 
 def test_short_job_is_told() -> None:
