@@ -36,12 +36,15 @@ TODO = "It needs a C compiler and Python's header files: apt install gcc python3
 class Compiler:
     """Compiles functions. Gives up at the first failure: all functions then run as they are."""
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, without: str = "steps take about an eighth longer") -> None:
         """Prepare the cache.
 
         Args:
-            folder: gets a folder for this version of torch, and loses those of others; None for torch's own place.
+            folder: gets a folder for this version of torch, and loses those of others; None for torch's own place, or
+                that of the Compiler before.
+            without: what it costs if compiling fails, for people.
         """
+        self._without = without
         self.notes: list[str] = []
         """Sentences for the log."""
         self.on = True
@@ -96,7 +99,7 @@ class Compiler:
         torch._dynamo.reset()  # noqa: SLF001 - torch's documented way to free what was compiled
         cause = getattr(problem, "inner_exception", problem)  # torch wraps what its compiler raised
         line = next(iter(str(cause).strip().splitlines()), type(cause).__name__).rstrip(".")
-        self.notes.append(f"Compiling failed, and steps take about an eighth longer without: {line}. {TODO}")
+        self.notes.append(f"Compiling failed, and {self._without} without: {line}. {TODO}")
 
     def _prepare(self, folder: Path) -> None:
         """Make the cache's folder for this version. What is in it is run: nobody else may write there."""

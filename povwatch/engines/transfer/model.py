@@ -14,6 +14,7 @@ from diffusers import AutoencoderKLWan, Cosmos2_5_TransferPipeline, UniPCMultist
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from povwatch.engines.transfer import memory, weights
+from povwatch.engines.transfer.compiling import Compiler
 from povwatch.engines.transfer.embeddings import Embeddings
 from povwatch.engines.transfer.networks import TOKENS, Loading, Networks
 from povwatch.engines.transfer.split import WHOLE, Whole
@@ -68,10 +69,13 @@ class Model(Networks):
         self.vae = loading.part("vae", AutoencoderKLWan, base / "vae")
         super().__init__(settings, files, loading, self.vae, part=part, make_step=make_step)
         self._faster_vae = self.device.type == "cuda" and settings.exact != "pipeline"
+        self._vae_compiler: Compiler | None = None
+        """One of its own: where it fails, the steps stay compiled."""
         if self._faster_vae:
             channels_last(self.vae)
-            if self._compiler is not None:
-                compile_norms(self.vae, self._compiler)
+            if settings.compiles:
+                self._vae_compiler = Compiler(None, "encoding and decoding take two fifths longer")
+                compile_norms(self.vae, self._vae_compiler)
                 self._trials += trials(self.vae)
         self._notes += [note] if note else []
         self.scheduler = UniPCMultistepScheduler.from_pretrained(base / "scheduler", local_files_only=True)
@@ -95,6 +99,11 @@ class Model(Networks):
             self._embeddings[text] = self._embed(text) if found is None else found.to(self.device)
         self._embeddings.move_to_end(text)
         return self._embeddings[text]
+
+    @property
+    def notes(self) -> list[str]:
+        """See Networks; also about the VAE."""
+        return [*super().notes, *(self._vae_compiler.notes if self._vae_compiler else [])]
 
     def trim(self) -> None:
         """Give back what no tensor uses, where memory is low: the next stage's tensors have other sizes."""
@@ -131,7 +140,7 @@ class Model(Networks):
             **({} if speed == "exact" else in_fp8),
             "libraries": self.versions(),
             "dtype": self.settings.dtype,
-            "vae": [self._faster_vae, self._faster_vae and self._compiler is not None and self._compiler.on],
+            "vae": [self._faster_vae, self._vae_compiler is not None and self._vae_compiler.on],
             "step": type(self.step).__name__,
             "attention": self.attention.name,
             "compiled": self.compiled,

@@ -63,6 +63,15 @@ def test_failure_costs_speed_alone(monkeypatch, problem) -> None:
     assert len(compiler.notes) == 1
 
 
+def test_failure_of_one_leaves_another(monkeypatch) -> None:
+    """Where one compiler fails, another one goes on; each says what its failure costs."""
+    steps, norms = compiling.Compiler(None), compiling.Compiler(None, "decoding takes longer")
+    broken(monkeypatch, RuntimeError("never"))
+    norms(function)(torch.ones(2))
+    assert norms.notes[0].startswith("Compiling failed, and decoding takes longer without: ")
+    assert (steps.on, steps.notes) == (True, [])
+
+
 def test_own_failure_is_not_the_compilers(monkeypatch) -> None:
     """An exception that the plain function raises, too, comes out."""
     broken(monkeypatch, RuntimeError("never"))
