@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from povwatch.engines.port import Context
     from povwatch.engines.transfer.run import LoadedModel
 
+FILES = b"files\n"
+"""Told to the other ranks when every file is there."""
+
 INSTALL = f"Install them (torch and torchvision of one build): {TORCH}; then {LOCKED}"
 
 
@@ -42,6 +45,7 @@ class DiffusersEngine:
         settings = Settings.from_config(config)
         if settings.offline:
             os.environ["HF_HUB_OFFLINE"] = "1"  # before the libraries are imported, which read it once
+        self._start_ranks(settings, config)
         report("libraries", None)
         with ThreadPoolExecutor(1, "files") as aside:
             # A folder's files are hashed, and so read from the disk, while the libraries are imported which load them.
@@ -52,11 +56,11 @@ class DiffusersEngine:
             report("files", None)
             files = found.result() if found else weights.locate(settings)
             weights.check_owners(files)
-            split = self._start_ranks(settings, config)
+            self._ranks.tell(FILES)
             digests = early or aside.submit(weights.digests, files)
             report("guardrail", None)
             guard = guardrail.load(settings.device, on=settings.guardrails)
-            loaded = model.Model(settings, files, report, **split)
+            loaded = model.Model(settings, files, report, **self._split(settings))
             report("hashing", None)
             hashes = digests.result()
         if settings.prompt_cache is not None:
@@ -105,25 +109,31 @@ class DiffusersEngine:
             finally:
                 self._ranks.tell(END)
 
-    def _start_ranks(self, settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
-        """Start the other ranks, which begin to load; return rank 0's part of a step, as `Model` takes it."""
+    def _start_ranks(self, settings: Settings, config: dict[str, Any]) -> None:
+        """Start the other ranks, which import their libraries, and wait until they are told of the files."""
         size = settings.gpus_per_worker
         if size == 1:
-            return {}
-        from povwatch.engines.transfer.calls import LeadingStep  # noqa: PLC0415 - it needs torch
-        from povwatch.engines.transfer.split import Part  # noqa: PLC0415
-
+            return
         for library in ("NCCL", "GLOO"):  # all ranks are here: nothing has to listen on the network
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
         meeting = Path(settings.meeting)
         meeting.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         meeting.unlink(missing_ok=True)  # a group before this one left it
-        shared = {**config, "guardrails": False, "offline": True}  # rank 0 has found or fetched every file
+        shared = {**config, "guardrails": False, "offline": True}  # rank 0 finds or fetches every file
         on_gpu = settings.device == "cuda"
         self._ranks = Ranks(
             self.peer, [{**shared, "device": f"cuda:{rank}" if on_gpu else settings.device} for rank in range(1, size)]
         )
-        return {"part": Part(0, size, str(meeting)), "make_step": partial(LeadingStep, self._ranks.tell)}
+
+    def _split(self, settings: Settings) -> dict[str, Any]:
+        """Rank 0's part of a step, as `Model` takes it."""
+        if self._ranks.size == 1:
+            return {}
+        from povwatch.engines.transfer.calls import LeadingStep  # noqa: PLC0415 - it needs torch
+        from povwatch.engines.transfer.split import Part  # noqa: PLC0415
+
+        part = Part(0, self._ranks.size, settings.meeting)
+        return {"part": part, "make_step": partial(LeadingStep, self._ranks.tell)}
 
 
 def _libraries(settings: Settings) -> tuple[Any, Any]:

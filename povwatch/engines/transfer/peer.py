@@ -31,6 +31,7 @@ class PeerEngine:
         config = dict(config)
         self._words = Words(config.pop("words"))
         settings = Settings.from_config(config)
+        self._words.line()  # rank 0 has found or fetched every file
         rank = int(os.environ["RANK"])
         files = weights.locate(settings)
         loading = Loading(settings, [files.base / "transformer", files.controls[settings.controls[0]]], report)
