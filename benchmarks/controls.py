@@ -1,6 +1,6 @@
 """A denoising step of the real 2B model (random weights) with one, two and four controls, in one run.
 
-    python benchmarks/controls.py [--out FILE] [--repeats 3] [--frames 93] [--size 1280x704] [--memory full|low] [--dry]
+    python benchmarks/controls.py [--out FILE] [--repeats 3] [--frames 93] [--size 1280x704] [--dry]
 
 The step is the engine's own, with the best attention that is here, not compiled unless --compiled is given; each number
 of controls is measured with weights that are numbers, and with a mask on one of them (a weight for each token). 35

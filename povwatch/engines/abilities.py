@@ -130,6 +130,11 @@ class Abilities:
         return formats.unreadable(field, name.lower(), head, formats.VIDEOS | formats.IMAGES)
 
     @property
+    def scales_masks(self) -> bool:
+        """Whether a mask may have another size than the clip."""
+        return self.kind == "diffusers"
+
+    @property
     def _distilled(self) -> bool:
         return self.model.endswith(cosmos.DISTILLED)
 

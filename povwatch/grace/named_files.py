@@ -45,6 +45,9 @@ KEPT = 256
 FORGOTTEN_AFTER = 60.0
 """Seconds that count as lately."""
 
+MASKS = (".mask_path", "guided_generation_mask")
+"""Fields of masks, or their ends."""
+
 NOT_MEASURED = frozenset({"prompt_path", "image_context_path"})
 """Fields whose files have no frames to count."""
 
@@ -99,7 +102,8 @@ def judge(
                 if found is None:
                     unknown.append(name)
                 else:
-                    problem = _fits(name, found, clip, wanted)
+                    any_size = abilities.scales_masks and name.endswith(MASKS)
+                    problem = _fits(name, found, clip, wanted, any_size=any_size)
         if problem is not None:
             problems.append(problem)
     return problems, unknown
@@ -220,10 +224,11 @@ def _kind(name: str, file: NamedFile, wanted: int) -> tuple[str, Problem | None]
     return "", Problem(f"{what}, where a video is needed", "Give a video in MP4, Matroska or AVI.", name)
 
 
-def _fits(name: str, found: Measured | Problem, clip: Shape, wanted: int) -> Problem | None:
+def _fits(name: str, found: Measured | Problem, clip: Shape, wanted: int, *, any_size: bool) -> Problem | None:
     if isinstance(found, Problem):
         return Problem(found.message, found.todo, name)
     if found.turned:
         message = "has rotation or mirror metadata, which engines ignore"
         return Problem(message, "Export it upright.", name)
-    return misfit(name, Shape(found.frames, found.width, found.height, Fraction(found.rate)), clip, wanted)
+    width, height = (clip.width, clip.height) if any_size else (found.width, found.height)
+    return misfit(name, Shape(found.frames, width, height, Fraction(found.rate)), clip, wanted)

@@ -90,3 +90,15 @@ def called(file: str, name: str) -> str:
         if isinstance(node, ast.Assign) and said(node.targets[0]) == name and isinstance(node.value, ast.Call)
     ]
     return found
+
+
+def runnable(function: ast.FunctionDef, **names: Any) -> Any:
+    """A function of upstream's that runs with these names alone; its annotations and decorators are left out."""
+    bare = ast.parse(said(function)).body[0]
+    assert isinstance(bare, ast.FunctionDef)
+    bare.decorator_list, bare.returns = [], None
+    for argument in (*bare.args.args, *bare.args.kwonlyargs, bare.args.kwarg):
+        if argument is not None:
+            argument.annotation = None
+    exec(compile(ast.fix_missing_locations(ast.Module([bare], [])), function.name, "exec"), names)  # noqa: S102 - read here
+    return names[function.name]

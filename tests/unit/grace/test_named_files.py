@@ -61,10 +61,10 @@ def test_gap_names_the_engine_that_can(at):
     clip.until(1010)
     assert clip.at() == INVALID
     text = clip.error.read_text()
-    assert "4 things to put right" in text
-    for words in ("depth is asked for beside edge", "depth.control_path is missing", "no masks", "no style frame"):
+    assert "3 things to put right" in text
+    for words in ("depth.control_path is missing", "makes no masks", "no style frame"):
         assert words in text
-    assert text.count('engine.kind = "cosmos" can do it') == 4
+    assert text.count('engine.kind = "cosmos" can do it') == 3
 
 
 def test_preview_takes_everything(at):
@@ -181,6 +181,24 @@ def test_cut_control_says_so(at):
     clip.measured(1010)
     assert clip.at() == INVALID
     assert "edge.control_path cannot be used" in clip.job.detail
+
+
+def test_mask_of_another_size(at):
+    """diffusers scales a mask, but no control, and counts the frames of both; cosmos scales neither."""
+    clip = at("diffusers", controls=("edge", "vis"))
+    make_clip(clip.inputs / "mask.mp4", frames=12, size=(64, 64))
+    np.savez(clip.inputs / "kept.npz", np.zeros((12, 10, 10), np.uint8))
+    clip.edit(edge={"mask_path": "mask.mp4"}, guided_generation_mask="kept.npz")
+    clip.measured(1020)
+    assert clip.at() == GRACE
+    np.savez(clip.inputs / "kept.npz", np.zeros((11, 10, 10), np.uint8))
+    clip.edit(edge={"mask_path": "mask.mp4"}, vis={"control_path": "mask.mp4"}, guided_generation_mask="kept.npz")
+    clip.measured(1040)
+    assert clip.at() == INVALID
+    text = clip.error.read_text()
+    assert "2 things to put right" in text
+    assert "vis.control_path is 64x64, the clip is 96x64" in text
+    assert "guided_generation_mask has 11 frames, the clip has 12 frames" in text
 
 
 def test_mask_is_measured_by_its_header(at):

@@ -454,10 +454,10 @@ def test_edited_draw_is_what_runs(sampled):
 
 PRESETS = {
     ("cosmos", "lighting"): ["vis is asked for, but the model that is loaded takes edge only"],
-    ("diffusers", "lighting"): ["vis is asked for beside edge", "vis is asked for, and engine.controls has edge only"],
+    ("diffusers", "lighting"): ["vis is asked for, and engine.controls has edge only"],
     ("diffusers", "background"): [
         "seg.control_path is missing, and the diffusers engine does not compute seg",
-        "seg.mask_path is set, and the diffusers engine takes no masks",
+        "seg.mask_path names a file that is not there",
         "edge.control_path names a file that is not there",
     ],
     ("cosmos", "objects"): ["seg.mask_path names a file that is not there"],

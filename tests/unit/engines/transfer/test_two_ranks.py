@@ -48,16 +48,21 @@ def latents(engine, folder, job, **options):
         ((15, tiny_jobs.SIZE), {}),
         ((15, tiny_jobs.SIZE), {"guidance": 0}),
         ((15, tiny_jobs.SIZE), {"vis": {"control_weight": 0.4}}),
+        ((15, tiny_jobs.SIZE), {"edge": {"control_weight": 0.8}, "vis": {"mask_path": "clip.mp4"}}),
         ((5, tiny_jobs.SIZE), {"num_steps": 16, "povwatch": {"speed": "fastest"}}),
         ((5, (60, 28)), {"num_conditional_frames": 2}),
         ((1, (16, 96)), {"num_video_frames_per_chunk": 1}),
     ],
-    ids=["guided", "without guidance", "other control", "fewer steps", "odd size", "one frame"],
+    ids=["guided", "without guidance", "other control", "both and a mask", "fewer steps", "odd size", "one frame"],
 )
 def test_same_latents_as_one_rank(one, two, tmp_path, clip, spec) -> None:
     """For first and later chunks."""
     frames, size = clip
     made = make_clip(tmp_path / "clip.mp4", frames=frames, size=size, options={"crf": "12"})
+    spec = {
+        key: {**value, "mask_path": str(made)} if isinstance(value, dict) and "mask_path" in value else value
+        for key, value in spec.items()
+    }
     job = tiny_jobs.job(made, frames, size=size, **spec) | {"speed": spec.get("povwatch", {}).get("speed", "exact")}
     alone, _ = latents(one[0], tmp_path / "one", job)
     together, artifact = latents(two[0], tmp_path / "two", job)
