@@ -39,12 +39,17 @@ def long_clip(tmp_path_factory):
     with av.open(str(made)) as source, av.open(str(folder / "long.mov"), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         [picture] = (bytes(packet) for packet in source.demux(video=0) if packet.size)
-        for number in range(400):
+        for number in range(800):
             packet = av.Packet(picture)
             packet.stream, packet.is_keyframe, packet.time_base = stream, True, Fraction(1, 30)
             packet.pts = packet.dts = number
             out.mux(packet)
     return folder / "long.mov"
+
+
+@pytest.fixture(scope="module")
+def long_info(long_clip):
+    return look(long_clip)
 
 
 def look(clip, **how):
@@ -119,25 +124,23 @@ def test_broken_limit_is_named(clip, tmp_path, limits, words):
         )
 
 
-def test_limit_of_processor_time_is_named(long_clip, tmp_path):
-    info = look(long_clip)
+def test_limit_of_processor_time_is_named(long_clip, long_info, tmp_path):
     with pytest.raises(MediaError, match="1 s of processor time"):
         call(
             "prepare",
-            {"source": str(long_clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            {"source": str(long_clip), "info": long_info, "out_path": str(tmp_path / "work.mp4")},
             timeout=60,
             limits=Limits(cpu_seconds=1),
         )
 
 
-def test_too_slow_is_stopped(long_clip, tmp_path, left):
+def test_too_slow_is_stopped(long_clip, long_info, tmp_path, left):
     """A child that takes longer than its time is ended soon, and leaves no process."""
-    info = look(long_clip)
     began = time.monotonic()
     with pytest.raises(MediaError, match="took longer than 0 s"):
         call(
             "prepare",
-            {"source": str(long_clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            {"source": str(long_clip), "info": long_info, "out_path": str(tmp_path / "work.mp4")},
             timeout=0.3,
         )
     assert time.monotonic() - began < 3
@@ -145,14 +148,13 @@ def test_too_slow_is_stopped(long_clip, tmp_path, left):
 
 
 @pytest.mark.parametrize("as_event", [True, False])
-def test_call_can_be_called_off(long_clip, tmp_path, as_event, left):
+def test_call_can_be_called_off(long_clip, long_info, tmp_path, as_event, left):
     """A call ends when it is called off, by an event or a function, and leaves no process."""
-    info = look(long_clip)
     stop = threading.Event()
     with pytest.raises(MediaStopped):
         call(
             "prepare",
-            {"source": str(long_clip), "info": info, "out_path": str(tmp_path / "work.mp4")},
+            {"source": str(long_clip), "info": long_info, "out_path": str(tmp_path / "work.mp4")},
             timeout=60,
             on_progress=lambda _: stop.set(),
             cancelled=stop if as_event else stop.is_set,
@@ -196,12 +198,11 @@ def test_several_threads_at_once(clip):
     assert seen == [20, 20, 20]
 
 
-def test_child_dies_with_its_parent(long_clip, tmp_path):
+def test_child_dies_with_its_parent(long_clip, long_info, tmp_path):
     """Even one that is stuck: it is stopped here, so that it cannot notice by itself."""
     script = textwrap.dedent(f"""
         from povwatch.media.run import call
-        info = call("inspect", {{"path": {str(long_clip)!r}, "kind": "mp4"}}, timeout=60)
-        args = {{"source": {str(long_clip)!r}, "info": info, "out_path": {str(tmp_path / "w.mp4")!r}}}
+        args = {{"source": {str(long_clip)!r}, "info": {long_info!r}, "out_path": {str(tmp_path / "w.mp4")!r}}}
         call("prepare", args, timeout=60, on_progress=lambda _: print("working", flush=True))
     """)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
