@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import copies
-from world import PLACES, SEEDS, STEMS
+from world import LOOKS, PLACES, SEEDS, STEMS
 
 from povwatch.service.requests import Spool
 
@@ -90,6 +90,19 @@ def spec_deleted(world: World) -> None:
         world.drop(world.spec_of(path))
 
 
+def look_asked_for(world: World) -> None:
+    """One more look of a clip, or another JSON for one."""
+    path, look, seed = world.pick(world.clips), world.dice.choice(LOOKS), world.dice.choice(SEEDS)
+    if path:
+        world.put(world.look_of(path, look), world.spec(path, seed=seed, prompt=f"hands by {look}"))
+
+
+def look_deleted(world: World) -> None:
+    looks = {path for path in world.texts if path.endswith(tuple(f".{look}.json" for look in LOOKS))}
+    if look := world.pick(looks):
+        world.drop(look)
+
+
 # -- markers and words
 
 
@@ -109,9 +122,10 @@ def word(world: World) -> None:
     """A verb, as the commands leave it in the spool; nobody waits for the answer."""
     path, verb = world.pick(world.was), world.dice.choice(["go", "go", "go", "retry", "retry", "hold", "cancel"])
     force = world.dice.random() < 0.2
+    look = world.dice.choice(["", "", *(f"@{look}" for look in LOOKS)])
     if path and (world.daemon.state / "requests").is_dir():
         world.said[path].add(verb)
-        Spool(world.daemon.state).ask(verb, path, **({"force": True} if force and verb == "retry" else {}))
+        Spool(world.daemon.state).ask(verb, path + look, **({"force": True} if force and verb == "retry" else {}))
 
 
 def paused(world: World) -> Iterator[None]:
@@ -181,6 +195,8 @@ WEIGHTS: dict[Action, int] = {
     mended: 5,
     touched: 4,
     spec_deleted: 2,
+    look_asked_for: 8,
+    look_deleted: 2,
     marked: 4,
     unmarked: 3,
     word: 12,

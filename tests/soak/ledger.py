@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import duties
@@ -18,7 +19,7 @@ import ran
 import results
 from engines import tempers
 from support import sound_journal
-from world import digest
+from world import LOOKS, digest
 
 from povwatch.core import layout
 from povwatch.core.errors import SpecInvalid
@@ -29,6 +30,7 @@ from povwatch.spec.parse import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from witness import Witness
     from world import World
@@ -82,7 +84,8 @@ class JobStore:
             yield from sound_journal.violations(db)
         with open_reader(world.daemon.state) as journal:
             jobs = journal.jobs()
-            newest = {os.fsdecode(job.path): job for job in jobs}
+            looks = {(os.fsdecode(job.path), job.look): job for job in jobs}
+            newest = {path: job for (path, look), job in looks.items() if not look}
             for job in jobs:
                 yield from (f"job {job.id}, {os.fsdecode(job.path)}: {said}" for said in self._job(job, journal))
             yield from self._twice(jobs)
@@ -90,8 +93,12 @@ class JobStore:
             yield from results.violations(world, self._witness, jobs)
         for path in {**world.clips, **world.odd}:
             yield from (f"{path}: {said}" for said in self._clip(path, newest.get(path)))
-        yield from self._files(jobs, newest)
-        yield from self._left(newest)
+        for path in world.clips:
+            for look in LOOKS:
+                said = self._look(path, newest.get(path), looks.get((path, look)), look)
+                yield from (f"{path}@{look}: {each}" for each in said)
+        yield from self._files(jobs, list(looks.values()))
+        yield from self._left(list(looks.values()))
 
     # -- jobs
 
@@ -106,7 +113,7 @@ class JobStore:
             if event.event in {"retry", "failed", "blocked"} and not FORESEEN.search(problem):
                 yield f"nobody brought that about: {problem}"
         match job.state:
-            case S.CANCELLED if "deleted" in job.detail and path not in self._world.gone:
+            case S.CANCELLED if "clip was deleted" in job.detail and path not in self._world.gone:
                 yield f"it was cancelled as gone, and never was: {job.detail}"
             case S.CANCELLED if "povwatch cancel" in job.detail and "cancel" not in self._world.said[path]:
                 yield "it was cancelled by a word that nobody said"
@@ -131,16 +138,14 @@ class JobStore:
     def _twice(self, jobs: list[Job]) -> Iterator[str]:
         """The same clip with the same JSON is published once, unless somebody insists."""
         done = [job for job in jobs if job.state is S.DONE]
-        runs = Counter(
-            (job.path, job.source_hash, job.spec_hash) for job in done if not _already(job) and not job.force
-        )
-        for (path, source, spec), count in runs.items():
+        runs = Counter(_run_of(job) for job in done if not _already(job) and not job.force)
+        for run, count in runs.items():
             if count > 1:
-                ids = [job.id for job in done if (job.path, job.source_hash, job.spec_hash) == (path, source, spec)]
-                yield f"{os.fsdecode(path)}: published {count} times with the same JSON: jobs {ids}"
-        ran = {(job.path, job.source_hash, job.spec_hash) for job in done if not _already(job)}
+                ids = [job.id for job in done if _run_of(job) == run]
+                yield f"{os.fsdecode(run[0])}: published {count} times with the same JSON: jobs {ids}"
+        ran = {_run_of(job) for job in done if not _already(job)}
         for job in filter(_already, done):
-            if (job.path, job.source_hash, job.spec_hash) not in ran:
+            if _run_of(job) not in ran:
                 yield f"job {job.id}: it is said to have been published before, and was not"
 
     # -- clips
@@ -157,7 +162,7 @@ class JobStore:
                 yield f"no whole clip lies there, and {said}"
             return
         if job.state is S.CANCELLED:
-            if "cancel" not in world.said[path]:
+            if "cancel" not in world.said[path] and not self._withdrawn(job):
                 yield f"it is lost: it lies there, and {said}"
             return
         if job.source_hash != world.clips[path]:
@@ -165,9 +170,35 @@ class JobStore:
             return
         yield from self._beside(path, job, said)
 
+    def _withdrawn(self, job: Job) -> bool:
+        """Whether somebody deleted its JSON, which is still not there."""
+        return job.detail.startswith("its JSON was deleted") and not self._spec_of(job).exists()
+
+    def _spec_of(self, job: Job) -> Path:
+        return self._world.inputs / os.fsdecode(layout.beside(job.path, job.stem).spec)
+
+    def _look(self, path: str, own: Job | None, job: Job | None, look: str) -> Iterator[str]:
+        """A further look whose JSON lies beside a clip that has arrived is known, as it is."""
+        world = self._world
+        if own is None or own.state is S.ARRIVING or own.source_hash != world.clips[path]:
+            return
+        if not self._spec_of(replace(own, look=look)).exists():
+            return
+        if job is None:
+            yield "it is lost: there is no job for it"
+            return
+        said = f"job {job.id} is {job.state}, {job.waiting_on or ''} {job.detail}"
+        if job.state is S.CANCELLED:
+            if "cancel" not in world.said[path]:
+                yield f"it is lost: its JSON lies there, and {said}"
+        elif job.source_hash != world.clips[path]:
+            yield f"it is lost: other bytes lie there than {said} had"
+        else:
+            yield from self._beside(path, job, said)
+
     def _beside(self, path: str, job: Job, said: str) -> Iterator[str]:
         """The JSON and the markers are known too, as they are."""
-        world, beside = self._world, layout.beside(job.path, job.base)
+        world, beside = self._world, layout.beside(job.path, job.stem)
         file = world.inputs / os.fsdecode(beside.spec)
         try:
             asked = parse(file.read_bytes(), clip_name=layout.split(job.path)[1], file="").digest()
@@ -186,18 +217,16 @@ class JobStore:
 
     # -- files
 
-    def _files(self, jobs: list[Job], newest: dict[str, Job]) -> Iterator[str]:
+    def _files(self, jobs: list[Job], newest: list[Job]) -> Iterator[str]:
         """Nothing of people's was changed, and nothing else is there but what povwatch may write."""
         world = self._world
-        bases = [layout.beside(job.path, job.base) for job in newest.values()]
-        ours = {os.fsdecode(layout.beside(job.path, job.base).spec) for job in jobs}  # of another base at another time
-        wrong = {
-            os.fsdecode(beside.error) for beside, job in zip(bases, newest.values(), strict=True) if _is_wrong(job)
-        }
+        bases = [layout.beside(job.path, job.stem) for job in newest]
+        ours = {os.fsdecode(layout.beside(job.path, job.stem).spec) for job in jobs}  # of another base at another time
+        wrong = {os.fsdecode(beside.error) for beside, job in zip(bases, newest, strict=True) if _is_wrong(job)}
         # An incomplete clip is told of after ten minutes: where the clock is set forward and it starts anew, at once.
         late = {
             os.fsdecode(beside.error)
-            for beside, job in zip(bases, newest.values(), strict=True)
+            for beside, job in zip(bases, newest, strict=True)
             if world.counts["clock_set"] and job.waiting_on is Waiting.INCOMPLETE
         }
         there = {
@@ -209,7 +238,11 @@ class JobStore:
         for path, data in world.texts.items():
             if path not in there or there.pop(path).read_bytes() != data:
                 yield f"somebody's file was changed: inputs/{path}"
-        here = {os.fsdecode(layout.beside(job.path, job.base).error) for p, job in newest.items() if self._is_here(p)}
+        here = {
+            os.fsdecode(beside.error)
+            for beside, job in zip(bases, newest, strict=True)
+            if self._is_here(os.fsdecode(job.path)) and (not job.look or self._spec_of(job).exists())
+        }
         for path in sorted(there.keys() - ours):
             if path not in wrong | late and (path in here or not self._came_along(path)):
                 yield f"what is that in inputs/: {path}"
@@ -228,15 +261,19 @@ class JobStore:
     def _is_here(self, path: str) -> bool:
         return path in self._world.clips or path in self._world.odd
 
-    def _left(self, newest: dict[str, Job]) -> Iterator[str]:
+    def _left(self, newest: list[Job]) -> Iterator[str]:
         """Staging, temporary files, requests."""
         world = self._world
-        active = {str(job.id) for job in newest.values() if not job.ended}
+        active = {str(job.id) for job in newest if not job.ended}
         for room in (world.outputs / ".povwatch").iterdir():
             if room.name.split(".")[0] not in active:
                 yield f"left over in outputs/.povwatch: {room.name}"
         for file in [*world.inputs.rglob(".povwatch-*"), *world.daemon.state.glob("requests/*.request")]:
             yield f"left over: {file}"
+
+
+def _run_of(job: Job) -> tuple[bytes, str, str | None, str | None]:
+    return job.path, job.look, job.source_hash, job.spec_hash
 
 
 def _already(job: Job) -> bool:

@@ -35,6 +35,9 @@ PLACES = ["", "kitchen", "kitchen/left hand", "dílna"]
 SEEDS = [1, 2, 3, 100, 100, 201, 202, 203, 301, 302, 303]
 """What JSONs ask for; tests/engines/tempers.py says what each does."""
 
+LOOKS = ["night", "rain"]
+"""Further looks that people ask for."""
+
 STEMS = ["a", "b", "c", "take 1", "übung", "d.e"]
 
 
@@ -151,6 +154,10 @@ class World:
         """The JSON of a clip, as people take it to be: with its full name where there is one."""
         stem = os.path.splitext(path)[0]  # noqa: PTH122 - a relative path as text
         return f"{path}.json" if (self.inputs / f"{path}.json").exists() else f"{stem}.json"
+
+    def look_of(self, path: str, look: str) -> str:
+        """The JSON of a further look of a clip, as people take it to be."""
+        return f"{self.spec_of(path).removesuffix('.json')}.{look}.json"
 
     def put(self, path: str, data: bytes) -> None:
         """Write a file of one's own in inputs/, at once."""
