@@ -1,5 +1,6 @@
 """Several ranks together compute what one computes alone, in float32, but for rounding."""
 
+import functools
 import json
 
 import pytest
@@ -27,6 +28,15 @@ CASES = [(size, prompts, given) for size in SIZES for prompts, given in ((1, 0),
 HEADS = {"num_attention_heads": 4}
 
 
+def test_weights_of_tokens_are_divided(tmp_path) -> None:
+    """Two control nets, one of them with a weight for each token, as masks make them, and an odd number of tokens."""
+    nets = (*tiny_steps.built(**HEADS), tiny_steps.built(1, **HEADS)[1])
+    size, _, _ = case = ((2, 6, 10), 1, 1)
+    tokens = (1, 1, size[0], size[1] // 2, size[2] // 2)
+    weights = [0.4, torch.rand(tokens, generator=torch.Generator().manual_seed(3))]
+    assert measured(2, tmp_path, nets, [case], weights=weights)[0] < TOLERANCE
+
+
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_equals_one_rank(ranks, tmp_path) -> None:
     """Any number of ranks that divides the heads, and any number of tokens."""
@@ -52,9 +62,9 @@ def test_exchange_that_fails_is_told(tmp_path) -> None:
     run_together(2, mixed_up, str(tmp_path / "meeting"))
 
 
-def measured(ranks, folder, nets, cases):
+def measured(ranks, folder, nets, cases, **asked):
     """The error of each case's velocities."""
-    run_together(ranks, compare, ranks, folder, nets, cases)
+    run_together(ranks, functools.partial(compare, **asked), ranks, folder, nets, cases)
     return json.loads((folder / "errors").read_text())
 
 
@@ -64,15 +74,15 @@ def met(rank, ranks, file):
     return part
 
 
-def compare(rank, ranks, folder, nets, cases):
+def compare(rank, ranks, folder, nets, cases, **more):
     """Write down the errors, in rank 0."""
     together = own_step.Step(nets[0], tiny_steps.plain, part=met(rank, ranks, str(folder / "meeting")))
     errors = []
     for size, prompts, given in cases:
-        asked = {"size": size, "prompts": prompts, "given": given}
-        velocities = tiny_steps.velocities(together, nets[1], **asked)
+        asked = {"size": size, "prompts": prompts, "given": given, **more}
+        velocities = tiny_steps.velocities(together, *nets[1:], **asked)
         if rank == 0:
-            alone = tiny_steps.velocities(own_step.Step(nets[0], tiny_steps.plain), nets[1], **asked)
+            alone = tiny_steps.velocities(own_step.Step(nets[0], tiny_steps.plain), *nets[1:], **asked)
             errors.append(max(map(tiny_steps.error, velocities, alone)))
     if rank == 0:
         (folder / "errors").write_text(json.dumps(errors))
