@@ -152,6 +152,8 @@ def _next(config: Config, job: Job, *, unlike: str) -> str:
         return "once the video itself is here under this name, it is taken in by itself"
     if not os.path.lexists(config.paths.inputs / os.fsdecode(job.path)):
         return "the clip is not in inputs/ any more: copied there again, it is taken in by itself"
+    if looks.refusal(job.look or "own", job.base):
+        return "its JSON under another name is another look, and is taken in by itself"
     if job.state is JobState.REJECTED:  # the same file would be rejected again
         return "the video itself under this name, or an edit of its JSON, is taken in by itself"
     force = ["--force"] if job.state is JobState.DONE else []

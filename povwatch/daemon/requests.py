@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from povwatch.core import layout
 from povwatch.core.changes import Go, Hasten, Hold
-from povwatch.core.command import command
+from povwatch.core.command import choice, command
 from povwatch.core.errors import EnvironmentFault, JournalFailed
 from povwatch.core.events import say
 from povwatch.core.job import EDITABLE, Job, JobState, Waiting
@@ -100,6 +100,10 @@ class Requests:
             return Answer(done=True, text=self._go_damaged(jobs[0]))
         if len(jobs) == 1:
             return Answer(done=True, text=self._of_one(request, jobs[0], now))
+        if request.options.get("force"):  # what is done would be generated once more, for every look
+            looks = [OWN, *sorted(self._store.looks[path])]
+            which = choice("retry", "--force", clips=[path + b"@" + look.encode() for look in looks])
+            raise Refused(f"it has {len(jobs)} looks. Say which one is to run again: {which}")
         answers = [self._of_each(request, job, now) for job in jobs]
         done = sum(answer.done for answer in answers)
         text = f"{done} of its {len(answers)} looks:" if done else "nothing changes:"

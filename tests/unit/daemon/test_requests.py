@@ -189,6 +189,15 @@ def test_hold_and_cancel_take_all_looks(app, answer_of):
     assert (found.done, found.text) == (False, "nothing changes:")
 
 
+def test_forced_retry_of_one_look(app, answer_of):
+    """With --force one look has to be named: all would be generated once more."""
+    of_looks(app, JobState.GRACE)
+    found = answer_of("retry", "my clip", force=True)
+    assert not found.done
+    assert "it has 3 looks. Say which one" in found.text
+    assert "script/povwatch retry --force 'my clip.mp4@' or script/povwatch retry --force" in found.text
+
+
 def test_unknown_look(app, answer_of):
     """A look that the clip does not have is told, with those that it has."""
     of_looks(app, JobState.GRACE)

@@ -68,6 +68,15 @@ def test_manifest_says_all_a_journal_needs():
     assert (made.job, made.run_id, made.attempts, made.finished - made.started) == (7, "r1", 2, 60)
 
 
+def test_manifest_names_its_look():
+    """A manifest says of which look its result is; one that nobody can have is refused."""
+    look = dataclasses.replace(JOB, look="nacht_ä")
+    assert parse(text(job=look)).look == "nacht_ä"
+    assert parse(text()).look == ""
+    wrong = json.loads(text(job=look)) | {"look": "../night"}
+    assert "look cannot be used" in parse(json.dumps(wrong).encode())
+
+
 def test_result_is_beside_its_manifest(outputs):
     """A result is looked for beside its manifest, wherever its folder was moved."""
     put(outputs, "elsewhere/x_aug_v2.mp4", RESULT)
