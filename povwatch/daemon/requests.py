@@ -104,7 +104,7 @@ class Requests:
             looks = [OWN, *sorted(self._store.looks[path])]
             which = choice("retry", "--force", clips=[path + b"@" + look.encode() for look in looks])
             raise Refused(f"it has {len(jobs)} looks. Say which one is to run again: {which}")
-        answers = [self._of_each(request, job, now) for job in jobs]
+        answers = [self._of_each(request, self._store.job(job.id), now) for job in jobs]  # one may have ended another
         done = sum(answer.done for answer in answers)
         text = f"{done} of its {len(answers)} looks:" if done else "nothing changes:"
         lines = (f"{layout.shown(job.called)}: {a.text}" for job, a in zip(jobs, answers, strict=True))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from structlog.testing import capture_logs
+from support.clips import make_clip
 from support.looks import PERIOD, Looks
+
+from povwatch.daemon.requests import Requests
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
 
@@ -191,3 +194,19 @@ def test_base_that_the_clip_lost(here):
     here.rescan()
     assert here.states() == {"": "grace", "night": "grace"}
     assert here.jobs()["night"].stem == b"a.mp4.night"
+
+
+def test_cancel_all_while_it_arrives_anew(here):
+    """A cancel of the whole clip ends each look once, also while a replaced clip arrives."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    make_clip(here.inputs / "a.mp4", frames=5, size=(64, 48))
+    here.rescan()
+    assert here.states() == {"": "arriving", "night": "arriving"}
+    here.app.spool.prepare()
+    asked = here.app.spool.ask("cancel", "a")
+    Requests(here.app).tick(0)
+    answer = here.app.spool.wait(asked, 5)
+    assert answer.done
+    assert here.states() == {"": "cancelled", "night": "cancelled"}
