@@ -7,6 +7,8 @@ from structlog.testing import capture_logs
 from support.clips import make_clip
 from support.looks import PERIOD, Looks
 
+from povwatch.core.changes import ArrivesAgain, Failed, Queued, Started
+from povwatch.core.job import JobState
 from povwatch.daemon.requests import Requests
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
@@ -210,3 +212,64 @@ def test_cancel_all_while_it_arrives_anew(here):
     answer = here.app.spool.wait(asked, 5)
     assert answer.done
     assert here.states() == {"": "cancelled", "night": "cancelled"}
+
+
+def running(here, look):
+    """A look that a worker has, as the journal tells."""
+    job = here.jobs()[look]
+    if job.state is JobState.GRACE:
+        job = here.app.store.apply(job, Queued(ahead=0, spec_digest="d", spec_stat=None, spec_hash="s"))
+    fields = {"run_id": f"r{job.id}", "attempt": 1, "limit": 3, "worker": 1, "on": ""}
+    return here.app.store.apply(job, Started(**fields, spec_json="{}", spec_hash="s", engine="preview"))
+
+
+def test_replaced_while_its_own_look_runs(here):
+    """If the clip is replaced while its own look runs, the others wait, and join the arrival after that run."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    old = here.jobs()["night"].source_hash
+    own = running(here, "")
+    here.copy(frames=5)
+    assert here.states() == {"": "running", "night": "arriving"}
+    here.app.store.apply(own, Failed(error="no luck"))
+    here.rescan()
+    here.arrive()
+    assert here.states() == {"": "grace", "night": "grace"}
+    assert here.jobs()["night"].source_hash == here.jobs()[""].source_hash != old
+
+
+def test_replaced_while_another_look_runs(here):
+    """If the clip is replaced while another look runs, it arrives for its own look meanwhile."""
+    here.copy()
+    here.write("night")
+    here.write("rain")
+    here.rescan()
+    here.app.store.cancel(here.jobs()[""], "no longer wanted")
+    night = running(here, "night")
+    here.copy(frames=5)
+    assert here.states() == {"": "grace", "night": "running", "rain": "grace"}
+    here.app.store.apply(night, Failed(error="no luck"))
+    assert here.jobs()["rain"].source_hash != night.source_hash
+    (here.inputs / "a.mp4").unlink()
+    here.rescan()
+    here.until(10)
+    assert here.states() == {"": "cancelled", "night": "failed", "rain": "cancelled"}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_copy_that_was_another_file(here, killed):
+    """If a look's copy is not the file that arrived, the clip arrives anew, and the look joins again."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    here.app.store.cancel(here.jobs()[""], "no longer wanted")
+    night = running(here, "night")
+    here.app.store.apply(night, ArrivesAgain(problem="It is another file."))
+    assert here.states() == {"": "arriving", "night": "arriving"}
+    if killed:
+        here.restart(away=1)
+        here.rescan()
+    here.arrive()
+    assert here.states() == {"": "grace", "night": "grace"}
+    assert here.jobs()["night"].attempts == 0
