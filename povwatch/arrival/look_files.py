@@ -91,7 +91,7 @@ class LookFiles:
         self._over = {clip: count for clip, count in self._over.items() if clip in found}
         for clip, of_clip in found.items():
             known = self.known(clip)
-            new = {look: file for look, file in sorted(of_clip.items()) if look not in known}
+            new = {look: of_clip[look] for look in sorted(of_clip.keys() - known.keys())}
             if new and clip in self._store.known:
                 self._charged(clip, new, [look for look in of_clip if look in known])
 
@@ -121,9 +121,9 @@ class LookFiles:
     def withdraw_lost(self, found: Mapping[bytes, Found], listing: Listing) -> None:
         """Cancel the looks whose JSON belongs to another clip now, which came later."""
         for clip, known in list(self._store.looks.items()):
-            for look, job in known.items():
+            for look, job in [(look, job) for look, job in known.items() if not job.state.ended]:
                 spec = layout.spec_beside(clip, looks.stem(job.base, look))
-                if not job.state.ended and spec in listing.specs and look not in found.get(clip, {}):
+                if spec in listing.specs and look not in found.get(clip, {}):
                     self._withdraw(self._store.job(job.job), spec)
 
     def _withdraw(self, job: Job, spec: bytes) -> None:

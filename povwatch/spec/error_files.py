@@ -116,11 +116,11 @@ class ErrorFiles:
             looks: the newest jobs of their further looks.
             listing: what is there.
         """
-        for path, look, last in [(path, look, last) for path, of in looks.items() for look, last in of.items()]:
+        bad = [(path, look, last) for path, of in looks.items() for look, last in of.items() if last.state in BAD_ENDS]
+        for path, look, last in bad:
             beside = layout.beside(path, stem(last.base, look))
             there = (path in listing.clips and beside.spec in listing.specs) or listing.is_blind(path)
-            lonely = last.state in BAD_ENDS and not there and beside.error in listing.names
-            if lonely and not _is_used(beside.error, known, listing):
+            if not there and beside.error in listing.names and not _is_used(beside.error, known, listing):
                 self._put(path, beside.error, None)
         for path, last in known.items():
             if last.state not in BAD_ENDS or path in listing.clips or path in listing.links or listing.is_blind(path):
