@@ -1,17 +1,18 @@
 """Computes a denoising step with diffusers' own modules, as the pipeline does: the same numbers to the bit.
 
-The pipeline takes one control without a mask. For more the modules are the same, and their residuals are added as in
-step.py.
+The pipeline takes one control without a mask. For more the modules are the same; their residuals are added, and the
+style image is left out, as in step.py.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     Context: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
     """A prompt's embedding, and a style image's if the model takes one."""
@@ -63,20 +64,31 @@ class PipelineStep:
         """Predict the velocity for each prompt."""
         _, _, mask, padding = conditions
         found = []
-        for context in contexts:
-            residuals = self._residuals(latents, moment, conditions, context)
-            found.append(
-                self._transformer(
-                    hidden_states=latents,
-                    timestep=moment,
-                    encoder_hidden_states=context,
-                    block_controlnet_hidden_states=residuals,
-                    condition_mask=mask,
-                    padding_mask=padding,
-                    return_dict=False,
-                )[0]
-            )
+        with self._without_image():
+            for context in contexts:
+                residuals = self._residuals(latents, moment, conditions, context)
+                found.append(
+                    self._transformer(
+                        hidden_states=latents,
+                        timestep=moment,
+                        encoder_hidden_states=context,
+                        block_controlnet_hidden_states=residuals,
+                        condition_mask=mask,
+                        padding_mask=padding,
+                        return_dict=False,
+                    )[0]
+                )
         return found
+
+    @contextmanager
+    def _without_image(self) -> Iterator[None]:
+        """Leave cross-attention to the style image out, if there are several controls."""
+        with ExitStack() as stack:
+            for net in (self._transformer, *self._controlnets) if len(self._controlnets) > 1 else ():
+                for name, module in net.named_modules():
+                    if name.endswith(".v_img"):
+                        stack.callback(module.register_forward_hook(_zeros).remove)
+            yield
 
     def _residuals(
         self, latents: torch.Tensor, moment: torch.Tensor, conditions: Conditions, context: Context
@@ -101,3 +113,7 @@ class PipelineStep:
                 residuals = [one * weight.flatten(2).transpose(1, 2) for one in residuals]
             total = residuals if total is None else [a + b for a, b in zip(total, residuals, strict=True)]
         return None if total is None else [one.to(latents.dtype) for one in total]
+
+
+def _zeros(_module: Any, _given: Any, found: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - a hook's arguments
+    return torch.zeros_like(found)

@@ -16,7 +16,9 @@ q, k and v are one product, and no transposition surrounds the attention.
 
 With several controls the transformer gets the weighted sum of their nets' residuals; its own computations are made
 once. Source: upstream's network with `use_after_proj_for_multi_branch = False` (minimal_v4_lvg_dit_control_vace.py,
-`forward`).
+`forward`). The network that upstream loads for several controls has no input for a style image, so cross-attention to
+the missing one is left out then: `multibranch_720p_t24_spaced_layer4_cr1pt1_rectified_flow_inference`, unlike the four
+networks of one control, is made of the experiment without image context (experiment_list.py).
 
 Letters in shapes: B batch (1), F latent frames, P tokens of a frame, S = F P, C width of the model, H heads, D width of
 a head, T tokens of a prompt.
@@ -82,7 +84,7 @@ class Prepared:
     value: Tensor
     """Shape (B, H, T, D)."""
     image: Tensor
-    """Cross-attention to the missing style image, shape (B, 1, C)."""
+    """Cross-attention to the missing style image, shape (B, 1, C); zeros with several controls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +273,11 @@ class Step:
             self._part.own(x.unflatten(0, (1, frames, -1))).flatten(0, 2) for x in self._transformer.rope(latents)
         )
 
-    @staticmethod
-    def _prepared(net: Any, blocks: list[Block], text: Tensor) -> list[Prepared]:  # noqa: ANN401 - see above
+    def _prepared(self, net: Any, blocks: list[Block], text: Tensor) -> list[Prepared]:  # noqa: ANN401 - see above
         projected = net.crossattn_proj(text)
         image = net.img_context_proj(text.new_zeros(text.size(0), 1, net.config.img_context_dim_in))
+        if len(self._branches) > 1:
+            image = torch.zeros_like(image)  # its projection has no bias
         return [block.prepare(projected, image) for block in blocks]
 
     def _velocity(self, x: Tensor, last: Tensor, latents: Tensor) -> Tensor:

@@ -55,8 +55,12 @@ def test_control_weight_is_heeded(nets, weight) -> None:
 
 
 def composed(nets, inputs, weights):
-    """The velocity of diffusers' modules: each net on its own control, and the sum of what they give."""
-    transformer, *controlnets = nets
+    """The velocity of diffusers' modules: each net on its own control, their sum, and no style image."""
+    transformer, *controlnets = copy.deepcopy(nets)
+    for net in (transformer, *controlnets):
+        for name, weight in net.named_parameters():
+            if "v_img" in name:
+                weight.zero_()
     latents, moment, mask, text, controls = inputs
     padding = torch.zeros(1, 1, *(8 * length for length in mask.shape[3:]))
     context = text, torch.zeros(1, 4, 12)
