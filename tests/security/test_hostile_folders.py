@@ -77,7 +77,10 @@ WORDS = [
 ]
 """What may be typed for a clip."""
 
-ASKING = [["show"], ["show", "--json"], ["why"], ["go"], ["hold"], ["retry"], ["retry", "--force"], ["cancel"]]
+ASKING = [
+    *(["show"], ["show", "--json"], ["why"], ["go"], ["hold"], ["retry"], ["retry", "--force"], ["cancel"]),
+    *(["vary", "--seed", "1"], ["vary", "--template", "driving"]),
+]
 
 WHOLE = [
     *(["status"], ["jobs"], ["jobs", "--json"], ["jobs", "--state", "done"], ["report"], ["report", "--since", "1d"]),
