@@ -160,6 +160,8 @@ def test_unreadable_jsons(here):
     here.fill()
     said = here.run("check", *(str(here.inputs / f"{name}.json") for name in TEXTS))
     assert all(f"{name}.json" in said for name in TEXTS)
+    for name in TEXTS:
+        here.run("vary", f"{name}.mp4", "--seed", "1")
     here.run_all()
     for words in SLOW:
         here.run(*words)
