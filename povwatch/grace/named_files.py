@@ -6,7 +6,7 @@ A file counts once it has been unchanged for `arrival.settle`. A new file of the
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from povwatch.core.retry import FAULTS_PATIENCE
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.media.errors import KILLED_MAX, MediaKilled, MediaStopped
 from povwatch.media.fit import Shape, misfit
-from povwatch.media.info import Measured
+from povwatch.media.info import Bounds, Measured
 from povwatch.media.run import PROBE, call
 
 if TYPE_CHECKING:
@@ -230,5 +230,7 @@ def _fits(name: str, found: Measured | Problem, clip: Shape, wanted: int, *, any
     if found.turned:
         message = "has rotation or mirror metadata, which engines ignore"
         return Problem(message, "Export it upright.", name)
-    width, height = (clip.width, clip.height) if any_size else (found.width, found.height)
-    return misfit(name, Shape(found.frames, width, height, Fraction(found.rate)), clip, wanted)
+    shape = Shape(found.frames, found.width, found.height, Fraction(found.rate))
+    if any_size and found.width * found.height <= Bounds().pixels:
+        shape = replace(shape, width=clip.width, height=clip.height)
+    return misfit(name, shape, clip, wanted)

@@ -25,7 +25,7 @@ from povwatch.engines.port import EngineFailure
 from povwatch.engines.preview import SCALING, kind_of
 from povwatch.engines.upstream.references import array_length
 from povwatch.media.fit import ARRAY, Shape, differs, even
-from povwatch.media.source import opened
+from povwatch.media.source import MAX_PIXELS, opened
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -123,7 +123,8 @@ def check_files(request: Request) -> list[str]:
 
 
 def _check_mask(name: str, found: Shape, request: Request) -> list[str]:
-    _check(name, replace(found, width=request.width, height=request.height), request, MASK_FIT)
+    small = found.width * found.height <= MAX_PIXELS
+    _check(name, replace(found, width=request.width, height=request.height) if small else found, request, MASK_FIT)
     if (even(found.width), even(found.height)) == (even(request.width), even(request.height)):
         return []
     return [f"{name} is {found.width}x{found.height} and is scaled to the clip's {request.width}x{request.height}."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import subprocess
+import zipfile
 from fractions import Fraction
 
 import numpy as np
@@ -199,6 +200,12 @@ def test_mask_of_another_size(at):
     assert "2 things to put right" in text
     assert "vis.control_path is 64x64, the clip is 96x64" in text
     assert "guided_generation_mask has 11 frames, the clip has 12 frames" in text
+    said = {"descr": "|u1", "fortran_order": False, "shape": (12, 2**15, 2**15)}
+    with zipfile.ZipFile(clip.inputs / "kept.npz", "w") as file, file.open("arr_0.npy", "w") as huge:
+        np.lib.format.write_array_header_1_0(huge, said)
+    clip.edit(edge={}, vis=None, guided_generation_mask="kept.npz")
+    clip.measured(1060)
+    assert "guided_generation_mask is 32768x32768, the clip is 96x64" in clip.error.read_text()
 
 
 def test_mask_is_measured_by_its_header(at):

@@ -47,12 +47,17 @@ def mask_video(path, frames, size=tiny_jobs.SIZE, area=None):
 
 
 def asked(clip, frames, **spec):
-    return read(tiny_jobs.job(clip, frames, **spec), Settings(controls=("edge", "vis"), chunk_frames=9, pixels=48 * 32))
+    return read(quick(clip, frames, **spec), Settings(controls=("edge", "vis"), chunk_frames=9, pixels=48 * 32))
 
 
 @pytest.fixture(scope="module")
 def engine(tiny):
     return tiny_jobs.loaded(tiny, controls=["edge", "vis"])[0]
+
+
+def quick(clip, frames, **spec):
+    """A job without guidance, which computes half as much."""
+    return tiny_jobs.job(clip, frames, guidance=0, **spec)
 
 
 def run(engine, job, folder):
@@ -227,12 +232,10 @@ def test_white_and_black_masks(engine, tmp_path) -> None:
         mask_video(tmp_path / f"{name}.mp4", 5, area=np.full((1, WIDTH), white))
         for name, white in (("all", True), ("none", False))
     )
-    plain = run(engine, tiny_jobs.job(clip, 5, edge={}), tmp_path / "plain")[1][0]
-    assert torch.equal(
-        run(engine, tiny_jobs.job(clip, 5, edge={"mask_path": everywhere}), tmp_path / "all")[1][0], plain
-    )
-    artifact, [masked] = run(engine, tiny_jobs.job(clip, 5, edge={"mask_path": nowhere}), tmp_path / "none")
-    _, [without] = run(engine, tiny_jobs.job(clip, 5, edge={"control_weight": 0.0}), tmp_path / "zero")
+    plain = run(engine, quick(clip, 5, edge={}), tmp_path / "plain")[1][0]
+    assert torch.equal(run(engine, quick(clip, 5, edge={"mask_path": everywhere}), tmp_path / "all")[1][0], plain)
+    artifact, [masked] = run(engine, quick(clip, 5, edge={"mask_path": nowhere}), tmp_path / "none")
+    _, [without] = run(engine, quick(clip, 5, edge={"control_weight": 0.0}), tmp_path / "zero")
     assert ((masked - without).norm() / without.norm()).item() < 1e-5
     assert not torch.equal(masked, plain)
     assert artifact["notes"] == ["edge.mask_path is background in every frame: edge controls nothing."]
@@ -242,9 +245,9 @@ def test_mask_counts_in_each_chunk(engine, tmp_path) -> None:
     """A mask that is black in the second chunk alone changes that chunk alone; kept chunks know their masks."""
     clip = tiny_jobs.clip_of(tmp_path, 15)
     late = mask_video(tmp_path / "late.mp4", 15, area=lambda number: np.full((1, WIDTH), number < 9))
-    plain = run(engine, tiny_jobs.job(clip, 15, **BOTH), tmp_path / "a")[1]
+    plain = run(engine, quick(clip, 15, **BOTH), tmp_path / "a")[1]
     masked = {**BOTH, "vis": {"control_weight": 0.5, "mask_path": late}}
-    artifact, found = run(engine, tiny_jobs.job(clip, 15, **masked), tmp_path / "a")
+    artifact, found = run(engine, quick(clip, 15, **masked), tmp_path / "a")
     assert artifact["chunks_resumed"] == 0
     assert torch.equal(found[0], plain[0])
     assert not torch.equal(found[1], plain[1])
@@ -254,7 +257,7 @@ def test_mask_counts_in_each_chunk(engine, tmp_path) -> None:
 def test_mask_is_scaled_and_said(engine, tmp_path) -> None:
     clip = tiny_jobs.clip_of(tmp_path, 5)
     small = mask_video(tmp_path / "small.mp4", 5, (32, 16))
-    artifact, _ = run(engine, tiny_jobs.job(clip, 5, edge={"mask_path": small}), tmp_path)
+    artifact, _ = run(engine, quick(clip, 5, edge={"mask_path": small}), tmp_path)
     assert artifact["notes"] == ["edge.mask_path (small.mp4) is 32x16 and is scaled to the clip's 48x32."]
 
 
@@ -276,7 +279,7 @@ def test_length_has_to_fit(engine, tmp_path, spec, says) -> None:
         for key, value in spec.items()
     }
     with pytest.raises(EngineFailure, match=says) as failure:
-        engine.generate(tiny_jobs.job(clip, 5, **named), tiny_jobs.context(tmp_path, report=lambda *_: told.append(1)))
+        engine.generate(quick(clip, 5, **named), tiny_jobs.context(tmp_path, report=lambda *_: told.append(1)))
     assert (failure.value.kind, told) == ("invalid", [])
 
 
@@ -287,14 +290,14 @@ def test_what_is_kept_counts_in_each_chunk(engine, tmp_path) -> None:
     late[10:, :, RIGHT] = 2
     np.savez(tmp_path / "kept.npz", late)
     spec = {"edge": {}, "guided_generation_mask": str(tmp_path / "kept.npz")}
-    plain = run(engine, tiny_jobs.job(clip, 15, edge={}), tmp_path / "plain")[1]
-    found = run(engine, tiny_jobs.job(clip, 15, **spec), tmp_path / "kept")[1]
+    plain = run(engine, quick(clip, 15, edge={}), tmp_path / "plain")[1]
+    found = run(engine, quick(clip, 15, **spec), tmp_path / "kept")[1]
     assert torch.equal(found[0], plain[0])
     assert not torch.equal(found[1], plain[1])
     fewer = {**spec, "guided_generation_step_threshold": 0}
-    assert not torch.equal(run(engine, tiny_jobs.job(clip, 15, **fewer), tmp_path / "fewer")[1][1], found[1])
+    assert not torch.equal(run(engine, quick(clip, 15, **fewer), tmp_path / "fewer")[1][1], found[1])
     other = {**spec, "guided_generation_foreground_labels": [1]}
-    artifact, nothing = run(engine, tiny_jobs.job(clip, 15, **other), tmp_path / "nothing")
+    artifact, nothing = run(engine, quick(clip, 15, **other), tmp_path / "nothing")
     assert all(map(torch.equal, nothing, plain))
     assert artifact["notes"] == [frames_module.GUIDED + " is background in every frame: nothing of the clip is kept."]
 
@@ -303,7 +306,7 @@ def test_shown_control_is_masked(engine, tmp_path) -> None:
     """As upstream shows it: black where the control does not hold."""
     clip = tiny_jobs.clip_of(tmp_path, 5)
     spec = {"vis": {"mask_path": mask_video(tmp_path / "mask.mp4", 5)}}
-    artifact, _ = run(engine, {**tiny_jobs.job(clip, 5, **spec), "keep_controls": True}, tmp_path)
+    artifact, _ = run(engine, {**quick(clip, 5, **spec), "keep_controls": True}, tmp_path)
     shown = tiny_jobs.decoded(artifact["controls"]["vis"])
     assert shown[:, :, : WIDTH // 2 - 4].mean() < 4 < shown[:, :, WIDTH // 2 + 4 :].mean()
 

@@ -29,6 +29,11 @@ def clip(tmp_path_factory):
     return tiny_jobs.clip_of(tmp_path_factory.mktemp("clip"), 5)
 
 
+def quick(clip, frames, **spec):
+    """A job without guidance, which computes half as much."""
+    return tiny_jobs.job(clip, frames, guidance=0, **spec)
+
+
 def run(engine, job, folder):
     """The artifact, and each chunk's latents."""
     folder.mkdir(exist_ok=True)
@@ -43,7 +48,7 @@ def black(folder, frames):
 def test_each_counts(engine, clip, tmp_path) -> None:
     """Each control and each weight has its effect, and the manifest names both with their weights and files."""
     asked = [BOTH, {"edge": {}}, {"vis": {"control_weight": 0.5}}, {**BOTH, "vis": {"control_weight": 0.1}}]
-    made = [run(engine, tiny_jobs.job(clip, 5, **one), tmp_path / str(number)) for number, one in enumerate(asked)]
+    made = [run(engine, quick(clip, 5, **one), tmp_path / str(number)) for number, one in enumerate(asked)]
     latents = [found[0] for _, found in made]
     assert all(not torch.equal(latents[0], other) for other in latents[1:])
     [edge, vis] = made[0][0]["branches"]
@@ -60,9 +65,9 @@ def test_each_counts(engine, clip, tmp_path) -> None:
 def test_black_one_is_left_out(engine, clip, tmp_path) -> None:
     """As upstream does: whatever its weight, the result is the same to the bit; and it is said."""
     asked = {"edge": {"control_path": str(black(tmp_path, 5))}, "vis": {"control_weight": 0.5}}
-    artifact, [found] = run(engine, tiny_jobs.job(clip, 5, **asked), tmp_path / "both")
+    artifact, [found] = run(engine, quick(clip, 5, **asked), tmp_path / "both")
     asked["edge"]["control_weight"] = 0.3
-    _, [again] = run(engine, tiny_jobs.job(clip, 5, **asked), tmp_path / "again")
+    _, [again] = run(engine, quick(clip, 5, **asked), tmp_path / "again")
     assert torch.equal(found, again)
     assert artifact["notes"] == ["edge is black in every frame: it controls nothing."]
 
@@ -70,18 +75,18 @@ def test_black_one_is_left_out(engine, clip, tmp_path) -> None:
 def test_resumes_by_all_controls(engine, tmp_path) -> None:
     """A kept chunk is taken over only if every control's frames and weight are the same."""
     clip = tiny_jobs.clip_of(tmp_path, 15)
-    _, first = run(engine, tiny_jobs.job(clip, 15, **BOTH), tmp_path)
+    _, first = run(engine, quick(clip, 15, **BOTH), tmp_path)
     (tmp_path / "chunks/chunk-00001.safetensors").unlink()
-    artifact, again = run(engine, tiny_jobs.job(clip, 15, **BOTH), tmp_path)
+    artifact, again = run(engine, quick(clip, 15, **BOTH), tmp_path)
     assert artifact["chunks_resumed"] == 1
     assert all(map(torch.equal, first, again))
     other = {**BOTH, "vis": {"control_weight": 0.5, "preset_blur_strength": "low"}}
-    assert run(engine, tiny_jobs.job(clip, 15, **other), tmp_path)[0]["chunks_resumed"] == 0
+    assert run(engine, quick(clip, 15, **other), tmp_path)[0]["chunks_resumed"] == 0
 
 
 def test_all_are_shown_and_kept(engine, clip, tmp_path) -> None:
     """Side by side in upstream's order, and each as a video of its own."""
-    job = tiny_jobs.job(clip, 5, **BOTH, show_control_condition=True, show_input=True)
+    job = quick(clip, 5, **BOTH, show_control_condition=True, show_input=True)
     artifact, _ = run(engine, {**job, "keep_controls": True}, tmp_path)
     width, height = tiny_jobs.SIZE
     assert tiny_jobs.decoded(artifact["path"]).shape == (5, height, 4 * width, 3)
@@ -95,11 +100,11 @@ def test_all_are_shown_and_kept(engine, clip, tmp_path) -> None:
 def test_pipelines_modules_say_so(tiny, engine, clip, tmp_path) -> None:
     """With `exact = "pipeline"` the modules are diffusers'; the result differs by rounding, and the log says why."""
     modules = tiny_jobs.loaded(tiny, controls=["edge", "vis"], exact="pipeline")[0]
-    artifact, [theirs] = run(modules, tiny_jobs.job(clip, 5, **BOTH), tmp_path / "modules")
-    _, [ours] = run(engine, tiny_jobs.job(clip, 5, **BOTH), tmp_path / "own")
+    artifact, [theirs] = run(modules, quick(clip, 5, **BOTH), tmp_path / "modules")
+    _, [ours] = run(engine, quick(clip, 5, **BOTH), tmp_path / "own")
     assert ((ours - theirs).norm() / theirs.norm()).item() < 1e-5
     assert "does not know several controls" in artifact["notes"][0]
-    assert run(modules, tiny_jobs.job(clip, 5), tmp_path / "one")[0]["notes"] == []
+    assert run(modules, quick(clip, 5), tmp_path / "one")[0]["notes"] == []
 
 
 def test_nets_stay_while_there_is_room(engine, monkeypatch) -> None:
@@ -137,4 +142,4 @@ def test_given_one_has_to_fit(engine, clip, tmp_path) -> None:
     short = make_clip(tmp_path / "short.mp4", frames=4, size=tiny_jobs.SIZE)
     asked = {"edge": {}, "vis": {"control_path": str(short)}}
     with pytest.raises(Exception, match=r"vis\.control_path \(short\.mp4\) has 4 frames; the clip has 5"):
-        engine.generate(tiny_jobs.job(clip, 5, **asked), tiny_jobs.context(tmp_path))
+        engine.generate(quick(clip, 5, **asked), tiny_jobs.context(tmp_path))
