@@ -156,7 +156,10 @@ def bytes_of(artifact):
     return {key: Path(path).read_bytes() for key, path in {"": artifact["path"], **artifact["controls"]}.items()}
 
 
-WHOLE = {"num_steps": 3, "prompt": "a kitchen [draws]"}
+STEPS = 8
+"""So many that a job is still in a chunk when it is cancelled or killed there."""
+
+WHOLE = {"num_steps": STEPS, "prompt": "a kitchen [draws]"}
 """Of a job of three chunks, whose network draws random numbers: what was drawn for a chunk decides nothing later."""
 
 
@@ -220,13 +223,13 @@ def test_steps_count_what_is_done(desk, whole):
     """Of each chunk no step is done at first, and all of them at the end."""
     for chunk in range(CHUNKS):
         told = [p for p in whole["progress"] if (p.stage, p.chunk) == ("denoise", chunk)]
-        assert {(p.chunks, p.steps) for p in told} == {(CHUNKS, 3)}
+        assert {(p.chunks, p.steps) for p in told} == {(CHUNKS, STEPS)}
         steps = [p.step for p in told]
-        assert (steps[0], steps[-1]) == (0, 3)
+        assert (steps[0], steps[-1]) == (0, STEPS)
         assert steps == sorted(steps)
-        assert 1 in steps or 2 in steps
+        assert len(set(steps)) > 2
         # A step of upstream's tiny networks may be over before it is told.
-        assert desk.loop.package.name != "double" or set(steps) == {0, 1, 2, 3}
+        assert desk.loop.package.name != "double" or set(steps) == set(range(STEPS + 1))
 
 
 def test_calls_of_the_network(whole):
@@ -237,8 +240,8 @@ def test_calls_of_the_network(whole):
             calls += "call of the network done" in event.line
         elif isinstance(event, protocol.Progress) and event.stage == "denoise":
             # What is printed comes another way than what is reported, perhaps a moment later.
-            assert calls - (event.chunk * 3 + event.step) * 2 in {-1, 0, 1}, event
-    assert whole["said"][-1].endswith(f"calls of the network: {CHUNKS * 3 * 2}; hooks on decode: 1")
+            assert calls - (event.chunk * STEPS + event.step) * 2 in {-1, 0, 1}, event
+    assert whole["said"][-1].endswith(f"calls of the network: {CHUNKS * STEPS * 2}; hooks on decode: 1")
 
 
 def test_convolutions_are_not_timed(whole):

@@ -10,7 +10,8 @@ no PYTHONPATH. It watches for imports, and adjusts some modules once they are im
 - It prints each call of the network, and after each job how many there were, how many hooks lay on `decode` one over
   the other, and whether cuDNN times its convolutions.
 - A prompt with [oom], [oom in decode] or [oom at the end] runs out of memory there, as torch tells it. With [draws] the
-  network draws random numbers, and with [blocked video] the guardrail finds each of the video's pictures unsafe.
+  network adds a random number to its result. With [blocked video] the guardrail finds each of the video's pictures
+  unsafe.
 """
 
 from __future__ import annotations
@@ -139,9 +140,8 @@ def _obey_prompts(module):
             torch.empty(1 << 44, dtype=torch.uint8, device="cuda")
         raise torch.OutOfMemoryError(TEXT)
 
-    def draw(*_):
-        if "[draws]" in prompts[0]:
-            torch.rand(1)
+    def draw(_, __, output):
+        return output + torch.rand(()).to(output.dtype) if "[draws]" in prompts[0] else None
 
     kind = module.ControlVideo2WorldInference
     begin, make, resize = kind.__init__, kind.generate_img2world, module.reshape_output_video_to_input_resolution
@@ -150,7 +150,7 @@ def _obey_prompts(module):
     def begun(self, *args, **kwargs):
         begin(self, *args, **kwargs)
         self.model.net.final_layer.register_forward_pre_hook(lambda *_: at("[oom]"))
-        self.model.net.register_forward_pre_hook(draw)
+        self.model.net.register_forward_hook(draw)
         self.model.tokenizer.model.model.decoder.register_forward_pre_hook(lambda *_: at("[oom in decode]"))
 
     @functools.wraps(make)
