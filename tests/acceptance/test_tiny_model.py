@@ -76,6 +76,31 @@ def test_controls_change_between_jobs(here) -> None:
     np.testing.assert_array_equal(here.pictures("edged.mp4"), here.pictures("whole.mp4"))
 
 
+def test_several_controls_and_masks(here) -> None:
+    """An uneven clip of odd size, masked by its own bright parts: frames keep their times, the manifest has all."""
+    times = [0, 40, 70, 130, 150]
+    made = make_clip(
+        here.folder / "uneven.mp4", frames=5, size=(75, 45), times=times, time_base=Fraction(1, 1000), pix_fmt="yuv444p"
+    )
+    (here.inputs / ".masks").mkdir()
+    (here.inputs / ".masks/bright.mp4").write_bytes(made.read_bytes())
+    np.savez(here.inputs / ".masks/kept.npz", np.indices((5, 45, 75), np.uint8)[2] // 25)
+    kept = {"guided_generation_mask": ".masks/kept.npz", "guided_generation_foreground_labels": [2]}
+    fields = {"edge": {"mask_path": ".masks/bright.mp4"}, "vis": {"control_weight": 0.2}, **kept}
+    here.ask_for("uneven.mp4", made=made, **fields)
+    manifest = here.done("uneven.mp4")
+    assert manifest["controls"] == {"edge": 1.0, "vis": 0.2}
+    branches = manifest["generated"]["branches"]
+    assert [(one["key"], one["given"]) for one in branches] == [("edge", ["mask"]), ("vis", [])]
+    assert all(
+        list(one["files"]) == [f"controlnet/{name}/diffusion_pytorch_model.safetensors"]
+        for one, name in zip(branches, ("edge", "blur"), strict=True)
+    )
+    assert manifest["generated"]["notes"] == []
+    assert here.pictures("uneven.mp4").shape == (5, 45, 75, 3)
+    assert read_times(here.outputs / "uneven/uneven_aug.mp4") == [Fraction(time, 1000) for time in times]
+
+
 def test_job_has_its_own_speed(here) -> None:
     """A JSON's speed decides what is computed; log and manifest say what was not, and that pictures were not judged."""
     here.ask_for("fast.mp4", frames=5, num_steps=16, povwatch={"speed": "fastest"})

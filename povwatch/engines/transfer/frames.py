@@ -146,9 +146,12 @@ def _check(name: str, found: Shape, request: Request, todo: str) -> None:
 def _shape(path: str, name: str, todo: str) -> Shape:
     try:
         with opened(path, kind_of(path, name, todo)) as given:
-            rate = next((one for one in given.rates if one), Fraction(0))
-            frames = sum(1 for packet in given.packets() if packet.size)
-            return Shape(frames, given.stream.width, given.stream.height, rate)
+            moments = [given.moment(packet) for packet in given.packets() if packet.size]
+            times = [moment for moment in moments if moment is not None]
+            span = (max(times) - min(times)) * given.base if times else Fraction(0)
+            # the working copy's rule: of an uneven video the container's average counts the last frame's time as well
+            rate = (len(times) - 1) / span if span else next((one for one in given.rates if one), Fraction(0))
+            return Shape(len(moments), given.stream.width, given.stream.height, rate)
     except (NotAVideo, SourceChanged) as error:
         raise EngineFailure("invalid", f"{name}: {error.what}", error.todo) from error
 
