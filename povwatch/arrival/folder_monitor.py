@@ -15,7 +15,6 @@ from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, JobState
-from povwatch.core.looks import OWN
 from povwatch.core.stage import JobListener
 from povwatch.core.units import spell_duration
 from povwatch.files import names
@@ -125,8 +124,7 @@ class FolderMonitor(JobListener):
             self._watcher.hints.clear()
             return
         self._take_hints(now)
-        while self._arrival.arrived:
-            self._looks.clip_arrived(self._arrival.arrived.pop())
+        self._looks.take_in_arrived()
         if now >= self._rescan_at:
             self._rescan(now)
 
@@ -274,10 +272,8 @@ class FolderMonitor(JobListener):
         with suppress(EnvironmentFault):
             if self._says_the_same(job):
                 self._store.touch(job, spec_stat=seen)
-            elif job.look == OWN:
-                self._arrival.arrive_anew(job.path, self._store.clock.boot())
             else:
-                self._looks.again(job, layout.beside(job.path, job.stem).spec, seen)
+                self._looks.again(job, seen)
 
     def _say_late(self, job: Job) -> None:
         with suppress(EnvironmentFault):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from povwatch.arrival.settle import Settle
+
 if TYPE_CHECKING:
-    from povwatch.arrival.settle import Settle
+    from povwatch.core.job import Job
 
 PERCENT_STEP = 10
 """Percentage points between two log lines about an arriving clip."""
@@ -57,10 +59,38 @@ class FollowedClip:
 class FollowedClips(dict[bytes, FollowedClip]):
     """The clips by path, each with one timer. Times are seconds of the boot clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, settle: float) -> None:
         super().__init__()
+        self.settle = settle
+        """Seconds for which a clip has to be quiet."""
         self._timers: list[tuple[float, bytes]] = []
         """A heap of all timers that were ever set. Outdated ones are skipped."""
+
+    def of(self, job: Job) -> FollowedClip | None:
+        """The clip that is followed for this job."""
+        clip = self.get(job.path)
+        return clip if clip is not None and clip.job == job.id else None
+
+    def begin(self, job: Job, signature: bytes, now: float, *, since: float | None = None) -> None:
+        """Begin to sample a clip. `since` says since when it is incomplete, if before now."""
+        clip = FollowedClip(job.path, job.id, signature, Phase.SETTLING, now if since is None else since)
+        self.observe(clip, signature, now)
+        self[job.path] = clip
+        self.plan_sample(clip)
+
+    def observe(self, clip: FollowedClip, signature: bytes, now: float) -> None:
+        """Take a sample of a clip that settles, or begins to."""
+        clip.settle = clip.settle or Settle()
+        clip.settle.observe(signature, now, self.settle)
+
+    def settled(self, clip: FollowedClip, *, times: int = 1) -> bool:
+        """Whether a clip has been quiet for so many times `settle`."""
+        return clip.settle is not None and clip.settle.settled(times * self.settle)
+
+    def plan_sample(self, clip: FollowedClip) -> None:
+        """Set the timer of a clip that settles for its next sample."""
+        assert clip.settle is not None  # noqa: S101 - settling clips have one
+        self.plan(clip, clip.settle.next_sample(self.settle))
 
     def plan(self, clip: FollowedClip, when: float) -> None:
         """Set a clip's timer. It replaces the earlier one."""

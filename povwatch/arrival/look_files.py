@@ -17,7 +17,7 @@ from povwatch.files.scan import ClipUnreadable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from povwatch.arrival.stage import ArrivalStage
+    from povwatch.arrival.joining import Joining
     from povwatch.core.job import Job
     from povwatch.files.scan import Listing
     from povwatch.files.signature import Signature
@@ -40,14 +40,14 @@ class LookFiles:
         most: int,
         *,
         store: JobStore,
-        arrival: ArrivalStage,
+        joining: Joining,
         error_files: ErrorFiles,
     ) -> None:
         """`suffixes` are those of clips; a clip may have at most `most` further looks."""
         self._suffixes = suffixes
         self._most = most
         self._store = store
-        self._arrival = arrival
+        self._joining = joining
         self._error_files = error_files
         self._holders: dict[tuple[bytes, bytes], bytes | None] = {}
         """Folder and base to the clip that has the base, as far as that was asked."""
@@ -95,21 +95,27 @@ class LookFiles:
             if new and clip in self._store.known:
                 self._charged(clip, new, [look for look in of_clip if look in known])
 
-    def clip_arrived(self, clip: bytes) -> None:
-        """Take in the looks that have waited for this clip."""
-        if new := self._waiting.pop(clip, None):
-            self._charged(clip, new, list(self.known(clip)))
+    def take_in_arrived(self) -> None:
+        """Take in the looks that have waited for the clips that have just arrived."""
+        while self._joining.arrived:
+            clip = self._joining.arrived.pop()
+            if new := self._waiting.pop(clip, None):
+                self._charged(clip, new, list(self.known(clip)))
 
-    def again(self, job: Job, spec: bytes, seen: Signature) -> None:
+    def again(self, job: Job, seen: Signature) -> None:
         """Run a look once more, since its JSON was edited; it waits if its clip has not arrived.
+
+        The clip's own look has it arrive anew.
 
         Raises:
             ClipUnreadable: the clip cannot be opened.
         """
-        if why := self.refused(job.path, job.look):
+        if job.look == looks.OWN:
+            self._joining.arrive_anew(job.path, self._store.clock.boot())
+        elif why := self.refused(job.path, job.look):
             self._refuse(job.path, job.look, seen, why)
         else:
-            self._arrival.join(job.path, job.look, spec=spec)
+            self._joining.join(job.path, job.look, spec=layout.beside(job.path, job.stem).spec)
 
     def refused(self, clip: bytes, look: str) -> str:
         """Why a look of this clip cannot have its name, as a sentence; empty if it can."""
@@ -154,7 +160,7 @@ class LookFiles:
 
     def _join(self, clip: bytes, look: str, spec: bytes) -> bool:
         try:
-            return self._arrival.join(clip, look, spec=spec) is not None
+            return self._joining.join(clip, look, spec=spec) is not None
         except ClipUnreadable:
             return False  # the next rescan tries again
 

@@ -128,7 +128,7 @@ class App:
                 config.arrival.suffixes,
                 config.spec.variants_max,
                 store=self.store,
-                arrival=self.arrival,
+                joining=self.arrival.joining,
                 error_files=self.error_files,
             ),
             watcher=outside.watcher(config.paths.inputs, hints, recursive=config.arrival.recursive),

@@ -185,7 +185,7 @@ class Requests:
             or job.path not in self._store.scope
         ):
             return False
-        self._app.arrival.run_damaged(job, partial(self._answer_damaged, request, job))
+        self._app.arrival.damaged.run(job, partial(self._answer_damaged, request, job))
         return True
 
     def _answer_damaged(self, request: Request, job: Job, answer: Answer) -> None:
@@ -236,7 +236,7 @@ class Requests:
             raise Refused(f"it is done ({job.output}). To run the same again: {same}")
         if not force and self._app.results.finish_kept(job):
             return f"what was generated is finished again, as job {job.id}; nothing is generated anew."
-        again = self._app.arrival.rerun(job, now, force=force or job.force)
+        again = self._app.arrival.joining.rerun(job, now, force=force or job.force)
         if again is not None:
             return f"it is taken in again as job {again.id}."
         if job.state is JobState.REJECTED:
@@ -248,7 +248,7 @@ class Requests:
             doctor = command("doctor")
             raise Refused(f"the engine here is the preview. What a real one lacks on this machine: {doctor}")
         jobs = [job for job in self._store.journal.previews() if job.path in self._store.scope]
-        taken = [job for job in jobs if self._app.arrival.rerun(job, now)]
+        taken = [job for job in jobs if self._app.arrival.joining.rerun(job, now)]
         left = f"; {len(jobs) - len(taken)} are not there any more" if len(taken) < len(jobs) else ""
         return f"{len(taken)} previewed clip(s) are taken in again{left}."
 

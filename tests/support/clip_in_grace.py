@@ -7,7 +7,7 @@ import json
 from support.built import Built
 from support.clips import make_clip
 
-from povwatch.arrival.stage import described
+from povwatch.arrival.settled import described
 from povwatch.core.changes import Arrived
 from povwatch.core.job import JobState, Waiting
 from povwatch.files.signature import signature

@@ -12,7 +12,8 @@ from support.clips import make_clip
 from support.damaged import noisy, remuxed
 
 from povwatch import container
-from povwatch.arrival.stage import GONE_PATIENCE, INCOMPLETE_PATIENCE, LET_GO_QUIET
+from povwatch.arrival.problems import INCOMPLETE_PATIENCE
+from povwatch.arrival.stage import GONE_PATIENCE, LET_GO_QUIET
 from povwatch.container import reader
 from povwatch.core.job import JobState, Waiting
 from povwatch.core.retry import backoff
@@ -428,7 +429,7 @@ def long(here, monkeypatch):
             said.append((event, job.path, more["percent"]))
 
     monkeypatch.setattr(reader, "BRIEF_TABLES", 0)
-    monkeypatch.setattr("povwatch.arrival.stage.say", say)
+    monkeypatch.setattr("povwatch.arrival.progress.say", say)
 
     class Brief(reader.Reader):
         def __init__(self, *args, brief=False, **options):

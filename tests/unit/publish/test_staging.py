@@ -70,7 +70,7 @@ def delete(world):
 
 def replace_by_no_video(world):
     job = world.move(JobState.ARRIVING)
-    world.app.arrival._reject(job, NotAVideo("It is a text."), b"stat")
+    world.app.arrival._problems.reject(job, NotAVideo("It is a text."), b"stat")
 
 
 def fail(world):
