@@ -35,10 +35,10 @@ COMPUTING = "unit"
 """Folder of the tests that compute. The others mostly wait for processes that they have started."""
 
 LOADING = (
-    TESTS / "unit/engines/transfer",  # torch and diffusers
-    TESTS / "acceptance/test_tiny_model.py",
-    TESTS / "integration/test_cosmos_engine.py",
-    TESTS / "upstream_real/test_claims.py",
+    {TESTS / "unit/engines/transfer"},  # torch and diffusers
+    {TESTS / "acceptance/test_tiny_model.py", TESTS / "acceptance/test_two_gpus_a_clip.py"},
+    {TESTS / "integration/test_cosmos_engine.py"},
+    {TESTS / "upstream_real/test_claims.py"},
 )
 """Folders and files whose tests share what takes seconds to load."""
 
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config, items):
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long, loading, waiting, computing = [], [[] for _ in LOADING], [], []
     for item in items:
-        place = next((n for n, path in enumerate(LOADING) if path in {item.path, *item.path.parents}), None)
+        place = next((n for n, paths in enumerate(LOADING) if paths & {item.path, *item.path.parents}), None)
         if place is not None:
             loading[place].append(item)
         elif item.path.parent.name in LONG:

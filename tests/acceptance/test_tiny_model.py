@@ -194,8 +194,8 @@ def goes_on(here: Tiny, name: str, job: int) -> None:
 
 
 def test_once_with_a_real_clip(tiny, tmp_path) -> None:
-    """--once generates a real clip with all its frames and times, without guardrails."""
-    with Tiny(tmp_path / "pov", tiny, chunk_frames=45) as here:
+    """--once, in a worker that starts from nothing, generates a real clip, all its frames and times, unguarded."""
+    with Tiny(tmp_path / "pov", tiny, forks=False, chunk_frames=45) as here:
         here.ask_for("bunny.mp4", made=DATA / "bigbuckbunny.mp4")
         here.start("--once", watching=False)
         assert here.ended(LONG) == 0, here.text()

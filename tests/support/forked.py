@@ -24,6 +24,7 @@ from povwatch.cli.app import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from multiprocessing.connection import Connection
 
 _PRELOADED = ["support.forked", *forked_media.PRELOADED, *(f"povwatch.cli.{module}" for module in set(VERBS.values()))]
 
@@ -103,9 +104,17 @@ def media_server() -> str | None:
     """The socket of this process's server of media children; None if each child starts from nothing."""
     if os.environ.get("POVWATCH_TEST_ALL"):
         return None
-    name = f"\0povwatch-media-{os.getpid()}"
+    return served(f"\0povwatch-media-{os.getpid()}", forked_media.serve)
+
+
+def served(name: str, serve: Callable[[str, Connection], None]) -> str:
+    """Call `serve` with a socket's name and a pipe, in a process of its own that ends with this one.
+
+    Returns the name when `serve` has sent "ready".
+    """
     heard, said = _context.Pipe(duplex=False)
-    _context.Process(target=forked_media.serve, args=(name, said), daemon=True).start()
+    _context.Process(target=serve, args=(name, said), daemon=True).start()
+    said.close()
     assert heard.recv() == "ready"
     return name
 

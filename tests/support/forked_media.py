@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from povwatch.media.child import OPERATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
+    from typing import NoReturn
 
 PRELOADED = ["povwatch.media.child", *(function.partition(":")[0] for function, _ in OPERATIONS.values())]
 """The modules that the server imports."""
@@ -29,8 +31,16 @@ PRELOADED = ["povwatch.media.child", *(function.partition(":")[0] for function, 
 def serve(name: str, told: Connection) -> None:
     """Start media children for clients of the socket `name`; never returns.
 
-    A request is one datagram: the operation, the folder and the client's process id. With it come the child's
-    descriptors 0 to 2, and one for the answer: the child's process id and its status, as from waitpid, on a line each.
+    A request has the operation, the folder and the client's process id. With it come the child's descriptors 0 to 2.
+    """
+    fork_for_clients(name, told, _guard)
+
+
+def fork_for_clients(name: str, told: Connection, guard: Callable[..., NoReturn]) -> None:
+    """For each request at the socket `name`, call `guard` in a process of its own; never returns.
+
+    A request is one datagram in JSON, whose keys are `guard`'s first argument. Its descriptors are the others. The last
+    one is for the answer: the child's process id and its status, as from waitpid, on a line each.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the guardians are nobody's to wait for
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as requests:
@@ -40,7 +50,7 @@ def serve(name: str, told: Connection) -> None:
             request, descriptors, _, _ = socket.recv_fds(requests, 65536, 4)
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _guard(json.loads(request), *descriptors)
+                guard(json.loads(request), *descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
 
@@ -53,23 +63,20 @@ def install(name: str) -> None:
     run._started = lambda op: Child(MediaChild(name, op))  # type: ignore[arg-type]
 
 
-class MediaChild:
-    """The part of subprocess.Popen that process.child uses."""
+class ServedChild:
+    """A child that a server has forked, with the part of subprocess.Popen that povwatch uses."""
 
-    def __init__(self, server: str, op: str) -> None:
+    def __init__(self, server: str, request: dict[str, Any], descriptors: Sequence[int]) -> None:
         self.returncode: int | None = None
         self._lock = threading.Lock()
-        theirs, ours = zip(*((os.pipe() if n == 0 else os.pipe()[::-1]) for n in range(4)), strict=True)
-        self.stdin = os.fdopen(ours[0], "wb")
-        self.stdout, self.stderr, self._told = (os.fdopen(fd, "rb") for fd in ours[1:])
-        request = {"op": op, "cwd": str(Path.cwd()), "parent": os.getpid()}
+        told, tells = os.pipe()
+        self._told = os.fdopen(told, "rb")
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asked:
                 asked.connect(server)
-                socket.send_fds(asked, [json.dumps(request).encode()], theirs)
+                socket.send_fds(asked, [json.dumps(request).encode()], [*descriptors, tells])
         finally:
-            for descriptor in theirs:
-                os.close(descriptor)
+            os.close(tells)
         self.pid = int(self._told.readline())
 
     def poll(self) -> int | None:
@@ -87,12 +94,33 @@ class MediaChild:
             assert self.returncode is not None
             return self.returncode
 
+    def kill(self) -> None:
+        """Kill it (SIGKILL)."""
+        with self._lock:
+            if self.returncode is None:
+                os.kill(self.pid, signal.SIGKILL)
+
     def _ended(self) -> None:
         self.returncode = os.waitstatus_to_exitcode(int(self._told.readline()))
         self._told.close()
 
 
-def _guard(request: dict[str, Any], stdin: int, stdout: int, stderr: int, told: int) -> None:
+class MediaChild(ServedChild):
+    """A media child, with pipes to its streams."""
+
+    def __init__(self, server: str, op: str) -> None:
+        theirs, ours = zip(*((os.pipe() if n == 0 else os.pipe()[::-1]) for n in range(3)), strict=True)
+        self.stdin = os.fdopen(ours[0], "wb")
+        self.stdout, self.stderr = (os.fdopen(fd, "rb") for fd in ours[1:])
+        request = {"op": op, "cwd": str(Path.cwd()), "parent": os.getpid()}
+        try:
+            super().__init__(server, request, theirs)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+
+
+def _guard(request: dict[str, Any], stdin: int, stdout: int, stderr: int, told: int) -> NoReturn:
     """Be the parent of one media child until it ends."""
     pid = os.fork()
     if pid == 0:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
-from support import tiny_needs
+from support import forked_workers, tiny_needs
 from support.clips import make_clip, upright_frames
 from support.daemons import PATIENCE, Daemon
 
@@ -28,7 +29,12 @@ LONG = 4 * PATIENCE
 class Tiny(Daemon):
     """Its engine is tests/support/tiny_model.py."""
 
-    def __init__(self, folder: Path, model: Path, **config) -> None:
+    def __init__(self, folder: Path, model: Path, *, forks: bool = True, **config) -> None:
+        """Write config.toml, with `config` over tiny_model.CONFIG.
+
+        Args:
+            forks: whether its workers may be forked from a process that has imported torch.
+        """
         super().__init__(folder, engine={"kind": f"{tiny_needs.MODEL}:TinyEngine", "load_timeout": "5m"})
         self.hold_file, self.trace_file = folder / "hold", folder / "trace"
         self.env = {
@@ -37,6 +43,8 @@ class Tiny(Daemon):
             "TINY_HOLD": str(self.hold_file),
             "TINY_TRACE": str(self.trace_file),
         }
+        if forks and (server := forked_workers.server()):
+            self.before = functools.partial(forked_workers.install, server)
 
     def ask_for(self, name: str, *, made: Path | None = None, frames: int = FRAMES, **fields) -> None:
         """Drop a clip whose JSON is there already: `made`, or one of so many frames of the model's own size."""
