@@ -1,12 +1,11 @@
 """Compiling is for speed alone: where it fails, the same result comes out without."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 from support import tiny_needs
 from support.deferred import Deferred
+from support.forked_ranks import run_together
 
 tiny_needs.skip_without()
 
@@ -146,20 +145,16 @@ def test_cache_for_others_is_not_used(tmp_path, spoil) -> None:
     assert not os.environ[compiling.CACHES[0]]
 
 
-COMPILES = """
-import torch
-from povwatch.engines.transfer.compiling import Compiler
-compiler = Compiler(None)
-call = compiler(lambda x: x * 2 + 1)
-assert torch.equal(call(torch.ones(3)), torch.full((3,), 3.0))
-print(compiler.on, compiler.notes)
-"""
-
-
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's compiler itself uses it
 def test_missing_c_compiler_is_named() -> None:
     """torch's own compiler, in a process of its own: without a C++ compiler the result comes out all the same."""
-    env = {**os.environ, "CXX": "/no/such/compiler"}
-    done = subprocess.run([sys.executable, "-c", COMPILES], env=env, capture_output=True, check=True)
-    said = done.stdout.decode()
-    assert said.startswith("False")
-    assert "No working C++ compiler" in said
+    run_together(1, compiles_without_compiler)
+
+
+def compiles_without_compiler(_rank):
+    torch._inductor.config.cpp.cxx = (None, "/no/such/compiler")  # what torch makes of CXX as it is imported
+    compiler = compiling.Compiler(None)
+    call = compiler(lambda x: x * 2 + 1)
+    assert torch.equal(call(torch.ones(3)), torch.full((3,), 3.0))
+    assert not compiler.on
+    assert "No working C++ compiler" in str(compiler.notes)
