@@ -40,14 +40,19 @@ def link(cache, need: Need, name):
     return folder / "snapshots" / commit / name
 
 
+@pytest.fixture(scope="module", autouse=True)
+def upstream():
+    """Skips every test of this file where upstream's package is not set up."""
+    return Upstream()
+
+
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory):
+def loop(upstream, tmp_path_factory):
     """A worker that has tried to load from a cache with each fault, and then from one without segments' models."""
     folder = tmp_path_factory.mktemp("loads")
-    package = Upstream()
     cache = folder / "hf"
     shutil.copytree(CACHE, cache, symlinks=True)
-    package.env |= {"HF_HOME": str(cache)}
+    upstream.env |= {"HF_HOME": str(cache)}
     checkpoint = link(cache, EDGE, EDGE.files[0])
     text = link(cache, TEXT_ENCODER, "model-00001-of-00001.safetensors")
     for file in (checkpoint, text):
@@ -65,7 +70,7 @@ def loop(tmp_path_factory):
     }
     in_turn = [{"config": config, "instead": instead} for config, instead in turns.values()]
     engine = f"{ENGINES / 'cosmos_in_turn.py'}:Engine"
-    with Worker(package, folder, engine=engine, in_turn=in_turn) as worker:
+    with Worker(upstream, folder, engine=engine, in_turn=in_turn) as worker:
         worker.ready(within=LONG)
         worker.told = dict(zip(turns, worker.supervisor.capabilities["told"], strict=True))
         yield worker
