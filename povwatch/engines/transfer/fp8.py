@@ -128,17 +128,19 @@ class FeedForward(nn.Module):  # type: ignore[misc, unused-ignore]
         return found
 
 
-@torch.library.custom_op("povwatch::product_fp8", mutates_args=())
-def _product(x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor) -> Tensor:
-    """An operator, so that torch.compile gives it the layouts that the kernel needs."""
+def _multiply(x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor) -> Tensor:
     row = ScalingType.RowWise
     found: Tensor = scaled_mm(x, weight.t(), x_scale, row, weight_scale, row, use_fast_accum=True)
     return found
 
 
-@_product.register_fake
-def _(x: Tensor, _x_scale: Tensor, weight: Tensor, _weight_scale: Tensor) -> Tensor:
+def _multiply_shapes(x: Tensor, _x_scale: Tensor, weight: Tensor, _weight_scale: Tensor) -> Tensor:
     return x.new_empty(x.size(0), weight.size(0), dtype=torch.bfloat16)
+
+
+_product = torch.library.custom_op("povwatch::product_fp8", _multiply, mutates_args=())
+"""An operator, so that torch.compile gives it the layouts that the kernel needs."""
+_product.register_fake(_multiply_shapes)
 
 
 class _Attention:

@@ -168,9 +168,9 @@ def _room(device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
     free, total = torch.cuda.mem_get_info(device)
-    room = free + torch.cuda.memory_reserved(device)
+    room: int = free + torch.cuda.memory_reserved(device)
     if limit := int(os.environ.get(memory.LIMIT, "0")):
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device.index)
         return min(room, limit)
     return room
 

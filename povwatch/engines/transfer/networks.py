@@ -156,7 +156,8 @@ class Networks:
             return None
         free, total = torch.cuda.mem_get_info(self.device)
         taken, reserved = torch.cuda.memory_allocated(self.device), torch.cuda.memory_reserved(self.device)
-        return min(free + reserved, int(os.environ.get(memory.LIMIT, total))) - taken
+        room: int = min(free + reserved, int(os.environ.get(memory.LIMIT, total))) - taken
+        return room
 
     def _make_room(self, keys: Sequence[str]) -> None:
         """Free nets that a job does not use, if it and the nets that it still lacks would not fit beside them."""
